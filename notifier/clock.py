@@ -1,0 +1,37 @@
+"""The one place that reads a clock, so that everything else can be given another one."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tells the time: Unix milliseconds for what is stored, monotonic seconds for what is measured."""
+
+    def now_ms(self) -> int:
+        """Return the wall clock in Unix milliseconds; it may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow; the starting point has no meaning."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SystemClock:
+    """The machine's own clock."""
+
+    def now_ms(self) -> int:
+        """Return the wall clock in Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Return the event loop's kind of time, in seconds."""
+        return time.monotonic()
+
+
+def iso_utc(ms: int) -> str:
+    """Write Unix milliseconds as `2026-11-21T17:00:00.123Z` (RFC 3339, UTC)."""
+    seconds, millis = divmod(ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
