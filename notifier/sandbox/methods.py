@@ -1,0 +1,142 @@
+"""The documented methods: their parameters, and what they answer."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from notifier.sandbox.account import Account, Filters
+from notifier.sandbox.errors import ApiError, ErrorIdentifier
+from notifier.sandbox.records import Version
+
+Reader = Callable[[Any], Any]
+"""Reads a parameter's JSON value; raises ValueError saying what it must be."""
+
+_HEX_ID = re.compile(r"[0-9a-fA-F]{24}")
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_HIGHEST_LIMIT = 1000
+_DEFAULT_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of the API; `token` and `pretty` are understood by every one of them."""
+
+    name: str
+    answer: Callable[[Account, Mapping[str, Any]], Mapping[str, Any]]
+    optional: Mapping[str, Reader]
+    required: Mapping[str, Reader]
+
+    def call(self, account: Account, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer a request that may be made; raises ApiError when its parameters are wrong."""
+        return self.answer(account, self._read(request))
+
+    def _read(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        readers: dict[str, Reader] = {"token": str, "pretty": _read_bool, **self.optional, **self.required}
+        for name in request:
+            if name not in readers:
+                raise ApiError(ErrorIdentifier.PARAMETER_UNEXPECTED, f"The parameter `{name}` is not supported.")
+        for name in self.required:
+            if name not in request:
+                raise ApiError(ErrorIdentifier.PARAMETER_MISSING, f"The parameter `{name}` is required.")
+        parameters = {}
+        for name, value in request.items():
+            try:
+                parameters[name] = readers[name](value)
+            except ValueError as error:
+                description = f"The parameter `{name}` must be {error}."
+                raise ApiError(ErrorIdentifier.PARAMETER_INVALID, description) from error
+        return parameters
+
+
+def _read_bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")  # noqa: TRY004 - one kind of error for all that a reader rejects
+    return value
+
+
+def _read_number(value: Any, *, highest: int | None = None) -> int:
+    if type(value) is not int or value < 1 or (highest is not None and value > highest):
+        raise ValueError("a whole number from 1" + (f" to {highest}" if highest is not None else ""))
+    return value
+
+
+def _read_hex_id(value: Any) -> str:
+    if not isinstance(value, str) or not _HEX_ID.fullmatch(value):
+        raise ValueError("an id of 24 hexadecimal digits")
+    return value.lower()
+
+
+def _read_number_id(value: Any) -> int:
+    """Read a v2 id, which is a number but documented as a string too."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    if type(value) is not int:
+        raise ValueError("a whole number")
+    return value
+
+
+def _read_object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("an object")  # noqa: TRY004 - one kind of error for all that a reader rejects
+    return value
+
+
+def _list_completions(version: Version, account: Account, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    filters = Filters(
+        training=parameters.get("training_id"),
+        user=parameters.get("user_id"),
+        has_attachments=parameters.get("has_attachments"),
+    )
+    number = parameters.get("page", 1)
+    page = account.page(version, limit=parameters.get("limit", _DEFAULT_LIMIT), page=number, filters=filters)
+    if account.dialect.missing_is_error:
+        _require_content(account, filters, number, page.last_page)
+    paging = {"last_page": page.last_page}
+    if account.dialect.total:
+        paging["total"] = page.total
+    return {"ok": True, "completedtrainings": page.records, "paging": paging}
+
+
+def _require_content(account: Account, filters: Filters, number: int, last_page: int) -> None:
+    if filters.training is not None and not account.knows_training(filters.training):
+        raise ApiError(ErrorIdentifier.CONTENT_NOT_FOUND, f"There is no training `{filters.training}`.")
+    if filters.user is not None and not account.knows_user(filters.user):
+        raise ApiError(ErrorIdentifier.CONTENT_NOT_FOUND, f"There is no user `{filters.user}`.")
+    if number > last_page:
+        raise ApiError(ErrorIdentifier.CONTENT_NOT_FOUND, f"The last page is {last_page}.")
+
+
+def _list_users(account: Account, _parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"ok": True, "users": account.users}
+
+
+def _list_trainings(version: Version, account: Account, _parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"ok": True, "trainings": [training.shown(version) for training in account.trainings]}
+
+
+def _echo(_account: Account, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Answer with the given object as it stands, `ok` or not (KPA Flex API documentation, api.echo)."""
+    response: dict[str, Any] = parameters["response"]
+    return response
+
+
+def _completions_method(name: str, version: Version, filters: Mapping[str, Reader]) -> Method:
+    paging: dict[str, Reader] = {"limit": partial(_read_number, highest=_HIGHEST_LIMIT), "page": _read_number}
+    return Method(name, partial(_list_completions, version), {**filters, **paging}, {})
+
+
+def documented_methods() -> dict[str, Method]:
+    """Return the methods by name."""
+    of_v1: dict[str, Reader] = {"training_id": _read_hex_id, "user_id": _read_hex_id}
+    of_v2: dict[str, Reader] = {"training_id": _read_number_id, "user_id": _read_hex_id, "has_attachments": _read_bool}
+    methods = (
+        _completions_method("completedtrainings.list", Version.V1, of_v1),
+        _completions_method("completedtrainings.v2.list", Version.V2, of_v2),
+        Method("users.list", _list_users, {}, {}),
+        Method("trainings.list", partial(_list_trainings, Version.V1), {}, {}),
+        Method("trainings.v2.list", partial(_list_trainings, Version.V2), {}, {}),
+        Method("api.echo", _echo, {}, {"response": _read_object}),
+    )
+    return {method.name: method for method in methods}

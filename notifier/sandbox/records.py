@@ -1,0 +1,124 @@
+"""What the simulated account holds: completion records, and how either version of the API shows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import Enum, StrEnum
+from typing import Any
+
+
+class Version(StrEnum):
+    """The documented versions of the methods that list completions and trainings."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
+class Override(Enum):
+    """A value of `Record.overrides` that is not JSON."""
+
+    ABSENT = "absent"
+    """The field is left out of the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """The two ids of one training or group session: 24 hex digits in v1, a number in v2."""
+
+    v1: str
+    v2: int
+
+    @classmethod
+    def of(cls, number: int) -> "Twin":
+        """Make the twin of a v2 id below 2**32, always the same one."""
+        return cls(f"5804f0f70ef50473{number:08x}", number)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the documentation leaves open, and what has changed over the years.
+
+    `total`: `paging.total` stands in the answer. `newer_fields`: v2 records have `notes`, `signature` and `files`,
+    as accounts of 2020 had not. `missing_is_error`: a filter that names nothing known, or a page beyond the
+    last one, is answered with `content_not_found` instead of an empty list.
+    """
+
+    total: bool = False
+    newer_fields: bool = True
+    missing_is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One completion record, in the words of neither version.
+
+    `id` is the v2 id; `user` and `instructor` are 24 hex digits; `created` is in Unix milliseconds; `date_number` and
+    `expiry` are `yyyymmdd` as a number. `overrides` replaces or adds fields of the record as it is shown, by their name
+    there, with any JSON value or `Override.ABSENT`; where the record stands in the list is not affected.
+    """
+
+    id: int
+    user: str
+    training: Twin
+    created: int
+    date_number: int
+    expiry: int | None = None
+    instructor: str | None = None
+    group: Twin | None = None
+    notes: str = ""
+    signature: Mapping[str, Any] | None = None
+    files: tuple[Mapping[str, Any], ...] = ()
+    overrides: Mapping[str, Any] | None = None
+
+
+def shown(record: Record, version: Version, dialect: Dialect) -> dict[str, Any]:
+    """Show a record as `version` of the API would, as JSON values."""
+    fields = _as_v1(record) if version is Version.V1 else _as_v2(record, dialect)
+    if record.overrides is None:
+        return fields
+    merged = {**fields, **record.overrides}
+    return {name: value for name, value in merged.items() if value is not Override.ABSENT}
+
+
+def _as_v1(record: Record) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "user_id": record.user,
+        "training_id": record.training.v1,
+        "created": record.created,
+        "dateNumber": record.date_number,
+    }
+    if record.expiry is not None:
+        fields["specialExpirationDateNumber"] = record.expiry
+    if record.instructor is not None:
+        fields["instructor_id"] = record.instructor
+    if record.group is not None:
+        fields["groupTraining_id"] = record.group.v1
+    return fields
+
+
+def _as_v2(record: Record, dialect: Dialect) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "id": record.id,
+        "training_id": record.training.v2,
+        "m_user_id": record.user,
+        "created": record.created,
+        "date_number": record.date_number,
+        "special_expiration_date_number": record.expiry,
+        "m_instructor_id": record.instructor,
+        "group_training_id": None if record.group is None else record.group.v2,
+    }
+    if dialect.newer_fields:
+        fields["notes"] = record.notes
+        fields["signature"] = record.signature
+        fields["files"] = list(record.files)
+    return fields
+
+
+def date_number(day: date) -> int:
+    """Write a day as the API does: `yyyymmdd` as a number."""
+    return day.year * 10_000 + day.month * 100 + day.day
+
+
+def day_of(ms: int) -> date:
+    """Return the UTC day of a moment in Unix milliseconds."""
+    return datetime.fromtimestamp(ms / 1000, UTC).date()
