@@ -1,0 +1,173 @@
+"""The client of the upstream API: one method for each thing that is asked of it."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import aiohttp
+
+from notifier import __version__
+from notifier.completions import Completion
+from notifier.config import SourceSettings
+from notifier.kpa.answers import list_in, parse_json, read_object, served_at_ms
+from notifier.kpa.budget import RequestBudget, Urgency
+from notifier.kpa.failures import ApiFailure, Reason, no_answer
+from notifier.kpa.fields import whole_number
+from notifier.kpa.names import Person, read_people, read_trainings
+from notifier.kpa.records import API_VERSIONS, ApiVersion, BadRecord
+from notifier.transport import Answer, TransportError, post
+
+_MIB = 1024 * 1024
+_PAGE_LIMIT = 32 * _MIB
+_NAMES_LIMIT = 256 * _MIB
+_ECHO_LIMIT = 1 * _MIB
+_READ_AT_ONCE = 1 * _MIB
+"""Up to this many bytes a body is read within the event loop; a full page of 1,000 records has a quarter of it."""
+_HIGHEST_COUNT = 10**12
+_HEADERS: Final = {
+    "accept": "application/json",
+    "content-type": "application/json",
+    "user-agent": f"completion-notifier/{__version__}",
+}
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the list of completions.
+
+    `size` counts the records as they came, the bad ones included. `last_page` and `total` are None where the API did
+    not give them, `served_at_ms` (the server's clock, Unix milliseconds) where it has none. `seconds` is how long the
+    request took, without the wait for its turn.
+    """
+
+    number: int
+    limit: int
+    size: int
+    completions: tuple[Completion, ...]
+    bad: tuple[BadRecord, ...]
+    last_page: int | None
+    total: int | None
+    served_at_ms: int | None
+    seconds: float
+
+
+class Client:
+    """Asks one source's API, each request in its turn. Every method raises ApiFailure, and nothing else.
+
+    `rate_limit_exceeded` silences the budget for the source's `rate_limit_pause` before it is raised.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, settings: SourceSettings, budget: RequestBudget) -> None:
+        self._session = session
+        self._settings = settings
+        self._budget = budget
+        self._version = API_VERSIONS[settings.api]
+
+    async def page(
+        self,
+        number: int,
+        *,
+        limit: int,
+        urgency: Urgency,
+        user_id: str | None = None,
+        training_id: str | None = None,
+    ) -> Page:
+        """Fetch page `number` (from 1) of `limit` (1..1000) records.
+
+        `user_id` and `training_id` narrow the list, in place of the source's own filters of that name.
+        """
+        parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
+        answer, seconds = await self._exchange(self._version.completions_method, parameters, urgency, _PAGE_LIMIT)
+        return await self._read(
+            partial(_read_page, version=self._version, number=number, limit=limit, seconds=seconds), answer
+        )
+
+    async def people(self) -> dict[str, Person]:
+        """Fetch the names of all people, by user id."""
+        answer, _ = await self._exchange("users.list", {}, Urgency.NAMES, _NAMES_LIMIT)
+        return await self._read(read_people, answer)
+
+    async def trainings(self) -> dict[str, str]:
+        """Fetch the titles of all trainings, by training id."""
+        answer, _ = await self._exchange(self._version.trainings_method, {}, Urgency.NAMES, _NAMES_LIMIT)
+        return await self._read(read_trainings, answer)
+
+    async def echo(self) -> None:
+        """Try the token, harmlessly."""
+        # The documentation leaves open whether the object comes back inside the answer or as the answer: as either,
+        # this one makes an answer that says `ok`.
+        answer, _ = await self._exchange("api.echo", {"response": {"ok": True}}, Urgency.HEAD, _ECHO_LIMIT)
+        await self._read(partial(read_object, parse=parse_json), answer)
+
+    async def _exchange(
+        self, method: str, parameters: dict[str, Any], urgency: Urgency, limit: int
+    ) -> tuple[Answer, float]:
+        """Send one request when its turn has come; return the answer and the seconds it took."""
+        token = self._settings.token.get_secret_value()
+        await self._budget.take(urgency)
+        started = asyncio.get_running_loop().time()
+        try:
+            answer = await post(
+                self._session,
+                f"{self._settings.base_url.rstrip('/')}/{method}",
+                json.dumps({"token": token, **parameters}).encode(),
+                headers=_HEADERS,
+                timeout=self._settings.timeout,
+                limit=limit,
+            )
+        except TransportError as error:
+            raise no_answer(error, token) from error
+        return answer, asyncio.get_running_loop().time() - started
+
+    async def _read(self, read: Callable[[Answer, str], Read], answer: Answer) -> Read:
+        """Make of an answer what `read(answer, token)` makes of it."""
+        token = self._settings.token.get_secret_value()
+        try:
+            if len(answer.body) <= _READ_AT_ONCE:
+                return read(answer, token)
+            return await asyncio.to_thread(read, answer, token)
+        except ApiFailure as failure:
+            if failure.reason is Reason.RATE_LIMIT_EXCEEDED:
+                self._budget.silence(self._settings.rate_limit_pause)
+            raise
+
+    def _filters(self, user_id: str | None, training_id: str | None) -> dict[str, Any]:
+        settings = self._settings
+        training = training_id or settings.training_id
+        filters = {
+            "user_id": user_id or settings.user_id or None,
+            "training_id": self._version.training_filter(training) if training else None,
+            "has_attachments": settings.has_attachments,
+        }
+        return {name: value for name, value in filters.items() if value is not None}
+
+
+def _read_page(answer: Answer, token: str, *, version: ApiVersion, number: int, limit: int, seconds: float) -> Page:
+    document = read_object(answer, token, parse_json)
+    records = list_in(document, "completedtrainings")
+    completions, bad = version.parse(records)
+    paging = document.get("paging")
+    paging = paging if isinstance(paging, dict) else {}
+    return Page(
+        number=number,
+        limit=limit,
+        size=len(records),
+        completions=tuple(completions),
+        bad=tuple(bad),
+        last_page=_count(paging.get("last_page")),
+        total=_count(paging.get("total")),
+        served_at_ms=served_at_ms(answer.headers),
+        seconds=seconds,
+    )
+
+
+def _count(value: object) -> int | None:
+    if value is None or value == "":
+        return None
+    number = whole_number(value)
+    return number if number is not None and 0 <= number <= _HIGHEST_COUNT else None
