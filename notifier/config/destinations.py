@@ -1,0 +1,135 @@
+"""The settings of destinations: one class for each type.
+
+A new type is a class here that derives from `DestinationSettings` and has a `type` of its own, and its name in
+`Destination`.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from notifier.config.addresses import is_plain_beyond_loopback
+from notifier.config.durations import Duration
+from notifier.config.problems import Problem
+from notifier.config.tables import Table, default
+from notifier.config.values import (
+    AnyUrl,
+    Count,
+    CountUpTo1000,
+    EncryptedUrl,
+    Headers,
+    Id,
+    Rate,
+    ReadableFile,
+    SourceName,
+    WebhookSecrets,
+)
+
+CompletionEvent = Literal["completion.created", "completion.updated", "completion.removed"]
+"""The types of events that a destination can ask for."""
+
+
+class HttpFormat(StrEnum):
+    """The formats of a request's body."""
+
+    CLOUDEVENTS = "cloudevents"
+    STANDARD = "standard"
+
+
+class DestinationSettings(Table):
+    """The keys of every destination."""
+
+    events: tuple[CompletionEvent, ...] = ("completion.created", "completion.updated", "completion.removed")
+    """The types of events that go there; none: only operational notices, if they go there."""
+    sources: tuple[SourceName, ...] = ()
+    """Only events of these sources; empty: of all."""
+    training_ids: tuple[Id, ...] = ()
+    """Only completions of these trainings; empty: of all."""
+    user_ids: tuple[Id, ...] = ()
+    """Only completions of these people; empty: of all."""
+    concurrency: Count = 8
+    """How many requests may be on their way at the same time."""
+    rate: Rate = 0.0
+    """Requests a second on average; 0: no limit."""
+    timeout: Duration = default("15s")
+    """The time one attempt may take, the answer's body included."""
+    retry_first: Duration = default("5s")
+    """How long after a failed attempt the next one comes at first; it grows exponentially, with full jitter."""
+    retry_max: Duration = default("6h")
+    """The longest time between two attempts."""
+    give_up_after: Duration = default("3d")
+    """How long after the first attempt a delivery is given up; time spent disabled does not count."""
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield what does not go together; keys start at this table."""
+        if self.retry_max < self.retry_first:
+            yield Problem("retry_max", "must be at least as long as retry_first")
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield what is allowed but probably not meant; keys start at this table."""
+        yield from ()
+
+
+class SlackSettings(DestinationSettings):
+    """A Slack channel, through an incoming webhook."""
+
+    type: Literal["slack"]
+    """The type of destination."""
+    url: EncryptedUrl
+    """The incoming webhook's URL; whoever knows it can post to the channel."""
+    digest_above: Count = 50
+    """More waiting events than this become one digest; fewer go as messages of up to ten lines."""
+    events: tuple[CompletionEvent, ...] = ("completion.created",)
+    """The types of events that go there; none: only operational notices, if they go there."""
+    concurrency: Count = 1
+    """How many requests may be on their way at the same time."""
+    rate: Rate = 1.0
+    """Requests a second on average; Slack allows about one."""
+
+
+class HttpSettings(DestinationSettings):
+    """An HTTP endpoint that gets signed webhooks."""
+
+    type: Literal["http"]
+    """The type of destination."""
+    url: AnyUrl
+    """Where to; http:// is allowed, and warned about beyond this machine."""
+    secret: WebhookSecrets = default("")
+    """What requests are signed with: `whsec_...`, or a list with the newest first; empty: no signature."""
+    format: HttpFormat = HttpFormat.CLOUDEVENTS
+    """The body's format."""
+    batch_size: CountUpTo1000 = 1
+    """The most events in one request."""
+    batch_wait: Duration = default("1s")
+    """How long a batch waits to become full."""
+    headers: Headers = default({})
+    """Additional headers."""
+    ca_file: ReadableFile = default("")
+    """Certificates (PEM) of a private certificate authority."""
+    client_cert_file: ReadableFile = default("")
+    """The certificate (PEM) to show the receiver: mutual TLS."""
+    client_key_file: ReadableFile = default("")
+    """The certificate's private key (PEM), when it is not in the same file."""
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield what does not go together; keys start at this table."""
+        yield from super().conflicts()
+        if self.client_key_file and not self.client_cert_file:
+            yield Problem("client_key_file", "needs client_cert_file, the certificate that belongs to the key")
+        if urlsplit(self.url.get_secret_value()).username is not None and "authorization" in map(
+            str.lower, self.headers
+        ):
+            yield Problem("headers.Authorization", "cannot be sent together with the user name in url; remove one")
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield what is allowed but probably not meant; keys start at this table."""
+        yield from super().warnings()
+        if is_plain_beyond_loopback(self.url.get_secret_value()):
+            yield Problem("url", "is http://: people's names cross the network unencrypted; use https://")
+
+
+Destination = Annotated[SlackSettings | HttpSettings, Field(discriminator="type")]
+"""The settings of one destination, told apart by their `type`."""

@@ -1,0 +1,85 @@
+"""From files, credentials and environment to settings, or to everything that is wrong with them."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from notifier.config.explaining import explain
+from notifier.config.layers import Layer, merge, read_credentials, read_environment, read_toml
+from notifier.config.places import credentials_directory, find_file, usual_files, working_directory
+from notifier.config.problems import ConfigError, Problem
+from notifier.config.settings import Settings
+from notifier.config.tables import Surroundings
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_dir: Path | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """Read the configuration: environment over credential files over the TOML file over defaults.
+
+    Only settings that come from here are sure to name existing sources and destinations in each other.
+
+    Args:
+        path: The file that `--config` names; without it `$NOTIFIER_CONFIG`, `./config.toml` or
+            `/etc/notifier/config.toml`, whichever comes first. No file at all is fine when there is a source without.
+        environ: The environment, by default the process's own.
+        secrets_dir: The folder of credential files that `--secrets-dir` names; without it `$CREDENTIALS_DIRECTORY`.
+        cwd: What relative paths count from, those in the TOML file excepted; by default the working directory.
+
+    Raises:
+        ConfigError: The configuration is wrong or missing; it holds every problem that was found.
+    """
+    environ = os.environ if environ is None else environ
+    cwd = working_directory() if cwd is None else cwd
+    file = find_file(path, environ=environ, cwd=cwd)
+    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd)
+
+    found = list(_read(file, credentials, environ, cwd))
+    layers = [item for item in found if isinstance(item, Layer)]
+    problems = [item for item in found if isinstance(item, Problem)]
+    values = merge(layers)
+    if file is None and not values.get("sources"):
+        raise ConfigError([*problems, _nothing_found(cwd)])
+    try:
+        settings = Settings.model_validate(values, context=_surroundings(values, environ))
+    except ValidationError as error:
+        raise ConfigError([*problems, *explain(error, layers)]) from None
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _read(
+    file: Path | None, credentials: Path | None, environ: Mapping[str, str], cwd: Path
+) -> Iterator[Layer | Problem]:
+    """Read everything there is, the strongest first."""
+    yield from read_environment(environ, cwd)
+    if credentials is not None:
+        yield from read_credentials(credentials, cwd)
+    if file is not None:
+        yield read_toml(file)
+
+
+def _surroundings(values: dict[str, Any], environ: Mapping[str, str]) -> Surroundings:
+    sources, destinations = values.get("sources"), values.get("destinations")
+    return Surroundings(
+        environ=environ,
+        sources=tuple(sources) if isinstance(sources, dict) else (),
+        destinations=tuple(destinations) if isinstance(destinations, dict) else (),
+    )
+
+
+def _nothing_found(cwd: Path) -> Problem:
+    places = " and ".join(map(str, usual_files(cwd)))
+    return Problem(
+        "configuration",
+        f"there is none: looked for {places}; `notifier init` writes one, --config or $NOTIFIER_CONFIG names one, "
+        "NOTIFIER_SOURCES__NAME__TOKEN does without",
+    )

@@ -1,0 +1,179 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from notifier.config import (
+    ApiVersion,
+    FirstRun,
+    HttpFormat,
+    HttpSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    Settings,
+    SlackSettings,
+    TcpAddress,
+    UnixAddress,
+)
+
+Load = Callable[..., Settings]
+
+SOURCE = '[sources.acme]\ntoken = "t0ken"\n'
+SLACK = '[destinations.safety]\ntype = "slack"\nurl = "https://hooks.slack.com/services/T/B/x"\n'
+HTTP = '[destinations.hr]\ntype = "http"\nurl = "https://hr.example.com/hook"\n'
+SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "QUFB" * 8, "whsec_" + "QUFB" * 21 + "QQ")
+
+
+def test_defaults_are_those_of_the_contract(load_text: Load) -> None:
+    settings = load_text(SOURCE + SLACK + HTTP)
+
+    assert settings.store.retention == 90 * 86_400
+    assert (settings.log.level, settings.log.format) == (LogLevel.INFO, LogFormat.AUTO)
+    assert settings.http.listen == TcpAddress("127.0.0.1", 8787)
+    assert settings.http.token.get_secret_value() == ""
+    assert (settings.alerts.destination, settings.alerts.heartbeat_url.get_secret_value()) == ("", "")
+
+    source = settings.sources["acme"]
+    assert source.api is ApiVersion.V2
+    assert source.base_url == "https://api.kpaehs.com/v1"
+    assert (source.poll_interval, source.sweep_interval) == (60, 86_400)
+    assert (source.rate_limit_pause, source.timeout) == (60, 30)
+    assert (source.page_size, source.requests_per_minute) == (100, 30)
+    assert source.first_run is FirstRun.SILENT
+    assert source.names
+    assert (source.training_id, source.user_id, source.has_attachments) == (None, None, None)
+
+    slack, http = settings.destinations["safety"], settings.destinations["hr"]
+    assert isinstance(slack, SlackSettings)
+    assert isinstance(http, HttpSettings)
+    assert slack.digest_above == 50
+    assert (slack.events, slack.concurrency, slack.rate) == (("completion.created",), 1, 1)
+    assert http.events == ("completion.created", "completion.updated", "completion.removed")
+    assert (http.concurrency, http.rate) == (8, 0)
+    assert (http.secret, http.headers, http.ca_file) == ((), {}, None)
+    assert (http.format, http.batch_size, http.batch_wait) == (HttpFormat.CLOUDEVENTS, 1, 1)
+    for destination in (slack, http):
+        assert (destination.sources, destination.training_ids, destination.user_ids) == ((), (), ())
+        assert (destination.timeout, destination.retry_first) == (15, 5)
+        assert (destination.retry_max, destination.give_up_after) == (6 * 3_600, 3 * 86_400)
+
+
+@pytest.mark.parametrize(
+    ("written", "meaning"),
+    [
+        ('"silent"', FirstRun.SILENT),
+        ('"notify"', FirstRun.NOTIFY),
+        ('"2026-01-01"', date(2026, 1, 1)),
+        ("2026-01-01", date(2026, 1, 1)),
+    ],
+)
+def test_first_run_is_a_word_or_a_date(written: str, meaning: FirstRun | date, load_text: Load) -> None:
+    assert load_text(f"{SOURCE}first_run = {written}").sources["acme"].first_run == meaning
+
+
+def test_event_ids_come_from_the_namespace_or_else_the_name(load_text: Load) -> None:
+    settings = load_text(f'{SOURCE}[sources.new]\ntoken = "x"\nid_namespace = "old"')
+    assert {name: source.namespace(name) for name, source in settings.sources.items()} == {"acme": "acme", "new": "old"}
+
+
+def test_ids_are_text_even_when_they_are_written_as_numbers(load_text: Load) -> None:
+    settings = load_text(f"{SOURCE}training_id = 1046\n{SLACK}user_ids = [1, '5e58']")
+    assert settings.sources["acme"].training_id == "1046"
+    assert settings.destinations["safety"].user_ids == ("1", "5e58")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1/", "http://localhost/v1", "http://[::1]:1/v1"])
+def test_the_api_may_be_unencrypted_on_this_machine(url: str, load_text: Load) -> None:
+    assert load_text(f'{SOURCE}base_url = "{url}"').sources["acme"].base_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize("secrets", [SECRETS[:1], SECRETS])
+def test_webhook_secrets_are_one_or_several_with_padding_or_without(secrets: tuple[str, ...], load_text: Load) -> None:
+    destination = load_text(f"{SOURCE}{HTTP}secret = {list(secrets)}").destinations["hr"]
+    assert isinstance(destination, HttpSettings)
+    assert tuple(secret.get_secret_value() for secret in destination.secret) == secrets
+
+
+def test_one_webhook_secret_needs_no_list(load_text: Load) -> None:
+    destination = load_text(f'{SOURCE}{HTTP}secret = "{SECRETS[0]}"').destinations["hr"]
+    assert isinstance(destination, HttpSettings)
+    assert [secret.get_secret_value() for secret in destination.secret] == [SECRETS[0]]
+
+
+@pytest.mark.parametrize(
+    ("listen", "token", "meaning"),
+    [
+        ("", "", None),
+        ("unix:/run/notifier.sock", "", UnixAddress(Path("/run/notifier.sock"))),
+        ("0.0.0.0:80", "t0ken", TcpAddress("0.0.0.0", 80)),  # noqa: S104 - an example, nothing listens
+    ],
+)
+def test_the_local_interface_can_be_elsewhere(
+    listen: str, token: str, meaning: TcpAddress | UnixAddress | None, load_text: Load
+) -> None:
+    assert load_text(f'[http]\nlisten = "{listen}"\ntoken = "{token}"\n{SOURCE}').http.listen == meaning
+
+
+def test_files_that_can_be_read_are_taken(load_text: Load, tmp_path: Path) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (tmp_path / name).touch()
+    destination = load_text(
+        f'{SOURCE}{HTTP}ca_file = "ca.pem"\nclient_cert_file = "cert.pem"\nclient_key_file = "key.pem"'
+    ).destinations["hr"]
+    assert isinstance(destination, HttpSettings)
+    assert destination.ca_file == tmp_path / "ca.pem"
+    assert destination.client_key_file == tmp_path / "key.pem"
+
+
+def test_settings_cannot_be_changed(load_text: Load) -> None:
+    log = load_text().log
+    for key in LogSettings.model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(log, key, getattr(log, key))
+
+
+def test_the_same_configuration_gives_equal_settings_another_one_does_not(load_text: Load) -> None:
+    assert load_text(SOURCE) == load_text(SOURCE)
+    assert load_text(SOURCE) != load_text(f"{SOURCE}page_size = 1")
+
+
+def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
+    assert load_text(SOURCE + SLACK + HTTP).warnings() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (SOURCE, "destinations: there are none"),
+        (SOURCE + HTTP.replace("https:", "http:"), "destinations.hr.url: is http://"),
+        (f"{SOURCE}{HTTP}events = []", "destinations.hr.events: is empty"),
+        (f"{SOURCE}requests_per_minute = 81\n{HTTP}", "sources.acme.requests_per_minute: is more than"),
+        (f'[alerts]\nheartbeat_url = "http://hc-ping.com/x"\n{SOURCE}{HTTP}', "alerts.heartbeat_url: is http://"),
+    ],
+)
+def test_what_is_probably_not_meant_gives_a_warning(text: str, warning: str, load_text: Load) -> None:
+    (line,) = map(str, load_text(text).warnings())
+    assert line.startswith(warning)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SOURCE + HTTP.replace("https://hr.example.com", "http://127.0.0.1:1"),
+        f'[alerts]\ndestination = "hr"\n{SOURCE}{HTTP}events = []',
+    ],
+)
+def test_what_is_well_meant_gives_no_warning(text: str, load_text: Load) -> None:
+    assert load_text(text).warnings() == ()
+
+
+def test_importing_it_brings_no_library_that_reading_a_configuration_does_not_need() -> None:
+    program = "import sys, notifier.config; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert {"pydantic", "pydantic_settings"} <= set(loaded)
+    assert not {"aiohttp", "apscheduler", "click", "orjson", "rich", "sqlite_utils", "sqlite3"} & set(loaded)
