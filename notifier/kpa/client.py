@@ -79,22 +79,29 @@ class Client:
     ) -> Page:
         """Fetch page `number` (from 1) of `limit` (1..1000) records.
 
-        `user_id` and `training_id` narrow the list, in place of the source's own filters of that name.
+        `user_id` and `training_id` narrow the list, in place of the source's own filters of that name. A page beyond
+        the last one, and a list with nothing in it, is an empty page, however the API says so.
         """
         parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
         answer, seconds = await self._exchange(self._version.completions_method, parameters, urgency, _PAGE_LIMIT)
-        return await self._read(
-            partial(_read_page, version=self._version, number=number, limit=limit, seconds=seconds), answer
-        )
+        try:
+            return await self._read(
+                partial(_read_page, version=self._version, number=number, limit=limit, seconds=seconds), answer
+            )
+        except ApiFailure as failure:
+            narrowed = user_id is not None or training_id is not None
+            if not self._says_nothing_there(failure.reason, number, narrowed=narrowed):
+                raise
+            return Page(number, limit, 0, (), (), None, None, served_at_ms(answer.headers), seconds)
 
-    async def people(self) -> dict[str, Person]:
+    async def people(self, urgency: Urgency = Urgency.NAMES) -> dict[str, Person]:
         """Fetch the names of all people, by user id."""
-        answer, _ = await self._exchange("users.list", {}, Urgency.NAMES, _NAMES_LIMIT)
+        answer, _ = await self._exchange("users.list", {}, urgency, _NAMES_LIMIT)
         return await self._read(read_people, answer)
 
-    async def trainings(self) -> dict[str, str]:
+    async def trainings(self, urgency: Urgency = Urgency.NAMES) -> dict[str, str]:
         """Fetch the titles of all trainings, by training id."""
-        answer, _ = await self._exchange(self._version.trainings_method, {}, Urgency.NAMES, _NAMES_LIMIT)
+        answer, _ = await self._exchange(self._version.trainings_method, {}, urgency, _NAMES_LIMIT)
         return await self._read(read_trainings, answer)
 
     async def echo(self) -> None:
@@ -103,6 +110,16 @@ class Client:
         # this one makes an answer that says `ok`.
         answer, _ = await self._exchange("api.echo", {"response": {"ok": True}}, Urgency.HEAD, _ECHO_LIMIT)
         await self._read(partial(read_object, parse=parse_json), answer)
+
+    def _says_nothing_there(self, reason: Reason, number: int, *, narrowed: bool) -> bool:
+        """Tell whether a failure only says that there is no such page, or no record at all.
+
+        The documentation leaves open how a page beyond the last one is answered. With a filter in the configuration,
+        `content_not_found` for the first page is a mistake in that filter, and an operator has to hear of it.
+        """
+        if number > 1:
+            return reason in (Reason.CONTENT_NOT_FOUND, Reason.PARAMETER_INVALID)
+        return reason is Reason.CONTENT_NOT_FOUND and (narrowed or not self._filters(None, None))
 
     async def _exchange(
         self, method: str, parameters: dict[str, Any], urgency: Urgency, limit: int

@@ -192,3 +192,35 @@ async def test_every_request_takes_its_turn(
     await client.trainings()
     await client.echo()
     assert budget.requests == len(upstream.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "keys", "narrowed", "is_empty"),
+    [
+        (2, "content_not_found", {}, {}, True),
+        (2, "parameter_invalid", {}, {}, True),
+        (2, "parameter_invalid", {"training_id": "7"}, {}, True),
+        (2, "server_error", {}, {}, False),
+        (1, "content_not_found", {}, {}, True),
+        (1, "content_not_found", {}, {"user_id": USER, "training_id": "7"}, True),
+        (1, "content_not_found", {"training_id": "7"}, {}, False),
+        (1, "parameter_invalid", {}, {}, False),
+    ],
+)
+async def test_what_only_says_that_nothing_is_there_is_an_empty_page(
+    number: int,
+    error: str,
+    keys: dict[str, Any],
+    narrowed: dict[str, str],
+    is_empty: bool,
+    upstream: "Upstream",
+    client_of: "MakeClient",
+) -> None:
+    upstream.answers({"ok": False, "error": error})
+    asking = client_of(upstream.url, **keys).page(number, limit=10, urgency=Urgency.HEAD, **narrowed)
+    if is_empty:
+        page = await asking
+        assert (page.number, page.size, page.completions, page.last_page, page.total) == (number, 0, (), None, None)
+    else:
+        with pytest.raises(ApiFailure):
+            await asking
