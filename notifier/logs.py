@@ -32,8 +32,12 @@ _COLOUR: Final = {
 }
 
 
-def set_up(level: str, log_format: str, stream: TextIO = sys.stderr, environ: Mapping[str, str] = os.environ) -> None:
-    """Send this program's log to `stream`; `level` is debug to error, `log_format` is auto, text or json."""
+def set_up(level: str, log_format: str, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    """Send this program's log to `stream`, by default standard error.
+
+    `level` is debug, info, warning, error or critical; `log_format` is auto, text or json.
+    """
+    stream = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(log_format, stream, environ))
     root = logging.getLogger()

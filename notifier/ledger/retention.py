@@ -1,0 +1,23 @@
+"""Forgets what was delivered long ago, a little at a time; what is known of records stays."""
+
+from sqlite_utils import Database
+
+CHUNK = 500
+"""Events forgotten in one transaction, so that nobody waits long for the ledger."""
+
+
+def forget(db: Database, before_ms: int) -> int:
+    """Delete up to CHUNK events detected before a moment, with their deliveries and attempts; return how many.
+
+    An event stays while any of its deliveries is pending or dead.
+    """
+    rows = db.execute(
+        "SELECT sequence FROM events WHERE detected_at < ? AND NOT EXISTS (SELECT 1 FROM deliveries"
+        " WHERE deliveries.sequence = events.sequence AND state <> 'delivered') ORDER BY sequence LIMIT ?",
+        [before_ms, CHUNK],
+    ).fetchall()
+    for table in ("attempts", "deliveries", "events"):
+        db.conn.executemany(f"DELETE FROM {table} WHERE sequence = ?", rows)
+    if len(rows) < CHUNK:
+        db.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+    return len(rows)

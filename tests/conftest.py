@@ -1,0 +1,33 @@
+"""A clock that stands still, for whichever room needs one."""
+
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(slots=True)
+class FakeClock:
+    """Both of the clock's times, moved by hand only; it starts at 2026-11-21T17:00:00.123Z."""
+
+    ms: int = 1_795_280_400_123
+    seconds: float = 1_000.0
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.ms += round(seconds * 1000)
+        self.seconds += seconds
+
+    def set_wall_clock(self, seconds: float) -> None:
+        """Set the wall clock forward, or back (negative), while no time passes."""
+        self.ms += round(seconds * 1000)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()

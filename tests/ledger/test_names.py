@@ -1,0 +1,56 @@
+"""Names of people and trainings, source by source."""
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from notifier.completions import Names
+from notifier.ledger import names
+from notifier.ledger.names import NameList, PersonName
+
+if TYPE_CHECKING:
+    from tests.ledger.conftest import NewDatabase
+
+# What orjson lets into a record, but for U+0000, which no name has: they are words.
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+def test_names_are_found_by_id_and_unknown_ids_are_absent(db: Database) -> None:
+    names.replace_people(db, "acme", [PersonName("5e58", "David Ball", "D1"), PersonName("5e59", "Ana Cruz", None)], 0)
+    names.replace_trainings(db, "acme", [("1046", "Ladder Safety")], 0)
+    found = names.find(db, "acme", ["5e58", "nobody"], ["1046", "1047"])
+    assert found == Names({"5e58": "David Ball"}, {"1046": "Ladder Safety"})
+    assert names.find(db, "globex", ["5e58"], ["1046"]) == Names({}, {})
+
+
+def test_a_later_list_renames_and_adds_but_forgets_nobody(db: Database) -> None:
+    names.replace_people(db, "acme", [PersonName("1", "Ana Cruz", "A1"), PersonName("2", "David Ball", None)], 0)
+    names.replace_people(db, "acme", [PersonName("1", "Ana Diaz", None), PersonName("3", "Omar Khan", None)], 0)
+    assert names.find(db, "acme", "123", []).people == {"1": "Ana Diaz", "2": "David Ball", "3": "Omar Khan"}
+    names.replace_trainings(db, "acme", [("1", "Ladders"), ("2", "Cranes")], 0)
+    names.replace_trainings(db, "acme", [("1", "Ladder Safety")], 0)
+    assert names.find(db, "acme", [], "12").trainings == {"1": "Ladder Safety", "2": "Cranes"}
+
+
+def test_every_fetch_leaves_its_moment_and_outcome(db: Database) -> None:
+    assert names.fetched(db, "acme") == {}
+    names.replace_people(db, "acme", [], 1000)
+    names.note_fetch(db, "acme", NameList.TRAININGS, 2000, "token_permission")
+    assert names.fetched(db, "acme") == {NameList.PEOPLE: 1000, NameList.TRAININGS: 2000}
+    names.replace_trainings(db, "acme", [], 3000)
+    assert names.fetched(db, "acme") == {NameList.PEOPLE: 1000, NameList.TRAININGS: 3000}
+    assert names.fetched(db, "globex") == {}
+    assert {row["list"]: row["outcome"] for row in db["names_fetched"].rows} == {"people": "ok", "trainings": "ok"}
+
+
+@settings(max_examples=40)
+@given(people=st.dictionaries(words, words, max_size=5), trainings=st.dictionaries(words, words, max_size=5))
+def test_any_words_come_back_as_they_were(
+    new_database: "NewDatabase", people: dict[str, str], trainings: dict[str, str]
+) -> None:
+    with new_database() as db:
+        names.replace_people(db, "acme", [PersonName(id_, name, name) for id_, name in people.items()], 0)
+        names.replace_trainings(db, "acme", trainings.items(), 0)
+        assert names.find(db, "acme", people, trainings) == Names(people, trainings)

@@ -1,0 +1,67 @@
+"""What was delivered long ago is forgotten, and nothing else."""
+
+import pytest
+
+from notifier.completions import Change, Completion, EventType, Net
+from notifier.ledger import destinations, outbox, records, retention, sources
+from notifier.ledger.ledger import Ledger
+from notifier.ledger.outbox import DeliveryState, Settlement
+from notifier.ledger.subscriptions import Subscription
+
+LONG_AGO, LATELY, BOUND = 1_000, 9_000, 5_000
+
+
+def change(number: int) -> Change:
+    raw = b'{"id":%d}' % number
+    completion = Completion(str(number), "7", "u", "2026-01-01", None, 1, None, None, "", False, raw)
+    return Change(EventType.CREATED, completion, 1, Net.HEAD, "test")
+
+
+async def write(ledger: Ledger, numbers: range, detected_ms: int, state: DeliveryState | None) -> None:
+    wants = [Subscription("hr", frozenset({"completion.created"}))] if state else []
+    findings = records.Findings("acme", "acme", changes=[change(number) for number in numbers])
+    events = await ledger.run(records.write, findings, wants, detected_ms)
+    if state:
+        settled = [
+            Settlement(event.sequence, "hr", state, "test", "test", 200, "", detected_ms, 1, 0) for event in events
+        ]
+        await ledger.run(outbox.settle, settled)
+
+
+async def count(ledger: Ledger, table: str) -> int:
+    return await ledger.run(lambda db: int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))
+
+
+@pytest.mark.parametrize(
+    ("detected_ms", "state", "kept"),
+    [
+        (LONG_AGO, DeliveryState.DELIVERED, 0),
+        (LONG_AGO, None, 0),
+        (LONG_AGO, DeliveryState.PENDING, 3),
+        (LONG_AGO, DeliveryState.DEAD, 3),
+        (LATELY, DeliveryState.DELIVERED, 3),
+    ],
+)
+async def test_only_what_is_old_and_done_is_forgotten(
+    ledger: Ledger, detected_ms: int, state: DeliveryState | None, kept: int
+) -> None:
+    await ledger.run(sources.recall, "acme")
+    await ledger.run(destinations.recall, "hr")
+    await write(ledger, range(3), detected_ms, state)
+    await ledger.run(retention.forget, BOUND)
+    assert await count(ledger, "events") == kept
+    assert await count(ledger, "deliveries") == (kept if state else 0)
+    assert await count(ledger, "attempts") == (kept if state else 0)
+    assert await count(ledger, "records") == 3
+
+
+async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_not_used_again(ledger: Ledger) -> None:
+    await ledger.run(sources.recall, "acme")
+    await ledger.run(destinations.recall, "hr")
+    await write(ledger, range(1_200), LONG_AGO, DeliveryState.DELIVERED)
+    pages = await ledger.run(lambda db: int(db.execute("PRAGMA page_count").fetchone()[0]))
+    chunks = [await ledger.run(retention.forget, BOUND) for _ in range(4)]
+    assert chunks == [500, 500, 200, 0]
+    assert await ledger.run(lambda db: int(db.execute("PRAGMA page_count").fetchone()[0])) < pages
+    [event] = await ledger.run(records.write, records.Findings("acme", "acme", changes=[change(9_999)]), [], LATELY)
+    assert event.sequence == 1_201
