@@ -221,6 +221,8 @@ class Settings(Table):
     def _warnings(self) -> Iterator[Problem]:
         if is_plain_beyond_loopback(self.alerts.heartbeat_url.get_secret_value()):
             yield Problem("alerts.heartbeat_url", "is http://: it crosses the network unencrypted; use https://")
+        if self.alerts.destination:
+            yield Problem("alerts.destination", "has no effect yet: troubles are in the log and in `notifier status`")
         if not self.destinations:
             yield Problem("destinations", "there are none: completions are recorded, and nobody is told")
         for name, source in self.sources.items():
