@@ -1,0 +1,1 @@
+"""Delivering: what is due goes to each destination, and what each attempt came to goes back into the ledger."""

@@ -1,0 +1,42 @@
+"""What every destination type offers, and what it is given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from notifier.deliver.outcome import Outcome
+from notifier.ledger.outbox import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """How deliveries share a request.
+
+    A request carries up to `size` of them, and goes out when it is full or its first delivery has waited `wait`
+    seconds. When more than `digest_above` wait, all of them (up to 1000) go out as one digest.
+    """
+
+    size: int = 1
+    wait: float = 0.0
+    digest_above: int | None = None
+
+
+class Destination(Protocol):
+    """Somewhere events go. One file per type; `registry.build` makes them."""
+
+    @property
+    def name(self) -> str:
+        """The name that the configuration gives it."""
+        ...
+
+    @property
+    def grouping(self) -> Grouping:
+        """How deliveries share a request."""
+        ...
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
+        """Make one attempt to deliver all of `deliveries` (at least one) in one request.
+
+        Whatever a peer or the network does becomes an Outcome; nothing is raised for it.
+        """
+        ...

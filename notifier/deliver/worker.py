@@ -1,0 +1,316 @@
+"""Sends what waits for one destination: fetch what is due, attempt, decide, write down, go on.
+
+Everything here runs on the event loop without locks: a method without `await` is never interrupted.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sqlite_utils import Database
+
+from notifier.clock import Clock
+from notifier.config import DestinationSettings
+from notifier.deliver import policy
+from notifier.deliver.destination import Destination, Grouping
+from notifier.deliver.grouping import MOST_IN_A_DIGEST, next_group
+from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
+from notifier.deliver.pace import Pace
+from notifier.deliver.settling import Settling
+from notifier.ledger import destinations, outbox
+from notifier.ledger.destinations import Health, HealthState, LastError
+from notifier.ledger.errors import LedgerError
+from notifier.ledger.ledger import Ledger
+from notifier.ledger.outbox import Delivery, DeliveryState, Settlement
+
+_log = logging.getLogger(__name__)
+
+_ALONE = Grouping()
+_FETCH = 500
+_REFILL_BELOW = 100
+_LEDGER_RETRY = 1.0
+_MILLISECONDS = 1000
+
+
+class Worker:
+    """The one who delivers to one destination."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        settings: DestinationSettings,
+        ledger: Ledger,
+        clock: Clock,
+        jitter: Callable[[], float],
+    ) -> None:
+        """Take the destination, its settings and the ledger; `jitter` gives numbers in [0, 1)."""
+        self.name = destination.name
+        self._destination = destination
+        self._settings = settings
+        self._ledger = ledger
+        self._clock = clock
+        self._jitter = jitter
+        self._pace = Pace(settings.rate)
+        self._concurrency = settings.concurrency
+        self._health = Health()
+        self._open_at = 0.0
+        self._ready: deque[Delivery] = deque()
+        self._ready_since = 0.0
+        self._in_flight: set[int] = set()
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._settling = Settling(destination.name, ledger, self._on_settled)
+        self._cannot_read = False
+        self._more = True
+        self._round = 0
+        self._fetching: asyncio.Task[None] | None = None
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._running = False
+
+    @property
+    def health(self) -> Health:
+        """The destination's health at this moment."""
+        return self._health
+
+    async def start(self) -> None:
+        """Take up where the last run stopped, a wait that a peer had asked for included. Raises LedgerError."""
+        self._health = await self._ledger.run(destinations.recall, self.name)
+        if self._health.state is HealthState.RETRYING:
+            self._concurrency = 1
+        self._open_at = self._opening(self._health)
+        self._running = True
+        self._settling.start()
+        self._pump()
+
+    def wake(self) -> None:
+        """Look into the ledger: there may be something to deliver."""
+        self._more = True
+        self._pump()
+
+    async def stop(self, grace: float) -> None:
+        """Start nothing more, give attempts under way `grace` seconds, and write down what they came to.
+
+        An attempt that is cut off stays pending and is made again, under the same id, by the next run.
+        """
+        self._running = False
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._attempts:
+            _, late = await asyncio.wait(self._attempts, timeout=grace)
+            for attempt in late:
+                attempt.cancel()
+            if late:
+                await asyncio.wait(late)
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+        await self._settling.stop()
+
+    async def set_enabled(self, *, enabled: bool) -> None:
+        """Resume or park the destination; what waits for it is kept either way. Raises LedgerError."""
+        now_ms = self._clock.now_ms()
+        before = self._health
+        if enabled == (before.state is not HealthState.DISABLED):
+            return
+        after = Health() if enabled else Health(HealthState.DISABLED, "operator", now_ms)
+        parked_ms = max(0, now_ms - (before.since_ms or now_ms)) if enabled else 0
+        await self._ledger.run(_set_health, self.name, after, parked_ms)
+        self._health = after
+        # An outcome that came in meanwhile may be written over it.
+        self._settling.note(after)
+        self._concurrency = 1
+        self._open_at = 0.0
+        self._set_ready_aside()
+        _log.info(
+            "destination enabled" if enabled else "destination disabled",
+            extra={"destination": self.name, "reason": "operator"},
+        )
+        self._pump()
+
+    def follow_clock(self, by_ms: int) -> None:
+        """Move what is remembered in wall-clock time, after that clock was set by `by_ms`."""
+        before = self._health
+        self._health = replace(
+            before,
+            since_ms=None if before.since_ms is None else before.since_ms + by_ms,
+            retry_at_ms=None if before.retry_at_ms is None else before.retry_at_ms + by_ms,
+        )
+        self._settling.note(self._health)
+        self._set_ready_aside()
+        self._pump()
+
+    def _pump(self) -> None:
+        """Start as many requests as may start now; set a timer for what may start later."""
+        if not self._running or self._settling.blocked or self._health.state is HealthState.DISABLED:
+            return
+        now = self._clock.monotonic()
+        if now < self._open_at:
+            self._later(self._pump, self._open_at - now)
+            return
+        grouping = self._destination.grouping if self._health.state is HealthState.OK else _ALONE
+        while self._ready and len(self._attempts) < self._concurrency:
+            group = next_group(self._ready, grouping, now - self._ready_since)
+            wait = group.wait or self._pace.wait(now)
+            if wait:
+                self._later(self._pump, wait)
+                break
+            self._pace.spend()
+            deliveries = [self._ready.popleft() for _ in range(group.count)]
+            attempt = asyncio.create_task(self._attempt(deliveries))
+            self._attempts.add(attempt)
+            attempt.add_done_callback(self._attempts.discard)
+        if self._more and self._fetching is None and len(self._ready) < _REFILL_BELOW:
+            self._fetching = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")
+
+    async def _fetch(self) -> None:
+        """Read what is due from the ledger."""
+        self._more = False
+        this_round = self._round
+        now_ms = self._clock.now_ms()
+        limit = MOST_IN_A_DIGEST if self._destination.grouping.size > 1 else _FETCH
+        try:
+            found = await self._ledger.run(
+                outbox.due,
+                self.name,
+                now_ms=now_ms,
+                horizon_ms=now_ms + round(policy.LONGEST_WAIT * _MILLISECONDS),
+                limit=limit,
+                in_flight=tuple(self._in_flight),
+            )
+        except LedgerError as error:
+            if not self._cannot_read:
+                _log.error(error.message, extra={"destination": self.name, "reason": error.reason})
+            self._cannot_read = True
+            self._later(self.wake, _LEDGER_RETRY)
+            return
+        finally:
+            self._fetching = None
+        self._cannot_read = False
+        if this_round != self._round:
+            self.wake()
+            return
+        if found.deliveries and not self._ready:
+            self._ready_since = self._clock.monotonic()
+        self._ready.extend(sorted(found.deliveries, key=policy.patience_spent))
+        self._in_flight.update(delivery.event.sequence for delivery in found.deliveries)
+        if len(found.deliveries) == limit:
+            self._more = True
+        elif found.next_due_ms is not None:
+            self._later(self.wake, max(0.0, (found.next_due_ms - now_ms) / _MILLISECONDS))
+        self._pump()
+
+    async def _attempt(self, deliveries: Sequence[Delivery]) -> None:
+        this_round = self._round
+        started_ms = self._clock.now_ms()
+        started = self._clock.monotonic()
+        try:
+            outcome = await self._destination.send(deliveries)
+        except Exception:  # noqa: BLE001 - a fault of ours in one message must not stop the destination
+            _log.exception("no request could be made of this event", extra={"destination": self.name})
+            outcome = Outcome(Reason.UNSENDABLE, detail="the notifier could not make a request of this event")
+        milliseconds = round((self._clock.monotonic() - started) * _MILLISECONDS)
+        # The task itself still counts as under way; what it frees is given to the next one here.
+        task = asyncio.current_task()
+        if task is not None:
+            self._attempts.discard(task)
+        self._settling.add(
+            [self._settle(delivery, outcome, len(deliveries) - 1, started_ms, milliseconds) for delivery in deliveries]
+        )
+        self._judge_endpoint(deliveries, outcome, belated=this_round != self._round)
+        self._pump()
+
+    def _settle(
+        self, delivery: Delivery, outcome: Outcome, companions: int, started_ms: int, milliseconds: int
+    ) -> Settlement:
+        """Decide what an outcome means for one of the deliveries that the request carried."""
+        now_ms = self._clock.now_ms()
+        step = policy.after_delivery(
+            delivery, outcome, self._settings, companions=companions, now_ms=now_ms, jitter=self._jitter()
+        )
+        if step.state is DeliveryState.DEAD:
+            facts = {"destination": self.name, "event": delivery.event.id, "reason": outcome.reason}
+            _log.error("delivery given up", extra=facts)
+        return Settlement(
+            delivery.event.sequence,
+            self.name,
+            step.state,
+            step.decision,
+            outcome.reason,
+            outcome.status,
+            outcome.detail,
+            started_ms,
+            milliseconds,
+            step.next_attempt_ms,
+        )
+
+    def _judge_endpoint(self, deliveries: Sequence[Delivery], outcome: Outcome, *, belated: bool) -> None:
+        """Decide what an outcome means for the destination; `belated`: its request had begun before the trouble."""
+        now_ms = self._clock.now_ms()
+        before = self._health
+        after = policy.after_endpoint(
+            before,
+            outcome,
+            self._settings,
+            belated=belated,
+            spent=all(policy.patience_spent(delivery) for delivery in deliveries),
+            now_ms=now_ms,
+            jitter=self._jitter(),
+        )
+        self._concurrency = policy.next_concurrency(self._concurrency, after, self._settings.concurrency)
+        if trouble(outcome.reason) is not Trouble.NONE:
+            self._settling.note(after, LastError(outcome.reason, outcome.detail, now_ms))
+        if after == before:
+            return
+        self._health = after
+        self._settling.note(after)
+        self._open_at = self._opening(after)
+        if after.state is not HealthState.OK:
+            self._set_ready_aside()
+        if after.state is not before.state:
+            _report_health(self.name, after, outcome)
+
+    def _set_ready_aside(self) -> None:
+        """Forget what was fetched, so that it is fetched again in order once the destination is open."""
+        self._in_flight.difference_update(delivery.event.sequence for delivery in self._ready)
+        self._ready.clear()
+        self._round += 1
+        self._more = True
+
+    def _opening(self, health: Health) -> float:
+        """Translate the stored moment of the next attempt into the clock that does not jump."""
+        if health.retry_at_ms is None:
+            return 0.0
+        wait = (health.retry_at_ms - self._clock.now_ms()) / _MILLISECONDS
+        return self._clock.monotonic() + min(max(wait, 0.0), policy.LONGEST_WAIT)
+
+    def _on_settled(self, settlements: Sequence[Settlement]) -> None:
+        """Go on with what is in the ledger now."""
+        self._in_flight.difference_update(settlement.sequence for settlement in settlements)
+        if any(settlement.state is DeliveryState.PENDING for settlement in settlements):
+            self._more = True
+        self._pump()
+
+    def _later(self, action: Callable[[], None], seconds: float) -> None:
+        """Call `action` in so many seconds, instead of when it was to be called until now."""
+        if not self._running:
+            return
+        if action in self._timers:
+            self._timers[action].cancel()
+        self._timers[action] = asyncio.get_running_loop().call_later(seconds, action)
+
+
+def _set_health(db: Database, name: str, health: Health, parked_ms: int) -> None:
+    destinations.remember(db, name, health)
+    outbox.stop_give_up_clock(db, name, parked_ms)
+
+
+def _report_health(name: str, health: Health, outcome: Outcome) -> None:
+    facts = {"destination": name, "reason": outcome.reason, "status": outcome.status, "detail": outcome.detail}
+    match health.state:
+        case HealthState.OK:
+            _log.info("destination works again", extra={"destination": name})
+        case HealthState.RETRYING:
+            _log.warning("destination fails; its events wait and are tried again", extra=facts)
+        case HealthState.DISABLED:
+            _log.error("destination disabled by its own answer; its events are kept until it is enabled", extra=facts)

@@ -1,0 +1,394 @@
+"""A worker whose endpoint, events, clock or state file make trouble: nobody is hammered, nothing is lost."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from sqlite_utils import Database
+
+from notifier.config.destinations import HttpSettings
+from notifier.deliver.destination import Grouping
+from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver.outcome import Outcome, Reason
+from notifier.ledger import outbox
+from notifier.ledger.destinations import HealthState
+from notifier.ledger.outbox import Delivery
+from tests.deliver.harness import HASTY, Arrival, Receiver, Rig, answering, keys, refusing
+from tests.real_time import until
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(tmp_path / "notifier.db") as standing:
+        yield standing
+
+
+@pytest.fixture
+async def receiver(rig: Rig) -> Receiver:
+    return await rig.receiver()
+
+
+# The endpoint in trouble
+
+
+async def test_after_an_outage_a_single_probe_goes_first_and_the_concurrency_rises_gently(
+    rig: Rig, receiver: Receiver
+) -> None:
+    works = asyncio.Event()
+
+    async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.03)
+        return web.Response(status=200 if works.is_set() else 500)
+
+    receiver.answer = answer
+    await rig.enter(*keys(60))
+    async with rig.running(rig.http(receiver.url, concurrency=8)):
+        await until(lambda: len(receiver.arrivals) == 8 + 3)
+        works.set()
+        await rig.settled()
+    since_the_first_failures = [arrival.active for arrival in receiver.arrivals[8:]]
+    assert since_the_first_failures[:3] == [1, 1, 1]
+    assert next(active for active in since_the_first_failures if active > 1) == 2
+    assert max(since_the_first_failures) == 8
+    assert len(set(receiver.ids)) == 60
+    assert await rig.ask("SELECT state, failures FROM destinations") == [("ok", 0)]
+
+
+async def test_a_retry_after_is_obeyed_though_other_requests_get_through(rig: Rig, receiver: Receiver) -> None:
+    throttled: list[float] = []
+
+    async def answer(arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        if len(receiver.arrivals) <= 8 and arrival.active == 8:
+            throttled.append(time.monotonic())
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        await asyncio.sleep(0.1)
+        return web.Response()
+
+    receiver.answer = answer
+    await rig.enter(*keys(40))
+    async with rig.running(rig.http(receiver.url, concurrency=8)):
+        await rig.settled()
+    assert len(throttled) == 1
+    assert receiver.arrivals[8].at - throttled[0] >= 0.99
+    assert receiver.arrivals[8].active == 1
+    assert len(set(receiver.ids)) == 40
+
+
+async def test_a_retry_after_outlives_a_restart(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = answering(503, Retry_After="2")
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
+        await until(lambda: worker.health.state is HealthState.RETRYING)
+    asked_at = receiver.arrivals[0].at
+    receiver.answer = answering(200)
+    async with rig.running(rig.http(receiver.url)) as worker:
+        assert worker.health.state is HealthState.RETRYING
+        await rig.settled()
+    assert receiver.arrivals[1].at - asked_at >= 1.99
+    assert len(receiver.arrivals) == 4
+
+
+async def test_a_dead_and_a_hanging_destination_do_not_delay_a_healthy_one(rig: Rig) -> None:
+    healthy, hanging = await rig.receiver(), await rig.receiver()
+
+    async def hang(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    hanging.answer = hang
+    urls = {"healthy": healthy.url, "hanging": hanging.url, "dead": "http://127.0.0.1:9/"}
+    settings = {name: HttpSettings.model_validate({"type": "http", "url": url, **HASTY}) for name, url in urls.items()}
+    dispatcher = Dispatcher(settings, rig.ledger, rig.clock)
+    await dispatcher.start(rig.session)
+    entered: dict[str, float] = {}
+    for key in keys(100):
+        entered[key] = time.monotonic()
+        await rig.enter(key, to=tuple(urls))
+        dispatcher.wake()
+    await until(lambda: len(healthy.arrivals) == 100)
+    latencies = sorted(arrival.at - entered[arrival.subjects[0]] for arrival in healthy.arrivals)
+    health = dispatcher.health()
+    await dispatcher.stop(0.1)
+    assert latencies[50] < 0.1
+    assert latencies[-1] < 1.0
+    assert health["dead"].state is HealthState.RETRYING
+    waiting = await rig.ask("SELECT count(*) FROM deliveries WHERE state = 'pending' GROUP BY destination")
+    assert waiting == [(100,), (100,)]
+
+
+async def test_a_connection_that_breaks_after_the_request_was_read_is_tried_again_under_the_same_id(
+    rig: Rig, receiver: Receiver
+) -> None:
+    async def answer(_arrival: Arrival, request: web.Request) -> web.StreamResponse:
+        if len(receiver.arrivals) == 1:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response()
+
+    receiver.answer = answer
+    await rig.enter("1")
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    first, second = receiver.arrivals
+    assert first.message_id == second.message_id == first.ids[0]
+    assert await rig.ask("SELECT reason FROM attempts ORDER BY id") == [("connection_lost",), ("delivered",)]
+
+
+async def test_a_dead_endpoint_is_probed_ever_more_rarely(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = answering(500)
+    await rig.enter(*keys(50))
+    async with rig.running(rig.http(receiver.url, concurrency=1, retry_first="50ms", retry_max="1h")):
+        await asyncio.sleep(1.5)
+    # 50, 100, 200, 400, 800 milliseconds: five waits are over, or all but over.
+    assert 4 <= len(receiver.arrivals) <= 6
+    assert receiver.subjects[:3] == ["1", "1", "1"]
+    assert set(receiver.subjects[3:]) == {"2"}
+
+
+async def test_after_a_long_outage_a_backlog_still_becomes_a_digest(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = answering(503)
+    await rig.enter(*keys(80))
+    async with rig.running(rig.slack(receiver.url, rate=50, retry_first="20ms", retry_max="20ms")):
+        await until(lambda: len(receiver.arrivals) >= 14)
+        receiver.answer = answering(200)
+        failed = len(receiver.arrivals)
+        await rig.settled()
+    assert len(receiver.arrivals) - failed <= 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+async def test_an_endpoint_that_does_as_it_likes_gets_everything_and_nothing_that_it_has_accepted_again(
+    rig: Rig, receiver: Receiver, batch_size: int
+) -> None:
+    chance = random.Random(batch_size)
+    accepted: list[str] = []
+
+    async def answer(arrival: Arrival, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(chance.random() * 0.01)
+        match chance.randrange(12):
+            case 0 | 1:
+                return web.Response(status=500)
+            case 2:
+                return web.Response(status=429, headers={"Retry-After": "0.02"})
+            case 3:
+                return web.Response(status=400)
+            case 4:
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response()
+            case _:
+                accepted.extend(arrival.subjects)
+                return web.Response()
+
+    receiver.answer = answer
+    await rig.enter(*keys(150))
+    async with rig.running(
+        rig.http(receiver.url, batch_size=batch_size, batch_wait="5ms", retry_first="10ms", retry_max="20ms")
+    ):
+        await rig.settled()
+    assert sorted(accepted, key=int) == keys(150)
+    assert await rig.states() == {"delivered": 150}
+
+
+# One event in trouble
+
+
+@pytest.mark.parametrize("poisonous", [["1"], ["1", "2"], ["5", "6", "11"]])
+async def test_an_event_that_is_answered_with_500_holds_up_the_others_for_three_attempts_at_most(
+    rig: Rig, receiver: Receiver, poisonous: list[str]
+) -> None:
+    receiver.answer = refusing(500, *poisonous)
+    await rig.enter(*keys(20))
+    async with rig.running(rig.http(receiver.url, concurrency=2, retry_first="50ms")):
+        healthy = set(keys(20)) - set(poisonous)
+        await until(lambda: healthy <= set(receiver.subjects))
+    for subject in healthy:
+        before = receiver.subjects[: receiver.subjects.index(subject)]
+        assert all(before.count(other) <= 3 for other in poisonous)
+        assert receiver.subjects.count(subject) == 1
+
+
+async def test_a_newcomer_need_not_wait_long_behind_an_event_that_has_failed_for_ages(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = refusing(500, "1")
+    await rig.enter("1")
+    async with rig.running(rig.http(receiver.url, retry_first="20ms", retry_max="1h")) as worker:
+        await until(lambda: len(receiver.arrivals) == 7)
+        await rig.enter("2")
+        worker.wake()
+        # Of the event's own wait 640 milliseconds are still to come, of the endpoint's at most 80.
+        await until(lambda: "2" in receiver.subjects, deadline=0.5)
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_a_batch_is_split_until_the_event_that_spoils_it_stands_alone(
+    rig: Rig, receiver: Receiver, status: int
+) -> None:
+    receiver.answer = refusing(status, "37")
+    await rig.enter(*keys(100))
+    async with rig.running(
+        rig.http(receiver.url, batch_size=32, batch_wait="10ms", retry_first="20ms", retry_max="40ms")
+    ):
+        await until(lambda: [arrival.subjects for arrival in receiver.arrivals].count(["37"]) >= 2)
+        await until(lambda: set(receiver.subjects) == set(keys(100)))
+    assert await rig.states() == {"delivered": 99, "pending": 1}
+    assert await rig.ask("SELECT e.subject FROM deliveries JOIN events e USING (sequence) WHERE state = 'pending'") == [
+        ("37",)
+    ]
+
+
+async def test_a_refused_batch_is_not_sent_again_as_it_was(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = refusing(400, *keys(100))
+    await rig.enter(*keys(16))
+    async with rig.running(rig.http(receiver.url, batch_size=16, batch_wait="10ms", retry_first="1h", retry_max="1h")):
+        await until(lambda: len(receiver.arrivals) >= 31)
+        await asyncio.sleep(0.1)
+    assert sorted((len(arrival.ids) for arrival in receiver.arrivals), reverse=True) == (
+        [16] + [8] * 2 + [4] * 4 + [2] * 8 + [1] * 16
+    )
+
+
+class Faulty:
+    """A destination whose code fails for some events."""
+
+    name = "hr"
+    grouping = Grouping()
+
+    def __init__(self, *subjects: str) -> None:
+        self.sent: list[str] = []
+        self._subjects = subjects
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
+        (delivery,) = deliveries
+        self.sent.append(delivery.event.subject)
+        if delivery.event.subject in self._subjects:
+            raise KeyError("a fault of the program")
+        return Outcome(Reason.DELIVERED, 200)
+
+
+async def test_a_fault_of_our_own_costs_only_the_event_it_happens_with(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty = Faulty("3")
+    settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **HASTY})
+    await rig.enter(*keys(10))
+    async with rig.running(rig.worker(faulty, settings)) as worker:
+        await until(lambda: faulty.sent.count("3") == 3)
+        assert worker.health.state is HealthState.OK
+    assert sorted(set(faulty.sent), key=int) == keys(10)
+    assert len(faulty.sent) == 9 + 3
+    assert await rig.ask("SELECT DISTINCT reason FROM deliveries WHERE state = 'pending'") == [("unsendable",)]
+    assert "a fault of the program" in caplog.text
+
+
+async def test_what_fails_for_too_long_is_given_up_and_kept(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = refusing(422, "2")
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url, give_up_after="2d")):
+        await until(lambda: receiver.subjects.count("2") == 2)
+        rig.clock.set_wall_clock(2 * DAY + 1)
+        await rig.settled()
+    assert await rig.ask("SELECT state, decision, reason, status FROM deliveries WHERE state <> 'delivered'") == [
+        ("dead", "give_up", "refused", 422)
+    ]
+    assert await rig.ask("SELECT count(*) FROM events") == [(3,)]
+
+
+async def test_a_revoked_destination_is_parked_and_its_events_grow_no_older_meanwhile(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = answering(500)
+    await rig.enter(*keys(5))
+    async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
+        await until(lambda: len(receiver.arrivals) >= 2)
+        receiver.answer = answering(410)
+        await until(lambda: worker.health.state is HealthState.DISABLED)
+    receiver.answer = answering(500)
+    met_before = len(receiver.arrivals)
+    rig.clock.set_wall_clock(10 * DAY)
+    async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
+        worker.wake()
+        await asyncio.sleep(0.1)
+        assert (worker.health.reason, len(receiver.arrivals)) == ("gone", met_before)
+        await worker.set_enabled(enabled=True)
+        await until(lambda: len(receiver.arrivals) >= met_before + 3)
+        assert await rig.states() == {"pending": 5}
+        receiver.answer = answering(200)
+        await rig.settled()
+    assert await rig.states() == {"delivered": 5}
+
+
+# The state file in trouble
+
+
+async def test_while_outcomes_cannot_be_written_nothing_is_sent_and_afterwards_it_goes_on(
+    rig: Rig, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fill_the_disk(db: Database) -> None:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        db.execute(f"PRAGMA max_page_count = {pages}")
+
+    def make_room(db: Database) -> None:
+        db.execute("PRAGMA max_page_count = 1000000")
+
+    await rig.enter(*keys(800))
+    await rig.ledger.run(fill_the_disk)
+    async with rig.running(rig.http(receiver.url)):
+        await until(lambda: "the disk is full" in caplog.text)
+        await asyncio.sleep(0.3)
+        sent = len(receiver.arrivals)
+        await asyncio.sleep(1.2)
+        assert len(receiver.arrivals) == sent < 800
+        await rig.ledger.run(make_room)
+        await rig.settled()
+    assert sorted(receiver.subjects, key=int) == keys(800)
+    assert await rig.ask("SELECT delivered FROM destinations") == [(800,)]
+    assert caplog.text.count("the disk is full") == 1
+
+
+# The wall clock in trouble
+
+
+async def test_a_retry_is_not_stalled_by_a_wall_clock_that_is_set_back(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = refusing(400, "1")
+    await rig.enter(*keys(2))
+    async with rig.running(rig.http(receiver.url, retry_first="300ms")) as worker:
+        await until(lambda: set(receiver.subjects) == {"1", "2"})
+        await until(lambda: receiver.active == 0)
+        receiver.answer = answering(200)
+        rig.clock.set_wall_clock(-DAY)
+        await rig.ledger.run(outbox.postpone_schedule, -round(DAY * 1000))
+        worker.wake()
+        await rig.settled(deadline=3.0)
+
+
+async def test_a_clock_set_back_by_more_than_any_wait_stalls_nothing_even_unnoticed(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = answering(400)
+    await rig.enter("1")
+    async with rig.running(rig.http(receiver.url)):
+        await until(lambda: len(receiver.arrivals) == 1)
+    receiver.answer = answering(200)
+    rig.clock.set_wall_clock(-30 * DAY)
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled(deadline=3.0)
+
+
+async def test_an_endpoint_in_trouble_is_not_hammered_after_the_clock_was_set_back(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = answering(500)
+    await rig.enter(*keys(200))
+    async with rig.running(rig.http(receiver.url, concurrency=1, retry_first="50ms", retry_max="1h")) as worker:
+        await until(lambda: worker.health.failures == 2)
+        rig.clock.set_wall_clock(-3600)
+        await asyncio.sleep(1.2)
+    assert len(receiver.arrivals) <= 6
