@@ -37,7 +37,7 @@ RECORD_V1 = {
 EXAMPLES = {V1: RECORD_V1, V2: RECORD_V2}
 
 A_LIST, AN_OBJECT = ["5e580f0cb780600088bd2c11"], {"id": 1}
-NO_ID = [None, "", "12\0034", True, False, 1046.0, 1.5, A_LIST, AN_OBJECT]
+NO_ID = [None, "", "12\x0034", True, False, 1046.0, 1.5, A_LIST, AN_OBJECT]
 NO_OPTIONAL_ID = [True, False, 1.5, A_LIST, [], AN_OBJECT, {}]
 NO_MOMENT = [
     -1,
