@@ -1,0 +1,99 @@
+"""`notifier deliveries`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import click
+from sqlite_utils import Database
+
+from notifier.cli.configuration import read_settings, require_destination
+from notifier.cli.given import Given, takes_given
+from notifier.cli.help import examples
+from notifier.cli.screen import Column, Listing, is_terminal, say_json, show_pages
+from notifier.cli.state_file import reading
+from notifier.cli.text import NOTHING, distance
+from notifier.clock import SystemClock
+from notifier.config import Settings
+from notifier.ledger import history
+from notifier.ledger.history import DeliveryCursor, DeliveryFilter, PastDelivery
+from notifier.ledger.outbox import DeliveryState
+
+_A_SCREENFUL: Final = 50
+_PAGE: Final = 500
+_COLUMNS: Final = (
+    Column("event"),
+    Column("record"),
+    Column("destination"),
+    Column("state"),
+    Column("attempts", right=True),
+    Column("last answer"),
+    Column("decision"),
+    Column("next attempt"),
+)
+
+
+@click.command(
+    epilog=examples(
+        "notifier deliveries",
+        "notifier deliveries --state dead --destination hr-system",
+        "notifier deliveries --state pending --json",
+    )
+)
+@click.option("--state", type=click.Choice([str(state) for state in DeliveryState]), help="Only those in this state.")
+@click.option("--destination", metavar="D", help="Only those to this destination.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
+@takes_given
+def deliveries(given: Given, state: str | None, destination: str | None, *, as_json: bool) -> None:
+    """Show what was sent, tried, given up.
+
+    The latest 50 on a terminal, else all, the newest last. It works with and without a running daemon.
+    """
+    settings = read_settings(given)
+    chosen = DeliveryFilter(None if state is None else DeliveryState(state), destination)
+    with reading(settings.store.path) as db:
+        _check_destination(db, settings, destination)
+        show_pages(_pages(db, chosen), _show_json if as_json else _table())
+
+
+def _check_destination(db: Database, settings: Settings, name: str | None) -> None:
+    """Raise UnknownName unless the configuration or the past has a destination of that name."""
+    if name is not None and name not in history.destinations_told(db):
+        require_destination(settings, name)
+
+
+def _pages(db: Database, chosen: DeliveryFilter) -> Iterator[list[PastDelivery]]:
+    if is_terminal():
+        if latest := history.latest_deliveries(db, chosen, _A_SCREENFUL):
+            yield latest
+        return
+    cursor = DeliveryCursor()
+    while page := history.deliveries_after(db, cursor, chosen, _PAGE):
+        yield page
+        cursor = page[-1].cursor
+
+
+def _show_json(page: Sequence[PastDelivery]) -> None:
+    say_json(delivery.document() for delivery in page)
+
+
+def _table() -> Callable[[Sequence[PastDelivery]], None]:
+    listing, clock = Listing(*_COLUMNS), SystemClock()
+    return lambda page: listing.show(_row(delivery, clock.now_ms()) for delivery in page)
+
+
+def _row(delivery: PastDelivery, now_ms: int) -> tuple[str, ...]:
+    return (
+        delivery.event,
+        delivery.record,
+        delivery.destination,
+        delivery.state,
+        str(delivery.attempts),
+        f"{delivery.reason or NOTHING} {delivery.status or ''}",
+        delivery.decision or NOTHING,
+        _next_attempt(delivery, now_ms),
+    )
+
+
+def _next_attempt(delivery: PastDelivery, now_ms: int) -> str:
+    due_ms = delivery.next_attempt_ms
+    return distance(None if due_ms is None else max(due_ms, now_ms), now_ms)

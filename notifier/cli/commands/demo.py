@@ -1,0 +1,35 @@
+"""`notifier demo`."""
+
+import asyncio
+import sys
+
+import click
+
+from notifier import logs
+from notifier.cli.failures import told
+from notifier.cli.given import Given, takes_given
+from notifier.cli.help import examples
+from notifier.cli.parameters import LISTEN, Address
+from notifier.config import ConfigError
+from notifier.demo import run_demo
+from notifier.ledger.errors import LedgerError
+from notifier.web.server import ListenError
+
+
+@click.command(epilog=examples("notifier demo", "notifier demo --events 100 --listen 127.0.0.1:8787"))
+@click.option(
+    "--events", type=click.IntRange(min=1), default=10, show_default=True, help="How many completions to tell of."
+)
+@click.option(
+    "--listen", type=LISTEN, metavar="ADDR", help="Where the local HTTP interface listens; by default nowhere."
+)
+@takes_given
+def demo(given: Given, events: int, listen: Address | None) -> None:
+    """Show the whole pipeline with nothing to set up.
+
+    A simulated account, the real daemon, a receiver for webhooks and one for Slack messages, all in this process; its
+    state is in a temporary folder. It ends by itself.
+    """
+    logs.set_up(given.log_level(otherwise="error"), "text")
+    with told(ConfigError, LedgerError, ListenError):
+        asyncio.run(run_demo(events, None if listen is None else str(listen), sys.stdout))

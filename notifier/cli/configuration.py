@@ -1,0 +1,34 @@
+"""The configuration as the commands need it: read, or told what is wrong with it."""
+
+from collections.abc import Collection
+
+from notifier.cli.failures import UnknownName, WrongConfiguration
+from notifier.cli.given import Given
+from notifier.config import ConfigError, Settings, load
+from notifier.config.suggestions import hint
+
+
+def read_settings(given: Given) -> Settings:
+    """Read the configuration. Raises WrongConfiguration with every problem that was found."""
+    try:
+        return load(given.config, secrets_dir=given.secrets_dir)
+    except ConfigError as error:
+        lines = [str(problem) for problem in error.problems]
+        if len(lines) == 1:
+            raise WrongConfiguration(*lines) from error
+        raise WrongConfiguration(f"there are {len(lines)} problems with the configuration:", *lines) from error
+
+
+def require_source(settings: Settings, name: str) -> None:
+    """Raise UnknownName, suggesting the nearest one, unless there is a source of that name."""
+    _require("source", name, settings.sources)
+
+
+def require_destination(settings: Settings, name: str) -> None:
+    """Raise UnknownName, suggesting the nearest one, unless there is a destination of that name."""
+    _require("destination", name, settings.destinations)
+
+
+def _require(kind: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise UnknownName(f"there is no {kind} `{name}`; {hint(name, known)}")

@@ -1,0 +1,63 @@
+"""What every command accepts, before its name and after it: `--config`, `--secrets-dir`, `--verbose`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import click
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given, for all commands alike; what stands after the command wins."""
+
+    config: Path | None = None
+    secrets_dir: Path | None = None
+    verbose: bool = False
+
+    def log_level(self, otherwise: str = "critical") -> str:
+        """Return how much to log: everything with `--verbose`; a command that prints its own failures, nothing."""
+        return "debug" if self.verbose else otherwise
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Path | bool | None) -> None:
+    if value and parameter.name is not None:
+        context.obj = replace(context.obj or Given(), **{parameter.name: value})
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        expose_value=False,
+        callback=_keep,
+        help="The configuration file; else $NOTIFIER_CONFIG, ./config.toml or /etc/notifier/config.toml.",
+    ),
+    click.option(
+        "--secrets-dir",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        expose_value=False,
+        callback=_keep,
+        help="A folder of credential files; else $CREDENTIALS_DIRECTORY.",
+    ),
+    click.option("--verbose", is_flag=True, expose_value=False, callback=_keep, help="Log everything, for debugging."),
+)
+
+
+def common_options(command: AnyCallable) -> AnyCallable:
+    """Accept the common options."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def takes_given(command: Callable[Concatenate[Given, P], R]) -> Callable[P, R]:
+    """Accept the common options and call `command` with what was given, as its first argument."""
+    return common_options(click.make_pass_decorator(Given, ensure=True)(command))

@@ -1,0 +1,86 @@
+"""The program `notifier`: which commands there are, each imported only when it is used."""
+
+import io
+import sys
+from importlib import import_module
+from types import MappingProxyType
+from typing import Final
+
+import click
+
+from notifier import __version__
+from notifier.cli.failures import ExitCode
+from notifier.cli.given import common_options
+from notifier.cli.help import examples
+
+COMMANDS: Final = MappingProxyType(
+    {
+        "run": "Watch, and tell: the daemon.",
+        "demo": "Show the whole pipeline with nothing to set up.",
+        "sandbox": "Serve the simulated API only.",
+        "check": "Validate the configuration; online, try every token.",
+        "test": "Send one sample event to DESTINATION and show the answer.",
+        "status": "Show how sources and destinations are doing.",
+        "events": "Show what was detected.",
+        "deliveries": "Show what was sent, tried, given up.",
+        "poll": "Look for new completions of SOURCE now.",
+        "sweep": "Read the whole list of SOURCE now.",
+        "schema": "Print the JSON Schema of the configuration or of an event.",
+    }
+)
+"""Each command's help in a line, by its name; a file of that name in `notifier.cli.commands` holds the command."""
+
+
+class Program(click.Group):
+    """A group whose commands stand in a table until one is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        """Return the names in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
+        """Import a command; None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"notifier.cli.commands.{cmd_name}"), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was asked for; the nearest one is suggested when there is none."""
+        if args[0] not in COMMANDS:
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
+        """Write the list of commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("notifier demo", "notifier check --online", "notifier run"),
+)
+@common_options
+@click.version_option(__version__, prog_name="notifier", message="%(prog)s %(version)s")
+def program() -> None:
+    """Tell Slack and HTTP endpoints who completed which training in KPA Flex."""
+
+
+def main() -> int:
+    """Run what this process's arguments ask for and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks must not end the program.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        exit_code = program.main(prog_name="notifier", standalone_mode=False)
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except click.ClickException as failure:
+        failure.show()
+        return failure.exit_code
+    return exit_code or ExitCode.DONE

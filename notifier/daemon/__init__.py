@@ -1,0 +1,1 @@
+"""The running program: wiring, schedule, signals, status."""

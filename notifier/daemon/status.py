@@ -1,0 +1,73 @@
+"""The state of things as `/v1/status` tells it: one object, made of what the ledger and the living parts know."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from notifier import __version__
+from notifier.clock import iso_utc
+from notifier.ledger.destinations import DestinationMemory, Health, LastError
+from notifier.ledger.sources import SourceError, SourceMemory
+from notifier.ledger.sweeps import Sweep
+
+
+def _moment(ms: int | None) -> str | None:
+    return None if ms is None else iso_utc(ms)
+
+
+def _error(error: SourceError | LastError | None) -> dict[str, Any] | None:
+    return None if error is None else {"reason": error.reason, "message": error.message, "at": iso_utc(error.at_ms)}
+
+
+def sweep_status(sweep: Sweep | None, *, running: bool) -> dict[str, Any] | None:
+    """Describe a source's newest sweep; None when there was none yet."""
+    if sweep is None:
+        return None
+    return {
+        "running": running,
+        "started_at": iso_utc(sweep.started_ms),
+        "finished_at": _moment(sweep.finished_ms),
+        "next_page": sweep.next_page,
+        "last_page": sweep.last_page,
+        "records": sweep.records,
+        "changes": sweep.changes,
+    }
+
+
+def source_status(
+    memory: SourceMemory, *, state: str, next_poll_ms: int | None, requests: int, sweep: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Describe one source."""
+    return {
+        "state": state,
+        "records": memory.records,
+        "last_success": _moment(memory.last_success_ms),
+        "next_poll": _moment(next_poll_ms),
+        "requests": requests,
+        "last_error": _error(memory.error),
+        "sweep": sweep,
+    }
+
+
+def destination_status(memory: DestinationMemory, health: Health) -> dict[str, Any]:
+    """Describe one destination; `health` is newer than the ledger's where a worker is alive."""
+    return {
+        "state": health.state,
+        "reason": health.reason,
+        "pending": memory.pending,
+        "delivered": memory.delivered,
+        "dead": memory.dead,
+        "oldest_pending": _moment(memory.oldest_pending_ms),
+        "last_error": _error(memory.last_error),
+    }
+
+
+def status_document(
+    started_ms: int | None, sources: Mapping[str, dict[str, Any]], destinations: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Put the object of `/v1/status` together."""
+    return {
+        "version": __version__,
+        "started_at": _moment(started_ms),
+        "sources": dict(sources),
+        "destinations": dict(destinations),
+    }

@@ -1,0 +1,177 @@
+"""The whole pipeline with nothing to set up: a simulated account, the real daemon, a receiver, in one process."""
+
+import asyncio
+import secrets
+import tempfile
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import orjson
+from aiohttp import web
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from notifier.config import load
+from notifier.daemon.daemon import Daemon
+from notifier.sandbox.account import Account
+from notifier.sandbox.growth import Growth
+from notifier.sandbox.seeds import build_account
+from notifier.sandbox.server import DEFAULT_TOKEN, make_app, serve
+
+_KNOWN: Final = 400
+_PAUSE: Final = 0.7
+_LONGEST_GROWTH: Final = 20.0
+_LOOK: Final = 0.1
+
+_CONFIGURATION: Final = """\
+[store]
+path = "notifier.db"
+
+[http]
+listen = "{listen}"
+
+[sources.acme]
+base_url = "{api}"
+token = "{token}"
+poll_interval = "1s"
+page_size = 1000
+requests_per_minute = 600
+
+[destinations.safety-channel]
+type = "slack"
+url = "{receiver}/slack"
+
+[destinations.hr-system]
+type = "http"
+url = "{receiver}/hook"
+secret = "{secret}"
+"""
+
+
+class Receiver:
+    """Stands for Slack and for an HR system: prints what arrives, and checks what is signed."""
+
+    def __init__(self, secret: str, out: TextIO) -> None:
+        """Take the secret that requests are signed with."""
+        self._webhook = Webhook(secret)
+        self._out = out
+        self.events: set[str] = set()
+        self.repeated = 0
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[str]:
+        """Listen on a free port of this machine; yield the URL."""
+        app = web.Application()
+        app.add_routes([web.post("/slack", self._slack), web.post("/hook", self._hook)])
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+    async def _slack(self, request: web.Request) -> web.Response:
+        message = orjson.loads(await request.read())
+        for line in message["text"].splitlines():
+            say(self._out, "Slack", line)
+        return web.Response(text="ok")
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        try:
+            self._webhook.verify(body, dict(request.headers))
+        except WebhookVerificationError:
+            say(self._out, "webhook", "a request with a wrong signature was refused")
+            return web.Response(status=401)
+        event = orjson.loads(body)
+        self.repeated += event["id"] in self.events
+        self.events.add(event["id"])
+        completion = event["data"]["completion"]
+        who = completion["user_name"] or completion["user_id"]
+        what = completion["training_title"] or completion["training_id"]
+        say(self._out, "webhook", f"{event['type']}  {event['id']}  {who}, {what}  (signature valid)")
+        return web.Response()
+
+
+async def run_demo(events: int, listen: str | None, out: TextIO) -> None:
+    """Let an account grow by `events` completions, and end when each of them was delivered to both destinations.
+
+    `listen` is the address of the local HTTP interface, None for none. Raises ConfigError, LedgerError, ListenError.
+    """
+    account = build_account(_KNOWN)
+    with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
+        secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
+        receiver = Receiver(secret, out)
+        async with serve(make_app(account, rate_limit=None)) as api, receiver.serve() as url:
+            path = Path(folder, "config.toml")
+            values = {"listen": listen or "", "api": api, "token": DEFAULT_TOKEN, "receiver": url, "secret": secret}
+            await asyncio.to_thread(path.write_text, _CONFIGURATION.format(**values))
+            daemon = Daemon(load(path, environ={}))
+            await daemon.start()
+            try:
+                _introduce(out, api, url, listen)
+                # What stands in the account when the notifier meets it is history, and no news.
+                await _until(daemon, lambda status: status["sources"]["acme"]["last_success"] is not None)
+                await _play(account, daemon, receiver, events, out)
+            finally:
+                await daemon.stop()
+
+
+async def _play(account: Account, daemon: Daemon, receiver: Receiver, events: int, out: TextIO) -> None:
+    growing = asyncio.create_task(_grow(account, events, out))
+    try:
+        await _until(daemon, lambda status: all(one["delivered"] >= events for one in status["destinations"].values()))
+    finally:
+        growing.cancel()
+        with suppress(asyncio.CancelledError):
+            await growing
+    again = f", {receiver.repeated} more than once" if receiver.repeated else ", each exactly once"
+    out.write(
+        f"\n{len(receiver.events)} completions were entered, found, and delivered to Slack and to the webhook{again}.\n"
+        "For your own account write a config.toml (README, Configuration), try it with `notifier check --online`,"
+        " and start `notifier run`.\n"
+    )
+
+
+async def _grow(account: Account, events: int, out: TextIO) -> None:
+    """Enter completions one by one, so that one can follow them; a great many, several at a time."""
+    growth = Growth(account, seed=secrets.randbelow(1_000_000))
+    titles = {training.ids: training.title for training in account.trainings}
+    people = {user["id"]: f"{user['firstname']} {user['lastname']}" for user in account.users}
+    steps = min(events, round(_LONGEST_GROWTH / _PAUSE))
+    for step in range(steps):
+        for record in growth.grow(events * (step + 1) // steps - events * step // steps):
+            who, what = people.get(record.user, record.user), titles.get(record.training, str(record.training))
+            say(out, "KPA Flex", f"{who} completes {what}")
+        await asyncio.sleep(_PAUSE)
+
+
+async def _until(daemon: Daemon, is_so: Callable[[dict[str, Any]], bool]) -> None:
+    while True:
+        if is_so(await daemon.status()):
+            return
+        await asyncio.sleep(_LOOK)
+
+
+def _introduce(out: TextIO, api: str, receiver: str, listen: str | None) -> None:
+    out.write(
+        "Completion Notifier: who completed which training, told the moment it is entered.\n"
+        "Everything here runs on this machine, for real but for the account: no message leaves it.\n\n"
+        f"  KPA Flex   a simulated account with {_KNOWN} completions: known, no news   {api}\n"
+        f"  Slack      a simulated channel                                      {receiver}/slack\n"
+        f"  webhook    an HR system that checks signatures                      {receiver}/hook\n"
+    )
+    if listen:
+        out.write(f"  notifier   its own local interface                                  {listen}\n")
+    out.write("\n")
+    out.flush()
+
+
+def say(out: TextIO, who: str, what: str) -> None:
+    """Print one thing that happened, at once."""
+    out.write(f"{datetime.now().astimezone():%H:%M:%S}  {who:<9}  {what}\n")
+    out.flush()

@@ -1,0 +1,107 @@
+"""The routes of the local HTTP interface."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+
+from notifier.ledger.errors import LedgerError
+from notifier.web.control import Answer, Control, UnknownNameError
+from notifier.web.guard import Guard
+
+_log = logging.getLogger(__name__)
+
+CONTROL: web.AppKey[Control] = web.AppKey("control", Control)
+_MOST_OF_A_BODY = 65_536
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(control: Control, guard: Guard) -> web.Application:
+    """Make the application that answers for a daemon."""
+    app = web.Application(middlewares=[_errors, _refusals(guard)], client_max_size=_MOST_OF_A_BODY)
+    app[CONTROL] = control
+    app.add_routes(
+        [
+            web.get("/healthz", _healthz),
+            web.get("/readyz", _readyz),
+            web.get("/v1/status", _status),
+            web.post("/v1/sources/{name}/poll", _poll),
+            web.post("/v1/sources/{name}/sweep", _sweep),
+        ]
+    )
+    return app
+
+
+def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
+    """Answer with JSON that no browser takes for something else and no cache keeps."""
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=headers)
+
+
+def error_answer(status: int, reason: str, message: str) -> web.Response:
+    """Answer with the one form that errors have here."""
+    answer = json_answer({"error": {"reason": reason, "message": message}}, status)
+    if status == HTTPStatus.UNAUTHORIZED:
+        answer.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    return answer
+
+
+def _refusals(guard: Guard) -> Any:
+    @web.middleware
+    async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+        refused = guard.refusal(request)
+        if refused is not None:
+            return error_answer(*refused)
+        # Nothing here has a use for a body, but one that is too large is an error all the same.
+        await request.read()
+        return await handler(request)
+
+    return refuse
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except UnknownNameError as error:
+        return error_answer(404, "unknown_name", str(error))
+    except LedgerError as error:
+        return error_answer(503, error.reason, error.message)
+    except web.HTTPException as error:
+        reason = error.reason.lower().replace(" ", "_")
+        answer = error_answer(error.status, reason, f"{request.method} {request.path}: {error.reason}")
+        if hdrs.ALLOW in error.headers:
+            answer.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+        return answer
+    except Exception:  # noqa: BLE001 - logged with its trace, and one bad request must not end the rest
+        _log.exception("a local request failed by a fault of the program", extra={"path": request.path})
+        return error_answer(500, "internal_error", "a fault of the program; the log tells more")
+
+
+async def _healthz(_request: web.Request) -> web.Response:
+    return json_answer({"ok": True})
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    unready = request.app[CONTROL].unready()
+    return json_answer({"ready": not unready, "unready": unready}, 503 if unready else 200)
+
+
+async def _status(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].status())
+
+
+async def _poll(request: web.Request) -> web.Response:
+    return _done(await request.app[CONTROL].poll(request.match_info["name"]))
+
+
+async def _sweep(request: web.Request) -> web.Response:
+    return _done(await request.app[CONTROL].sweep(request.match_info["name"]))
+
+
+def _done(answer: Answer) -> web.Response:
+    return json_answer(answer.body, 200 if answer.ok else 409)

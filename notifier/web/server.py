@@ -1,0 +1,92 @@
+"""Where the local HTTP interface listens: the owner-only socket beside the state file, and the configured address."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+from aiohttp import web
+
+from notifier.config import HttpInterfaceSettings, TcpAddress, UnixAddress
+from notifier.web.app import make_app
+from notifier.web.control import Control
+from notifier.web.guard import Guard
+
+_LONGEST_SOCKET_PATH = 107
+_OWNER_ONLY = 0o177
+_SHUTDOWN = 0.5
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the message says which, why, and what to do."""
+
+
+class LocalServer:
+    """Listens for as long as the daemon runs."""
+
+    def __init__(self, control: Control, settings: HttpInterfaceSettings, socket_path: Path) -> None:
+        """Take the daemon to answer for, the configured address, and the path of the owner's socket."""
+        self._listen = settings.listen
+        self._socket_path = socket_path
+        app = make_app(control, Guard(settings.token.get_secret_value()))
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
+
+    async def start(self) -> None:
+        """Listen. Raises ListenError."""
+        await self._runner.setup()
+        await self._listen_on_socket(self._socket_path)
+        match self._listen:
+            case UnixAddress(path):
+                if path != self._socket_path:
+                    await self._listen_on_socket(path)
+            case TcpAddress() as address:
+                await self._listen_on_port(address)
+            case None:
+                pass
+
+    async def stop(self) -> None:
+        """Close the listeners and their connections."""
+        await self._runner.cleanup()
+
+    async def _listen_on_port(self, address: TcpAddress) -> None:
+        try:
+            await web.TCPSite(self._runner, address.host, address.port).start()
+        except OSError as error:
+            raise ListenError(
+                f'cannot listen on {address} ({error.strerror}): free it, or set another [http] listen ("" for none)'
+            ) from error
+
+    async def _listen_on_socket(self, path: Path) -> None:
+        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+            raise ListenError(f"the socket's path {path} is longer than {_LONGEST_SOCKET_PATH} bytes: shorten it")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _remove_stale(path)
+            mask = os.umask(_OWNER_ONLY)
+            try:
+                listener.bind(str(path))
+            finally:
+                os.umask(mask)
+        except OSError as error:
+            listener.close()
+            raise ListenError(
+                f"cannot listen on the socket {path} ({error.strerror}): free it, or make its folder writable"
+            ) from error
+        await web.SockSite(self._runner, listener).start()
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket that a killed process left; one that somebody listens on stays, and cannot be bound to."""
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        visitor.setblocking(False)
+        try:
+            visitor.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except BlockingIOError:
+            return

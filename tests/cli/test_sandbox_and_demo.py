@@ -1,0 +1,78 @@
+"""`notifier sandbox`, `notifier demo`, `notifier schema`: what needs no configuration."""
+
+import asyncio
+import json
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from notifier import config
+from notifier.cli.parameters import RATE
+from notifier.config import load
+from notifier.deliver import event_schema
+from tests.cli.conftest import call, until
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.cli.conftest import Home
+
+
+async def test_the_sandbox_serves_and_tells_how_to_watch_it(home: "Home") -> None:
+    growing = ("--records", "250", "--rate", "50/s", "--no-rate-limit")
+    with home.started("sandbox", "--listen", "127.0.0.1:0", *growing) as process:
+        introduction = await asyncio.to_thread(read_until, process, "Ctrl-C")
+        home.config.write_text(introduction[introduction.index("[sources.sandbox]") : introduction.index("Ctrl-C")])
+        source = load(home.config, environ={}).sources["sandbox"]
+        async with aiohttp.ClientSession() as session:
+
+            async def has_grown() -> bool:
+                request = {"token": source.token.get_secret_value(), "limit": 1}
+                async with session.post(f"{source.base_url}/completedtrainings.v2.list", json=request) as response:
+                    records: int = json.loads(await response.read())["paging"]["last_page"]
+                return records > 250
+
+            await until(has_grown)
+        err = await home.end(process)
+    assert (process.returncode, err) == (0, "")
+    assert "250 completed trainings" in introduction
+    assert "limit     none" in introduction
+
+
+def read_until(process: "subprocess.Popen[str]", word: str) -> str:
+    assert process.stdout is not None
+    said = ""
+    while word not in said:
+        said += process.stdout.readline()
+    return said
+
+
+async def test_the_sandbox_says_when_its_address_is_taken(home: "Home") -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = await home.run("sandbox", "--listen", address)
+    assert said.code == 1
+    assert said.err == f"Error: cannot listen on {address} (address already in use): give another --listen\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "per_second"), [("5/s", 5.0), ("30/m", 0.5), ("36/h", 0.01), ("2.5", 2.5), ("10000", 10_000.0)]
+)
+def test_a_rate_is_read(written: str, per_second: float) -> None:
+    assert RATE.convert(written, None, None) == pytest.approx(per_second)
+
+
+@pytest.mark.end_to_end
+async def test_the_demo_ends_by_itself(home: "Home") -> None:
+    home.config.unlink()
+    said = await home.run("demo", "--events", "1")
+    assert (said.code, said.err) == (0, "")
+    assert "completion.created" in said.out
+
+
+def test_the_schemas_are_printed() -> None:
+    assert json.loads(call("schema", "config").out) == config.schema()
+    assert json.loads(call("schema", "event").out) == event_schema.schema()

@@ -1,0 +1,129 @@
+"""`notifier status`: asked of the daemon when one runs, else of the state file."""
+
+import asyncio
+import json
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from notifier import __version__
+from notifier.cli import running
+from notifier.cli.failures import Failure
+from notifier.ledger import sources
+from notifier.ledger.ledger import Ledger
+from notifier.ledger.sources import SourceError
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Api, Home
+
+FAR = 4_000_000_000_000
+
+
+def shape(value: Any) -> Any:
+    """Reduce a document to its keys."""
+    return {key: shape(below) for key, below in value.items()} if isinstance(value, dict) else None
+
+
+async def test_without_a_daemon_it_tells_what_the_state_file_remembers(home: "Home") -> None:
+    await home.remember("David Ball", "Maria Lopez")
+    said = await home.call("status")
+    assert said.code == 0
+    assert said.lines[0] == f"No daemon runs; this is what the state file {home.state_file} remembers."
+    assert "acme    starting        2  -" in said.out
+    assert "hr           ok     -             2" in said.out
+
+
+async def test_json_is_one_line_and_says_that_nothing_was_started(home: "Home") -> None:
+    await home.remember("David Ball")
+    (document,) = (await home.call("status", "--json")).documents
+    assert (document["version"], document["started_at"]) == (__version__, None)
+    assert document["sources"]["acme"]["records"] == 1
+    assert document["destinations"]["hr"]["pending"] == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "silent_until_ms", "state"),
+    [
+        ("token_invalid", FAR, "failing"),
+        ("rate_limit_exceeded", FAR, "rate_limited"),
+        ("timeout", None, "failing"),
+    ],
+)
+async def test_a_source_that_failed_last_is_shown_with_its_error(
+    home: "Home", reason: str, silent_until_ms: int | None, state: str
+) -> None:
+    await home.remember("David Ball")
+    ledger = Ledger(home.state_file)
+    await ledger.open()
+    await ledger.run(sources.succeed, "acme", 1_000)
+    await ledger.run(sources.fail, "acme", SourceError(reason, "it said \x1b[31mno", 2_000), silent_until_ms)
+    await ledger.close()
+    assert (await home.call("status", "--json")).documents[0]["sources"]["acme"]["state"] == state
+    said = await home.call("status")
+    assert f"{reason}" in said.lines[-1]
+    assert "it said ?[31mno" in said.lines[-1]
+
+
+async def test_with_a_daemon_it_tells_what_that_says(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    async with home.daemon():
+        (document,) = (await home.call("status", "--json")).documents
+        said = await home.call("status")
+        shown = await asyncio.to_thread(home.on_terminal, "status")
+    assert said.lines[0].startswith(f"Completion Notifier {__version__}, running since ")
+    assert "\x1b[32mok" in shown.out
+    assert document["sources"]["acme"]["state"] == "ok"
+    assert document["sources"]["acme"]["next_poll"] is not None
+    (remembered,) = (await home.call("status", "--json")).documents
+    assert remembered["started_at"] is None
+    assert shape(remembered) == shape(document)
+
+
+async def test_a_socket_that_a_killed_daemon_left_is_no_daemon(home: "Home") -> None:
+    await home.remember("David Ball")
+    with closing(socket.socket(socket.AF_UNIX)) as left:
+        left.bind(str(home.socket))
+    said = await home.call("status")
+    assert said.code == 0
+    assert said.lines[0].startswith("No daemon runs")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"", "the daemon went away before it had answered"),
+        (b"SSH-2.0-what\r\n", "the daemon went away before it had answered"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", "the daemon went away before it had answered"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{", "the daemon went away before it had answered"),
+        (
+            b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+            + json.dumps({"error": {"reason": "disk_full", "message": "the disk is full"}}).encode(),
+            "the daemon says: the disk is full",
+        ),
+    ],
+)
+async def test_an_answer_that_is_none_is_a_sentence(home: "Home", answer: bytes, told: str) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(say, home.socket):
+        said = await home.call("status")
+    assert said.code == 1
+    assert told in said.err
+
+
+async def test_a_daemon_that_hangs_is_not_waited_for(home: "Home") -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as hanging:
+        hanging.bind(str(home.socket))
+        hanging.listen()
+        with pytest.raises(Failure, match=r"has not answered within 0\.1 seconds"):
+            running.ask(home.state_file, "GET", "/v1/status", timeout=0.1)
+
+
+def test_a_path_too_long_for_a_socket_has_no_daemon(home: "Home") -> None:
+    assert running.ask(home.folder / ("x" * 200), "GET", "/v1/status") is None
