@@ -93,7 +93,7 @@ async def post(
     `timeout` (seconds) covers everything from the connection to the body's last byte. Of a body longer than `limit`
     bytes, `truncate` keeps the beginning; otherwise it is an error. Raises TransportError and nothing else.
     """
-    limits = aiohttp.ClientTimeout(total=timeout, connect=timeout, sock_connect=timeout, sock_read=timeout)
+    limits = aiohttp.ClientTimeout(total=timeout)
     try:
         async with session.post(
             url, data=_payload(body), headers=headers, timeout=limits, allow_redirects=False, ssl=ssl_context

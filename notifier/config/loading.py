@@ -80,6 +80,6 @@ def _nothing_found(cwd: Path) -> Problem:
     places = " and ".join(map(str, usual_files(cwd)))
     return Problem(
         "configuration",
-        f"there is none: looked for {places}; `notifier init` writes one, --config or $NOTIFIER_CONFIG names one, "
+        f"there is none: looked for {places}; write one (README, "Watch your own account"), name one with --config or $NOTIFIER_CONFIG, "
         "NOTIFIER_SOURCES__NAME__TOKEN does without",
     )

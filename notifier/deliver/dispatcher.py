@@ -32,7 +32,7 @@ class Dispatcher:
 
     async def start(self, session: aiohttp.ClientSession) -> None:
         """Begin to deliver what waits, through `session`. Raises LedgerError."""
-        jitter = random.SystemRandom().random
+        jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
         for name, settings in self._settings.items():
             destination = build(name, settings, session, self._clock)
             self._workers[name] = Worker(destination, settings, self._ledger, self._steady, jitter)

@@ -14,6 +14,10 @@ from notifier.ledger.outbox import Settlement
 
 _log = logging.getLogger(__name__)
 
+GATHER = 0.02
+"""Seconds in which outcomes come together before they are written: a transaction for each would cost more than
+the requests themselves. If the process is killed meanwhile, these few are delivered again under the same ids."""
+
 _TRY_AGAIN = 1.0
 """Seconds between two tries to write down what could not be written."""
 
@@ -67,6 +71,8 @@ class Settling:
     async def _write_on(self) -> None:
         while not self._stopping:
             await self._something_to_write.wait()
+            if not self._stopping:
+                await asyncio.sleep(GATHER)
             self._something_to_write.clear()
             if not await self._write() and not self._stopping:
                 self._try_again_later()

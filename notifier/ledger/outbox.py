@@ -1,6 +1,6 @@
 """Deliveries that wait, and what became of each attempt.
 
-The statements take a whole batch as one JSON argument: SQLite then works through it in a single step, and the
+The statements take and give a whole batch as one piece of JSON: SQLite then works through it in a single step, and the
 event loop's thread is not interrupted once for every row.
 """
 
@@ -64,13 +64,14 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
 
     One that waits beyond `horizon_ms` was scheduled by a clock that has been set back since: it is due as well.
     """
-    rows = db.execute(
-        "SELECT e.sequence, e.id, e.type, e.source, e.subject, e.detected_at, e.data, d.attempts, d.first_attempt_at"
-        " FROM deliveries d JOIN events e USING (sequence)"
+    batch = db.execute(
+        "SELECT json_group_array(json_array(sequence, id, type, source, subject, detected_at, data, attempts,"
+        " first_attempt_at)) FROM (SELECT e.sequence, e.id, e.type, e.source, e.subject, e.detected_at, e.data,"
+        " d.attempts, d.first_attempt_at FROM deliveries d JOIN events e USING (sequence)"
         f" WHERE d.destination = :destination AND d.state = 'pending' AND d.{_UNFINISHED}"
         " AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
         " AND d.sequence NOT IN (SELECT value FROM json_each(:in_flight))"
-        " ORDER BY d.sequence LIMIT :limit",
+        " ORDER BY d.sequence LIMIT :limit)",
         {
             "destination": destination,
             "now": now_ms,
@@ -78,10 +79,10 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
             "in_flight": orjson.dumps(list(in_flight)).decode(),
             "limit": limit,
         },
-    ).fetchall()
+    ).fetchone()
     deliveries = tuple(
         Delivery(Event(sequence, id_, type_, source, subject, at, data.encode()), destination, attempts, first)
-        for sequence, id_, type_, source, subject, at, data, attempts, first in rows
+        for sequence, id_, type_, source, subject, at, data, attempts, first in orjson.loads(batch[0])
     )
     if len(deliveries) == limit:
         return Due(deliveries, None)

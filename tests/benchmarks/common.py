@@ -1,0 +1,69 @@
+"""What the benchmarks share: processes beside this one, made-up records, and figures as median and spread."""
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from notifier.completions import Change, Completion, EventType, Net
+
+HERE = Path(__file__).parent
+
+
+@contextmanager
+def beside(script: str, *arguments: str) -> Iterator[str]:
+    """Run a script of this folder in a process of its own; yield the first line that it prints."""
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / script), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.wait(timeout=30)
+
+
+def completion(number: int) -> Completion:
+    """Make a record as the API's v2 returns them."""
+    raw = {
+        "id": number,
+        "training_id": 1046,
+        "m_user_id": "5e580f0cb780600088bd2c11",
+        "created": 1582830441803,
+        "date_number": 20200227,
+        "special_expiration_date_number": None,
+        "m_instructor_id": None,
+        "group_training_id": None,
+        "notes": "",
+        "signature": None,
+        "files": [],
+    }
+    return Completion(
+        str(number),
+        "1046",
+        "5e580f0cb780600088bd2c11",
+        "2020-02-27",
+        None,
+        1582830441803,
+        None,
+        None,
+        "",
+        False,
+        orjson.dumps(raw),
+    )
+
+
+def news(numbers: range) -> list[Change]:
+    """Make changes that announce new records."""
+    return [Change(EventType.CREATED, completion(number), 1, Net.HEAD, "benchmark") for number in numbers]
+
+
+def told(name: str, figures: Sequence[float], unit: str) -> str:
+    """Write a figure as its median and range."""
+    return f"{name:<44} {statistics.median(figures):>10.3f} {unit:<8} ({min(figures):.3f} to {max(figures):.3f})"

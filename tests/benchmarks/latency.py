@@ -1,0 +1,107 @@
+"""From the API's answer to the arrival of the webhook, for one new record on a page of 100.
+
+    python -m tests.benchmarks.latency [--events 200]
+
+The API and the receiver are processes beside this one; all three read the same monotonic clock. What is measured lies
+between the moment when the API's answer begins to arrive and the moment when the receiver has the request.
+"""
+
+import argparse
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+
+from notifier.clock import SystemClock
+from notifier.config import load
+from notifier.daemon.wiring import make_watcher
+from notifier.deliver.dispatcher import Dispatcher
+from notifier.ledger.ledger import Ledger
+from notifier.transport import new_session
+from tests.benchmarks.common import HERE, beside
+
+
+def noting(answers: list[int]) -> aiohttp.TraceConfig:
+    """Note when each answer begins to arrive."""
+
+    async def note(_session: object, _context: object, _parameters: object) -> None:
+        answers.append(time.monotonic_ns())
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(note)
+    return trace
+
+
+async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: int, folder: Path) -> list[float]:
+    """Enter records one by one; return the milliseconds that each took."""
+    environ = {
+        "NOTIFIER_STORE__PATH": str(folder / "notifier.db"),
+        "NOTIFIER_SOURCES__ACME__BASE_URL": url,
+        "NOTIFIER_SOURCES__ACME__TOKEN": "sandbox",
+        "NOTIFIER_SOURCES__ACME__REQUESTS_PER_MINUTE": "10000000",
+        "NOTIFIER_DESTINATIONS__HR__TYPE": "http",
+        "NOTIFIER_DESTINATIONS__HR__URL": f"{receiver}/hook",
+        "NOTIFIER_DESTINATIONS__HR__SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr",
+    }
+    settings = load(environ=environ, cwd=folder)
+    answers: list[int] = []
+    ledger = Ledger(settings.store.path)
+    await ledger.open()
+    took = []
+    async with (
+        new_session() as session,
+        aiohttp.ClientSession(trace_configs=[noting(answers)]) as api_session,
+        aiohttp.ClientSession() as asking,
+    ):
+        dispatcher = Dispatcher(settings.destinations, ledger, SystemClock())
+        await dispatcher.start(session)
+        watcher = make_watcher(settings, "acme", api_session, ledger, SystemClock(), lambda _events: dispatcher.wake())
+        await watcher.start()
+        await watcher.poll()
+        await watcher.see_to_the_rest()
+        while watcher.is_sweeping:
+            await asyncio.sleep(0.05)
+        assert api.stdin is not None
+        for _ in range(events):
+            api.stdin.write("one more\n")
+            api.stdin.flush()
+            arrived: list[int] = []
+            while not arrived:
+                answers.clear()
+                await watcher.poll()
+                await asyncio.sleep(0.05)
+                async with asking.get(f"{receiver}/arrivals") as response:
+                    arrived = await response.json()
+            took.append((arrived[0] - answers[0]) / 1e6)
+        await watcher.stop()
+        await dispatcher.stop(1.0)
+    await ledger.close()
+    return took
+
+
+async def main() -> None:
+    """Measure, and print the median and the 99th percentile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=200)
+    asked = parser.parse_args()
+    api = subprocess.Popen(
+        [sys.executable, str(HERE / "api.py"), "1000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert api.stdout is not None
+    url = api.stdout.readline().strip()
+    try:
+        with beside("receiver.py") as port, tempfile.TemporaryDirectory() as folder:
+            took = await measure(api, url, f"http://127.0.0.1:{port}", asked.events, Path(folder))
+    finally:
+        api.communicate()
+    percentiles = statistics.quantiles(took, n=100)
+    print(f"answer to webhook   p50 {percentiles[49]:.1f} ms   p99 {percentiles[98]:.1f} ms")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,123 @@
+"""A first sweep of a large account, beside bare parsing and inserting of the same pages.
+
+    python -m tests.benchmarks.sweep [--records 1000000]
+
+The floor parses the pages, which it has in memory already, with orjson and inserts their records with executemany,
+into the same table with the same index, one transaction a page. The notifier fetches the pages over HTTP from a
+process beside it, checks and judges every record, and writes them.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+import orjson
+
+from notifier.clock import SystemClock
+from notifier.config import load
+from notifier.daemon.wiring import make_watcher
+from notifier.ledger.ledger import Ledger, open_database
+from notifier.transport import new_session
+from tests.benchmarks.common import beside
+
+PAGE = 1000
+
+
+async def fetch_pages(url: str) -> list[bytes]:
+    """Read the whole list, as bytes."""
+    pages: list[bytes] = []
+    async with aiohttp.ClientSession() as session:
+        while True:
+            body = json.dumps({"token": "sandbox", "limit": PAGE, "page": len(pages) + 1})
+            async with session.post(f"{url}/completedtrainings.v2.list", data=body) as response:
+                pages.append(await response.read())
+            if orjson.loads(pages[-1])["paging"]["last_page"] == len(pages):
+                return pages
+
+
+def floor(pages: list[bytes], folder: Path) -> float:
+    """Parse and insert; return the seconds."""
+    db = open_database(folder / "floor.db")
+    started = time.perf_counter()
+    for page in pages:
+        rows = [
+            ("acme", str(record["id"]), 1, record["m_user_id"], str(record["training_id"]), "2020-02-27",
+             record["created"], 0, "sweep", "history", record["id"], orjson.dumps(record).decode())
+            for record in orjson.loads(page)["completedtrainings"]
+        ]  # fmt: skip
+        with db.atomic():
+            db.conn.executemany(
+                "INSERT INTO records (source, key, revision, user_id, training_id, completed_on, recorded_at,"
+                " seen_at, net, reason, fingerprint, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+    seconds = time.perf_counter() - started
+    db.close()
+    return seconds
+
+
+async def sweep(url: str, folder: Path) -> tuple[float, int]:
+    """Do a first round and a first sweep; return the seconds of the sweep and the records known after it."""
+    environ = {
+        "NOTIFIER_STORE__PATH": str(folder / "notifier.db"),
+        "NOTIFIER_SOURCES__ACME__BASE_URL": url,
+        "NOTIFIER_SOURCES__ACME__TOKEN": "sandbox",
+        "NOTIFIER_SOURCES__ACME__REQUESTS_PER_MINUTE": "10000000",
+    }
+    settings = load(environ=environ, cwd=folder)
+    ledger = Ledger(settings.store.path)
+    await ledger.open()
+    async with new_session() as session:
+        watcher = make_watcher(settings, "acme", session, ledger, SystemClock(), lambda _events: None)
+        await watcher.start()
+        await watcher.poll()
+        started = time.perf_counter()
+        await watcher.begin_sweep()
+        while watcher.is_sweeping:
+            await asyncio.sleep(0.05)
+        seconds = time.perf_counter() - started
+        await watcher.stop()
+    await ledger.close()
+    return seconds, watcher.memory.records
+
+
+def measure_sweep(url: str) -> None:
+    """Sweep in a process of its own, so that its peak of memory is its own, and print the figures as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, records = asyncio.run(sweep(url, Path(folder)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "records": records, "peak": peak}))
+
+
+def main() -> None:
+    """Measure the floor and the sweep, and print rates and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--only-sweep", metavar="URL")
+    asked = parser.parse_args()
+    if asked.only_sweep:
+        measure_sweep(asked.only_sweep)
+        return
+    with beside("api.py", str(asked.records)) as url:
+        pages = asyncio.run(fetch_pages(url))
+        with tempfile.TemporaryDirectory() as folder:
+            bare = floor(pages, Path(folder))
+        command = [sys.executable, "-m", "tests.benchmarks.sweep", "--only-sweep", url]
+        ours = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    print(f"bare orjson and executemany   {asked.records / bare:>10.0f} records/s  ({bare:.1f} s)")
+    print(
+        f"notifier, first sweep         {ours['records'] / ours['seconds']:>10.0f} records/s  ({ours['seconds']:.1f} s)"
+    )
+    print(f"ratio                         {bare / ours['seconds']:>10.2f}")
+    print(f"peak memory of the sweep      {ours['peak']:>10.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The process killed at any moment: nothing is lost, and nothing gets a second id."""
+
+import asyncio
+import random
+from collections import Counter
+
+from notifier.sandbox.growth import Growth
+from notifier.sandbox.seeds import build_account
+from tests.end_to_end.harness import Program, Receiver, served, until
+
+KILLS = 10
+
+
+async def test_ten_kills_while_records_keep_coming_lose_and_double_nothing(
+    program: Program, receiver: Receiver
+) -> None:
+    account = build_account(500)
+    moments = random.Random(20261121)
+    async with served(account) as api:
+        # Pages as large as they get, so that backdated entries are on the first one and need no sweep.
+        program.configure(api, receiver.url, source="page_size = 1000\nnames = false")
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        history = {str(record.id) for record in account.records()}
+        growing = asyncio.create_task(Growth(account, seed=3).run(40))
+        for _ in range(KILLS):
+            # From before the first request to the middle of deliveries: a moment of its own each time.
+            await asyncio.sleep(0.4 + moments.random() * 1.2)
+            program.kill()
+            program.start()
+        growing.cancel()
+        entered = {str(record.id) for record in account.records()} - history
+        await until(lambda: set(receiver.subjects) >= entered, deadline=60)
+        await until(lambda: program.status()["destinations"]["hr"]["pending"] == 0)
+        program.stop()
+    ids_of_record = Counter(subject for subject, _ in {(e["subject"], e["id"]) for e in receiver.events})
+    assert set(receiver.subjects) == entered
+    assert set(ids_of_record.values()) == {1}
+    assert len(entered) > 100
+
+
+async def test_a_dead_receiver_costs_nothing_but_time(program: Program, receiver: Receiver) -> None:
+    account = build_account(50)
+    async with served(account) as api:
+        program.configure(api, receiver.url)
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        receiver.status = 503
+        added = {str(record.id) for record in Growth(account, seed=5).grow(20)}
+        await until(lambda: program.status()["destinations"]["hr"]["state"] == "retrying")
+        program.kill()
+        program.start()
+        receiver.status = 200
+        await until(lambda: set(receiver.subjects) == added)
+        await until(lambda: program.status()["destinations"]["hr"]["state"] == "ok")
+        program.stop()
+    # A request under way at the kill may have arrived all the same: it comes again, under the id that it had.
+    assert len(set(receiver.ids)) == len(added)

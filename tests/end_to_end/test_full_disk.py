@@ -1,0 +1,71 @@
+"""A disk that fills up and is emptied again, for real: a small file system of the test's own."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from notifier.sandbox.growth import Growth
+from notifier.sandbox.seeds import build_account
+from tests.end_to_end.harness import Program, Receiver, served, until
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        skip = "mounting a small file system takes root"
+        assert "NOTIFIER_TESTS_MUST_NOT_SKIP" not in os.environ, skip
+        pytest.skip(skip)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_a_full_disk_is_said_and_survived_and_nothing_is_lost(
+    program: Program, receiver: Receiver, small_disk: Path
+) -> None:
+    account = build_account(20)
+    async with served(account) as api:
+        program.configure(api, receiver.url, source="names = false")
+        program.config.write_text(
+            program.config.read_text().replace('path = "notifier.db"', f'path = "{small_disk}/notifier.db"')
+        )
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        filler = small_disk / "filler"
+        fill(filler, small_disk)
+        added = {str(record.id) for record in Growth(account, seed=11).grow(200)}
+        await until(lambda: "disk_full" in program.said())
+        assert program.process is not None
+        assert program.process.poll() is None
+        filler.unlink()
+        await until(lambda: set(receiver.subjects) >= added)
+        await until(lambda: program.status()["destinations"]["hr"]["pending"] == 0)
+        program.stop()
+    assert set(receiver.subjects) == added
+
+
+async def test_a_disk_full_at_the_start_is_one_sentence(program: Program, receiver: Receiver, small_disk: Path) -> None:
+    fill(small_disk / "filler", small_disk)
+    program.configure("http://127.0.0.1:9/v1", receiver.url)
+    program.config.write_text(
+        program.config.read_text().replace('path = "notifier.db"', f'path = "{small_disk}/notifier.db"')
+    )
+    program.start()
+    assert program.process is not None
+    assert program.process.wait(timeout=20) == 1
+    assert "the disk is full" in program.said()
+    assert "Traceback" not in program.said()
+
+
+def fill(filler: Path, disk: Path) -> None:
+    """Leave no room at all."""
+    with filler.open("wb") as file:
+        while (free := shutil.disk_usage(disk).free) > 0:
+            file.write(b"x" * min(free, 65_536))
+            file.flush()

@@ -1,0 +1,33 @@
+"""The dead man's switch: fetched while rounds succeed, silent when they do not."""
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from notifier.sandbox.seeds import build_account
+from tests.end_to_end.harness import Program, Receiver, served, until
+
+
+async def test_the_heartbeat_stops_when_rounds_fail_and_comes_back_with_them(
+    program: Program, receiver: Receiver
+) -> None:
+    broken = False
+
+    @web.middleware
+    async def sometimes_html(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return web.Response(text="<html>Bad gateway</html>", status=502) if broken else await handler(request)
+
+    async with served(build_account(10), sometimes_html) as api:
+        program.configure(api, receiver.url, more=f'[alerts]\nheartbeat_url = "{receiver.url}/beat"\n')
+        program.start()
+        await until(lambda: receiver.beats > 2)
+        broken = True
+        await until(lambda: program.status()["sources"]["acme"]["state"] == "failing")
+        beats = receiver.beats
+        asked = program.status()["sources"]["acme"]["requests"]
+        await until(lambda: program.status()["sources"]["acme"]["requests"] > asked + 3)
+        assert receiver.beats <= beats + 1
+        broken = False
+        await until(lambda: receiver.beats > beats + 3)
+        program.stop()
+    assert "source works again" in program.said()
+    assert program.said().count("http_status") == 1

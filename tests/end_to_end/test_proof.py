@@ -1,0 +1,125 @@
+"""The main job on real payloads, by the real program: from the API to a webhook and to Slack."""
+
+import re
+
+import orjson
+import pytest
+
+from notifier.sandbox.account import Account
+from notifier.sandbox.growth import Growth
+from notifier.sandbox.records import Dialect, Twin, Version
+from notifier.sandbox.seeds import build_account, documented_account
+from tests.end_to_end.harness import Program, Receiver, served, until
+
+DAVID = "5804f0f40ef50473af5870e6"
+"""David Ball, of the documented `users.list`."""
+
+SLACK = """
+[destinations.safety-channel]
+type = "slack"
+url = "{receiver}/slack"
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "newer_fields"),
+    [(Version.V1, True), (Version.V2, True), (Version.V2, False)],
+    ids=["v1", "v2", "v2-2020"],
+)
+async def test_the_documented_payloads_are_history_and_one_new_record_is_one_event(
+    program: Program, receiver: Receiver, version: Version, newer_fields: bool
+) -> None:
+    account = documented_account(version, dialect=Dialect(newer_fields=newer_fields))
+    training = account.trainings[0]
+    async with served(account) as api:
+        program.configure(api, receiver.url, source=f'api = "{version}"', more=SLACK.format(receiver=receiver.url))
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        account.add(user=DAVID, training=training.ids)
+        await until(lambda: len(receiver.events) >= 1 and len(receiver.slack) >= 1)
+        known = len(account)
+        status = program.status()
+        program.stop()
+
+    (event,) = receiver.events
+    (headers,) = receiver.headers
+    (message,) = receiver.slack
+    completion = event["data"]["completion"]
+    assert event["type"] == "completion.created"
+    assert event["source"] == "/sources/acme"
+    assert re.fullmatch(r"evt_[a-z2-7]{26}", event["id"])
+    assert headers["webhook-id"] == event["id"]
+    assert headers["content-type"] == "application/cloudevents+json"
+    assert event["subject"] == completion["key"]
+    assert completion["user_name"] == "David Ball"
+    assert completion["training_title"] == training.title
+    assert completion["training_id"] == str(training.ids.v1 if version is Version.V1 else training.ids.v2)
+    assert re.fullmatch(r"v1-[0-9a-f]{16}" if version is Version.V1 else r"[0-9]+", completion["key"])
+    assert event["data"]["previous"] is None
+    assert event["data"]["record"] in list(account.page(version).records)
+    assert "David Ball" in message["text"]
+    assert training.title in message["text"]
+    assert status["sources"]["acme"]["records"] == known
+    assert status["destinations"]["hr"]["delivered"] == 1
+
+
+async def test_five_thousand_records_are_silence_and_three_new_ones_are_three_events(
+    program: Program, receiver: Receiver
+) -> None:
+    account = build_account(5_000)
+    async with served(account) as api:
+        program.configure(api, receiver.url)
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        assert receiver.events == []
+        added = [add_today(account) for _ in range(3)]
+        await until(lambda: len(receiver.events) >= 3)
+        await until(lambda: program.status()["sources"]["acme"]["records"] == 5_003)
+        program.stop()
+    assert sorted(receiver.subjects) == sorted(str(number) for number in added)
+
+
+async def test_an_import_of_2500_records_is_2500_events_each_once(program: Program, receiver: Receiver) -> None:
+    account = build_account(1_000)
+    async with served(account) as api:
+        program.configure(api, receiver.url, source="page_size = 100")
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        added = {str(add_today(account)) for _ in range(2_500)}
+        await until(lambda: len(receiver.events) >= 2_500, deadline=60)
+        program.stop()
+    assert set(receiver.subjects) == added
+    assert len(receiver.ids) == len(set(receiver.ids)) == 2_500
+
+
+async def test_what_is_entered_while_the_program_is_down_is_found_and_told(
+    program: Program, receiver: Receiver
+) -> None:
+    account = build_account(300)
+    async with served(account) as api:
+        program.configure(api, receiver.url)
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        assert program.stop() < 5
+        number = add_today(account)
+        program.start()
+        await until(lambda: receiver.subjects == [str(number)])
+        program.stop()
+
+
+async def test_events_print_as_they_were_sent(program: Program, receiver: Receiver) -> None:
+    account = build_account(10)
+    async with served(account) as api:
+        program.configure(api, receiver.url)
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        Growth(account, seed=7).grow(3)
+        await until(lambda: len(receiver.events) == 3)
+        printed = program.command("events", "--json").stdout.splitlines()
+        program.stop()
+    assert [orjson.loads(line) for line in printed] == sorted(receiver.events, key=lambda event: event["sequence"])
+
+
+def add_today(account: Account) -> int:
+    """Enter a record on top of the list; return its id."""
+    return account.add(user=account.users[0]["id"], training=Twin.of(1046)).id
