@@ -80,6 +80,7 @@ def _nothing_found(cwd: Path) -> Problem:
     places = " and ".join(map(str, usual_files(cwd)))
     return Problem(
         "configuration",
-        f"there is none: looked for {places}; write one (README, "Watch your own account"), name one with --config or $NOTIFIER_CONFIG, "
+        f"there is none: looked for {places}; write one (the README shows the shortest), or name one with --config or "
+        "$NOTIFIER_CONFIG; "
         "NOTIFIER_SOURCES__NAME__TOKEN does without",
     )
