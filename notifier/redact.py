@@ -2,12 +2,14 @@
 
 import re
 
+# An apostrophe may stand in a URL, and a password may hold an `@`. JSON may escape the slashes.
 _URL = re.compile(
-    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)(?:[^\s/@\"'<>]*@)?(?P<host>[^\s/?#\"'<>]+)(?P<rest>[^\s\"'<>]*)"
+    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,30}:\\?/\\?/)(?:[^\s/\\?#\"<>]*@)?"
+    r"(?P<host>[^\s/\\?#\"'<>]+)(?P<rest>[^\s\"<>]*)"
 )
-_CREDENTIAL = re.compile(
-    r"(?i)(?P<name>\b(?:bearer|basic)\s+|\b(?:token|password|secret)[\"']?\s*[=:]\s*)[\"']?[^\s\"',;&}]{6,}"
-)
+_BASIC = r"\bbasic\s+(?![a-z]+(?![^\s.,;:!?]))"
+_NAMED = r"(?:token|password|secret|api[_-]?key)[\\\"']*\s*[=:]\s*"
+_CREDENTIAL = re.compile(rf"(?i)(?P<name>\bbearer\s+|{_BASIC}|{_NAMED})[\\\"']*[^\s\\\"',;&}}]{{6,}}")
 _SHORTEST_SECRET = 4
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
 
