@@ -58,6 +58,19 @@ def known(db: Database, source: str, keys: Sequence[str]) -> dict[str, Known]:
     return {key: Known(revision, mark, bool(removed)) for key, revision, mark, removed in rows}
 
 
+def known_equals(db: Database, source: str, bases: Sequence[str]) -> dict[str, Known]:
+    """Look up the known records whose key is one of `bases`, or one of them with a number behind it (`-2`, `-3`...)."""
+    rows = db.execute(
+        "WITH bases AS (SELECT value AS base FROM json_each(?))"
+        " SELECT key, revision, fingerprint, removed_at IS NOT NULL FROM bases JOIN records"
+        " ON source = ? AND key = base"
+        " UNION ALL SELECT key, revision, fingerprint, removed_at IS NOT NULL FROM bases JOIN records"
+        " ON source = ? AND key > base || '-' AND key < base || '.'",
+        [orjson.dumps(bases).decode(), source, source],
+    )
+    return {key: Known(revision, mark, bool(removed)) for key, revision, mark, removed in rows}
+
+
 def stored(db: Database, source: str, keys: Sequence[str]) -> dict[str, bytes]:
     """Return the last known JSON of each of these records."""
     rows = db.execute(

@@ -16,6 +16,7 @@ from notifier.ledger import records, sources, sweeps
 from notifier.ledger.ledger import Ledger
 from notifier.ledger.records import Findings, Known
 from notifier.ledger.subscriptions import Subscription
+from notifier.watch.equals import EqualRecords, Recount
 from notifier.watch.names import NameBook
 from notifier.watch.verdicts import Baseline, compare, in_order_of_entry, judge
 
@@ -52,16 +53,22 @@ class PageTaker:
         version: ApiVersion,
         ledger: Ledger,
         names: NameBook | None,
+        recount: Recount,
         clock: Clock,
         subscriptions: Sequence[Subscription],
         on_events: Callable[[Sequence[Event]], None],
     ) -> None:
-        """Take what a page needs on its way; `subscriptions` tell who wants events, `on_events` hears of new ones."""
+        """Take what a page needs on its way.
+
+        `recount` asks for all records of a person and a training, `subscriptions` tell who wants events, `on_events`
+        hears of new ones.
+        """
         self._source = source
         self._id_namespace = id_namespace
         self._version = version
         self._ledger = ledger
         self._names = names
+        self._equals = EqualRecords(source, ledger, recount) if version.record_id is None else None
         self._clock = clock
         self._subscriptions = subscriptions
         self._on_events = on_events
@@ -83,13 +90,14 @@ class PageTaker:
 
         In that same transaction `meet_at_ms` fixes the first meeting, `step` advances a sweep, and `head_until` notes,
         if the page holds fresh records, down to which page the head must be read: the records that are known from now
-        on would pass for known ground if the poll broke off. Raises LedgerError, with nothing written.
+        on would pass for known ground if the poll broke off. Raises LedgerError and ApiFailure, with nothing written.
         """
         self._report_bad(page)
         async with self._turn:
-            keys = [completion.key for completion in page.completions]
+            completions = await self._equals.settle(page.completions) if self._equals else page.completions
+            keys = [completion.key for completion in completions]
             known = await self._ledger.run(records.known, self._source, keys)
-            judgement = judge(page.completions, known, baseline, net)
+            judgement = judge(completions, known, baseline, net)
             updates = await self._updates(judgement.suspects, known, net) if judgement.suspects else ()
             changes = in_order_of_entry([*judgement.changes, *updates]) if updates else judgement.changes
             nothing_new = not changes and not judgement.learned and meet_at_ms is None and step is None
