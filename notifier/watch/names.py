@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from notifier.clock import Clock
 from notifier.completions import Completion, Names
+from notifier.kpa.budget import Urgency
 from notifier.kpa.client import Client
 from notifier.kpa.failures import ApiFailure
 from notifier.ledger import names as ledger_names
@@ -93,8 +94,15 @@ class NameBook:
             return
         fetched_ms = await self._ledger.run(ledger_names.fetched, self._source)
         due = lists_to_fetch(fetched_ms, missing, self._clock.now_ms())
+        # A name that an event waits for is as urgent as the event.
+        urgency = Urgency.HEAD if missing.people or missing.trainings else Urgency.NAMES
         if due and self._fetching is None:
-            self._fetching = asyncio.create_task(self._fetch(due), name=f"names of {self._source}")
+            self._fetching = asyncio.create_task(self._fetch(due, urgency), name=f"names of {self._source}")
+
+    async def fetched(self) -> None:
+        """Wait for a fetch under way, if there is one."""
+        if self._fetching is not None:
+            await asyncio.wait([self._fetching])
 
     async def stop(self) -> None:
         """End a fetch under way."""
@@ -105,24 +113,24 @@ class NameBook:
     async def _find(self, ids: Wanted) -> Names:
         return await self._ledger.run(ledger_names.find, self._source, ids.people, ids.trainings)
 
-    async def _fetch(self, lists: tuple[NameList, ...]) -> None:
+    async def _fetch(self, lists: tuple[NameList, ...], urgency: Urgency) -> None:
         try:
             for names in lists:
-                await self._fetch_one(names)
+                await self._fetch_one(names, urgency)
         except LedgerError as error:
             _log.error(error.message, extra={"source": self._source, "reason": error.reason})
         finally:
             self._fetching = None
 
-    async def _fetch_one(self, names: NameList) -> None:
+    async def _fetch_one(self, names: NameList, urgency: Urgency) -> None:
         try:
             match names:
                 case NameList.PEOPLE:
-                    people = await self._client.people()
+                    people = await self._client.people(urgency)
                     rows = [PersonName(id_, person.name, person.employee_number) for id_, person in people.items()]
                     await self._ledger.run(ledger_names.replace_people, self._source, rows, self._clock.now_ms())
                 case NameList.TRAININGS:
-                    titles = await self._client.trainings()
+                    titles = await self._client.trainings(urgency)
                     await self._ledger.run(
                         ledger_names.replace_trainings, self._source, list(titles.items()), self._clock.now_ms()
                     )

@@ -162,12 +162,12 @@ class Watcher:
         if self._state is not SourceState.OK:
             return
         try:
+            if self._names is not None:
+                await self._names.refresh()
             latest = await self._ledger.run(sweeps.latest, self.name)
             rested = self._clock.monotonic() >= self._sweep_not_before
             if rested and sweep_is_due(latest, self._settings.sweep_interval, self._clock.now_ms()):
                 await self.begin_sweep()
-            if self._names is not None:
-                await self._names.refresh()
         except LedgerError as error:
             self._note_ledger_trouble(error)
 
@@ -228,6 +228,9 @@ class Watcher:
         # The first answer, which tells history from news, is a head poll's.
         if self._memory.met_at_ms is None and (await self.poll(by_hand=True)).result is not RoundResult.DONE:
             return
+        # Requests for names come last in the budget: a long sweep would leave every message without them.
+        if self._names is not None:
+            await self._names.fetched()
         try:
             page = await self._sweep_page(sweep.next_page)
             while True:

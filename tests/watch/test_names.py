@@ -92,6 +92,7 @@ async def test_a_newcomer_is_asked_for_after_ten_minutes_at_the_earliest(station
     await station.open(50, names=True)
     await station.round()
     before = len(requests_for_names(station))
+    assert before == 2
     newcomer = {**station.account.users[0], "id": "5e580f0db7806000ffffffff", "firstname": "Ada", "lastname": "New"}
     station.account.users.append(newcomer)
     station.enter(user=newcomer["id"])
@@ -184,3 +185,11 @@ async def test_names_that_cannot_be_written_down_do_no_harm(station: "Station") 
     await station.watcher.poll()
     assert len(station.events) == 1
     await station.check_the_books()
+
+
+async def test_names_are_fetched_before_the_first_sweep(station: "Station", small_pages: int) -> None:
+    await station.open(3 * small_pages, names=True)
+    await station.round()
+    asked = [asked.method for asked in station.upstream.asked]
+    assert asked[1:3] == ["users.list", "trainings.v2.list"]
+    assert len(asked) > 3
