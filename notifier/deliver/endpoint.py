@@ -36,6 +36,7 @@ class Endpoint:
         self._timeout = timeout
         self._session = session
         self._clock = clock
+        self._latest_yes = (b"", "")
         self._hidden = (*map(SecretStr, url_secrets(url.get_secret_value())), *secrets)
 
     async def attempt(
@@ -62,11 +63,17 @@ class Endpoint:
             return Outcome(reason_of_transport(error.reason), detail=self.shown(error.message))
         reason = judge(answer)
         if reason is Reason.DELIVERED:
-            # What a long page says after a yes is not worth the time that looking for secrets in it takes.
-            said = answer.body if len(answer.body) <= LONGEST_DETAIL else b""
-            return Outcome(reason, answer.status, detail=self.shown(said.decode(errors="replace")))
+            return Outcome(reason, answer.status, detail=self._shown_yes(answer.body))
         wait = retry_after(answer.headers.get("Retry-After"), self._clock.now_ms())
         return Outcome(reason, answer.status, wait, self.shown(_words(answer)))
+
+    def _shown_yes(self, body: bytes) -> str:
+        """Make a success's words fit to be shown; peers say yes in the same words thousands of times."""
+        if body != self._latest_yes[0]:
+            # What a long page says after a yes is not worth the time that looking for secrets in it takes.
+            said = body.decode(errors="replace") if len(body) <= LONGEST_DETAIL else ""
+            self._latest_yes = (body, self.shown(said))
+        return self._latest_yes[1]
 
     def shown(self, text: str) -> str:
         """Make words about this endpoint fit to be shown."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from notifier.deliver.destination import Grouping
 from notifier.deliver.policy import group_limit
@@ -25,15 +24,21 @@ def next_group(waiting: Sequence[Delivery], grouping: Grouping, waited: float) -
     `waited` is how long (seconds) the first of them has been ready. A delivery that has failed before
     travels with fewer others each time, so that a poisonous one ends up alone.
     """
+    if grouping.size == 1 and grouping.digest_above is None:
+        return Group(1)
     size = grouping.size
     if grouping.digest_above is not None and len(waiting) > grouping.digest_above:
         size = MOST_IN_A_DIGEST
-    limit = group_limit(size, waiting[0].attempts)
-    fitting = takewhile(
-        lambda numbered: numbered[0] < min(limit, group_limit(size, numbered[1].attempts)), enumerate(waiting)
-    )
-    count = sum(1 for _ in fitting)
-    fresh = count == len(waiting) and count < limit and waiting[0].attempts == 0
+    limit = size
+    count = 0
+    for delivery in waiting:
+        smaller = min(limit, group_limit(size, delivery.attempts))
+        if count >= smaller:
+            break
+        limit = smaller
+        count += 1
+    # Whoever has failed before has waited long enough.
+    fresh = count == len(waiting) < limit and all(delivery.attempts == 0 for delivery in waiting)
     if fresh and waited < grouping.wait:
         return Group(0, grouping.wait - waited)
     return Group(count)

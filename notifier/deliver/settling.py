@@ -1,6 +1,7 @@
 """Writes down what attempts came to: many at a time, and nothing is forgotten while the ledger cannot be written."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -10,12 +11,12 @@ from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health, LastError
 from notifier.ledger.errors import LedgerError
 from notifier.ledger.ledger import Ledger
-from notifier.ledger.outbox import Settlement
+from notifier.ledger.outbox import DeliveryState, Settlement
 
 _log = logging.getLogger(__name__)
 
-GATHER = 0.02
-"""Seconds in which outcomes come together before they are written: a transaction for each would cost more than
+GATHER = 0.05
+"""Seconds in which successes come together before they are written: a transaction for each would cost more than
 the requests themselves. If the process is killed meanwhile, these few are delivered again under the same ids."""
 
 _TRY_AGAIN = 1.0
@@ -34,6 +35,7 @@ class Settling:
         self._health: Health | None = None
         self._error: LastError | None = None
         self._something_to_write = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._blocked = False
         self._stopping = False
         self._writing: asyncio.Task[None] | None = None
@@ -51,17 +53,21 @@ class Settling:
     def add(self, settlements: Sequence[Settlement]) -> None:
         """Take in what became of a request's deliveries."""
         self._settlements += settlements
+        if any(settlement.state is not DeliveryState.DELIVERED for settlement in settlements):
+            self._urgent.set()
         self._something_to_write.set()
 
     def note(self, health: Health, error: LastError | None = None) -> None:
         """Take in the destination's health and, when there is a new one, its last error."""
         self._health = health
         self._error = error or self._error
+        self._urgent.set()
         self._something_to_write.set()
 
     async def stop(self) -> None:
         """Write down what is left, unless it cannot be written."""
         self._stopping = True
+        self._urgent.set()
         self._something_to_write.set()
         if self._writing is not None:
             # Not cancelled: nobody could tell whether what it is writing right now is written or not.
@@ -71,11 +77,17 @@ class Settling:
     async def _write_on(self) -> None:
         while not self._stopping:
             await self._something_to_write.wait()
-            if not self._stopping:
-                await asyncio.sleep(GATHER)
+            await self._gather()
             self._something_to_write.clear()
             if not await self._write() and not self._stopping:
                 self._try_again_later()
+
+    async def _gather(self) -> None:
+        """Let successes come together for a moment; what has to be tried again cannot be before it is written."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER):
+                await self._urgent.wait()
+        self._urgent.clear()
 
     def _try_again_later(self) -> None:
         if self._timer is not None:

@@ -160,7 +160,9 @@ class Worker:
             attempt = asyncio.create_task(self._attempt(deliveries))
             self._attempts.add(attempt)
             attempt.add_done_callback(self._attempts.discard)
-        if self._more and self._fetching is None and len(self._ready) < _REFILL_BELOW:
+        # In trouble the probe is chosen when everything is written down, so that it is whose turn it is.
+        undecided = self._in_flight and self._health.state is not HealthState.OK
+        if self._more and not undecided and self._fetching is None and len(self._ready) < _REFILL_BELOW:
             self._fetching = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")
 
     async def _fetch(self) -> None:

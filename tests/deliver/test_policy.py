@@ -142,7 +142,7 @@ plays = st.builds(
 all_jitters = st.lists(jitters, min_size=1, max_size=5).map(cycle)
 
 
-lengthy = settings(max_examples=50, deadline=None)
+lengthy = settings(max_examples=50)
 
 
 def busiest_hour(moments_ms: Sequence[int]) -> int:

@@ -80,6 +80,26 @@ async def test_a_retry_after_is_obeyed_though_other_requests_get_through(rig: Ri
     assert len(set(receiver.ids)) == 40
 
 
+async def test_the_probe_is_the_event_whose_turn_it_is_though_the_ledger_is_slow(rig: Rig, receiver: Receiver) -> None:
+    def be_busy(_db: Database) -> None:
+        time.sleep(0.1)
+
+    busy: list[asyncio.Task[None]] = []
+
+    async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        if len(receiver.arrivals) > 2:
+            return web.Response()
+        busy.append(asyncio.create_task(rig.ledger.run(be_busy)))
+        await asyncio.sleep(0.02)
+        return web.Response(status=429, headers={"Retry-After": "0"})
+
+    receiver.answer = answer
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url, concurrency=1)):
+        await rig.settled()
+    assert receiver.subjects == ["1", "1", "1", "2", "3"]
+
+
 async def test_a_retry_after_outlives_a_restart(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answering(503, Retry_After="2")
     await rig.enter(*keys(3))
