@@ -2,26 +2,18 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import click
 import orjson
 
+from notifier.cli.columns import Column
 from notifier.cli.failures import ExitCode, Failure
 from notifier.cli.text import harmless, harmless_json
 
 Page = TypeVar("Page")
 
 _GAP: Final = "  "
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table; numbers stand on the right."""
-
-    title: str
-    right: bool = False
 
 
 def is_terminal() -> bool:

@@ -8,11 +8,12 @@ from typing import Final
 import click
 
 from notifier import logs
+from notifier.cli.columns import Column
 from notifier.cli.configuration import read_settings
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.screen import Column, Listing, say, say_facts
+from notifier.cli.screen import Listing, say, say_facts
 from notifier.cli.text import counted, harmless
 from notifier.config import Settings, find_file, format_duration
 from notifier.redact import redact

@@ -6,10 +6,11 @@ from typing import Final
 import click
 from sqlite_utils import Database
 
+from notifier.cli.columns import Column
 from notifier.cli.configuration import read_settings, require_destination
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.screen import Column, Listing, is_terminal, say_json, show_pages
+from notifier.cli.screen import Listing, is_terminal, say_json, show_pages
 from notifier.cli.state_file import reading
 from notifier.cli.text import NOTHING, distance
 from notifier.clock import SystemClock

@@ -8,10 +8,11 @@ import click
 import orjson
 from sqlite_utils import Database
 
+from notifier.cli.columns import Column
 from notifier.cli.configuration import read_settings
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.screen import Column, Listing, is_terminal, say_json, show_pages
+from notifier.cli.screen import Listing, is_terminal, say_json, show_pages
 from notifier.cli.state_file import reading
 from notifier.cli.text import moment
 from notifier.completions import Event

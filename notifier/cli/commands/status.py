@@ -7,10 +7,11 @@ from typing import Any, Final
 import click
 
 from notifier.cli import running
+from notifier.cli.columns import Column
 from notifier.cli.configuration import read_settings
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.screen import Column, Listing, say, say_json
+from notifier.cli.screen import Listing, say, say_json
 from notifier.cli.state_file import reading
 from notifier.cli.text import NOTHING, distance, harmless, milliseconds, moment
 from notifier.clock import SystemClock
