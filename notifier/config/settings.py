@@ -36,6 +36,10 @@ _SHARED_REQUESTS_PER_MINUTE: Final = 80
 """What the API allows all integrations of a customer together (KPA Flex API documentation, rate limits)."""
 
 
+_MOST_FOR_POLLS: Final = 0.5
+"""The part of the requests that head polls may take: they come first, so that the rest would starve."""
+
+
 class LogLevel(StrEnum):
     """The least important messages that are still logged."""
 
@@ -178,6 +182,13 @@ class SourceSettings(Table):
         """Yield what does not go together; keys start at this table."""
         if self.has_attachments is not None and self.api is ApiVersion.V1:
             yield Problem("has_attachments", 'exists in the API\'s v2 only; remove it, or set api = "v2"')
+        polls = 60 / self.poll_interval
+        if polls > self.requests_per_minute * _MOST_FOR_POLLS:
+            yield Problem(
+                "poll_interval",
+                f"takes {polls:g} of the {self.requests_per_minute} requests_per_minute, and sweeps and names would"
+                " never have their turn; make it longer, or requests_per_minute higher",
+            )
 
     def warnings(self) -> Iterator[Problem]:
         """Yield what is allowed but probably not meant; keys start at this table."""

@@ -80,6 +80,7 @@ async def test_the_daemon_does_it_when_one_runs(home: "Home", api: "Api") -> Non
     )
     home.config.write_text(home.config.read_text().replace('"100ms"', '"1h"'))
     async with home.daemon():
+        await home.call("poll", "acme")
         (record,) = Growth(api.account).grow()
         polled = await home.call("poll", "acme")
         api.account.edit(1238, notes="corrected")

@@ -134,6 +134,7 @@ WRONG_ELSEWHERE = [
     ("sources.beta", "[sources]\nbeta = 5", "must be a table"),
     ("sources.beta.token", "[sources.beta]", "is required; set it in the file or as NOTIFIER_SOURCES__BETA__TOKEN"),
     ("sources.beta.has_attachments", '[sources.beta]\ntoken="x"\napi="v1"\nhas_attachments=true', "v2 only"),
+    ("sources.beta.poll_interval", '[sources.beta]\ntoken="x"\npoll_interval="2s"', "takes 30 of the 30"),
     (
         "sources.beta.id_namespace",
         '[sources.beta]\ntoken="x"\nid_namespace="acme"',
