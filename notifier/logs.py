@@ -75,7 +75,7 @@ class TextFormatter(logging.Formatter):
         level = f"{record.levelname.lower():<8}"
         if self._colours:
             level = f"\x1b[{_COLOUR.get(record.levelno, '0')}m{level}\x1b[0m"
-        return f"{moment} {level} {_sentence(record)}{_trace(self, record)}"
+        return "\n".join([f"{moment} {level} {_sentence(record)}", *_trace(self, record)])
 
 
 class JournalFormatter(logging.Formatter):
@@ -84,7 +84,7 @@ class JournalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one entry; every line of it bears the priority, or the journal would split it."""
         prefix = f"<{_JOURNAL_PRIORITY.get(record.levelno, 6)}>"
-        return "\n".join(prefix + line for line in f"{_sentence(record)}{_trace(self, record)}".splitlines())
+        return "\n".join(prefix + line for line in [_sentence(record), *_trace(self, record)])
 
 
 class JsonFormatter(logging.Formatter):
@@ -93,18 +93,23 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one line."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        entry = {"time": moment, "level": record.levelname.lower(), "message": redact(record.getMessage())}
+        entry: dict[str, Any] = {
+            "time": moment,
+            "level": record.levelname.lower(),
+            "message": _clean(record.getMessage()),
+        }
         entry |= {
-            name: redact(str(value)) if isinstance(value, str) else value for name, value in facts_of(record).items()
+            name: value if isinstance(value, bool | int | float) else _clean(str(value))
+            for name, value in facts_of(record).items()
         }
         if trace := _trace(self, record):
-            entry["trace"] = trace.strip()
-        return orjson.dumps(entry, default=str).decode()
+            entry["trace"] = "\n".join(trace)
+        return orjson.dumps(entry).decode()
 
 
 def _sentence(record: logging.LogRecord) -> str:
     facts = " ".join(f"{name}={_shown(value)}" for name, value in facts_of(record).items())
-    return redact(f"{record.getMessage()}  {facts}".rstrip()).replace("\n", " ")
+    return _line(f"{record.getMessage()}  {facts}".rstrip())
 
 
 def _shown(value: object) -> str:
@@ -112,5 +117,15 @@ def _shown(value: object) -> str:
     return repr(text) if not text or any(character.isspace() for character in text) else text
 
 
-def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    return "\n" + redact(formatter.formatException(record.exc_info)) if record.exc_info else ""
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    return [_line(line) for line in formatter.formatException(record.exc_info).splitlines()] if record.exc_info else []
+
+
+def _line(text: str) -> str:
+    """Make text fit for one line of a terminal: what would move the cursor becomes a blank."""
+    return "".join(character if character.isprintable() else " " for character in _clean(text))
+
+
+def _clean(text: str) -> str:
+    """Hide secrets, and write what cannot be encoded, such as a file name's stray bytes, as escapes."""
+    return redact(text).encode(errors="backslashreplace").decode()

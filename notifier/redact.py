@@ -7,7 +7,8 @@ _URL = re.compile(
     r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,30}:\\?/\\?/)(?:[^\s/\\?#\"<>]*@)?"
     r"(?P<host>[^\s/\\?#\"'<>]+)(?P<rest>[^\s\"<>]*)"
 )
-_BASIC = r"\bbasic\s+(?![a-z]+(?![^\s.,;:!?]))"
+# An ordinary word may follow, as in Basic Training; what is encoded looks otherwise.
+_BASIC = r"\bbasic\s+(?!(?-i:[A-Z]?[a-z]+)(?![^\s.,;:!?)\"']))"
 _NAMED = r"(?:token|password|secret|api[_-]?key)[\\\"']*\s*[=:]\s*"
 _CREDENTIAL = re.compile(rf"(?i)(?P<name>\bbearer\s+|{_BASIC}|{_NAMED})[\\\"']*[^\s\\\"',;&}}]{{6,}}")
 _SHORTEST_SECRET = 4

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 
 import aiohttp
 from sqlite_utils import Database
@@ -45,11 +46,15 @@ class Dispatcher:
 
     async def follow_clock(self) -> None:
         """Let waits and ages be what they were, now that the wall clock has been set. Raises LedgerError."""
-        by_ms = self._steady.astray_ms()
-        await self._ledger.run(_follow_clock, tuple(self._workers), by_ms)
-        self._steady.follow(by_ms)
-        for worker in self._workers.values():
-            worker.follow_clock(by_ms)
+        async with AsyncExitStack() as stack:
+            for worker in self._workers.values():
+                # Everything is reckoned by the one time or by the other: nothing is written in between.
+                await stack.enter_async_context(worker.writing)
+            by_ms = self._steady.astray_ms()
+            await self._ledger.run(_follow_clock, tuple(self._workers), by_ms)
+            self._steady.follow(by_ms)
+            for worker in self._workers.values():
+                worker.follow_clock(by_ms)
 
     def health(self) -> dict[str, Health]:
         """Return every destination's health at this moment, by name."""

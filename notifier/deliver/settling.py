@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sqlite_utils import Database
 
@@ -38,6 +39,8 @@ class Settling:
         self._urgent = asyncio.Event()
         self._blocked = False
         self._stopping = False
+        self.turn = asyncio.Lock()
+        """Whoever holds it may be sure that nothing is on its way into the ledger."""
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -63,6 +66,17 @@ class Settling:
         self._error = error or self._error
         self._urgent.set()
         self._something_to_write.set()
+
+    def follow_clock(self, by_ms: int) -> None:
+        """Move what has not been written down by as much as the wall clock was set."""
+        self._settlements = [
+            replace(
+                settlement,
+                attempted_ms=settlement.attempted_ms + by_ms,
+                next_attempt_ms=settlement.next_attempt_ms and settlement.next_attempt_ms + by_ms,
+            )
+            for settlement in self._settlements
+        ]
 
     async def stop(self) -> None:
         """Write down what is left, unless it cannot be written."""
@@ -96,15 +110,16 @@ class Settling:
 
     async def _write(self) -> bool:
         """Write down everything so far in one transaction; tell whether it worked, and keep it all when it did not."""
-        batch, self._settlements = self._settlements, []
-        health, self._health = self._health, None
-        error, self._error = self._error, None
-        try:
-            await self._ledger.run(_write_down, self._name, batch, health, error)
-        except Exception as failure:  # noqa: BLE001 - reported; whatever it is, what is not written must not be lost
-            self._take_back(batch, health, error)
-            self._report(failure)
-            return False
+        async with self.turn:
+            batch, self._settlements = self._settlements, []
+            health, self._health = self._health, None
+            error, self._error = self._error, None
+            try:
+                await self._ledger.run(_write_down, self._name, batch, health, error)
+            except Exception as failure:  # noqa: BLE001 - reported; whatever it is, what is not written must not be lost
+                self._take_back(batch, health, error)
+                self._report(failure)
+                return False
         if self._blocked:
             self._blocked = False
             _log.info("outcomes can be written down again", extra={"destination": self._name})

@@ -64,6 +64,7 @@ class Worker:
         self._cannot_read = False
         self._more = True
         self._round = 0
+        self._moved_ms = 0
         self._fetching: asyncio.Task[None] | None = None
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._running = False
@@ -128,8 +129,15 @@ class Worker:
         )
         self._pump()
 
+    @property
+    def writing(self) -> asyncio.Lock:
+        """Whoever holds it may be sure that nothing of this destination's is on its way into the ledger."""
+        return self._settling.turn
+
     def follow_clock(self, by_ms: int) -> None:
-        """Move what is remembered in wall-clock time, after that clock was set by `by_ms`."""
+        """Move what is remembered in wall-clock time, now that the clock was set by `by_ms` and the ledger followed."""
+        self._settling.follow_clock(by_ms)
+        self._moved_ms += by_ms
         before = self._health
         self._health = replace(
             before,
@@ -204,7 +212,7 @@ class Worker:
 
     async def _attempt(self, deliveries: Sequence[Delivery]) -> None:
         this_round = self._round
-        started_ms = self._clock.now_ms()
+        moved_before_ms = self._moved_ms
         started = self._clock.monotonic()
         try:
             outcome = await self._destination.send(deliveries)
@@ -216,15 +224,15 @@ class Worker:
         task = asyncio.current_task()
         if task is not None:
             self._attempts.discard(task)
+        if moved_ms := self._moved_ms - moved_before_ms:
+            deliveries = [_moved(delivery, moved_ms) for delivery in deliveries]
         self._settling.add(
-            [self._settle(delivery, outcome, len(deliveries) - 1, started_ms, milliseconds) for delivery in deliveries]
+            [self._settle(delivery, outcome, len(deliveries) - 1, milliseconds) for delivery in deliveries]
         )
         self._judge_endpoint(deliveries, outcome, belated=this_round != self._round)
         self._pump()
 
-    def _settle(
-        self, delivery: Delivery, outcome: Outcome, companions: int, started_ms: int, milliseconds: int
-    ) -> Settlement:
+    def _settle(self, delivery: Delivery, outcome: Outcome, companions: int, milliseconds: int) -> Settlement:
         """Decide what an outcome means for one of the deliveries that the request carried."""
         now_ms = self._clock.now_ms()
         step = policy.after_delivery(
@@ -241,7 +249,7 @@ class Worker:
             outcome.reason,
             outcome.status,
             outcome.detail,
-            started_ms,
+            now_ms - milliseconds,
             milliseconds,
             step.next_attempt_ms,
         )
@@ -300,6 +308,11 @@ class Worker:
         if action in self._timers:
             self._timers[action].cancel()
         self._timers[action] = asyncio.get_running_loop().call_later(seconds, action)
+
+
+def _moved(delivery: Delivery, by_ms: int) -> Delivery:
+    first_ms = delivery.first_attempt_ms
+    return delivery if first_ms is None else replace(delivery, first_attempt_ms=first_ms + by_ms)
 
 
 def _set_health(db: Database, name: str, health: Health, parked_ms: int) -> None:

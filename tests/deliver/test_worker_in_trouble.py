@@ -12,7 +12,6 @@ from sqlite_utils import Database
 
 from notifier.config.destinations import HttpSettings
 from notifier.deliver.destination import Grouping
-from notifier.deliver.dispatcher import Dispatcher
 from notifier.deliver.outcome import Outcome, Reason
 from notifier.ledger import outbox
 from notifier.ledger.destinations import HealthState
@@ -112,34 +111,6 @@ async def test_a_retry_after_outlives_a_restart(rig: Rig, receiver: Receiver) ->
         await rig.settled()
     assert receiver.arrivals[1].at - asked_at >= 1.99
     assert len(receiver.arrivals) == 4
-
-
-async def test_a_dead_and_a_hanging_destination_do_not_delay_a_healthy_one(rig: Rig) -> None:
-    healthy, hanging = await rig.receiver(), await rig.receiver()
-
-    async def hang(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(3600)
-        raise AssertionError
-
-    hanging.answer = hang
-    urls = {"healthy": healthy.url, "hanging": hanging.url, "dead": "http://127.0.0.1:9/"}
-    settings = {name: HttpSettings.model_validate({"type": "http", "url": url, **HASTY}) for name, url in urls.items()}
-    dispatcher = Dispatcher(settings, rig.ledger, rig.clock)
-    await dispatcher.start(rig.session)
-    entered: dict[str, float] = {}
-    for key in keys(100):
-        entered[key] = time.monotonic()
-        await rig.enter(key, to=tuple(urls))
-        dispatcher.wake()
-    await until(lambda: len(healthy.arrivals) == 100)
-    latencies = sorted(arrival.at - entered[arrival.subjects[0]] for arrival in healthy.arrivals)
-    health = dispatcher.health()
-    await dispatcher.stop(0.1)
-    assert latencies[50] < 0.1
-    assert latencies[-1] < 1.0
-    assert health["dead"].state is HealthState.RETRYING
-    waiting = await rig.ask("SELECT count(*) FROM deliveries WHERE state = 'pending' GROUP BY destination")
-    assert waiting == [(100,), (100,)]
 
 
 async def test_a_connection_that_breaks_after_the_request_was_read_is_tried_again_under_the_same_id(

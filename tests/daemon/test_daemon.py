@@ -1,0 +1,371 @@
+"""The real daemon in this process, between a simulated API and a real receiver: from its start to its end."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from sqlite_utils import Database
+
+from notifier.config import Settings
+from notifier.daemon.daemon import Daemon
+from notifier.daemon.places import socket_path
+from notifier.ledger.errors import LedgerError, LedgerReason
+from notifier.sandbox import Account, build_account, make_app, serve
+from notifier.web.control import UnknownNameError
+from notifier.web.server import ListenError
+from tests.real_time import DEADLINE, SettableClock, until
+
+HOUR = 3_600.0
+DAY = 24 * HOUR
+
+
+class Anything:
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+ANY = Anything()
+
+
+@dataclass
+class World:
+    """What is around a daemon: an account that can hang or fail, and a receiver that can."""
+
+    folder: Path
+    account: Account = field(default_factory=lambda: build_account(20))
+    resources: AsyncExitStack = field(default_factory=AsyncExitStack)
+    api: str = ""
+    receiver: str = ""
+    api_answers: int = 200
+    receiver_answers: int = 200
+    receiver_says: dict[str, str] = field(default_factory=dict)
+    receiver_takes: float = 0.0
+    hangs: bool = False
+    asked: int = 0
+    received: list[dict[str, Any]] = field(default_factory=list)
+
+    async def open(self) -> None:
+        app = make_app(self.account, rate_limit=None, middlewares=[self._stand_between()])
+        self.api = await self.resources.enter_async_context(serve(app))
+        hooks = web.Application()
+        hooks.router.add_post("/", self._receive)
+        runner = web.AppRunner(hooks, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        self.resources.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.receiver = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+
+    def _stand_between(self) -> Any:
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self.asked += 1
+            if self.hangs:
+                await asyncio.sleep(3600)
+            if self.api_answers != 200:
+                return web.Response(status=self.api_answers)
+            return await handler(request)
+
+        return middleware
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        self.received.append(orjson.loads(await request.read()))
+        await asyncio.sleep(3600 if self.hangs else self.receiver_takes)
+        return web.Response(status=self.receiver_answers, headers=self.receiver_says)
+
+    def settings(
+        self, *, listen: str = "", sources: int = 1, state: str = "notifier.db", **destination: Any
+    ) -> Settings:
+        source = {"base_url": self.api, "token": "sandbox", "poll_interval": "100ms", "requests_per_minute": 60_000}
+        hr = {"type": "http", "url": self.receiver, "retry_first": "100ms", "retry_max": "200ms", **destination}
+        return Settings.model_validate(
+            {
+                "store": {"path": str(self.folder / state)},
+                "http": {"listen": listen},
+                "sources": {f"acme-{number}": source for number in range(1, sources + 1)},
+                "destinations": {"hr": hr},
+            }
+        )
+
+    def complete(self) -> str:
+        """Enter one more completion, and return its key."""
+        training = self.account.trainings[0].ids
+        return str(self.account.add(user=self.account.users[0]["id"], training=training).id)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    around = World(tmp_path)
+    async with around.resources:
+        await around.open()
+        yield around
+
+
+@pytest.fixture
+async def run(world: World) -> AsyncIterator[Any]:
+    """Start a daemon, and stop it at the end."""
+    daemons: list[Daemon] = []
+
+    async def start(settings: Settings | None = None, clock: SettableClock | None = None) -> Daemon:
+        daemon = Daemon(settings or world.settings(), clock)
+        await daemon.start()
+        daemons.append(daemon)
+        return daemon
+
+    yield start
+    for daemon in daemons:
+        await daemon.stop()
+
+
+async def ready(daemon: Daemon) -> None:
+    await until(lambda: not daemon.unready())
+
+
+async def status_when(daemon: Daemon, destination: str, key: str, value: object) -> dict[str, Any]:
+    """Wait until the status says so of a destination."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        status = await daemon.status()
+        if status["destinations"][destination][key] == value:
+            return status
+        assert time.monotonic() < end, status
+        await asyncio.sleep(0.01)
+
+
+async def test_what_is_entered_arrives_and_what_was_there_does_not(world: World, run: Any) -> None:
+    daemon = await run()
+    await ready(daemon)
+    key = world.complete()
+    status = await status_when(daemon, "hr", "delivered", 1)
+    (event,) = world.received
+    assert (event["type"], event["subject"], event["source"]) == ("completion.created", key, "/sources/acme-1")
+    assert status["sources"]["acme-1"]["records"] == 21
+
+
+async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) -> None:
+    world.receiver_answers = 500
+    daemon = await run()
+    await ready(daemon)
+    world.complete()
+    status = await status_when(daemon, "hr", "last_error", {"reason": "server_error", "message": "", "at": ANY})
+    assert set(status) == {"version", "started_at", "sources", "destinations"}
+    source, destination = status["sources"]["acme-1"], status["destinations"]["hr"]
+    assert set(source) - {"sweep"} == {"state", "records", "last_success", "next_poll", "requests", "last_error"}
+    assert set(destination) == {
+        "state",
+        "reason",
+        "pending",
+        "delivered",
+        "dead",
+        "oldest_pending",
+        "last_error",
+    }
+    assert (source["state"], source["last_error"]) == ("ok", None)
+    assert source["requests"] >= 1
+    assert (destination["reason"], destination["pending"], destination["delivered"]) == ("server_error", 1, 0)
+    assert destination["state"] == "retrying"
+    moments = [status["started_at"], source["last_success"], source["next_poll"], destination["oldest_pending"]]
+    assert all(len(moment) == len("2026-11-21T17:00:00.123Z") and moment.endswith("Z") for moment in moments)
+    orjson.dumps(status)
+
+
+async def test_it_is_ready_once_every_source_was_polled_and_not_when_one_fails_for_long(world: World, run: Any) -> None:
+    world.api_answers = 503
+    daemon = await run(world.settings(sources=2))
+    await until(lambda: "http_status" in daemon.unready().get("acme-2", ""))
+    assert set(daemon.unready()) == {"acme-1", "acme-2"}
+    world.api_answers = 200
+    await ready(daemon)
+    world.api_answers = 503
+    failing_since = time.monotonic()
+    await until(lambda: len(daemon.unready()) == 2)
+    assert time.monotonic() - failing_since >= 0.15
+
+
+async def test_it_never_calls_itself_ready_while_it_starts(world: World, run: Any) -> None:
+    world.hangs = True
+    settings = world.settings(sources=12)
+    starting = asyncio.create_task(run(settings))
+    connector = aiohttp.UnixConnector(str(socket_path(settings.store.path)))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        answers: list[tuple[int, int]] = []
+        while not starting.done() or len(answers) < 3:
+            try:
+                async with session.get("http://localhost/readyz") as response:
+                    answers.append((response.status, len((await response.json())["unready"])))
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0)
+    await starting
+    assert set(answers) == {(503, 12)}
+
+
+async def test_a_second_daemon_on_the_same_state_file_is_refused_and_disturbs_nothing(world: World, run: Any) -> None:
+    daemon = await run()
+    await ready(daemon)
+    with pytest.raises(LedgerError, match=r"in use by process \d+") as refused:
+        await Daemon(world.settings()).start()
+    assert refused.value.reason is LedgerReason.IN_USE
+    world.complete()
+    await status_when(daemon, "hr", "delivered", 1)
+
+
+async def test_an_address_in_use_is_said_and_everything_is_closed_again(world: World, run: Any) -> None:
+    tasks = asyncio.all_tasks()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = world.settings(listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ListenError, match=r"cannot listen on 127\.0\.0\.1"):
+            await Daemon(settings).start()
+    await until(lambda: asyncio.all_tasks() <= tasks)
+    assert world.asked == 0
+    daemon = await run()
+    await ready(daemon)
+
+
+async def test_it_stops_within_five_seconds_though_everything_hangs_and_loses_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = world.settings(concurrency=2)
+    daemon = Daemon(settings)
+    await daemon.start()
+    await ready(daemon)
+    world.hangs = True
+    keys = {world.complete() for _ in range(3)}
+    # The page that shows them has to get through once more; then nobody answers any longer.
+    world.hangs = False
+    await until(lambda: len(world.received) >= 1)
+    world.hangs = True
+    keys.add(world.complete())
+    asked = world.asked
+    await until(lambda: world.asked > asked)
+    poll = asyncio.create_task(ask(settings, "POST", "/v1/sources/acme-1/poll"))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    await daemon.stop()
+    assert time.monotonic() - began < 5.0
+    await asyncio.wait([poll])
+    assert [record for record in caplog.records if record.name.startswith("notifier.") and record.levelno >= 40] == []
+    world.hangs = False
+    daemon = Daemon(settings)
+    await daemon.start()
+    await until(lambda: {event["subject"] for event in world.received} == keys)
+    await daemon.stop()
+    assert len({event["id"] for event in world.received}) == 4
+
+
+async def ask(settings: Settings, method: str, path: str) -> tuple[int, Any]:
+    connector = aiohttp.UnixConnector(str(socket_path(settings.store.path)))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        try:
+            async with session.request(method, f"http://localhost{path}") as response:
+                return response.status, await response.json()
+        except aiohttp.ClientError:
+            return 0, None
+
+
+async def test_polls_and_sweeps_by_hand_are_done_at_once(world: World, run: Any) -> None:
+    settings = world.settings()
+    daemon = await run(settings)
+    await ready(daemon)
+    world.complete()
+    status, answer = await ask(settings, "POST", "/v1/sources/acme-1/poll")
+    assert (status, answer["source"], answer["result"]) == (200, "acme-1", "done")
+    status, answer = await ask(settings, "POST", "/v1/sources/acme-1/sweep")
+    assert (status, answer["source"], answer["message"]) == (200, "acme-1", "")
+    assert answer["sweep"]["started_at"].endswith("Z")
+    world.api_answers = 503
+    status, answer = await ask(settings, "POST", "/v1/sources/acme-1/poll")
+    assert (status, answer["result"], answer["events"]) == (409, "failed", 0)
+    with pytest.raises(UnknownNameError, match="there is no source `acme-9`; there is acme-1"):
+        await daemon.poll("acme-9")
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, -DAY])
+async def test_a_clock_set_back_stalls_neither_polls_nor_retries(
+    world: World, run: Any, clock: SettableClock, seconds: float
+) -> None:
+    world.receiver_answers = 422
+    daemon = await run(world.settings(retry_first="300ms", retry_max="300ms"), clock)
+    await ready(daemon)
+    world.complete()
+    await until(lambda: len(world.received) == 1)
+    clock.set_wall_clock(seconds)
+    world.receiver_answers = 200
+    world.complete()
+    asked = world.asked
+    await status_when(daemon, "hr", "delivered", 2)
+    await until(lambda: world.asked >= asked + 3, deadline=3.0)
+
+
+async def test_a_clock_set_forward_gives_nothing_up(world: World, run: Any, clock: SettableClock) -> None:
+    world.receiver_answers = 422
+    daemon = await run(world.settings(retry_first="1s", retry_max="1s"), clock)
+    await ready(daemon)
+    world.complete()
+    await until(lambda: len(world.received) == 1)
+    clock.set_wall_clock(30 * DAY)
+    await until(lambda: len(world.received) == 4)
+    status = await daemon.status()
+    assert (status["destinations"]["hr"]["pending"], status["destinations"]["hr"]["dead"]) == (1, 0)
+
+
+async def test_a_clock_set_forward_during_a_request_does_not_make_its_event_old(
+    world: World, run: Any, clock: SettableClock
+) -> None:
+    world.receiver_answers, world.receiver_takes = 422, 0.4
+    daemon = await run(world.settings(), clock)
+    await ready(daemon)
+    world.complete()
+    await until(lambda: len(world.received) == 2)
+    clock.set_wall_clock(30 * DAY)
+    await until(lambda: len(world.received) == 4)
+    status = await daemon.status()
+    assert (status["destinations"]["hr"]["pending"], status["destinations"]["hr"]["dead"]) == (1, 0)
+
+
+async def test_a_clock_that_jumps_is_followed_though_the_state_file_fails_just_then(
+    world: World, run: Any, clock: SettableClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read_only(db: Database, *, on: bool) -> None:
+        db.execute(f"PRAGMA query_only = {int(on)}")
+
+    monkeypatch.setattr("notifier.daemon.daemon._LEDGER_RETRY", 0.1)
+    world.receiver_answers = 422
+    daemon = await run(world.settings(retry_first="300ms", retry_max="300ms"), clock)
+    await ready(daemon)
+    world.complete()
+    await status_when(daemon, "hr", "last_error", {"reason": "refused", "message": "", "at": ANY})
+    await daemon._ledger.run(read_only, on=True)
+    clock.set_wall_clock(-HOUR)
+    await until(lambda: "read-only" in caplog.text)
+    clock.set_wall_clock(-HOUR)
+    await daemon._ledger.run(read_only, on=False)
+    world.receiver_answers = 200
+    await status_when(daemon, "hr", "delivered", 1)
+
+
+async def test_a_clock_set_back_does_not_prolong_a_wait_that_outlives_a_restart(
+    world: World, run: Any, clock: SettableClock
+) -> None:
+    world.receiver_answers, world.receiver_says = 503, {"Retry-After": "2"}
+    daemon = Daemon(world.settings(), clock)
+    await daemon.start()
+    await ready(daemon)
+    world.complete()
+    await until(lambda: len(world.received) == 1)
+    clock.set_wall_clock(-HOUR)
+    await until(lambda: (daemon._dispatcher.health()["hr"].retry_at_ms or 0) < clock.now_ms() + 10_000, deadline=1.0)
+    await daemon.stop()
+    world.receiver_answers = 200
+    await status_when(await run(None, clock), "hr", "delivered", 1)

@@ -1,0 +1,304 @@
+"""One exchange with peers that break, stall or shout: what is not tried with the API's client or a destination."""
+
+import asyncio
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from notifier.transport import Answer, TransportError, TransportReason, new_session, post
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+SECRET = "lastsegmentIsTheSecret"
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+async def resources() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+async def session(resources: AsyncExitStack) -> aiohttp.ClientSession:
+    return await resources.enter_async_context(new_session())
+
+
+@pytest.fixture
+def listening(resources: AsyncExitStack) -> Callable[[Peer], Awaitable[str]]:
+    """Start a peer that speaks as it likes; return its base URL."""
+
+    async def start(peer: Peer) -> str:
+        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await peer(reader, writer)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                pass
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(converse, "127.0.0.1", 0)
+        resources.callback(server.close)
+        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    return start
+
+
+@pytest.fixture
+def serving(resources: AsyncExitStack) -> Callable[..., Awaitable[str]]:
+    """Serve one handler by a real HTTP server; return its base URL."""
+
+    async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> str:
+        app = web.Application(client_max_size=2**27)
+        app.router.add_route("*", "/{path:.*}", handler)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        resources.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    return start
+
+
+async def exchange(
+    session: aiohttp.ClientSession, url: str, body: bytes = b"{}", *, limit: int = 1000, truncate: bool = False
+) -> Answer:
+    return await post(
+        session, f"{url}/{SECRET}", body, headers={"x-key": SECRET}, timeout=2.0, limit=limit, truncate=truncate
+    )
+
+
+async def failure(session: aiohttp.ClientSession, url: str, body: bytes = b"{}") -> TransportError:
+    with pytest.raises(TransportError) as raised:
+        await exchange(session, url, body)
+    assert SECRET not in str(raised.value)
+    assert "://" not in str(raised.value)
+    return raised.value
+
+
+def speaking(answer: bytes, *, then_stay: float = 0.0) -> Peer:
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        await asyncio.sleep(then_stay)
+
+    return peer
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (HEAD + b"X-Long: " + b"x" * 20_000 + b"\r\n\r\n", TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"X: y\r\n" * 50_000, TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"Content-Length: -1\r\n\r\n", TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n0\r\n\r\n", TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"no colon\r\n\r\n", TransportReason.PROTOCOL_BROKEN),
+        (b"\x15\x03\x01\x00\x02\x02\x46", TransportReason.PROTOCOL_BROKEN),
+        (b"HTTP/1.1", TransportReason.CONNECTION_LOST),
+        (HEAD, TransportReason.CONNECTION_LOST),
+    ],
+)
+async def test_what_is_no_http_is_named(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, reason: TransportReason
+) -> None:
+    assert (await failure(session, await listening(speaking(answer)))).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://nothing.invalid", TransportReason.NAME_NOT_RESOLVED),
+        ("http://" + "x" * 300 + ".example", TransportReason.PROTOCOL_BROKEN),
+        ("http://xn--\u00fc\u00fc..example", TransportReason.PROTOCOL_BROKEN),
+        ("http://[::1", TransportReason.PROTOCOL_BROKEN),
+        ("http://127.0.0.1:99999", TransportReason.PROTOCOL_BROKEN),
+        ("ftp://127.0.0.1", TransportReason.PROTOCOL_BROKEN),
+        ("http://", TransportReason.PROTOCOL_BROKEN),
+        ("", TransportReason.PROTOCOL_BROKEN),
+    ],
+)
+async def test_an_address_that_leads_nowhere_is_named(
+    session: aiohttp.ClientSession, url: str, reason: TransportReason
+) -> None:
+    assert (await failure(session, url)).reason is reason
+
+
+async def test_a_header_that_would_smuggle_another_is_not_sent(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        raise AssertionError
+
+    with pytest.raises(TransportError) as raised:
+        await post(session, await serving(handler), b"", headers={"x": "a\r\ny: b"}, timeout=2.0, limit=10)
+    assert raised.value.reason is TransportReason.PROTOCOL_BROKEN
+
+
+async def test_tls_to_a_peer_that_speaks_none_is_named(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    url = (await listening(plain)).replace("http:", "https:")
+    error = await failure(session, url)
+    assert error.reason is TransportReason.CERTIFICATE_REJECTED
+    assert error.message.startswith("TLS failed: ")
+
+
+async def test_a_certificate_for_another_name_is_rejected_in_openssls_words(
+    session: aiohttp.ClientSession, resources: AsyncExitStack, tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "other.pem", tmp_path / "other.key"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=other"
+    names = ["-addext", "subjectAltName=DNS:other.example", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(speaking(HEAD), "127.0.0.1", 0, ssl=context)
+    resources.callback(server.close)
+    trusting = ssl.create_default_context(cafile=certificate)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with pytest.raises(TransportError) as raised:
+        await post(session, url, b"", headers={}, timeout=2.0, limit=10, ssl_context=trusting)
+    assert raised.value.reason is TransportReason.CERTIFICATE_REJECTED
+    assert "IP address mismatch" in raised.value.message
+
+
+async def test_a_peer_that_accepts_and_says_nothing_takes_no_longer_than_the_timeout(
+    session: aiohttp.ClientSession,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        began = time.monotonic()
+        with pytest.raises(TransportError) as raised:
+            await post(session, f"http://127.0.0.1:{deaf.getsockname()[1]}", b"", headers={}, timeout=0.3, limit=10)
+    assert (raised.value.reason, raised.value.message) == (
+        TransportReason.TIMEOUT,
+        "no whole answer within 0.3 seconds",
+    )
+    assert time.monotonic() - began < 1.5
+
+
+async def test_a_peer_that_does_not_read_takes_no_longer_than_the_timeout(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    async def deaf(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(2)
+
+    with pytest.raises(TransportError) as raised:
+        await post(session, await listening(deaf), b"x" * 2**25, headers={}, timeout=0.3, limit=10)
+    assert raised.value.reason is TransportReason.TIMEOUT
+
+
+@pytest.mark.parametrize("size", [0, 999, 1000, 1001, 200_000])
+async def test_a_body_is_read_whole_cut_or_refused_by_its_length(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]], size: int
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=b"x" * size)
+
+    url = await serving(handler)
+    assert (await exchange(session, url, truncate=True)).body == b"x" * min(size, 1000)
+    if size <= 1000:
+        assert (await exchange(session, url)).body == b"x" * size
+    else:
+        assert (await failure(session, url)).reason is TransportReason.ANSWER_TOO_LARGE
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 400, 500])
+async def test_any_status_is_an_answer(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]], status: int
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Location": "/elsewhere"})
+
+    answer = await exchange(session, await serving(handler))
+    assert (answer.status, answer.headers["location"]) == (status, "/elsewhere")
+
+
+async def test_a_large_body_arrives_as_it_is(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text=str(len(await request.read())))
+
+    url = await serving(handler)
+    for size in (2**20, 2**20 + 1, 5 * 2**20):
+        assert (await exchange(session, url, b"x" * size)).body == str(size).encode()
+
+
+async def test_cookies_of_a_peer_are_not_kept(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    sent: list[str | None] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        sent.append(request.headers.get("Cookie"))
+        return web.Response(headers={"Set-Cookie": "track=me"})
+
+    # Of a numeric address no cookie would be kept anyway.
+    url = (await serving(handler)).replace("127.0.0.1", "localhost")
+    for _ in range(2):
+        await exchange(session, url)
+    assert sent == [None, None]
+
+
+async def test_a_kept_connection_that_the_peer_has_closed_since_is_a_lost_one_and_nothing_is_sent_twice(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    requests: list[bytes] = []
+
+    async def once_and_then_never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            requests.append(await reader.readuntil(b"{}"))
+            if len(requests) % 2 == 0:
+                return
+            writer.write(HEAD + b"Content-Length: 0\r\n\r\n")
+            await writer.drain()
+
+    url = await listening(once_and_then_never)
+    assert (await exchange(session, url)).status == 200
+    assert (await failure(session, url)).reason is TransportReason.CONNECTION_LOST
+    assert len(requests) == 2
+    assert (await exchange(session, url)).status == 200
+
+
+async def test_many_exchanges_do_not_wait_for_each_other(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    arrived = 0
+    together = asyncio.Event()
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 150:
+            together.set()
+        await together.wait()
+        return web.Response()
+
+    url = await serving(handler)
+    answers = await asyncio.gather(*(exchange(session, url) for _ in range(150)))
+    assert {answer.status for answer in answers} == {200}
+
+
+async def test_an_exchange_that_is_cut_off_is_no_failure_of_the_peer(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    task = asyncio.create_task(exchange(session, await listening(speaking(b"", then_stay=1))))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
