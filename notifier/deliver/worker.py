@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sqlite_utils import Database
 
@@ -32,6 +33,9 @@ _FETCH = 500
 _REFILL_BELOW = 100
 _LEDGER_RETRY = 1.0
 _MILLISECONDS = 1000
+
+FAULT_PAUSE = 60.0
+"""Seconds until deliveries are tried again whose outcome a fault of the program kept from being judged."""
 
 
 class Worker:
@@ -167,11 +171,25 @@ class Worker:
             deliveries = [self._ready.popleft() for _ in range(group.count)]
             attempt = asyncio.create_task(self._attempt(deliveries))
             self._attempts.add(attempt)
-            attempt.add_done_callback(self._attempts.discard)
+            attempt.add_done_callback(partial(self._attempt_ended, deliveries))
         # In trouble the probe is chosen when everything is written down, so that it is whose turn it is.
         undecided = self._in_flight and self._health.state is not HealthState.OK
         if self._more and not undecided and self._fetching is None and len(self._ready) < _REFILL_BELOW:
             self._fetching = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")
+
+    def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
+        """Let no fault of ours leave deliveries under way for ever: they are fetched again, after a while."""
+        self._attempts.discard(attempt)
+        fault = None if attempt.cancelled() else attempt.exception()
+        if fault is None:
+            return
+        facts = {"destination": self.name, "events": len(deliveries)}
+        _log.critical("a fault of the program; these events are tried again later", extra=facts, exc_info=fault)
+        asyncio.get_running_loop().call_later(FAULT_PAUSE, self._release, deliveries)
+
+    def _release(self, deliveries: Sequence[Delivery]) -> None:
+        self._in_flight.difference_update(delivery.event.sequence for delivery in deliveries)
+        self.wake()
 
     async def _fetch(self) -> None:
         """Read what is due from the ledger."""

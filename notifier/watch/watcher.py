@@ -129,11 +129,9 @@ class Watcher:
 
     async def stop(self) -> None:
         """End what is under way; whatever was not written down is read again by the next run."""
-        tasks = [task for task in (self._sweeping,) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait([self._sweeping])
         if self._names is not None:
             await self._names.stop()
 

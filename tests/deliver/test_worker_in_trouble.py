@@ -5,12 +5,15 @@ import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from sqlite_utils import Database
 
 from notifier.config.destinations import HttpSettings
+from notifier.deliver import policy
+from notifier.deliver import worker as worker_module
 from notifier.deliver.destination import Grouping
 from notifier.deliver.outcome import Outcome, Reason
 from notifier.ledger import outbox
@@ -276,6 +279,27 @@ async def test_a_fault_of_our_own_costs_only_the_event_it_happens_with(
     assert sorted(set(faulty.sent), key=int) == keys(10)
     assert len(faulty.sent) == 9 + 3
     assert await rig.ask("SELECT DISTINCT reason FROM deliveries WHERE state = 'pending'") == [("unsendable",)]
+    assert "a fault of the program" in caplog.text
+
+
+async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge, faults = policy.after_delivery, iter([True])
+
+    def faulty(*arguments: Any, **keywords: Any) -> policy.Next:
+        if next(faults, False):
+            raise LookupError("a fault")
+        return judge(*arguments, **keywords)
+
+    monkeypatch.setattr(policy, "after_delivery", faulty)
+    monkeypatch.setattr(worker_module, "FAULT_PAUSE", 0.05)
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    assert set(receiver.subjects) == set(keys(3))
+    assert len(receiver.subjects) == 4
+    assert len(set(receiver.ids)) == 3
     assert "a fault of the program" in caplog.text
 
 
