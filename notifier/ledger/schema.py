@@ -169,6 +169,32 @@ FROM attempts GROUP BY destination, reason;
 """
 
 
+_NETS = """
+CREATE INDEX records_by_date ON records (source, completed_on) WHERE removed_at IS NULL;
+ALTER TABLE sources ADD COLUMN uncounted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sources ADD COLUMN left_over INTEGER;
+ALTER TABLE sources ADD COLUMN gap_since INTEGER;
+ALTER TABLE sweeps ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sweeps ADD COLUMN counted INTEGER;
+ALTER TABLE sweeps ADD COLUMN counted_page INTEGER;
+CREATE TABLE sweep_pages (
+    sweep INTEGER NOT NULL,
+    page INTEGER NOT NULL,
+    ids BLOB NOT NULL,          -- 64-bit numbers: the ids of the known records on this page
+    PRIMARY KEY (sweep, page)
+) WITHOUT ROWID;
+
+CREATE TABLE conditions (
+    name TEXT NOT NULL,         -- of operational notices, such as gap
+    subject TEXT NOT NULL,      -- which source or destination is in it
+    since INTEGER NOT NULL,
+    summary TEXT NOT NULL,
+    told_at INTEGER,            -- when a notice last said so
+    PRIMARY KEY (name, subject)
+) WITHOUT ROWID;
+"""
+
+
 def _statements(script: str) -> list[str]:
     # executescript() would commit the migration's transaction.
     return [statement for statement in script.split(";\n") if statement.strip()]
@@ -178,6 +204,13 @@ def _statements(script: str) -> list[str]:
 def initial(db: Database) -> None:
     """Create the first schema."""
     for statement in [*_statements(_TABLES), *_statements(_VIEWS)]:
+        db.execute(statement)
+
+
+@migrations()
+def three_nets(db: Database) -> None:
+    """Make room for what the count check, the sweep's proof of removals and the operational notices remember."""
+    for statement in _statements(_NETS):
         db.execute(statement)
 
 
