@@ -41,6 +41,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "dict_type": _NOT_TABLE,
     "model_type": _NOT_TABLE,
     "model_attributes_type": _NOT_TABLE,
+    "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
 }

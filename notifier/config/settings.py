@@ -27,6 +27,7 @@ from notifier.config.values import (
     OptionalDestinationName,
     OptionalToken,
     OptionalUrl,
+    Share,
     StateFile,
     Text,
     Token,
@@ -35,9 +36,11 @@ from notifier.config.values import (
 _SHARED_REQUESTS_PER_MINUTE: Final = 80
 """What the API allows all integrations of a customer together (KPA Flex API documentation, rate limits)."""
 
+_REQUESTS_OF_A_POLL: Final = 2
+"""The page, and the count check."""
 
-_MOST_FOR_POLLS: Final = 0.5
-"""The part of the requests that head polls may take: they come first, so that the rest would starve."""
+_MOST_FOR_POLLS: Final = 0.8
+"""The part of the requests that head polls can take without being held back for the sake of all others."""
 
 
 class LogLevel(StrEnum):
@@ -148,6 +151,8 @@ class SourceSettings(Table):
     """Records on a page of a head poll; sweeps read 1000 at a time."""
     sweep_interval: Duration = default("24h")
     """How often the whole list is read."""
+    hold_removals_above: Share = 0.05
+    """More removals suspected at once than this share of the known records, and than 20, are held back; 1: never."""
     first_run: Annotated[
         FirstRun | date,
         PlainValidator(
@@ -182,13 +187,6 @@ class SourceSettings(Table):
         """Yield what does not go together; keys start at this table."""
         if self.has_attachments is not None and self.api is ApiVersion.V1:
             yield Problem("has_attachments", 'exists in the API\'s v2 only; remove it, or set api = "v2"')
-        polls = 60 / self.poll_interval
-        if polls > self.requests_per_minute * _MOST_FOR_POLLS:
-            yield Problem(
-                "poll_interval",
-                f"takes {polls:g} of the {self.requests_per_minute} requests_per_minute, and sweeps and names would"
-                " never have their turn; make it longer, or requests_per_minute higher",
-            )
 
     def warnings(self) -> Iterator[Problem]:
         """Yield what is allowed but probably not meant; keys start at this table."""
@@ -196,6 +194,13 @@ class SourceSettings(Table):
             yield Problem(
                 "requests_per_minute",
                 f"is more than the about {_SHARED_REQUESTS_PER_MINUTE} that the API allows all integrations together",
+            )
+        polls = 60 / self.poll_interval * _REQUESTS_OF_A_POLL
+        if polls > self.requests_per_minute * _MOST_FOR_POLLS:
+            yield Problem(
+                "poll_interval",
+                f"takes up to {polls:g} of the {self.requests_per_minute} requests_per_minute: polls will be late, and"
+                " sweeps and names slow; make it longer, or requests_per_minute higher",
             )
 
 
@@ -232,8 +237,6 @@ class Settings(Table):
     def _warnings(self) -> Iterator[Problem]:
         if is_plain_beyond_loopback(self.alerts.heartbeat_url.get_secret_value()):
             yield Problem("alerts.heartbeat_url", "is http://: it crosses the network unencrypted; use https://")
-        if self.alerts.destination:
-            yield Problem("alerts.destination", "has no effect yet: troubles are in the log and in `notifier status`")
         if not self.destinations:
             yield Problem("destinations", "there are none: completions are recorded, and nobody is told")
         for name, source in self.sources.items():

@@ -78,6 +78,9 @@ CountUpTo1000 = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_no_boolean
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_no_boolean)]
 """So many a second; 0 for no limit."""
 
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+"""A part of a whole: more than 0, at most 1."""
+
 
 def _printable(text: str) -> str:
     if not text.isprintable():

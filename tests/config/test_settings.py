@@ -44,6 +44,7 @@ def test_defaults_are_those_of_the_contract(load_text: Load) -> None:
     assert (source.poll_interval, source.sweep_interval) == (60, 86_400)
     assert (source.rate_limit_pause, source.timeout) == (60, 30)
     assert (source.page_size, source.requests_per_minute) == (100, 30)
+    assert source.hold_removals_above == 0.05
     assert source.first_run is FirstRun.SILENT
     assert source.names
     assert (source.training_id, source.user_id, source.has_attachments) == (None, None, None)
@@ -153,13 +154,26 @@ def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
         (SOURCE + HTTP.replace("https:", "http:"), "destinations.hr.url: is http://"),
         (f"{SOURCE}{HTTP}events = []", "destinations.hr.events: is empty"),
         (f"{SOURCE}requests_per_minute = 81\n{HTTP}", "sources.acme.requests_per_minute: is more than"),
+        (f'{SOURCE}poll_interval = "4s"\n{HTTP}', "sources.acme.poll_interval: takes up to 30 of the 30"),
         (f'[alerts]\nheartbeat_url = "http://hc-ping.com/x"\n{SOURCE}{HTTP}', "alerts.heartbeat_url: is http://"),
-        (f'[alerts]\ndestination = "hr"\n{SOURCE}{HTTP}events = []', "alerts.destination: has no effect yet"),
     ],
 )
 def test_what_is_probably_not_meant_gives_a_warning(text: str, warning: str, load_text: Load) -> None:
     (line,) = map(str, load_text(text).warnings())
     assert line.startswith(warning)
+
+
+def test_polls_that_leave_a_fifth_of_the_requests_give_no_warning(load_text: Load) -> None:
+    assert load_text(f'{SOURCE}poll_interval = "5s"\n{HTTP}').warnings() == ()
+
+
+@pytest.mark.parametrize("share", ["1", "1.0", "0.000001"])
+def test_removals_may_be_held_back_above_any_share(share: str, load_text: Load) -> None:
+    assert load_text(f"{SOURCE}hold_removals_above = {share}").sources["acme"].hold_removals_above == float(share)
+
+
+def test_a_destination_for_nothing_but_notices_gives_no_warning(load_text: Load) -> None:
+    assert load_text(f'[alerts]\ndestination = "hr"\n{SOURCE}{HTTP}events = []').warnings() == ()
 
 
 def test_plain_http_within_this_machine_gives_no_warning(load_text: Load) -> None:
