@@ -3,7 +3,8 @@
 import io
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 
 _LARGE_BODY = 2**20
+_PIECE = 2**14
+_TROUBLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+"""All that `aiohttp` gives an exchange up with."""
 
 
 class TransportReason(StrEnum):
@@ -73,7 +77,7 @@ async def read_capped(response: aiohttp.ClientResponse, limit: int) -> bytes:
         body += chunk
         if len(body) > limit:
             response.close()
-            raise TransportError(TransportReason.ANSWER_TOO_LARGE, f"the answer is longer than {limit} bytes")
+            raise _too_large(limit)
     return bytes(body)
 
 
@@ -100,13 +104,66 @@ async def post(
         ) as response:
             content = await _read_start(response, limit) if truncate else await read_capped(response, limit)
             return Answer(response.status, response.headers, content)
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except _TROUBLE as error:
         raise as_transport_error(error, timeout) from error
+
+
+class IncomingAnswer:
+    """An answer whose body is still on its way; `head` is what there is of it at first, with an empty body."""
+
+    def __init__(self, response: aiohttp.ClientResponse, *, timeout: float, limit: int) -> None:
+        self.head = Answer(response.status, response.headers, b"")
+        self._content = response.content
+        self._timeout = timeout
+        self._limit = limit
+        self._size = 0
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body, decompressed and of at most 16 KiB; an empty one at the end.
+
+        Raises TransportError and nothing else.
+        """
+        try:
+            piece = await self._content.read(_PIECE)
+        except _TROUBLE as error:
+            raise as_transport_error(error, self._timeout) from error
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise _too_large(self._limit)
+        return piece
+
+
+@asynccontextmanager
+async def stream(
+    session: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    timeout: float,
+    limit: int,
+) -> AsyncIterator[IncomingAnswer]:
+    """POST `body` and hand on the answer while it arrives, for bodies that are not to be held as a whole.
+
+    Redirects, `timeout` and `limit` are as with `post`; the time that the reader takes between two pieces counts too.
+    A body that was not read to its end costs the connection. Raises TransportError, and what the reader raises.
+    """
+    limits = aiohttp.ClientTimeout(total=timeout)
+    try:
+        response = await session.post(url, data=_payload(body), headers=headers, timeout=limits, allow_redirects=False)
+    except _TROUBLE as error:
+        raise as_transport_error(error, timeout) from error
+    with closing(response):
+        yield IncomingAnswer(response, timeout=timeout, limit=limit)
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
     """Let aiohttp write a large body in pieces; of large bytes it warns that they hold up the event loop."""
     return body if len(body) <= _LARGE_BODY else io.BytesIO(body)
+
+
+def _too_large(limit: int) -> TransportError:
+    return TransportError(TransportReason.ANSWER_TOO_LARGE, f"the answer is longer than {limit} bytes")
 
 
 async def _read_start(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -1,6 +1,7 @@
 """One exchange with peers that break, stall or shout: what is not tried with the API's client or a destination."""
 
 import asyncio
+import gzip
 import socket
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from notifier.transport import Answer, TransportError, TransportReason, new_session, post
+from notifier.transport import Answer, TransportError, TransportReason, new_session, post, stream
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 SECRET = "lastsegmentIsTheSecret"
@@ -302,3 +303,122 @@ async def test_an_exchange_that_is_cut_off_is_no_failure_of_the_peer(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def stream_all(
+    session: aiohttp.ClientSession, url: str, *, timeout: float = 2.0, limit: int = 10**6, pause: float = 0.0
+) -> bytes:
+    body = b""
+    async with stream(session, f"{url}/{SECRET}", b"{}", headers={}, timeout=timeout, limit=limit) as answer:
+        while piece := await answer.read():
+            assert len(piece) <= 2**14
+            body += piece
+            await asyncio.sleep(pause)
+    return body
+
+
+async def test_a_body_is_handed_on_while_the_peer_still_speaks(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    heard = asyncio.Event()
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + b"X-Kind: list\r\nContent-Length: 6\r\n\r\none")
+        await heard.wait()
+        writer.write(b"two")
+        await writer.drain()
+
+    url = await listening(peer)
+    async with stream(session, url, b"{}", headers={}, timeout=2.0, limit=6) as answer:
+        assert (answer.head.status, answer.head.headers["x-kind"], answer.head.body) == (200, "list", b"")
+        assert await answer.read() == b"one"
+        heard.set()
+        assert [await answer.read() for _ in range(2)] == [b"two", b""]
+
+
+@pytest.mark.parametrize("size", [0, 1000, 200_000])
+async def test_a_body_in_pieces_is_counted_as_it_is_after_decompression(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]], size: int
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=gzip.compress(b"x" * size), headers={"Content-Encoding": "gzip"})
+
+    url = await serving(handler)
+    assert await stream_all(session, url, limit=size) == b"x" * size
+    if size:
+        with pytest.raises(TransportError) as raised:
+            await stream_all(session, url, limit=size - 1)
+        assert raised.value.reason is TransportReason.ANSWER_TOO_LARGE
+
+
+async def test_a_redirect_in_pieces_is_an_answer(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    async with stream(session, await serving(handler), b"", headers={}, timeout=2.0, limit=10) as answer:
+        assert (answer.head.status, answer.head.headers["location"]) == (307, "/elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1", TransportReason.CONNECTION_LOST),
+        (HEAD + b"Content-Length: 9\r\n\r\nhalf", TransportReason.CONNECTION_LOST),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz", TransportReason.PROTOCOL_BROKEN),
+    ],
+)
+async def test_what_breaks_before_or_within_a_body_in_pieces_is_named(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, reason: TransportReason
+) -> None:
+    url = await listening(speaking(answer))
+    with pytest.raises(TransportError) as raised:
+        await stream_all(session, url)
+    assert raised.value.reason is reason
+    assert SECRET not in str(raised.value)
+
+
+async def test_one_timeout_covers_a_body_in_pieces_though_some_are_always_at_hand(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(2**16))
+
+    url = await serving(handler)
+    began = time.monotonic()
+    with pytest.raises(TransportError) as raised:
+        await stream_all(session, url, timeout=0.3, limit=10**12, pause=0.01)
+    assert raised.value.reason is TransportReason.TIMEOUT
+    assert time.monotonic() - began < 1.5
+
+
+async def test_a_connection_is_kept_after_a_whole_body_and_closed_after_half_of_one(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    connections: list[object] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.transport not in connections:
+            connections.append(request.transport)
+        return web.Response(body=bytes(10**6))
+
+    async def give_up() -> None:
+        async with stream(session, url, b"", headers={}, timeout=2.0, limit=10**6) as answer:
+            await answer.read()
+            raise ValueError("the reader's own")
+
+    url = await serving(handler)
+    for _ in range(2):
+        await stream_all(session, url)
+    assert len(connections) == 1
+    with pytest.raises(ValueError, match="the reader's own"):
+        await give_up()
+    assert session.connector is not None
+    assert not session.connector._acquired
+    await stream_all(session, url)
+    assert len(connections) == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -11,9 +12,10 @@ from notifier.cli.text import NOTHING
 from notifier.clock import SystemClock
 from notifier.config import SourceSettings
 from notifier.kpa.budget import RequestBudget, Urgency
-from notifier.kpa.client import Client, Page
+from notifier.kpa.client import Client
 from notifier.kpa.failures import ApiFailure, Reason
 from notifier.transport import new_session
+from notifier.watch.count import told_by
 
 _REQUESTS_PER_MINUTE: Final = 60
 """Enough for the three requests that a look takes to go out at once."""
@@ -65,7 +67,7 @@ async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSessi
     sight = Sight(
         name,
         answers=True,
-        records=count_records(page),
+        records=told_by(page).exactly,
         newest=page.completions[0].completed_on if page.completions else None,
         troubles=tuple(f"a record cannot be read: {bad.problem}" for bad in page.bad),
     )
@@ -73,9 +75,11 @@ async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSessi
 
 
 async def _look_for_names(client: Client, sight: Sight) -> Sight:
-    for kind, fetch in (("people", client.people), ("trainings", client.trainings)):
+    for kind, names in (("people", client.people()), ("trainings", client.trainings())):
         try:
-            sight = replace(sight, names={**sight.names, kind: len(await fetch())})
+            async with aclosing(names):
+                known = sum([len(batch) async for batch in names])
+            sight = replace(sight, names={**sight.names, kind: known})
         except ApiFailure as failure:
             advice = "; or set `names = false`" if failure.reason is Reason.TOKEN_PERMISSION else ""
             sight = replace(sight, troubles=(*sight.troubles, f"names of {kind}: {failure.message}{advice}"))
@@ -83,10 +87,3 @@ async def _look_for_names(client: Client, sight: Sight) -> Sight:
                 # The client keeps silent for the source's pause now, and nobody wants to wait for that here.
                 break
     return sight
-
-
-def count_records(page: Page) -> int | None:
-    """Count the records of a list of which `page` is the first, of one record; None when the API does not tell."""
-    if page.total is not None:
-        return page.total
-    return page.last_page if page.size else 0

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -16,9 +18,9 @@ from notifier.kpa.answers import list_in, parse_json, read_object, served_at_ms
 from notifier.kpa.budget import RequestBudget, Urgency
 from notifier.kpa.failures import ApiFailure, Reason, no_answer
 from notifier.kpa.fields import whole_number
-from notifier.kpa.names import Person, read_people, read_trainings
+from notifier.kpa.names import BATCH, NamesReader, Person, people_reader, trainings_reader
 from notifier.kpa.records import API_VERSIONS, ApiVersion, BadRecord
-from notifier.transport import Answer, TransportError, post
+from notifier.transport import Answer, TransportError, post, stream
 
 _MIB = 1024 * 1024
 _PAGE_LIMIT = 32 * _MIB
@@ -34,6 +36,7 @@ _HEADERS: Final = {
 }
 
 Read = TypeVar("Read")
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,22 @@ class Page:
     total: int | None
     served_at_ms: int | None
     seconds: float
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the list ends here: by what the API says, or where it does not, by not being full."""
+        if self.size == 0:
+            return True
+        if self.last_page is not None:
+            return self.number >= self.last_page
+        return self.size < self.limit
+
+    def in_order(self) -> list[Completion | None]:
+        """Return the records as they stood on the page, None for one that cannot be read."""
+        standing: list[Completion | None] = list(self.completions)
+        for bad in self.bad:
+            standing.insert(bad.place, None)
+        return standing
 
 
 class Client:
@@ -94,15 +113,16 @@ class Client:
                 raise
             return Page(number, limit, 0, (), (), None, None, served_at_ms(answer.headers), seconds)
 
-    async def people(self, urgency: Urgency = Urgency.NAMES) -> dict[str, Person]:
-        """Fetch the names of all people, by user id."""
-        answer, _ = await self._exchange("users.list", {}, urgency, _NAMES_LIMIT)
-        return await self._read(read_people, answer)
+    def people(self, urgency: Urgency = Urgency.NAMES) -> AsyncGenerator[dict[str, Person], None]:
+        """Fetch the names of all people, by user id, in batches.
 
-    async def trainings(self, urgency: Urgency = Urgency.NAMES) -> dict[str, str]:
-        """Fetch the titles of all trainings, by training id."""
-        answer, _ = await self._exchange(self._version.trainings_method, {}, urgency, _NAMES_LIMIT)
-        return await self._read(read_trainings, answer)
+        The list is whole where no ApiFailure ends it. Who may leave before its end closes it (`contextlib.aclosing`).
+        """
+        return self._names("users.list", people_reader, urgency)
+
+    def trainings(self, urgency: Urgency = Urgency.NAMES) -> AsyncGenerator[dict[str, str], None]:
+        """Fetch the titles of all trainings, by training id, in batches, as with `people`."""
+        return self._names(self._version.trainings_method, trainings_reader, urgency)
 
     async def echo(self) -> None:
         """Try the token, harmlessly."""
@@ -121,6 +141,35 @@ class Client:
             return reason in (Reason.CONTENT_NOT_FOUND, Reason.PARAMETER_INVALID)
         return reason is Reason.CONTENT_NOT_FOUND and (narrowed or not self._filters(None, None))
 
+    async def _names(
+        self, method: str, reader_of: Callable[[Answer, str], NamesReader[Name]], urgency: Urgency
+    ) -> AsyncGenerator[dict[str, Name], None]:
+        """Send one request when its turn has come, and hand the names on while the answer arrives."""
+        token = self._settings.token.get_secret_value()
+        await self._budget.take(urgency)
+        try:
+            async with stream(
+                self._session,
+                self._url(method),
+                self._body({}),
+                headers=_HEADERS,
+                timeout=self._settings.timeout,
+                limit=_NAMES_LIMIT,
+            ) as answer:
+                reader = reader_of(answer.head, token)
+                while answer.head.status == HTTPStatus.OK and (piece := await answer.read()):
+                    reader.feed(piece)
+                    if len(reader.names) >= BATCH:
+                        yield reader.take()
+                    # What has arrived already is read without a pause: the event loop would never get its turn.
+                    await asyncio.sleep(0)
+            with self._rate_limit_heeded():
+                reader.finish()
+        except TransportError as error:
+            raise no_answer(error, token) from error
+        if reader.names:
+            yield reader.take()
+
     async def _exchange(
         self, method: str, parameters: dict[str, Any], urgency: Urgency, limit: int
     ) -> tuple[Answer, float]:
@@ -131,8 +180,8 @@ class Client:
         try:
             answer = await post(
                 self._session,
-                f"{self._settings.base_url.rstrip('/')}/{method}",
-                json.dumps({"token": token, **parameters}).encode(),
+                self._url(method),
+                self._body(parameters),
                 headers=_HEADERS,
                 timeout=self._settings.timeout,
                 limit=limit,
@@ -144,14 +193,26 @@ class Client:
     async def _read(self, read: Callable[[Answer, str], Read], answer: Answer) -> Read:
         """Make of an answer what `read(answer, token)` makes of it."""
         token = self._settings.token.get_secret_value()
-        try:
+        with self._rate_limit_heeded():
             if len(answer.body) <= _READ_AT_ONCE:
                 return read(answer, token)
             return await asyncio.to_thread(read, answer, token)
+
+    @contextmanager
+    def _rate_limit_heeded(self) -> Iterator[None]:
+        """Let the budget hear of it when an answer says that the rate limit is exceeded."""
+        try:
+            yield
         except ApiFailure as failure:
             if failure.reason is Reason.RATE_LIMIT_EXCEEDED:
-                self._budget.silence(self._settings.rate_limit_pause)
+                self._budget.rate_limited(self._settings.rate_limit_pause)
             raise
+
+    def _url(self, method: str) -> str:
+        return f"{self._settings.base_url.rstrip('/')}/{method}"
+
+    def _body(self, parameters: dict[str, Any]) -> bytes:
+        return json.dumps({"token": self._settings.token.get_secret_value(), **parameters}).encode()
 
     def _filters(self, user_id: str | None, training_id: str | None) -> dict[str, Any]:
         settings = self._settings

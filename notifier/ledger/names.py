@@ -44,32 +44,40 @@ def find(db: Database, source: str, people: Iterable[str], trainings: Iterable[s
     )
 
 
-def replace_people(db: Database, source: str, people: Iterable[PersonName], now_ms: int) -> None:
-    """Make these the names of a source's people; who is not among them any more keeps the last known name."""
+# Of the many names that are fetched again every day, hardly any has changed: nothing is written for the others.
+
+
+def learn_people(db: Database, source: str, people: Iterable[PersonName]) -> None:
+    """Learn some names of a source's people; all others keep the last known name, gone or not."""
     db.conn.executemany(
         "INSERT INTO people (source, id, name, employee_number) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
-        " SET name = excluded.name, employee_number = excluded.employee_number",
+        " SET name = excluded.name, employee_number = excluded.employee_number"
+        " WHERE (name, employee_number) IS NOT (excluded.name, excluded.employee_number)",
         ((source, person.id, person.name, person.employee_number) for person in people),
     )
-    note_fetch(db, source, NameList.PEOPLE, now_ms, "ok")
 
 
-def replace_trainings(db: Database, source: str, titles: Iterable[tuple[str, str]], now_ms: int) -> None:
-    """Make these (id, title) the names of a source's trainings; one that has gone keeps its last known title."""
+def learn_trainings(db: Database, source: str, titles: Iterable[tuple[str, str]]) -> None:
+    """Learn some names (id, title) of a source's trainings; all others keep the last known title, gone or not."""
     db.conn.executemany(
-        "INSERT INTO trainings (source, id, title) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title",
+        "INSERT INTO trainings (source, id, title) VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET title = excluded.title WHERE title <> excluded.title",
         ((source, id_, title) for id_, title in titles),
     )
-    note_fetch(db, source, NameList.TRAININGS, now_ms, "ok")
 
 
-def note_fetch(db: Database, source: str, names: NameList, now_ms: int, outcome: str) -> None:
-    """Remember when a list of names was last asked for, and with what outcome (`ok` or a reason)."""
+def note_fetch(db: Database, source: str, names: NameList, now_ms: int, outcome: str) -> str | None:
+    """Remember when a list of names was last asked for, and with what outcome (`ok` or a reason).
+
+    Returns the outcome of the time before; None when this was the first.
+    """
+    before = db.execute("SELECT outcome FROM names_fetched WHERE source = ? AND list = ?", [source, names]).fetchone()
     db.execute(
         "INSERT INTO names_fetched (source, list, fetched_at, outcome) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
         " SET fetched_at = excluded.fetched_at, outcome = excluded.outcome",
         [source, names, now_ms, outcome],
     )
+    return before[0] if before else None
 
 
 def fetched(db: Database, source: str) -> dict[NameList, int]:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from notifier.clock import Clock
@@ -21,10 +23,10 @@ REFRESH_AFTER = 86_400.0
 """Seconds after which the lists of names are fetched again anyway."""
 
 ASK_AGAIN_AFTER = 600.0
-"""Seconds that must pass before an unknown id may cause another fetch."""
+"""Seconds that must pass before an unknown id, or anything else, may cause another fetch."""
 
 PATIENCE = 3.0
-"""Seconds that an event waits for a name that is being fetched."""
+"""Seconds from the beginning of a fetch during which events wait for its names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class NameBook:
         self._ledger = ledger
         self._clock = clock
         self._fetching: asyncio.Task[None] | None = None
-        self._failing: set[NameList] = set()
+        self._patient_until = 0.0
+        self._asked_at: dict[NameList, float] = {}
 
     async def of(self, completions: Iterable[Completion]) -> Names:
         """Return the names for these completions, waiting a few seconds at most for ones not known yet.
@@ -85,7 +88,8 @@ class NameBook:
         await self.refresh(missing)
         if self._fetching is None:
             return names
-        await asyncio.wait([self._fetching], timeout=PATIENCE)
+        patience = self._patient_until - asyncio.get_running_loop().time()
+        await asyncio.wait([self._fetching], timeout=max(0.0, patience))
         return await self._find(ids)
 
     async def refresh(self, missing: Wanted = Wanted(frozenset(), frozenset())) -> None:
@@ -93,10 +97,11 @@ class NameBook:
         if self._fetching is not None:
             return
         fetched_ms = await self._ledger.run(ledger_names.fetched, self._source)
-        due = lists_to_fetch(fetched_ms, missing, self._clock.now_ms())
+        due = self._rested(lists_to_fetch(fetched_ms, missing, self._clock.now_ms()))
         # A name that an event waits for is as urgent as the event.
         urgency = Urgency.HEAD if missing.people or missing.trainings else Urgency.NAMES
         if due and self._fetching is None:
+            self._patient_until = asyncio.get_running_loop().time() + PATIENCE
             self._fetching = asyncio.create_task(self._fetch(due, urgency), name=f"names of {self._source}")
 
     async def fetched(self) -> None:
@@ -109,6 +114,14 @@ class NameBook:
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
+
+    def _rested(self, lists: tuple[NameList, ...]) -> tuple[NameList, ...]:
+        """Leave out what this process has just asked for, whatever became of it.
+
+        The ledger would tell that, too, but not while the wall clock is being set or the disk is full.
+        """
+        now = self._clock.monotonic()
+        return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= ASK_AGAIN_AFTER)
 
     async def _find(self, ids: Wanted) -> Names:
         return await self._ledger.run(ledger_names.find, self._source, ids.people, ids.trainings)
@@ -123,23 +136,35 @@ class NameBook:
             self._fetching = None
 
     async def _fetch_one(self, names: NameList, urgency: Urgency) -> None:
+        """Fetch one list; what came of one that breaks off stays, for a name that is known is better than none."""
+        self._asked_at[names] = self._clock.monotonic()
         try:
             match names:
                 case NameList.PEOPLE:
-                    people = await self._client.people(urgency)
-                    rows = [PersonName(id_, person.name, person.employee_number) for id_, person in people.items()]
-                    await self._ledger.run(ledger_names.replace_people, self._source, rows, self._clock.now_ms())
+                    await self._fetch_people(urgency)
                 case NameList.TRAININGS:
-                    titles = await self._client.trainings(urgency)
-                    await self._ledger.run(
-                        ledger_names.replace_trainings, self._source, list(titles.items()), self._clock.now_ms()
-                    )
-            self._failing.discard(names)
+                    await self._fetch_trainings(urgency)
         except ApiFailure as failure:
-            if names not in self._failing:
-                self._failing.add(names)
+            before = await self._note(names, failure.reason)
+            if before != failure.reason:
                 _log.warning(
                     "names cannot be fetched; messages show ids where they are not known",
                     extra={"source": self._source, "list": names, "reason": failure.reason},
                 )
-            await self._ledger.run(ledger_names.note_fetch, self._source, names, self._clock.now_ms(), failure.reason)
+        else:
+            await self._note(names, "ok")
+
+    async def _fetch_people(self, urgency: Urgency) -> None:
+        async with aclosing(self._client.people(urgency)) as batches:
+            async for people in batches:
+                rows = [PersonName(id_, person.name, person.employee_number) for id_, person in people.items()]
+                await self._ledger.run(ledger_names.learn_people, self._source, rows)
+
+    async def _fetch_trainings(self, urgency: Urgency) -> None:
+        async with aclosing(self._client.trainings(urgency)) as batches:
+            async for titles in batches:
+                await self._ledger.run(ledger_names.learn_trainings, self._source, titles.items())
+
+    async def _note(self, names: NameList, outcome: str) -> str | None:
+        """Write the outcome of a fetch down; return that of the time before."""
+        return await self._ledger.run(ledger_names.note_fetch, self._source, names, self._clock.now_ms(), outcome)

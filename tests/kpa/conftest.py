@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +167,19 @@ def client_of(session: aiohttp.ClientSession, budget: RequestBudget) -> MakeClie
         return Client(session, settings, budget)
 
     return make
+
+
+Gathered = Callable[[AsyncIterator[Mapping[str, Any]]], Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def gathered() -> Gathered:
+    """Put the batches of a list of names together."""
+
+    async def gather(batches: AsyncIterator[Mapping[str, Any]]) -> dict[str, Any]:
+        return {id_: name async for batch in batches for id_, name in batch.items()}
+
+    return gather
 
 
 @pytest.fixture(scope="session")

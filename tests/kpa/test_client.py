@@ -1,5 +1,6 @@
 """What the client asks, and what it makes of the answers."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ import pytest
 from notifier import __version__
 from notifier.kpa.budget import RequestBudget, Urgency
 from notifier.kpa.failures import ApiFailure, Reason
+from notifier.kpa.names import NamesReader
 
 if TYPE_CHECKING:
-    from tests.kpa.conftest import MakeClient, Upstream
+    from tests.kpa.conftest import Gathered, MakeClient, Upstream
 
 USER = "5e580f0cb780600088bd2c11"
 EMPTY = {"ok": True, "completedtrainings": []}
@@ -136,15 +138,40 @@ async def test_a_page_of_megabytes_is_read(upstream: "Upstream", client_of: "Mak
 
 
 async def test_people_are_asked_for_and_nothing_but_their_names_is_kept(
-    upstream: "Upstream", client_of: "MakeClient", sample: Callable[[str], Any]
+    upstream: "Upstream", client_of: "MakeClient", gathered: "Gathered", sample: Callable[[str], Any]
 ) -> None:
     upstream.answers(sample("users.list.json"))
-    people = await client_of(upstream.url).people()
+    people = await gathered(client_of(upstream.url).people())
     assert (upstream.asked[0].path, upstream.asked[0].parameters) == ("/v1/users.list", {})
     person = people["5804f0f40ef50473af5870e6"]
     assert (person.name, person.employee_number) == ("David Ball", "DAVI2345")
     for personal in ("dball", "555", "emergency", "1345525200000"):
         assert personal not in str(people)
+
+
+async def test_the_event_loop_gets_its_turn_after_every_piece_of_a_long_list(
+    upstream: "Upstream", client_of: "MakeClient", gathered: "Gathered", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    turns_at_pieces = []
+    feed = NamesReader.feed
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def noted_feed(reader: NamesReader[Any], piece: bytes) -> None:
+        turns_at_pieces.append(turns)
+        feed(reader, piece)
+
+    monkeypatch.setattr(NamesReader, "feed", noted_feed)
+    upstream.answers({"ok": True, "users": [{"id": number, "firstname": "Ann" * 100} for number in range(2_000)]})
+    counting = asyncio.create_task(count_turns())
+    assert len(await gathered(client_of(upstream.url).people())) == 2_000
+    counting.cancel()
+    assert len(turns_at_pieces) == len(set(turns_at_pieces)) > 40
 
 
 @pytest.mark.parametrize(
@@ -161,10 +188,11 @@ async def test_trainings_are_asked_for_in_the_sources_version(
     title: tuple[str, str],
     upstream: "Upstream",
     client_of: "MakeClient",
+    gathered: "Gathered",
     sample: Callable[[str], Any],
 ) -> None:
     upstream.answers(sample(name))
-    trainings = await client_of(upstream.url, api=api).trainings()
+    trainings = await gathered(client_of(upstream.url, api=api).trainings())
     assert (upstream.asked[0].path, upstream.asked[0].parameters) == (f"/v1/{method}", {})
     assert title in trainings.items()
 
@@ -183,13 +211,13 @@ async def test_an_echo_succeeds_whether_the_object_comes_back_alone_or_wrapped(
 
 
 async def test_every_request_takes_its_turn(
-    upstream: "Upstream", client_of: "MakeClient", budget: RequestBudget
+    upstream: "Upstream", client_of: "MakeClient", gathered: "Gathered", budget: RequestBudget
 ) -> None:
     client = client_of(upstream.url)
     upstream.answers(EMPTY | {"users": [], "trainings": []})
     await client.page(1, limit=1, urgency=Urgency.HEAD)
-    await client.people()
-    await client.trainings()
+    await gathered(client.people())
+    await gathered(client.trainings())
     await client.echo()
     assert budget.requests == len(upstream.asked) == 4
 

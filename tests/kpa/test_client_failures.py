@@ -22,8 +22,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 ASKING: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "page": lambda client: client.page(1, limit=100, urgency=Urgency.HEAD),
-    "people": lambda client: client.people(),
-    "trainings": lambda client: client.trainings(),
+    "people": lambda client: anext(client.people()),
+    "trainings": lambda client: anext(client.trainings()),
     "echo": lambda client: client.echo(),
 }
 

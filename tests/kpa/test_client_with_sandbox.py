@@ -9,15 +9,15 @@ from notifier.kpa.failures import ApiFailure, Reason
 from notifier.sandbox import DEFAULT_TOKEN, build_account, documented_account, make_app, serve
 
 if TYPE_CHECKING:
-    from tests.kpa.conftest import MakeClient
+    from tests.kpa.conftest import Gathered, MakeClient
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_every_method_is_understood(api: str, client_of: "MakeClient") -> None:
+async def test_every_method_is_understood(api: str, client_of: "MakeClient", gathered: "Gathered") -> None:
     async with serve(make_app(documented_account())) as base_url:
         client = client_of(base_url, api=api, token=DEFAULT_TOKEN)
         await client.echo()
-        people, trainings = await client.people(), await client.trainings()
+        people, trainings = await gathered(client.people()), await gathered(client.trainings())
         page = await client.page(1, limit=1000, urgency=Urgency.HEAD)
         assert page.bad == ()
         assert page.size == len(page.completions) > 0

@@ -23,8 +23,8 @@ DETECTED, TRIED, NEXT = "2020-02-27 12:00:00", "2020-02-27 12:00:05", "2020-02-2
 @pytest.fixture
 def lived_in(db: Database, completion: "MakeCompletion", change: "MakeChange") -> Database:
     """Hold one record of history and two that were told to two destinations, with every end a delivery can come to."""
-    names.replace_people(db, "acme", [PersonName(DAVID, "David Ball", None)], 0)
-    names.replace_trainings(db, "acme", [("1046", "Ladder Safety")], 0)
+    names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
+    names.learn_trainings(db, "acme", [("1046", "Ladder Safety")])
     history = [Learned(completion("1"), Net.SWEEP, "entered_before_first_meeting")]
     news = [change("2"), change(completion("3", user_id="gone", recorded_at=None))]
     found = Findings("acme", "acme", history, news, Names({DAVID: "David Ball"}, {"1046": "Ladder Safety"}))
