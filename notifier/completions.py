@@ -128,6 +128,11 @@ def event_id(id_namespace: str, change: Change) -> str:
     return _digest_id("evt_", orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
 
 
+def notice_id(condition: str, subject: str, state: str, since_ms: int, told_ms: int) -> str:
+    """Derive the id of an operational notice from what it says, and from when: a reminder is a notice of its own."""
+    return _digest_id("evt_", orjson.dumps([EventType.ALERT, condition, subject, state, since_ms, told_ms]))
+
+
 def batch_id(event_ids: tuple[str, ...]) -> str:
     """Derive the id of one request that carries several events: the same events give the same id."""
     return _digest_id("msg_", "\n".join(event_ids).encode())

@@ -11,7 +11,8 @@ import pytest
 from notifier import __version__
 from notifier.cli import running
 from notifier.cli.failures import Failure
-from notifier.ledger import sources
+from notifier.ledger import conditions, sources
+from notifier.ledger.conditions import ConditionState, Notice, Standing
 from notifier.ledger.ledger import Ledger
 from notifier.ledger.sources import SourceError
 
@@ -41,6 +42,7 @@ async def test_json_is_one_line_and_says_that_nothing_was_started(home: "Home") 
     assert (document["version"], document["started_at"]) == (__version__, None)
     assert document["sources"]["acme"]["records"] == 1
     assert document["destinations"]["hr"]["pending"] == 1
+    assert document["conditions"] == []
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,28 @@ async def test_a_source_that_failed_last_is_shown_with_its_error(
     said = await home.call("status")
     assert f"{reason}" in said.lines[-1]
     assert "it said ?[31mno" in said.lines[-1]
+
+
+async def test_what_needs_attention_comes_first(home: "Home") -> None:
+    await home.remember("David Ball")
+    gap = Standing("gap", "sources/acme", "something may have been missed", 1_795_280_400_123)
+    ledger = Ledger(home.state_file)
+    await ledger.open()
+    await ledger.run(conditions.write, [Notice(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
+    await ledger.close()
+    assert (await home.call("status", "--json")).documents[0]["conditions"] == [
+        {
+            "condition": "gap",
+            "subject": "sources/acme",
+            "summary": "something may have been missed",
+            "since": "2026-11-21T17:00:00.123Z",
+        }
+    ]
+    lines = (await home.call("status")).lines
+    assert lines[2].startswith("NEEDS ATTENTION  SUBJECT")
+    assert lines[3].startswith("gap              sources/acme")
+    assert lines[3].endswith("something may have been missed")
+    assert (lines[4], lines[5][:6]) == ("", "SOURCE")
 
 
 async def test_with_a_daemon_it_tells_what_that_says(home: "Home", api: "Api") -> None:

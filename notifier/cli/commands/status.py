@@ -17,6 +17,12 @@ from notifier.cli.text import NOTHING, distance, harmless, milliseconds, moment
 from notifier.clock import SystemClock
 from notifier.config import Settings
 
+_CONDITION_COLUMNS: Final = (
+    Column("needs attention"),
+    Column("subject"),
+    Column("since"),
+    Column("summary"),
+)
 _SOURCE_COLUMNS: Final = (
     Column("source"),
     Column("state"),
@@ -69,6 +75,9 @@ def _show(document: dict[str, Any], state_file: Path, now_ms: int) -> None:
         say(f"No daemon runs; this is what the state file {harmless(str(state_file))} remembers.", "")
     else:
         say(f"Completion Notifier {document['version']}, running since {moment(started_ms)}", "")
+    if document["conditions"]:
+        Listing(*_CONDITION_COLUMNS).show(_condition_row(it, now_ms) for it in document["conditions"])
+        say("")
     Listing(*_SOURCE_COLUMNS).show(_source_row(name, it, now_ms) for name, it in document["sources"].items())
     if document["destinations"]:
         say("")
@@ -77,6 +86,15 @@ def _show(document: dict[str, Any], state_file: Path, now_ms: int) -> None:
     if errors := list(_errors(document, now_ms)):
         say("")
         Listing(Column("last errors"), Column("when"), Column("reason"), Column("message")).show(errors)
+
+
+def _condition_row(condition: dict[str, Any], now_ms: int) -> tuple[str, ...]:
+    return (
+        condition["condition"],
+        condition["subject"],
+        distance(milliseconds(condition["since"]), now_ms),
+        condition["summary"],
+    )
 
 
 def _source_row(name: str, source: dict[str, Any], now_ms: int) -> tuple[str, ...]:
