@@ -23,6 +23,7 @@ COMMANDS: Final = MappingProxyType(
         "status": "Show how sources and destinations are doing.",
         "events": "Show what was detected.",
         "deliveries": "Show what was sent, tried, given up.",
+        "explain": "Show one record's life: how it was found, what was sent where.",
         "poll": "Look for new completions of SOURCE now.",
         "sweep": "Read the whole list of SOURCE now.",
         "schema": "Print the JSON Schema of the configuration or of an event.",

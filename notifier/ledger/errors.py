@@ -10,6 +10,7 @@ class LedgerReason(StrEnum):
 
     IN_USE = "in_use"
     NEWER_VERSION = "newer_version"
+    OLDER_VERSION = "older_version"
     NOT_WRITABLE = "not_writable"
     NOT_A_STATE_FILE = "not_a_state_file"
     DISK_FULL = "disk_full"

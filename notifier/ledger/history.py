@@ -4,9 +4,11 @@ Nothing here writes. A page is read at once, so that nobody who reads slowly kee
 checkpointed.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import orjson
 from sqlite_utils import Database
 
 from notifier.clock import iso_utc
@@ -113,6 +115,13 @@ def latest_deliveries(db: Database, chosen: DeliveryFilter, limit: int) -> list[
     terms, values = _terms(chosen)
     order = "ORDER BY d.sequence DESC, d.destination DESC LIMIT ?"
     return _deliveries(db, terms, order, [*values, limit])[::-1]
+
+
+def deliveries_of(db: Database, sequences: Collection[int]) -> list[PastDelivery]:
+    """Return all deliveries of the events with these numbers, in order."""
+    wanted = orjson.dumps(list(sequences)).decode()
+    terms = ["d.sequence IN (SELECT value FROM json_each(?))"]
+    return _deliveries(db, terms, "ORDER BY d.sequence, d.destination", [wanted])
 
 
 _SELECT = (

@@ -125,7 +125,7 @@ def open_database(path: Path) -> Database:
 def open_for_reading(path: Path) -> Database:
     """Open the state file for reading only, beside a running daemon or without one.
 
-    Raises LedgerError when it does not exist, is no state file or comes from a newer version.
+    Raises LedgerError when it does not exist, is no state file or comes from a newer or an older version.
     """
     _refuse_what_is_no_file(path)
     with _errors_named(path), ExitStack() as on_failure:
@@ -133,6 +133,7 @@ def open_for_reading(path: Path) -> Database:
         on_failure.callback(connection.close)
         db = Database(connection)
         _refuse_foreign(db, path)
+        _refuse_older(db, path)
         on_failure.pop_all()
         return db
 
@@ -195,4 +196,14 @@ def _refuse_foreign(db: Database, path: Path) -> None:
             LedgerReason.NEWER_VERSION,
             f"state file {path} was written by a newer version of notifier (it knows {', '.join(steps)}): "
             "install that version again, or restore the backup made before the upgrade",
+        )
+
+
+def _refuse_older(db: Database, path: Path) -> None:
+    """Refuse a file whose tables are not this version's yet: who only reads cannot bring it up to date."""
+    if steps := [step.name for step in migrations.pending(db)]:
+        raise LedgerError(
+            LedgerReason.OLDER_VERSION,
+            f"state file {path} was written by an older version of notifier, or its creation was cut off "
+            f"(it lacks {', '.join(steps)}): start `notifier run` once, which brings it up to date",
         )

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from notifier.ledger.errors import LedgerError
-from notifier.web.control import Answer, Control, UnknownNameError
+from notifier.web.control import Answer, Control, UnknownNameError, UnknownRecordError
 from notifier.web.guard import Guard
 
 _log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ def make_app(control: Control, guard: Guard) -> web.Application:
             web.get("/healthz", _healthz),
             web.get("/readyz", _readyz),
             web.get("/v1/status", _status),
+            # A key may hold any character, braces too, which aiohttp's own pattern leaves out.
+            web.get("/v1/records/{key:[^/]+}", _record),
             web.post("/v1/sources/{name}/poll", _poll),
             web.post("/v1/sources/{name}/sweep", _sweep),
         ]
@@ -69,6 +71,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except UnknownNameError as error:
         return error_answer(404, "unknown_name", str(error))
+    except UnknownRecordError as error:
+        return error_answer(404, "unknown_record", str(error))
     except LedgerError as error:
         return error_answer(503, error.reason, error.message)
     except web.HTTPException as error:
@@ -93,6 +97,10 @@ async def _readyz(request: web.Request) -> web.Response:
 
 async def _status(request: web.Request) -> web.Response:
     return json_answer(await request.app[CONTROL].status())
+
+
+async def _record(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].record(request.match_info["key"]))
 
 
 async def _poll(request: web.Request) -> web.Response:

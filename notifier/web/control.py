@@ -13,6 +13,17 @@ class UnknownNameError(Exception):
         super().__init__(f"there is no {kind} `{name}`; there is {', '.join(known) or 'none'}")
 
 
+class UnknownRecordError(Exception):
+    """Somebody asked about a record that no source knows."""
+
+    def __init__(self, key: str) -> None:
+        """Say what was asked for and what to check."""
+        super().__init__(
+            f"no source knows a record `{key}`: check the key, and whether a sweep has read the whole list yet "
+            "(`notifier status`)"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of a request to do something: whether it was done, and the JSON that says so."""
@@ -38,4 +49,8 @@ class Control(Protocol):
 
     async def sweep(self, source: str) -> Answer:
         """Begin or go on with a sweep of a source. Raises UnknownNameError."""
+        ...
+
+    async def record(self, key: str) -> dict[str, Any]:
+        """Return the object of `/v1/records/KEY`. Raises UnknownRecordError."""
         ...

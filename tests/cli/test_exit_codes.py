@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Home
 
 READS_CONFIGURATION = sorted(set(COMMANDS) - {"demo", "sandbox", "schema"})
-ARGUMENTS = {"test": ("hr",), "poll": ("acme",), "sweep": ("acme",)}
+ARGUMENTS = {"test": ("hr",), "explain": ("1238",), "poll": ("acme",), "sweep": ("acme",)}
 
 GARBAGE = {
     "no TOML": (b"[sources", "not valid TOML"),
@@ -83,6 +83,9 @@ async def test_all_problems_are_told_at_once(home: "Home") -> None:
         (("sandbox", "--rate", "1000000"), "at most 10000/s"),
         (("schema", "nothing"), "'config', 'event'"),
         (("schema",), "Missing argument"),
+        (("explain",), "Missing argument"),
+        (("explain", "\x1b[31m"), "no source knows a record `?[31m`: check the key, and whether a sweep has read"),
+        (("explain", "\udcff"), "no source knows a record `?`"),
         (("status", "--all"), "No such option"),
     ],
 )
@@ -94,14 +97,14 @@ async def test_wrong_usage_is_2_and_says_what_is_wrong(home: "Home", arguments: 
     assert said.out == ""
 
 
-@pytest.mark.parametrize("name", ["status", "events", "deliveries"])
+@pytest.mark.parametrize("name", ["status", "events", "deliveries", "explain"])
 async def test_no_state_file_is_1_and_says_what_to_do(home: "Home", name: str) -> None:
-    said = await home.call(name)
+    said = await home.call(name, *ARGUMENTS.get(name, ()))
     assert said.code == 1
     assert said.err == f"Error: there is no state file {home.state_file} yet: start `notifier run`\n"
 
 
-@pytest.mark.parametrize("name", ["status", "events", "deliveries", "poll", "sweep"])
+@pytest.mark.parametrize("name", ["status", "events", "deliveries", "explain", "poll", "sweep"])
 async def test_a_file_that_is_no_state_file_is_1(home: "Home", name: str) -> None:
     home.state_file.write_bytes(b"what is this?" * 1000)
     said = await home.call(name, *ARGUMENTS.get(name, ()))

@@ -17,7 +17,8 @@ from sqlite_utils import Database
 
 from notifier.ledger import sources
 from notifier.ledger.errors import LedgerError, LedgerReason, as_ledger_error
-from notifier.ledger.ledger import Ledger, open_for_reading
+from notifier.ledger.ledger import _APPLICATION_ID, Ledger, open_for_reading
+from notifier.ledger.schema import migrations
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -158,6 +159,35 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, l
     assert path.read_bytes() == content
     with pytest.raises(LedgerError, match="newer version"):
         open_for_reading(path)
+
+
+def make_older(path: Path, *, lacks: str) -> None:
+    """Make a state file as the version made it that did not know the step `lacks`."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        migrations.apply(Database(connection), stop_before=lacks)
+
+
+def steps() -> list[str]:
+    with closing(Database(memory=True)) as empty:
+        return [step.name for step in migrations.pending(empty)]
+
+
+@pytest.mark.parametrize("lacks", steps())
+async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_to_date(path: Path, lacks: str) -> None:
+    make_older(path, lacks=lacks)
+    content = path.read_bytes()
+    with pytest.raises(LedgerError) as caught:
+        open_for_reading(path)
+    assert caught.value.reason is LedgerReason.OLDER_VERSION
+    assert f"state file {path} was written by an older version" in caught.value.message
+    assert f"(it lacks {', '.join(steps()[steps().index(lacks) :])}): start `notifier run` once" in caught.value.message
+    assert path.read_bytes() == content
+    ledger = Ledger(path)
+    await ledger.open()
+    with closing(open_for_reading(path)) as reader:
+        assert count_sources(reader) == 0
+    await ledger.close()
 
 
 async def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:

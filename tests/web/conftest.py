@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from notifier.config import HttpInterfaceSettings
-from notifier.web.control import Answer, UnknownNameError
+from notifier.web.control import Answer, UnknownNameError, UnknownRecordError
 from notifier.web.server import LocalServer
 
 
@@ -23,6 +23,7 @@ class Daemon:
     refuses: bool = False
     trouble: Exception | None = None
     done: list[tuple[str, str]] = field(default_factory=list)
+    records: set[str] = field(default_factory=set)
 
     async def status(self) -> dict[str, Any]:
         if self.trouble is not None:
@@ -37,6 +38,11 @@ class Daemon:
 
     async def sweep(self, source: str) -> Answer:
         return self._do("sweep", source)
+
+    async def record(self, key: str) -> dict[str, Any]:
+        if key not in self.records:
+            raise UnknownRecordError(key)
+        return {"key": key, "sources": {"acme": {"key": key}}}
 
     def _do(self, what: str, source: str) -> Answer:
         if source != "acme":

@@ -5,8 +5,10 @@ import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
+from yarl import URL
 
 from notifier.ledger.errors import LedgerError, LedgerReason
 from notifier.web.server import ListenError
@@ -25,7 +27,9 @@ class Asking:
         self._base = interface.url if way == "tcp" else "http://localhost"
 
     async def __call__(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
-        async with self._session.request(method, self._base + path, **more) as response:
+        # What is escaped goes out as it is: a slash in a key, for one, must not become part of the path.
+        url = URL(self._base + path, encoded=path.isascii())
+        async with self._session.request(method, url, **more) as response:
             assert response.content_type == "application/json"
             assert response.headers["Cache-Control"] == "no-store"
             assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -76,7 +80,36 @@ async def test_an_unknown_name_is_said_to_be_unknown(ask: Asking, what: str, nam
     assert body["error"]["message"].endswith("; there is acme")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/sources", "/v1/sources/acme", "/v1/sources//poll", "/V1/status"])
+KEYS = ("1238", "a/b", "ü", "😀", "%", "%2F", "%252F", "{a}b{", ".", "..", "?", "#", "a b", "+", "\n", "\x00", "&=")
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_a_record_is_found_whatever_characters_its_key_has(ask: Asking, key: str) -> None:
+    ask.daemon.records = {key}
+    path = f"/v1/records/{quote(key, safe='')}"
+    assert await ask("GET", path) == (200, {"key": key, "sources": {"acme": {"key": key}}})
+
+
+@pytest.mark.parametrize("key", ["99", "%FF", "%ED%B3%BF", "x" * 2000])
+async def test_a_record_that_no_source_knows_is_said_to_be_unknown(ask: Asking, key: str) -> None:
+    status, body = await ask("GET", f"/v1/records/{key}")
+    assert refused((status, body)) == (404, "unknown_record")
+    assert body["error"]["message"].startswith("no source knows a record `")
+
+
+NOWHERE = (
+    "/",
+    "/v1",
+    "/v1/sources",
+    "/v1/sources/a",
+    "/v1/sources//poll",
+    "/v1/records/",
+    "/v1/records/a/b",
+    "/V1/status",
+)
+
+
+@pytest.mark.parametrize("path", NOWHERE)
 async def test_what_is_not_there_is_not_found(ask: Asking, path: str) -> None:
     assert refused(await ask("GET", path)) == (404, "not_found")
 

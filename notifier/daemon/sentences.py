@@ -1,0 +1,46 @@
+"""The words for how a record was found and why it was taken for history or for news, as sentences for people."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from notifier.completions import Net
+from notifier.watch.verdicts import Reason
+
+FOUND: Final[Mapping[Net, str]] = MappingProxyType(
+    {
+        Net.HEAD: "by a poll of the newest records",
+        Net.COUNT: "by the list's count, which led to its place",
+        Net.SWEEP: "by a sweep of the whole list",
+    }
+)
+
+HISTORY: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Reason.FIRST_ANSWER: "it stood in the first answer that the API ever gave",
+        Reason.ENTERED_BEFORE: "it was entered before the notifier first met the account",
+        Reason.UNDATED_BEFORE_SWEEP: "it has no moment of entry, and the list had not been read to its end yet",
+    }
+)
+"""Why a record was learned silently: its first revision has no event."""
+
+NEWS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Reason.ENTERED_SINCE: "it was entered since the notifier first met the account",
+        Reason.UNDATED_AFTER_SWEEP: "it has no moment of entry, and came after the list had been read to its end",
+        Reason.FIRST_RUN: "it was there before the notifier, and `first_run` announces such records",
+        Reason.CAME_BACK: "it was removed, and came back",
+        Reason.CONTENT_CHANGED: "its content changed",
+        Reason.GONE: "it is gone from the list",
+    }
+)
+"""Why something was told of a record."""
+
+
+def why(reason: str) -> str:
+    """Say whether a reason makes history or news, and what it means; a word of another version stands for itself."""
+    if reason in HISTORY:
+        return f"history: {HISTORY[reason]}"
+    if reason in NEWS:
+        return f"news: {NEWS[reason]}"
+    return reason

@@ -1,0 +1,79 @@
+"""The life of one record, lived by the real program and told by `explain`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from notifier.sandbox.records import Twin
+from notifier.sandbox.seeds import build_account
+from tests.end_to_end.harness import Program, served, until
+
+
+class Hesitant:
+    """A receiver that fails at its first request only."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.statuses: list[int] = []
+
+    async def hook(self, request: web.Request) -> web.Response:
+        await request.read()
+        self.statuses.append(204 if self.statuses else 500)
+        return web.Response(status=self.statuses[-1])
+
+
+@pytest.fixture
+async def hesitant() -> AsyncIterator[Hesitant]:
+    this = Hesitant()
+    app = web.Application()
+    app.router.add_post("/hook", this.hook)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    this.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield this
+    await runner.cleanup()
+
+
+async def ask(program: Program, path: str) -> Any:
+    connector = aiohttp.UnixConnector(str(program.folder / "notifier.db.sock"))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(f"http://localhost{path}") as response,
+    ):
+        return await response.json()
+
+
+async def test_a_delivery_that_failed_once_is_told_from_its_detection_to_its_end(
+    program: Program, hesitant: Hesitant
+) -> None:
+    account = build_account(10)
+    async with served(account) as api:
+        program.configure(api, hesitant.url)
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        key = str(account.add(user=account.users[0]["id"], training=Twin.of(1046)).id)
+        await until(lambda: hesitant.statuses == [500, 204])
+        await until(lambda: program.status()["destinations"]["hr"]["delivered"] == 1)
+        by_the_daemon = await ask(program, f"/v1/records/{key}")
+        beside_it = program.command("explain", key)
+        program.stop()
+    without_it = program.command("explain", key)
+
+    (event,) = by_the_daemon["sources"]["acme"]["events"]
+    (delivery,) = event["deliveries"]
+    assert (event["net"], event["reason"]) == ("head", "entered_since_first_meeting")
+    assert (delivery["destination"], delivery["state"], delivery["attempts"]) == ("hr", "delivered", 2)
+    assert [(attempt["reason"], attempt["status"]) for attempt in delivery["attempt_log"]] == [
+        ("server_error", 500),
+        ("delivered", 204),
+    ]
+    assert beside_it.returncode == without_it.returncode == 0, beside_it.stderr + without_it.stderr
+    assert beside_it.stdout == without_it.stdout
+    created, failed, delivered = without_it.stdout.splitlines()[-3:]
+    assert f"created (event 1)    -      {event['id']}, found by a poll of the newest records; news: " in created
+    assert "attempt 1 (event 1)  hr     server_error 500, wait_for_endpoint, " in failed
+    assert "attempt 2 (event 1)  hr     delivered 204, " in delivered
