@@ -9,14 +9,17 @@ from typing import Any
 
 from notifier.clock import Clock, SystemClock
 from notifier.completions import Event
+from notifier.conditions import Condition
 from notifier.config import Settings
+from notifier.daemon.alarms import Alarms
+from notifier.daemon.explained import record_document
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.places import socket_path
 from notifier.daemon.schedule import Schedule
 from notifier.daemon.status import destination_status, source_status, status_document, sweep_status
 from notifier.daemon.wiring import make_watcher
 from notifier.deliver.dispatcher import Dispatcher
-from notifier.ledger import destinations, retention
+from notifier.ledger import conditions, destinations, retention
 from notifier.ledger.errors import LedgerError
 from notifier.ledger.ledger import Ledger
 from notifier.transport import new_session
@@ -35,6 +38,12 @@ FORGETTING = "(retention)"
 FORGET_EVERY = 3600.0
 """Seconds between two looks for events older than the retention."""
 
+ALARMS = "(alarms)"
+"""The name of the job that looks for what people must be told of."""
+
+ALARMS_EVERY = 30.0
+"""Seconds between two such looks."""
+
 _LEDGER_RETRY = 5.0
 
 
@@ -51,6 +60,9 @@ class Daemon:
         self._schedule = Schedule(self._clock)
         self._watchers: dict[str, Watcher] = {}
         self._heartbeat: Heartbeat | None = None
+        self._alarms = Alarms(
+            self._ledger, self._clock, settings.alerts.destination, self._conditions, self._dispatcher.wake
+        )
         self._running = AsyncExitStack()
 
     async def start(self) -> None:
@@ -75,6 +87,8 @@ class Daemon:
             self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session)
             stack.push_async_callback(self._heartbeat.stop)
             self._schedule.add(FORGETTING, FORGET_EVERY, self._forget)
+            await self._alarms.evaluate()
+            self._schedule.add(ALARMS, ALARMS_EVERY, self._alarms.evaluate)
             # Not before the sources are there to be asked about, and not after they have begun.
             server = LocalServer(self, self._settings.http, socket_path(self._settings.store.path))
             stack.push_async_callback(server.stop)
@@ -103,17 +117,23 @@ class Daemon:
                     watcher.memory,
                     state=watcher.state,
                     next_poll_ms=self._next_poll_ms(watcher),
-                    requests=watcher.requests,
+                    usage=watcher.usage,
+                    searching=watcher.is_searching,
                     sweep=sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping),
                 )
                 for name, watcher in self._watchers.items()
             },
             {name: destination_status(remembered[name], health[name]) for name in health},
+            await self._ledger.run(conditions.everything),
         )
 
     def unready(self) -> dict[str, str]:
         """Return the sources that cannot be relied on now, each with the reason."""
         return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
+
+    async def record(self, key: str) -> dict[str, Any]:
+        """Return the object of `/v1/records/KEY`. Raises UnknownRecordError, LedgerError."""
+        return await self._ledger.run(record_document, key)
 
     async def poll(self, source: str) -> Answer:
         """Do a source's round now. Raises UnknownNameError."""
@@ -145,6 +165,10 @@ class Daemon:
             await watcher.see_to_the_rest()
             if self._heartbeat is not None and not self.unready():
                 self._heartbeat.beat()
+
+    def _conditions(self) -> list[Condition]:
+        """Return what is wrong now."""
+        return [condition for watcher in self._watchers.values() for condition in watcher.conditions()]
 
     async def _forget(self) -> None:
         """Forget what was delivered longer ago than the retention, bit by bit."""

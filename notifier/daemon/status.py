@@ -1,10 +1,12 @@
 """The state of things as `/v1/status` tells it: one object, made of what the ledger and the living parts know."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from notifier import __version__
 from notifier.clock import iso_utc
+from notifier.kpa.budget import Usage
+from notifier.ledger.conditions import Standing
 from notifier.ledger.destinations import DestinationMemory, Health, LastError
 from notifier.ledger.sources import SourceError, SourceMemory
 from notifier.ledger.sweeps import Sweep
@@ -34,17 +36,35 @@ def sweep_status(sweep: Sweep | None, *, running: bool) -> dict[str, Any] | None
 
 
 def source_status(
-    memory: SourceMemory, *, state: str, next_poll_ms: int | None, requests: int, sweep: dict[str, Any] | None
+    memory: SourceMemory,
+    *,
+    state: str,
+    next_poll_ms: int | None,
+    usage: Usage | None,
+    searching: bool,
+    sweep: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Describe one source."""
+    """Describe one source; `usage` is None when no daemon asks for anything."""
     return {
         "state": state,
         "records": memory.records,
         "last_success": _moment(memory.last_success_ms),
         "next_poll": _moment(next_poll_ms),
-        "requests": requests,
+        "requests": usage.total if usage else 0,
+        "budget": _budget(usage),
+        "searching": searching,
         "last_error": _error(memory.error),
         "sweep": sweep,
+    }
+
+
+def _budget(usage: Usage | None) -> dict[str, Any]:
+    """Describe requests per minute: what is configured, allowed now, and was used in the last one; and what waits."""
+    return {
+        "configured": usage and usage.configured,
+        "allowed": usage and usage.allowed,
+        "used": usage and usage.used,
+        "waiting": usage and usage.waiting,
     }
 
 
@@ -61,8 +81,21 @@ def destination_status(memory: DestinationMemory, health: Health) -> dict[str, A
     }
 
 
+def condition_status(standing: Standing) -> dict[str, Any]:
+    """Describe one condition that fires."""
+    return {
+        "condition": standing.name,
+        "subject": standing.subject,
+        "summary": standing.summary,
+        "since": iso_utc(standing.since_ms),
+    }
+
+
 def status_document(
-    started_ms: int | None, sources: Mapping[str, dict[str, Any]], destinations: Mapping[str, dict[str, Any]]
+    started_ms: int | None,
+    sources: Mapping[str, dict[str, Any]],
+    destinations: Mapping[str, dict[str, Any]],
+    conditions: Iterable[Standing],
 ) -> dict[str, Any]:
     """Put the object of `/v1/status` together."""
     return {
@@ -70,4 +103,5 @@ def status_document(
         "started_at": _moment(started_ms),
         "sources": dict(sources),
         "destinations": dict(destinations),
+        "conditions": [condition_status(standing) for standing in conditions],
     }

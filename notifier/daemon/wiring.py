@@ -12,9 +12,14 @@ from notifier.kpa.budget import RequestBudget, Urgency
 from notifier.kpa.client import Client, Page
 from notifier.kpa.records import API_VERSIONS
 from notifier.ledger.ledger import Ledger
+from notifier.watch.health import SourceHealth
+from notifier.watch.locating import Location
 from notifier.watch.names import NameBook
 from notifier.watch.page import PageTaker
-from notifier.watch.watcher import LARGE_PAGE, Watcher
+from notifier.watch.reader import LARGE_PAGE, Reader
+from notifier.watch.removals import Removals
+from notifier.watch.sweeping import Sweeping
+from notifier.watch.watcher import Watcher
 
 
 def make_watcher(
@@ -24,6 +29,7 @@ def make_watcher(
     ledger: Ledger,
     clock: Clock,
     on_events: Callable[[Sequence[Event]], None],
+    large_page: int = LARGE_PAGE,
 ) -> Watcher:
     """Make the watcher of one source; `on_events` hears of every event once it is in the ledger."""
     source = settings.sources[name]
@@ -31,13 +37,18 @@ def make_watcher(
     client = Client(session, source, budget)
     names = NameBook(name, client, ledger, clock) if source.names else None
     subscriptions = tuple(subscription(other, theirs) for other, theirs in settings.destinations.items())
-    version = API_VERSIONS[source.api]
-    namespace = source.namespace(name)
 
     async def recount(user_id: str, training_id: str) -> Page:
         return await client.page(
             1, limit=LARGE_PAGE, urgency=Urgency.LOCATION, user_id=user_id, training_id=training_id
         )
 
-    taker = PageTaker(name, namespace, version, ledger, names, recount, clock, subscriptions, on_events)
-    return Watcher(name, source, client, budget, ledger, names, taker, clock)
+    taker = PageTaker(
+        name, source.namespace(name), API_VERSIONS[source.api], ledger, names, recount, clock, subscriptions, on_events
+    )
+    health = SourceHealth(name, source, budget, ledger, clock)
+    reader = Reader(source, client, taker, health, large_page)
+    removals = Removals(name, source.hold_removals_above, reader, ledger, health)
+    location = Location(name, reader, removals, ledger, health)
+    sweeping = Sweeping(name, reader, removals, ledger, health, clock)
+    return Watcher(name, source, settings.store.retention, budget, health, reader, location, sweeping, names, clock)

@@ -29,10 +29,12 @@ class BadRecord:
     """A record of which nothing may be concluded, since a part of it cannot be read.
 
     `key` is None when it is the key that cannot be told. `problem` is one sentence without text out of the record.
+    `place` is where in its response it stood, from 0.
     """
 
     key: str | None
     problem: str
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class ApiVersion:
         completions: list[Completion] = []
         bad: list[BadRecord] = []
         times_seen: dict[str, int] = {}
-        for record in records:
+        for place, record in enumerate(records):
             key = None
             try:
                 raw = _as_json(record)
@@ -76,7 +78,7 @@ class ApiVersion:
                     key = self._key_of_equal(key, times)
                 completions.append(self._completion(key, record, raw))
             except UnreadableError as error:
-                bad.append(BadRecord(key, str(error)))
+                bad.append(BadRecord(key, str(error), place))
         return completions, bad
 
     def _key(self, record: dict[str, Any]) -> str:

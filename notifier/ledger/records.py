@@ -16,11 +16,15 @@ _LARGE_RECORD = 4096
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the ledger remembers of a record: its revision, a fingerprint of its JSON, whether it is gone."""
+    """What the ledger remembers of a record: its revision, a fingerprint of its JSON, whether it is gone.
+
+    `id` is the record's number in the ledger.
+    """
 
     revision: int
     fingerprint: int
     removed: bool
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,11 @@ def fingerprint(raw: bytes) -> int:
 def known(db: Database, source: str, keys: Sequence[str]) -> dict[str, Known]:
     """Look up which of `keys` are known; the others are absent from the result."""
     rows = db.execute(
-        "SELECT key, revision, fingerprint, removed_at IS NOT NULL FROM records"
+        "SELECT key, revision, fingerprint, removed_at IS NOT NULL, id FROM records"
         " WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
         [source, orjson.dumps(keys).decode()],
     )
-    return {key: Known(revision, mark, bool(removed)) for key, revision, mark, removed in rows}
+    return {key: Known(revision, mark, bool(removed), id_) for key, revision, mark, removed, id_ in rows}
 
 
 def known_equals(db: Database, source: str, bases: Sequence[str]) -> dict[str, Known]:

@@ -12,7 +12,9 @@ class SourceMemory:
 
     `met_at_ms` is None before the first answer, `swept_at_ms` before a sweep has reached the end of the list.
     `head_until` is the page (of the largest size) down to which the head must be read, known ground or not, since a
-    head poll broke off before it; None when none did.
+    head poll broke off before it; None when none did. `records` counts the known records that exist; the API may for
+    good have `uncounted` more, and the last sweep had left a difference of `left_over`. `held` suspected removals are
+    held back. Since `gap_since_ms` it cannot be proven that everything was seen, after a long outage.
     """
 
     met_at_ms: int | None = None
@@ -23,6 +25,15 @@ class SourceMemory:
     silent_until_ms: int | None = None
     silent_reason: str | None = None
     error: "SourceError | None" = None
+    uncounted: int = 0
+    left_over: int | None = None
+    held: int = 0
+    gap_since_ms: int | None = None
+
+    @property
+    def expected(self) -> int:
+        """How many records the API has if nothing has changed out of sight."""
+        return self.records + self.uncounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ class SourceError:
 
 _COLUMNS = (
     "met_at, swept_at, head_until, records, last_success, silent_until, silent_reason,"
-    " error_reason, error_message, error_at"
+    " error_reason, error_message, error_at, uncounted, left_over, held, gap_since"
 )
 
 
@@ -53,9 +64,9 @@ def everything(db: Database) -> dict[str, SourceMemory]:
 
 
 def _memory(row: tuple[Any, ...]) -> SourceMemory:
-    met, swept, head_until, records, success, silent_until, silent_reason, reason, message, at_ms = row
+    met, swept, head_until, known, success, silent_until, silent_for, reason, message, at_ms, *counts = row
     error = SourceError(reason, message, at_ms) if reason else None
-    return SourceMemory(met, swept, head_until, records, success, silent_until, silent_reason, error)
+    return SourceMemory(met, swept, head_until, known, success, silent_until, silent_for, error, *counts)
 
 
 def meet(db: Database, name: str, met_at_ms: int) -> None:
@@ -68,12 +79,19 @@ def read_head_until(db: Database, name: str, page: int) -> None:
     db.execute("UPDATE sources SET head_until = max(coalesce(head_until, 0), ?) WHERE name = ?", [page, name])
 
 
-def succeed(db: Database, name: str, now_ms: int, *, ends_silence: bool = True) -> SourceMemory:
+def succeed(
+    db: Database, name: str, now_ms: int, *, ends_silence: bool = True, longest_outage_ms: int | None = None
+) -> SourceMemory:
     """Remember a successful round, which has reached known ground; the last error stays to be read.
 
-    `ends_silence` is False where another request has been told, meanwhile, to leave the source alone.
+    `ends_silence` is False where another request has been told, meanwhile, to leave the source alone. After more than
+    `longest_outage_ms` since the last success, it can no longer be proven that everything was seen.
     """
-    db.execute("UPDATE sources SET last_success = ?, head_until = NULL WHERE name = ?", [now_ms, name])
+    db.execute(
+        "UPDATE sources SET last_success = ?, head_until = NULL,"
+        " gap_since = CASE WHEN ? - last_success > ? THEN coalesce(gap_since, ?) ELSE gap_since END WHERE name = ?",
+        [now_ms, now_ms, longest_outage_ms, now_ms, name],
+    )
     if ends_silence:
         db.execute("UPDATE sources SET silent_until = NULL, silent_reason = NULL WHERE name = ?", [name])
     return recall(db, name)
@@ -93,4 +111,16 @@ def fail(db: Database, name: str, error: SourceError, silent_until_ms: int | Non
             "UPDATE sources SET silent_until = ?, silent_reason = ? WHERE name = ?",
             [silent_until_ms, error.reason, name],
         )
+    return recall(db, name)
+
+
+def settle_count(db: Database, name: str, *, uncounted: int, left_over: int) -> SourceMemory:
+    """Remember by how many the API's count differs for good, and what the last sweep had left unexplained."""
+    db.execute("UPDATE sources SET uncounted = ?, left_over = ? WHERE name = ?", [uncounted, left_over, name])
+    return recall(db, name)
+
+
+def hold(db: Database, name: str, removals: int) -> SourceMemory:
+    """Remember how many suspected removals are held back; 0: none."""
+    db.execute("UPDATE sources SET held = ? WHERE name = ?", [removals, name])
     return recall(db, name)

@@ -7,7 +7,11 @@ from sqlite_utils import Database
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One reading of a whole list; `next_page` is the first page not yet written down. Times in Unix ms."""
+    """One reading of a whole list; `next_page` is the first page not yet written down. Times in Unix ms.
+
+    `unreadable` are the records that could not be read so far. `counted` is how many records the API had when
+    `counted_page` was the last page read; both are None before the first count.
+    """
 
     id: int
     source: str
@@ -17,9 +21,30 @@ class Sweep:
     last_page: int | None
     records: int
     changes: int
+    unreadable: int = 0
+    counted: int | None = None
+    counted_page: int | None = None
 
 
-_COLUMNS = "id, source, started_at, finished_at, next_page, last_page, records, changes"
+@dataclass(frozen=True, slots=True)
+class SweptPage:
+    """A page that a sweep has read: written in the page's own transaction.
+
+    `size` counts its records, `unreadable` those of them that cannot be read. `marks` says whether to note which known
+    records it held: what no page held may be gone.
+    """
+
+    sweep: int
+    number: int
+    last_page: int | None
+    size: int
+    unreadable: int
+    marks: bool
+
+
+_COLUMNS = (
+    "id, source, started_at, finished_at, next_page, last_page, records, changes, unreadable, counted, counted_page"
+)
 
 
 def latest(db: Database, source: str) -> Sweep | None:
@@ -43,15 +68,52 @@ def resume(db: Database, source: str, now_ms: int) -> Sweep:
     return Sweep(*row)
 
 
-def advance(db: Database, sweep: int, *, next_page: int, last_page: int | None, records: int, changes: int) -> None:
-    """Count one page that has been read and written."""
+def advance(db: Database, page: SweptPage, *, changes: int, ids: bytes) -> None:
+    """Count one page that has been read and written; `ids` are those of its known records, 64 bits each."""
     db.execute(
-        "UPDATE sweeps SET next_page = ?, last_page = ?, records = records + ?, changes = changes + ? WHERE id = ?",
-        [next_page, last_page, records, changes, sweep],
+        "UPDATE sweeps SET next_page = ?, last_page = ?, records = records + ?, changes = changes + ?,"
+        " unreadable = unreadable + ? WHERE id = ?",
+        [page.number + 1, page.last_page, page.size, changes, page.unreadable, page.sweep],
     )
+    if page.marks:
+        db.execute(
+            "INSERT OR REPLACE INTO sweep_pages (sweep, page, ids) VALUES (?, ?, ?)", [page.sweep, page.number, ids]
+        )
+
+
+def count(db: Database, sweep: int, counted: int, page: int) -> None:
+    """Remember how many records the API had when `page` was the last page read."""
+    db.execute("UPDATE sweeps SET counted = ?, counted_page = ? WHERE id = ?", [counted, page, sweep])
+
+
+def step_back(db: Database, sweep: int, page: int, size: int) -> None:
+    """Go on from an earlier page (of `size` records) than was meant to come next: the list moved."""
+    db.execute(
+        "UPDATE sweeps SET records = max(0, records - max(0, next_page - ?) * ?), next_page = min(next_page, ?)"
+        " WHERE id = ?",
+        [page, size, page, sweep],
+    )
+
+
+def add_changes(db: Database, sweep: int, changes: int) -> None:
+    """Count changes that were found by what the sweep led to."""
+    db.execute("UPDATE sweeps SET changes = changes + ? WHERE id = ?", [changes, sweep])
+
+
+def marks(db: Database, sweep: int, after_page: int, limit: int) -> tuple[list[bytes], int | None]:
+    """Return the ids of the known records that up to `limit` pages behind one held, and the last page's number."""
+    rows = db.execute(
+        "SELECT ids, page FROM sweep_pages WHERE sweep = ? AND page > ? ORDER BY page LIMIT ?",
+        [sweep, after_page, limit],
+    ).fetchall()
+    return [ids for ids, _ in rows], rows[-1][1] if rows else None
 
 
 def finish(db: Database, sweep: Sweep, now_ms: int) -> None:
     """Note that the end of the list was reached."""
     db.execute("UPDATE sweeps SET finished_at = ? WHERE id = ?", [now_ms, sweep.id])
-    db.execute("UPDATE sources SET swept_at = ? WHERE name = ?", [now_ms, sweep.source])
+    db.execute("DELETE FROM sweep_pages WHERE sweep = ?", [sweep.id])
+    db.execute(
+        "UPDATE sources SET swept_at = ?, gap_since = CASE WHEN gap_since > ? THEN gap_since END WHERE name = ?",
+        [now_ms, sweep.started_ms, sweep.source],
+    )

@@ -73,13 +73,16 @@ class EqualRecords:
         self._ledger = ledger
         self._recount = recount
 
-    async def settle(self, completions: Sequence[Completion]) -> tuple[Completion, ...]:
-        """Return the records of a page under their keys. Raises LedgerError and what `recount` raises."""
+    async def settle(self, completions: Sequence[Completion], *, complete: bool = False) -> tuple[Completion, ...]:
+        """Return the records of a page under their keys. Raises LedgerError and what `recount` raises.
+
+        `complete` says that the page holds all equal ones of each of its records.
+        """
         groups = _by_base(completions)
         known = _known_by_base(await self._ledger.run(records.known_equals, self._source, tuple(groups)))
         settled: list[Completion] = []
         for base, equals in groups.items():
-            matched = match(equals, known[base], complete=False)
+            matched = match(equals, known[base], complete=complete)
             settled += matched.settled
             if matched.unclear:
                 settled += await self._ask(matched.unclear, known[base])

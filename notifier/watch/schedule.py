@@ -1,10 +1,15 @@
-"""When to ask again: the pauses after a failure, and when a sweep is due. Pure decisions, times in Unix ms."""
+"""When to ask again: the pauses after a failure, and when a sweep or a search is due. Pure decisions."""
+
+from dataclasses import dataclass
 
 from notifier.kpa.failures import ApiFailure, Reason, Remedy
 from notifier.ledger.sweeps import Sweep
 
 OPERATOR_PAUSE = 600.0
 """Seconds between two tries while only an operator can help."""
+
+SEARCH_AGAIN_AFTER = 3600.0
+"""Seconds between two searches, and two sweeps, for a difference that the first could not explain."""
 
 
 def pause_after(failure: ApiFailure, rate_limit_pause: float) -> float:
@@ -31,3 +36,21 @@ def silence_left(silent_until_ms: int | None, longest: float, now_ms: int) -> fl
     if silent_until_ms is None:
         return 0.0
     return min(max(0.0, (silent_until_ms - now_ms) / 1000), longest)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedInVain:
+    """A difference between the API's count and the known records that a search could not explain, and when."""
+
+    difference: int
+    at: float
+
+
+def search_is_due(difference: int, last: SearchedInVain | None, now: float) -> bool:
+    """Tell whether to search for what makes the API's count differ: not again for the same difference within an hour.
+
+    `now` is in monotonic seconds.
+    """
+    if last is None or last.difference != difference:
+        return difference != 0
+    return now - last.at >= SEARCH_AGAIN_AFTER

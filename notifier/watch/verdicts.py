@@ -10,6 +10,7 @@ from notifier.config import FirstRun
 from notifier.ledger.records import Known, Learned, fingerprint
 
 _FIRST_REVISION = 1
+_FEW_REMOVALS = 20
 
 
 class Reason(StrEnum):
@@ -23,6 +24,7 @@ class Reason(StrEnum):
     FIRST_RUN = "announced_by_first_run"
     CAME_BACK = "came_back_after_removal"
     CONTENT_CHANGED = "content_changed"
+    GONE = "gone_from_list"
 
     @property
     def is_fresh(self) -> bool:
@@ -82,6 +84,19 @@ def compare(current: Completion, previous: Completion, revision: int, net: Net) 
     if current.content() == previous.content():
         return None
     return Change(EventType.UPDATED, current, revision + 1, net, Reason.CONTENT_CHANGED, previous)
+
+
+def removal(last_known: Completion, revision: int, net: Net) -> Change:
+    """Say that a known record is gone, which a precise question has confirmed."""
+    return Change(EventType.REMOVED, last_known, revision + 1, net, Reason.GONE)
+
+
+def held_back(suspects: int, known: int, share: float) -> bool:
+    """Tell whether so many removals at once are to be held back: more than a share of the known records and than 20.
+
+    It is likelier that a filter, a permission or the API itself has gone wrong than that all of them were deleted.
+    """
+    return suspects > _FEW_REMOVALS and suspects > known * share
 
 
 def in_order_of_entry(changes: Sequence[Change]) -> tuple[Change, ...]:

@@ -160,9 +160,11 @@ async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) 
     await ready(daemon)
     world.complete()
     status = await status_when(daemon, "hr", "last_error", {"reason": "server_error", "message": "", "at": ANY})
-    assert set(status) == {"version", "started_at", "sources", "destinations"}
+    assert set(status) == {"version", "started_at", "sources", "destinations", "conditions"}
     source, destination = status["sources"]["acme-1"], status["destinations"]["hr"]
-    assert set(source) - {"sweep"} == {"state", "records", "last_success", "next_poll", "requests", "last_error"}
+    contract = {"state", "records", "last_success", "next_poll", "requests", "last_error"}
+    assert set(source) == contract | {"sweep", "searching", "budget"}
+    assert set(source["budget"]) == {"configured", "allowed", "used", "waiting"}
     assert set(destination) == {
         "state",
         "reason",

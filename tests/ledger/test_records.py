@@ -42,8 +42,8 @@ def test_history_is_known_and_not_told(db: Database, completion: "MakeCompletion
     learn(db, one, two)
     assert rows(db, "events", "id") == rows(db, "deliveries", "sequence") == []
     assert records.known(db, "acme", ["1", "2", "3"]) == {
-        "1": Known(1, fingerprint(one.raw), removed=False),
-        "2": Known(1, fingerprint(two.raw), removed=False),
+        "1": Known(1, fingerprint(one.raw), removed=False, id=1),
+        "2": Known(1, fingerprint(two.raw), removed=False, id=2),
     }
     assert count(db) == 2
 
@@ -122,7 +122,7 @@ def test_an_update_replaces_the_record_and_keeps_how_it_was_found(
         "user_id": before.user_id,
         "training_id": "1046",
     }
-    assert records.known(db, "acme", ["1"]) == {"1": Known(2, fingerprint(after.raw), removed=False)}
+    assert records.known(db, "acme", ["1"]) == {"1": Known(2, fingerprint(after.raw), removed=False, id=1)}
     assert records.stored(db, "acme", ["1"]) == {"1": after.raw}
     columns = ("completed_on", "user_id", "training_id", "seen_at", "net", "reason")
     assert rows(db, "records", *columns) == [("2020-02-28", "u", "t", 1000, "sweep", "entered_before_first_meeting")]
@@ -135,10 +135,10 @@ def test_a_record_that_goes_and_comes_back_is_counted_as_what_exists(
     one = completion("1")
     learn(db, one, completion("2"))
     tell(db, change(one, EventType.REMOVED, 2))
-    assert records.known(db, "acme", ["1"])["1"] == Known(2, fingerprint(one.raw), removed=True)
+    assert records.known(db, "acme", ["1"])["1"] == Known(2, fingerprint(one.raw), removed=True, id=1)
     assert count(db) == 1
     tell(db, change(one, EventType.CREATED, 3))
-    assert records.known(db, "acme", ["1"])["1"] == Known(3, fingerprint(one.raw), removed=False)
+    assert records.known(db, "acme", ["1"])["1"] == Known(3, fingerprint(one.raw), removed=False, id=1)
     assert count(db) == 2
     assert rows(db, "events", "type", "revision") == [("completion.removed", 2), ("completion.created", 3)]
 

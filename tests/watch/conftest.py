@@ -22,7 +22,7 @@ from notifier.kpa.records import key_without_id
 from notifier.ledger.ledger import Ledger
 from notifier.ledger.sources import SourceMemory, recall
 from notifier.sandbox import TOKENS, Account, Record, Token, make_app, serve, synthetic_account
-from notifier.watch import watcher as watcher_module
+from notifier.watch.reader import LARGE_PAGE
 from notifier.watch.watcher import Round, Watcher
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ class Asked:
     method: str
     page: int | None
     limit: int | None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is the one-record page of a count check."""
+        return (self.page, self.limit) == (1, 1)
 
 
 @dataclass
@@ -70,16 +75,20 @@ class Upstream:
             task.cancel()
 
     def pages(self) -> list[tuple[int | None, int | None]]:
-        """Tell which pages of the list of completions were asked for: number and limit."""
+        """Tell which pages of the list of completions were asked for, number and limit, without counts."""
+        return [page for page in self.requests() if page != (1, 1)]
+
+    def requests(self) -> list[tuple[int | None, int | None]]:
+        """Tell what of the list of completions was asked for, number and limit, counts by one-record pages too."""
         return [(asked.page, asked.limit) for asked in self.asked if asked.method.startswith("completedtrainings")]
 
     def fail(self, numbers: Iterable[int], answer: Answer, *, method: str = "completedtrainings") -> None:
-        """Give another answer to these requests, counted from 1 from now on."""
+        """Give another answer to these requests, counted from 1 from now on; those that only count are left out."""
         chosen = frozenset(numbers)
         count = itertools.count(1)
 
         async def interfere(asked: Asked) -> web.StreamResponse | None:
-            if not asked.method.startswith(method):
+            if not asked.method.startswith(method) or asked.counts:
                 return None
             return await answer() if next(count) in chosen else None
 
@@ -107,6 +116,8 @@ async def cut_off() -> web.StreamResponse:
 
 class Station:
     """One source, acme, from its account to the state file; a watcher at a time looks after it."""
+
+    large_page = LARGE_PAGE
 
     def __init__(self, folder: Path, version: str, clock: "FakeClock", resources: AsyncExitStack) -> None:
         self.clock = clock
@@ -163,7 +174,9 @@ class Station:
         settings = Settings.model_validate(
             {"sources": {"acme": defaults | self.keys}, "destinations": {"hr": hr, "audit": hr}}
         )
-        self._watcher = make_watcher(settings, "acme", self._session, self.ledger, self.clock, self.events.extend)
+        self._watcher = make_watcher(
+            settings, "acme", self._session, self.ledger, self.clock, self.events.extend, self.large_page
+        )
         await self._watcher.start()
         return self._watcher
 
@@ -189,8 +202,8 @@ class Station:
         return done
 
     async def quiet(self) -> None:
-        """Wait until no sweep is under way."""
-        await self.until(lambda: not self.watcher.is_sweeping)
+        """Wait until no sweep and no location is under way."""
+        await self.until(lambda: not self.watcher.is_sweeping and not self.watcher.is_searching)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -268,7 +281,7 @@ def either(request: pytest.FixtureRequest, tmp_path: Path, clock: "FakeClock", r
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
     """Let sweeps read fifty records at a time, so that a small account has many pages."""
-    monkeypatch.setattr(watcher_module, "LARGE_PAGE", 50)
+    monkeypatch.setattr(Station, "large_page", 50)
     return 50
 
 

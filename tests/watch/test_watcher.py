@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from notifier.sandbox import Override
-from notifier.watch.watcher import RoundResult, SourceState
+from notifier.watch.health import SourceState
+from notifier.watch.watcher import RoundResult
 
 if TYPE_CHECKING:
     from notifier.completions import Event
@@ -79,7 +80,10 @@ async def test_the_head_is_followed_to_known_ground_whatever_its_page(station: "
     station.upstream.asked.clear()
     await station.watcher.poll()
     large = [(1, 50), (2, 50), (3, 50), (4, 50)]
-    assert station.upstream.pages() == (large if page_size == 50 else [(1, page_size), *large])
+    first = [] if page_size == 50 else [(1, page_size)]
+    # A one-record page tells how many there are by itself.
+    count = [] if page_size == 1 else [(1, 1)]
+    assert station.upstream.requests() == [*first, *large, *count]
     assert sorted(station.told()) == sorted(station.keys_of(new))
     await station.check_the_books()
 
@@ -131,15 +135,23 @@ async def test_a_date_announces_what_was_entered_since(either: "Station") -> Non
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_a_backdated_entry_is_found_by_the_next_sweep(either: "Station") -> None:
+async def test_a_backdated_entry_that_a_deletion_hides_from_the_count_is_found_by_the_next_sweep(
+    either: "Station",
+) -> None:
     await either.open(200, page_size=20)
     await either.round()
-    new = either.enter(2, date_number=YEARS_AGO)
+    [new] = either.enter(1, date_number=YEARS_AGO)
+    gone = min(either.account.records(), key=lambda record: record.id)
+    either.account.remove(gone.id)
     assert (await either.round()).events == 0
+    assert either.told() == []
     either.clock.advance(86_400)
     await either.round()
-    assert either.told() == either.keys_of(new)
-    assert [row[0] for row in await either.query("SELECT net FROM events")] == ["sweep", "sweep"]
+    assert either.told() == either.keys_of([new, gone])
+    assert await either.query("SELECT type, net FROM events") == [
+        ("completion.created", "sweep"),
+        ("completion.removed", "sweep"),
+    ]
 
 
 @pytest.mark.usefixtures("small_pages")
