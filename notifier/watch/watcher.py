@@ -18,7 +18,7 @@ from notifier.ledger.sweeps import Sweep
 from notifier.watch.count import told_by
 from notifier.watch.gaps import conditions
 from notifier.watch.health import SourceHealth, SourceState
-from notifier.watch.locating import Location
+from notifier.watch.locating import Found, Location
 from notifier.watch.names import NameBook
 from notifier.watch.page import Along
 from notifier.watch.reader import Reader
@@ -234,8 +234,11 @@ class Watcher:
 
     async def _search(self, count: int | None, difference: int) -> None:
         try:
-            if not await self._location.run(count):
-                await self._sweep_instead(difference)
+            found = await self._location.run(count)
+            if found is Found.NOT_EVERYTHING:
+                self._in_vain = SearchedInVain(difference, self._clock.monotonic())
+            if found is not Found.EVERYTHING:
+                await self._sweep_instead(found)
         except ApiFailure as failure:
             self._search_not_before = self._clock.monotonic() + _TRY_AGAIN
             await self._health.fail(failure)
@@ -243,13 +246,12 @@ class Watcher:
             self._search_not_before = self._clock.monotonic() + _TRY_AGAIN
             self._health.fail_to_write(error)
 
-    async def _sweep_instead(self, difference: int) -> None:
-        """Read the whole list for a difference that a search could not explain, but not again and again."""
+    async def _sweep_instead(self, found: Found) -> None:
+        """Read the whole list, since a search has or may not have found everything; but not again and again."""
         now = self._clock.monotonic()
-        self._in_vain = SearchedInVain(difference, now)
         if now >= self._sweep_for_count_not_before:
             self._sweep_for_count_not_before = now + SEARCH_AGAIN_AFTER
-            _log.info("the search has not explained the API's count; a sweep will", extra={"source": self.name})
+            _log.info("a sweep makes sure of what a search has found", extra={"source": self.name, "found": found})
             await self.begin_sweep()
 
     async def _sweep(self, sweep: Sweep) -> None:

@@ -1,9 +1,15 @@
 """What is remembered of a source between two runs."""
 
+from typing import TYPE_CHECKING
+
+import pytest
 from sqlite_utils import Database
 
 from notifier.ledger import sources
 from notifier.ledger.sources import SourceError, SourceMemory
+
+if TYPE_CHECKING:
+    from tests.ledger.conftest import Tell
 
 ERROR = SourceError("rate_limit_exceeded", "too many requests", 5000)
 
@@ -54,3 +60,58 @@ def test_sources_do_not_disturb_each_other(db: Database) -> None:
     sources.fail(db, "globex", ERROR, 65_000)
     sources.read_head_until(db, "globex", 3)
     assert sources.recall(db, "acme") == SourceMemory()
+
+
+@pytest.mark.parametrize(("outage_ms", "gap_since_ms"), [(5000, None), (5001, 6001), (90_000, 91_000)])
+def test_after_an_outage_longer_than_allowed_there_is_a_gap(
+    db: Database, outage_ms: int, gap_since_ms: int | None
+) -> None:
+    sources.succeed(db, "acme", 1000, longest_outage_ms=5000)
+    memory = sources.succeed(db, "acme", 1000 + outage_ms, longest_outage_ms=5000)
+    assert (memory.gap_since_ms, memory.last_success_ms) == (gap_since_ms, 1000 + outage_ms)
+
+
+def test_before_the_first_success_there_was_no_outage(db: Database) -> None:
+    assert sources.succeed(db, "acme", 10**12, longest_outage_ms=5000).gap_since_ms is None
+
+
+def test_a_gap_began_with_the_first_outage_and_success_does_not_close_it(db: Database) -> None:
+    for now_ms in (1000, 10_000, 11_000, 90_000):
+        memory = sources.succeed(db, "acme", now_ms, longest_outage_ms=5000)
+    assert memory.gap_since_ms == 10_000
+
+
+def test_a_clock_that_was_set_back_is_no_outage(db: Database) -> None:
+    sources.succeed(db, "acme", 90_000, longest_outage_ms=5000)
+    assert sources.succeed(db, "acme", 1000, longest_outage_ms=5000).gap_since_ms is None
+
+
+def test_without_a_longest_outage_none_makes_a_gap(db: Database) -> None:
+    sources.succeed(db, "acme", 1000)
+    assert sources.succeed(db, "acme", 10**12).gap_since_ms is None
+
+
+def test_what_the_api_counts_for_good_is_expected_beside_the_known_records(db: Database, tell: "Tell") -> None:
+    tell(db, "1", "2", "3")
+    assert sources.recall(db, "acme").expected == 3
+    memory = sources.settle_count(db, "acme", uncounted=2, left_over=4)
+    assert (memory.records, memory.uncounted, memory.left_over, memory.expected) == (3, 2, 4, 5)
+    memory = sources.settle_count(db, "acme", uncounted=-1, left_over=-1)
+    assert (memory.left_over, memory.expected) == (-1, 2)
+    assert memory == sources.recall(db, "acme")
+
+
+def test_removals_are_held_back_until_none_are(db: Database) -> None:
+    memory = sources.hold(db, "acme", 7000)
+    assert memory == sources.recall(db, "acme") == SourceMemory(held=7000)
+    assert sources.hold(db, "acme", 0) == SourceMemory()
+
+
+def test_the_counts_of_sources_do_not_disturb_each_other(db: Database) -> None:
+    sources.recall(db, "globex")
+    sources.succeed(db, "acme", 1000)
+    sources.settle_count(db, "globex", uncounted=2, left_over=4)
+    sources.hold(db, "globex", 21)
+    for now_ms in (1000, 10_000):
+        sources.succeed(db, "globex", now_ms, longest_outage_ms=5000)
+    assert sources.recall(db, "acme") == SourceMemory(last_success_ms=1000)

@@ -42,6 +42,8 @@ class Asked:
     method: str
     page: int | None
     limit: int | None
+    precise: bool = False
+    """Whether only the records of a person are asked for."""
 
     @property
     def counts(self) -> bool:
@@ -60,7 +62,8 @@ class Upstream:
     @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         parameters = json.loads(await request.read())
-        asked = Asked(request.path.rpartition("/")[2], parameters.get("page"), parameters.get("limit"))
+        method = request.path.rpartition("/")[2]
+        asked = Asked(method, parameters.get("page"), parameters.get("limit"), "user_id" in parameters)
         self.asked.append(asked)
         task = asyncio.current_task()
         assert task is not None

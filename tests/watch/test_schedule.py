@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from notifier.kpa.failures import ApiFailure, Reason, Remedy
 from notifier.ledger.sweeps import Sweep
-from notifier.watch.schedule import OPERATOR_PAUSE, pause_after, silence_left, sweep_is_due
+from notifier.watch.schedule import (
+    OPERATOR_PAUSE,
+    SEARCH_AGAIN_AFTER,
+    SearchedInVain,
+    pause_after,
+    search_is_due,
+    silence_left,
+    sweep_is_due,
+)
 
 DAY = 86_400.0
 NOW = 1_795_280_400_123
@@ -83,3 +91,25 @@ def test_no_clock_makes_a_silence_longer_than_it_can_have_been(
     silent_until_ms: int | None, longest: float, now_ms: int
 ) -> None:
     assert 0.0 <= silence_left(silent_until_ms, longest, now_ms) <= longest
+
+
+differences = st.integers(-50, 50)
+uptimes = st.floats(0, 1e7)
+
+
+@given(differences, uptimes)
+def test_a_difference_is_searched_for_at_once_and_none_never(difference: int, now: float) -> None:
+    assert search_is_due(difference, None, now) is (difference != 0)
+
+
+@given(differences, differences.filter(bool), uptimes, st.floats(0, SEARCH_AGAIN_AFTER - 1))
+def test_a_search_in_vain_puts_off_only_the_search_for_the_same_difference(
+    difference: int, before: int, at: float, later: float
+) -> None:
+    due = search_is_due(difference, SearchedInVain(before, at), at + later)
+    assert due is (difference not in (0, before))
+
+
+@pytest.mark.parametrize(("seconds", "due"), [(0.0, False), (3599.0, False), (3600.0, True), (86_400.0, True)])
+def test_the_same_difference_is_searched_for_again_after_an_hour(seconds: float, due: bool) -> None:
+    assert search_is_due(-3, SearchedInVain(-3, at=100.0), 100.0 + seconds) is due

@@ -1,6 +1,7 @@
 """Sweeps: resumed where they were, beside head polls, over a list that moves while it is read."""
 
 import asyncio
+import json
 import random
 from typing import TYPE_CHECKING
 
@@ -319,3 +320,76 @@ async def test_stopping_in_the_middle_leaves_nothing_running(
     assert not watcher.is_sweeping
     assert not [task for task in asyncio.all_tasks() if "sweep" in repr(task.get_coro())]
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize("total", [True, False])
+async def test_a_first_sweep_reads_again_where_a_deletion_hid_a_record(either: "Station", total: bool) -> None:
+    await either.open(230, page_size=10)
+    either.account.dialect = Dialect(total=total)
+    gate = Gate(either, page=3)
+    await either.watcher.poll()
+    await either.watcher.see_to_the_rest()
+    await gate.reached.wait()
+    # The first record of page 3 comes to stand on page 2, which has been read.
+    standing = list(either.account.records())
+    hidden = standing[100]
+    for record in standing[20:22]:
+        either.account.remove(record.id)
+    await either.watcher.poll()
+    gate.opened.set()
+    await either.quiet()
+    known = {key for (key,) in await either.query("SELECT key FROM records")}
+    assert either.key(hidden) in known
+    assert {either.key(record) for record in either.account.records()} <= known
+    assert len(sweep_pages(either)) > 5
+    # Those that were read and deleted before the sweep was over are found by the count.
+    await either.round()
+    assert (await either.memory()).records == 228
+    assert either.told_types() == {"completion.removed": 2}
+
+
+async def test_a_sweep_that_was_interrupted_by_a_deletion_while_the_notifier_was_down_reads_again(
+    station: "Station",
+) -> None:
+    await station.open(230, page_size=10)
+    gate = Gate(station, page=4)
+    await station.watcher.poll()
+    await station.watcher.see_to_the_rest()
+    await gate.reached.wait()
+    await station.watcher.poll()
+    await station.close()
+    station.upstream.interfere = None
+    standing = list(station.account.records())
+    station.account.remove(standing[20].id)
+    await station.restart()
+    station.upstream.asked.clear()
+    await station.round()
+    assert sweep_pages(station) == [3, 4, 5]
+    known = {key for (key,) in await station.query("SELECT key FROM records")}
+    assert station.key(standing[150]) in known
+
+
+async def test_a_quiet_sweep_asks_for_each_page_once_and_nothing_else(station: "Station") -> None:
+    await station.open(230, page_size=10)
+    await station.round()
+    station.clock.advance(DAY)
+    station.upstream.asked.clear()
+    await station.round()
+    assert station.upstream.requests() == [(1, 10), (1, 1), (1, 50), (2, 50), (3, 50), (4, 50), (5, 50)]
+    assert (await latest(station)).changes == 0
+
+
+async def test_edits_below_the_first_page_are_told_by_the_next_sweep_with_what_they_changed(either: "Station") -> None:
+    await either.open(230, page_size=10)
+    await either.round()
+    edited = list(either.account.records())[123]
+    either.account.edit(edited.id, expiry=20300101)
+    await either.round()
+    assert either.told() == []
+    either.clock.advance(DAY)
+    await either.round()
+    [event] = either.events
+    assert (event.type, event.subject) == ("completion.updated", either.key(edited))
+    data = json.loads(event.data)
+    assert data["completion"]["expires_on"] == "2030-01-01"
+    assert set(data["previous"]) == {"expires_on"}

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from notifier.completions import CONTENT_FIELDS, Change, Completion, EventType, Net
 from notifier.config import FirstRun
 from notifier.ledger.records import Known, fingerprint
-from notifier.watch.verdicts import Baseline, Judgement, Reason, compare, in_order_of_entry, judge, meeting
+from notifier.watch.verdicts import (
+    Baseline,
+    Judgement,
+    Reason,
+    compare,
+    held_back,
+    in_order_of_entry,
+    judge,
+    meeting,
+    removal,
+)
 
 MET = 1_795_280_400_000
 FIRST_RUN_DAY = date(2026, 1, 1)
@@ -179,3 +189,42 @@ def test_the_first_meeting_is_by_the_servers_clock_and_before_its_answer(
 ) -> None:
     assert meeting(served_at_ms, seconds, now_ms) == served_at_ms - round(seconds * 1000) <= served_at_ms
     assert meeting(None, seconds, now_ms) == now_ms - round(seconds * 1000)
+
+
+@given(around, st.integers(1, 50), st.sampled_from(Net))
+def test_a_removal_tells_the_last_known_state_under_the_next_revision(
+    recorded_at: int | None, revision: int, net: Net
+) -> None:
+    one = completion(recorded_at=recorded_at)
+    change = removal(one, revision, net)
+    assert change == Change(EventType.REMOVED, one, revision + 1, net, Reason.GONE)
+    assert not Reason(change.reason).is_fresh
+
+
+@pytest.mark.parametrize(
+    ("suspects", "known", "share", "held"),
+    [
+        (1, 1, 0.05, False),
+        (20, 20, 0.05, False),
+        (21, 21, 0.05, True),
+        (21, 419, 0.05, True),
+        (21, 420, 0.05, False),
+        (50, 1000, 0.05, False),
+        (51, 1000, 0.05, True),
+        (50_000, 1_000_000, 0.05, False),
+        (50_001, 1_000_000, 0.05, True),
+        (21, 1000, 0.0, True),
+        (1000, 1000, 1.0, False),
+    ],
+)
+def test_more_than_twenty_and_more_than_the_share_are_held_back(
+    suspects: int, known: int, share: float, held: bool
+) -> None:
+    assert held_back(suspects, known, share) is held
+
+
+@given(st.integers(0, 5000), st.integers(0, 5000), st.floats(0, 1))
+def test_what_is_held_back_would_be_too_if_it_were_more(suspects: int, known: int, share: float) -> None:
+    if held_back(suspects, known, share):
+        assert held_back(suspects + 1, known, share)
+        assert suspects > 20

@@ -1,0 +1,279 @@
+"""Where in the list did it change? The bisection, against lists of which every record is known."""
+
+import random
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from itertools import pairwise, repeat
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.watch.stretches import UNDATED, Day, KnownDays, Locator, NotSortedError, Stretch, day_of
+
+PAGE = 1000
+LATEST: Day = 100_000_000
+EARLIEST: Day = -1
+TEN_YEARS = [int(f"{date(2016, 11, 21) + timedelta(days):%Y%m%d}") for days in range(3650)]
+
+
+class State(StrEnum):
+    """What became of a record since the last sweep."""
+
+    KNOWN = "known"
+    INSERTED = "inserted"
+    DELETED = "deleted"
+    UNREADABLE = "unreadable"
+    """The API counts it, and it never becomes known."""
+
+
+class Entry(NamedTuple):
+    day: Day
+    state: State
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search came to: the pages that it asked for, in order, and the stretches that still differ."""
+
+    pages: Sequence[int]
+    stretches: Sequence[Stretch]
+
+    def has_read(self, place: int, size: int) -> bool:
+        return place // size + 1 in self.pages
+
+
+def search(
+    listed: Sequence[Day | None], fresh: Collection[int], known: KnownDays, size: int, *, came_on_top: int = 0
+) -> Search:
+    """Search as a location does; at the places `fresh` stand records that become known when their page is read.
+
+    `came_on_top` of the listed records came in after they were counted.
+    """
+    locator = Locator(known, len(listed) - came_on_top, size)
+    pages: list[int] = []
+    while (number := locator.next_page()) is not None:
+        assert number not in pages
+        pages.append(number)
+        places = range(len(listed))[(number - 1) * size : number * size]
+        locator.observe_page(number, [listed[place] for place in places], moved=came_on_top)
+        locator.learn(Counter(day for place in places if place in fresh and (day := listed[place]) is not None))
+    return Search(pages, list(locator.changed()))
+
+
+class Account:
+    """A list as the API has it, and as it was known: `entries` in any order within a day."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        in_order = sorted(entries, key=lambda entry: -entry.day)
+        self.listed = [entry for entry in in_order if entry.state is not State.DELETED]
+        self.deleted = [entry.day for entry in in_order if entry.state is State.DELETED]
+        self.fresh = {place for place, entry in enumerate(self.listed) if entry.state is State.INSERTED}
+        self.counts = Counter(entry.day for entry in in_order if entry.state in (State.KNOWN, State.DELETED))
+        self.known = KnownDays(self.counts)
+
+    def search(self, size: int) -> Search:
+        readable = [None if entry.state is State.UNREADABLE else entry.day for entry in self.listed]
+        return search(readable, self.fresh, self.known, size)
+
+    def missed_inserts(self, done: Search, size: int) -> list[int]:
+        return [place for place in sorted(self.fresh) if not done.has_read(place, size)]
+
+    def missed_deletions(self, done: Search) -> list[Day]:
+        """Return the days of what is gone and lies in no changed stretch."""
+        return [
+            day for day in self.deleted if not any(stretch.older < day <= stretch.newer for stretch in done.stretches)
+        ]
+
+    def surplus(self, stretch: Stretch) -> int:
+        """Count what the API has more in a stretch than is known by now."""
+        has = sum(stretch.older < entry.day <= stretch.newer for entry in self.listed)
+        return has - (self.known.newer_than(stretch.older) - self.known.newer_than(stretch.newer))
+
+    def pages_of(self, stretch: Stretch, size: int) -> set[int]:
+        places = [place for place, entry in enumerate(self.listed) if stretch.older < entry.day <= stretch.newer]
+        return {place // size + 1 for place in places}
+
+
+few_days = st.sampled_from([UNDATED, 20190101, 20200227, *range(20261101, 20261113)])
+sizes = st.integers(1, 9)
+
+
+def entries(*states: State) -> st.SearchStrategy[list[Entry]]:
+    """Make lists of known records with some of these states among them."""
+    mostly_known = st.sampled_from([State.KNOWN] * 9 * len(states) + [*states])
+    return st.lists(st.builds(Entry, few_days, mostly_known), max_size=80)
+
+
+@given(entries(State.INSERTED), sizes)
+def test_every_insert_is_found(changed: list[Entry], size: int) -> None:
+    account = Account(changed)
+    done = account.search(size)
+    assert account.missed_inserts(done, size) == []
+    assert not done.stretches
+
+
+@given(entries(State.DELETED), sizes)
+def test_every_deletion_lies_in_a_stretch_that_still_differs(changed: list[Entry], size: int) -> None:
+    account = Account(changed)
+    done = account.search(size)
+    assert account.missed_deletions(done) == []
+
+
+@given(entries(State.INSERTED), st.sets(few_days, max_size=3), sizes)
+def test_both_at_once_are_found_where_they_cannot_make_up_for_each_other(
+    changed: list[Entry], cleared: set[Day], size: int
+) -> None:
+    inserted = sum(entry.state is State.INSERTED for entry in changed)
+    account = Account([*changed, *(Entry(day, State.DELETED) for day in cleared for _ in range(inserted + 1))])
+    done = account.search(size)
+    assert account.missed_inserts(done, size) == account.missed_deletions(done) == []
+
+
+@given(entries(State.INSERTED, State.DELETED), sizes)
+def test_only_inserts_and_deletions_that_make_up_for_each_other_are_missed(changed: list[Entry], size: int) -> None:
+    account = Account(changed)
+    done = account.search(size)
+    inserts = [account.listed[place].day for place in account.missed_inserts(done, size)]
+    deletions = account.missed_deletions(done)
+    fences = [LATEST, *(day for stretch in done.stretches for day in (stretch.newer, stretch.older)), EARLIEST]
+    for newer, older in zip(fences[::2], fences[1::2], strict=True):
+        missed_between = [sum(older < day <= newer for day in days) for days in (inserts, deletions)]
+        assert missed_between[0] == missed_between[1]
+
+
+@given(entries(*State), sizes)
+def test_what_still_differs_was_read_whole_and_is_all_that_was_not_found(changed: list[Entry], size: int) -> None:
+    account = Account(changed)
+    done = account.search(size)
+    assert sum(stretch.surplus for stretch in done.stretches) == len(account.listed) - account.known.records
+    for stretch in done.stretches:
+        assert stretch.surplus == account.surplus(stretch) != 0
+        pages = {*range(stretch.first_page, stretch.last_page + 1)}
+        assert account.pages_of(stretch, size) <= pages <= {*done.pages}
+    assert all(upper.older >= lower.newer for upper, lower in pairwise(done.stretches))
+
+
+@given(entries(*State), sizes)
+def test_no_page_is_read_twice_and_none_beyond_the_end(changed: list[Entry], size: int) -> None:
+    account = Account(changed)
+    done = account.search(size)
+    assert all(1 <= page <= max(1, -(-len(account.listed) // size)) for page in done.pages)
+
+
+@given(entries(State.UNREADABLE), sizes)
+def test_records_that_cannot_be_read_are_where_it_differs_and_nowhere_else(changed: list[Entry], size: int) -> None:
+    account = Account(changed)
+    done = account.search(size)
+    unreadable = [entry.day for entry in account.listed if entry.state is State.UNREADABLE]
+    for stretch in done.stretches:
+        assert stretch.surplus == sum(stretch.older < day <= stretch.newer for day in unreadable)
+    assert sum(stretch.surplus for stretch in done.stretches) == len(unreadable)
+
+
+@given(entries(State.INSERTED, State.DELETED), sizes, st.integers(1, 12))
+def test_places_are_those_of_the_list_as_it_was_counted_whatever_came_on_top_since(
+    changed: list[Entry], size: int, came_on_top: int
+) -> None:
+    account = Account(changed)
+    listed = [LATEST - 1] * came_on_top + [entry.day for entry in account.listed]
+    fresh = {place + came_on_top for place in account.fresh}
+    for stretch in search(listed, fresh, account.known, size, came_on_top=came_on_top).stretches:
+        assert stretch.surplus == account.surplus(stretch)
+
+
+@given(entries(State.INSERTED, State.DELETED), st.lists(st.lists(few_days, max_size=80)), sizes, st.integers(-9, 9))
+def test_a_search_ends_whatever_the_list_does_meanwhile(
+    changed: list[Entry], readings: list[list[Day]], size: int, moved: int
+) -> None:
+    account = Account(changed)
+    locator = Locator(account.known, len(account.listed), size)
+    lists = iter(readings)
+    pages: list[int] = []
+    while (number := locator.next_page()) is not None:
+        pages.append(number)
+        listed = sorted(next(lists, []), reverse=True)[(number - 1) * size : number * size]
+        locator.observe_page(number, listed, moved=moved)
+        locator.learn(Counter(listed))
+    assert len(pages) == len({*pages}) <= (80 + 9) // size + 1
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        [20200227, 20200228],
+        [20200228, 20200227, 20200227, 20200228],
+        [20200227, None, 20200228],
+        [20200228, UNDATED, 20200227],
+    ],
+)
+def test_a_page_that_is_out_of_order_proves_nothing(days: list[Day | None]) -> None:
+    locator = Locator(KnownDays({}), 4, 4)
+    with pytest.raises(NotSortedError):
+        locator.observe_page(1, days)
+
+
+@given(st.lists(st.tuples(few_days, st.integers(1, 5)), max_size=20), few_days)
+def test_the_known_days_follow_what_becomes_known(moves: list[tuple[Day, int]], day: Day) -> None:
+    counts: Counter[Day] = Counter()
+    known = KnownDays(counts)
+    for moved, count in moves:
+        more = -1 if counts[moved] else count
+        known.change({moved: more})
+        counts[moved] += more
+        assert known.records == counts.total()
+        assert known.newer_than(day) == sum(count for other, count in counts.items() if other > day)
+
+
+def test_a_date_is_a_number_that_sorts_as_the_list_does() -> None:
+    assert day_of("2020-02-27") == 20200227
+    assert EARLIEST < day_of(None) == UNDATED < day_of("0001-01-01")
+
+
+class LargeAccount:
+    """Ten years of records on pages of a thousand, a list of days only: a million of them cost a few megabytes."""
+
+    def __init__(self, records: int, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.counts = Counter(self.random.choices(TEN_YEARS, k=records))
+        self.listed = array("i")
+        for day in sorted(self.counts, reverse=True):
+            self.listed.extend(repeat(day, self.counts[day]))
+
+    def pages_for_inserts(self, count: int = 1) -> int:
+        """Enter records at random places; return how many pages it takes to find all of them."""
+        places = sorted(self.random.sample(range(len(self.listed)), count))
+        listed = array("i", self.listed)
+        for before, place in enumerate(places):
+            listed.insert(place + before, self.listed[place])
+        fresh = {place + before for before, place in enumerate(places)}
+        done = search(listed, fresh, KnownDays(self.counts), PAGE)
+        assert {place // PAGE + 1 for place in fresh} <= {*done.pages}
+        assert not done.stretches
+        return len(done.pages)
+
+    def pages_for_a_deletion(self) -> int:
+        """Delete a record at a random place; return how many pages it takes to know where."""
+        listed = array("i", self.listed)
+        day = listed.pop(self.random.randrange(len(listed)))
+        done = search(listed, (), KnownDays(self.counts), PAGE)
+        (stretch,) = done.stretches
+        assert stretch.older < day <= stretch.newer
+        return len(done.pages)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("records", "most"), [(10_000, 4), (20_000, 5), (100_000, 7), (1_000_000, 10)])
+def test_a_lone_change_is_found_in_as_many_pages_as_halving_takes(records: int, most: int, seed: int) -> None:
+    account = LargeAccount(records, seed)
+    assert max(account.pages_for_inserts() for _ in range(15)) <= most
+    assert max(account.pages_for_a_deletion() for _ in range(15)) <= most
+
+
+def test_five_hundred_scattered_inserts_take_less_than_a_sweep() -> None:
+    assert LargeAccount(1_000_000, seed=1).pages_for_inserts(500) < 800
