@@ -1,5 +1,6 @@
 """How a source's parts are put together."""
 
+import random
 from collections.abc import Callable, Sequence
 
 import aiohttp
@@ -18,6 +19,7 @@ from notifier.watch.names import NameBook
 from notifier.watch.page import PageTaker
 from notifier.watch.reader import LARGE_PAGE, Reader
 from notifier.watch.removals import Removals
+from notifier.watch.spots import Chance, SpotCheck
 from notifier.watch.sweeping import Sweeping
 from notifier.watch.watcher import Watcher
 
@@ -30,8 +32,12 @@ def make_watcher(
     clock: Clock,
     on_events: Callable[[Sequence[Event]], None],
     large_page: int = LARGE_PAGE,
+    chance: Chance = random.random,
 ) -> Watcher:
-    """Make the watcher of one source; `on_events` hears of every event once it is in the ledger."""
+    """Make the watcher of one source; `on_events` hears of every event once it is in the ledger.
+
+    `large_page` is the size of the pages of sweeps and locations, `chance` chooses the places of spot checks.
+    """
     source = settings.sources[name]
     budget = RequestBudget(source.requests_per_minute, clock)
     client = Client(session, source, budget)
@@ -51,4 +57,16 @@ def make_watcher(
     removals = Removals(name, source.hold_removals_above, reader, ledger, health)
     location = Location(name, reader, removals, ledger, health)
     sweeping = Sweeping(name, reader, removals, ledger, health, clock)
-    return Watcher(name, source, settings.store.retention, budget, health, reader, location, sweeping, names, clock)
+    return Watcher(
+        name,
+        source,
+        settings.store.retention,
+        budget,
+        health,
+        reader,
+        location,
+        SpotCheck(name, reader, ledger, chance),
+        sweeping,
+        names,
+        clock,
+    )

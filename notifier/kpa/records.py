@@ -166,6 +166,7 @@ def _as_json(record: Any) -> bytes:
     if type(record) is not dict:
         raise UnreadableError("the record is not an object")
     try:
-        return orjson.dumps(record)
+        # orjson's own bytes keep the buffer of some 4 kB that they were written into.
+        return bytes(memoryview(orjson.dumps(record)))
     except orjson.JSONEncodeError as error:
         raise UnreadableError(f"the record cannot be written as JSON again ({error})") from error

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import orjson
 from sqlite_utils import Database
@@ -29,6 +30,30 @@ class Place:
 
 FIRST = Place(None, -1)
 """The place before all records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landmark:
+    """Where one day begins in the list: `above` records stand above its first one, the last of them of `day_above`."""
+
+    day: str
+    above: int
+    day_above: str
+
+
+def landmark(db: Database, source: str, chance: float) -> Landmark | None:
+    """Return one of the places where a day begins, by chance (0 up to 1); None where all records are of one day."""
+    dated = f"FROM records WHERE {_EXIST} AND completed_on"
+    (oldest,) = db.execute(f"SELECT min(completed_on) {dated} > ''", [source]).fetchone()
+    (newest,) = db.execute(f"SELECT max(completed_on) {dated} > ''", [source]).fetchone()
+    if oldest == newest:
+        return None
+    first, last = date.fromisoformat(oldest).toordinal(), date.fromisoformat(newest).toordinal()
+    somewhere = date.fromordinal(first + int(chance * (last - first))).isoformat()
+    (day,) = db.execute(f"SELECT max(completed_on) {dated} <= ?", [source, somewhere]).fetchone()
+    (day_above,) = db.execute(f"SELECT min(completed_on) {dated} > ?", [source, day]).fetchone()
+    (above,) = db.execute(f"SELECT count(*) {dated} > ?", [source, day]).fetchone()
+    return Landmark(day, above, day_above)
 
 
 def counts(db: Database, source: str) -> dict[str | None, int]:

@@ -25,19 +25,34 @@ class Told:
 def told_by(page: Page) -> Told:
     """Read how many records there are from what came with a page.
 
-    `paging.total` is not documented for these lists: it counts only where it goes with the last page's number.
+    `paging.total` is not documented for these lists: it is not believed against the last page's number, nor when there
+    are more records on the page.
     """
-    above = (page.number - 1) * page.limit
-    last = page.last_page
-    if page.total is not None and (last is None or last == max(1, -(-page.total // page.limit))):
+    above, last = (page.number - 1) * page.limit, page.last_page
+    least = above + page.size if page.size else 0
+    if page.total is not None and page.total >= least and last in (None, _pages(page.total, page.limit)):
         return Told(page.total, page.total)
-    if page.size and (last == page.number or (last is None and page.size < page.limit)):
-        return Told(above + page.size, above + page.size)
-    if page.number == 1 and page.size == 0:
+    if page.size == 0:
+        return _told_by_nothing(page.number, page.limit, last)
+    if last == page.number or (last is None and page.size < page.limit):
+        return Told(least, least)
+    if last is None:
+        return Told(least, None)
+    return Told(max((last - 1) * page.limit + 1, least), max(last * page.limit, least))
+
+
+def _pages(records: int, limit: int) -> int:
+    return max(1, -(-records // limit))
+
+
+def _told_by_nothing(number: int, limit: int, last: int | None) -> Told:
+    """Read how many records there are from a page that is empty, as one beyond the end is."""
+    if number == 1:
         return Told(0, 0)
-    if last is None or page.size == 0:
-        return Told(above + page.size if page.size else 0, None)
-    return Told(max((last - 1) * page.limit + 1, above + page.size), max(last * page.limit, above + page.size))
+    if last is None or last >= number:
+        return Told(0, None)
+    # The only page of a list may be empty, too.
+    return Told((last - 1) * limit + 1 if last > 1 else 0, last * limit)
 
 
 def uncounted(left_over: int, unreadable: int, left_before: int | None, *, held: bool) -> int:

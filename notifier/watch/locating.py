@@ -1,7 +1,6 @@
 """Locates what the count check has noticed: inserts and deletions out of sight, in a handful of requests."""
 
 import logging
-from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -27,15 +26,6 @@ _MOST_TRIES = 3
 _LATEST: Day = 9999_12_31
 
 
-class Found(StrEnum):
-    """What a search came to."""
-
-    EVERYTHING = "everything"
-    BOTH_KINDS = "both_kinds"
-    """The count is explained, by inserts and deletions: there may be more of both that cancel each other out."""
-    NOT_EVERYTHING = "not_everything"
-
-
 class Location:
     """Searches one source's list for changes out of sight."""
 
@@ -46,48 +36,50 @@ class Location:
         self._ledger = ledger
         self._health = health
 
-    async def run(self, total: int | None) -> Found:
+    async def run(self, total: int | None, look_first: int | None = None) -> bool:
         """Search until the known records account for the API's count; `total` is that count where it is exact.
 
-        Raises ApiFailure and LedgerError; what was found until then stays.
+        `look_first` is a page on which the list is known to have moved, whatever its count says. Returns False where
+        the count stays unexplained, or nothing was found. Raises ApiFailure and LedgerError; what was found until then
+        stays.
         """
-        both = False
+        found = False
         for _ in range(_MOST_TRIES):
             if total is None:
                 total = await self._reader.count()
-            if total is None:
-                return Found.NOT_EVERYTHING
-            if await self._is_accounted_for(total):
-                return Found.BOTH_KINDS if both else Found.EVERYTHING
+            if total is None or (look_first is None and await self._is_accounted_for(total)):
+                return total is not None
             try:
-                both |= await self._search(total)
+                found |= await self._search(total, look_first)
             except NotSortedError:
                 _log.warning("the list is not in the order of completion dates", extra={"source": self._source})
-                return Found.NOT_EVERYTHING
-            if not await self._is_accounted_for(total):
-                before, total = total, await self._reader.count()
-                if total == before and not await self._is_accounted_for(total):
-                    return Found.NOT_EVERYTHING
-        accounted = total is not None and await self._is_accounted_for(total)
-        return Found.BOTH_KINDS if accounted else Found.NOT_EVERYTHING
+                return False
+            look_first = None
+            if await self._is_accounted_for(total):
+                return found
+            before, total = total, await self._reader.count()
+            if total == before:
+                return await self._is_accounted_for(total)
+        return False
 
     async def _is_accounted_for(self, total: int) -> bool:
         return (await self._health.refresh()).expected == total
 
-    async def _search(self, total: int) -> bool:
-        """Search once; tell whether there were inserts and deletions, both."""
+    async def _search(self, total: int, look_first: int | None) -> bool:
+        """Search once; tell whether there was anything to be found."""
         counts = await self._ledger.run(days.counts, self._source)
         known = KnownDays({day_of(completed_on): count for completed_on, count in counts.items()})
         locator = Locator(known, total, self._reader.large_page)
         ids: dict[int, array[int]] = {}
         found = 0
-        while (number := locator.next_page()) is not None:
+        while (number := look_first or locator.next_page()) is not None:
+            look_first = None
             page = await self._reader.fetch(number, Urgency.LOCATION)
             locator.observe_page(number, _days_on(page), moved=_moved_since(total, page))
             taken = await self._reader.take(page, Net.COUNT)
             locator.learn(taken.moved())
             ids[number] = taken.ids
-            found += taken.found()
+            found += len(taken.learned) + len(taken.changes)
         suspects: list[int] = []
         for stretch in locator.changed():
             suspects += await self._missing(stretch, ids)
@@ -97,7 +89,7 @@ class Location:
         )
         if suspects:
             await self._removals.settle(suspects, Net.COUNT, Urgency.LOCATION)
-        return found > 0 and len(suspects) > 0
+        return found > 0 or len(suspects) > 0
 
     async def _missing(self, stretch: Stretch, ids: "dict[int, array[int]]") -> list[int]:
         """Return the known records that should stand in a stretch and were on none of its pages."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from array import array
+from dataclasses import replace
 
 from notifier.clock import Clock
 from notifier.completions import Net
@@ -86,14 +87,24 @@ class Sweeping:
             return
         page = None if before is None else page_to_repeat(before, now, self._reader.large_page)
         if page is not None and page <= self._page:
-            self._repeat_from = min(page, self._repeat_from or page)
-            await self._ledger.run(sweeps.step_back, self._sweep.id, self._repeat_from, self._reader.large_page)
-            _log.info(
-                "records were deleted while the sweep went on; it reads their place again",
-                extra={"source": self._source, "page": self._repeat_from},
-            )
-        if before is None or (count, now.page) != (before.count, before.page):
-            await self._ledger.run(sweeps.count, self._sweep.id, count, now.page)
+            await self._step_back(self._sweep, page)
+        if self._mark != before:
+            await self._ledger.run(sweeps.count, self._sweep.id, self._mark.count, self._mark.page)
+
+    async def _step_back(self, sweep: Sweep, page: int) -> None:
+        self._repeat_from = min(page, self._repeat_from or page)
+        self._mark_before(self._repeat_from)
+        await self._ledger.run(sweeps.step_back, sweep.id, self._repeat_from, self._reader.large_page)
+        _log.info(
+            "records were deleted while the sweep went on; it reads their place again",
+            extra={"source": self._source, "page": self._repeat_from},
+        )
+
+    def _mark_before(self, page: int) -> None:
+        """Count from here on what is deleted above the pages before this one: it and the next are read again."""
+        self._page = page - 1
+        if self._mark is not None:
+            self._mark = replace(self._mark, page=page - 1)
 
     async def all_back(self) -> None:
         """Take note that the list holds everything that is known: no removal is held back. Raises LedgerError."""
@@ -105,6 +116,9 @@ class Sweeping:
 
     def _to_repeat(self) -> int | None:
         page, self._repeat_from = self._repeat_from, None
+        if page is not None:
+            # The page that was being written meanwhile has moved the mark.
+            self._mark_before(page)
         return page
 
     async def _read_on(self, first: int, sweep: Sweep) -> int | None:

@@ -18,11 +18,12 @@ from notifier.ledger.sweeps import Sweep
 from notifier.watch.count import told_by
 from notifier.watch.gaps import conditions
 from notifier.watch.health import SourceHealth, SourceState
-from notifier.watch.locating import Found, Location
+from notifier.watch.locating import Location
 from notifier.watch.names import NameBook
 from notifier.watch.page import Along
 from notifier.watch.reader import Reader
 from notifier.watch.schedule import SEARCH_AGAIN_AFTER, SearchedInVain, search_is_due, sweep_is_due
+from notifier.watch.spots import Look, SpotCheck
 from notifier.watch.sweeping import Sweeping
 from notifier.watch.verdicts import meeting
 
@@ -61,6 +62,7 @@ class Watcher:
         health: SourceHealth,
         reader: Reader,
         location: Location,
+        spots: SpotCheck,
         sweeping: Sweeping,
         names: NameBook | None,
         clock: Clock,
@@ -73,6 +75,7 @@ class Watcher:
         self._health = health
         self._reader = reader
         self._location = location
+        self._spots = spots
         self._sweeping = sweeping
         self._names = names
         self._clock = clock
@@ -81,6 +84,7 @@ class Watcher:
         self._search_task: asyncio.Task[None] | None = None
         self._sweep_not_before = 0.0
         self._search_not_before = 0.0
+        self._spots_not_before = 0.0
         self._sweep_for_count_not_before = 0.0
         self._in_vain: SearchedInVain | None = None
 
@@ -214,31 +218,44 @@ class Watcher:
         if not swept and not self.is_sweeping:
             return
         told = told_by(first)
-        count = told.exactly
-        if count is None and (self.is_sweeping or self._in_vain or told.admits(self.memory.expected)):
-            count = await self._reader.count()
-        await self._sweeping.note_count(count)
+        look = Look(told.exactly)
+        if look.count is None and (self.is_sweeping or self._in_vain or told.admits(self.memory.expected)):
+            look = await (self._spots.look() if self._spots_tell() else self._look_at_the_top())
+        await self._sweeping.note_count(look.count)
         memory = await self._health.refresh()
-        if not swept or (count is None and told.admits(memory.expected)):
+        if not swept or (look.count is None and told.admits(memory.expected)):
             return
-        if memory.held and count == memory.records:
+        if memory.held and look.count == memory.records:
             await self._sweeping.all_back()
             return
-        difference = (told.least if count is None else count) - memory.expected
-        if difference == 0:
+        difference = (told.least if look.count is None else look.count) - memory.expected
+        if difference == 0 and look.moved_at is None:
             self._in_vain = None
-        now = self._clock.monotonic()
-        if self.is_searching or now < self._search_not_before or not search_is_due(difference, self._in_vain, now):
             return
-        self._search_task = asyncio.create_task(self._search(count, difference), name=f"location {self.name}")
+        now = self._clock.monotonic()
+        if self.is_searching or now < self._search_not_before:
+            return
+        if difference == 0 or search_is_due(difference, self._in_vain, now):
+            self._search_task = asyncio.create_task(self._search(look, difference), name=f"location {self.name}")
 
-    async def _search(self, count: int | None, difference: int) -> None:
+    def _spots_tell(self) -> bool:
+        """Tell whether a record's place says anything: only while all that the API counts is known."""
+        whole = self.memory.swept_at_ms is not None and self.memory.uncounted == 0 and self._in_vain is None
+        return whole and self._clock.monotonic() >= self._spots_not_before
+
+    async def _look_at_the_top(self) -> Look:
+        return Look(await self._reader.count())
+
+    async def _search(self, look: Look, difference: int) -> None:
         try:
-            found = await self._location.run(count)
-            if found is Found.NOT_EVERYTHING:
-                self._in_vain = SearchedInVain(difference, self._clock.monotonic())
-            if found is not Found.EVERYTHING:
-                await self._sweep_instead(found)
+            if difference:
+                # The count is asked for again, with the top of the list: what came in since the poll is found there.
+                explained = await self._location.run(None)
+            else:
+                page = (look.moved_at or 1) - 1
+                explained = await self._location.run(look.count, page // self._reader.large_page + 1)
+            if not explained:
+                await self._sweep_instead(difference)
         except ApiFailure as failure:
             self._search_not_before = self._clock.monotonic() + _TRY_AGAIN
             await self._health.fail(failure)
@@ -246,12 +263,15 @@ class Watcher:
             self._search_not_before = self._clock.monotonic() + _TRY_AGAIN
             self._health.fail_to_write(error)
 
-    async def _sweep_instead(self, found: Found) -> None:
-        """Read the whole list, since a search has or may not have found everything; but not again and again."""
+    async def _sweep_instead(self, difference: int) -> None:
+        """Read the whole list for what a search could not explain, but not again and again."""
         now = self._clock.monotonic()
+        self._spots_not_before = now + SEARCH_AGAIN_AFTER
+        if difference:
+            self._in_vain = SearchedInVain(difference, now)
         if now >= self._sweep_for_count_not_before:
             self._sweep_for_count_not_before = now + SEARCH_AGAIN_AFTER
-            _log.info("a sweep makes sure of what a search has found", extra={"source": self.name, "found": found})
+            _log.info("a search has not explained the API's count; a sweep will", extra={"source": self.name})
             await self.begin_sweep()
 
     async def _sweep(self, sweep: Sweep) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -27,6 +28,7 @@ from notifier.watch.watcher import Round, Watcher
 
 if TYPE_CHECKING:
     from notifier.completions import Event
+    from notifier.watch.spots import Chance
     from tests.conftest import FakeClock
 
 PATIENCE = 10.0
@@ -48,7 +50,7 @@ class Asked:
     @property
     def counts(self) -> bool:
         """Whether it is the one-record page of a count check."""
-        return (self.page, self.limit) == (1, 1)
+        return self.limit == 1
 
 
 @dataclass
@@ -79,7 +81,7 @@ class Upstream:
 
     def pages(self) -> list[tuple[int | None, int | None]]:
         """Tell which pages of the list of completions were asked for, number and limit, without counts."""
-        return [page for page in self.requests() if page != (1, 1)]
+        return [(page, limit) for page, limit in self.requests() if limit != 1]
 
     def requests(self) -> list[tuple[int | None, int | None]]:
         """Tell what of the list of completions was asked for, number and limit, counts by one-record pages too."""
@@ -132,6 +134,7 @@ class Station:
         self.options: dict[str, Any] = {"rate_limit": None}
         self.keys: dict[str, Any] = {}
         self.tokens: dict[str, Token] = {}
+        self.chance: Chance = random.Random(1).random
         self._folder = folder
         self._resources = resources
         self._url = ""
@@ -178,7 +181,7 @@ class Station:
             {"sources": {"acme": defaults | self.keys}, "destinations": {"hr": hr, "audit": hr}}
         )
         self._watcher = make_watcher(
-            settings, "acme", self._session, self.ledger, self.clock, self.events.extend, self.large_page
+            settings, "acme", self._session, self.ledger, self.clock, self.events.extend, self.large_page, self.chance
         )
         await self._watcher.start()
         return self._watcher

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from typing import TYPE_CHECKING
+from unittest.mock import ANY
 
 import pytest
 from aiohttp import web
@@ -147,6 +148,10 @@ async def test_what_happens_while_it_searches_is_found_too(either: "Station", di
     either.upstream.interfere = interfere
     for _ in range(3):
         await either.round()
+    assert either.told_types()["completion.created"] > 0
+    # What cancels out between two places that were looked at is found by spot checks, and by the sweep for certain.
+    either.clock.advance(DAY)
+    await either.round()
     told = {(key, type_) for key, type_, _ in await changes(either)}
     assert told == {(key, "created") for key in either.keys_of(new)} | {
         (key, "removed") for key in either.keys_of(gone)
@@ -171,7 +176,7 @@ async def test_an_edit_that_moves_a_record_is_found_beside_an_insert(station: "S
 async def test_without_a_change_the_count_costs_one_small_request(station: "Station") -> None:
     await settled(station, 230, page_size=20)
     await station.round()
-    assert station.upstream.requests() == [(1, 20), (1, 1)]
+    assert station.upstream.requests() == [(1, 20), (ANY, 1)]
 
 
 @pytest.mark.parametrize("records", [0, 1, 19, 20])

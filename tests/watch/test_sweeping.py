@@ -3,7 +3,9 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from typing import TYPE_CHECKING
+from unittest.mock import ANY
 
 import pytest
 
@@ -375,7 +377,7 @@ async def test_a_quiet_sweep_asks_for_each_page_once_and_nothing_else(station: "
     station.clock.advance(DAY)
     station.upstream.asked.clear()
     await station.round()
-    assert station.upstream.requests() == [(1, 10), (1, 1), (1, 50), (2, 50), (3, 50), (4, 50), (5, 50)]
+    assert station.upstream.requests() == [(1, 10), (ANY, 1), (1, 50), (2, 50), (3, 50), (4, 50), (5, 50)]
     assert (await latest(station)).changes == 0
 
 
@@ -393,3 +395,37 @@ async def test_edits_below_the_first_page_are_told_by_the_next_sweep_with_what_t
     data = json.loads(event.data)
     assert data["completion"]["expires_on"] == "2030-01-01"
     assert set(data["previous"]) == {"expires_on"}
+
+
+async def test_deletions_while_a_place_is_read_again_hide_nothing_either(station: "Station") -> None:
+    await station.open(500, page_size=10)
+    standing = list(station.account.records())
+    served: Counter[int | None] = Counter()
+    reached, released = asyncio.Event(), asyncio.Event()
+    deletions = {(3, 1): standing[:50], (2, 2): standing[50:51]}
+
+    async def interfere(asked: "Asked") -> None:
+        if asked.limit != 50:
+            return
+        served[asked.page] += 1
+        for record in deletions.get((asked.page or 0, served[asked.page]), ()):
+            station.account.remove(record.id)
+        if (asked.page, served[asked.page]) in {(4, 1), (3, 2)}:
+            reached.set()
+            await released.wait()
+            released.clear()
+
+    station.upstream.interfere = interfere
+    await station.watcher.poll()
+    await station.watcher.see_to_the_rest()
+    for held_up in (4, 3):
+        await reached.wait()
+        reached.clear()
+        # The count is taken when the page before the one that is held up has been written.
+        while (await latest(station)).next_page != held_up:
+            await asyncio.sleep(0.002)
+        await station.watcher.poll()
+        released.set()
+    await station.quiet()
+    known = {key for (key,) in await station.query("SELECT key FROM records")}
+    assert {station.key(record) for record in station.account.records()} <= known

@@ -3,10 +3,11 @@
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import pytest
 
-from notifier.sandbox import Override
+from notifier.sandbox import Dialect, Override
 from notifier.watch.health import SourceState
 from notifier.watch.watcher import RoundResult
 
@@ -82,7 +83,7 @@ async def test_the_head_is_followed_to_known_ground_whatever_its_page(station: "
     large = [(1, 50), (2, 50), (3, 50), (4, 50)]
     first = [] if page_size == 50 else [(1, page_size)]
     # A one-record page tells how many there are by itself.
-    count = [] if page_size == 1 else [(1, 1)]
+    count = [] if page_size == 1 else [(ANY, 1)]
     assert station.upstream.requests() == [*first, *large, *count]
     assert sorted(station.told()) == sorted(station.keys_of(new))
     await station.check_the_books()
@@ -139,6 +140,8 @@ async def test_a_backdated_entry_that_a_deletion_hides_from_the_count_is_found_b
     either: "Station",
 ) -> None:
     await either.open(200, page_size=20)
+    # Nothing is asked for the count then, and no spot check sees it earlier.
+    either.account.dialect = Dialect(total=True)
     await either.round()
     [new] = either.enter(1, date_number=YEARS_AGO)
     gone = min(either.account.records(), key=lambda record: record.id)
