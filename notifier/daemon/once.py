@@ -1,9 +1,10 @@
 """A single round or sweep without a daemon: what the command line does when none is running."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from notifier.clock import SystemClock
+from notifier.completions import Event
 from notifier.config import Settings
 from notifier.daemon.wiring import make_watcher
 from notifier.ledger.ledger import Ledger
@@ -12,16 +13,18 @@ from notifier.watch.watcher import Watcher
 
 
 @asynccontextmanager
-async def lone_watcher(settings: Settings, source: str) -> AsyncIterator[Watcher]:
+async def lone_watcher(
+    settings: Settings, source: str, on_events: Callable[[Sequence[Event]], None]
+) -> AsyncIterator[Watcher]:
     """Open the state file, alone, and watch one of its sources by hand; what is found waits there to be delivered.
 
-    Raises LedgerError, IN_USE when a daemon runs.
+    `on_events` hears of it. Raises LedgerError, IN_USE when a daemon runs.
     """
     ledger = Ledger(settings.store.path)
     await ledger.open()
     try:
         async with new_session() as session:
-            watcher = make_watcher(settings, source, session, ledger, SystemClock(), lambda _events: None)
+            watcher = make_watcher(settings, source, session, ledger, SystemClock(), on_events)
             await watcher.start()
             try:
                 yield watcher

@@ -168,6 +168,11 @@ class Watcher:
                 return Round(RoundResult.FAILED, message=error.message)
         return Round(RoundResult.DONE, self._reader.events_at_head - found_before)
 
+    async def searched(self) -> None:
+        """Wait until no change out of sight is being located any more."""
+        if self._search_task is not None:
+            await asyncio.wait([self._search_task])
+
     async def see_to_the_rest(self) -> None:
         """After a round: begin or go on with a sweep that is due, refresh names that are old."""
         if self.state is not SourceState.OK:

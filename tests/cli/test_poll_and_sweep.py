@@ -45,6 +45,18 @@ async def test_alone_it_sweeps_and_finds_what_was_edited_or_entered(home: "Home"
     assert sorted(await subjects(home)) == ["1238", str(record.id)]
 
 
+async def test_alone_it_waits_for_what_the_count_betrays(home: "Home", api: "Api") -> None:
+    home.config.write_text(home.config.read_text().replace("[sources.acme]", "[sources.acme]\npage_size = 2"))
+    await home.call("sweep", "acme")
+    oldest = list(api.account.records())[-1]
+    (record,) = Growth(api.account).grow()
+    api.account.edit(record.id, date_number=20010101)
+    api.account.remove(oldest.id)
+    api.account.add(user=oldest.user, training=oldest.training, date_number=20010102)
+    said = await home.call("poll", "acme")
+    assert said.lines[0] == "acme: 3 new events"
+
+
 async def test_a_sweep_that_is_a_first_meeting_counts_all_that_it_announces(home: "Home") -> None:
     home.config.write_text(home.config.read_text().replace("[sources.acme]", '[sources.acme]\nfirst_run = "notify"'))
     said = await home.call("sweep", "acme")

@@ -195,7 +195,7 @@ class Post:
 @pytest.fixture
 async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Post]:
     around = Post(tmp_path / "notifier.db")
-    monkeypatch.setattr(Watcher, "conditions", lambda _: tuple(around.wrong), raising=False)
+    monkeypatch.setattr(Watcher, "conditions", lambda _: tuple(around.wrong))
     monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
     app = web.Application()
     app.router.add_post("/{name}", around.receive)

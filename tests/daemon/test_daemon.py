@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler
 from sqlite_utils import Database
 
 from notifier.config import Settings
+from notifier.config.settings import AlertSettings
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.places import socket_path
 from notifier.ledger.errors import LedgerError, LedgerReason
@@ -181,6 +182,50 @@ async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) 
     moments = [status["started_at"], source["last_success"], source["next_poll"], destination["oldest_pending"]]
     assert all(len(moment) == len("2026-11-21T17:00:00.123Z") and moment.endswith("Z") for moment in moments)
     orjson.dumps(status)
+
+
+async def test_removals_that_are_held_back_are_an_alarm_until_they_are_back(
+    world: World, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
+    world.account.add_many(
+        replace(record, id=record.id + 1_000, created=record.created - 1) for record in [*world.account.records()]
+    )
+    settings = world.settings(events=[])
+    daemon = await run(settings.model_copy(update={"alerts": AlertSettings(destination="hr")}))
+    await until_swept(daemon)
+    gone = [world.account.remove(record.id) for record in [*world.account.records()][:30]]
+    await until(lambda: len(world.received) == 1)
+    (firing,) = world.received
+    assert (firing["type"], firing["data"]["condition"]) == ("notifier.alert", "removals_held")
+    assert (firing["data"]["state"], firing["data"]["subject"]) == ("firing", "sources/acme-1")
+    [shown] = (await daemon.status())["conditions"]
+    assert (shown["condition"], shown["subject"]) == ("removals_held", "sources/acme-1")
+    world.account.add_many(gone)
+    await until(lambda: len(world.received) == 2)
+    assert world.received[1]["data"]["state"] == "resolved"
+    status = await daemon.status()
+    assert status["conditions"] == []
+    assert status["sources"]["acme-1"]["records"] == 40
+
+
+async def until_swept(daemon: Daemon) -> None:
+    """Wait until each source's first sweep is done."""
+    end = time.monotonic() + DEADLINE
+    while not all(
+        source["sweep"] and source["sweep"]["finished_at"] for source in (await daemon.status())["sources"].values()
+    ):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+async def test_what_it_may_ask_for_and_does_is_in_the_status(run: Any) -> None:
+    daemon = await run()
+    await until_swept(daemon)
+    source = (await daemon.status())["sources"]["acme-1"]
+    assert source["budget"]["configured"] == source["budget"]["allowed"] == 60_000
+    assert 3 <= source["budget"]["used"] <= source["requests"]
+    assert source["searching"] is False
 
 
 async def test_it_is_ready_once_every_source_was_polled_and_not_when_one_fails_for_long(world: World, run: Any) -> None:

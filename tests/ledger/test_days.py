@@ -194,3 +194,27 @@ def test_the_index_alone_answers(db: Database, ask: Callable[[Database], object]
     assert steps
     # No other step: nothing is sorted, and no row of the table itself is read.
     assert all(step.startswith("SEARCH records USING COVERING INDEX records_by_date (source=?") for step in steps)
+
+
+@settings(max_examples=50)
+@given(few_records, st.floats(0, 1, exclude_max=True))
+def test_a_landmark_is_a_place_where_a_day_begins(
+    new_database: "NewDatabase", fill: Fill, wanted: list[tuple[str | None, str, bool]], chance: float
+) -> None:
+    with new_database() as db:
+        listed = sorted(
+            (one.completed_on for one in existing(fill.write(db, wanted)) if one.completed_on), reverse=True
+        )
+        landmark = days.landmark(db, "acme", chance)
+        if landmark is None:
+            assert len(set(listed)) < 2
+        else:
+            assert landmark.day == listed[landmark.above]
+            assert landmark.day_above == listed[landmark.above - 1]
+            assert landmark.day < landmark.day_above
+
+
+def test_each_place_where_a_day_begins_may_be_chosen(db: Database, fill: Fill) -> None:
+    fill.write(db, [(f"2026-01-{day:02}", "acme", False) for day in range(1, 11)])
+    chosen = {days.landmark(db, "acme", chance / 100) for chance in range(100)}
+    assert {landmark.above for landmark in chosen if landmark} == set(range(1, 10))
