@@ -106,6 +106,13 @@ class ThreeNets(RuleBasedStateMachine):
         self._remove(place, count)
 
     @rule(place=st.integers(0, 400), date=dates)
+    def enter_anew(self, place: int, date: int) -> None:
+        """Correct an entry by deleting it and entering another: the count stays as it was."""
+        if len(self.account):
+            self._remove(place, 1)
+            self._enter(1, date)
+
+    @rule(place=st.integers(0, 400), date=dates)
     def move_to_another_date(self, place: int, date: int) -> None:
         self._edit(place, {"date_number": date})
 
