@@ -52,7 +52,10 @@ class Location:
             try:
                 found |= await self._search(total, look_first)
             except NotSortedError:
-                _log.warning("the list is not in the order of completion dates", extra={"source": self._source})
+                _log.warning(
+                    "places tell nothing: the list is not sorted by date, or its pages are not full",
+                    extra={"source": self._source},
+                )
                 return False
             look_first = None
             if await self._is_accounted_for(total):
