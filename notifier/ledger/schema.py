@@ -182,8 +182,6 @@ ALTER TABLE sources ADD COLUMN gap_since INTEGER;
 -- Removals that are suspected, and held back since they are too many at once.
 ALTER TABLE sources ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
 
--- Records that could not be read so far.
-ALTER TABLE sweeps ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0;
 -- The API's count when the page before counted_page was read, to tell whether the list moved.
 ALTER TABLE sweeps ADD COLUMN counted INTEGER;
 ALTER TABLE sweeps ADD COLUMN counted_page INTEGER;
@@ -191,6 +189,7 @@ ALTER TABLE sweeps ADD COLUMN counted_page INTEGER;
 CREATE TABLE sweep_pages (
     sweep INTEGER NOT NULL,
     page INTEGER NOT NULL,
+    unreadable INTEGER NOT NULL,    -- records on this page that could not be read
     ids BLOB NOT NULL,          -- 64-bit numbers: the ids of the known records on this page
     PRIMARY KEY (sweep, page)
 ) WITHOUT ROWID;

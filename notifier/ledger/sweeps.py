@@ -9,7 +9,7 @@ from sqlite_utils import Database
 class Sweep:
     """One reading of a whole list; `next_page` is the first page not yet written down. Times in Unix ms.
 
-    `unreadable` are the records that could not be read so far. `counted` is how many records the API had when
+    `records` are those down to the last page read. `counted` is how many records the API had when
     `counted_page` was the last page read; both are None before the first count.
     """
 
@@ -21,7 +21,6 @@ class Sweep:
     last_page: int | None
     records: int
     changes: int
-    unreadable: int = 0
     counted: int | None = None
     counted_page: int | None = None
 
@@ -30,21 +29,19 @@ class Sweep:
 class SweptPage:
     """A page that a sweep has read: written in the page's own transaction.
 
-    `size` counts its records, `unreadable` those of them that cannot be read. `marks` says whether to note which known
-    records it held: what no page held may be gone.
+    `records` are those down to its end, `unreadable` those on it that cannot be read. `marks` says whether to note which
+    known records it held: what no page held may be gone.
     """
 
     sweep: int
     number: int
     last_page: int | None
-    size: int
+    records: int
     unreadable: int
     marks: bool
 
 
-_COLUMNS = (
-    "id, source, started_at, finished_at, next_page, last_page, records, changes, unreadable, counted, counted_page"
-)
+_COLUMNS = "id, source, started_at, finished_at, next_page, last_page, records, changes, counted, counted_page"
 
 
 def latest(db: Database, source: str) -> Sweep | None:
@@ -71,14 +68,13 @@ def resume(db: Database, source: str, now_ms: int) -> Sweep:
 def advance(db: Database, page: SweptPage, *, changes: int, ids: bytes) -> None:
     """Count one page that has been read and written; `ids` are those of its known records, 64 bits each."""
     db.execute(
-        "UPDATE sweeps SET next_page = ?, last_page = ?, records = records + ?, changes = changes + ?,"
-        " unreadable = unreadable + ? WHERE id = ?",
-        [page.number + 1, page.last_page, page.size, changes, page.unreadable, page.sweep],
+        "UPDATE sweeps SET next_page = ?, last_page = ?, records = ?, changes = changes + ? WHERE id = ?",
+        [page.number + 1, page.last_page, page.records, changes, page.sweep],
     )
-    if page.marks:
-        db.execute(
-            "INSERT OR REPLACE INTO sweep_pages (sweep, page, ids) VALUES (?, ?, ?)", [page.sweep, page.number, ids]
-        )
+    db.execute(
+        "INSERT OR REPLACE INTO sweep_pages (sweep, page, unreadable, ids) VALUES (?, ?, ?, ?)",
+        [page.sweep, page.number, page.unreadable, ids if page.marks else b""],
+    )
 
 
 def count(db: Database, sweep: int, counted: int, page: int) -> None:
@@ -86,13 +82,9 @@ def count(db: Database, sweep: int, counted: int, page: int) -> None:
     db.execute("UPDATE sweeps SET counted = ?, counted_page = ? WHERE id = ?", [counted, page, sweep])
 
 
-def step_back(db: Database, sweep: int, page: int, size: int) -> None:
-    """Go on from an earlier page (of `size` records) than was meant to come next: the list moved."""
-    db.execute(
-        "UPDATE sweeps SET records = max(0, records - max(0, next_page - ?) * ?), next_page = min(next_page, ?)"
-        " WHERE id = ?",
-        [page, size, page, sweep],
-    )
+def step_back(db: Database, sweep: int, page: int) -> None:
+    """Go on from an earlier page than was meant to come next: the list moved."""
+    db.execute("UPDATE sweeps SET next_page = min(next_page, ?) WHERE id = ?", [page, sweep])
 
 
 def add_changes(db: Database, sweep: int, changes: int) -> None:
@@ -107,6 +99,12 @@ def marks(db: Database, sweep: int, after_page: int, limit: int) -> tuple[list[b
         [sweep, after_page, limit],
     ).fetchall()
     return [ids for ids, _ in rows], rows[-1][1] if rows else None
+
+
+def unreadable(db: Database, sweep: int) -> int:
+    """Count the records that could not be read."""
+    row = db.execute("SELECT coalesce(sum(unreadable), 0) FROM sweep_pages WHERE sweep = ?", [sweep]).fetchone()
+    return int(row[0])
 
 
 def finish(db: Database, sweep: Sweep, now_ms: int) -> None:

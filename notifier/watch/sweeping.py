@@ -94,9 +94,9 @@ class Sweeping:
     async def _step_back(self, sweep: Sweep, page: int) -> None:
         self._repeat_from = min(page, self._repeat_from or page)
         self._mark_before(self._repeat_from)
-        await self._ledger.run(sweeps.step_back, sweep.id, self._repeat_from, self._reader.large_page)
+        await self._ledger.run(sweeps.step_back, sweep.id, self._repeat_from)
         _log.info(
-            "records were deleted while the sweep went on; it reads their place again",
+            "the list seems to have moved up while the sweep went on; it reads the place again",
             extra={"source": self._source, "page": self._repeat_from},
         )
 
@@ -139,7 +139,8 @@ class Sweeping:
     async def _take(self, page: Page, sweep: Sweep) -> None:
         # A first sweep only learns what there is: what it does not find has never been known.
         marks = self._health.memory.swept_at_ms is not None
-        swept = SweptPage(sweep.id, page.number, page.last_page, page.size, len(page.bad), marks)
+        records = (page.number - 1) * page.limit + page.size
+        swept = SweptPage(sweep.id, page.number, page.last_page, records, len(page.bad), marks)
         await self._reader.take(page, Net.SWEEP, Along(swept=swept))
         self._page = page.number
         await self.note_count(told_by(page).exactly)
@@ -156,7 +157,8 @@ class Sweeping:
         done = await self.latest() or sweep
         # Where it was asked for each missing record, the last page was read a while ago.
         count = await self._reader.count() if missing or self._mark is None else self._mark.count
-        await self._settle_count(count, done.unreadable, held=outcome.held > 0)
+        unreadable = await self._ledger.run(sweeps.unreadable, sweep.id)
+        await self._settle_count(count, unreadable, held=outcome.held > 0)
         await self._ledger.run(sweeps.finish, sweep, self._clock.now_ms())
         await self._health.refresh()
         facts = {"source": self._source, "records": done.records, "changes": done.changes}

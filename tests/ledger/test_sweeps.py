@@ -20,7 +20,7 @@ def test_a_new_one_begins_at_the_first_page(db: Database) -> None:
 
 
 def swept(sweep: Sweep, number: int, last_page: int | None = 3, **fields: Any) -> SweptPage:
-    defaults = {"size": 1000, "unreadable": 0, "marks": True}
+    defaults = {"records": number * 1000, "unreadable": 0, "marks": True}
     return SweptPage(sweep.id, number, last_page, **(defaults | fields))
 
 
@@ -28,13 +28,12 @@ def ids(*numbers: int) -> bytes:
     return array("q", numbers).tobytes()
 
 
-def test_each_page_moves_it_on_and_adds_to_its_counts(db: Database) -> None:
+def test_each_page_moves_it_on_and_adds_to_its_changes(db: Database) -> None:
     sweep = sweeps.resume(db, "acme", 1000)
     sweeps.advance(db, swept(sweep, 1, unreadable=4), changes=2, ids=ids())
-    sweeps.advance(db, swept(sweep, 2, None, size=700, unreadable=1), changes=0, ids=ids())
-    assert sweeps.latest(db, "acme") == Sweep(
-        sweep.id, "acme", 1000, None, 3, None, records=1700, changes=2, unreadable=5
-    )
+    sweeps.advance(db, swept(sweep, 2, None, records=1700, unreadable=1), changes=1, ids=ids())
+    assert sweeps.latest(db, "acme") == Sweep(sweep.id, "acme", 1000, None, 3, None, records=1700, changes=3)
+    assert sweeps.unreadable(db, sweep.id) == 5
 
 
 def test_the_unfinished_one_is_taken_up_again(db: Database) -> None:
@@ -61,17 +60,21 @@ def test_it_remembers_which_records_each_page_held_until_its_end(db: Database) -
 def test_a_first_one_leaves_no_marks(db: Database) -> None:
     sweep = sweeps.resume(db, "acme", 1000)
     sweeps.advance(db, swept(sweep, 1, marks=False), changes=0, ids=ids(1))
-    assert sweeps.marks(db, sweep.id, 0, 2) == ([], None)
+    assert sweeps.marks(db, sweep.id, 0, 2) == ([b""], 1)
 
 
 def test_it_goes_back_where_the_list_moved_and_never_forth(db: Database) -> None:
     sweep = sweeps.resume(db, "acme", 1000)
     for number in (1, 2, 3, 4):
-        sweeps.advance(db, swept(sweep, number), changes=0, ids=ids())
-    sweeps.step_back(db, sweep.id, 3, 1000)
-    assert sweeps.resume(db, "acme", 0) == Sweep(sweep.id, "acme", 1000, None, 3, 3, records=2000, changes=0)
-    sweeps.step_back(db, sweep.id, 5, 1000)
+        sweeps.advance(db, swept(sweep, number, unreadable=1), changes=0, ids=ids())
+    sweeps.step_back(db, sweep.id, 3)
     assert sweeps.resume(db, "acme", 0).next_page == 3
+    sweeps.step_back(db, sweep.id, 5)
+    assert sweeps.resume(db, "acme", 0).next_page == 3
+    for number in (3, 4):
+        sweeps.advance(db, swept(sweep, number, unreadable=1), changes=0, ids=ids())
+    assert sweeps.latest(db, "acme") == Sweep(sweep.id, "acme", 1000, None, 5, 3, records=4000, changes=0)
+    assert sweeps.unreadable(db, sweep.id) == 4
 
 
 def test_a_gap_ends_with_a_sweep_that_began_after_it(db: Database) -> None:
