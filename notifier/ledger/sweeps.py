@@ -29,8 +29,8 @@ class Sweep:
 class SweptPage:
     """A page that a sweep has read: written in the page's own transaction.
 
-    `records` are those down to its end, `unreadable` those on it that cannot be read. `marks` says whether to note which
-    known records it held: what no page held may be gone.
+    `records` are those down to its end, `unreadable` those on it that cannot be read. `marks` says whether to note
+    which known records it held: what no page held may be gone.
     """
 
     sweep: int
