@@ -2,30 +2,38 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from notifier.clock import Clock, SystemClock
 from notifier.completions import Event
-from notifier.conditions import Condition
-from notifier.config import Settings
+from notifier.conditions import Condition, Key
+from notifier.config import ConfigError, Settings
+from notifier.daemon import disk
 from notifier.daemon.alarms import Alarms
+from notifier.daemon.changes import Changes, Differences, changes_between, left_to_restart, reload_document
+from notifier.daemon.configuration import Configuration
+from notifier.daemon.deliveries import Deliveries
 from notifier.daemon.explained import record_document
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.places import socket_path
 from notifier.daemon.schedule import Schedule
-from notifier.daemon.status import destination_status, source_status, status_document, sweep_status
-from notifier.daemon.wiring import make_watcher
+from notifier.daemon.sources import Sources
+from notifier.daemon.status import destination_status, status_document, sweep_status
+from notifier.daemon.unknown_ids import UnknownIds
 from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver.filters import subscriptions
 from notifier.ledger import conditions, destinations, retention
 from notifier.ledger.errors import LedgerError
 from notifier.ledger.ledger import Ledger
 from notifier.transport import new_session
-from notifier.watch.watcher import Round, RoundResult, Watcher
-from notifier.web.control import Answer, UnknownNameError
+from notifier.watch.watcher import Round, RoundResult
+from notifier.web.control import Answer
 from notifier.web.server import LocalServer
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _log = logging.getLogger(__name__)
 
@@ -44,25 +52,37 @@ ALARMS = "(alarms)"
 ALARMS_EVERY = 30.0
 """Seconds between two such looks."""
 
+UNKNOWN_IDS = "(unknown ids)"
+"""The name of the job that warns of ids in filters that nobody knows, once names are known."""
+
 _LEDGER_RETRY = 5.0
 
 
 class Daemon:
     """Everything that runs, for one configuration and one state file."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        """Take a configuration; nothing is opened or started yet."""
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, configuration: Configuration | None = None
+    ) -> None:
+        """Take the settings, and where they come from when they are to be read again; nothing is started yet."""
+        self._settings = self._opened_with = settings
+        self._configuration = configuration or Configuration(lambda: settings)
         self._clock = clock or SystemClock()
         self._started_ms: int | None = None
         self._ledger = Ledger(settings.store.path)
         self._dispatcher = Dispatcher(settings.destinations, self._ledger, self._clock)
+        self.deliveries = Deliveries(self._ledger, self._dispatcher, self._clock, lambda: self._settings)
         self._schedule = Schedule(self._clock)
-        self._watchers: dict[str, Watcher] = {}
+        self._subscriptions = subscriptions(settings.destinations)
+        self._sources = Sources(
+            self._schedule, self._ledger, self._clock, lambda: self._subscriptions, self._on_events, self._on_round
+        )
+        self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
         self._alarms = Alarms(
             self._ledger, self._clock, settings.alerts.destination, self._conditions, self._dispatcher.wake
         )
+        self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
 
     async def start(self) -> None:
@@ -74,21 +94,18 @@ class Daemon:
         async with AsyncExitStack() as stack:
             await self._ledger.open()
             stack.push_async_callback(self._ledger.close)
-            session = await stack.enter_async_context(new_session())
+            self._session = session = await stack.enter_async_context(new_session())
             stack.push_async_callback(self._dispatcher.stop, DRAIN)
             await self._dispatcher.start(session)
-            for name, source in self._settings.sources.items():
-                self._watchers[name] = make_watcher(
-                    self._settings, name, session, self._ledger, self._clock, self._on_events
-                )
-                stack.push_async_callback(self._watchers[name].stop)
-                await self._watchers[name].start()
-                self._schedule.add(name, source.poll_interval, partial(self._round, self._watchers[name]))
+            stack.push_async_callback(self.deliveries.stop)
+            stack.push_async_callback(self._sources.stop)
+            await self._sources.renew(self._settings, session, Differences(added=tuple(self._settings.sources)))
             self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session)
             stack.push_async_callback(self._heartbeat.stop)
             self._schedule.add(FORGETTING, FORGET_EVERY, self._forget)
             await self._alarms.evaluate()
-            self._schedule.add(ALARMS, ALARMS_EVERY, self._alarms.evaluate)
+            self._schedule.add(ALARMS, ALARMS_EVERY, self._look_for_troubles)
+            self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY, UnknownIds(self._ledger, lambda: self._settings).look)
             # Not before the sources are there to be asked about, and not after they have begun.
             server = LocalServer(self, self._settings.http, socket_path(self._settings.store.path))
             stack.push_async_callback(server.stop)
@@ -98,7 +115,7 @@ class Daemon:
             self._running = stack.pop_all()
         _log.info(
             "started",
-            extra={"sources": len(self._watchers), "destinations": len(self._settings.destinations)},
+            extra={"sources": len(self._sources), "destinations": len(self._settings.destinations)},
         )
 
     async def stop(self) -> None:
@@ -106,38 +123,66 @@ class Daemon:
         await self._running.aclose()
         _log.info("stopped")
 
+    async def reload(self) -> Answer:
+        """Read the configuration again and follow it; a wrong one changes nothing and is reported."""
+        async with self._reloading:
+            try:
+                settings = await asyncio.to_thread(self._configuration.read)
+                changes = changes_between(self._settings, settings)
+                await self._follow(settings, changes)
+            except ConfigError as error:
+                message = f"the configuration is wrong, and nothing was changed: {error}"
+            except LedgerError as error:
+                message = f"the new configuration is followed only in part; reload again: {error.message}"
+            else:
+                left = left_to_restart(self._opened_with, settings)
+                _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
+                return Answer(ok=True, body={**reload_document(changes, left), "message": ""})
+            _log.error("the configuration could not be read again", extra={"detail": message})
+            return Answer(ok=False, body={"message": message})
+
+    async def _follow(self, settings: Settings, changes: Changes) -> None:
+        """Make of the running daemon what the new configuration wants. Raises LedgerError."""
+        if self._session is None:
+            raise RuntimeError("only a daemon that runs can follow another configuration")
+        # Whoever is removed is told nothing more before it stops, and whoever is new is there before it is told.
+        theirs = changes.destinations
+        kept = {name: wanted for name, wanted in settings.destinations.items() if name not in theirs.added}
+        self._subscriptions = subscriptions(kept)
+        await self._dispatcher.renew(
+            settings.destinations, self._session, renewed=theirs.renewed, removed=theirs.removed, grace=DRAIN
+        )
+        self._subscriptions = subscriptions(settings.destinations)
+        await self._sources.renew(settings, self._session, changes.sources)
+        if settings.alerts.heartbeat_url != self._settings.alerts.heartbeat_url and self._heartbeat is not None:
+            self._heartbeat.fetch_from(settings.alerts.heartbeat_url)
+        self._alarms.send_to(settings.alerts.destination)
+        await self._alarms.evaluate()
+        self._configuration.followed(settings)
+        self._settings = settings
+
     async def status(self) -> dict[str, Any]:
         """Return the object of `/v1/status`. Raises LedgerError."""
         remembered = await self._ledger.run(destinations.everything)
         health = self._dispatcher.health()
         return status_document(
             self._started_ms,
-            {
-                name: source_status(
-                    watcher.memory,
-                    state=watcher.state,
-                    next_poll_ms=self._next_poll_ms(watcher),
-                    usage=watcher.usage,
-                    searching=watcher.is_searching,
-                    sweep=sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping),
-                )
-                for name, watcher in self._watchers.items()
-            },
+            await self._sources.status(),
             {name: destination_status(remembered[name], health[name]) for name in health},
             await self._ledger.run(conditions.everything),
         )
 
     def unready(self) -> dict[str, str]:
         """Return the sources that cannot be relied on now, each with the reason."""
-        return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
+        return self._sources.unready()
 
     async def record(self, key: str) -> dict[str, Any]:
         """Return the object of `/v1/records/KEY`. Raises UnknownRecordError, LedgerError."""
-        return await self._ledger.run(record_document, key)
+        return await self._ledger.run(record_document, key, self._subscriptions)
 
     async def poll(self, source: str) -> Answer:
         """Do a source's round now. Raises UnknownNameError."""
-        watcher = self._known(source)
+        watcher = self._sources.known(source)
         done = await watcher.poll(by_hand=True)
         await watcher.see_to_the_rest()
         return Answer(
@@ -147,28 +192,29 @@ class Daemon:
 
     async def sweep(self, source: str) -> Answer:
         """Begin a sweep of a source, or go on with the unfinished one. Raises UnknownNameError, LedgerError."""
-        watcher = self._known(source)
+        watcher = self._sources.known(source)
         refusal = watcher.binding_silence()
         if refusal is None:
             await watcher.begin_sweep()
         progress = sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping)
         return Answer(ok=refusal is None, body={"source": source, "message": refusal or "", "sweep": progress})
 
-    def _known(self, source: str) -> Watcher:
-        if source not in self._watchers:
-            raise UnknownNameError("source", source, tuple(self._watchers))
-        return self._watchers[source]
+    def _on_round(self, done: Round) -> None:
+        if done.is_done and self._heartbeat is not None and not self.unready():
+            self._heartbeat.beat()
 
-    async def _round(self, watcher: Watcher) -> None:
-        done: Round = await watcher.poll()
-        if done.result is RoundResult.DONE:
-            await watcher.see_to_the_rest()
-            if self._heartbeat is not None and not self.unready():
-                self._heartbeat.beat()
+    async def _look_for_troubles(self) -> None:
+        # In the middle of a reload, what it makes anew would be missed, and taken for over.
+        async with self._reloading:
+            await self._alarms.evaluate()
 
-    def _conditions(self) -> list[Condition]:
-        """Return what is wrong now."""
-        return [condition for watcher in self._watchers.values() for condition in watcher.conditions()]
+    async def _conditions(self, firing: Collection[Key]) -> list[Condition]:
+        """Return what is wrong now; `firing` is what was wrong until now. Raises LedgerError."""
+        return [
+            *self._sources.conditions(firing),
+            *await self._dispatcher.conditions(firing),
+            *disk.conditions(await disk.room_beside(self._ledger.path), firing),
+        ]
 
     async def _forget(self) -> None:
         """Forget what was delivered longer ago than the retention, bit by bit."""
@@ -188,11 +234,6 @@ class Daemon:
             _log.info("new event", extra=facts)
         self._dispatcher.wake()
 
-    def _next_poll_ms(self, watcher: Watcher) -> int | None:
-        scheduled = self._schedule.next_run_ms(watcher.name)
-        quiet_until = self._clock.now_ms() + round(watcher.quiet_for() * 1000)
-        return scheduled if scheduled is None else max(scheduled, quiet_until)
-
     async def _after_clock_jump(self) -> None:
         while True:
             try:
@@ -202,13 +243,3 @@ class Daemon:
                 await asyncio.sleep(_LEDGER_RETRY)
             else:
                 return
-
-
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the daemon until `stop` is set. Raises what `Daemon.start` raises."""
-    daemon = Daemon(settings)
-    await daemon.start()
-    try:
-        await stop.wait()
-    finally:
-        await daemon.stop()

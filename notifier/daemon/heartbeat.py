@@ -24,6 +24,11 @@ class Heartbeat:
         self._beating: asyncio.Task[None] | None = None
         self._failing = False
 
+    def fetch_from(self, url: SecretStr) -> None:
+        """Fetch another URL from now on."""
+        self._url = url
+        self._failing = False
+
     def beat(self) -> None:
         """Fetch the URL, without waiting for it, unless the last fetch is still under way."""
         if self._url.get_secret_value() and (self._beating is None or self._beating.done()):

@@ -1,4 +1,4 @@
-"""A single round or sweep without a daemon: what the command line does when none is running."""
+"""The state file without a daemon: what the command line does when none is running."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -7,9 +7,21 @@ from notifier.clock import SystemClock
 from notifier.completions import Event
 from notifier.config import Settings
 from notifier.daemon.wiring import make_watcher
+from notifier.deliver.filters import subscriptions
 from notifier.ledger.ledger import Ledger
 from notifier.transport import new_session
 from notifier.watch.watcher import Watcher
+
+
+@asynccontextmanager
+async def lone_ledger(settings: Settings) -> AsyncIterator[Ledger]:
+    """Open the state file, alone. Raises LedgerError, IN_USE when a daemon runs."""
+    ledger = Ledger(settings.store.path)
+    await ledger.open()
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
 
 
 @asynccontextmanager
@@ -20,15 +32,11 @@ async def lone_watcher(
 
     `on_events` hears of it. Raises LedgerError, IN_USE when a daemon runs.
     """
-    ledger = Ledger(settings.store.path)
-    await ledger.open()
-    try:
-        async with new_session() as session:
-            watcher = make_watcher(settings, source, session, ledger, SystemClock(), on_events)
-            await watcher.start()
-            try:
-                yield watcher
-            finally:
-                await watcher.stop()
-    finally:
-        await ledger.close()
+    async with lone_ledger(settings) as ledger, new_session() as session:
+        wanted = subscriptions(settings.destinations)
+        watcher = make_watcher(settings, source, session, ledger, SystemClock(), lambda: wanted, on_events)
+        await watcher.start()
+        try:
+            yield watcher
+        finally:
+            await watcher.stop()

@@ -68,6 +68,11 @@ class Schedule:
             next_run_time=datetime.now(UTC) + timedelta(seconds=first),
         )
 
+    def remove(self, name: str) -> None:
+        """Run a job no more; where it runs now is the caller's to end."""
+        del self._intervals[name]
+        self._scheduler.remove_job(name)
+
     def start(self, on_jump: Callable[[], Awaitable[None]]) -> None:
         """Begin; `on_jump` is called when the wall clock was set.
 

@@ -8,11 +8,11 @@ import aiohttp
 from notifier.clock import Clock
 from notifier.completions import Event
 from notifier.config import Settings
-from notifier.deliver.dispatcher import subscription
 from notifier.kpa.budget import RequestBudget, Urgency
 from notifier.kpa.client import Client, Page
 from notifier.kpa.records import API_VERSIONS
 from notifier.ledger.ledger import Ledger
+from notifier.ledger.subscriptions import Subscription
 from notifier.watch.health import SourceHealth
 from notifier.watch.locating import Location
 from notifier.watch.names import NameBook
@@ -30,19 +30,20 @@ def make_watcher(
     session: aiohttp.ClientSession,
     ledger: Ledger,
     clock: Clock,
+    subscriptions: Callable[[], Sequence[Subscription]],
     on_events: Callable[[Sequence[Event]], None],
     large_page: int = LARGE_PAGE,
     chance: Chance = random.random,
 ) -> Watcher:
     """Make the watcher of one source; `on_events` hears of every event once it is in the ledger.
 
-    `large_page` is the size of the pages of sweeps and locations, `chance` chooses the places of spot checks.
+    `subscriptions` tells who wants events at the moment when one is written. `large_page` is the size of the pages of
+    sweeps and locations, `chance` chooses the places of spot checks.
     """
     source = settings.sources[name]
     budget = RequestBudget(source.requests_per_minute, clock)
     client = Client(session, source, budget)
     names = NameBook(name, client, ledger, clock) if source.names else None
-    subscriptions = tuple(subscription(other, theirs) for other, theirs in settings.destinations.items())
 
     async def recount(user_id: str, training_id: str) -> Page:
         return await client.page(

@@ -2,22 +2,24 @@
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import aiohttp
 from sqlite_utils import Database
 
 from notifier.clock import Clock
+from notifier.completions import Event
+from notifier.conditions import Condition, Key
 from notifier.config import Destination as AnyDestination
-from notifier.config import DestinationSettings
+from notifier.deliver.outcome import Outcome
 from notifier.deliver.registry import build
 from notifier.deliver.steady import SteadyClock
+from notifier.deliver.troubles import conditions
 from notifier.deliver.worker import Worker
-from notifier.ledger import outbox
+from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health
 from notifier.ledger.ledger import Ledger
-from notifier.ledger.subscriptions import Subscription
 
 
 class Dispatcher:
@@ -29,15 +31,57 @@ class Dispatcher:
         self._ledger = ledger
         self._clock = clock
         self._steady = SteadyClock(clock)
+        self._begun_at = clock.monotonic()
         self._workers: dict[str, Worker] = {}
 
     async def start(self, session: aiohttp.ClientSession) -> None:
         """Begin to deliver what waits, through `session`. Raises LedgerError."""
+        await self.renew(self._settings, session, renewed=self._settings)
+
+    async def renew(
+        self,
+        settings: Mapping[str, AnyDestination],
+        session: aiohttp.ClientSession,
+        *,
+        renewed: Collection[str],
+        removed: Collection[str] = (),
+        grace: float = 0.0,
+    ) -> None:
+        """Serve the destinations that were added or changed (`renewed`), by new settings; let go of those `removed`.
+
+        Attempts under way may finish within `grace` seconds; what is cut off is sent again, what waits for a removed
+        destination stays in the ledger. Raises LedgerError; called again with the same names it goes on.
+        """
         jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
-        for name, settings in self._settings.items():
-            destination = build(name, settings, session, self._clock)
-            self._workers[name] = Worker(destination, settings, self._ledger, self._steady, jitter)
-        await asyncio.gather(*(worker.start() for worker in self._workers.values()))
+        workers = {
+            name: Worker(
+                build(name, settings[name], session, self._clock), settings[name], self._ledger, self._steady, jitter
+            )
+            for name in renewed
+        }
+        leaving = [self._workers.pop(name) for name in {*renewed, *removed} if name in self._workers]
+        await asyncio.gather(*(worker.stop(grace) for worker in leaving))
+        await asyncio.gather(*(self._begin(worker) for worker in workers.values()))
+
+    async def _begin(self, worker: Worker) -> None:
+        await worker.start()
+        self._workers[worker.name] = worker
+
+    async def set_enabled(self, name: str, *, enabled: bool) -> Health:
+        """Resume or park a destination, and return its health. Raises KeyError, LedgerError."""
+        worker = self._workers[name]
+        await worker.set_enabled(enabled=enabled)
+        return worker.health
+
+    async def send_sample(self, name: str, event: Event) -> Outcome:
+        """Make one attempt with an event that is in no ledger. Raises KeyError."""
+        return await self._workers[name].send_sample(event)
+
+    def try_at_once(self, names: Collection[str]) -> None:
+        """Deliver what waits for these destinations now, even to one in trouble."""
+        for name in names:
+            if name in self._workers:
+                self._workers[name].try_at_once()
 
     def wake(self) -> None:
         """Look into the ledger: there may be something to deliver."""
@@ -60,6 +104,24 @@ class Dispatcher:
         """Return every destination's health at this moment, by name."""
         return {name: worker.health for name, worker in self._workers.items()}
 
+    async def conditions(self, firing: Collection[Key]) -> list[Condition]:
+        """Return what people must be told of destinations; `firing` is what was wrong until now. Raises LedgerError."""
+        remembered = await self._ledger.run(destinations.everything)
+        undelivered = await self._ledger.run(destinations.undelivered)
+        return [
+            condition
+            for name, health in self.health().items()
+            for condition in conditions(
+                name,
+                health,
+                undelivered.get(name, ()),
+                remembered[name].last_error,
+                uptime=self._steady.monotonic() - self._begun_at,
+                firing=firing,
+                now_ms=self._steady.now_ms(),
+            )
+        ]
+
     async def stop(self, grace: float) -> None:
         """Let attempts under way finish within `grace` seconds; what is cut off is sent again by the next run."""
         await asyncio.gather(*(worker.stop(grace) for worker in self._workers.values()))
@@ -69,14 +131,3 @@ def _follow_clock(db: Database, names: Sequence[str], by_ms: int) -> None:
     outbox.postpone_schedule(db, by_ms)
     for name in names:
         outbox.stop_give_up_clock(db, name, by_ms)
-
-
-def subscription(name: str, settings: DestinationSettings) -> Subscription:
-    """Read a destination's filters."""
-    return Subscription(
-        name,
-        frozenset(settings.events),
-        frozenset(settings.sources),
-        frozenset(settings.training_ids),
-        frozenset(settings.user_ids),
-    )

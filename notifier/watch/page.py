@@ -88,13 +88,13 @@ class PageTaker:
         names: NameBook | None,
         recount: Recount,
         clock: Clock,
-        subscriptions: Sequence[Subscription],
+        subscriptions: Callable[[], Sequence[Subscription]],
         on_events: Callable[[Sequence[Event]], None],
     ) -> None:
         """Take what a page needs on its way.
 
-        `recount` asks for all records of a person and a training, `subscriptions` tell who wants events, `on_events`
-        hears of new ones.
+        `recount` asks for all records of a person and a training, `subscriptions` tells who wants events now,
+        `on_events` hears of new ones.
         """
         self._source = source
         self._id_namespace = id_namespace
@@ -153,7 +153,7 @@ class PageTaker:
         events, ids = await self._ledger.run(
             _write,
             Findings(self._source, self._id_namespace, judgement.learned, changes, names),
-            self._subscriptions,
+            self._subscriptions(),
             self._clock.now_ms(),
             along if judgement.holds_fresh else replace(along, head_until=None),
             keys,

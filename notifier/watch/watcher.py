@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from notifier.clock import Clock
 from notifier.completions import Net
-from notifier.conditions import Condition
+from notifier.conditions import Condition, Key
 from notifier.config import SourceSettings
 from notifier.kpa.budget import RequestBudget, Urgency, Usage
 from notifier.kpa.client import Page
@@ -16,7 +18,6 @@ from notifier.ledger.errors import LedgerError
 from notifier.ledger.sources import SourceMemory
 from notifier.ledger.sweeps import Sweep
 from notifier.watch.count import told_by
-from notifier.watch.gaps import conditions
 from notifier.watch.health import SourceHealth, SourceState
 from notifier.watch.locating import Location
 from notifier.watch.names import NameBook
@@ -25,6 +26,7 @@ from notifier.watch.reader import Reader
 from notifier.watch.schedule import SEARCH_AGAIN_AFTER, SearchedInVain, search_is_due, sweep_is_due
 from notifier.watch.spots import Look, SpotCheck
 from notifier.watch.sweeping import Sweeping
+from notifier.watch.troubles import conditions
 from notifier.watch.verdicts import meeting
 
 _log = logging.getLogger(__name__)
@@ -48,6 +50,11 @@ class Round:
     result: RoundResult
     events: int = 0
     message: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the head was read."""
+        return self.result is RoundResult.DONE
 
 
 class Watcher:
@@ -80,6 +87,7 @@ class Watcher:
         self._names = names
         self._clock = clock
         self._polling = asyncio.Lock()
+        self._polls: set[asyncio.Task[Round]] = set()
         self._sweep_task: asyncio.Task[None] | None = None
         self._search_task: asyncio.Task[None] | None = None
         self._sweep_not_before = 0.0
@@ -117,9 +125,10 @@ class Watcher:
         """Say why this source cannot be relied on now; None when it was polled successfully within three intervals."""
         return self._health.unready()
 
-    def conditions(self) -> tuple[Condition, ...]:
-        """Return what people must be told of this source."""
-        return tuple(conditions(self.name, self.memory, self._settings.sweep_interval, self._clock.now_ms()))
+    def conditions(self, firing: Collection[Key]) -> tuple[Condition, ...]:
+        """Return what people must be told of this source; `firing` is what was wrong until now."""
+        polls = self._health.polls()
+        return tuple(conditions(self.name, self.memory, self._settings, polls, firing, self._clock.now_ms()))
 
     def quiet_for(self) -> float:
         """Return the seconds during which this source is still left alone."""
@@ -135,10 +144,11 @@ class Watcher:
 
     async def stop(self) -> None:
         """End what is under way; whatever was not written down is read again by the next run."""
-        for task in (self._sweep_task, self._search_task):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        if self._polls:
+            await _cancelled(self._polls)
+        # What a poll had begun, last.
+        if begun := {task for task in (self._sweep_task, self._search_task) if task is not None}:
+            await _cancelled(begun)
         if self._names is not None:
             await self._names.stop()
 
@@ -150,8 +160,14 @@ class Watcher:
         """Read the first page, and on to known ground, and compare the API's count with what is known.
 
         By hand it does not wait out the pause between tries that only an operator can help; a rate limit binds always.
-        Failures of the API and of the ledger are remembered and told, not raised.
+        Failures of the API and of the ledger are remembered and told, not raised. Who stops the watcher cancels it.
         """
+        poll = asyncio.ensure_future(self._poll(by_hand=by_hand))
+        self._polls.add(poll)
+        poll.add_done_callback(self._polls.discard)
+        return await poll
+
+    async def _poll(self, *, by_hand: bool) -> Round:
         async with self._polling:
             if silence := self.binding_silence() or (None if by_hand else self._health.silence()):
                 return Round(RoundResult.SILENT, message=silence)
@@ -294,3 +310,9 @@ class Watcher:
         except LedgerError as error:
             self._sweep_not_before = self._clock.monotonic() + _TRY_AGAIN
             self._health.fail_to_write(error)
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -21,6 +21,7 @@ from notifier.clock import SystemClock
 from notifier.config import load
 from notifier.daemon.wiring import make_watcher
 from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver.filters import subscriptions
 from notifier.ledger.ledger import Ledger
 from notifier.transport import new_session
 from tests.benchmarks.common import HERE, beside
@@ -62,7 +63,16 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
     ):
         dispatcher = Dispatcher(settings.destinations, ledger, SystemClock())
         await dispatcher.start(session)
-        watcher = make_watcher(settings, "acme", api_session, ledger, SystemClock(), lambda _events: dispatcher.wake())
+        wanted = subscriptions(settings.destinations)
+        watcher = make_watcher(
+            settings,
+            "acme",
+            api_session,
+            ledger,
+            SystemClock(),
+            lambda: wanted,
+            lambda _events: dispatcher.wake(),
+        )
         await watcher.start()
         await watcher.poll()
         await watcher.see_to_the_rest()

@@ -143,7 +143,7 @@ async def watching(url: str, folder: Path) -> AsyncIterator[Bench]:
     ledger = Ledger(settings.store.path)
     await ledger.open()
     async with new_session() as session, aiohttp.ClientSession() as own_session:
-        watcher = make_watcher(settings, "acme", session, ledger, SystemClock(), events.extend)
+        watcher = make_watcher(settings, "acme", session, ledger, SystemClock(), tuple, events.extend)
         await watcher.start()
         await watcher.poll()
         yield Bench(url, own_session, watcher, events)

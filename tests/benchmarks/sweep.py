@@ -74,7 +74,7 @@ async def sweep(url: str, folder: Path) -> tuple[float, int]:
     ledger = Ledger(settings.store.path)
     await ledger.open()
     async with new_session() as session:
-        watcher = make_watcher(settings, "acme", session, ledger, SystemClock(), lambda _events: None)
+        watcher = make_watcher(settings, "acme", session, ledger, SystemClock(), tuple, lambda _events: None)
         await watcher.start()
         await watcher.poll()
         started = time.perf_counter()

@@ -19,6 +19,7 @@ from aiohttp.typedefs import Handler
 
 from notifier.config import Settings
 from notifier.daemon.wiring import make_watcher
+from notifier.deliver.filters import subscriptions
 from notifier.kpa.records import key_without_id
 from notifier.ledger.ledger import Ledger
 from notifier.ledger.sources import SourceMemory, recall
@@ -180,8 +181,17 @@ class Station:
         settings = Settings.model_validate(
             {"sources": {"acme": defaults | self.keys}, "destinations": {"hr": hr, "audit": hr}}
         )
+        wanted = subscriptions(settings.destinations)
         self._watcher = make_watcher(
-            settings, "acme", self._session, self.ledger, self.clock, self.events.extend, self.large_page, self.chance
+            settings,
+            "acme",
+            self._session,
+            self.ledger,
+            self.clock,
+            lambda: wanted,
+            self.events.extend,
+            self.large_page,
+            self.chance,
         )
         await self._watcher.start()
         return self._watcher

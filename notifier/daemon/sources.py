@@ -1,0 +1,112 @@
+"""The sources of a running daemon: their watchers, each with its place in the schedule."""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any
+
+import aiohttp
+
+from notifier.clock import Clock
+from notifier.completions import Event
+from notifier.conditions import Condition, Key
+from notifier.config import Settings
+from notifier.daemon.changes import Differences
+from notifier.daemon.schedule import Schedule
+from notifier.daemon.status import source_status, sweep_status
+from notifier.daemon.wiring import make_watcher
+from notifier.ledger.ledger import Ledger
+from notifier.ledger.subscriptions import Subscription
+from notifier.watch.watcher import Round, Watcher
+from notifier.web.control import UnknownNameError
+
+
+class Sources:
+    """Whoever is watched, and when."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        ledger: Ledger,
+        clock: Clock,
+        subscriptions: Callable[[], Sequence[Subscription]],
+        on_events: Callable[[Sequence[Event]], None],
+        on_round: Callable[[Round], None],
+    ) -> None:
+        """Take what watchers share; `on_round` hears what each scheduled round came to."""
+        self._schedule = schedule
+        self._ledger = ledger
+        self._clock = clock
+        self._subscriptions = subscriptions
+        self._on_events = on_events
+        self._on_round = on_round
+        self._watchers: dict[str, Watcher] = {}
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._watchers)
+
+    def known(self, name: str) -> Watcher:
+        """Return a source's watcher. Raises UnknownNameError."""
+        if name not in self._watchers:
+            raise UnknownNameError("source", name, tuple(self._watchers))
+        return self._watchers[name]
+
+    async def renew(self, settings: Settings, session: aiohttp.ClientSession, differences: Differences) -> None:
+        """Watch what was added or changed, by new settings, and leave alone what was removed.
+
+        Raises LedgerError; called again with the same differences it goes on.
+        """
+        for name in (*differences.removed, *differences.changed):
+            await self._leave(name)
+        for name in differences.renewed:
+            await self._leave(name)
+            watcher = make_watcher(
+                settings, name, session, self._ledger, self._clock, self._subscriptions, self._on_events
+            )
+            await watcher.start()
+            self._watchers[name] = watcher
+            self._schedule.add(name, settings.sources[name].poll_interval, partial(self._round, watcher))
+
+    async def stop(self) -> None:
+        """End what is under way; whatever was not written down is read again by the next run."""
+        await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
+
+    def unready(self) -> dict[str, str]:
+        """Return the sources that cannot be relied on now, each with the reason."""
+        return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
+
+    def conditions(self, firing: Collection[Key]) -> list[Condition]:
+        """Return what people must be told of sources; `firing` is what was wrong until now."""
+        return [condition for watcher in self._watchers.values() for condition in watcher.conditions(firing)]
+
+    async def status(self) -> dict[str, dict[str, Any]]:
+        """Describe each source as `/v1/status` does. Raises LedgerError."""
+        return {
+            name: source_status(
+                watcher.memory,
+                state=watcher.state,
+                next_poll_ms=self._next_poll_ms(watcher),
+                usage=watcher.usage,
+                searching=watcher.is_searching,
+                sweep=sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping),
+            )
+            for name, watcher in [*self._watchers.items()]
+        }
+
+    async def _leave(self, name: str) -> None:
+        watcher = self._watchers.pop(name, None)
+        if watcher is not None:
+            self._schedule.remove(name)
+            await watcher.stop()
+
+    async def _round(self, watcher: Watcher) -> None:
+        done = await watcher.poll()
+        if done.is_done:
+            await watcher.see_to_the_rest()
+        self._on_round(done)
+
+    def _next_poll_ms(self, watcher: Watcher) -> int | None:
+        scheduled = self._schedule.next_run_ms(watcher.name)
+        quiet_until = self._clock.now_ms() + round(watcher.quiet_for() * 1000)
+        return scheduled if scheduled is None else max(scheduled, quiet_until)

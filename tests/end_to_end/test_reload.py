@@ -1,0 +1,42 @@
+"""The real program follows its configuration on SIGHUP and on `notifier reload`."""
+
+import signal
+
+from notifier.sandbox.seeds import build_account
+from tests.end_to_end.harness import Program, Receiver, served, until
+
+
+async def test_it_follows_a_changed_configuration_and_not_a_wrong_one(program: Program, receiver: Receiver) -> None:
+    async with served(build_account(10)) as api:
+        program.configure(api, receiver.url)
+        alone = program.command("reload")
+        program.start()
+        await until(lambda: "started" in program.said())
+        await until(lambda: program.status()["sources"]["acme"]["state"] == "ok")
+        assert program.process is not None
+
+        program.configure(api, receiver.url, more=f'[destinations.audit]\ntype = "http"\nurl = "{receiver.url}/hook"\n')
+        program.process.send_signal(signal.SIGHUP)
+        await until(lambda: set(program.status()["destinations"]) == {"hr", "audit"})
+
+        good = program.config.read_text()
+        program.config.write_text(good.replace('token = "sandbox"', 'tokem = "sandbox"'))
+        program.process.send_signal(signal.SIGHUP)
+        await until(lambda: "nothing was changed" in program.said())
+        wrong = program.command("reload")
+        program.config.write_text(good)
+        assert program.status()["sources"]["acme"]["state"] == "ok"
+
+        program.configure(api, receiver.url, more='[sources.globex]\ntoken = "sandbox"\nbase_url = "' + api + '"\n')
+        said = program.command("reload")
+        again = program.command("reload")
+        program.stop()
+    assert (alone.returncode, alone.stderr) == (
+        1,
+        "Error: no daemon runs: there is nothing to reload; `notifier run` starts one\n",
+    )
+    assert wrong.returncode == 78
+    assert "did you mean `token`" in wrong.stderr
+    assert said.stdout.splitlines() == ["sources added: globex", "destinations removed: audit"]
+    assert again.stdout == "the configuration was read again; no source and no destination has changed\n"
+    assert "did you mean `token`" in program.said()
