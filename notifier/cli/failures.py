@@ -32,7 +32,7 @@ class Failure(click.ClickException):
 
 
 class UnknownName(Failure):
-    """A source or destination was named that is not in the configuration, or a record that no source knows."""
+    """A source or destination was named that is not in the configuration, or a record or an event that is not known."""
 
     exit_code = ExitCode.WRONG_USAGE
 

@@ -23,9 +23,14 @@ COMMANDS: Final = MappingProxyType(
         "status": "Show how sources and destinations are doing.",
         "events": "Show what was detected.",
         "deliveries": "Show what was sent, tried, given up.",
-        "explain": "Show one record's life: how it was found, what was sent where.",
+        "explain": "Show one record's life: how it was found, what was sent where, and why not elsewhere.",
+        "retry": "Put deliveries back into the queue.",
+        "replay": "Send past events again.",
+        "enable": "Resume DESTINATION.",
+        "disable": "Park DESTINATION; what goes there is kept.",
         "poll": "Look for new completions of SOURCE now.",
         "sweep": "Read the whole list of SOURCE now.",
+        "reload": "Let the running daemon read its configuration again.",
         "schema": "Print the JSON Schema of the configuration or of an event.",
     }
 )

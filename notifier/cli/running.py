@@ -5,6 +5,7 @@ The standard library's HTTP client: it is there at once, and one question at a t
 
 import json
 import socket
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
 
-from notifier.cli.failures import Failure
+from notifier.cli.failures import Failure, UnknownName
 from notifier.daemon.places import socket_path
 
 PATIENCE: Final = 5.0
@@ -27,11 +28,18 @@ class Answer:
     body: dict[str, Any]
 
 
-def ask(state_file: Path, verb: str, path: str, *, timeout: float | None = PATIENCE) -> Answer | None:
+def ask(
+    state_file: Path,
+    verb: str,
+    path: str,
+    *,
+    body: Mapping[str, Any] | None = None,
+    timeout: float | None = PATIENCE,
+) -> Answer | None:
     """Ask the daemon of this state file; None when there is none running.
 
     `timeout` is in seconds; None waits for as long as it takes. Raises Failure when there is one and it gives no
-    answer, or answers that it cannot.
+    answer, or answers that it cannot, UnknownName when it does not know an event.
     """
     place = socket_path(state_file)
     with closing(_UnixConnection(place, timeout)) as connection:
@@ -42,16 +50,18 @@ def ask(state_file: Path, verb: str, path: str, *, timeout: float | None = PATIE
         except OSError:
             return None
         try:
-            connection.request(verb, path)
+            connection.request(verb, path, body=None if body is None else json.dumps(body).encode())
             response = connection.getresponse()
-            body = json.loads(response.read())
+            said = json.loads(response.read())
         except TimeoutError as error:
             raise Failure(f"the daemon has not answered within {timeout:g} seconds; its log may tell why") from error
         except (OSError, HTTPException, ValueError) as error:
             raise Failure("the daemon went away before it had answered; its log may tell why") from error
-    if "error" in body:
-        raise Failure(f"the daemon says: {body['error']['message']}")
-    return Answer(response.status == HTTPStatus.OK, body)
+    if "error" in said:
+        # Names of sources and destinations are checked before; an event is looked up by the daemon alone.
+        kind = UnknownName if said["error"]["reason"] == "unknown_event" else Failure
+        raise kind(f"the daemon says: {said['error']['message']}")
+    return Answer(response.status == HTTPStatus.OK, said)
 
 
 class _UnixConnection(HTTPConnection):

@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from sqlite_utils import Database
-
 from notifier.clock import Clock
+from notifier.completions import Event
 from notifier.config import DestinationSettings
 from notifier.deliver import policy
 from notifier.deliver.destination import Destination, Grouping
 from notifier.deliver.grouping import MOST_IN_A_DIGEST, next_group
+from notifier.deliver.health import moved, report, report_switch, switched, tried_at_once, write_switch
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
 from notifier.deliver.pace import Pace
-from notifier.deliver.settling import Settling
+from notifier.deliver.settling import Settling, report_attempt
 from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health, HealthState, LastError
 from notifier.ledger.errors import LedgerError
@@ -114,24 +114,31 @@ class Worker:
 
     async def set_enabled(self, *, enabled: bool) -> None:
         """Resume or park the destination; what waits for it is kept either way. Raises LedgerError."""
-        now_ms = self._clock.now_ms()
-        before = self._health
-        if enabled == (before.state is not HealthState.DISABLED):
+        switch = switched(self._health, enabled=enabled, now_ms=self._clock.now_ms())
+        if switch is None:
             return
-        after = Health() if enabled else Health(HealthState.DISABLED, "operator", now_ms)
-        parked_ms = max(0, now_ms - (before.since_ms or now_ms)) if enabled else 0
-        await self._ledger.run(_set_health, self.name, after, parked_ms)
-        self._health = after
+        await self._ledger.run(write_switch, self.name, switch)
+        self._health = switch.health
         # An outcome that came in meanwhile may be written over it.
-        self._settling.note(after)
+        self._settling.note(switch.health)
         self._concurrency = 1
         self._open_at = 0.0
         self._set_ready_aside()
-        _log.info(
-            "destination enabled" if enabled else "destination disabled",
-            extra={"destination": self.name, "reason": "operator"},
-        )
+        report_switch(self.name, enabled=enabled)
         self._pump()
+
+    def try_at_once(self) -> None:
+        """Look into the ledger now, and do not wait any longer for a destination in trouble."""
+        after = tried_at_once(self._health)
+        if after != self._health:
+            self._health = after
+            self._settling.note(after)
+            self._open_at = 0.0
+        self.wake()
+
+    async def send_sample(self, event: Event) -> Outcome:
+        """Make one attempt with an event that is in no ledger; nothing is learned from what it comes to."""
+        return await self._destination.send([Delivery(event, self.name, attempts=0, first_attempt_ms=None)])
 
     @property
     def writing(self) -> asyncio.Lock:
@@ -142,12 +149,7 @@ class Worker:
         """Move what is remembered in wall-clock time, now that the clock was set by `by_ms` and the ledger followed."""
         self._settling.follow_clock(by_ms)
         self._moved_ms += by_ms
-        before = self._health
-        self._health = replace(
-            before,
-            since_ms=None if before.since_ms is None else before.since_ms + by_ms,
-            retry_at_ms=None if before.retry_at_ms is None else before.retry_at_ms + by_ms,
-        )
+        self._health = moved(self._health, by_ms)
         self._settling.note(self._health)
         self._set_ready_aside()
         self._pump()
@@ -244,33 +246,35 @@ class Worker:
             self._attempts.discard(task)
         if moved_ms := self._moved_ms - moved_before_ms:
             deliveries = [_moved(delivery, moved_ms) for delivery in deliveries]
-        self._settling.add(
-            [self._settle(delivery, outcome, len(deliveries) - 1, milliseconds) for delivery in deliveries]
-        )
+        settlements = self._settle(deliveries, outcome, milliseconds)
+        report_attempt(deliveries, settlements)
+        self._settling.add(settlements)
         self._judge_endpoint(deliveries, outcome, belated=this_round != self._round)
         self._pump()
 
-    def _settle(self, delivery: Delivery, outcome: Outcome, companions: int, milliseconds: int) -> Settlement:
-        """Decide what an outcome means for one of the deliveries that the request carried."""
+    def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, milliseconds: int) -> list[Settlement]:
+        """Decide what an outcome means for each of the deliveries that the request carried."""
         now_ms = self._clock.now_ms()
-        step = policy.after_delivery(
-            delivery, outcome, self._settings, companions=companions, now_ms=now_ms, jitter=self._jitter()
-        )
-        if step.state is DeliveryState.DEAD:
-            facts = {"destination": self.name, "event": delivery.event.id, "reason": outcome.reason}
-            _log.error("delivery given up", extra=facts)
-        return Settlement(
-            delivery.event.sequence,
-            self.name,
-            step.state,
-            step.decision,
-            outcome.reason,
-            outcome.status,
-            outcome.detail,
-            now_ms - milliseconds,
-            milliseconds,
-            step.next_attempt_ms,
-        )
+        companions = len(deliveries) - 1
+        settlements = []
+        for delivery in deliveries:
+            step = policy.after_delivery(
+                delivery, outcome, self._settings, companions=companions, now_ms=now_ms, jitter=self._jitter()
+            )
+            settlement = Settlement(
+                delivery.event.sequence,
+                self.name,
+                step.state,
+                step.decision,
+                outcome.reason,
+                outcome.status,
+                outcome.detail,
+                now_ms - milliseconds,
+                milliseconds,
+                step.next_attempt_ms,
+            )
+            settlements.append(settlement)
+        return settlements
 
     def _judge_endpoint(self, deliveries: Sequence[Delivery], outcome: Outcome, *, belated: bool) -> None:
         """Decide what an outcome means for the destination; `belated`: its request had begun before the trouble."""
@@ -296,7 +300,7 @@ class Worker:
         if after.state is not HealthState.OK:
             self._set_ready_aside()
         if after.state is not before.state:
-            _report_health(self.name, after, outcome)
+            report(self.name, after, outcome)
 
     def _set_ready_aside(self) -> None:
         """Forget what was fetched, so that it is fetched again in order once the destination is open."""
@@ -331,19 +335,3 @@ class Worker:
 def _moved(delivery: Delivery, by_ms: int) -> Delivery:
     first_ms = delivery.first_attempt_ms
     return delivery if first_ms is None else replace(delivery, first_attempt_ms=first_ms + by_ms)
-
-
-def _set_health(db: Database, name: str, health: Health, parked_ms: int) -> None:
-    destinations.remember(db, name, health)
-    outbox.stop_give_up_clock(db, name, parked_ms)
-
-
-def _report_health(name: str, health: Health, outcome: Outcome) -> None:
-    facts = {"destination": name, "reason": outcome.reason, "status": outcome.status, "detail": outcome.detail}
-    match health.state:
-        case HealthState.OK:
-            _log.info("destination works again", extra={"destination": name})
-        case HealthState.RETRYING:
-            _log.warning("destination fails; its events wait and are tried again", extra=facts)
-        case HealthState.DISABLED:
-            _log.error("destination disabled by its own answer; its events are kept until it is enabled", extra=facts)

@@ -1,20 +1,20 @@
 """The routes of the local HTTP interface."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from aiohttp import hdrs, web
 
 from notifier.ledger.errors import LedgerError
-from notifier.web.control import Answer, Control, UnknownNameError, UnknownRecordError
+from notifier.web import deliveries
+from notifier.web.answers import CONTROL, done, error_answer, json_answer
+from notifier.web.asked import WrongRequestError
+from notifier.web.control import Control, UnknownEventError, UnknownNameError, UnknownRecordError
 from notifier.web.guard import Guard
 
 _log = logging.getLogger(__name__)
 
-CONTROL: web.AppKey[Control] = web.AppKey("control", Control)
 _MOST_OF_A_BODY = 65_536
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,23 +33,11 @@ def make_app(control: Control, guard: Guard) -> web.Application:
             web.get("/v1/records/{key:[^/]+}", _record),
             web.post("/v1/sources/{name}/poll", _poll),
             web.post("/v1/sources/{name}/sweep", _sweep),
+            web.post("/v1/reload", _reload),
+            *deliveries.routes(),
         ]
     )
     return app
-
-
-def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
-    """Answer with JSON that no browser takes for something else and no cache keeps."""
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=headers)
-
-
-def error_answer(status: int, reason: str, message: str) -> web.Response:
-    """Answer with the one form that errors have here."""
-    answer = json_answer({"error": {"reason": reason, "message": message}}, status)
-    if status == HTTPStatus.UNAUTHORIZED:
-        answer.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-    return answer
 
 
 def _refusals(guard: Guard) -> Any:
@@ -58,7 +46,7 @@ def _refusals(guard: Guard) -> Any:
         refused = guard.refusal(request)
         if refused is not None:
             return error_answer(*refused)
-        # Nothing here has a use for a body, but one that is too large is an error all the same.
+        # Few here have a use for a body, but one that is too large is an error all the same.
         await request.read()
         return await handler(request)
 
@@ -69,6 +57,10 @@ def _refusals(guard: Guard) -> Any:
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
+    except WrongRequestError as error:
+        return error_answer(400, "bad_request", str(error))
+    except UnknownEventError as error:
+        return error_answer(404, "unknown_event", str(error))
     except UnknownNameError as error:
         return error_answer(404, "unknown_name", str(error))
     except UnknownRecordError as error:
@@ -104,12 +96,12 @@ async def _record(request: web.Request) -> web.Response:
 
 
 async def _poll(request: web.Request) -> web.Response:
-    return _done(await request.app[CONTROL].poll(request.match_info["name"]))
+    return done(await request.app[CONTROL].poll(request.match_info["name"]))
 
 
 async def _sweep(request: web.Request) -> web.Response:
-    return _done(await request.app[CONTROL].sweep(request.match_info["name"]))
+    return done(await request.app[CONTROL].sweep(request.match_info["name"]))
 
 
-def _done(answer: Answer) -> web.Response:
-    return json_answer(answer.body, 200 if answer.ok else 409)
+async def _reload(request: web.Request) -> web.Response:
+    return done(await request.app[CONTROL].reload())

@@ -11,8 +11,51 @@ import aiohttp
 import pytest
 
 from notifier.config import HttpInterfaceSettings
-from notifier.web.control import Answer, UnknownNameError, UnknownRecordError
+from notifier.ledger.again import Retry
+from notifier.web.asked import DeliveryPage, Replay
+from notifier.web.control import Answer, UnknownEventError, UnknownNameError, UnknownRecordError
 from notifier.web.server import LocalServer
+
+
+@dataclass
+class Deliveries:
+    """Stands for what the daemon does about deliveries and destinations: notes what it is asked."""
+
+    asked: list[Any] = field(default_factory=list)
+    replay_runs: bool = False
+
+    async def page(self, wish: DeliveryPage) -> dict[str, Any]:
+        return self._noted(wish, {"deliveries": [], "next": "0,"})
+
+    async def retry(self, wish: Retry) -> dict[str, Any]:
+        if "evt_gone" in wish.event_ids:
+            raise UnknownEventError("evt_gone")
+        return self._noted(wish, {"deliveries": 3})
+
+    async def replay(self, wish: Replay) -> Answer:
+        return Answer(ok=not self.replay_runs, body=self._noted(wish, {"events": 7}))
+
+    async def replay_progress(self) -> dict[str, Any]:
+        return self._noted("progress", {"state": "running"})
+
+    async def stop_replay(self) -> dict[str, Any]:
+        return self._noted("stop", {"state": "stopped"})
+
+    async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:
+        self._know(destination)
+        return self._noted((destination, enabled), {"destination": destination})
+
+    async def test(self, destination: str) -> dict[str, Any]:
+        self._know(destination)
+        return self._noted(("test", destination), {"destination": destination})
+
+    def _know(self, destination: str) -> None:
+        if destination != "hr":
+            raise UnknownNameError("destination", destination, ("hr",))
+
+    def _noted(self, what: Any, body: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(what)
+        return body
 
 
 @dataclass
@@ -24,6 +67,7 @@ class Daemon:
     trouble: Exception | None = None
     done: list[tuple[str, str]] = field(default_factory=list)
     records: set[str] = field(default_factory=set)
+    deliveries: Deliveries = field(default_factory=Deliveries)
 
     async def status(self) -> dict[str, Any]:
         if self.trouble is not None:
@@ -38,6 +82,9 @@ class Daemon:
 
     async def sweep(self, source: str) -> Answer:
         return self._do("sweep", source)
+
+    async def reload(self) -> Answer:
+        return self._do("reload", "")
 
     async def record(self, key: str) -> dict[str, Any]:
         if key not in self.records:

@@ -1,0 +1,21 @@
+"""`notifier enable`."""
+
+import click
+
+from notifier.cli.given import Given, takes_given
+from notifier.cli.help import examples
+from notifier.cli.screen import say
+from notifier.cli.switching import switch
+
+
+@click.command(epilog=examples("notifier enable hr-system"))
+@click.argument("destination")
+@takes_given
+def enable(given: Given, destination: str) -> None:
+    """Resume DESTINATION.
+
+    It does not matter who disabled it, the operator or its own answer. What waited for it is delivered, by the next
+    `notifier run` when no daemon runs now.
+    """
+    switch(given, destination, enabled=True)
+    say(f"{destination} is enabled")

@@ -1,0 +1,199 @@
+"""`notifier replay`, with and without a running daemon."""
+
+import asyncio
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from notifier.ledger.ledger import Ledger
+from tests.cli.conftest import until
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+    from tests.cli.conftest import Api, Home, Receiver
+
+WAITS = "No daemon runs: they wait in the state file until `notifier run` delivers them."
+WHEN = ("--since", "2026-11-21", "--until", "2026-11-21")
+"""The day of which the events are that these tests remember."""
+
+KEEPS = '[store]\nretention = "36500d"'
+
+
+@pytest.fixture
+def home(home: "Home") -> "Home":
+    keep(home)
+    return home
+
+
+def keep(home: "Home") -> None:
+    """Forget nothing, whatever the date is when the tests run."""
+    home.config.write_text(home.config.read_text().replace("[store]", KEEPS))
+
+
+async def write(home: "Home", sql: str) -> None:
+    def execute(db: "Database") -> None:
+        db.execute(sql)
+
+    ledger = Ledger(home.state_file)
+    await ledger.open()
+    try:
+        await ledger.run(execute)
+    finally:
+        await ledger.close()
+
+
+async def remember(home: "Home", count: int) -> None:
+    """Remember events that were delivered to hr."""
+    await home.remember(*(f"Person {number}" for number in range(count)))
+    await write(home, "UPDATE deliveries SET state = 'delivered'")
+
+
+async def states(home: "Home") -> list[tuple[str, str]]:
+    documents = (await home.call("deliveries", "--json")).documents
+    return [(document["destination"], document["state"]) for document in documents]
+
+
+async def test_alone_it_puts_past_events_back_and_says_how_many(home: "Home") -> None:
+    await remember(home, 3)
+    said = await home.call("replay", *WHEN)
+    assert (said.code, said.lines) == (0, ["3 events, 3 deliveries put back into the queue", WAITS])
+    assert await states(home) == [("hr", "pending")] * 3
+    again = await home.call("replay", *WHEN)
+    assert again.lines == ["0 events, 0 deliveries put back into the queue"]
+
+
+async def test_a_dry_run_says_how_many_and_changes_nothing(home: "Home") -> None:
+    await remember(home, 3)
+    home.configure(more='[destinations.late]\ntype = "http"\nurl = "http://127.0.0.1:9/late"\ntraining_ids = ["1046"]')
+    keep(home)
+    said = await home.call("replay", *WHEN, "--dry-run")
+    assert said.lines == ["3 events, 6 deliveries would be put back into the queue", "  hr: 3", "  late: 3"]
+    assert await states(home) == [("hr", "delivered")] * 3
+    assert (await home.call("replay", *WHEN, "--destination", "late")).code == 0
+    assert sorted(await states(home)) == [("hr", "delivered")] * 3 + [("late", "pending")] * 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--since", "2026-11-22", "--until", "2100-01-01"),
+        ("--since", "2026-11-01", "--until", "2026-11-20"),
+        ("--since", "2026-11-21T17:00:01Z", "--until", "2100-01-01"),
+        (*WHEN, "--type", "completion.removed"),
+        (*WHEN, "--source", "other"),
+    ],
+)
+async def test_what_is_not_meant_stays_delivered(home: "Home", arguments: tuple[str, ...]) -> None:
+    home.configure(more='[sources.other]\nbase_url = "http://127.0.0.1:9/v1"\ntoken = "t"')
+    keep(home)
+    await remember(home, 2)
+    said = await home.call("replay", *arguments)
+    assert (said.code, said.lines[0]) == (0, "0 events, 0 deliveries put back into the queue")
+
+
+async def test_what_is_forgotten_is_said_to_be(home: "Home") -> None:
+    home.configure()
+    await remember(home, 1)
+    said = await home.call("replay", "--since", "2000-01-01", "--dry-run")
+    assert said.lines[-1].startswith("What was delivered of events from before 2")
+    assert said.lines[-1].endswith(" is forgotten (`retention`) and cannot be sent again.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Missing option '--since'"),
+        (("--since", "yesterday"), "`since` must be a date, 2026-11-21, or a moment, 2026-11-21T17:00:00Z"),
+        (("--since", "2026-11-21", "--until", "2026-11-01"), "`until` must be later than `since`"),
+        ((*WHEN, "--destination", "hrr"), "there is no destination `hrr`; did you mean `hr`?"),
+        ((*WHEN, "--source", "acmee"), "there is no source `acmee`; did you mean `acme`?"),
+        ((*WHEN, "--type", "notifier.alert"), "'notifier.alert' is not one of"),
+    ],
+)
+async def test_what_cannot_be_meant_is_wrong_usage(home: "Home", arguments: tuple[str, ...], said: str) -> None:
+    answer = await home.call("replay", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
+async def test_a_terminal_shows_a_bar(home: "Home") -> None:
+    await remember(home, 3)
+    shown = await asyncio.to_thread(home.on_terminal, "replay", *WHEN)
+    assert shown.code == 0
+    assert "━" in shown.out
+    assert "3 deliveries" in shown.out
+
+
+async def test_the_daemon_sends_them_again_under_their_old_ids(home: "Home", api: "Api", receiver: "Receiver") -> None:
+    home.configure(api.url, hr=receiver.url)
+    keep(home)
+    await home.remember("Jorge Miller", "David Ball")
+
+    def ids() -> list[str]:
+        return sorted(json.loads(body)["id"] for body in receiver.bodies)
+
+    async def has_both() -> bool:
+        return len(receiver.bodies) == 2 and await states(home) == [("hr", "delivered")] * 2
+
+    async with home.daemon():
+        await until(has_both)
+        first = ids()
+        receiver.bodies.clear()
+        dry = await home.call("replay", *WHEN, "--dry-run")
+        assert dry.lines == ["2 events, 2 deliveries would be put back into the queue", "  hr: 2"]
+        said = await home.call("replay", *WHEN)
+        assert (said.code, said.lines) == (0, ["2 events, 2 deliveries put back into the queue"])
+        await until(has_both)
+    assert ids() == first
+
+
+async def test_it_does_not_flood_and_ends_at_ctrl_c(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    keep(home)
+    await remember(home, 1200)
+
+    async def pending() -> int:
+        (document,) = (await home.call("status", "--json")).documents
+        count: int = document["destinations"]["hr"]["pending"]
+        return count
+
+    async def some_wait() -> bool:
+        return await pending() > 0
+
+    async with home.daemon():
+        await home.call("disable", "hr")
+        with home.started("replay", *WHEN) as process:
+            await until(some_wait)
+            assert await pending() == 500
+            second = await home.call("replay", *WHEN)
+            assert (second.code, second.out) == (1, "")
+            assert "a replay is under way already" in second.err
+            said = await home.end(process, signal.SIGINT)
+            assert process.returncode == 130
+        assert "stopped: what is in the queue is delivered" in said
+        assert "Traceback" not in said
+        remaining = await home.call("replay", *WHEN, "--dry-run")
+    assert remaining.lines[0] == "700 events, 700 deliveries would be put back into the queue"
+
+
+async def test_a_daemon_that_stops_meanwhile_is_told(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    keep(home)
+    await remember(home, 600)
+    async with home.daemon() as daemon:
+        await home.call("disable", "hr")
+        with home.started("replay", *WHEN) as process:
+
+            async def some_wait() -> bool:
+                documents: list[dict[str, Any]] = (await home.call("status", "--json")).documents
+                return bool(documents[0]["destinations"]["hr"]["pending"])
+
+            await until(some_wait)
+            await home.end(daemon)
+            _, err = await asyncio.to_thread(process.communicate, timeout=10)
+            assert process.returncode == 1
+    assert "again" in err or "goes on" in err
+    assert "Traceback" not in err
