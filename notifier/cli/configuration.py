@@ -1,17 +1,33 @@
 """The configuration as the commands need it: read, or told what is wrong with it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from notifier.cli.failures import UnknownName, WrongConfiguration
 from notifier.cli.given import Given
-from notifier.config import ConfigError, Settings, load
+from notifier.config import ConfigError, Problem, Settings, SlackSettings, load
 from notifier.config.suggestions import hint
+
+
+def load_settings(given: Given) -> Settings:
+    """Read the configuration and the templates that it names. Raises ConfigError with every problem that was found."""
+    settings = load(given.config, secrets_dir=given.secrets_dir)
+    if problems := tuple(_wrong_templates(settings)):
+        raise ConfigError(problems)
+    return settings
+
+
+def _wrong_templates(settings: Settings) -> Iterator[Problem]:
+    if any(isinstance(one, SlackSettings) and one.templates is not None for one in settings.destinations.values()):
+        # The template engine, which most configurations never need.
+        from notifier.deliver.slack_check import problems  # noqa: PLC0415
+
+        yield from problems(settings.destinations)
 
 
 def read_settings(given: Given) -> Settings:
     """Read the configuration. Raises WrongConfiguration with every problem that was found."""
     try:
-        return load(given.config, secrets_dir=given.secrets_dir)
+        return load_settings(given)
     except ConfigError as error:
         lines = [str(problem) for problem in error.problems]
         if len(lines) == 1:

@@ -1,9 +1,10 @@
 """What every destination type offers, and what it is given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from notifier.completions import Event
 from notifier.deliver.outcome import Outcome
 from notifier.ledger.outbox import Delivery
 
@@ -14,11 +15,14 @@ class Grouping:
 
     A request carries up to `size` of them, and goes out when it is full or its first delivery has waited `wait`
     seconds. When more than `digest_above` wait, all of them (up to 1000) go out as one digest.
+    Events that follow each other and for which `together` gives the same, None excepted, are not divided, even if they
+    are more than `size` (up to 50).
     """
 
     size: int = 1
     wait: float = 0.0
     digest_above: int | None = None
+    together: Callable[[Event], Hashable | None] | None = None
 
 
 class Destination(Protocol):

@@ -8,6 +8,8 @@ from notifier.deliver.policy import group_limit
 from notifier.ledger.outbox import Delivery
 
 MOST_IN_A_DIGEST = 1000
+MOST_TOGETHER = 50
+"""What belongs together is divided all the same when it is more than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +43,22 @@ def next_group(waiting: Sequence[Delivery], grouping: Grouping, waited: float) -
     fresh = count == len(waiting) < limit and all(delivery.attempts == 0 for delivery in waiting)
     if fresh and waited < grouping.wait:
         return Group(0, grouping.wait - waited)
+    if count == grouping.size and all(waiting[place].attempts == 0 for place in range(count)):
+        return Group(_undivided(waiting, count, grouping))
     return Group(count)
+
+
+def _undivided(waiting: Sequence[Delivery], count: int, grouping: Grouping) -> int:
+    """Return where to end a group instead of after `count`, so that what belongs together is not divided."""
+    if grouping.together is None or count == len(waiting):
+        return count
+    belongs = grouping.together(waiting[count].event)
+    begin = count
+    while belongs is not None and begin and grouping.together(waiting[begin - 1].event) == belongs:
+        begin -= 1
+    if begin:
+        return begin
+    for end in range(count, min(len(waiting), MOST_TOGETHER)):
+        if waiting[end].attempts or grouping.together(waiting[end].event) != belongs:
+            return end
+    return min(len(waiting), MOST_TOGETHER)

@@ -12,6 +12,11 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _DIRECTION_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _CONTROLS = re.compile("[\u0000-\u001f\u007f-\u009f]")
+_OTHER_DIRECTION_CONTROLS = re.compile("[\u202a-\u202e\u2066\u2067]")
+_BOLD, _CODE, _END = "\u0001", "\u0002", "\u0003"
+_MARK = re.compile(f"([{_BOLD}{_CODE}{_END}])")
+_STYLES = {_BOLD: "bold", _CODE: "code"}
+_UNMARKING_CONTROLS = re.compile("[\u0000\u0004-\u001f\u007f-\u009f]")
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
 _FAR_ENOUGH = 2000
 _ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
@@ -28,14 +33,41 @@ class Span:
 Line = tuple[Span, ...]
 
 
-def bold(text: str) -> Span:
-    """Make a piece that stands out."""
-    return Span(text, "bold")
+def bold(text: object) -> str:
+    """Mark what is to stand out."""
+    return f"{_BOLD}{str(text).strip()}{_END}"
 
 
-def code(text: str) -> Span:
-    """Make a piece that can be copied as a command."""
-    return Span(text, "code")
+def code(text: object) -> str:
+    """Mark what can be copied as a command."""
+    return f"{_CODE}{str(text).strip()}{_END}"
+
+
+def spans(marked: str) -> Line:
+    """Take marked text apart. The marks are control characters, so that nothing that `literal` made can hold one."""
+    style = None
+    found = []
+    for piece in _MARK.split(marked):
+        match piece:
+            case "":
+                continue
+            case mark if _MARK.fullmatch(mark):
+                style = _STYLES.get(mark)
+            case text:
+                found.append(Span(text, style))
+    return tuple(found)
+
+
+def tidy(marked: str) -> str:
+    """Make of whatever a template gives one line that is valid anywhere and disturbs nothing around it.
+
+    Marks stay. What shows nothing at all becomes "".
+    """
+    text = _OTHER_DIRECTION_CONTROLS.sub("", _SURROGATES.sub("\ufffd", marked))
+    if text.count(_ISOLATE) != text.count(_POP_ISOLATE):
+        text = _DIRECTION_CONTROLS.sub("", text)
+    text = " ".join(_UNMARKING_CONTROLS.sub(" ", text).split())
+    return text if any(char.isprintable() and char != " " for char in text) else ""
 
 
 def plain_text(line: Iterable[Span]) -> str:

@@ -1,17 +1,23 @@
-"""One event in words: what a line of a Slack message says of it."""
+"""One event in words: what a template can say of it."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from notifier.completions import Event, EventType
-from notifier.deliver.slack_text import Line, Span, bold, day, literal
+from notifier.deliver.slack_text import day, literal
 
 KEY_WIDTH = 40
 """A record's key is never cut with the names around it: it is what tells two equal lines apart."""
+
+Variables = dict[str, Any]
+"""What a template gets: text that is fit to be shown, numbers, and lists and dictionaries of these."""
+
+SUFFIX = ".j2"
+"""How the names of templates' files end."""
 
 _LABELS = {
     "training_id": "training",
@@ -26,7 +32,25 @@ _LABELS = {
 }
 _NAME_OF = {"training_id": "training_title", "user_id": "user_name", "instructor_id": "instructor_name"}
 _DATES = {"completed_on", "expires_on"}
-_SEPARATOR = " · "
+
+
+class Template(StrEnum):
+    """The templates there are, by the names of their files without `.j2`; each begins with what it gets."""
+
+    COMPLETED = "completed"
+    CHANGED = "changed"
+    REMOVED = "removed"
+    OTHER = "other"
+    SESSION = "session"
+    MEMBER = "member"
+    NOTICE = "notice"
+    HEADING = "heading"
+    DIGEST = "digest"
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return self.value + SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +63,16 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What is said of one completion: each part fit to be shown, "" where nothing is known.
+    """What is said of one completion.
 
-    `user_id` and `training_id` tell equal names apart, across sources too, and are not for display. `details` are the
-    phrases after the main clause (when it expires, who taught); `changes` those of an update. `session` is equal for
-    completions of one group session, None outside of one.
+    `variables` are for the template of its type. `person` and `training` tell equal names apart, across sources too,
+    and are not for display. `session` is equal for completions of one group session, None outside of one.
     """
 
     type: str
-    key: str
-    user_id: str
+    variables: Variables
     person: str
-    training_id: str
     training: str
-    completed: str
-    details: tuple[str, ...]
-    changes: tuple[str, ...]
     session: tuple[str, ...] | None
 
 
@@ -79,55 +97,47 @@ def words(content: Content, width: int) -> Words:
     """Put a completion's event into words, no name or note longer than `width` code points."""
     event = content.event
     completion = _object(content.data, "completion")
+    variables: Variables = {
+        "type": literal(event.type, KEY_WIDTH),
+        "source": literal(event.source, KEY_WIDTH),
+        "key": literal(event.subject, KEY_WIDTH),
+        "person": _named(completion, "user_id", "user ", width) or "somebody",
+        "user_id": literal(completion.get("user_id"), width),
+        "training": _named(completion, "training_id", "training ", width) or "a training",
+        "training_id": literal(completion.get("training_id"), width),
+        "instructor": _named(completion, "instructor_id", "", width),
+        "completed": day(completion.get("completed_on"), width),
+        "completed_on": literal(completion.get("completed_on"), width),
+        "expires": day(completion.get("expires_on"), width),
+        "expires_on": literal(completion.get("expires_on"), width),
+        "notes": literal(completion.get("notes"), width),
+    }
+    if event.type == EventType.UPDATED:
+        variables["changes"] = _changes(completion, _object(content.data, "previous"), width)
     return Words(
-        type=event.type,
-        key=literal(event.subject, KEY_WIDTH),
-        user_id=f"{event.source} {completion.get('user_id')}",
-        person=_named(completion, "user_id", "user ", width) or "somebody",
-        training_id=f"{event.source} {completion.get('training_id')}",
-        training=_named(completion, "training_id", "training ", width) or "a training",
-        completed=day(completion.get("completed_on"), width),
-        details=_details(completion, width),
-        changes=_changes(completion, _object(content.data, "previous"), width),
+        event.type,
+        variables,
+        person=f"{event.source} {completion.get('user_id')}",
+        training=f"{event.source} {completion.get('training_id')}",
         session=_session(event, completion),
     )
 
 
-def line(said: Words) -> Line:
-    """Say one completion by itself, in one line."""
-    date = f" on {said.completed}" if said.completed else ""
-    match said.type:
-        case EventType.CREATED:
-            main, phrases = f" completed {said.training}{date}", said.details
-        case EventType.UPDATED:
-            changes = f": {', '.join(said.changes)}" if said.changes else ""
-            main, phrases = f"{_SEPARATOR}{said.training}{date} was changed{changes}", ()
-        case EventType.REMOVED:
-            main, phrases = f"{_SEPARATOR}{said.training}{date} was removed", ()
-        case _:
-            main, phrases = f"{_SEPARATOR}{said.training}{_SEPARATOR}{literal(said.type, KEY_WIDTH)}", ()
-    return (bold(said.person), Span(main + tail(said, phrases)))
+def session_of(event: Event) -> tuple[str, ...] | None:
+    """Return what is equal for completions of one group session, None outside of one."""
+    return _session(event, _object(read(event).data, "completion"))
 
 
-def tail(said: Words, phrases: Iterable[str]) -> str:
-    """End a line: what else is known, and the record's key."""
-    return "".join(_SEPARATOR + part for part in (*phrases, f"#{said.key}" if said.key else "") if part)
-
-
-def alert_line(content: Content, width: int) -> Line:
-    """Say an operational notice in one line: its condition, whether it holds, what it is about and means."""
+def notice(content: Content, width: int) -> Variables:
+    """Put an operational notice into words: its condition, whether it holds, what it is about and means."""
     data = content.data
-    resolved = data.get("state") == "resolved"
-    condition = literal(data.get("condition"), width).replace("_", " ") or "notice"
-    said = [literal(data.get("subject"), width), literal(data.get("summary"), 4 * width)]
-    since = literal(data.get("since"), KEY_WIDTH)
-    if since:
-        said.append(f"since {since}")
-    return (
-        Span("✅ " if resolved else "⚠️ "),
-        bold(f"{'Resolved' if resolved else 'Alert'}: {condition}"),
-        Span("".join(_SEPARATOR + part for part in said if part)),
-    )
+    return {
+        "resolved": data.get("state") == "resolved",
+        "condition": literal(data.get("condition"), width).replace("_", " ") or "notice",
+        "subject": literal(data.get("subject"), width),
+        "summary": literal(data.get("summary"), 4 * width),
+        "since": literal(data.get("since"), KEY_WIDTH),
+    }
 
 
 def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -144,29 +154,22 @@ def _named(completion: dict[str, Any], field: str, prefix: str, width: int) -> s
     return prefix + identifier if identifier else ""
 
 
-def _details(completion: dict[str, Any], width: int) -> tuple[str, ...]:
-    expires = day(completion.get("expires_on"), width)
-    instructor = _named(completion, "instructor_id", "", width)
-    phrases = (expires and f"expires {expires}", instructor and f"instructor {instructor}")
-    return tuple(phrase for phrase in phrases if phrase)
-
-
-def _changes(completion: dict[str, Any], previous: dict[str, Any], width: int) -> tuple[str, ...]:
-    """Say what an update changed, `expires 27 Feb 2021 → 27 Feb 2022`; new ids by the names that are known."""
+def _changes(completion: dict[str, Any], previous: dict[str, Any], width: int) -> list[dict[str, str]]:
+    """Say what an update changed, from what, to what; new ids by the names that are known."""
     changes = []
     for field, label in _LABELS.items():
         if field in previous:
             new = completion.get(field)
             name = literal(completion.get(_NAME_OF.get(field, "")), width) if new else ""
-            changes.append(f"{label} {_value(field, previous[field], width)} → {name or _value(field, new, width)}")
-    return tuple(changes)
+            old = _value(field, previous[field], width)
+            changes.append({"field": field, "what": label, "old": old, "new": name or _value(field, new, width)})
+    return changes
 
 
 def _value(field: str, value: Any, width: int) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    written = day(value, width) if field in _DATES else literal(value, width)
-    return written or "none"
+    return day(value, width) if field in _DATES else literal(value, width)
 
 
 def _session(event: Event, completion: dict[str, Any]) -> tuple[str, ...] | None:

@@ -1,6 +1,8 @@
 """Which deliveries travel together: full groups, digests, and ever smaller groups for what has failed."""
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from notifier.completions import Event, EventType
 from notifier.deliver.destination import Grouping
 from notifier.deliver.grouping import MOST_IN_A_DIGEST, Group, next_group
+from notifier.deliver.policy import group_limit
 from notifier.ledger.outbox import Delivery
 
 
@@ -53,7 +56,7 @@ def test_whatever_has_failed_travels_with_ever_fewer_others(
 ) -> None:
     group = next_group(queue, grouping, waited)
     limit = limit_of(queue, grouping)
-    assert all(group.count <= max(1, limit >> one.attempts) for one in queue[: group.count])
+    assert all(group.count <= group_limit(limit, one.attempts) for one in queue[: group.count])
 
 
 @given(queues, groupings)
@@ -65,14 +68,14 @@ def test_a_queue_is_worked_off_to_its_end_and_no_group_could_have_been_larger(
         assert count >= 1
         if count < len(queue):
             limit = limit_of(queue, grouping)
-            assert any(count + 1 > max(1, limit >> one.attempts) for one in queue[: count + 1])
+            assert any(count + 1 > group_limit(limit, one.attempts) for one in queue[: count + 1])
         queue = queue[count:]
 
 
 @pytest.mark.parametrize("size", [1, 2, 10, 1000])
-def test_a_delivery_that_keeps_failing_ends_up_alone(size: int) -> None:
-    assert next_group(waiting(*[10] * 50), Grouping(size), 0.0) == Group(1)
-    assert next_group(waiting(*[10] * 60), Grouping(size, digest_above=50), 0.0) == Group(1)
+def test_a_delivery_that_has_failed_three_times_goes_alone(size: int) -> None:
+    assert next_group(waiting(*[3] * 50), Grouping(size), 0.0) == Group(1)
+    assert next_group(waiting(*[3] * 60), Grouping(size, digest_above=50), 0.0) == Group(1)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,46 @@ def test_a_delivery_that_keeps_failing_ends_up_alone(size: int) -> None:
 def test_more_than_so_many_become_one_digest(queued: int, sent: int) -> None:
     grouping = Grouping(10, digest_above=50)
     assert next_group(waiting(*[0] * queued), grouping, 0.0) == Group(sent)
+
+
+def sessions(*names: str | None) -> list[Delivery]:
+    """Make deliveries, each of the session of that name."""
+    return [
+        replace(delivery, event=replace(delivery.event, subject=name or ""))
+        for name, delivery in zip(names, waiting(*[0] * len(names)), strict=True)
+    ]
+
+
+BY_SESSION = Grouping(10, digest_above=100, together=lambda event: event.subject or None)
+
+
+@pytest.mark.parametrize(
+    ("queue", "sent"),
+    [
+        ([None] * 15, [10, 5]),
+        (["a"] * 15, [15]),
+        (["a"] * 49 + ["b"] * 3, [49, 3]),
+        (["a"] * 60, [50, 10]),
+        ([None] * 3 + ["a"] * 12, [3, 12]),
+        ([None] * 3 + ["a"] * 12 + [None] * 4, [3, 12, 4]),
+        (["a"] * 4 + ["b"] * 6 + ["c"] * 11, [10, 11]),
+        ([None, "a", "b"] * 10, [10, 10, 10]),
+    ],
+)
+def test_what_belongs_together_is_not_divided(queue: list[str | None], sent: list[int]) -> None:
+    left = sessions(*queue)
+    counts = []
+    while left:
+        counts.append(next_group(deque(left), BY_SESSION, 0.0).count)
+        left = left[counts[-1] :]
+    assert counts == sent
+
+
+def test_what_has_failed_is_divided_whether_it_belongs_together_or_not() -> None:
+    failed = [replace(delivery, attempts=1) for delivery in sessions(*["a"] * 15)]
+    assert next_group(failed, BY_SESSION, 0.0) == Group(5)
+    fresh = sessions(*["a"] * 12)
+    assert next_group([*fresh, *failed], BY_SESSION, 0.0) == Group(12)
 
 
 def test_a_full_group_does_not_wait() -> None:

@@ -12,11 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.completions import Event, EventType
-from notifier.deliver.slack_message import LINES, message
+from notifier.deliver.slack_message import LINES, body, lay_out
+from notifier.deliver.slack_templates import Templates
 from notifier.deliver.slack_text import day, literal
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import MakeEvent
+
+
+SHIPPED = Templates(None, print)
+
+
+def message(events: list[Event], *, digest: bool, templates: Templates = SHIPPED) -> bytes:
+    """Write the body of one request."""
+    return body(lay_out(events, templates, digest=digest))
 
 
 def drawn(events: list[Event], *, digest: bool = False) -> str:

@@ -63,7 +63,7 @@ def _show(given: Given, settings: Settings) -> None:
             (
                 name,
                 destination.type,
-                redact(destination.url.get_secret_value()),
+                destination.address(),
                 ", ".join(event.removeprefix("completion.") for event in destination.events),
                 ", ".join(destination.sources) or "all",
             )
