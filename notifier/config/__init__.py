@@ -2,12 +2,14 @@
 
 from notifier.config.addresses import TcpAddress, UnixAddress, parse_listen
 from notifier.config.destinations import (
+    AppriseSettings,
     CompletionEvent,
     Destination,
     DestinationSettings,
     HttpFormat,
     HttpSettings,
     SlackSettings,
+    TeamsSettings,
 )
 from notifier.config.durations import format_duration, parse_duration
 from notifier.config.json_schema import schema
@@ -30,6 +32,7 @@ from notifier.config.settings import (
 __all__ = [
     "AlertSettings",
     "ApiVersion",
+    "AppriseSettings",
     "CompletionEvent",
     "ConfigError",
     "Destination",
@@ -47,6 +50,7 @@ __all__ = [
     "SourceSettings",
     "StoreSettings",
     "TcpAddress",
+    "TeamsSettings",
     "UnixAddress",
     "find_file",
     "format_duration",

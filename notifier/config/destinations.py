@@ -1,7 +1,7 @@
 """The settings of destinations: one class for each type.
 
-A new type is a class here that derives from `DestinationSettings` and has a `type` of its own, and its name in
-`Destination`.
+A new type is a class here that derives from `DestinationSettings` and has a `type` and an `address` of its
+own, and its name in `Destination`.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from notifier.config.addresses import is_plain_beyond_loopback
+from notifier.config.apprise_url import AppriseUrl, shown_apprise_url
 from notifier.config.durations import Duration
 from notifier.config.problems import Problem
 from notifier.config.tables import Table, default
@@ -24,9 +25,11 @@ from notifier.config.values import (
     Id,
     Rate,
     ReadableFile,
+    ReadableFolder,
     SourceName,
     WebhookSecrets,
 )
+from notifier.redact import redact
 
 CompletionEvent = Literal["completion.created", "completion.updated", "completion.removed"]
 """The types of events that a destination can ask for."""
@@ -63,6 +66,10 @@ class DestinationSettings(Table):
     give_up_after: Duration = default("3d")
     """How long after the first attempt a delivery is given up; time spent disabled does not count."""
 
+    def address(self) -> str:
+        """Return where events go, without any secret."""
+        raise NotImplementedError
+
     def conflicts(self) -> Iterator[Problem]:
         """Yield what does not go together; keys start at this table."""
         if self.retry_max < self.retry_first:
@@ -82,12 +89,60 @@ class SlackSettings(DestinationSettings):
     """The incoming webhook's URL; whoever knows it can post to the channel."""
     digest_above: Count = 50
     """More waiting events than this become one digest; fewer go as messages of up to ten lines."""
+    templates: ReadableFolder = default("")
+    """A folder of Jinja templates that say messages' lines instead of the shipped ones of the same names."""
     events: tuple[CompletionEvent, ...] = ("completion.created",)
     """The types of events that go there; none: only operational notices, if they go there."""
     concurrency: Count = 1
     """How many requests may be on their way at the same time."""
     rate: Rate = 1.0
     """Requests a second on average; Slack allows about one."""
+
+    def address(self) -> str:
+        """Return where events go, without any secret."""
+        return redact(self.url.get_secret_value())
+
+
+class TeamsSettings(DestinationSettings):
+    """A Microsoft Teams channel or chat, through a Workflows webhook."""
+
+    type: Literal["teams"]
+    """The type of destination."""
+    url: EncryptedUrl
+    """The URL of the workflow "When a Teams webhook request is received"; whoever knows it can post."""
+    digest_above: Count = 50
+    """More waiting events than this become one digest; fewer go as messages of up to ten lines."""
+    events: tuple[CompletionEvent, ...] = ("completion.created",)
+    """The types of events that go there; none: only operational notices, if they go there."""
+    concurrency: Count = 1
+    """How many requests may be on their way at the same time."""
+    rate: Rate = 1.0
+    """Requests a second on average; Teams allows no more than four in any second."""
+
+    def address(self) -> str:
+        """Return where events go, without any secret."""
+        return redact(self.url.get_secret_value())
+
+
+class AppriseSettings(DestinationSettings):
+    """One of the services that the library apprise knows."""
+
+    type: Literal["apprise"]
+    """The type of destination."""
+    url: AppriseUrl
+    """The service's URL as apprise writes it; any part of it may be a secret."""
+    digest_above: Count = 50
+    """More waiting events than this become one digest; fewer go as messages of up to ten lines."""
+    events: tuple[CompletionEvent, ...] = ("completion.created",)
+    """The types of events that go there; none: only operational notices, if they go there."""
+    concurrency: Count = 1
+    """How many messages may be on their way at the same time; each takes a process of its own."""
+    rate: Rate = 1.0
+    """Messages a second on average."""
+
+    def address(self) -> str:
+        """Return where events go, without any secret."""
+        return shown_apprise_url(self.url)
 
 
 class HttpSettings(DestinationSettings):
@@ -114,6 +169,10 @@ class HttpSettings(DestinationSettings):
     client_key_file: ReadableFile = default("")
     """The certificate's private key (PEM), when it is not in the same file."""
 
+    def address(self) -> str:
+        """Return where events go, without any secret."""
+        return redact(self.url.get_secret_value())
+
     def conflicts(self) -> Iterator[Problem]:
         """Yield what does not go together; keys start at this table."""
         yield from super().conflicts()
@@ -131,5 +190,5 @@ class HttpSettings(DestinationSettings):
             yield Problem("url", "is http://: people's names cross the network unencrypted; use https://")
 
 
-Destination = Annotated[SlackSettings | HttpSettings, Field(discriminator="type")]
+Destination = Annotated[SlackSettings | TeamsSettings | AppriseSettings | HttpSettings, Field(discriminator="type")]
 """The settings of one destination, told apart by their `type`."""

@@ -224,14 +224,14 @@ Headers = Annotated[
 """Additional headers of a request, by name; their values are secrets."""
 
 
-def _path(value: object) -> Path:
+def _path(value: object, of: str = "a file") -> Path:
     match value:
         case Path():
             return value
         case str() if value and value.isprintable():
             return Path(value)
         case _:
-            raise Wrong("must be the path of a file, in quotes")
+            raise Wrong(f"must be the path of {of}, in quotes")
 
 
 def _state_file(value: object, info: ValidationInfo) -> Path:
@@ -251,6 +251,17 @@ def _readable_file(value: object) -> Path | None:
     return path
 
 
+def _readable_folder(value: object) -> Path | None:
+    if value == "" or value is None:
+        return None
+    path = _path(value, "a folder")
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        raise Wrong(f"names a folder that cannot be read: {error.strerror}") from None
+    return path
+
+
 def _written_path(path: Path | None) -> str:
     return "" if path is None else str(path)
 
@@ -266,6 +277,13 @@ ReadableFile = Annotated[
     PlainSerializer(_written_path, return_type=str),
 ]
 """The path of a file that can be read; `""` for none."""
+
+ReadableFolder = Annotated[
+    Path | None,
+    PlainValidator(_readable_folder, json_schema_input_type=str),
+    PlainSerializer(_written_path, return_type=str),
+]
+"""The path of a folder that can be read; `""` for none."""
 
 
 def _written_address(address: TcpAddress | UnixAddress | None) -> str:

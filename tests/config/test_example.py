@@ -8,6 +8,7 @@ import pytest
 
 from notifier.config import (
     AlertSettings,
+    AppriseSettings,
     DestinationSettings,
     HttpInterfaceSettings,
     HttpSettings,
@@ -16,6 +17,7 @@ from notifier.config import (
     SlackSettings,
     SourceSettings,
     StoreSettings,
+    TeamsSettings,
     load,
     schema,
 )
@@ -23,7 +25,7 @@ from notifier.config.tables import Table
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
-COMMENTED_KEY = re.compile(r"^# (?=[a-z_]+ = )", re.MULTILINE)
+COMMENTED_KEY = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)
 
 LISTED = tomllib.loads(COMMENTED_KEY.sub("", TEXT))
 """All keys that the example lists, those in comments too."""
@@ -33,6 +35,8 @@ WRITTEN = tomllib.loads(TEXT)
 
 SOURCE = "acme"
 SLACK = "safety-channel"
+TEAMS = "site-office"
+APPRISE = "phones"
 HTTP = "hr-system"
 
 
@@ -65,11 +69,20 @@ def test_every_key_of_an_http_endpoint_is_listed_its_own_first() -> None:
     assert list(LISTED["destinations"][HTTP]) == [*own, *common]
 
 
-def test_of_a_slack_channel_its_own_keys_are_listed_and_those_whose_defaults_differ() -> None:
+@pytest.mark.parametrize(
+    ("table", "name"), [(SlackSettings, SLACK), (TeamsSettings, TEAMS), (AppriseSettings, APPRISE)]
+)
+def test_of_a_channel_its_own_keys_are_listed_and_those_whose_defaults_differ(
+    table: type[DestinationSettings], name: str
+) -> None:
     common = DestinationSettings.model_fields
-    own = [key for key in SlackSettings.model_fields if key not in common]
-    different = [key for key in common if SlackSettings.model_fields[key].default != common[key].default]
-    assert list(LISTED["destinations"][SLACK]) == [*own, *different]
+    own = [key for key in table.model_fields if key not in common]
+    different = [key for key in common if table.model_fields[key].default != common[key].default]
+    assert list(LISTED["destinations"][name]) == [*own, *different]
+
+
+def test_of_an_http_endpoint_no_common_key_differs() -> None:
+    common = DestinationSettings.model_fields
     assert all(
         HttpSettings.model_fields[key].default == common[key].default for key in DestinationSettings.model_fields
     )
@@ -80,6 +93,7 @@ def test_every_value_that_is_not_required_is_the_true_default() -> None:
         "NOTIFIER_SOURCES": {SOURCE: required(SourceSettings, WRITTEN["sources"][SOURCE])},
         "NOTIFIER_DESTINATIONS": {
             SLACK: required(SlackSettings, WRITTEN["destinations"][SLACK]),
+            TEAMS: required(TeamsSettings, WRITTEN["destinations"][TEAMS]),
             HTTP: required(HttpSettings, WRITTEN["destinations"][HTTP]),
         },
     }
@@ -96,6 +110,8 @@ def test_every_value_that_is_not_required_is_the_true_default() -> None:
         (AlertSettings, WRITTEN["alerts"]),
         (SourceSettings, WRITTEN["sources"][SOURCE]),
         (SlackSettings, WRITTEN["destinations"][SLACK]),
+        (TeamsSettings, WRITTEN["destinations"][TEAMS]),
+        (AppriseSettings, LISTED["destinations"][APPRISE]),
         (HttpSettings, WRITTEN["destinations"][HTTP]),
     ],
 )
@@ -105,14 +121,17 @@ def test_defaults_are_written_as_the_schema_tells_them(table: type[Table], value
     assert {key: values[key] for key in optional} == {key: keys[key]["default"] for key in optional}
 
 
-def test_only_keys_without_a_default_that_can_be_written_are_in_comments() -> None:
+def test_only_keys_without_a_default_and_what_needs_an_extra_are_in_comments() -> None:
     assert set(LISTED["sources"][SOURCE]) - set(WRITTEN["sources"][SOURCE]) == {
         key for key, field in SourceSettings.model_fields.items() if field.default is None
     }
-    assert LISTED["destinations"] == WRITTEN["destinations"]
+    apprise = {APPRISE: LISTED["destinations"][APPRISE]}
+    assert LISTED["destinations"] == WRITTEN["destinations"] | apprise
 
 
 def test_what_stands_in_comments_can_be_used_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(COMMENTED_KEY.sub("", TEXT), encoding="utf-8")
-    assert load(file, environ={}).sources[SOURCE].training_id == "1046"
+    settings = load(file, environ={})
+    assert settings.sources[SOURCE].training_id == "1046"
+    assert isinstance(settings.destinations[APPRISE], AppriseSettings)

@@ -5,6 +5,7 @@ import pytest
 
 from notifier.config import (
     AlertSettings,
+    AppriseSettings,
     HttpInterfaceSettings,
     HttpSettings,
     LogSettings,
@@ -12,6 +13,7 @@ from notifier.config import (
     SlackSettings,
     SourceSettings,
     StoreSettings,
+    TeamsSettings,
     schema,
 )
 from notifier.config.tables import Table
@@ -24,6 +26,8 @@ TABLES = [
     AlertSettings,
     SourceSettings,
     SlackSettings,
+    TeamsSettings,
+    AppriseSettings,
     HttpSettings,
 ]
 

@@ -111,6 +111,12 @@ token = "{SECRET}"
 [destinations.safety]
 type = "slack"
 url = "https://hooks.slack.com/services/{SECRET}"
+[destinations.office]
+type = "teams"
+url = "https://example.com/workflows/{SECRET}?sig={SECRET}"
+[destinations.phones]
+type = "apprise"
+url = "tgram://123456789:{SECRET}/{SECRET}"
 [destinations.hr]
 type = "http"
 url = "http://user:{SECRET}@example.com/{SECRET}?{SECRET}"

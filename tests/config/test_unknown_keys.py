@@ -37,16 +37,16 @@ def test_an_unknown_key_like_no_other_is_answered_with_all_that_are_known(proble
 
 
 @pytest.mark.parametrize(
-    ("text", "key", "type_"),
+    ("text", "key", "types"),
     [
-        (f'{SOURCE}{SLACK}secret = "x"', "destinations.safety.secret", "http"),
-        (f"{SOURCE}{HTTP}digest_above = 5", "destinations.hr.digest_above", "slack"),
+        (f'{SOURCE}{SLACK}secret = "x"', "destinations.safety.secret", '"http"'),
+        (f"{SOURCE}{HTTP}digest_above = 5", "destinations.hr.digest_above", '"slack", "teams" or "apprise"'),
     ],
 )
 def test_a_key_of_another_type_of_destination_is_told_as_that(
-    text: str, key: str, type_: str, problems_of: Problems
+    text: str, key: str, types: str, problems_of: Problems
 ) -> None:
-    assert problems_of(text) == [f'{key}: unknown key here: it belongs to the type "{type_}"']
+    assert problems_of(text) == [f"{key}: unknown key here: it belongs to the type {types}"]
 
 
 def test_a_key_with_odd_characters_stays_on_its_line(problems_of: Problems) -> None:

@@ -121,6 +121,11 @@ WRONG_HTTP = [
     ("client_cert_file", '"missing.pem"', "cannot be read: No such file or directory"),
     ("client_key_file", '"config.toml"', "needs client_cert_file"),
 ]
+WRONG_IN_A_CHANNEL = [
+    ('"missing"', "names a folder that cannot be read: No such file or directory"),
+    ('"config.toml"', "names a folder that cannot be read: Not a directory"),
+    ("1", "must be the path of a folder"),
+]
 WRONG_ELSEWHERE = [
     ("store.path", "[store]\npath = 5", "must be the path of a file"),
     ("store.retention", "[store]\nretention = 90", "a plain number has none"),
@@ -152,10 +157,14 @@ WRONG_ELSEWHERE = [
     ('sources.""', '[sources.""]\ntoken="x"', "is not a name"),
     ("destinations.Safety", '[destinations.Safety]\ntype="slack"\nurl="https://a/b"', "did you mean `safety`?"),
     ("destinations.x", "[destinations]\nx = 5", "must be a table"),
-    ("destinations.x.type", '[destinations.x]\nurl = "https://a/b"', 'is required: "slack" or "http"'),
+    (
+        "destinations.x.type",
+        '[destinations.x]\nurl = "https://a/b"',
+        'is required: "slack", "teams", "apprise" or "http"',
+    ),
     ("destinations.x.type", '[destinations.x]\ntype = "slak"', "did you mean `slack`?"),
-    ("destinations.x.type", "[destinations.x]\ntype = 5", 'must be "slack" or "http"'),
-    ("destinations.x.type", '[destinations.x]\ntype = ["slack"]', 'must be "slack" or "http"'),
+    ("destinations.x.type", "[destinations.x]\ntype = 5", 'must be "slack", "teams", "apprise" or "http"'),
+    ("destinations.x.type", '[destinations.x]\ntype = ["slack"]', 'must be "slack", "teams", "apprise" or "http"'),
     ("destinations.x.url", '[destinations.x]\ntype = "http"', "is required"),
     (
         "destinations.x.headers.Authorization",
@@ -197,6 +206,13 @@ def test_a_wrong_value_of_an_http_endpoint_is_told(key: str, value: str, sentenc
 def test_a_wrong_value_elsewhere_is_told(key: str, text: str, sentence: str, problems_of: Problems) -> None:
     (problem,) = problems_of(f"{text}\n{SOURCE}{SLACK}")
     assert problem.startswith(f"{key}: ")
+    assert sentence in problem
+
+
+@pytest.mark.parametrize(("value", "sentence"), WRONG_IN_A_CHANNEL)
+def test_templates_that_are_no_folder_are_told(value: str, sentence: str, problems_of: Problems) -> None:
+    (problem,) = problems_of(f"{SOURCE}{SLACK}templates = {value}")
+    assert problem.startswith("destinations.safety.templates: ")
     assert sentence in problem
 
 

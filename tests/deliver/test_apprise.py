@@ -1,0 +1,134 @@
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier.config.destinations import AppriseSettings
+from notifier.deliver.apprise import TEXT_LIMIT, AppriseDestination, message
+from notifier.deliver.destination import Grouping
+from notifier.deliver.layout import LINES
+from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
+from notifier.ledger.outbox import Delivery
+
+if TYPE_CHECKING:
+    from tests.deliver.conftest import MakeEvent, Receiver
+
+Deliveries = Callable[..., list[Delivery]]
+PASSWORD, TOPIC = "pass-w0rd-of-many-words", "topic-that-is-a-secret"
+
+
+def make(receiver: "Receiver", **keys: Any) -> AppriseDestination:
+    _, _, address = receiver.url.partition("://")
+    url = f"json://someone:{PASSWORD}@{address}/{TOPIC}"
+    return AppriseDestination("phones", AppriseSettings.model_validate({"type": "apprise", "url": url, **keys}))
+
+
+async def test_what_the_service_gets_and_the_log_does_not(
+    receiver: "Receiver",
+    make_event: "MakeEvent",
+    deliveries: Deliveries,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    destination = make(receiver)
+    assert destination.grouping == Grouping(size=LINES, digest_above=50)
+    events = [make_event(1), make_event(2)]
+    assert await destination.send(deliveries(*events)) == Outcome(Reason.DELIVERED)
+    receiver.answers(403, f"{PASSWORD} {TOPIC}".encode())
+    refused = await destination.send(deliveries(*events))
+    assert refused.reason is Reason.SERVICE_FAILED
+    assert trouble(refused.reason) is Trouble.ENDPOINT
+    assert "403" in refused.detail
+    sent = orjson.loads(receiver.received[0].body)
+    assert sent["title"] == "2 trainings completed"
+    assert sent["message"].splitlines() == [
+        "• David Ball completed Ladder Safety on 27 Feb 2020 · #1197",
+        "• David Ball completed Ladder Safety on 27 Feb 2020 · #1198",
+    ]
+    logged = [record.getMessage() for record in caplog.records if record.name != "aiohttp.access"]
+    said = f"{refused.detail}{logged}{capfd.readouterr()}"
+    assert not any(secret in said for secret in (PASSWORD, TOPIC))
+
+
+async def test_the_event_loop_goes_on_while_an_attempt_takes_its_time_and_its_process_ends_with_it(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    receiver.script = hang
+    attempt = asyncio.create_task(make(receiver).send(deliveries(make_event())))
+    # Less than the time after which it would end by itself.
+    async with asyncio.timeout(10):
+        await begun.wait()
+        attempt.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+        await ended.wait()
+
+
+async def test_no_part_of_the_url_is_in_what_the_library_says(make_event: "MakeEvent", deliveries: Deliveries) -> None:
+    settings = AppriseSettings.model_validate({"type": "apprise", "url": f"json://{TOPIC}.invalid/{PASSWORD}"})
+    outcome = await AppriseDestination("phones", settings).send(deliveries(make_event()))
+    assert outcome.detail == "A Connection error occurred sending JSON notification to [secret]."
+
+
+async def test_a_process_that_cannot_be_started_is_endpoint_trouble(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    assert await make(receiver).send(deliveries(make_event())) == Outcome(
+        Reason.SERVICE_FAILED, detail="no process could be started for apprise: No such file or directory"
+    )
+
+
+async def test_a_process_that_says_nothing_is_endpoint_trouble(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/true")
+    assert await make(receiver).send(deliveries(make_event())) == Outcome(
+        Reason.SERVICE_FAILED, detail="apprise ended without saying whether it was delivered"
+    )
+
+
+def test_one_completion_has_no_title_and_calls_nobody(make_event: "MakeEvent") -> None:
+    title, text = message([make_event(user_name="@everyone")], digest=False)
+    assert title == ""
+    assert text == "@\u2060everyone completed Ladder Safety on 27 Feb 2020 · #1238"
+
+
+def test_a_digest_says_how_to_see_each(make_event: "MakeEvent") -> None:
+    title, text = message([make_event(number) for number in range(100, 160)], digest=True)
+    assert title == "60 trainings completed"
+    assert text.splitlines() == ["• Ladder Safety: 60", "David Ball", "Each one: notifier events --after 99"]
+
+
+NAMES = st.text(st.characters(), max_size=300) | st.sampled_from(["\N{GRINNING FACE}" * 300, "@" * 300, "שלום " * 60])
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(NAMES, NAMES, NAMES), min_size=1, max_size=LINES))
+def test_whatever_people_typed_every_event_is_in_a_text_that_keeps_the_limit(
+    make_event: "MakeEvent", typed: list[tuple[str, str, str]]
+) -> None:
+    events = [
+        make_event(number, user_name=person, training_title=training, instructor_name=instructor)
+        for number, (person, training, instructor) in enumerate(typed)
+    ]
+    title, text = message(events, digest=False)
+    assert len(title) + len(text) <= TEXT_LIMIT
+    assert all(f"#{1196 + number}" in text for number in range(len(events)))
