@@ -3,12 +3,23 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+Key = tuple[str, str]
+"""What tells a condition from all others: its name and its subject."""
+
+STORE = "store"
+"""The state file as the subject of a condition."""
+
 
 class ConditionName(StrEnum):
     """The conditions that people are told of; the word stands in the notice, the status and the log."""
 
     GAP = "gap"
     REMOVALS_HELD = "removals_held"
+    SOURCE_FAILING = "source_failing"
+    DESTINATION_FAILING = "destination_failing"
+    DESTINATION_DISABLED = "destination_disabled"
+    DELIVERIES_DEAD = "deliveries_dead"
+    DISK_NEARLY_FULL = "disk_nearly_full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +33,11 @@ class Condition:
     name: ConditionName
     subject: str
     summary: str
+
+    @property
+    def key(self) -> Key:
+        """What tells it from all others."""
+        return self.name, self.subject
 
 
 def source_subject(name: str) -> str:

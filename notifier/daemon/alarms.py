@@ -1,10 +1,10 @@
 """Operational notices: looks at what is wrong, again and again, and sees to it that people are told."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from notifier.clock import Clock
-from notifier.conditions import Condition
+from notifier.conditions import Condition, Key
 from notifier.daemon.notices import NoticeReason, decide
 from notifier.ledger import conditions
 from notifier.ledger.conditions import Notice
@@ -25,16 +25,24 @@ class Alarms:
         ledger: Ledger,
         clock: Clock,
         alerts_to: str,
-        current: Callable[[], Collection[Condition]],
+        current: Callable[[Collection[Key]], Awaitable[Collection[Condition]]],
         wake: Callable[[], None],
     ) -> None:
-        """Take the destination of notices ("": none), who says what is wrong now, and whom to wake to deliver."""
+        """Take the destination of notices ("": none), who says what is wrong now, and whom to wake to deliver.
+
+        Who says it is told what fired until now, over restarts too: what begins to fire at one measure may end at
+        another, so that it does not flicker. A LedgerError of theirs leaves everything as it is until the next look.
+        """
         self._ledger = ledger
         self._clock = clock
         self._alerts_to = alerts_to
         self._current = current
         self._wake = wake
         self._in_trouble = False
+
+    def send_to(self, destination: str) -> None:
+        """Tell this destination from now on ("": none)."""
+        self._alerts_to = destination
 
     async def evaluate(self) -> None:
         """Note what has changed since the last look, and tell of it; what cannot be written is left to the next one."""
@@ -50,9 +58,10 @@ class Alarms:
             _report(notice)
 
     async def _take_note(self) -> Sequence[Notice]:
-        now_ms = self._clock.now_ms()
         remembered = await self._ledger.run(conditions.everything)
-        notices = decide(self._current(), remembered, self._alerts_to, now_ms)
+        current = await self._current({(standing.name, standing.subject) for standing in remembered})
+        now_ms = self._clock.now_ms()
+        notices = decide(current, remembered, self._alerts_to, now_ms)
         if notices:
             events = await self._ledger.run(conditions.write, notices, now_ms)
             if events:

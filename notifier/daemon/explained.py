@@ -1,12 +1,14 @@
 """One record's life as `/v1/records/KEY` and `notifier explain` tell it: one object for each source that knows it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlite_utils import Database
 
 from notifier.clock import iso_utc
-from notifier.daemon.sentences import FOUND, HISTORY, why
+from notifier.daemon.sentences import FOUND, HISTORY, NotTold, why
 from notifier.ledger.lives import DeliveryLife, EventLife, Life, PastAttempt, lives
+from notifier.ledger.subscriptions import Subscription
 from notifier.web.control import UnknownRecordError
 
 
@@ -18,9 +20,12 @@ def known_lives(db: Database, key: str) -> list[Life]:
     return known
 
 
-def record_document(db: Database, key: str) -> dict[str, Any]:
-    """Return the object of `/v1/records/KEY`. Raises UnknownRecordError when no source knows the record."""
-    return {"key": key, "sources": {life.source: life_document(life) for life in known_lives(db, key)}}
+def record_document(db: Database, key: str, subscriptions: Sequence[Subscription]) -> dict[str, Any]:
+    """Return the object of `/v1/records/KEY`. Raises UnknownRecordError when no source knows the record.
+
+    `subscriptions` are those of the destinations that the configuration has now.
+    """
+    return {"key": key, "sources": {life.source: life_document(life, subscriptions) for life in known_lives(db, key)}}
 
 
 def forgotten(life: Life) -> tuple[int, ...]:
@@ -32,7 +37,19 @@ def forgotten(life: Life) -> tuple[int, ...]:
     return tuple(revision for revision in life.revisions_without_event if revision not in never_told)
 
 
-def life_document(life: Life) -> dict[str, Any]:
+def not_told(source: str, event: EventLife, subscriptions: Sequence[Subscription]) -> dict[str, NotTold]:
+    """Return why each destination that has no delivery of an event has none. Pure."""
+    told = {life.delivery.destination for life in event.deliveries}
+    return {
+        it.destination: NotTold(
+            it.objection(event.type, source, event.training_id, event.user_id) or NotTold.CONFIGURED_LATER
+        )
+        for it in subscriptions
+        if it.destination not in told
+    }
+
+
+def life_document(life: Life, subscriptions: Sequence[Subscription]) -> dict[str, Any]:
     """Describe what one source knows; `forgotten` lists the revisions whose events are no longer kept."""
     return {
         "source": life.source,
@@ -48,11 +65,11 @@ def life_document(life: Life) -> dict[str, Any]:
         "revision": life.revision,
         **_found(life),
         "forgotten": forgotten(life),
-        "events": [_event(event) for event in life.events],
+        "events": [_event(life.source, event, subscriptions) for event in life.events],
     }
 
 
-def _event(event: EventLife) -> dict[str, Any]:
+def _event(source: str, event: EventLife, subscriptions: Sequence[Subscription]) -> dict[str, Any]:
     return {
         "sequence": event.sequence,
         "id": event.id,
@@ -62,6 +79,7 @@ def _event(event: EventLife) -> dict[str, Any]:
         **_found(event),
         "changes": {name: {"old": change.old, "new": change.new} for name, change in event.changes.items()},
         "deliveries": [_delivery(life) for life in event.deliveries],
+        "not_told": not_told(source, event, subscriptions),
     }
 
 

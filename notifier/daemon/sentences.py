@@ -1,10 +1,12 @@
-"""The words for how a record was found and why it was taken for history or for news, as sentences for people."""
+"""Sentences for people: how a record was found, why it was taken for history or for news, why somebody was not told."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from notifier.completions import Net
+from notifier.ledger.subscriptions import Filter
 from notifier.watch.verdicts import Reason
 
 FOUND: Final[Mapping[Net, str]] = MappingProxyType(
@@ -35,6 +37,27 @@ NEWS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Why something was told of a record."""
+
+
+class NotTold(StrEnum):
+    """Why a destination has no delivery of an event: the filter that keeps it away, or none that does now."""
+
+    EVENTS = Filter.EVENTS.value
+    SOURCES = Filter.SOURCES.value
+    TRAINING_IDS = Filter.TRAINING_IDS.value
+    USER_IDS = Filter.USER_IDS.value
+    CONFIGURED_LATER = "configured_later"
+
+
+NOT_TOLD: Final[Mapping[NotTold, str]] = MappingProxyType(
+    {
+        NotTold.EVENTS: "its `events` leave this type out",
+        NotTold.SOURCES: "its `sources` leave this source out",
+        NotTold.TRAINING_IDS: "its `training_ids` leave this training out",
+        NotTold.USER_IDS: "its `user_ids` leave this person out",
+        NotTold.CONFIGURED_LATER: "it was added, or its filters were changed, after the event was detected",
+    }
+)
 
 
 def why(reason: str) -> str:

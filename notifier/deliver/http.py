@@ -1,7 +1,5 @@
 """The destination type `http`: a POST of CloudEvents or Standard Webhooks JSON, signed when there is a secret."""
 
-import asyncio
-import ssl
 from collections.abc import Iterator, Sequence
 
 import aiohttp
@@ -16,8 +14,9 @@ from notifier.deliver.destination import Grouping
 from notifier.deliver.endpoint import Endpoint
 from notifier.deliver.envelope import Envelope
 from notifier.deliver.outcome import Outcome, Reason
+from notifier.deliver.preview import Preview
 from notifier.deliver.signature import Signer
-from notifier.deliver.tls import CertificateFileError, Certificates
+from notifier.deliver.tls import CertificateFileError, Certificates, Trust
 from notifier.ledger.outbox import Delivery
 
 
@@ -36,9 +35,10 @@ class HttpDestination:
             "user-agent": f"completion-notifier/{__version__}",
             "accept-encoding": "identity",
         }
+        self._secret_headers = frozenset(map(str.lower, settings.headers))
         self._endpoint = Endpoint(settings.url, settings.timeout, session, clock, _hidden(settings))
-        self._certificates = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
-        self._ssl_context: ssl.SSLContext | bool | None = True if self._certificates == Certificates() else None
+        files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
+        self._trust = Trust(files, clock)
 
     @property
     def name(self) -> str:
@@ -53,31 +53,29 @@ class HttpDestination:
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         """POST `deliveries` (one, unless this destination takes batches) and say what it came to."""
         try:
-            ssl_context = await self._trust()
+            ssl_context = await self._trust.context()
         except CertificateFileError as error:
             return Outcome(Reason.CERTIFICATE_REJECTED, detail=self._endpoint.shown(str(error)))
         content = self._enclose(deliveries)
-        headers = {
+        return await self._endpoint.attempt(content.body, self._headers_of(content), ssl_context=ssl_context)
+
+    async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
+        """Show the request that `deliveries` would share; the values of the settings' headers are hidden."""
+        content = self._enclose(deliveries)
+        return Preview(self._headers_of(content) | dict.fromkeys(self._secret_headers, "..."), content.body)
+
+    def _headers_of(self, content: Envelope) -> dict[str, str]:
+        return {
             **self._headers,
             "content-type": content.content_type,
             **self._signer.headers(content.message_id, self._clock.now_ms(), content.body),
         }
-        return await self._endpoint.attempt(content.body, headers, ssl_context=ssl_context)
 
     def _enclose(self, deliveries: Sequence[Delivery]) -> Envelope:
         if self._batched:
             return envelope.batch([delivery.event for delivery in deliveries], self._format)
         (delivery,) = deliveries
         return envelope.single(delivery.event, self._format)
-
-    async def _trust(self) -> ssl.SSLContext | bool:
-        """Read the certificates before the first request, and again before each as long as they are unusable.
-
-        Raises CertificateFileError when they are.
-        """
-        if self._ssl_context is None:
-            self._ssl_context = await asyncio.to_thread(self._certificates.context)
-        return self._ssl_context
 
 
 def _hidden(settings: HttpSettings) -> Iterator[SecretStr]:

@@ -31,6 +31,9 @@ class Reason(StrEnum):
     PAYLOAD_REFUSED = "payload_refused"
     WEBHOOK_REVOKED = "webhook_revoked"
 
+    SERVICE_FAILED = "service_failed"
+    """A library that speaks to the service for us says that it failed, and not how."""
+
     UNSENDABLE = "unsendable"
     """No request could be made of the event: a fault of our own."""
 
@@ -82,6 +85,7 @@ def trouble(reason: Reason) -> Trouble:
             | Reason.SERVER_ERROR
             | Reason.REDIRECTED
             | Reason.ANSWER_UNEXPECTED
+            | Reason.SERVICE_FAILED
         ):
             return Trouble.ENDPOINT
         case Reason.REFUSED | Reason.PAYLOAD_REFUSED | Reason.UNSENDABLE:

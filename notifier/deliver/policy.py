@@ -124,8 +124,15 @@ def next_concurrency(current: int, health: Health, most: int) -> int:
 
 
 def group_limit(size: int, attempts: int) -> int:
-    """Return how large a delivery's group may be: half as large with each failure, until it stands alone."""
-    return max(1, size >> min(attempts, 20))
+    """Return how large a delivery's group may be, so that whoever spoils one is found.
+
+    Half as large after one failure, which may well have been the endpoint's; then so much smaller with each that it
+    stands alone once its PATIENCE is spent: nobody fails more often than that for another's fault.
+    """
+    if not attempts:
+        return size
+    left = max(0, PATIENCE - attempts) / (PATIENCE - 1)
+    return max(1, int((size / 2) ** left))
 
 
 def _too_old(delivery: Delivery, settings: DestinationSettings, now_ms: int) -> bool:

@@ -12,7 +12,7 @@ from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health, LastError
 from notifier.ledger.errors import LedgerError
 from notifier.ledger.ledger import Ledger
-from notifier.ledger.outbox import DeliveryState, Settlement
+from notifier.ledger.outbox import Delivery, DeliveryState, Settlement
 
 _log = logging.getLogger(__name__)
 
@@ -139,6 +139,30 @@ class Settling:
             else:
                 _log.error("outcomes cannot be written down", extra={"destination": self._name}, exc_info=failure)
         self._blocked = True
+
+
+def report_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
+    """Say in the log what was decided after a request, in one line however many deliveries it carried."""
+    first = settlements[0]
+    match first.state:
+        case DeliveryState.DELIVERED:
+            level, words = logging.DEBUG, "delivered"
+        case DeliveryState.PENDING:
+            level, words = logging.INFO, "attempt failed"
+        case DeliveryState.DEAD:
+            level, words = logging.ERROR, "delivery given up"
+    if not _log.isEnabledFor(level):
+        return
+    facts = {
+        "destination": first.destination,
+        "event": deliveries[0].event.id if len(deliveries) == 1 else None,
+        "events": len(deliveries) if len(deliveries) > 1 else None,
+        "reason": first.reason,
+        "status": first.status,
+        "detail": first.detail,
+        "decision": ", ".join(dict.fromkeys(settlement.decision for settlement in settlements)),
+    }
+    _log.log(level, words, extra=facts)
 
 
 def _write_down(

@@ -1,8 +1,17 @@
 """The certificates of one's own that a destination is given: a private authority, a client certificate."""
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+
+from notifier.clock import Clock
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the files: so seldom that it costs nothing, so often that nobody waits for it."""
+
+Version = tuple[tuple[int, int, int] | None, ...]
+"""What tells one version of the files from the next: of each when it was changed, its size, and its number on disk."""
 
 
 class CertificateFileError(Exception):
@@ -40,6 +49,60 @@ class Certificates:
                 lacking = "no usable certificate with its unencrypted private key in it"
                 raise _unusable(files, lacking, error) from error
         return context
+
+    def version(self) -> Version:
+        """Look at the files without reading them (this blocks)."""
+        return tuple(_version(file) for file in (self.authority, self.client, self.key) if file is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    version: Version
+    context: ssl.SSLContext
+
+
+class Trust:
+    """Whom a destination trusts, and as whom it shows itself: what the files say today, not at the start."""
+
+    def __init__(self, certificates: Certificates, clock: Clock) -> None:
+        """Name the files; nothing is read yet."""
+        self._certificates = certificates
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._look_again_at = 0.0
+        self._read: _Read | None = None
+
+    async def context(self) -> ssl.SSLContext | bool:
+        """Return what the next request is to use; files that were renewed are read again.
+
+        Raises CertificateFileError when they are unusable, and again each time as long as they are: a renewal that
+        went wrong is told when it happens, not when the old certificate has run out.
+        """
+        if self._certificates == Certificates():
+            return True
+        async with self._turn:
+            now = self._clock.monotonic()
+            if self._read is None or now >= self._look_again_at:
+                self._read = await asyncio.to_thread(_up_to_date, self._certificates, self._read)
+                self._look_again_at = now + LOOK_EVERY
+            return self._read.context
+
+
+def _up_to_date(certificates: Certificates, read: _Read | None) -> _Read:
+    # Looked at before they are read: what is renewed in between is then found to be new the next time.
+    version = certificates.version()
+    if read is not None and read.version == version:
+        return read
+    return _Read(version, certificates.context())
+
+
+def _version(file: Path) -> tuple[int, int, int] | None:
+    """Look at one file; what is wrong with one that cannot be looked at is said when it is read."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def _unusable(files: str, lacking: str, error: OSError | ValueError) -> CertificateFileError:

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from sqlite_utils import Database
+
+from notifier.ledger.outbox import DeliveryState
+
+BY_OPERATOR: Final = "operator"
+"""The reason of a destination's health when it is a person who has disabled it."""
 
 
 class HealthState(StrEnum):
@@ -47,6 +53,32 @@ class DestinationMemory:
     dead: int = 0
     oldest_pending_ms: int | None = None
     last_error: LastError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """The deliveries to one destination that are in one state after attempts that failed for one reason.
+
+    `reason` is None where none was made yet. Moments in Unix milliseconds: the earliest first attempt and the latest
+    last one, None where there was none; time during which the destination was disabled is left out of the first.
+    """
+
+    state: DeliveryState
+    reason: str | None
+    count: int
+    first_attempt_ms: int | None = None
+    last_attempt_ms: int | None = None
+
+
+def undelivered(db: Database) -> dict[str, list[Undelivered]]:
+    """Return what waits for each destination and what was given up, by the destination's name."""
+    found: dict[str, list[Undelivered]] = {}
+    for name, state, *rest in db.execute(
+        "SELECT destination, state, reason, count(*), min(first_attempt_at), max(last_attempt_at) FROM deliveries"
+        " WHERE state <> 'delivered' GROUP BY 1, 2, 3"
+    ):
+        found.setdefault(name, []).append(Undelivered(DeliveryState(state), *rest))
+    return found
 
 
 def recall(db: Database, name: str) -> Health:

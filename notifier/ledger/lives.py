@@ -45,7 +45,10 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class EventLife:
-    """One event about the record; `changes` holds the fields that an update changed, by their names."""
+    """One event about the record; `changes` holds the fields that an update changed, by their names.
+
+    `training_id` and `user_id` are those that the event tells of: an update may have changed the record's.
+    """
 
     sequence: int
     id: str
@@ -54,6 +57,8 @@ class EventLife:
     detected_ms: int
     net: Net
     reason: str
+    training_id: str
+    user_id: str
     changes: Mapping[str, FieldChange]
     deliveries: tuple[DeliveryLife, ...]
 
@@ -134,18 +139,16 @@ def _life(row: tuple[Any, ...], events: tuple[EventLife, ...]) -> Life:
 def _events(db: Database, key: str, source: str) -> tuple[EventLife, ...]:
     rows = db.execute(_EVENTS, [key, source]).fetchall()
     deliveries = _deliveries(db, [row[0] for row in rows])
-    return tuple(
-        EventLife(
-            sequence, id_, type_, revision, at, Net(net), reason, _changes(data), tuple(deliveries.get(sequence, ()))
-        )
-        for sequence, id_, type_, revision, at, net, reason, data in rows
-    )
+    return tuple(_event(row, tuple(deliveries.get(row[0], ()))) for row in rows)
 
 
-def _changes(data: str) -> dict[str, FieldChange]:
+def _event(row: tuple[Any, ...], deliveries: tuple[DeliveryLife, ...]) -> EventLife:
+    sequence, id_, type_, revision, at, net, reason, data = row
     parsed = orjson.loads(data)
     old, new = parsed["previous"] or {}, parsed["completion"]
-    return {name: FieldChange(old[name], new[name]) for name in CONTENT_FIELDS if name in old}
+    changes = {name: FieldChange(old[name], new[name]) for name in CONTENT_FIELDS if name in old}
+    training, user = new["training_id"], new["user_id"]
+    return EventLife(sequence, id_, type_, revision, at, Net(net), reason, training, user, changes, deliveries)
 
 
 def _deliveries(db: Database, sequences: Collection[int]) -> dict[int, list[DeliveryLife]]:

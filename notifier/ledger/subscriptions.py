@@ -1,8 +1,16 @@
 """Which destination wants which events: decided when an event is written, so that nothing can fall in between."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from notifier.completions import EventType
+
+class Filter(StrEnum):
+    """The filters of a destination; the word is its key in the configuration."""
+
+    EVENTS = "events"
+    SOURCES = "sources"
+    TRAINING_IDS = "training_ids"
+    USER_IDS = "user_ids"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +23,18 @@ class Subscription:
     training_ids: frozenset[str] = frozenset()
     user_ids: frozenset[str] = frozenset()
 
-    def admits(self, event_type: EventType, source: str, training_id: str, user_id: str) -> bool:
+    def admits(self, event_type: str, source: str, training_id: str, user_id: str) -> bool:
         """Tell whether an event about a completion goes to this destination."""
-        return (
-            event_type in self.events
-            and (not self.sources or source in self.sources)
-            and (not self.training_ids or training_id in self.training_ids)
-            and (not self.user_ids or user_id in self.user_ids)
-        )
+        return self.objection(event_type, source, training_id, user_id) is None
+
+    def objection(self, event_type: str, source: str, training_id: str, user_id: str) -> Filter | None:
+        """Return the first filter that keeps an event about a completion away; None when none does."""
+        if event_type not in self.events:
+            return Filter.EVENTS
+        if self.sources and source not in self.sources:
+            return Filter.SOURCES
+        if self.training_ids and training_id not in self.training_ids:
+            return Filter.TRAINING_IDS
+        if self.user_ids and user_id not in self.user_ids:
+            return Filter.USER_IDS
+        return None

@@ -13,6 +13,7 @@ from notifier.ledger.errors import LedgerError
 from notifier.ledger.ledger import Ledger
 from notifier.ledger.sources import SourceError, SourceMemory
 from notifier.watch.schedule import OPERATOR_PAUSE, pause_after, silence_left
+from notifier.watch.troubles import Polls
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class SourceHealth:
         self._clock = clock
         self._memory = SourceMemory()
         self._state = SourceState.STARTING
+        self._begun_at = clock.monotonic()
         self._succeeded_at: float | None = None
         self._quiet_until = 0.0
         self._quiet_is_binding = False
@@ -83,6 +85,12 @@ class SourceHealth:
         if self._memory.error is not None and self._state is not SourceState.STARTING:
             return f"{self._memory.error.reason}: {self._memory.error.message}"
         return "not polled successfully yet" if self._succeeded_at is None else "no successful poll for three intervals"
+
+    def polls(self) -> Polls:
+        """Return how the polls of this process have gone."""
+        succeeded = self._succeeded_at is not None
+        since = self._begun_at if self._succeeded_at is None else self._succeeded_at
+        return Polls(self._clock.monotonic() - since, any_succeeded=succeeded)
 
     def quiet_for(self) -> float:
         """Return the seconds during which this source is still left alone."""

@@ -1,6 +1,6 @@
 """Delivery of signed events to a receiver in another process, beside a bare aiohttp POST loop.
 
-    python -m tests.benchmarks.delivery [--events 10000] [--rounds 5]
+    python -m tests.benchmarks.delivery [--events 10000] [--batch 1] [--rounds 5]
 
 Both send the same number of bodies of the same size with the same concurrency. The bare loop does nothing else; the
 notifier reads events from its state file, signs them, and has written down every outcome when the clock stops.
@@ -16,9 +16,11 @@ import aiohttp
 from sqlite_utils import Database
 
 from notifier.clock import SystemClock
+from notifier.completions import Event
 from notifier.config import HttpSettings
-from notifier.deliver.dispatcher import Dispatcher, subscription
-from notifier.deliver.envelope import single
+from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver.envelope import batch, single
+from notifier.deliver.filters import subscription
 from notifier.ledger import records, sources
 from notifier.ledger.ledger import Ledger
 from notifier.transport import new_session
@@ -42,19 +44,19 @@ async def bare(url: str, bodies: list[bytes], concurrency: int) -> float:
         return time.perf_counter() - started
 
 
-async def notifier(url: str, events: int, folder: Path) -> tuple[float, list[bytes]]:
+async def notifier(url: str, events: int, batch_size: int, folder: Path) -> tuple[float, list[bytes]]:
     """Deliver `events` that wait in a state file; return the seconds, and bodies like those that were sent."""
     ledger = Ledger(folder / "notifier.db")
     await ledger.open()
-    settings = HttpSettings.model_validate({"type": "http", "url": url, "secret": SECRET})
+    settings = HttpSettings.model_validate({"type": "http", "url": url, "secret": SECRET, "batch_size": batch_size})
     wants = [subscription("receiver", settings)]
     await ledger.run(sources.recall, "acme")
-    bodies = []
+    waiting: list[Event] = []
     for first in range(0, events, 1000):
         changes = news(range(first, min(first + 1000, events)))
         findings = records.Findings("acme", "acme", changes=changes)
         written = await ledger.run(records.write, findings, wants, SystemClock().now_ms())
-        bodies += [single(event, settings.format).body for event in written]
+        waiting += written
     async with new_session() as session:
         dispatcher = Dispatcher({"receiver": settings}, ledger, SystemClock())
         started = time.perf_counter()
@@ -64,7 +66,14 @@ async def notifier(url: str, events: int, folder: Path) -> tuple[float, list[byt
         seconds = time.perf_counter() - started
         await dispatcher.stop(1.0)
     await ledger.close()
-    return seconds, bodies
+    return seconds, _bodies(waiting, settings)
+
+
+def _bodies(events: list[Event], settings: HttpSettings) -> list[bytes]:
+    if settings.batch_size == 1:
+        return [single(event, settings.format).body for event in events]
+    groups = (events[first : first + settings.batch_size] for first in range(0, len(events), settings.batch_size))
+    return [batch(group, settings.format).body for group in groups]
 
 
 def _delivered(db: Database) -> int:
@@ -76,6 +85,7 @@ async def main() -> None:
     """Measure in turn, and print rates and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000)
+    parser.add_argument("--batch", type=int, default=1, help="events in one request")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     ours, floors, ratios = [], [], []
@@ -83,7 +93,7 @@ async def main() -> None:
         url = f"http://127.0.0.1:{port}/hook"
         for _ in range(asked.rounds):
             with tempfile.TemporaryDirectory() as folder:
-                seconds, bodies = await notifier(url, asked.events, Path(folder))
+                seconds, bodies = await notifier(url, asked.events, asked.batch, Path(folder))
             floor = await bare(url, bodies, HttpSettings.model_fields["concurrency"].default)
             ours.append(asked.events / seconds)
             floors.append(asked.events / floor)

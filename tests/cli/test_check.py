@@ -39,6 +39,22 @@ async def test_it_shows_what_is_configured_and_no_secret(home: "Home") -> None:
         assert secret not in said.out + said.err
 
 
+async def test_of_a_url_whose_host_may_be_a_secret_only_the_scheme_is_shown(home: "Home") -> None:
+    home.configure(more='[destinations.phones]\ntype = "apprise"\nurl = "tgram://123456789:AbCdEfGhIj/12345/"\n')
+    said = await home.call("check")
+    assert said.code == 0
+    assert row(said, "phones") == ["phones", "apprise", "tgram://...", "created", "all"]
+    assert not any(secret in said.out + said.err for secret in ("123456789", "AbCdEfGhIj", "12345"))
+
+
+async def test_a_url_that_apprise_does_not_understand_is_78(home: "Home") -> None:
+    home.configure(more='[destinations.phones]\ntype = "apprise"\nurl = "unheard-of://AbCdEfGhIj"\n')
+    said = await home.call("check")
+    assert said.code == 78
+    assert "destinations.phones.url: must be a URL that apprise understands" in said.err
+    assert "AbCdEfGhIj" not in said.out + said.err
+
+
 async def test_warnings_are_no_failure(home: "Home") -> None:
     home.configure(hr="http://example.com/hook")
     said = await home.call("check")

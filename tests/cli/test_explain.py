@@ -139,12 +139,11 @@ async def test_what_was_not_delivered_stands_last_and_says_what_it_waits_for(hom
 
 
 async def test_an_event_that_nobody_wanted_says_so(home: "Home") -> None:
+    home.config.write_text(home.config.read_text() + 'events = ["completion.removed"]\n')
     await happened(home, lambda at: at.tell(to=()))
-    assert cells((await home.call("explain", "1238")).lines[-1]) == [
-        "sent to nobody",
-        "-",
-        "no destination was to get it",
-    ]
+    *_, nobody, hr = (await home.call("explain", "1238")).lines
+    assert cells(nobody) == ["sent to nobody", "-", "no destination was to get it"]
+    assert cells(hr) == ["not sent", "hr", "its `events` leave this type out"]
 
 
 async def test_history_says_why_nothing_was_told(home: "Home") -> None:

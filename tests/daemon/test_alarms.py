@@ -1,7 +1,7 @@
 """Operational notices on their way: from what is wrong, through the state file, to the destination of notices."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from sqlite_utils import Database
 
 from notifier.completions import Event
-from notifier.conditions import Condition, ConditionName, destination_subject, source_subject
+from notifier.conditions import Condition, ConditionName, Key, destination_subject, source_subject
 from notifier.config import Settings
 from notifier.config.destinations import HttpFormat
 from notifier.daemon.alarms import Alarms
@@ -22,7 +22,8 @@ from notifier.daemon.daemon import Daemon
 from notifier.deliver.envelope import batch, single
 from notifier.deliver.event_schema import schema
 from notifier.deliver.sample import sample_event
-from notifier.deliver.slack_message import message
+from notifier.deliver.slack_message import body, lay_out
+from notifier.deliver.slack_templates import Templates
 from notifier.ledger import conditions, history
 from notifier.ledger.ledger import Ledger
 from notifier.watch.watcher import Watcher
@@ -42,9 +43,14 @@ class Trouble:
     clock: FakeClock = field(default_factory=FakeClock)
     wrong: list[Condition] = field(default_factory=list)
     woken: int = 0
+    fired: set[Key] = field(default_factory=set)
 
     def alarms(self, alerts_to: str = "safety") -> Alarms:
-        return Alarms(self.ledger, self.clock, alerts_to, lambda: self.wrong, self._wake)
+        return Alarms(self.ledger, self.clock, alerts_to, self._current, self._wake)
+
+    async def _current(self, firing: Collection[Key]) -> list[Condition]:
+        self.fired = set(firing)
+        return self.wrong
 
     def _wake(self) -> None:
         self.woken += 1
@@ -109,6 +115,17 @@ async def test_a_restart_repeats_nothing_and_forgets_nothing(
     assert await trouble.said() == [("gap", "firing"), ("gap", "resolved")]
 
 
+async def test_who_says_what_is_wrong_is_told_what_fired_until_now_over_a_restart_too(trouble: Trouble) -> None:
+    trouble.wrong = [GAP]
+    await trouble.alarms().evaluate()
+    assert trouble.fired == set()
+    trouble.wrong = [HELD]
+    await trouble.alarms().evaluate()
+    assert trouble.fired == {GAP.key}
+    await trouble.alarms().evaluate()
+    assert trouble.fired == {HELD.key}
+
+
 async def test_without_a_destination_it_is_kept_and_logged_and_told_when_there_is_one(
     trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -157,11 +174,13 @@ async def test_notices_are_events_that_every_destination_can_say(trouble: Troubl
         Draft202012Validator(schema()).validate(event)
     assert alone == mixed[1]
     assert (alone["source"], alone["subject"], alone["type"]) == ("/notifier", "sources/acme", "notifier.alert")
-    text = orjson.loads(message([sample_event("acme", 0), gap, held, over], digest=False))["text"]
+    templates = Templates(None, print)
+    text = orjson.loads(body(lay_out([sample_event("acme", 0), gap, held, over], templates, digest=False)))["text"]
     assert text.splitlines()[0] == "1 training completed, 3 notices"
     assert "⚠️ Alert: gap · sources/acme · something may have been missed · since 2026-11-21T17:00:00" in text
     assert "✅ Resolved: removals held · sources/acme · No longer so: 40 records seem to be gone" in text
-    digest = orjson.loads(message([gap, *(sample_event("acme", number) for number in range(60))], digest=True))["text"]
+    many = [gap, *(sample_event("acme", number) for number in range(60))]
+    digest = orjson.loads(body(lay_out(many, templates, digest=True)))["text"]
     assert "Alert: gap" in digest
 
 
@@ -195,7 +214,7 @@ class Post:
 @pytest.fixture
 async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Post]:
     around = Post(tmp_path / "notifier.db")
-    monkeypatch.setattr(Watcher, "conditions", lambda _: tuple(around.wrong))
+    monkeypatch.setattr(Watcher, "conditions", lambda _watcher, _firing: tuple(around.wrong))
     monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
     app = web.Application()
     app.router.add_post("/{name}", around.receive)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from notifier.completions import Completion, Net
 from notifier.config import FirstRun
-from notifier.daemon.explained import forgotten, record_document
-from notifier.daemon.sentences import FOUND, HISTORY, NEWS, why
+from notifier.daemon.explained import forgotten, not_told, record_document
+from notifier.daemon.sentences import FOUND, HISTORY, NEWS, NOT_TOLD, NotTold, why
 from notifier.ledger import sources
 from notifier.ledger.ledger import Ledger
 from notifier.ledger.lives import EventLife, Life
 from notifier.ledger.records import Findings, Learned, write
-from notifier.ledger.subscriptions import Subscription
+from notifier.ledger.subscriptions import Filter, Subscription
 from notifier.watch.verdicts import Baseline, Reason, judge
 from notifier.web.control import UnknownRecordError
 
@@ -73,9 +73,28 @@ def test_the_sentences_agree_with_the_verdicts_on_what_is_history(
 def test_what_was_never_told_is_not_called_forgotten(
     reason: Reason, revision: int, kept: set[int], expected: tuple[int, ...]
 ) -> None:
-    events = tuple(EventLife(n, "evt", "completion.updated", n, MET, Net.HEAD, reason, {}, ()) for n in kept)
+    events = tuple(EventLife(n, "evt", "completion.updated", n, MET, Net.HEAD, reason, "7", "u", {}, ()) for n in kept)
     life = Life("acme", "1", "u", None, "t", None, None, None, MET, Net.HEAD, reason, revision, None, events)
     assert forgotten(life) == expected
+
+
+def test_every_filter_and_a_later_configuration_have_a_sentence() -> None:
+    assert set(NOT_TOLD) == set(NotTold) == {*Filter, "configured_later"}
+
+
+@pytest.mark.parametrize(
+    ("subscription", "reason"),
+    [
+        (Subscription("hr", frozenset({"completion.created"})), "events"),
+        (Subscription("hr", frozenset({"completion.updated"}), sources=frozenset({"beta"})), "sources"),
+        (Subscription("hr", frozenset({"completion.updated"}), training_ids=frozenset({"8"})), "training_ids"),
+        (Subscription("hr", frozenset({"completion.updated"}), user_ids=frozenset({"v"})), "user_ids"),
+        (Subscription("hr", frozenset({"completion.updated"})), "configured_later"),
+    ],
+)
+def test_whoever_has_no_delivery_is_listed_with_the_reason(subscription: Subscription, reason: str) -> None:
+    event = EventLife(1, "evt", "completion.updated", 1, MET, Net.HEAD, Reason.GONE, "7", "u", {}, ())
+    assert not_told("acme", event, [subscription]) == {"hr": reason}
 
 
 async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "Path") -> None:
@@ -89,9 +108,9 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
         (event,) = await ledger.run(write, Findings("acme", "acme", changes=judgement.changes), wants, MET)
         learned = [Learned(completion(None), Net.SWEEP, Reason.UNDATED_BEFORE_SWEEP)]
         await ledger.run(write, Findings("beta", "beta", learned=learned), wants, MET)
-        document = await ledger.run(record_document, "1238")
+        document = await ledger.run(record_document, "1238", [*wants, Subscription("slack", frozenset())])
         with pytest.raises(UnknownRecordError, match="no source knows a record `1239`"):
-            await ledger.run(record_document, "1239")
+            await ledger.run(record_document, "1239", [])
     finally:
         await ledger.close()
     record: dict[str, Any] = {
@@ -138,6 +157,7 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
         **found,
         "changes": {},
         "deliveries": [delivery],
+        "not_told": {"slack": "events"},
     }
     assert orjson.loads(orjson.dumps(document)) == {
         "key": "1238",

@@ -89,15 +89,24 @@ class CertificateFiles:
         return context
 
 
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
-    """Self-signed, for 127.0.0.1."""
-    folder = tmp_path_factory.mktemp("certificates")
+def _self_signed(folder: Path, name: str) -> CertificateFiles:
     made = CertificateFiles(folder / "self-signed.pem", folder / "self-signed.key")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+    command = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={name}"
     files = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(made.certificate), "-keyout", str(made.key)]
     subprocess.run([*command.split(), *files], check=True, capture_output=True)
     return made
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
+    """Self-signed, for 127.0.0.1, in the name of `test`."""
+    return _self_signed(tmp_path_factory.mktemp("certificates"), "test")
+
+
+@pytest.fixture(scope="session")
+def renewed_certificates(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
+    """Another pair for 127.0.0.1, in the name of `renewed`."""
+    return _self_signed(tmp_path_factory.mktemp("renewed-certificates"), "renewed")
 
 
 @pytest.fixture
@@ -109,10 +118,13 @@ async def tls_receiver(certificates: CertificateFiles) -> AsyncIterator[Receiver
 
 
 @pytest.fixture
-async def strict_receiver(certificates: CertificateFiles) -> AsyncIterator[Receiver]:
-    """A peer that shows the self-signed certificate, and wants to be shown it."""
+async def strict_receiver(
+    certificates: CertificateFiles, renewed_certificates: CertificateFiles
+) -> AsyncIterator[Receiver]:
+    """A peer that shows the self-signed certificate, and wants to be shown it or the renewed one."""
     context = certificates.server_context
     context.load_verify_locations(certificates.certificate)
+    context.load_verify_locations(renewed_certificates.certificate)
     context.verify_mode = ssl.CERT_REQUIRED
     scripted, runner = await _serve(context)
     yield scripted

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from aiohttp import web
 from sqlite_utils import Database
 
 from notifier.config.destinations import HttpSettings
-from notifier.deliver.dispatcher import Dispatcher, subscription
+from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver.filters import subscription
 from notifier.ledger.destinations import HealthState
-from tests.deliver.harness import HASTY, Arrival, Receiver, Rig, answering, keys
+from tests.deliver.harness import HASTY, Arrival, Receiver, Rig, answering, keys, refusing
 from tests.real_time import until
 
 HOUR = 3600.0
@@ -65,6 +67,53 @@ async def test_a_dead_and_a_hanging_destination_do_not_delay_a_healthy_one(rig: 
     assert health["dead"].state is HealthState.RETRYING
     waiting = await rig.ask("SELECT count(*) FROM deliveries WHERE state = 'pending' GROUP BY destination")
     assert waiting == [(100,), (100,)]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from an event's entry to its arrival: the median, and what 95 of 100 take at most."""
+
+    median: float
+    percentile_95: float
+
+    def is_like(self, other: "Latency") -> bool:
+        """Whether it is no longer than another one, but for what a busy machine makes of it."""
+        return self.median <= 1.5 * other.median + 0.02 and self.percentile_95 <= 1.5 * other.percentile_95 + 0.02
+
+
+async def latency_at(receiver: Receiver, rig: Rig, urls: dict[str, str], begin: int) -> Latency:
+    """Deliver a hundred events to all of `urls`, with the default settings, and measure at `receiver`."""
+    settings = {name: HttpSettings.model_validate({"type": "http", "url": url}) for name, url in urls.items()}
+    dispatcher = Dispatcher(settings, rig.ledger, rig.clock)
+    await dispatcher.start(rig.session)
+    entered: dict[str, float] = {}
+    for key in keys(100, begin):
+        entered[key] = time.monotonic()
+        await rig.enter(key, to=tuple(urls))
+        dispatcher.wake()
+        await asyncio.sleep(0.005)
+    await until(lambda: set(entered) <= set(receiver.subjects))
+    await dispatcher.stop(0.1)
+    found = [arrival for arrival in receiver.arrivals if arrival.subjects[0] in entered]
+    took = sorted(arrival.at - entered[arrival.subjects[0]] for arrival in found)
+    return Latency(took[50], took[95])
+
+
+async def test_a_healthy_destination_is_as_fast_beside_a_dead_and_a_poisoned_one_as_alone(
+    rig: Rig, receiver: Receiver
+) -> None:
+    poisoned = await rig.receiver()
+    tries = 3
+    for number in range(tries):
+        begin = 1 + 1000 * number
+        poisoned.answer = refusing(500, str(begin + 110))
+        alone = await latency_at(receiver, rig, {"healthy": receiver.url}, begin)
+        urls = {"healthy": receiver.url, "dead": "http://127.0.0.1:9/", "poisoned": poisoned.url}
+        beside = await latency_at(receiver, rig, urls, begin + 100)
+        if beside.is_like(alone):
+            break
+    assert beside.is_like(alone), (alone, beside)
+    assert str(begin + 110) in poisoned.subjects
 
 
 async def test_outcomes_that_could_not_be_written_are_not_late_when_the_clock_was_set_back_meanwhile(

@@ -387,8 +387,15 @@ def test_a_backoff_never_shrinks_with_more_failures(failures: int, jitter: float
 
 
 @given(st.integers(1, 1000), st.integers(0, 10**9))
-def test_a_group_shrinks_by_half_with_each_failure_down_to_one(size: int, attempts: int) -> None:
+def test_a_group_shrinks_with_each_failure_until_patience_is_spent(size: int, attempts: int) -> None:
     limit = policy.group_limit(size, attempts)
     assert 1 <= limit <= size
-    assert policy.group_limit(size, attempts + 1) == max(1, limit // 2)
-    assert policy.group_limit(size, 10) == 1
+    assert policy.group_limit(size, attempts + 1) < limit or limit == 1
+    assert limit == 1 or attempts < PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("size", "limits"), [(1, [1, 1, 1, 1]), (2, [2, 1, 1, 1]), (10, [10, 5, 2, 1]), (1000, [1000, 500, 22, 1])]
+)
+def test_the_first_failure_halves_a_group(size: int, limits: list[int]) -> None:
+    assert [policy.group_limit(size, attempts) for attempts in range(4)] == limits

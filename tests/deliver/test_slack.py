@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -9,6 +10,7 @@ from notifier.config.destinations import SlackSettings
 from notifier.deliver.destination import Grouping
 from notifier.deliver.outcome import Reason, Trouble, trouble
 from notifier.deliver.slack import SlackDestination
+from notifier.deliver.slack_words import session_of
 from notifier.ledger.outbox import Delivery
 
 if TYPE_CHECKING:
@@ -110,8 +112,55 @@ async def test_a_digest_may_begin_earlier(
     assert "notifier events --after 0" in orjson.loads(receiver.received[0].body)["text"]
 
 
+async def test_a_group_session_is_one_message_with_all_its_people(
+    make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    receiver.answers(200, b"ok")
+    destination = make(receiver.url)
+    keys = [f"5e580f0cb780600088bd2c{number:02d}" for number in range(50)]
+    events = [
+        make_event(number, group_training_id="7", user_name=f"Maximiliane Trostburg {number}", key=key)
+        for number, key in enumerate(keys)
+    ]
+    await destination.send(deliveries(*events))
+    content = orjson.loads(receiver.received[0].body)
+    heading, people = content["blocks"][0]["elements"]
+    assert "50 people" in heading["elements"][1]["text"]
+    assert [item["elements"][-1]["text"] for item in people["elements"]] == [f" · #{key}" for key in keys]
+
+
+async def test_a_wrong_template_delays_nothing_and_is_logged_once(
+    make: Make,
+    receiver: "Receiver",
+    sent: list[Delivery],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    receiver.answers(200, b"ok")
+    (tmp_path / "completed.j2").write_text("{{ person | bold }}\n{{ 1 // (key | length - 4) }}")
+    destination = make(receiver.url, templates=str(tmp_path))
+    assert [(await destination.send(sent)).reason for _ in range(3)] == [Reason.DELIVERED] * 3
+    assert {orjson.loads(received.body)["text"] for received in receiver.received} == {
+        "David Ball completed Ladder Safety on 27 Feb 2020 · #1238"
+    }
+    (record,) = caplog.records
+    facts = vars(record)
+    assert (facts["destination"], facts["reason"][:42]) == ("there", "completed.j2, line 2: ZeroDivisionError: i")
+
+
+async def test_a_preview_is_what_would_be_sent(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
+    destination = make(receiver.url)
+    preview = await destination.preview(sent)
+    assert receiver.received == []
+    await destination.send(sent)
+    assert preview.body == receiver.received[0].body
+    assert preview.lines == ("David Ball completed Ladder Safety on 27 Feb 2020 · #1238",)
+
+
 def test_ten_share_a_message_and_more_than_the_setting_become_a_digest(make: Make) -> None:
-    assert make("https://hooks.slack.com", digest_above=70).grouping == Grouping(size=10, digest_above=70)
+    assert make("https://hooks.slack.com", digest_above=70).grouping == Grouping(
+        10, digest_above=70, together=session_of
+    )
 
 
 async def test_the_body_is_json(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:

@@ -144,7 +144,10 @@ retry_max = "1s"
         return self.log.read_text() if self.log.exists() else ""
 
     def status(self) -> dict[str, Any]:
-        answer = self.command("status", "--json")
-        assert answer.returncode == 0, answer.stderr
-        status: dict[str, Any] = orjson.loads(answer.stdout)
+        (status,) = self.documents("status", "--json")
         return status
+
+    def documents(self, *arguments: str) -> list[dict[str, Any]]:
+        answer = self.command(*arguments)
+        assert answer.returncode == 0, answer.stderr
+        return [orjson.loads(line) for line in answer.stdout.splitlines()]

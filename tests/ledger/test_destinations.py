@@ -1,12 +1,13 @@
 """What is remembered of each destination, and how much waits for it."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlite_utils import Database
 
 from notifier.ledger import destinations
-from notifier.ledger.destinations import DestinationMemory, Health, HealthState, LastError
+from notifier.ledger.destinations import DestinationMemory, Health, HealthState, LastError, Undelivered
 from notifier.ledger.outbox import DeliveryState, Settlement, settle
 
 if TYPE_CHECKING:
@@ -51,6 +52,23 @@ def test_what_waits_was_delivered_and_died_is_counted(db: Database, tell: "Tell"
     everything = destinations.everything(db)
     assert everything["hr"] == DestinationMemory(Health(), delivered=2, pending=2, dead=1, oldest_pending_ms=2000)
     assert everything["slack"] == DestinationMemory(Health(), pending=3, oldest_pending_ms=2000)
+
+
+def test_what_is_undelivered_is_told_by_its_state_and_the_reason_of_its_last_failure(
+    db: Database, tell: "Tell"
+) -> None:
+    first, second, third, *_ = tell(db, "1", "2", "3", "4", to=("hr",), now_ms=1000)
+    refused = replace(settled(first, DeliveryState.PENDING), attempted_ms=2000)
+    settle(db, [refused])
+    settle(db, [replace(refused, reason="timeout", attempted_ms=3000)])
+    settle(db, [replace(refused, sequence=second, reason="timeout", attempted_ms=2500)])
+    settle(db, [replace(refused, sequence=third, state=DeliveryState.DEAD, attempted_ms=4000)])
+    found = destinations.undelivered(db)["hr"]
+    assert sorted(found, key=lambda it: (it.state, it.reason or "")) == [
+        Undelivered(DeliveryState.DEAD, "reason", 1, 4000, 4000),
+        Undelivered(DeliveryState.PENDING, None, 1),
+        Undelivered(DeliveryState.PENDING, "timeout", 2, 2000, 3000),
+    ]
 
 
 def test_what_waits_for_one_that_never_ran_is_counted_too(db: Database, tell: "Tell") -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.completions import EventType
-from notifier.ledger.subscriptions import Subscription
+from notifier.ledger.subscriptions import Filter, Subscription
 
 few = st.sampled_from(["1", "2", "3"])
 filters = st.frozensets(few, max_size=2)
@@ -39,6 +39,8 @@ def test_an_event_is_admitted_unless_a_filter_speaks_against_it(
         bool(users) and user not in users,
     ]
     assert subscription.admits(event_type, source, training, user) is not any(objections)
+    objection = subscription.objection(event_type, source, training, user)
+    assert objection == next((named for named, holds in zip(Filter, objections, strict=True) if holds), None)
 
 
 def test_empty_filters_admit_everything_and_no_events_nothing() -> None:

@@ -40,7 +40,7 @@ async def removed(station: "Station") -> list[str]:
 
 
 def conditions(station: "Station") -> list[ConditionName]:
-    return [condition.name for condition in station.watcher.conditions()]
+    return [condition.name for condition in station.watcher.conditions(frozenset())]
 
 
 def questions(station: "Station") -> int:

@@ -15,11 +15,13 @@ from notifier.cli.screen import Listing, say, say_facts, say_json
 from notifier.cli.state_file import reading
 from notifier.cli.text import NOTHING, counted, distance, moment
 from notifier.clock import SystemClock
-from notifier.daemon.explained import forgotten, known_lives, life_document
-from notifier.daemon.sentences import FOUND, why
+from notifier.daemon.explained import forgotten, known_lives, life_document, not_told
+from notifier.daemon.sentences import FOUND, NOT_TOLD, why
+from notifier.deliver.filters import subscriptions
 from notifier.ledger.history import PastDelivery
 from notifier.ledger.lives import EventLife, FieldChange, Life, PastAttempt
 from notifier.ledger.outbox import DeliveryState
+from notifier.ledger.subscriptions import Subscription
 from notifier.web.control import UnknownRecordError
 
 _COLUMNS: Final = (Column("when"), Column("what"), Column("where"), Column("how"))
@@ -32,7 +34,7 @@ Row = tuple[str, str, str, str]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line for each source.")
 @takes_given
 def explain(given: Given, record: str, *, as_json: bool) -> None:
-    """Show one record's life: how it was found, what was sent where.
+    """Show one record's life: how it was found, what was sent where, and why not elsewhere.
 
     RECORD is the record's key. Every source that knows it is shown. It works with and without a running daemon.
     """
@@ -42,20 +44,21 @@ def explain(given: Given, record: str, *, as_json: bool) -> None:
             lives = known_lives(db, record)
         except UnknownRecordError as error:
             raise UnknownName(str(error)) from error
+    wanted = subscriptions(settings.destinations)
     if as_json:
-        say_json(life_document(life) for life in lives)
+        say_json(life_document(life, wanted) for life in lives)
     else:
-        _show(lives, SystemClock().now_ms())
+        _show(lives, wanted, SystemClock().now_ms())
 
 
-def _show(lives: Sequence[Life], now_ms: int) -> None:
+def _show(lives: Sequence[Life], wanted: Sequence[Subscription], now_ms: int) -> None:
     for number, life in enumerate(lives):
         if number:
             say("")
         say_facts(_facts(life))
         say("")
         if life.events:
-            Listing(*_COLUMNS).show(_story(life, now_ms))
+            Listing(*_COLUMNS).show(_story(life, wanted, now_ms))
         else:
             say("No event about it is kept any more." if forgotten(life) else "No event was made of it.")
 
@@ -81,12 +84,12 @@ def _named(name: str | None, identifier: str) -> str:
     return identifier if name is None else f"{name} ({identifier})"
 
 
-def _story(life: Life, now_ms: int) -> list[Row]:
+def _story(life: Life, wanted: Sequence[Subscription], now_ms: int) -> list[Row]:
     """Tell what happened in the order of time; what was not delivered stands last."""
     past: list[tuple[int, Row]] = []
     undelivered: list[Row] = []
     for event in life.events:
-        past += ((event.detected_ms, row) for row in _event_rows(event))
+        past += ((event.detected_ms, row) for row in _event_rows(life.source, event, wanted))
         for delivery in event.deliveries:
             past += (
                 (attempt.attempted_ms, _attempt_row(attempt, number, delivery.delivery))
@@ -97,13 +100,15 @@ def _story(life: Life, now_ms: int) -> list[Row]:
     return [row for _, row in sorted(past, key=lambda entry: entry[0])] + undelivered
 
 
-def _event_rows(event: EventLife) -> Iterator[Row]:
+def _event_rows(source: str, event: EventLife, wanted: Sequence[Subscription]) -> Iterator[Row]:
     what = f"{event.type.removeprefix('completion.')} (event {event.sequence})"
     yield moment(event.detected_ms), what, NOTHING, f"{event.id}, found {FOUND[event.net]}; {why(event.reason)}"
     for field, change in event.changes.items():
         yield "", f"changed {field}", NOTHING, _change(change)
     if not event.deliveries:
         yield "", "sent to nobody", NOTHING, "no destination was to get it"
+    for destination, reason in not_told(source, event, wanted).items():
+        yield "", "not sent", destination, NOT_TOLD[reason]
 
 
 def _change(change: FieldChange) -> str:
