@@ -171,7 +171,7 @@ class Worker:
                 break
             self._pace.spend()
             deliveries = [self._ready.popleft() for _ in range(group.count)]
-            attempt = asyncio.create_task(self._attempt(deliveries))
+            attempt = asyncio.create_task(self._attempt(deliveries, self._round))
             self._attempts.add(attempt)
             attempt.add_done_callback(partial(self._attempt_ended, deliveries))
         # In trouble the probe is chosen when everything is written down, so that it is whose turn it is.
@@ -230,8 +230,7 @@ class Worker:
             self._later(self.wake, max(0.0, (found.next_due_ms - now_ms) / _MILLISECONDS))
         self._pump()
 
-    async def _attempt(self, deliveries: Sequence[Delivery]) -> None:
-        this_round = self._round
+    async def _attempt(self, deliveries: Sequence[Delivery], this_round: int) -> None:
         moved_before_ms = self._moved_ms
         started = self._clock.monotonic()
         try:

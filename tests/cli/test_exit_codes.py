@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Home
 
 READS_CONFIGURATION = sorted(set(COMMANDS) - {"demo", "sandbox", "schema"})
-ARGUMENTS = {"test": ("hr",), "explain": ("1238",), "poll": ("acme",), "sweep": ("acme",)}
+ARGUMENTS = {
+    "test": ("hr",),
+    "explain": ("1238",),
+    "poll": ("acme",),
+    "sweep": ("acme",),
+    "replay": ("--since", "2026-11-21"),
+    "enable": ("hr",),
+    "disable": ("hr",),
+}
 
 GARBAGE = {
     "no TOML": (b"[sources", "not valid TOML"),

@@ -34,9 +34,10 @@ Row = tuple[str, str, str, str]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line for each source.")
 @takes_given
 def explain(given: Given, record: str, *, as_json: bool) -> None:
-    """Show one record's life: how it was found, what was sent where, and why not elsewhere.
+    """Show one record's life: how it was found, what was sent where.
 
-    RECORD is the record's key. Every source that knows it is shown. It works with and without a running daemon.
+    RECORD is the record's key. Every source that knows it is shown, and of each destination that was not told, why. It
+    works with and without a running daemon.
     """
     settings = read_settings(given)
     with reading(settings.store.path) as db:
