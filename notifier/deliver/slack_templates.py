@@ -7,6 +7,7 @@ fails is reported, and the shipped one speaks instead: no event waits for a temp
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
@@ -15,6 +16,7 @@ from jinja2 import (
     BaseLoader,
     FunctionLoader,
     StrictUndefined,
+    TemplateError,
     TemplateNotFound,
     TemplateRuntimeError,
     TemplateSyntaxError,
@@ -56,7 +58,8 @@ class Templates:
     def __init__(self, folder: Path | None, report: Report) -> None:
         """Read the templates of `folder`, and the shipped ones for those that it has not; None: only these.
 
-        `report` hears of everything that is wrong, as often as it comes up. This reads files; nothing does afterwards.
+        `report` hears of everything that is wrong, as often as it comes up. This reads files, and compiles what is in
+        them; nothing does afterwards.
         """
         shipped = dict(_read(_SHIPPED, report))
         own = {} if folder is None else dict(_read(folder, report))
@@ -112,6 +115,10 @@ def _environment(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
         auto_reload=False,
     )
     environment.filters |= {"bold": bold, "code": code, "counted": _counted, "number": _number}
+    for name in texts:
+        # Compiled now, off the event loop, and not by the first message.
+        with suppress(TemplateError):
+            environment.get_template(name)
     return environment
 
 
