@@ -19,7 +19,7 @@ def load_settings(given: Given) -> Settings:
 def _wrong_templates(settings: Settings) -> Iterator[Problem]:
     if any(isinstance(one, SlackSettings) and one.templates is not None for one in settings.destinations.values()):
         # The template engine, which most configurations never need.
-        from notifier.deliver.slack_check import problems  # noqa: PLC0415
+        from notifier.deliver.message.check import problems  # noqa: PLC0415
 
         yield from problems(settings.destinations)
 

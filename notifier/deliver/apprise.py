@@ -22,9 +22,9 @@ from notifier.config.destinations import AppriseSettings
 from notifier.deliver.answers import shown
 from notifier.deliver.destination import Grouping
 from notifier.deliver.layout import LINES, lay_out
+from notifier.deliver.message.layout import Layout
 from notifier.deliver.outcome import Outcome, Reason
 from notifier.deliver.preview import Preview
-from notifier.deliver.slack_message import Layout
 from notifier.ledger.outbox import Delivery
 
 TEXT_LIMIT = 1_900

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from notifier.completions import Event, EventType
-from notifier.deliver.slack_message import Layout, Row
-from notifier.deliver.slack_text import Line, Span
-from notifier.deliver.slack_words import Content, Variables, Words, notice, read, words
+from notifier.deliver.message.layout import Layout, Row
+from notifier.deliver.message.text import Line, Span
+from notifier.deliver.message.words import Content, Variables, Words, notice, read, words
 
 LINES = 10
 """Events that get a line each in one message; more become a digest."""

@@ -16,15 +16,15 @@ from notifier.clock import Clock
 from notifier.config.destinations import SlackSettings
 from notifier.deliver.destination import Grouping
 from notifier.deliver.endpoint import Endpoint
+from notifier.deliver.message.layout import LINES, Layout, body, is_one_session, lay_out
+from notifier.deliver.message.words import session_of
 from notifier.deliver.outcome import Outcome, Reason, reason_of_status
 from notifier.deliver.preview import Preview
-from notifier.deliver.slack_message import LINES, Layout, body, is_one_session, lay_out
-from notifier.deliver.slack_words import session_of
 from notifier.ledger.outbox import Delivery
 from notifier.transport import Answer
 
 if TYPE_CHECKING:
-    from notifier.deliver.slack_templates import Report, Templates, Trouble
+    from notifier.deliver.message.templates import Report, Templates, Trouble
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class SlackDestination:
 
 def _read_templates(folder: Path | None, report: "Report") -> "Templates":
     # Whoever sends nothing to Slack does without the template engine: 25 ms, and half a megabyte.
-    from notifier.deliver.slack_templates import Templates  # noqa: PLC0415
+    from notifier.deliver.message.templates import Templates  # noqa: PLC0415
 
     return Templates(folder, report)
 

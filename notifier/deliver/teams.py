@@ -19,10 +19,10 @@ from notifier.config.destinations import TeamsSettings
 from notifier.deliver.destination import Grouping
 from notifier.deliver.endpoint import Endpoint
 from notifier.deliver.layout import LINES, lay_out
+from notifier.deliver.message.layout import Layout, Row
+from notifier.deliver.message.text import Span
 from notifier.deliver.outcome import Outcome, Reason, reason_of_status
 from notifier.deliver.preview import Preview
-from notifier.deliver.slack_message import Layout, Row
-from notifier.deliver.slack_text import Span
 from notifier.ledger.outbox import Delivery
 from notifier.transport import Answer
 

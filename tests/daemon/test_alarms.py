@@ -21,9 +21,9 @@ from notifier.daemon.alarms import Alarms
 from notifier.daemon.daemon import Daemon
 from notifier.deliver.envelope import batch, single
 from notifier.deliver.event_schema import schema
+from notifier.deliver.message.layout import body, lay_out
+from notifier.deliver.message.templates import Templates
 from notifier.deliver.sample import sample_event
-from notifier.deliver.slack_message import body, lay_out
-from notifier.deliver.slack_templates import Templates
 from notifier.ledger import conditions, history
 from notifier.ledger.ledger import Ledger
 from notifier.watch.watcher import Watcher

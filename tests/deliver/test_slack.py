@@ -8,9 +8,9 @@ import pytest
 
 from notifier.config.destinations import SlackSettings
 from notifier.deliver.destination import Grouping
+from notifier.deliver.message.words import session_of
 from notifier.deliver.outcome import Reason, Trouble, trouble
 from notifier.deliver.slack import SlackDestination
-from notifier.deliver.slack_words import session_of
 from notifier.ledger.outbox import Delivery
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifier.config.suggestions import hint
 from notifier.deliver.answers import shown
-from notifier.deliver.slack_text import Line, bold, code, spans, tidy
-from notifier.deliver.slack_words import SUFFIX, Template, Variables
+from notifier.deliver.message.text import Line, bold, code, spans, tidy
+from notifier.deliver.message.words import SUFFIX, Template, Variables
 
 MOST_CHARACTERS = 20_000
 """What a template may give; more than Slack takes in a whole message."""
 
-_SHIPPED = Path(__file__).parent / "templates" / "slack"
+_SHIPPED = Path(__file__).parent / "shipped"
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from notifier.completions import Event, EventType
-from notifier.deliver.slack_text import Line, Span, escape, plain_text, spans
-from notifier.deliver.slack_words import Content, Template, Variables, Words, notice, read, session_of, words
+from notifier.deliver.message.text import Line, Span, escape, plain_text, spans
+from notifier.deliver.message.words import Content, Template, Variables, Words, notice, read, session_of, words
 
 if TYPE_CHECKING:
-    from notifier.deliver.slack_templates import Templates
+    from notifier.deliver.message.templates import Templates
 
 LINES: Final = 10
 """Events that get a line each in one message; more become a digest, unless all are of one group session."""

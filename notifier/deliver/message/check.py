@@ -10,9 +10,9 @@ from notifier.completions import Event, EventType
 from notifier.config import Destination, Problem, SlackSettings
 from notifier.config.problems import dotted
 from notifier.config.suggestions import nearest
-from notifier.deliver.slack_message import LINES, lay_out
-from notifier.deliver.slack_templates import Templates, Trouble
-from notifier.deliver.slack_words import SUFFIX, Template
+from notifier.deliver.message.layout import LINES, lay_out
+from notifier.deliver.message.templates import Templates, Trouble
+from notifier.deliver.message.words import SUFFIX, Template
 
 _OWN_PARTS: Final = "_"
 """What the name of a file begins with that only other templates include."""

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.completions import Event, EventType
-from notifier.deliver.slack_message import LINES, body, lay_out
-from notifier.deliver.slack_templates import Templates
-from notifier.deliver.slack_text import day, literal
+from notifier.deliver.message.layout import LINES, body, lay_out
+from notifier.deliver.message.templates import Templates
+from notifier.deliver.message.text import day, literal
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import MakeEvent

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from notifier.completions import Event, EventType
 from notifier.config.destinations import SlackSettings
-from notifier.deliver.slack_check import problems
-from notifier.deliver.slack_message import body, lay_out
-from notifier.deliver.slack_templates import Templates, Trouble
-from notifier.deliver.slack_text import spans, tidy
-from notifier.deliver.slack_words import Template, session_of
+from notifier.deliver.message.check import problems
+from notifier.deliver.message.layout import body, lay_out
+from notifier.deliver.message.templates import Templates, Trouble
+from notifier.deliver.message.text import spans, tidy
+from notifier.deliver.message.words import Template, session_of
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import MakeEvent
 
-SHIPPED = Path(__file__).parents[2] / "notifier" / "deliver" / "templates" / "slack"
+SHIPPED = Path(__file__).parents[3] / "notifier" / "deliver" / "message" / "shipped"
 
 
 def wrong(folder: Path) -> list[str]:
