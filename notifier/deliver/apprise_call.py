@@ -17,7 +17,8 @@ MEMORY = 512 * 2**20
 
 def main() -> None:
     """Make the call that standard input describes."""
-    call = json.load(sys.stdin)
+    # Bytes: what is read as text would be read in the locale's encoding.
+    call = json.load(sys.stdin.buffer)
     # Whoever started this process ends it in time, unless it was itself killed.
     signal.setitimer(signal.ITIMER_REAL, call["timeout"])
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))

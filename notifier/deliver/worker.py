@@ -14,7 +14,7 @@ from notifier.clock import Clock
 from notifier.completions import Event
 from notifier.config import DestinationSettings
 from notifier.deliver import policy
-from notifier.deliver.destination import Destination, Grouping
+from notifier.deliver.destination import Destination, Grouping, Preparing
 from notifier.deliver.grouping import MOST_IN_A_DIGEST, next_group
 from notifier.deliver.health import moved, report, report_switch, switched, tried_at_once, write_switch
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
@@ -80,6 +80,8 @@ class Worker:
 
     async def start(self) -> None:
         """Take up where the last run stopped, a wait that a peer had asked for included. Raises LedgerError."""
+        # Before anything is due: what it takes must not come between two messages.
+        await self.prepare()
         self._health = await self._ledger.run(destinations.recall, self.name)
         if self._health.state is HealthState.RETRYING:
             self._concurrency = 1
@@ -87,6 +89,11 @@ class Worker:
         self._running = True
         self._settling.start()
         self._pump()
+
+    async def prepare(self) -> None:
+        """Let the destination read what its attempts need, again if the configuration is read again."""
+        if isinstance(self._destination, Preparing):
+            await self._destination.prepare()
 
     def wake(self) -> None:
         """Look into the ledger: there may be something to deliver."""

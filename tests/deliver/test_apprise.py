@@ -1,22 +1,24 @@
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from notifier.config.destinations import AppriseSettings
-from notifier.deliver.apprise import TEXT_LIMIT, AppriseDestination, message
+from notifier.deliver import apprise
+from notifier.deliver.apprise import AppriseDestination
 from notifier.deliver.destination import Grouping
-from notifier.deliver.layout import LINES
+from notifier.deliver.message.layout import LINES, lay_out
+from notifier.deliver.message.templates import Templates
+from notifier.deliver.message.words import session_of
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
 from notifier.ledger.outbox import Delivery
 
 if TYPE_CHECKING:
+    from notifier.completions import Event
     from tests.deliver.conftest import MakeEvent, Receiver
 
 Deliveries = Callable[..., list[Delivery]]
@@ -29,6 +31,11 @@ def make(receiver: "Receiver", **keys: Any) -> AppriseDestination:
     return AppriseDestination("phones", AppriseSettings.model_validate({"type": "apprise", "url": url, **keys}))
 
 
+def message(events: "Sequence[Event]", *, digest: bool) -> tuple[str, str]:
+    layout = lay_out(events, Templates(None, print), digest=digest, fits=apprise.fits)
+    return apprise.title_and_body(layout)
+
+
 async def test_what_the_service_gets_and_the_log_does_not(
     receiver: "Receiver",
     make_event: "MakeEvent",
@@ -38,7 +45,7 @@ async def test_what_the_service_gets_and_the_log_does_not(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     destination = make(receiver)
-    assert destination.grouping == Grouping(size=LINES, digest_above=50)
+    assert destination.grouping == Grouping(size=LINES, digest_above=50, together=session_of)
     events = [make_event(1), make_event(2)]
     assert await destination.send(deliveries(*events)) == Outcome(Reason.DELIVERED)
     receiver.answers(403, f"{PASSWORD} {TOPIC}".encode())
@@ -115,20 +122,3 @@ def test_a_digest_says_how_to_see_each(make_event: "MakeEvent") -> None:
     title, text = message([make_event(number) for number in range(100, 160)], digest=True)
     assert title == "60 trainings completed"
     assert text.splitlines() == ["• Ladder Safety: 60", "David Ball", "Each one: notifier events --after 99"]
-
-
-NAMES = st.text(st.characters(), max_size=300) | st.sampled_from(["\N{GRINNING FACE}" * 300, "@" * 300, "שלום " * 60])
-
-
-@settings(max_examples=60)
-@given(st.lists(st.tuples(NAMES, NAMES, NAMES), min_size=1, max_size=LINES))
-def test_whatever_people_typed_every_event_is_in_a_text_that_keeps_the_limit(
-    make_event: "MakeEvent", typed: list[tuple[str, str, str]]
-) -> None:
-    events = [
-        make_event(number, user_name=person, training_title=training, instructor_name=instructor)
-        for number, (person, training, instructor) in enumerate(typed)
-    ]
-    title, text = message(events, digest=False)
-    assert len(title) + len(text) <= TEXT_LIMIT
-    assert all(f"#{1196 + number}" in text for number in range(len(events)))

@@ -1,20 +1,17 @@
 """Users' own templates: what they can say, what they cannot do, and how they are found wrong before they are used."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from notifier.completions import Event, EventType
-from notifier.config.destinations import SlackSettings
+from notifier.config import AppriseSettings, MessageSettings, SlackSettings, TeamsSettings
 from notifier.deliver.message.check import problems
-from notifier.deliver.message.layout import body, lay_out
+from notifier.deliver.message.layout import lay_out
 from notifier.deliver.message.templates import Templates, Trouble
-from notifier.deliver.message.text import spans, tidy
-from notifier.deliver.message.words import Template, session_of
+from notifier.deliver.message.words import Template
+from notifier.deliver.registry import kind
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import MakeEvent
@@ -22,28 +19,43 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parents[3] / "notifier" / "deliver" / "message" / "shipped"
 
 
-def wrong(folder: Path) -> list[str]:
-    """Return what is wrong with the templates of a folder."""
-    settings = SlackSettings.model_validate(
-        {"type": "slack", "url": "https://hooks.slack.com/services/x", "templates": str(folder)}
-    )
-    found = list(problems({"hr": settings}))
+TYPES: dict[str, tuple[type[SlackSettings | TeamsSettings | AppriseSettings], str]] = {
+    "slack": (SlackSettings, "https://hooks.slack.com/services/x"),
+    "teams": (TeamsSettings, "https://example.logic.azure.com/workflows/x"),
+    "apprise": (AppriseSettings, "json://example.com"),
+}
+
+
+def wrong(folder: Path, name: str = "slack") -> list[str]:
+    """Return what is wrong with the templates of a folder, for a destination of a type."""
+    table, url = TYPES[name]
+    settings = table.model_validate({"type": name, "url": url, "templates": str(folder)})
+    found = list(problems({"hr": settings}, lambda one: kind(one).fits))
     assert {problem.key for problem in found} <= {"destinations.hr.templates"}
     return [problem.message for problem in found]
 
 
-def said(templates: Templates, *events: Event, digest: bool = False) -> list[str]:
-    return [row.text for row in lay_out(events, templates, digest=digest)]
+def said(templates: Templates, *events: Event, room: int = 9999) -> list[str]:
+    """Return the rows of a message of so many characters at most."""
+    layout = lay_out(events, templates, digest=False, fits=lambda rows: sum(len(row.text) for row in rows) <= room)
+    return [row.text for row in layout]
 
 
 def test_there_is_a_file_for_each_template_and_nothing_else() -> None:
     assert {file.name for file in SHIPPED.iterdir()} == {template.file for template in Template}
 
 
-def test_what_a_user_copies_from_the_shipped_ones_is_right(tmp_path: Path) -> None:
+def test_whatever_people_read_is_made_of_templates() -> None:
+    assert {table for table, _ in TYPES.values()} == set(MessageSettings.__subclasses__())
+    for name, (table, url) in TYPES.items():
+        assert kind(table.model_validate({"type": name, "url": url})).fits is not None
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_what_a_user_copies_from_the_shipped_ones_is_right(tmp_path: Path, name: str) -> None:
     for file in SHIPPED.iterdir():
         (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
-    assert wrong(tmp_path) == []
+    assert wrong(tmp_path, name) == []
 
 
 def test_an_own_template_speaks_and_the_others_are_the_shipped_ones(tmp_path: Path, make_event: "MakeEvent") -> None:
@@ -55,7 +67,7 @@ def test_an_own_template_speaks_and_the_others_are_the_shipped_ones(tmp_path: Pa
         "• LADDER SAFETY: David Ball (acme)",
         "• David Ball · Ladder Safety on 27 Feb 2020 was removed · #1239",
     ]
-    (row,) = lay_out([make_event()], templates, digest=False)
+    (row,) = lay_out([make_event()], templates, digest=False, fits=lambda _: True)
     assert [(span.text, span.style) for span in row.line] == [
         ("LADDER SAFETY", "code"),
         (": ", None),
@@ -86,7 +98,6 @@ def test_own_templates_share_parts(tmp_path: Path, make_event: "MakeEvent") -> N
         ("other.j2", "{{ person + 1 }}", "other.j2, line 1: TypeError: can only concatenate str"),
         ("other.j2", "{% if person == 'David Ball' %}x{% endif %}", "other.j2: gives no text"),
         ("completed.j2", "{% for i in range(99999) %}x{% endfor %}", "completed.j2: gives more than 20,000 characters"),
-        ("completed.j2", "x" * 3001, "gives more than Slack takes in a message, however short names are cut"),
         ("completed.j2", '{% include "completed.j2" %}', "completed.j2, line 1: RecursionError: "),
         ("complete.j2", "x", "complete.j2: no message is made with it; did you mean `completed.j2`?"),
     ],
@@ -95,6 +106,35 @@ def test_what_is_wrong_is_told_by_file_and_line(tmp_path: Path, file: str, text:
     (tmp_path / file).write_text(text)
     (message,) = wrong(tmp_path)
     assert message.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "too_much"), [("slack", 2990, 3001), ("teams", 10_000, 14_000), ("apprise", 1000, 1900)]
+)
+def test_how_much_there_is_room_for_depends_on_the_type(tmp_path: Path, name: str, room: int, too_much: int) -> None:
+    (tmp_path / "session.j2").write_text("x" * room)
+    assert wrong(tmp_path, name) == []
+    (tmp_path / "session.j2").write_text("x" * too_much)
+    assert wrong(tmp_path, name) == ["gives more than there is room for in a message, however short names are cut"]
+
+
+def test_what_has_no_room_is_said_by_the_shipped_template(tmp_path: Path, make_event: "MakeEvent") -> None:
+    (tmp_path / "completed.j2").write_text("{{ person }} {{ 'x' * 500 }}")
+    troubles: list[Trouble] = []
+    templates = Templates(tmp_path, troubles.append)
+    assert said(templates, make_event(), room=600)[0].endswith("xxx")
+    assert troubles == []
+    assert said(templates, make_event(1), make_event(2), room=600)[1].startswith("• David Ball completed Ladder Safety")
+    assert [trouble.file for trouble in troubles] == [""]
+
+
+def test_a_template_is_not_blamed_when_the_shipped_ones_need_as_much(tmp_path: Path, make_event: "MakeEvent") -> None:
+    (tmp_path / "digest.j2").write_text("{{ heading }} in all")
+    troubles: list[Trouble] = []
+    assert said(Templates(tmp_path, troubles.append), make_event(1), make_event(2), room=80) == [
+        "2 trainings completed in all"
+    ]
+    assert troubles == []
 
 
 def test_every_wrong_file_is_told_once(tmp_path: Path) -> None:
@@ -114,82 +154,3 @@ def test_a_file_that_is_no_text_is_told_and_replaced(tmp_path: Path, make_event:
 def test_a_folder_that_goes_away_does_not_matter(tmp_path: Path, make_event: "MakeEvent") -> None:
     (text,) = said(Templates(tmp_path / "gone", lambda _: None), make_event())
     assert text.startswith("David Ball completed")
-
-
-HOSTILE = {
-    "completed.j2": "{{ notes }}\x01{{ person }}\x03 \x00\u202e{{ '\\ud800' }} {{ key }} {{ 'y' * notes | length }}",
-    "member.j2": "\u2068 {{ key }} \x02{{ person }} {{ 'z' * 400 }}",
-    "session.j2": "<!channel> {{ '<@U1>' * people }} \u2069\u2069\x02",
-    "heading.j2": "\n\n\t* {{ '-' * completed }}\x0b\u2028&&& \x03\x01",
-    "changed.j2": "{% for c in changes %}{{ c.old * 50 }}{% endfor %}{{ 1 // (changes | length - 3) }} {{ key }}",
-    "digest.j2": "- \x01\x03\n- \n{% for p in people %}- - {{ p * 99 }}\n\n{% endfor %}{{ heading }}",
-}
-ANY = st.text(st.characters() | st.sampled_from('\x00\x01\x02\x03\ud83d\u202eאش😀<&\\"- \n'), max_size=60)
-FIELDS = st.fixed_dictionaries(
-    dict.fromkeys(("user_id", "user_name", "training_id", "training_title", "notes"), ANY | ANY.map(lambda x: x * 90))
-    | {"group_training_id": st.sampled_from([None, "1", "2"])}
-)
-KINDS = st.sampled_from([EventType.CREATED, EventType.CREATED, EventType.UPDATED, "completion.of_tomorrow"])
-
-
-def check_limits(content: bytes) -> str:
-    """Check what Slack demands, and return all text of the message's blocks."""
-    message = orjson.loads(content)
-    assert 0 < len(message["text"]) <= 5 * 4000
-    assert not set("<>") & set(message["text"])
-    assert len(orjson.dumps(message["blocks"])) < 13_000
-    sections: list[dict[str, Any]] = []
-    for element in message["blocks"][0]["elements"]:
-        sections += element["elements"] if element["type"] == "rich_text_list" else [element]
-    assert sections
-    assert all(section["elements"] for section in sections)
-    texts = [piece["text"] for section in sections for piece in section["elements"]]
-    assert all(0 < len(text) <= 3000 for text in texts)
-    shown = "".join(texts)
-    assert not any(char < " " and char != "\n" for char in shown)
-    assert shown.count("\u2068") == shown.count("\u2069")
-    return shown
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    folder = tmp_path_factory.mktemp("templates")
-    for name, text in HOSTILE.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return Templates(folder, lambda _: None)
-
-
-@given(st.lists(st.tuples(KINDS, FIELDS), min_size=1, max_size=10), st.booleans())
-def test_no_template_breaks_a_message_or_loses_a_record(
-    make_event: "MakeEvent", hostile: Templates, items: list[tuple[str, dict[str, str]]], digest: bool
-) -> None:
-    events = [
-        make_event(number, kind, {"notes": "", **fields}, **fields) for number, (kind, fields) in enumerate(items)
-    ]
-    shown = check_limits(body(lay_out(events, hostile, digest=digest)))
-    assert digest or all(event.subject in shown for event in events)
-
-
-@given(st.integers(11, 50), st.sampled_from(["x", "😀", "\\", "ש", "Ann "]), st.integers(1, 300), st.integers(1, 40))
-def test_a_group_session_of_any_size_is_told_whole_or_counted(
-    make_event: "MakeEvent", people: int, wide: str, name: int, key: int
-) -> None:
-    events = [
-        make_event(
-            number, group_training_id="1", user_id=f"{number}", user_name=wide * name, key=f"{number:02}{wide * key}"
-        )
-        for number in range(people)
-    ]
-    assert len(set(map(session_of, events))) == 1
-    shown = check_limits(body(lay_out(events, Templates(None, print), digest=False)))
-    told = all(f"{number:02}{wide[0]}" in shown for number in range(people))
-    assert told or f"{people} trainings completed" in shown
-    assert told or len(wide.encode()) * min(key, 40) > 60
-
-
-@given(st.text(st.characters() | st.sampled_from("\x01\x02\x03\u2068\u2069\u202e\n- ")))
-def test_whatever_a_template_gives_becomes_one_valid_line(text: str) -> None:
-    line = "".join(span.text for span in spans(tidy(text)))
-    line.encode()
-    assert not any(char < " " or "\u202a" <= char <= "\u202e" for char in line)
-    assert tidy(tidy(text)) == tidy(text)
