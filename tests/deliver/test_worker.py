@@ -83,12 +83,26 @@ async def test_slack_hears_no_more_than_a_message_a_second_and_bursts_become_dig
     rig: Rig, receiver: Receiver
 ) -> None:
     async with rig.running(rig.slack(receiver.url)) as worker:
+        began = time.monotonic()
         for page in range(5):
             await rig.enter(*keys(100, begin=1 + 100 * page))
             worker.wake()
         await rig.settled()
     assert len(receiver.arrivals) <= 3
-    assert all(later.at - earlier.at >= 0.95 for earlier, later in pairwise(receiver.arrivals))
+    # None may begin before its second. On a busy machine the first may be longer under way than the next.
+    assert all(arrival.at - began >= 0.995 * number for number, arrival in enumerate(receiver.arrivals))
+    assert all(later.at - earlier.at >= 0.9 for earlier, later in pairwise(receiver.arrivals))
+
+
+async def test_templates_are_read_before_anything_is_due(rig: Rig, receiver: Receiver, tmp_path: Path) -> None:
+    template = tmp_path / "completed.j2"
+    template.write_text("{{ key }} is new")
+    async with rig.running(rig.slack(receiver.url, templates=str(tmp_path))) as worker:
+        template.unlink()
+        await rig.enter("1238")
+        worker.wake()
+        await rig.settled()
+    assert [arrival.body["text"] for arrival in receiver.arrivals] == ["1238 is new"]
 
 
 async def test_a_few_events_share_messages_of_ten_lines(rig: Rig, receiver: Receiver) -> None:
