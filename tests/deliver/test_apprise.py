@@ -64,6 +64,42 @@ async def test_what_the_service_gets_and_the_log_does_not(
     assert not any(secret in said for secret in (PASSWORD, TOPIC))
 
 
+async def test_what_is_too_long_for_the_service_goes_in_pieces_and_nothing_is_cut(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    _, _, address = receiver.url.partition("://")
+    # Its messages have 1,200 characters at most, and no title.
+    url = f"smseagle://{PASSWORD}@{address}/15551234567"
+    destination = AppriseDestination("phones", AppriseSettings.model_validate({"type": "apprise", "url": url}))
+    receiver.answers(200, b'{"result": [{"message_id": 1, "status": "ok"}]}')
+    events = [make_event(number, user_name=f"{number} " + "Wolkenstein " * 8) for number in range(1, 11)]
+    assert await destination.send(deliveries(*events)) == Outcome(Reason.DELIVERED)
+    pieces = [orjson.loads(received.body)["params"]["message"] for received in receiver.received]
+    assert len(pieces) == 2
+    assert max(map(len, pieces)) <= 1200
+    lines = "\n".join(pieces).splitlines()
+    assert all(any(line.endswith(f"#{event.subject}") for line in lines) for event in events)
+
+
+async def test_a_title_that_is_too_long_for_the_service_is_not_cut_and_no_locale_garbles_it(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    _, _, address = receiver.url.partition("://")
+    destination = AppriseDestination(
+        "phones", AppriseSettings.model_validate({"type": "apprise", "url": f"ntfy://{address}/{TOPIC}"})
+    )
+    receiver.answers(200, b"{}")
+    training = "😀 Work at Height and Rescue from Height, Refresher for Supervisors and Deputies " * 2
+    events = [make_event(number, group_training_id="9", training_title=training) for number in (1, 2)]
+    assert await destination.send(deliveries(*events)) == Outcome(Reason.DELIVERED)
+    sent = orjson.loads(receiver.received[0].body)
+    assert "title" not in sent
+    title = sent["message"].splitlines()[0]
+    assert title.startswith("😀 Work")
+    assert title.endswith("group session on 27 Feb 2020 · 2 people")
+
+
 async def test_the_event_loop_goes_on_while_an_attempt_takes_its_time_and_its_process_ends_with_it(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:

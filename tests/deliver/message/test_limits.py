@@ -61,9 +61,8 @@ def read_teams(layout: Layout) -> str:
     blocks = attachment["content"]["body"]
     assert all(block["inlines"] for block in blocks)
     assert all(run["text"] for block in blocks for run in block["inlines"])
-    text = "\n".join("".join(run["text"] for run in block["inlines"]) for block in blocks)
-    assert "{{" not in text
-    return text
+    assert not any("{{" in run["text"] for block in blocks for run in block["inlines"])
+    return "\n".join("".join(run["text"] for run in block["inlines"]) for block in blocks)
 
 
 def read_apprise(layout: Layout) -> str:
