@@ -28,7 +28,7 @@ from notifier.ledger.outbox import Delivery
 
 TEXT_LIMIT = 1_900
 """Characters of a message; of the services that set a limit and are made for more than one line, Discord's is the
-lowest: 2,000 (apprise's documentation of its services)."""
+lowest: 2,000 (apprise's documentation of its services). What takes less gets pieces (`apprise_call.py`)."""
 
 _CALL = Path(__file__).with_name("apprise_call.py")
 _SEPARATORS = re.compile("[/:@?&=#,]+")

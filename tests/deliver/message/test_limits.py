@@ -132,7 +132,7 @@ FIELDS = st.fixed_dictionaries(dict.fromkeys((*TEXT_FIELDS, *DATES, "group_train
 KINDS = st.sampled_from([*EventType, "completion.of_tomorrow"])
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(KINDS, FIELDS, FIELDS | st.none()), min_size=1, max_size=LINES), st.booleans())
 def test_whatever_is_in_the_fields_the_limits_are_kept_and_every_event_is_shown(
     service: Service,
@@ -150,7 +150,7 @@ def test_whatever_is_in_the_fields_the_limits_are_kept_and_every_event_is_shown(
         check_each_is_shown(text, events)
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["1", "2", None])), min_size=1, max_size=LINES))
 def test_names_of_an_ordinary_length_are_all_shown_in_full(
     service: Service, make_event: "MakeEvent", items: list[tuple[str, str, str | None]]
@@ -169,8 +169,8 @@ def test_names_of_an_ordinary_length_are_all_shown_in_full(
         assert any(" ".join(title.split()) in line for line in lines)
 
 
-@pytest.mark.parametrize("wide", ["x", "😀", "\\", '"', "\ud800", "ש", "&", "\x00a", "漢", "@", "{"])
-@pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED, EventType.REMOVED])
+@pytest.mark.parametrize("wide", ["😀", "\\", "\ud800", "ש", "&", "\x00a", "@", "{"])
+@pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED])
 def test_ten_of_the_longest_still_fit(service: Service, make_event: "MakeEvent", wide: str, kind: EventType) -> None:
     old = dict.fromkeys((*TEXT_FIELDS, *DATES, "group_training_id"), wide * 9000)
     events = [make_event(number, kind, old, **(old | {"key": f"{wide * 10}{number}"})) for number in range(LINES)]
@@ -181,7 +181,7 @@ def test_ten_of_the_longest_still_fit(service: Service, make_event: "MakeEvent",
         check_each_is_shown(text, events)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     st.integers(11, 50), st.sampled_from(["x", "😀", "\\", "ש", "@", "Ann "]), st.integers(1, 300), st.integers(1, 40)
 )
@@ -242,7 +242,7 @@ HOSTILE_FIELDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(HOSTILE_KINDS, HOSTILE_FIELDS), min_size=1, max_size=LINES), st.booleans())
 def test_no_template_breaks_a_message_or_loses_a_record(
     service: Service,
