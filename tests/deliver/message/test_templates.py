@@ -6,24 +6,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notifier.completions import Event, EventType
-from notifier.config import AppriseSettings, MessageSettings, SlackSettings, TeamsSettings
+from notifier.config import MessageSettings
 from notifier.deliver.message.check import problems
 from notifier.deliver.message.layout import lay_out
 from notifier.deliver.message.templates import Templates, Trouble
 from notifier.deliver.message.words import Template
 from notifier.deliver.registry import kind
+from tests.deliver.message.people import TYPES
 
 if TYPE_CHECKING:
     from tests.deliver.conftest import MakeEvent
 
 SHIPPED = Path(__file__).parents[3] / "notifier" / "deliver" / "message" / "shipped"
-
-
-TYPES: dict[str, tuple[type[SlackSettings | TeamsSettings | AppriseSettings], str]] = {
-    "slack": (SlackSettings, "https://hooks.slack.com/services/x"),
-    "teams": (TeamsSettings, "https://example.logic.azure.com/workflows/x"),
-    "apprise": (AppriseSettings, "json://example.com"),
-}
 
 
 def wrong(folder: Path, name: str = "slack") -> list[str]:

@@ -1,18 +1,18 @@
 """What all destinations that people read have in common, whatever their service."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
-from notifier.config import AppriseSettings, SlackSettings, TeamsSettings
 from notifier.deliver.destination import Grouping, Preparing
 from notifier.deliver.message.words import session_of
 from notifier.deliver.preview import Previewing, requests
 from notifier.deliver.registry import build
 from notifier.ledger.outbox import Delivery
+from tests.deliver.message.people import TYPES
 
 if TYPE_CHECKING:
     from tests.conftest import FakeClock
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 Make = Callable[..., Any]
 Deliveries = Callable[..., list[Delivery]]
-
-TYPES: Mapping[str, tuple[type[SlackSettings | TeamsSettings | AppriseSettings], str]] = {
-    "slack": (SlackSettings, "https://hooks.slack.com/services/x"),
-    "teams": (TeamsSettings, "https://example.logic.azure.com/workflows/x"),
-    "apprise": (AppriseSettings, "json://example.com"),
-}
 
 
 @pytest.fixture(params=TYPES)
