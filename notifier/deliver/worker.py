@@ -255,6 +255,7 @@ class Worker:
         """Decide what an outcome means for each of the deliveries that the request carried."""
         now_ms = self._clock.now_ms()
         companions = len(deliveries) - 1
+        suspicious = policy.is_suspicious(outcome, companions=companions)
         settlements = []
         for delivery in deliveries:
             step = policy.after_delivery(
@@ -271,6 +272,7 @@ class Worker:
                 now_ms - milliseconds,
                 milliseconds,
                 step.next_attempt_ms,
+                suspicious,
             )
             settlements.append(settlement)
         return settlements

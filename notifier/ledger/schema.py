@@ -257,6 +257,14 @@ def replays(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def suspicions(db: Database) -> None:
+    """Count apart the failed attempts that may have been the event's own fault; of earlier ones each may."""
+    # How many failed attempts may have been this event's fault: it travels in ever smaller company.
+    db.execute("ALTER TABLE deliveries ADD COLUMN suspicions INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE deliveries SET suspicions = attempts WHERE state = 'pending'")
+
+
 def unknown_steps(db: Database) -> list[str]:
     """Return the steps in this file that this version does not know: a newer version has written it."""
     with closing(Database(memory=True)) as empty:
