@@ -397,6 +397,7 @@ def test_a_backoff_never_shrinks_with_more_failures(failures: int, jitter: float
         (Reason.THROTTLED, 429, False, True),
         (Reason.TOO_EARLY, 425, False, True),
         (Reason.REDIRECTED, 302, False, True),
+        (Reason.EVERYTHING_REFUSED, 401, False, True),
         (Reason.SERVER_ERROR, 503, False, True),
         (Reason.SERVER_ERROR, 500, True, True),
         (Reason.SERVER_ERROR, 502, True, True),

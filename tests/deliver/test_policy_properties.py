@@ -32,6 +32,7 @@ UNSENT = [Reason.NAME_NOT_RESOLVED, Reason.CONNECT_FAILED, Reason.CERTIFICATE_RE
 TELLING_APART = [
     *(Outcome(reason) for reason in [*OF_ENDPOINT, *OF_EVENT] if reason not in UNSENT),
     Outcome(Reason.SERVER_ERROR, 503),
+    Outcome(Reason.REFUSED, 404),
 ]
 """How an endpoint may fail at one event only: those that it is sent nothing of are all the same to it."""
 
@@ -43,7 +44,7 @@ restarts = st.lists(st.floats(0.0, 10.0) | st.floats(0.0, DAY), max_size=4)
 
 
 def scripts(reasons: Sequence[Reason]) -> st.SearchStrategy[list[Outcome]]:
-    outcomes = st.builds(Outcome, st.sampled_from(reasons), retry_after=waits)
+    outcomes = st.builds(Outcome, st.sampled_from(reasons), st.sampled_from([400, 401, 404]), waits)
     return st.lists(outcomes, min_size=1, max_size=12)
 
 
