@@ -13,12 +13,13 @@ from functools import partial
 from notifier.clock import Clock
 from notifier.completions import Event
 from notifier.config import DestinationSettings
-from notifier.deliver import policy
+from notifier.deliver import policy, refusals
 from notifier.deliver.destination import Destination, Grouping, Preparing
 from notifier.deliver.grouping import MOST_IN_A_DIGEST, next_group
 from notifier.deliver.health import moved, report, report_switch, switched, tried_at_once, write_switch
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
 from notifier.deliver.pace import Pace
+from notifier.deliver.refusals import Refusals
 from notifier.deliver.settling import Settling, report_attempt
 from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health, HealthState, LastError
@@ -59,6 +60,7 @@ class Worker:
         self._pace = Pace(settings.rate)
         self._concurrency = settings.concurrency
         self._health = Health()
+        self._refusals = Refusals()
         self._open_at = 0.0
         self._ready: deque[Delivery] = deque()
         self._ready_since = 0.0
@@ -126,6 +128,7 @@ class Worker:
             return
         await self._ledger.run(write_switch, self.name, switch)
         self._health = switch.health
+        self._refusals = Refusals()
         # An outcome that came in meanwhile may be written over it.
         self._settling.note(switch.health)
         self._concurrency = 1
@@ -229,7 +232,7 @@ class Worker:
             return
         if found.deliveries and not self._ready:
             self._ready_since = self._clock.monotonic()
-        self._ready.extend(sorted(found.deliveries, key=policy.patience_spent))
+        self._ready.extend(sorted(found.deliveries, key=lambda delivery: policy.turn(delivery, self._health)))
         self._in_flight.update(delivery.event.sequence for delivery in found.deliveries)
         if len(found.deliveries) == limit:
             self._more = True
@@ -252,6 +255,9 @@ class Worker:
             self._attempts.discard(task)
         if moved_ms := self._moved_ms - moved_before_ms:
             deliveries = [_moved(delivery, moved_ms) for delivery in deliveries]
+        sequences = [delivery.event.sequence for delivery in deliveries]
+        self._refusals = refusals.after_attempt(self._refusals, sequences, outcome)
+        outcome = refusals.judged(outcome, self._refusals, self._health)
         settlements = self._settle(deliveries, outcome, milliseconds)
         report_attempt(deliveries, settlements)
         self._settling.add(settlements)
@@ -262,6 +268,7 @@ class Worker:
         """Decide what an outcome means for each of the deliveries that the request carried."""
         now_ms = self._clock.now_ms()
         companions = len(deliveries) - 1
+        suspicious = policy.is_suspicious(outcome, companions=companions)
         settlements = []
         for delivery in deliveries:
             step = policy.after_delivery(
@@ -278,6 +285,7 @@ class Worker:
                 now_ms - milliseconds,
                 milliseconds,
                 step.next_attempt_ms,
+                suspicious,
             )
             settlements.append(settlement)
         return settlements

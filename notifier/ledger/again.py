@@ -20,7 +20,7 @@ LOOK = 2000
 
 # SQLite uses a partial index only where it finds the index's own words.
 _UNFINISHED = "state <> 'delivered'"
-_BEGIN_ANEW = "state = 'pending', attempts = 0, first_attempt_at = NULL, next_attempt_at = 0"
+_BEGIN_ANEW = "state = 'pending', attempts = 0, suspicions = 0, first_attempt_at = NULL, next_attempt_at = 0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,17 +27,24 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event on its way to one destination; `attempts` made so far, the first one at `first_attempt_ms`."""
+    """One event on its way to one destination; `attempts` made so far, the first one at `first_attempt_ms`.
+
+    `suspicions` counts those that failed for what may be this event's fault.
+    """
 
     event: Event
     destination: str
     attempts: int
     first_attempt_ms: int | None
+    suspicions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of one attempt, and when the next one is due (`next_attempt_ms`, 0: as soon as possible)."""
+    """What became of one attempt, and when the next one is due (`next_attempt_ms`, 0: as soon as possible).
+
+    `suspicious`: that it failed may have been this event's fault.
+    """
 
     sequence: int
     destination: str
@@ -49,6 +56,7 @@ class Settlement:
     attempted_ms: int
     milliseconds: int
     next_attempt_ms: int
+    suspicious: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,8 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
     """
     batch = db.execute(
         "SELECT json_group_array(json_array(sequence, id, type, source, subject, detected_at, data, attempts,"
-        " first_attempt_at)) FROM (SELECT e.sequence, e.id, e.type, e.source, e.subject, e.detected_at, e.data,"
-        " d.attempts, d.first_attempt_at FROM deliveries d JOIN events e USING (sequence)"
+        " first_attempt_at, suspicions)) FROM (SELECT e.sequence, e.id, e.type, e.source, e.subject, e.detected_at,"
+        " e.data, d.attempts, d.first_attempt_at, d.suspicions FROM deliveries d JOIN events e USING (sequence)"
         f" WHERE d.destination = :destination AND d.state = 'pending' AND d.{_UNFINISHED}"
         " AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
         " AND d.sequence NOT IN (SELECT value FROM json_each(:in_flight))"
@@ -81,8 +89,8 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
         },
     ).fetchone()
     deliveries = tuple(
-        Delivery(Event(sequence, id_, type_, source, subject, at, data.encode()), destination, attempts, first)
-        for sequence, id_, type_, source, subject, at, data, attempts, first in orjson.loads(batch[0])
+        Delivery(Event(sequence, id_, type_, source, subject, at, data.encode()), destination, *tried)
+        for sequence, id_, type_, source, subject, at, data, *tried in orjson.loads(batch[0])
     )
     if len(deliveries) == limit:
         return Due(deliveries, None)
@@ -109,6 +117,7 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
                 s.attempted_ms,
                 s.milliseconds,
                 s.next_attempt_ms,
+                int(s.suspicious),
             )
             for s in settlements
         ]
@@ -118,6 +127,7 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
         " state = json_extract(value, '$[2]'), decision = json_extract(value, '$[3]'),"
         " reason = json_extract(value, '$[4]'), status = json_extract(value, '$[5]'),"
         " detail = json_extract(value, '$[6]'), attempts = attempts + 1,"
+        " suspicions = suspicions + json_extract(value, '$[10]'),"
         " first_attempt_at = coalesce(first_attempt_at, json_extract(value, '$[7]')),"
         " last_attempt_at = json_extract(value, '$[7]'), next_attempt_at = json_extract(value, '$[9]')"
         " FROM json_each(?)"

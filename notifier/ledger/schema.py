@@ -204,6 +204,32 @@ CREATE TABLE conditions (
 ) WITHOUT ROWID;
 """
 
+_REPLAYS = """
+CREATE TABLE replays (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    state TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped')),
+    begun_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    since INTEGER NOT NULL,     -- events detected from then on
+    until INTEGER NOT NULL,     -- and before then
+    last INTEGER NOT NULL,      -- numbered up to this
+    source TEXT,                -- NULL: of any
+    type TEXT,
+    events INTEGER NOT NULL     -- that have any delivery in it
+);
+CREATE UNIQUE INDEX replays_under_way ON replays (state) WHERE state = 'running';
+
+CREATE TABLE replay_parts (
+    replay INTEGER NOT NULL REFERENCES replays (id) ON DELETE CASCADE,
+    destination TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped', 'removed')),
+    planned INTEGER NOT NULL,   -- deliveries
+    queued INTEGER NOT NULL DEFAULT 0,      -- put back so far
+    reached INTEGER NOT NULL,   -- events up to this number are dealt with
+    PRIMARY KEY (replay, destination)
+) WITHOUT ROWID;
+"""
+
 
 def _statements(script: str) -> list[str]:
     # executescript() would commit the migration's transaction.
@@ -222,6 +248,21 @@ def three_nets(db: Database) -> None:
     """Make room for what the count check, the sweep's proof of removals and the operational notices remember."""
     for statement in _statements(_NETS):
         db.execute(statement)
+
+
+@migrations()
+def replays(db: Database) -> None:
+    """Make room for replays that outlive the process."""
+    for statement in _statements(_REPLAYS):
+        db.execute(statement)
+
+
+@migrations()
+def suspicions(db: Database) -> None:
+    """Count apart the failed attempts that may have been the event's own fault; of earlier ones each may."""
+    # How many failed attempts may have been this event's fault: it travels in ever smaller company.
+    db.execute("ALTER TABLE deliveries ADD COLUMN suspicions INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE deliveries SET suspicions = attempts WHERE state = 'pending'")
 
 
 def unknown_steps(db: Database) -> list[str]:

@@ -99,6 +99,17 @@ def replay_wish(body: bytes) -> Replay:
     return Replay(since_ms, until_ms, _text(fields, "destination"), _text(fields, "source"), type_, dry_run)
 
 
+def stop_wish(body: bytes) -> int | None:
+    """Read `{"id"}`, the number of the replay that is to end, or None: whichever is under way.
+
+    Raises WrongRequestError.
+    """
+    number = _fields(body, {"id"}).get("id")
+    if number is not None and (type(number) is not int or not 0 < number <= _HIGHEST):
+        raise WrongRequestError("`id` must be the number of a replay, as `POST /v1/replay` gives it")
+    return number
+
+
 def delivery_page(query: Mapping[str, str]) -> DeliveryPage:
     """Read `state`, `destination`, `after` (`SEQ,DESTINATION`) and `limit`, all optional. Raises WrongRequestError."""
     state = query.get("state") or None

@@ -386,6 +386,37 @@ def test_a_backoff_never_shrinks_with_more_failures(failures: int, jitter: float
     assert policy.backoff(failures, chosen, jitter) <= policy.backoff(failures + 1, chosen, jitter)
 
 
+@pytest.mark.parametrize(
+    ("reason", "status", "alone", "in_company"),
+    [
+        (Reason.DELIVERED, 200, False, False),
+        (Reason.NAME_NOT_RESOLVED, None, False, False),
+        (Reason.CONNECT_FAILED, None, False, False),
+        (Reason.CERTIFICATE_REJECTED, None, False, False),
+        (Reason.GONE, 410, False, False),
+        (Reason.THROTTLED, 429, False, True),
+        (Reason.TOO_EARLY, 425, False, True),
+        (Reason.REDIRECTED, 302, False, True),
+        (Reason.EVERYTHING_REFUSED, 401, False, True),
+        (Reason.SERVER_ERROR, 503, False, True),
+        (Reason.SERVER_ERROR, 500, True, True),
+        (Reason.SERVER_ERROR, 502, True, True),
+        (Reason.TIMEOUT, None, True, True),
+        (Reason.CONNECTION_LOST, None, True, True),
+        (Reason.REQUEST_TIMEOUT, 408, True, True),
+        (Reason.SERVICE_FAILED, None, True, True),
+        (Reason.REFUSED, 400, True, True),
+        (Reason.UNSENDABLE, None, True, True),
+    ],
+)
+def test_only_what_may_be_an_events_own_fault_speaks_against_it(
+    reason: Reason, status: int | None, *, alone: bool, in_company: bool
+) -> None:
+    outcome = Outcome(reason, status)
+    assert policy.is_suspicious(outcome, companions=0) is alone
+    assert policy.is_suspicious(outcome, companions=7) is in_company
+
+
 @given(st.integers(1, 1000), st.integers(0, 10**9))
 def test_a_group_shrinks_with_each_failure_until_patience_is_spent(size: int, attempts: int) -> None:
     limit = policy.group_limit(size, attempts)

@@ -190,6 +190,14 @@ async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_t
     await ledger.close()
 
 
+def test_of_attempts_that_were_not_told_apart_each_may_have_been_the_events_fault() -> None:
+    with closing(Database(memory=True)) as db:
+        migrations.apply(db, stop_before="suspicions")
+        db.execute("INSERT INTO deliveries (sequence, destination, attempts) VALUES (1, 'hr', 2), (2, 'hr', 0)")
+        migrations.apply(db)
+        assert db.execute("SELECT suspicions FROM deliveries").fetchall() == [(2,), (0,)]
+
+
 async def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE recipes (name TEXT)")

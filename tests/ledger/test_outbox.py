@@ -106,16 +106,23 @@ def test_what_is_delivered_or_dead_is_never_due_again(db: Database, tell: "Tell"
 def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
     (sequence,) = tell(db, "1", to=("hr", "slack"))
     outbox.settle(
-        db, [Settlement(sequence, "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000)]
+        db, [Settlement(sequence, "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
     )
     outbox.settle(db, [Settlement(sequence, "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)])
     common = {"sequence": sequence, "destination": "hr"}
     assert rows(db, "deliveries") == [
         common
-        | {"state": "delivered", "attempts": 2, "next_attempt_at": 0, "first_attempt_at": 1000}
+        | {"state": "delivered", "attempts": 2, "suspicions": 1, "next_attempt_at": 0, "first_attempt_at": 1000}
         | {"last_attempt_at": 6000, "decision": "done", "reason": "ok", "status": 200, "detail": "fine"},
         common
-        | {"destination": "slack", "state": "pending", "attempts": 0, "next_attempt_at": 0, "first_attempt_at": None}
+        | {
+            "destination": "slack",
+            "state": "pending",
+            "attempts": 0,
+            "suspicions": 0,
+            "next_attempt_at": 0,
+            "first_attempt_at": None,
+        }
         | {"last_attempt_at": None, "decision": None, "reason": None, "status": None, "detail": None},
     ]
     assert rows(db, "attempts") == [
