@@ -254,26 +254,22 @@ class Worker:
     def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, milliseconds: int) -> list[Settlement]:
         """Decide what an outcome means for each of the deliveries that the request carried."""
         now_ms = self._clock.now_ms()
-        companions = len(deliveries) - 1
-        settlements = []
-        for delivery in deliveries:
-            step = policy.after_delivery(
-                delivery, outcome, self._settings, companions=companions, now_ms=now_ms, jitter=self._jitter()
-            )
-            settlement = Settlement(
-                delivery.event.sequence,
+        fates = policy.after_attempt(deliveries, outcome, self._settings, now_ms=now_ms, jitter=self._jitter)
+        return [
+            Settlement(
+                tuple(delivery.event.sequence for delivery in sharing),
                 self.name,
-                step.state,
-                step.decision,
+                fate.state,
+                fate.decision,
                 outcome.reason,
                 outcome.status,
                 outcome.detail,
                 now_ms - milliseconds,
                 milliseconds,
-                step.next_attempt_ms,
+                fate.next_attempt_ms,
             )
-            settlements.append(settlement)
-        return settlements
+            for fate, sharing in fates
+        ]
 
     def _judge_endpoint(self, deliveries: Sequence[Delivery], outcome: Outcome, *, belated: bool) -> None:
         """Decide what an outcome means for the destination; `belated`: its request had begun before the trouble."""
@@ -317,7 +313,8 @@ class Worker:
 
     def _on_settled(self, settlements: Sequence[Settlement]) -> None:
         """Go on with what is in the ledger now."""
-        self._in_flight.difference_update(settlement.sequence for settlement in settlements)
+        for settlement in settlements:
+            self._in_flight.difference_update(settlement.sequences)
         if any(settlement.state is DeliveryState.PENDING for settlement in settlements):
             self._more = True
         self._pump()

@@ -50,7 +50,7 @@ def tell(change: "MakeChange", completion: "MakeCompletion") -> "Callable[..., l
 def settle(db: "Database", state: DeliveryState, *sequences: int, to: str = "hr", later_ms: int = 0) -> None:
     outbox.settle(
         db,
-        [Settlement(number, to, state, "decided", "refused", 400, "no", NOW, 5, later_ms) for number in sequences],
+        [Settlement((number,), to, state, "decided", "refused", 400, "no", NOW, 5, later_ms) for number in sequences],
     )
 
 
@@ -220,7 +220,7 @@ def test_a_long_past_is_looked_at_bit_by_bit(
     late = past(db, since_ms=NOW + 7 * DAY)
     assert counted(db, late, HR) == Plan(3, {"hr": 3}, 6, 10)
     # What was forgotten meanwhile stops nothing.
-    db.execute("DELETE FROM attempts")
+    db.execute("DELETE FROM attempt_runs")
     db.execute("DELETE FROM deliveries WHERE sequence >= 9")
     db.execute("DELETE FROM events WHERE sequence >= 9")
     assert replayed(db, late) == 1
