@@ -34,7 +34,7 @@ def next_group(waiting: Sequence[Delivery], grouping: Grouping, waited: float) -
     limit = size
     count = 0
     for delivery in waiting:
-        smaller = min(limit, group_limit(size, delivery.attempts))
+        smaller = min(limit, group_limit(size, delivery.attempts)) if delivery.attempts else limit
         if count >= smaller:
             break
         limit = smaller

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from notifier.clock import Clock
@@ -58,6 +57,10 @@ class Worker:
         self._jitter = jitter
         self._pace = Pace(settings.rate)
         self._concurrency = settings.concurrency
+        # As many deliveries are read ahead as all requests under way can carry: none of them waits for the ledger.
+        size = destination.grouping.size
+        self._fetch_most = MOST_IN_A_DIGEST if size > 1 else _FETCH
+        self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), self._fetch_most)
         self._health = Health()
         self._open_at = 0.0
         self._ready: deque[Delivery] = deque()
@@ -176,7 +179,7 @@ class Worker:
             attempt.add_done_callback(partial(self._attempt_ended, deliveries))
         # In trouble the probe is chosen when everything is written down, so that it is whose turn it is.
         undecided = self._in_flight and self._health.state is not HealthState.OK
-        if self._more and not undecided and self._fetching is None and len(self._ready) < _REFILL_BELOW:
+        if self._more and not undecided and self._fetching is None and len(self._ready) < self._refill_below:
             self._fetching = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
@@ -198,14 +201,13 @@ class Worker:
         self._more = False
         this_round = self._round
         now_ms = self._clock.now_ms()
-        limit = MOST_IN_A_DIGEST if self._destination.grouping.size > 1 else _FETCH
         try:
             found = await self._ledger.run(
                 outbox.due,
                 self.name,
                 now_ms=now_ms,
                 horizon_ms=now_ms + round(policy.LONGEST_WAIT * _MILLISECONDS),
-                limit=limit,
+                limit=self._fetch_most,
                 in_flight=tuple(self._in_flight),
             )
         except LedgerError as error:
@@ -224,7 +226,7 @@ class Worker:
             self._ready_since = self._clock.monotonic()
         self._ready.extend(sorted(found.deliveries, key=policy.patience_spent))
         self._in_flight.update(delivery.event.sequence for delivery in found.deliveries)
-        if len(found.deliveries) == limit:
+        if len(found.deliveries) == self._fetch_most:
             self._more = True
         elif found.next_due_ms is not None:
             self._later(self.wake, max(0.0, (found.next_due_ms - now_ms) / _MILLISECONDS))
@@ -250,6 +252,8 @@ class Worker:
         self._settling.add(settlements)
         self._judge_endpoint(deliveries, outcome, belated=this_round != self._round)
         self._pump()
+        if not self._attempts and self._fetching is None:
+            self._settling.hurry()
 
     def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, milliseconds: int) -> list[Settlement]:
         """Decide what an outcome means for each of the deliveries that the request carried."""
@@ -330,4 +334,4 @@ class Worker:
 
 def _moved(delivery: Delivery, by_ms: int) -> Delivery:
     first_ms = delivery.first_attempt_ms
-    return delivery if first_ms is None else replace(delivery, first_attempt_ms=first_ms + by_ms)
+    return delivery if first_ms is None else delivery._replace(first_attempt_ms=first_ms + by_ms)

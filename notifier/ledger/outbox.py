@@ -7,6 +7,8 @@ thread is not interrupted once for every row.
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
 
 import orjson
 from sqlite_utils import Database
@@ -31,8 +33,7 @@ class DeliveryState(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One event on its way to one destination; `attempts` made so far, the first one at `first_attempt_ms`."""
 
     event: Event
@@ -73,6 +74,7 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
 
     One that waits beyond `horizon_ms` was scheduled by a clock that has been set back since: it is due as well.
     """
+    first, last = max(_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
     # The events' data is most of it, and goes out as it is: it is not written into JSON and read from it once more.
     heads, data = db.execute(
         "SELECT json_group_array(json_array(sequence, id, type, source, subject, detected_at, attempts,"
@@ -81,13 +83,16 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
         " d.attempts, d.first_attempt_at FROM deliveries d JOIN events e USING (sequence)"
         f" WHERE d.destination = :destination AND d.state = 'pending' AND d.{_UNFINISHED}"
         " AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
-        " AND d.sequence NOT IN (SELECT value FROM json_each(:in_flight))"
+        # Mostly one run: to look up each of thousands in a list would take as long as all the rest.
+        " AND d.sequence NOT BETWEEN :first AND :last AND d.sequence NOT IN (SELECT value FROM json_each(:others))"
         " ORDER BY d.sequence LIMIT :limit)",
         {
             "destination": destination,
             "now": now_ms,
             "horizon": horizon_ms,
-            "in_flight": orjson.dumps(list(in_flight)).decode(),
+            "first": first,
+            "last": last,
+            "others": orjson.dumps([sequence for sequence in in_flight if not first <= sequence <= last]).decode(),
             "limit": limit,
         },
     ).fetchone()
@@ -133,7 +138,7 @@ _RUNS = "WITH runs AS MATERIALIZED (SELECT {} FROM json_each(?)) ".format(
 
 def settle(db: Database, settlements: Iterable[Settlement]) -> None:
     """Write down what became of a batch of attempts."""
-    batch = orjson.dumps([run for settlement in settlements for run in _runs(settlement)]).decode()
+    batch = orjson.dumps([row for settlement in settlements for row in _rows(settlement)]).decode()
     db.execute(
         f"{_RUNS} UPDATE deliveries SET state = runs.state, decision = runs.decision, reason = runs.reason,"
         " status = runs.status, detail = runs.detail, attempts = attempts + 1,"
@@ -156,8 +161,8 @@ def settle(db: Database, settlements: Iterable[Settlement]) -> None:
     )
 
 
-def _runs(settlement: Settlement) -> Iterator[tuple[str | int | None, ...]]:
-    """Yield a settlement once for each run of its deliveries, with the run's first and last sequence."""
+def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
+    """Return a settlement as the rows of `_RUNS`."""
     fate = (
         settlement.destination,
         settlement.state,
@@ -169,12 +174,19 @@ def _runs(settlement: Settlement) -> Iterator[tuple[str | int | None, ...]]:
         settlement.milliseconds,
         settlement.next_attempt_ms,
     )
-    sequences = sorted(settlement.sequences)
-    first = 0
-    for place, sequence in enumerate(sequences, start=1):
-        if place == len(sequences) or sequences[place] != sequence + 1 or place - first == LONGEST_RUN:
-            yield (sequences[first], sequence, *fate)
-            first = place
+    return [
+        (begin, min(begin + LONGEST_RUN - 1, last), *fate)
+        for first, last in _runs(settlement.sequences)
+        for begin in range(first, last + 1, LONGEST_RUN)
+    ]
+
+
+def _runs(sequences: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of numbers that follow each other without a gap, run by run."""
+    numbers = sorted(sequences)
+    begins = [place for place, number in enumerate(numbers) if not place or number != numbers[place - 1] + 1]
+    for begin, end in pairwise([*begins, len(numbers)]):
+        yield numbers[begin], numbers[end - 1]
 
 
 def postpone_schedule(db: Database, by_ms: int) -> None:
