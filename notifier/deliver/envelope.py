@@ -32,7 +32,7 @@ def single(event: Event, form: HttpFormat) -> Envelope:
         case HttpFormat.CLOUDEVENTS:
             return Envelope(event.id, "application/cloudevents+json", orjson.dumps(cloudevent(event)))
         case HttpFormat.STANDARD:
-            return Envelope(event.id, "application/json", orjson.dumps(_standard(event, iso_utc(event.time_ms))))
+            return Envelope(event.id, "application/json", orjson.dumps(_standard(event)))
         case _:
             assert_never(form)
 
@@ -40,14 +40,12 @@ def single(event: Event, form: HttpFormat) -> Envelope:
 def batch(events: Sequence[Event], form: HttpFormat) -> Envelope:
     """Write events as an array, even one of them: receivers of batches need not tell two shapes apart."""
     message_id = batch_id(tuple(event.id for event in events))
-    # Events of a page are of the same moment, and to write it takes as long as the rest of an event.
-    times = {ms: iso_utc(ms) for ms in {event.time_ms for event in events}}
     match form:
         case HttpFormat.CLOUDEVENTS:
-            body = orjson.dumps([_cloudevent(event, times[event.time_ms]) for event in events])
+            body = orjson.dumps([cloudevent(event) for event in events])
             return Envelope(message_id, "application/cloudevents-batch+json", body)
         case HttpFormat.STANDARD:
-            body = orjson.dumps({"events": [_standard(event, times[event.time_ms]) for event in events]})
+            body = orjson.dumps({"events": [_standard(event) for event in events]})
             return Envelope(message_id, "application/json", body)
         case _:
             assert_never(form)
@@ -55,16 +53,12 @@ def batch(events: Sequence[Event], form: HttpFormat) -> Envelope:
 
 def cloudevent(event: Event) -> dict[str, Any]:
     """Return an event in CloudEvents' structured mode, for `orjson.dumps` only: its `data` is an `orjson.Fragment`."""
-    return _cloudevent(event, iso_utc(event.time_ms))
-
-
-def _cloudevent(event: Event, time: str) -> dict[str, Any]:
     return {
         "specversion": "1.0",
         "id": event.id,
         "source": _source(event),
         "type": event.type,
-        "time": time,
+        "time": iso_utc(event.time_ms),
         "subject": event.subject,
         "sequence": str(event.sequence).zfill(SEQUENCE_DIGITS),
         "datacontenttype": "application/json",
@@ -72,11 +66,11 @@ def _cloudevent(event: Event, time: str) -> dict[str, Any]:
     }
 
 
-def _standard(event: Event, time: str) -> dict[str, Any]:
+def _standard(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "type": event.type,
-        "timestamp": time,
+        "timestamp": iso_utc(event.time_ms),
         "source": _source(event),
         "data": orjson.Fragment(event.data),
     }

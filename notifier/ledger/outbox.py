@@ -4,7 +4,8 @@ The statements take and give a whole batch at once: SQLite then works through it
 thread is not interrupted once for every row.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -136,7 +137,7 @@ _RUNS = "WITH runs AS MATERIALIZED (SELECT {} FROM json_each(?)) ".format(
 """A batch of settlements as rows, one for each run of deliveries that follow each other without a gap."""
 
 
-def settle(db: Database, settlements: Iterable[Settlement]) -> None:
+def settle(db: Database, settlements: Sequence[Settlement]) -> None:
     """Write down what became of a batch of attempts."""
     batch = orjson.dumps([row for settlement in settlements for row in _rows(settlement)]).decode()
     db.execute(
@@ -153,12 +154,12 @@ def settle(db: Database, settlements: Iterable[Settlement]) -> None:
         " status, detail, attempted_at, milliseconds FROM runs",
         [batch],
     )
-    db.execute(
-        f"{_RUNS} UPDATE destinations SET delivered = delivered + fresh.deliveries FROM"
-        " (SELECT destination AS name, sum(last_sequence - first_sequence + 1) AS deliveries FROM runs"
-        f" WHERE state = '{DeliveryState.DELIVERED}' GROUP BY 1) AS fresh WHERE destinations.name = fresh.name",
-        [batch],
-    )
+    delivered: Counter[str] = Counter()
+    for settlement in settlements:
+        if settlement.state is DeliveryState.DELIVERED:
+            delivered[settlement.destination] += len(settlement.sequences)
+    for name, count in delivered.items():
+        db.execute("UPDATE destinations SET delivered = delivered + ? WHERE name = ?", [count, name])
 
 
 def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
