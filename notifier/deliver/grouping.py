@@ -34,7 +34,7 @@ def next_group(waiting: Sequence[Delivery], grouping: Grouping, waited: float) -
     limit = size
     count = 0
     for delivery in waiting:
-        smaller = min(limit, group_limit(size, delivery.suspicions))
+        smaller = min(limit, group_limit(size, delivery.suspicions)) if delivery.suspicions else limit
         if count >= smaller:
             break
         limit = smaller

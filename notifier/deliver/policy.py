@@ -4,6 +4,7 @@ The one question is who is in trouble. *Health trouble* means that nobody gets t
 whole and is probed with a single request. *Event trouble* means that this event alone was refused: it alone waits.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
@@ -66,6 +67,29 @@ def turn(delivery: Delivery, health: Health) -> int:
     """
     refused = health.state is HealthState.RETRYING and health.reason == Reason.EVERYTHING_REFUSED
     return delivery.attempts if refused else patience_spent(delivery)
+
+
+def after_attempt(
+    deliveries: Sequence[Delivery],
+    outcome: Outcome,
+    settings: DestinationSettings,
+    *,
+    now_ms: int,
+    jitter: Callable[[], float],
+) -> list[tuple[Next, list[Delivery]]]:
+    """Decide what becomes of the deliveries that one request carried: each fate, with those that share it, in order.
+
+    `jitter` gives a number in [0, 1), another one each time.
+    """
+    if trouble(outcome.reason) is Trouble.NONE:
+        return [(Next(DeliveryState.DELIVERED, Decision.DELIVERED), list(deliveries))]
+    fates: dict[Next, list[Delivery]] = {}
+    for delivery in deliveries:
+        fate = after_delivery(
+            delivery, outcome, settings, companions=len(deliveries) - 1, now_ms=now_ms, jitter=jitter()
+        )
+        fates.setdefault(fate, []).append(delivery)
+    return list(fates.items())
 
 
 def after_delivery(

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from notifier.clock import Clock
@@ -59,6 +58,10 @@ class Worker:
         self._jitter = jitter
         self._pace = Pace(settings.rate)
         self._concurrency = settings.concurrency
+        # As many deliveries are read ahead as all requests under way can carry: none of them waits for the ledger.
+        size = destination.grouping.size
+        self._fetch_most = MOST_IN_A_DIGEST if size > 1 else _FETCH
+        self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), self._fetch_most)
         self._health = Health()
         self._refusals = Refusals()
         self._open_at = 0.0
@@ -186,7 +189,7 @@ class Worker:
             attempt.add_done_callback(partial(self._attempt_ended, deliveries))
         # In trouble the probe is chosen when everything is written down, so that it is whose turn it is.
         undecided = self._in_flight and self._health.state is not HealthState.OK
-        if self._more and not undecided and self._fetching is None and len(self._ready) < _REFILL_BELOW:
+        if self._more and not undecided and self._fetching is None and len(self._ready) < self._refill_below:
             self._fetching = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
@@ -208,14 +211,13 @@ class Worker:
         self._more = False
         this_round = self._round
         now_ms = self._clock.now_ms()
-        limit = MOST_IN_A_DIGEST if self._destination.grouping.size > 1 else _FETCH
         try:
             found = await self._ledger.run(
                 outbox.due,
                 self.name,
                 now_ms=now_ms,
                 horizon_ms=now_ms + round(policy.LONGEST_WAIT * _MILLISECONDS),
-                limit=limit,
+                limit=self._fetch_most,
                 in_flight=tuple(self._in_flight),
             )
         except LedgerError as error:
@@ -234,7 +236,7 @@ class Worker:
             self._ready_since = self._clock.monotonic()
         self._ready.extend(sorted(found.deliveries, key=lambda delivery: policy.turn(delivery, self._health)))
         self._in_flight.update(delivery.event.sequence for delivery in found.deliveries)
-        if len(found.deliveries) == limit:
+        if len(found.deliveries) == self._fetch_most:
             self._more = True
         elif found.next_due_ms is not None:
             self._later(self.wake, max(0.0, (found.next_due_ms - now_ms) / _MILLISECONDS))
@@ -263,32 +265,30 @@ class Worker:
         self._settling.add(settlements)
         self._judge_endpoint(deliveries, outcome, belated=this_round != self._round)
         self._pump()
+        if not self._attempts and self._fetching is None:
+            self._settling.hurry()
 
     def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, milliseconds: int) -> list[Settlement]:
         """Decide what an outcome means for each of the deliveries that the request carried."""
         now_ms = self._clock.now_ms()
-        companions = len(deliveries) - 1
-        suspicious = policy.is_suspicious(outcome, companions=companions)
-        settlements = []
-        for delivery in deliveries:
-            step = policy.after_delivery(
-                delivery, outcome, self._settings, companions=companions, now_ms=now_ms, jitter=self._jitter()
-            )
-            settlement = Settlement(
-                delivery.event.sequence,
+        fates = policy.after_attempt(deliveries, outcome, self._settings, now_ms=now_ms, jitter=self._jitter)
+        suspicious = policy.is_suspicious(outcome, companions=len(deliveries) - 1)
+        return [
+            Settlement(
+                tuple(delivery.event.sequence for delivery in sharing),
                 self.name,
-                step.state,
-                step.decision,
+                fate.state,
+                fate.decision,
                 outcome.reason,
                 outcome.status,
                 outcome.detail,
                 now_ms - milliseconds,
                 milliseconds,
-                step.next_attempt_ms,
+                fate.next_attempt_ms,
                 suspicious,
             )
-            settlements.append(settlement)
-        return settlements
+            for fate, sharing in fates
+        ]
 
     def _judge_endpoint(self, deliveries: Sequence[Delivery], outcome: Outcome, *, belated: bool) -> None:
         """Decide what an outcome means for the destination; `belated`: its request had begun before the trouble."""
@@ -332,7 +332,8 @@ class Worker:
 
     def _on_settled(self, settlements: Sequence[Settlement]) -> None:
         """Go on with what is in the ledger now."""
-        self._in_flight.difference_update(settlement.sequence for settlement in settlements)
+        for settlement in settlements:
+            self._in_flight.difference_update(settlement.sequences)
         if any(settlement.state is DeliveryState.PENDING for settlement in settlements):
             self._more = True
         self._pump()
@@ -348,4 +349,4 @@ class Worker:
 
 def _moved(delivery: Delivery, by_ms: int) -> Delivery:
     first_ms = delivery.first_attempt_ms
-    return delivery if first_ms is None else replace(delivery, first_attempt_ms=first_ms + by_ms)
+    return delivery if first_ms is None else delivery._replace(first_attempt_ms=first_ms + by_ms)

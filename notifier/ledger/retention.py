@@ -2,6 +2,8 @@
 
 from sqlite_utils import Database
 
+from notifier.ledger.outbox import LONGEST_RUN
+
 CHUNK = 500
 """Events forgotten in one transaction, so that nobody waits long for the ledger."""
 
@@ -20,8 +22,14 @@ def forget(db: Database, before_ms: int) -> int:
         " ORDER BY sequence LIMIT ?",
         [before_ms, CHUNK],
     ).fetchall()
-    for table in ("attempts", "deliveries", "events"):
+    for table in ("deliveries", "events"):
         db.conn.executemany(f"DELETE FROM {table} WHERE sequence = ?", rows)
+    if rows:
+        db.execute(
+            "DELETE FROM attempt_runs WHERE first_sequence BETWEEN ? AND ? AND NOT EXISTS (SELECT 1 FROM deliveries"
+            " WHERE sequence BETWEEN first_sequence AND last_sequence AND destination = attempt_runs.destination)",
+            [rows[0][0] - LONGEST_RUN + 1, rows[-1][0]],
+        )
     if len(rows) < CHUNK:
         db.execute("PRAGMA incremental_vacuum(1000)").fetchall()
     return len(rows)

@@ -63,7 +63,7 @@ class Interface:
         await self.daemon._ledger.run(write)
 
     async def give_up(self, sequence: int) -> None:
-        settlement = Settlement(sequence, "hr", DeliveryState.DEAD, "give_up", "refused", 400, "no", 5, 5, 0)
+        settlement = Settlement((sequence,), "hr", DeliveryState.DEAD, "give_up", "refused", 400, "no", 5, 5, 0)
         await self.daemon._ledger.run(outbox.settle, [settlement])
 
 

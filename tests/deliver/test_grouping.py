@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -100,7 +99,7 @@ def test_more_than_so_many_become_one_digest(queued: int, sent: int) -> None:
 def sessions(*names: str | None) -> list[Delivery]:
     """Make deliveries, each of the session of that name."""
     return [
-        replace(delivery, event=replace(delivery.event, subject=name or ""))
+        delivery._replace(event=delivery.event._replace(subject=name or ""))
         for name, delivery in zip(names, waiting(*[0] * len(names)), strict=True)
     ]
 
@@ -131,7 +130,7 @@ def test_what_belongs_together_is_not_divided(queue: list[str | None], sent: lis
 
 
 def test_what_has_failed_is_divided_whether_it_belongs_together_or_not() -> None:
-    failed = [replace(delivery, attempts=1, suspicions=1) for delivery in sessions(*["a"] * 15)]
+    failed = [delivery._replace(attempts=1, suspicions=1) for delivery in sessions(*["a"] * 15)]
     assert next_group(failed, BY_SESSION, 0.0) == Group(5)
     fresh = sessions(*["a"] * 12)
     assert next_group([*fresh, *failed], BY_SESSION, 0.0) == Group(12)

@@ -308,14 +308,14 @@ async def test_a_fault_of_our_own_costs_only_the_event_it_happens_with(
 async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    judge, faults = policy.after_delivery, iter([True])
+    judge, faults = policy.after_attempt, iter([True])
 
-    def faulty(*arguments: Any, **keywords: Any) -> policy.Next:
+    def faulty(*arguments: Any, **keywords: Any) -> list[tuple[policy.Next, list[Delivery]]]:
         if next(faults, False):
             raise LookupError("a fault")
         return judge(*arguments, **keywords)
 
-    monkeypatch.setattr(policy, "after_delivery", faulty)
+    monkeypatch.setattr(policy, "after_attempt", faulty)
     monkeypatch.setattr(worker_module, "FAULT_PAUSE", 0.05)
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url)):

@@ -51,7 +51,7 @@ def settle(db: "Database", state: DeliveryState, *sequences: int, to: str = "hr"
     outbox.settle(
         db,
         [
-            Settlement(number, to, state, "decided", "refused", 400, "no", NOW, 5, later_ms, True)
+            Settlement((number,), to, state, "decided", "refused", 400, "no", NOW, 5, later_ms, True)
             for number in sequences
         ],
     )
@@ -223,7 +223,7 @@ def test_a_long_past_is_looked_at_bit_by_bit(
     late = past(db, since_ms=NOW + 7 * DAY)
     assert counted(db, late, HR) == Plan(3, {"hr": 3}, 6, 10)
     # What was forgotten meanwhile stops nothing.
-    db.execute("DELETE FROM attempts")
+    db.execute("DELETE FROM attempt_runs")
     db.execute("DELETE FROM deliveries WHERE sequence >= 9")
     db.execute("DELETE FROM events WHERE sequence >= 9")
     assert replayed(db, late) == 1

@@ -36,7 +36,16 @@ def settlement(
     destination: str = "hr",
 ) -> Settlement:
     return Settlement(
-        sequence, destination, state, "wait_and_retry", "http_status", 503, "said so", attempted_ms, 20, next_attempt_ms
+        (sequence,),
+        destination,
+        state,
+        "wait_and_retry",
+        "http_status",
+        503,
+        "said so",
+        attempted_ms,
+        20,
+        next_attempt_ms,
     )
 
 
@@ -106,9 +115,9 @@ def test_what_is_delivered_or_dead_is_never_due_again(db: Database, tell: "Tell"
 def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
     (sequence,) = tell(db, "1", to=("hr", "slack"))
     outbox.settle(
-        db, [Settlement(sequence, "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
+        db, [Settlement((sequence,), "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
     )
-    outbox.settle(db, [Settlement(sequence, "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)])
+    outbox.settle(db, [Settlement((sequence,), "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)])
     common = {"sequence": sequence, "destination": "hr"}
     assert rows(db, "deliveries") == [
         common
@@ -173,7 +182,7 @@ def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
 def test_any_words_of_a_peer_are_kept(new_database: "NewDatabase", tell: "Tell", detail: str) -> None:
     with new_database() as db:
         (sequence,) = tell(db, "1")
-        outbox.settle(db, [Settlement(sequence, "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
+        outbox.settle(db, [Settlement((sequence,), "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
         assert rows(db, "deliveries")[0]["detail"] == (detail or None)
 
 

@@ -194,7 +194,8 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
     def settle(self, data: st.DataObject, state: DeliveryState) -> None:
         if places := sorted(self.pending()):
             some = data.draw(st.just(places) | st.lists(st.sampled_from(places), unique=True))
-            outbox.settle(self.db, [Settlement(*place, state, "decided", "so", 200, "", NOW, 5, 0) for place in some])
+            settled = [Settlement((number,), to, state, "decided", "so", 200, "", NOW, 5, 0) for number, to in some]
+            outbox.settle(self.db, settled)
 
     @rule()
     def forget(self) -> None:

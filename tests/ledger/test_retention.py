@@ -23,7 +23,7 @@ async def write(ledger: Ledger, numbers: range, detected_ms: int, state: Deliver
     events = await ledger.run(records.write, findings, wants, detected_ms)
     if state:
         settled = [
-            Settlement(event.sequence, "hr", state, "test", "test", 200, "", detected_ms, 1, 0) for event in events
+            Settlement((event.sequence,), "hr", state, "test", "test", 200, "", detected_ms, 1, 0) for event in events
         ]
         await ledger.run(outbox.settle, settled)
 
