@@ -72,7 +72,11 @@ class ReplayMemory:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """What came of one step for one destination: how many deliveries were put back, and whether it came on."""
+    """What came of one step for one destination.
+
+    `queued` deliveries were put back; it `came_on` when events were dealt with, those that are not wanted included; it
+    is `over` when there is no further step.
+    """
 
     queued: int
     came_on: bool
