@@ -60,7 +60,8 @@ def replay_alone(settings: Settings, wish: Replay, show: Callable[[int, int], No
     async def put_back() -> dict[str, Any]:
         async with lone_ledger(settings) as ledger:
             now_ms = SystemClock().now_ms()
-            past = wish.past(now_ms, await ledger.run(again.newest))
+            newest = [await ledger.run(number) for number in (again.newest, again.newest_attempt)]
+            past = wish.past(now_ms, *newest)
             wanted = [it for it in subscriptions(settings.destinations) if wish.destination in (None, it.destination)]
             plan = Plan(deliveries={it.destination: 0 for it in wanted})
             while plan.sequence < past.last:

@@ -57,7 +57,8 @@ class Deliveries:
         if wish.source is not None and wish.source not in self._settings().sources:
             raise UnknownNameError("source", wish.source, tuple(self._settings().sources))
         now_ms = self._clock.now_ms()
-        past = wish.past(now_ms, await self._ledger.run(again.newest))
+        newest = [await self._ledger.run(number) for number in (again.newest, again.newest_attempt)]
+        past = wish.past(now_ms, *newest)
         number = None
         try:
             if wish.dry_run:

@@ -72,7 +72,11 @@ class ReplayMemory:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """What came of one step for one destination: how many deliveries were put back, and whether it came on."""
+    """What came of one step for one destination.
+
+    `queued` deliveries were put back; it `came_on` when events were dealt with, those that are not wanted included; it
+    is `over` when there is no further step.
+    """
 
     queued: int
     came_on: bool
@@ -96,9 +100,10 @@ def begin(db: Database, past: Past, plan: Plan, now_ms: int) -> int:
         raise ReplayRunningError
     db.execute("DELETE FROM replays WHERE id < (SELECT max(id) FROM replays)")
     row = db.execute(
-        "INSERT INTO replays (begun_at, since, until, last, source, type, events) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO replays (begun_at, since, until, last, source, type, attempt, events)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " RETURNING id",
-        [now_ms, past.since_ms, past.until_ms, past.last, past.source, past.type, plan.events],
+        [now_ms, past.since_ms, past.until_ms, past.last, past.source, past.type, past.attempt, plan.events],
     ).fetchone()
     number: int = row[0]
     db.conn.executemany(
@@ -164,7 +169,7 @@ def latest(db: Database) -> list[ReplayMemory]:
 
 def _recall(db: Database, number: int) -> ReplayMemory | None:
     row = db.execute(
-        "SELECT state, since, until, last, source, type, events, begun_at, ended_at FROM replays WHERE id = ?",
+        "SELECT state, since, until, last, source, type, attempt, events, begun_at, ended_at FROM replays WHERE id = ?",
         [number],
     ).fetchone()
     if row is None:

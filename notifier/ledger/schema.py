@@ -213,6 +213,7 @@ CREATE TABLE replays (
     since INTEGER NOT NULL,     -- events detected from then on
     until INTEGER NOT NULL,     -- and before then
     last INTEGER NOT NULL,      -- numbered up to this
+    attempt INTEGER NOT NULL,   -- what a later one delivered need not be sent again
     source TEXT,                -- NULL: of any
     type TEXT,
     events INTEGER NOT NULL     -- that have any delivery in it

@@ -50,10 +50,13 @@ class Replay:
     type: str | None = None
     dry_run: bool = False
 
-    def past(self, now_ms: int, newest: int) -> Past:
-        """Return which past events are meant; what is detected from now on (behind number `newest`) is none of it."""
+    def past(self, now_ms: int, newest: int, newest_attempt: int) -> Past:
+        """Return which past events are meant.
+
+        What is detected from now on (behind number `newest`), or delivered from now on, is none of it.
+        """
         until_ms = now_ms if self.until_ms is None else self.until_ms
-        return Past(self.since_ms, until_ms, newest, self.source, self.type)
+        return Past(self.since_ms, until_ms, newest, self.source, self.type, newest_attempt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ attempts = st.tuples(
     st.sets(st.integers(0, 8), min_size=1, max_size=4),
     st.sampled_from([UNAUTHORIZED, UNAUTHORIZED, NOT_FOUND, *SAYING_NOTHING, *SAYING_THAT_SOMETHING_IS_TAKEN]),
 )
-some = settings(max_examples=6)
+some = settings(max_examples=5)
 
 
 # The row of refusals

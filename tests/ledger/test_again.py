@@ -163,6 +163,21 @@ def test_past_events_are_pending_again_under_their_old_ids_and_keep_their_histor
     assert replayed(db, past(db)) == 0
 
 
+def test_what_is_delivered_after_it_was_asked_for_does_not_go_twice(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    tell(db, "1", "2", "3", "4", "5")
+    settle(db, DeliveryState.DELIVERED, 1, 2)
+    asked = past(db, attempt=again.newest_attempt(db))
+    assert counted(db, asked, HR).deliveries == {"hr": 2}
+    # These waited, and were sent; that one was given up meanwhile.
+    settle(db, DeliveryState.PENDING, 3)
+    settle(db, DeliveryState.DELIVERED, 3, 4)
+    settle(db, DeliveryState.DEAD, 5)
+    assert replayed(db, asked) == 3
+    assert [number for number, state in rows(db) if state == "pending"] == [1, 2, 5]
+
+
 def test_a_destination_that_came_later_gets_what_its_filter_admits(
     db: "Database", tell: "Callable[..., list[int]]"
 ) -> None:

@@ -19,6 +19,7 @@ from notifier.cli.screen import is_terminal, say
 from notifier.cli.state_file import reading
 from notifier.cli.text import counted, milliseconds, moment
 from notifier.config import Settings
+from notifier.daemon.replays import replays_document
 from notifier.web.asked import REPLAYED_TYPES, Replay, WrongRequestError, replay_wish
 
 _LOOK: Final = 0.3
@@ -131,9 +132,6 @@ def _progress(settings: Settings) -> dict[str, Any]:
     answer = running.ask(settings.store.path, "GET", "/v1/replay")
     if answer is not None:
         return answer.body
-    # A tenth of a second of imports that a running daemon makes unnecessary.
-    from notifier.daemon.replays import replays_document  # noqa: PLC0415
-
     with reading(settings.store.path) as db:
         return replays_document(db)
 
