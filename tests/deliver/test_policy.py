@@ -288,7 +288,10 @@ def test_what_meets_a_revoked_destination_is_held_however_old(
 
 
 @given(
-    outcomes(Reason), st.lists(st.integers(0, 6), min_size=1, max_size=20), st.lists(jitters, min_size=20), schedules
+    outcomes(list(Reason)),
+    st.lists(st.integers(0, 6), min_size=1, max_size=20),
+    st.lists(jitters, min_size=20, max_size=20),
+    schedules,
 )
 def test_deliveries_that_travelled_together_share_what_each_would_come_to(
     outcome: Outcome, attempts: list[int], numbers: list[float], chosen: DestinationSettings

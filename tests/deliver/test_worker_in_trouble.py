@@ -287,6 +287,25 @@ async def test_a_fault_of_our_own_costs_only_the_event_it_happens_with(
     assert "a fault of the program" in caplog.text
 
 
+async def test_a_fault_while_what_is_due_is_looked_for_leaves_nobody_waiting(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    look, faults = outbox.due, iter([True])
+
+    def faulty(*arguments: Any, **keywords: Any) -> outbox.Due:
+        if next(faults, False):
+            raise LookupError("a fault")
+        return look(*arguments, **keywords)
+
+    monkeypatch.setattr(outbox, "due", faulty)
+    monkeypatch.setattr(worker_module, "FAULT_PAUSE", 0.05)
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    assert sorted(receiver.subjects) == keys(3)
+    assert "a fault of the program" in caplog.text
+
+
 async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
