@@ -57,7 +57,7 @@ async def test_an_outcome_that_no_other_can_join_is_written_down_at_once(
 async def test_the_next_deliveries_are_read_while_requests_are_under_way(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = slowly(600.0)
     await rig.enter(*keys(2500))
-    async with rig.running(rig.http(receiver.url, batch_size=100, concurrency=8, timeout=60.0)) as worker:
+    async with rig.running(rig.http(receiver.url, batch_size=100, concurrency=8, timeout="60s")) as worker:
         await until(lambda: len(receiver.arrivals) == 8 and len(worker._ready) >= 800)
 
 
