@@ -226,6 +226,11 @@ class Worker:
             self._cannot_read = True
             self._later(self.wake, _LEDGER_RETRY)
             return
+        except Exception:  # noqa: BLE001 - reported; a fault of ours must not leave everything waiting for ever
+            facts = {"destination": self.name}
+            _log.critical("a fault of the program; what is due is looked for again later", extra=facts, exc_info=True)
+            self._later(self.wake, FAULT_PAUSE)
+            return
         finally:
             self._fetching = None
         self._cannot_read = False

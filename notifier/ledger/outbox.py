@@ -82,7 +82,7 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
 
     One that waits beyond `horizon_ms` was scheduled by a clock that has been set back since: it is due as well.
     """
-    first, last = max(_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
+    begin, end = max(_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
     # The events' data is most of it, and goes out as it is: it is not written into JSON and read from it once more.
     heads, data = db.execute(
         "SELECT json_group_array(json_array(sequence, id, type, source, subject, detected_at, attempts,"
@@ -92,15 +92,15 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
         f" WHERE d.destination = :destination AND d.state = 'pending' AND d.{_UNFINISHED}"
         " AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
         # Mostly one run: to look up each of thousands in a list would take as long as all the rest.
-        " AND d.sequence NOT BETWEEN :first AND :last AND d.sequence NOT IN (SELECT value FROM json_each(:others))"
+        " AND d.sequence NOT BETWEEN :begin AND :end AND d.sequence NOT IN (SELECT value FROM json_each(:others))"
         " ORDER BY d.sequence LIMIT :limit)",
         {
             "destination": destination,
             "now": now_ms,
             "horizon": horizon_ms,
-            "first": first,
-            "last": last,
-            "others": orjson.dumps([sequence for sequence in in_flight if not first <= sequence <= last]).decode(),
+            "begin": begin,
+            "end": end,
+            "others": orjson.dumps([sequence for sequence in in_flight if not begin <= sequence <= end]).decode(),
             "limit": limit,
         },
     ).fetchone()
@@ -119,27 +119,22 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
     return Due(deliveries, later[0])
 
 
-_RUNS = "WITH runs AS MATERIALIZED (SELECT {} FROM json_each(?)) ".format(
-    ", ".join(
-        f"json_extract(value, '$[{place}]') AS {name}"
-        for place, name in enumerate(
-            (
-                "first_sequence",
-                "last_sequence",
-                "destination",
-                "state",
-                "decision",
-                "reason",
-                "status",
-                "detail",
-                "attempted_at",
-                "milliseconds",
-                "next_attempt_at",
-                "suspicious",
-            )
-        )
-    )
+_RUN = (
+    "first_sequence",
+    "last_sequence",
+    "destination",
+    "state",
+    "decision",
+    "reason",
+    "status",
+    "detail",
+    "attempted_at",
+    "milliseconds",
+    "next_attempt_at",
+    "suspicious",
 )
+_RUN_COLUMNS = ", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(_RUN))
+_RUNS = f"WITH runs AS MATERIALIZED (SELECT {_RUN_COLUMNS} FROM json_each(?))"
 """A batch of settlements as rows, one for each run of deliveries that follow each other without a gap."""
 
 
@@ -169,7 +164,7 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
 
 
 def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
-    """Return a settlement as the rows of `_RUNS`."""
+    """Return a settlement as one or more rows in the order of `_RUN`."""
     fate = (
         settlement.destination,
         settlement.state,

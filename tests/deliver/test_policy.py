@@ -287,6 +287,28 @@ def test_what_meets_a_revoked_destination_is_held_however_old(
     assert following == policy.Next(DeliveryState.PENDING, Decision.HOLD)
 
 
+@given(
+    outcomes(list(Reason)),
+    st.lists(st.integers(0, 6), min_size=1, max_size=20),
+    st.lists(jitters, min_size=20, max_size=20),
+    schedules,
+)
+def test_deliveries_that_travelled_together_share_what_each_would_come_to(
+    outcome: Outcome, attempts: list[int], numbers: list[float], chosen: DestinationSettings
+) -> None:
+    sent = [delivery(sequence, made, NOW_MS) for sequence, made in enumerate(attempts)]
+    jitter = iter(numbers)
+    fates = policy.after_attempt(sent, outcome, chosen, now_ms=NOW_MS, jitter=lambda: next(jitter))
+    assert len({fate for fate, _ in fates}) == len(fates)
+    found = {one.event.sequence: fate for fate, sharing in fates for one in sharing}
+    assert found == {
+        one.event.sequence: policy.after_delivery(
+            one, outcome, chosen, companions=len(sent) - 1, now_ms=NOW_MS, jitter=number
+        )
+        for one, number in zip(sent, numbers, strict=False)
+    }
+
+
 @pytest.mark.parametrize("reason", OF_EVENT)
 def test_a_refused_group_is_split_at_once_and_a_lone_event_waits(reason: Reason) -> None:
     def after(companions: int) -> policy.Next:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from sqlite_utils import Database
 
+from notifier.deliver import settling
 from notifier.ledger.destinations import HealthState
 from tests.deliver.harness import Answer, Arrival, Receiver, Rig, answering, keys
 from tests.real_time import until
@@ -41,6 +42,23 @@ async def test_everything_that_waits_is_delivered_once(rig: Rig, receiver: Recei
     assert sorted(receiver.subjects, key=int) == keys(1200)
     assert await rig.ask("SELECT delivered FROM destinations") == [(1200,)]
     assert await rig.ask("SELECT count(*), min(attempts), max(attempts) FROM deliveries") == [(1200, 1, 1)]
+
+
+async def test_an_outcome_that_no_other_can_join_is_written_down_at_once(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "GATHER", 600.0)
+    await rig.enter(*keys(20))
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    assert sorted(receiver.subjects, key=int) == keys(20)
+
+
+async def test_the_next_deliveries_are_read_while_requests_are_under_way(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = slowly(600.0)
+    await rig.enter(*keys(2500))
+    async with rig.running(rig.http(receiver.url, batch_size=100, concurrency=8, timeout="60s")) as worker:
+        await until(lambda: len(receiver.arrivals) == 8 and len(worker._ready) >= 800)
 
 
 async def test_what_is_entered_meanwhile_is_delivered_when_the_worker_is_woken(rig: Rig, receiver: Receiver) -> None:

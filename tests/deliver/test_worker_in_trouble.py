@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -305,17 +305,33 @@ async def test_a_fault_of_our_own_costs_only_the_event_it_happens_with(
     assert "a fault of the program" in caplog.text
 
 
+def failing_once(work: Callable[..., Any]) -> Callable[..., Any]:
+    faults = iter([True])
+
+    def faulty(*arguments: Any, **keywords: Any) -> Any:
+        if next(faults, False):
+            raise LookupError("a fault")
+        return work(*arguments, **keywords)
+
+    return faulty
+
+
+async def test_a_fault_while_what_is_due_is_looked_for_leaves_nobody_waiting(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox, "due", failing_once(outbox.due))
+    monkeypatch.setattr(worker_module, "FAULT_PAUSE", 0.05)
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    assert sorted(receiver.subjects) == keys(3)
+    assert "a fault of the program" in caplog.text
+
+
 async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    judge, faults = policy.after_attempt, iter([True])
-
-    def faulty(*arguments: Any, **keywords: Any) -> list[tuple[policy.Next, list[Delivery]]]:
-        if next(faults, False):
-            raise LookupError("a fault")
-        return judge(*arguments, **keywords)
-
-    monkeypatch.setattr(policy, "after_attempt", faulty)
+    monkeypatch.setattr(policy, "after_attempt", failing_once(policy.after_attempt))
     monkeypatch.setattr(worker_module, "FAULT_PAUSE", 0.05)
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url)):

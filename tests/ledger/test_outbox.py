@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from notifier.ledger import destinations, outbox
-from notifier.ledger.outbox import DeliveryState, Due, Settlement
+from notifier.ledger.outbox import LONGEST_RUN, DeliveryState, Due, Settlement
 
 if TYPE_CHECKING:
     from tests.ledger.conftest import NewDatabase, Tell
@@ -168,6 +169,32 @@ def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
     assert numbers(due(db)) == sequences[3:]
     assert {name: memory.delivered for name, memory in destinations.everything(db).items()} == {"hr": 1, "slack": 1}
     assert len(rows(db, "attempts")) == 4
+
+
+def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Database, tell: "Tell") -> None:
+    destinations.recall(db, "hr")
+    sequences = tell(db, *map(str, range(1, 8)), to=("hr", "slack"))
+    shared = (*sequences[:3], *sequences[5:])
+    outbox.settle(db, [replace(settlement(0), sequences=shared)])
+    assert numbers(due(db)) == sequences[3:5]
+    assert [(row["sequence"], row["destination"]) for row in rows(db, "attempts")] == [(it, "hr") for it in shared]
+    assert [(row["first_sequence"], row["last_sequence"]) for row in rows(db, "attempt_runs")] == [
+        (sequences[0], sequences[2]),
+        (sequences[5], sequences[6]),
+    ]
+    assert destinations.everything(db)["hr"].delivered == len(shared)
+    assert {row["attempts"] for row in rows(db, "deliveries") if row["destination"] == "slack"} == {0}
+
+
+def test_every_attempt_of_a_very_long_run_is_told_of(db: Database, tell: "Tell") -> None:
+    sequences = tell(db, *map(str, range(LONGEST_RUN + 1)))
+    outbox.settle(db, [replace(settlement(0), sequences=tuple(sequences))])
+    assert [row["sequence"] for row in rows(db, "attempts")] == sequences
+
+
+def test_to_tell_of_all_attempts_each_run_is_read_once(db: Database) -> None:
+    plan = [step for *_, step in db.execute("EXPLAIN QUERY PLAN SELECT * FROM attempts").fetchall()]
+    assert plan == ["SCAN r", "SEARCH d USING PRIMARY KEY (sequence>? AND sequence<?)"]
 
 
 def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
