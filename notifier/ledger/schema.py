@@ -303,6 +303,7 @@ def suspicions(db: Database) -> None:
     db.execute("UPDATE deliveries SET suspicions = attempts WHERE state = 'pending'")
 
 
+@migrations()
 def attempts_in_runs(db: Database) -> None:
     """Keep the attempts of a batch as one row instead of one for each event; `attempts` goes on telling of each."""
     for statement in _statements(_ATTEMPT_RUNS):
