@@ -13,7 +13,12 @@ from notifier.ledger.again import Past, Plan
 from notifier.ledger.replays import Part, ReplayMemory
 
 _NONE_YET: Final[Mapping[str, Any]] = MappingProxyType(
-    {"id": None, "state": None, "events": 0, "deliveries": 0, "queued": 0, "waits_for": (), "goes_on_since": None}
+    {
+        **dict.fromkeys(("id", "state", "goes_on_since", "since", "until", "source", "type", "begun_at", "ended_at")),
+        **dict.fromkeys(("events", "deliveries", "queued"), 0),
+        "waits_for": (),
+        "destinations": {},
+    }
 )
 
 
@@ -36,7 +41,7 @@ def plan_document(plan: Plan, forgotten_ms: int | None) -> dict[str, Any]:
 def replays_document(db: Database) -> dict[str, Any]:
     """Return the object of `GET /v1/replay`: the latest replay, and as `previous` the one before it.
 
-    Without any, all there is to tell is that there was none: its `state` is null.
+    Without any, its `state` is null, and so is whatever else there is not to tell.
     """
     told = [_document(db, memory) for memory in replays.latest(db)]
     newest, previous = (*told, None, None)[:2]

@@ -19,7 +19,7 @@ from notifier.deliver.health import moved, report, report_switch, switched, trie
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
 from notifier.deliver.pace import Pace
 from notifier.deliver.refusals import Refusals
-from notifier.deliver.settling import Settling, report_attempt
+from notifier.deliver.settling import OnAttempt, Settling, report_attempt
 from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health, HealthState, LastError
 from notifier.ledger.errors import LedgerError
@@ -48,6 +48,7 @@ class Worker:
         ledger: Ledger,
         clock: Clock,
         jitter: Callable[[], float],
+        on_attempt: OnAttempt = lambda _deliveries, _settlements: None,
     ) -> None:
         """Take the destination, its settings and the ledger; `jitter` gives numbers in [0, 1)."""
         self.name = destination.name
@@ -56,6 +57,7 @@ class Worker:
         self._ledger = ledger
         self._clock = clock
         self._jitter = jitter
+        self._on_attempt = on_attempt
         self._pace = Pace(settings.rate)
         self._concurrency = settings.concurrency
         # As many deliveries are read ahead as all requests under way can carry: none of them waits for the ledger.
@@ -272,6 +274,8 @@ class Worker:
         self._pump()
         if not self._attempts and self._fetching is None:
             self._settling.hurry()
+        # Last, so that whatever becomes of it, the outcome is on its way into the ledger.
+        self._on_attempt(deliveries, settlements)
 
     def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, milliseconds: int) -> list[Settlement]:
         """Decide what an outcome means for each of the deliveries that the request carried."""

@@ -13,9 +13,8 @@ CONTROL: web.AppKey[Control] = web.AppKey("control", Control)
 
 
 def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
-    """Answer with JSON that no browser takes for something else and no cache keeps."""
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=headers)
+    """Answer with JSON."""
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
 def error_answer(status: int, reason: str, message: str) -> web.Response:

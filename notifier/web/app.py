@@ -1,33 +1,55 @@
 """The routes of the local HTTP interface."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import hdrs, web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from notifier.ledger.errors import LedgerError
 from notifier.web import deliveries
 from notifier.web.answers import CONTROL, done, error_answer, json_answer
 from notifier.web.asked import WrongRequestError
 from notifier.web.control import Control, UnknownEventError, UnknownNameError, UnknownRecordError
+from notifier.web.feed import routes as feed_routes
+from notifier.web.feed.feed import Feed
+from notifier.web.feed.stream import TooManyReadersError
 from notifier.web.guard import Guard
+from notifier.web.headers import add_headers
+from notifier.web.openapi.document import document
 
 _log = logging.getLogger(__name__)
 
 _MOST_OF_A_BODY = 65_536
 
+_NAMED: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
+    {
+        WrongRequestError: (400, "bad_request"),
+        UnknownEventError: (404, "unknown_event"),
+        UnknownNameError: (404, "unknown_name"),
+        UnknownRecordError: (404, "unknown_record"),
+        TooManyReadersError: (503, "too_many_readers"),
+    }
+)
+"""The HTTP status and the reason of errors whose message is for whoever has asked."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(control: Control, guard: Guard) -> web.Application:
+def make_app(control: Control, feed: Feed, guard: Guard) -> web.Application:
     """Make the application that answers for a daemon."""
     app = web.Application(middlewares=[_errors, _refusals(guard)], client_max_size=_MOST_OF_A_BODY)
+    app.on_response_prepare.append(add_headers)
     app[CONTROL] = control
+    app[feed_routes.FEED] = feed
     app.add_routes(
         [
             web.get("/healthz", _healthz),
             web.get("/readyz", _readyz),
+            web.get("/metrics", _metrics),
+            web.get("/openapi.json", _openapi),
             web.get("/v1/status", _status),
             # A key may hold any character, braces too, which aiohttp's own pattern leaves out.
             web.get("/v1/records/{key:[^/]+}", _record),
@@ -35,6 +57,7 @@ def make_app(control: Control, guard: Guard) -> web.Application:
             web.post("/v1/sources/{name}/sweep", _sweep),
             web.post("/v1/reload", _reload),
             *deliveries.routes(),
+            *feed_routes.routes(),
         ]
     )
     return app
@@ -57,14 +80,10 @@ def _refusals(guard: Guard) -> Any:
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except WrongRequestError as error:
-        return error_answer(400, "bad_request", str(error))
-    except UnknownEventError as error:
-        return error_answer(404, "unknown_event", str(error))
-    except UnknownNameError as error:
-        return error_answer(404, "unknown_name", str(error))
-    except UnknownRecordError as error:
-        return error_answer(404, "unknown_record", str(error))
+    except (WrongRequestError, UnknownEventError, UnknownNameError, UnknownRecordError, TooManyReadersError) as error:
+        return error_answer(*_NAMED[type(error)], str(error))
+    except web.RequestPayloadError:
+        return error_answer(400, "bad_request", "the body does not come as its headers say")
     except LedgerError as error:
         return error_answer(503, error.reason, error.message)
     except web.HTTPException as error:
@@ -85,6 +104,15 @@ async def _healthz(_request: web.Request) -> web.Response:
 async def _readyz(request: web.Request) -> web.Response:
     unready = request.app[CONTROL].unready()
     return json_answer({"ready": not unready, "unready": unready}, 503 if unready else 200)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    page = await request.app[CONTROL].metrics()
+    return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
+
+
+async def _openapi(_request: web.Request) -> web.Response:
+    return json_answer(document())
 
 
 async def _status(request: web.Request) -> web.Response:

@@ -26,6 +26,7 @@ REPLAYED_TYPES: Final = tuple(str(type_) for type_ in EventType if type_ is not 
 
 _CURSOR: Final = re.compile(r"([0-9]{1,19})(?:,([a-z0-9-]*))?")
 _LIMIT: Final = re.compile(r"[0-9]{1,4}")
+_NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9:]{5})"
@@ -71,7 +72,8 @@ class DeliveryPage:
 def retry_wish(body: bytes) -> Retry:
     """Read `{"event_ids": [...], "destination", "state"}`, all of it optional. Raises WrongRequestError."""
     fields = _fields(body, {"event_ids", "destination", "state"})
-    ids = fields.get("event_ids") or []
+    ids = fields.get("event_ids")
+    ids = [] if ids is None else ids
     if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
         raise WrongRequestError("`event_ids` must be a list of event ids")
     state = _text(fields, "state") or DeliveryState.DEAD
@@ -92,7 +94,8 @@ def replay_wish(body: bytes) -> Replay:
     type_ = _text(fields, "type")
     if type_ is not None and type_ not in REPLAYED_TYPES:
         raise WrongRequestError(f"`type` must be one of {', '.join(REPLAYED_TYPES)}")
-    dry_run = fields.get("dry_run") or False
+    dry_run = fields.get("dry_run")
+    dry_run = False if dry_run is None else dry_run
     if not isinstance(dry_run, bool):
         raise WrongRequestError("`dry_run` must be true or false")
     since_ms = _named_moment("since", since)
@@ -108,6 +111,9 @@ def stop_wish(body: bytes) -> int | None:
     Raises WrongRequestError.
     """
     number = _fields(body, {"id"}).get("id")
+    if isinstance(number, float) and number.is_integer():
+        # JSON knows no whole numbers: 7.0 is 7.
+        number = int(number)
     if number is not None and (type(number) is not int or not 0 < number <= _HIGHEST):
         raise WrongRequestError("`id` must be the number of a replay, as `POST /v1/replay` gives it")
     return number
@@ -119,13 +125,26 @@ def delivery_page(query: Mapping[str, str]) -> DeliveryPage:
     if state is not None and state not in set(DeliveryState):
         raise WrongRequestError(f"`state` must be one of {', '.join(DeliveryState)}")
     chosen = DeliveryFilter(None if state is None else DeliveryState(state), query.get("destination") or None)
-    limit = query.get("limit") or str(_ON_A_PAGE)
-    if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= MOST_ON_A_PAGE:
-        raise WrongRequestError(f"`limit` must be 1 to {MOST_ON_A_PAGE}")
+    limit = page_limit(query)
     place = _CURSOR.fullmatch(query.get("after") or "0")
     if place is None or int(place[1]) > _HIGHEST:
         raise WrongRequestError("`after` must be the `next` of the page before, or an event's sequence")
-    return DeliveryPage(chosen, DeliveryCursor(int(place[1]), place[2] or ""), int(limit))
+    return DeliveryPage(chosen, DeliveryCursor(int(place[1]), place[2] or ""), limit)
+
+
+def page_limit(query: Mapping[str, str]) -> int:
+    """Read `limit`, how much a page may hold. Raises WrongRequestError."""
+    limit = query.get("limit") or str(_ON_A_PAGE)
+    if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= MOST_ON_A_PAGE:
+        raise WrongRequestError(f"`limit` must be 1 to {MOST_ON_A_PAGE}")
+    return int(limit)
+
+
+def event_number(name: str, written: str) -> int:
+    """Read an event's `sequence` as a number. Raises WrongRequestError."""
+    if not _NUMBER.fullmatch(written) or int(written) > _HIGHEST:
+        raise WrongRequestError(f"`{name}` must be an event's sequence, as a whole number")
+    return int(written)
 
 
 def written_cursor(cursor: DeliveryCursor) -> str:
@@ -171,7 +190,7 @@ def _fields(body: bytes, known: Collection[str]) -> dict[str, Any]:
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:
     """Read a text; an empty one is none."""
-    value = fields.get(name) or None
+    value = fields.get(name)
     if value is not None and not isinstance(value, str):
         raise WrongRequestError(f"`{name}` must be a text")
-    return value
+    return value or None

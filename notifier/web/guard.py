@@ -2,7 +2,7 @@
 
 Requests over the Unix socket are the owner's own, the file's permissions see to that. Over TCP the `Host` must be
 one that this listener has (a page that points its own name at 127.0.0.1 sends its own name), what changes something
-must not come from a page of another origin, and beyond loopback every request needs the token.
+must be JSON and not come from a page of another origin, and beyond loopback every request needs the token.
 """
 
 import hmac
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from notifier.config.addresses import is_loopback
+from notifier.web.origins import SAFE_METHODS, is_foreign, is_json_or_nothing
 
 Refusal = tuple[int, str, str]
 """HTTP status, reason, sentence."""
 
 _HOST = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]+)?")
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,12 @@ class Guard:
         host = request.headers.get(hdrs.HOST, "")
         if not self.token and not _names_loopback(host):
             return 403, "foreign_host", "this address only answers to loopback names: use 127.0.0.1 or localhost"
-        origin = request.headers.get(hdrs.ORIGIN)
-        if request.method not in _SAFE_METHODS and origin is not None and origin.partition("://")[2] != host:
-            return 403, "foreign_origin", "a page of another origin may not change anything here"
+        if is_foreign(request.method, request.headers):
+            return 403, "foreign_origin", "a page of another origin may not read or change anything here"
         if self.token and not self._has_token(request):
             return 401, "token_required", "send the header `Authorization: Bearer TOKEN` with the [http] token"
+        if request.method not in SAFE_METHODS and not is_json_or_nothing(request.headers):
+            return 415, "unsupported_media_type", "send JSON, and the header `Content-Type: application/json`"
         return None
 
     def _has_token(self, request: web.Request) -> bool:

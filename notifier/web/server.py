@@ -1,16 +1,22 @@
 """Where the local HTTP interface listens: the owner-only socket beside the state file, and the configured address."""
 
+import logging
 import os
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from notifier.config import HttpInterfaceSettings, TcpAddress, UnixAddress
 from notifier.web.app import make_app
 from notifier.web.control import Control
+from notifier.web.feed.feed import Feed
 from notifier.web.guard import Guard
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_SOCKET_PATH = 107
 _OWNER_ONLY = 0o177
@@ -21,15 +27,34 @@ class ListenError(Exception):
     """An address cannot be listened on; the message says which, why, and what to do."""
 
 
+class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
+    """Where aiohttp logs: what is wrong with a request is its sender's fault, and no error here."""
+
+    def exception(self, msg: object, *args: object, **more: Any) -> None:
+        """Log a fault of the program; of a request that is none, only say so for debugging."""
+        fault = more.get("exc_info")
+        if isinstance(fault, HttpProcessingError | web.RequestPayloadError):
+            self.debug("a malformed request was refused", extra={"detail": str(fault)})
+        else:
+            super().exception(msg, *args, **more)
+
+
 class LocalServer:
     """Listens for as long as the daemon runs."""
 
-    def __init__(self, control: Control, settings: HttpInterfaceSettings, socket_path: Path) -> None:
-        """Take the daemon to answer for, the configured address, and the path of the owner's socket."""
+    def __init__(self, control: Control, feed: Feed, settings: HttpInterfaceSettings, socket_path: Path) -> None:
+        """Take the daemon to answer for and its feed, the configured address, and the path of the owner's socket."""
         self._listen = settings.listen
         self._socket_path = socket_path
-        app = make_app(control, Guard(settings.token.get_secret_value()))
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
+        app = make_app(control, feed, Guard(settings.token.get_secret_value()))
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_ProtocolLog(_log),
+            # No few bytes of ours are worth a body that unpacks to gigabytes.
+            auto_decompress=False,
+            shutdown_timeout=_SHUTDOWN,
+        )
 
     async def start(self) -> None:
         """Listen. Raises ListenError."""
