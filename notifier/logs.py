@@ -14,6 +14,7 @@ from typing import Any, Final, TextIO
 import orjson
 
 from notifier.redact import redact
+from notifier.repeats import Repeats
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _JOURNAL_PRIORITY: Final = {
@@ -35,17 +36,25 @@ _COLOUR: Final = {
 def set_up(level: str, log_format: str, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
     """Send this program's log to `stream`, by default standard error.
 
-    `level` is debug, info, warning, error or critical; `log_format` is auto, text or json.
+    `level` is debug, info, warning, error or critical; `log_format` is auto, text or json. What repeats is left out
+    after a while, unless everything is wanted, for debugging.
     """
     stream = sys.stderr if stream is None else stream
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(_formatter(log_format, stream, environ))
+    if level != "debug":
+        handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("notifier").setLevel(level.upper())
     # The schedule reports what the scheduler tells it, in this program's words.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL + 1)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's interface
+        """Say nothing: what cannot be written to the log has no other place, and the library would show it as it is."""
 
 
 def _formatter(log_format: str, stream: TextIO, environ: Mapping[str, str]) -> logging.Formatter:

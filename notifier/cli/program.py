@@ -89,4 +89,10 @@ def main() -> int:
     except click.ClickException as failure:
         failure.show()
         return failure.exit_code
+    except Exception as fault:  # noqa: BLE001 - shown, without what may be secret in it
+        # What most runs never need.
+        from notifier.cli.faults import own_up  # noqa: PLC0415
+
+        own_up(fault)
+        return ExitCode.FAILED
     return exit_code or ExitCode.DONE
