@@ -31,6 +31,7 @@ COMMANDS: Final = MappingProxyType(
         "poll": "Look for new completions of SOURCE now.",
         "sweep": "Read the whole list of SOURCE now.",
         "reload": "Let the running daemon read its configuration again.",
+        "monitoring": "Write alert rules for Prometheus and a dashboard for Grafana.",
         "schema": "Print the JSON Schema of the configuration or of an event.",
     }
 )
