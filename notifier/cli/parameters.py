@@ -8,6 +8,7 @@ import click
 
 from notifier.config.addresses import TcpAddress, UnixAddress, parse_listen
 from notifier.config.problems import Wrong
+from notifier.config.suggestions import nearest
 
 Address = TcpAddress | UnixAddress
 
@@ -41,6 +42,16 @@ class RateType(click.ParamType[float]):
         if not 0 < rate <= _HIGHEST_RATE:
             self.fail(f"must be a number above 0, as 5/s, 5/m or 5/h, at most {_HIGHEST_RATE}/s", param, ctx)
         return rate
+
+
+class OneOf(click.Choice[str]):
+    """One of a few words."""
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """Say which words there are, and which one was probably meant."""
+        message = super().get_invalid_choice_message(value, ctx)
+        likely = nearest(str(value), self.choices)
+        return f"{message.removesuffix('.')}; did you mean `{likely}`?" if likely else message
 
 
 LISTEN: Final = ListenType()

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from notifier import __version__
 from notifier.cli.failures import ExitCode
@@ -18,6 +19,7 @@ COMMANDS: Final = MappingProxyType(
         "run": "Watch, and tell: the daemon.",
         "demo": "Show the whole pipeline with nothing to set up.",
         "sandbox": "Serve the simulated API only.",
+        "init": "Ask a few questions and write a commented configuration.",
         "check": "Validate the configuration; online, try every token.",
         "test": "Send one sample event to DESTINATION and show the answer.",
         "status": "Show how sources and destinations are doing.",
@@ -33,6 +35,8 @@ COMMANDS: Final = MappingProxyType(
         "reload": "Let the running daemon read its configuration again.",
         "monitoring": "Write alert rules for Prometheus and a dashboard for Grafana.",
         "schema": "Print the JSON Schema of the configuration or of an event.",
+        "completion": "Print what lets a shell complete commands, options and names.",
+        "man": "Show the manual page.",
     }
 )
 """Each command's help in a line, by its name; a file of that name in `notifier.cli.commands` holds the command."""
@@ -64,6 +68,11 @@ class Program(click.Group):
         """Write the list of commands without importing one."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command, without importing one, or of an option."""
+        commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 @click.group(

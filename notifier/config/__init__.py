@@ -1,6 +1,7 @@
 """The configuration: what can be set, where it comes from, and what is wrong with it."""
 
 from notifier.config.addresses import TcpAddress, UnixAddress, parse_listen
+from notifier.config.commented import Elsewhere, Values, commented, example, problems_with
 from notifier.config.destinations import (
     AppriseSettings,
     CompletionEvent,
@@ -13,7 +14,7 @@ from notifier.config.destinations import (
 )
 from notifier.config.durations import format_duration, parse_duration
 from notifier.config.json_schema import schema
-from notifier.config.loading import load
+from notifier.config.loading import ConfiguredNames, configured_names, load
 from notifier.config.places import find_file
 from notifier.config.problems import ConfigError, Problem
 from notifier.config.settings import (
@@ -35,8 +36,10 @@ __all__ = [
     "AppriseSettings",
     "CompletionEvent",
     "ConfigError",
+    "ConfiguredNames",
     "Destination",
     "DestinationSettings",
+    "Elsewhere",
     "FirstRun",
     "HttpFormat",
     "HttpInterfaceSettings",
@@ -52,10 +55,15 @@ __all__ = [
     "TcpAddress",
     "TeamsSettings",
     "UnixAddress",
+    "Values",
+    "commented",
+    "configured_names",
+    "example",
     "find_file",
     "format_duration",
     "load",
     "parse_duration",
     "parse_listen",
+    "problems_with",
     "schema",
 ]

@@ -7,9 +7,11 @@ import click
 from sqlite_utils import Database
 
 from notifier.cli.columns import Column
+from notifier.cli.completing import destination_names
 from notifier.cli.configuration import read_settings, require_destination
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
+from notifier.cli.parameters import OneOf
 from notifier.cli.screen import Listing, is_terminal, say_json, show_pages
 from notifier.cli.state_file import reading
 from notifier.cli.text import NOTHING, distance
@@ -40,8 +42,8 @@ _COLUMNS: Final = (
         "notifier deliveries --state pending --json",
     )
 )
-@click.option("--state", type=click.Choice([str(state) for state in DeliveryState]), help="Only those in this state.")
-@click.option("--destination", metavar="D", help="Only those to this destination.")
+@click.option("--state", type=OneOf([str(state) for state in DeliveryState]), help="Only those in this state.")
+@click.option("--destination", metavar="D", shell_complete=destination_names, help="Only those to this destination.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
 @takes_given
 def deliveries(given: Given, state: str | None, destination: str | None, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import click
 
+from notifier.cli.completing import destination_names
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
 from notifier.cli.screen import say
@@ -9,7 +10,7 @@ from notifier.cli.switching import switch
 
 
 @click.command(epilog=examples("notifier disable hr-system"))
-@click.argument("destination")
+@click.argument("destination", shell_complete=destination_names)
 @takes_given
 def disable(given: Given, destination: str) -> None:
     """Park DESTINATION; what goes there is kept.

@@ -4,6 +4,7 @@ import click
 
 from notifier import logs
 from notifier.cli import running
+from notifier.cli.completing import source_names
 from notifier.cli.configuration import read_settings, require_source
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
@@ -13,7 +14,7 @@ from notifier.cli.text import counted
 
 
 @click.command(epilog=examples("notifier poll acme"))
-@click.argument("source")
+@click.argument("source", shell_complete=source_names)
 @takes_given
 def poll(given: Given, source: str) -> None:
     """Look for new completions of SOURCE now.

@@ -10,10 +10,12 @@ import orjson
 
 from notifier import logs
 from notifier.cli import running
+from notifier.cli.completing import destination_names, source_names
 from notifier.cli.configuration import read_settings, require_destination, require_source
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
+from notifier.cli.parameters import OneOf
 from notifier.cli.screen import is_terminal, say
 from notifier.cli.text import counted, milliseconds, moment
 from notifier.config import Settings
@@ -34,9 +36,9 @@ Show = Callable[[int, int], None]
 )
 @click.option("--since", metavar="DATE", required=True, help="Detected from this date (UTC) or moment (RFC 3339) on.")
 @click.option("--until", metavar="DATE", help="Detected up to this date's end, or before this moment; else until now.")
-@click.option("--destination", metavar="D", help="Only to this destination.")
-@click.option("--source", metavar="S", help="Only events of this source.")
-@click.option("--type", "type_", type=click.Choice(REPLAYED_TYPES), help="Only events of this type.")
+@click.option("--destination", metavar="D", shell_complete=destination_names, help="Only to this destination.")
+@click.option("--source", metavar="S", shell_complete=source_names, help="Only events of this source.")
+@click.option("--type", "type_", type=OneOf(REPLAYED_TYPES), help="Only events of this type.")
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
 @takes_given
 def replay(given: Given, /, *, type_: str | None, **options: Any) -> None:

@@ -6,9 +6,11 @@ import click
 
 from notifier import logs
 from notifier.cli import running
+from notifier.cli.completing import destination_names
 from notifier.cli.configuration import read_settings, require_destination
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
+from notifier.cli.parameters import OneOf
 from notifier.cli.screen import say
 from notifier.cli.text import counted
 from notifier.ledger.again import Retry
@@ -25,10 +27,10 @@ from notifier.web.asked import RETRIED_STATES
     )
 )
 @click.argument("event_ids", nargs=-1, metavar="[EVENT_ID]...")
-@click.option("--destination", metavar="D", help="Only those to this destination.")
+@click.option("--destination", metavar="D", shell_complete=destination_names, help="Only those to this destination.")
 @click.option(
     "--state",
-    type=click.Choice([str(state) for state in RETRIED_STATES]),
+    type=OneOf([str(state) for state in RETRIED_STATES]),
     default=str(DeliveryState.DEAD),
     show_default=True,
     help="Those that were given up, or those that wait for another attempt.",

@@ -9,6 +9,7 @@ import click
 
 from notifier import logs
 from notifier.cli import running
+from notifier.cli.completing import source_names
 from notifier.cli.configuration import read_settings, require_source
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
@@ -24,7 +25,7 @@ Show = Callable[[dict[str, Any]], None]
 
 
 @click.command(epilog=examples("notifier sweep acme"))
-@click.argument("source")
+@click.argument("source", shell_complete=source_names)
 @takes_given
 def sweep(given: Given, source: str) -> None:
     """Read the whole list of SOURCE now.

@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from notifier import logs
+from notifier.cli.completing import destination_names
 from notifier.cli.configuration import read_settings, require_destination
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
@@ -36,7 +37,7 @@ _MOST_EVENTS: Final = 1000
 @click.command(
     epilog=examples("notifier test safety-channel", "notifier test safety-channel --preview --events 25"),
 )
-@click.argument("destination")
+@click.argument("destination", shell_complete=destination_names)
 @click.option("--preview", is_flag=True, help="Show what would be sent, and send nothing.")
 @click.option("--events", type=click.IntRange(1, _MOST_EVENTS), default=1, metavar="N", help="Preview so many at once.")
 @takes_given
