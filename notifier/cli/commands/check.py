@@ -11,6 +11,7 @@ from notifier.cli.columns import Column
 from notifier.cli.configuration import read_settings
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
+from notifier.cli.parameters import one_json_object
 from notifier.cli.screen import Listing, say, say_facts, say_json
 from notifier.cli.text import counted, harmless
 from notifier.config import Settings, find_file, format_duration
@@ -33,7 +34,7 @@ _DESTINATION_COLUMNS: Final = (
 
 @click.command(epilog=examples("notifier check", "notifier check --online --config /etc/notifier/config.toml"))
 @click.option("--online", is_flag=True, help="Try every source's token and show what it sees.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@one_json_object
 @takes_given
 def check(given: Given, *, online: bool, as_json: bool) -> None:
     """Validate the configuration; online, try every token.

@@ -15,8 +15,8 @@ from notifier.cli.configuration import read_settings, require_destination, requi
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.parameters import OneOf
-from notifier.cli.screen import is_terminal, say
+from notifier.cli.parameters import OneOf, one_json_object
+from notifier.cli.screen import is_terminal, say, say_json
 from notifier.cli.text import counted, milliseconds, moment
 from notifier.config import Settings
 from notifier.web.asked import REPLAYED_TYPES, Replay, WrongRequestError, replay_wish
@@ -40,8 +40,9 @@ Show = Callable[[int, int], None]
 @click.option("--source", metavar="S", shell_complete=source_names, help="Only events of this source.")
 @click.option("--type", "type_", type=OneOf(REPLAYED_TYPES), help="Only events of this type.")
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
+@one_json_object
 @takes_given
-def replay(given: Given, /, *, type_: str | None, **options: Any) -> None:
+def replay(given: Given, /, *, type_: str | None, as_json: bool, **options: Any) -> None:
     """Send past events again, under their old ids.
 
     To every destination whose filters admit them, one that was added later included. They go out bit by bit, so that
@@ -51,7 +52,7 @@ def replay(given: Given, /, *, type_: str | None, **options: Any) -> None:
     body = {**options, "type": type_}
     wish = _checked(settings, body)
     try:
-        with _shown(wish) as show:
+        with _shown(wish, quiet=as_json) as show:
             # To count takes as long as there are events: there is no moment at which it has taken too long.
             answer = running.ask(settings.store.path, "POST", "/v1/replay", body=body, timeout=None)
             if answer is None:
@@ -69,7 +70,11 @@ def replay(given: Given, /, *, type_: str | None, **options: Any) -> None:
     except KeyboardInterrupt:
         _stop(settings, wish)
         raise
-    _tell(plan, wish, alone=answer is None)
+    if as_json:
+        keys = ("events", "deliveries", "destinations", "forgotten_before")
+        say_json([{**{key: plan[key] for key in keys}, "dry_run": wish.dry_run, "daemon": answer is not None}])
+    else:
+        _tell(plan, wish, alone=answer is None)
 
 
 def _checked(settings: Settings, body: dict[str, Any]) -> Replay:
@@ -77,6 +82,8 @@ def _checked(settings: Settings, body: dict[str, Any]) -> Replay:
         wish = replay_wish(orjson.dumps(body))
     except WrongRequestError as error:
         raise click.UsageError(str(error)) from error
+    except TypeError as error:
+        raise click.UsageError("what is asked for is no text: there are stray bytes in it") from error
     if wish.destination is not None:
         require_destination(settings, wish.destination)
     if wish.source is not None:
@@ -120,9 +127,9 @@ def _tell(plan: dict[str, Any], wish: Replay, *, alone: bool) -> None:
 
 
 @contextmanager
-def _shown(wish: Replay) -> Iterator[Show]:
+def _shown(wish: Replay, *, quiet: bool) -> Iterator[Show]:
     """Draw progress on a terminal; elsewhere the line at the end is enough."""
-    if wish.dry_run or not is_terminal():
+    if quiet or wish.dry_run or not is_terminal():
         yield lambda _queued, _of: None
         return
     # Drawing takes a tenth of a second to import, which a pipe never needs.
