@@ -107,15 +107,17 @@ async def test_what_a_command_does_not_take_is_wrong_usage(home: "Home", name: s
     assert said.out == ""
 
 
-@pytest.mark.parametrize("arguments", [("explain", b"\xff"), ("retry", b"\xff"), ("replay", "--since", b"\xff")])
-async def test_stray_bytes_for_the_real_program_beside_its_daemon_are_told(
-    home: "Home", api: "Api", arguments: tuple[str | bytes, ...]
-) -> None:
+async def test_stray_bytes_for_the_real_program_beside_its_daemon_are_told(home: "Home", api: "Api") -> None:
     home.configure(api.url)
-    command = [sys.executable, "-m", "notifier", "--config", str(home.config), *arguments]
+    program = (sys.executable, "-m", "notifier", "--config", str(home.config))
     async with home.daemon():
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30, check=False)
-    assert is_a_sentence(Said(done.returncode, done.stdout, done.stderr)), done
+        for arguments in (("explain", b"\xff"), ("retry", b"\xff"), ("replay", "--since", b"\xff")):
+            done = await asyncio.to_thread(_run, *program, *arguments)
+            assert is_a_sentence(Said(done.returncode, done.stdout, done.stderr)), done
+
+
+def _run(*command: str | bytes) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_an_endpoint_that_comes_and_goes_is_told_of_now_and_then(
         return DOWN if now() // 60 % 2 else OK
 
     async def an_event_every_minute(stage: Stage) -> None:
-        for number in range(60 * 12):
+        for number in range(60 * 6):
             await stage.enter(str(number))
             await asyncio.sleep(HOUR / 60)
 
@@ -86,8 +86,8 @@ def test_an_endpoint_that_comes_and_goes_is_told_of_now_and_then(
         play(answer, an_event_every_minute, retry_first="2s", retry_max="10s")
     finally:
         caplog.handler.removeFilter(bounded)
-    changes = 60 * 12
-    assert len(caplog.records) <= 2 * (20 + 12) < changes / 10
+    changes = 60 * 6
+    assert len(caplog.records) <= 2 * (20 + 6) < changes / 6
     assert any(vars(record).get("left_out", 0) > 10 for record in caplog.records)
 
 
