@@ -1,6 +1,7 @@
 """The program `notifier`: which commands there are, each imported only when it is used."""
 
 import io
+import os
 import sys
 from importlib import import_module
 from types import MappingProxyType
@@ -40,6 +41,10 @@ COMMANDS: Final = MappingProxyType(
     }
 )
 """Each command's help in a line, by its name; a file of that name in `notifier.cli.commands` holds the command."""
+
+
+COMPLETE: Final = "_NOTIFIER_COMPLETE"
+"""The variable by which a shell asks for completions."""
 
 
 class Program(click.Group):
@@ -93,7 +98,10 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        exit_code = program.main(prog_name="notifier", standalone_mode=False)
+        exit_code = program.main(prog_name="notifier", complete_var=COMPLETE, standalone_mode=False)
+    except SystemExit as end:
+        # So click ends where a shell has asked for completions, and otherwise where the reader has seen enough.
+        return ExitCode.FAILED if end.code and COMPLETE in os.environ else ExitCode.DONE
     except click.Abort:
         return ExitCode.INTERRUPTED
     except click.ClickException as failure:

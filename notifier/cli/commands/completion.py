@@ -6,7 +6,7 @@ from click.shell_completion import ShellComplete, get_completion_class
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
 from notifier.cli.parameters import OneOf
-from notifier.cli.program import program
+from notifier.cli.program import COMPLETE, program
 from notifier.cli.screen import say
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -30,4 +30,4 @@ def completion(_given: Given, shell: str) -> None:
     if of_shell is None:
         raise RuntimeError(f"click knows no completion for {shell}")
     # Not as the class for bash would have it, which first looks how old this machine's bash is.
-    say(ShellComplete.source(of_shell(program, {}, "notifier", "_NOTIFIER_COMPLETE")))
+    say(ShellComplete.source(of_shell(program, {}, "notifier", COMPLETE)))
