@@ -145,7 +145,7 @@ async def test_a_wrong_template_delays_nothing_and_is_logged_once(
     }
     (record,) = caplog.records
     facts = vars(record)
-    assert (facts["destination"], facts["reason"][:42]) == ("there", "completed.j2, line 2: ZeroDivisionError: i")
+    assert (facts["destination"], facts["detail"][:42]) == ("there", "completed.j2, line 2: ZeroDivisionError: i")
 
 
 async def test_a_preview_is_what_would_be_sent(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
