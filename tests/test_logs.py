@@ -212,3 +212,20 @@ def test_without_a_stream_it_goes_to_standard_error(capsys: pytest.CaptureFixtur
     logging.getLogger("notifier").warning("hello")
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
     assert logging.getLogger().handlers[0].stream is sys.stderr  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("level", "lines"), [("info", 20), ("error", 20), ("debug", 500)])
+def test_what_repeats_is_left_out_after_a_while_unless_everything_is_wanted(level: str, lines: int) -> None:
+    stream = io.StringIO()
+    set_up(level, "json", stream, {})
+    for _ in range(500):
+        logging.getLogger("notifier.test").error("it fails", extra={"source": "acme", "reason": "timeout"})
+    assert len(stream.getvalue().splitlines()) == lines
+
+
+def test_a_log_that_cannot_be_written_shows_nothing_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    set_up("info", "text", stream, {})
+    stream.close()
+    logging.getLogger("notifier.test").error("asked %s", HOOK)
+    assert "".join(capfd.readouterr()) == ""

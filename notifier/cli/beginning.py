@@ -4,8 +4,9 @@ import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from notifier.config import Elsewhere, commented, example, problems_with
+from notifier.config.commented import Elsewhere, commented, example, problems_with
 from notifier.config.layers import variable_name
 from notifier.config.problems import dotted
 
@@ -43,6 +44,9 @@ class Answers:
             yield ("destinations", self.slack.name, "url"), self.slack.url
         if self.http is not None:
             yield ("destinations", self.http.name, "secret"), self.http.secret
+            parts = urlsplit(self.http.url)
+            if parts.username or parts.query:
+                yield ("destinations", self.http.name, "url"), self.http.url
 
     def tables(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Return what the configuration says, as it would be read."""

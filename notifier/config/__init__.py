@@ -1,7 +1,6 @@
 """The configuration: what can be set, where it comes from, and what is wrong with it."""
 
 from notifier.config.addresses import TcpAddress, UnixAddress, parse_listen
-from notifier.config.commented import Elsewhere, Values, commented, example, problems_with
 from notifier.config.destinations import (
     AppriseSettings,
     CompletionEvent,
@@ -39,7 +38,6 @@ __all__ = [
     "ConfiguredNames",
     "Destination",
     "DestinationSettings",
-    "Elsewhere",
     "FirstRun",
     "HttpFormat",
     "HttpInterfaceSettings",
@@ -55,15 +53,11 @@ __all__ = [
     "TcpAddress",
     "TeamsSettings",
     "UnixAddress",
-    "Values",
-    "commented",
     "configured_names",
-    "example",
     "find_file",
     "format_duration",
     "load",
     "parse_duration",
     "parse_listen",
-    "problems_with",
     "schema",
 ]

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -33,7 +33,7 @@ Values = Mapping[str, Mapping[str, str | Elsewhere]]
 
 def example() -> str:
     """Return the example of every key with its default: config.example.toml."""
-    return (resources.files("notifier.config") / "example.toml").read_text(encoding="utf-8")
+    return Path(__file__).with_name("example.toml").read_text(encoding="utf-8")
 
 
 def commented(text: str, names: Mapping[str, str], values: Values) -> str:

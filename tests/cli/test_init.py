@@ -240,8 +240,16 @@ def test_secrets_can_be_left_out_and_their_files_are_named(tmp_path: Path) -> No
     ]
     assert [line.strip() for line in said.lines if line.startswith("  NOTIFIER_")] == names
     text = file.read_text()
-    assert SLACK not in text
+    assert (SLACK in text, HTTP in text) == (False, True)
     assert all(f"in the credential file, or variable, {name}" in text for name in names)
+
+
+@pytest.mark.parametrize("url", ["https://u:pass@hr.example.com/", "https://hr.example.com/?key=pass"])
+def test_an_address_that_holds_a_secret_is_left_out_too(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "config.toml"
+    assert init(str(file), "--no-secrets", "--no-slack", "--http-url", url).code == 0
+    assert url not in file.read_text()
+    assert "NOTIFIER_DESTINATIONS__WEBHOOK__URL" in file.read_text()
 
 
 def test_secrets_can_go_into_credential_files(tmp_path: Path) -> None:

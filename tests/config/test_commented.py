@@ -7,7 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config import Elsewhere, Values, commented, example, load, problems_with
+from notifier.config import load
+from notifier.config.commented import Elsewhere, Values, commented, example, problems_with
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 import click
@@ -121,7 +122,9 @@ def _write(given: Given, file: Path, interview: Interview, answers: Answers) -> 
 
 
 def _say_what_next(given: Given, file: Path, answers: Answers) -> None:
-    named = f" --config {file}" + (f" --secrets-dir {given.secrets_dir}" if given.secrets_dir else "")
+    named = f" --config {quote(str(file))}"
+    if given.secrets_dir is not None:
+        named += f" --secrets-dir {quote(str(given.secrets_dir))}"
     destination = answers.slack or answers.http
     steps = [("check --online", "tries the token"), ("run", "watches, and tells")]
     if destination is not None:

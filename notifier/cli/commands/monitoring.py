@@ -1,11 +1,11 @@
 """`notifier monitoring`."""
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 import click
 
+import notifier
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
@@ -37,8 +37,8 @@ def monitoring(_given: Given, folder: Path, *, force: bool) -> None:
 
 def _files() -> Mapping[str, bytes]:
     """Return what is written, by file name."""
-    shipped = resources.files("notifier") / "monitoring"
-    return {name: (shipped / name).read_bytes() for name in sorted(it.name for it in shipped.iterdir() if it.is_file())}
+    shipped = Path(notifier.__file__).with_name("monitoring")
+    return {file.name: file.read_bytes() for file in sorted(shipped.iterdir()) if file.is_file()}
 
 
 def _differs(file: Path, content: bytes) -> bool:
