@@ -14,13 +14,16 @@ from tests.cli.conftest import Said, call
 if TYPE_CHECKING:
     from tests.cli.conftest import Api, Home
 
-NONSENSE = ("", " ", "-", "--", "\x00", "\x1b[31m", "\udcff", "..", "/", "évt", "0", "-1", "1e309", "x" * 5000, "a\nb")
+NONSENSE = ("", " ", "-", "--", "\x01", "\x1b[31m", "\udcff", "..", "/", "évt", "0", "-1", "1e309", "x" * 5000, "a\nb")
 """What may stand where anything is expected: nothing, control characters, stray bytes, too much."""
 
 VALUES = {
     "demo": ("--events {}", "--events 1 --listen {}"),
     "sandbox": ("--listen {}", "--records {}", "--rate {}"),
     "init": (
+        "--no-secrets --no-slack --no-http {}",
+        "--no-secrets --no-slack --no-http --force {}",
+        "--no-slack --no-http --token @{} never/config.toml",
         "--no-slack --no-http --token {} never/config.toml",
         "--no-secrets --no-http --slack-url {} never/config.toml",
         "--no-secrets --no-slack --http-url {} never/config.toml",

@@ -198,6 +198,16 @@ def test_a_dangling_link_is_there_too(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_working_directory_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    said = init("--token", TOKEN, "--no-slack", "--no-http")
+    assert said.code == 1
+    assert "the working directory is gone" in said.err
+
+
 @pytest.mark.parametrize(("place", "told"), [("missing/config.toml", "there is no folder"), (".", "is there already")])
 def test_where_it_cannot_be_written_it_says_so(tmp_path: Path, place: str, told: str) -> None:
     said = init(str(tmp_path / place), "--token", TOKEN, "--no-slack", "--no-http")

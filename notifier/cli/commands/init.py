@@ -18,7 +18,9 @@ from notifier.cli.interview import BASE_URL, Interview
 from notifier.cli.new_files import UnwrittenError, write_private
 from notifier.cli.program import COMMANDS
 from notifier.cli.screen import say
-from notifier.config.places import FILE_NAME
+from notifier.cli.text import harmless
+from notifier.config.places import FILE_NAME, working_directory
+from notifier.config.problems import ConfigError
 
 _FROM_FILE: Final = "@"
 _LONGEST_SECRET: Final = 65_536
@@ -57,31 +59,41 @@ def init(given: Given, /, path: Path | None, **options: Any) -> None:
     """Ask a few questions and write a commented configuration.
 
     Into PATH, or where --config says, or ./config.toml, readable by its owner only; a file that is there is not written
-    over. What an option answers is not asked, so that it also works where nobody can be asked. Of TOKEN and the URLs
-    `@FILE` reads the value from a file and `@-` from standard input: other users can see what stands in a command.
+    over. What an option answers is not asked, so that it also works where nobody can be asked. Of the token and
+    the destinations' URLs `@FILE` reads a file and `@-` standard input: other users can see what stands in a command.
     With --secrets-dir the secrets go into credential files there.
     """
-    file = (Path.cwd() / (path or given.config or FILE_NAME)).absolute()
-    with told(UnwrittenError):
-        if file.is_symlink() or file.exists():
-            if not options["force"]:
-                raise Failure(f"{file} is there already: name another PATH, or give --force to write over it")
-            if file.is_dir():
-                raise Failure(f"{file} is a folder: name a file in it")
-        elif not file.parent.is_dir():
-            raise Failure(f"there is no folder {file.parent}: make it first")
+    file = _place(path or given.config or Path(FILE_NAME), force=options["force"])
     interview = Interview({name: _read(name, value) for name, value in options.items()}, given.secrets_dir)
     try:
         answers = interview.answers()
     except click.Abort:
         click.echo("nothing was written", err=True)
         raise
-    _write(given, file, interview, answers)
+    _write(given, file, interview, answers, force=options["force"])
     if interview.wants_check():
         say("")
         sights = checking.seen(given, read_settings(replace(given, config=file)))
         checking.show(sights)
         checking.refuse(sights)
+
+
+def _place(path: Path, *, force: bool) -> Path:
+    """Return where the file is to be, absolutely. Raises Failure where it cannot be."""
+    try:
+        file = (working_directory() / path).absolute()
+        if not (file.is_symlink() or file.exists()):
+            if not file.parent.is_dir():
+                raise Failure(f"there is no folder {file.parent}: make it first")
+        elif not force:
+            raise Failure(f"{file} is there already: name another PATH, or give --force to write over it")
+        elif file.is_dir():
+            raise Failure(f"{file} is a folder: name a file in it")
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {error.strerror}") from error
+    except ConfigError as error:
+        raise Failure(str(error)) from error
+    return file
 
 
 def _read(name: str, value: Any) -> Any:
@@ -98,17 +110,17 @@ def _read(name: str, value: Any) -> Any:
         raise Failure(f"{file} cannot be read: {why}") from error
 
 
-def _write(given: Given, file: Path, interview: Interview, answers: Answers) -> None:
+def _write(given: Given, file: Path, interview: Interview, answers: Answers, *, force: bool) -> None:
     """Write the files and say what has come of it. Raises Failure."""
     credentials = {} if interview.with_secrets else credential_files(answers)
     with told(UnwrittenError):
-        write_private(file, written(answers, with_secrets=interview.with_secrets), over=file.exists())
         if given.secrets_dir is not None:
             for name, value in credentials.items():
                 write_private(given.secrets_dir / name, f"{value}\n", over=True)
-    say(f"Written: {file}")
+        write_private(file, written(answers, with_secrets=interview.with_secrets), over=force)
+    say(f"Written: {harmless(str(file))}")
     if given.secrets_dir is not None:
-        say(f"Secrets: {', '.join(credentials)} in {given.secrets_dir}")
+        say(f"Secrets: {', '.join(credentials)} in {harmless(str(given.secrets_dir))}")
     elif credentials:
         say(
             "The secrets are left out. Put each into a file of this name, and name their folder with --secrets-dir, or",
@@ -122,7 +134,7 @@ def _write(given: Given, file: Path, interview: Interview, answers: Answers) -> 
 
 
 def _say_what_next(given: Given, file: Path, answers: Answers) -> None:
-    named = f" --config {quote(str(file))}"
+    named = f"--config {quote(str(file))}"
     if given.secrets_dir is not None:
         named += f" --secrets-dir {quote(str(given.secrets_dir))}"
     destination = answers.slack or answers.http
@@ -132,4 +144,4 @@ def _say_what_next(given: Given, file: Path, answers: Answers) -> None:
     if "install-service" in COMMANDS:
         steps.append(("install-service", "makes it a service"))
     width = max(len(command) for command, _ in steps)
-    say("", "Next:", *(f"  notifier {command:<{width}}{named}   {what}" for command, what in steps))
+    say("", "Next:", *(f"  notifier {command:<{width}} {harmless(named)}   {what}" for command, what in steps))

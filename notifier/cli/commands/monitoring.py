@@ -10,6 +10,7 @@ from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
 from notifier.cli.screen import say
+from notifier.cli.text import harmless
 
 
 @click.command(epilog=examples("notifier monitoring /etc/prometheus/notifier", "notifier monitoring . --force"))
@@ -32,7 +33,7 @@ def monitoring(_given: Given, folder: Path, *, force: bool) -> None:
             (folder / name).write_bytes(content)
     except OSError as error:
         raise Failure(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-    say(*(str(folder / name) for name in files))
+    say(*(harmless(str(folder / name)) for name in files))
 
 
 def _files() -> Mapping[str, bytes]:
