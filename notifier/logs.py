@@ -62,7 +62,8 @@ def _formatter(log_format: str, stream: TextIO, environ: Mapping[str, str]) -> l
         return JsonFormatter()
     if log_format == "auto" and "JOURNAL_STREAM" in environ and not stream.isatty():
         return JournalFormatter()
-    return TextFormatter(colours=stream.isatty() and "NO_COLOR" not in environ)
+    watched = stream.isatty()
+    return TextFormatter(colours=watched and "NO_COLOR" not in environ, dated=not watched)
 
 
 def facts_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -71,16 +72,17 @@ def facts_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00 warning  destination fails  destination=hr reason=timeout`: for a terminal."""
+    """`12:00:00 warning  destination fails  destination=hr reason=timeout`: for a terminal, or a file."""
 
-    def __init__(self, *, colours: bool) -> None:
-        """Say whether the level is coloured."""
+    def __init__(self, *, colours: bool, dated: bool = False) -> None:
+        """Say whether the level is coloured, and whether the day stands before the time, as in a file it must."""
         super().__init__()
         self._colours = colours
+        self._moment = "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one line, and a traceback below it where there is one."""
-        moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        moment = datetime.fromtimestamp(record.created).astimezone().strftime(self._moment)
         level = f"{record.levelname.lower():<8}"
         if self._colours:
             level = f"\x1b[{_COLOUR.get(record.levelno, '0')}m{level}\x1b[0m"
