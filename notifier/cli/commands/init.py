@@ -9,13 +9,13 @@ from typing import Any, Final
 import click
 
 from notifier.cli import checking
-from notifier.cli.beginning import Answers, credential_files, written
+from notifier.cli.beginning.answers import Answers, credential_files, written
+from notifier.cli.beginning.files import UnwrittenError, write_private
+from notifier.cli.beginning.interview import BASE_URL, Interview
 from notifier.cli.configuration import read_settings
 from notifier.cli.failures import Failure, told
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.interview import BASE_URL, Interview
-from notifier.cli.new_files import UnwrittenError, write_private
 from notifier.cli.program import COMMANDS
 from notifier.cli.screen import say
 from notifier.cli.text import harmless

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import click
 
-from notifier.cli.asking import Check, ask, confirm, somebody_is_there
-from notifier.cli.beginning import Answers, Endpoint, new_secret, problem_at
+from notifier.cli.beginning.answers import Answers, Endpoint, new_secret, problem_at
+from notifier.cli.beginning.asking import Check, ask, confirm, somebody_is_there
 from notifier.config.settings import SourceSettings
 
 BASE_URL: Final = str(SourceSettings.model_fields["base_url"].default)
