@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from notifier import __version__
 from notifier.clock import Clock, SystemClock
 from notifier.completions import Event
 from notifier.conditions import Condition, Key
@@ -130,7 +131,11 @@ class Daemon:
             self._running = stack.pop_all()
         _log.info(
             "started",
-            extra={"sources": len(self._sources), "destinations": len(self._settings.destinations)},
+            extra={
+                "version": __version__,
+                "sources": len(self._sources),
+                "destinations": len(self._settings.destinations),
+            },
         )
 
     async def stop(self) -> None:

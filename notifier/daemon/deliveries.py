@@ -119,7 +119,7 @@ class Deliveries:
 def retry_known(db: Database, wish: Retry, destinations: Sequence[str]) -> dict[str, int]:
     """Put deliveries back into the queue, none if one of the events named is not kept. Raises UnknownEventError."""
     if unknown := again.unknown_events(db, wish.event_ids):
-        raise UnknownEventError(unknown[0])
+        raise UnknownEventError(unknown[0], again.nearest_event(db, unknown[0]))
     return again.retry(db, wish, destinations)
 
 

@@ -4,13 +4,14 @@ The rows of `attempts` stay, and the columns that tell of the last attempt: only
 anew.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import orjson
 from sqlite_utils import Database
 
 from notifier.completions import EventType
+from notifier.config.suggestions import nearest
 from notifier.ledger.destinations import HealthState
 from notifier.ledger.outbox import DeliveryState
 from notifier.ledger.subscriptions import Subscription
@@ -20,6 +21,8 @@ LOOK = 2000
 
 _HIGHEST = 2**63 - 1
 """The highest number that SQLite knows."""
+_BEGINNING = len("evt_") + 6
+"""Characters of an event's id that must be right for the rest to be guessed."""
 
 # SQLite uses a partial index only where it finds the index's own words.
 _UNFINISHED = "state <> 'delivered'"
@@ -81,6 +84,15 @@ def unknown_events(db: Database, event_ids: Collection[str]) -> list[str]:
     rows = db.execute("SELECT id FROM events WHERE id IN (SELECT value FROM json_each(?))", [_json(event_ids)])
     known = {id_ for (id_,) in rows}
     return [id_ for id_ in event_ids if id_ not in known]
+
+
+def nearest_event(db: Database, event_id: str) -> str | None:
+    """Return the event whose id is most like one that is not kept, where the beginning at least is right."""
+    start = event_id[:_BEGINNING]
+    if len(start) < _BEGINNING or not start.isascii():
+        return None
+    rows = db.execute("SELECT id FROM events WHERE id >= ? AND id < ? LIMIT 100", [start, f"{start}~"]).fetchall()
+    return nearest(event_id, [id_ for (id_,) in rows])
 
 
 def retry(db: Database, wanted: Retry, destinations: Collection[str]) -> dict[str, int]:
@@ -208,4 +220,5 @@ def _wanted(db: Database, past: Past, subscription: Subscription, after: int, la
 
 
 def _json(values: Collection[str]) -> str:
-    return orjson.dumps(list(values)).decode()
+    # The standard library's takes any text, stray bytes of a command line included.
+    return json.dumps(list(values))

@@ -30,11 +30,10 @@ class UnknownRecordError(Exception):
 class UnknownEventError(Exception):
     """Somebody named an event that is not kept."""
 
-    def __init__(self, event_id: str) -> None:
-        """Say what was asked for and what to check."""
-        super().__init__(
-            f"there is no event `{event_id}`: check the id (`notifier events --json` shows all that is kept)"
-        )
+    def __init__(self, event_id: str, likely: str | None = None) -> None:
+        """Say what was asked for and what to check; `likely` is the id that was probably meant."""
+        advice = "check the id (`notifier events --json` shows all that is kept)"
+        super().__init__(f"there is no event `{event_id}`: {f'did you mean `{likely}`?' if likely else advice}")
 
 
 @dataclass(frozen=True, slots=True)

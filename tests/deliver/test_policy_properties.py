@@ -316,7 +316,7 @@ def test_every_status_leads_where_the_contract_says_and_the_decision_is_told_by_
 
 
 def test_a_batch_is_told_of_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="notifier")
+    caplog.set_level(logging.DEBUG, logger="notifier")
     endpoint: SimulatedEndpoint = play(
         spoiled_by(set(EVENTS), Outcome(Reason.REFUSED)), lasting(0.2), batch_size=len(EVENTS), batch_wait="10ms"
     )

@@ -10,12 +10,14 @@ import orjson
 
 from notifier import logs
 from notifier.cli import running
+from notifier.cli.completing import destination_names, source_names
 from notifier.cli.configuration import read_settings, require_destination, require_source
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
+from notifier.cli.parameters import OneOf, one_json_object
 from notifier.cli.replayed import history_lines, left_lines
-from notifier.cli.screen import is_terminal, say
+from notifier.cli.screen import is_terminal, say, say_json
 from notifier.cli.state_file import reading
 from notifier.cli.text import counted, milliseconds, moment
 from notifier.config import Settings
@@ -39,14 +41,15 @@ Show = Callable[[int, int], None]
 )
 @click.option("--since", metavar="DATE", help="Detected from this date (UTC) or moment (RFC 3339) on.")
 @click.option("--until", metavar="DATE", help="Detected up to this date's end, or before this moment; else until now.")
-@click.option("--destination", metavar="D", help="Only to this destination.")
-@click.option("--source", metavar="S", help="Only events of this source.")
-@click.option("--type", "type_", type=click.Choice(REPLAYED_TYPES), help="Only events of this type.")
+@click.option("--destination", metavar="D", shell_complete=destination_names, help="Only to this destination.")
+@click.option("--source", metavar="S", shell_complete=source_names, help="Only events of this source.")
+@click.option("--type", "type_", type=OneOf(REPLAYED_TYPES), help="Only events of this type.")
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
 @click.option("--status", is_flag=True, help="Only say how far the replay under way has come, and the latest one.")
 @click.option("--stop", is_flag=True, help="End the replay under way for good.")
+@one_json_object
 @takes_given
-def replay(given: Given, /, *, type_: str | None, status: bool, stop: bool, **options: Any) -> None:
+def replay(given: Given, /, *, type_: str | None, status: bool, stop: bool, as_json: bool, **options: Any) -> None:
     """Send past events again, under their old ids.
 
     To every destination whose filters admit them, one that was added later included. They go out bit by bit, so that
@@ -58,17 +61,21 @@ def replay(given: Given, /, *, type_: str | None, status: bool, stop: bool, **op
     if status or stop:
         if status == stop or any(body.values()):
             raise click.UsageError("`--status` and `--stop` go with no other option")
-        say(*history_lines(_stopped(settings, given) if stop else _progress(settings)))
+        told = _stopped(settings, given) if stop else _progress(settings)
+        if as_json:
+            say_json([told])
+        else:
+            say(*history_lines(told))
         return
-    _replay(settings, given, body)
+    _replay(settings, given, body, as_json=as_json)
 
 
-def _replay(settings: Settings, given: Given, body: dict[str, Any]) -> None:
+def _replay(settings: Settings, given: Given, body: dict[str, Any], *, as_json: bool) -> None:
     wish = _checked(settings, body)
     number: int | None = None
     left: list[str] = []
     try:
-        with _shown(wish) as show:
+        with _shown(wish, quiet=as_json) as show:
             # To count takes as long as there are events: there is no moment at which it has taken too long.
             answer = running.ask(settings.store.path, "POST", "/v1/replay", body=body, timeout=None)
             if answer is None:
@@ -87,7 +94,11 @@ def _replay(settings: Settings, given: Given, body: dict[str, Any]) -> None:
         if not wish.dry_run:
             _interrupted(settings, number)
         raise
-    _tell(plan, wish, left, alone=answer is None)
+    if as_json:
+        keys = ("events", "deliveries", "destinations", "forgotten_before")
+        say_json([{**{key: plan[key] for key in keys}, "dry_run": wish.dry_run, "daemon": answer is not None}])
+    else:
+        _tell(plan, wish, left, alone=answer is None)
 
 
 def _checked(settings: Settings, body: dict[str, Any]) -> Replay:
@@ -97,6 +108,8 @@ def _checked(settings: Settings, body: dict[str, Any]) -> Replay:
         wish = replay_wish(orjson.dumps(body))
     except WrongRequestError as error:
         raise click.UsageError(str(error)) from error
+    except TypeError as error:
+        raise click.UsageError("what is asked for is no text: there are stray bytes in it") from error
     if wish.destination is not None:
         require_destination(settings, wish.destination)
     if wish.source is not None:
@@ -171,9 +184,9 @@ def _tell(plan: dict[str, Any], wish: Replay, left: list[str], *, alone: bool) -
 
 
 @contextmanager
-def _shown(wish: Replay) -> Iterator[Show]:
+def _shown(wish: Replay, *, quiet: bool) -> Iterator[Show]:
     """Draw progress on a terminal; elsewhere the line at the end is enough."""
-    if wish.dry_run or not is_terminal():
+    if quiet or wish.dry_run or not is_terminal():
         yield lambda _queued, _of: None
         return
     # Drawing takes a tenth of a second to import, which a pipe never needs.

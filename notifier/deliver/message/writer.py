@@ -54,7 +54,7 @@ class Writer:
         place = (trouble.file, trouble.line)
         if place not in self._reported:
             self._reported.add(place)
-            facts = {"destination": self._name, "reason": str(trouble)}
+            facts = {"destination": self._name, "detail": str(trouble)}
             _log.error("a template is wrong; the shipped one is used in its place", extra=facts)
 
 

@@ -119,4 +119,4 @@ async def test_a_wrong_template_delays_nothing_and_is_logged_once(
         ]
     (record,) = caplog.records
     facts = vars(record)
-    assert (facts["destination"], facts["reason"][:42]) == ("there", "completed.j2, line 2: ZeroDivisionError: i")
+    assert (facts["destination"], facts["detail"][:42]) == ("there", "completed.j2, line 2: ZeroDivisionError: i")
