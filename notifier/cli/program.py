@@ -31,10 +31,11 @@ COMMANDS: Final = MappingProxyType(
         "poll": "Look for new completions of SOURCE now.",
         "sweep": "Read the whole list of SOURCE now.",
         "reload": "Let the running daemon read its configuration again.",
+        "install-service": "Install a hardened systemd service that runs this program.",
         "schema": "Print the JSON Schema of the configuration or of an event.",
     }
 )
-"""Each command's help in a line, by its name; a file of that name in `notifier.cli.commands` holds the command."""
+"""Each command's help in a line, by its name; a file of `notifier.cli.commands` (`_` for `-`) holds the command."""
 
 
 class Program(click.Group):
@@ -48,7 +49,8 @@ class Program(click.Group):
         """Import a command; None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"notifier.cli.commands.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"notifier.cli.commands.{name}"), name)
         return command
 
     def resolve_command(

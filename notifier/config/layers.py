@@ -121,8 +121,17 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
         except UnicodeDecodeError:
             yield Problem(str(file), "the credential file is not UTF-8 text")
         else:
-            variables.append(_Variable(name, re.sub(r"\r?\n\Z", "", text), str(file)))
+            variables.append(_Variable(_without_folder(name), re.sub(r"\r?\n\Z", "", text), str(file)))
     yield from _read_variables(variables, folder)
+
+
+def _without_folder(name: str) -> str:
+    """Return the name that a credential had before systemd loaded it with its folder: `notifier_NOTIFIER_LOG__LEVEL`.
+
+    Of a folder (`LoadCredential=notifier:/etc/notifier/credentials`), systemd puts the name before each file's.
+    """
+    inner = name[len(PREFIX) :]
+    return inner if _is_ours(inner) else name
 
 
 def variable_name(path: Iterable[str | int]) -> str:

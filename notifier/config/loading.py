@@ -30,7 +30,8 @@ def load(
         path: The file that `--config` names; without it `$NOTIFIER_CONFIG`, `./config.toml` or
             `/etc/notifier/config.toml`, whichever comes first. No file at all is fine when there is a source without.
         environ: The environment, by default the process's own.
-        secrets_dir: The folder of credential files that `--secrets-dir` names; without it `$CREDENTIALS_DIRECTORY`.
+        secrets_dir: The folder of credential files that `--secrets-dir` names; without it `$CREDENTIALS_DIRECTORY`,
+            without that what lies beside a service's configuration in /etc/notifier.
         cwd: What relative paths count from, those in the TOML file excepted; by default the working directory.
 
     Raises:
@@ -39,7 +40,7 @@ def load(
     environ = os.environ if environ is None else environ
     cwd = working_directory() if cwd is None else cwd
     file = find_file(path, environ=environ, cwd=cwd)
-    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd)
+    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)
 
     found = list(_read(file, credentials, environ, cwd))
     layers = [item for item in found if isinstance(item, Layer)]
