@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from notifier.config import shape
 from notifier.config.places import CONFIG_VARIABLE
-from notifier.config.problems import ConfigError, Problem, Wrong
+from notifier.config.problems import ConfigError, Problem, Wrong, dotted
 from notifier.config.settings import Settings
 from notifier.config.suggestions import nearest
 
@@ -108,7 +109,7 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
     """Read the files that are named like variables, the strongest first; one trailing newline is not part of them."""
     variables = []
     try:
-        names = sorted(file.name for file in directory.iterdir() if _is_ours(file.name))
+        names = _credential_names(directory)
     except OSError as error:
         yield Problem(str(directory), f"the folder of credential files cannot be read: {error.strerror}")
         return
@@ -123,6 +124,24 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
         else:
             variables.append(_Variable(_without_folder(name), re.sub(r"\r?\n\Z", "", text), str(file)))
     yield from _read_variables(variables, folder)
+
+
+def credential_keys(directory: Path) -> tuple[str, ...]:
+    """Return the keys that the credential files in a folder stand for, as they are dotted in problems.
+
+    Files that stand for none are left out, and so is a folder that cannot be read: reading them tells what is wrong.
+    """
+    keys = []
+    with suppress(OSError):
+        for name in _credential_names(directory):
+            with suppress(Wrong):
+                path, _ = _resolve(_without_folder(name))
+                keys.append(dotted(path))
+    return tuple(keys)
+
+
+def _credential_names(directory: Path) -> list[str]:
+    return sorted(file.name for file in directory.iterdir() if _is_ours(file.name))
 
 
 def _without_folder(name: str) -> str:

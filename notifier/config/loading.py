@@ -8,10 +8,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from notifier.config.explaining import explain
-from notifier.config.layers import Layer, merge, read_credentials, read_environment, read_toml
-from notifier.config.places import credentials_directory, find_file, usual_files, working_directory
+from notifier.config.layers import Layer, credential_keys, merge, read_credentials, read_environment, read_toml
+from notifier.config.places import (
+    CREDENTIALS_VARIABLE,
+    credentials_directory,
+    find_file,
+    usual_files,
+    working_directory,
+)
 from notifier.config.problems import ConfigError, Problem
-from notifier.config.settings import Settings
+from notifier.config.settings import Settings, StoreSettings
 from notifier.config.tables import Surroundings
 
 
@@ -55,6 +61,38 @@ def load(
     if problems:
         raise ConfigError(problems)
     return settings
+
+
+def locate_state_file(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_dir: Path | None = None,
+    cwd: Path | None = None,
+) -> Path:
+    """Return where the state file lies, whatever else may be wrong with the configuration, or missing in it.
+
+    For who only looks for the daemon that has read it already, and who may have read more than we can: a command of
+    systemd's ExecReload= has no credentials (https://github.com/systemd/systemd/issues/35227). The arguments are those
+    of `load`. Raises ConfigError when the file cannot be read, or names no such place.
+    """
+    environ = os.environ if environ is None else environ
+    cwd = working_directory() if cwd is None else cwd
+    file = find_file(path, environ=environ, cwd=cwd)
+    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)
+    values = merge(item for item in _read(file, credentials, environ, cwd) if isinstance(item, Layer))
+    store = values.get("store", {})
+    written = {"path": store["path"]} if isinstance(store, dict) and "path" in store else {}
+    try:
+        return StoreSettings.model_validate(written, context=_surroundings(values, environ)).path
+    except ValidationError:
+        return load(path, environ=environ, secrets_dir=secrets_dir, cwd=cwd).store.path
+
+
+def handed_over(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the keys that systemd has handed over as credentials, for as long as this process lives; else None."""
+    provided = environ.get(CREDENTIALS_VARIABLE)
+    return credential_keys(Path(provided)) if provided else None
 
 
 def _read(

@@ -12,12 +12,18 @@ from notifier.conditions import Condition, Key
 from notifier.config import ConfigError, Settings
 from notifier.daemon import disk
 from notifier.daemon.alarms import Alarms
-from notifier.daemon.changes import Changes, Differences, changes_between, left_to_restart, reload_document
+from notifier.daemon.changes import (
+    Changes,
+    Differences,
+    changes_between,
+    left_to_restart,
+    reload_document,
+)
 from notifier.daemon.configuration import Configuration
 from notifier.daemon.deliveries import Deliveries
 from notifier.daemon.explained import record_document
 from notifier.daemon.heartbeat import Heartbeat
-from notifier.daemon.places import socket_path
+from notifier.daemon.places import WRONG_CONFIGURATION, socket_path
 from notifier.daemon.progress import Pulse
 from notifier.daemon.schedule import Schedule
 from notifier.daemon.service_manager import ServiceManager
@@ -145,15 +151,18 @@ class Daemon:
             changes = changes_between(self._settings, settings)
             await self._follow(settings, changes)
         except ConfigError as error:
-            message = f"the configuration is wrong, and nothing was changed: {error}"
+            reason: str = WRONG_CONFIGURATION
+            message = f"the configuration is wrong, and nothing was changed: {error}{self._configuration.hint()}"
         except LedgerError as error:
+            reason = error.reason
             message = f"the new configuration is followed only in part; reload again: {error.message}"
         else:
             left = left_to_restart(self._opened_with, settings)
             _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
-            return Answer(ok=True, body={**reload_document(changes, left), "message": ""})
+            document = reload_document(changes, left, self._configuration.handed_over or ())
+            return Answer(ok=True, body={**document, "message": ""})
         _log.error("the configuration could not be read again", extra={"detail": message})
-        return Answer(ok=False, body={"message": message})
+        return Answer(ok=False, body={"reason": reason, "message": message})
 
     async def _follow(self, settings: Settings, changes: Changes) -> None:
         """Make of the running daemon what the new configuration wants. Raises LedgerError."""

@@ -19,11 +19,10 @@ mount --bind "$repository/notifier" /mnt/opt/notifier/src/notifier
 ln -s /opt/python/bin/"$python" /mnt/opt/notifier/bin/python
 printf 'home = /opt/python/bin\n' >/mnt/opt/notifier/pyvenv.cfg
 cat >/mnt/opt/notifier/bin/notifier <<'END'
-#!/opt/notifier/bin/python
-import sys
-sys.path.insert(0, "/opt/notifier/src")
-from notifier.cli import main
-sys.exit(main())
+#!/bin/sh
+# The interpreter may have its own library where it came from, which the service does not see.
+export LD_LIBRARY_PATH=/opt/python/lib PYTHONPATH="/opt/notifier/src${PYTHONPATH:+:$PYTHONPATH}"
+exec /opt/notifier/bin/python -m notifier "$@"
 END
 chmod 0755 /mnt/opt/notifier/bin/notifier
 
@@ -55,4 +54,4 @@ done </proc/self/cgroup
 # systemd hands credentials over through mounts that it makes elsewhere.
 mount --make-rshared /
 exec env -i container=tests PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-    /lib/systemd/systemd --system --unit=tests.target --log-target=console --log-level=warning --show-status=no
+    /lib/systemd/systemd --system --unit=tests.target --log-target=journal --log-level=warning --show-status=no

@@ -16,27 +16,31 @@ SYSTEMD = Path("/lib/systemd/systemd")
 DEADLINE = 30.0
 
 
-class NoMachineError(Exception):
-    """Here is no place for a machine; says why."""
+_NAMESPACES = ("--pid", "--fork", "--mount", "--mount-proc", "--uts", "--ipc", "--kill-child")
+
+
+def why_no_machine() -> str | None:
+    """Say why systemd cannot be booted here; None when it can."""
+    if os.geteuid() != 0:
+        return "booting systemd in namespaces takes root"
+    if not SYSTEMD.exists() or shutil.which("unshare") is None or shutil.which("nsenter") is None:
+        return "booting systemd takes Debian's packages systemd and util-linux"
+    allowed = subprocess.run(["unshare", *_NAMESPACES, "true"], capture_output=True, text=True, check=False)
+    return None if allowed.returncode == 0 else f"no namespaces can be made here: {allowed.stderr.strip()}"
 
 
 class Machine:
     """Boots systemd, and does things on that machine as root."""
 
     def __init__(self, log: Path) -> None:
-        """Boot it, noting down in `log` what systemd complains of. Raises NoMachineError."""
-        if os.geteuid() != 0:
-            raise NoMachineError("booting systemd in namespaces takes root")
-        if not SYSTEMD.exists() or shutil.which("unshare") is None or shutil.which("nsenter") is None:
-            raise NoMachineError("booting systemd takes Debian's packages systemd and util-linux")
+        """Boot it, noting down in `log` what systemd complains of."""
         self._log = log
         self._cgroup = f"notifier-tests-{os.getpid()}"
         python = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        boot = [str(REPOSITORY / "tests/service/boot.sh"), self._cgroup]
+        boot = [str(REPOSITORY / "tests/service/boot.sh"), self._cgroup, sys.base_prefix, python]
         with log.open("wb") as said:
             self._unshare = subprocess.Popen(
-                ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--uts", "--ipc", "--kill-child", "bash"]
-                + [*boot, sys.base_prefix, python, sysconfig.get_path("purelib"), str(REPOSITORY)],
+                ["unshare", *_NAMESPACES, "bash", *boot, sysconfig.get_path("purelib"), str(REPOSITORY)],
                 stdout=said,
                 stderr=said,
                 stdin=subprocess.DEVNULL,
@@ -44,9 +48,14 @@ class Machine:
         self._init = 0
         try:
             self._wait_for_boot()
-        except NoMachineError:
+        except BaseException:
             self.halt()
             raise
+
+    @property
+    def complaints(self) -> str:
+        """What systemd itself has complained of."""
+        return self._log.read_text()
 
     def halt(self) -> None:
         """End everything on it at once."""
@@ -91,7 +100,7 @@ class Machine:
             if self._init and self.run("systemctl", "is-active", "tests.target").stdout == "active\n":
                 return
             time.sleep(0.05)
-        raise NoMachineError(f"systemd does not boot in namespaces here: {self._log.read_text()[-500:]}")
+        raise AssertionError(f"systemd does not boot in namespaces here: {self.complaints[-2000:]}")
 
 
 class Service:
