@@ -23,7 +23,7 @@ COMMANDS: Final = MappingProxyType(
         "status": "Show how sources and destinations are doing.",
         "events": "Show what was detected.",
         "deliveries": "Show what was sent, tried, given up.",
-        "explain": "Show one record's life: how it was found, what was sent where.",
+        "explain": "Show a record's life: how it was found, what was sent where.",
         "retry": "Put deliveries back into the queue.",
         "replay": "Send past events again, under their old ids.",
         "enable": "Resume DESTINATION.",

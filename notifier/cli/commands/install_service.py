@@ -27,8 +27,8 @@ _SYSTEM: Final = Path("/")
 @click.command(
     "install-service",
     epilog=examples(
-        "sudo notifier install-service",
         "notifier install-service --print",
+        "sudo notifier install-service",
         "sudo notifier install-service --instance acme",
     ),
 )
