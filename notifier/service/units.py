@@ -12,8 +12,11 @@ from typing import Final
 
 from notifier.config.places import FILE_NAME, SYSTEM_FILE
 
+OLDEST: Final = 250
+"""The first version of systemd that hands over a whole folder of credentials (LoadCredential= in systemd.exec(5))."""
+
 BASELINE: Final = 252
-"""The oldest version of systemd that the unit is made for: Debian 12's."""
+"""The version of systemd that the unit is made for when none is there: Debian 12's."""
 
 _BACKS_OFF: Final = 254
 """The first version that lets the pause between two tries grow (RestartSteps= in systemd.service(5))."""

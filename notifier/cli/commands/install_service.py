@@ -18,7 +18,7 @@ from notifier.service import systemctl
 from notifier.service.installation import ELSEWHERE, is_in_a_home, obstacles, present_needs, present_program
 from notifier.service.next_steps import next_steps
 from notifier.service.placing import Done, Placed, PlacingError, place
-from notifier.service.units import BASELINE, Names, unit
+from notifier.service.units import BASELINE, OLDEST, Names, unit
 
 _INSTANCE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SYSTEM: Final = Path("/")
@@ -55,10 +55,11 @@ def install_service(
     do. What is there already is kept, the unit excepted. Nothing is started unless asked for with --now.
     """
     names = _names(instance)
+    version = systemctl.version() or BASELINE
+    if version < OLDEST:
+        raise Failure(f"this is systemd {version}; the service needs {OLDEST} or newer (Debian 12, Ubuntu 24.04)")
     runs, needs = _program(program)
-    text = unit(
-        PurePosixPath(runs), names, systemctl.version() or BASELINE, in_a_home=any(map(is_in_a_home, (runs, *needs)))
-    )
+    text = unit(PurePosixPath(runs), names, version, in_a_home=any(map(is_in_a_home, (runs, *needs))))
     hindered = obstacles(needs)
     if only_print:
         say(text.rstrip("\n"))
