@@ -127,7 +127,7 @@ def test_one_of_several_has_a_folder_a_state_and_a_socket_of_its_own(image: Imag
     assert said.lines[-2].endswith("check --online --config /etc/notifier/acme/config.toml")
 
 
-@pytest.mark.parametrize("name", ["Acme", "a_b", "-a", "a/b", "../x", "", "credentials", "%i"])
+@pytest.mark.parametrize("name", ["Acme", "a_b", "-a", "a/b", "../x", "", "credentials", "%i", 23 * "a"])
 def test_a_name_that_would_not_do_is_refused(name: str, image: Image) -> None:
     said = image.install("--instance", name)
     assert said.code == 2

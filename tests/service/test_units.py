@@ -86,6 +86,7 @@ def test_several_services_share_no_directory_with_each_other_or_with_the_plain_o
     text = unit(PROGRAM, ONE_OF_SEVERAL)
     assert "\nStateDirectory=notifier-%i\n" in text
     assert "\nRuntimeDirectory=notifier-%i\n" in text
+    assert "\nUser=notifier-%i\n" in text
     assert "\nEnvironment=NOTIFIER_CONFIG=/etc/notifier/%i/config.toml\n" in text
 
 

@@ -21,6 +21,9 @@ from notifier.service.placing import Done, Placed, PlacingError, place
 from notifier.service.units import BASELINE, OLDEST, Names, unit
 
 _INSTANCE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_LONGEST_USER: Final = 31
+"""Characters of a user's name (User= in systemd.exec(5)), which is that of the service's directory."""
+
 _SYSTEM: Final = Path("/")
 
 
@@ -77,12 +80,15 @@ def install_service(
 
 
 def _names(instance: str | None) -> Names:
-    if instance is not None and (not _INSTANCE.fullmatch(instance) or instance == CREDENTIALS_NAME):
+    names = Names(instance)
+    if instance is not None and (
+        not _INSTANCE.fullmatch(instance) or instance == CREDENTIALS_NAME or len(names.directory) > _LONGEST_USER
+    ):
         raise click.UsageError(
-            f"--instance {instance}: a name is made of lower-case letters, digits and single hyphens, "
-            f"and is not `{CREDENTIALS_NAME}`"
+            f"--instance {instance}: a name is made of up to {_LONGEST_USER - len(Names('').directory)} lower-case "
+            f"letters, digits and single hyphens, and is not `{CREDENTIALS_NAME}`"
         )
-    return Names(instance)
+    return names
 
 
 def _program(named: Path | None) -> tuple[Path, tuple[Path, ...]]:
