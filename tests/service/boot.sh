@@ -57,7 +57,7 @@ while IFS=: read -r _ controllers path; do
     [ -e "$tree/cgroup.procs" ] || continue
     mkdir -p "$tree$path/$name"
     echo 0 >"$tree$path/$name/cgroup.procs"
-done </proc/self/cgroup
+done <<<"$(cat /proc/self/cgroup)"
 
 # systemd hands credentials over through mounts that it makes elsewhere.
 mount --make-rshared /
