@@ -11,7 +11,7 @@ from tests.cli.conftest import call
 if TYPE_CHECKING:
     from tests.cli.conftest import Home
 
-READS_CONFIGURATION = sorted(set(COMMANDS) - {"demo", "sandbox", "schema"})
+READS_CONFIGURATION = sorted(set(COMMANDS) - {"demo", "install-service", "sandbox", "schema"})
 ARGUMENTS = {
     "test": ("hr",),
     "explain": ("1238",),
