@@ -11,6 +11,8 @@ from notifier.daemon.daemon import Daemon
 from notifier.daemon.service_manager import ServiceManager
 from notifier.daemon.signals import reload_on_signal, stop_on_signal
 from notifier.daemon.supervision import Supervision, time_to_start
+from notifier.ledger.errors import LedgerError
+from notifier.web.server import ListenError
 
 _log = logging.getLogger(__name__)
 
@@ -26,8 +28,12 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         faulthandler.enable()
     with stop_on_signal() as stop, reload_on_signal() as reload:
         daemon = Daemon(settings, configuration=configuration, manager=manager)
-        with time_to_start(manager):
-            await daemon.start()
+        try:
+            with time_to_start(manager):
+                await daemon.start()
+        except (LedgerError, ListenError) as error:
+            manager.status(str(error))
+            raise
         beside = [
             asyncio.create_task(_reload_when_asked(daemon, reload), name="reload"),
             asyncio.create_task(Supervision(daemon, manager).run(), name="supervision"),
