@@ -12,13 +12,7 @@ from notifier.conditions import Condition, Key
 from notifier.config import ConfigError, Settings
 from notifier.daemon import disk
 from notifier.daemon.alarms import Alarms
-from notifier.daemon.changes import (
-    Changes,
-    Differences,
-    changes_between,
-    left_to_restart,
-    reload_document,
-)
+from notifier.daemon.changes import Changes, Differences, changes_between, left_to_restart, reload_document
 from notifier.daemon.configuration import Configuration
 from notifier.daemon.deliveries import Deliveries
 from notifier.daemon.explained import record_document

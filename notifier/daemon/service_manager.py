@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
@@ -18,8 +17,8 @@ _log = logging.getLogger(__name__)
 _LONGEST_STATUS = 400
 """Characters; what is longer does not fit on a screen's line or two."""
 
-_MOST_WAITING = 16
-"""Messages that wait while systemd does not read; the oldest give way."""
+_STATUS = "STATUS="
+_MORE_TIME = "EXTEND_TIMEOUT_USEC="
 
 
 class ServiceManager:
@@ -32,7 +31,7 @@ class ServiceManager:
         """Take the socket's address (`@` begins an abstract one), and within how many seconds `alive` is expected."""
         self._address = address
         self.watchdog = watchdog if address else None
-        self._waiting: deque[str] = deque(maxlen=_MOST_WAITING)
+        self._waiting: list[str] = []
         self._status = ""
         self._is_ready = False
         self._fails = False
@@ -77,11 +76,11 @@ class ServiceManager:
         if sentence != self._status:
             self._status = sentence
             line = "".join(character if character.isprintable() else " " for character in sentence)
-            self._tell(f"STATUS={line[:_LONGEST_STATUS]}")
+            self._tell(f"{_STATUS}{line[:_LONGEST_STATUS]}", instead_of=_STATUS)
 
     def more_time(self, seconds: float) -> None:
         """Ask for this much more time, from now on, for the start or the stop that is under way."""
-        self._tell(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
+        self._tell(f"{_MORE_TIME}{round(seconds * 1_000_000)}", instead_of=_MORE_TIME)
 
     def alive(self) -> None:
         """Feed the watchdog; what is late for it is not made up for."""
@@ -92,10 +91,13 @@ class ServiceManager:
     def flush(self) -> None:
         """Tell what has not been taken yet."""
         while self._waiting and self._send(self._waiting[0]):
-            self._waiting.popleft()
+            del self._waiting[0]
 
-    def _tell(self, message: str) -> None:
+    def _tell(self, message: str, *, instead_of: str = "") -> None:
+        """Tell a message in its turn, and no more what waits and begins with `instead_of`."""
         if self._address is not None:
+            if instead_of:
+                self._waiting = [other for other in self._waiting if not other.startswith(instead_of)]
             self._waiting.append(message)
             self.flush()
 

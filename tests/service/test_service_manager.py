@@ -134,9 +134,10 @@ def test_what_systemd_does_not_take_at_once_is_told_later_in_order_and_nobody_wa
     taken = until_full(told, ear)
     told.ready()
     told.alive()
+    told.status("the newest sentence")
     assert ear.heard() == [f"STATUS=sentence {number}" for number in range(taken)]
     told.alive()
-    assert ear.heard() == [f"STATUS=sentence {taken}", "READY=1", "WATCHDOG=1"]
+    assert ear.heard() == ["READY=1", "STATUS=the newest sentence", "WATCHDOG=1"]
 
 
 def test_a_systemd_that_is_gone_is_told_of_once(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:
