@@ -111,7 +111,8 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
     try:
         names = _credential_names(directory)
     except OSError as error:
-        yield Problem(str(directory), f"the folder of credential files cannot be read: {error.strerror}")
+        remedy = "; run this as root (sudo), or as the one whose it is" if isinstance(error, PermissionError) else ""
+        yield Problem(str(directory), f"the folder of credential files cannot be read: {error.strerror}{remedy}")
         return
     for name in names:
         file = directory / name

@@ -75,6 +75,8 @@ def install_service(
         raise Failure("the service could not run this program:", *hindered, ELSEWHERE)
     if root == _SYSTEM and os.geteuid() != 0:
         raise Failure("this writes to /etc: run it as root (sudo), or see with --print what it would write")
+    if now and not systemctl.is_running():
+        raise Failure("systemd does not manage this machine: without --now, this writes the files only")
     with told(PlacingError, systemctl.SystemctlError):
         _install(names, runs, text, root, now=now)
 
