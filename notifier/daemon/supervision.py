@@ -119,7 +119,7 @@ class Supervision:
         for name in still.keys() - self._stuck.keys():
             _log.critical(
                 "a part of the daemon is stuck; the watchdog is told no more, so that systemd starts the daemon anew",
-                extra={"part": name, "seconds_without_life": round(still[name])},
+                extra={"part": name, "seconds": round(still[name])},
             )
         for name in self._stuck.keys() - still.keys():
             _log.warning("a part of the daemon that was stuck goes on", extra={"part": name})

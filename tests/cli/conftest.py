@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from notifier.cli.program import program
+from notifier.cli.program import COMMANDS, program
 from notifier.completions import Change, Completion, EventType, Names, Net
 from notifier.ledger import sources
 from notifier.ledger.ledger import Ledger
@@ -28,6 +28,9 @@ from notifier.ledger.subscriptions import Subscription
 from notifier.sandbox import Account, documented_account, make_app, serve
 
 DEADLINE = 20.0
+
+NEEDS_NO_CONFIGURATION = {"demo", "sandbox", "schema", "monitoring", "init", "install-service", "completion", "man"}
+READS_CONFIGURATION = sorted(set(COMMANDS) - NEEDS_NO_CONFIGURATION)
 
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:

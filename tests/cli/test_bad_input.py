@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notifier.cli.program import COMMANDS
-from tests.cli.conftest import Said, call
+from tests.cli.conftest import READS_CONFIGURATION, Said, call
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Api, Home
@@ -50,6 +50,7 @@ VALUES = {
     "poll": ("{}",),
     "sweep": ("{}",),
     "schema": ("{}",),
+    "install-service": ("--print --instance {}", "--print --program {}"),
     "completion": ("{}",),
 }
 """Where each command takes a value, among others that it needs."""
@@ -123,9 +124,7 @@ def _run(*command: str | bytes) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(COMMANDS) - {"demo", "sandbox", "init", "schema", "completion", "man", "monitoring"})
-)
+@pytest.mark.parametrize("name", READS_CONFIGURATION)
 @pytest.mark.parametrize("place", ["", ".", "missing.toml", "/dev/null/config.toml", "binary", "\udcff", "n" * 300])
 async def test_a_configuration_that_cannot_be_one_is_told(home: "Home", name: str, place: str) -> None:
     (home.folder / "binary").write_bytes(bytes(range(256)))

@@ -4,15 +4,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from notifier.cli.program import COMMANDS
 from notifier.ledger.ledger import Ledger
-from tests.cli.conftest import call
+from tests.cli.conftest import READS_CONFIGURATION, call
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Home
 
-NEEDS_NO_CONFIGURATION = {"demo", "sandbox", "schema", "monitoring", "init", "install-service", "completion", "man"}
-READS_CONFIGURATION = sorted(set(COMMANDS) - NEEDS_NO_CONFIGURATION)
 ARGUMENTS = {
     "test": ("hr",),
     "explain": ("1238",),

@@ -43,7 +43,7 @@ ARGUMENTS = {
     "disable": [["hr"]],
     "schema": [["config"], ["event"]],
 }
-NEEDS_NO_CONFIGURATION = {"run", "demo", "sandbox", "init", "completion", "man", "monitoring"}
+NEEDS_NO_CONFIGURATION = {"run", "demo", "sandbox", "init", "install-service", "completion", "man", "monitoring"}
 
 
 @dataclass
