@@ -87,7 +87,7 @@ def _names(instance: str | None) -> Names:
         not _INSTANCE.fullmatch(instance) or instance == CREDENTIALS_NAME or len(names.directory) > _LONGEST_USER
     ):
         raise click.UsageError(
-            f"--instance {instance}: a name is made of up to {_LONGEST_USER - len(Names('').directory)} lower-case "
+            f"--instance {harmless(instance)}: a name is made of up to {_LONGEST_USER - len(Names('').directory)} lower-case "
             f"letters, digits and single hyphens, and is not `{CREDENTIALS_NAME}`"
         )
     return names
