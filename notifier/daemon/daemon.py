@@ -17,6 +17,7 @@ from notifier.daemon.configuration import Configuration
 from notifier.daemon.deliveries import Deliveries
 from notifier.daemon.explained import record_document
 from notifier.daemon.heartbeat import Heartbeat
+from notifier.daemon.overview import Overview
 from notifier.daemon.places import socket_path
 from notifier.daemon.schedule import Schedule
 from notifier.daemon.sources import Sources
@@ -24,12 +25,13 @@ from notifier.daemon.status import destination_status, status_document, sweep_st
 from notifier.daemon.unknown_ids import UnknownIds
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.deliver.filters import subscriptions
-from notifier.ledger import conditions, destinations, retention
+from notifier.ledger import conditions, counts, destinations, finding, retention
 from notifier.ledger.errors import LedgerError
+from notifier.ledger.finding import Finds
 from notifier.ledger.ledger import Ledger
 from notifier.transport import new_session
 from notifier.watch.watcher import Round, RoundResult
-from notifier.web.control import Answer
+from notifier.web.control import Answer, Figures
 from notifier.web.server import LocalServer
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class Daemon:
         self._alarms = Alarms(
             self._ledger, self._clock, settings.alerts.destination, self._conditions, self._dispatcher.wake
         )
+        self._overview = Overview(self._ledger, self._clock)
         self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
 
@@ -180,6 +183,14 @@ class Daemon:
         """Return the object of `/v1/records/KEY`. Raises UnknownRecordError, LedgerError."""
         return await self._ledger.run(record_document, key, self._subscriptions)
 
+    async def figures(self) -> Figures:
+        """Return what the dashboard shows beside the status. Raises LedgerError."""
+        return await self._overview.figures(tuple(self._settings.destinations))
+
+    async def find(self, text: str) -> Finds:
+        """Look for records by a key, a person's name or an employee's number. Raises LedgerError."""
+        return await self._ledger.run(finding.find, text)
+
     async def poll(self, source: str) -> Answer:
         """Do a source's round now. Raises UnknownNameError."""
         watcher = self._sources.known(source)
@@ -223,6 +234,7 @@ class Daemon:
         try:
             while (chunk := await self._ledger.run(retention.forget, before_ms)) > 0:
                 forgotten += chunk
+            await self._ledger.run(counts.forget, self._clock.now_ms())
         except LedgerError as error:
             _log.error(error.message, extra={"reason": error.reason})
         if forgotten:

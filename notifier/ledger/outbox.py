@@ -12,6 +12,7 @@ import orjson
 from sqlite_utils import Database
 
 from notifier.completions import Event
+from notifier.ledger.counts import count_delivered
 
 # SQLite uses a partial index only where it finds the index's own words.
 _UNFINISHED = "state <> 'delivered'"
@@ -137,6 +138,7 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
         " WHERE json_extract(value, '$[2]') = 'delivered' GROUP BY 1) AS fresh WHERE destinations.name = fresh.name",
         [batch],
     )
+    count_delivered(db, batch)
 
 
 def postpone_schedule(db: Database, by_ms: int) -> None:

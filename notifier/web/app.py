@@ -11,6 +11,8 @@ from notifier.web import deliveries
 from notifier.web.answers import CONTROL, done, error_answer, json_answer
 from notifier.web.asked import WrongRequestError
 from notifier.web.control import Control, UnknownEventError, UnknownNameError, UnknownRecordError
+from notifier.web.dashboard.pages import Pages
+from notifier.web.dashboard.rendering import Rendering
 from notifier.web.guard import Guard
 
 _log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ def make_app(control: Control, guard: Guard) -> web.Application:
             web.post("/v1/sources/{name}/sweep", _sweep),
             web.post("/v1/reload", _reload),
             *deliveries.routes(),
+            *Pages(Rendering(), can_sign_out=bool(guard.token)).routes(),
         ]
     )
     return app

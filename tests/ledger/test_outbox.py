@@ -112,11 +112,11 @@ def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
     common = {"sequence": sequence, "destination": "hr"}
     assert rows(db, "deliveries") == [
         common
-        | {"state": "delivered", "attempts": 2, "next_attempt_at": 0, "first_attempt_at": 1000}
+        | {"state": "delivered", "attempts": 2, "next_attempt_at": 0, "first_attempt_at": 1000, "again": 0}
         | {"last_attempt_at": 6000, "decision": "done", "reason": "ok", "status": 200, "detail": "fine"},
         common
         | {"destination": "slack", "state": "pending", "attempts": 0, "next_attempt_at": 0, "first_attempt_at": None}
-        | {"last_attempt_at": None, "decision": None, "reason": None, "status": None, "detail": None},
+        | {"again": 0, "last_attempt_at": None, "decision": None, "reason": None, "status": None, "detail": None},
     ]
     assert rows(db, "attempts") == [
         common
