@@ -32,6 +32,7 @@ from notifier.ledger.ledger import Ledger
 from notifier.transport import new_session
 from notifier.watch.watcher import Round, RoundResult
 from notifier.web.control import Answer, Figures
+from notifier.web.feed.feed import Feed
 from notifier.web.server import LocalServer
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Daemon:
         self._ledger = Ledger(settings.store.path)
         self._dispatcher = Dispatcher(settings.destinations, self._ledger, self._clock)
         self.deliveries = Deliveries(self._ledger, self._dispatcher, self._clock, lambda: self._settings)
+        self.feed = Feed(self._ledger, lambda: self._settings.sources)
         self._schedule = Schedule(self._clock)
         self._subscriptions = subscriptions(settings.destinations)
         self._sources = Sources(
@@ -81,9 +83,7 @@ class Daemon:
         )
         self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
-        self._alarms = Alarms(
-            self._ledger, self._clock, settings.alerts.destination, self._conditions, self._dispatcher.wake
-        )
+        self._alarms = Alarms(self._ledger, self._clock, settings.alerts.destination, self._conditions, self._wake)
         self._overview = Overview(self._ledger, self._clock)
         self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
@@ -110,9 +110,10 @@ class Daemon:
             self._schedule.add(ALARMS, ALARMS_EVERY, self._look_for_troubles)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY, UnknownIds(self._ledger, lambda: self._settings).look)
             # Not before the sources are there to be asked about, and not after they have begun.
-            server = LocalServer(self, self._settings.http, socket_path(self._settings.store.path))
+            server = LocalServer(self, self.feed, self._settings.http, socket_path(self._settings.store.path))
             stack.push_async_callback(server.stop)
             await server.start()
+            stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
             self._schedule.start(self._after_clock_jump)
             self._running = stack.pop_all()
@@ -244,7 +245,12 @@ class Daemon:
         for event in events:
             facts = {"source": event.source, "event": event.id, "type": event.type, "record": event.subject}
             _log.info("new event", extra=facts)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Tell all who wait for events that there are new ones in the ledger, operational notices included."""
         self._dispatcher.wake()
+        self.feed.wake()
 
     async def _after_clock_jump(self) -> None:
         while True:

@@ -13,6 +13,9 @@ from notifier.web.asked import WrongRequestError
 from notifier.web.control import Control, UnknownEventError, UnknownNameError, UnknownRecordError
 from notifier.web.dashboard.pages import Pages
 from notifier.web.dashboard.rendering import Rendering
+from notifier.web.feed import routes as feed_routes
+from notifier.web.feed.feed import Feed
+from notifier.web.feed.stream import TooManyReadersError
 from notifier.web.guard import Guard
 
 _log = logging.getLogger(__name__)
@@ -22,10 +25,11 @@ _MOST_OF_A_BODY = 65_536
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(control: Control, guard: Guard) -> web.Application:
+def make_app(control: Control, feed: Feed, guard: Guard) -> web.Application:
     """Make the application that answers for a daemon."""
     app = web.Application(middlewares=[_errors, _refusals(guard)], client_max_size=_MOST_OF_A_BODY)
     app[CONTROL] = control
+    app[feed_routes.FEED] = feed
     app.add_routes(
         [
             web.get("/healthz", _healthz),
@@ -38,6 +42,7 @@ def make_app(control: Control, guard: Guard) -> web.Application:
             web.post("/v1/reload", _reload),
             *deliveries.routes(),
             *Pages(Rendering(), can_sign_out=bool(guard.token)).routes(),
+            *feed_routes.routes(),
         ]
     )
     return app
@@ -68,6 +73,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return error_answer(404, "unknown_name", str(error))
     except UnknownRecordError as error:
         return error_answer(404, "unknown_record", str(error))
+    except TooManyReadersError as error:
+        return error_answer(503, "too_many_readers", str(error))
     except LedgerError as error:
         return error_answer(503, error.reason, error.message)
     except web.HTTPException as error:

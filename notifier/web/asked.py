@@ -26,6 +26,7 @@ REPLAYED_TYPES: Final = tuple(str(type_) for type_ in EventType if type_ is not 
 
 _CURSOR: Final = re.compile(r"([0-9]{1,19})(?:,([a-z0-9-]*))?")
 _LIMIT: Final = re.compile(r"[0-9]{1,4}")
+_NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9:]{5})"
@@ -105,13 +106,26 @@ def delivery_page(query: Mapping[str, str]) -> DeliveryPage:
     if state is not None and state not in set(DeliveryState):
         raise WrongRequestError(f"`state` must be one of {', '.join(DeliveryState)}")
     chosen = DeliveryFilter(None if state is None else DeliveryState(state), query.get("destination") or None)
-    limit = query.get("limit") or str(_ON_A_PAGE)
-    if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= MOST_ON_A_PAGE:
-        raise WrongRequestError(f"`limit` must be 1 to {MOST_ON_A_PAGE}")
+    limit = page_limit(query)
     place = _CURSOR.fullmatch(query.get("after") or "0")
     if place is None or int(place[1]) > _HIGHEST:
         raise WrongRequestError("`after` must be the `next` of the page before, or an event's sequence")
-    return DeliveryPage(chosen, DeliveryCursor(int(place[1]), place[2] or ""), int(limit))
+    return DeliveryPage(chosen, DeliveryCursor(int(place[1]), place[2] or ""), limit)
+
+
+def page_limit(query: Mapping[str, str]) -> int:
+    """Read `limit`, how much a page may hold. Raises WrongRequestError."""
+    limit = query.get("limit") or str(_ON_A_PAGE)
+    if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= MOST_ON_A_PAGE:
+        raise WrongRequestError(f"`limit` must be 1 to {MOST_ON_A_PAGE}")
+    return int(limit)
+
+
+def event_number(name: str, written: str) -> int:
+    """Read an event's `sequence` as a number. Raises WrongRequestError."""
+    if not _NUMBER.fullmatch(written) or int(written) > _HIGHEST:
+        raise WrongRequestError(f"`{name}` must be an event's sequence, as a whole number")
+    return int(written)
 
 
 def written_cursor(cursor: DeliveryCursor) -> str:

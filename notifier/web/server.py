@@ -10,6 +10,7 @@ from aiohttp import web
 from notifier.config import HttpInterfaceSettings, TcpAddress, UnixAddress
 from notifier.web.app import make_app
 from notifier.web.control import Control
+from notifier.web.feed.feed import Feed
 from notifier.web.guard import Guard
 
 _LONGEST_SOCKET_PATH = 107
@@ -24,11 +25,11 @@ class ListenError(Exception):
 class LocalServer:
     """Listens for as long as the daemon runs."""
 
-    def __init__(self, control: Control, settings: HttpInterfaceSettings, socket_path: Path) -> None:
-        """Take the daemon to answer for, the configured address, and the path of the owner's socket."""
+    def __init__(self, control: Control, feed: Feed, settings: HttpInterfaceSettings, socket_path: Path) -> None:
+        """Take the daemon to answer for and its feed, the configured address, and the path of the owner's socket."""
         self._listen = settings.listen
         self._socket_path = socket_path
-        app = make_app(control, Guard(settings.token.get_secret_value()))
+        app = make_app(control, feed, Guard(settings.token.get_secret_value()))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
 
     async def start(self) -> None:

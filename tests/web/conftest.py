@@ -12,8 +12,13 @@ import pytest
 
 from notifier.config import HttpInterfaceSettings
 from notifier.ledger.again import Retry
+from notifier.ledger.figures import Counts
+from notifier.ledger.finding import Finds
+from notifier.ledger.ledger import Ledger
 from notifier.web.asked import DeliveryPage, Replay
-from notifier.web.control import Answer, UnknownEventError, UnknownNameError, UnknownRecordError
+from notifier.web.control import Answer, Figures, UnknownEventError, UnknownNameError, UnknownRecordError
+from notifier.web.feed.feed import Feed
+from notifier.web.feed.stream import Pace
 from notifier.web.server import LocalServer
 
 
@@ -91,6 +96,12 @@ class Daemon:
             raise UnknownRecordError(key)
         return {"key": key, "sources": {"acme": {"key": key}}}
 
+    async def figures(self) -> Figures:
+        return Figures(0, Counts((), {}, None, {}), (), ())
+
+    async def find(self, text: str) -> Finds:
+        return Finds(is_key=text in self.records)
+
     def _do(self, what: str, source: str) -> Answer:
         if source != "acme":
             raise UnknownNameError("source", source, ("acme",))
@@ -103,6 +114,8 @@ class Interface:
     """Where to reach an interface, and the daemon behind it."""
 
     daemon: Daemon
+    ledger: Ledger
+    feed: Feed
     socket: Path
     port: int
     over_tcp: aiohttp.ClientSession
@@ -122,6 +135,9 @@ class Interface:
         return answer
 
 
+PACE = Pace(batch=0.02, patience=0.5, keep_alive=0.3, look=0.05)
+MOST_READERS = 8
+
 Open = Callable[..., Awaitable[Interface]]
 
 
@@ -132,21 +148,31 @@ async def resources() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-def listen(resources: AsyncExitStack, tmp_path: Path) -> Open:
+async def ledger(resources: AsyncExitStack, tmp_path: Path) -> Ledger:
+    opened = Ledger(tmp_path / "state" / "notifier.db")
+    await opened.open()
+    resources.push_async_callback(opened.close)
+    return opened
+
+
+@pytest.fixture
+def listen(resources: AsyncExitStack, ledger: Ledger, tmp_path: Path) -> Open:
     """Open an interface; without a token it listens on loopback only."""
 
     async def start(address: str = "127.0.0.1:0", token: str = "", path: Path | None = None) -> Interface:
         daemon = Daemon()
         settings = HttpInterfaceSettings.model_validate({"listen": address, "token": token})
         path = path or tmp_path / "notifier.db.sock"
-        server = LocalServer(daemon, settings, path)
+        feed = Feed(ledger, lambda: ["acme", "other"], pace=PACE, most_readers=MOST_READERS)
+        server = LocalServer(daemon, feed, settings, path)
         resources.push_async_callback(server.stop)
         await server.start()
+        resources.push_async_callback(feed.stop)
         ports = [address[1] for address in server._runner.addresses if isinstance(address, tuple)]
         over_tcp = await resources.enter_async_context(aiohttp.ClientSession())
         connector = aiohttp.UnixConnector(str(path))
         over_socket = await resources.enter_async_context(aiohttp.ClientSession(connector=connector))
-        return Interface(daemon, path, ports[0] if ports else 0, over_tcp, over_socket)
+        return Interface(daemon, ledger, feed, path, ports[0] if ports else 0, over_tcp, over_socket)
 
     return start
 
