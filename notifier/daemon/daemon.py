@@ -83,6 +83,7 @@ class Daemon:
         )
         self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
+        self._server: LocalServer | None = None
         self._alarms = Alarms(self._ledger, self._clock, settings.alerts.destination, self._conditions, self._wake)
         self._overview = Overview(self._ledger, self._clock)
         self._reloading = asyncio.Lock()
@@ -110,17 +111,26 @@ class Daemon:
             self._schedule.add(ALARMS, ALARMS_EVERY, self._look_for_troubles)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY, UnknownIds(self._ledger, lambda: self._settings).look)
             # Not before the sources are there to be asked about, and not after they have begun.
-            server = LocalServer(self, self.feed, self._settings.http, socket_path(self._settings.store.path))
-            stack.push_async_callback(server.stop)
-            await server.start()
+            self._server = LocalServer(self, self.feed, self._settings.http, socket_path(self._settings.store.path))
+            stack.push_async_callback(self._server.stop)
+            await self._server.start()
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
             self._schedule.start(self._after_clock_jump)
             self._running = stack.pop_all()
         _log.info(
             "started",
-            extra={"sources": len(self._sources), "destinations": len(self._settings.destinations)},
+            extra={
+                "sources": len(self._sources),
+                "destinations": len(self._settings.destinations),
+                "dashboard": self.url,
+            },
         )
+
+    @property
+    def url(self) -> str | None:
+        """Where a browser finds the dashboard; None where the configuration lets it listen on no port."""
+        return None if self._server is None else self._server.url
 
     async def stop(self) -> None:
         """Stop within five seconds, losing nothing: what is cut off is done again by the next run."""

@@ -8,8 +8,7 @@ from sqlite_utils import Database
 
 from notifier.clock import Clock
 from notifier.ledger import figures
-from notifier.ledger.figures import Counts, LatestEvent
-from notifier.ledger.history import PastDelivery
+from notifier.ledger.figures import Counts, GivenUp, LatestEvent
 from notifier.ledger.ledger import Ledger
 from notifier.web.control import Figures
 
@@ -17,7 +16,7 @@ KEPT: Final = 2.0
 """Seconds for which counts are shown again before they are read anew: their smallest unit is a quarter of an hour."""
 
 _LATEST: Final = 20
-_DEAD: Final = 10
+_DEAD: Final = 5
 
 
 class Overview:
@@ -46,5 +45,5 @@ class Overview:
             return self._counts
 
 
-def _newest(db: Database, destinations: Sequence[str]) -> tuple[list[LatestEvent], list[PastDelivery]]:
+def _newest(db: Database, destinations: Sequence[str]) -> tuple[list[LatestEvent], list[GivenUp]]:
     return figures.latest(db, _LATEST), figures.dead(db, destinations, _DEAD)

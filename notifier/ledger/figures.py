@@ -54,10 +54,10 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class LatestEvent:
-    """One event as a line; of an operational notice, `summary` is what it says, and the names are None.
+class EventLine:
+    """One event as a line; of an operational notice, `summary` is what it says, and the rest is None.
 
-    `deliveries` counts those in each state.
+    `person` and `training` are names, or ids where no name is known.
     """
 
     sequence: int
@@ -70,7 +70,22 @@ class LatestEvent:
     training: str | None
     completed_on: str | None
     summary: str | None
-    deliveries: Mapping[DeliveryState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LatestEvent:
+    """One of the latest events, and how many of its deliveries are in which state."""
+
+    event: EventLine
+    deliveries: Counter[DeliveryState]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A delivery that was given up, and the event that it was to deliver."""
+
+    delivery: PastDelivery
+    event: EventLine
 
 
 def counts(db: Database, now_ms: int, zone: tzinfo | None = None) -> Counts:
@@ -87,23 +102,16 @@ def counts(db: Database, now_ms: int, zone: tzinfo | None = None) -> Counts:
 
 def latest(db: Database, limit: int) -> list[LatestEvent]:
     """Return the latest events, the newest first."""
-    rows = db.execute(
-        # What else is in the data, the record as the API returned it, can be large.
-        "SELECT sequence, id, type, source, subject, detected_at, json_extract(data, '$.completion.user_name'),"
-        " json_extract(data, '$.completion.training_title'), json_extract(data, '$.completion.user_id'),"
-        " json_extract(data, '$.completion.training_id'), json_extract(data, '$.completion.completed_on'),"
-        " json_extract(data, '$.summary') FROM events ORDER BY sequence DESC LIMIT ?",
-        [limit],
-    ).fetchall()
-    return [_latest_event(db, row) for row in rows]
+    rows = db.execute(f"{_SELECT} ORDER BY sequence DESC LIMIT ?", [limit]).fetchall()
+    return [LatestEvent(line, _deliveries(db, line.sequence)) for line in map(_line, rows)]
 
 
-def dead(db: Database, destinations: Collection[str], limit: int) -> list[PastDelivery]:
-    """Return the latest deliveries to each destination that were given up, up to `limit` of each, in order."""
+def dead(db: Database, destinations: Collection[str], limit: int) -> list[GivenUp]:
+    """Return the latest deliveries to each destination that were given up, up to `limit` of each, the newest first."""
     return [
-        delivery
+        GivenUp(delivery, _event(db, delivery.sequence))
         for destination in destinations
-        for delivery in history.latest_deliveries(db, DeliveryFilter(DeliveryState.DEAD, destination), limit)
+        for delivery in reversed(history.latest_deliveries(db, DeliveryFilter(DeliveryState.DEAD, destination), limit))
     ]
 
 
@@ -169,12 +177,18 @@ def _latency(counted: Iterable[tuple[int, int]]) -> Latency | None:
     return Latency(deliveries, quantile(in_order, 0.5), quantile(in_order, 0.95))
 
 
-def _latest_event(db: Database, row: tuple[Any, ...]) -> LatestEvent:
-    sequence, id_, type_, source, subject, at_ms, person, training, user_id, training_id, completed_on, summary = row
-    deliveries = Counter(
-        DeliveryState(state) for (state,) in db.execute("SELECT state FROM deliveries WHERE sequence = ?", [sequence])
-    )
-    return LatestEvent(
+# What else is in the data, the record as the API returned it, can be large.
+_SELECT: Final = (
+    "SELECT sequence, id, type, source, subject, detected_at, json_extract(data, '$.completion.user_name'),"
+    " json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.training_title'),"
+    " json_extract(data, '$.completion.training_id'), json_extract(data, '$.completion.completed_on'),"
+    " json_extract(data, '$.summary') FROM events"
+)
+
+
+def _line(row: tuple[Any, ...]) -> EventLine:
+    sequence, id_, type_, source, subject, at_ms, person, user_id, training, training_id, completed_on, summary = row
+    return EventLine(
         sequence,
         id_,
         type_,
@@ -185,5 +199,13 @@ def _latest_event(db: Database, row: tuple[Any, ...]) -> LatestEvent:
         training or training_id,
         completed_on,
         summary,
-        deliveries,
     )
+
+
+def _event(db: Database, sequence: int) -> EventLine:
+    return _line(db.execute(f"{_SELECT} WHERE sequence = ?", [sequence]).fetchone())
+
+
+def _deliveries(db: Database, sequence: int) -> Counter[DeliveryState]:
+    states = db.execute("SELECT state FROM deliveries WHERE sequence = ?", [sequence])
+    return Counter(DeliveryState(state) for (state,) in states)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -13,10 +14,12 @@ from notifier.web.asked import WrongRequestError
 from notifier.web.control import Control, UnknownEventError, UnknownNameError, UnknownRecordError
 from notifier.web.dashboard.pages import Pages
 from notifier.web.dashboard.rendering import Rendering
+from notifier.web.dashboard.sign_in import SignIn, may_sign_in, to_sign_in
 from notifier.web.feed import routes as feed_routes
 from notifier.web.feed.feed import Feed
 from notifier.web.feed.stream import TooManyReadersError
 from notifier.web.guard import Guard
+from notifier.web.sessions import Guesses
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +28,12 @@ _MOST_OF_A_BODY = 65_536
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(control: Control, feed: Feed, guard: Guard) -> web.Application:
+def make_app(control: Control, feed: Feed, guard: Guard, guesses: Guesses) -> web.Application:
     """Make the application that answers for a daemon."""
     app = web.Application(middlewares=[_errors, _refusals(guard)], client_max_size=_MOST_OF_A_BODY)
     app[CONTROL] = control
     app[feed_routes.FEED] = feed
+    rendering = Rendering()
     app.add_routes(
         [
             web.get("/healthz", _healthz),
@@ -41,7 +45,8 @@ def make_app(control: Control, feed: Feed, guard: Guard) -> web.Application:
             web.post("/v1/sources/{name}/sweep", _sweep),
             web.post("/v1/reload", _reload),
             *deliveries.routes(),
-            *Pages(Rendering(), can_sign_out=bool(guard.token)).routes(),
+            *Pages(rendering, can_sign_out=bool(guard.token)).routes(),
+            *SignIn(guard, guesses, rendering).routes(),
             *feed_routes.routes(),
         ]
     )
@@ -53,7 +58,8 @@ def _refusals(guard: Guard) -> Any:
     async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
         refused = guard.refusal(request)
         if refused is not None:
-            return error_answer(*refused)
+            needs_token = refused[0] == HTTPStatus.UNAUTHORIZED
+            return to_sign_in(request) if needs_token and may_sign_in(request) else error_answer(*refused)
         # Few here have a use for a body, but one that is too large is an error all the same.
         await request.read()
         return await handler(request)

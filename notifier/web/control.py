@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from notifier.ledger.again import Retry
-from notifier.ledger.figures import Counts, LatestEvent
+from notifier.ledger.figures import Counts, GivenUp, LatestEvent
 from notifier.ledger.finding import Finds
-from notifier.ledger.history import PastDelivery
 from notifier.web.asked import DeliveryPage, Replay
 
 
@@ -84,13 +83,13 @@ class DeliveryControl(Protocol):
 class Figures:
     """What the dashboard shows beside the status, at the moment `now_ms` (Unix ms).
 
-    `latest` is in order from the newest, `dead` holds the latest given-up deliveries to each destination.
+    `latest` begins with the newest; `dead` holds the latest given-up deliveries, destination by destination.
     """
 
     now_ms: int
     counts: Counts
     latest: Sequence[LatestEvent]
-    dead: Sequence[PastDelivery]
+    dead: Sequence[GivenUp]
 
 
 class Control(Protocol):

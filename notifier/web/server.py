@@ -7,15 +7,18 @@ from pathlib import Path
 
 from aiohttp import web
 
+from notifier.clock import SystemClock
 from notifier.config import HttpInterfaceSettings, TcpAddress, UnixAddress
 from notifier.web.app import make_app
 from notifier.web.control import Control
 from notifier.web.feed.feed import Feed
 from notifier.web.guard import Guard
+from notifier.web.sessions import Guesses, Sessions
 
 _LONGEST_SOCKET_PATH = 107
 _OWNER_ONLY = 0o177
 _SHUTDOWN = 0.5
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on is the configuration's matter
 
 
 class ListenError(Exception):
@@ -29,8 +32,19 @@ class LocalServer:
         """Take the daemon to answer for and its feed, the configured address, and the path of the owner's socket."""
         self._listen = settings.listen
         self._socket_path = socket_path
-        app = make_app(control, feed, Guard(settings.token.get_secret_value()))
+        clock = SystemClock()
+        guard = Guard(settings.token.get_secret_value(), Sessions(clock))
+        app = make_app(control, feed, guard, Guesses(clock))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
+
+    @property
+    def url(self) -> str | None:
+        """Where a browser on this machine finds the dashboard, while the server listens on a port; None: nowhere."""
+        for address in self._runner.addresses:
+            if isinstance(address, tuple):
+                host = _LOOPBACK_OF.get(address[0]) or str(address[0])
+                return f"http://{TcpAddress(host, address[1])}/"
+        return None
 
     async def start(self) -> None:
         """Listen. Raises ListenError."""

@@ -39,7 +39,10 @@ class Pages:
             request,
             "front.html",
             status=status,
-            figures=figures,
+            counts=figures.counts,
+            latest=figures.latest,
+            # What is asked for after the status may know of a destination that this does not have yet.
+            dead=[line for line in figures.dead if line.delivery.destination in status["destinations"]],
             now_ms=figures.now_ms,
             verdict=overview.verdict(status),
             sources=overview.listed(status["sources"]),
@@ -63,9 +66,9 @@ class Pages:
     async def _asset(self, request: web.Request) -> web.Response:
         return await self._rendering.asset(request.match_info["name"])
 
-    async def _page(self, request: web.Request, template: str, status: int = 200, **values: object) -> web.Response:
+    async def _page(self, request: web.Request, template: str, code: int = 200, **values: object) -> web.Response:
         shared = {"query": "", "path": request.path, "can_sign_out": self._can_sign_out}
-        return await self._rendering.page(template, status, **(shared | values))
+        return await self._rendering.page(template, code, **(shared | values))
 
     def _told(self, handler: Handler) -> Handler:
         """Let a page say what other answers say in JSON."""

@@ -51,12 +51,12 @@ class Rendering:
         self._assets: dict[str, Asset] = {}
         self._environment: Environment | None = None
 
-    async def page(self, template: str, status: int = 200, **values: Any) -> web.Response:
+    async def page(self, template: str, code: int, **values: Any) -> web.Response:
         """Answer with a page."""
         environment = await self._ready()
         # A long list takes its moment, and others are not to wait for it.
         text = await asyncio.to_thread(environment.get_template(template).render, values)
-        return web.Response(text=text, status=status, content_type="text/html", headers=PAGE_HEADERS)
+        return web.Response(text=text, status=code, content_type="text/html", headers=PAGE_HEADERS)
 
     async def asset(self, name: str) -> web.Response:
         """Answer with a file that pages name. Raises HTTPNotFound."""
