@@ -1,6 +1,8 @@
 """What the dashboard is seen on: a real daemon with an account and receivers around it, and a real browser."""
 
+import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
 from notifier.sandbox import Account, build_account, make_app, serve
 from notifier.sandbox.growth import Growth
+from tests.real_time import DEADLINE
 
 CHROMIUM: Final = shutil.which("chromium")
 """Debian's browser; the one that Playwright would download is another."""
@@ -73,6 +76,16 @@ class Stage:
         self.daemon = Daemon(self._settings(api, f"http://127.0.0.1:{runner.addresses[0][1]}"))
         await self.daemon.start()
         self._resources.push_async_callback(self.daemon.stop)
+
+    async def settled(self) -> None:
+        """Wait until the account is known: what is entered from now on is news."""
+        assert self.daemon is not None
+        end = time.monotonic() + DEADLINE
+        while not all(
+            one["sweep"] and one["sweep"]["finished_at"] for one in (await self.daemon.status())["sources"].values()
+        ):
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         await self._resources.aclose()

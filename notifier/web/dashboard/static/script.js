@@ -2,6 +2,7 @@
 
 const REFRESH_EVERY = 5000;
 const REFRESH_APART = 400;
+const SETTLED_AFTER = 2500;
 const SPEAK_APART = 3000;
 const RECONNECT_AFTER = 5000;
 
@@ -173,6 +174,7 @@ let isLive = false;
 let spokeAt = 0;
 let unspoken = [];
 let speaking = null;
+let settling = null;
 
 const happenings = {
   "completion.created": ({ completion }) => `${who(completion)} completed ${what(completion)}`,
@@ -206,6 +208,9 @@ function listen(after) {
     const event = JSON.parse(data);
     speak(happenings[event.type]?.(event.data) ?? event.type);
     refresh();
+    // By then it is delivered, and counted.
+    clearTimeout(settling);
+    settling = setTimeout(refresh, SETTLED_AFTER);
   });
   stream.addEventListener("error", () => {
     isLive = false;
