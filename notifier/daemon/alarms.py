@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from notifier.clock import Clock
+from notifier.completions import Event
 from notifier.conditions import Condition, Key
 from notifier.daemon.notices import NoticeReason, decide
 from notifier.ledger import conditions
@@ -26,9 +27,9 @@ class Alarms:
         clock: Clock,
         alerts_to: str,
         current: Callable[[Collection[Key]], Awaitable[Collection[Condition]]],
-        wake: Callable[[], None],
+        on_events: Callable[[Sequence[Event]], None],
     ) -> None:
-        """Take the destination of notices ("": none), who says what is wrong now, and whom to wake to deliver.
+        """Take the destination of notices ("": none), who says what is wrong now, and who hears of notices written.
 
         Who says it is told what fired until now, over restarts too: what begins to fire at one measure may end at
         another, so that it does not flicker. A LedgerError of theirs leaves everything as it is until the next look.
@@ -37,7 +38,7 @@ class Alarms:
         self._clock = clock
         self._alerts_to = alerts_to
         self._current = current
-        self._wake = wake
+        self._on_events = on_events
         self._in_trouble = False
 
     def send_to(self, destination: str) -> None:
@@ -65,7 +66,7 @@ class Alarms:
         if notices:
             events = await self._ledger.run(conditions.write, notices, now_ms)
             if events:
-                self._wake()
+                self._on_events(events)
         return notices
 
 

@@ -17,6 +17,7 @@ from notifier.daemon.configuration import Configuration
 from notifier.daemon.deliveries import Deliveries
 from notifier.daemon.explained import record_document
 from notifier.daemon.heartbeat import Heartbeat
+from notifier.daemon.measuring import Measuring
 from notifier.daemon.overview import Overview
 from notifier.daemon.places import socket_path
 from notifier.daemon.schedule import Schedule
@@ -33,6 +34,7 @@ from notifier.transport import new_session
 from notifier.watch.watcher import Round, RoundResult
 from notifier.web.control import Answer, Figures
 from notifier.web.feed.feed import Feed
+from notifier.web.metrics.counts import Counts
 from notifier.web.server import LocalServer
 
 if TYPE_CHECKING:
@@ -73,18 +75,28 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._started_ms: int | None = None
         self._ledger = Ledger(settings.store.path)
-        self._dispatcher = Dispatcher(settings.destinations, self._ledger, self._clock)
+        self._counts = Counts()
+        self._dispatcher = Dispatcher(settings.destinations, self._ledger, self._clock, self._counts.attempted)
         self.deliveries = Deliveries(self._ledger, self._dispatcher, self._clock, lambda: self._settings)
         self.feed = Feed(self._ledger, lambda: self._settings.sources)
         self._schedule = Schedule(self._clock)
         self._subscriptions = subscriptions(settings.destinations)
         self._sources = Sources(
-            self._schedule, self._ledger, self._clock, lambda: self._subscriptions, self._on_events, self._on_round
+            self._schedule,
+            self._ledger,
+            self._clock,
+            lambda: self._subscriptions,
+            self._on_events,
+            self._on_round,
+            self._counts.failed,
+        )
+        self._measuring = Measuring(
+            self._counts, self._ledger, self._dispatcher, self._clock, lambda: self.feed.stream.readers
         )
         self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
         self._server: LocalServer | None = None
-        self._alarms = Alarms(self._ledger, self._clock, settings.alerts.destination, self._conditions, self._wake)
+        self._alarms = Alarms(self._ledger, self._clock, settings.alerts.destination, self._conditions, self._announce)
         self._overview = Overview(self._ledger, self._clock)
         self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
@@ -95,6 +107,7 @@ class Daemon:
         Raises LedgerError or ListenError, with everything closed again.
         """
         self._started_ms = self._clock.now_ms()
+        self._counts.keep(self._settings.sources, self._settings.destinations)
         async with AsyncExitStack() as stack:
             await self._ledger.open()
             stack.push_async_callback(self._ledger.close)
@@ -170,6 +183,7 @@ class Daemon:
         await self._sources.renew(settings, self._session, changes.sources)
         if settings.alerts.heartbeat_url != self._settings.alerts.heartbeat_url and self._heartbeat is not None:
             self._heartbeat.fetch_from(settings.alerts.heartbeat_url)
+        self._counts.keep(settings.sources, settings.destinations)
         self._alarms.send_to(settings.alerts.destination)
         await self._alarms.evaluate()
         self._configuration.followed(settings)
@@ -185,6 +199,10 @@ class Daemon:
             {name: destination_status(remembered[name], health[name]) for name in health},
             await self._ledger.run(conditions.everything),
         )
+
+    async def metrics(self) -> bytes:
+        """Return the page of `/metrics`. Raises LedgerError."""
+        return await self._measuring.page(self._started_ms or 0, self._sources)
 
     def unready(self) -> dict[str, str]:
         """Return the sources that cannot be relied on now, each with the reason."""
@@ -221,7 +239,9 @@ class Daemon:
         progress = sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping)
         return Answer(ok=refusal is None, body={"source": source, "message": refusal or "", "sweep": progress})
 
-    def _on_round(self, done: Round) -> None:
+    def _on_round(self, done: Round, seconds: float) -> None:
+        if done.result is not RoundResult.SILENT:
+            self._counts.polled(seconds)
         if done.is_done and self._heartbeat is not None and not self.unready():
             self._heartbeat.beat()
 
@@ -255,10 +275,11 @@ class Daemon:
         for event in events:
             facts = {"source": event.source, "event": event.id, "type": event.type, "record": event.subject}
             _log.info("new event", extra=facts)
-        self._wake()
+        self._announce(events)
 
-    def _wake(self) -> None:
-        """Tell all who wait for events that there are new ones in the ledger, operational notices included."""
+    def _announce(self, events: Sequence[Event]) -> None:
+        """Tell all who wait for events that these are in the ledger now, operational notices among them."""
+        self._counts.detected(events)
         self._dispatcher.wake()
         self.feed.wake()
 

@@ -1,7 +1,7 @@
 """The sources of a running daemon: their watchers, each with its place in the schedule."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,12 @@ from notifier.daemon.schedule import Schedule
 from notifier.daemon.status import source_status, sweep_status
 from notifier.daemon.wiring import make_watcher
 from notifier.ledger.ledger import Ledger
+from notifier.ledger.sources import SourceMemory
 from notifier.ledger.subscriptions import Subscription
+from notifier.ledger.sweeps import Sweep
 from notifier.watch.watcher import Round, Watcher
 from notifier.web.control import UnknownNameError
+from notifier.web.metrics.figures import SourceFigures
 
 
 class Sources:
@@ -31,15 +34,21 @@ class Sources:
         clock: Clock,
         subscriptions: Callable[[], Sequence[Subscription]],
         on_events: Callable[[Sequence[Event]], None],
-        on_round: Callable[[Round], None],
+        on_round: Callable[[Round, float], None],
+        on_failure: Callable[[str, str], None],
     ) -> None:
-        """Take what watchers share; `on_round` hears what each scheduled round came to."""
+        """Take what watchers share.
+
+        `on_round` hears what each scheduled round came to and how many seconds its poll took, `on_failure` of each
+        failure: the source's name, and the reason.
+        """
         self._schedule = schedule
         self._ledger = ledger
         self._clock = clock
         self._subscriptions = subscriptions
         self._on_events = on_events
         self._on_round = on_round
+        self._on_failure = on_failure
         self._watchers: dict[str, Watcher] = {}
 
     def __len__(self) -> int:
@@ -62,7 +71,14 @@ class Sources:
         for name in differences.renewed:
             await self._leave(name)
             watcher = make_watcher(
-                settings, name, session, self._ledger, self._clock, self._subscriptions, self._on_events
+                settings,
+                name,
+                session,
+                self._ledger,
+                self._clock,
+                self._subscriptions,
+                self._on_events,
+                on_failure=self._on_failure,
             )
             await watcher.start()
             self._watchers[name] = watcher
@@ -94,6 +110,24 @@ class Sources:
             for name, watcher in [*self._watchers.items()]
         }
 
+    def figures(self, known: Mapping[str, SourceMemory], sweeps: Mapping[str, Sweep]) -> dict[str, SourceFigures]:
+        """Describe each source as `/metrics` does, by what the ledger remembers of sources and their sweeps."""
+        return {
+            name: SourceFigures(
+                state=watcher.state,
+                records=known.get(name, watcher.memory).records,
+                last_success_ms=watcher.memory.last_success_ms,
+                next_poll_ms=self._next_poll_ms(watcher),
+                poll_interval=watcher.poll_interval,
+                requests=watcher.usage.total,
+                allowed=watcher.usage.allowed,
+                used=watcher.usage.used,
+                swept=sweeps[name].progress if name in sweeps else 0.0,
+                swept_ms=watcher.memory.swept_at_ms,
+            )
+            for name, watcher in self._watchers.items()
+        }
+
     async def _leave(self, name: str) -> None:
         watcher = self._watchers.pop(name, None)
         if watcher is not None:
@@ -101,10 +135,12 @@ class Sources:
             await watcher.stop()
 
     async def _round(self, watcher: Watcher) -> None:
+        started = self._clock.monotonic()
         done = await watcher.poll()
+        seconds = self._clock.monotonic() - started
         if done.is_done:
             await watcher.see_to_the_rest()
-        self._on_round(done)
+        self._on_round(done, seconds)
 
     def _next_poll_ms(self, watcher: Watcher) -> int | None:
         scheduled = self._schedule.next_run_ms(watcher.name)

@@ -34,11 +34,13 @@ def make_watcher(
     on_events: Callable[[Sequence[Event]], None],
     large_page: int = LARGE_PAGE,
     chance: Chance = random.random,
+    on_failure: Callable[[str, str], None] = lambda _source, _reason: None,
 ) -> Watcher:
     """Make the watcher of one source; `on_events` hears of every event once it is in the ledger.
 
     `subscriptions` tells who wants events at the moment when one is written. `large_page` is the size of the pages of
-    sweeps and locations, `chance` chooses the places of spot checks.
+    sweeps and locations, `chance` chooses the places of spot checks. `on_failure` hears of each failure: the source's
+    name, and the reason.
     """
     source = settings.sources[name]
     budget = RequestBudget(source.requests_per_minute, clock)
@@ -53,7 +55,7 @@ def make_watcher(
     taker = PageTaker(
         name, source.namespace(name), API_VERSIONS[source.api], ledger, names, recount, clock, subscriptions, on_events
     )
-    health = SourceHealth(name, source, budget, ledger, clock)
+    health = SourceHealth(name, source, budget, ledger, clock, on_failure)
     reader = Reader(source, client, taker, health, large_page)
     removals = Removals(name, source.hold_removals_above, reader, ledger, health)
     location = Location(name, reader, removals, ledger, health)

@@ -14,6 +14,7 @@ from notifier.conditions import Condition, Key
 from notifier.config import Destination as AnyDestination
 from notifier.deliver.outcome import Outcome
 from notifier.deliver.registry import build
+from notifier.deliver.settling import OnAttempt
 from notifier.deliver.steady import SteadyClock
 from notifier.deliver.troubles import conditions
 from notifier.deliver.worker import Worker
@@ -25,12 +26,19 @@ from notifier.ledger.ledger import Ledger
 class Dispatcher:
     """Delivers what the ledger holds to the destinations of the configuration."""
 
-    def __init__(self, settings: Mapping[str, AnyDestination], ledger: Ledger, clock: Clock) -> None:
-        """Take the destinations by name; nothing is started yet."""
+    def __init__(
+        self,
+        settings: Mapping[str, AnyDestination],
+        ledger: Ledger,
+        clock: Clock,
+        on_attempt: OnAttempt = lambda _deliveries, _settlements: None,
+    ) -> None:
+        """Take the destinations by name, and who hears of attempts; nothing is started yet."""
         self._settings = settings
         self._ledger = ledger
         self._clock = clock
         self._steady = SteadyClock(clock)
+        self._on_attempt = on_attempt
         self._begun_at = clock.monotonic()
         self._workers: dict[str, Worker] = {}
 
@@ -55,7 +63,12 @@ class Dispatcher:
         jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
         workers = {
             name: Worker(
-                build(name, settings[name], session, self._clock), settings[name], self._ledger, self._steady, jitter
+                build(name, settings[name], session, self._clock),
+                settings[name],
+                self._ledger,
+                self._steady,
+                jitter,
+                self._on_attempt,
             )
             for name in renewed
         }

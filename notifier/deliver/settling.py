@@ -141,6 +141,10 @@ class Settling:
         self._blocked = True
 
 
+OnAttempt = Callable[[Sequence[Delivery], Sequence[Settlement]], None]
+"""Hears what was decided after a request, and of which deliveries that it carried."""
+
+
 def report_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
     """Say in the log what was decided after a request, in one line however many deliveries it carried."""
     first = settlements[0]

@@ -19,7 +19,7 @@ from notifier.deliver.grouping import MOST_IN_A_DIGEST, next_group
 from notifier.deliver.health import moved, report, report_switch, switched, tried_at_once, write_switch
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
 from notifier.deliver.pace import Pace
-from notifier.deliver.settling import Settling, report_attempt
+from notifier.deliver.settling import OnAttempt, Settling, report_attempt
 from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health, HealthState, LastError
 from notifier.ledger.errors import LedgerError
@@ -48,6 +48,7 @@ class Worker:
         ledger: Ledger,
         clock: Clock,
         jitter: Callable[[], float],
+        on_attempt: OnAttempt = lambda _deliveries, _settlements: None,
     ) -> None:
         """Take the destination, its settings and the ledger; `jitter` gives numbers in [0, 1)."""
         self.name = destination.name
@@ -56,6 +57,7 @@ class Worker:
         self._ledger = ledger
         self._clock = clock
         self._jitter = jitter
+        self._on_attempt = on_attempt
         self._pace = Pace(settings.rate)
         self._concurrency = settings.concurrency
         self._health = Health()
@@ -247,6 +249,7 @@ class Worker:
             deliveries = [_moved(delivery, moved_ms) for delivery in deliveries]
         settlements = self._settle(deliveries, outcome, milliseconds)
         report_attempt(deliveries, settlements)
+        self._on_attempt(deliveries, settlements)
         self._settling.add(settlements)
         self._judge_endpoint(deliveries, outcome, belated=this_round != self._round)
         self._pump()

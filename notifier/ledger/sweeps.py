@@ -24,6 +24,13 @@ class Sweep:
     counted: int | None = None
     counted_page: int | None = None
 
+    @property
+    def progress(self) -> float:
+        """How far it has come, from 0 to 1."""
+        if self.finished_ms is not None:
+            return 1.0
+        return min((self.next_page - 1) / self.last_page, 1.0) if self.last_page else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class SweptPage:
@@ -51,6 +58,12 @@ def latest(db: Database, source: str) -> Sweep | None:
         [source],
     ).fetchone()
     return Sweep(*row) if row else None
+
+
+def latest_of_each(db: Database) -> dict[str, Sweep]:
+    """Return the newest sweep of every source that was ever swept, by the source's name."""
+    rows = db.execute(f"SELECT {_COLUMNS} FROM sweeps WHERE id IN (SELECT max(id) FROM sweeps GROUP BY source)")
+    return {sweep.source: sweep for sweep in (Sweep(*row) for row in rows)}
 
 
 def resume(db: Database, source: str, now_ms: int) -> Sweep:

@@ -1,6 +1,7 @@
 """How a source is doing, and when it has to be left alone: what all that is asked of it shares."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 
@@ -34,8 +35,15 @@ class SourceHealth:
     """The state of one source: what is remembered of it, how its last requests went, its silences."""
 
     def __init__(
-        self, source: str, settings: SourceSettings, budget: RequestBudget, ledger: Ledger, clock: Clock
+        self,
+        source: str,
+        settings: SourceSettings,
+        budget: RequestBudget,
+        ledger: Ledger,
+        clock: Clock,
+        on_failure: Callable[[str, str], None],
     ) -> None:
+        """Take what the source shares; `on_failure` hears of each failure: the source's name, and the reason."""
         self._source = source
         self._settings = settings
         self._budget = budget
@@ -47,6 +55,7 @@ class SourceHealth:
         self._succeeded_at: float | None = None
         self._quiet_until = 0.0
         self._quiet_is_binding = False
+        self._on_failure = on_failure
 
     @property
     def state(self) -> SourceState:
@@ -129,6 +138,7 @@ class SourceHealth:
 
     async def fail(self, failure: ApiFailure) -> None:
         """Take note of a request that failed, and leave the source alone for as long as that calls for."""
+        self._on_failure(self._source, failure.reason)
         pause = pause_after(failure, self._settings.rate_limit_pause)
         limited = failure.reason is Reason.RATE_LIMIT_EXCEEDED
         if pause:
@@ -150,6 +160,7 @@ class SourceHealth:
 
         Nothing was written, so nothing is known that was not told: the next round finds it all again.
         """
+        self._on_failure(self._source, error.reason)
         if not self._is_known(error.reason):
             _log.error(error.message, extra={"source": self._source, "reason": error.reason})
         self._state = SourceState.FAILING

@@ -107,6 +107,11 @@ class Watcher:
         return self._health.memory
 
     @property
+    def poll_interval(self) -> float:
+        """How often it is polled, in seconds."""
+        return self._settings.poll_interval
+
+    @property
     def usage(self) -> Usage:
         """What this source may use of the API's requests, and uses."""
         return self._budget.usage()

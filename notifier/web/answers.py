@@ -2,20 +2,25 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import orjson
 from aiohttp import hdrs, web
 
 from notifier.web.control import Answer, Control
 
+NEVER_KEPT: Final[Mapping[str, str]] = MappingProxyType(
+    {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+)
+"""Headers of every answer: what is shown is of the moment, and nothing else than what its type says."""
+
 CONTROL: web.AppKey[Control] = web.AppKey("control", Control)
 
 
 def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
     """Answer with JSON that no browser takes for something else and no cache keeps."""
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=headers)
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=NEVER_KEPT)
 
 
 def error_answer(status: int, reason: str, message: str) -> web.Response:

@@ -6,10 +6,11 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import hdrs, web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from notifier.ledger.errors import LedgerError
 from notifier.web import deliveries
-from notifier.web.answers import CONTROL, done, error_answer, json_answer
+from notifier.web.answers import CONTROL, NEVER_KEPT, done, error_answer, json_answer
 from notifier.web.asked import WrongRequestError
 from notifier.web.control import Control, UnknownEventError, UnknownNameError, UnknownRecordError
 from notifier.web.dashboard.pages import Pages
@@ -38,6 +39,7 @@ def make_app(control: Control, feed: Feed, guard: Guard, guesses: Guesses) -> we
         [
             web.get("/healthz", _healthz),
             web.get("/readyz", _readyz),
+            web.get("/metrics", _metrics),
             web.get("/v1/status", _status),
             # A key may hold any character, braces too, which aiohttp's own pattern leaves out.
             web.get("/v1/records/{key:[^/]+}", _record),
@@ -101,6 +103,11 @@ async def _healthz(_request: web.Request) -> web.Response:
 async def _readyz(request: web.Request) -> web.Response:
     unready = request.app[CONTROL].unready()
     return json_answer({"ready": not unready, "unready": unready}, 503 if unready else 200)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    page = await request.app[CONTROL].metrics()
+    return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4, **NEVER_KEPT})
 
 
 async def _status(request: web.Request) -> web.Response:

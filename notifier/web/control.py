@@ -104,6 +104,10 @@ class Control(Protocol):
         """Return the object of `/v1/status`."""
         ...
 
+    async def metrics(self) -> bytes:
+        """Return the page of `/metrics`. Raises LedgerError."""
+        ...
+
     def unready(self) -> dict[str, str]:
         """Return the sources that cannot be relied on now, each with the reason."""
         ...

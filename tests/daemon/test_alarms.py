@@ -1,7 +1,7 @@
 """Operational notices on their way: from what is wrong, through the state file, to the destination of notices."""
 
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,7 @@ class Trouble:
         self.fired = set(firing)
         return self.wrong
 
-    def _wake(self) -> None:
+    def _wake(self, _events: Sequence[Event]) -> None:
         self.woken += 1
 
     async def events(self) -> list[Event]:

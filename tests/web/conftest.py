@@ -79,6 +79,9 @@ class Daemon:
             raise self.trouble
         return {"version": "1", "sources": {}, "destinations": {}}
 
+    async def metrics(self) -> bytes:
+        return b"notifier_up 1\n"
+
     def unready(self) -> dict[str, str]:
         return self.not_ready
 
