@@ -117,7 +117,7 @@ async def run_demo(events: int, listen: str | None, out: TextIO, *, stay: float 
                 "receiver": url,
                 "secret": secret,
             }
-            await asyncio.to_thread(path.write_text, _CONFIGURATION.format(**values, secret=secret))
+            await asyncio.to_thread(path.write_text, _CONFIGURATION.format(**values))
             daemon = Daemon(load(path, environ={}))
             await daemon.start()
             try:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from notifier.config import HttpInterfaceSettings
 from notifier.ledger.again import Retry
-from notifier.ledger.figures import Counts
+from notifier.ledger.figures import Counts, Day
 from notifier.ledger.finding import Finds
 from notifier.ledger.ledger import Ledger
 from notifier.web.asked import DeliveryPage, Replay
@@ -77,7 +78,7 @@ class Daemon:
     async def status(self) -> dict[str, Any]:
         if self.trouble is not None:
             raise self.trouble
-        return {"version": "1", "sources": {}, "destinations": {}}
+        return {"version": "1", "started_at": None, "sources": {}, "destinations": {}, "conditions": []}
 
     async def metrics(self) -> bytes:
         return b"notifier_up 1\n"
@@ -100,7 +101,8 @@ class Daemon:
         return {"key": key, "sources": {"acme": {"key": key}}}
 
     async def figures(self) -> Figures:
-        return Figures(0, Counts((), {}, None, {}), (), ())
+        days = tuple(Day(date(2026, 11, 1 + ago)) for ago in range(30))
+        return Figures(1_795_280_400_123, Counts(days, {}, None, {}), (), ())
 
     async def find(self, text: str) -> Finds:
         return Finds(is_key=text in self.records)

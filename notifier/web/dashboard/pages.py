@@ -9,7 +9,7 @@ from notifier.ledger.errors import LedgerError
 from notifier.web.answers import CONTROL
 from notifier.web.control import UnknownRecordError
 from notifier.web.dashboard import overview
-from notifier.web.dashboard.rendering import Rendering
+from notifier.web.dashboard.rendering import Rendering, moved
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -60,7 +60,7 @@ class Pages:
         query = request.query.get("q", "").strip()
         finds = await request.app[CONTROL].find(query)
         if finds.is_key:
-            raise web.HTTPSeeOther(f"/records/{quote(query, safe='')}")
+            return moved(f"/records/{quote(query, safe='')}")
         return await self._page(request, "records.html", query=query, finds=finds)
 
     async def _asset(self, request: web.Request) -> web.Response:

@@ -42,6 +42,11 @@ class Asset:
     mark: str
 
 
+def moved(place: str) -> web.Response:
+    """Send a browser to another page of this server, to be fetched with GET."""
+    return web.Response(status=303, headers={hdrs.LOCATION: place, hdrs.CACHE_CONTROL: "no-store"})
+
+
 class Rendering:
     """Makes pages of templates; what it needs is read and compiled when the first one is asked for."""
 

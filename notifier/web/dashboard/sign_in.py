@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from aiohttp import hdrs, web
 
-from notifier.web.dashboard.rendering import Rendering
+from notifier.web.dashboard.rendering import Rendering, moved
 from notifier.web.guard import Guard
 from notifier.web.sessions import COOKIE, Guesses
 
@@ -44,7 +44,7 @@ class SignIn:
     async def _show(self, request: web.Request) -> web.Response:
         place = _place(request.query.get("next", "/"))
         if not self._guard.token or self._guard.has_session(request):
-            raise web.HTTPSeeOther(place)
+            return moved(place)
         return await self._page(place)
 
     async def _sign_in(self, request: web.Request) -> web.Response:
@@ -62,7 +62,7 @@ class SignIn:
             return await self._page(place, 403, "That is not the token: look at `token` under [http].")
         self._guesses.note_right(request.remote)
         _log.info("signed in", extra={"peer": request.remote})
-        answer = web.Response(status=303, headers={hdrs.LOCATION: place, "Cache-Control": "no-store"})
+        answer = moved(place)
         # Whoever stands before this server may speak TLS; only the origin tells.
         is_secure = urlsplit(request.headers[hdrs.ORIGIN]).scheme == "https"
         answer.set_cookie(COOKIE, self._guard.sessions.begin(), httponly=True, samesite="Strict", secure=is_secure)
@@ -70,7 +70,7 @@ class SignIn:
 
     async def _sign_out(self, request: web.Request) -> web.Response:
         self._guard.sessions.end(request.cookies.get(COOKIE, ""))
-        answer = web.Response(status=303, headers={hdrs.LOCATION: SIGN_IN, "Cache-Control": "no-store"})
+        answer = moved(SIGN_IN)
         answer.del_cookie(COOKIE, httponly=True, samesite="Strict")
         return answer
 
@@ -88,8 +88,7 @@ def may_sign_in(request: web.Request) -> bool:
 
 def to_sign_in(request: web.Request) -> web.Response:
     """Send a browser to the page that asks for the token, and back afterwards."""
-    where = f"{SIGN_IN}?next={quote(request.path_qs, safe='')}"
-    return web.Response(status=303, headers={hdrs.LOCATION: where, "Cache-Control": "no-store"})
+    return moved(f"{SIGN_IN}?next={quote(request.path_qs, safe='')}")
 
 
 def _place(wanted: str) -> str:
