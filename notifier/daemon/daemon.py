@@ -127,6 +127,7 @@ class Daemon:
             self._server = LocalServer(self, self.feed, self._settings.http, socket_path(self._settings.store.path))
             stack.push_async_callback(self._server.stop)
             await self._server.start()
+            self._server.prepare_pages()
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
             self._schedule.start(self._after_clock_jump)

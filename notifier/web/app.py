@@ -29,12 +29,11 @@ _MOST_OF_A_BODY = 65_536
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(control: Control, feed: Feed, guard: Guard, guesses: Guesses) -> web.Application:
+def make_app(control: Control, feed: Feed, guard: Guard, guesses: Guesses, rendering: Rendering) -> web.Application:
     """Make the application that answers for a daemon."""
     app = web.Application(middlewares=[_errors, _refusals(guard)], client_max_size=_MOST_OF_A_BODY)
     app[CONTROL] = control
     app[feed_routes.FEED] = feed
-    rendering = Rendering()
     app.add_routes(
         [
             web.get("/healthz", _healthz),

@@ -1,5 +1,6 @@
 """Where the local HTTP interface listens: the owner-only socket beside the state file, and the configured address."""
 
+import asyncio
 import os
 import socket
 import stat
@@ -11,6 +12,7 @@ from notifier.clock import SystemClock
 from notifier.config import HttpInterfaceSettings, TcpAddress, UnixAddress
 from notifier.web.app import make_app
 from notifier.web.control import Control
+from notifier.web.dashboard.rendering import Rendering
 from notifier.web.feed.feed import Feed
 from notifier.web.guard import Guard
 from notifier.web.sessions import Guesses, Sessions
@@ -34,7 +36,9 @@ class LocalServer:
         self._socket_path = socket_path
         clock = SystemClock()
         guard = Guard(settings.token.get_secret_value(), Sessions(clock))
-        app = make_app(control, feed, guard, Guesses(clock))
+        self._rendering = Rendering()
+        self._preparing: asyncio.Task[None] | None = None
+        app = make_app(control, feed, guard, Guesses(clock), self._rendering)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
 
     @property
@@ -59,8 +63,16 @@ class LocalServer:
             case None:
                 pass
 
+    def prepare_pages(self) -> None:
+        """Begin to prepare the dashboard, beside whatever else is done, where a browser can come."""
+        if self.url is not None:
+            self._preparing = asyncio.create_task(self._rendering.prepare(), name="prepare pages")
+
     async def stop(self) -> None:
         """Close the listeners and their connections."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.wait([self._preparing])
         await self._runner.cleanup()
 
     async def _listen_on_port(self, address: TcpAddress) -> None:

@@ -48,7 +48,7 @@ def moved(place: str) -> web.Response:
 
 
 class Rendering:
-    """Makes pages of templates; what it needs is read and compiled when the first one is asked for."""
+    """Makes pages of templates; what it needs is read and compiled when it is prepared, or the first one asked for."""
 
     def __init__(self) -> None:
         """Read nothing yet."""
@@ -56,12 +56,18 @@ class Rendering:
         self._assets: dict[str, Asset] = {}
         self._environment: Environment | None = None
 
+    async def prepare(self) -> None:
+        """Read and compile what pages need: it takes longer than the pages, and no visitor need wait for it."""
+        await self._ready()
+
     async def page(self, template: str, code: int, **values: Any) -> web.Response:
         """Answer with a page."""
         environment = await self._ready()
         # A long list takes its moment, and others are not to wait for it.
         text = await asyncio.to_thread(environment.get_template(template).render, values)
-        return web.Response(text=text, status=code, content_type="text/html", headers=PAGE_HEADERS)
+        answer = web.Response(text=text, status=code, content_type="text/html", headers=PAGE_HEADERS)
+        answer.enable_compression()
+        return answer
 
     async def asset(self, name: str) -> web.Response:
         """Answer with a file that pages name. Raises HTTPNotFound."""
@@ -70,7 +76,9 @@ class Rendering:
         if asset is None:
             raise web.HTTPNotFound
         headers = {hdrs.CACHE_CONTROL: _FOR_GOOD, "X-Content-Type-Options": "nosniff"}
-        return web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers)
+        answer = web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers)
+        answer.enable_compression()
+        return answer
 
     async def _ready(self) -> Environment:
         async with self._reading:

@@ -46,9 +46,9 @@ def status(conditions: int = 0, destinations: dict[str, Any] | None = None, **so
         (status(acme=source("starting")), Mood.STARTING, "Starting: waiting for the first answer of acme."),
         (status(acme=source("failing")), Mood.UNSETTLED, "Nothing is lost, but acme cannot be read at present."),
         (
-            status(a=source("rate_limited"), destinations={"b": destination("retrying"), "c": destination(dead=2)}),
+            status(a=source("rate_limited"), destinations={"b": destination("retrying"), "c": destination(dead=1)}),
             Mood.UNSETTLED,
-            "Nothing is lost, but a has to be left alone for a moment; b is tried again; 2 deliveries to c were given up.",
+            "Nothing is lost, but a has to be left alone for a moment; b is tried again; 1 delivery to c was given up.",
         ),
         (
             status(destinations={f"d-{number}": destination("disabled") for number in range(5)}),
