@@ -72,18 +72,13 @@ def verdict(status: Status) -> Verdict:
     if starting := [name for name, source in sources.items() if source["state"] == "starting"]:
         whose = starting[0] if len(starting) == 1 else counted(len(starting), "source")
         return Verdict(Mood.STARTING, f"Starting: waiting for the first answer of {whose}.")
-    return Verdict(Mood.WELL, f"All is well: {_watched(len(sources))}, {_told(destinations)}.")
-
-
-def _watched(sources: int) -> str:
-    return f"{counted(sources, 'source')} {'is' if sources == 1 else 'are'} watched"
+    return Verdict(Mood.WELL, f"All is well: {counted(len(sources), 'source')} watched, {_told(destinations)}.")
 
 
 def _told(destinations: Mapping[str, Mapping[str, Any]]) -> str:
-    told = f"{counted(len(destinations), 'destination')} {'is' if len(destinations) == 1 else 'are'} told"
-    if pending := sum(one["pending"] for one in destinations.values()):
-        return f"{told}, and {counted(pending, 'delivery', 'deliveries')} {'is' if pending == 1 else 'are'} on the way"
-    return f"{told}, and nothing waits"
+    told = f"{counted(len(destinations), 'destination')} told"
+    pending = sum(one["pending"] for one in destinations.values())
+    return f"{told}, {counted(pending, 'delivery', 'deliveries')} on the way" if pending else f"{told}, nothing waits"
 
 
 def _source_troubles(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

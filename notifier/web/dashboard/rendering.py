@@ -121,6 +121,7 @@ def _read_templates(assets: Mapping[str, Asset]) -> Environment:
         "duration": words.duration,
         "day": words.day,
         "short": words.short,
+        "with_code": words.with_code,
         "worded": words.worded,
         "json": lambda value: orjson.dumps(value).decode(),
         "in_path": lambda key: quote(key, safe=""),

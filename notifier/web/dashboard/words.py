@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from notifier.clock import iso_utc
 
@@ -67,6 +67,16 @@ def short(text: Any) -> str:
     """Cut off what nobody reads in a list: names come from strangers, and can be as long as these like."""
     written = str(text)
     return written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…"
+
+
+def with_code(sentence: str) -> Markup:
+    """Set as code what a sentence has between backticks: commands and keys."""
+    parts = sentence.split("`")
+    if len(parts) % 2 == 0:
+        return escape(sentence)
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )
 
 
 def worded(code: str) -> str:

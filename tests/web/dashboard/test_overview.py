@@ -30,11 +30,11 @@ def status(conditions: int = 0, destinations: dict[str, Any] | None = None, **so
 @pytest.mark.parametrize(
     ("now", "mood", "sentence"),
     [
-        (status(), Mood.WELL, "All is well: 1 source is watched, 1 destination is told, and nothing waits."),
+        (status(), Mood.WELL, "All is well: 1 source watched, 1 destination told, nothing waits."),
         (
             status(destinations={"hr": destination(pending=1200), "slack": destination()}, a=source(), b=source()),
             Mood.WELL,
-            "All is well: 2 sources are watched, 2 destinations are told, and 1,200 deliveries are on the way.",
+            "All is well: 2 sources watched, 2 destinations told, 1,200 deliveries on the way.",
         ),
         (status(1), Mood.ATTENTION, "1 thing needs your attention."),
         (status(3), Mood.ATTENTION, "3 things need your attention."),

@@ -41,3 +41,9 @@ def test_moments_are_for_machines_too() -> None:
 def test_what_nobody_reads_is_cut_off() -> None:
     assert words.short("x" * 10_000) == "x" * 119 + "…"
     assert words.short("x" * 120) == "x" * 120
+
+
+def test_what_stands_between_backticks_is_code_and_never_markup() -> None:
+    assert words.with_code("use `a <b>`, not <b>") == "use <code>a &lt;b&gt;</code>, not &lt;b&gt;"
+    assert words.with_code("`one` and `half") == "`one` and `half"
+    assert words.with_code("<i>") == "&lt;i&gt;"
