@@ -2,25 +2,19 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
 
 from notifier.web.control import Answer, Control
 
-NEVER_KEPT: Final[Mapping[str, str]] = MappingProxyType(
-    {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-)
-"""Headers of every answer: what is shown is of the moment, and nothing else than what its type says."""
-
 CONTROL: web.AppKey[Control] = web.AppKey("control", Control)
 
 
 def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
-    """Answer with JSON that no browser takes for something else and no cache keeps."""
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=NEVER_KEPT)
+    """Answer with JSON."""
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
 def error_answer(status: int, reason: str, message: str) -> web.Response:

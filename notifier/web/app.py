@@ -1,8 +1,9 @@
 """The routes of the local HTTP interface."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -10,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from notifier.ledger.errors import LedgerError
 from notifier.web import deliveries
-from notifier.web.answers import CONTROL, NEVER_KEPT, done, error_answer, json_answer
+from notifier.web.answers import CONTROL, done, error_answer, json_answer
 from notifier.web.asked import WrongRequestError
 from notifier.web.control import Control, UnknownEventError, UnknownNameError, UnknownRecordError
 from notifier.web.dashboard.pages import Pages
@@ -20,11 +21,24 @@ from notifier.web.feed import routes as feed_routes
 from notifier.web.feed.feed import Feed
 from notifier.web.feed.stream import TooManyReadersError
 from notifier.web.guard import Guard
+from notifier.web.headers import add_headers
+from notifier.web.openapi.document import document
 from notifier.web.sessions import Guesses
 
 _log = logging.getLogger(__name__)
 
 _MOST_OF_A_BODY = 65_536
+
+_NAMED: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
+    {
+        WrongRequestError: (400, "bad_request"),
+        UnknownEventError: (404, "unknown_event"),
+        UnknownNameError: (404, "unknown_name"),
+        UnknownRecordError: (404, "unknown_record"),
+        TooManyReadersError: (503, "too_many_readers"),
+    }
+)
+"""The HTTP status and the reason of errors whose message is for whoever has asked."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,6 +46,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def make_app(control: Control, feed: Feed, guard: Guard, guesses: Guesses, rendering: Rendering) -> web.Application:
     """Make the application that answers for a daemon."""
     app = web.Application(middlewares=[_errors, _refusals(guard)], client_max_size=_MOST_OF_A_BODY)
+    app.on_response_prepare.append(add_headers)
     app[CONTROL] = control
     app[feed_routes.FEED] = feed
     app.add_routes(
@@ -39,6 +54,7 @@ def make_app(control: Control, feed: Feed, guard: Guard, guesses: Guesses, rende
             web.get("/healthz", _healthz),
             web.get("/readyz", _readyz),
             web.get("/metrics", _metrics),
+            web.get("/openapi.json", _openapi),
             web.get("/v1/status", _status),
             # A key may hold any character, braces too, which aiohttp's own pattern leaves out.
             web.get("/v1/records/{key:[^/]+}", _record),
@@ -72,16 +88,10 @@ def _refusals(guard: Guard) -> Any:
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except WrongRequestError as error:
-        return error_answer(400, "bad_request", str(error))
-    except UnknownEventError as error:
-        return error_answer(404, "unknown_event", str(error))
-    except UnknownNameError as error:
-        return error_answer(404, "unknown_name", str(error))
-    except UnknownRecordError as error:
-        return error_answer(404, "unknown_record", str(error))
-    except TooManyReadersError as error:
-        return error_answer(503, "too_many_readers", str(error))
+    except (WrongRequestError, UnknownEventError, UnknownNameError, UnknownRecordError, TooManyReadersError) as error:
+        return error_answer(*_NAMED[type(error)], str(error))
+    except web.RequestPayloadError:
+        return error_answer(400, "bad_request", "the body does not come as its headers say")
     except LedgerError as error:
         return error_answer(503, error.reason, error.message)
     except web.HTTPException as error:
@@ -106,7 +116,11 @@ async def _readyz(request: web.Request) -> web.Response:
 
 async def _metrics(request: web.Request) -> web.Response:
     page = await request.app[CONTROL].metrics()
-    return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4, **NEVER_KEPT})
+    return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
+
+
+async def _openapi(_request: web.Request) -> web.Response:
+    return json_answer(document())
 
 
 async def _status(request: web.Request) -> web.Response:

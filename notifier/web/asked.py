@@ -69,7 +69,8 @@ class DeliveryPage:
 def retry_wish(body: bytes) -> Retry:
     """Read `{"event_ids": [...], "destination", "state"}`, all of it optional. Raises WrongRequestError."""
     fields = _fields(body, {"event_ids", "destination", "state"})
-    ids = fields.get("event_ids") or []
+    ids = fields.get("event_ids")
+    ids = [] if ids is None else ids
     if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
         raise WrongRequestError("`event_ids` must be a list of event ids")
     state = _text(fields, "state") or DeliveryState.DEAD
@@ -90,7 +91,8 @@ def replay_wish(body: bytes) -> Replay:
     type_ = _text(fields, "type")
     if type_ is not None and type_ not in REPLAYED_TYPES:
         raise WrongRequestError(f"`type` must be one of {', '.join(REPLAYED_TYPES)}")
-    dry_run = fields.get("dry_run") or False
+    dry_run = fields.get("dry_run")
+    dry_run = False if dry_run is None else dry_run
     if not isinstance(dry_run, bool):
         raise WrongRequestError("`dry_run` must be true or false")
     since_ms = _named_moment("since", since)
@@ -171,7 +173,7 @@ def _fields(body: bytes, known: Collection[str]) -> dict[str, Any]:
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:
     """Read a text; an empty one is none."""
-    value = fields.get(name) or None
+    value = fields.get(name)
     if value is not None and not isinstance(value, str):
         raise WrongRequestError(f"`{name}` must be a text")
-    return value
+    return value or None

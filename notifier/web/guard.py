@@ -2,8 +2,8 @@
 
 Requests over the Unix socket are the owner's own, the file's permissions see to that. Over TCP the `Host` must be
 one that this listener has (a page that points its own name at 127.0.0.1 sends its own name), what changes something
-must not come from a page of another origin, and beyond loopback every request needs the token, or the cookie of a
-browser that has signed in with it.
+must be JSON and not come from a page of another origin, and beyond loopback every request needs the token, or the
+cookie of a browser that has signed in with it.
 """
 
 import hmac
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from notifier.config.addresses import is_loopback
+from notifier.web.origins import SAFE_METHODS, is_foreign, is_json_or_nothing
 from notifier.web.sessions import COOKIE, Sessions
 
 Refusal = tuple[int, str, str]
@@ -22,7 +23,8 @@ _HOST = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]+
 _OPEN = frozenset({"/sign-in", "/dashboard/style.css", "/dashboard/script.js"})
 """What everybody may see who is to give the token: the page that asks for it, and how it looks."""
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORMS = frozenset({"/sign-in", "/sign-out"})
+"""Where a page's form is sent to, which cannot be JSON; nothing but the browser's own cookie depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,17 @@ class Guard:
         if _is_local_socket(request):
             return None
         host = request.headers.get(hdrs.HOST, "")
+        if len(request.headers.getall(hdrs.HOST, ())) > 1:
+            return 400, "bad_request", "a request has one `Host`, and no more"
         if not self.token and not _names_loopback(host):
             return 403, "foreign_host", "this address only answers to loopback names: use 127.0.0.1 or localhost"
-        origin = request.headers.get(hdrs.ORIGIN)
-        if request.method not in _SAFE_METHODS and origin is not None and origin.partition("://")[2] != host:
-            return 403, "foreign_origin", "a page of another origin may not change anything here"
+        if is_foreign(request.method, request.headers):
+            return 403, "foreign_origin", "a page of another origin may not read or change anything here"
         if self.token and request.path not in _OPEN and not self._has_token(request) and not self.has_session(request):
             return 401, "token_required", "send the header `Authorization: Bearer TOKEN` with the [http] token"
+        is_form = request.path in _FORMS
+        if request.method not in SAFE_METHODS and not is_form and not is_json_or_nothing(request.headers):
+            return 415, "unsupported_media_type", "send JSON, and the header `Content-Type: application/json`"
         return None
 
     def is_token(self, sent: str) -> bool:

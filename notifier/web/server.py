@@ -1,12 +1,15 @@
 """Where the local HTTP interface listens: the owner-only socket beside the state file, and the configured address."""
 
 import asyncio
+import logging
 import os
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from notifier.clock import SystemClock
 from notifier.config import HttpInterfaceSettings, TcpAddress, UnixAddress
@@ -17,6 +20,8 @@ from notifier.web.feed.feed import Feed
 from notifier.web.guard import Guard
 from notifier.web.sessions import Guesses, Sessions
 
+_log = logging.getLogger(__name__)
+
 _LONGEST_SOCKET_PATH = 107
 _OWNER_ONLY = 0o177
 _SHUTDOWN = 0.5
@@ -25,6 +30,18 @@ _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is lis
 
 class ListenError(Exception):
     """An address cannot be listened on; the message says which, why, and what to do."""
+
+
+class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
+    """Where aiohttp logs: what is wrong with a request is its sender's fault, and no error here."""
+
+    def exception(self, msg: object, *args: object, **more: Any) -> None:
+        """Log a fault of the program; of a request that is none, only say so for debugging."""
+        fault = more.get("exc_info")
+        if isinstance(fault, HttpProcessingError | web.RequestPayloadError):
+            self.debug("a malformed request was refused", extra={"detail": str(fault)})
+        else:
+            super().exception(msg, *args, **more)
 
 
 class LocalServer:
@@ -39,7 +56,14 @@ class LocalServer:
         self._rendering = Rendering()
         self._preparing: asyncio.Task[None] | None = None
         app = make_app(control, feed, guard, Guesses(clock), self._rendering)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_ProtocolLog(_log),
+            # No few bytes of ours are worth a body that unpacks to gigabytes.
+            auto_decompress=False,
+            shutdown_timeout=_SHUTDOWN,
+        )
 
     @property
     def url(self) -> str | None:

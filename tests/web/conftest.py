@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from notifier.config import HttpInterfaceSettings
 from notifier.ledger.again import Retry
@@ -121,6 +122,7 @@ class Interface:
     daemon: Daemon
     ledger: Ledger
     feed: Feed
+    app: web.Application
     socket: Path
     port: int
     over_tcp: aiohttp.ClientSession
@@ -177,7 +179,9 @@ def listen(resources: AsyncExitStack, ledger: Ledger, tmp_path: Path) -> Open:
         over_tcp = await resources.enter_async_context(aiohttp.ClientSession())
         connector = aiohttp.UnixConnector(str(path))
         over_socket = await resources.enter_async_context(aiohttp.ClientSession(connector=connector))
-        return Interface(daemon, ledger, feed, path, ports[0] if ports else 0, over_tcp, over_socket)
+        return Interface(
+            daemon, ledger, feed, server._runner.app, path, ports[0] if ports else 0, over_tcp, over_socket
+        )
 
     return start
 

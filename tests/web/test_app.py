@@ -141,11 +141,12 @@ async def test_a_body_that_is_too_large_is_refused_and_nothing_is_done(ask: Aski
         for _ in range(100):
             yield b"x" * 1000
 
+    json = {"Content-Type": "application/json"}
     for body in (b"x" * 100_000, pieces()):
-        answer = await ask("POST", "/v1/sources/acme/poll", data=body)
+        answer = await ask("POST", "/v1/sources/acme/poll", data=body, headers=json)
         assert refused(answer) == (413, "request_entity_too_large")
     assert ask.daemon.done == []
-    assert (await ask("POST", "/v1/sources/acme/poll", data=b"x" * 60_000))[0] == 200
+    assert (await ask("POST", "/v1/sources/acme/poll", data=b"x" * 60_000, headers=json))[0] == 200
 
 
 async def test_trouble_with_the_state_file_is_named(ask: Asking) -> None:

@@ -16,6 +16,8 @@ EVERYTHING = DeliveryFilter()
 
 
 async def ask(interface: "Interface", method: str, path: str, **more: Any) -> tuple[int, Any]:
+    if "data" in more:
+        more["headers"] = {"Content-Type": "application/json", **more.get("headers", {})}
     async with interface.over_tcp.request(method, interface.url + path, **more) as response:
         return response.status, await response.json()
 
@@ -97,6 +99,8 @@ async def test_destinations_are_switched_and_tested(interface: "Interface") -> N
         ),
         ("POST", "deliveries/retry", '{"event_ids": "x"}', "`event_ids` must be a list"),
         ("POST", "deliveries/retry", '{"event_ids": [1]}', "`event_ids` must be a list"),
+        ("POST", "deliveries/retry", '{"event_ids": false}', "`event_ids` must be a list"),
+        ("POST", "deliveries/retry", '{"destination": false}', "`destination` must be a text"),
         ("POST", "deliveries/retry", '{"state": "delivered"}', "`state` must be dead or pending"),
         ("POST", "deliveries/retry", '{"destination": 5}', "`destination` must be a text"),
         ("POST", "deliveries/retry", '{"destination": "\\ud800"}', "the body is no JSON"),
@@ -108,6 +112,7 @@ async def test_destinations_are_switched_and_tested(interface: "Interface") -> N
         ("POST", "replay", '{"since": "2026-11-21", "until": "2026-11-20"}', "`until` must be later than `since`"),
         ("POST", "replay", '{"since": "2026-11-21", "type": "notifier.alert"}', "`type` must be one of completion."),
         ("POST", "replay", '{"since": "2026-11-21", "dry_run": "yes"}', "`dry_run` must be true or false"),
+        ("POST", "replay", '{"since": "2026-11-21", "dry_run": 0}', "`dry_run` must be true or false"),
         ("GET", "deliveries?state=lost", "", "`state` must be one of pending, delivered, dead"),
         ("GET", "deliveries?limit=0", "", "`limit` must be 1 to 1000"),
         ("GET", "deliveries?limit=1001", "", "`limit` must be 1 to 1000"),

@@ -25,11 +25,9 @@ CONTENT_SECURITY_POLICY: Final = (
 """Nothing from another host, nothing inline: a name that became markup by some mistake could still do nothing."""
 
 PAGE_HEADERS: Final[Mapping[str, str]] = {
-    "Cache-Control": "no-store",
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     # A form's request is to name its origin, by which it is let in; other hosts learn nothing.
     "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -44,7 +42,7 @@ class Asset:
 
 def moved(place: str) -> web.Response:
     """Send a browser to another page of this server, to be fetched with GET."""
-    return web.Response(status=303, headers={hdrs.LOCATION: place, hdrs.CACHE_CONTROL: "no-store"})
+    return web.Response(status=303, headers={hdrs.LOCATION: place})
 
 
 class Rendering:
@@ -75,7 +73,7 @@ class Rendering:
         asset = self._assets.get(name)
         if asset is None:
             raise web.HTTPNotFound
-        headers = {hdrs.CACHE_CONTROL: _FOR_GOOD, "X-Content-Type-Options": "nosniff"}
+        headers = {hdrs.CACHE_CONTROL: _FOR_GOOD}
         answer = web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers)
         answer.enable_compression()
         return answer

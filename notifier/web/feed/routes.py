@@ -34,8 +34,7 @@ async def _stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
-                "Cache-Control": "no-store",
-                "X-Content-Type-Options": "nosniff",
+                # What stands between must not hold events back until there are many.
                 "X-Accel-Buffering": "no",
             }
         )

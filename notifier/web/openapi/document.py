@@ -1,0 +1,49 @@
+"""The document at `/openapi.json` (https://spec.openapis.org/oas/v3.1.0)."""
+
+from typing import Any
+
+from notifier import __version__
+from notifier.web.openapi import deliveries, feed, general, replay, sources
+from notifier.web.openapi.parts import ERRORS, answer, complete, ref, text
+
+
+def document() -> dict[str, Any]:
+    """Put it together."""
+    subjects = [part.describe() for part in (general, feed, sources, deliveries, replay)]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Completion Notifier",
+            "version": __version__,
+            "summary": "The local HTTP interface of the daemon.",
+            "description": "On loopback it needs no token; beyond it, and wherever one is configured, every request"
+            " does. Later versions may add fields to answers.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}, {}],
+        "tags": [{"name": name} for name in ("general", "feed", "sources", "deliveries", "replay")],
+        "paths": {path: its for subject in subjects for path, its in subject.paths.items()},
+        "components": {
+            "schemas": {
+                "Error": _ERROR,
+                **{name: its for subject in subjects for name, its in subject.schemas.items()},
+            },
+            "responses": {str(status): answer(said, ref("Error")) for status, said in ERRORS.items()},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "The `[http] token` of the configuration."}
+            },
+        },
+    }
+
+
+_ERROR = complete(
+    {
+        "error": complete(
+            {
+                "reason": text("The error's name, from a closed set."),
+                "message": text("What is wrong, and what to do about it."),
+            }
+        )
+    }
+)
