@@ -116,7 +116,7 @@ async def test_a_destination_is_tested_disabled_and_enabled(set_stage: "Set", vi
     await seen.page.get_by_role("button", name="Poll acme now").click()
     await expect(status).to_contain_text("acme: polled, 0 new events")
     await status.get_by_role("button").click()
-    await expect(status).to_be_hidden()
+    await expect(status.locator("p")).to_be_hidden()
 
 
 async def serious(page: "Page") -> list[str]:

@@ -150,6 +150,7 @@ async function fetchAgain() {
     const state = document.querySelector("#connection");
     const [text, className] = [state?.textContent, state?.className];
     follow(main, fresh);
+    if (document.title !== page.title) speak(main.querySelector("h1").textContent.trim());
     document.title = page.title;
     const stays = document.querySelector("#connection");
     if (stays && text !== undefined) [stays.textContent, stays.className] = [text, className];
@@ -176,8 +177,9 @@ let unspoken = [];
 let speaking = null;
 let settling = null;
 
+/** What a screen reader says of an event. */
 const happenings = {
-  "completion.created": ({ completion }) => `${who(completion)} completed ${what(completion)}`,
+  "completion.created": ({ completion }) => `New: ${who(completion)} completed ${what(completion)}`,
   "completion.updated": ({ completion }) => `the record of ${who(completion)}, ${what(completion)}, was changed`,
   "completion.removed": ({ completion }) => `the record of ${who(completion)}, ${what(completion)}, was removed`,
   "notifier.alert": ({ summary }) => summary,
@@ -190,7 +192,7 @@ function speak(sentence) {
   unspoken.push(sentence);
   speaking ??= setTimeout(() => {
     const more = unspoken.length - 1;
-    news.textContent = (more ? `${counted(more + 1, "new event")}, the latest: ` : "New: ") + unspoken.at(-1).slice(0, 300);
+    news.textContent = (more ? `${counted(more + 1, "message")}, the latest: ` : "") + unspoken.at(-1).slice(0, 300);
     unspoken = [];
     speaking = null;
     spokeAt = Date.now();
