@@ -118,6 +118,7 @@ def _read_templates(assets: Mapping[str, Asset]) -> Environment:
         "number": words.number,
         "duration": words.duration,
         "day": words.day,
+        "sentence": words.sentence,
         "short": words.short,
         "with_code": words.with_code,
         "worded": words.worded,

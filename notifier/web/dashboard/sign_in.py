@@ -59,7 +59,7 @@ class SignIn:
         if not isinstance(token, str) or not self._guard.is_token(token):
             self._guesses.note_wrong(request.remote)
             _log.warning("a wrong token was given to sign in", extra={"peer": request.remote})
-            return await self._page(place, 403, "That is not the token: look at `token` under [http].")
+            return await self._page(place, 403, "That is not the token: look at `token` under `[http]`.")
         self._guesses.note_right(request.remote)
         _log.info("signed in", extra={"peer": request.remote})
         answer = moved(place)

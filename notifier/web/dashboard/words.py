@@ -69,11 +69,16 @@ def short(text: Any) -> str:
     return written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…"
 
 
-def with_code(sentence: str) -> Markup:
-    """Set as code what a sentence has between backticks: commands and keys."""
-    parts = sentence.split("`")
+def sentence(text: str) -> str:
+    """Begin with a capital letter, and end with a full stop."""
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+
+
+def with_code(text: str) -> Markup:
+    """Set as code what a text has between backticks: commands and keys."""
+    parts = text.split("`")
     if len(parts) % 2 == 0:
-        return escape(sentence)
+        return escape(text)
     return Markup().join(
         Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
     )

@@ -52,11 +52,11 @@ async def test_a_page_says_what_is_wrong_in_words(interface: "Interface") -> Non
     async with interface.over_tcp.get(f"{interface.url}/records/%3Cscript%3E") as response:
         assert (response.status, response.content_type) == (404, "text/html")
         text = await response.text()
-        assert "no source knows a record `&lt;script&gt;`" in text
+        assert "No source knows a record <code>&lt;script&gt;</code>" in text
     interface.daemon.trouble = LedgerError(LedgerReason.DISK_FULL, "the disk is <full>")
     async with interface.over_tcp.get(f"{interface.url}/") as response:
         assert (response.status, response.content_type) == (503, "text/html")
-        assert "the disk is &lt;full&gt;" in await response.text()
+        assert "The disk is &lt;full&gt;." in await response.text()
 
 
 async def test_without_a_destination_a_page_says_what_to_do(interface: "Interface") -> None:

@@ -47,3 +47,7 @@ def test_what_stands_between_backticks_is_code_and_never_markup() -> None:
     assert words.with_code("use `a <b>`, not <b>") == "use <code>a &lt;b&gt;</code>, not &lt;b&gt;"
     assert words.with_code("`one` and `half") == "`one` and `half"
     assert words.with_code("<i>") == "&lt;i&gt;"
+
+
+def test_a_sentence_begins_and_ends_as_one() -> None:
+    assert [words.sentence(text) for text in ("it is.", "It is", "")] == ["It is.", "It is.", "."]

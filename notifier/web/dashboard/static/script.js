@@ -34,8 +34,8 @@ const sentences = {
   retry: (body) => `${counted(body.deliveries, "delivery", "deliveries")} put back into the queue`,
   switch: (body) => `${body.destination}: ${body.state === "disabled" ? "disabled, its events are kept" : "enabled"}`,
   test: (body) => {
-    const answer = [body.result.replaceAll("_", " "), body.status, body.answer].filter(Boolean).join(" ");
-    return `${body.destination}: a sample event was answered ${answer}, in ${body.milliseconds} ms`;
+    const answer = [body.status, body.answer].filter(Boolean).join(" ");
+    return `${body.destination}: sample event ${body.result.replaceAll("_", " ")}${answer && `, answered ${answer}`} (${body.milliseconds} ms)`;
   },
 };
 
