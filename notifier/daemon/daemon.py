@@ -280,9 +280,9 @@ class Daemon:
 
     def _announce(self, events: Sequence[Event]) -> None:
         """Tell all who wait for events that these are in the ledger now, operational notices among them."""
-        self._counts.detected(events)
         self._dispatcher.wake()
         self.feed.wake()
+        self._counts.detected(events)
 
     async def _after_clock_jump(self) -> None:
         while True:

@@ -119,13 +119,14 @@ class Sources:
                 last_success_ms=watcher.memory.last_success_ms,
                 next_poll_ms=self._next_poll_ms(watcher),
                 poll_interval=watcher.poll_interval,
-                requests=watcher.usage.total,
-                allowed=watcher.usage.allowed,
-                used=watcher.usage.used,
+                requests=usage.total,
+                allowed=usage.allowed,
+                used=usage.used,
                 swept=sweeps[name].progress if name in sweeps else 0.0,
                 swept_ms=watcher.memory.swept_at_ms,
             )
             for name, watcher in self._watchers.items()
+            for usage in (watcher.usage,)
         }
 
     async def _leave(self, name: str) -> None:

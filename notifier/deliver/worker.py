@@ -249,10 +249,11 @@ class Worker:
             deliveries = [_moved(delivery, moved_ms) for delivery in deliveries]
         settlements = self._settle(deliveries, outcome, milliseconds)
         report_attempt(deliveries, settlements)
-        self._on_attempt(deliveries, settlements)
         self._settling.add(settlements)
         self._judge_endpoint(deliveries, outcome, belated=this_round != self._round)
         self._pump()
+        # Last, so that whatever becomes of it, the outcome is on its way into the ledger.
+        self._on_attempt(deliveries, settlements)
 
     def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, milliseconds: int) -> list[Settlement]:
         """Decide what an outcome means for each of the deliveries that the request carried."""

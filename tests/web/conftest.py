@@ -127,6 +127,7 @@ class Interface:
     port: int
     over_tcp: aiohttp.ClientSession
     over_socket: aiohttp.ClientSession
+    stop: Callable[[], Awaitable[None]]
 
     @property
     def url(self) -> str:
@@ -180,7 +181,7 @@ def listen(resources: AsyncExitStack, ledger: Ledger, tmp_path: Path) -> Open:
         connector = aiohttp.UnixConnector(str(path))
         over_socket = await resources.enter_async_context(aiohttp.ClientSession(connector=connector))
         return Interface(
-            daemon, ledger, feed, server._runner.app, path, ports[0] if ports else 0, over_tcp, over_socket
+            daemon, ledger, feed, server._runner.app, path, ports[0] if ports else 0, over_tcp, over_socket, server.stop
         )
 
     return start

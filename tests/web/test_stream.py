@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from notifier.ledger.errors import LedgerError, LedgerReason
+from notifier.web.feed.stream import Pace
 from tests.real_time import until
 from tests.web.events import detect, listening, numbers
 
@@ -187,6 +189,33 @@ async def test_trouble_with_the_ledger_is_waited_out(
         assert numbers(await listener.next(1)) == [1]
     assert not troubles
     assert caplog.text.count("the disk reports errors") == 1
+
+
+async def test_a_fault_ends_the_stream_so_that_readers_come_back(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(interface) as listener:
+        with monkeypatch.context() as patch:
+            patch.setattr("notifier.web.feed.frames.cloudevent", lambda _event: 1 / 0)
+            await detect(interface, [1])
+            assert await listener.to_the_end() == []
+    assert "a fault of the program" in caplog.text
+    async with listening(interface, last="0") as again:
+        assert numbers(await again.next(1)) == [1]
+
+
+async def test_a_reader_that_does_not_read_delays_no_stop(interface: "Interface") -> None:
+    interface.feed.stream._pace = Pace(patience=60.0)
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect(("127.0.0.1", interface.port))
+        stuck.sendall(b"GET /v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await detect(interface, range(2000))
+        await until(lambda: any(reader.is_taking for reader in interface.feed.stream._readers))
+        started = time.monotonic()
+        await interface.feed.stop()
+        await interface.stop()
+        assert time.monotonic() - started < 2
 
 
 async def test_a_reader_over_the_owners_socket_is_served_too(interface: "Interface") -> None:

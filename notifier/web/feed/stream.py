@@ -94,6 +94,7 @@ class Stream:
         self._news.set()
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve(), name="stream")
+            self._serving.add_done_callback(self._served)
         try:
             await reader.ended
         finally:
@@ -107,6 +108,15 @@ class Stream:
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait([self._serving])
+
+    def _served(self, serving: asyncio.Task[None]) -> None:
+        """Let no fault of ours leave readers without a word for ever: they come back, and are served anew."""
+        fault = None if serving.cancelled() else serving.exception()
+        if fault is not None:
+            _log.critical("a fault of the program; readers of the stream are let go", exc_info=fault)
+            self._tail = None
+            for reader in self._readers:
+                reader.end()
 
     async def _serve(self) -> None:
         while self._readers:
@@ -142,6 +152,8 @@ class Stream:
         batches: dict[tuple[int, EventFilter], Batch] = {}
         lefts = {_Left.NOTHING if is_whole else _Left.MORE}
         for reader in tuple(self._readers):
+            if reader.ended.done():
+                continue
             if reader.is_gone:
                 reader.end()
             elif reader.is_taking:

@@ -1,0 +1,59 @@
+"""Readers of the stream in a process of their own: they count the events that each of them gets.
+
+    python tests/benchmarks/followers.py PORT READERS
+
+PORT is that of the daemon. Prints a port of its own, on which `/received` tells how many events each reader has.
+"""
+
+import asyncio
+import sys
+
+from aiohttp import web
+
+_MARK = b"\ndata: "
+
+
+class Follower(asyncio.Protocol):
+    """One reader, as quick as Python lets it be."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.events = 0
+        self.following = asyncio.Event()
+        self._end = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for what comes from now on."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"GET /v1/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        """Count."""
+        self.following.set()
+        self.events += (self._end + data).count(_MARK)
+        self._end = data[1 - len(_MARK) :]
+
+
+async def main() -> None:
+    """Follow until standard input is closed."""
+    loop = asyncio.get_running_loop()
+    port, count = map(int, sys.argv[1:])
+    followers = [(await loop.create_connection(Follower, "127.0.0.1", port))[1] for _ in range(count)]
+    for follower in followers:
+        await follower.following.wait()
+
+    async def received(_request: web.Request) -> web.Response:
+        return web.json_response([follower.events for follower in followers])
+
+    app = web.Application()
+    app.add_routes([web.get("/received", received)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
