@@ -222,13 +222,22 @@ async def test_it_is_of_use_without_script(set_stage: "Set", visit: "Go") -> Non
     await expect(seen.page.get_by_role("heading", name="hr-system")).to_be_visible()
 
 
-async def test_it_says_when_nobody_answers_any_more(set_stage: "Set", visit: "Go") -> None:
+async def test_it_takes_back_what_it_says_when_nobody_answers_any_more(set_stage: "Set", visit: "Go") -> None:
     stage = await set_stage()
     seen = await visit(stage, may_complain=True)
     await seen.see()
     await seen.live()
-    await stage.close()
-    await expect(seen.page.locator("#connection")).to_contain_text("does not answer: what stands here is old")
+    heading = seen.page.get_by_role("heading", level=1)
+    await expect(heading).to_contain_text("All is well")
+    await seen.page.context.set_offline(True)
+    await expect(heading).to_have_text("The notifier does not answer.")
+    await expect(seen.page.locator("#connection")).to_have_text("what stands here is old")
+    await expect(seen.page).to_have_title("The notifier does not answer. · Completion Notifier")
+    key = stage.complete()
+    await seen.page.context.set_offline(False)
+    await expect(heading).to_contain_text("All is well")
+    await expect(seen.page.locator(f'a[href="/records/{key}"]')).to_be_visible()
+    await seen.live()
 
 
 async def test_with_a_token_a_browser_signs_in_and_out(set_stage: "Set", visit: "Go") -> None:

@@ -137,13 +137,13 @@ async function fetchAgain() {
     if (answer.type === "opaqueredirect" || answer.status === 401) {
       isSignedOut = true;
       tell("You are signed out: load this page again to sign in.", true);
-      connection("signed out", true);
+      lose("You are signed out.");
       return;
     }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.querySelector("main");
     if (!answer.ok) {
-      connection(fresh?.querySelector("h1")?.textContent ?? `an error, ${answer.status}`, true);
+      lose(`${fresh?.querySelector("h1")?.textContent ?? `The notifier answers with an error, ${answer.status}`}.`);
       return;
     }
     localise(fresh);
@@ -156,8 +156,22 @@ async function fetchAgain() {
     if (stays && text !== undefined) [stays.textContent, stays.className] = [text, className];
     connection(isLive ? "live" : "refreshed every 5 s", false);
   } catch {
-    connection("the notifier does not answer: what stands here is old", true);
+    lose("The notifier does not answer.");
   }
+}
+
+/** Take back the verdict: nobody knows any more. The next page that arrives puts it right. */
+function lose(words) {
+  const verdict = main.querySelector(".verdict");
+  if (!verdict) return;
+  verdict.className = "verdict attention";
+  verdict.querySelector("h1 span").textContent = words;
+  verdict.querySelector(".shape").setAttribute("class", "shape bad");
+  verdict.querySelector("use").setAttribute("href", "#shape-bad");
+  connection("what stands here is old", true);
+  const title = `${words} · Completion Notifier`;
+  if (document.title !== title) speak(words);
+  document.title = title;
 }
 
 /** Say beside the verdict whether what is shown is new. */
