@@ -50,6 +50,8 @@ class SignIn:
     async def _sign_in(self, request: web.Request) -> web.Response:
         form = await request.post()
         token, place = form.get("token", ""), _place(str(form.get("next", "/")))
+        if not self._guard.token:
+            return moved(place)
         if wait := math.ceil(self._guesses.wait(request.remote)):
             page = await self._page(place, 429, f"Too many wrong tokens came from here: try again in {wait} s.")
             page.headers[hdrs.RETRY_AFTER] = str(wait)

@@ -135,7 +135,7 @@ async def test_nobody_is_kept_out(set_stage: "Set", visit: "Go", colours: str, w
     assert stage.daemon is not None
     await stage.daemon._look_for_troubles()
     key = next(iter(stage.account.records())).id
-    seen = await visit(stage, width=width, color_scheme=colours, bypass_csp=True)
+    seen = await visit(stage, width=width, color_scheme=colours)
     for path in ("/", f"/records/{key}", "/records?q=ball", "/records?q=nobody", "/records"):
         await seen.see(path)
         assert await serious(seen.page) == [], path
@@ -242,7 +242,7 @@ async def test_it_takes_back_what_it_says_when_nobody_answers_any_more(set_stage
 
 async def test_with_a_token_a_browser_signs_in_and_out(set_stage: "Set", visit: "Go") -> None:
     stage = await set_stage(token=TOKEN)
-    seen = await visit(stage, bypass_csp=True, may_complain=True)
+    seen = await visit(stage, may_complain=True)
     await seen.see("/records?q=ball")
     assert "/sign-in" in seen.page.url
     assert await serious(seen.page) == []

@@ -142,6 +142,11 @@ async def test_who_guesses_has_to_wait_and_is_told(listen: "Open") -> None:
     assert "try again in 1 s" in last[1]
 
 
-async def test_where_no_token_is_needed_nobody_is_asked(interface: "Interface") -> None:
-    async with interface.over_tcp.get(f"{interface.url}/sign-in", allow_redirects=False) as response:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_where_no_token_is_needed_nobody_is_asked(interface: "Interface", method: str) -> None:
+    headers = {"Origin": interface.url}
+    async with interface.over_tcp.request(
+        method, f"{interface.url}/sign-in", headers=headers, allow_redirects=False
+    ) as response:
         assert (response.status, response.headers["Location"]) == (303, "/")
+        assert not response.cookies

@@ -85,7 +85,7 @@ async def take(page: Page, name: str) -> None:
 
 async def look(chromium: Browser, stage: Stage, name: str, *, width: int, height: int, **context: Any) -> None:
     """Take one picture of the front page, once it is live."""
-    opened = await chromium.new_context(viewport={"width": width, "height": height}, bypass_csp=True, **context)
+    opened = await chromium.new_context(viewport={"width": width, "height": height}, **context)
     page = await opened.new_page()
     await page.goto(f"{stage.url}/")
     await page.locator("#connection").filter(has_text="live").wait_for()
