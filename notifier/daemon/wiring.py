@@ -45,7 +45,7 @@ def make_watcher(
     source = settings.sources[name]
     budget = RequestBudget(source.requests_per_minute, clock)
     client = Client(session, source, budget)
-    names = NameBook(name, client, ledger, clock) if source.names else None
+    names = NameBook(name, client, ledger, clock, on_failure) if source.names else None
 
     async def recount(user_id: str, training_id: str) -> Page:
         return await client.page(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -65,12 +65,23 @@ def lists_to_fetch(fetched_ms: dict[NameList, int], missing: Wanted, now_ms: int
 class NameBook:
     """The names of one source's people and trainings."""
 
-    def __init__(self, source: str, client: Client, ledger: Ledger, clock: Clock) -> None:
-        """Keep the names of `source` in `ledger`, asking `client` for them."""
+    def __init__(
+        self,
+        source: str,
+        client: Client,
+        ledger: Ledger,
+        clock: Clock,
+        on_failure: Callable[[str, str], None] = lambda _source, _reason: None,
+    ) -> None:
+        """Keep the names of `source` in `ledger`, asking `client` for them.
+
+        `on_failure` hears of each failure: the source's name, and the reason.
+        """
         self._source = source
         self._client = client
         self._ledger = ledger
         self._clock = clock
+        self._on_failure = on_failure
         self._fetching: asyncio.Task[None] | None = None
         self._patient_until = 0.0
         self._asked_at: dict[NameList, float] = {}
@@ -145,6 +156,7 @@ class NameBook:
                 case NameList.TRAININGS:
                     await self._fetch_trainings(urgency)
         except ApiFailure as failure:
+            self._on_failure(self._source, failure.reason)
             before = await self._note(names, failure.reason)
             if before != failure.reason:
                 _log.warning(

@@ -1,1 +1,1 @@
-"""The local HTTP interface: health, status, and the few things one may ask a running daemon to do."""
+"""The local HTTP interface: health, status, metrics, the feed, and what one may ask a running daemon to do."""

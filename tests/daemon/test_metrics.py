@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from notifier.daemon.configuration import Configuration
 from tests.daemon.conftest import ready, status_when, until_swept
 from tests.promtool import promtool
 from tests.real_time import until
 from tests.web.test_metrics import only, read
 
 if TYPE_CHECKING:
-    from tests.daemon.conftest import World
+    from notifier.daemon.daemon import Daemon
+from tests.daemon.conftest import World
 
 ACME, HR = "source=acme-1", "destination=hr"
 
@@ -66,3 +68,21 @@ async def test_troubles_are_counted_by_their_names(world: "World", run: Any, mon
     assert only(page, "notifier_source_state", ACME, "state=failing") == 1
     checked = promtool("check", "metrics", said=await daemon.metrics())
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+async def test_what_a_reload_takes_away_is_counted_no_more(world: "World", run: Any) -> None:
+    settings = world.settings(sources=2)
+    other = settings.destinations["hr"]
+    written = settings.model_copy(update={"destinations": {"hr": other, "payroll": other}})
+    daemon: Daemon = await run(written, None, Configuration(lambda: written))
+    await until_swept(daemon)
+    world.complete()
+    await status_when(daemon, "payroll", "delivered", 2)
+    assert b'destination="payroll"' in await daemon.metrics()
+    assert b'source="acme-2"' in await daemon.metrics()
+    written = settings.model_copy(update={"sources": {"acme-1": settings.sources["acme-1"]}})
+    assert (await daemon.reload()).ok
+    page = await daemon.metrics()
+    assert b"payroll" not in page
+    assert b"acme-2" not in page
+    assert only(read(page), "notifier_events_total", ACME, "type=completion.created") == 1

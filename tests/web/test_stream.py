@@ -3,12 +3,16 @@
 import asyncio
 import socket
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from notifier.completions import Event
+from notifier.deliver.envelope import cloudevent
 from notifier.ledger.errors import LedgerError, LedgerReason
+from notifier.web.feed.reader import Reader
 from notifier.web.feed.stream import Pace
 from tests.real_time import until
 from tests.web.events import detect, listening, numbers
@@ -88,6 +92,33 @@ async def test_nothing_is_lost_or_doubled_between_history_and_what_comes(
         group.create_task(detecting())
         for pauses in (0.0, 0.02, 0.1):
             group.create_task(following(pauses))
+
+
+async def test_an_event_is_written_once_for_all_readers_and_many_are_sent_at_once(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, handed = Counter[int](), 0
+    hand = Reader.hand
+
+    def writing(event: Event) -> dict[str, Any]:
+        written[event.sequence] += 1
+        return cloudevent(event)
+
+    async def handing(reader: Reader, some: bytes) -> None:
+        nonlocal handed
+        handed += 1
+        await hand(reader, some)
+
+    monkeypatch.setattr("notifier.web.feed.frames.cloudevent", writing)
+    monkeypatch.setattr(Reader, "hand", handing)
+    async with listening(interface) as one, listening(interface) as two, listening(interface, "?source=acme") as three:
+        for first in range(0, 200, 10):
+            await detect(interface, range(first, first + 10))
+        for listener in (one, two, three):
+            assert numbers(await listener.next(200)) == list(range(1, 201))
+    assert set(written.values()) == {1}
+    # Each reader is handed the opening, and 20 pages at most.
+    assert handed <= 3 * 21
 
 
 async def test_silence_is_broken_by_comments(interface: "Interface") -> None:

@@ -166,7 +166,7 @@ class Stream:
                 await self._hand(reader, batches[asked])
                 lefts.add(_Left.MORE if reader.after < tail.end else _Left.NOTHING)
             elif reader.idle_for() >= self._pace.keep_alive:
-                await reader.hand(KEEP_ALIVE)
+                await self._hand(reader, Batch(KEEP_ALIVE, reader.after))
             await self._duty.rest()
         return max(lefts)
 
