@@ -100,9 +100,16 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         if hdrs.ALLOW in error.headers:
             answer.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         return answer
-    except Exception:  # noqa: BLE001 - logged with its trace, and one bad request must not end the rest
+    except Exception as error:  # noqa: BLE001 - logged with its trace, and one bad request must not end the rest
+        if isinstance(error, ConnectionResetError) and _is_gone(request):
+            return web.Response()
         _log.exception("a local request failed by a fault of the program", extra={"path": request.path})
         return error_answer(500, "internal_error", "a fault of the program; the log tells more")
+
+
+def _is_gone(request: web.Request) -> bool:
+    """Tell whether nobody is there any more to be answered."""
+    return request.transport is None or request.transport.is_closing()
 
 
 async def _healthz(_request: web.Request) -> web.Response:
