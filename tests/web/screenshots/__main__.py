@@ -29,7 +29,7 @@ HEAVIEST = 150_000
 
 _DAY_MS = 86_400_000
 _KNOWN = 9_000
-_SOURCE = {"poll_interval": "2s", "requests_per_minute": 120}
+_SOURCE = {"poll_interval": "2s", "requests_per_minute": 240}
 _GIVES_UP = {"give_up_after": "300ms", "retry_max": "100ms"}
 _TO_WEBP = """async ([png, quality]) => {
   const picture = new Image();
@@ -125,7 +125,7 @@ async def play(stage: Stage, chromium: Browser) -> None:
     await until(lambda status: all(one["delivered"] >= 24 for one in status["destinations"].values()), stage)
     await stage.daemon._ledger.run(spread_over_the_day)
     await asyncio.sleep(2)
-    await look(chromium, stage, "desktop-light.webp", width=1280, height=1120, device_scale_factor=1.5)
+    await look(chromium, stage, "desktop-light.webp", width=1280, height=1270, device_scale_factor=1.5)
     stage.receivers["badge-gate"].status = 422
     stage.receivers["badge-gate"].says = "no badge for this employee"
     stage.grow(2)
