@@ -4,7 +4,7 @@ const REFRESH_EVERY = 5000;
 const REFRESH_APART = 400;
 const SETTLED_AFTER = 2500;
 const SPEAK_APART = 3000;
-const RECONNECT_AFTER = 5000;
+const RECONNECT_AFTER = 3000;
 
 const main = document.querySelector("main");
 const told = document.querySelector("#told");
@@ -86,7 +86,7 @@ function follow(old, fresh) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   for (const { name } of [...old.attributes]) {
-    const isOurs = ["aria-busy", "class", "data-heard", "open"].includes(name);
+    const isOurs = ["aria-busy", "class", "open"].includes(name);
     if (!fresh.hasAttribute(name) && !isOurs) old.removeAttribute(name);
   }
   const named = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
@@ -190,6 +190,7 @@ let spokeAt = 0;
 let unspoken = [];
 let speaking = null;
 let settling = null;
+let returning = null;
 
 /** What a screen reader says of an event. */
 const happenings = {
@@ -213,14 +214,14 @@ function speak(sentence) {
   }, Math.max(0, spokeAt + SPEAK_APART - Date.now()));
 }
 
-function listen(after) {
-  stream = new EventSource(`/v1/events/stream?after=${after}`);
+function listen() {
+  // What is on the page is all up to this event: nothing that follows is missed, and nothing old is sent.
+  stream = new EventSource(`/v1/events/stream?after=${main.dataset.live}`);
   stream.addEventListener("open", () => {
     isLive = true;
     connection("live", false);
   });
-  stream.addEventListener("message", ({ data, lastEventId }) => {
-    main.dataset.heard = lastEventId;
+  stream.addEventListener("message", ({ data }) => {
     const event = JSON.parse(data);
     speak(happenings[event.type]?.(event.data) ?? event.type);
     refresh();
@@ -229,30 +230,32 @@ function listen(after) {
     settling = setTimeout(refresh, SETTLED_AFTER);
   });
   stream.addEventListener("error", () => {
-    isLive = false;
+    stopListening();
     refresh();
-    if (stream.readyState === EventSource.CLOSED) setTimeout(watch, RECONNECT_AFTER);
+    clearTimeout(returning);
+    returning = setTimeout(watch, RECONNECT_AFTER);
   });
 }
 
-/** Listen while somebody looks, and only then. */
-function watch() {
+function stopListening() {
+  stream?.close();
+  stream = null;
+  isLive = false;
+}
+
+/** Listen while somebody looks, and only then. After an interruption the page is fetched, and not all that was missed. */
+async function watch() {
   if (document.visibilityState !== "visible") {
-    stream?.close();
-    stream = null;
-    isLive = false;
-  } else if (!isSignedOut && (stream === null || stream.readyState === EventSource.CLOSED)) {
-    listen(main.dataset.heard ?? main.dataset.live);
+    stopListening();
+  } else if (stream === null) {
+    await refresh();
+    if (stream === null && !isSignedOut) listen();
   }
 }
 
 localise(document);
 if (main.dataset.live !== undefined) {
-  document.addEventListener("visibilitychange", () => {
-    watch();
-    if (document.visibilityState === "visible") refresh();
-  });
+  document.addEventListener("visibilitychange", watch);
   setInterval(() => document.visibilityState === "visible" && refresh(), REFRESH_EVERY);
-  // The rows that are there are those before this moment: nothing that follows is missed.
-  watch();
+  if (document.visibilityState === "visible") listen();
 }
