@@ -14,6 +14,7 @@ from typing import Any, Final, TextIO
 import orjson
 
 from notifier.redact import redact
+from notifier.repeats import Repeats
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _JOURNAL_PRIORITY: Final = {
@@ -35,11 +36,14 @@ _COLOUR: Final = {
 def set_up(level: str, log_format: str, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
     """Send this program's log to `stream`, by default standard error.
 
-    `level` is debug, info, warning, error or critical; `log_format` is auto, text or json.
+    `level` is debug, info, warning, error or critical; `log_format` is auto, text or json. What repeats is left out
+    after a while, unless everything is wanted, for debugging.
     """
     stream = sys.stderr if stream is None else stream
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(_formatter(log_format, stream, environ))
+    if level != "debug":
+        handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -48,12 +52,18 @@ def set_up(level: str, log_format: str, stream: TextIO | None = None, environ: M
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL + 1)
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's interface
+        """Say nothing: what cannot be written to the log has no other place, and the library would show it as it is."""
+
+
 def _formatter(log_format: str, stream: TextIO, environ: Mapping[str, str]) -> logging.Formatter:
     if log_format == "json":
         return JsonFormatter()
     if log_format == "auto" and "JOURNAL_STREAM" in environ and not stream.isatty():
         return JournalFormatter()
-    return TextFormatter(colours=stream.isatty() and "NO_COLOR" not in environ)
+    watched = stream.isatty()
+    return TextFormatter(colours=watched and "NO_COLOR" not in environ, dated=not watched)
 
 
 def facts_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -62,16 +72,17 @@ def facts_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00 warning  destination fails  destination=hr reason=timeout`: for a terminal."""
+    """`12:00:00 warning  destination fails  destination=hr reason=timeout`: for a terminal, or a file."""
 
-    def __init__(self, *, colours: bool) -> None:
-        """Say whether the level is coloured."""
+    def __init__(self, *, colours: bool, dated: bool = False) -> None:
+        """Say whether the level is coloured, and whether the day stands before the time, as in a file it must."""
         super().__init__()
         self._colours = colours
+        self._moment = "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one line, and a traceback below it where there is one."""
-        moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        moment = datetime.fromtimestamp(record.created).astimezone().strftime(self._moment)
         level = f"{record.levelname.lower():<8}"
         if self._colours:
             level = f"\x1b[{_COLOUR.get(record.levelno, '0')}m{level}\x1b[0m"

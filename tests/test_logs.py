@@ -181,7 +181,7 @@ def test_on_a_terminal_levels_are_coloured_unless_colours_are_not_wanted() -> No
 def test_the_format_is_found_out_where_it_is_not_said() -> None:
     assert logged("auto", JOURNAL_STREAM="8:1") == "<4>destination fails  destination=hr status=500\n"
     assert logged("auto", stream=Terminal(), JOURNAL_STREAM="8:1")[2] == ":"
-    assert logged("text", JOURNAL_STREAM="8:1")[2] == ":"
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d warning", logged("text", JOURNAL_STREAM="8:1"))
     assert json.loads(logged("json", JOURNAL_STREAM="8:1"))["destination"] == "hr"
 
 
@@ -191,7 +191,7 @@ def test_the_level_counts_for_the_program_and_others_only_warn() -> None:
     for name in ("notifier.watch", "aiohttp.access", "apscheduler.scheduler"):
         logging.getLogger(name).debug("debug of %s", name)
         logging.getLogger(name).error("error of %s", name)
-    said = [line.split(" ", 2)[2].strip() for line in stream.getvalue().splitlines()]
+    said = [line.split(" ", 3)[3].strip() for line in stream.getvalue().splitlines()]
     assert said == ["debug of notifier.watch", "error of notifier.watch", "error of aiohttp.access"]
 
 
@@ -212,3 +212,20 @@ def test_without_a_stream_it_goes_to_standard_error(capsys: pytest.CaptureFixtur
     logging.getLogger("notifier").warning("hello")
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
     assert logging.getLogger().handlers[0].stream is sys.stderr  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("level", "lines"), [("info", 20), ("error", 20), ("debug", 500)])
+def test_what_repeats_is_left_out_after_a_while_unless_everything_is_wanted(level: str, lines: int) -> None:
+    stream = io.StringIO()
+    set_up(level, "json", stream, {})
+    for _ in range(500):
+        logging.getLogger("notifier.test").error("it fails", extra={"source": "acme", "reason": "timeout"})
+    assert len(stream.getvalue().splitlines()) == lines
+
+
+def test_a_log_that_cannot_be_written_shows_nothing_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    set_up("info", "text", stream, {})
+    stream.close()
+    logging.getLogger("notifier.test").error("asked %s", HOOK)
+    assert "".join(capfd.readouterr()) == ""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
@@ -34,6 +34,17 @@ class Sight:
     newest: str | None = None
     names: Mapping[str, int] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "answers": self.answers,
+            "records": self.records,
+            "newest": self.newest,
+            "people": self.names.get("people"),
+            "trainings": self.names.get("trainings"),
+            "troubles": list(self.troubles),
+        }
 
     def row(self) -> tuple[str, ...]:
         """Return it as a row of a table."""

@@ -8,6 +8,7 @@ import click
 
 from notifier.config.addresses import TcpAddress, UnixAddress, parse_listen
 from notifier.config.problems import Wrong
+from notifier.config.suggestions import nearest
 
 Address = TcpAddress | UnixAddress
 
@@ -42,6 +43,23 @@ class RateType(click.ParamType[float]):
             self.fail(f"must be a number above 0, as 5/s, 5/m or 5/h, at most {_HIGHEST_RATE}/s", param, ctx)
         return rate
 
+
+class OneOf(click.Choice[str]):
+    """One of a few words."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's
+        """Say which words there are."""
+        return f"It is one of {', '.join(self.choices)}."
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """Say which words there are, and which one was probably meant."""
+        message = super().get_invalid_choice_message(value, ctx)
+        likely = nearest(str(value), self.choices)
+        return f"{message.removesuffix('.')}; did you mean `{likely}`?" if likely else message
+
+
+one_json_object: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+"""What a command takes that tells of one thing it has done."""
 
 LISTEN: Final = ListenType()
 RATE: Final = RateType()

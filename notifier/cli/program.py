@@ -1,12 +1,14 @@
 """The program `notifier`: which commands there are, each imported only when it is used."""
 
 import io
+import os
 import sys
 from importlib import import_module
 from types import MappingProxyType
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from notifier import __version__
 from notifier.cli.failures import ExitCode
@@ -18,6 +20,7 @@ COMMANDS: Final = MappingProxyType(
         "run": "Watch, and tell: the daemon.",
         "demo": "Show the whole pipeline with nothing to set up.",
         "sandbox": "Serve the simulated API only.",
+        "init": "Ask a few questions and write a commented configuration.",
         "check": "Validate the configuration; online, try every token.",
         "test": "Send one sample event to DESTINATION and show the answer.",
         "status": "Show how sources and destinations are doing.",
@@ -31,10 +34,17 @@ COMMANDS: Final = MappingProxyType(
         "poll": "Look for new completions of SOURCE now.",
         "sweep": "Read the whole list of SOURCE now.",
         "reload": "Let the running daemon read its configuration again.",
+        "monitoring": "Write alert rules for Prometheus and a dashboard for Grafana.",
         "schema": "Print the JSON Schema of the configuration or of an event.",
+        "completion": "Print what lets a shell complete commands, options and names.",
+        "man": "Show the manual page.",
     }
 )
 """Each command's help in a line, by its name; a file of that name in `notifier.cli.commands` holds the command."""
+
+
+COMPLETE: Final = "_NOTIFIER_COMPLETE"
+"""The variable by which a shell asks for completions."""
 
 
 class Program(click.Group):
@@ -64,6 +74,11 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command, without importing one, or of an option."""
+        commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
 
 @click.group(
     cls=Program,
@@ -83,10 +98,19 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        exit_code = program.main(prog_name="notifier", standalone_mode=False)
+        exit_code = program.main(prog_name="notifier", complete_var=COMPLETE, standalone_mode=False)
+    except SystemExit as end:
+        # So click ends where a shell has asked for completions, and otherwise where the reader has seen enough.
+        return ExitCode.FAILED if end.code and COMPLETE in os.environ else ExitCode.DONE
     except click.Abort:
         return ExitCode.INTERRUPTED
     except click.ClickException as failure:
         failure.show()
         return failure.exit_code
+    except Exception as fault:  # noqa: BLE001 - shown, without what may be secret in it
+        # What most runs never need.
+        from notifier.cli.faults import own_up  # noqa: PLC0415
+
+        own_up(fault)
+        return ExitCode.FAILED
     return exit_code or ExitCode.DONE

@@ -8,12 +8,13 @@ from notifier.config.destinations import (
     DestinationSettings,
     HttpFormat,
     HttpSettings,
+    MessageSettings,
     SlackSettings,
     TeamsSettings,
 )
 from notifier.config.durations import format_duration, parse_duration
 from notifier.config.json_schema import schema
-from notifier.config.loading import load
+from notifier.config.loading import ConfiguredNames, configured_names, load
 from notifier.config.places import find_file
 from notifier.config.problems import ConfigError, Problem
 from notifier.config.settings import (
@@ -35,6 +36,7 @@ __all__ = [
     "AppriseSettings",
     "CompletionEvent",
     "ConfigError",
+    "ConfiguredNames",
     "Destination",
     "DestinationSettings",
     "FirstRun",
@@ -44,6 +46,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogSettings",
+    "MessageSettings",
     "Problem",
     "Settings",
     "SlackSettings",
@@ -52,6 +55,7 @@ __all__ = [
     "TcpAddress",
     "TeamsSettings",
     "UnixAddress",
+    "configured_names",
     "find_file",
     "format_duration",
     "load",

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,40 @@ def load(
     if file is None and not values.get("sources"):
         raise ConfigError([*problems, _nothing_found(cwd)])
     try:
-        settings = Settings.model_validate(values, context=_surroundings(values, environ))
+        settings = Settings.model_validate(values, context=surroundings(values, environ))
     except ValidationError as error:
         raise ConfigError([*problems, *explain(error, layers)]) from None
     if problems:
         raise ConfigError(problems)
     return settings
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredNames:
+    """The names that a configuration gives."""
+
+    sources: tuple[str, ...] = ()
+    destinations: tuple[str, ...] = ()
+
+
+def configured_names(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_dir: Path | None = None,
+    cwd: Path | None = None,
+) -> ConfiguredNames:
+    """Read the names of sources and destinations, as far as they can be read; the arguments are those of `load`.
+
+    Raises ConfigError when the working directory is gone.
+    """
+    environ = os.environ if environ is None else environ
+    cwd = working_directory() if cwd is None else cwd
+    file = find_file(path, environ=environ, cwd=cwd)
+    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd)
+    values = merge([item for item in _read(file, credentials, environ, cwd) if isinstance(item, Layer)])
+    found = surroundings(values, environ)
+    return ConfiguredNames(tuple(found.sources), tuple(found.destinations))
 
 
 def _read(
@@ -67,7 +96,8 @@ def _read(
         yield read_toml(file)
 
 
-def _surroundings(values: dict[str, Any], environ: Mapping[str, str]) -> Surroundings:
+def surroundings(values: Mapping[str, Any], environ: Mapping[str, str]) -> Surroundings:
+    """Return what the reading of these values depends on besides them."""
     sources, destinations = values.get("sources"), values.get("destinations")
     return Surroundings(
         environ=environ,
@@ -80,7 +110,7 @@ def _nothing_found(cwd: Path) -> Problem:
     places = " and ".join(map(str, usual_files(cwd)))
     return Problem(
         "configuration",
-        f"there is none: looked for {places}; write one (the README shows the shortest), or name one with --config or "
+        f"there is none: looked for {places}; `notifier init` writes one, or name one with --config or "
         "$NOTIFIER_CONFIG; "
         "NOTIFIER_SOURCES__NAME__TOKEN does without",
     )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from notifier import __version__
 from notifier.clock import Clock, SystemClock
 from notifier.completions import Event
 from notifier.conditions import Condition, Key
@@ -115,6 +116,7 @@ class Daemon:
             stack.push_async_callback(self._dispatcher.stop, DRAIN)
             await self._dispatcher.start(session)
             stack.push_async_callback(self.deliveries.stop)
+            await self.deliveries.start()
             stack.push_async_callback(self._sources.stop)
             await self._sources.renew(self._settings, session, Differences(added=tuple(self._settings.sources)))
             self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session)
@@ -135,6 +137,7 @@ class Daemon:
         _log.info(
             "started",
             extra={
+                "version": __version__,
                 "sources": len(self._sources),
                 "destinations": len(self._settings.destinations),
                 "dashboard": self.url,

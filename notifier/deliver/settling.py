@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from sqlite_utils import Database
 
+from notifier.deliver.outcome import Reason, Trouble, trouble
 from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health, LastError
 from notifier.ledger.errors import LedgerError
@@ -59,6 +60,10 @@ class Settling:
         if any(settlement.state is not DeliveryState.DELIVERED for settlement in settlements):
             self._urgent.set()
         self._something_to_write.set()
+
+    def hurry(self) -> None:
+        """Write down at once what there is: no request is under way whose outcome could join it."""
+        self._urgent.set()
 
     def note(self, health: Health, error: LastError | None = None) -> None:
         """Take in the destination's health and, when there is a new one, its last error."""
@@ -152,7 +157,7 @@ def report_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlem
         case DeliveryState.DELIVERED:
             level, words = logging.DEBUG, "delivered"
         case DeliveryState.PENDING:
-            level, words = logging.INFO, "attempt failed"
+            level, words = _level_of_failure(deliveries, first), "attempt failed"
         case DeliveryState.DEAD:
             level, words = logging.ERROR, "delivery given up"
     if not _log.isEnabledFor(level):
@@ -167,6 +172,12 @@ def report_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlem
         "decision": ", ".join(dict.fromkeys(settlement.decision for settlement in settlements)),
     }
     _log.log(level, words, extra=facts)
+
+
+def _level_of_failure(deliveries: Sequence[Delivery], settlement: Settlement) -> int:
+    """Tell of an event that is refused once; that an endpoint fails, and works again, is told when that begins."""
+    refused = trouble(Reason(settlement.reason)) is Trouble.EVENT
+    return logging.INFO if refused and any(not delivery.attempts for delivery in deliveries) else logging.DEBUG
 
 
 def _write_down(

@@ -4,13 +4,14 @@ The rows of `attempts` stay, and the columns that tell of the last attempt: only
 anew.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import orjson
 from sqlite_utils import Database
 
 from notifier.completions import EventType
+from notifier.config.suggestions import nearest
 from notifier.ledger.destinations import HealthState
 from notifier.ledger.outbox import DeliveryState
 from notifier.ledger.subscriptions import Subscription
@@ -18,9 +19,14 @@ from notifier.ledger.subscriptions import Subscription
 LOOK = 2000
 """Events looked at in one transaction, so that nobody waits long for the ledger."""
 
+_HIGHEST = 2**63 - 1
+"""The highest number that SQLite knows."""
+_BEGINNING = len("evt_") + 6
+"""Characters of an event's id that must be right for the rest to be guessed."""
+
 # SQLite uses a partial index only where it finds the index's own words.
 _UNFINISHED = "state <> 'delivered'"
-_BEGIN_ANEW = "state = 'pending', again = 1, attempts = 0, first_attempt_at = NULL, next_attempt_at = 0"
+_BEGIN_ANEW = "state = 'pending', again = 1, attempts = 0, suspicions = 0, first_attempt_at = NULL, next_attempt_at = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,8 @@ class Retry:
 class Past:
     """Which past events are meant: detected from `since_ms` on and before `until_ms` (Unix ms), numbered up to `last`.
 
-    `source` and `type` are None where any is meant. Operational notices are never among them.
+    `source` and `type` are None where any is meant. Operational notices are never among them. What an attempt behind
+    the number `attempt` has delivered is none of it: it still waited when the past was asked for, and goes once only.
     """
 
     since_ms: int
@@ -47,6 +54,7 @@ class Past:
     last: int
     source: str | None = None
     type: str | None = None
+    attempt: int = _HIGHEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,15 @@ def unknown_events(db: Database, event_ids: Collection[str]) -> list[str]:
     return [id_ for id_ in event_ids if id_ not in known]
 
 
+def nearest_event(db: Database, event_id: str) -> str | None:
+    """Return the event whose id is most like one that is not kept, where the beginning at least is right."""
+    start = event_id[:_BEGINNING]
+    if len(start) < _BEGINNING or not start.isascii():
+        return None
+    rows = db.execute("SELECT id FROM events WHERE id >= ? AND id < ? LIMIT 100", [start, f"{start}~"]).fetchall()
+    return nearest(event_id, [id_ for (id_,) in rows])
+
+
 def retry(db: Database, wanted: Retry, destinations: Collection[str]) -> dict[str, int]:
     """Put deliveries to these destinations back into the queue; return how many, by destination, where there are any.
 
@@ -105,6 +122,12 @@ def _retry(db: Database, wanted: Retry, destination: str) -> int:
 def newest(db: Database) -> int:
     """Return the number of the newest event; 0 when there is none."""
     number: int = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()[0]
+    return number
+
+
+def newest_attempt(db: Database) -> int:
+    """Return the number of the newest attempt; 0 when there is none."""
+    number: int = db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
     return number
 
 
@@ -164,14 +187,19 @@ def _pending(db: Database, destination: str, enough: int) -> int:
 
 
 def _wanted(db: Database, past: Past, subscription: Subscription, after: int, last: int) -> list[int]:
-    """Return the numbers of the past events up to `last` that go to a destination and do not wait for it already."""
+    """Return the numbers of the past events up to `last` that go to a destination.
+
+    What waits for it already, or was told since the past was asked for, is not among them.
+    """
     rows = db.execute(
         "SELECT e.sequence, e.type, e.source, json_extract(e.data, '$.completion.training_id'),"
         " json_extract(e.data, '$.completion.user_id')"
         " FROM events e LEFT JOIN deliveries d ON d.sequence = e.sequence AND d.destination = :destination"
         " WHERE e.sequence > :after AND e.sequence <= :last AND e.detected_at >= :since AND e.detected_at < :until"
         " AND e.type <> :alert AND e.source = coalesce(:source, e.source) AND e.type = coalesce(:type, e.type)"
-        " AND coalesce(d.state, '') <> 'pending' ORDER BY e.sequence",
+        " AND coalesce(d.state, '') <> 'pending'"
+        " AND NOT (coalesce(d.state, '') = 'delivered' AND EXISTS (SELECT 1 FROM attempts a"
+        " WHERE a.sequence = e.sequence AND a.destination = :destination AND a.id > :attempt)) ORDER BY e.sequence",
         {
             "destination": subscription.destination,
             "after": after,
@@ -181,6 +209,7 @@ def _wanted(db: Database, past: Past, subscription: Subscription, after: int, la
             "alert": EventType.ALERT,
             "source": past.source,
             "type": past.type,
+            "attempt": past.attempt,
         },
     )
     return [
@@ -191,4 +220,5 @@ def _wanted(db: Database, past: Past, subscription: Subscription, after: int, la
 
 
 def _json(values: Collection[str]) -> str:
-    return orjson.dumps(list(values)).decode()
+    # The standard library's takes any text, stray bytes of a command line included.
+    return json.dumps(list(values))

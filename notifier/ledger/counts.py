@@ -21,12 +21,6 @@ HOUR_MS: Final = 3_600_000
 KEPT_MS: Final = 40 * 24 * HOUR_MS
 """For how long counts are kept: longer than the 30 days that anybody asks about."""
 
-# An attempt as `outbox.settle` writes it: number, destination, state, ..., when it began, how long it took.
-_DELIVERED = "json_extract(value, '$[2]') = 'delivered'"
-_DESTINATION = "json_extract(value, '$[1]')"
-_BEGAN = "json_extract(value, '$[7]')"
-_TOOK = "json_extract(value, '$[8]')"
-
 
 def two_digits(value: str) -> str:
     """Write the SQL that rounds a whole number, not below 0, down to its two leading digits: 4 to 4, 2719 to 2700."""
@@ -46,28 +40,29 @@ def count_detected(db: Database, events: Collection[Event]) -> None:
     )
 
 
-def count_delivered(db: Database, settlements: str) -> None:
+def count_delivered(db: Database, runs: str, batch: str) -> None:
     """Count what a batch of attempts delivered, and how long after its detection each event was.
 
-    `settlements` is the batch as `outbox.settle` writes it. What is sent again at somebody's wish says nothing of how
-    quick delivery is.
+    `runs` is the SQL with which `outbox.settle` makes rows of its `batch`. What is sent again at somebody's wish says
+    nothing of how quick delivery is.
     """
     db.execute(
-        "INSERT INTO delivered_counts (quarter, destination, deliveries)"
-        f" SELECT {_BEGAN} / {QUARTER_MS}, {_DESTINATION}, count(*) FROM json_each(?) WHERE {_DELIVERED} GROUP BY 1, 2"
+        f"{runs} INSERT INTO delivered_counts (quarter, destination, deliveries)"
+        f" SELECT attempted_at / {QUARTER_MS}, destination, sum(last_sequence - first_sequence + 1) FROM runs"
+        " WHERE state = 'delivered' GROUP BY 1, 2"
         " ON CONFLICT (quarter, destination) DO UPDATE SET deliveries = deliveries + excluded.deliveries",
-        [settlements],
+        [batch],
     )
     db.execute(
-        "INSERT INTO latency_counts (hour, destination, milliseconds, deliveries)"
-        f" SELECT began / {HOUR_MS}, destination, {two_digits('late')}, count(*) FROM"
-        f" (SELECT {_BEGAN} AS began, d.destination, max(0, {_BEGAN} + {_TOOK} - e.detected_at) AS late"
-        " FROM json_each(?) CROSS JOIN events e ON e.sequence = json_extract(value, '$[0]')"
-        f" CROSS JOIN deliveries d ON d.sequence = e.sequence AND d.destination = {_DESTINATION}"
-        f" WHERE {_DELIVERED} AND NOT d.again)"
+        f"{runs} INSERT INTO latency_counts (hour, destination, milliseconds, deliveries)"
+        f" SELECT attempted_at / {HOUR_MS}, destination, {two_digits('late')}, count(*) FROM"
+        " (SELECT r.attempted_at, r.destination, max(0, r.attempted_at + r.milliseconds - e.detected_at) AS late"
+        " FROM runs r CROSS JOIN events e ON e.sequence BETWEEN r.first_sequence AND r.last_sequence"
+        " CROSS JOIN deliveries d ON d.sequence = e.sequence AND d.destination = r.destination"
+        " WHERE r.state = 'delivered' AND NOT d.again)"
         " WHERE true GROUP BY 1, 2, 3"
         " ON CONFLICT (hour, destination, milliseconds) DO UPDATE SET deliveries = deliveries + excluded.deliveries",
-        [settlements],
+        [batch],
     )
 
 

@@ -117,6 +117,28 @@ def latest_deliveries(db: Database, chosen: DeliveryFilter, limit: int) -> list[
     return _deliveries(db, terms, order, [*values, limit])[::-1]
 
 
+def newest_attempt(db: Database) -> int:
+    """Return the number of the newest attempt; 0 when there is none."""
+    number: int = db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
+    return number
+
+
+def tried_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
+    """Return those of the chosen deliveries that the next `limit` attempts were made of, as they stand now, in order.
+
+    `attempt` is the number behind which to look; the second value is the one to go on from.
+    """
+    last = db.execute(
+        "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?)", [attempt, limit]
+    ).fetchone()[0]
+    if last is None:
+        return [], attempt
+    terms, values = _terms(chosen)
+    tried = "(d.sequence, d.destination) IN (SELECT sequence, destination FROM attempts WHERE id > ? AND id <= ?)"
+    found = _deliveries(db, [tried, *terms], "ORDER BY d.last_attempt_at, d.sequence", [attempt, last, *values])
+    return found, last
+
+
 def deliveries_of(db: Database, sequences: Collection[int]) -> list[PastDelivery]:
     """Return all deliveries of the events with these numbers, in order."""
     wanted = orjson.dumps(list(sequences)).decode()

@@ -24,7 +24,7 @@ _LARGEST_REQUEST = 65_536
 _PATIENCE_AT_THE_END = 1.0
 """Seconds for answers under way when the server stops: a test that lets one hang shall not hang itself."""
 
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -154,8 +154,8 @@ async def _own_up(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except web.HTTPException:
         raise
-    except Exception:
-        _logger.exception("The simulated API failed")
+    except Exception:  # noqa: BLE001 - logged with its trace, and answered as the API would
+        _log.exception("the simulated API failed by a fault of the program")
         request.app[TRAFFIC].errors[ErrorIdentifier.SERVER_ERROR] += 1
         error = ApiError(ErrorIdentifier.SERVER_ERROR, "The server encountered an internal error.")
         return _respond(error.answer(), pretty=False, now_ms=request.app[ACCOUNT].now_ms())

@@ -188,7 +188,7 @@ class Sweeping:
         if for_good != memory.uncounted:
             _log.info(
                 "the API counts records that are not known",
-                extra={"source": self._source, "count": for_good, "unreadable": unreadable},
+                extra={"source": self._source, "records": for_good, "unreadable": unreadable},
             )
         self._health.remember(
             await self._ledger.run(sources.settle_count, self._source, uncounted=for_good, left_over=left_over)

@@ -29,5 +29,5 @@ class UnreadableRecords:
                 continue
             _log.warning(
                 "a record cannot be read and is left out",
-                extra={"source": self._source, "record": bad.key, "problem": bad.problem},
+                extra={"source": self._source, "record": bad.key, "detail": bad.problem},
             )

@@ -32,11 +32,10 @@ class UnknownRecordError(Exception):
 class UnknownEventError(Exception):
     """Somebody named an event that is not kept."""
 
-    def __init__(self, event_id: str) -> None:
-        """Say what was asked for and what to check."""
-        super().__init__(
-            f"there is no event `{event_id}`: check the id (`notifier events --json` shows all that is kept)"
-        )
+    def __init__(self, event_id: str, likely: str | None = None) -> None:
+        """Say what was asked for and what to check; `likely` is the id that was probably meant."""
+        advice = "check the id (`notifier events --json` shows all that is kept)"
+        super().__init__(f"there is no event `{event_id}`: {f'did you mean `{likely}`?' if likely else advice}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,8 @@ class DeliveryControl(Protocol):
         """Return the object of `GET /v1/replay`."""
         ...
 
-    async def stop_replay(self) -> dict[str, Any]:
-        """Put nothing more into the queue, and say how far the replay has come."""
+    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+        """End the replay of this number, or (None) the one under way, for good; say how far it has come."""
         ...
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:

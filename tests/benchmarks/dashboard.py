@@ -63,8 +63,8 @@ def fill(db: Database, records: int, events: int, now_ms: int) -> None:
             [destination],
         )
         db.execute(
-            "INSERT INTO attempts (sequence, destination, attempted_at, milliseconds, decision, reason, status)"
-            " SELECT sequence, ?, detected_at + 50, 40, 'done', 'ok', 200 FROM events",
+            "INSERT INTO attempt_runs (first_sequence, last_sequence, destination, attempted_at, milliseconds,"
+            " decision, reason, status) SELECT sequence, sequence, ?, detected_at + 50, 40, 'done', 'ok', 200 FROM events",
             [destination],
         )
         db.execute(

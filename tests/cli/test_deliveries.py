@@ -1,5 +1,8 @@
 """`notifier deliveries`: what was sent, tried, given up."""
 
+import asyncio
+import json
+import signal
 from typing import TYPE_CHECKING
 
 from notifier.ledger import destinations, outbox
@@ -18,7 +21,7 @@ async def settle(home: "Home", sequence: int, state: DeliveryState, reason: str,
     try:
         await ledger.run(
             outbox.settle,
-            [Settlement(sequence, "hr", state, "give_up", reason, status, "no such thing", AT, 12, 0)],
+            [Settlement((sequence,), "hr", state, "give_up", reason, status, "no such thing", AT, 12, 0)],
         )
     finally:
         await ledger.close()
@@ -77,3 +80,21 @@ async def test_a_destination_that_left_the_configuration_can_still_be_asked_abou
     await ledger.close()
     said = await home.call("deliveries", "--destination", "former", "--json")
     assert [document["destination"] for document in said.documents] == ["former"]
+
+
+async def test_follow_shows_each_delivery_that_is_tried_until_it_is_interrupted(home: "Home") -> None:
+    await home.remember("David Ball", "Maria Lopez")
+    with home.started("deliveries", "--follow", "--json", "--destination", "hr") as process:
+
+        async def next_one() -> tuple[int, str]:
+            assert process.stdout is not None
+            delivery = json.loads(await asyncio.to_thread(process.stdout.readline))
+            return delivery["sequence"], delivery["state"]
+
+        assert [await next_one(), await next_one()] == [(1, "pending"), (2, "pending")]
+        await settle(home, 2, DeliveryState.PENDING, "refused", 404)
+        assert await next_one() == (2, "pending")
+        await settle(home, 2, DeliveryState.DEAD, "refused", 404)
+        assert await next_one() == (2, "dead")
+        err = await home.end(process, signal.SIGINT)
+    assert (process.returncode, err.strip()) == (130, "")

@@ -11,7 +11,7 @@ from tests.cli.conftest import call
 if TYPE_CHECKING:
     from tests.cli.conftest import Home
 
-READS_CONFIGURATION = sorted(set(COMMANDS) - {"demo", "sandbox", "schema"})
+READS_CONFIGURATION = sorted(set(COMMANDS) - {"demo", "sandbox", "schema", "monitoring", "init", "completion", "man"})
 ARGUMENTS = {
     "test": ("hr",),
     "explain": ("1238",),
@@ -79,6 +79,13 @@ async def test_all_problems_are_told_at_once(home: "Home") -> None:
         (("test", "hrr"), "there is no destination `hrr`; did you mean `hr`?"),
         (("deliveries", "--destination", "hrr"), "there is no destination `hrr`; did you mean `hr`?"),
         (("deliveries", "--state", "lost"), "'lost' is not one of 'pending', 'delivered', 'dead'"),
+        (("deliveries", "--state", "ded"), "did you mean `dead`?"),
+        (("retry", "--state", "pendin"), "did you mean `pending`?"),
+        (("replay", "--since", "2026-11-21", "--type", "completed.created"), "did you mean `completion.created`?"),
+        (("replay", "--since", "2026-11-21", "--source", "acm"), "there is no source `acm`; did you mean `acme`?"),
+        (("schema", "configg"), "did you mean `config`?"),
+        (("completion", "zhs"), "did you mean `zsh`?"),
+        (("status", "--jsn"), "Did you mean '--json'?"),
         (("events", "--after", "-1"), "--after"),
         (("events", "--after", "soon"), "--after"),
         (("demo", "--events", "0"), "--events"),

@@ -18,7 +18,7 @@ WAITS = "No daemon runs: they wait in the state file until `notifier run` delive
 async def settle(home: "Home", state: DeliveryState, *sequences: int, to: str = "hr") -> None:
     """Write down that attempts failed; whatever waits does so for a thousand years."""
     settlements = [
-        Settlement(number, to, state, "decided", "refused", 400, "no", 1_795_280_400_123, 5, 33_000_000_000_000)
+        Settlement((number,), to, state, "decided", "refused", 400, "no", 1_795_280_400_123, 5, 33_000_000_000_000)
         for number in sequences
     ]
     ledger = Ledger(home.state_file)
@@ -135,3 +135,20 @@ async def test_a_destination_in_trouble_is_tried_when_its_pending_ones_are_retri
         assert said.lines == ["2 deliveries put back into the queue"]
         await until(is_delivered)
         assert await state() == "ok"
+
+
+@pytest.mark.parametrize("with_daemon", [False, True])
+async def test_an_event_that_was_mistyped_names_the_nearest_one(home: "Home", api: "Api", *, with_daemon: bool) -> None:
+    home.configure(api.url)
+    await home.remember("Jorge Miller", "David Ball")
+    (_, second) = await deliveries(home)
+    for mistyped in (second["event"][:-1], second["event"][:14] + "x" + second["event"][15:]):
+        if with_daemon:
+            async with home.daemon():
+                answer = await home.call("retry", mistyped)
+        else:
+            answer = await home.call("retry", mistyped)
+        assert answer.code == 2
+        assert f"did you mean `{second['event']}`?" in answer.err
+        if with_daemon:
+            break

@@ -36,7 +36,7 @@ def test_without_a_file_and_without_a_source_it_is_told_what_to_do(tmp_path: Pat
     nonsense, nothing = str(caught.value).splitlines()
     assert nonsense.startswith("NOTIFIER_NONSENSE: unknown key")
     assert nothing.startswith(f"configuration: there is none: looked for {tmp_path}/config.toml and {SYSTEM_FILE}; ")
-    for way in ("write one", "--config", "$NOTIFIER_CONFIG", "NOTIFIER_SOURCES__NAME__TOKEN"):
+    for way in ("`notifier init` writes one", "--config", "$NOTIFIER_CONFIG", "NOTIFIER_SOURCES__NAME__TOKEN"):
         assert way in nothing
 
 

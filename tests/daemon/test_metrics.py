@@ -7,6 +7,7 @@ import pytest
 
 from notifier.daemon.configuration import Configuration
 from tests.daemon.conftest import ready, status_when, until_swept
+from tests.monitoring.metrics import HISTOGRAMS, METRICS
 from tests.promtool import promtool
 from tests.real_time import until
 from tests.web.test_metrics import only, read
@@ -67,7 +68,14 @@ async def test_troubles_are_counted_by_their_names(world: "World", run: Any, mon
     assert only(page, "notifier_source_failures_total", ACME, "reason=http_status") >= 1
     assert only(page, "notifier_source_state", ACME, "state=failing") == 1
     checked = promtool("check", "metrics", said=await daemon.metrics())
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+    assert {name: labels_of(page, name) for name in METRICS} == METRICS
+
+
+def labels_of(page: dict[str, Any], name: str) -> frozenset[str] | None:
+    """Return the names of the labels that a metric has on a page, but for a histogram's own; None when it is not there."""
+    series = page.get(f"{name}_count" if name in HISTOGRAMS else name)
+    return None if series is None else frozenset(label.partition("=")[0] for labels in series for label in labels)
 
 
 async def test_what_a_reload_takes_away_is_counted_no_more(world: "World", run: Any) -> None:

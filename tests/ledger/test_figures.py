@@ -33,7 +33,7 @@ DAY = 24 * HOUR
 
 
 def delivered(sequence: int, at_ms: int, *, to: str = "hr", took: int = 0, state: str = "delivered") -> Settlement:
-    return Settlement(sequence, to, DeliveryState(state), "done", "ok", 200, "", at_ms, took, 0)
+    return Settlement((sequence,), to, DeliveryState(state), "done", "ok", 200, "", at_ms, took, 0)
 
 
 def test_each_event_is_counted_on_the_day_of_its_detection(db: Database, tell: "Tell", change: "MakeChange") -> None:

@@ -50,7 +50,7 @@ def event(source: str = "acme-0", type_: str = "completion.created", time_ms: in
 def settled(counts: Counts, state: str, decision: str, reason: str, *events: Event, to: str = "hr-0") -> None:
     """Let a request, which took half a second, be decided about."""
     settlements = [
-        Settlement(it.sequence, to, DeliveryState(state), decision, reason, 200, "", NOW, 500, 0) for it in events
+        Settlement((it.sequence,), to, DeliveryState(state), decision, reason, 200, "", NOW, 500, 0) for it in events
     ]
     counts.attempted([Delivery(it, to, 0, None) for it in events], settlements)
 
@@ -210,14 +210,14 @@ def test_series_are_bounded_with_a_thousand_sources() -> None:
     # Of each source: four states, nine gauges, requests, three types, three reasons.
     assert sum(len(found) for found in series.values()) < sources * 21 + destinations * 50 + 100
     checked = promtool("check", "metrics", said=page)
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_promtool_has_nothing_to_say() -> None:
     counts = counting()
     settled(counts, "pending", "wait_for_endpoint", "timeout", event())
     checked = promtool("check", "metrics", said=counts.page(figures()))
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
     assert all(not math.isnan(value) for found in read(counts.page(figures())).values() for value in found.values())
 
 

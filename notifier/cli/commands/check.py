@@ -1,22 +1,26 @@
 """`notifier check`."""
 
-import asyncio
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from notifier import logs
+from notifier.cli import checking
 from notifier.cli.columns import Column
 from notifier.cli.configuration import read_settings
-from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.screen import Listing, say, say_facts
+from notifier.cli.parameters import one_json_object
+from notifier.cli.screen import Listing, say, say_facts, say_json
 from notifier.cli.text import counted, harmless
 from notifier.config import Settings, find_file, format_duration
 from notifier.redact import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from notifier.cli.looking import Sight
 
 _SOURCE_COLUMNS: Final = (Column("source"), Column("api"), Column("address"), Column("every"), Column("first run"))
 _DESTINATION_COLUMNS: Final = (
@@ -30,21 +34,57 @@ _DESTINATION_COLUMNS: Final = (
 
 @click.command(epilog=examples("notifier check", "notifier check --online --config /etc/notifier/config.toml"))
 @click.option("--online", is_flag=True, help="Try every source's token and show what it sees.")
+@one_json_object
 @takes_given
-def check(given: Given, *, online: bool) -> None:
+def check(given: Given, *, online: bool, as_json: bool) -> None:
     """Validate the configuration; online, try every token.
 
     Nothing is stored or sent: online, each source is asked for one record, and for names where they are wanted.
     """
     settings = read_settings(given)
-    _show(given, settings)
-    if online:
-        logs.set_up(given.log_level(), "text")
-        _look(settings)
-
-
-def _show(given: Given, settings: Settings) -> None:
     file = find_file(given.config, environ=os.environ, cwd=Path.cwd())
+    if not as_json:
+        _show(file, settings)
+    sights = checking.seen(given, settings) if online else None
+    if as_json:
+        say_json([_document(file, settings, sights)])
+    elif sights is not None:
+        say("")
+        checking.show(sights)
+    checking.refuse(sights or ())
+
+
+def _document(file: Path | None, settings: Settings, sights: "Sequence[Sight] | None") -> dict[str, Any]:
+    sources: dict[str, dict[str, Any]] = {
+        name: {
+            "api": source.api,
+            "address": redact(source.base_url),
+            "poll_interval": format_duration(source.poll_interval),
+            "first_run": str(source.first_run),
+        }
+        for name, source in settings.sources.items()
+    }
+    for sight in sights or ():
+        sources[sight.source]["online"] = sight.document()
+    return {
+        "configuration": None if file is None else str(file),
+        "state_file": str(settings.store.path),
+        "listen": None if settings.http.listen is None else str(settings.http.listen),
+        "sources": sources,
+        "destinations": {
+            name: {
+                "type": destination.type,
+                "address": destination.address(),
+                "events": destination.events,
+                "sources": destination.sources or tuple(settings.sources),
+            }
+            for name, destination in settings.destinations.items()
+        },
+        "warnings": [str(warning) for warning in settings.warnings()],
+    }
+
+
+def _show(file: Path | None, settings: Settings) -> None:
     say_facts(
         [
             ("configuration", "the environment only" if file is None else str(file)),
@@ -76,24 +116,3 @@ def _show(given: Given, settings: Settings) -> None:
         if warnings
         else "The configuration is valid."
     )
-
-
-def _look(settings: Settings) -> None:
-    """Show what the sources' tokens see. Raises Failure when one of them cannot be used as configured."""
-    # Half a second of imports that a check of the configuration alone never needs.
-    from notifier.cli.looking import look_at_all  # noqa: PLC0415
-
-    sights = asyncio.run(look_at_all(settings.sources))
-    say("")
-    columns = (
-        Column("source"),
-        Column("answers"),
-        Column("records", right=True),
-        Column("newest"),
-        Column("people", right=True),
-        Column("trainings", right=True),
-    )
-    Listing(*columns).show(sight.row() for sight in sights)
-    troubles = [f"{sight.source}: {trouble}" for sight in sights for trouble in sight.troubles]
-    if troubles:
-        raise Failure(f"{counted(len(troubles), 'thing')} failed online:", *troubles)

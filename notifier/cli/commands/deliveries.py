@@ -1,5 +1,6 @@
 """`notifier deliveries`."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -7,9 +8,11 @@ import click
 from sqlite_utils import Database
 
 from notifier.cli.columns import Column
+from notifier.cli.completing import destination_names
 from notifier.cli.configuration import read_settings, require_destination
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
+from notifier.cli.parameters import OneOf
 from notifier.cli.screen import Listing, is_terminal, say_json, show_pages
 from notifier.cli.state_file import reading
 from notifier.cli.text import NOTHING, distance
@@ -21,6 +24,9 @@ from notifier.ledger.outbox import DeliveryState
 
 _A_SCREENFUL: Final = 50
 _PAGE: Final = 500
+_LOOK: Final = 0.2
+"""Seconds between two looks for more; one costs some microseconds."""
+
 _COLUMNS: Final = (
     Column("event"),
     Column("record"),
@@ -37,23 +43,26 @@ _COLUMNS: Final = (
     epilog=examples(
         "notifier deliveries",
         "notifier deliveries --state dead --destination hr-system",
+        "notifier deliveries --follow",
         "notifier deliveries --state pending --json",
     )
 )
-@click.option("--state", type=click.Choice([str(state) for state in DeliveryState]), help="Only those in this state.")
-@click.option("--destination", metavar="D", help="Only those to this destination.")
+@click.option("--state", type=OneOf([str(state) for state in DeliveryState]), help="Only those in this state.")
+@click.option("--destination", metavar="D", shell_complete=destination_names, help="Only those to this destination.")
+@click.option("--follow", is_flag=True, help="Wait for further attempts, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
 @takes_given
-def deliveries(given: Given, state: str | None, destination: str | None, *, as_json: bool) -> None:
+def deliveries(given: Given, state: str | None, destination: str | None, *, follow: bool, as_json: bool) -> None:
     """Show what was sent, tried, given up.
 
-    The latest 50 on a terminal, else all, the newest last. It works with and without a running daemon.
+    The latest 50 on a terminal, else all, the newest last; then, where it follows, each delivery that is tried, as
+    often as it is. It works with and without a running daemon.
     """
     settings = read_settings(given)
     chosen = DeliveryFilter(None if state is None else DeliveryState(state), destination)
     with reading(settings.store.path) as db:
         _check_destination(db, settings, destination)
-        show_pages(_pages(db, chosen), _show_json if as_json else _table())
+        show_pages(_pages(db, chosen, follow=follow), _show_json if as_json else _table())
 
 
 def _check_destination(db: Database, settings: Settings, name: str | None) -> None:
@@ -62,7 +71,19 @@ def _check_destination(db: Database, settings: Settings, name: str | None) -> No
         require_destination(settings, name)
 
 
-def _pages(db: Database, chosen: DeliveryFilter) -> Iterator[list[PastDelivery]]:
+def _pages(db: Database, chosen: DeliveryFilter, *, follow: bool) -> Iterator[list[PastDelivery]]:
+    attempt = history.newest_attempt(db)
+    yield from _past_pages(db, chosen)
+    while follow:
+        before = attempt
+        tried, attempt = history.tried_after(db, attempt, chosen, _PAGE)
+        if tried:
+            yield tried
+        elif attempt == before:
+            time.sleep(_LOOK)
+
+
+def _past_pages(db: Database, chosen: DeliveryFilter) -> Iterator[list[PastDelivery]]:
     if is_terminal():
         if latest := history.latest_deliveries(db, chosen, _A_SCREENFUL):
             yield latest

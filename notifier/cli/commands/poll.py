@@ -4,18 +4,21 @@ import click
 
 from notifier import logs
 from notifier.cli import running
+from notifier.cli.completing import source_names
 from notifier.cli.configuration import read_settings, require_source
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.screen import say
+from notifier.cli.parameters import one_json_object
+from notifier.cli.screen import say, say_json
 from notifier.cli.text import counted
 
 
 @click.command(epilog=examples("notifier poll acme"))
-@click.argument("source")
+@click.argument("source", shell_complete=source_names)
+@one_json_object
 @takes_given
-def poll(given: Given, source: str) -> None:
+def poll(given: Given, source: str, *, as_json: bool) -> None:
     """Look for new completions of SOURCE now.
 
     The running daemon does it, out of turn. Without one this command does it; what it finds waits in the state file
@@ -35,6 +38,9 @@ def poll(given: Given, source: str) -> None:
         events = answer.body["events"]
     else:
         raise Failure(f"{source}: {answer.body['message']}")
+    if as_json:
+        say_json([{"source": source, "events": events, "daemon": answer is not None}])
+        return
     say(f"{source}: {counted(events, 'new event')}")
     if events and answer is None:
         say("No daemon runs: what was found waits in the state file until `notifier run` delivers it.")

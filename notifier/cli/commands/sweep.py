@@ -9,11 +9,13 @@ import click
 
 from notifier import logs
 from notifier.cli import running
+from notifier.cli.completing import source_names
 from notifier.cli.configuration import read_settings, require_source
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.screen import is_terminal, say
+from notifier.cli.parameters import one_json_object
+from notifier.cli.screen import is_terminal, say, say_json
 from notifier.cli.text import counted
 from notifier.config import Settings
 
@@ -24,9 +26,10 @@ Show = Callable[[dict[str, Any]], None]
 
 
 @click.command(epilog=examples("notifier sweep acme"))
-@click.argument("source")
+@click.argument("source", shell_complete=source_names)
+@one_json_object
 @takes_given
-def sweep(given: Given, source: str) -> None:
+def sweep(given: Given, source: str, *, as_json: bool) -> None:
     """Read the whole list of SOURCE now.
 
     The running daemon does it, or goes on with a sweep that was cut off; Ctrl-C ends only the watching. Without a
@@ -34,7 +37,7 @@ def sweep(given: Given, source: str) -> None:
     """
     settings = read_settings(given)
     require_source(settings, source)
-    with _shown(source) as show:
+    with _shown(source, quiet=as_json) as show:
         answer = running.ask(settings.store.path, "POST", f"/v1/sources/{source}/sweep")
         if answer is None:
             # Half a second of imports that a running daemon makes unnecessary.
@@ -46,6 +49,11 @@ def sweep(given: Given, source: str) -> None:
             done = _watch(settings, source, show)
         else:
             raise Failure(f"{source}: {answer.body['message']}")
+    if as_json:
+        say_json(
+            [{"source": source, "records": done["records"], "changes": done["changes"], "daemon": answer is not None}]
+        )
+        return
     say(f"{source}: the whole list is read, {counted(done['records'], 'record')}, {counted(done['changes'], 'change')}")
     if done["changes"] and answer is None:
         say("No daemon runs: what was found waits in the state file until `notifier run` delivers it.")
@@ -69,9 +77,9 @@ def _watch(settings: Settings, source: str, show: Show) -> dict[str, Any]:
 
 
 @contextmanager
-def _shown(source: str) -> Iterator[Show]:
+def _shown(source: str, *, quiet: bool) -> Iterator[Show]:
     """Draw progress on a terminal; elsewhere the line at the end is enough."""
-    if not is_terminal():
+    if quiet or not is_terminal():
         yield lambda _progress: None
         return
     # Drawing takes a tenth of a second to import, which a pipe never needs.

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from notifier import logs
+from notifier.cli.completing import destination_names
 from notifier.cli.configuration import read_settings, require_destination
 from notifier.cli.failures import Failure
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.screen import say, say_facts
+from notifier.cli.screen import say, say_facts, say_json
 from notifier.cli.text import NOTHING, counted, harmless, harmless_json
 from notifier.clock import SystemClock
 from notifier.completions import Event
@@ -36,11 +37,12 @@ _MOST_EVENTS: Final = 1000
 @click.command(
     epilog=examples("notifier test safety-channel", "notifier test safety-channel --preview --events 25"),
 )
-@click.argument("destination")
+@click.argument("destination", shell_complete=destination_names)
 @click.option("--preview", is_flag=True, help="Show what would be sent, and send nothing.")
 @click.option("--events", type=click.IntRange(1, _MOST_EVENTS), default=1, metavar="N", help="Preview so many at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
 @takes_given
-def test(given: Given, destination: str, *, preview: bool, events: int) -> None:
+def test(given: Given, destination: str, *, preview: bool, events: int, as_json: bool) -> None:
     """Send one sample event to DESTINATION and show the answer.
 
     The event says that it is a test; nothing is stored, and there is one attempt only.
@@ -54,22 +56,28 @@ def test(given: Given, destination: str, *, preview: bool, events: int) -> None:
     source = _source(settings, settings.destinations[destination])
     if preview:
         samples = [sample_event(source, clock.now_ms(), number) for number in range(1, events + 1)]
-        _show(asyncio.run(_previews(settings, destination, samples)))
+        previews = asyncio.run(_previews(settings, destination, samples))
+        if as_json:
+            say_json(_preview_document(number, preview) for number, preview in previews)
+        else:
+            _show(previews)
         return
     event = sample_event(source, clock.now_ms())
     started = clock.monotonic()
     outcome = asyncio.run(_send(settings, destination, event))
-    seconds = clock.monotonic() - started
-    say_facts(
-        [
-            ("destination", destination),
-            ("event", event.id),
-            ("result", outcome.reason),
-            ("status", NOTHING if outcome.status is None else str(outcome.status)),
-            ("answer", outcome.detail or NOTHING),
-            ("time", f"{seconds * 1000:.0f} ms"),
-        ]
-    )
+    milliseconds = round((clock.monotonic() - started) * 1000)
+    document = {
+        "destination": destination,
+        "event": event.id,
+        "result": outcome.reason,
+        "status": outcome.status,
+        "answer": outcome.detail,
+    }
+    if as_json:
+        say_json([{**document, "milliseconds": milliseconds}])
+    else:
+        facts = [(name, str(value or NOTHING)) for name, value in document.items()]
+        say_facts([*facts, ("time", f"{milliseconds} ms")])
     if outcome.reason is not Reason.DELIVERED:
         raise Failure(f"{destination} has not taken the event ({outcome.reason}): {_ADVICE[trouble(outcome.reason)]}")
 
@@ -94,6 +102,15 @@ async def _previews(settings: Settings, name: str, events: Sequence[Event]) -> l
         waiting = [_delivery(name, event) for event in events]
         groups = requests(waiting, destination.grouping)
         return [(len(group), await destination.preview(group)) for group in groups]
+
+
+def _preview_document(events: int, preview: Preview) -> dict[str, Any]:
+    return {
+        "events": events,
+        "headers": dict(preview.headers),
+        "lines": preview.lines,
+        "body": preview.body.decode(),
+    }
 
 
 def _show(previews: Sequence[tuple[int, Preview]]) -> None:

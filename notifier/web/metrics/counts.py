@@ -1,6 +1,5 @@
 """What is counted and measured as it happens, and the page that Prometheus reads."""
 
-from collections import Counter as Tally
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
@@ -107,8 +106,8 @@ class Counts:
         if name not in self._destinations:
             return
         self._requests.labels(name).observe(first.milliseconds / 1000)
-        for (decision, reason), count in Tally((it.decision, it.reason) for it in settlements).items():
-            self._attempts.labels(name, decision, reason).inc(count)
+        for it in settlements:
+            self._attempts.labels(name, it.decision, it.reason).inc(len(it.sequences))
         if first.state is DeliveryState.DELIVERED:
             detected_ms = min(delivery.event.time_ms for delivery in deliveries)
             took_ms = first.attempted_ms + first.milliseconds - detected_ms

@@ -1,6 +1,6 @@
 """Replays of past events."""
 
-from notifier.deliver.replaying import ReplayState
+from notifier.ledger.replays import ReplayState
 from notifier.web.asked import REPLAYED_TYPES
 from notifier.web.openapi.parts import (
     Subject,
@@ -20,6 +20,7 @@ from notifier.web.openapi.parts import (
 
 _TAG = "replay"
 _WHEN = "a date (UTC), 2026-11-21, or a moment, 2026-11-21T17:00:00Z"
+_STATES = (ReplayState.RUNNING, ReplayState.DONE, ReplayState.STOPPED)
 _FORMATS = [{"format": "date"}, {"format": "date-time"}]
 
 
@@ -48,12 +49,45 @@ def describe() -> Subject:
                 ),
             },
             "/v1/replay/stop": {
-                "post": operation("stopReplay", "Put nothing more into the queue", progress, tag=_TAG, errors=(503,))
+                "post": operation(
+                    "stopReplay",
+                    "End a replay for good; what is in the queue is delivered",
+                    progress,
+                    tag=_TAG,
+                    body=ref("ReplayChoice"),
+                    errors=(400, 503),
+                )
             },
         },
         {**_SCHEMAS},
     )
 
+
+_REPLAY = {
+    "id": or_null(whole("Its number.")),
+    "state": or_null(one_of("Whether it goes on; null when there was none.", _STATES)),
+    "events": whole("Events that it is to send."),
+    "deliveries": whole("Deliveries that it is to send."),
+    "queued": whole("Those put into the queue so far."),
+    "waits_for": several({"type": "string"}, "Destinations for which it is not done."),
+    "goes_on_since": or_null(moment("From when on another replay would have to go on.")),
+    "since": or_null(moment("It is of events detected from then on.")),
+    "until": or_null(moment("And before then.")),
+    "source": or_null(text("Only events of this source.")),
+    "type": or_null(text("Only events of this type.")),
+    "begun_at": or_null(moment("When it was asked for.")),
+    "ended_at": or_null(moment("When it was done, or stopped.")),
+    "destinations": by_name(
+        complete(
+            {
+                "state": one_of("Whether it goes on there.", ReplayState),
+                "deliveries": whole("Deliveries that it is to send there."),
+                "queued": whole("Those put into the queue so far."),
+            }
+        ),
+        "Its parts, by destination.",
+    ),
+}
 
 _SCHEMAS = {
     "ReplayWish": wish(
@@ -70,6 +104,7 @@ _SCHEMAS = {
     ),
     "ReplayPlan": complete(
         {
+            "id": or_null(whole("The number of the replay; null of a dry run.")),
             "events": whole("Events that are sent again."),
             "deliveries": whole("Deliveries of them."),
             "destinations": by_name({"type": "integer"}, "Deliveries by destination."),
@@ -77,13 +112,14 @@ _SCHEMAS = {
             "message": {"type": "string"},
         }
     ),
+    "ReplayChoice": wish(
+        {"id": or_null(whole("Only the replay of this number; by default whichever is under way.", minimum=1))},
+        "Which replay is meant.",
+    ),
+    "Replay": complete(
+        _REPLAY, "A replay; null is what there is not to tell, everything but counts when there was none."
+    ),
     "ReplayProgress": complete(
-        {
-            "state": or_null(one_of("Whether it goes on; null when there was none.", ReplayState)),
-            "deliveries": whole("Deliveries that it is to send."),
-            "queued": whole("Those put into the queue so far."),
-            "waits_for": several({"type": "string"}, "Destinations whose queue has to shrink first."),
-            "goes_on_since": or_null(moment("From when on another replay would have to go on.")),
-        }
+        {**_REPLAY, "previous": or_null(ref("Replay"))}, "The latest replay, and the one before."
     ),
 }

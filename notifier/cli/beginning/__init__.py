@@ -1,0 +1,1 @@
+"""A first configuration: asked for, put together, written."""

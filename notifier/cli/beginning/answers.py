@@ -1,0 +1,108 @@
+"""What a first configuration says: the answers, what is wrong with them, and the text and files they come to. Pure."""
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from notifier.config.commented import Elsewhere, commented, example, problems_with
+from notifier.config.layers import variable_name
+from notifier.config.problems import dotted
+
+_EXAMPLES_SOURCE: Final = "acme"
+_EXAMPLES_SLACK: Final = "safety-channel"
+_EXAMPLES_HTTP: Final = "hr-system"
+_SOME_TOKEN: Final = "some-token"  # noqa: S105 - stands for one that is not asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A destination: its name and where it is; of an HTTP endpoint also the secret that signs requests."""
+
+    name: str
+    url: str
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a first configuration is made of; no `token` and no `slack` or `http` where there is none to be written."""
+
+    source: str
+    token: str = ""
+    base_url: str = ""
+    api: str = ""
+    state_file: str = ""
+    slack: Endpoint | None = None
+    http: Endpoint | None = None
+
+    def secrets(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield the place and value of each secret; an address that may be one counts."""
+        yield ("sources", self.source, "token"), self.token
+        if self.slack is not None:
+            yield ("destinations", self.slack.name, "url"), self.slack.url
+        if self.http is not None:
+            yield ("destinations", self.http.name, "secret"), self.http.secret
+            parts = urlsplit(self.http.url)
+            if parts.username or parts.query:
+                yield ("destinations", self.http.name, "url"), self.http.url
+
+    def tables(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return what the configuration says, as it would be read."""
+        source = {"token": self.token or _SOME_TOKEN, "base_url": self.base_url, "api": self.api}
+        written: dict[str, dict[str, dict[str, Any]]] = {"sources": {self.source: _given(source)}, "destinations": {}}
+        if self.slack is not None:
+            written["destinations"][self.slack.name] = {"type": "slack", "url": self.slack.url}
+        if self.http is not None:
+            more = _given({"secret": self.http.secret})
+            written["destinations"][self.http.name] = {"type": "http", "url": self.http.url, **more}
+        return written
+
+
+def _given(keys: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in keys.items() if value}
+
+
+def problem_at(answers: Answers, *path: str) -> str | None:
+    """Say what is wrong at one place of the configuration that the answers come to; None when nothing is."""
+    tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
+    place = dotted(path)
+    for problem in problems_with(tables):
+        if problem.key == place or problem.key.startswith(f"{place}."):
+            return problem.message
+    return None
+
+
+def new_secret(random: bytes) -> str:
+    """Write random bytes, 24 to 64 of them, as a secret that signs requests."""
+    return f"whsec_{base64.b64encode(random).decode()}"
+
+
+def written(answers: Answers, *, with_secrets: bool) -> str:
+    """Return the text of the configuration file."""
+    names = _names(answers)
+    values: dict[str, dict[str, str | Elsewhere]] = {}
+    for old, new in names.items():
+        kind = "sources" if old == _EXAMPLES_SOURCE else "destinations"
+        values[f"{kind}.{old}"] = dict(answers.tables()[kind][new])
+        if not with_secrets:
+            secret = {key for place, _ in answers.secrets() for key in place[2:] if place[:2] == (kind, new)}
+            values[f"{kind}.{old}"] |= dict.fromkeys(secret, Elsewhere())
+    if answers.state_file:
+        values["store"] = {"path": answers.state_file}
+    return commented(example(), names, values)
+
+
+def credential_files(answers: Answers) -> dict[str, str]:
+    """Return the secrets, by the names of the files that hold them instead of the configuration."""
+    return {variable_name(place): value for place, value in answers.secrets()}
+
+
+def _names(answers: Answers) -> dict[str, str]:
+    names = {_EXAMPLES_SOURCE: answers.source}
+    if answers.slack is not None:
+        names[_EXAMPLES_SLACK] = answers.slack.name
+    if answers.http is not None:
+        names[_EXAMPLES_HTTP] = answers.http.name
+    return names

@@ -1,0 +1,43 @@
+"""Files that only their owner may read, written at once or not at all."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+class UnwrittenError(Exception):
+    """A file could not be written; the message is a sentence for people."""
+
+
+def write_private(file: Path, text: str, *, over: bool) -> None:
+    """Write a file with mode 0600, with all of the text or not at all; its folder is made with mode 0700 if need be.
+
+    What is there is written over only where `over` says so. Raises UnwrittenError.
+    """
+    target = file.resolve() if over else file
+    new = target.with_name(f"{target.name}.new") if over else target
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if over:
+            new.unlink(missing_ok=True)
+        _write_new(new, text)
+        if over:
+            new.replace(target)
+    except FileExistsError as error:
+        raise UnwrittenError(f"{file} is there already") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UnwrittenError(f"{file} cannot be written: {why}") from error
+
+
+def _write_new(file: Path, text: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a descriptor, not a path
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            file.unlink()
+        raise
