@@ -36,6 +36,7 @@ FACTS = {
     "page": "which",
     "of": "how many pages",
     "list": "of names: people or trainings",
+    "replay": "its number",
     "job": "of the schedule",
     "seconds": "how long",
     "key": "of the configuration",

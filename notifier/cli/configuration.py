@@ -1,7 +1,10 @@
 """The configuration as the commands need it: read, or told what is wrong with it."""
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from notifier import config
 from notifier.cli.failures import UnknownName, WrongConfiguration
 from notifier.cli.given import Given
 from notifier.config import ConfigError, MessageSettings, Problem, Settings, load
@@ -27,8 +30,20 @@ def _wrong_templates(settings: Settings) -> Iterator[Problem]:
 
 def read_settings(given: Given) -> Settings:
     """Read the configuration. Raises WrongConfiguration with every problem that was found."""
-    try:
+    with _problems_told():
         return load_settings(given)
+
+
+def locate_state_file(given: Given) -> Path:
+    """Return where the state file lies, whatever else is wrong with the configuration. Raises WrongConfiguration."""
+    with _problems_told():
+        return config.locate_state_file(given.config, secrets_dir=given.secrets_dir)
+
+
+@contextmanager
+def _problems_told() -> Iterator[None]:
+    try:
+        yield
     except ConfigError as error:
         lines = [str(problem) for problem in error.problems]
         if len(lines) == 1:

@@ -26,7 +26,7 @@ COMMANDS: Final = MappingProxyType(
         "status": "Show how sources and destinations are doing.",
         "events": "Show what was detected.",
         "deliveries": "Show what was sent, tried, given up.",
-        "explain": "Show one record's life: how it was found, what was sent where.",
+        "explain": "Show a record's life: how it was found, what was sent where.",
         "retry": "Put deliveries back into the queue.",
         "replay": "Send past events again, under their old ids.",
         "enable": "Resume DESTINATION.",
@@ -34,13 +34,14 @@ COMMANDS: Final = MappingProxyType(
         "poll": "Look for new completions of SOURCE now.",
         "sweep": "Read the whole list of SOURCE now.",
         "reload": "Let the running daemon read its configuration again.",
+        "install-service": "Install a hardened systemd service that runs this program.",
         "monitoring": "Write alert rules for Prometheus and a dashboard for Grafana.",
         "schema": "Print the JSON Schema of the configuration or of an event.",
         "completion": "Print what lets a shell complete commands, options and names.",
         "man": "Show the manual page.",
     }
 )
-"""Each command's help in a line, by its name; a file of that name in `notifier.cli.commands` holds the command."""
+"""Each command's help in a line, by its name; a file of `notifier.cli.commands` (`_` for `-`) holds the command."""
 
 
 COMPLETE: Final = "_NOTIFIER_COMPLETE"
@@ -58,7 +59,8 @@ class Program(click.Group):
         """Import a command; None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"notifier.cli.commands.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"notifier.cli.commands.{name}"), name)
         return command
 
     def resolve_command(

@@ -14,7 +14,7 @@ from notifier.config.destinations import (
 )
 from notifier.config.durations import format_duration, parse_duration
 from notifier.config.json_schema import schema
-from notifier.config.loading import ConfiguredNames, configured_names, load
+from notifier.config.loading import ConfiguredNames, configured_names, handed_over, load, locate_state_file
 from notifier.config.places import find_file
 from notifier.config.problems import ConfigError, Problem
 from notifier.config.settings import (
@@ -58,7 +58,9 @@ __all__ = [
     "configured_names",
     "find_file",
     "format_duration",
+    "handed_over",
     "load",
+    "locate_state_file",
     "parse_duration",
     "parse_listen",
     "schema",

@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from notifier.config import shape
 from notifier.config.places import CONFIG_VARIABLE
-from notifier.config.problems import ConfigError, Problem, Wrong
+from notifier.config.problems import ConfigError, Problem, Wrong, dotted
 from notifier.config.settings import Settings
 from notifier.config.suggestions import nearest
 
@@ -108,9 +109,10 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
     """Read the files that are named like variables, the strongest first; one trailing newline is not part of them."""
     variables = []
     try:
-        names = sorted(file.name for file in directory.iterdir() if _is_ours(file.name))
+        names = _credential_names(directory)
     except OSError as error:
-        yield Problem(str(directory), f"the folder of credential files cannot be read: {error.strerror}")
+        remedy = "; run this as root (sudo), or as the one whose it is" if isinstance(error, PermissionError) else ""
+        yield Problem(str(directory), f"the folder of credential files cannot be read: {error.strerror}{remedy}")
         return
     for name in names:
         file = directory / name
@@ -121,8 +123,35 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
         except UnicodeDecodeError:
             yield Problem(str(file), "the credential file is not UTF-8 text")
         else:
-            variables.append(_Variable(name, re.sub(r"\r?\n\Z", "", text), str(file)))
+            variables.append(_Variable(_without_folder(name), re.sub(r"\r?\n\Z", "", text), str(file)))
     yield from _read_variables(variables, folder)
+
+
+def credential_keys(directory: Path) -> tuple[str, ...]:
+    """Return the keys that the credential files in a folder stand for, as they are dotted in problems.
+
+    Files that stand for none are left out, and so is a folder that cannot be read: reading them tells what is wrong.
+    """
+    keys = []
+    with suppress(OSError):
+        for name in _credential_names(directory):
+            with suppress(Wrong):
+                path, _ = _resolve(_without_folder(name))
+                keys.append(dotted(path))
+    return tuple(keys)
+
+
+def _credential_names(directory: Path) -> list[str]:
+    return sorted(file.name for file in directory.iterdir() if _is_ours(file.name))
+
+
+def _without_folder(name: str) -> str:
+    """Return the name that a credential had before systemd loaded it with its folder: `notifier_NOTIFIER_LOG__LEVEL`.
+
+    Of a folder (`LoadCredential=notifier:/etc/notifier/credentials`), systemd puts the name before each file's.
+    """
+    inner = name[len(PREFIX) :]
+    return inner if _is_ours(inner) else name
 
 
 def variable_name(path: Iterable[str | int]) -> str:

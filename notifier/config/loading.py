@@ -9,10 +9,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from notifier.config.explaining import explain
-from notifier.config.layers import Layer, merge, read_credentials, read_environment, read_toml
-from notifier.config.places import credentials_directory, find_file, usual_files, working_directory
+from notifier.config.layers import Layer, credential_keys, merge, read_credentials, read_environment, read_toml
+from notifier.config.places import (
+    CREDENTIALS_VARIABLE,
+    credentials_directory,
+    find_file,
+    usual_files,
+    working_directory,
+)
 from notifier.config.problems import ConfigError, Problem
-from notifier.config.settings import Settings
+from notifier.config.settings import Settings, StoreSettings
 from notifier.config.tables import Surroundings
 
 
@@ -31,7 +37,8 @@ def load(
         path: The file that `--config` names; without it `$NOTIFIER_CONFIG`, `./config.toml` or
             `/etc/notifier/config.toml`, whichever comes first. No file at all is fine when there is a source without.
         environ: The environment, by default the process's own.
-        secrets_dir: The folder of credential files that `--secrets-dir` names; without it `$CREDENTIALS_DIRECTORY`.
+        secrets_dir: The folder of credential files that `--secrets-dir` names; without it `$CREDENTIALS_DIRECTORY`,
+            without that what lies beside a service's configuration in /etc/notifier.
         cwd: What relative paths count from, those in the TOML file excepted; by default the working directory.
 
     Raises:
@@ -40,7 +47,7 @@ def load(
     environ = os.environ if environ is None else environ
     cwd = working_directory() if cwd is None else cwd
     file = find_file(path, environ=environ, cwd=cwd)
-    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd)
+    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)
 
     found = list(_read(file, credentials, environ, cwd))
     layers = [item for item in found if isinstance(item, Layer)]
@@ -77,12 +84,48 @@ def configured_names(
     Raises ConfigError when the working directory is gone.
     """
     environ = os.environ if environ is None else environ
-    cwd = working_directory() if cwd is None else cwd
-    file = find_file(path, environ=environ, cwd=cwd)
-    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd)
-    values = merge([item for item in _read(file, credentials, environ, cwd) if isinstance(item, Layer)])
+    values = _readable(path, environ, secrets_dir, cwd)
     found = surroundings(values, environ)
     return ConfiguredNames(tuple(found.sources), tuple(found.destinations))
+
+
+def locate_state_file(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_dir: Path | None = None,
+    cwd: Path | None = None,
+) -> Path:
+    """Return where the state file lies, whatever else may be wrong with the configuration, or missing in it.
+
+    For who only looks for the daemon that has read it already, and who may have read more than we can: a command of
+    systemd's ExecReload= has no credentials (https://github.com/systemd/systemd/issues/35227). The arguments are those
+    of `load`. Raises ConfigError when the file cannot be read, or names no such place.
+    """
+    environ = os.environ if environ is None else environ
+    values = _readable(path, environ, secrets_dir, cwd)
+    store = values.get("store", {})
+    written = {"path": store["path"]} if isinstance(store, dict) and "path" in store else {}
+    try:
+        return StoreSettings.model_validate(written, context=surroundings(values, environ)).path
+    except ValidationError:
+        return load(path, environ=environ, secrets_dir=secrets_dir, cwd=cwd).store.path
+
+
+def handed_over(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the keys that systemd has handed over as credentials, for as long as this process lives; else None."""
+    provided = environ.get(CREDENTIALS_VARIABLE)
+    return credential_keys(Path(provided)) if provided else None
+
+
+def _readable(
+    path: Path | None, environ: Mapping[str, str], secrets_dir: Path | None, cwd: Path | None
+) -> dict[str, Any]:
+    """Return what can be read of a configuration, whatever is wrong with the rest."""
+    cwd = working_directory() if cwd is None else cwd
+    file = find_file(path, environ=environ, cwd=cwd)
+    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)
+    return merge(item for item in _read(file, credentials, environ, cwd) if isinstance(item, Layer))
 
 
 def _read(

@@ -8,6 +8,9 @@ from typing import Final
 from notifier.config.problems import ConfigError, Problem
 
 CONFIG_VARIABLE: Final = "NOTIFIER_CONFIG"
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+CREDENTIALS_NAME: Final = "credentials"
+"""The folder of a service's credentials, beside its configuration."""
 FILE_NAME: Final = "config.toml"
 SYSTEM_FILE: Final = Path("/etc/notifier") / FILE_NAME
 STATE_FILE_NAME: Final = "notifier.db"
@@ -41,12 +44,22 @@ def usual_files(cwd: Path) -> tuple[Path, ...]:
     return (cwd / FILE_NAME, SYSTEM_FILE)
 
 
-def credentials_directory(secrets_dir: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """Return the folder of credential files: `--secrets-dir`, else the one systemd provides."""
+def credentials_directory(
+    secrets_dir: Path | None, *, environ: Mapping[str, str], cwd: Path, file: Path | None
+) -> Path | None:
+    """Return the folder of credential files: `--secrets-dir`, else the one systemd provides, else the service's own.
+
+    The last is for commands that an operator types: it lies beside `file`, the service's configuration, from where
+    systemd provides them to the service.
+    """
     if secrets_dir is not None:
         return cwd / secrets_dir
-    provided = environ.get("CREDENTIALS_DIRECTORY")
-    return cwd / provided if provided else None
+    if provided := environ.get(CREDENTIALS_VARIABLE):
+        return cwd / provided
+    if file is None or not file.is_relative_to(SYSTEM_FILE.parent):
+        return None
+    own = file.with_name(CREDENTIALS_NAME)
+    return own if _is_there(own) else None
 
 
 def default_state_file(environ: Mapping[str, str]) -> Path:

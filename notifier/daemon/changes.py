@@ -58,12 +58,16 @@ def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
     return tuple(key for key in wanted if wanted[key] != opened[key])
 
 
-def reload_document(changes: Changes, left: tuple[str, ...]) -> dict[str, Any]:
-    """Say as a JSON object what a reload has changed, and which keys it had to leave to the next start."""
+def reload_document(changes: Changes, left: tuple[str, ...], handed_over: tuple[str, ...]) -> dict[str, Any]:
+    """Say as a JSON object what a reload has changed, and which keys it had to leave to the next start.
+
+    Those `handed_over` by systemd are as they were at the start; whether they have changed since, nobody here can tell.
+    """
     return {
         "sources": changes.sources.document(),
         "destinations": changes.destinations.document(),
         "left_to_restart": left,
+        "handed_over": handed_over,
     }
 
 

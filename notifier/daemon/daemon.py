@@ -20,14 +20,18 @@ from notifier.daemon.explained import record_document
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.measuring import Measuring
 from notifier.daemon.overview import Overview
-from notifier.daemon.places import socket_path
+from notifier.daemon.places import WRONG_CONFIGURATION, socket_path
+from notifier.daemon.progress import Pulse
 from notifier.daemon.schedule import Schedule
+from notifier.daemon.service_manager import ServiceManager
 from notifier.daemon.sources import Sources
 from notifier.daemon.status import destination_status, status_document, sweep_status
+from notifier.daemon.summary import summary
 from notifier.daemon.unknown_ids import UnknownIds
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.deliver.filters import subscriptions
 from notifier.ledger import conditions, counts, destinations, finding, retention
+from notifier.ledger.destinations import HealthState
 from notifier.ledger.errors import LedgerError
 from notifier.ledger.finding import Finds
 from notifier.ledger.ledger import Ledger
@@ -68,12 +72,17 @@ class Daemon:
     """Everything that runs, for one configuration and one state file."""
 
     def __init__(
-        self, settings: Settings, clock: Clock | None = None, configuration: Configuration | None = None
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        configuration: Configuration | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
-        """Take the settings, and where they come from when they are to be read again; nothing is started yet."""
+        """Take the settings, where they come from when they are to be read again, and who hears of that."""
         self._settings = self._opened_with = settings
         self._configuration = configuration or Configuration(lambda: settings)
         self._clock = clock or SystemClock()
+        self._manager = manager or ServiceManager()
         self._started_ms: int | None = None
         self._ledger = Ledger(settings.store.path)
         self._counts = Counts()
@@ -156,21 +165,29 @@ class Daemon:
 
     async def reload(self) -> Answer:
         """Read the configuration again and follow it; a wrong one changes nothing and is reported."""
+        # systemd hears of both ends while nobody else can begin a reload in between.
         async with self._reloading:
-            try:
-                settings = await asyncio.to_thread(self._configuration.read)
-                changes = changes_between(self._settings, settings)
-                await self._follow(settings, changes)
-            except ConfigError as error:
-                message = f"the configuration is wrong, and nothing was changed: {error}"
-            except LedgerError as error:
-                message = f"the new configuration is followed only in part; reload again: {error.message}"
-            else:
-                left = left_to_restart(self._opened_with, settings)
-                _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
-                return Answer(ok=True, body={**reload_document(changes, left), "message": ""})
-            _log.error("the configuration could not be read again", extra={"detail": message})
-            return Answer(ok=False, body={"message": message})
+            with self._manager.told_of_reload():
+                return await self._read_again()
+
+    async def _read_again(self) -> Answer:
+        try:
+            settings = await asyncio.to_thread(self._configuration.read)
+            changes = changes_between(self._settings, settings)
+            await self._follow(settings, changes)
+        except ConfigError as error:
+            reason: str = WRONG_CONFIGURATION
+            message = f"the configuration is wrong, and nothing was changed: {error}{self._configuration.hint()}"
+        except LedgerError as error:
+            reason = error.reason
+            message = f"the new configuration is followed only in part; reload again: {error.message}"
+        else:
+            left = left_to_restart(self._opened_with, settings)
+            _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
+            document = reload_document(changes, left, self._configuration.handed_over or ())
+            return Answer(ok=True, body={**document, "message": ""})
+        _log.error("the configuration could not be read again", extra={"detail": message})
+        return Answer(ok=False, body={"reason": reason, "message": message})
 
     async def _follow(self, settings: Settings, changes: Changes) -> None:
         """Make of the running daemon what the new configuration wants. Raises LedgerError."""
@@ -207,6 +224,20 @@ class Daemon:
     async def metrics(self) -> bytes:
         """Return the page of `/metrics`. Raises LedgerError."""
         return await self._measuring.page(self._started_ms or 0, self._sources)
+
+    def pulses(self) -> list[Pulse]:
+        """Return what can be seen of each job of the schedule."""
+        return self._schedule.pulses()
+
+    def unattempted(self) -> list[str]:
+        """Return the sources whose first round is still to come, or is waiting for its first answers."""
+        return self._sources.unattempted()
+
+    async def summary(self) -> str:
+        """Ask the ledger's thread, and say in a sentence how the daemon is doing. Raises LedgerError."""
+        states = {name: health.state for name, health in self._dispatcher.health().items()}
+        troubled = [name for name, state in states.items() if state is not HealthState.OK]
+        return summary(self._sources.states(), states, await self._ledger.run(destinations.waiting, troubled))
 
     def unready(self) -> dict[str, str]:
         """Return the sources that cannot be relied on now, each with the reason."""

@@ -1,6 +1,10 @@
-"""Where the command line finds a running daemon: known without importing what a daemon is made of."""
+"""Where the command line finds a running daemon, and a word it says: known without importing what one is made of."""
 
 from pathlib import Path
+from typing import Final
+
+WRONG_CONFIGURATION: Final = "wrong_configuration"
+"""Why a reload has changed nothing, when it was not the state file."""
 
 
 def socket_path(state_file: Path) -> Path:

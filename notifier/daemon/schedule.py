@@ -5,8 +5,9 @@ every moment missed. So the trigger here always reckons from now, and a watch mo
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
@@ -14,6 +15,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from notifier.clock import Clock
+from notifier.daemon.observed import ObservedJob
+from notifier.daemon.progress import Pulse
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +25,9 @@ CLOCK_CHECK = 5.0
 
 JUMP = 2.0
 """Seconds by which the wall clock must stray from the monotonic one to count as a jump."""
+
+SPREAD = 60.0
+"""Seconds over which the first runs of all jobs are spread, at most."""
 
 _STAGGER = 0.618_033_988_749_895
 
@@ -48,6 +54,8 @@ class Schedule:
         """Make an empty schedule."""
         self._clock = clock
         self._intervals: dict[str, float] = {}
+        self._jobs: dict[str, ObservedJob] = {}
+        self._births = itertools.count()
         self._on_jump: Callable[[], Awaitable[None]] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._scheduler = AsyncIOScheduler(
@@ -56,12 +64,24 @@ class Schedule:
         )
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
 
-    def add(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` every so many seconds, for the first time within the first interval but not with all others."""
+    def add(
+        self,
+        name: str,
+        seconds: float,
+        work: Callable[[], Awaitable[None]],
+        *,
+        step: float = 0.0,
+        signs: Callable[[], Hashable] = lambda: None,
+    ) -> None:
+        """Run `work` every so many seconds, for the first time within the first interval but not with all others.
+
+        `step` is for how many seconds it may wait for one answer; what `signs` returns changes while it gets on.
+        """
         self._intervals[name] = seconds
-        first = stagger(len(self._intervals) - 1) * min(seconds, 60.0)
+        self._jobs[name] = ObservedJob(Pulse(name, seconds, step, next(self._births)), work, signs, self._clock)
+        first = stagger(len(self._intervals) - 1) * min(seconds, SPREAD)
         self._scheduler.add_job(
-            work,
+            self._jobs[name].run,
             EveryFromNow(seconds),
             id=name,
             name=name,
@@ -70,7 +90,7 @@ class Schedule:
 
     def remove(self, name: str) -> None:
         """Run a job no more; where it runs now is the caller's to end."""
-        del self._intervals[name]
+        del self._intervals[name], self._jobs[name]
         self._scheduler.remove_job(name)
 
     def start(self, on_jump: Callable[[], Awaitable[None]]) -> None:
@@ -89,6 +109,10 @@ class Schedule:
             return None
         next_run: datetime = job.next_run_time
         return round(next_run.timestamp() * 1000)
+
+    def pulses(self) -> list[Pulse]:
+        """Return what can be seen of each job at this moment."""
+        return [job.pulse() for job in self._jobs.values()]
 
     async def stop(self) -> None:
         """Start no more jobs; what runs is the caller's to wait for."""

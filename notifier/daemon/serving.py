@@ -1,11 +1,20 @@
 """Runs the daemon for as long as signals let it."""
 
 import asyncio
+import faulthandler
+import logging
+import os
 
 from notifier.config import Settings
 from notifier.daemon.configuration import Configuration
 from notifier.daemon.daemon import Daemon
+from notifier.daemon.service_manager import ServiceManager
 from notifier.daemon.signals import reload_on_signal, stop_on_signal
+from notifier.daemon.supervision import Supervision, time_to_start
+from notifier.ledger.errors import LedgerError
+from notifier.web.server import ListenError
+
+_log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings, configuration: Configuration) -> None:
@@ -13,16 +22,37 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
 
     Raises what `Daemon.start` raises.
     """
+    manager = ServiceManager.from_environment(os.environ, os.getpid())
+    if manager.watchdog is not None:
+        # When the watchdog ends this process, with SIGABRT, the log shows where it stood.
+        faulthandler.enable()
     with stop_on_signal() as stop, reload_on_signal() as reload:
-        daemon = Daemon(settings, configuration=configuration)
-        await daemon.start()
-        reloading = asyncio.create_task(_reload_when_asked(daemon, reload), name="reload")
+        daemon = Daemon(settings, configuration=configuration, manager=manager)
+        try:
+            with time_to_start(manager):
+                await daemon.start()
+        except (LedgerError, ListenError) as error:
+            manager.status(str(error))
+            raise
+        beside = [
+            asyncio.create_task(_reload_when_asked(daemon, reload), name="reload"),
+            asyncio.create_task(Supervision(daemon, manager).run(), name="supervision"),
+        ]
+        for task in beside:
+            task.add_done_callback(_report_fault)
         try:
             await stop.wait()
         finally:
-            reloading.cancel()
-            await asyncio.wait([reloading])
+            manager.stopping()
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             await daemon.stop()
+
+
+def _report_fault(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        _log.critical("a task failed by a fault of the program", extra={"task": task.get_name()}, exc_info=fault)
 
 
 async def _reload_when_asked(daemon: Daemon, asked: asyncio.Event) -> None:

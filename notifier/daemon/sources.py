@@ -1,7 +1,7 @@
 """The sources of a running daemon: their watchers, each with its place in the schedule."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from notifier.ledger.ledger import Ledger
 from notifier.ledger.sources import SourceMemory
 from notifier.ledger.subscriptions import Subscription
 from notifier.ledger.sweeps import Sweep
+from notifier.watch.health import SourceState
 from notifier.watch.watcher import Round, Watcher
 from notifier.web.control import UnknownNameError
 from notifier.web.metrics.figures import SourceFigures
@@ -82,11 +83,31 @@ class Sources:
             )
             await watcher.start()
             self._watchers[name] = watcher
-            self._schedule.add(name, settings.sources[name].poll_interval, partial(self._round, watcher))
+            source = settings.sources[name]
+            self._schedule.add(
+                name,
+                source.poll_interval,
+                partial(self._round, watcher),
+                step=source.timeout,
+                signs=partial(self._signs_of_life, watcher),
+            )
 
     async def stop(self) -> None:
         """End what is under way; whatever was not written down is read again by the next run."""
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
+
+    def unattempted(self) -> list[str]:
+        """Return the sources whose first round is still to come, or is waiting for its first answers."""
+        now = self._clock.monotonic()
+        return [
+            pulse.name
+            for pulse in self._schedule.pulses()
+            if pulse.name in self._watchers and not pulse.is_attempted(now)
+        ]
+
+    def states(self) -> dict[str, SourceState]:
+        """Return how each of them is doing."""
+        return {name: watcher.state for name, watcher in self._watchers.items()}
 
     def unready(self) -> dict[str, str]:
         """Return the sources that cannot be relied on now, each with the reason."""
@@ -142,6 +163,10 @@ class Sources:
         if done.is_done:
             await watcher.see_to_the_rest()
         self._on_round(done, seconds)
+
+    def _signs_of_life(self, watcher: Watcher) -> Hashable:
+        # To keep a silence that was asked for is no standstill.
+        return watcher.usage.total, round(self._clock.monotonic()) if watcher.quiet_for() else None
 
     def _next_poll_ms(self, watcher: Watcher) -> int | None:
         scheduled = self._schedule.next_run_ms(watcher.name)

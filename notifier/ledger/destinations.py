@@ -1,5 +1,6 @@
 """What is remembered of each destination: whether it works, since when, and how much waits for it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -79,6 +80,12 @@ def undelivered(db: Database) -> dict[str, list[Undelivered]]:
     ):
         found.setdefault(name, []).append(Undelivered(DeliveryState(state), *rest))
     return found
+
+
+def waiting(db: Database, names: Iterable[str]) -> dict[str, int]:
+    """Return how many events wait for each of these destinations."""
+    counted = "SELECT count(*) FROM deliveries WHERE destination = ? AND state = 'pending'"
+    return {name: db.execute(counted, [name]).fetchone()[0] for name in names}
 
 
 def recall(db: Database, name: str) -> Health:

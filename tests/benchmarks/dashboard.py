@@ -64,7 +64,8 @@ def fill(db: Database, records: int, events: int, now_ms: int) -> None:
         )
         db.execute(
             "INSERT INTO attempt_runs (first_sequence, last_sequence, destination, attempted_at, milliseconds,"
-            " decision, reason, status) SELECT sequence, sequence, ?, detected_at + 50, 40, 'done', 'ok', 200 FROM events",
+            " decision, reason, status)"
+            " SELECT sequence, sequence, ?, detected_at + 50, 40, 'done', 'ok', 200 FROM events",
             [destination],
         )
         db.execute(

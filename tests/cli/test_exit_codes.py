@@ -11,7 +11,8 @@ from tests.cli.conftest import call
 if TYPE_CHECKING:
     from tests.cli.conftest import Home
 
-READS_CONFIGURATION = sorted(set(COMMANDS) - {"demo", "sandbox", "schema", "monitoring", "init", "completion", "man"})
+NEEDS_NO_CONFIGURATION = {"demo", "sandbox", "schema", "monitoring", "init", "install-service", "completion", "man"}
+READS_CONFIGURATION = sorted(set(COMMANDS) - NEEDS_NO_CONFIGURATION)
 ARGUMENTS = {
     "test": ("hr",),
     "explain": ("1238",),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from notifier.config import ConfigError, HttpSettings, Settings, load
+from notifier.config import ConfigError, HttpSettings, Settings, handed_over, load, locate_state_file
 
 Load = Callable[..., Settings]
 Problems = Callable[..., list[str]]
@@ -305,3 +305,79 @@ def test_a_removed_working_directory_is_told(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ConfigError, match="the working directory is gone"):
         load(environ={})
     monkeypatch.chdir(tmp_path)
+
+
+def test_a_credential_that_systemd_loaded_with_its_folder_keeps_its_own_name(
+    load_text: Load, secrets_dir: Path
+) -> None:
+    (secrets_dir / "notifier_NOTIFIER_SOURCES__ACME__TOKEN").write_text("its-own\n")
+    # What SetCredential= gives where there is no folder.
+    (secrets_dir / "notifier").write_text("none")
+    settings = load_text("[sources.acme]\n", environ={"CREDENTIALS_DIRECTORY": str(secrets_dir)})
+    assert settings.sources["acme"].token.get_secret_value() == "its-own"
+
+
+def test_a_credential_under_both_names_is_one_too_many(problems_of: Problems, secrets_dir: Path) -> None:
+    for name in ("NOTIFIER_SOURCES__ACME__TOKEN", "notifier_NOTIFIER_SOURCES__ACME__TOKEN"):
+        (secrets_dir / name).write_text("t0ken")
+    (problem,) = problems_of(secrets_dir=secrets_dir)
+    assert "means the same key as" in problem
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a service's configuration, with its credentials beside it; returns the configuration file."""
+    monkeypatch.setattr("notifier.config.places.SYSTEM_FILE", tmp_path / "etc" / "config.toml")
+    folder = tmp_path / "etc" / "globex"
+    (folder / "credentials").mkdir(parents=True)
+    (folder / "credentials" / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("the-services")
+    (folder / "config.toml").write_text("[sources.acme]\n")
+    return folder / "config.toml"
+
+
+def test_a_commands_credentials_are_those_beside_a_services_configuration(service: Path, secrets_dir: Path) -> None:
+    assert load(service, environ={}).sources["acme"].token.get_secret_value() == "the-services"
+    (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("systemd")
+    settings = load(service, environ={"CREDENTIALS_DIRECTORY": str(secrets_dir)})
+    assert settings.sources["acme"].token.get_secret_value() == "systemd"
+
+
+def test_a_folder_called_credentials_elsewhere_is_nobodys_business(tmp_path: Path, secrets_dir: Path) -> None:
+    (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("not meant")
+    file = tmp_path / "config.toml"
+    file.write_text("[sources.acme]\n")
+    with pytest.raises(ConfigError):
+        load(file, environ={})
+
+
+def test_the_state_file_is_located_without_what_only_the_service_was_given(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[store]\npath = "here.db"\n[sources.acme]\ntokem = 1\n')
+    gone = {"CREDENTIALS_DIRECTORY": str(tmp_path / "gone")}
+    assert locate_state_file(file, environ=gone) == tmp_path / "here.db"
+    file.write_text("[sources.acme]\n")
+    assert locate_state_file(file, environ={"STATE_DIRECTORY": "/var/lib/x"}) == Path("/var/lib/x/notifier.db")
+
+
+@pytest.mark.parametrize("text", ["[store", "[store]\npath = 3\n"])
+def test_a_state_file_that_cannot_be_told_is_a_problem_of_the_configuration(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError):
+        locate_state_file(file, environ={})
+
+
+def test_keys_that_systemd_has_handed_over_are_known_by_name(secrets_dir: Path, tmp_path: Path) -> None:
+    for name in (
+        "notifier_NOTIFIER_SOURCES__ACME__TOKEN",
+        "NOTIFIER_DESTINATIONS__HR_SYSTEM__SECRET",
+        "NOTIFIER_X",
+        "y",
+    ):
+        (secrets_dir / name).write_text("x")
+    assert handed_over({"CREDENTIALS_DIRECTORY": str(secrets_dir)}) == (
+        "destinations.hr-system.secret",
+        "sources.acme.token",
+    )
+    assert handed_over({"CREDENTIALS_DIRECTORY": str(tmp_path / "gone")}) == ()
+    assert handed_over({}) is None

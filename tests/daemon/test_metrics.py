@@ -73,7 +73,7 @@ async def test_troubles_are_counted_by_their_names(world: "World", run: Any, mon
 
 
 def labels_of(page: dict[str, Any], name: str) -> frozenset[str] | None:
-    """Return the names of the labels that a metric has on a page, but for a histogram's own; None when it is not there."""
+    """Return the names of a metric's labels on a page, without a histogram's own; None when it is not there."""
     series = page.get(f"{name}_count" if name in HISTOGRAMS else name)
     return None if series is None else frozenset(label.partition("=")[0] for labels in series for label in labels)
 

@@ -89,7 +89,13 @@ async def test_what_has_not_changed_goes_on(daemon: Daemon, world: World, writte
     answer = await daemon.reload()
     nothing = {"added": (), "changed": (), "removed": ()}
     assert answer.ok
-    assert answer.body == {"sources": nothing, "destinations": nothing, "left_to_restart": (), "message": ""}
+    assert answer.body == {
+        "sources": nothing,
+        "destinations": nothing,
+        "left_to_restart": (),
+        "handed_over": (),
+        "message": "",
+    }
     assert written.followed == [written.settings]
     key = world.complete()
     await until(lambda: subjects(world) == {key: 1})

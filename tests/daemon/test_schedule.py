@@ -194,3 +194,31 @@ def test_any_number_of_sources_is_spread_evenly(count: int) -> None:
     gaps = [later - earlier for earlier, later in pairwise([*starts, 1.0])]
     assert min(gaps) > 0.3 / count
     assert max(gaps) < 2.7 / count
+
+
+async def test_what_a_job_does_can_be_seen(schedule: Schedule, jumps: Jumps) -> None:
+    goes_on = asyncio.Event()
+    steps = 0
+
+    async def round_of_two_steps() -> None:
+        nonlocal steps
+        steps += 1
+        await goes_on.wait()
+        raise KeyError("a fault of the program")
+
+    schedule.add("acme", 0.1, round_of_two_steps, step=7.0, signs=lambda: steps)
+    (before,) = schedule.pulses()
+    schedule.start(jumps)
+    await until(lambda: schedule.pulses()[0].is_running)
+    (during,) = schedule.pulses()
+    goes_on.set()
+    await until(lambda: schedule.pulses()[0].ended > 1)
+    schedule.remove("acme")
+    schedule.add("acme", 0.1, round_of_two_steps)
+    (anew,) = schedule.pulses()
+
+    assert (before.interval, before.step, before.begun, before.ended, before.signs) == (0.1, 7.0, 0, 0, 0)
+    assert (during.begun, during.ended, during.signs) == (1, 0, 1)
+    assert during.begun_at <= time.monotonic()
+    assert anew.born != before.born
+    assert anew.begun == 0

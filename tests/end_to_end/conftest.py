@@ -4,22 +4,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from tests.end_to_end.harness import Program, Receiver
+from tests.end_to_end.harness import Program, Receiver, receiving
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    this = Receiver()
-    app = web.Application()
-    app.add_routes([web.post("/hook", this.hook), web.post("/slack", this.channel), web.get("/beat", this.beat)])
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    this.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield this
-    await runner.cleanup()
+    async with receiving() as this:
+        yield this
 
 
 @pytest.fixture

@@ -68,6 +68,22 @@ class Receiver:
 
 
 @asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    """Serve a receiver."""
+    this = Receiver()
+    app = web.Application()
+    app.add_routes([web.post("/hook", this.hook), web.post("/slack", this.channel), web.get("/beat", this.beat)])
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    this.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield this
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
 async def served(account: Account, *middlewares: Any) -> AsyncIterator[str]:
     async with serve(make_app(account, rate_limit=None, middlewares=middlewares)) as url:
         yield url

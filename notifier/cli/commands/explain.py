@@ -34,7 +34,7 @@ Row = tuple[str, str, str, str]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line for each source.")
 @takes_given
 def explain(given: Given, record: str, *, as_json: bool) -> None:
-    """Show one record's life: how it was found, what was sent where.
+    """Show a record's life: how it was found, what was sent where.
 
     RECORD is the record's key. Every source that knows it is shown, and of each destination that was not told, why. It
     works with and without a running daemon.

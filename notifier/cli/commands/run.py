@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from functools import partial
 
 import click
@@ -11,7 +12,7 @@ from notifier.cli.configuration import load_settings, read_settings
 from notifier.cli.failures import told
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.config import Settings
+from notifier.config import Settings, handed_over
 from notifier.daemon.configuration import Configuration
 from notifier.daemon.serving import serve
 from notifier.ledger.errors import LedgerError
@@ -29,7 +30,9 @@ def run(given: Given) -> None:
     `notifier reload` make it read its configuration again.
     """
     settings = read_settings(given)
-    configuration = Configuration(partial(load_settings, given), partial(_heed, given))
+    configuration = Configuration(
+        partial(load_settings, given), partial(_heed, given), None if given.secrets_dir else handed_over(os.environ)
+    )
     _heed(given, settings)
     with told(LedgerError, ListenError):
         asyncio.run(serve(settings, configuration))
