@@ -193,6 +193,10 @@ class Daemon:
         """Make of the running daemon what the new configuration wants. Raises LedgerError."""
         if self._session is None:
             raise RuntimeError("only a daemon that runs can follow another configuration")
+        # What is new is counted from its beginning, and what is removed to its end.
+        self._counts.keep(
+            {*self._settings.sources, *settings.sources}, {*self._settings.destinations, *settings.destinations}
+        )
         # Whoever is removed is told nothing more before it stops, and whoever is new is there before it is told.
         theirs = changes.destinations
         kept = {name: wanted for name, wanted in settings.destinations.items() if name not in theirs.added}

@@ -6,6 +6,7 @@ PORT is that of the daemon. Prints a port of its own, on which `/received` tells
 """
 
 import asyncio
+import os
 import sys
 
 from aiohttp import web
@@ -36,6 +37,8 @@ class Follower(asyncio.Protocol):
 
 async def main() -> None:
     """Follow until standard input is closed."""
+    # Real readers are on other machines: these must not take the daemon's processor.
+    os.nice(19)
     loop = asyncio.get_running_loop()
     port, count = map(int, sys.argv[1:])
     followers = [(await loop.create_connection(Follower, "127.0.0.1", port))[1] for _ in range(count)]
