@@ -60,10 +60,10 @@ class SignIn:
             return await self._page(place, 403, "This browser does not say where the form came from: use another one.")
         if not isinstance(token, str) or not self._guard.is_token(token):
             self._guesses.note_wrong(request.remote)
-            _log.warning("a wrong token was given to sign in", extra={"peer": request.remote})
+            _log.warning("a wrong token was given to sign in", extra={"address": request.remote})
             return await self._page(place, 403, "That is not the token: look at `token` under `[http]`.")
         self._guesses.note_right(request.remote)
-        _log.info("signed in", extra={"peer": request.remote})
+        _log.info("signed in", extra={"address": request.remote})
         answer = moved(place)
         # Whoever stands before this server may speak TLS; only the origin tells.
         is_secure = urlsplit(request.headers[hdrs.ORIGIN]).scheme == "https"
