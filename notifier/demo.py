@@ -25,6 +25,7 @@ _KNOWN: Final = 400
 _PAUSE: Final = 0.7
 _LONGEST_GROWTH: Final = 20.0
 _LOOK: Final = 0.1
+_ANY_PORT: Final = "127.0.0.1:0"
 
 _CONFIGURATION: Final = """\
 [store]
@@ -97,10 +98,11 @@ class Receiver:
         return web.Response()
 
 
-async def run_demo(events: int, listen: str | None, out: TextIO) -> None:
+async def run_demo(events: int, listen: str | None, out: TextIO, *, stay: float = 0.0) -> None:
     """Let an account grow by `events` completions, and end when each of them was delivered to both destinations.
 
-    `listen` is the address of the local HTTP interface, None for none. Raises ConfigError, LedgerError, ListenError.
+    `listen` is the address of the local HTTP interface with the dashboard, None for a free port of this machine. At
+    the end the dashboard can still be looked at for `stay` seconds. Raises ConfigError, LedgerError, ListenError.
     """
     account = build_account(_KNOWN)
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
@@ -108,15 +110,23 @@ async def run_demo(events: int, listen: str | None, out: TextIO) -> None:
         receiver = Receiver(secret, out)
         async with serve(make_app(account, rate_limit=None)) as api, receiver.serve() as url:
             path = Path(folder, "config.toml")
-            values = {"listen": listen or "", "api": api, "token": DEFAULT_TOKEN, "receiver": url, "secret": secret}
+            values = {
+                "listen": listen or _ANY_PORT,
+                "api": api,
+                "token": DEFAULT_TOKEN,
+                "receiver": url,
+                "secret": secret,
+            }
             await asyncio.to_thread(path.write_text, _CONFIGURATION.format(**values))
             daemon = Daemon(load(path, environ={}))
             await daemon.start()
             try:
-                _introduce(out, api, url, listen)
+                _introduce(out, api, url, daemon.url)
                 # What stands in the account when the notifier meets it is history, and no news.
                 await _until(daemon, lambda status: status["sources"]["acme"]["last_success"] is not None)
                 await _play(account, daemon, receiver, events, out)
+                if stay and daemon.url:
+                    await _stay(daemon.url, stay, out)
             finally:
                 await daemon.stop()
 
@@ -135,6 +145,14 @@ async def _play(account: Account, daemon: Daemon, receiver: Receiver, events: in
         'For your own account write a config.toml (README, "Watch your own account"), try it with'
         " `notifier check --online`, and start `notifier run`.\n"
     )
+
+
+async def _stay(dashboard: str, seconds: float, out: TextIO) -> None:
+    out.write(f"\nThe dashboard {dashboard} can be looked at for {seconds:.0f} s more; Ctrl-C ends it.\n")
+    out.flush()
+    # What was to be shown is done: whoever interrupts now ends it well.
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(seconds)
 
 
 async def _grow(account: Account, events: int, out: TextIO) -> None:
@@ -157,7 +175,7 @@ async def _until(daemon: Daemon, is_so: Callable[[dict[str, Any]], bool]) -> Non
         await asyncio.sleep(_LOOK)
 
 
-def _introduce(out: TextIO, api: str, receiver: str, listen: str | None) -> None:
+def _introduce(out: TextIO, api: str, receiver: str, dashboard: str | None) -> None:
     out.write(
         "Completion Notifier: who completed which training, told the moment it is entered.\n"
         "Everything here runs on this machine, for real but for the account: no message leaves it.\n\n"
@@ -165,8 +183,8 @@ def _introduce(out: TextIO, api: str, receiver: str, listen: str | None) -> None
         f"  Slack      a simulated channel                                      {receiver}/slack\n"
         f"  webhook    an HR system that checks signatures                      {receiver}/hook\n"
     )
-    if listen:
-        out.write(f"  notifier   its own local interface                                  {listen}\n")
+    if dashboard:
+        out.write(f"  dashboard  what an operator sees: open it in a browser              {dashboard}\n")
     out.write("\n")
     out.flush()
 

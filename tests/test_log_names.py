@@ -46,6 +46,8 @@ FACTS = {
     "id": "in a filter",
     "left_to_restart": "keys of the configuration",
     "path": "of a local request",
+    "address": "from which somebody signs in",
+    "dashboard": "where a browser finds it",
     "version": "of this program",
     "sources": "how many",
     "destinations": "how many",

@@ -19,6 +19,7 @@ from notifier.daemon.deliveries import Deliveries
 from notifier.daemon.explained import record_document
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.measuring import Measuring
+from notifier.daemon.overview import Overview
 from notifier.daemon.places import WRONG_CONFIGURATION, socket_path
 from notifier.daemon.progress import Pulse
 from notifier.daemon.schedule import Schedule
@@ -29,13 +30,14 @@ from notifier.daemon.summary import summary
 from notifier.daemon.unknown_ids import UnknownIds
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.deliver.filters import subscriptions
-from notifier.ledger import conditions, destinations, retention
+from notifier.ledger import conditions, counts, destinations, finding, retention
 from notifier.ledger.destinations import HealthState
 from notifier.ledger.errors import LedgerError
+from notifier.ledger.finding import Finds
 from notifier.ledger.ledger import Ledger
 from notifier.transport import new_session
 from notifier.watch.watcher import Round, RoundResult
-from notifier.web.control import Answer
+from notifier.web.control import Answer, Figures
 from notifier.web.feed.feed import Feed
 from notifier.web.metrics.counts import Counts
 from notifier.web.server import LocalServer
@@ -103,7 +105,9 @@ class Daemon:
         )
         self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
+        self._server: LocalServer | None = None
         self._alarms = Alarms(self._ledger, self._clock, settings.alerts.destination, self._conditions, self._announce)
+        self._overview = Overview(self._ledger, self._clock)
         self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
 
@@ -131,9 +135,10 @@ class Daemon:
             self._schedule.add(ALARMS, ALARMS_EVERY, self._look_for_troubles)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY, UnknownIds(self._ledger, lambda: self._settings).look)
             # Not before the sources are there to be asked about, and not after they have begun.
-            server = LocalServer(self, self.feed, self._settings.http, socket_path(self._settings.store.path))
-            stack.push_async_callback(server.stop)
-            await server.start()
+            self._server = LocalServer(self, self.feed, self._settings.http, socket_path(self._settings.store.path))
+            stack.push_async_callback(self._server.stop)
+            await self._server.start()
+            self._server.prepare_pages()
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
             self._schedule.start(self._after_clock_jump)
@@ -144,8 +149,14 @@ class Daemon:
                 "version": __version__,
                 "sources": len(self._sources),
                 "destinations": len(self._settings.destinations),
+                "dashboard": self.url,
             },
         )
+
+    @property
+    def url(self) -> str | None:
+        """Where a browser finds the dashboard; None where the configuration lets it listen on no port."""
+        return None if self._server is None else self._server.url
 
     async def stop(self) -> None:
         """Stop within five seconds, losing nothing: what is cut off is done again by the next run."""
@@ -240,6 +251,14 @@ class Daemon:
         """Return the object of `/v1/records/KEY`. Raises UnknownRecordError, LedgerError."""
         return await self._ledger.run(record_document, key, self._subscriptions)
 
+    async def figures(self) -> Figures:
+        """Return what the dashboard shows beside the status. Raises LedgerError."""
+        return await self._overview.figures(tuple(self._settings.destinations))
+
+    async def find(self, text: str) -> Finds:
+        """Look for records by a key, a person's name or an employee's number. Raises LedgerError."""
+        return await self._ledger.run(finding.find, text)
+
     async def poll(self, source: str) -> Answer:
         """Do a source's round now. Raises UnknownNameError."""
         watcher = self._sources.known(source)
@@ -285,6 +304,7 @@ class Daemon:
         try:
             while (chunk := await self._ledger.run(retention.forget, before_ms)) > 0:
                 forgotten += chunk
+            await self._ledger.run(counts.forget, self._clock.now_ms())
         except LedgerError as error:
             _log.error(error.message, extra={"reason": error.reason})
         if forgotten:

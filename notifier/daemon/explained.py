@@ -6,7 +6,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from notifier.clock import iso_utc
-from notifier.daemon.sentences import FOUND, HISTORY, NotTold, why
+from notifier.daemon.sentences import FOUND, HISTORY, NOT_TOLD, NotTold, why
 from notifier.ledger.lives import DeliveryLife, EventLife, Life, PastAttempt, lives
 from notifier.ledger.subscriptions import Subscription
 from notifier.web.control import UnknownRecordError
@@ -70,6 +70,7 @@ def life_document(life: Life, subscriptions: Sequence[Subscription]) -> dict[str
 
 
 def _event(source: str, event: EventLife, subscriptions: Sequence[Subscription]) -> dict[str, Any]:
+    untold = not_told(source, event, subscriptions)
     return {
         "sequence": event.sequence,
         "id": event.id,
@@ -79,7 +80,8 @@ def _event(source: str, event: EventLife, subscriptions: Sequence[Subscription])
         **_found(event),
         "changes": {name: {"old": change.old, "new": change.new} for name, change in event.changes.items()},
         "deliveries": [_delivery(life) for life in event.deliveries],
-        "not_told": not_told(source, event, subscriptions),
+        "not_told": untold,
+        "not_told_why": {destination: NOT_TOLD[reason] for destination, reason in untold.items()},
     }
 
 

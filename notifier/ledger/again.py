@@ -26,7 +26,7 @@ _BEGINNING = len("evt_") + 6
 
 # SQLite uses a partial index only where it finds the index's own words.
 _UNFINISHED = "state <> 'delivered'"
-_BEGIN_ANEW = "state = 'pending', attempts = 0, suspicions = 0, first_attempt_at = NULL, next_attempt_at = 0"
+_BEGIN_ANEW = "state = 'pending', again = 1, attempts = 0, suspicions = 0, first_attempt_at = NULL, next_attempt_at = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def replay(db: Database, past: Past, subscription: Subscription, after: int, mos
     wanted = _wanted(db, past, subscription, after, last)
     now = wanted[:room]
     db.conn.executemany(
-        "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)"
+        "INSERT INTO deliveries (sequence, destination, again) VALUES (?, ?, 1)"
         f" ON CONFLICT (sequence, destination) DO UPDATE SET {_BEGIN_ANEW}",
         [(sequence, subscription.destination) for sequence in now],
     )

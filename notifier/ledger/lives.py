@@ -116,7 +116,7 @@ _ATTEMPTS = (
 
 def lives(db: Database, key: str) -> list[Life]:
     """Return the record's life at every source that knows it, by the sources' names; empty when none does."""
-    if not _can_be_stored(key):
+    if not can_be_stored(key):
         return []
     # One transaction, so that what is written meanwhile does not make the parts contradict each other.
     with db.atomic():
@@ -124,7 +124,7 @@ def lives(db: Database, key: str) -> list[Life]:
         return [_life(row, _events(db, key, source=row[0])) for row in rows]
 
 
-def _can_be_stored(key: str) -> bool:
+def can_be_stored(key: str) -> bool:
     """Tell whether SQLite takes the text: bytes of a command line that are no UTF-8 arrive as lone surrogates."""
     try:
         key.encode()

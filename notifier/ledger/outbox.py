@@ -15,6 +15,7 @@ import orjson
 from sqlite_utils import Database
 
 from notifier.completions import Event
+from notifier.ledger.counts import count_delivered
 
 # SQLite uses a partial index only where it finds the index's own words.
 _UNFINISHED = "state <> 'delivered'"
@@ -161,6 +162,7 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
             delivered[settlement.destination] += len(settlement.sequences)
     for name, count in delivered.items():
         db.execute("UPDATE destinations SET delivered = delivered + ? WHERE name = ?", [count, name])
+    count_delivered(db, _RUNS, batch)
 
 
 def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:

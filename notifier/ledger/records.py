@@ -8,6 +8,7 @@ import orjson
 from sqlite_utils import Database
 
 from notifier.completions import Change, Completion, Event, EventType, Names, Net, event_data, event_id
+from notifier.ledger.counts import count_detected
 from notifier.ledger.subscriptions import Subscription
 
 _LARGE_VALUE = 2048
@@ -91,11 +92,13 @@ def write(db: Database, findings: Findings, subscriptions: Sequence[Subscription
     """
     if findings.learned:
         _learn(db, findings, now_ms)
-    return [
+    events = [
         event
         for change in findings.changes
         if (event := _tell(db, findings, change, subscriptions, now_ms)) is not None
     ]
+    count_detected(db, events)
+    return events
 
 
 def _learn(db: Database, findings: Findings, now_ms: int) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
@@ -13,12 +14,16 @@ from notifier.web import deliveries
 from notifier.web.answers import CONTROL, done, error_answer, json_answer
 from notifier.web.asked import WrongRequestError
 from notifier.web.control import Control, UnknownEventError, UnknownNameError, UnknownRecordError
+from notifier.web.dashboard.pages import Pages
+from notifier.web.dashboard.rendering import Rendering
+from notifier.web.dashboard.sign_in import SignIn, may_sign_in, to_sign_in
 from notifier.web.feed import routes as feed_routes
 from notifier.web.feed.feed import Feed
 from notifier.web.feed.stream import TooManyReadersError
 from notifier.web.guard import Guard
 from notifier.web.headers import add_headers
 from notifier.web.openapi.document import document
+from notifier.web.sessions import Guesses
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +43,7 @@ _NAMED: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(control: Control, feed: Feed, guard: Guard) -> web.Application:
+def make_app(control: Control, feed: Feed, guard: Guard, guesses: Guesses, rendering: Rendering) -> web.Application:
     """Make the application that answers for a daemon."""
     app = web.Application(middlewares=[_errors, _refusals(guard)], client_max_size=_MOST_OF_A_BODY)
     app.on_response_prepare.append(add_headers)
@@ -57,6 +62,8 @@ def make_app(control: Control, feed: Feed, guard: Guard) -> web.Application:
             web.post("/v1/sources/{name}/sweep", _sweep),
             web.post("/v1/reload", _reload),
             *deliveries.routes(),
+            *Pages(rendering, can_sign_out=bool(guard.token)).routes(),
+            *SignIn(guard, guesses, rendering).routes(),
             *feed_routes.routes(),
         ]
     )
@@ -68,7 +75,8 @@ def _refusals(guard: Guard) -> Any:
     async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
         refused = guard.refusal(request)
         if refused is not None:
-            return error_answer(*refused)
+            needs_token = refused[0] == HTTPStatus.UNAUTHORIZED
+            return to_sign_in(request) if needs_token and may_sign_in(request) else error_answer(*refused)
         # Few here have a use for a body, but one that is too large is an error all the same.
         await request.read()
         return await handler(request)
@@ -92,9 +100,16 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         if hdrs.ALLOW in error.headers:
             answer.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         return answer
-    except Exception:  # noqa: BLE001 - logged with its trace, and one bad request must not end the rest
+    except Exception as error:  # noqa: BLE001 - logged with its trace, and one bad request must not end the rest
+        if isinstance(error, ConnectionResetError) and _is_gone(request):
+            return web.Response()
         _log.exception("a local request failed by a fault of the program", extra={"path": request.path})
         return error_answer(500, "internal_error", "a fault of the program; the log tells more")
+
+
+def _is_gone(request: web.Request) -> bool:
+    """Tell whether nobody is there any more to be answered."""
+    return request.transport is None or request.transport.is_closing()
 
 
 async def _healthz(_request: web.Request) -> web.Response:

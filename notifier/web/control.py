@@ -1,10 +1,12 @@
 """What the local HTTP interface needs of the daemon, and the errors it may meet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from notifier.ledger.again import Retry
+from notifier.ledger.figures import Counts, GivenUp, LatestEvent
+from notifier.ledger.finding import Finds
 from notifier.web.asked import DeliveryPage, Replay
 
 
@@ -76,6 +78,19 @@ class DeliveryControl(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the dashboard shows beside the status, at the moment `now_ms` (Unix ms).
+
+    `latest` begins with the newest; `dead` holds the latest given-up deliveries, destination by destination.
+    """
+
+    now_ms: int
+    counts: Counts
+    latest: Sequence[LatestEvent]
+    dead: Sequence[GivenUp]
+
+
 class Control(Protocol):
     """The daemon, as far as the local HTTP interface may see and touch it."""
 
@@ -110,4 +125,12 @@ class Control(Protocol):
 
     async def record(self, key: str) -> dict[str, Any]:
         """Return the object of `/v1/records/KEY`. Raises UnknownRecordError."""
+        ...
+
+    async def figures(self) -> Figures:
+        """Return what the dashboard shows beside the status. Raises LedgerError."""
+        ...
+
+    async def find(self, text: str) -> Finds:
+        """Look for records by a key, a person's name or an employee's number. Raises LedgerError."""
         ...

@@ -1,5 +1,6 @@
 """Where the local HTTP interface listens: the owner-only socket beside the state file, and the configured address."""
 
+import asyncio
 import logging
 import os
 import socket
@@ -10,17 +11,21 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from notifier.clock import SystemClock
 from notifier.config import HttpInterfaceSettings, TcpAddress, UnixAddress
 from notifier.web.app import make_app
 from notifier.web.control import Control
+from notifier.web.dashboard.rendering import Rendering
 from notifier.web.feed.feed import Feed
 from notifier.web.guard import Guard
+from notifier.web.sessions import Guesses, Sessions
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_SOCKET_PATH = 107
 _OWNER_ONLY = 0o177
 _SHUTDOWN = 0.5
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on is the configuration's matter
 
 
 class ListenError(Exception):
@@ -46,7 +51,11 @@ class LocalServer:
         """Take the daemon to answer for and its feed, the configured address, and the path of the owner's socket."""
         self._listen = settings.listen
         self._socket_path = socket_path
-        app = make_app(control, feed, Guard(settings.token.get_secret_value()))
+        clock = SystemClock()
+        guard = Guard(settings.token.get_secret_value(), Sessions(clock))
+        self._rendering = Rendering()
+        self._preparing: asyncio.Task[None] | None = None
+        app = make_app(control, feed, guard, Guesses(clock), self._rendering)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -55,6 +64,15 @@ class LocalServer:
             auto_decompress=False,
             shutdown_timeout=_SHUTDOWN,
         )
+
+    @property
+    def url(self) -> str | None:
+        """Where a browser on this machine finds the dashboard, while the server listens on a port; None: nowhere."""
+        for address in self._runner.addresses:
+            if isinstance(address, tuple):
+                host = _LOOPBACK_OF.get(address[0]) or str(address[0])
+                return f"http://{TcpAddress(host, address[1])}/"
+        return None
 
     async def start(self) -> None:
         """Listen. Raises ListenError."""
@@ -69,8 +87,16 @@ class LocalServer:
             case None:
                 pass
 
+    def prepare_pages(self) -> None:
+        """Begin to prepare the dashboard, beside whatever else is done, where a browser can come."""
+        if self.url is not None:
+            self._preparing = asyncio.create_task(self._rendering.prepare(), name="prepare pages")
+
     async def stop(self) -> None:
         """Close the listeners and their connections."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.wait([self._preparing])
         await self._runner.cleanup()
 
     async def _listen_on_port(self, address: TcpAddress) -> None:

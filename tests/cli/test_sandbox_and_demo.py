@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import socket
 from contextlib import closing
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -13,6 +15,7 @@ from notifier import config
 from notifier.cli.parameters import RATE
 from notifier.config import load
 from notifier.deliver import event_schema
+from notifier.demo import run_demo
 from tests.cli.conftest import call, until
 
 if TYPE_CHECKING:
@@ -66,11 +69,21 @@ def test_a_rate_is_read(written: str, per_second: float) -> None:
 
 
 @pytest.mark.end_to_end
-async def test_the_demo_ends_by_itself(home: "Home") -> None:
+async def test_the_demo_shows_the_dashboard_and_ends_by_itself(home: "Home") -> None:
     home.config.unlink()
-    said = await home.run("demo", "--events", "1")
-    assert (said.code, said.err) == (0, "")
-    assert "completion.created" in said.out
+    with home.started("demo", "--events", "2") as process:
+        introduction = await asyncio.to_thread(read_until, process, "dashboard")
+        async with aiohttp.ClientSession() as session, session.get(introduction.split()[-1]) as response:
+            assert (response.status, response.content_type) == (200, "text/html")
+        out, err = await asyncio.to_thread(process.communicate)
+    assert (process.returncode, err) == (0, "")
+    assert "completion.created" in out
+
+
+async def test_at_the_end_of_a_demo_the_dashboard_can_be_looked_at() -> None:
+    out = StringIO()
+    await run_demo(1, None, out, stay=0.1)
+    assert re.search(r"The dashboard http://127\.0\.0\.1:\d+/ can be looked at for \d+ s more", out.getvalue())
 
 
 def test_the_schemas_are_printed() -> None:

@@ -158,6 +158,7 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
         "changes": {},
         "deliveries": [delivery],
         "not_told": {"slack": "events"},
+        "not_told_why": {"slack": "its `events` leave this type out"},
     }
     assert orjson.loads(orjson.dumps(document)) == {
         "key": "1238",

@@ -122,7 +122,14 @@ def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
     common = {"sequence": sequence, "destination": "hr"}
     assert rows(db, "deliveries") == [
         common
-        | {"state": "delivered", "attempts": 2, "suspicions": 1, "next_attempt_at": 0, "first_attempt_at": 1000}
+        | {
+            "state": "delivered",
+            "attempts": 2,
+            "suspicions": 1,
+            "again": 0,
+            "next_attempt_at": 0,
+            "first_attempt_at": 1000,
+        }
         | {"last_attempt_at": 6000, "decision": "done", "reason": "ok", "status": 200, "detail": "fine"},
         common
         | {
@@ -130,6 +137,7 @@ def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
             "state": "pending",
             "attempts": 0,
             "suspicions": 0,
+            "again": 0,
             "next_attempt_at": 0,
             "first_attempt_at": None,
         }

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from aiohttp import web
 
 from notifier.config import HttpInterfaceSettings
 from notifier.ledger.again import Retry
+from notifier.ledger.figures import Counts, Day
+from notifier.ledger.finding import Finds
 from notifier.ledger.ledger import Ledger
 from notifier.web.asked import DeliveryPage, Replay
-from notifier.web.control import Answer, UnknownEventError, UnknownNameError, UnknownRecordError
+from notifier.web.control import Answer, Figures, UnknownEventError, UnknownNameError, UnknownRecordError
 from notifier.web.feed.feed import Feed
 from notifier.web.feed.stream import Pace
 from notifier.web.server import LocalServer
@@ -76,7 +79,7 @@ class Daemon:
     async def status(self) -> dict[str, Any]:
         if self.trouble is not None:
             raise self.trouble
-        return {"version": "1", "sources": {}, "destinations": {}}
+        return {"version": "1", "started_at": None, "sources": {}, "destinations": {}, "conditions": []}
 
     async def metrics(self) -> bytes:
         return b"notifier_up 1\n"
@@ -97,6 +100,13 @@ class Daemon:
         if key not in self.records:
             raise UnknownRecordError(key)
         return {"key": key, "sources": {"acme": {"key": key}}}
+
+    async def figures(self) -> Figures:
+        days = tuple(Day(date(2026, 11, 1 + ago)) for ago in range(30))
+        return Figures(1_795_280_400_123, Counts(days, {}, None, {}), (), ())
+
+    async def find(self, text: str) -> Finds:
+        return Finds(is_key=text in self.records)
 
     def _do(self, what: str, source: str) -> Answer:
         if source != "acme":

@@ -61,7 +61,8 @@ async def test_it_is_ready_when_no_source_is_not(ask: Asking) -> None:
 
 
 async def test_the_status_is_the_daemons(ask: Asking) -> None:
-    assert await ask("GET", "/v1/status") == (200, {"version": "1", "sources": {}, "destinations": {}})
+    status: dict[str, Any] = {"version": "1", "started_at": None, "sources": {}, "destinations": {}, "conditions": []}
+    assert await ask("GET", "/v1/status") == (200, status)
 
 
 @pytest.mark.parametrize("what", ["poll", "sweep"])
@@ -98,7 +99,10 @@ async def test_a_record_that_no_source_knows_is_said_to_be_unknown(ask: Asking, 
 
 
 NOWHERE = (
-    "/",
+    "/nothing",
+    "/dashboard/nothing.css",
+    "/dashboard/",
+    "/records/",
     "/v1",
     "/v1/sources",
     "/v1/sources/a",

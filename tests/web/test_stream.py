@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -255,3 +256,18 @@ async def test_a_reader_over_the_owners_socket_is_served_too(interface: "Interfa
         async with asyncio.timeout(10):
             while not (await response.content.readline()).startswith(b"data: "):
                 pass
+
+
+async def test_a_reader_who_is_gone_before_the_answer_is_no_fault(
+    interface: "Interface", caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(50):
+        reader = socket.create_connection(("127.0.0.1", interface.port))
+        reader.sendall(b"GET /v1/events/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        # It is asked for, and the connection reset, before the answer can begin.
+        await asyncio.sleep(0)
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reader.close()
+        await asyncio.sleep(0.002)
+    await until(lambda: interface.feed.stream.readers == 0)
+    assert "fault" not in caplog.text

@@ -132,6 +132,7 @@ _SCHEMAS = {
                 "changes": by_name(complete({"old": {}, "new": {}}), "Of an update, the fields that changed."),
                 "deliveries": several(ref("DeliveryLife")),
                 "not_told": by_name({"type": "string"}, "Why destinations that have no delivery of it have none."),
+                "not_told_why": by_name({"type": "string"}, "The same as sentences."),
             }
         )
     ),

@@ -1,0 +1,1 @@
+"""The dashboard: pages for the person who runs the notifier, made on this machine and by no other."""

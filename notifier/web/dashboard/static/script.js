@@ -1,0 +1,261 @@
+// What the pages cannot do by themselves: the viewer's own time, buttons, and showing what is new as it happens.
+
+const REFRESH_EVERY = 5000;
+const REFRESH_APART = 400;
+const SETTLED_AFTER = 2500;
+const SPEAK_APART = 3000;
+const RECONNECT_AFTER = 3000;
+
+const main = document.querySelector("main");
+const told = document.querySelector("#told");
+const news = document.querySelector("#news");
+
+// Moments
+
+const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+/** Write moments in the viewer's own time; the UTC time stays in the title. */
+function localise(root) {
+  for (const time of root.querySelectorAll("time[data-shown]")) {
+    const local = clock.format(new Date(time.dateTime));
+    if (time.dataset.shown === "moment") {
+      time.textContent = local;
+    } else {
+      time.title = `${local} (${time.title})`;
+    }
+  }
+}
+
+// Buttons
+
+const sentences = {
+  poll: (body) => body.message || `${body.source}: polled, ${counted(body.events, "new event")}`,
+  sweep: (body) => body.message || `${body.source}: the sweep is under way`,
+  retry: (body) => `${counted(body.deliveries, "delivery", "deliveries")} put back into the queue`,
+  switch: (body) => `${body.destination}: ${body.state === "disabled" ? "disabled, its events are kept" : "enabled"}`,
+  test: (body) => {
+    const answer = [body.status, body.answer].filter(Boolean).join(" ");
+    return `${body.destination}: sample event ${body.result.replaceAll("_", " ")}${answer && `, answered ${answer}`} (${body.milliseconds} ms)`;
+  },
+};
+
+function counted(number, one, many = `${one}s`) {
+  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+}
+
+/** Say what came of something. */
+function tell(sentence, isWrong) {
+  told.classList.toggle("wrong", isWrong);
+  told.hidden = false;
+  told.querySelector("p").textContent = sentence;
+}
+
+async function press(button) {
+  button.setAttribute("aria-busy", "true");
+  try {
+    const answer = await fetch(button.dataset.post, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: button.dataset.body ?? "{}",
+    });
+    const body = await answer.json();
+    const failed = !answer.ok || ("result" in body && "milliseconds" in body && !(body.status >= 200 && body.status < 300));
+    tell(body.error?.message ?? sentences[button.dataset.told](body), failed);
+  } catch {
+    tell("The notifier does not answer: nothing was done, as far as one can tell from here.", true);
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
+  await refresh();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button?.dataset.post && button.getAttribute("aria-busy") !== "true") {
+    press(button);
+  } else if (button?.parentElement === told) {
+    told.hidden = true;
+  }
+});
+
+// Showing what is new: the page is fetched again, and what differs is changed in place
+
+/** Make an element's content that of another one, and leave alone whatever is the same: focus, and open details. */
+function follow(old, fresh) {
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const { name } of [...old.attributes]) {
+    const isOurs = ["aria-busy", "class", "open"].includes(name);
+    if (!fresh.hasAttribute(name) && !isOurs) old.removeAttribute(name);
+  }
+  const named = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+  let place = old.firstChild;
+  for (const wanted of [...fresh.childNodes]) {
+    const same = wanted.id ? named.get(wanted.id) : place;
+    if (same && same.nodeName === wanted.nodeName && (same.id ?? "") === (wanted.id ?? "")) {
+      if (same === place) place = place.nextSibling;
+      else old.insertBefore(same, place);
+      if (same.nodeType === Node.ELEMENT_NODE) follow(same, wanted);
+      else if (same.data !== wanted.data) same.data = wanted.data;
+    } else {
+      if (wanted.localName === "tr" && named.size) wanted.classList.add("fresh");
+      old.insertBefore(wanted, place);
+    }
+  }
+  while (place) {
+    const next = place.nextSibling;
+    place.remove();
+    place = next;
+  }
+}
+
+let refreshing = false;
+let wanted = false;
+let refreshedAt = 0;
+let isSignedOut = false;
+
+/** Fetch the page again, now or as soon as the last time is REFRESH_APART ago. */
+async function refresh() {
+  wanted = true;
+  if (refreshing || isSignedOut) return;
+  refreshing = true;
+  while (wanted) {
+    await pause(refreshedAt + REFRESH_APART - Date.now());
+    wanted = false;
+    refreshedAt = Date.now();
+    await fetchAgain();
+  }
+  refreshing = false;
+}
+
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, Math.max(0, milliseconds)));
+
+async function fetchAgain() {
+  try {
+    const answer = await fetch(location.pathname, { redirect: "manual", cache: "no-store", headers: { Accept: "text/html" } });
+    if (answer.type === "opaqueredirect" || answer.status === 401) {
+      isSignedOut = true;
+      tell("You are signed out: load this page again to sign in.", true);
+      lose("You are signed out.");
+      return;
+    }
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.querySelector("main");
+    if (!answer.ok) {
+      lose(`${fresh?.querySelector("h1")?.textContent ?? `The notifier answers with an error, ${answer.status}`}.`);
+      return;
+    }
+    localise(fresh);
+    const state = document.querySelector("#connection");
+    const [text, className] = [state?.textContent, state?.className];
+    follow(main, fresh);
+    if (document.title !== page.title) speak(main.querySelector("h1").textContent.trim());
+    document.title = page.title;
+    const stays = document.querySelector("#connection");
+    if (stays && text !== undefined) [stays.textContent, stays.className] = [text, className];
+    connection(isLive ? "live" : "refreshed every 5 s", false);
+  } catch {
+    lose("The notifier does not answer.");
+  }
+}
+
+/** Take back the verdict: nobody knows any more. The next page that arrives puts it right. */
+function lose(words) {
+  const verdict = main.querySelector(".verdict");
+  if (!verdict) return;
+  verdict.className = "verdict attention";
+  verdict.querySelector("h1 span").textContent = words;
+  verdict.querySelector(".shape").setAttribute("class", "shape bad");
+  verdict.querySelector("use").setAttribute("href", "#shape-bad");
+  connection("what stands here is old", true);
+  const title = `${words} · Completion Notifier`;
+  if (document.title !== title) speak(words);
+  document.title = title;
+}
+
+/** Say beside the verdict whether what is shown is new. */
+function connection(words, isLost) {
+  const state = document.querySelector("#connection");
+  if (!state) return;
+  if (state.textContent !== words) state.textContent = words;
+  state.classList.toggle("lost", isLost);
+}
+
+// Events as they happen
+
+let stream = null;
+let isLive = false;
+let spokeAt = 0;
+let unspoken = [];
+let speaking = null;
+let settling = null;
+let returning = null;
+
+/** What a screen reader says of an event. */
+const happenings = {
+  "completion.created": ({ completion }) => `New: ${who(completion)} completed ${what(completion)}`,
+  "completion.updated": ({ completion }) => `the record of ${who(completion)}, ${what(completion)}, was changed`,
+  "completion.removed": ({ completion }) => `the record of ${who(completion)}, ${what(completion)}, was removed`,
+  "notifier.alert": ({ summary }) => summary,
+};
+const who = (completion) => completion.user_name ?? completion.user_id;
+const what = (completion) => completion.training_title ?? completion.training_id;
+
+/** Tell a screen reader, without talking all the time. */
+function speak(sentence) {
+  unspoken.push(sentence);
+  speaking ??= setTimeout(() => {
+    const more = unspoken.length - 1;
+    news.textContent = (more ? `${counted(more + 1, "message")}, the latest: ` : "") + unspoken.at(-1).slice(0, 300);
+    unspoken = [];
+    speaking = null;
+    spokeAt = Date.now();
+  }, Math.max(0, spokeAt + SPEAK_APART - Date.now()));
+}
+
+function listen() {
+  // What is on the page is all up to this event: nothing that follows is missed, and nothing old is sent.
+  stream = new EventSource(`/v1/events/stream?after=${main.dataset.live}`);
+  stream.addEventListener("open", () => {
+    isLive = true;
+    connection("live", false);
+  });
+  stream.addEventListener("message", ({ data }) => {
+    const event = JSON.parse(data);
+    speak(happenings[event.type]?.(event.data) ?? event.type);
+    refresh();
+    // By then it is delivered, and counted.
+    clearTimeout(settling);
+    settling = setTimeout(refresh, SETTLED_AFTER);
+  });
+  stream.addEventListener("error", () => {
+    stopListening();
+    refresh();
+    clearTimeout(returning);
+    returning = setTimeout(watch, RECONNECT_AFTER);
+  });
+}
+
+function stopListening() {
+  stream?.close();
+  stream = null;
+  isLive = false;
+}
+
+/** Listen while somebody looks, and only then. After an interruption the page is fetched, and not all that was missed. */
+async function watch() {
+  if (document.visibilityState !== "visible") {
+    stopListening();
+  } else if (stream === null) {
+    await refresh();
+    if (stream === null && !isSignedOut) listen();
+  }
+}
+
+localise(document);
+if (main.dataset.live !== undefined) {
+  document.addEventListener("visibilitychange", watch);
+  setInterval(() => document.visibilityState === "visible" && refresh(), REFRESH_EVERY);
+  if (document.visibilityState === "visible") listen();
+}

@@ -1,0 +1,87 @@
+"""Finding records by what people know: a key, a name, a number."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.completions import EventType, Net
+from notifier.ledger import names, sources
+from notifier.ledger.finding import MOST_PEOPLE, MOST_RECORDS, Finds, find
+from notifier.ledger.names import PersonName
+from notifier.ledger.records import Findings, Learned, write
+
+if TYPE_CHECKING:
+    from tests.ledger.conftest import MakeChange, MakeCompletion
+
+
+@pytest.fixture
+def known(db: Database, completion: "MakeCompletion") -> Database:
+    """Two people of one source, with two records and one; the other source has one of the same id."""
+    people = [PersonName("u1", "David Ball", "D-1"), PersonName("u2", "Zoë Ångström", None)]
+    names.learn_people(db, "acme", people)
+    names.learn_people(db, "beta", [PersonName("u1", "100% Other_Person", None)])
+    names.learn_trainings(db, "acme", [("7", "Ladder Safety")])
+    sources.recall(db, "beta")
+    records: dict[str, list[tuple[str, str, str | None, str]]] = {
+        "acme": [("1", "u1", "2026-01-01", "7"), ("2", "u1", "2026-03-01", "8"), ("3", "u2", None, "7")],
+        "beta": [("9", "u1", "2026-02-01", "7")],
+    }
+    for source, those in records.items():
+        learned = [
+            Learned(completion(key, user_id=user, completed_on=on, training_id=training), Net.HEAD, "first_answer")
+            for key, user, on, training in those
+        ]
+        write(db, Findings(source, source, learned=learned), [], 0)
+    return db
+
+
+def keys(finds: Finds) -> list[str]:
+    return [record.key for record in finds.records]
+
+
+def test_a_key_is_recognised_whatever_it_looks_like(known: Database) -> None:
+    assert find(known, " 9 ").is_key
+    assert find(known, "4") == Finds()
+
+
+@pytest.mark.parametrize("text", ["david ball", "BALL", "avid", "Ball Da", "D-1"])
+def test_a_person_is_found_by_parts_of_the_name_or_by_the_number(known: Database, text: str) -> None:
+    found = find(known, text)
+    assert [person.name for person in found.people] == ["David Ball"]
+    assert keys(found) == ["2", "1"]
+    assert (found.records[1].training, found.records[0].training) == ("Ladder Safety", "8")
+
+
+@pytest.mark.parametrize("text", ["zoë", "ZOË", "ångström", "Zoë ång"])
+def test_letters_beyond_ascii_have_two_cases_too(known: Database, text: str) -> None:
+    assert keys(find(known, text)) == ["3"]
+
+
+def test_ids_of_another_source_are_another_persons(known: Database) -> None:
+    found = find(known, "Other_Person")
+    assert [(record.source, record.key) for record in found.records] == [("beta", "9")]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "D", "%", "_a", "100%x", "' OR 1=1 --", "\udcff", "\\", "ball ball nobody"])
+def test_what_fits_nobody_finds_nothing(known: Database, text: str) -> None:
+    assert find(known, text) == Finds()
+
+
+def test_signs_with_a_meaning_in_sql_are_signs(known: Database) -> None:
+    assert keys(find(known, "100%")) == ["9"]
+    assert keys(find(known, "r_P")) == ["9"]
+
+
+def test_removed_records_are_found_and_marked(known: Database, change: "MakeChange") -> None:
+    write(known, Findings("acme", "acme", changes=[change("2", EventType.REMOVED, 2)]), [], 5)
+    assert [(record.key, record.removed) for record in find(known, "Ball").records] == [("2", True), ("1", False)]
+
+
+def test_very_much_is_cut_off(db: Database, completion: "MakeCompletion") -> None:
+    names.learn_people(db, "acme", [PersonName(f"u{n}", f"Ball {n}", None) for n in range(50)])
+    learned = [Learned(completion(str(n), user_id="u1"), Net.HEAD, "first_answer") for n in range(500, 1000)]
+    write(db, Findings("acme", "acme", learned=learned), [], 0)
+    found = find(db, "ball")
+    assert (len(found.people), len(found.records)) == (MOST_PEOPLE, MOST_RECORDS)
+    assert find(db, "ball " * 5000).people
