@@ -86,9 +86,10 @@ def _names(instance: str | None) -> Names:
     if instance is not None and (
         not _INSTANCE.fullmatch(instance) or instance == CREDENTIALS_NAME or len(names.directory) > _LONGEST_USER
     ):
+        longest = _LONGEST_USER - len(Names("").directory)
         raise click.UsageError(
-            f"--instance {harmless(instance)}: a name is made of up to {_LONGEST_USER - len(Names('').directory)} lower-case "
-            f"letters, digits and single hyphens, and is not `{CREDENTIALS_NAME}`"
+            f"--instance {harmless(instance)}: a name is made of up to {longest} lower-case letters, digits and single"
+            f" hyphens, and is not `{CREDENTIALS_NAME}`"
         )
     return names
 
