@@ -87,14 +87,14 @@ def _source_troubles(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             case "failing":
                 yield f"{name} cannot be read at present"
             case "rate_limited":
-                yield f"{name} has to be left alone for a moment"
+                yield f"{name} has to be left alone for a while"
 
 
 def _destination_troubles(destinations: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, destination in destinations.items():
         match destination["state"]:
             case "retrying":
-                yield f"{name} is tried again"
+                yield f"{name} is being retried"
             case "disabled":
                 yield f"{name} is disabled"
         if dead := destination["dead"]:

@@ -36,7 +36,6 @@ class Pages:
         status = await control.status()
         figures = await control.figures()
         return await self._page(
-            request,
             "front.html",
             status=status,
             counts=figures.counts,
@@ -54,20 +53,20 @@ class Pages:
     async def _record(self, request: web.Request) -> web.Response:
         key = request.match_info["key"]
         document = await request.app[CONTROL].record(key)
-        return await self._page(request, "record.html", query=key, record=document)
+        return await self._page("record.html", query=key, record=document)
 
     async def _find(self, request: web.Request) -> web.Response:
         query = request.query.get("q", "").strip()
         finds = await request.app[CONTROL].find(query)
         if finds.is_key:
             return moved(f"/records/{quote(query, safe='')}")
-        return await self._page(request, "records.html", query=query, finds=finds)
+        return await self._page("records.html", query=query, finds=finds)
 
     async def _asset(self, request: web.Request) -> web.Response:
         return await self._rendering.asset(request.match_info["name"])
 
-    async def _page(self, request: web.Request, template: str, code: int = 200, **values: object) -> web.Response:
-        shared = {"query": "", "path": request.path, "can_sign_out": self._can_sign_out}
+    async def _page(self, template: str, code: int = 200, **values: object) -> web.Response:
+        shared = {"query": "", "can_sign_out": self._can_sign_out}
         return await self._rendering.page(template, code, **(shared | values))
 
     def _told(self, handler: Handler) -> Handler:
@@ -78,9 +77,9 @@ class Pages:
                 return await handler(request)
             except UnknownRecordError as error:
                 query = request.match_info["key"]
-                return await self._page(request, "trouble.html", 404, title="No such record", text=error, query=query)
+                return await self._page("trouble.html", 404, title="No such record", text=error, query=query)
             except LedgerError as error:
                 title = "The state file cannot be read now"
-                return await self._page(request, "trouble.html", 503, title=title, text=error.message)
+                return await self._page("trouble.html", 503, title=title, text=error.message)
 
         return handle

@@ -78,7 +78,7 @@ class SignIn:
 
     async def _page(self, place: str, code: int = 200, trouble: str = "") -> web.Response:
         return await self._rendering.page(
-            "sign_in.html", code, trouble=trouble, next=place, query="", path=SIGN_IN, can_sign_out=False
+            "sign_in.html", code, trouble=trouble, next=place, query="", can_sign_out=False
         )
 
 
