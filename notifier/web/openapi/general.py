@@ -177,6 +177,9 @@ _SCHEMAS = {
             "sources": _DIFFERENCES,
             "destinations": _DIFFERENCES,
             "left_to_restart": several({"type": "string"}, "Keys that take effect only with the next start."),
+            "handed_over": several(
+                {"type": "string"}, "Keys that systemd handed over at the start, and does not again."
+            ),
             "message": {"type": "string"},
         }
     ),

@@ -48,7 +48,10 @@ def status(conditions: int = 0, destinations: dict[str, Any] | None = None, **so
         (
             status(a=source("rate_limited"), destinations={"b": destination("retrying"), "c": destination(dead=1)}),
             Mood.UNSETTLED,
-            "Nothing is lost, but a has to be left alone for a while; b is being retried; 1 delivery to c was given up.",
+            (
+                "Nothing is lost, but a has to be left alone for a while; b is being retried; 1 delivery to c was given"
+                " up."
+            ),
         ),
         (
             status(destinations={f"d-{number}": destination("disabled") for number in range(5)}),
