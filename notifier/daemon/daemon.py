@@ -111,7 +111,7 @@ class Daemon:
             stack.push_async_callback(server.stop)
             await server.start()
             stack.push_async_callback(self._schedule.stop)
-            self._schedule.start(self._after_clock_jump)
+            self._schedule.start(self._after_clock_jump, self._dispatcher.wake)
             self._running = stack.pop_all()
         _log.info(
             "started",

@@ -1,13 +1,15 @@
 """The schedule: every source at its own interval, staggered, whatever the wall clock does.
 
 APScheduler reckons by the wall clock: set back, it would stall until the time catches up; set forward, it would list
-every moment missed. So the trigger here always reckons from now, and a watch moves the jobs when the clock jumps.
+every moment missed. So here it is given a time zone in which it is always as late as our steady clock says, and the
+wall clock may do what it likes. Two things are left to watch for: the wall clock was set (who stores moments must
+know), or the machine has slept, during which the event loop's timers stood still (what is due must not wait longer).
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -18,12 +20,46 @@ from notifier.clock import Clock
 _log = logging.getLogger(__name__)
 
 CLOCK_CHECK = 5.0
-"""Seconds between two looks at whether the wall clock has jumped."""
+"""Seconds between two looks at whether the wall clock has jumped, or the machine has slept."""
 
 JUMP = 2.0
-"""Seconds by which the wall clock must stray from the monotonic one to count as a jump."""
+"""Seconds by which one clock must stray from another to count as a jump or a sleep."""
 
 _STAGGER = 0.618_033_988_749_895
+_ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class SteadyZone(tzinfo):
+    """The time zone in which it is as late as a clock's monotonic seconds say.
+
+    APScheduler asks `datetime.now(zone)`, and Python asks the zone: this is the one place at which a clock can be put
+    under it without replacing parts of either. Every moment of the schedule is one of this zone, and none is ever
+    converted into it: that would ask it for the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Go by this clock."""
+        self._clock = clock
+
+    def now(self) -> datetime:
+        """Return the time; the date has no meaning."""
+        return (_ORIGIN + timedelta(seconds=self._clock.monotonic())).replace(tzinfo=self)
+
+    def fromutc(self, _now: datetime) -> datetime:
+        """Return the time, whatever the wall clock shows."""
+        return self.now()
+
+    def utcoffset(self, _moment: datetime | None) -> timedelta:
+        """Return none: only differences between moments of this zone mean anything."""
+        return timedelta(0)
+
+    def dst(self, _moment: datetime | None) -> timedelta:
+        """Return none."""
+        return timedelta(0)
+
+    def tzname(self, _moment: datetime | None) -> str:
+        """Name it."""
+        return "steady"
 
 
 class EveryFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
@@ -47,48 +83,53 @@ class Schedule:
     def __init__(self, clock: Clock) -> None:
         """Make an empty schedule."""
         self._clock = clock
-        self._intervals: dict[str, float] = {}
+        self._zone = SteadyZone(clock)
+        self._jobs = 0
         self._on_jump: Callable[[], Awaitable[None]] | None = None
+        self._on_wake: Callable[[], None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._scheduler = AsyncIOScheduler(
-            timezone=UTC,
+            timezone=self._zone,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
 
     def add(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` every so many seconds, for the first time within the first interval but not with all others."""
-        self._intervals[name] = seconds
-        first = stagger(len(self._intervals) - 1) * min(seconds, 60.0)
+        first = stagger(self._jobs) * min(seconds, 60.0)
+        self._jobs += 1
         self._scheduler.add_job(
             work,
             EveryFromNow(seconds),
             id=name,
             name=name,
-            next_run_time=datetime.now(UTC) + timedelta(seconds=first),
+            next_run_time=self._zone.now() + timedelta(seconds=first),
         )
 
     def remove(self, name: str) -> None:
         """Run a job no more; where it runs now is the caller's to end."""
-        del self._intervals[name]
+        self._jobs -= 1
         self._scheduler.remove_job(name)
 
-    def start(self, on_jump: Callable[[], Awaitable[None]]) -> None:
-        """Begin; `on_jump` is called when the wall clock was set.
+    def start(self, on_jump: Callable[[], Awaitable[None]], on_wake: Callable[[], None] | None = None) -> None:
+        """Begin; `on_jump` is called when the wall clock was set, `on_wake` when the machine has slept.
 
-        It must not raise: nothing would watch the clock any more.
+        They must not raise: nothing would watch the clocks any more.
         """
         self._on_jump = on_jump
+        self._on_wake = on_wake
         self._scheduler.start()
-        self._watching = asyncio.create_task(self._watch_clock(), name="clock watch")
+        timers = asyncio.get_running_loop().time
+        watch = self._watch_clocks(timers, self._ahead_of(self._wall()), self._ahead_of(timers()))
+        self._watching = asyncio.create_task(watch, name="clock watch")
 
     def next_run_ms(self, name: str) -> int | None:
         """Return when a job runs next, in Unix milliseconds."""
         job = self._scheduler.get_job(name)
         if job is None or job.next_run_time is None:
             return None
-        next_run: datetime = job.next_run_time
-        return round(next_run.timestamp() * 1000)
+        wait: timedelta = job.next_run_time - self._zone.now()
+        return self._clock.now_ms() + round(wait.total_seconds() * 1000)
 
     async def stop(self) -> None:
         """Start no more jobs; what runs is the caller's to wait for."""
@@ -98,30 +139,33 @@ class Schedule:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    async def _watch_clock(self) -> None:
-        offset = self._offset()
+    async def _watch_clocks(self, timers: Callable[[], float], of_wall: float, of_timers: float) -> None:
+        """Watch by how much the steady clock is ahead of the wall clock and of the event loop's timers."""
         while True:
             await asyncio.sleep(CLOCK_CHECK)
-            now = self._offset()
-            jump = now - offset
-            offset = now
+            jump = of_wall - self._ahead_of(self._wall())
+            slept = self._ahead_of(timers()) - of_timers
+            of_wall, of_timers = of_wall - jump, of_timers + slept
+            if slept >= JUMP:
+                _log.info("the machine has slept", extra={"seconds": round(slept, 1)})
+                self._catch_up()
             if abs(jump) >= JUMP:
                 _log.warning("the wall clock has jumped", extra={"seconds": round(jump, 1)})
-                self._move_jobs(jump)
                 if self._on_jump is not None:
                     await self._on_jump()
 
-    def _offset(self) -> float:
-        return self._clock.now_ms() / 1000 - self._clock.monotonic()
+    def _wall(self) -> float:
+        return self._clock.now_ms() / 1000
 
-    def _move_jobs(self, jump: float) -> None:
-        """Let every job keep the wait that it had before the clock jumped."""
-        now = datetime.now(UTC)
-        for name, interval in self._intervals.items():
-            job = self._scheduler.get_job(name)
-            if job is not None and job.next_run_time is not None:
-                latest = now + timedelta(seconds=interval)
-                self._scheduler.modify_job(name, next_run_time=min(job.next_run_time + timedelta(seconds=jump), latest))
+    def _ahead_of(self, seconds: float) -> float:
+        """Return by how much the steady clock is ahead of another one."""
+        return self._clock.monotonic() - seconds
+
+    def _catch_up(self) -> None:
+        """Do what has become due while the timers stood still: each job once, however often it would have been."""
+        self._scheduler.wakeup()
+        if self._on_wake is not None:
+            self._on_wake()
 
 
 def stagger(index: int) -> float:

@@ -5,9 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import orjson
 import pytest
@@ -23,18 +22,9 @@ from tests.real_time import DEADLINE, SettableClock, until
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
-    """A clock that APScheduler, which reads the time by itself, goes by as well; its jumps are noticed quickly."""
-    settable = SettableClock()
-
-    class Shown(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + timedelta(milliseconds=settable.offset_ms)
-
-    monkeypatch.setattr("apscheduler.schedulers.base.datetime", Shown)
-    monkeypatch.setattr("notifier.daemon.schedule.datetime", Shown)
+    """A clock whose jumps are noticed quickly."""
     monkeypatch.setattr("notifier.daemon.schedule.CLOCK_CHECK", 0.1)
-    return settable
+    return SettableClock()
 
 
 class Anything:
