@@ -10,13 +10,14 @@ from notifier.clock import Clock, SystemClock
 from notifier.completions import Event
 from notifier.conditions import Condition, Key
 from notifier.config import ConfigError, Settings
-from notifier.daemon import disk
+from notifier.daemon import disk, rebuilt
 from notifier.daemon.alarms import Alarms
 from notifier.daemon.changes import Changes, Differences, changes_between, left_to_restart, reload_document
 from notifier.daemon.configuration import Configuration
 from notifier.daemon.deliveries import Deliveries
 from notifier.daemon.explained import record_document
 from notifier.daemon.heartbeat import Heartbeat
+from notifier.daemon.housekeeping import Housekeeping
 from notifier.daemon.places import socket_path
 from notifier.daemon.schedule import Schedule
 from notifier.daemon.sources import Sources
@@ -24,9 +25,10 @@ from notifier.daemon.status import destination_status, status_document, sweep_st
 from notifier.daemon.unknown_ids import UnknownIds
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.deliver.filters import subscriptions
-from notifier.ledger import conditions, destinations, retention
-from notifier.ledger.errors import LedgerError
+from notifier.ledger import conditions, destinations, rebuilds
+from notifier.ledger.errors import LedgerError, LedgerReason
 from notifier.ledger.ledger import Ledger
+from notifier.ledger.rebuild import open_or_rebuild
 from notifier.transport import new_session
 from notifier.watch.watcher import Round, RoundResult
 from notifier.web.control import Answer
@@ -45,6 +47,9 @@ FORGETTING = "(retention)"
 
 FORGET_EVERY = 3600.0
 """Seconds between two looks for events older than the retention."""
+
+ESSENTIALS = "(essentials)"
+"""The name of the job that keeps what must outlive the loss of the state file."""
 
 ALARMS = "(alarms)"
 """The name of the job that looks for what people must be told of."""
@@ -69,7 +74,7 @@ class Daemon:
         self._configuration = configuration or Configuration(lambda: settings)
         self._clock = clock or SystemClock()
         self._started_ms: int | None = None
-        self._ledger = Ledger(settings.store.path)
+        self._ledger = Ledger(settings.store.path, lambda path: open_or_rebuild(path, self._clock.now_ms()))
         self._dispatcher = Dispatcher(settings.destinations, self._ledger, self._clock)
         self.deliveries = Deliveries(self._ledger, self._dispatcher, self._clock, lambda: self._settings)
         self._schedule = Schedule(self._clock)
@@ -82,11 +87,12 @@ class Daemon:
         self._alarms = Alarms(
             self._ledger, self._clock, settings.alerts.destination, self._conditions, self._dispatcher.wake
         )
+        self._housekeeping = Housekeeping(self._ledger, self._clock, lambda: self._settings.store.retention)
         self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
 
     async def start(self) -> None:
-        """Open the state file, begin to deliver what waits, open the local interface, begin to watch.
+        """Open the state file, or rebuild a damaged one; begin to deliver what waits, to listen locally, and to watch.
 
         Raises LedgerError or ListenError, with everything closed again.
         """
@@ -94,6 +100,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             await self._ledger.open()
             stack.push_async_callback(self._ledger.close)
+            stack.push_async_callback(self._housekeeping.keep)
             self._session = session = await stack.enter_async_context(new_session())
             stack.push_async_callback(self._dispatcher.stop, DRAIN)
             await self._dispatcher.start(session)
@@ -102,7 +109,8 @@ class Daemon:
             await self._sources.renew(self._settings, session, Differences(added=tuple(self._settings.sources)))
             self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session)
             stack.push_async_callback(self._heartbeat.stop)
-            self._schedule.add(FORGETTING, FORGET_EVERY, self._forget)
+            self._schedule.add(FORGETTING, FORGET_EVERY, self._housekeeping.tidy)
+            self._schedule.add(ESSENTIALS, ALARMS_EVERY, self._housekeeping.keep)
             await self._alarms.evaluate()
             self._schedule.add(ALARMS, ALARMS_EVERY, self._look_for_troubles)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY, UnknownIds(self._ledger, lambda: self._settings).look)
@@ -117,6 +125,11 @@ class Daemon:
             "started",
             extra={"sources": len(self._sources), "destinations": len(self._settings.destinations)},
         )
+
+    async def damage(self) -> LedgerError:
+        """Return what is wrong with the state file, as soon as something is found to be: a new start mends it."""
+        await self._ledger.damaged.wait()
+        return self._ledger.damage or LedgerError(LedgerReason.CORRUPT, "the state file is damaged")
 
     async def stop(self) -> None:
         """Stop within five seconds, losing nothing: what is cut off is done again by the next run."""
@@ -210,23 +223,13 @@ class Daemon:
 
     async def _conditions(self, firing: Collection[Key]) -> list[Condition]:
         """Return what is wrong now; `firing` is what was wrong until now. Raises LedgerError."""
+        rebuild = await self._ledger.run(rebuilds.latest)
         return [
             *self._sources.conditions(firing),
+            *rebuilt.conditions(rebuild, self._sources.memories()),
             *await self._dispatcher.conditions(firing),
             *disk.conditions(await disk.room_beside(self._ledger.path), firing),
         ]
-
-    async def _forget(self) -> None:
-        """Forget what was delivered longer ago than the retention, bit by bit."""
-        before_ms = self._clock.now_ms() - round(self._settings.store.retention * 1000)
-        forgotten = 0
-        try:
-            while (chunk := await self._ledger.run(retention.forget, before_ms)) > 0:
-                forgotten += chunk
-        except LedgerError as error:
-            _log.error(error.message, extra={"reason": error.reason})
-        if forgotten:
-            _log.info("old events forgotten", extra={"events": forgotten})
 
     def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:

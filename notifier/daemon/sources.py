@@ -16,6 +16,7 @@ from notifier.daemon.schedule import Schedule
 from notifier.daemon.status import source_status, sweep_status
 from notifier.daemon.wiring import make_watcher
 from notifier.ledger.ledger import Ledger
+from notifier.ledger.sources import SourceMemory
 from notifier.ledger.subscriptions import Subscription
 from notifier.watch.watcher import Round, Watcher
 from notifier.web.control import UnknownNameError
@@ -79,6 +80,10 @@ class Sources:
     def conditions(self, firing: Collection[Key]) -> list[Condition]:
         """Return what people must be told of sources; `firing` is what was wrong until now."""
         return [condition for watcher in self._watchers.values() for condition in watcher.conditions(firing)]
+
+    def memories(self) -> list[SourceMemory]:
+        """Return what the last rounds and sweeps have left of each source."""
+        return [watcher.memory for watcher in self._watchers.values()]
 
     async def status(self) -> dict[str, dict[str, Any]]:
         """Describe each source as `/v1/status` does. Raises LedgerError."""

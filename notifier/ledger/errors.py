@@ -36,7 +36,10 @@ _BY_SQLITE_CODE = {
     sqlite3.SQLITE_PERM: (LedgerReason.NOT_WRITABLE, "access was refused: make the file and its folder writable"),
     sqlite3.SQLITE_CANTOPEN: (LedgerReason.NOT_WRITABLE, "it cannot be opened: make its folder writable"),
     sqlite3.SQLITE_IOERR: (LedgerReason.IO_ERROR, "the disk reports errors: check it and the space left on it"),
-    sqlite3.SQLITE_CORRUPT: (LedgerReason.CORRUPT, "it is damaged: restore a backup or move it away and start anew"),
+    sqlite3.SQLITE_CORRUPT: (
+        LedgerReason.CORRUPT,
+        "it is damaged: `notifier run` sets it aside when it starts and saves what can be read; or restore a backup",
+    ),
     sqlite3.SQLITE_NOTADB: (LedgerReason.NOT_A_STATE_FILE, "it is not a state file: name another path in [store]"),
     sqlite3.SQLITE_BUSY: (LedgerReason.LOCKED, "another program is writing to it: end that program"),
     sqlite3.SQLITE_LOCKED: (LedgerReason.LOCKED, "another program is writing to it: end that program"),

@@ -1,0 +1,344 @@
+"""A damaged state file set aside, and a new one made of what can be read of it: nothing lost, nothing told twice.
+
+What the promise needs, and where it comes from:
+
+- *When each source was met* (what was entered since is news): from its row, else from the essentials beside the file.
+- *What was told*: the events themselves. Of those that cannot be read, the essentials know the ids: should such an
+  event be found again, it is not told again.
+- *What was not delivered*: the rows; else the essentials, which hold such events whole.
+- *What was read*: the records. Those that cannot be read are met again, as unknown ones, by the sweep that follows.
+  Entered before `told_until` they are history, for up to there everything had been read; entered since, they are news:
+  told under the ids that they had, so that what was told is not told again (above), and what was not is.
+- *Numbers that only grow*: the highest one that is known, and a leap beyond: readers' cursors stay behind what is new.
+
+A `told_until` is only set where records were lost; with them whole, what is unknown is new as ever. Where nothing at
+all is known of a source it is met anew: its records are history. `rebuilds` remembers all this for the condition
+`state_rebuilt`, which tells people what was lost.
+
+What cannot be had back: the state of a record between two changes, if the page with the record is lost. Its next change
+is told as an update of the content that the sweep finds, and its revisions begin again at 1.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database
+
+from notifier.ledger import essentials, salvage
+from notifier.ledger.aside import put_in_place, real_path, remove_all, set_aside
+from notifier.ledger.damage import damage_in, forget_damage, is_damage
+from notifier.ledger.errors import LedgerError, LedgerReason, as_ledger_error
+from notifier.ledger.essentials import (
+    EVENT_COLUMNS,
+    MARGIN_MS,
+    Essentials,
+    essentials_file,
+    highest_sequence,
+    read_until_ms,
+)
+from notifier.ledger.ledger import APPLICATION_ID, open_database
+from notifier.ledger.schema import migrations
+
+_log = logging.getLogger(__name__)
+
+SEQUENCE_LEAP: Final = 1_000_000
+"""So far beyond the highest number known the next event's is: what was numbered last may not be known any more."""
+
+_NOT_SALVAGED: Final = frozenset({"sweeps", "sweep_pages"})
+"""A sweep begins anew: it is what finds out what is missing."""
+
+_MIGRATIONS: Final = "_sqlite_migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What could not be read of a damaged file: the names of its tables, or everything."""
+
+    tables: tuple[str, ...] = ()
+    everything: bool = False
+
+    def of(self, table: str) -> bool:
+        """Tell whether rows of a table were lost."""
+        return self.everything or table in self.tables
+
+    def __str__(self) -> str:
+        """Say it."""
+        return "everything" if self.everything else ", ".join(self.tables) or "nothing"
+
+
+def open_or_rebuild(path: Path, now_ms: int) -> Database:
+    """Open the state file; a damaged one, or one that is gone, is set aside and rebuilt. The caller holds the lock.
+
+    Raises LedgerError, with the damaged file in its place, when there is no room for a new one or it cannot be written.
+    """
+    real = real_path(path)
+    try:
+        _finish_exchange(real, now_ms)
+        known = essentials.read(essentials_file(real))
+        problem = _problem(real, known)
+        if problem is None:
+            try:
+                db = open_database(path)
+            except LedgerError as error:
+                if error.reason is not LedgerReason.CORRUPT:
+                    raise
+                problem = "its tables cannot be brought up to date"
+            else:
+                forget_damage(real)
+                _overtake(db, known)
+                return db
+        _log.critical(
+            "the state file is damaged; it is set aside, and a new one is made of what can be read of it",
+            extra={"file": str(path), "problem": problem},
+        )
+        _rebuild(real, known or Essentials(now_ms, 0), problem, now_ms)
+        return open_database(path)
+    except OSError as error:
+        raise LedgerError(
+            LedgerReason.NOT_WRITABLE,
+            f"the folder of state file {path} cannot be worked in ({error.strerror}): check it and its disk",
+        ) from error
+    except sqlite3.Error as error:
+        named = as_ledger_error(error, path)
+        if named is None:
+            raise
+        raise named from error
+
+
+def _problem(path: Path, known: Essentials | None) -> str | None:
+    """Say what is wrong with the state file; None when nothing is, or when it is no matter of ours."""
+    met = known is not None and bool(known.sources)
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return "it is gone" if met else None
+    except OSError:
+        return None
+    if size == 0:
+        return "it is empty" if met else None
+    if not path.is_file():
+        return None
+    return damage_in(path, APPLICATION_ID, is_ours=known is not None)
+
+
+def _overtake(db: Database, known: Essentials | None) -> None:
+    """Go beyond the numbers that events have had, should this file be an older one that was put back by hand."""
+    if known is not None and known.sequence > highest_sequence(db):
+        with db.atomic():
+            _leap(db, known.sequence)
+
+
+def _rebuild(path: Path, known: Essentials, problem: str, now_ms: int) -> None:
+    making = path.with_name(path.name + ".rebuilding")
+    remove_all(making)
+    with closing(_new_file(making)) as fresh:
+        loss = _fill(fresh, path)
+        migrations.apply(fresh)
+        fresh.execute("PRAGMA foreign_keys = OFF")
+        with fresh.atomic():
+            _settle(fresh, known, loss, problem, now_ms)
+        fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        fresh.execute("PRAGMA journal_mode = DELETE")
+    put_in_place(making, _finished(path))
+    _finish_exchange(path, now_ms)
+    _log.warning("the state file was rebuilt", extra={"file": str(path), "lost": str(loss)})
+
+
+def _new_file(path: Path) -> Database:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    db = Database(sqlite3.connect(path, isolation_level=None))
+    for setting in (
+        "auto_vacuum = INCREMENTAL",
+        f"application_id = {APPLICATION_ID}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",  # it gets its name once all of it is on the disk
+        "foreign_keys = OFF",
+    ):
+        db.execute(f"PRAGMA {setting}")
+    return db
+
+
+def _finish_exchange(path: Path, now_ms: int) -> None:
+    """Let a finished new file take the old one's place, be it after a process that was killed in between."""
+    fresh = _finished(path)
+    if not fresh.exists():
+        return
+    aside = set_aside(path, "damaged", now_ms)
+    with closing(Database(sqlite3.connect(fresh, isolation_level=None))) as db:
+        db.execute(
+            "UPDATE rebuilds SET set_aside = ? WHERE set_aside IS NULL AND at = (SELECT max(at) FROM rebuilds)",
+            [aside and str(aside)],
+        )
+    put_in_place(fresh, path)
+    forget_damage(path)
+
+
+def _finished(path: Path) -> Path:
+    return path.with_name(path.name + ".rebuilt")
+
+
+def _fill(fresh: Database, damaged: Path) -> Loss:
+    """Copy what can be read of a damaged file, tables and all; say what could not be."""
+    if not damaged.exists() or damaged.stat().st_size == 0:
+        return Loss(everything=True)
+    with closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True, isolation_level=None)) as old:
+        try:
+            there = {table.name for table in salvage.tables(old)}
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return Loss(everything=True)
+        if _has_its_steps(old, there):
+            return _copy_as(old, old, there, fresh)
+        with closing(Database(memory=True)) as present:
+            migrations.apply(present)
+            return _copy_as(present.conn, old, there, fresh)
+
+
+def _has_its_steps(old: sqlite3.Connection, there: Collection[str]) -> bool:
+    """Tell whether it can be read which steps of the schema the file has taken; else it counts as up to date."""
+    if _MIGRATIONS not in there:
+        return False
+    try:
+        return bool(old.execute(f"SELECT * FROM {_MIGRATIONS}").fetchall())
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return False
+
+
+def _copy_as(like: sqlite3.Connection, old: sqlite3.Connection, there: Collection[str], fresh: Database) -> Loss:
+    """Make the tables that one file has, and copy what can be read of those rows in another one."""
+    lost = []
+    for table in salvage.tables(like):
+        fresh.execute(table.sql)
+        if table.name in _NOT_SALVAGED:
+            continue
+        whole = table.name in there and _copy(fresh, like if table.name == _MIGRATIONS else old, table)
+        if table.name == "deliveries" and not whole:
+            _copy_unfinished(fresh, old)
+        if not whole:
+            lost.append(table.name)
+    with fresh.atomic():
+        # Afterwards, so that triggers do not count twice, and indexes are built at once.
+        for (statement,) in like.execute("SELECT sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL"):
+            fresh.execute(statement)
+    return Loss(tuple(lost))
+
+
+def _copy(fresh: Database, old: sqlite3.Connection, table: salvage.Table) -> bool:
+    """Copy a table's rows; tell whether all were there."""
+    reader = salvage.Reader(old, table)
+    places = ", ".join("?" * len(table.columns))
+    copied, read = 0, 0
+    for rows in reader.rows():
+        read += len(rows)
+        with fresh.atomic():
+            # What breaks the table's own rules makes no sense either.
+            statement = f"INSERT OR IGNORE INTO {table.name} ({table.names}) VALUES ({places})"
+            copied += fresh.conn.executemany(statement, rows).rowcount
+    return reader.is_whole and copied == read
+
+
+def _copy_unfinished(fresh: Database, old: sqlite3.Connection) -> None:
+    """Copy what an index of its own knows of the deliveries that wait."""
+    try:
+        rows = old.execute(
+            "SELECT sequence, destination, state, next_attempt_at FROM deliveries INDEXED BY deliveries_unfinished"
+            " WHERE state <> 'delivered'"
+        ).fetchall()
+    except sqlite3.DatabaseError:
+        return
+    with fresh.atomic():
+        fresh.conn.executemany(
+            "INSERT OR IGNORE INTO deliveries (sequence, destination, state, next_attempt_at) VALUES (?, ?, ?, ?)", rows
+        )
+
+
+def _settle(db: Database, known: Essentials, loss: Loss, problem: str, now_ms: int) -> None:
+    """Make a file that keeps the promise of what was salvaged and what the essentials know."""
+    _bring_back(db, known)
+    for table in ("deliveries", "attempts"):
+        if db[table].exists() and table in db.table_names():
+            db.execute(f"DELETE FROM {table} WHERE sequence NOT IN (SELECT sequence FROM events)")
+    db.conn.executemany(
+        "INSERT INTO told_before (id, at) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = ?1)",
+        [(id_, now_ms) for id_ in known.told],
+    )
+    for name, source in known.sources.items():
+        db.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", [name])
+        db.execute(
+            "UPDATE sources SET met_at = coalesce(met_at, ?), last_success = coalesce(last_success, ?) WHERE name = ?",
+            [source.met_at_ms, source.last_success_ms, name],
+        )
+    for name, (reason, since) in known.disabled.items():
+        db.execute(
+            "INSERT OR IGNORE INTO destinations (name, state, reason, since) VALUES (?, 'disabled', ?, ?)",
+            [name, reason, since],
+        )
+    _draw_the_line(db, known, loss)
+    if loss.of("events"):
+        _meet_again(db, known)
+    db.execute(
+        "UPDATE sources SET records = (SELECT count(*) FROM records WHERE source = sources.name AND removed_at IS NULL)"
+    )
+    (highest,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
+    _leap(db, max(highest, known.sequence, highest_sequence(db)))
+    db.execute("INSERT INTO rebuilds (at, problem, lost) VALUES (?, ?, ?)", [now_ms, problem, str(loss)])
+
+
+def _bring_back(db: Database, known: Essentials) -> None:
+    """Add the undelivered events that were lost, under their old numbers, and the deliveries that were."""
+    places = ", ".join("?" * len(EVENT_COLUMNS.split(", ")))
+    for lost in known.undelivered:
+        db.execute(f"INSERT OR IGNORE INTO events ({EVENT_COLUMNS}) VALUES ({places})", lost.event)
+        row = db.execute("SELECT sequence FROM events WHERE id = ?", [lost.id]).fetchone()
+        if row is not None:
+            db.conn.executemany(
+                "INSERT OR IGNORE INTO deliveries (sequence, destination, state) VALUES (?, ?, ?)",
+                [(row[0], destination, state) for destination, state in lost.deliveries],
+            )
+
+
+def _draw_the_line(db: Database, known: Essentials, loss: Loss) -> None:
+    """Fix for each source before which moment of entry an unknown record is no news."""
+    for name, met_ms, swept_ms, success_ms in db.execute(
+        "SELECT name, met_at, swept_at, last_success FROM sources WHERE met_at IS NOT NULL"
+    ).fetchall():
+        if not (loss.of("records") or loss.of("sources")):
+            continue
+        if name in known.sources:
+            line_ms = max(known.sources[name].read_ms, known.told_since_ms)
+        elif loss.of("events"):
+            # Nobody knows what was told: rather a gap, which is said, than a day's events told twice.
+            line_ms = max(met_ms, (success_ms or met_ms) - MARGIN_MS)
+        else:
+            line_ms = read_until_ms(met_ms, swept_ms, None, success_ms)
+        db.execute(
+            "UPDATE sources SET told_until = ?, swept_at = NULL, left_over = NULL, uncounted = 0 WHERE name = ?",
+            [line_ms, name],
+        )
+
+
+def _meet_again(db: Database, known: Essentials) -> None:
+    """Forget the records whose event may be lost untold: they are found again, and told if they were not."""
+    for name, source in known.sources.items():
+        db.execute(
+            "DELETE FROM records WHERE source = ? AND revision = 1 AND removed_at IS NULL AND recorded_at >= ?"
+            " AND NOT EXISTS (SELECT 1 FROM events WHERE events.source = records.source AND subject = key)",
+            [name, max(source.read_ms, source.met_at_ms)],
+        )
+
+
+def _leap(db: Database, highest: int) -> None:
+    """Let the next event's number be far beyond the highest one."""
+    if not highest:
+        return
+    if db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'", [highest + SEQUENCE_LEAP]).rowcount == 0:
+        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", [highest + SEQUENCE_LEAP])
