@@ -276,6 +276,19 @@ def test_a_whole_file_is_opened_as_it_is(place: Place) -> None:
     assert place.set_aside() == []
 
 
+@pytest.mark.parametrize("table", ["events", "deliveries", "records"])
+def test_what_has_come_in_since_the_essentials_were_written_is_not_lost_either(place: Place, table: str) -> None:
+    late = range(NEWS.stop, NEWS.stop + 3)
+    with closing(open_database(place.path)) as db, db.atomic():
+        records.write(db, Findings("acme", "acme", changes=[created(number) for number in late]), HR, NOW)
+    root_of(table)(place)
+    with closing(place.open()) as db:
+        told = read_everything_again(db, more=tuple(late))
+        assert told == (ids(late) if table == "events" else set())
+        assert waiting(db) >= ids(late) | ids(PENDING)
+        assert not waiting(db) & ids(DELIVERED)
+
+
 def test_a_leaf_that_is_lost_costs_its_own_rows_and_nothing_else(place: Place) -> None:
     root_of("attempts")(place)
     with closing(place.open()) as db:
