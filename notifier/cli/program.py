@@ -30,6 +30,8 @@ COMMANDS: Final = MappingProxyType(
         "disable": "Park DESTINATION; what goes there is kept.",
         "poll": "Look for new completions of SOURCE now.",
         "sweep": "Read the whole list of SOURCE now.",
+        "backup": "Copy the state file to FILE, while the daemon runs or not.",
+        "restore": "Put a backup into the state file's place.",
         "reload": "Let the running daemon read its configuration again.",
         "schema": "Print the JSON Schema of the configuration or of an event.",
     }

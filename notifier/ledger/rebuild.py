@@ -131,7 +131,7 @@ def _overtake(db: Database, known: Essentials | None) -> None:
     """Go beyond the numbers that events have had, should this file be an older one that was put back by hand."""
     if known is not None and known.sequence > highest_sequence(db):
         with db.atomic():
-            _leap(db, known.sequence)
+            leap(db, known.sequence)
 
 
 def _rebuild(path: Path, known: Essentials, problem: str, now_ms: int) -> None:
@@ -289,7 +289,7 @@ def _settle(db: Database, known: Essentials, loss: Loss, problem: str, now_ms: i
         "UPDATE sources SET records = (SELECT count(*) FROM records WHERE source = sources.name AND removed_at IS NULL)"
     )
     (highest,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
-    _leap(db, max(highest, known.sequence, highest_sequence(db)))
+    leap(db, max(highest, known.sequence, highest_sequence(db)))
     db.execute("INSERT INTO rebuilds (at, problem, lost) VALUES (?, ?, ?)", [now_ms, problem, str(loss)])
 
 
@@ -336,7 +336,7 @@ def _meet_again(db: Database, known: Essentials) -> None:
         )
 
 
-def _leap(db: Database, highest: int) -> None:
+def leap(db: Database, highest: int) -> None:
     """Let the next event's number be far beyond the highest one."""
     if not highest:
         return
