@@ -213,6 +213,8 @@ class Daemon:
         return Answer(ok=refusal is None, body={"source": source, "message": refusal or "", "sweep": progress})
 
     def _on_round(self, done: Round) -> None:
+        if done.is_done and not self._housekeeping.has_kept:
+            self._schedule.run_soon(ESSENTIALS)
         if done.is_done and self._heartbeat is not None and not self.unready():
             self._heartbeat.beat()
 

@@ -35,8 +35,14 @@ class Housekeeping:
         self._retention = retention_of_now
         self._written: tuple[Any, ...] | None = None
         self._written_at = 0.0
+        self._kept_sources = False
         self._optimize_at = clock.monotonic() + OPTIMIZE_EVERY
         self._in_trouble = False
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether the essentials were written since a source was met."""
+        return self._kept_sources
 
     async def tidy(self) -> None:
         """Forget what is older than the retention, bit by bit, and give back its room. What fails is left for later."""
@@ -87,4 +93,4 @@ class Housekeeping:
             self._in_trouble = True
             return
         self._in_trouble = False
-        self._written, self._written_at = found, now
+        self._written, self._written_at, self._kept_sources = found, now, bool(content.sources)

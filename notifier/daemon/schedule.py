@@ -111,6 +111,11 @@ class Schedule:
         self._jobs -= 1
         self._scheduler.remove_job(name)
 
+    def run_soon(self, name: str) -> None:
+        """Run a job now, and then at its interval; of no effect once the schedule has stopped."""
+        if self._scheduler.running:
+            self._scheduler.modify_job(name, next_run_time=self._zone.now())
+
     def start(self, on_jump: Callable[[], Awaitable[None]], on_wake: Callable[[], None] | None = None) -> None:
         """Begin; `on_jump` is called when the wall clock was set, `on_wake` when the machine has slept.
 

@@ -14,6 +14,7 @@ async def receiver() -> AsyncIterator[Receiver]:
     this = Receiver()
     app = web.Application()
     app.add_routes([web.post("/hook", this.hook), web.post("/slack", this.channel), web.get("/beat", this.beat)])
+    app.add_routes([web.post("/alerts", this.alert)])
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -39,6 +39,7 @@ class Receiver:
     events: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     slack: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
     beats: int = 0
 
     @property
@@ -59,6 +60,12 @@ class Receiver:
 
     async def beat(self, _request: web.Request) -> web.Response:
         self.beats += 1
+        return web.Response()
+
+    async def alert(self, request: web.Request) -> web.Response:
+        event = orjson.loads(await request.read())
+        if event["type"] == "notifier.alert":
+            self.alerts.append(event)
         return web.Response()
 
     async def channel(self, request: web.Request) -> web.Response:

@@ -23,8 +23,9 @@ from notifier.ledger.errors import LedgerError
 def restore(given: Given, file: Path) -> None:
     """Put a backup into the state file's place.
 
-    No daemon may run meanwhile. FILE is checked and stays as it is. The present state file is kept under a dated name beside it. What has happened
-    since the backup is found again by the API and told again, under the same ids: receivers that remember ids skip it.
+    No daemon may run meanwhile. FILE is checked and stays as it is; the present state file is kept under a dated name
+    beside it. What has happened since the backup is found again by the API and told again, under the same ids:
+    receivers that remember ids skip it.
     """
     settings = read_settings(given)
     state_file = settings.store.path
