@@ -22,8 +22,8 @@ _FORMAT: Final = 1
 MOST_UNDELIVERED: Final = 5_000
 """Undelivered events that are kept, the oldest ones: some megabytes. Of more, what is lost is found by the API."""
 
-MOST_TOLD: Final = 20_000
-"""Ids of events that are kept, the newest ones."""
+MOST_TOLD: Final = 10_000
+"""Ids of events that are kept, the newest ones: a third of a megabyte."""
 
 MARGIN_MS: Final = 600_000
 """How far the server's clock may be from ours, and more."""
@@ -65,7 +65,7 @@ class Essentials:
     """The side file's content; moments in Unix milliseconds.
 
     `sequence` is the highest number that an event has had, `disabled` holds the destinations that are, with the reason
-    and since when. `told` are the ids of events detected since `told_since_ms` or earlier.
+    and since when. `told` are the ids of events, of all those detected since `told_since_ms` at least (0: of all).
     """
 
     written_ms: int
@@ -97,11 +97,8 @@ def signature(db: Database) -> tuple[Any, ...]:
 def gather(db: Database, now_ms: int) -> Essentials:
     """Read the essentials out of the state file."""
     sources = dict(_sources(db))
-    since_ms = min((source.read_ms for source in sources.values()), default=now_ms)
-    told = db.execute(
-        "SELECT id, detected_at FROM events WHERE detected_at >= ? ORDER BY detected_at DESC LIMIT ?",
-        [since_ms, MOST_TOLD],
-    ).fetchall()
+    # The newest by number: clocks may have told other times than the server's, by which records are judged.
+    told = db.execute("SELECT id, detected_at FROM events ORDER BY sequence DESC LIMIT ?", [MOST_TOLD]).fetchall()
     disabled = db.execute("SELECT name, reason, since FROM destinations WHERE state = 'disabled'")
     return Essentials(
         now_ms,
@@ -110,7 +107,7 @@ def gather(db: Database, now_ms: int) -> Essentials:
         {name: (reason, since) for name, reason, since in disabled},
         tuple(_undelivered(db)),
         tuple(id_ for id_, _ in told),
-        told[-1][1] if len(told) == MOST_TOLD else since_ms,
+        told[-1][1] if len(told) == MOST_TOLD else 0,
     )
 
 
