@@ -69,3 +69,28 @@ def fill(filler: Path, disk: Path) -> None:
         while (free := shutil.disk_usage(disk).free) > 0:
             file.write(b"x" * min(free, 65_536))
             file.flush()
+
+
+async def test_a_file_system_that_is_read_only_at_the_start_is_one_sentence(
+    program: Program, receiver: Receiver, small_disk: Path
+) -> None:
+    account = build_account(20)
+    async with served(account) as api:
+        program.configure(api, receiver.url, source="names = false")
+        program.config.write_text(
+            program.config.read_text().replace('path = "notifier.db"', f'path = "{small_disk}/notifier.db"')
+        )
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        program.stop()
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        program.start()
+        assert program.process is not None
+        assert program.process.wait(timeout=20) == 1
+        assert "Read-only file system" in program.said()
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        program.start()
+        added = {str(record.id) for record in Growth(account, seed=11).grow(2)}
+        await until(lambda: set(receiver.subjects) == added)
+        program.stop()
+    assert "Traceback" not in program.said()
