@@ -119,7 +119,7 @@ class Daemon:
             stack.push_async_callback(server.stop)
             await server.start()
             stack.push_async_callback(self._schedule.stop)
-            self._schedule.start(self._after_clock_jump, self._dispatcher.wake)
+            self._schedule.start(self._after_clock_jump, self._after_sleep)
             self._running = stack.pop_all()
         _log.info(
             "started",
@@ -237,6 +237,10 @@ class Daemon:
         for event in events:
             facts = {"source": event.source, "event": event.id, "type": event.type, "record": event.subject}
             _log.info("new event", extra=facts)
+        self._dispatcher.wake()
+
+    def _after_sleep(self) -> None:
+        self._sources.wake()
         self._dispatcher.wake()
 
     async def _after_clock_jump(self) -> None:

@@ -73,6 +73,11 @@ class Sources:
         """End what is under way; whatever was not written down is read again by the next run."""
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
 
+    def wake(self) -> None:
+        """Let requests go whose waits are over, after the machine has slept."""
+        for watcher in self._watchers.values():
+            watcher.wake()
+
     def unready(self) -> dict[str, str]:
         """Return the sources that cannot be relied on now, each with the reason."""
         return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}

@@ -138,6 +138,10 @@ class Watcher:
         """Say why not even an operator's wish may cause a request now; None when it may."""
         return self._health.binding_silence()
 
+    def wake(self) -> None:
+        """Let requests go whose waits are over, after the machine has slept."""
+        self._budget.wake()
+
     async def start(self) -> None:
         """Take up where the last run stopped. Raises LedgerError."""
         await self._health.recall()

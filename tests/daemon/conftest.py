@@ -48,6 +48,7 @@ class World:
     api: str = ""
     receiver: str = ""
     api_answers: int = 200
+    api_limits: bool = False
     receiver_answers: int = 200
     receiver_says: dict[str, str] = field(default_factory=dict)
     receiver_takes: float = 0.0
@@ -72,6 +73,9 @@ class World:
             self.asked += 1
             if self.hangs:
                 await asyncio.sleep(3600)
+            if self.api_limits:
+                said = {"ok": False, "error": "rate_limit_exceeded", "description": "Rate limit exceeded"}
+                return web.json_response(said)
             if self.api_answers != 200:
                 return web.Response(status=self.api_answers)
             return await handler(request)
