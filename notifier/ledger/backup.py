@@ -26,7 +26,7 @@ from notifier.ledger.damage import forget_damage, is_damage
 from notifier.ledger.essentials import essentials_file, highest_sequence
 from notifier.ledger.ledger import APPLICATION_ID
 from notifier.ledger.lock import FileLock
-from notifier.ledger.rebuild import leap
+from notifier.ledger.reconciling import leap
 from notifier.ledger.schema import unknown_steps
 
 Progress = Callable[[int, int], None]

@@ -18,7 +18,7 @@ from notifier.ledger.backup import BackupError, Copy, back_up, restore
 from notifier.ledger.errors import LedgerError, LedgerReason
 from notifier.ledger.essentials import essentials_file, highest_sequence
 from notifier.ledger.ledger import Ledger, open_database, open_for_reading
-from notifier.ledger.rebuild import SEQUENCE_LEAP
+from notifier.ledger.reconciling import SEQUENCE_LEAP
 from tests.ledger.conftest import Tell
 
 NOW = 1_795_280_400_000

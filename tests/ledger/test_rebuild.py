@@ -26,7 +26,8 @@ from notifier.ledger.errors import LedgerError, LedgerReason
 from notifier.ledger.essentials import essentials_file
 from notifier.ledger.ledger import Ledger, open_database
 from notifier.ledger.outbox import DeliveryState, Settlement
-from notifier.ledger.rebuild import SEQUENCE_LEAP, open_or_rebuild
+from notifier.ledger.rebuild import open_or_rebuild
+from notifier.ledger.reconciling import SEQUENCE_LEAP
 from notifier.ledger.records import Findings, Learned
 from notifier.ledger.subscriptions import Subscription
 from notifier.watch.verdicts import Baseline, Reason, judge
