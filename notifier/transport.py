@@ -1,6 +1,5 @@
 """One HTTP exchange with a peer that may be slow, hostile or broken: shared by the API client and the destinations."""
 
-import asyncio
 import io
 import os
 import ssl
@@ -8,12 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from aiohttp.client_proto import ResponseHandler
+
+from notifier.connections import Connector
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
@@ -59,43 +58,12 @@ class Answer:
     body: bytes
 
 
-IDLE_CONNECTION = 30.0
-"""Seconds that an unused connection is kept: shorter than what common servers do, so that few are found closed."""
-
-
-CONNECTION_LIFE = 300.0
-"""Seconds after which a connection is used no more: a busy one would stay with an address that its name has left."""
-
-REMEMBER_NAMES = 10
-"""Seconds that the address of a name is remembered."""
-
-
-class _MortalConnection(ResponseHandler):
-    """A connection that is closed, instead of being kept for the next request, once it has lived its life."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._dies_at = loop.time() + CONNECTION_LIFE
-
-    @property
-    def should_close(self) -> bool:
-        """Whether the request that is being answered is the last one."""
-        return super().should_close or self._loop.time() >= self._dies_at
-
-
-class _Connector(aiohttp.TCPConnector):
-    def __init__(self, resolver: AbstractResolver | None) -> None:
-        super().__init__(limit=0, keepalive_timeout=IDLE_CONNECTION, ttl_dns_cache=REMEMBER_NAMES, resolver=resolver)
-        # The library has no bound for a connection's age, and no other place to say what a connection is.
-        self._factory = cast("partial[ResponseHandler]", partial(_MortalConnection, loop=self._loop))
-
-
 def new_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
     """Make the one session of a process; how much goes where is its users' affair. To be closed by the caller.
 
     `resolver` finds the addresses of names, by default as the system does.
     """
-    return aiohttp.ClientSession(connector=_Connector(resolver), cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(connector=Connector(resolver), cookie_jar=aiohttp.DummyCookieJar())
 
 
 async def read_capped(response: aiohttp.ClientResponse, limit: int) -> bytes:
