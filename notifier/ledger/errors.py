@@ -30,8 +30,11 @@ class LedgerError(Exception):
         self.message = message
 
 
+_FULL = (LedgerReason.DISK_FULL, "the disk is full: make room; nothing is lost, it goes on by itself")
 _BY_SQLITE_CODE = {
-    sqlite3.SQLITE_FULL: (LedgerReason.DISK_FULL, "the disk is full: make room; nothing is lost, it goes on by itself"),
+    sqlite3.SQLITE_FULL: _FULL,
+    # The shared index of the write-ahead log has no room.
+    sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,
     sqlite3.SQLITE_READONLY: (LedgerReason.READ_ONLY, "it is read-only: make the file and its folder writable"),
     sqlite3.SQLITE_PERM: (LedgerReason.NOT_WRITABLE, "access was refused: make the file and its folder writable"),
     sqlite3.SQLITE_CANTOPEN: (LedgerReason.NOT_WRITABLE, "it cannot be opened: make its folder writable"),
@@ -52,5 +55,5 @@ def as_ledger_error(error: sqlite3.Error, path: Path) -> LedgerError | None:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return None
-    named = _BY_SQLITE_CODE.get(code & _PRIMARY_CODE_MASK)
+    named = _BY_SQLITE_CODE.get(code) or _BY_SQLITE_CODE.get(code & _PRIMARY_CODE_MASK)
     return LedgerError(named[0], f"state file {path}: {named[1]}") if named else None

@@ -377,6 +377,7 @@ async def test_another_program_that_writes_to_it_is_named_as_such(ledger: Ledger
     ("code", "reason"),
     [
         (sqlite3.SQLITE_IOERR_FSYNC, LedgerReason.IO_ERROR),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, LedgerReason.DISK_FULL),
         (sqlite3.SQLITE_READONLY_DBMOVED, LedgerReason.READ_ONLY),
         (sqlite3.SQLITE_CANTOPEN_ISDIR, LedgerReason.NOT_WRITABLE),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, LedgerReason.LOCKED),
