@@ -43,7 +43,10 @@ _BY_SQLITE_CODE = {
         LedgerReason.CORRUPT,
         "it is damaged: `notifier run` sets it aside when it starts and saves what can be read; or restore a backup",
     ),
-    sqlite3.SQLITE_NOTADB: (LedgerReason.NOT_A_STATE_FILE, "it is not a state file: name another path in [store]"),
+    sqlite3.SQLITE_NOTADB: (
+        LedgerReason.NOT_A_STATE_FILE,
+        "it is no state file, or a damaged one: name another path in [store], or let `notifier run` mend it",
+    ),
     sqlite3.SQLITE_BUSY: (LedgerReason.LOCKED, "another program is writing to it: end that program"),
     sqlite3.SQLITE_LOCKED: (LedgerReason.LOCKED, "another program is writing to it: end that program"),
 }
