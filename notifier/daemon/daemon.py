@@ -219,6 +219,7 @@ class Daemon:
             self._heartbeat.beat()
 
     async def _look_for_troubles(self) -> None:
+        await self._schedule.notice_sleep()
         # In the middle of a reload, what it makes anew would be missed, and taken for over.
         async with self._reloading:
             await self._alarms.evaluate()
@@ -239,9 +240,14 @@ class Daemon:
             _log.info("new event", extra=facts)
         self._dispatcher.wake()
 
-    def _after_sleep(self) -> None:
-        self._sources.wake()
-        self._dispatcher.wake()
+    async def _after_sleep(self, slept: float) -> None:
+        # Without waiting for anything: rounds begin at once, and their alarms must not take sleep for failure.
+        self._sources.wake(slept)
+        try:
+            await self._dispatcher.wake_after_sleep(slept)
+        except LedgerError as error:
+            _log.error(error.message, extra={"reason": error.reason})
+            self._dispatcher.wake()
 
     async def _after_clock_jump(self) -> None:
         while True:

@@ -86,7 +86,8 @@ class Schedule:
         self._zone = SteadyZone(clock)
         self._jobs = 0
         self._on_jump: Callable[[], Awaitable[None]] | None = None
-        self._on_wake: Callable[[], None] | None = None
+        self._on_wake: Callable[[float], Awaitable[None]] | None = None
+        self._ahead_of_timers = 0.0
         self._watching: asyncio.Task[None] | None = None
         self._scheduler = AsyncIOScheduler(
             timezone=self._zone,
@@ -116,17 +117,31 @@ class Schedule:
         if self._scheduler.running:
             self._scheduler.modify_job(name, next_run_time=self._zone.now())
 
-    def start(self, on_jump: Callable[[], Awaitable[None]], on_wake: Callable[[], None] | None = None) -> None:
-        """Begin; `on_jump` is called when the wall clock was set, `on_wake` when the machine has slept.
+    def start(
+        self, on_jump: Callable[[], Awaitable[None]], on_wake: Callable[[float], Awaitable[None]] | None = None
+    ) -> None:
+        """Begin; `on_jump` is called when the wall clock was set, `on_wake` when the machine has slept, with how long.
 
         They must not raise: nothing would watch the clocks any more.
         """
         self._on_jump = on_jump
         self._on_wake = on_wake
         self._scheduler.start()
-        timers = asyncio.get_running_loop().time
-        watch = self._watch_clocks(timers, self._ahead_of(self._wall()), self._ahead_of(timers()))
+        self._ahead_of_timers = self._ahead_of(asyncio.get_running_loop().time())
+        watch = self._watch_clocks(self._ahead_of(self._wall()))
         self._watching = asyncio.create_task(watch, name="clock watch")
+
+    async def notice_sleep(self) -> None:
+        """See to what has become due if the machine has slept; whoever judges how long something took asks before."""
+        ahead = self._ahead_of(asyncio.get_running_loop().time())
+        slept, self._ahead_of_timers = ahead - self._ahead_of_timers, ahead
+        if slept < JUMP:
+            return
+        _log.info("the machine has slept", extra={"seconds": round(slept, 1)})
+        # Each job once, however often it would have been; they begin after those who reckon with the time know.
+        self._scheduler.wakeup()
+        if self._on_wake is not None:
+            await self._on_wake(slept)
 
     def next_run_ms(self, name: str) -> int | None:
         """Return when a job runs next, in Unix milliseconds."""
@@ -144,16 +159,13 @@ class Schedule:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    async def _watch_clocks(self, timers: Callable[[], float], of_wall: float, of_timers: float) -> None:
+    async def _watch_clocks(self, ahead_of_wall: float) -> None:
         """Watch by how much the steady clock is ahead of the wall clock and of the event loop's timers."""
         while True:
             await asyncio.sleep(CLOCK_CHECK)
-            jump = of_wall - self._ahead_of(self._wall())
-            slept = self._ahead_of(timers()) - of_timers
-            of_wall, of_timers = of_wall - jump, of_timers + slept
-            if slept >= JUMP:
-                _log.info("the machine has slept", extra={"seconds": round(slept, 1)})
-                self._catch_up()
+            await self.notice_sleep()
+            jump = ahead_of_wall - self._ahead_of(self._wall())
+            ahead_of_wall -= jump
             if abs(jump) >= JUMP:
                 _log.warning("the wall clock has jumped", extra={"seconds": round(jump, 1)})
                 if self._on_jump is not None:
@@ -165,12 +177,6 @@ class Schedule:
     def _ahead_of(self, seconds: float) -> float:
         """Return by how much the steady clock is ahead of another one."""
         return self._clock.monotonic() - seconds
-
-    def _catch_up(self) -> None:
-        """Do what has become due while the timers stood still: each job once, however often it would have been."""
-        self._scheduler.wakeup()
-        if self._on_wake is not None:
-            self._on_wake()
 
 
 def stagger(index: int) -> float:

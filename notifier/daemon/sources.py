@@ -73,10 +73,10 @@ class Sources:
         """End what is under way; whatever was not written down is read again by the next run."""
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
 
-    def wake(self) -> None:
-        """Let requests go whose waits are over, after the machine has slept."""
+    def wake(self, slept: float) -> None:
+        """Let requests go whose waits are over, after the machine has slept for so many seconds."""
         for watcher in self._watchers.values():
-            watcher.wake()
+            watcher.wake(slept)
 
     def unready(self) -> dict[str, str]:
         """Return the sources that cannot be relied on now, each with the reason."""

@@ -138,8 +138,9 @@ class Watcher:
         """Say why not even an operator's wish may cause a request now; None when it may."""
         return self._health.binding_silence()
 
-    def wake(self) -> None:
-        """Let requests go whose waits are over, after the machine has slept."""
+    def wake(self, slept: float) -> None:
+        """Let requests go whose waits are over, after the machine has slept for so many seconds."""
+        self._health.wake(slept)
         self._budget.wake()
 
     async def start(self) -> None:

@@ -162,10 +162,14 @@ async def test_after_the_machine_has_slept_what_is_due_runs_at_once_and_once(
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
     hourly, daily, woken = Rounds(), Rounds(), asyncio.Event()
+
+    async def on_wake(_slept: float) -> None:
+        woken.set()
+
     schedule.add("at once", 60.0, Rounds().round)
     schedule.add("hourly", 3600.0, hourly.round)
     schedule.add("daily", DAY, daily.round)
-    schedule.start(jumps, woken.set)
+    schedule.start(jumps, on_wake)
     clock.sleep(60.0)
     await until(lambda: len(hourly.began) == 1 and len(daily.began) == 1 and woken.is_set())
     left = (schedule.next_run_ms("daily") or 0) - clock.now_ms()

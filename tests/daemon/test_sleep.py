@@ -52,10 +52,32 @@ async def test_the_silence_that_an_exceeded_rate_limit_asks_for_is_over(
     await until(lambda: [event["subject"] for event in world.received] == [key])
 
 
-async def test_it_makes_no_alarm(world: World, run: Any, clock: SettableClock) -> None:
+async def test_it_makes_no_alarm_though_nobody_can_be_reached_at_first(
+    world: World, run: Any, clock: SettableClock
+) -> None:
     daemon = await run(world.settings(), clock)
     await ready(daemon)
+    world.receiver_answers = 503
+    world.complete()
+    await status_when(daemon, "hr", "state", "retrying")
+    world.api_answers = 503
+    await until(lambda: daemon.unready() != {})
     clock.sleep(12 * HOUR)
-    await ready(daemon)
-    await daemon._alarms.evaluate()
+    await daemon._look_for_troubles()
     assert (await daemon.status())["conditions"] == []
+
+
+async def test_nothing_is_given_up_for_the_time_slept(world: World, run: Any, clock: SettableClock) -> None:
+    world.receiver_answers = 400
+    daemon = await run(world.settings(give_up_after="2h"), clock)
+    await ready(daemon)
+    key = world.complete()
+    await until(lambda: len(world.received) >= 2)
+    clock.sleep(12 * HOUR)
+    await daemon._look_for_troubles()
+    tried = len(world.received)
+    await until(lambda: len(world.received) >= tried + 3)
+    assert (await daemon.status())["destinations"]["hr"]["dead"] == 0
+    world.receiver_answers = 200
+    await status_when(daemon, "hr", "delivered", 1)
+    assert {event["subject"] for event in world.received} == {key}
