@@ -12,15 +12,21 @@ from notifier.ledger.errors import LedgerReason
 DAMAGE: Final = frozenset({LedgerReason.CORRUPT, LedgerReason.NOT_A_STATE_FILE})
 """What SQLite says of a file whose content is wrong. While a state file is in use, it is no other program's."""
 
+CHECKED_FULLY: Final = 200_000_000
+"""Bytes up to which a file is read whole at each start and its indexes compared with its tables: about a second."""
+
 CHECKED_WHOLE: Final = 500_000_000
 """Bytes up to which a file is read whole at each start: about a second from memory, a few from a slow disk.
 
 Of a larger one `records` is left out, by far the largest table, unless damage was met while the file was in use: there
-it is met by the next sweep at the latest, and leads to a start that reads everything.
+it is met by the next sweep at the latest, and leads to a start that checks everything.
 """
 
 _LARGEST: Final = "records"
 _APPLICATION_ID_AT: Final = 68
+UNREADABLE: Final = (sqlite3.Error, UnicodeError)
+"""What reading a damaged file may raise: the text in it, and SQLite's words of it, may be no text at all."""
+
 _CORRUPT_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -50,31 +56,38 @@ def damage_in(path: Path, application_id: int, *, is_ours: bool) -> str | None:
             if connection.execute("PRAGMA application_id").fetchone()[0] != application_id:
                 # A file whose creation was cut off has no tables yet; one of ours has these, whatever its header says.
                 return "the header is damaged" if {"events", "deliveries", "records"} <= tables else None
-            return _found_by_reading(connection, tables, _is_to_be_read_whole(path))
-    except sqlite3.DatabaseError as error:
+            return _found_by_reading(connection, tables, path)
+    except UNREADABLE as error:
         if not is_damage(error):
             raise
         return str(error) if is_ours or _bears(path, application_id) else None
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Tell whether SQLite says that the file's content is wrong."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT_CODES
+def is_damage(error: Exception) -> bool:
+    """Tell whether an error says that the file's content is wrong."""
+    if isinstance(error, UnicodeError):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    # Text that is no UTF-8 is an error of the sqlite3 module's own, without a code.
+    return isinstance(error, sqlite3.OperationalError) if code is None else code & 0xFF in _CORRUPT_CODES
 
 
-def _found_by_reading(connection: sqlite3.Connection, tables: set[str], whole: bool) -> str | None:
-    checks = ["PRAGMA quick_check(1)"]
-    if not whole:
-        checks = [f"PRAGMA quick_check('{table}')" for table in sorted(tables) if table != _LARGEST]
-    for check in checks:
-        (said,) = connection.execute(check).fetchone()
+def _found_by_reading(connection: sqlite3.Connection, tables: set[str], path: Path) -> str | None:
+    for check in _checks(path, tables):
+        (said,) = connection.execute(f"PRAGMA {check}").fetchone()
         if said != "ok":
             return str(said).splitlines()[-1]
     return None
 
 
-def _is_to_be_read_whole(path: Path) -> bool:
-    return path.stat().st_size <= CHECKED_WHOLE or _note_beside(path).exists()
+def _checks(path: Path, tables: set[str]) -> list[str]:
+    """Choose what a start can wait for."""
+    size = path.stat().st_size
+    if size <= CHECKED_FULLY or _note_beside(path).exists():
+        return ["integrity_check(1)"]
+    if size <= CHECKED_WHOLE:
+        return ["quick_check(1)"]
+    return [f"quick_check('{table}')" for table in sorted(tables) if table != _LARGEST]
 
 
 def _bears(path: Path, application_id: int) -> bool:

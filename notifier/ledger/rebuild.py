@@ -24,6 +24,7 @@ import os
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
@@ -31,19 +32,19 @@ from sqlite_utils import Database
 
 from notifier.ledger import essentials, salvage
 from notifier.ledger.aside import put_in_place, real_path, remove_all, set_aside
-from notifier.ledger.damage import damage_in, forget_damage, is_damage
+from notifier.ledger.damage import UNREADABLE, damage_in, forget_damage, is_damage
 from notifier.ledger.errors import LedgerError, LedgerReason, as_ledger_error
 from notifier.ledger.essentials import Essentials, essentials_file, highest_sequence
 from notifier.ledger.ledger import APPLICATION_ID, open_database
 from notifier.ledger.reconciling import Loss, leap, reconcile
-from notifier.ledger.schema import migrations
+from notifier.ledger.schema import migrations, steps
 
 _log = logging.getLogger(__name__)
 
-_NOT_SALVAGED: Final = frozenset({"sweeps", "sweep_pages"})
-"""A sweep begins anew: it is what finds out what is missing."""
-
 _MIGRATIONS: Final = "_sqlite_migrations"
+
+_NOT_SALVAGED: Final = frozenset({"sweeps", "sweep_pages", _MIGRATIONS})
+"""A sweep begins anew: it is what finds out what is missing. Which steps the file has taken is looked at otherwise."""
 
 
 def open_or_rebuild(path: Path, now_ms: int) -> Database:
@@ -108,20 +109,44 @@ def _overtake(db: Database, known: Essentials | None) -> None:
             leap(db, known.sequence)
 
 
+class _Like(Enum):
+    """Whose tables a new file is given; what the damaged one says of its own may be garbage."""
+
+    ITS_OWN = auto()
+    THIS_VERSION = auto()
+    NOTHING_READ = auto()
+
+
 def _rebuild(path: Path, known: Essentials, problem: str, now_ms: int) -> None:
     making = path.with_name(path.name + ".rebuilding")
+    for like in _Like:
+        try:
+            loss = _make(making, path, like, known, problem, now_ms)
+        except UNREADABLE as error:
+            # A full disk is no better with another try; what damage has made of names and rules may be.
+            of_the_content = is_damage(error) or (isinstance(error, sqlite3.Error) and not as_ledger_error(error, path))
+            if like is _Like.NOTHING_READ or not of_the_content:
+                raise
+            _log.debug("another try to save what can be read", exc_info=True)
+        else:
+            break
+    put_in_place(making, _finished(path))
+    _finish_exchange(path, now_ms)
+    _log.warning("the state file was rebuilt", extra={"file": str(path), "lost": str(loss)})
+
+
+def _make(making: Path, path: Path, like: _Like, known: Essentials, problem: str, now_ms: int) -> Loss:
+    """Make a new file, and say what could not be read of the damaged one."""
     remove_all(making)
     with closing(_new_file(making)) as fresh:
-        loss = _fill(fresh, path)
+        loss = _fill(fresh, path, like)
         migrations.apply(fresh)
         fresh.execute("PRAGMA foreign_keys = OFF")
         with fresh.atomic():
             reconcile(fresh, known, loss, problem, now_ms)
         fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         fresh.execute("PRAGMA journal_mode = DELETE")
-    put_in_place(making, _finished(path))
-    _finish_exchange(path, now_ms)
-    _log.warning("the state file was rebuilt", extra={"file": str(path), "lost": str(loss)})
+    return loss
 
 
 def _new_file(path: Path) -> Database:
@@ -157,34 +182,37 @@ def _finished(path: Path) -> Path:
     return path.with_name(path.name + ".rebuilt")
 
 
-def _fill(fresh: Database, damaged: Path) -> Loss:
+def _fill(fresh: Database, damaged: Path, like: _Like) -> Loss:
     """Copy what can be read of a damaged file, tables and all; say what could not be."""
-    if not damaged.exists() or damaged.stat().st_size == 0:
+    if like is _Like.NOTHING_READ or not damaged.exists() or damaged.stat().st_size == 0:
         return Loss(everything=True)
-    with closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True, isolation_level=None)) as old:
-        try:
-            there = {table.name for table in salvage.tables(old)}
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            return Loss(everything=True)
-        if _has_its_steps(old, there):
-            return _copy_as(old, old, there, fresh)
-        with closing(Database(memory=True)) as present:
-            migrations.apply(present)
-            return _copy_as(present.conn, old, there, fresh)
+    with (
+        closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True, isolation_level=None)) as old,
+        closing(Database(memory=True)) as present,
+    ):
+        migrations.apply(present)
+        there = {table.name for table in salvage.tables(old)}
+        taken = _steps_taken(old) if like is _Like.ITS_OWN and _MIGRATIONS in there else ()
+        # Where it cannot be told which steps the file has taken, it counts as up to date.
+        loss = _copy_as(old if taken else present.conn, old, there, fresh)
+        _copy(fresh, present.conn, next(table for table in salvage.tables(present.conn) if table.name == _MIGRATIONS))
+        if taken:
+            names = ", ".join("?" * len(taken))
+            fresh.execute(f"DELETE FROM {_MIGRATIONS} WHERE name NOT IN ({names})", taken)
+        return loss
 
 
-def _has_its_steps(old: sqlite3.Connection, there: Collection[str]) -> bool:
-    """Tell whether it can be read which steps of the schema the file has taken; else it counts as up to date."""
-    if _MIGRATIONS not in there:
-        return False
+def _steps_taken(old: sqlite3.Connection) -> list[str]:
+    """Return the steps of the schema that the file has taken; none when that cannot be told."""
     try:
-        return bool(old.execute(f"SELECT * FROM {_MIGRATIONS}").fetchall())
-    except sqlite3.DatabaseError as error:
+        taken = {name for (name,) in old.execute(f"SELECT name FROM {_MIGRATIONS}")}
+    except UNREADABLE as error:
         if not is_damage(error):
             raise
-        return False
+        return []
+    # The first ones, without a gap: other names are what damage has made of them.
+    first = steps()[: len(taken)]
+    return first if taken == set(first) else []
 
 
 def _copy_as(like: sqlite3.Connection, old: sqlite3.Connection, there: Collection[str], fresh: Database) -> Loss:
@@ -194,9 +222,11 @@ def _copy_as(like: sqlite3.Connection, old: sqlite3.Connection, there: Collectio
         fresh.execute(table.sql)
         if table.name in _NOT_SALVAGED:
             continue
-        whole = table.name in there and _copy(fresh, like if table.name == _MIGRATIONS else old, table)
+        whole = table.name in there and _copy(fresh, old, table)
         if table.name == "deliveries" and not whole:
             _copy_unfinished(fresh, old)
+        if table.name == "records" and not _keys_agree(fresh, old):
+            whole = False
         if not whole:
             lost.append(table.name)
     with fresh.atomic():
@@ -220,6 +250,26 @@ def _copy(fresh: Database, old: sqlite3.Connection, table: salvage.Table) -> boo
     return reader.is_whole and copied == read
 
 
+def _keys_agree(fresh: Database, old: sqlite3.Connection) -> bool:
+    """Remove the records whose key an index of its own does not have, and tell whether there were none.
+
+    A damaged key would be looked for in the list in vain, and told as removed.
+    """
+    fresh.execute("CREATE TEMP TABLE keys (source TEXT, key TEXT, PRIMARY KEY (source, key)) WITHOUT ROWID")
+    try:
+        fresh.conn.executemany(
+            "INSERT OR IGNORE INTO keys VALUES (?, ?)",
+            old.execute("SELECT source, key FROM records INDEXED BY records_by_key"),
+        )
+        impostors = "(source, key) NOT IN (SELECT source, key FROM keys)"
+        return fresh.execute(f"DELETE FROM records WHERE {impostors}").rowcount == 0
+    except UNREADABLE:
+        # The index is damaged too, and proves nothing.
+        return True
+    finally:
+        fresh.execute("DROP TABLE keys")
+
+
 def _copy_unfinished(fresh: Database, old: sqlite3.Connection) -> None:
     """Copy what an index of its own knows of the deliveries that wait."""
     try:
@@ -227,7 +277,7 @@ def _copy_unfinished(fresh: Database, old: sqlite3.Connection) -> None:
             "SELECT sequence, destination, state, next_attempt_at FROM deliveries INDEXED BY deliveries_unfinished"
             " WHERE state <> 'delivered'"
         ).fetchall()
-    except sqlite3.DatabaseError:
+    except UNREADABLE:
         return
     with fresh.atomic():
         fresh.conn.executemany(

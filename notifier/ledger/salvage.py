@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from notifier.ledger.damage import is_damage
+from notifier.ledger.damage import UNREADABLE, is_damage
 
 Row = tuple[Any, ...]
 
@@ -112,7 +112,7 @@ class Reader:
             row = self._db.execute(
                 f"SELECT {number} FROM {self._table.name} WHERE {number} >= ? ORDER BY {number} LIMIT 1", [at]
             ).fetchone()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             self._note(error)
             return at if self._failures < 2 * _MOST_FAILURES else None
         return None if row is None or row[0] > highest else row[0]
@@ -132,7 +132,7 @@ class Reader:
     def _end(self, question: str) -> int | None:
         try:
             found = self._db.execute(question).fetchone()[0]
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             self._note(error)
             return None
         return found if isinstance(found, int) else 0
@@ -148,7 +148,7 @@ class Reader:
                     if row not in seen:
                         seen.add(row)
                         block.append(row)
-            except sqlite3.Error as error:
+            except UNREADABLE as error:
                 self._note(error)
                 yield block
             else:
@@ -160,14 +160,13 @@ class Reader:
             return self._db.execute(
                 f"SELECT {self._table.names} FROM {self._table.name} WHERE {where}", values
             ).fetchall()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             self._note(error)
             return None
 
-    def _note(self, error: sqlite3.Error) -> None:
+    def _note(self, error: Exception) -> None:
         """Take note of a part that cannot be read. Raises what has nothing to do with the file's content."""
-        # Text that is no UTF-8 is an error of the module's own, without a code.
-        if not is_damage(error) and getattr(error, "sqlite_errorcode", None) is not None:
+        if not is_damage(error):
             raise error
         self._failures += 1
         self.is_whole = False
@@ -180,6 +179,8 @@ class Reader:
 
 
 def _is_readable(column: str, value: object) -> bool:
+    if isinstance(value, str) and "\0" in value:
+        return False
     if column in _JSON_COLUMNS and isinstance(value, str):
         try:
             orjson.loads(value)

@@ -252,8 +252,13 @@ def long_life(db: Database) -> None:
         db.execute(statement)
 
 
+def steps() -> list[str]:
+    """Return the names of the steps that this version knows, in order."""
+    with closing(Database(memory=True)) as empty:
+        return [step.name for step in migrations.pending(empty)]
+
+
 def unknown_steps(db: Database) -> list[str]:
     """Return the steps in this file that this version does not know: a newer version has written it."""
-    with closing(Database(memory=True)) as empty:
-        known = {step.name for step in migrations.pending(empty)}
+    known = set(steps())
     return [step.name for step in migrations.applied(db) if step.name not in known]

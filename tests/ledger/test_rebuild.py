@@ -409,6 +409,7 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
 ) -> None:
     caplog.set_level(logging.CRITICAL + 1)
     monkeypatch.setattr("notifier.ledger.damage.CHECKED_WHOLE", 0)
+    monkeypatch.setattr("notifier.ledger.damage.CHECKED_FULLY", 0)
     root_of("records")(place)
     ledger = Ledger(place.path, lambda path: open_or_rebuild(path, NOW + HOUR))
     await ledger.open()
