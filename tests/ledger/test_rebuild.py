@@ -269,6 +269,39 @@ def test_wherever_pages_are_overwritten_the_promise_is_kept(
     shutil.rmtree(folder)
 
 
+@settings(max_examples=12)
+@given(st.lists(st.tuples(st.integers(0, 10**7), st.binary(min_size=1, max_size=300)), min_size=1, max_size=8))
+def test_whatever_bytes_are_overwritten_it_starts_with_a_sound_file(
+    lived: Path, tmp_path_factory: pytest.TempPathFactory, scribbles: list[tuple[int, bytes]]
+) -> None:
+    folder = tmp_path_factory.mktemp("scribbled")
+    shutil.copytree(lived, folder, dirs_exist_ok=True)
+    place = Place(folder / "notifier.db")
+    size = place.path.stat().st_size
+    for where, content in scribbles:
+        place.overwrite(where % (size - 300), content)
+    with closing(place.open()) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert sources.recall(db, "acme").met_at_ms == MET
+        read_everything_again(db)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("damage", ["name of a table", "steps of the schema"])
+def test_a_file_whose_words_are_garbled_is_read_by_this_versions_own(place: Place, damage: str) -> None:
+    content = place.path.read_bytes()
+    old, new = {
+        "name of a table": (b"CREATE TABLE deliveries", b"CREATE TABLE de\xffiveries"),
+        "steps of the schema": (b"three_nets", b"three_pets"),
+    }[damage]
+    place.path.write_bytes(content.replace(old, new, 1))
+    if damage == "steps of the schema":
+        root_of("attempts")(place)
+    with closing(place.open()) as db:
+        assert rebuilds.latest(db) is not None
+        check_the_promise(db)
+
+
 def test_a_whole_file_is_opened_as_it_is(place: Place) -> None:
     with closing(place.open()) as db:
         assert rebuilds.latest(db) is None
