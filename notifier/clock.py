@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Clock(Protocol):
@@ -15,8 +15,15 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that only grow; the starting point has no meaning."""
+        """Return seconds that only grow, those in which the machine sleeps too; the starting point has no meaning.
+
+        An event loop's timers may stand still meanwhile: `daemon/schedule.py` notices, and sees to what waits for them.
+        """
         ...
+
+
+# Linux leaves suspended time out of the monotonic clock; what was to wait an hour has waited it then, all the same.
+_STEADY: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +35,8 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Return the event loop's kind of time, in seconds."""
-        return time.monotonic()
+        """Return the seconds since the machine was started."""
+        return time.clock_gettime(_STEADY)
 
 
 def iso_utc(ms: int) -> str:

@@ -20,6 +20,7 @@ class ConditionName(StrEnum):
     DESTINATION_DISABLED = "destination_disabled"
     DELIVERIES_DEAD = "deliveries_dead"
     DISK_NEARLY_FULL = "disk_nearly_full"
+    STATE_REBUILT = "state_rebuilt"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from notifier.connections import Connector
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
@@ -55,16 +58,12 @@ class Answer:
     body: bytes
 
 
-IDLE_CONNECTION = 30.0
-"""Seconds that an unused connection is kept: shorter than what common servers do, so that few are found closed."""
+def new_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
+    """Make the one session of a process; how much goes where is its users' affair. To be closed by the caller.
 
-
-def new_session() -> aiohttp.ClientSession:
-    """Make the one session of a process; how much goes where is its users' affair. To be closed by the caller."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
+    `resolver` finds the addresses of names, by default as the system does.
+    """
+    return aiohttp.ClientSession(connector=Connector(resolver), cookie_jar=aiohttp.DummyCookieJar())
 
 
 async def read_capped(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -20,16 +20,22 @@ async def until(is_so: Callable[[], bool], deadline: float = DEADLINE) -> None:
 
 @dataclass(slots=True)
 class SettableClock:
-    """The real time, with a wall clock that can be set."""
+    """The real time, with a wall clock that can be set, on a machine that can be put to sleep for an instant."""
 
     offset_ms: int = 0
+    slept: float = 0.0
 
     def now_ms(self) -> int:
         return SystemClock().now_ms() + self.offset_ms
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.monotonic() + self.slept
 
     def set_wall_clock(self, seconds: float) -> None:
         """Set the wall clock forward, or back (negative)."""
         self.offset_ms += round(seconds * 1000)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass during which the event loop's timers stand still."""
+        self.offset_ms += round(seconds * 1000)
+        self.slept += seconds

@@ -33,6 +33,8 @@ COMMANDS: Final = MappingProxyType(
         "disable": "Park DESTINATION; what goes there is kept.",
         "poll": "Look for new completions of SOURCE now.",
         "sweep": "Read the whole list of SOURCE now.",
+        "backup": "Copy the state file to FILE, while the daemon runs or not.",
+        "restore": "Put a backup into the state file's place.",
         "reload": "Let the running daemon read its configuration again.",
         "install-service": "Install a hardened systemd service that runs this program.",
         "monitoring": "Write alert rules for Prometheus and a dashboard for Grafana.",

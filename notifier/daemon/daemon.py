@@ -11,13 +11,14 @@ from notifier.clock import Clock, SystemClock
 from notifier.completions import Event
 from notifier.conditions import Condition, Key
 from notifier.config import ConfigError, Settings
-from notifier.daemon import disk
+from notifier.daemon import disk, rebuilt
 from notifier.daemon.alarms import Alarms
 from notifier.daemon.changes import Changes, Differences, changes_between, left_to_restart, reload_document
 from notifier.daemon.configuration import Configuration
 from notifier.daemon.deliveries import Deliveries
 from notifier.daemon.explained import record_document
 from notifier.daemon.heartbeat import Heartbeat
+from notifier.daemon.housekeeping import Housekeeping
 from notifier.daemon.measuring import Measuring
 from notifier.daemon.overview import Overview
 from notifier.daemon.places import WRONG_CONFIGURATION, socket_path
@@ -30,11 +31,12 @@ from notifier.daemon.summary import summary
 from notifier.daemon.unknown_ids import UnknownIds
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.deliver.filters import subscriptions
-from notifier.ledger import conditions, counts, destinations, finding, retention
+from notifier.ledger import conditions, destinations, finding, rebuilds
 from notifier.ledger.destinations import HealthState
-from notifier.ledger.errors import LedgerError
+from notifier.ledger.errors import LedgerError, LedgerReason
 from notifier.ledger.finding import Finds
 from notifier.ledger.ledger import Ledger
+from notifier.ledger.rebuild import open_or_rebuild
 from notifier.transport import new_session
 from notifier.watch.watcher import Round, RoundResult
 from notifier.web.control import Answer, Figures
@@ -55,6 +57,9 @@ FORGETTING = "(retention)"
 
 FORGET_EVERY = 3600.0
 """Seconds between two looks for events older than the retention."""
+
+ESSENTIALS = "(essentials)"
+"""The name of the job that keeps what must outlive the loss of the state file."""
 
 ALARMS = "(alarms)"
 """The name of the job that looks for what people must be told of."""
@@ -84,7 +89,7 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._manager = manager or ServiceManager()
         self._started_ms: int | None = None
-        self._ledger = Ledger(settings.store.path)
+        self._ledger = Ledger(settings.store.path, lambda path: open_or_rebuild(path, self._clock.now_ms()))
         self._counts = Counts()
         self._dispatcher = Dispatcher(settings.destinations, self._ledger, self._clock, self._counts.attempted)
         self.deliveries = Deliveries(self._ledger, self._dispatcher, self._clock, lambda: self._settings)
@@ -108,11 +113,12 @@ class Daemon:
         self._server: LocalServer | None = None
         self._alarms = Alarms(self._ledger, self._clock, settings.alerts.destination, self._conditions, self._announce)
         self._overview = Overview(self._ledger, self._clock)
+        self._housekeeping = Housekeeping(self._ledger, self._clock, lambda: self._settings.store.retention)
         self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
 
     async def start(self) -> None:
-        """Open the state file, begin to deliver what waits, open the local interface, begin to watch.
+        """Open the state file, or rebuild a damaged one; begin to deliver what waits, to listen locally, and to watch.
 
         Raises LedgerError or ListenError, with everything closed again.
         """
@@ -121,6 +127,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             await self._ledger.open()
             stack.push_async_callback(self._ledger.close)
+            stack.push_async_callback(self._housekeeping.keep)
             self._session = session = await stack.enter_async_context(new_session())
             stack.push_async_callback(self._dispatcher.stop, DRAIN)
             await self._dispatcher.start(session)
@@ -130,7 +137,8 @@ class Daemon:
             await self._sources.renew(self._settings, session, Differences(added=tuple(self._settings.sources)))
             self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session)
             stack.push_async_callback(self._heartbeat.stop)
-            self._schedule.add(FORGETTING, FORGET_EVERY, self._forget)
+            self._schedule.add(FORGETTING, FORGET_EVERY, self._housekeeping.tidy)
+            self._schedule.add(ESSENTIALS, ALARMS_EVERY, self._housekeeping.keep)
             await self._alarms.evaluate()
             self._schedule.add(ALARMS, ALARMS_EVERY, self._look_for_troubles)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY, UnknownIds(self._ledger, lambda: self._settings).look)
@@ -141,7 +149,7 @@ class Daemon:
             self._server.prepare_pages()
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
-            self._schedule.start(self._after_clock_jump)
+            self._schedule.start(self._after_clock_jump, self._after_sleep)
             self._running = stack.pop_all()
         _log.info(
             "started",
@@ -157,6 +165,11 @@ class Daemon:
     def url(self) -> str | None:
         """Where a browser finds the dashboard; None where the configuration lets it listen on no port."""
         return None if self._server is None else self._server.url
+
+    async def damage(self) -> LedgerError:
+        """Return what is wrong with the state file, as soon as something is found to be: a new start mends it."""
+        await self._ledger.damaged.wait()
+        return self._ledger.damage or LedgerError(LedgerReason.CORRUPT, "the state file is damaged")
 
     async def stop(self) -> None:
         """Stop within five seconds, losing nothing: what is cut off is done again by the next run."""
@@ -281,34 +294,26 @@ class Daemon:
     def _on_round(self, done: Round, seconds: float) -> None:
         if done.result is not RoundResult.SILENT:
             self._counts.polled(seconds)
+        if done.is_done and not self._housekeeping.has_kept:
+            self._schedule.run_soon(ESSENTIALS)
         if done.is_done and self._heartbeat is not None and not self.unready():
             self._heartbeat.beat()
 
     async def _look_for_troubles(self) -> None:
+        await self._schedule.notice_sleep()
         # In the middle of a reload, what it makes anew would be missed, and taken for over.
         async with self._reloading:
             await self._alarms.evaluate()
 
     async def _conditions(self, firing: Collection[Key]) -> list[Condition]:
         """Return what is wrong now; `firing` is what was wrong until now. Raises LedgerError."""
+        rebuild = await self._ledger.run(rebuilds.latest)
         return [
             *self._sources.conditions(firing),
+            *rebuilt.conditions(rebuild, self._sources.memories()),
             *await self._dispatcher.conditions(firing),
             *disk.conditions(await disk.room_beside(self._ledger.path), firing),
         ]
-
-    async def _forget(self) -> None:
-        """Forget what was delivered longer ago than the retention, bit by bit."""
-        before_ms = self._clock.now_ms() - round(self._settings.store.retention * 1000)
-        forgotten = 0
-        try:
-            while (chunk := await self._ledger.run(retention.forget, before_ms)) > 0:
-                forgotten += chunk
-            await self._ledger.run(counts.forget, self._clock.now_ms())
-        except LedgerError as error:
-            _log.error(error.message, extra={"reason": error.reason})
-        if forgotten:
-            _log.info("old events forgotten", extra={"events": forgotten})
 
     def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -321,6 +326,15 @@ class Daemon:
         self._dispatcher.wake()
         self.feed.wake()
         self._counts.detected(events)
+
+    async def _after_sleep(self, slept: float) -> None:
+        # Without waiting for anything: rounds begin at once, and their alarms must not take sleep for failure.
+        self._sources.wake(slept)
+        try:
+            await self._dispatcher.wake_after_sleep(slept)
+        except LedgerError as error:
+            _log.error(error.message, extra={"reason": error.reason})
+            self._dispatcher.wake()
 
     async def _after_clock_jump(self) -> None:
         while True:

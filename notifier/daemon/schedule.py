@@ -1,14 +1,16 @@
 """The schedule: every source at its own interval, staggered, whatever the wall clock does.
 
 APScheduler reckons by the wall clock: set back, it would stall until the time catches up; set forward, it would list
-every moment missed. So the trigger here always reckons from now, and a watch moves the jobs when the clock jumps.
+every moment missed. So here it is given a time zone in which it is always as late as our steady clock says, and the
+wall clock may do what it likes. Two things are left to watch for: the wall clock was set (who stores moments must
+know), or the machine has slept, during which the event loop's timers stood still (what is due must not wait longer).
 """
 
 import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Hashable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -21,15 +23,49 @@ from notifier.daemon.progress import Pulse
 _log = logging.getLogger(__name__)
 
 CLOCK_CHECK = 5.0
-"""Seconds between two looks at whether the wall clock has jumped."""
+"""Seconds between two looks at whether the wall clock has jumped, or the machine has slept."""
 
 JUMP = 2.0
-"""Seconds by which the wall clock must stray from the monotonic one to count as a jump."""
+"""Seconds by which one clock must stray from another to count as a jump or a sleep."""
 
 SPREAD = 60.0
 """Seconds over which the first runs of all jobs are spread, at most."""
 
 _STAGGER = 0.618_033_988_749_895
+_ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class SteadyZone(tzinfo):
+    """The time zone in which it is as late as a clock's monotonic seconds say.
+
+    APScheduler asks `datetime.now(zone)`, and Python asks the zone: this is the one place at which a clock can be put
+    under it without replacing parts of either. Every moment of the schedule is one of this zone, and none is ever
+    converted into it: that would ask it for the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Go by this clock."""
+        self._clock = clock
+
+    def now(self) -> datetime:
+        """Return the time; the date has no meaning."""
+        return (_ORIGIN + timedelta(seconds=self._clock.monotonic())).replace(tzinfo=self)
+
+    def fromutc(self, _now: datetime) -> datetime:
+        """Return the time, whatever the wall clock shows."""
+        return self.now()
+
+    def utcoffset(self, _moment: datetime | None) -> timedelta:
+        """Return none: only differences between moments of this zone mean anything."""
+        return timedelta(0)
+
+    def dst(self, _moment: datetime | None) -> timedelta:
+        """Return none."""
+        return timedelta(0)
+
+    def tzname(self, _moment: datetime | None) -> str:
+        """Name it."""
+        return "steady"
 
 
 class EveryFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
@@ -53,13 +89,15 @@ class Schedule:
     def __init__(self, clock: Clock) -> None:
         """Make an empty schedule."""
         self._clock = clock
-        self._intervals: dict[str, float] = {}
+        self._zone = SteadyZone(clock)
         self._jobs: dict[str, ObservedJob] = {}
         self._births = itertools.count()
         self._on_jump: Callable[[], Awaitable[None]] | None = None
+        self._on_wake: Callable[[float], Awaitable[None]] | None = None
+        self._ahead_of_timers = 0.0
         self._watching: asyncio.Task[None] | None = None
         self._scheduler = AsyncIOScheduler(
-            timezone=UTC,
+            timezone=self._zone,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
@@ -77,38 +115,59 @@ class Schedule:
 
         `step` is for how many seconds it may wait for one answer; what `signs` returns changes while it gets on.
         """
-        self._intervals[name] = seconds
+        first = stagger(len(self._jobs)) * min(seconds, SPREAD)
         self._jobs[name] = ObservedJob(Pulse(name, seconds, step, next(self._births)), work, signs, self._clock)
-        first = stagger(len(self._intervals) - 1) * min(seconds, SPREAD)
         self._scheduler.add_job(
             self._jobs[name].run,
             EveryFromNow(seconds),
             id=name,
             name=name,
-            next_run_time=datetime.now(UTC) + timedelta(seconds=first),
+            next_run_time=self._zone.now() + timedelta(seconds=first),
         )
 
     def remove(self, name: str) -> None:
         """Run a job no more; where it runs now is the caller's to end."""
-        del self._intervals[name], self._jobs[name]
+        del self._jobs[name]
         self._scheduler.remove_job(name)
 
-    def start(self, on_jump: Callable[[], Awaitable[None]]) -> None:
-        """Begin; `on_jump` is called when the wall clock was set.
+    def run_soon(self, name: str) -> None:
+        """Run a job now, and then at its interval; of no effect once the schedule has stopped."""
+        if self._scheduler.running:
+            self._scheduler.modify_job(name, next_run_time=self._zone.now())
 
-        It must not raise: nothing would watch the clock any more.
+    def start(
+        self, on_jump: Callable[[], Awaitable[None]], on_wake: Callable[[float], Awaitable[None]] | None = None
+    ) -> None:
+        """Begin; `on_jump` is called when the wall clock was set, `on_wake` when the machine has slept, with how long.
+
+        They must not raise: nothing would watch the clocks any more.
         """
         self._on_jump = on_jump
+        self._on_wake = on_wake
         self._scheduler.start()
-        self._watching = asyncio.create_task(self._watch_clock(), name="clock watch")
+        self._ahead_of_timers = self._ahead_of(asyncio.get_running_loop().time())
+        watch = self._watch_clocks(self._ahead_of(self._wall()))
+        self._watching = asyncio.create_task(watch, name="clock watch")
+
+    async def notice_sleep(self) -> None:
+        """See to what has become due if the machine has slept; whoever judges how long something took asks before."""
+        ahead = self._ahead_of(asyncio.get_running_loop().time())
+        slept, self._ahead_of_timers = ahead - self._ahead_of_timers, ahead
+        if slept < JUMP:
+            return
+        _log.info("the machine has slept", extra={"seconds": round(slept, 1)})
+        # Each job once, however often it would have been; they begin after those who reckon with the time know.
+        self._scheduler.wakeup()
+        if self._on_wake is not None:
+            await self._on_wake(slept)
 
     def next_run_ms(self, name: str) -> int | None:
         """Return when a job runs next, in Unix milliseconds."""
         job = self._scheduler.get_job(name)
         if job is None or job.next_run_time is None:
             return None
-        next_run: datetime = job.next_run_time
-        return round(next_run.timestamp() * 1000)
+        wait: timedelta = job.next_run_time - self._zone.now()
+        return self._clock.now_ms() + round(wait.total_seconds() * 1000)
 
     def pulses(self) -> list[Pulse]:
         """Return what can be seen of each job at this moment."""
@@ -122,30 +181,24 @@ class Schedule:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    async def _watch_clock(self) -> None:
-        offset = self._offset()
+    async def _watch_clocks(self, ahead_of_wall: float) -> None:
+        """Watch by how much the steady clock is ahead of the wall clock and of the event loop's timers."""
         while True:
             await asyncio.sleep(CLOCK_CHECK)
-            now = self._offset()
-            jump = now - offset
-            offset = now
+            await self.notice_sleep()
+            jump = ahead_of_wall - self._ahead_of(self._wall())
+            ahead_of_wall -= jump
             if abs(jump) >= JUMP:
                 _log.warning("the wall clock has jumped", extra={"seconds": round(jump, 1)})
-                self._move_jobs(jump)
                 if self._on_jump is not None:
                     await self._on_jump()
 
-    def _offset(self) -> float:
-        return self._clock.now_ms() / 1000 - self._clock.monotonic()
+    def _wall(self) -> float:
+        return self._clock.now_ms() / 1000
 
-    def _move_jobs(self, jump: float) -> None:
-        """Let every job keep the wait that it had before the clock jumped."""
-        now = datetime.now(UTC)
-        for name, interval in self._intervals.items():
-            job = self._scheduler.get_job(name)
-            if job is not None and job.next_run_time is not None:
-                latest = now + timedelta(seconds=interval)
-                self._scheduler.modify_job(name, next_run_time=min(job.next_run_time + timedelta(seconds=jump), latest))
+    def _ahead_of(self, seconds: float) -> float:
+        """Return by how much the steady clock is ahead of another one."""
+        return self._clock.monotonic() - seconds
 
 
 def stagger(index: int) -> float:

@@ -22,6 +22,7 @@ HISTORY: Final[Mapping[str, str]] = MappingProxyType(
         Reason.FIRST_ANSWER: "it stood in the first answer that the API ever gave",
         Reason.ENTERED_BEFORE: "it was entered before the notifier first met the account",
         Reason.UNDATED_BEFORE_SWEEP: "it has no moment of entry, and the list had not been read to its end yet",
+        Reason.READ_BEFORE_DAMAGE: "it was lost with a damaged state file, and had been read and told before",
     }
 )
 """Why a record was learned silently: its first revision has no event."""

@@ -4,6 +4,7 @@ import asyncio
 import faulthandler
 import logging
 import os
+from typing import Any
 
 from notifier.config import Settings
 from notifier.daemon.configuration import Configuration
@@ -20,7 +21,8 @@ _log = logging.getLogger(__name__)
 async def serve(settings: Settings, configuration: Configuration) -> None:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP lets it read its configuration again.
 
-    Raises what `Daemon.start` raises.
+    Raises what `Daemon.start` raises, and LedgerError when the state file is found to be damaged: the next start sets
+    it aside and saves what can be read of it.
     """
     manager = ServiceManager.from_environment(os.environ, os.getpid())
     if manager.watchdog is not None:
@@ -40,14 +42,23 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         ]
         for task in beside:
             task.add_done_callback(_report_fault)
+        damage = asyncio.create_task(daemon.damage(), name="damage")
+        stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
-            await stop.wait()
+            await asyncio.wait([stopped, damage], return_when=asyncio.FIRST_COMPLETED)
         finally:
             manager.stopping()
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
+            await _cancelled(stopped, *beside)
             await daemon.stop()
+            await _cancelled(damage)
+    if not damage.cancelled():
+        raise damage.result()
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _report_fault(task: asyncio.Task[None]) -> None:

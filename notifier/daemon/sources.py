@@ -109,6 +109,11 @@ class Sources:
         """Return how each of them is doing."""
         return {name: watcher.state for name, watcher in self._watchers.items()}
 
+    def wake(self, slept: float) -> None:
+        """Let requests go whose waits are over, after the machine has slept for so many seconds."""
+        for watcher in self._watchers.values():
+            watcher.wake(slept)
+
     def unready(self) -> dict[str, str]:
         """Return the sources that cannot be relied on now, each with the reason."""
         return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
@@ -116,6 +121,10 @@ class Sources:
     def conditions(self, firing: Collection[Key]) -> list[Condition]:
         """Return what people must be told of sources; `firing` is what was wrong until now."""
         return [condition for watcher in self._watchers.values() for condition in watcher.conditions(firing)]
+
+    def memories(self) -> list[SourceMemory]:
+        """Return what the last rounds and sweeps have left of each source."""
+        return [watcher.memory for watcher in self._watchers.values()]
 
     async def status(self) -> dict[str, dict[str, Any]]:
         """Describe each source as `/v1/status` does. Raises LedgerError."""

@@ -115,6 +115,19 @@ class Dispatcher:
             for worker in self._workers.values():
                 worker.follow_clock(by_ms)
 
+    async def wake_after_sleep(self, slept: float) -> None:
+        """Look at what has become due while the machine slept for so many seconds, in which nothing grew older.
+
+        Raises LedgerError.
+        """
+        async with AsyncExitStack() as stack:
+            for worker in self._workers.values():
+                await stack.enter_async_context(worker.writing)
+            await self._ledger.run(_stop_give_up_clocks, tuple(self._workers), round(slept * 1000))
+            for worker in self._workers.values():
+                # What was fetched before is as old as it was then.
+                worker.follow_clock(0)
+
     def health(self) -> dict[str, Health]:
         """Return every destination's health at this moment, by name."""
         return {name: worker.health for name, worker in self._workers.items()}
@@ -144,5 +157,9 @@ class Dispatcher:
 
 def _follow_clock(db: Database, names: Sequence[str], by_ms: int) -> None:
     outbox.postpone_schedule(db, by_ms)
+    _stop_give_up_clocks(db, names, by_ms)
+
+
+def _stop_give_up_clocks(db: Database, names: Sequence[str], by_ms: int) -> None:
     for name in names:
         outbox.stop_give_up_clock(db, name, by_ms)

@@ -214,6 +214,10 @@ class RequestBudget:
         """Return how many seconds of silence are left."""
         return max(0.0, self._silent_until - self._clock.monotonic())
 
+    def wake(self) -> None:
+        """Look at the clock again, after the machine has slept and the timer that was to do it stood still."""
+        self._serve()
+
     async def take(self, urgency: Urgency) -> None:
         """Return when one request may be sent; cancelled while it waits, it has used nothing."""
         turn = asyncio.get_running_loop().create_future()

@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlite_utils import Database
 
+from notifier.ledger.damage import DAMAGE, note_damage
 from notifier.ledger.errors import LedgerError, LedgerReason, as_ledger_error
 from notifier.ledger.lock import FileLock
 from notifier.ledger.schema import migrations, unknown_steps
@@ -20,13 +21,16 @@ from notifier.ledger.schema import migrations, unknown_steps
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_APPLICATION_ID = 0x4B504146
+APPLICATION_ID = 0x4B504146
+"""What the header of a state file says, and that of no other program's database."""
+
 _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",  # WAL with NORMAL may lose the last commits at a power cut
     "foreign_keys = ON",
     "cache_size = -16000",
     "temp_store = MEMORY",
+    "journal_size_limit = 8000000",  # what a long reader has let the write-ahead log grow to is cut off again
 )
 
 
@@ -37,9 +41,17 @@ class Ledger:
     `run` calls one of them on the thread, inside one transaction.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Name the state file; nothing is opened yet."""
+    def __init__(self, path: Path, opener: Callable[[Path], Database] | None = None) -> None:
+        """Name the state file; nothing is opened yet.
+
+        `opener` opens it, with the lock held and on the thread; by default `open_database`.
+        """
         self.path = path
+        self.damage: LedgerError | None = None
+        """What was found to be wrong with the file itself; from then on nobody can read or write it any more."""
+        self.damaged = asyncio.Event()
+        """Set when damage was found."""
+        self._opener = opener or open_database
         self._lock = FileLock(path)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._db: Database | None = None
@@ -61,8 +73,22 @@ class Ledger:
 
         Raises LedgerError when the file cannot be read or written, and whatever `work` raises.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, partial(self._perform, work, *args, **kwargs))
+        return await self._on_thread(partial(self._perform, work, *args, **kwargs))
+
+    async def run_bare(self, work: Callable[[Database], T]) -> T:
+        """Call `work(db)` on the ledger's thread in no transaction, for what SQLite does in none: housekeeping.
+
+        Raises LedgerError when the file cannot be read or written, and whatever `work` raises.
+        """
+        return await self._on_thread(partial(self._perform_bare, work))
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except LedgerError:
+            if self.damage is not None:
+                self.damaged.set()
+            raise
 
     async def close(self) -> None:
         """Finish the work handed in so far, close the file and give the lock back; may be called again."""
@@ -80,13 +106,36 @@ class Ledger:
                 f"the folder {self.path.parent} cannot be made ({error.strerror}): name another [store] path",
             ) from error
         self._lock.acquire()
-        self._db = open_database(self.path)
+        self._db = self._opener(self.path)
+
+    def _perform_bare(self, work: Callable[[Database], T]) -> T:
+        with self._errors_noted():
+            return work(self._open_db())
 
     def _perform(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._errors_noted():
+            db = self._open_db()
+            with db.atomic():
+                return work(db, *args, **kwargs)
+
+    def _open_db(self) -> Database:
+        """Return the database, unless it was found to be damaged: whoever writes on makes it worse."""
         if self._db is None:
             raise RuntimeError("the ledger is not open")
-        with _errors_named(self.path), self._db.atomic():
-            return work(self._db, *args, **kwargs)
+        if self.damage is not None:
+            raise self.damage
+        return self._db
+
+    @contextmanager
+    def _errors_noted(self) -> Iterator[None]:
+        try:
+            with _errors_named(self.path):
+                yield
+        except LedgerError as error:
+            if error.reason in DAMAGE and self.damage is None:
+                self.damage = error
+                note_damage(self.path)
+            raise
 
     def _close(self) -> None:
         self._thread.submit(self._close_database).result()
@@ -176,7 +225,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> Database:
     empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     if empty:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     else:
         _refuse_foreign(db, path)
     for pragma in _PRAGMAS:
@@ -186,7 +235,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> Database:
 
 
 def _refuse_foreign(db: Database, path: Path) -> None:
-    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise LedgerError(
             LedgerReason.NOT_A_STATE_FILE,
             f"{path} is a database of another program: name another [store] path",

@@ -19,6 +19,11 @@ class FileLock:
         self._path = real.with_name(real.name + ".lock")
         self._descriptor: int | None = None
 
+    @property
+    def path(self) -> Path:
+        """The file that bears the lock."""
+        return self._path
+
     def acquire(self) -> None:
         """Take the lock at once, or raise LedgerError(IN_USE) that says who holds it."""
         try:

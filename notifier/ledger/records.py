@@ -88,7 +88,8 @@ def stored(db: Database, source: str, keys: Sequence[str]) -> dict[str, bytes]:
 def write(db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int) -> list[Event]:
     """Write records, their events and one delivery per interested destination, all or nothing.
 
-    Returns the events written, in order. An event whose id is there already is not written again.
+    Returns the events written, in order. An event whose id is there already, or was in a damaged file that this one was
+    made from, is not written again.
     """
     if findings.learned:
         _learn(db, findings, now_ms)
@@ -115,7 +116,8 @@ def _tell(
     data = event_data(change, findings.names)
     cursor = db.execute(
         "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
+        " WHERE NOT EXISTS (SELECT 1 FROM told_before WHERE id = ?1) ON CONFLICT (id) DO NOTHING",
         [
             identifier,
             change.type,

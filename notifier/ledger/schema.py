@@ -306,6 +306,27 @@ CREATE INDEX records_by_person ON records (user_id);
 """
 
 
+_LONG_LIFE = """
+-- What is old is looked for every hour: without it, every event would be read each time.
+CREATE INDEX events_by_time ON events (detected_at);
+
+-- A rebuilt file has lost records: what was entered before this moment had been read (the server's clock).
+ALTER TABLE sources ADD COLUMN told_until INTEGER;
+
+CREATE TABLE rebuilds (
+    at INTEGER PRIMARY KEY,     -- when this file was made from what was left of a damaged one
+    problem TEXT NOT NULL,      -- what was wrong with that one
+    set_aside TEXT,             -- where it lies now; NULL when there was none any more
+    lost TEXT NOT NULL          -- what could not be read of it
+);
+
+CREATE TABLE told_before (
+    id TEXT PRIMARY KEY,        -- of an event that a damaged file had told, and that is not in this one
+    at INTEGER NOT NULL         -- when this file was rebuilt
+) WITHOUT ROWID;
+"""
+
+
 def _statements(script: str) -> list[str]:
     # executescript() would commit the migration's transaction.
     return [statement for statement in script.split(";\n") if statement.strip()]
@@ -354,8 +375,20 @@ def kept_figures(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def long_life(db: Database) -> None:
+    """Make room for what a rebuilt file remembers, and let what is old be found quickly."""
+    for statement in _statements(_LONG_LIFE):
+        db.execute(statement)
+
+
+def steps() -> list[str]:
+    """Return the names of the steps that this version knows, in order."""
+    with closing(Database(memory=True)) as empty:
+        return [step.name for step in migrations.pending(empty)]
+
+
 def unknown_steps(db: Database) -> list[str]:
     """Return the steps in this file that this version does not know: a newer version has written it."""
-    with closing(Database(memory=True)) as empty:
-        known = {step.name for step in migrations.pending(empty)}
+    known = set(steps())
     return [step.name for step in migrations.applied(db) if step.name not in known]

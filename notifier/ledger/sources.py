@@ -14,7 +14,8 @@ class SourceMemory:
     `head_until` is the page (of the largest size) down to which the head must be read, known ground or not, since a
     head poll broke off before it; None when none did. `records` counts the known records that exist; the API may for
     good have `uncounted` more, and the last sweep had left a difference of `left_over`. `held` suspected removals are
-    held back. Since `gap_since_ms` it cannot be proven that everything was seen, after a long outage.
+    held back. Since `gap_since_ms` it cannot be proven that everything was seen, after a long outage. Where records
+    were lost with a damaged file, all that was entered before `told_until_ms` had been read, and is no news.
     """
 
     met_at_ms: int | None = None
@@ -29,6 +30,7 @@ class SourceMemory:
     left_over: int | None = None
     held: int = 0
     gap_since_ms: int | None = None
+    told_until_ms: int | None = None
 
     @property
     def expected(self) -> int:
@@ -47,7 +49,7 @@ class SourceError:
 
 _COLUMNS = (
     "met_at, swept_at, head_until, records, last_success, silent_until, silent_reason,"
-    " error_reason, error_message, error_at, uncounted, left_over, held, gap_since"
+    " error_reason, error_message, error_at, uncounted, left_over, held, gap_since, told_until"
 )
 
 

@@ -95,6 +95,12 @@ class SourceHealth:
             return f"{self._memory.error.reason}: {self._memory.error.message}"
         return "not polled successfully yet" if self._succeeded_at is None else "no successful poll for three intervals"
 
+    def wake(self, slept: float) -> None:
+        """Let time in which the machine slept count neither as failing nor as working."""
+        self._begun_at += slept
+        if self._succeeded_at is not None:
+            self._succeeded_at += slept
+
     def polls(self) -> Polls:
         """Return how the polls of this process have gone."""
         succeeded = self._succeeded_at is not None

@@ -79,4 +79,5 @@ class Reader:
 
     def _baseline(self) -> Baseline:
         memory = self._health.memory
-        return Baseline(memory.met_at_ms, memory.swept_at_ms is not None, self._settings.first_run)
+        swept = memory.swept_at_ms is not None
+        return Baseline(memory.met_at_ms, swept, self._settings.first_run, memory.told_until_ms)

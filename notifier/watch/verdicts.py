@@ -19,6 +19,7 @@ class Reason(StrEnum):
     FIRST_ANSWER = "stood_in_first_answer"
     ENTERED_BEFORE = "entered_before_first_meeting"
     UNDATED_BEFORE_SWEEP = "undated_before_first_sweep"
+    READ_BEFORE_DAMAGE = "read_before_state_file_was_damaged"
     ENTERED_SINCE = "entered_since_first_meeting"
     UNDATED_AFTER_SWEEP = "undated_after_first_sweep"
     FIRST_RUN = "announced_by_first_run"
@@ -38,11 +39,13 @@ class Baseline:
 
     `met_at_ms`: the first meeting by the server's clock in Unix milliseconds; None while the first answer is read.
     `swept`: a sweep has reached the end of the list once. `first_run`: what the operator wants of history.
+    `told_until_ms`: the state file was rebuilt, and has lost records; what was entered before had been read and told.
     """
 
     met_at_ms: int | None
     swept: bool
     first_run: FirstRun | date
+    told_until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ def meeting(served_at_ms: int | None, seconds: float, now_ms: int) -> int:
 
 
 def _judge_unknown(recorded_at: int | None, baseline: Baseline) -> tuple[Reason, bool]:
+    if baseline.told_until_ms is not None and _was_read(recorded_at, baseline.told_until_ms, swept=baseline.swept):
+        return Reason.READ_BEFORE_DAMAGE, False
     if baseline.met_at_ms is not None:
         if recorded_at is None and baseline.swept:
             return Reason.UNDATED_AFTER_SWEEP, True
@@ -129,6 +134,11 @@ def _judge_unknown(recorded_at: int | None, baseline: Baseline) -> tuple[Reason,
     if baseline.met_at_ms is None:
         return Reason.FIRST_ANSWER, False
     return (Reason.UNDATED_BEFORE_SWEEP if recorded_at is None else Reason.ENTERED_BEFORE), False
+
+
+def _was_read(recorded_at: int | None, told_until_ms: int, *, swept: bool) -> bool:
+    """Tell whether a record must be one of those that a damaged file has lost: announced once, if at all."""
+    return not swept if recorded_at is None else recorded_at < told_until_ms
 
 
 def _first_run_announces(recorded_at: int | None, first_run: FirstRun | date) -> bool:

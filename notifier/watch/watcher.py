@@ -143,6 +143,11 @@ class Watcher:
         """Say why not even an operator's wish may cause a request now; None when it may."""
         return self._health.binding_silence()
 
+    def wake(self, slept: float) -> None:
+        """Let requests go whose waits are over, after the machine has slept for so many seconds."""
+        self._health.wake(slept)
+        self._budget.wake()
+
     async def start(self) -> None:
         """Take up where the last run stopped. Raises LedgerError."""
         await self._health.recall()

@@ -18,6 +18,8 @@ ARGUMENTS = {
     "replay": ("--since", "2026-11-21"),
     "enable": ("hr",),
     "disable": ("hr",),
+    "backup": ("copy.db",),
+    "restore": ("copy.db",),
 }
 
 GARBAGE = {
@@ -122,7 +124,7 @@ async def test_a_file_that_is_no_state_file_is_1(home: "Home", name: str) -> Non
     home.state_file.write_bytes(b"what is this?" * 1000)
     said = await home.call(name, *ARGUMENTS.get(name, ()))
     assert said.code == 1
-    assert "is not a state file: name another path in [store]" in said.err
+    assert "is no state file, or a damaged one: name another path in [store]" in said.err
 
 
 @pytest.mark.parametrize("name", ["events", "deliveries"])
@@ -133,7 +135,7 @@ async def test_a_damaged_state_file_is_1_and_says_what_to_do(home: "Home", name:
     home.state_file.write_bytes(content[:half] + b"\xff" * half)
     said = await home.call(name)
     assert said.code == 1
-    assert "it is damaged: restore a backup or move it away and start anew" in said.err
+    assert "it is damaged: `notifier run` sets it aside when it starts and saves what can be read" in said.err
 
 
 @pytest.mark.parametrize("name", ["status", "events"])

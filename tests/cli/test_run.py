@@ -85,7 +85,7 @@ def test_a_file_that_is_no_state_file_is_a_sentence(home: "Home") -> None:
     home.state_file.write_bytes(b"what is this?" * 1000)
     said = call("run", "--config", str(home.config))
     assert said.code == 1
-    assert "is not a state file" in said.err
+    assert "is no state file" in said.err
 
 
 async def test_it_logs_as_configured_and_what_is_probably_not_meant(home: "Home", api: "Api") -> None:

@@ -5,9 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import orjson
 import pytest
@@ -23,18 +22,9 @@ from tests.real_time import DEADLINE, SettableClock, until
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
-    """A clock that APScheduler, which reads the time by itself, goes by as well; its jumps are noticed quickly."""
-    settable = SettableClock()
-
-    class Shown(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + timedelta(milliseconds=settable.offset_ms)
-
-    monkeypatch.setattr("apscheduler.schedulers.base.datetime", Shown)
-    monkeypatch.setattr("notifier.daemon.schedule.datetime", Shown)
+    """A clock whose jumps are noticed quickly."""
     monkeypatch.setattr("notifier.daemon.schedule.CLOCK_CHECK", 0.1)
-    return settable
+    return SettableClock()
 
 
 class Anything:
@@ -58,6 +48,7 @@ class World:
     api: str = ""
     receiver: str = ""
     api_answers: int = 200
+    api_limits: bool = False
     receiver_answers: int = 200
     receiver_says: dict[str, str] = field(default_factory=dict)
     receiver_takes: float = 0.0
@@ -82,6 +73,9 @@ class World:
             self.asked += 1
             if self.hangs:
                 await asyncio.sleep(3600)
+            if self.api_limits:
+                said = {"ok": False, "error": "rate_limit_exceeded", "description": "Rate limit exceeded"}
+                return web.json_response(said)
             if self.api_answers != 200:
                 return web.Response(status=self.api_answers)
             return await handler(request)

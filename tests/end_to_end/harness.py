@@ -39,6 +39,7 @@ class Receiver:
     events: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     slack: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
     beats: int = 0
 
     @property
@@ -61,6 +62,12 @@ class Receiver:
         self.beats += 1
         return web.Response()
 
+    async def alert(self, request: web.Request) -> web.Response:
+        event = orjson.loads(await request.read())
+        if event["type"] == "notifier.alert":
+            self.alerts.append(event)
+        return web.Response()
+
     async def channel(self, request: web.Request) -> web.Response:
         if self.status == 200:
             self.slack.append(orjson.loads(await request.read()))
@@ -73,6 +80,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     this = Receiver()
     app = web.Application()
     app.add_routes([web.post("/hook", this.hook), web.post("/slack", this.channel), web.get("/beat", this.beat)])
+    app.add_routes([web.post("/alerts", this.alert)])
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

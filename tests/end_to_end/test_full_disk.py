@@ -32,9 +32,7 @@ async def test_a_full_disk_is_said_and_survived_and_nothing_is_lost(
     account = build_account(20)
     async with served(account) as api:
         program.configure(api, receiver.url, source="names = false")
-        program.config.write_text(
-            program.config.read_text().replace('path = "notifier.db"', f'path = "{small_disk}/notifier.db"')
-        )
+        keep_state_on(program, small_disk)
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
         filler = small_disk / "filler"
@@ -53,14 +51,16 @@ async def test_a_full_disk_is_said_and_survived_and_nothing_is_lost(
 async def test_a_disk_full_at_the_start_is_one_sentence(program: Program, receiver: Receiver, small_disk: Path) -> None:
     fill(small_disk / "filler", small_disk)
     program.configure("http://127.0.0.1:9/v1", receiver.url)
-    program.config.write_text(
-        program.config.read_text().replace('path = "notifier.db"', f'path = "{small_disk}/notifier.db"')
-    )
+    keep_state_on(program, small_disk)
     program.start()
     assert program.process is not None
     assert program.process.wait(timeout=20) == 1
     assert "the disk is full" in program.said()
     assert "Traceback" not in program.said()
+
+
+def keep_state_on(program: Program, disk: Path) -> None:
+    program.config.write_text(program.config.read_text().replace('"notifier.db"', f'"{disk}/notifier.db"'))
 
 
 def fill(filler: Path, disk: Path) -> None:
@@ -69,3 +69,57 @@ def fill(filler: Path, disk: Path) -> None:
         while (free := shutil.disk_usage(disk).free) > 0:
             file.write(b"x" * min(free, 65_536))
             file.flush()
+
+
+async def test_a_file_system_that_is_read_only_at_the_start_is_one_sentence(
+    program: Program, receiver: Receiver, small_disk: Path
+) -> None:
+    account = build_account(20)
+    async with served(account) as api:
+        program.configure(api, receiver.url, source="names = false")
+        keep_state_on(program, small_disk)
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        program.stop()
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        program.start()
+        assert program.process is not None
+        assert program.process.wait(timeout=20) == 1
+        assert "Read-only file system" in program.said()
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        program.start()
+        added = {str(record.id) for record in Growth(account, seed=11).grow(2)}
+        await until(lambda: set(receiver.subjects) == added)
+        program.stop()
+    assert "Traceback" not in program.said()
+
+
+async def test_a_damaged_file_stays_as_it_is_while_there_is_no_room_for_another(
+    program: Program, receiver: Receiver, small_disk: Path
+) -> None:
+    account = build_account(200)
+    path, filler = small_disk / "notifier.db", small_disk / "filler"
+    async with served(account) as api:
+        program.configure(api, receiver.url, source="names = false")
+        keep_state_on(program, small_disk)
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        await until(lambda: b"acme" in path.with_name("notifier.db.essentials").read_bytes())
+        program.stop()
+        with path.open("r+b") as file:
+            file.seek(4096 * 5)
+            file.write(b"\xab" * 4096 * 3)
+        damaged = path.read_bytes()
+        fill(filler, small_disk)
+        program.start()
+        assert program.process is not None
+        assert program.process.wait(timeout=20) == 1
+        assert "the disk is full" in program.said()
+        assert path.read_bytes() == damaged
+        filler.unlink()
+        added = {str(record.id) for record in Growth(account, seed=11).grow(2)}
+        program.start()
+        await until(lambda: set(receiver.subjects) == added)
+        program.stop()
+    assert len([*small_disk.glob("notifier.db.damaged-*Z")]) == 1
+    assert "Traceback" not in program.said()

@@ -100,7 +100,7 @@ def test_a_condition_goes_on_when_its_notice_is_forgotten(db: Database) -> None:
     destinations.recall(db, "safety")
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
     outbox.settle(db, [done])
-    assert retention.forget(db, NOW + 1) == 1
+    assert retention.forget(db, NOW + 1).events == 1
     assert conditions.everything(db) == (GAP,)
     conditions.write(db, [resolved(GAP)], NOW + 2)
     assert [later.sequence for later in history.events_after(db, 0, 10)] == [event.sequence + 1]

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from notifier.ledger import sources
 from notifier.ledger.errors import LedgerError, LedgerReason, as_ledger_error
-from notifier.ledger.ledger import _APPLICATION_ID, Ledger, open_for_reading
+from notifier.ledger.ledger import APPLICATION_ID, Ledger, open_for_reading
 from notifier.ledger.schema import migrations
 
 REPOSITORY = Path(__file__).parents[2]
@@ -164,7 +164,7 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, l
 def make_older(path: Path, *, lacks: str) -> None:
     """Make a state file as the version made it that did not know the step `lacks`."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         migrations.apply(Database(connection), stop_before=lacks)
 
 
@@ -402,6 +402,7 @@ async def test_another_program_that_writes_to_it_is_named_as_such(ledger: Ledger
     ("code", "reason"),
     [
         (sqlite3.SQLITE_IOERR_FSYNC, LedgerReason.IO_ERROR),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, LedgerReason.DISK_FULL),
         (sqlite3.SQLITE_READONLY_DBMOVED, LedgerReason.READ_ONLY),
         (sqlite3.SQLITE_CANTOPEN_ISDIR, LedgerReason.NOT_WRITABLE),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, LedgerReason.LOCKED),

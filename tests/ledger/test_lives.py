@@ -135,7 +135,7 @@ def test_revisions_whose_events_were_forgotten_are_missed(
         write(db, update, now_ms=number + 1)
     for sequence in (1, 2, 3):
         settle(db, sequence, DeliveryState.DELIVERED, 200, NOW)
-    assert retention.forget(db, forgotten + 1) == forgotten
+    assert retention.forget(db, forgotten + 1).events == forgotten
     life = only(db)
     assert len(life.events) == 3 - forgotten
     assert life.revisions_without_event == (1, 2, 3)[:forgotten]

@@ -124,13 +124,13 @@ def test_what_it_has_yet_to_come_to_is_not_forgotten(db: Database) -> None:
     for number in range(1, 9):
         add_event(db, number, detected_ms=number)
     number = begin(db, HR, since_ms=3, until_ms=7)
-    assert retention.forget(db, NOW) == 4
+    assert retention.forget(db, NOW).events == 4
     replays.advance(db, number, HR, NOW, 2)
-    assert retention.forget(db, NOW) == 0
+    assert retention.forget(db, NOW).events == 0
     db.execute("UPDATE deliveries SET state = 'delivered'")
-    assert retention.forget(db, NOW) == 2
+    assert retention.forget(db, NOW).events == 2
     replays.stop(db, NOW)
-    assert retention.forget(db, NOW) == 2
+    assert retention.forget(db, NOW).events == 2
 
 
 # Anything in any order

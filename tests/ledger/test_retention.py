@@ -1,9 +1,10 @@
 """What was delivered long ago is forgotten, and nothing else."""
 
 import pytest
+from sqlite_utils import Database
 
 from notifier.completions import Change, Completion, EventType, Net
-from notifier.ledger import destinations, outbox, records, retention, sources
+from notifier.ledger import destinations, housekeeping, outbox, records, retention, sources
 from notifier.ledger.ledger import Ledger
 from notifier.ledger.outbox import DeliveryState, Settlement
 from notifier.ledger.subscriptions import Subscription
@@ -58,13 +59,16 @@ async def test_only_what_is_old_and_done_is_forgotten(
 async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_not_used_again(ledger: Ledger) -> None:
     await ledger.run(sources.recall, "acme")
     await ledger.run(destinations.recall, "hr")
-    await write(ledger, range(1_200), LONG_AGO, DeliveryState.DELIVERED)
-    pages = await ledger.run(lambda db: int(db.execute("PRAGMA page_count").fetchone()[0]))
-    chunks = [await ledger.run(retention.forget, BOUND) for _ in range(4)]
-    assert chunks == [500, 500, 200, 0]
-    assert await ledger.run(lambda db: int(db.execute("PRAGMA page_count").fetchone()[0])) < pages
+    await write(ledger, range(6_000), LONG_AGO, DeliveryState.DELIVERED)
+    pages = await ledger.run(pragma, "page_count")
+    assert await forget_all(ledger) == [500] * 12 + [0]
+    assert await ledger.run(pragma, "freelist_count") > 300
+    while await ledger.run_bare(housekeeping.give_back):
+        pass
+    assert await ledger.run(pragma, "freelist_count") == housekeeping.FREE_PAGES_KEPT
+    assert await ledger.run(pragma, "page_count") < pages - 300
     [event] = await ledger.run(records.write, records.Findings("acme", "acme", changes=[change(9_999)]), [], LATELY)
-    assert event.sequence == 1_201
+    assert event.sequence == 6_001
 
 
 async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(ledger: Ledger) -> None:
@@ -79,3 +83,49 @@ async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_
     assert await ledger.run(lambda db: db.execute(told).fetchall()) == [(3, 2)]
     await ledger.run(retention.forget, LATELY + 1)
     assert await count(ledger, "attempt_runs") == 0
+
+
+async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_once(ledger: Ledger) -> None:
+    await ledger.run(sources.recall, "acme")
+    await ledger.run(destinations.recall, "hr")
+    await write(ledger, range(1_200), LONG_AGO, DeliveryState.DEAD)
+    await write(ledger, range(1_200, 1_300), LONG_AGO, DeliveryState.DELIVERED)
+    assert await forget_all(ledger) == [0, 0, 100]
+    assert await count(ledger, "events") == 1_200
+
+
+async def test_what_is_old_is_found_whatever_the_clock_had_done_meanwhile(ledger: Ledger) -> None:
+    await ledger.run(sources.recall, "acme")
+    await write(ledger, range(3), LATELY, None)
+    await write(ledger, range(3, 6), LONG_AGO, None)
+    assert await forget_all(ledger) == [3]
+    assert await ledger.run(lambda db: [row[0] for row in db.execute("SELECT subject FROM events")]) == ["0", "1", "2"]
+
+
+async def test_no_event_that_is_young_is_read(ledger: Ledger) -> None:
+    plan = await ledger.run(
+        lambda db: [
+            row[3]
+            for row in db.execute(
+                "EXPLAIN QUERY PLAN SELECT 1 FROM events WHERE (detected_at, sequence) > (0, 0) AND detected_at < 5"
+                " ORDER BY detected_at, sequence LIMIT 500"
+            )
+        ]
+    )
+    assert len(plan) == 1
+    assert plan[0].startswith("SEARCH events USING COVERING INDEX events_by_time")
+
+
+def pragma(db: Database, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+async def forget_all(ledger: Ledger) -> list[int]:
+    """Forget bit by bit; return how many events each bit was."""
+    bits: list[int] = []
+    place: retention.Place | None = retention.FIRST
+    while place is not None:
+        done = await ledger.run(retention.forget, BOUND, place)
+        bits.append(done.events)
+        place = done.place
+    return bits

@@ -1,0 +1,51 @@
+"""100,000 rounds, which are 69 days, in compressed time: does anything grow?
+
+    python -m tests.benchmarks.soak [--rounds 100000] [--folder /dev/shm]
+
+The real daemon with its scheduler, threads, sockets and state file, between the simulated account and a receiver that
+fails now and then, on an event loop whose time leaps to what comes next (`tests/time_lapse.py`). Each hour six records
+are edited, which is six events; they are kept for two days. All three live in one process, so that its memory is theirs
+together: it may be more than a daemon's, but it may not grow.
+"""
+
+import argparse
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+from tests.soaking import Figures, soak
+
+TITLES = ("rounds", "events", "memory MB", "file MB", "log MB", "side file KB", "open files", "tasks", "seconds")
+
+
+def main() -> None:
+    """Soak, and print a row of figures at ten moments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path)
+    asked = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    started = time.perf_counter()
+    print("  ".join(f"{title:>12}" for title in TITLES), flush=True)
+
+    def note(figures: Figures) -> None:
+        row = (
+            f"{figures.rounds:,}",
+            f"{figures.events:,}",
+            f"{figures.resident / 1e6:.1f}",
+            f"{figures.file / 1e6:.2f}",
+            f"{figures.log / 1e6:.2f}",
+            f"{figures.essentials / 1e3:.1f}",
+            str(figures.descriptors),
+            str(figures.tasks),
+            f"{time.perf_counter() - started:.0f}",
+        )
+        print("  ".join(f"{cell:>12}" for cell in row), flush=True)
+
+    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+        soak(Path(folder), asked.rounds, 10, note)
+
+
+if __name__ == "__main__":
+    main()

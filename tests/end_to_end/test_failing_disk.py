@@ -1,0 +1,46 @@
+"""A disk that refuses to be written to, at the start and in the middle: said, survived, and nothing is lost."""
+
+import resource
+
+from notifier.sandbox.growth import Growth
+from notifier.sandbox.seeds import build_account
+from tests.end_to_end.harness import Program, Receiver, served, until
+
+
+async def test_what_cannot_be_written_for_a_while_is_found_again_afterwards(
+    program: Program, receiver: Receiver
+) -> None:
+    account = build_account(300)
+    async with served(account) as api:
+        program.configure(api, receiver.url, source="names = false")
+        program.start()
+        await until(lambda: "sweep has read the whole list" in program.said())
+        assert program.process is not None
+        # Larger than the program's log, and smaller than SQLite's: that one gets an error like a broken disk's.
+        limit = resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (24_000, limit[1]))
+        added = {str(record.id) for record in Growth(account, seed=11).grow(40)}
+        await until(lambda: "io_error" in program.said())
+        status = program.status()
+        assert status["sources"]["acme"]["state"] == "failing"
+        assert status["sources"]["acme"]["last_error"]["reason"] == "io_error"
+        assert program.process.poll() is None
+        resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, limit)
+        await until(lambda: set(receiver.subjects) >= added)
+        await until(lambda: program.status()["sources"]["acme"]["state"] == "ok")
+        program.stop()
+    assert set(receiver.subjects) == added
+    assert "Traceback" not in program.said()
+    assert program.said().count('"reason":"io_error"') <= 4
+
+
+async def test_a_folder_that_nothing_can_be_put_into_is_one_sentence_at_the_start(
+    program: Program, receiver: Receiver
+) -> None:
+    program.configure("http://127.0.0.1:9/v1", receiver.url)
+    program.config.write_text(program.config.read_text().replace('"notifier.db"', '"/proc/1/notifier.db"'))
+    program.start()
+    assert program.process is not None
+    assert program.process.wait(timeout=20) == 1
+    assert "cannot be written to" in program.said()
+    assert "Traceback" not in program.said()
