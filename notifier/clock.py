@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Protocol
 
 
@@ -41,5 +42,11 @@ class SystemClock:
 def iso_utc(ms: int) -> str:
     """Write Unix milliseconds as `2026-11-21T17:00:00.123Z` (RFC 3339, UTC)."""
     seconds, millis = divmod(ms, 1000)
-    # isoformat() takes a fifth of the time of strftime(), and this stands in every event that is sent.
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{millis:03d}Z"
+    return f"{_to_the_second(seconds)}.{millis:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(seconds: int) -> str:
+    # Stands in every event that is sent, and those of a page are of the same moment. isoformat() takes a fifth of the
+    # time of strftime().
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]

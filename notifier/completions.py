@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -101,11 +101,11 @@ class Change:
     previous: Completion | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An event as the ledger keeps it and destinations get it.
 
     `sequence` only grows; `time_ms` is the moment of detection in Unix milliseconds; `data` is a JSON object.
+    A tuple, since tens of thousands are made at a time: a frozen dataclass takes three times as long to make.
     """
 
     sequence: int

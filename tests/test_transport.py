@@ -192,6 +192,24 @@ async def test_a_peer_that_accepts_and_says_nothing_takes_no_longer_than_the_tim
     assert time.monotonic() - began < 1.5
 
 
+@pytest.mark.parametrize(("timeout", "to_connect"), [(0.4, "0.3"), (1.2, "0.9")])
+async def test_a_connection_that_does_not_come_about_in_time_is_told_from_an_answer_that_does_not(
+    session: aiohttp.ClientSession, timeout: float, to_connect: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        begun = time.monotonic()
+        with pytest.raises(TransportError) as raised:
+            # It accepts, and never speaks TLS: nothing of the request is sent.
+            await post(
+                session, f"https://127.0.0.1:{deaf.getsockname()[1]}", b"", headers={}, timeout=timeout, limit=10
+            )
+    assert (raised.value.reason, raised.value.message) == (
+        TransportReason.CONNECT_FAILED,
+        f"no connection within {to_connect} seconds",
+    )
+    assert time.monotonic() - begun < timeout + 1
+
+
 async def test_a_peer_that_does_not_read_takes_no_longer_than_the_timeout(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
 ) -> None:

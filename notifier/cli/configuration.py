@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 
 from notifier.cli.failures import UnknownName, WrongConfiguration
 from notifier.cli.given import Given
-from notifier.config import ConfigError, Problem, Settings, SlackSettings, load
+from notifier.config import ConfigError, MessageSettings, Problem, Settings, load
 from notifier.config.suggestions import hint
 
 
@@ -17,11 +17,12 @@ def load_settings(given: Given) -> Settings:
 
 
 def _wrong_templates(settings: Settings) -> Iterator[Problem]:
-    if any(isinstance(one, SlackSettings) and one.templates is not None for one in settings.destinations.values()):
-        # The template engine, which most configurations never need.
-        from notifier.deliver.slack_check import problems  # noqa: PLC0415
+    if any(isinstance(one, MessageSettings) and one.templates is not None for one in settings.destinations.values()):
+        # The template engine and the destination types, which most commands never need.
+        from notifier.deliver.message.check import problems  # noqa: PLC0415
+        from notifier.deliver.registry import kind  # noqa: PLC0415
 
-        yield from problems(settings.destinations)
+        yield from problems(settings.destinations, lambda one: kind(one).fits)
 
 
 def read_settings(given: Given) -> Settings:

@@ -55,7 +55,7 @@ def show_pages(pages: Iterable[Page], show: Callable[[Page], None]) -> None:
 def say_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print names and values, one pair a line, aligned."""
     pairs = list(facts)
-    width = max(len(name) for name, _ in pairs)
+    width = max((len(name) for name, _ in pairs), default=0)
     say(*(f"{name:<{width}}{_GAP}{harmless(value)}" for name, value in pairs))
 
 

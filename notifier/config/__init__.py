@@ -8,6 +8,7 @@ from notifier.config.destinations import (
     DestinationSettings,
     HttpFormat,
     HttpSettings,
+    MessageSettings,
     SlackSettings,
     TeamsSettings,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogSettings",
+    "MessageSettings",
     "Problem",
     "Settings",
     "SlackSettings",

@@ -1,7 +1,7 @@
 """The settings of destinations: one class for each type.
 
-A new type is a class here that derives from `DestinationSettings` and has a `type` and an `address` of its
-own, and its name in `Destination`.
+A new type is a class here that derives from `DestinationSettings` and has a `type` and an `address` of its own, or, if
+people read what goes there, from `MessageSettings`; and its name in `Destination`.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from notifier.config.addresses import is_plain_beyond_loopback
 from notifier.config.apprise_url import AppriseUrl, shown_apprise_url
@@ -80,13 +80,13 @@ class DestinationSettings(Table):
         yield from ()
 
 
-class SlackSettings(DestinationSettings):
-    """A Slack channel, through an incoming webhook."""
+class MessageSettings(DestinationSettings):
+    """The keys of every destination whose messages people read."""
 
-    type: Literal["slack"]
+    type: str
     """The type of destination."""
-    url: EncryptedUrl
-    """The incoming webhook's URL; whoever knows it can post to the channel."""
+    url: SecretStr
+    """Where to; whoever knows it can post."""
     digest_above: Count = 50
     """More waiting events than this become one digest; fewer go as messages of up to ten lines."""
     templates: ReadableFolder = default("")
@@ -94,51 +94,46 @@ class SlackSettings(DestinationSettings):
     events: tuple[CompletionEvent, ...] = ("completion.created",)
     """The types of events that go there; none: only operational notices, if they go there."""
     concurrency: Count = 1
-    """How many requests may be on their way at the same time."""
+    """How many messages may be on their way at the same time."""
     rate: Rate = 1.0
-    """Requests a second on average; Slack allows about one."""
+    """Messages a second on average."""
 
     def address(self) -> str:
         """Return where events go, without any secret."""
         return redact(self.url.get_secret_value())
 
 
-class TeamsSettings(DestinationSettings):
+class SlackSettings(MessageSettings):
+    """A Slack channel, through an incoming webhook."""
+
+    type: Literal["slack"]
+    """The type of destination."""
+    url: EncryptedUrl
+    """The incoming webhook's URL; whoever knows it can post to the channel."""
+    rate: Rate = 1.0
+    """Messages a second on average; Slack allows about one."""
+
+
+class TeamsSettings(MessageSettings):
     """A Microsoft Teams channel or chat, through a Workflows webhook."""
 
     type: Literal["teams"]
     """The type of destination."""
     url: EncryptedUrl
     """The URL of the workflow "When a Teams webhook request is received"; whoever knows it can post."""
-    digest_above: Count = 50
-    """More waiting events than this become one digest; fewer go as messages of up to ten lines."""
-    events: tuple[CompletionEvent, ...] = ("completion.created",)
-    """The types of events that go there; none: only operational notices, if they go there."""
-    concurrency: Count = 1
-    """How many requests may be on their way at the same time."""
     rate: Rate = 1.0
-    """Requests a second on average; Teams allows no more than four in any second."""
-
-    def address(self) -> str:
-        """Return where events go, without any secret."""
-        return redact(self.url.get_secret_value())
+    """Messages a second on average; Teams allows no more than four in any second."""
 
 
-class AppriseSettings(DestinationSettings):
+class AppriseSettings(MessageSettings):
     """One of the services that the library apprise knows."""
 
     type: Literal["apprise"]
     """The type of destination."""
     url: AppriseUrl
     """The service's URL as apprise writes it; any part of it may be a secret."""
-    digest_above: Count = 50
-    """More waiting events than this become one digest; fewer go as messages of up to ten lines."""
-    events: tuple[CompletionEvent, ...] = ("completion.created",)
-    """The types of events that go there; none: only operational notices, if they go there."""
     concurrency: Count = 1
     """How many messages may be on their way at the same time; each takes a process of its own."""
-    rate: Rate = 1.0
-    """Messages a second on average."""
 
     def address(self) -> str:
         """Return where events go, without any secret."""

@@ -105,6 +105,7 @@ class Daemon:
             stack.push_async_callback(self._dispatcher.stop, DRAIN)
             await self._dispatcher.start(session)
             stack.push_async_callback(self.deliveries.stop)
+            await self.deliveries.start()
             stack.push_async_callback(self._sources.stop)
             await self._sources.renew(self._settings, session, Differences(added=tuple(self._settings.sources)))
             self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session)

@@ -5,15 +5,17 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from notifier.clock import Clock, iso_utc
+from notifier.clock import Clock
 from notifier.config import Destination, Settings
+from notifier.daemon.replays import forgotten_before_ms, plan_document, replays_document
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.deliver.filters import subscriptions
-from notifier.deliver.replaying import Progress, Replaying, ReplayRunningError
+from notifier.deliver.replaying import Replaying, ReplayStoppedError
 from notifier.deliver.sample import sample_event
 from notifier.ledger import again, history
-from notifier.ledger.again import Past, Plan, Retry
+from notifier.ledger.again import Retry
 from notifier.ledger.ledger import Ledger
+from notifier.ledger.replays import ReplayRunningError
 from notifier.ledger.subscriptions import Subscription
 from notifier.web.asked import DeliveryPage, Replay, written_cursor
 from notifier.web.control import Answer, UnknownEventError, UnknownNameError
@@ -28,11 +30,15 @@ class Deliveries:
         self._dispatcher = dispatcher
         self._clock = clock
         self._settings = settings
-        self._replaying = Replaying(ledger, self._subscriptions, dispatcher.wake)
+        self._replaying = Replaying(ledger, self._subscriptions, dispatcher.wake, clock)
+
+    async def start(self) -> None:
+        """Go on with a replay that the last run has not finished. Raises LedgerError."""
+        await self._replaying.take_up()
 
     async def stop(self) -> None:
-        """End a replay; what it has put into the queue is delivered."""
-        await self._replaying.stop()
+        """Leave a replay where it is: the next run goes on with it."""
+        await self._replaying.close()
 
     async def page(self, wish: DeliveryPage) -> dict[str, Any]:
         """Return the object of `/v1/deliveries`. Raises UnknownNameError, LedgerError."""
@@ -51,27 +57,28 @@ class Deliveries:
         if wish.source is not None and wish.source not in self._settings().sources:
             raise UnknownNameError("source", wish.source, tuple(self._settings().sources))
         now_ms = self._clock.now_ms()
-        past = wish.past(now_ms, await self._ledger.run(again.newest))
-        plan = await self._replaying.plan(past, wish.destination)
+        newest = [await self._ledger.run(number) for number in (again.newest, again.newest_attempt)]
+        past = wish.past(now_ms, *newest)
+        number = None
+        try:
+            if wish.dry_run:
+                plan = await self._replaying.plan(past, wish.destination)
+            else:
+                number, plan = await self._replaying.begin(past, wish.destination)
+        except ReplayRunningError as error:
+            return Answer(ok=False, body={"message": str(error)})
+        except ReplayStoppedError:
+            return Answer(ok=False, body={"message": "the replay was stopped before it had begun"})
         body = plan_document(plan, forgotten_before_ms(self._settings(), past, now_ms))
-        if not wish.dry_run:
-            try:
-                self._replaying.begin(past, plan)
-            except ReplayRunningError:
-                message = "a replay is under way already: wait for its end, or stop it (POST /v1/replay/stop)"
-                return Answer(ok=False, body={"message": message})
-        return Answer(ok=True, body={**body, "message": ""})
+        return Answer(ok=True, body={"id": number, **body, "message": ""})
 
     async def replay_progress(self) -> dict[str, Any]:
         """Return the object of `GET /v1/replay`. Raises LedgerError."""
-        progress = self._replaying.progress
-        if progress is None:
-            return {"state": None, "deliveries": 0, "queued": 0, "waits_for": [], "goes_on_since": None}
-        return progress_document(progress, await self._ledger.run(again.detected_ms, progress.behind))
+        return await self._ledger.run(replays_document)
 
-    async def stop_replay(self) -> dict[str, Any]:
-        """Put nothing more into the queue, and say how far the replay has come. Raises LedgerError."""
-        await self._replaying.stop()
+    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+        """End a replay for good, and say how far it has come. Raises LedgerError."""
+        await self._replaying.stop(number)
         return await self.replay_progress()
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:
@@ -125,33 +132,6 @@ def delivery_page(db: Database, wish: DeliveryPage, configured: Sequence[str]) -
     return {
         "deliveries": [delivery.document() for delivery in page],
         "next": written_cursor(page[-1].cursor if page else wish.after),
-    }
-
-
-def forgotten_before_ms(settings: Settings, past: Past, now_ms: int) -> int | None:
-    """Return before when past events may be forgotten already, if the past that is meant reaches there. Pure."""
-    bound_ms = now_ms - round(settings.store.retention * 1000)
-    return bound_ms if past.since_ms < bound_ms else None
-
-
-def plan_document(plan: Plan, forgotten_ms: int | None) -> dict[str, Any]:
-    """Say how much a replay sends, and before when what was delivered may be forgotten."""
-    return {
-        "events": plan.events,
-        "deliveries": sum(plan.deliveries.values()),
-        "destinations": dict(plan.deliveries),
-        "forgotten_before": None if forgotten_ms is None else iso_utc(forgotten_ms),
-    }
-
-
-def progress_document(progress: Progress, behind_ms: int | None) -> dict[str, Any]:
-    """Say how far a replay has come; `goes_on_since` is the moment from which another one would go on."""
-    return {
-        "state": progress.state,
-        "deliveries": sum(progress.plan.deliveries.values()),
-        "queued": sum(progress.queued.values()),
-        "waits_for": [*progress.reached],
-        "goes_on_since": iso_utc(behind_ms) if behind_ms is not None and progress.reached else None,
     }
 
 

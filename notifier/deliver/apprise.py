@@ -17,19 +17,18 @@ from urllib.parse import unquote
 import orjson
 
 from notifier import __version__
-from notifier.completions import Event
 from notifier.config.destinations import AppriseSettings
 from notifier.deliver.answers import shown
 from notifier.deliver.destination import Grouping
-from notifier.deliver.layout import LINES, lay_out
+from notifier.deliver.message.layout import Layout
+from notifier.deliver.message.writer import Writer
 from notifier.deliver.outcome import Outcome, Reason
 from notifier.deliver.preview import Preview
-from notifier.deliver.slack_message import Layout
 from notifier.ledger.outbox import Delivery
 
 TEXT_LIMIT = 1_900
 """Characters of a message; of the services that set a limit and are made for more than one line, Discord's is the
-lowest: 2,000 (apprise's documentation of its services)."""
+lowest: 2,000 (apprise's documentation of its services). What takes less gets pieces (`apprise_call.py`)."""
 
 _CALL = Path(__file__).with_name("apprise_call.py")
 _SEPARATORS = re.compile("[/:@?&=#,]+")
@@ -43,8 +42,7 @@ class AppriseDestination:
         self._name = name
         self._url = settings.url
         self._timeout = settings.timeout
-        self._grouping = Grouping(size=LINES, digest_above=settings.digest_above)
-        self._most_lines = min(LINES, settings.digest_above)
+        self._writer = Writer(name, settings, fits)
 
     @property
     def name(self) -> str:
@@ -53,12 +51,16 @@ class AppriseDestination:
 
     @property
     def grouping(self) -> Grouping:
-        """Up to ten events share a message; more than `digest_above` become one digest."""
-        return self._grouping
+        """Up to ten events, or a group session, share a message; more than `digest_above` become one digest."""
+        return self._writer.grouping
+
+    async def prepare(self) -> None:
+        """Read the templates."""
+        await self._writer.prepare()
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         """Hand `deliveries` as one message to the library and say what it came to."""
-        title, body = self._message(deliveries)
+        title, body = title_and_body(await self._writer.lay_out(deliveries))
         call = {
             "url": self._url.get_secret_value(),
             "timeout": self._timeout,
@@ -77,13 +79,9 @@ class AppriseDestination:
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
         """Show the message that `deliveries` would be; what the library makes of it depends on the service."""
-        title, body = self._message(deliveries)
-        return Preview(
-            {}, orjson.dumps({"title": title, "body": body}), tuple(filter(None, [title, *body.split("\n")]))
-        )
-
-    def _message(self, deliveries: Sequence[Delivery]) -> tuple[str, str]:
-        return message([delivery.event for delivery in deliveries], digest=len(deliveries) > self._most_lines)
+        layout = await self._writer.lay_out(deliveries)
+        title, body = title_and_body(layout)
+        return Preview({}, orjson.dumps({"title": title, "body": body}), tuple(row.text for row in layout))
 
     def _judge(self, answer: bytes) -> Outcome:
         match _parsed(answer):
@@ -96,14 +94,15 @@ class AppriseDestination:
                 return Outcome(Reason.SERVICE_FAILED, detail="apprise ended without saying whether it was delivered")
 
 
-def message(events: Sequence[Event], *, digest: bool) -> tuple[str, str]:
-    """Return the title (possibly empty) and the text of one message about `events`."""
-    return _written(lay_out(events, digest=digest, fits=lambda layout: sum(map(len, _written(layout))) <= TEXT_LIMIT))
-
-
-def _written(layout: Layout) -> tuple[str, str]:
+def title_and_body(layout: Layout) -> tuple[str, str]:
+    """Write a layout as what the library takes: a title, empty for a single row, and a text."""
     heading, *rows = (_literal(row.text) for row in layout)
     return (heading, "\n".join(rows)) if rows else ("", heading)
+
+
+def fits(layout: Layout) -> bool:
+    """Tell whether a layout is short enough for the services there are."""
+    return sum(map(len, title_and_body(layout))) <= TEXT_LIMIT
 
 
 def _literal(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from notifier.completions import Event
 from notifier.deliver.outcome import Outcome
@@ -43,4 +43,13 @@ class Destination(Protocol):
 
         Whatever a peer or the network does becomes an Outcome; nothing is raised for it.
         """
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A destination that reads something before its first attempt."""
+
+    async def prepare(self) -> None:
+        """Read what attempts need, again if the configuration is read again. What is wrong with it is logged."""
         ...

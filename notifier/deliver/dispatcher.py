@@ -49,6 +49,7 @@ class Dispatcher:
     ) -> None:
         """Serve the destinations that were added or changed (`renewed`), by new settings; let go of those `removed`.
 
+        The others read again what they have from files besides the configuration.
         Attempts under way may finish within `grace` seconds; what is cut off is sent again, what waits for a removed
         destination stays in the ledger. Raises LedgerError; called again with the same names it goes on.
         """
@@ -61,6 +62,7 @@ class Dispatcher:
         }
         leaving = [self._workers.pop(name) for name in {*renewed, *removed} if name in self._workers]
         await asyncio.gather(*(worker.stop(grace) for worker in leaving))
+        await asyncio.gather(*(worker.prepare() for worker in self._workers.values()))
         await asyncio.gather(*(self._begin(worker) for worker in workers.values()))
 
     async def _begin(self, worker: Worker) -> None:

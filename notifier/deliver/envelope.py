@@ -60,7 +60,7 @@ def cloudevent(event: Event) -> dict[str, Any]:
         "type": event.type,
         "time": iso_utc(event.time_ms),
         "subject": event.subject,
-        "sequence": f"{event.sequence:0{SEQUENCE_DIGITS}d}",
+        "sequence": str(event.sequence).zfill(SEQUENCE_DIGITS),
         "datacontenttype": "application/json",
         "data": orjson.Fragment(event.data),
     }

@@ -23,7 +23,7 @@ class Group:
 def next_group(waiting: Sequence[Delivery], grouping: Grouping, waited: float) -> Group:
     """Decide how many of `waiting` (in order, not empty) make the next request.
 
-    `waited` is how long (seconds) the first of them has been ready. A delivery that has failed before
+    `waited` is how long (seconds) the first of them has been ready. A delivery that may have spoiled a request before
     travels with fewer others each time, so that a poisonous one ends up alone.
     """
     if grouping.size == 1 and grouping.digest_above is None:
@@ -34,7 +34,7 @@ def next_group(waiting: Sequence[Delivery], grouping: Grouping, waited: float) -
     limit = size
     count = 0
     for delivery in waiting:
-        smaller = min(limit, group_limit(size, delivery.attempts))
+        smaller = min(limit, group_limit(size, delivery.suspicions)) if delivery.suspicions else limit
         if count >= smaller:
             break
         limit = smaller
@@ -43,7 +43,7 @@ def next_group(waiting: Sequence[Delivery], grouping: Grouping, waited: float) -
     fresh = count == len(waiting) < limit and all(delivery.attempts == 0 for delivery in waiting)
     if fresh and waited < grouping.wait:
         return Group(0, grouping.wait - waited)
-    if count == grouping.size and all(waiting[place].attempts == 0 for place in range(count)):
+    if count == grouping.size and not any(waiting[place].suspicions for place in range(count)):
         return Group(_undivided(waiting, count, grouping))
     return Group(count)
 
@@ -59,6 +59,6 @@ def _undivided(waiting: Sequence[Delivery], count: int, grouping: Grouping) -> i
     if begin:
         return begin
     for end in range(count, min(len(waiting), MOST_TOGETHER)):
-        if waiting[end].attempts or grouping.together(waiting[end].event) != belongs:
+        if waiting[end].suspicions or grouping.together(waiting[end].event) != belongs:
             return end
     return min(len(waiting), MOST_TOGETHER)

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     REDIRECTED = "redirected"
     ANSWER_UNEXPECTED = "answer_unexpected"
     REFUSED = "refused"
+    EVERYTHING_REFUSED = "everything_refused"
+    """One event after the other is refused alike: no answer says so by itself, `refusals.py` does."""
     GONE = "gone"
 
     PAYLOAD_REFUSED = "payload_refused"
@@ -66,8 +68,8 @@ def trouble(reason: Reason) -> Trouble:
     """Say who is in trouble.
 
     ENDPOINT: nobody gets through, so the destination waits as a whole. A redirect and an answer that is none count
-    too: they say where the request went, not what was in it. EVENT: this request alone was refused. REVOKED: the
-    destination itself says that nothing will ever be accepted there again.
+    too: they say where the request went, not what was in it; and so does a refusal that all events meet. EVENT: this
+    request alone was refused. REVOKED: the destination itself says that nothing will ever be accepted there again.
     """
     match reason:
         case Reason.DELIVERED:
@@ -86,6 +88,7 @@ def trouble(reason: Reason) -> Trouble:
             | Reason.REDIRECTED
             | Reason.ANSWER_UNEXPECTED
             | Reason.SERVICE_FAILED
+            | Reason.EVERYTHING_REFUSED
         ):
             return Trouble.ENDPOINT
         case Reason.REFUSED | Reason.PAYLOAD_REFUSED | Reason.UNSENDABLE:

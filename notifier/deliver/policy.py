@@ -4,8 +4,10 @@ The one question is who is in trouble. *Health trouble* means that nobody gets t
 whole and is probed with a single request. *Event trouble* means that this event alone was refused: it alone waits.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from http import HTTPStatus
 
 from notifier.config import DestinationSettings
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
@@ -53,8 +55,41 @@ def backoff(failures: int, settings: DestinationSettings, jitter: float) -> floa
 
 
 def patience_spent(delivery: Delivery) -> int:
-    """Return how many times over a delivery has used up its PATIENCE: whoever did so less often goes first."""
+    """Return how many times over a delivery has used up its PATIENCE."""
     return delivery.attempts // PATIENCE
+
+
+def turn(delivery: Delivery, health: Health) -> int:
+    """Return a number by which deliveries take turns; the lowest goes first, and of equal ones the earliest event.
+
+    Whoever has used up its PATIENCE less often; where everything is refused, whoever was refused less often: only what
+    was not refused yet can show that not everything is.
+    """
+    refused = health.state is HealthState.RETRYING and health.reason == Reason.EVERYTHING_REFUSED
+    return delivery.attempts if refused else patience_spent(delivery)
+
+
+def after_attempt(
+    deliveries: Sequence[Delivery],
+    outcome: Outcome,
+    settings: DestinationSettings,
+    *,
+    now_ms: int,
+    jitter: Callable[[], float],
+) -> list[tuple[Next, list[Delivery]]]:
+    """Decide what becomes of the deliveries that one request carried: each fate, with those that share it, in order.
+
+    `jitter` gives a number in [0, 1), another one each time.
+    """
+    if trouble(outcome.reason) is Trouble.NONE:
+        return [(Next(DeliveryState.DELIVERED, Decision.DELIVERED), list(deliveries))]
+    fates: dict[Next, list[Delivery]] = {}
+    for delivery in deliveries:
+        fate = after_delivery(
+            delivery, outcome, settings, companions=len(deliveries) - 1, now_ms=now_ms, jitter=jitter()
+        )
+        fates.setdefault(fate, []).append(delivery)
+    return list(fates.items())
 
 
 def after_delivery(
@@ -78,6 +113,10 @@ def after_delivery(
             return Next(DeliveryState.PENDING, Decision.SPLIT, _later(now_ms, asked) if asked else 0)
         wait = max(backoff(attempts, settings, jitter), asked)
         return Next(DeliveryState.PENDING, Decision.RETRY_LATER, _later(now_ms, wait))
+    if outcome.reason is Reason.EVERYTHING_REFUSED:
+        return Next(
+            DeliveryState.PENDING, Decision.LET_OTHERS_FIRST, _later(now_ms, backoff(attempts, settings, jitter))
+        )
     if attempts < PATIENCE:
         return Next(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT)
     wait = backoff(attempts - PATIENCE + 1, settings, jitter)
@@ -123,15 +162,38 @@ def next_concurrency(current: int, health: Health, most: int) -> int:
     return min(most, current * 2) if health.state is HealthState.OK else 1
 
 
-def group_limit(size: int, attempts: int) -> int:
+def is_suspicious(outcome: Outcome, *, companions: int) -> bool:
+    """Tell whether it may be the fault of a delivery that an attempt with `companions` others came to this.
+
+    Where no request was sent (no name, no connection, no trust), nobody can have taken offence at what was in it. And
+    some answers are about the moment or the place, not about the event: slow down (429, 503: Standard Webhooks 1.0.0),
+    too early (425: RFC 8470), elsewhere (3xx), nothing is taken here. They speak against no event that was alone, so
+    that after an outage those that the endpoint was probed with go out with all others; in company they do, for a limit
+    may count events or bytes, and then fewer get through. Anything else may be the event's fault: any other 5xx, no
+    answer, a body that took too long to arrive (408), and whatever a library says no more of.
+    """
+    match outcome.reason:
+        case Reason.DELIVERED | Reason.GONE | Reason.WEBHOOK_REVOKED:
+            return False
+        case Reason.NAME_NOT_RESOLVED | Reason.CONNECT_FAILED | Reason.CERTIFICATE_REJECTED:
+            return False
+        case Reason.THROTTLED | Reason.TOO_EARLY | Reason.REDIRECTED | Reason.EVERYTHING_REFUSED:
+            return companions > 0
+        case Reason.SERVER_ERROR if outcome.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return companions > 0
+        case _:
+            return True
+
+
+def group_limit(size: int, suspicions: int) -> int:
     """Return how large a delivery's group may be, so that whoever spoils one is found.
 
-    Half as large after one failure, which may well have been the endpoint's; then so much smaller with each that it
-    stands alone once its PATIENCE is spent: nobody fails more often than that for another's fault.
+    Half as large after one suspicious failure, which may well have been the endpoint's; then so much smaller with each
+    that it stands alone once its PATIENCE is spent: nobody fails more often than that for another's fault.
     """
-    if not attempts:
+    if not suspicions:
         return size
-    left = max(0, PATIENCE - attempts) / (PATIENCE - 1)
+    left = max(0, PATIENCE - suspicions) / (PATIENCE - 1)
     return max(1, int((size / 2) ** left))
 
 

@@ -60,6 +60,10 @@ class Settling:
             self._urgent.set()
         self._something_to_write.set()
 
+    def hurry(self) -> None:
+        """Write down at once what there is: no request is under way whose outcome could join it."""
+        self._urgent.set()
+
     def note(self, health: Health, error: LastError | None = None) -> None:
         """Take in the destination's health and, when there is a new one, its last error."""
         self._health = health

@@ -14,15 +14,14 @@ import orjson
 
 from notifier import __version__
 from notifier.clock import Clock
-from notifier.completions import Event
 from notifier.config.destinations import TeamsSettings
 from notifier.deliver.destination import Grouping
 from notifier.deliver.endpoint import Endpoint
-from notifier.deliver.layout import LINES, lay_out
+from notifier.deliver.message.layout import Layout, Row
+from notifier.deliver.message.text import Span
+from notifier.deliver.message.writer import Writer
 from notifier.deliver.outcome import Outcome, Reason, reason_of_status
 from notifier.deliver.preview import Preview
-from notifier.deliver.slack_message import Layout, Row
-from notifier.deliver.slack_text import Span
 from notifier.ledger.outbox import Delivery
 from notifier.transport import Answer
 
@@ -45,8 +44,7 @@ class TeamsDestination:
     def __init__(self, name: str, settings: TeamsSettings, session: aiohttp.ClientSession, clock: Clock) -> None:
         self._name = name
         self._endpoint = Endpoint(settings.url, settings.timeout, session, clock)
-        self._grouping = Grouping(size=LINES, digest_above=settings.digest_above)
-        self._most_lines = min(LINES, settings.digest_above)
+        self._writer = Writer(name, settings, fits)
         self._headers = {
             # Without the charset, the older webhooks took every character for two bytes.
             "content-type": "application/json; charset=utf-8",
@@ -61,25 +59,22 @@ class TeamsDestination:
 
     @property
     def grouping(self) -> Grouping:
-        """Up to ten events share a message; more than `digest_above` become one digest."""
-        return self._grouping
+        """Up to ten events, or a group session, share a message; more than `digest_above` become one digest."""
+        return self._writer.grouping
+
+    async def prepare(self) -> None:
+        """Read the templates."""
+        await self._writer.prepare()
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         """Post `deliveries` as one message and say what it came to."""
-        return await self._endpoint.attempt(body(self._lay_out(deliveries)), self._headers, judge=_judge)
+        layout = await self._writer.lay_out(deliveries)
+        return await self._endpoint.attempt(body(layout), self._headers, judge=_judge)
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
         """Show the message that `deliveries` would be."""
-        layout = self._lay_out(deliveries)
+        layout = await self._writer.lay_out(deliveries)
         return Preview(self._headers, body(layout), tuple(row.text for row in layout))
-
-    def _lay_out(self, deliveries: Sequence[Delivery]) -> Layout:
-        return message([delivery.event for delivery in deliveries], digest=len(deliveries) > self._most_lines)
-
-
-def message(events: Sequence[Event], *, digest: bool) -> Layout:
-    """Say `events` (at least one; at most LINES unless `digest`) within the limit of a card."""
-    return lay_out(events, digest=digest, fits=lambda layout: len(body(layout)) <= CARD_LIMIT)
 
 
 def body(layout: Layout) -> bytes:
@@ -96,6 +91,11 @@ def body(layout: Layout) -> bytes:
     }
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
     return orjson.dumps({"type": "message", "attachments": [attachment]})
+
+
+def fits(layout: Layout) -> bool:
+    """Tell whether a layout is within the limit of a card."""
+    return len(body(layout)) <= CARD_LIMIT
 
 
 def _block(row: Row) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def _failing(health: Health, undelivered: Sequence[Undelivered], last_error: Las
     since_ms = min((moment for moment in moments if moment is not None), default=None)
     since = "" if since_ms is None else f" since {iso_utc(since_ms)}"
     reason = health.reason or next((it.reason for it in undelivered if _waits_for_endpoint(it)), None)
-    return f"events have not got through{since}: {_why(reason, last_error)}; they are tried again, check the receiver"
+    where = "`url`, `headers` and the receiver" if reason == Reason.EVERYTHING_REFUSED else "the receiver"
+    return f"events have not got through{since}: {_why(reason, last_error)}; they are tried again, check {where}"
 
 
 def _disabled(name: str, health: Health, last_error: LastError | None) -> str:

@@ -7,18 +7,18 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from notifier.clock import Clock
 from notifier.completions import Event
 from notifier.config import DestinationSettings
-from notifier.deliver import policy
-from notifier.deliver.destination import Destination, Grouping
+from notifier.deliver import policy, refusals
+from notifier.deliver.destination import Destination, Grouping, Preparing
 from notifier.deliver.grouping import MOST_IN_A_DIGEST, next_group
 from notifier.deliver.health import moved, report, report_switch, switched, tried_at_once, write_switch
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
 from notifier.deliver.pace import Pace
+from notifier.deliver.refusals import Refusals
 from notifier.deliver.settling import Settling, report_attempt
 from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health, HealthState, LastError
@@ -58,7 +58,12 @@ class Worker:
         self._jitter = jitter
         self._pace = Pace(settings.rate)
         self._concurrency = settings.concurrency
+        # As many deliveries are read ahead as all requests under way can carry: none of them waits for the ledger.
+        size = destination.grouping.size
+        self._fetch_most = MOST_IN_A_DIGEST if size > 1 else _FETCH
+        self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), self._fetch_most)
         self._health = Health()
+        self._refusals = Refusals()
         self._open_at = 0.0
         self._ready: deque[Delivery] = deque()
         self._ready_since = 0.0
@@ -80,6 +85,8 @@ class Worker:
 
     async def start(self) -> None:
         """Take up where the last run stopped, a wait that a peer had asked for included. Raises LedgerError."""
+        # Before anything is due: what it takes must not come between two messages.
+        await self.prepare()
         self._health = await self._ledger.run(destinations.recall, self.name)
         if self._health.state is HealthState.RETRYING:
             self._concurrency = 1
@@ -87,6 +94,11 @@ class Worker:
         self._running = True
         self._settling.start()
         self._pump()
+
+    async def prepare(self) -> None:
+        """Let the destination read what its attempts need, again if the configuration is read again."""
+        if isinstance(self._destination, Preparing):
+            await self._destination.prepare()
 
     def wake(self) -> None:
         """Look into the ledger: there may be something to deliver."""
@@ -119,6 +131,7 @@ class Worker:
             return
         await self._ledger.run(write_switch, self.name, switch)
         self._health = switch.health
+        self._refusals = Refusals()
         # An outcome that came in meanwhile may be written over it.
         self._settling.note(switch.health)
         self._concurrency = 1
@@ -176,7 +189,7 @@ class Worker:
             attempt.add_done_callback(partial(self._attempt_ended, deliveries))
         # In trouble the probe is chosen when everything is written down, so that it is whose turn it is.
         undecided = self._in_flight and self._health.state is not HealthState.OK
-        if self._more and not undecided and self._fetching is None and len(self._ready) < _REFILL_BELOW:
+        if self._more and not undecided and self._fetching is None and len(self._ready) < self._refill_below:
             self._fetching = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
@@ -198,14 +211,13 @@ class Worker:
         self._more = False
         this_round = self._round
         now_ms = self._clock.now_ms()
-        limit = MOST_IN_A_DIGEST if self._destination.grouping.size > 1 else _FETCH
         try:
             found = await self._ledger.run(
                 outbox.due,
                 self.name,
                 now_ms=now_ms,
                 horizon_ms=now_ms + round(policy.LONGEST_WAIT * _MILLISECONDS),
-                limit=limit,
+                limit=self._fetch_most,
                 in_flight=tuple(self._in_flight),
             )
         except LedgerError as error:
@@ -213,6 +225,11 @@ class Worker:
                 _log.error(error.message, extra={"destination": self.name, "reason": error.reason})
             self._cannot_read = True
             self._later(self.wake, _LEDGER_RETRY)
+            return
+        except Exception:  # noqa: BLE001 - reported; a fault of ours must not leave everything waiting for ever
+            facts = {"destination": self.name}
+            _log.critical("a fault of the program; what is due is looked for again later", extra=facts, exc_info=True)
+            self._later(self.wake, FAULT_PAUSE)
             return
         finally:
             self._fetching = None
@@ -222,9 +239,9 @@ class Worker:
             return
         if found.deliveries and not self._ready:
             self._ready_since = self._clock.monotonic()
-        self._ready.extend(sorted(found.deliveries, key=policy.patience_spent))
+        self._ready.extend(sorted(found.deliveries, key=lambda delivery: policy.turn(delivery, self._health)))
         self._in_flight.update(delivery.event.sequence for delivery in found.deliveries)
-        if len(found.deliveries) == limit:
+        if len(found.deliveries) == self._fetch_most:
             self._more = True
         elif found.next_due_ms is not None:
             self._later(self.wake, max(0.0, (found.next_due_ms - now_ms) / _MILLISECONDS))
@@ -245,35 +262,38 @@ class Worker:
             self._attempts.discard(task)
         if moved_ms := self._moved_ms - moved_before_ms:
             deliveries = [_moved(delivery, moved_ms) for delivery in deliveries]
+        sequences = [delivery.event.sequence for delivery in deliveries]
+        self._refusals = refusals.after_attempt(self._refusals, sequences, outcome)
+        outcome = refusals.judged(outcome, self._refusals, self._health)
         settlements = self._settle(deliveries, outcome, milliseconds)
         report_attempt(deliveries, settlements)
         self._settling.add(settlements)
         self._judge_endpoint(deliveries, outcome, belated=this_round != self._round)
         self._pump()
+        if not self._attempts and self._fetching is None:
+            self._settling.hurry()
 
     def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, milliseconds: int) -> list[Settlement]:
         """Decide what an outcome means for each of the deliveries that the request carried."""
         now_ms = self._clock.now_ms()
-        companions = len(deliveries) - 1
-        settlements = []
-        for delivery in deliveries:
-            step = policy.after_delivery(
-                delivery, outcome, self._settings, companions=companions, now_ms=now_ms, jitter=self._jitter()
-            )
-            settlement = Settlement(
-                delivery.event.sequence,
+        fates = policy.after_attempt(deliveries, outcome, self._settings, now_ms=now_ms, jitter=self._jitter)
+        suspicious = policy.is_suspicious(outcome, companions=len(deliveries) - 1)
+        return [
+            Settlement(
+                tuple(delivery.event.sequence for delivery in sharing),
                 self.name,
-                step.state,
-                step.decision,
+                fate.state,
+                fate.decision,
                 outcome.reason,
                 outcome.status,
                 outcome.detail,
                 now_ms - milliseconds,
                 milliseconds,
-                step.next_attempt_ms,
+                fate.next_attempt_ms,
+                suspicious,
             )
-            settlements.append(settlement)
-        return settlements
+            for fate, sharing in fates
+        ]
 
     def _judge_endpoint(self, deliveries: Sequence[Delivery], outcome: Outcome, *, belated: bool) -> None:
         """Decide what an outcome means for the destination; `belated`: its request had begun before the trouble."""
@@ -317,7 +337,8 @@ class Worker:
 
     def _on_settled(self, settlements: Sequence[Settlement]) -> None:
         """Go on with what is in the ledger now."""
-        self._in_flight.difference_update(settlement.sequence for settlement in settlements)
+        for settlement in settlements:
+            self._in_flight.difference_update(settlement.sequences)
         if any(settlement.state is DeliveryState.PENDING for settlement in settlements):
             self._more = True
         self._pump()
@@ -333,4 +354,4 @@ class Worker:
 
 def _moved(delivery: Delivery, by_ms: int) -> Delivery:
     first_ms = delivery.first_attempt_ms
-    return delivery if first_ms is None else replace(delivery, first_attempt_ms=first_ms + by_ms)
+    return delivery if first_ms is None else delivery._replace(first_attempt_ms=first_ms + by_ms)

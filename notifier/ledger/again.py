@@ -18,9 +18,12 @@ from notifier.ledger.subscriptions import Subscription
 LOOK = 2000
 """Events looked at in one transaction, so that nobody waits long for the ledger."""
 
+_HIGHEST = 2**63 - 1
+"""The highest number that SQLite knows."""
+
 # SQLite uses a partial index only where it finds the index's own words.
 _UNFINISHED = "state <> 'delivered'"
-_BEGIN_ANEW = "state = 'pending', attempts = 0, first_attempt_at = NULL, next_attempt_at = 0"
+_BEGIN_ANEW = "state = 'pending', attempts = 0, suspicions = 0, first_attempt_at = NULL, next_attempt_at = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Retry:
 class Past:
     """Which past events are meant: detected from `since_ms` on and before `until_ms` (Unix ms), numbered up to `last`.
 
-    `source` and `type` are None where any is meant. Operational notices are never among them.
+    `source` and `type` are None where any is meant. Operational notices are never among them. What an attempt behind
+    the number `attempt` has delivered is none of it: it still waited when the past was asked for, and goes once only.
     """
 
     since_ms: int
@@ -47,6 +51,7 @@ class Past:
     last: int
     source: str | None = None
     type: str | None = None
+    attempt: int = _HIGHEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,12 @@ def newest(db: Database) -> int:
     return number
 
 
+def newest_attempt(db: Database) -> int:
+    """Return the number of the newest attempt; 0 when there is none."""
+    number: int = db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
+    return number
+
+
 def plan(db: Database, past: Past, subscriptions: Sequence[Subscription], so_far: Plan) -> Plan:
     """Go on counting what a replay would send, among the next LOOK events; changes nothing."""
     last = _end_of_look(db, past, so_far.sequence)
@@ -164,14 +175,19 @@ def _pending(db: Database, destination: str, enough: int) -> int:
 
 
 def _wanted(db: Database, past: Past, subscription: Subscription, after: int, last: int) -> list[int]:
-    """Return the numbers of the past events up to `last` that go to a destination and do not wait for it already."""
+    """Return the numbers of the past events up to `last` that go to a destination.
+
+    What waits for it already, or was told since the past was asked for, is not among them.
+    """
     rows = db.execute(
         "SELECT e.sequence, e.type, e.source, json_extract(e.data, '$.completion.training_id'),"
         " json_extract(e.data, '$.completion.user_id')"
         " FROM events e LEFT JOIN deliveries d ON d.sequence = e.sequence AND d.destination = :destination"
         " WHERE e.sequence > :after AND e.sequence <= :last AND e.detected_at >= :since AND e.detected_at < :until"
         " AND e.type <> :alert AND e.source = coalesce(:source, e.source) AND e.type = coalesce(:type, e.type)"
-        " AND coalesce(d.state, '') <> 'pending' ORDER BY e.sequence",
+        " AND coalesce(d.state, '') <> 'pending'"
+        " AND NOT (coalesce(d.state, '') = 'delivered' AND EXISTS (SELECT 1 FROM attempts a"
+        " WHERE a.sequence = e.sequence AND a.destination = :destination AND a.id > :attempt)) ORDER BY e.sequence",
         {
             "destination": subscription.destination,
             "after": after,
@@ -181,6 +197,7 @@ def _wanted(db: Database, past: Past, subscription: Subscription, after: int, la
             "alert": EventType.ALERT,
             "source": past.source,
             "type": past.type,
+            "attempt": past.attempt,
         },
     )
     return [

@@ -13,6 +13,7 @@ from sqlite_utils import Database
 from notifier.completions import CONTENT_FIELDS, EventType, Net
 from notifier.ledger import history
 from notifier.ledger.history import PastDelivery
+from notifier.ledger.outbox import LONGEST_RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,12 @@ _EVENTS = (
     "SELECT sequence, id, type, revision, detected_at, net, reason, data FROM events"
     f" WHERE subject = ? AND source = ? AND type <> '{EventType.ALERT}' ORDER BY sequence"
 )
+# From the events to the runs that they are in; the view `attempts` goes through all runs, to tell of all events.
 _ATTEMPTS = (
-    "SELECT sequence, destination, attempted_at, milliseconds, decision, reason, status, detail FROM attempts"
-    " WHERE sequence IN (SELECT value FROM json_each(?)) ORDER BY id"
+    "SELECT d.sequence, d.destination, r.attempted_at, r.milliseconds, r.decision, r.reason, r.status, r.detail"
+    " FROM deliveries d CROSS JOIN attempt_runs r ON r.destination = d.destination"
+    f" AND r.first_sequence BETWEEN d.sequence - {LONGEST_RUN - 1} AND d.sequence AND r.last_sequence >= d.sequence"
+    " WHERE d.sequence IN (SELECT value FROM json_each(?)) ORDER BY r.id"
 )
 
 

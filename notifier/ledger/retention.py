@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from notifier.ledger.outbox import LONGEST_RUN
+
 CHUNK = 500
 """Events looked at in one transaction, so that nobody waits long for the ledger."""
 
@@ -31,15 +33,25 @@ class Forgotten:
 def forget(db: Database, before_ms: int, behind: Place = FIRST) -> Forgotten:
     """Delete those of the next CHUNK events, detected before a moment, that are done, with deliveries and attempts.
 
-    An event stays while any of its deliveries is pending or dead.
+    An event stays while any of its deliveries is pending or dead, and while a replay has yet to come to it.
     """
     old = db.execute(
         "SELECT detected_at, sequence, EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence"
-        " AND state <> 'delivered') FROM events WHERE (detected_at, sequence) > (?, ?) AND detected_at < ?"
+        " AND state <> 'delivered')"
+        " OR EXISTS (SELECT 1 FROM replays r JOIN replay_parts p ON p.replay = r.id WHERE p.state = 'running'"
+        " AND events.sequence > p.reached AND events.sequence <= r.last"
+        " AND events.detected_at >= r.since AND events.detected_at < r.until)"
+        " FROM events WHERE (detected_at, sequence) > (?, ?) AND detected_at < ?"
         " ORDER BY detected_at, sequence LIMIT ?",
         [*behind, before_ms, CHUNK],
     ).fetchall()
-    rows = sorted((sequence,) for _, sequence, unfinished in old if not unfinished)
-    for table in ("attempts", "deliveries", "events"):
+    rows = sorted((sequence,) for _, sequence, needed in old if not needed)
+    for table in ("deliveries", "events"):
         db.conn.executemany(f"DELETE FROM {table} WHERE sequence = ?", rows)
+    if rows:
+        db.execute(
+            "DELETE FROM attempt_runs WHERE first_sequence BETWEEN ? AND ? AND NOT EXISTS (SELECT 1 FROM deliveries"
+            " WHERE sequence BETWEEN first_sequence AND last_sequence AND destination = attempt_runs.destination)",
+            [rows[0][0] - LONGEST_RUN + 1, rows[-1][0]],
+        )
     return Forgotten(len(rows), Place(*old[-1][:2]) if len(old) == CHUNK else None)

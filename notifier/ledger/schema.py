@@ -204,6 +204,70 @@ CREATE TABLE conditions (
 ) WITHOUT ROWID;
 """
 
+_REPLAYS = """
+CREATE TABLE replays (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    state TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped')),
+    begun_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    since INTEGER NOT NULL,     -- events detected from then on
+    until INTEGER NOT NULL,     -- and before then
+    last INTEGER NOT NULL,      -- numbered up to this
+    attempt INTEGER NOT NULL,   -- what a later one delivered need not be sent again
+    source TEXT,                -- NULL: of any
+    type TEXT,
+    events INTEGER NOT NULL     -- that have any delivery in it
+);
+CREATE UNIQUE INDEX replays_under_way ON replays (state) WHERE state = 'running';
+
+CREATE TABLE replay_parts (
+    replay INTEGER NOT NULL REFERENCES replays (id) ON DELETE CASCADE,
+    destination TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped', 'removed')),
+    planned INTEGER NOT NULL,   -- deliveries
+    queued INTEGER NOT NULL DEFAULT 0,      -- put back so far
+    reached INTEGER NOT NULL,   -- events up to this number are dealt with
+    PRIMARY KEY (replay, destination)
+) WITHOUT ROWID;
+"""
+
+
+_ATTEMPT_RUNS = """
+-- One row for the attempts of deliveries that follow each other without a gap (of up to 1000), shared a request and had
+-- the same fate.
+CREATE TABLE attempt_runs (
+    id INTEGER PRIMARY KEY,
+    first_sequence INTEGER NOT NULL,
+    last_sequence INTEGER NOT NULL,
+    destination TEXT NOT NULL,
+    attempted_at INTEGER NOT NULL,
+    milliseconds INTEGER NOT NULL,
+    decision TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    status INTEGER,
+    detail TEXT
+);
+INSERT INTO attempt_runs (id, first_sequence, last_sequence, destination, attempted_at, milliseconds, decision, reason,
+    status, detail)
+SELECT id, sequence, sequence, destination, attempted_at, milliseconds, decision, reason, status, detail FROM attempts;
+CREATE INDEX attempt_runs_by_event ON attempt_runs (first_sequence);
+
+DROP VIEW attempt_outcomes;
+DROP TABLE attempts;
+
+CREATE VIEW attempts AS
+SELECT r.id, d.sequence, d.destination, r.attempted_at, r.milliseconds, r.decision, r.reason, r.status, r.detail
+FROM attempt_runs r CROSS JOIN deliveries d
+    ON d.destination = r.destination AND d.sequence BETWEEN r.first_sequence AND r.last_sequence
+    AND r.first_sequence BETWEEN d.sequence - 999 AND d.sequence;
+
+CREATE VIEW attempt_outcomes AS
+SELECT destination, reason, sum(last_sequence - first_sequence + 1) AS attempts,
+    round(sum(milliseconds * (last_sequence - first_sequence + 1.0)) / sum(last_sequence - first_sequence + 1))
+    AS average_milliseconds, datetime(max(attempted_at) / 1000, 'unixepoch') AS latest
+FROM attempt_runs GROUP BY destination, reason;
+"""
+
 
 _LONG_LIFE = """
 -- What is old is looked for every hour: without it, every event would be read each time.
@@ -242,6 +306,28 @@ def initial(db: Database) -> None:
 def three_nets(db: Database) -> None:
     """Make room for what the count check, the sweep's proof of removals and the operational notices remember."""
     for statement in _statements(_NETS):
+        db.execute(statement)
+
+
+@migrations()
+def replays(db: Database) -> None:
+    """Make room for replays that outlive the process."""
+    for statement in _statements(_REPLAYS):
+        db.execute(statement)
+
+
+@migrations()
+def suspicions(db: Database) -> None:
+    """Count apart the failed attempts that may have been the event's own fault; of earlier ones each may."""
+    # How many failed attempts may have been this event's fault: it travels in ever smaller company.
+    db.execute("ALTER TABLE deliveries ADD COLUMN suspicions INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE deliveries SET suspicions = attempts WHERE state = 'pending'")
+
+
+@migrations()
+def attempts_in_runs(db: Database) -> None:
+    """Keep the attempts of a batch as one row instead of one for each event; `attempts` goes on telling of each."""
+    for statement in _statements(_ATTEMPT_RUNS):
         db.execute(statement)
 
 

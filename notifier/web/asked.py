@@ -50,10 +50,13 @@ class Replay:
     type: str | None = None
     dry_run: bool = False
 
-    def past(self, now_ms: int, newest: int) -> Past:
-        """Return which past events are meant; what is detected from now on (behind number `newest`) is none of it."""
+    def past(self, now_ms: int, newest: int, newest_attempt: int) -> Past:
+        """Return which past events are meant.
+
+        What is detected from now on (behind number `newest`), or delivered from now on, is none of it.
+        """
         until_ms = now_ms if self.until_ms is None else self.until_ms
-        return Past(self.since_ms, until_ms, newest, self.source, self.type)
+        return Past(self.since_ms, until_ms, newest, self.source, self.type, newest_attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,17 @@ def replay_wish(body: bytes) -> Replay:
     if until_ms is not None and until_ms <= since_ms:
         raise WrongRequestError("`until` must be later than `since`")
     return Replay(since_ms, until_ms, _text(fields, "destination"), _text(fields, "source"), type_, dry_run)
+
+
+def stop_wish(body: bytes) -> int | None:
+    """Read `{"id"}`, the number of the replay that is to end, or None: whichever is under way.
+
+    Raises WrongRequestError.
+    """
+    number = _fields(body, {"id"}).get("id")
+    if number is not None and (type(number) is not int or not 0 < number <= _HIGHEST):
+        raise WrongRequestError("`id` must be the number of a replay, as `POST /v1/replay` gives it")
+    return number
 
 
 def delivery_page(query: Mapping[str, str]) -> DeliveryPage:

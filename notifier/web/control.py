@@ -64,8 +64,8 @@ class DeliveryControl(Protocol):
         """Return the object of `GET /v1/replay`."""
         ...
 
-    async def stop_replay(self) -> dict[str, Any]:
-        """Put nothing more into the queue, and say how far the replay has come."""
+    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+        """End the replay of this number, or (None) the one under way, for good; say how far it has come."""
         ...
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:

@@ -37,7 +37,8 @@ async def _replay_progress(request: web.Request) -> web.Response:
 
 
 async def _stop_replay(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.stop_replay())
+    number = asked.stop_wish(await request.read())
+    return json_answer(await request.app[CONTROL].deliveries.stop_replay(number))
 
 
 async def _enable(request: web.Request) -> web.Response:

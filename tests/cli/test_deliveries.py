@@ -18,7 +18,7 @@ async def settle(home: "Home", sequence: int, state: DeliveryState, reason: str,
     try:
         await ledger.run(
             outbox.settle,
-            [Settlement(sequence, "hr", state, "give_up", reason, status, "no such thing", AT, 12, 0)],
+            [Settlement((sequence,), "hr", state, "give_up", reason, status, "no such thing", AT, 12, 0)],
         )
     finally:
         await ledger.close()

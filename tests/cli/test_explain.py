@@ -54,7 +54,7 @@ class Past:
     def try_once(self, sequence: int, state: DeliveryState, answer: str, status: int, *, to: str, ms: int) -> None:
         """Write down what an attempt `ms` after NOW came to; `answer` is its decision and its reason."""
         decision, reason = answer.split()
-        settlement = Settlement(sequence, to, state, decision, reason, status, "it said no", NOW + ms, 12, 0)
+        settlement = Settlement((sequence,), to, state, decision, reason, status, "it said no", NOW + ms, 12, 0)
         outbox.settle(self.db, [replace(settlement, detail="") if status < 300 else settlement])
 
 

@@ -2,15 +2,24 @@
 
 import asyncio
 import json
+import os
 import signal
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
+from notifier.cli.alone_deliveries import replay_alone
+from notifier.cli.configuration import read_settings
+from notifier.cli.given import Given
+from notifier.ledger import again
 from notifier.ledger.ledger import Ledger
-from tests.cli.conftest import until
+from notifier.web.asked import Replay
+from tests.cli.conftest import call, until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlite_utils import Database
 
     from tests.cli.conftest import Api, Home, Receiver
@@ -173,27 +182,109 @@ async def test_it_does_not_flood_and_ends_at_ctrl_c(home: "Home", api: "Api") ->
             assert "a replay is under way already" in second.err
             said = await home.end(process, signal.SIGINT)
             assert process.returncode == 130
-        assert "stopped: what is in the queue is delivered" in said
-        assert "Traceback" not in said
+        assert said.splitlines() == [
+            "stopped: what is in the queue is delivered, the rest is not put there",
+            "  hr: 500 of 1,200 deliveries, stopped",
+            "  another one goes on with `--since 2026-11-21T17:00:00.123Z`",
+            "",
+        ]
         remaining = await home.call("replay", *WHEN, "--dry-run")
     assert remaining.lines[0] == "700 events, 700 deliveries would be put back into the queue"
 
 
-async def test_a_daemon_that_stops_meanwhile_is_told(home: "Home", api: "Api") -> None:
+async def queued(home: "Home", count: int) -> None:
+    async def are_queued() -> bool:
+        return f"hr: {count:,} of" in (await home.call("replay", "--status")).out
+
+    await until(are_queued)
+
+
+async def test_a_daemon_that_stops_meanwhile_goes_on_when_it_is_back(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     keep(home)
     await remember(home, 600)
     async with home.daemon() as daemon:
         await home.call("disable", "hr")
         with home.started("replay", *WHEN) as process:
-
-            async def some_wait() -> bool:
-                documents: list[dict[str, Any]] = (await home.call("status", "--json")).documents
-                return bool(documents[0]["destinations"]["hr"]["pending"])
-
-            await until(some_wait)
+            await queued(home, 500)
             await home.end(daemon)
             _, err = await asyncio.to_thread(process.communicate, timeout=10)
             assert process.returncode == 1
-    assert "again" in err or "goes on" in err
+    assert "the next `notifier run` goes on with the replay" in err or "went away" in err
     assert "Traceback" not in err
+    # Meanwhile it stands in the state file, and nobody begins another.
+    (first, *_) = (await home.call("replay", "--status")).lines
+    assert first.startswith("replay 1, under way since 2")
+    second = await home.call("replay", *WHEN)
+    assert (second.code, "a replay is under way already" in second.err) == (1, True)
+    await write(home, "UPDATE deliveries SET state = 'delivered'")
+    async with home.daemon():
+        await queued(home, 600)
+
+
+async def test_the_latest_replays_are_told_of_and_the_one_under_way_is_stopped(home: "Home", api: "Api") -> None:
+    assert (await home.call("replay", "--status")).code == 1
+    home.configure(api.url)
+    keep(home)
+    await remember(home, 600)
+    assert (await home.call("replay", "--status")).lines == ["no replay is remembered"]
+    await home.call("replay", *WHEN, "--source", "acme")
+    await write(home, "UPDATE deliveries SET state = 'delivered'")
+    async with home.daemon():
+        await home.call("disable", "hr")
+        with home.started("replay", *WHEN):
+            await queued(home, 500)
+        # The command was killed, and the replay was not.
+        assert "under way" in (await home.call("replay", "--status")).lines[0]
+    told = (await home.call("replay", "--stop")).lines
+    assert told[0].startswith("replay 2, stopped at 2")
+    assert told[0].endswith(": 500 of 600 deliveries put back into the queue")
+    assert told[1:3] == [
+        "  events detected from 2026-11-21T00:00:00.000Z to 2026-11-22T00:00:00.000Z",
+        "  hr: 500 of 600, stopped",
+    ]
+    assert told[3].startswith("replay 1, done at 2")
+    assert told[4].endswith("2026-11-22T00:00:00.000Z, source acme")
+    async with home.daemon():
+        assert (await home.call("replay", "--stop")).lines == told
+
+
+def put_back_alone(home: "Home", during: "Callable[[], object]") -> None:
+    """Replay five events without a daemon, a few at a time; something happens after the first few."""
+
+    def look(queued: int, _of: int) -> None:
+        if queued == 2:
+            during()
+
+    asyncio.run(remember(home, 5))
+    settings = read_settings(Given(home.config))
+    replay_alone(settings, Replay(0, 2**42), look)
+
+
+def status_of_replay(home: "Home") -> str:
+    return call("--config", str(home.config), "replay", "--status").lines[0]
+
+
+def test_alone_ctrl_c_ends_it_for_good(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(again, "LOOK", 2)
+    with pytest.raises(KeyboardInterrupt):
+        put_back_alone(home, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert ", stopped at " in status_of_replay(home)
+
+
+def test_what_is_cut_off_alone_is_under_way_until_it_is_stopped(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(again, "LOOK", 2)
+    with pytest.raises(SystemExit):
+        put_back_alone(home, sys.exit)
+    assert ", under way since " in status_of_replay(home)
+    assert status_of_replay(home).endswith(": 2 of 5 deliveries put back into the queue")
+    assert call("--config", str(home.config), "replay", *WHEN).code == 1
+    assert call("--config", str(home.config), "replay", "--stop").code == 0
+    assert call("--config", str(home.config), "replay", *WHEN).lines[0].startswith("3 events")
+
+
+@pytest.mark.parametrize("more", [("--stop",), WHEN, ("--dry-run",), ("--destination", "hr")])
+async def test_to_ask_for_the_status_goes_with_nothing_else(home: "Home", more: tuple[str, ...]) -> None:
+    answer = await home.call("replay", "--status", *more)
+    assert (answer.code, answer.out) == (2, "")
+    assert "`--status` and `--stop` go with no other option" in answer.err

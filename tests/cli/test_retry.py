@@ -18,7 +18,7 @@ WAITS = "No daemon runs: they wait in the state file until `notifier run` delive
 async def settle(home: "Home", state: DeliveryState, *sequences: int, to: str = "hr") -> None:
     """Write down that attempts failed; whatever waits does so for a thousand years."""
     settlements = [
-        Settlement(number, to, state, "decided", "refused", 400, "no", 1_795_280_400_123, 5, 33_000_000_000_000)
+        Settlement((number,), to, state, "decided", "refused", 400, "no", 1_795_280_400_123, 5, 33_000_000_000_000)
         for number in sequences
     ]
     ledger = Ledger(home.state_file)

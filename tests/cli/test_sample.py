@@ -127,8 +127,17 @@ async def test_more_than_one_event_is_never_sent(home: "Home", receiver: "Receiv
     assert receiver.bodies == []
 
 
-async def test_an_own_template_is_previewed_and_a_wrong_one_is_78(home: "Home") -> None:
-    home.configure(more=CHANNEL + 'templates = "words"\n')
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("slack", "https://hooks.slack.com/services/T0/B0/xyz"),
+        ("teams", "https://example.logic.azure.com/workflows/xyz"),
+        ("apprise", "json://example.com/xyz"),
+    ],
+    ids=["slack", "teams", "apprise"],
+)
+async def test_an_own_template_is_previewed_and_a_wrong_one_is_78(home: "Home", kind: str, url: str) -> None:
+    home.configure(more=f'[destinations.channel]\ntype = "{kind}"\nurl = "{url}"\ntemplates = "words"\n')
     folder = home.folder / "words"
     folder.mkdir()
     (folder / "completed.j2").write_text("Hurra, {{ person | bold }}!")

@@ -43,6 +43,12 @@ class Interface:
             assert time.monotonic() < end, f"still {body}"
         return body
 
+    async def restart(self) -> None:
+        """Stop the daemon, and start another one."""
+        await self.daemon.stop()
+        self.daemon = Daemon(self.daemon._settings)
+        await self.daemon.start()
+
     async def write_events(self, *ids: str) -> None:
         """Write events that were delivered long ago to nobody."""
 
@@ -57,7 +63,7 @@ class Interface:
         await self.daemon._ledger.run(write)
 
     async def give_up(self, sequence: int) -> None:
-        settlement = Settlement(sequence, "hr", DeliveryState.DEAD, "give_up", "refused", 400, "no", 5, 5, 0)
+        settlement = Settlement((sequence,), "hr", DeliveryState.DEAD, "give_up", "refused", 400, "no", 5, 5, 0)
         await self.daemon._ledger.run(outbox.settle, [settlement])
 
 
@@ -93,18 +99,70 @@ async def there(tmp_path: Path) -> AsyncIterator[Interface]:
 
 async def test_a_replay_sends_past_events_to_whom_they_are_for(there: Interface) -> None:
     await there.write_events("evt_a", "evt_b")
-    nothing: dict[str, Any] = {"state": None, "deliveries": 0, "queued": 0, "waits_for": [], "goes_on_since": None}
-    assert await there.ask("GET", "/v1/replay") == (200, nothing)
+    status, nothing = await there.ask("GET", "/v1/replay")
+    assert (status, nothing["state"], nothing["id"], nothing["queued"]) == (200, None, None, 0)
     wish = {"since": "2001-01-01", "until": "2002-01-01"}
     status, planned = await there.ask("POST", "/v1/replay", json={**wish, "dry_run": True})
     assert (status, planned["events"], planned["destinations"]) == (200, 2, {"hr": 2, "quiet": 0})
     assert planned["forgotten_before"] is not None
     assert there.got == []
-    assert (await there.ask("POST", "/v1/replay", json=wish))[1]["destinations"] == {"hr": 2, "quiet": 0}
+    status, begun = await there.ask("POST", "/v1/replay", json=wish)
+    assert (status, begun["id"], begun["destinations"]) == (200, 1, {"hr": 2, "quiet": 0})
     await until(lambda: sorted(there.got) == ["evt_a", "evt_b"])
     progress = await there.shows("/v1/replay", lambda it: it["state"] != "running")
-    assert progress == {**nothing, "state": "done", "deliveries": 2, "queued": 2}
+    assert progress.pop("begun_at") <= progress.pop("ended_at")
+    assert progress == {
+        "id": 1,
+        "state": "done",
+        "events": 2,
+        "deliveries": 2,
+        "queued": 2,
+        "waits_for": [],
+        "goes_on_since": None,
+        "since": "2001-01-01T00:00:00.000Z",
+        "until": "2002-01-02T00:00:00.000Z",
+        "source": None,
+        "type": None,
+        "destinations": {"hr": {"state": "done", "deliveries": 2, "queued": 2}},
+        "previous": None,
+    }
     assert (await there.ask("POST", "/v1/replay/stop"))[1]["state"] == "done"
+
+
+async def test_a_replay_is_told_of_and_goes_on_after_a_restart(there: Interface) -> None:
+    await there.ask("POST", "/v1/destinations/hr/disable")
+    await there.write_events(*(f"evt_{number:04}" for number in range(700)))
+    wish = {"since": "2001-01-01", "until": "2002-01-01", "source": "acme"}
+    assert (await there.ask("POST", "/v1/replay", json={**wish, "type": "completion.removed"}))[1]["id"] == 1
+    assert (await there.ask("POST", "/v1/replay", json=wish))[1]["id"] == 2
+
+    def half_way(body: Any) -> bool:
+        return (body["id"], body["state"], body["queued"]) == (2, "running", 500)
+
+    before = await there.shows("/v1/replay", half_way)
+    assert before["destinations"] == {"hr": {"state": "running", "deliveries": 700, "queued": 500}}
+    assert (before["previous"]["id"], before["previous"]["state"], before["previous"]["deliveries"]) == (1, "done", 0)
+    await there.restart()
+    assert await there.shows("/v1/replay", half_way) == before
+    status, refused = await there.ask("POST", "/v1/replay", json=wish)
+    assert (status, "under way already" in refused["message"]) == (409, True)
+    await there.ask("POST", "/v1/destinations/hr/enable")
+    after = await there.shows("/v1/replay", lambda it: it["state"] == "done")
+    assert (after["queued"], after["previous"]["id"]) == (700, 1)
+    await until(lambda: sorted(there.got) == [f"evt_{number:04}" for number in range(700)])
+
+
+async def test_a_replay_that_is_stopped_says_from_when_another_would_go_on(there: Interface) -> None:
+    await there.ask("POST", "/v1/destinations/hr/disable")
+    await there.write_events(*(f"evt_{number:04}" for number in range(501)))
+    number = (await there.ask("POST", "/v1/replay", json={"since": "2001-01-01", "until": "2002-01-01"}))[1]["id"]
+    await there.shows("/v1/replay", lambda it: it["queued"] == 500)
+    assert (await there.ask("POST", "/v1/replay/stop", json={"id": number + 1}))[1]["state"] == "running"
+    stopped = (await there.ask("POST", "/v1/replay/stop", json={"id": number}))[1]
+    assert (stopped["state"], stopped["waits_for"]) == ("stopped", ["hr"])
+    assert stopped["goes_on_since"] == "2001-09-09T01:46:40.000Z"
+    await there.restart()
+    assert (await there.ask("GET", "/v1/replay"))[1] == stopped
 
 
 async def test_who_is_unknown_is_said_to_be(there: Interface) -> None:

@@ -152,6 +152,23 @@ async def test_a_destination_that_is_added_hears_of_what_comes_from_then_on(
     await until(lambda: subjects(world) == {first: 1, second: 2})
 
 
+async def test_templates_are_read_again_though_the_configuration_has_not_changed(
+    daemon: Daemon, world: World, written: Written
+) -> None:
+    template = world.folder / "completed.j2"
+    template.write_text("{{ key }} is old news")
+    written.change(
+        destinations={"channel": {"type": "teams", "url": world.receiver, "rate": 100, "templates": str(world.folder)}}
+    )
+    await daemon.reload()
+    template.write_text("{{ key }} is news")
+    first = world.complete()
+    await until(lambda: f"{first} is old news" in str(world.received))
+    assert (await daemon.reload()).body["destinations"]["changed"] == ()
+    second = world.complete()
+    await until(lambda: f"{second} is news" in str(world.received))
+
+
 async def test_what_waits_for_a_destination_is_there_when_it_comes_back(
     daemon: Daemon, world: World, written: Written
 ) -> None:

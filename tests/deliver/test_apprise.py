@@ -1,22 +1,24 @@
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from notifier.config.destinations import AppriseSettings
-from notifier.deliver.apprise import TEXT_LIMIT, AppriseDestination, message
+from notifier.deliver import apprise
+from notifier.deliver.apprise import AppriseDestination
 from notifier.deliver.destination import Grouping
-from notifier.deliver.layout import LINES
+from notifier.deliver.message.layout import LINES, lay_out
+from notifier.deliver.message.templates import Templates
+from notifier.deliver.message.words import session_of
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
 from notifier.ledger.outbox import Delivery
 
 if TYPE_CHECKING:
+    from notifier.completions import Event
     from tests.deliver.conftest import MakeEvent, Receiver
 
 Deliveries = Callable[..., list[Delivery]]
@@ -29,6 +31,11 @@ def make(receiver: "Receiver", **keys: Any) -> AppriseDestination:
     return AppriseDestination("phones", AppriseSettings.model_validate({"type": "apprise", "url": url, **keys}))
 
 
+def message(events: "Sequence[Event]", *, digest: bool) -> tuple[str, str]:
+    layout = lay_out(events, Templates(None, print), digest=digest, fits=apprise.fits)
+    return apprise.title_and_body(layout)
+
+
 async def test_what_the_service_gets_and_the_log_does_not(
     receiver: "Receiver",
     make_event: "MakeEvent",
@@ -38,7 +45,7 @@ async def test_what_the_service_gets_and_the_log_does_not(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     destination = make(receiver)
-    assert destination.grouping == Grouping(size=LINES, digest_above=50)
+    assert destination.grouping == Grouping(size=LINES, digest_above=50, together=session_of)
     events = [make_event(1), make_event(2)]
     assert await destination.send(deliveries(*events)) == Outcome(Reason.DELIVERED)
     receiver.answers(403, f"{PASSWORD} {TOPIC}".encode())
@@ -55,6 +62,42 @@ async def test_what_the_service_gets_and_the_log_does_not(
     logged = [record.getMessage() for record in caplog.records if record.name != "aiohttp.access"]
     said = f"{refused.detail}{logged}{capfd.readouterr()}"
     assert not any(secret in said for secret in (PASSWORD, TOPIC))
+
+
+async def test_what_is_too_long_for_the_service_goes_in_pieces_and_nothing_is_cut(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    _, _, address = receiver.url.partition("://")
+    # Its messages have 1,200 characters at most, and no title.
+    url = f"smseagle://{PASSWORD}@{address}/15551234567"
+    destination = AppriseDestination("phones", AppriseSettings.model_validate({"type": "apprise", "url": url}))
+    receiver.answers(200, b'{"result": [{"message_id": 1, "status": "ok"}]}')
+    events = [make_event(number, user_name=f"{number} " + "Wolkenstein " * 8) for number in range(1, 11)]
+    assert await destination.send(deliveries(*events)) == Outcome(Reason.DELIVERED)
+    pieces = [orjson.loads(received.body)["params"]["message"] for received in receiver.received]
+    assert len(pieces) == 2
+    assert max(map(len, pieces)) <= 1200
+    lines = "\n".join(pieces).splitlines()
+    assert all(any(line.endswith(f"#{event.subject}") for line in lines) for event in events)
+
+
+async def test_a_title_that_is_too_long_for_the_service_is_not_cut_and_no_locale_garbles_it(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    _, _, address = receiver.url.partition("://")
+    destination = AppriseDestination(
+        "phones", AppriseSettings.model_validate({"type": "apprise", "url": f"ntfy://{address}/{TOPIC}"})
+    )
+    receiver.answers(200, b"{}")
+    training = "😀 Work at Height and Rescue from Height, Refresher for Supervisors and Deputies " * 2
+    events = [make_event(number, group_training_id="9", training_title=training) for number in (1, 2)]
+    assert await destination.send(deliveries(*events)) == Outcome(Reason.DELIVERED)
+    sent = orjson.loads(receiver.received[0].body)
+    assert "title" not in sent
+    title = sent["message"].splitlines()[0]
+    assert title.startswith("😀 Work")
+    assert title.endswith("group session on 27 Feb 2020 · 2 people")
 
 
 async def test_the_event_loop_goes_on_while_an_attempt_takes_its_time_and_its_process_ends_with_it(
@@ -115,20 +158,3 @@ def test_a_digest_says_how_to_see_each(make_event: "MakeEvent") -> None:
     title, text = message([make_event(number) for number in range(100, 160)], digest=True)
     assert title == "60 trainings completed"
     assert text.splitlines() == ["• Ladder Safety: 60", "David Ball", "Each one: notifier events --after 99"]
-
-
-NAMES = st.text(st.characters(), max_size=300) | st.sampled_from(["\N{GRINNING FACE}" * 300, "@" * 300, "שלום " * 60])
-
-
-@settings(max_examples=60)
-@given(st.lists(st.tuples(NAMES, NAMES, NAMES), min_size=1, max_size=LINES))
-def test_whatever_people_typed_every_event_is_in_a_text_that_keeps_the_limit(
-    make_event: "MakeEvent", typed: list[tuple[str, str, str]]
-) -> None:
-    events = [
-        make_event(number, user_name=person, training_title=training, instructor_name=instructor)
-        for number, (person, training, instructor) in enumerate(typed)
-    ]
-    title, text = message(events, digest=False)
-    assert len(title) + len(text) <= TEXT_LIMIT
-    assert all(f"#{1196 + number}" in text for number in range(len(events)))

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,12 +14,16 @@ from notifier.deliver.policy import group_limit
 from notifier.ledger.outbox import Delivery
 
 
-def waiting(*attempts: int) -> list[Delivery]:
-    """Make deliveries that have been attempted so often."""
+def waiting(*attempts: int | tuple[int, int]) -> list[Delivery]:
+    """Make deliveries that have been attempted so often; of each attempt, or of so many, it may have been the fault."""
+    counts = [(count, count) if isinstance(count, int) else count for count in attempts]
     return [
-        Delivery(Event(number, f"evt_{number}", EventType.CREATED, "acme", str(number), 0, b"{}"), "there", count, None)
-        for number, count in enumerate(attempts)
+        Delivery(_event(number), "there", tried, None, suspicions) for number, (tried, suspicions) in enumerate(counts)
     ]
+
+
+def _event(number: int) -> Event:
+    return Event(number, f"evt_{number}", EventType.CREATED, "acme", str(number), 0, b"{}")
 
 
 groupings = st.builds(
@@ -29,7 +32,8 @@ groupings = st.builds(
     st.sampled_from([0.0, 1.0, 30.0]),
     st.none() | st.integers(1, 60),
 )
-queues = st.lists(st.one_of(st.just(0), st.integers(0, 30)), min_size=1, max_size=120).map(lambda ages: waiting(*ages))
+counts = st.integers(0, 30).flatmap(lambda tried: st.tuples(st.just(tried), st.integers(0, tried)))
+queues = st.lists(st.just(0) | counts, min_size=1, max_size=120).map(lambda ages: waiting(*ages))
 times = st.floats(0.0, 60.0)
 
 
@@ -51,12 +55,12 @@ def test_a_group_is_empty_only_to_wait_for_company(queue: list[Delivery], groupi
 
 
 @given(queues, groupings, times)
-def test_whatever_has_failed_travels_with_ever_fewer_others(
+def test_whatever_may_have_spoiled_a_request_travels_with_ever_fewer_others(
     queue: list[Delivery], grouping: Grouping, waited: float
 ) -> None:
     group = next_group(queue, grouping, waited)
     limit = limit_of(queue, grouping)
-    assert all(group.count <= group_limit(limit, one.attempts) for one in queue[: group.count])
+    assert all(group.count <= group_limit(limit, one.suspicions) for one in queue[: group.count])
 
 
 @given(queues, groupings)
@@ -68,7 +72,7 @@ def test_a_queue_is_worked_off_to_its_end_and_no_group_could_have_been_larger(
         assert count >= 1
         if count < len(queue):
             limit = limit_of(queue, grouping)
-            assert any(count + 1 > group_limit(limit, one.attempts) for one in queue[: count + 1])
+            assert any(count + 1 > group_limit(limit, one.suspicions) for one in queue[: count + 1])
         queue = queue[count:]
 
 
@@ -76,6 +80,12 @@ def test_a_queue_is_worked_off_to_its_end_and_no_group_could_have_been_larger(
 def test_a_delivery_that_has_failed_three_times_goes_alone(size: int) -> None:
     assert next_group(waiting(*[3] * 50), Grouping(size), 0.0) == Group(1)
     assert next_group(waiting(*[3] * 60), Grouping(size, digest_above=50), 0.0) == Group(1)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=120), groupings)
+def test_what_failed_for_the_endpoints_sake_alone_goes_on_with_all_others(tried: list[int], grouping: Grouping) -> None:
+    failed = waiting(*((count, 0) for count in tried))
+    assert next_group(failed, grouping, 1e6) == next_group(waiting(*[0] * len(tried)), grouping, 1e6)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +99,7 @@ def test_more_than_so_many_become_one_digest(queued: int, sent: int) -> None:
 def sessions(*names: str | None) -> list[Delivery]:
     """Make deliveries, each of the session of that name."""
     return [
-        replace(delivery, event=replace(delivery.event, subject=name or ""))
+        delivery._replace(event=delivery.event._replace(subject=name or ""))
         for name, delivery in zip(names, waiting(*[0] * len(names)), strict=True)
     ]
 
@@ -120,7 +130,7 @@ def test_what_belongs_together_is_not_divided(queue: list[str | None], sent: lis
 
 
 def test_what_has_failed_is_divided_whether_it_belongs_together_or_not() -> None:
-    failed = [replace(delivery, attempts=1) for delivery in sessions(*["a"] * 15)]
+    failed = [delivery._replace(attempts=1, suspicions=1) for delivery in sessions(*["a"] * 15)]
     assert next_group(failed, BY_SESSION, 0.0) == Group(5)
     fresh = sessions(*["a"] * 12)
     assert next_group([*fresh, *failed], BY_SESSION, 0.0) == Group(12)

@@ -287,6 +287,28 @@ def test_what_meets_a_revoked_destination_is_held_however_old(
     assert following == policy.Next(DeliveryState.PENDING, Decision.HOLD)
 
 
+@given(
+    outcomes(list(Reason)),
+    st.lists(st.integers(0, 6), min_size=1, max_size=20),
+    st.lists(jitters, min_size=20, max_size=20),
+    schedules,
+)
+def test_deliveries_that_travelled_together_share_what_each_would_come_to(
+    outcome: Outcome, attempts: list[int], numbers: list[float], chosen: DestinationSettings
+) -> None:
+    sent = [delivery(sequence, made, NOW_MS) for sequence, made in enumerate(attempts)]
+    jitter = iter(numbers)
+    fates = policy.after_attempt(sent, outcome, chosen, now_ms=NOW_MS, jitter=lambda: next(jitter))
+    assert len({fate for fate, _ in fates}) == len(fates)
+    found = {one.event.sequence: fate for fate, sharing in fates for one in sharing}
+    assert found == {
+        one.event.sequence: policy.after_delivery(
+            one, outcome, chosen, companions=len(sent) - 1, now_ms=NOW_MS, jitter=number
+        )
+        for one, number in zip(sent, numbers, strict=False)
+    }
+
+
 @pytest.mark.parametrize("reason", OF_EVENT)
 def test_a_refused_group_is_split_at_once_and_a_lone_event_waits(reason: Reason) -> None:
     def after(companions: int) -> policy.Next:
@@ -384,6 +406,37 @@ def test_a_backoff_lies_between_a_tenth_of_its_bound_and_the_bound(
 @given(st.integers(1, 10**9), jitters, schedules)
 def test_a_backoff_never_shrinks_with_more_failures(failures: int, jitter: float, chosen: DestinationSettings) -> None:
     assert policy.backoff(failures, chosen, jitter) <= policy.backoff(failures + 1, chosen, jitter)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "alone", "in_company"),
+    [
+        (Reason.DELIVERED, 200, False, False),
+        (Reason.NAME_NOT_RESOLVED, None, False, False),
+        (Reason.CONNECT_FAILED, None, False, False),
+        (Reason.CERTIFICATE_REJECTED, None, False, False),
+        (Reason.GONE, 410, False, False),
+        (Reason.THROTTLED, 429, False, True),
+        (Reason.TOO_EARLY, 425, False, True),
+        (Reason.REDIRECTED, 302, False, True),
+        (Reason.EVERYTHING_REFUSED, 401, False, True),
+        (Reason.SERVER_ERROR, 503, False, True),
+        (Reason.SERVER_ERROR, 500, True, True),
+        (Reason.SERVER_ERROR, 502, True, True),
+        (Reason.TIMEOUT, None, True, True),
+        (Reason.CONNECTION_LOST, None, True, True),
+        (Reason.REQUEST_TIMEOUT, 408, True, True),
+        (Reason.SERVICE_FAILED, None, True, True),
+        (Reason.REFUSED, 400, True, True),
+        (Reason.UNSENDABLE, None, True, True),
+    ],
+)
+def test_only_what_may_be_an_events_own_fault_speaks_against_it(
+    reason: Reason, status: int | None, *, alone: bool, in_company: bool
+) -> None:
+    outcome = Outcome(reason, status)
+    assert policy.is_suspicious(outcome, companions=0) is alone
+    assert policy.is_suspicious(outcome, companions=7) is in_company
 
 
 @given(st.integers(1, 1000), st.integers(0, 10**9))

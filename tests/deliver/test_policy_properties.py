@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.deliver.outcome import Outcome, Reason, Trouble, reason_of_status, trouble
-from notifier.deliver.policy import LONGEST_WAIT, PATIENCE, Decision
+from notifier.deliver.policy import LONGEST_WAIT, PATIENCE, Decision, is_suspicious
 from notifier.ledger.destinations import HealthState
 from tests.deliver.stage import DAY, HOUR, LATENCY, Answer, Request, SimulatedEndpoint, Stage, now, play
 
@@ -28,6 +28,13 @@ SAME_MOMENT = 1e-4
 OK = Outcome(Reason.DELIVERED, 200)
 OF_ENDPOINT = [reason for reason in Reason if trouble(reason) is Trouble.ENDPOINT]
 OF_EVENT = [Reason.REFUSED, Reason.PAYLOAD_REFUSED]
+UNSENT = [Reason.NAME_NOT_RESOLVED, Reason.CONNECT_FAILED, Reason.CERTIFICATE_REJECTED]
+TELLING_APART = [
+    *(Outcome(reason) for reason in [*OF_ENDPOINT, *OF_EVENT] if reason not in UNSENT),
+    Outcome(Reason.SERVER_ERROR, 503),
+    Outcome(Reason.REFUSED, 404),
+]
+"""How an endpoint may fail at one event only: those that it is sent nothing of are all the same to it."""
 
 waits = st.none() | st.sampled_from([0.0, 1.0, 90.0, LONGEST_WAIT]) | st.floats(0.0, LONGEST_WAIT)
 jitters = st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=1, max_size=5)
@@ -37,7 +44,7 @@ restarts = st.lists(st.floats(0.0, 10.0) | st.floats(0.0, DAY), max_size=4)
 
 
 def scripts(reasons: Sequence[Reason]) -> st.SearchStrategy[list[Outcome]]:
-    outcomes = st.builds(Outcome, st.sampled_from(reasons), retry_after=waits)
+    outcomes = st.builds(Outcome, st.sampled_from(reasons), st.sampled_from([400, 401, 404]), waits)
     return st.lists(outcomes, min_size=1, max_size=12)
 
 
@@ -47,9 +54,9 @@ def following(script: list[Outcome]) -> Answer:
     return lambda _subjects: next(endless)
 
 
-def spoiled_by(poisonous: set[str], reason: Reason) -> Answer:
+def spoiled_by(poisonous: set[str], failure: Outcome) -> Answer:
     """Fail at whatever carries one of these records."""
-    return lambda subjects: Outcome(reason) if poisonous & set(subjects) else OK
+    return lambda subjects: failure if poisonous & set(subjects) else OK
 
 
 def lasting(seconds: float, pauses: Sequence[float] = ()) -> Callable[[Stage], Awaitable[None]]:
@@ -199,13 +206,13 @@ def test_time_spent_disabled_brings_no_delivery_nearer_to_its_end(
 @some
 @given(
     st.sets(st.sampled_from([str(number) for number in range(30)]), max_size=3),
-    st.sampled_from([*OF_ENDPOINT, *OF_EVENT]),
+    st.sampled_from(TELLING_APART),
     st.sampled_from([1, 2, 10, 1000]),
     st.sampled_from([1, 4]),
     jitters,
 )
 def test_a_poisonous_event_fails_the_others_three_times_at_most_and_is_found(
-    poisonous: set[str], reason: Reason, size: int, concurrency: int, jitter: list[float]
+    poisonous: set[str], failure: Outcome, size: int, concurrency: int, jitter: list[float]
 ) -> None:
     everything = [str(number) for number in range(30)]
 
@@ -217,13 +224,16 @@ def test_a_poisonous_event_fails_the_others_three_times_at_most_and_is_found(
             {"pending": len(poisonous)} if poisonous else {}
         )
 
-    endpoint = play(spoiled_by(poisonous, reason), acts, jitters=jitter, batch_size=size, concurrency=concurrency)
+    endpoint = play(spoiled_by(poisonous, failure), acts, jitters=jitter, batch_size=size, concurrency=concurrency)
     for event in set(everything) - poisonous:
         *failures, success = endpoint.attempts_at(event)
         assert success.outcome is OK
         assert len(failures) <= (PATIENCE if size > 1 else 0)
     for event in poisonous:
-        assert all(len(request.subjects) == 1 for request in endpoint.attempts_at(event)[PATIENCE:])
+        tried = endpoint.attempts_at(event)
+        assert sum(len(request.subjects) > 1 for request in tried) <= PATIENCE
+        if is_suspicious(failure, companions=0):
+            assert all(len(request.subjects) == 1 for request in tried[PATIENCE:])
         assert busiest_hour(moments_of(endpoint.attempts_at(event))) <= MOST_PER_HOUR
 
 
@@ -239,7 +249,31 @@ def test_a_newcomer_soon_gets_through_though_another_event_has_failed_for_days(
         await asyncio.sleep(60)
         assert await stage.states() == {"delivered": 1, "pending": 1}
 
-    play(spoiled_by({"1"}, reason), acts, jitters=jitter)
+    play(spoiled_by({"1"}, Outcome(reason)), acts, jitters=jitter)
+
+
+@some
+@given(
+    st.floats(0.1, DAY),
+    st.sampled_from([*(Outcome(reason) for reason in UNSENT), Outcome(Reason.SERVER_ERROR, 503)]),
+    st.sampled_from([1, 4]),
+    jitters,
+)
+def test_after_an_outage_of_whatever_length_what_it_was_probed_with_goes_out_in_company(
+    outage: float, failure: Outcome, concurrency: int, jitter: list[float]
+) -> None:
+    async def acts(stage: Stage) -> None:
+        await stage.enter(*map(str, range(100)))
+        await asyncio.sleep(2 * DAY)
+        assert await stage.states() == {"delivered": 100}
+
+    endpoint = play(
+        lambda _: OK if now() > outage else failure, acts, jitters=jitter, batch_size=100, concurrency=concurrency
+    )
+    taken = [request for request in endpoint.requests if request.outcome is OK]
+    # The probe that gets through, two halves of the batch that failed first, and those whose own wait was not over.
+    assert len(taken[0].subjects) == 1
+    assert len(taken) <= 1 + 3 + 2
 
 
 # Where each answer leads
@@ -284,7 +318,7 @@ def test_every_status_leads_where_the_contract_says_and_the_decision_is_told_by_
 def test_a_batch_is_told_of_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="notifier")
     endpoint: SimulatedEndpoint = play(
-        spoiled_by(set(EVENTS), Reason.REFUSED), lasting(0.2), batch_size=len(EVENTS), batch_wait="10ms"
+        spoiled_by(set(EVENTS), Outcome(Reason.REFUSED)), lasting(0.2), batch_size=len(EVENTS), batch_wait="10ms"
     )
     lines = [vars(record) for record in caplog.records if "decision" in vars(record)]
     assert len(lines) == len(endpoint.requests)

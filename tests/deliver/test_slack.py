@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -7,10 +6,8 @@ import orjson
 import pytest
 
 from notifier.config.destinations import SlackSettings
-from notifier.deliver.destination import Grouping
 from notifier.deliver.outcome import Reason, Trouble, trouble
 from notifier.deliver.slack import SlackDestination
-from notifier.deliver.slack_words import session_of
 from notifier.ledger.outbox import Delivery
 
 if TYPE_CHECKING:
@@ -91,27 +88,6 @@ async def test_only_slack_s_own_words_count(
     assert (await make(receiver.url).send(sent)).reason is reason
 
 
-async def test_up_to_ten_events_get_a_line_each(
-    make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
-) -> None:
-    receiver.answers(200, b"ok")
-    destination = make(receiver.url)
-    for count in (10, 11):
-        await destination.send(deliveries(*(make_event(sequence) for sequence in range(1, count + 1))))
-    lines, digest = (orjson.loads(received.body)["text"] for received in receiver.received)
-    assert all(f"#{1196 + sequence}" in lines for sequence in range(1, 11))
-    assert "notifier events --after 0" in digest
-
-
-async def test_a_digest_may_begin_earlier(
-    make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
-) -> None:
-    receiver.answers(200, b"ok")
-    destination = make(receiver.url, digest_above=2)
-    await destination.send(deliveries(*(make_event(sequence) for sequence in (1, 2, 3))))
-    assert "notifier events --after 0" in orjson.loads(receiver.received[0].body)["text"]
-
-
 async def test_a_group_session_is_one_message_with_all_its_people(
     make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
@@ -129,23 +105,41 @@ async def test_a_group_session_is_one_message_with_all_its_people(
     assert [item["elements"][-1]["text"] for item in people["elements"]] == [f" · #{key}" for key in keys]
 
 
-async def test_a_wrong_template_delays_nothing_and_is_logged_once(
-    make: Make,
-    receiver: "Receiver",
-    sent: list[Delivery],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+async def test_typed_text_is_never_formatting(
+    make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
-    receiver.answers(200, b"ok")
-    (tmp_path / "completed.j2").write_text("{{ person | bold }}\n{{ 1 // (key | length - 4) }}")
-    destination = make(receiver.url, templates=str(tmp_path))
-    assert [(await destination.send(sent)).reason for _ in range(3)] == [Reason.DELIVERED] * 3
-    assert {orjson.loads(received.body)["text"] for received in receiver.received} == {
-        "David Ball completed Ladder Safety on 27 Feb 2020 · #1238"
+    await make(receiver.url).send(deliveries(make_event(user_name="<!channel> *A* & <@U1>")))
+    content = orjson.loads(receiver.received[0].body)
+    assert content["mrkdwn"] is False
+    assert content["text"].startswith("&lt;!channel&gt; *A* &amp; &lt;@U1&gt; completed")
+    assert content["blocks"][0]["elements"][0]["elements"][0] == {
+        "type": "text",
+        "text": "<!channel> *A* & <@U1>",
+        "style": {"bold": True},
     }
-    (record,) = caplog.records
-    facts = vars(record)
-    assert (facts["destination"], facts["reason"][:42]) == ("there", "completed.j2, line 2: ZeroDivisionError: i")
+
+
+async def test_rows_are_lines_bullets_and_nested_bullets(
+    make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    session = {"group_training_id": "77"}
+    events = [make_event(1, **session), make_event(2, **session), make_event(3)]
+    await make(receiver.url).send(deliveries(*events))
+    content = orjson.loads(receiver.received[0].body)
+    (block,) = content["blocks"]
+    assert [(part["type"], part.get("indent"), len(part["elements"])) for part in block["elements"]] == [
+        ("rich_text_section", None, 1),
+        ("rich_text_list", 0, 1),
+        ("rich_text_list", 1, 2),
+        ("rich_text_list", 0, 1),
+    ]
+    assert content["text"].splitlines() == [
+        "3 trainings completed",
+        "• Ladder Safety · group session on 27 Feb 2020 · 2 people",
+        "    • David Ball · #1197",
+        "    • David Ball · #1198",
+        "• David Ball completed Ladder Safety on 27 Feb 2020 · #1199",
+    ]
 
 
 async def test_a_preview_is_what_would_be_sent(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
@@ -155,12 +149,6 @@ async def test_a_preview_is_what_would_be_sent(make: Make, receiver: "Receiver",
     await destination.send(sent)
     assert preview.body == receiver.received[0].body
     assert preview.lines == ("David Ball completed Ladder Safety on 27 Feb 2020 · #1238",)
-
-
-def test_ten_share_a_message_and_more_than_the_setting_become_a_digest(make: Make) -> None:
-    assert make("https://hooks.slack.com", digest_above=70).grouping == Grouping(
-        10, digest_above=70, together=session_of
-    )
 
 
 async def test_the_body_is_json(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:

@@ -3,15 +3,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from notifier.config.destinations import TeamsSettings
 from notifier.deliver import teams
-from notifier.deliver.destination import Grouping
-from notifier.deliver.layout import LINES
+from notifier.deliver.message.layout import LINES, lay_out
+from notifier.deliver.message.templates import Templates
 from notifier.deliver.outcome import Reason
 from notifier.deliver.teams import CARD_LIMIT, TeamsDestination
 from notifier.ledger.outbox import Delivery
@@ -35,7 +32,7 @@ def make(session: aiohttp.ClientSession, clock: "FakeClock") -> Make:
 
 
 def message(events: "Sequence[Event]", *, digest: bool) -> bytes:
-    return teams.body(teams.message(events, digest=digest))
+    return teams.body(lay_out(events, Templates(None, print), digest=digest, fits=teams.fits))
 
 
 def card(body: bytes) -> dict[str, Any]:
@@ -63,29 +60,12 @@ def test_one_completion_is_one_line_in_a_card_that_power_automate_posts(make_eve
     assert card(body)["body"][0]["inlines"][0] == {"type": "TextRun", "text": "David Ball", "weight": "Bolder"}
 
 
-def test_several_are_lines_under_a_count(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
-    events = [make_event(1), make_event(2, "completion.removed"), make_alert(3)]
-    assert lines(message(events, digest=False)) == [
-        "1 training completed, 1 record removed, 1 notice",
-        "• David Ball completed Ladder Safety on 27 Feb 2020 · #1197",
-        "• David Ball · Ladder Safety on 27 Feb 2020 was removed · #1198",
-        "• ⚠️ Alert: source failing · acme · No successful poll for 15 minutes. · since 2026-11-21T16:45:00.000Z",
-    ]
-
-
 def test_a_group_session_is_told_once_with_its_people(make_event: "MakeEvent") -> None:
     events = [make_event(number, group_training_id="9", user_name=f"Person {number}") for number in (1, 2)]
     assert lines(message(events, digest=False)) == [
         "Ladder Safety · group session on 27 Feb 2020 · 2 people",
         "• Person 1 · #1197",
         "• Person 2 · #1198",
-    ]
-
-
-def test_a_change_says_from_what_to_what(make_event: "MakeEvent") -> None:
-    event = make_event(kind="completion.updated", previous={"expires_on": None}, expires_on="2021-02-27")
-    assert lines(message([event], digest=False)) == [
-        "David Ball · Ladder Safety on 27 Feb 2020 was changed: expires none → 27 Feb 2021 · #1238"
     ]
 
 
@@ -104,48 +84,11 @@ def test_no_name_turns_into_a_date_that_a_client_would_put_in(make_event: "MakeE
     assert "{{" not in said
 
 
-NAMES = st.text(st.characters(), max_size=400) | st.sampled_from(
-    ["\N{GRINNING FACE}" * 400, '"\\' * 200, "שלום " * 80, "\x00" * 400]
-)
-
-
-@settings(max_examples=60)
-@given(st.lists(st.tuples(NAMES, NAMES, NAMES), min_size=1, max_size=LINES), st.booleans())
-def test_whatever_people_typed_every_event_is_in_a_card_that_keeps_the_limit(
-    make_event: "MakeEvent", typed: list[tuple[str, str, str]], group: bool
-) -> None:
-    events = [
-        make_event(
-            number,
-            user_name=person,
-            training_title=training,
-            instructor_name=instructor,
-            group_training_id="9" if group else None,
-        )
-        for number, (person, training, instructor) in enumerate(typed)
-    ]
-    body = message(events, digest=False)
-    assert len(body) <= CARD_LIMIT
-    said = "\n".join(lines(body))
-    assert all(f"#{1196 + number}" in said for number in range(len(events)))
-    assert "{{" not in said
-
-
 def test_the_longest_names_are_cut_as_short_as_the_limit_demands_and_no_shorter(make_event: "MakeEvent") -> None:
     long = "\N{GRINNING FACE}" * 400
     events = [make_event(number, user_name=long, training_title=long, instructor_name=long) for number in range(LINES)]
     assert CARD_LIMIT / 2 < len(message(events, digest=False)) <= CARD_LIMIT
     assert "\N{GRINNING FACE}" * 199 in lines(message(events[:1], digest=False))[0]
-
-
-@given(st.lists(st.tuples(NAMES, NAMES), min_size=LINES + 1, max_size=40))
-@settings(max_examples=30)
-def test_a_digest_keeps_the_limit_too(make_event: "MakeEvent", typed: list[tuple[str, str]]) -> None:
-    events = [
-        make_event(number, user_id=str(number), user_name=person, training_id=str(number), training_title=training)
-        for number, (person, training) in enumerate(typed)
-    ]
-    assert len(message(events, digest=True)) <= CARD_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -175,17 +118,3 @@ async def test_a_workflow_that_is_switched_off_or_closed_disables_the_destinatio
     assert (await make(receiver.url).send(deliveries(make_event()))).reason is reason
     (received,) = receiver.received
     assert received.headers["content-type"] == "application/json; charset=utf-8"
-
-
-async def test_more_than_ten_or_than_the_digest_begins_at_are_a_digest(
-    make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
-) -> None:
-    some = make(receiver.url, digest_above=5)
-    assert some.grouping == Grouping(size=LINES, digest_above=5)
-    receiver.answers(202)
-    for count in (5, 6):
-        await some.send(deliveries(*(make_event(number) for number in range(count))))
-    each, digest = (lines(received.body) for received in receiver.received)
-    assert len(each) == 6
-    assert digest[-1] == "Each one: notifier events --after -1"
-    assert orjson.loads(receiver.received[0].body)

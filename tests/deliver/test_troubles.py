@@ -97,6 +97,17 @@ def test_what_fails_says_since_when_why_and_how_many_wait() -> None:
     assert condition.summary.endswith("123Z: server_error; they are tried again, check the receiver; 1 event waits")
 
 
+def test_of_one_that_refuses_everything_it_is_said_what_to_check() -> None:
+    refused = replace(TRIED, reason=Reason.EVERYTHING_REFUSED)
+    error = LastError(Reason.EVERYTHING_REFUSED, "HTTP 401: who are you?", NOW)
+    (condition,) = told(replace(RETRYING, reason=Reason.EVERYTHING_REFUSED), refused, error=error)
+    assert condition.name is ConditionName.DESTINATION_FAILING
+    assert condition.summary == (
+        "hr: events have not got through since 2026-11-21T16:45:00.123Z: everything_refused (HTTP 401: who are you?);"
+        " they are tried again, check `url`, `headers` and the receiver; 2 events wait"
+    )
+
+
 @pytest.mark.parametrize("reason", [Reason.GONE, Reason.WEBHOOK_REVOKED])
 def test_one_that_has_disabled_itself_is_told_at_once(reason: Reason) -> None:
     (condition,) = told(replace(GONE, reason=reason), UNTRIED, error=LastError(reason, "HTTP 410", NOW))

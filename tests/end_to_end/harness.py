@@ -125,6 +125,11 @@ retry_max = "1s"
             cwd=self.folder,
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command and do not wait for its end."""
+        command = [sys.executable, "-m", "notifier", "--config", str(self.config), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
+
     def start(self, *prefix: str) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

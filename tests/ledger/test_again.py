@@ -50,7 +50,10 @@ def tell(change: "MakeChange", completion: "MakeCompletion") -> "Callable[..., l
 def settle(db: "Database", state: DeliveryState, *sequences: int, to: str = "hr", later_ms: int = 0) -> None:
     outbox.settle(
         db,
-        [Settlement(number, to, state, "decided", "refused", 400, "no", NOW, 5, later_ms) for number in sequences],
+        [
+            Settlement((number,), to, state, "decided", "refused", 400, "no", NOW, 5, later_ms, True)
+            for number in sequences
+        ],
     )
 
 
@@ -87,9 +90,9 @@ async def test_a_dead_delivery_begins_anew_and_its_attempts_are_remembered(
     await ledger.run(settle, DeliveryState.DEAD, first)
     await ledger.run(settle, DeliveryState.DELIVERED, second)
     assert await ledger.run(again.retry, Retry(), ["hr"]) == {"hr": 1}
-    assert await ledger.run(rows, "state, attempts, first_attempt_at, next_attempt_at, reason") == [
-        ("pending", 0, None, 0, "refused"),
-        ("delivered", 1, NOW, 0, "refused"),
+    assert await ledger.run(rows, "state, attempts, suspicions, first_attempt_at, next_attempt_at, reason") == [
+        ("pending", 0, 0, None, 0, "refused"),
+        ("delivered", 1, 1, NOW, 0, "refused"),
     ]
     assert await ledger.run(lambda db: db.execute("SELECT count(*) FROM attempts").fetchone()) == (2,)
     due = await ledger.run(outbox.due, "hr", now_ms=NOW, horizon_ms=NOW + DAY, limit=10, in_flight=())
@@ -103,9 +106,9 @@ def test_a_pending_delivery_is_due_at_once_and_grows_no_younger(
     settle(db, DeliveryState.PENDING, 1, later_ms=NOW + DAY)
     settle(db, DeliveryState.DEAD, 2)
     assert again.retry(db, Retry(DeliveryState.PENDING), ["hr"]) == {"hr": 1}
-    assert rows(db, "state, attempts, first_attempt_at, next_attempt_at") == [
-        ("pending", 1, NOW, 0),
-        ("dead", 1, NOW, 0),
+    assert rows(db, "state, attempts, suspicions, first_attempt_at, next_attempt_at") == [
+        ("pending", 1, 1, NOW, 0),
+        ("dead", 1, 1, NOW, 0),
     ]
 
 
@@ -150,14 +153,29 @@ def test_past_events_are_pending_again_under_their_old_ids_and_keep_their_histor
     # What waits already is left as it is, and counts for nothing.
     assert counted(db, past(db), HR) == Plan(2, {"hr": 2}, 0, 3)
     assert replayed(db, past(db)) == 2
-    assert rows(db, "state, attempts, first_attempt_at, reason") == [
-        ("pending", 0, None, "refused"),
-        ("pending", 0, None, "refused"),
-        ("pending", 0, None, None),
+    assert rows(db, "state, suspicions, attempts, first_attempt_at, reason") == [
+        ("pending", 0, 0, None, "refused"),
+        ("pending", 0, 0, None, "refused"),
+        ("pending", 0, 0, None, None),
     ]
     assert db.execute("SELECT id FROM events").fetchall() == before
     assert db.execute("SELECT count(*) FROM attempts").fetchone() == (2,)
     assert replayed(db, past(db)) == 0
+
+
+def test_what_is_delivered_after_it_was_asked_for_does_not_go_twice(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    tell(db, "1", "2", "3", "4", "5")
+    settle(db, DeliveryState.DELIVERED, 1, 2)
+    asked = past(db, attempt=again.newest_attempt(db))
+    assert counted(db, asked, HR).deliveries == {"hr": 2}
+    # These waited, and were sent; that one was given up meanwhile.
+    settle(db, DeliveryState.PENDING, 3)
+    settle(db, DeliveryState.DELIVERED, 3, 4)
+    settle(db, DeliveryState.DEAD, 5)
+    assert replayed(db, asked) == 3
+    assert [number for number, state in rows(db) if state == "pending"] == [1, 2, 5]
 
 
 def test_a_destination_that_came_later_gets_what_its_filter_admits(
@@ -220,7 +238,7 @@ def test_a_long_past_is_looked_at_bit_by_bit(
     late = past(db, since_ms=NOW + 7 * DAY)
     assert counted(db, late, HR) == Plan(3, {"hr": 3}, 6, 10)
     # What was forgotten meanwhile stops nothing.
-    db.execute("DELETE FROM attempts")
+    db.execute("DELETE FROM attempt_runs")
     db.execute("DELETE FROM deliveries WHERE sequence >= 9")
     db.execute("DELETE FROM events WHERE sequence >= 9")
     assert replayed(db, late) == 1

@@ -89,7 +89,7 @@ def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "
     tell(db, "1238", to=("safety",))
     (event,) = conditions.write(db, [firing(GAP)], NOW)
     assert destinations.everything(db)["safety"].pending == 2
-    done = Settlement(event.sequence, "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
+    done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
     outbox.settle(db, [done])
     memory = destinations.everything(db)["safety"]
     assert (memory.pending, memory.delivered) == (1, 1)
@@ -98,7 +98,7 @@ def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "
 def test_a_condition_goes_on_when_its_notice_is_forgotten(db: Database) -> None:
     (event,) = conditions.write(db, [firing(GAP)], NOW)
     destinations.recall(db, "safety")
-    done = Settlement(event.sequence, "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
+    done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
     outbox.settle(db, [done])
     assert retention.forget(db, NOW + 1).events == 1
     assert conditions.everything(db) == (GAP,)

@@ -17,7 +17,7 @@ RETRYING = Health(HealthState.RETRYING, "timeout", 1000, failures=3, retry_at_ms
 
 
 def settled(sequence: int, state: DeliveryState, destination: str = "hr") -> Settlement:
-    return Settlement(sequence, destination, state, "decision", "reason", 200, "", 1000, 20, 0)
+    return Settlement((sequence,), destination, state, "decision", "reason", 200, "", 1000, 20, 0)
 
 
 def test_one_never_heard_of_is_well(db: Database) -> None:
@@ -61,8 +61,8 @@ def test_what_is_undelivered_is_told_by_its_state_and_the_reason_of_its_last_fai
     refused = replace(settled(first, DeliveryState.PENDING), attempted_ms=2000)
     settle(db, [refused])
     settle(db, [replace(refused, reason="timeout", attempted_ms=3000)])
-    settle(db, [replace(refused, sequence=second, reason="timeout", attempted_ms=2500)])
-    settle(db, [replace(refused, sequence=third, state=DeliveryState.DEAD, attempted_ms=4000)])
+    settle(db, [replace(refused, sequences=(second,), reason="timeout", attempted_ms=2500)])
+    settle(db, [replace(refused, sequences=(third,), state=DeliveryState.DEAD, attempted_ms=4000)])
     found = destinations.undelivered(db)["hr"]
     assert sorted(found, key=lambda it: (it.state, it.reason or "")) == [
         Undelivered(DeliveryState.DEAD, "reason", 1, 4000, 4000),

@@ -190,6 +190,31 @@ async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_t
     await ledger.close()
 
 
+def test_of_attempts_that_were_not_told_apart_each_may_have_been_the_events_fault() -> None:
+    with closing(Database(memory=True)) as db:
+        migrations.apply(db, stop_before="suspicions")
+        db.execute("INSERT INTO deliveries (sequence, destination, attempts) VALUES (1, 'hr', 2), (2, 'hr', 0)")
+        migrations.apply(db)
+        assert db.execute("SELECT suspicions FROM deliveries").fetchall() == [(2,), (0,)]
+
+
+async def test_the_attempts_in_an_older_file_are_told_of_as_before(path: Path) -> None:
+    make_older(path, lacks="attempts_in_runs")
+    attempts = [
+        (1, 1, "hr", 1000, 20, "retry_later", "refused", 400, "no"),
+        (2, 1, "hr", 2000, 9, "delivered", "delivered", 200, None),
+    ]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        event = (1, "evt_1", "completion.created", "acme", "7", 1, "head", "test", 0, "{}")
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", event)
+        connection.execute("INSERT INTO deliveries (sequence, destination) VALUES (1, 'hr')")
+        connection.executemany("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", attempts)
+    ledger = Ledger(path)
+    await ledger.open()
+    assert await ledger.run(lambda db: db.execute("SELECT * FROM attempts ORDER BY id").fetchall()) == attempts
+    await ledger.close()
+
+
 async def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE recipes (name TEXT)")

@@ -22,7 +22,7 @@ ALL = DeliveryFilter()
 def settle(db: Database, sequence: int, state: DeliveryState, *, to: str = "hr", next_attempt_ms: int = 0) -> None:
     outbox.settle(
         db,
-        [Settlement(sequence, to, state, "retry_later", "server_error", 503, "busy", NOW, 12, next_attempt_ms)],
+        [Settlement((sequence,), to, state, "retry_later", "server_error", 503, "busy", NOW, 12, next_attempt_ms)],
     )
 
 

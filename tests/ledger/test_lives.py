@@ -35,7 +35,7 @@ def learn(db: Database, completion: "MakeCompletion", source: str, net: Net = Ne
 
 
 def settle(db: Database, sequence: int, state: DeliveryState, status: int, at_ms: int, *, to: str = "hr") -> None:
-    outbox.settle(db, [Settlement(sequence, to, state, "decided", "ended", status, "said", at_ms, 12, 0)])
+    outbox.settle(db, [Settlement((sequence,), to, state, "decided", "ended", status, "said", at_ms, 12, 0)])
 
 
 def only(db: Database, key: str = "1238") -> Life:

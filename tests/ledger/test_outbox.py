@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from notifier.ledger import destinations, outbox
-from notifier.ledger.outbox import DeliveryState, Due, Settlement
+from notifier.ledger.outbox import LONGEST_RUN, DeliveryState, Due, Settlement
 
 if TYPE_CHECKING:
     from tests.ledger.conftest import NewDatabase, Tell
@@ -36,7 +37,16 @@ def settlement(
     destination: str = "hr",
 ) -> Settlement:
     return Settlement(
-        sequence, destination, state, "wait_and_retry", "http_status", 503, "said so", attempted_ms, 20, next_attempt_ms
+        (sequence,),
+        destination,
+        state,
+        "wait_and_retry",
+        "http_status",
+        503,
+        "said so",
+        attempted_ms,
+        20,
+        next_attempt_ms,
     )
 
 
@@ -106,16 +116,23 @@ def test_what_is_delivered_or_dead_is_never_due_again(db: Database, tell: "Tell"
 def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
     (sequence,) = tell(db, "1", to=("hr", "slack"))
     outbox.settle(
-        db, [Settlement(sequence, "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000)]
+        db, [Settlement((sequence,), "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
     )
-    outbox.settle(db, [Settlement(sequence, "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)])
+    outbox.settle(db, [Settlement((sequence,), "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)])
     common = {"sequence": sequence, "destination": "hr"}
     assert rows(db, "deliveries") == [
         common
-        | {"state": "delivered", "attempts": 2, "next_attempt_at": 0, "first_attempt_at": 1000}
+        | {"state": "delivered", "attempts": 2, "suspicions": 1, "next_attempt_at": 0, "first_attempt_at": 1000}
         | {"last_attempt_at": 6000, "decision": "done", "reason": "ok", "status": 200, "detail": "fine"},
         common
-        | {"destination": "slack", "state": "pending", "attempts": 0, "next_attempt_at": 0, "first_attempt_at": None}
+        | {
+            "destination": "slack",
+            "state": "pending",
+            "attempts": 0,
+            "suspicions": 0,
+            "next_attempt_at": 0,
+            "first_attempt_at": None,
+        }
         | {"last_attempt_at": None, "decision": None, "reason": None, "status": None, "detail": None},
     ]
     assert rows(db, "attempts") == [
@@ -154,6 +171,32 @@ def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
     assert len(rows(db, "attempts")) == 4
 
 
+def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Database, tell: "Tell") -> None:
+    destinations.recall(db, "hr")
+    sequences = tell(db, *map(str, range(1, 8)), to=("hr", "slack"))
+    shared = (*sequences[:3], *sequences[5:])
+    outbox.settle(db, [replace(settlement(0), sequences=shared)])
+    assert numbers(due(db)) == sequences[3:5]
+    assert [(row["sequence"], row["destination"]) for row in rows(db, "attempts")] == [(it, "hr") for it in shared]
+    assert [(row["first_sequence"], row["last_sequence"]) for row in rows(db, "attempt_runs")] == [
+        (sequences[0], sequences[2]),
+        (sequences[5], sequences[6]),
+    ]
+    assert destinations.everything(db)["hr"].delivered == len(shared)
+    assert {row["attempts"] for row in rows(db, "deliveries") if row["destination"] == "slack"} == {0}
+
+
+def test_every_attempt_of_a_very_long_run_is_told_of(db: Database, tell: "Tell") -> None:
+    sequences = tell(db, *map(str, range(LONGEST_RUN + 1)))
+    outbox.settle(db, [replace(settlement(0), sequences=tuple(sequences))])
+    assert [row["sequence"] for row in rows(db, "attempts")] == sequences
+
+
+def test_to_tell_of_all_attempts_each_run_is_read_once(db: Database) -> None:
+    plan = [step for *_, step in db.execute("EXPLAIN QUERY PLAN SELECT * FROM attempts").fetchall()]
+    assert plan == ["SCAN r", "SEARCH d USING PRIMARY KEY (sequence>? AND sequence<?)"]
+
+
 def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
     tell(db, "1")
     before = rows(db, "deliveries")
@@ -166,7 +209,7 @@ def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
 def test_any_words_of_a_peer_are_kept(new_database: "NewDatabase", tell: "Tell", detail: str) -> None:
     with new_database() as db:
         (sequence,) = tell(db, "1")
-        outbox.settle(db, [Settlement(sequence, "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
+        outbox.settle(db, [Settlement((sequence,), "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
         assert rows(db, "deliveries")[0]["detail"] == (detail or None)
 
 

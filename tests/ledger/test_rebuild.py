@@ -75,7 +75,7 @@ def live(path: Path) -> None:
                 (event,) = records.write(db, Findings("acme", "acme", changes=[created(number)]), HR, detected_ms)
                 state = DeliveryState.DELIVERED if number in DELIVERED else DeliveryState.DEAD
                 if number not in PENDING:
-                    settled = Settlement(event.sequence, "hr", state, "test", "test", 200, "", detected_ms, 1, 0)
+                    settled = Settlement((event.sequence,), "hr", state, "test", "test", 200, "", detected_ms, 1, 0)
                     outbox.settle(db, [settled])
         with db.atomic():
             sources.succeed(db, "acme", NOW)
@@ -210,7 +210,7 @@ def root_of(table: str) -> Callable[[Place], None]:
     return scribble
 
 
-TABLES = ("records", "events", "deliveries", "attempts", "sources", "destinations", "_sqlite_migrations")
+TABLES = ("records", "events", "deliveries", "attempt_runs", "sources", "destinations", "_sqlite_migrations")
 INDEXES = ("deliveries_unfinished", "records_by_key", "events_by_time", "sqlite_autoindex_events_1")
 DAMAGES = {
     "the header": zero_header,
@@ -296,7 +296,7 @@ def test_a_file_whose_words_are_garbled_is_read_by_this_versions_own(place: Plac
     }[damage]
     place.path.write_bytes(content.replace(old, new, 1))
     if damage == "steps of the schema":
-        root_of("attempts")(place)
+        root_of("attempt_runs")(place)
     with closing(place.open()) as db:
         assert rebuilds.latest(db) is not None
         check_the_promise(db)
@@ -324,11 +324,11 @@ def test_what_has_come_in_since_the_essentials_were_written_is_not_lost_either(p
 
 
 def test_a_leaf_that_is_lost_costs_its_own_rows_and_nothing_else(place: Place) -> None:
-    root_of("attempts")(place)
+    root_of("attempt_runs")(place)
     with closing(place.open()) as db:
         rebuild = rebuilds.latest(db)
         assert rebuild is not None
-        assert rebuild.lost == "attempts"
+        assert rebuild.lost == "attempt_runs"
         memory = sources.recall(db, "acme")
         assert (memory.swept_at_ms, memory.told_until_ms) == (SWEPT + HOUR, None)
         assert db.execute("SELECT count(*) FROM deliveries").fetchone() == (len(NEWS),)
@@ -338,7 +338,7 @@ def test_what_is_committed_but_not_in_the_file_yet_is_saved_too(place: Place) ->
     with closing(open_database(place.path)) as db:
         with db.atomic():
             records.write(db, Findings("acme", "acme", changes=[created(NEWS.stop)]), HR, NOW)
-        root_of("attempts")(place)
+        root_of("attempt_runs")(place)
         copy = Place(place.path.parent / "copy" / "notifier.db")
         copy.path.parent.mkdir()
         for part in ("", "-wal", ".essentials"):
@@ -357,7 +357,7 @@ def killing(*_: object) -> None:
 def test_a_process_that_was_killed_while_it_exchanged_the_files_goes_on(
     place: Place, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root_of("attempts")(place)
+    root_of("attempt_runs")(place)
     moved = place.path.with_name("elsewhere")
     with monkeypatch.context() as killed:
         killed.setattr("notifier.ledger.rebuild.set_aside", killing)
@@ -388,7 +388,7 @@ def test_an_older_file_put_back_by_hand_gives_no_number_twice(place: Place) -> N
     with closing(open_database(place.path)) as db, db.atomic():
         db.execute("UPDATE sqlite_sequence SET seq = 5 WHERE name = 'events'")
         db.execute("DELETE FROM deliveries WHERE sequence > 5")
-        db.execute("DELETE FROM attempts WHERE sequence > 5")
+        db.execute("DELETE FROM attempt_runs WHERE first_sequence > 5")
         db.execute("DELETE FROM events WHERE sequence > 5")
     with closing(place.open()) as db:
         assert essentials.highest_sequence(db) == known.sequence + SEQUENCE_LEAP

@@ -245,7 +245,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             wait = data.draw(st.integers(0, 3)) * 1000
             next_ms = self.now_ms + wait if state is DeliveryState.PENDING and wait else 0
             sequence = self.sequence_of(number)
-            batch.append(Settlement(sequence, destination, state, "decided", "so", 200, "", self.now_ms, 5, next_ms))
+            batch.append(Settlement((sequence,), destination, state, "decided", "so", 200, "", self.now_ms, 5, next_ms))
             model = self.model.deliveries[number, destination]
             self.model.deliveries[number, destination] = ModelDelivery(state, next_ms, model.attempts + 1)
         self.run(outbox.settle, batch)

@@ -35,11 +35,11 @@ def lived_in(db: Database, completion: "MakeCompletion", change: "MakeChange") -
     outbox.settle(
         db,
         [
-            Settlement(one.sequence, "hr", delivered, "done", "ok", 200, "", NOON + 5000, 10, 0),
+            Settlement((one.sequence,), "hr", delivered, "done", "ok", 200, "", NOON + 5000, 10, 0),
             Settlement(
-                two.sequence, "hr", pending, "retry", "http_status", 503, "busy", NOON + 5000, 30, NOON + 60_000
+                (two.sequence,), "hr", pending, "retry", "http_status", 503, "busy", NOON + 5000, 30, NOON + 60_000
             ),
-            Settlement(one.sequence, "slack", dead, "give_up", "http_status", 400, "invalid", NOON + 5000, 20, 0),
+            Settlement((one.sequence,), "slack", dead, "give_up", "http_status", 400, "invalid", NOON + 5000, 20, 0),
         ],
     )
     return db

@@ -38,8 +38,8 @@ class Deliveries:
     async def replay_progress(self) -> dict[str, Any]:
         return self._noted("progress", {"state": "running"})
 
-    async def stop_replay(self) -> dict[str, Any]:
-        return self._noted("stop", {"state": "stopped"})
+    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+        return self._noted(("stop", number), {"state": "stopped"})
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:
         self._know(destination)

@@ -72,7 +72,9 @@ async def test_a_second_replay_is_a_conflict_and_the_first_can_be_watched_and_st
     interface.daemon.deliveries.replay_runs = True
     assert (await ask(interface, "POST", "/v1/replay", json={"since": "2026-11-21"}))[0] == 409
     assert await ask(interface, "GET", "/v1/replay") == (200, {"state": "running"})
-    assert await ask(interface, "POST", "/v1/replay/stop") == (200, {"state": "stopped"})
+    for body in ("", '{"id": null}', '{"id": 7}'):
+        assert await ask(interface, "POST", "/v1/replay/stop", data=body) == (200, {"state": "stopped"})
+    assert interface.daemon.deliveries.asked[-3:] == [("stop", None), ("stop", None), ("stop", 7)]
 
 
 async def test_destinations_are_switched_and_tested(interface: "Interface") -> None:
@@ -108,6 +110,9 @@ async def test_destinations_are_switched_and_tested(interface: "Interface") -> N
         ("POST", "replay", '{"since": "2026-11-21", "until": "2026-11-20"}', "`until` must be later than `since`"),
         ("POST", "replay", '{"since": "2026-11-21", "type": "notifier.alert"}', "`type` must be one of completion."),
         ("POST", "replay", '{"since": "2026-11-21", "dry_run": "yes"}', "`dry_run` must be true or false"),
+        ("POST", "replay/stop", '{"id": "7"}', "`id` must be the number of a replay"),
+        ("POST", "replay/stop", '{"id": true}', "`id` must be the number of a replay"),
+        ("POST", "replay/stop", '{"number": 7}', "there is no field `number`; there is id"),
         ("GET", "deliveries?state=lost", "", "`state` must be one of pending, delivered, dead"),
         ("GET", "deliveries?limit=0", "", "`limit` must be 1 to 1000"),
         ("GET", "deliveries?limit=1001", "", "`limit` must be 1 to 1000"),

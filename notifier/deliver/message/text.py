@@ -1,4 +1,4 @@
-"""Text that people typed, made fit to stand literally in a Slack message, and the pieces a line is made of."""
+"""Text that people typed, made fit to stand literally in a message, and the pieces a line is made of."""
 
 import re
 import unicodedata
@@ -24,7 +24,7 @@ _ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of a line in one style; Slack takes its text literally."""
+    """A piece of a line in one style (`bold`, `code` or none); its text is literal."""
 
     text: str
     style: str | None = None
@@ -100,8 +100,3 @@ def day(value: Any, width: int) -> str:
     except (TypeError, ValueError):
         return literal(value, width)
     return f"{moment.day} {MONTHS[moment.month - 1]} {moment.year}"
-
-
-def escape(text: str) -> str:
-    """Disarm Slack's three control characters; that also takes the power from `<!channel>` and `<@U...>`."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

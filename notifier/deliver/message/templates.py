@@ -1,6 +1,6 @@
-"""The words of Slack messages, from Jinja templates: those that are shipped, and a user's own in their place.
+"""The words of messages, from Jinja templates: those that are shipped, and a user's own in their place.
 
-A template decides what a line says; limits, blocks and escapes are the code's. It gets nothing but text that cannot
+A template decides what a line says; limits, notations and escapes are the code's. It gets nothing but text that cannot
 disturb a message, and whatever it gives is text as well: `{{ person | bold }}` is all the formatting there is. One that
 fails is reported, and the shipped one speaks instead: no event waits for a template.
 """
@@ -25,13 +25,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifier.config.suggestions import hint
 from notifier.deliver.answers import shown
-from notifier.deliver.slack_text import Line, bold, code, spans, tidy
-from notifier.deliver.slack_words import SUFFIX, Template, Variables
+from notifier.deliver.message.text import Line, bold, code, spans, tidy
+from notifier.deliver.message.words import SUFFIX, Template, Variables
 
 MOST_CHARACTERS = 20_000
-"""What a template may give; more than Slack takes in a whole message."""
+"""What a template may give; more than any service takes in a whole message."""
 
-_SHIPPED = Path(__file__).parent / "templates" / "slack"
+_SHIPPED = Path(__file__).parent / "shipped"
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 
 
@@ -53,7 +53,7 @@ Report = Callable[[Trouble], None]
 
 
 class Templates:
-    """What says the lines of messages to one channel."""
+    """What says the lines of messages to one destination."""
 
     def __init__(self, folder: Path | None, report: Report) -> None:
         """Read the templates of `folder`, and the shipped ones for those that it has not; None: only these.
@@ -107,7 +107,7 @@ def _read(folder: Path, report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _environment(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
-    # Nothing is escaped: what comes out is no HTML, and Slack takes it literally.
+    # Nothing is escaped: what comes out is no HTML, and each destination type writes it literally.
     environment = ImmutableSandboxedEnvironment(
         loader=_loader(texts),
         undefined=StrictUndefined,

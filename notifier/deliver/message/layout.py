@@ -1,36 +1,24 @@
-"""The layout of a Slack message, in Block Kit: a quiet line, up to ten lines under a heading, or a digest.
+"""What a message to people says, from top to bottom: a quiet line, up to ten lines under a heading, or a digest.
 
-What the lines say, templates decide. Everything is one `rich_text` block, whose text Slack takes literally: names
-cannot turn into formatting, links or mentions. Whatever stands in the events, and whatever the templates make of it,
-the result keeps Slack's limits.
+What the lines say, templates decide. Nothing here knows a service: rows are pieces of literal text, which each
+destination type writes in its own notation. Whatever stands in the events, and whatever the templates make of it,
+the result is within the limits that a type tells.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Any, Final
-
-import orjson
+from typing import TYPE_CHECKING, Final
 
 from notifier.completions import Event, EventType
-from notifier.deliver.slack_text import Line, Span, escape, plain_text, spans
-from notifier.deliver.slack_words import Content, Template, Variables, Words, notice, read, session_of, words
+from notifier.deliver.message.text import Line, plain_text, spans
+from notifier.deliver.message.words import Content, Template, Variables, Words, notice, read, session_of, words
 
 if TYPE_CHECKING:
-    from notifier.deliver.slack_templates import Templates
+    from notifier.deliver.message.templates import Templates
 
 LINES: Final = 10
 """Events that get a line each in one message; more become a digest, unless all are of one group session."""
-
-BLOCKS_LIMIT: Final = 12_900
-"""Bytes of all blocks' JSON. Slack documents no limit; in the field it refused about 13,200 characters."""
-
-TEXT_LIMIT: Final = 3_000
-"""Characters of one piece of text (Slack's documentation of Block Kit)."""
-
-FALLBACK_LIMIT: Final = 4_000
-"""Characters of the fallback text, before escapes (Slack's advice for `text`)."""
 
 WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
 """Code points that names may take, from generous to what fits whatever the other fields hold."""
@@ -68,26 +56,26 @@ class Row:
 Layout = tuple[Row, ...]
 """What a message says, from top to bottom."""
 
+Fits = Callable[[Layout], bool]
+"""Tells whether a layout (at least one row, none of them empty) is within what a service takes in a message."""
 
-def lay_out(events: Sequence[Event], templates: "Templates", *, digest: bool) -> Layout:
+
+def lay_out(events: Sequence[Event], templates: "Templates", *, digest: bool, fits: Fits) -> Layout:
     """Say `events` (at least one) in one message.
 
     A digest says how many, of what, and where to see each; otherwise every event is in the message, LINES of them at
-    most unless all are of one group session. Names are cut as short as Slack's limits demand, and no shorter. What no
-    cut makes fit becomes a digest.
+    most unless all are of one group session. Names are cut as short as the service's limits, which `fits` knows,
+    demand, and no shorter. What no cut makes fit becomes a digest.
     """
     contents = [read(event) for event in events]
-    layout = _fitting(contents, templates, digest=digest)
+    layout = _fitting(contents, templates, fits, digest=digest)
     if layout is None and templates.shipped is not None:
-        templates.report("gives more than Slack takes in a message, however short names are cut")
-        layout = _fitting(contents, templates.shipped, digest=digest)
+        layout = _fitting(contents, templates.shipped, fits, digest=digest)
+        if layout is not None:
+            templates.report("gives more than there is room for in a message, however short names are cut")
+    if layout is None and not digest:
+        return lay_out(events, templates, digest=True, fits=fits)
     return layout or _digest(contents, templates.shipped or templates, _DIGEST_WIDTHS[-1])
-
-
-def body(layout: Layout) -> bytes:
-    """Write the body of one request to Slack."""
-    # `mrkdwn: false` makes the fallback text literal too, but for the three characters that `escape` disarms.
-    return orjson.dumps({"text": escape(_fallback(layout)), "mrkdwn": False, "blocks": _blocks(layout)})
 
 
 def is_one_session(events: Sequence[Event]) -> bool:
@@ -96,11 +84,11 @@ def is_one_session(events: Sequence[Event]) -> bool:
     return len(sessions) == 1 and None not in sessions
 
 
-def _fitting(contents: Sequence[Content], templates: "Templates", *, digest: bool) -> Layout | None:
+def _fitting(contents: Sequence[Content], templates: "Templates", fits: Fits, *, digest: bool) -> Layout | None:
     """Say every event, or how many there are, with names as long as fit; None when even the shortest do not."""
     say, widths = (_digest, _DIGEST_WIDTHS) if digest else (_each, WIDTHS)
     layouts = (say(contents, templates, width) for width in widths)
-    return next(filter(_fits, layouts), None)
+    return next((layout for layout in layouts if layout and fits(layout)), None)
 
 
 def _each(contents: Sequence[Content], templates: "Templates", width: int) -> Layout:
@@ -184,44 +172,3 @@ def _counts(contents: Iterable[Content]) -> Variables:
         "notices": kinds.pop(EventType.ALERT, 0),
         "others": kinds.total(),
     }
-
-
-def _fits(layout: Layout) -> bool:
-    if not layout:
-        return False
-    longest = max(len(span.text) for row in layout for span in row.line)
-    return longest <= TEXT_LIMIT and len(orjson.dumps(_blocks(layout))) <= BLOCKS_LIMIT
-
-
-def _blocks(layout: Layout) -> list[dict[str, Any]]:
-    elements = []
-    for depth, rows in groupby(layout, key=lambda row: row.depth):
-        lines = [row.line for row in rows]
-        if depth is None:
-            elements.append(_section(_joined(lines)))
-        else:
-            items = [_section(line) for line in lines]
-            elements.append({"type": "rich_text_list", "style": "bullet", "indent": depth, "elements": items})
-    return [{"type": "rich_text", "elements": elements}]
-
-
-def _joined(lines: Sequence[Line]) -> Line:
-    """Put lines under each other in one piece of text."""
-    first, *others = lines
-    return (*first, *(span for line in others for span in (Span("\n"), *line)))
-
-
-def _section(line: Line) -> dict[str, Any]:
-    return {"type": "rich_text_section", "elements": [_element(span) for span in line]}
-
-
-def _element(span: Span) -> dict[str, Any]:
-    element: dict[str, Any] = {"type": "text", "text": span.text}
-    return element if span.style is None else element | {"style": {span.style: True}}
-
-
-def _fallback(layout: Layout) -> str:
-    """Write the message as plain text, for notifications and screen readers; no more lines than anyone listens to."""
-    lines = [layout[0].text[:FALLBACK_LIMIT], *(row.text for row in layout[1:])]
-    lengths = accumulate(map(len, lines))
-    return "\n".join(text for text, length in zip(lines, lengths, strict=True) if length <= FALLBACK_LIMIT)

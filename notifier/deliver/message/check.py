@@ -1,18 +1,18 @@
 """Whether a user's templates do, for all that can happen: each one is tried on samples before it is needed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from notifier.completions import Event, EventType
-from notifier.config import Destination, Problem, SlackSettings
+from notifier.config import Destination, MessageSettings, Problem
 from notifier.config.problems import dotted
 from notifier.config.suggestions import nearest
-from notifier.deliver.slack_message import LINES, lay_out
-from notifier.deliver.slack_templates import Templates, Trouble
-from notifier.deliver.slack_words import SUFFIX, Template
+from notifier.deliver.message.layout import LINES, Fits, lay_out
+from notifier.deliver.message.templates import Templates, Trouble
+from notifier.deliver.message.words import SUFFIX, Template
 
 _OWN_PARTS: Final = "_"
 """What the name of a file begins with that only other templates include."""
@@ -35,19 +35,25 @@ _HOSTILE: Final = "<!channel> *_`{{ 7 * 7 }}`_* \N{RIGHT-TO-LEFT OVERRIDE}שלו
 _NOTICE: Final = {"condition": "source_failing", "state": "firing", "subject": "acme"}
 
 
-def problems(destinations: Mapping[str, Destination]) -> Iterator[Problem]:
-    """Yield what is wrong with the templates of these destinations' own, by file and line."""
+def problems(
+    destinations: Mapping[str, Destination], fits_of: Callable[[Destination], Fits | None]
+) -> Iterator[Problem]:
+    """Yield what is wrong with the templates of these destinations' own, by file and line.
+
+    `fits_of` returns what tells whether a message fits there; None where none is made of templates.
+    """
     for name, settings in destinations.items():
-        if isinstance(settings, SlackSettings) and settings.templates is not None:
-            for trouble in _troubles(settings.templates):
+        fits = fits_of(settings)
+        if fits is not None and isinstance(settings, MessageSettings) and settings.templates is not None:
+            for trouble in _troubles(settings.templates, fits):
                 yield Problem(dotted(("destinations", name, "templates")), str(trouble))
 
 
-def _troubles(folder: Path) -> Iterator[Trouble]:
+def _troubles(folder: Path, fits: Fits) -> Iterator[Trouble]:
     found: list[Trouble] = []
     templates = Templates(folder, found.append)
     for events, digest in _samples():
-        lay_out(events, templates, digest=digest)
+        lay_out(events, templates, digest=digest, fits=fits)
     # Of each file the first trouble: the others are most likely the same.
     yield from {trouble.file: trouble for trouble in reversed(found)}.values()
     for file in sorted(folder.glob("*" + SUFFIX)):

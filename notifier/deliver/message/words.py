@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from notifier.completions import Event, EventType
-from notifier.deliver.slack_text import day, literal
+from notifier.deliver.message.text import day, literal
 
 KEY_WIDTH = 40
 """A record's key is never cut with the names around it: it is what tells two equal lines apart."""

@@ -1,0 +1,87 @@
+"""A replay by a daemon that is killed again and again: it goes on, and puts no event back twice."""
+
+import asyncio
+import random
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from notifier.ledger.ledger import Ledger
+from tests.end_to_end.harness import Program, Receiver, until
+
+EVENTS = 1100
+DELIVERED_MS = 1_795_280_400_123
+LOGGED = """
+CREATE TABLE put_back (sequence);
+CREATE TRIGGER again AFTER UPDATE ON deliveries WHEN old.state <> 'pending' AND new.state = 'pending'
+    BEGIN INSERT INTO put_back VALUES (new.sequence); END;
+"""
+"""Notes in the same transaction what goes back into the queue."""
+
+
+async def deliver_long_ago(path: Path) -> None:
+    def fill(db: Any) -> None:
+        for number in range(1, EVENTS + 1):
+            db.execute(
+                "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
+                " VALUES (?, 'completion.created', 'acme', ?, 1, 'head', '', ?, '{\"completion\": {}}')",
+                [f"evt_{number}", str(number), DELIVERED_MS],
+            )
+            db.execute("INSERT INTO deliveries (sequence, destination, state) VALUES (?, 'hr', 'delivered')", [number])
+
+    ledger = Ledger(path)
+    await ledger.open()
+    await ledger.run(fill)
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(LOGGED)
+
+
+def progress(path: Path) -> tuple[str, int]:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        row = connection.execute("SELECT r.state, p.queued FROM replays r JOIN replay_parts p ON p.replay = r.id")
+        found: tuple[str, int] = row.fetchone() or ("", 0)
+        return found
+
+
+def arrived(receiver: Receiver) -> set[str]:
+    # The receiver keeps bodies, and of this destination each is a batch.
+    batches: list[Any] = receiver.events
+    return {event["id"] for batch in batches for event in batch}
+
+
+async def comes_on(path: Path, *, since: int) -> None:
+    await until(lambda: progress(path)[1] > since)
+
+
+async def test_a_replay_goes_on_after_each_kill_and_puts_no_event_back_twice(
+    program: Program, receiver: Receiver, tmp_path: Path
+) -> None:
+    path = tmp_path / "notifier.db"
+    await deliver_long_ago(path)
+    program.configure("http://127.0.0.1:9/v1", receiver.url, destination='batch_size = 100\nbatch_wait = "50ms"')
+    program.config.write_text(program.config.read_text().replace("[log]", 'retention = "36500d"\n[log]', 1))
+    program.start()
+    await until(lambda: '"started"' in program.said())
+    asking = program.begin("replay", "--since", "2026-11-21", "--until", "2026-11-21")
+    await until(lambda: progress(path)[0] == "running")
+    moments = random.Random(20261121)
+    seen: list[tuple[str, int]] = []
+    for _ in range(2):
+        await comes_on(path, since=seen[-1][1] if seen else 0)
+        # Before the next part may be put back: of three parts the last one is left for the end.
+        await asyncio.sleep(moments.random() * 0.3)
+        program.kill()
+        seen.append(progress(path))
+        program.start()
+    await until(lambda: progress(path) == ("done", EVENTS), deadline=60)
+    await until(lambda: len(arrived(receiver)) == EVENTS)
+    program.stop()
+    assert asking.wait(timeout=10) == 1
+    assert {state for state, _ in seen} == {"running"}
+    assert "replay goes on where it was" in program.said()
+    with closing(sqlite3.connect(path)) as connection:
+        put_back = Counter(number for (number,) in connection.execute("SELECT sequence FROM put_back"))
+    assert put_back == Counter(range(1, EVENTS + 1))
