@@ -61,8 +61,7 @@ def open_or_rebuild(path: Path, now_ms: int) -> Database:
             try:
                 db = open_database(path)
             except (LedgerError, *UNREADABLE) as error:
-                named = isinstance(error, LedgerError)
-                if not (error.reason is LedgerReason.CORRUPT if named else is_damage(error)):
+                if not _says_damage(error):
                     raise
                 problem = "its tables cannot be brought up to date"
             else:
@@ -101,6 +100,11 @@ def _problem(path: Path, known: Essentials | None) -> str | None:
     if not path.is_file():
         return None
     return damage_in(path, APPLICATION_ID, is_ours=known is not None)
+
+
+def _says_damage(error: Exception) -> bool:
+    """Tell whether an error of opening the file says that its content is wrong."""
+    return error.reason is LedgerReason.CORRUPT if isinstance(error, LedgerError) else is_damage(error)
 
 
 def _overtake(db: Database, known: Essentials | None) -> None:

@@ -11,6 +11,17 @@ SEQUENCE_LEAP: Final = 1_000_000
 """So far beyond the highest number known the next event's is: what was numbered last may not be known any more."""
 
 
+_ORPHANS: Final = (
+    "deliveries WHERE sequence NOT IN (SELECT sequence FROM events)",
+    (
+        "attempt_runs WHERE NOT EXISTS (SELECT 1 FROM deliveries"
+        " WHERE sequence BETWEEN first_sequence AND last_sequence AND destination = attempt_runs.destination)"
+    ),
+    "replay_parts WHERE replay NOT IN (SELECT id FROM replays)",
+)
+"""What makes no sense without rows that were lost."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """What could not be read of a damaged file: the names of its tables, or everything."""
@@ -30,11 +41,8 @@ class Loss:
 def reconcile(db: Database, known: Essentials, loss: Loss, problem: str, now_ms: int) -> None:
     """Bring what was salvaged and what the essentials know together, in one transaction of the caller's."""
     _bring_back(db, known)
-    db.execute("DELETE FROM deliveries WHERE sequence NOT IN (SELECT sequence FROM events)")
-    db.execute(
-        "DELETE FROM attempt_runs WHERE NOT EXISTS"
-        " (SELECT 1 FROM events WHERE sequence BETWEEN first_sequence AND last_sequence)"
-    )
+    for orphans in _ORPHANS:
+        db.execute(f"DELETE FROM {orphans}")
     db.conn.executemany(
         "INSERT INTO told_before (id, at) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = ?1)",
         [(id_, now_ms) for id_ in known.told],

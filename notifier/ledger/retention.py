@@ -37,8 +37,9 @@ def forget(db: Database, before_ms: int, behind: Place = FIRST) -> Forgotten:
     """
     old = db.execute(
         "SELECT detected_at, sequence, EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence"
-        " AND state <> 'delivered') OR EXISTS (SELECT 1 FROM replays r JOIN replay_parts p ON p.replay = r.id"
-        " WHERE p.state = 'running' AND events.sequence > p.reached AND events.sequence <= r.last"
+        " AND state <> 'delivered')"
+        " OR EXISTS (SELECT 1 FROM replays r JOIN replay_parts p ON p.replay = r.id WHERE p.state = 'running'"
+        " AND events.sequence > p.reached AND events.sequence <= r.last"
         " AND events.detected_at >= r.since AND events.detected_at < r.until)"
         " FROM events WHERE (detected_at, sequence) > (?, ?) AND detected_at < ?"
         " ORDER BY detected_at, sequence LIMIT ?",

@@ -1,4 +1,4 @@
-"""Two days of a daemon's life: whatever could grow with every round or every event does not."""
+"""Forty hours of a daemon's life: whatever could grow with every round or every event does not."""
 
 import logging
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from notifier.daemon.housekeeping import LARGE_LOG
 from tests.soaking import EDITS_AN_HOUR, Figures, soak
 
-HOURS = 48
+HOURS = 40
 SAMPLES = 8
 
 

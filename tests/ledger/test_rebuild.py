@@ -248,7 +248,7 @@ def test_a_damaged_file_is_set_aside_and_rebuilt_and_keeps_the_promise(
     assert {name for name in beside if not name.startswith(".damaged-")} == {"", ".essentials"}
 
 
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(
     st.lists(
         st.tuples(st.integers(0, 10**6), st.integers(1, 12), st.binary(min_size=1, max_size=4)), min_size=1, max_size=6

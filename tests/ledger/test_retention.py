@@ -71,20 +71,6 @@ async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_n
     assert event.sequence == 6_001
 
 
-async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(ledger: Ledger) -> None:
-    await ledger.run(sources.recall, "acme")
-    await ledger.run(destinations.recall, "hr")
-    for number, detected_ms in enumerate((LONG_AGO, LONG_AGO, LATELY)):
-        await write(ledger, range(number, number + 1), detected_ms, DeliveryState.PENDING)
-    together = Settlement((1, 2, 3), "hr", DeliveryState.DELIVERED, "test", "test", 200, "", LATELY, 1, 0)
-    await ledger.run(outbox.settle, [together])
-    await ledger.run(retention.forget, BOUND)
-    told = "SELECT sequence, count(*) FROM attempts GROUP BY 1"
-    assert await ledger.run(lambda db: db.execute(told).fetchall()) == [(3, 2)]
-    await ledger.run(retention.forget, LATELY + 1)
-    assert await count(ledger, "attempt_runs") == 0
-
-
 async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_once(ledger: Ledger) -> None:
     await ledger.run(sources.recall, "acme")
     await ledger.run(destinations.recall, "hr")
@@ -129,3 +115,17 @@ async def forget_all(ledger: Ledger) -> list[int]:
         bits.append(done.events)
         place = done.place
     return bits
+
+
+async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(ledger: Ledger) -> None:
+    await ledger.run(sources.recall, "acme")
+    await ledger.run(destinations.recall, "hr")
+    for number, detected_ms in enumerate((LONG_AGO, LONG_AGO, LATELY)):
+        await write(ledger, range(number, number + 1), detected_ms, DeliveryState.PENDING)
+    together = Settlement((1, 2, 3), "hr", DeliveryState.DELIVERED, "test", "test", 200, "", LATELY, 1, 0)
+    await ledger.run(outbox.settle, [together])
+    await ledger.run(retention.forget, BOUND)
+    told = "SELECT sequence, count(*) FROM attempts GROUP BY 1"
+    assert await ledger.run(lambda db: db.execute(told).fetchall()) == [(3, 2)]
+    await ledger.run(retention.forget, LATELY + 1)
+    assert await count(ledger, "attempt_runs") == 0
