@@ -1,6 +1,7 @@
 """State files, and what the ledger's functions are about."""
 
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from notifier.ledger.ledger import Ledger
 from notifier.ledger.records import Findings, write
 from notifier.ledger.schema import migrations
 from notifier.ledger.subscriptions import Subscription
+from tests.ledger.lived import Place, live
 
 EVENTS = frozenset({"completion.created", "completion.updated", "completion.removed"})
 
@@ -105,3 +107,18 @@ def tell(change: MakeChange) -> Tell:
         return [event.sequence for event in write(db, findings, subscriptions, now_ms)]
 
     return tell_all
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a state file that has a past."""
+    folder = tmp_path_factory.mktemp("lived")
+    live(folder / "notifier.db")
+    return folder
+
+
+@pytest.fixture
+def place(lived: Path, tmp_path: Path) -> Place:
+    """A copy of that state file, to be damaged."""
+    shutil.copytree(lived, tmp_path, dirs_exist_ok=True)
+    return Place(tmp_path / "notifier.db")
