@@ -1,6 +1,7 @@
 """All destinations side by side: each has its own worker, so that one in trouble never delays another."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -20,7 +21,10 @@ from notifier.deliver.troubles import conditions
 from notifier.deliver.worker import Worker
 from notifier.ledger import destinations, outbox
 from notifier.ledger.destinations import Health
+from notifier.ledger.errors import LedgerError
 from notifier.ledger.ledger import Ledger
+
+_log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -152,6 +156,12 @@ class Dispatcher:
 
     async def stop(self, grace: float) -> None:
         """Let attempts under way finish within `grace` seconds; what is cut off is sent again by the next run."""
+        if self._steady.is_astray:
+            # The next run reckons by the wall clock: what is stored by the one before it was set would wait too long.
+            try:
+                await self.follow_clock()
+            except LedgerError as error:
+                _log.error(error.message, extra={"reason": error.reason})
         await asyncio.gather(*(worker.stop(grace) for worker in self._workers.values()))
 
 

@@ -20,14 +20,18 @@ class SteadyClock:
 
     def now_ms(self) -> int:
         """Return the wall clock in Unix milliseconds, or what it would show if it had not been set."""
-        astray_ms = self.astray_ms()
-        if abs(astray_ms) < _TOLERANCE_MS:
-            self.follow(astray_ms)
+        if not self.is_astray:
+            self.follow(self.astray_ms())
         return self._monotonic_ms() + self._offset_ms
 
     def monotonic(self) -> float:
         """Return seconds that only grow."""
         return self._clock.monotonic()
+
+    @property
+    def is_astray(self) -> bool:
+        """Whether the wall clock was set, and has not been followed since."""
+        return abs(self.astray_ms()) >= _TOLERANCE_MS
 
     def astray_ms(self) -> int:
         """Return by how many milliseconds the wall clock is ahead of this one, or (negative) behind."""

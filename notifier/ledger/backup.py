@@ -62,7 +62,7 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 
     The copy gets its name when it is whole and on the disk. Raises BackupError, with nothing changed.
     """
-    target = real_path(target)
+    target = _looked_for(target)
     if not state_file.exists():
         raise BackupError(f"there is no state file {state_file} yet: there is nothing to back up")
     _refuse_target(real_path(state_file), target, overwrite=overwrite)
@@ -81,7 +81,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
     readers may have seen. Raises BackupError, with nothing changed, and LedgerError: in use.
     """
     path = real_path(state_file)
-    if real_path(source) == path:
+    if _looked_for(source) == path:
         raise BackupError(f"{source} is the state file itself: name a backup of it")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +102,15 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
     finally:
         lock.release()
     return Restored(copy, replaced)
+
+
+def _looked_for(path: Path) -> Path:
+    """Return where a file is, or would be."""
+    try:
+        path.exists()
+    except OSError as error:
+        raise BackupError(f"{path} can be no file ({error.strerror}): name another one") from error
+    return real_path(path)
 
 
 def _refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:

@@ -70,7 +70,7 @@ def open_or_rebuild(path: Path, now_ms: int) -> Database:
                 return db
         _log.critical(
             "the state file is damaged; it is set aside, and a new one is made of what can be read of it",
-            extra={"file": str(path), "problem": problem},
+            extra={"path": str(path), "detail": problem},
         )
         _rebuild(real, known or Essentials(now_ms, 0), problem, now_ms)
         return open_database(path)
@@ -137,7 +137,7 @@ def _rebuild(path: Path, known: Essentials, problem: str, now_ms: int) -> None:
             break
     put_in_place(making, _finished(path))
     _finish_exchange(path, now_ms)
-    _log.warning("the state file was rebuilt", extra={"file": str(path), "lost": str(loss)})
+    _log.warning("the state file was rebuilt", extra={"path": str(path), "lost": str(loss)})
 
 
 def _make(making: Path, path: Path, like: _Like, known: Essentials, problem: str, now_ms: int) -> Loss:

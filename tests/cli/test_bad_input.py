@@ -50,6 +50,8 @@ VALUES = {
     "poll": ("{}",),
     "sweep": ("{}",),
     "schema": ("{}",),
+    "backup": ("{}",),
+    "restore": ("{}",),
     "install-service": ("--print --instance {}", "--print --program {}"),
     "completion": ("{}",),
 }
@@ -68,6 +70,8 @@ NEEDED = {
     "sweep": ("acme",),
     "schema": ("config",),
     "completion": ("bash",),
+    "backup": ("copy.db",),
+    "restore": ("copy.db",),
     "monitoring": ("here",),
     "retry": ("evt_x",),
 }

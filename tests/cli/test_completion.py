@@ -34,7 +34,7 @@ def here(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("re",), ["retry", "replay", "reload"]),
+        (("re",), ["retry", "replay", "restore", "reload"]),
         (("--ver",), ["--verbose", "--version"]),
         (("retry", "--d"), ["--destination"]),
         (("poll", ""), ["acme"]),
