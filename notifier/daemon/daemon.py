@@ -31,12 +31,13 @@ from notifier.daemon.summary import summary
 from notifier.daemon.unknown_ids import UnknownIds
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.deliver.filters import subscriptions
-from notifier.ledger import conditions, destinations, finding, rebuilds
+from notifier.ledger import conditions, destinations, finding
 from notifier.ledger.destinations import HealthState
 from notifier.ledger.errors import LedgerError, LedgerReason
 from notifier.ledger.finding import Finds
 from notifier.ledger.ledger import Ledger
-from notifier.ledger.rebuild import open_or_rebuild
+from notifier.ledger.rebuilding import rebuilds
+from notifier.ledger.rebuilding.rebuild import open_or_rebuild
 from notifier.transport import new_session
 from notifier.watch.watcher import Round, RoundResult
 from notifier.web.control import Answer, Figures

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from notifier.clock import Clock
-from notifier.ledger import counts, essentials, housekeeping, retention
+from notifier.ledger import counts, housekeeping, retention
 from notifier.ledger.errors import LedgerError
-from notifier.ledger.essentials import essentials_file
 from notifier.ledger.ledger import Ledger
+from notifier.ledger.rebuilding import essentials
+from notifier.ledger.rebuilding.essentials import essentials_file
 from notifier.ledger.retention import FIRST, Place
 
 _log = logging.getLogger(__name__)

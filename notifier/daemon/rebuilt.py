@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 
 from notifier.clock import iso_utc
 from notifier.conditions import STORE, Condition, ConditionName
-from notifier.ledger.rebuilds import Rebuild
+from notifier.ledger.rebuilding.rebuilds import Rebuild
 from notifier.ledger.sources import SourceMemory
 
 

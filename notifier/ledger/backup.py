@@ -20,13 +20,13 @@ from typing import Final
 
 from sqlite_utils import Database
 
-from notifier.ledger import essentials
-from notifier.ledger.aside import put_in_place, real_path, remove_all, set_aside
-from notifier.ledger.damage import forget_damage, is_damage
-from notifier.ledger.essentials import essentials_file, highest_sequence
 from notifier.ledger.ledger import APPLICATION_ID
 from notifier.ledger.lock import FileLock
-from notifier.ledger.reconciling import leap
+from notifier.ledger.rebuilding import essentials
+from notifier.ledger.rebuilding.aside import put_in_place, real_path, remove_all, set_aside
+from notifier.ledger.rebuilding.damage import forget_damage, is_damage
+from notifier.ledger.rebuilding.essentials import essentials_file, highest_sequence
+from notifier.ledger.rebuilding.reconciling import leap
 from notifier.ledger.schema import unknown_steps
 
 Progress = Callable[[int, int], None]

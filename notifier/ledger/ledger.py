@@ -13,9 +13,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlite_utils import Database
 
-from notifier.ledger.damage import DAMAGE, note_damage
 from notifier.ledger.errors import LedgerError, LedgerReason, as_ledger_error
 from notifier.ledger.lock import FileLock
+from notifier.ledger.rebuilding.damage import DAMAGE, note_damage
 from notifier.ledger.schema import migrations, unknown_steps
 
 P = ParamSpec("P")

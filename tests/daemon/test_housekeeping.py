@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from notifier.daemon.housekeeping import ESSENTIALS_EVERY, Housekeeping
-from notifier.ledger import essentials, sources
-from notifier.ledger.essentials import essentials_file
+from notifier.ledger import sources
 from notifier.ledger.housekeeping import log_size
 from notifier.ledger.ledger import Ledger
+from notifier.ledger.rebuilding import essentials
+from notifier.ledger.rebuilding.essentials import essentials_file
 from tests.conftest import FakeClock
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from notifier.daemon.rebuilt import conditions
-from notifier.ledger.rebuilds import Rebuild
+from notifier.ledger.rebuilding.rebuilds import Rebuild
 from notifier.ledger.sources import SourceMemory
 
 AT = 1_795_280_400_123

@@ -16,7 +16,7 @@ from notifier.ledger.ledger import Ledger
 from notifier.ledger.records import Findings, write
 from notifier.ledger.schema import migrations
 from notifier.ledger.subscriptions import Subscription
-from tests.ledger.lived import Place, live
+from tests.ledger.rebuilding.lived import Place, live
 
 EVENTS = frozenset({"completion.created", "completion.updated", "completion.removed"})
 

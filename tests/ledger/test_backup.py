@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from notifier.ledger import essentials, sources
+from notifier.ledger import sources
 from notifier.ledger.backup import BackupError, Copy, back_up, restore
 from notifier.ledger.errors import LedgerError, LedgerReason
-from notifier.ledger.essentials import essentials_file, highest_sequence
 from notifier.ledger.ledger import Ledger, open_database, open_for_reading
-from notifier.ledger.reconciling import SEQUENCE_LEAP
+from notifier.ledger.rebuilding import essentials
+from notifier.ledger.rebuilding.essentials import essentials_file, highest_sequence
+from notifier.ledger.rebuilding.reconciling import SEQUENCE_LEAP
 from tests.ledger.conftest import Tell
 
 NOW = 1_795_280_400_000

@@ -8,15 +8,16 @@ from contextlib import closing
 
 import pytest
 
-from notifier.ledger import essentials, housekeeping, rebuilds, records, sources
-from notifier.ledger.damage import note_damage
+from notifier.ledger import housekeeping, records, sources
 from notifier.ledger.errors import LedgerError, LedgerReason
-from notifier.ledger.essentials import essentials_file
 from notifier.ledger.ledger import Ledger, open_database
-from notifier.ledger.rebuild import open_or_rebuild
-from notifier.ledger.reconciling import SEQUENCE_LEAP
+from notifier.ledger.rebuilding import essentials, rebuilds
+from notifier.ledger.rebuilding.damage import note_damage
+from notifier.ledger.rebuilding.essentials import essentials_file
+from notifier.ledger.rebuilding.rebuild import open_or_rebuild
+from notifier.ledger.rebuilding.reconciling import SEQUENCE_LEAP
 from notifier.ledger.records import Findings
-from tests.ledger.lived import (
+from tests.ledger.rebuilding.lived import (
     DELIVERED,
     HOUR,
     HR,
@@ -96,7 +97,7 @@ def test_a_process_that_was_killed_while_it_exchanged_the_files_goes_on(
     root_of("attempt_runs")(place)
     moved = place.path.with_name("elsewhere")
     with monkeypatch.context() as killed:
-        killed.setattr("notifier.ledger.rebuild.set_aside", killing)
+        killed.setattr("notifier.ledger.rebuilding.rebuild.set_aside", killing)
         with pytest.raises(KeyboardInterrupt):
             place.open()
     match left:
@@ -177,8 +178,8 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.CRITICAL + 1)
-    monkeypatch.setattr("notifier.ledger.damage.CHECKED_WHOLE", 0)
-    monkeypatch.setattr("notifier.ledger.damage.CHECKED_FULLY", 0)
+    monkeypatch.setattr("notifier.ledger.rebuilding.damage.CHECKED_WHOLE", 0)
+    monkeypatch.setattr("notifier.ledger.rebuilding.damage.CHECKED_FULLY", 0)
     root_of("records")(place)
     ledger = Ledger(place.path, lambda path: open_or_rebuild(path, NOW + HOUR))
     await ledger.open()

@@ -12,12 +12,13 @@ from sqlite_utils import Database
 
 from notifier.completions import Change, Completion, EventType, Net, event_id
 from notifier.config import FirstRun
-from notifier.ledger import destinations, essentials, outbox, records, sources, sweeps
+from notifier.ledger import destinations, outbox, records, sources, sweeps
 from notifier.ledger.destinations import Health, HealthState
-from notifier.ledger.essentials import essentials_file
 from notifier.ledger.ledger import open_database
 from notifier.ledger.outbox import DeliveryState, Settlement
-from notifier.ledger.rebuild import open_or_rebuild
+from notifier.ledger.rebuilding import essentials
+from notifier.ledger.rebuilding.essentials import essentials_file
+from notifier.ledger.rebuilding.rebuild import open_or_rebuild
 from notifier.ledger.records import Findings, Learned
 from notifier.ledger.subscriptions import Subscription
 from notifier.watch.verdicts import Baseline, Reason, judge

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from notifier.ledger.damage import UNREADABLE, is_damage
+from notifier.ledger.rebuilding.damage import UNREADABLE, is_damage
 
 Row = tuple[Any, ...]
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifier.ledger import rebuilds, sources
-from tests.ledger.lived import (
+from notifier.ledger import sources
+from notifier.ledger.rebuilding import rebuilds
+from tests.ledger.rebuilding.lived import (
     HOUR,
     MET,
     NOW,

@@ -30,13 +30,13 @@ from typing import Final
 
 from sqlite_utils import Database
 
-from notifier.ledger import essentials, salvage
-from notifier.ledger.aside import put_in_place, real_path, remove_all, set_aside
-from notifier.ledger.damage import UNREADABLE, damage_in, forget_damage, is_damage
 from notifier.ledger.errors import LedgerError, LedgerReason, as_ledger_error
-from notifier.ledger.essentials import Essentials, essentials_file, highest_sequence
 from notifier.ledger.ledger import APPLICATION_ID, open_database
-from notifier.ledger.reconciling import Loss, leap, reconcile
+from notifier.ledger.rebuilding import essentials, salvage
+from notifier.ledger.rebuilding.aside import put_in_place, real_path, remove_all, set_aside
+from notifier.ledger.rebuilding.damage import UNREADABLE, damage_in, forget_damage, is_damage
+from notifier.ledger.rebuilding.essentials import Essentials, essentials_file, highest_sequence
+from notifier.ledger.rebuilding.reconciling import Loss, leap, reconcile
 from notifier.ledger.schema import migrations, steps
 
 _log = logging.getLogger(__name__)

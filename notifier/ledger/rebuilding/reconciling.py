@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlite_utils import Database
 
-from notifier.ledger.essentials import EVENT_COLUMNS, MARGIN_MS, Essentials, highest_sequence, read_until_ms
+from notifier.ledger.rebuilding.essentials import EVENT_COLUMNS, MARGIN_MS, Essentials, highest_sequence, read_until_ms
 
 SEQUENCE_LEAP: Final = 1_000_000
 """So far beyond the highest number known the next event's is: what was numbered last may not be known any more."""
