@@ -26,7 +26,7 @@ from notifier.daemon.progress import Pulse
 from notifier.daemon.schedule import Schedule
 from notifier.daemon.service_manager import ServiceManager
 from notifier.daemon.sources import Sources
-from notifier.daemon.status import destination_status, status_document, sweep_status
+from notifier.daemon.status import destination_status, status_document
 from notifier.daemon.summary import summary
 from notifier.daemon.unknown_ids import UnknownIds
 from notifier.deliver.dispatcher import Dispatcher
@@ -275,22 +275,11 @@ class Daemon:
 
     async def poll(self, source: str) -> Answer:
         """Do a source's round now. Raises UnknownNameError."""
-        watcher = self._sources.known(source)
-        done = await watcher.poll(by_hand=True)
-        await watcher.see_to_the_rest()
-        return Answer(
-            ok=done.result is RoundResult.DONE,
-            body={"source": source, "result": done.result, "events": done.events, "message": done.message},
-        )
+        return await self._sources.poll(source)
 
     async def sweep(self, source: str) -> Answer:
         """Begin a sweep of a source, or go on with the unfinished one. Raises UnknownNameError, LedgerError."""
-        watcher = self._sources.known(source)
-        refusal = watcher.binding_silence()
-        if refusal is None:
-            await watcher.begin_sweep()
-        progress = sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping)
-        return Answer(ok=refusal is None, body={"source": source, "message": refusal or "", "sweep": progress})
+        return await self._sources.sweep(source)
 
     def _on_round(self, done: Round, seconds: float) -> None:
         if done.result is not RoundResult.SILENT:

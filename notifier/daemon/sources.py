@@ -20,8 +20,8 @@ from notifier.ledger.sources import SourceMemory
 from notifier.ledger.subscriptions import Subscription
 from notifier.ledger.sweeps import Sweep
 from notifier.watch.health import SourceState
-from notifier.watch.watcher import Round, Watcher
-from notifier.web.control import UnknownNameError
+from notifier.watch.watcher import Round, RoundResult, Watcher
+from notifier.web.control import Answer, UnknownNameError
 from notifier.web.metrics.figures import SourceFigures
 
 
@@ -158,6 +158,25 @@ class Sources:
             for name, watcher in self._watchers.items()
             for usage in (watcher.usage,)
         }
+
+    async def poll(self, name: str) -> Answer:
+        """Do a source's round now. Raises UnknownNameError."""
+        watcher = self.known(name)
+        done = await watcher.poll(by_hand=True)
+        await watcher.see_to_the_rest()
+        return Answer(
+            ok=done.result is RoundResult.DONE,
+            body={"source": name, "result": done.result, "events": done.events, "message": done.message},
+        )
+
+    async def sweep(self, name: str) -> Answer:
+        """Begin a sweep of a source, or go on with the unfinished one. Raises UnknownNameError, LedgerError."""
+        watcher = self.known(name)
+        refusal = watcher.binding_silence()
+        if refusal is None:
+            await watcher.begin_sweep()
+        progress = sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping)
+        return Answer(ok=refusal is None, body={"source": name, "message": refusal or "", "sweep": progress})
 
     async def _leave(self, name: str) -> None:
         watcher = self._watchers.pop(name, None)
