@@ -142,8 +142,7 @@ async def _play(account: Account, daemon: Daemon, receiver: Receiver, events: in
     again = f", {receiver.repeated} more than once" if receiver.repeated else ", each exactly once"
     out.write(
         f"\n{len(receiver.events)} completions were entered, found, and delivered to Slack and to the webhook{again}.\n"
-        'For your own account write a config.toml (README, "Watch your own account"), try it with'
-        " `notifier check --online`, and start `notifier run`.\n"
+        "For your own account let `notifier init` write a configuration, and start `notifier run`.\n"
     )
 
 
