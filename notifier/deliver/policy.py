@@ -12,7 +12,7 @@ from http import HTTPStatus
 from notifier.config import DestinationSettings
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
 from notifier.ledger.destinations import Health, HealthState
-from notifier.ledger.outbox import Delivery, DeliveryState
+from notifier.ledger.outbox import Delivery, DeliveryState, Settlement
 
 PATIENCE = 3
 """Attempts that an event may spend on an endpoint in trouble before another event is the probe."""
@@ -90,6 +90,35 @@ def after_attempt(
         )
         fates.setdefault(fate, []).append(delivery)
     return list(fates.items())
+
+
+def settlements(
+    deliveries: Sequence[Delivery],
+    outcome: Outcome,
+    settings: DestinationSettings,
+    *,
+    now_ms: int,
+    milliseconds: int,
+    jitter: Callable[[], float],
+) -> list[Settlement]:
+    """Say as the ledger writes it down what became of the deliveries of a request that took so many milliseconds."""
+    suspicious = is_suspicious(outcome, companions=len(deliveries) - 1)
+    return [
+        Settlement(
+            tuple(delivery.event.sequence for delivery in sharing),
+            deliveries[0].destination,
+            fate.state,
+            fate.decision,
+            outcome.reason,
+            outcome.status,
+            outcome.detail,
+            now_ms - milliseconds,
+            milliseconds,
+            fate.next_attempt_ms,
+            suspicious,
+        )
+        for fate, sharing in after_attempt(deliveries, outcome, settings, now_ms=now_ms, jitter=jitter)
+    ]
 
 
 def after_delivery(

@@ -267,7 +267,14 @@ class Worker:
         sequences = [delivery.event.sequence for delivery in deliveries]
         self._refusals = refusals.after_attempt(self._refusals, sequences, outcome)
         outcome = refusals.judged(outcome, self._refusals, self._health)
-        settlements = self._settle(deliveries, outcome, milliseconds)
+        settlements = policy.settlements(
+            deliveries,
+            outcome,
+            self._settings,
+            now_ms=self._clock.now_ms(),
+            milliseconds=milliseconds,
+            jitter=self._jitter,
+        )
         report_attempt(deliveries, settlements)
         self._settling.add(settlements)
         self._judge_endpoint(deliveries, outcome, belated=this_round != self._round)
@@ -276,28 +283,6 @@ class Worker:
             self._settling.hurry()
         # Last, so that whatever becomes of it, the outcome is on its way into the ledger.
         self._on_attempt(deliveries, settlements)
-
-    def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, milliseconds: int) -> list[Settlement]:
-        """Decide what an outcome means for each of the deliveries that the request carried."""
-        now_ms = self._clock.now_ms()
-        fates = policy.after_attempt(deliveries, outcome, self._settings, now_ms=now_ms, jitter=self._jitter)
-        suspicious = policy.is_suspicious(outcome, companions=len(deliveries) - 1)
-        return [
-            Settlement(
-                tuple(delivery.event.sequence for delivery in sharing),
-                self.name,
-                fate.state,
-                fate.decision,
-                outcome.reason,
-                outcome.status,
-                outcome.detail,
-                now_ms - milliseconds,
-                milliseconds,
-                fate.next_attempt_ms,
-                suspicious,
-            )
-            for fate, sharing in fates
-        ]
 
     def _judge_endpoint(self, deliveries: Sequence[Delivery], outcome: Outcome, *, belated: bool) -> None:
         """Decide what an outcome means for the destination; `belated`: its request had begun before the trouble."""
