@@ -16,7 +16,6 @@ from notifier.cli.configuration import read_settings
 from notifier.cli.failures import Failure, told
 from notifier.cli.given import Given, takes_given
 from notifier.cli.help import examples
-from notifier.cli.program import COMMANDS
 from notifier.cli.screen import say
 from notifier.cli.text import harmless
 from notifier.config.places import FILE_NAME, working_directory
@@ -141,7 +140,6 @@ def _say_what_next(given: Given, file: Path, answers: Answers) -> None:
     steps = [("check --online", "tries the token"), ("run", "watches, and tells")]
     if destination is not None:
         steps.insert(1, (f"test {destination.name}", "sends a sample"))
-    if "install-service" in COMMANDS:
-        steps.append(("install-service", "makes it a service"))
     width = max(len(command) for command, _ in steps)
     say("", "Next:", *(f"  notifier {command:<{width}} {harmless(named)}   {what}" for command, what in steps))
+    say("", "As a service of systemd: `sudo notifier install-service` makes /etc/notifier and says what belongs there.")
