@@ -4,6 +4,7 @@ A new type is a class here that derives from `DestinationSettings` and has a `ty
 people read what goes there, from `MessageSettings`; and its name in `Destination`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -42,7 +43,7 @@ class HttpFormat(StrEnum):
     STANDARD = "standard"
 
 
-class DestinationSettings(Table):
+class DestinationSettings(Table, ABC):
     """The keys of every destination."""
 
     events: tuple[CompletionEvent, ...] = ("completion.created", "completion.updated", "completion.removed")
@@ -66,9 +67,9 @@ class DestinationSettings(Table):
     give_up_after: Duration = default("3d")
     """How long after the first attempt a delivery is given up; time spent disabled does not count."""
 
+    @abstractmethod
     def address(self) -> str:
         """Return where events go, without any secret."""
-        raise NotImplementedError
 
     def conflicts(self) -> Iterator[Problem]:
         """Yield what does not go together; keys start at this table."""

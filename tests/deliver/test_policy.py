@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.completions import Event, EventType
-from notifier.config import DestinationSettings
+from notifier.config import DestinationSettings, HttpSettings
 from notifier.deliver import policy
 from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
 from notifier.deliver.policy import LONGEST_WAIT, PATIENCE, Decision
@@ -20,7 +20,8 @@ from notifier.ledger.outbox import Delivery, DeliveryState
 NOW_MS = 1_795_280_400_123
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-DEFAULTS = DestinationSettings()
+ENDPOINT = {"type": "http", "url": "https://hr.example.com/hooks"}
+DEFAULTS = HttpSettings.model_validate(ENDPOINT)
 MOST_PER_HOUR = PATIENCE + 14
 """Attempts at one event: those of its patience, and as many waits of half a second, doubled, as make an hour."""
 FAR_TOO_MANY = 5000
@@ -53,8 +54,13 @@ healths = st.builds(
 )
 durations = st.integers(1, 10 * DAY_MS).map(lambda ms: f"{ms}ms")
 schedules = st.builds(
-    lambda one, other, age: DestinationSettings.model_validate(
-        {"retry_first": min(one, other, key=len_of), "retry_max": max(one, other, key=len_of), "give_up_after": age}
+    lambda one, other, age: HttpSettings.model_validate(
+        {
+            **ENDPOINT,
+            "retry_first": min(one, other, key=len_of),
+            "retry_max": max(one, other, key=len_of),
+            "give_up_after": age,
+        }
     ),
     durations,
     durations,
