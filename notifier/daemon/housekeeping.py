@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from notifier.clock import Clock
-from notifier.ledger import counts, housekeeping, retention
+from notifier.ledger import counts, finding, housekeeping, retention
 from notifier.ledger.errors import LedgerError
 from notifier.ledger.ledger import Ledger
 from notifier.ledger.rebuilding import essentials
@@ -68,9 +68,10 @@ class Housekeeping:
             _log.info("old events forgotten", extra={"events": forgotten})
 
     async def keep(self) -> None:
-        """Write the essentials down if they have changed, and cut a write-ahead log off that has grown large."""
+        """Write the essentials down if they have changed, prepare searches, cut a write-ahead log off that is large."""
         try:
             await self.write_essentials()
+            await self._ledger.run(finding.prepare)
             if await asyncio.to_thread(housekeeping.log_size, self._ledger.path) > LARGE_LOG:
                 await self._ledger.run_bare(housekeeping.checkpoint)
         except LedgerError as error:

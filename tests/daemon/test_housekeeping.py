@@ -61,6 +61,15 @@ async def test_the_essentials_are_written_when_they_change_and_now_and_then(
     assert essentials_file(ledger.path).stat().st_mode & 0o777 == 0o600
 
 
+async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: Housekeeping, ledger: Ledger) -> None:
+    count = "SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'"
+    await housekeeping.keep()
+    assert await ledger.run(lambda db: db.execute(count).fetchone()) == (0,)
+    await ledger.run(lambda db: db.execute("UPDATE sources SET swept_at = 5"))
+    await housekeeping.keep()
+    assert await ledger.run(lambda db: db.execute(count).fetchone()) == (1,)
+
+
 async def test_essentials_that_cannot_be_written_are_said_once_and_tried_again(
     housekeeping: Housekeeping, ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,7 +7,7 @@ from sqlite_utils import Database
 
 from notifier.completions import EventType, Net
 from notifier.ledger import names, sources
-from notifier.ledger.finding import MOST_PEOPLE, MOST_RECORDS, Finds, find
+from notifier.ledger.finding import MOST_PEOPLE, MOST_RECORDS, Finds, find, prepare
 from notifier.ledger.names import PersonName
 from notifier.ledger.records import Findings, Learned, write
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.ledger.conftest import MakeChange, MakeCompletion
 
 
-@pytest.fixture
-def known(db: Database, completion: "MakeCompletion") -> Database:
+@pytest.fixture(params=["prepared", "as yet unprepared"])
+def known(request: pytest.FixtureRequest, db: Database, completion: "MakeCompletion") -> Database:
     """Two people of one source, with two records and one; the other source has one of the same id."""
     people = [PersonName("u1", "David Ball", "D-1"), PersonName("u2", "Zoë Ångström", None)]
     names.learn_people(db, "acme", people)
@@ -33,6 +33,9 @@ def known(db: Database, completion: "MakeCompletion") -> Database:
             for key, user, on, training in those
         ]
         write(db, Findings(source, source, learned=learned), [], 0)
+    if request.param == "prepared":
+        db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
+        prepare(db)
     return db
 
 
@@ -85,3 +88,31 @@ def test_very_much_is_cut_off(db: Database, completion: "MakeCompletion") -> Non
     found = find(db, "ball")
     assert (len(found.people), len(found.records)) == (MOST_PEOPLE, MOST_RECORDS)
     assert find(db, "ball " * 5000).people
+
+
+def test_while_a_first_sweep_reads_many_records_people_are_found_without_theirs(
+    db: Database, completion: "MakeCompletion", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.ledger.finding.FEW_RECORDS", 2)
+    names.learn_people(db, "acme", [PersonName("u1", "David Ball", None)])
+    learned = [Learned(completion(str(n), user_id="u1"), Net.SWEEP, "first_sweep") for n in range(3)]
+    write(db, Findings("acme", "acme", learned=learned), [], 0)
+    db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
+    db.execute("INSERT INTO sources (name, met_at) VALUES ('beta', 1)")
+    prepare(db)
+    found = find(db, "ball")
+    assert (len(found.people), found.records, found.too_early) == (1, (), True)
+    assert find(db, "2").is_key
+    db.execute("UPDATE sources SET swept_at = 2 WHERE name = 'beta'")
+    prepare(db)
+    prepare(db)
+    found = find(db, "ball")
+    assert (keys(found), found.too_early) == (["2", "1", "0"], False)
+
+
+def test_an_account_that_was_never_met_holds_nothing_up(db: Database) -> None:
+    prepare(db)
+    assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'").fetchone() == (0,)
+    db.execute("INSERT OR REPLACE INTO sources (name, met_at, swept_at) VALUES ('acme', 1, 2), ('never', NULL, NULL)")
+    prepare(db)
+    assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'").fetchone() == (1,)

@@ -131,8 +131,7 @@ async def test_an_error_of_the_ledger_is_an_answer_and_told(patient: Patient, he
     patient.fails = True
     await until(lambda: "STATUS=the disk is full" in heard)
     heard.clear()
-    await asyncio.sleep(0.5)
-    assert "WATCHDOG=1" in heard
+    await until(lambda: "WATCHDOG=1" in heard)
 
 
 async def test_the_status_is_told_when_it_changes_only(patient: Patient, heard: Heard) -> None:

@@ -1,4 +1,4 @@
--- Keep the figures of the dashboard as counts, and find records by their person.
+-- Keep the figures of the dashboard as counts.
 
 -- How many events were detected, and how many delivered, in each quarter of an hour (Unix ms / 900000).
 CREATE TABLE detected_counts (
@@ -31,5 +31,3 @@ CREATE TABLE latency_counts (
 
 -- Whether somebody wanted it sent again: it then comes late through no fault of its destination.
 ALTER TABLE deliveries ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
-
-CREATE INDEX records_by_person ON records (user_id);
