@@ -1,3 +1,3 @@
 """Completion Notifier: the webhook that KPA Flex does not have."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -1,4 +1,4 @@
-"""The one place that reads a clock, so that everything else can be given another one."""
+"""The only module that reads a clock; everything else is given a Clock, so that tests can replace it."""
 
 import time
 from dataclasses import dataclass
@@ -8,21 +8,22 @@ from typing import Final, Protocol
 
 
 class Clock(Protocol):
-    """Tells the time: Unix milliseconds for what is stored, monotonic seconds for what is measured."""
+    """Reads the time: Unix milliseconds for stored moments, monotonic seconds for durations."""
 
     def now_ms(self) -> int:
-        """Return the wall clock in Unix milliseconds; it may jump."""
+        """Return the wall clock in Unix milliseconds; it may jump when the clock is set."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that only grow, those in which the machine sleeps too; the starting point has no meaning.
+        """Return seconds that only increase and go on while the machine sleeps; the starting point is arbitrary.
 
-        An event loop's timers may stand still meanwhile: `daemon/schedule.py` notices, and sees to what waits for them.
+        The timers of an event loop may stand still during sleep. `daemon/schedule.py` detects that, and wakes the tasks
+        that wait for them.
         """
         ...
 
 
-# Linux leaves suspended time out of the monotonic clock; what was to wait an hour has waited it then, all the same.
+# Linux's CLOCK_MONOTONIC stops while the machine sleeps. A wait of an hour has to include that time.
 _STEADY: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -35,18 +36,18 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Return the seconds since the machine was started."""
+        """Return the seconds since the machine started."""
         return time.clock_gettime(_STEADY)
 
 
 def iso_utc(ms: int) -> str:
-    """Write Unix milliseconds as `2026-11-21T17:00:00.123Z` (RFC 3339, UTC)."""
+    """Return Unix milliseconds as `2026-11-21T17:00:00.123Z` (RFC 3339, UTC)."""
     seconds, millis = divmod(ms, 1000)
     return f"{_to_the_second(seconds)}.{millis:03d}Z"
 
 
 @lru_cache(maxsize=1024)
 def _to_the_second(seconds: int) -> str:
-    # Stands in every event that is sent, and those of a page are of the same moment. isoformat() takes a fifth of the
-    # time of strftime().
+    # Formats a part of every event, and the events of a page share one moment: hence the cache. isoformat() takes a
+    # fifth of the time of strftime().
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]

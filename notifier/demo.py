@@ -1,4 +1,4 @@
-"""The whole pipeline with nothing to set up: a simulated account, the real daemon, a receiver, in one process."""
+"""The whole pipeline without any setup: a simulated account, the real daemon and a receiver in one process."""
 
 import asyncio
 import secrets
@@ -17,9 +17,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from notifier.config import load
 from notifier.daemon.daemon import Daemon
 from notifier.sandbox.account import Account
-from notifier.sandbox.growth import Growth
-from notifier.sandbox.seeds import build_account
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
 from notifier.sandbox.server import DEFAULT_TOKEN, make_app, serve
+from notifier.web.listening.sockets import ListenError
 
 _KNOWN: Final = 400
 _PAUSE: Final = 0.7
@@ -53,10 +54,10 @@ secret = "{secret}"
 
 
 class Receiver:
-    """Stands for Slack and for an HR system: prints what arrives, and checks what is signed."""
+    """Simulates Slack and an HR system; it checks signatures and prints what arrives."""
 
     def __init__(self, secret: str, out: TextIO) -> None:
-        """Take the secret that requests are signed with."""
+        """Initialize with the secret that signs requests, and the output."""
         self._webhook = Webhook(secret)
         self._out = out
         self.events: set[str] = set()
@@ -64,7 +65,7 @@ class Receiver:
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
-        """Listen on a free port of this machine; yield the URL."""
+        """Listen on a free port of this machine, and yield the URL."""
         app = web.Application()
         app.add_routes([web.post("/slack", self._slack), web.post("/hook", self._hook)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -99,10 +100,10 @@ class Receiver:
 
 
 async def run_demo(events: int, listen: str | None, out: TextIO, *, stay: float = 0.0) -> None:
-    """Let an account grow by `events` completions, and end when each of them was delivered to both destinations.
+    """Add `events` completions to a simulated account, and return when all are delivered to both destinations.
 
-    `listen` is the address of the local HTTP interface with the dashboard, None for a free port of this machine. At
-    the end the dashboard can still be looked at for `stay` seconds. Raises ConfigError, LedgerError, ListenError.
+    `listen` is the address of the local HTTP interface with the dashboard; None uses a free port of this machine. At
+    the end the dashboard stays available for `stay` seconds. Raises ConfigError, StoreError, ListenError.
     """
     account = build_account(_KNOWN)
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
@@ -121,12 +122,14 @@ async def run_demo(events: int, listen: str | None, out: TextIO, *, stay: float 
             daemon = Daemon(load(path, environ={}))
             await daemon.start()
             try:
-                _introduce(out, api, url, daemon.url)
-                # What stands in the account when the notifier meets it is history, and no news.
+                if daemon.interface_problem:
+                    raise ListenError(daemon.interface_problem)
+                _introduce(out, api, url, daemon.sign_in_link())
+                # Completions that exist when the notifier first reads the account are not reported.
                 await _until(daemon, lambda status: status["sources"]["acme"]["last_success"] is not None)
                 await _play(account, daemon, receiver, events, out)
-                if stay and daemon.url:
-                    await _stay(daemon.url, stay, out)
+                if stay and (link := daemon.sign_in_link()):
+                    await _stay(link, stay, out)
             finally:
                 await daemon.stop()
 
@@ -146,16 +149,16 @@ async def _play(account: Account, daemon: Daemon, receiver: Receiver, events: in
     )
 
 
-async def _stay(dashboard: str, seconds: float, out: TextIO) -> None:
-    out.write(f"\nThe dashboard {dashboard} can be looked at for {seconds:.0f} s more; Ctrl-C ends it.\n")
+async def _stay(link: str, seconds: float, out: TextIO) -> None:
+    out.write(f"\nThe dashboard can be looked at for {seconds:.0f} s more; Ctrl-C ends it: {link}\n")
     out.flush()
-    # What was to be shown is done: whoever interrupts now ends it well.
+    # The demonstration is complete, so an interrupt from now on is a normal end.
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(seconds)
 
 
 async def _grow(account: Account, events: int, out: TextIO) -> None:
-    """Enter completions one by one, so that one can follow them; a great many, several at a time."""
+    """Enter completions one by one, so that the output can be followed, or in groups if there are many."""
     growth = Growth(account, seed=secrets.randbelow(1_000_000))
     titles = {training.ids: training.title for training in account.trainings}
     people = {user["id"]: f"{user['firstname']} {user['lastname']}" for user in account.users}
@@ -183,12 +186,12 @@ def _introduce(out: TextIO, api: str, receiver: str, dashboard: str | None) -> N
         f"  webhook    an HR system that checks signatures                      {receiver}/hook\n"
     )
     if dashboard:
-        out.write(f"  dashboard  what an operator sees: open it in a browser              {dashboard}\n")
+        out.write(f"  dashboard  what an operator sees; this link signs a browser in once:\n             {dashboard}\n")
     out.write("\n")
     out.flush()
 
 
 def say(out: TextIO, who: str, what: str) -> None:
-    """Print one thing that happened, at once."""
+    """Print one line about what happened, and flush it."""
     out.write(f"{datetime.now().astimezone():%H:%M:%S}  {who:<9}  {what}\n")
     out.flush()

@@ -1,18 +1,82 @@
-"""The one function through which whatever might hold a secret is printed."""
+"""Removes secrets from text; all text that might contain a secret passes through here before it is printed."""
 
+import json
 import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote
 
-# An apostrophe may stand in a URL, and a password may hold an `@`. JSON may escape the slashes.
+# An apostrophe may be part of a URL, a password may contain an `@`, and JSON may escape the slashes.
 _URL = re.compile(
     r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,30}:\\?/\\?/)(?:[^\s/\\?#\"<>]*@)?"
     r"(?P<host>[^\s/\\?#\"'<>]+)(?P<rest>[^\s\"<>]*)"
 )
-# An ordinary word may follow, as in Basic Training; what is encoded looks otherwise.
+# An ordinary word after "basic" (as in "Basic Training") is not taken for encoded credentials.
 _BASIC = r"\bbasic\s+(?!(?-i:[A-Z]?[a-z]+)(?![^\s.,;:!?)\"']))"
 _NAMED = r"(?:token|password|secret|api[_-]?key)[\\\"']*\s*[=:]\s*"
 _CREDENTIAL = re.compile(rf"(?i)(?P<name>\bbearer\s+|{_BASIC}|{_NAMED})[\\\"']*[^\s\\\"',;&}}]{{6,}}")
 _SHORTEST_SECRET = 4
+_SHORTEST_KNOWN: Final = 8
+"""The fewest characters of a configured secret to remove; shorter ones are too often parts of ordinary words."""
+
+_PLACEHOLDER = "[secret]"
+_ELLIPSES: Final = ("…", "...", "`")
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
+
+
+_known: dict[str, None] = {}
+
+
+def remember(secrets: Iterable[str]) -> None:
+    """Remove these configured secrets from all text from now on, besides those remembered earlier.
+
+    Whole URLs are not remembered, because their hosts are shown.
+    """
+    _known.update(dict.fromkeys(one for one in secrets if len(one) >= _SHORTEST_KNOWN and "://" not in one))
+
+
+def hide_known(text: str) -> str:
+    """Return text without the configured secrets, and otherwise unchanged."""
+    return _hide(text, tuple(_known)) if _known else text
+
+
+def hide_cut(text: str, *secrets: str) -> str:
+    """Return text without the beginning of a secret at its end, for text that may have been cut within a secret."""
+    body, end = text, ""
+    while body.endswith(_ELLIPSES):
+        mark = next(mark for mark in _ELLIPSES if body.endswith(mark))
+        body, end = body.removesuffix(mark), mark + end
+    longest = max((_left_of(body, secret) for secret in (*secrets, *_known)), default=0)
+    return f"{body[:-longest]}{_PLACEHOLDER}{end}" if longest else text
+
+
+def _left_of(text: str, secret: str) -> int:
+    """Return how many characters at the end of a text are the beginning of a secret; 0 if they are fewer than four."""
+    sizes = range(min(len(secret), len(text)), _SHORTEST_SECRET - 1, -1)
+    return next((size for size in sizes if text.endswith(secret[:size])), 0)
+
+
+def _hide(text: str, secrets: tuple[str, ...]) -> str:
+    return _pattern(secrets).sub(_PLACEHOLDER, text)
+
+
+@lru_cache(maxsize=64)
+def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
+    forms = {form for secret in secrets for form in _forms(secret)}
+    # A placeholder is left unchanged, even if a secret happens to be a part of it.
+    longest_first = sorted([*forms, _PLACEHOLDER], key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)))
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return the forms in which a secret may appear: plain, in JSON (with and without escapes), and in a URL."""
+    try:
+        in_url = quote(secret, safe="")
+    except UnicodeEncodeError:
+        in_url = secret
+    in_json = json.dumps(secret)[1:-1]
+    return secret, in_json, in_json.replace("/", "\\/"), json.dumps(secret, ensure_ascii=False)[1:-1], in_url
 
 
 def _only_host(match: re.Match[str]) -> str:
@@ -21,13 +85,15 @@ def _only_host(match: re.Match[str]) -> str:
 
 
 def redact(text: str, *secrets: str) -> str:
-    """Return `text` fit to be printed, logged or stored.
+    """Return `text` without secrets, so that it may be printed, logged or stored.
 
-    URLs keep their scheme and host only (a Slack webhook's path *is* its secret), webhook secrets and
-    what follows words like `Bearer` disappear, and so does every string in `secrets`, wherever it stands.
+    URLs keep only their scheme and host (a Slack webhook's path *is* its secret). Removed are webhook secrets, the word
+    after `Bearer` and the like, the strings in `secrets`, and the configured secrets.
     """
-    for secret in sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True):
-        text = text.replace(secret, "[secret]")
+    if hidden := tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET):
+        text = _hide(text, hidden)
     text = _URL.sub(_only_host, text)
-    text = _WEBHOOK_SECRET.sub("[secret]", text)
-    return _CREDENTIAL.sub(lambda match: f"{match['name']}[secret]", text)
+    text = _WEBHOOK_SECRET.sub(_PLACEHOLDER, text)
+    text = _CREDENTIAL.sub(lambda match: f"{match['name']}{_PLACEHOLDER}", text)
+    # Configured secrets are removed last, so that the host of a URL is still shown.
+    return hide_known(text)

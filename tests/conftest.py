@@ -1,36 +1,28 @@
-"""A clock that stands still, for whichever room needs one."""
+"""What holds for all tests, and a clock that stands still."""
 
-from dataclasses import dataclass
+import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.clocks import FakeClock
+
 # How long an example takes says more about the machine's other work than about the program.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+# The suite gives the same answer each time. To look for new examples, run it with NOTIFIER_SEARCH=1.
+settings.register_profile("same examples", settings.get_profile("any machine"), derandomize=True, database=None)
+settings.load_profile("any machine" if os.environ.get("NOTIFIER_SEARCH") else "same examples")
 
+# A script that starts the suite in the background, or under nohup, lets it ignore Ctrl-C and the end of its terminal,
+# and the programs that the tests start as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-@dataclass(slots=True)
-class FakeClock:
-    """Both of the clock's times, moved by hand only; it starts at 2026-11-21T17:00:00.123Z."""
-
-    ms: int = 1_795_280_400_123
-    seconds: float = 1_000.0
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.ms += round(seconds * 1000)
-        self.seconds += seconds
-
-    def set_wall_clock(self, seconds: float) -> None:
-        """Set the wall clock forward, or back (negative), while no time passes."""
-        self.ms += round(seconds * 1000)
+# Hundreds of the programs that the tests start would compile the package anew, a fifth of what each of them takes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture

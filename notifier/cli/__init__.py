@@ -1,5 +1,17 @@
-"""The command line: reads what is asked for, lets the rooms below do it, prints what came of it."""
+"""The command line: it parses the arguments, calls the other packages, and prints the results."""
 
-from notifier.cli.program import main
+import sys
+
+from notifier import process
+
+
+def main() -> int:
+    """Run the command given by this process's arguments, and return the exit code."""
+    process.prepare(sys.argv[1:])
+    # Imported after `prepare`, because the imports take a good part of a second, during which signals can arrive.
+    from notifier.cli.app import main as run  # noqa: PLC0415
+
+    return run()
+
 
 __all__ = ["main"]

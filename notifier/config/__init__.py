@@ -1,6 +1,5 @@
-"""The configuration: what can be set, where it comes from, and what is wrong with it."""
+"""The configuration: its settings, the places that it is read from, and the problems found in it."""
 
-from notifier.config.addresses import TcpAddress, UnixAddress, parse_listen
 from notifier.config.destinations import (
     AppriseSettings,
     CompletionEvent,
@@ -13,10 +12,10 @@ from notifier.config.destinations import (
     TeamsSettings,
 )
 from notifier.config.durations import format_duration, parse_duration
+from notifier.config.errors import ConfigError, Problem
 from notifier.config.json_schema import schema
-from notifier.config.loading import ConfiguredNames, configured_names, handed_over, load, locate_state_file
-from notifier.config.places import find_file
-from notifier.config.problems import ConfigError, Problem
+from notifier.config.loader import ConfiguredNames, configured_names, handed_over, load, locate_state_file
+from notifier.config.paths import find_file
 from notifier.config.settings import (
     AlertSettings,
     ApiVersion,
@@ -29,6 +28,7 @@ from notifier.config.settings import (
     SourceSettings,
     StoreSettings,
 )
+from notifier.config.urls import TcpAddress, UnixAddress, parse_listen
 
 __all__ = [
     "AlertSettings",

@@ -1,27 +1,43 @@
-"""The URLs of apprise, which stand for a service and hold its credentials: only the library itself can read them."""
+"""Checks apprise URLs, which name a service and contain its credentials. Only the library itself can parse them."""
 
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, SecretStr
 
-from notifier.config.problems import Wrong
+from notifier.config.errors import InvalidValue
 
 
 def _understood(url: SecretStr) -> SecretStr:
     try:
-        # Optional; and a fifth of a second that only those wait for who use it.
+        # Imported here, because the package is optional and its import takes a fifth of a second.
         from apprise import Apprise  # noqa: PLC0415
     except ImportError:
-        raise Wrong("needs the library apprise: pip install 'completion-notifier[apprise]'") from None
-    # What it says of a URL may hold the URL.
+        raise InvalidValue("needs the library apprise: pip install 'completion-notifier[apprise]'") from None
+    # The library's messages about a URL may contain the URL, which is secret.
     logging.getLogger("apprise").disabled = True
     if Apprise.instantiate(url.get_secret_value()) is None:
-        raise Wrong(
+        if package := _missing_package(url.get_secret_value()):
+            raise InvalidValue(f"is of a service for which apprise needs another package: pip install '{package}'")
+        raise InvalidValue(
             "must be a URL that apprise understands, such as ntfys://ntfy.example.com/topic; its"
-            " documentation lists the services (some need another package)"
+            " documentation lists the services"
         )
     return url
+
+
+def _missing_package(url: str) -> str | None:
+    """Return the missing package that the URL's service needs, or None if apprise names none."""
+    from apprise.manager_plugins import NotificationManager  # noqa: PLC0415
+
+    try:
+        services: Any = NotificationManager()  # type: ignore[no-untyped-call]
+        service = services[url.partition("://")[0].lower()]
+    except KeyError:
+        return None
+    needed = service.requirements.get("packages_required") if not service.enabled else None
+    packages = [needed] if isinstance(needed, str) else list(needed or ())
+    return str(packages[0]).replace(" ", "") if packages else None
 
 
 AppriseUrl = Annotated[SecretStr, AfterValidator(_understood)]
@@ -29,6 +45,6 @@ AppriseUrl = Annotated[SecretStr, AfterValidator(_understood)]
 
 
 def shown_apprise_url(url: SecretStr) -> str:
-    """Return what of an apprise URL may be shown: in some, the host is the token already."""
+    """Return the scheme of an apprise URL, the only part that may be shown; even the host can be a token."""
     scheme, _, _ = url.get_secret_value().partition("://")
     return f"{scheme}://..."

@@ -1,23 +1,23 @@
-"""The settings of destinations: one class for each type.
+"""The settings of destinations, one class for each type.
 
-A new type is a class here that derives from `DestinationSettings` and has a `type` and an `address` of its own, or, if
-people read what goes there, from `MessageSettings`; and its name in `Destination`.
+To add a type, derive a class from `DestinationSettings`, or from `MessageSettings` if people read what is sent there;
+give it its own `type` and `address`; and add it to `Destination`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
-from notifier.config.addresses import is_plain_beyond_loopback
+from notifier.config import likely_mistakes
 from notifier.config.apprise_url import AppriseUrl, shown_apprise_url
+from notifier.config.base_table import BaseTable, default
 from notifier.config.durations import Duration
-from notifier.config.problems import Problem
-from notifier.config.tables import Table, default
-from notifier.config.values import (
+from notifier.config.errors import Problem
+from notifier.config.types import (
     AnyUrl,
     Count,
     CountUpTo1000,
@@ -30,10 +30,11 @@ from notifier.config.values import (
     SourceName,
     WebhookSecrets,
 )
+from notifier.config.urls import is_loopback, is_plain_beyond_loopback
 from notifier.redact import redact
 
 CompletionEvent = Literal["completion.created", "completion.updated", "completion.removed"]
-"""The types of events that a destination can ask for."""
+"""The types of events that a destination can receive."""
 
 
 class HttpFormat(StrEnum):
@@ -43,8 +44,11 @@ class HttpFormat(StrEnum):
     STANDARD = "standard"
 
 
-class DestinationSettings(Table, ABC):
+class DestinationSettings(BaseTable, ABC):
     """The keys of every destination."""
+
+    identity: ClassVar[tuple[str, ...]] = ("type", "url")
+    """The keys for the address and the credentials; if one of them changes, the destination is another endpoint."""
 
     events: tuple[CompletionEvent, ...] = ("completion.created", "completion.updated", "completion.removed")
     """The types of events that go there; none: only operational notices, if they go there."""
@@ -69,16 +73,23 @@ class DestinationSettings(Table, ABC):
 
     @abstractmethod
     def address(self) -> str:
-        """Return where events go, without any secret."""
+        """Return the address that events go to, without any secret."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield what does not go together; keys start at this table."""
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
         if self.retry_max < self.retry_first:
             yield Problem("retry_max", "must be at least as long as retry_first")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield what is allowed but probably not meant; keys start at this table."""
-        yield from ()
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        for key, identifiers in (("training_ids", self.training_ids), ("user_ids", self.user_ids)):
+            for place, identifier in enumerate(identifiers):
+                yield from _warned(f"{key}[{place}]", likely_mistakes.of_id(identifier))
+
+
+def _warned(key: str, sentence: str | None) -> Iterator[Problem]:
+    if sentence is not None:
+        yield Problem(key, sentence)
 
 
 class MessageSettings(DestinationSettings):
@@ -100,8 +111,13 @@ class MessageSettings(DestinationSettings):
     """Messages a second on average."""
 
     def address(self) -> str:
-        """Return where events go, without any secret."""
+        """Return the address that events go to, without any secret."""
         return redact(self.url.get_secret_value())
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        yield from _warned("url", likely_mistakes.of_url(self.url.get_secret_value()))
 
 
 class SlackSettings(MessageSettings):
@@ -114,6 +130,11 @@ class SlackSettings(MessageSettings):
     rate: Rate = 1.0
     """Messages a second on average; Slack allows about one."""
 
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        yield from _warned("url", likely_mistakes.of_slack_url(self.url.get_secret_value()))
+
 
 class TeamsSettings(MessageSettings):
     """A Microsoft Teams channel or chat, through a Workflows webhook."""
@@ -124,6 +145,11 @@ class TeamsSettings(MessageSettings):
     """The URL of the workflow "When a Teams webhook request is received"; whoever knows it can post."""
     rate: Rate = 1.0
     """Messages a second on average; Teams allows no more than four in any second."""
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        yield from _warned("url", likely_mistakes.of_teams_url(self.url.get_secret_value()))
 
 
 class AppriseSettings(MessageSettings):
@@ -137,12 +163,14 @@ class AppriseSettings(MessageSettings):
     """How many messages may be on their way at the same time; each takes a process of its own."""
 
     def address(self) -> str:
-        """Return where events go, without any secret."""
+        """Return the address that events go to, without any secret."""
         return shown_apprise_url(self.url)
 
 
 class HttpSettings(DestinationSettings):
     """An HTTP endpoint that gets signed webhooks."""
+
+    identity = ("type", "url", "headers", "secret", "ca_file", "client_cert_file", "client_key_file")
 
     type: Literal["http"]
     """The type of destination."""
@@ -166,11 +194,11 @@ class HttpSettings(DestinationSettings):
     """The certificate's private key (PEM), when it is not in the same file."""
 
     def address(self) -> str:
-        """Return where events go, without any secret."""
+        """Return the address that events go to, without any secret."""
         return redact(self.url.get_secret_value())
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield what does not go together; keys start at this table."""
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
         yield from super().conflicts()
         if self.client_key_file and not self.client_cert_file:
             yield Problem("client_key_file", "needs client_cert_file, the certificate that belongs to the key")
@@ -180,11 +208,26 @@ class HttpSettings(DestinationSettings):
             yield Problem("headers.Authorization", "cannot be sent together with the user name in url; remove one")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield what is allowed but probably not meant; keys start at this table."""
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
         yield from super().warnings()
-        if is_plain_beyond_loopback(self.url.get_secret_value()):
+        url = self.url.get_secret_value()
+        if is_plain_beyond_loopback(url):
             yield Problem("url", "is http://: people's names cross the network unencrypted; use https://")
+        yield from _warned("url", likely_mistakes.of_url(url))
+        for secret in self.secret:
+            yield from _warned("secret", likely_mistakes.of_signing_secret(secret.get_secret_value()))
+        if not (self.secret or self._is_authorized() or is_loopback(urlsplit(url).hostname or "")):
+            yield Problem(
+                "secret", "is empty: the receiver cannot tell who sends (openssl rand -base64 32, after whsec_)"
+            )
+        if self.ca_file:
+            yield from _warned("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
+
+    def _is_authorized(self) -> bool:
+        """Return whether requests prove their sender in another way than by a signature."""
+        in_url = urlsplit(self.url.get_secret_value()).username is not None
+        return bool(in_url or self.headers or self.client_cert_file)
 
 
 Destination = Annotated[SlackSettings | TeamsSettings | AppriseSettings | HttpSettings, Field(discriminator="type")]
-"""The settings of one destination, told apart by their `type`."""
+"""The settings of one destination; `type` selects the class."""

@@ -1,11 +1,11 @@
-"""Lengths of time, as they stand in the configuration: `500ms`, `30s`, `5m`, `6h`, `3d`."""
+"""Lengths of time as they are written in the configuration: `500ms`, `30s`, `5m`, `6h`, `3d`."""
 
 import re
 from typing import Annotated, Final
 
 from pydantic import Field, PlainSerializer, PlainValidator
 
-from notifier.config.problems import Wrong
+from notifier.config.errors import InvalidValue
 
 _MILLISECONDS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _PATTERN: Final = r"^([0-9]{1,15})(ms|s|m|h|d)$"
@@ -14,39 +14,39 @@ _LONGEST_DAYS: Final = 36_500
 
 
 def parse_duration(written: object) -> float:
-    """Return the seconds of a duration such as `"30s"`.
+    """Return a duration such as `"30s"` in seconds.
 
-    Raises Wrong for anything else, for zero, and for more than a hundred years (`"36500d"`).
+    Raises InvalidValue for any other value, for zero, and for more than a hundred years (`"36500d"`).
     """
     if isinstance(written, int | float) and not isinstance(written, bool):
-        raise Wrong(f"must be a duration in quotes, with its unit, such as {_EXAMPLES}; a plain number has none")
+        raise InvalidValue(f"must be a duration in quotes, with its unit, such as {_EXAMPLES}; a plain number has none")
     match = re.fullmatch(_PATTERN, written) if isinstance(written, str) else None
     if match is None:
-        raise Wrong(f"must be a duration, one whole number and one unit, such as {_EXAMPLES}")
+        raise InvalidValue(f"must be a duration, one whole number and one unit, such as {_EXAMPLES}")
     milliseconds = int(match[1]) * _MILLISECONDS[match[2]]
     if milliseconds == 0:
-        raise Wrong(f"must be longer than nothing, such as {_EXAMPLES}")
+        raise InvalidValue(f"must be longer than zero, such as {_EXAMPLES}")
     if milliseconds > _LONGEST_DAYS * _MILLISECONDS["d"]:
-        raise Wrong(f'must be at most "{_LONGEST_DAYS}d" (a hundred years)')
+        raise InvalidValue(f'must be at most "{_LONGEST_DAYS}d" (a hundred years)')
     return milliseconds / 1000
 
 
 def format_duration(seconds: float) -> str:
-    """Write seconds in the notation of the configuration, in the largest unit that leaves a whole number.
+    """Return seconds in the notation of the configuration, in the largest unit that gives a whole number.
 
-    What is not a whole number of milliseconds is rounded to one, and is at least one.
+    The value is rounded to whole milliseconds, and is at least one millisecond.
     """
     milliseconds = max(1, round(seconds * 1000))
     unit = max((u for u in _MILLISECONDS if milliseconds % _MILLISECONDS[u] == 0), key=_MILLISECONDS.__getitem__)
     return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
 
 
+DurationText = Annotated[str, Field(pattern=_PATTERN)]
+"""A duration in the notation of the configuration."""
+
 Duration = Annotated[
     float,
-    PlainValidator(
-        parse_duration,
-        json_schema_input_type=Annotated[str, Field(pattern=_PATTERN)],
-    ),
+    PlainValidator(parse_duration, json_schema_input_type=DurationText),
     PlainSerializer(format_duration, return_type=str),
 ]
 """A length of time: seconds in the settings, `"30s"` in the configuration."""

@@ -4,66 +4,89 @@ import ast
 import inspect
 import textwrap
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from notifier.config.base_table import BaseTable
 from notifier.config.settings import Settings
-from notifier.config.tables import Table
 
 if TYPE_CHECKING:
     from pydantic_core import core_schema
+
+
+IDENTIFIER: Final = "urn:completion-notifier:configuration"
+"""The `$id` by which other schemas and editors can refer to this schema."""
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of the configuration."""
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
+        "$id": IDENTIFIER,
         **Settings.model_json_schema(schema_generator=_ConfigurationSchema),
     }
 
 
 class _ConfigurationSchema(GenerateJsonSchema):
-    """What TOML can say: there is no null, and no name that breaks the rule for names."""
+    """Generates a schema that allows only what TOML can express (no null) and only valid names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Leave out titles that only repeat the key."""
+        """Leave out titles, because they would only repeat the key."""
         del schema
         return False
 
     def model_schema(self, schema: "core_schema.ModelSchema") -> JsonSchemaValue:
-        """Describe each key by what stands below it in its class."""
+        """Use the docstring below each key in its class as the key's description."""
         described = super().model_schema(schema)
         for key, text in _documented(schema["cls"]).items():
-            described["properties"][key]["description"] = text
+            if key in described["properties"]:
+                described["properties"][key]["description"] = text
         return described
 
     def nullable_schema(self, schema: "core_schema.NullableSchema") -> JsonSchemaValue:
-        """Describe an optional key by the values it can have; it is left out instead of being null."""
+        """Describe an optional key without null; in TOML an unset key is left out."""
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: "core_schema.WithDefaultSchema") -> JsonSchemaValue:
-        """Tell a default, if it can be written."""
+        """Include a default unless it is None, which TOML cannot express."""
         if "default" in schema and schema["default"] is None:
             return self.generate_inner(schema["schema"])
         return super().default_schema(schema)
 
+    def tagged_union_schema(self, schema: "core_schema.TaggedUnionSchema") -> JsonSchemaValue:
+        """Validate a table only against the description that belongs to its `type`.
+
+        With `oneOf`, validators would report for every type why the table does not match it.
+        """
+        tag = str(schema["discriminator"])
+        choices = {str(choice): self.generate_inner(inner) for choice, inner in schema["choices"].items()}
+        return {
+            "type": "object",
+            "required": [tag],
+            "properties": {tag: {"enum": [*choices]}},
+            "allOf": [
+                {"if": {"properties": {tag: {"const": choice}}, "required": [tag]}, "then": described}
+                for choice, described in choices.items()
+            ],
+        }
+
     def dict_schema(self, schema: "core_schema.DictSchema") -> JsonSchemaValue:
-        """Refuse the keys that no pattern allows."""
+        """Reject keys that do not match the pattern for names."""
         described = super().dict_schema(schema)
         if "patternProperties" in described:
             described["additionalProperties"] = False
         return described
 
 
-def _documented(table: type[Table]) -> dict[str, str]:
-    """Return the docstrings of a table's keys, the inherited ones too.
+def _documented(table: type[BaseTable]) -> dict[str, str]:
+    """Return the docstrings of a table's keys, including inherited keys.
 
-    pydantic could collect them itself when the classes are made, but that would double the time of every start.
+    pydantic could collect them when it creates the classes, but that would double the time of every start.
     """
     documented: dict[str, str] = {}
     for cls in reversed(table.__mro__):
-        if issubclass(cls, Table):
+        if issubclass(cls, BaseTable):
             (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
             documented |= _docstrings(body)
     return documented

@@ -1,6 +1,6 @@
-"""Where the configuration comes from: a TOML file, files of credentials, variables of the environment.
+"""Reads the inputs of the configuration: a TOML file, credential files and environment variables.
 
-Each is read into layers, which pydantic-settings lays over each other.
+Each input becomes one or more layers, which pydantic-settings merges.
 """
 
 import json
@@ -14,26 +14,37 @@ from typing import Any, Final
 
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from notifier.config import shape
-from notifier.config.places import CONFIG_VARIABLE
-from notifier.config.problems import ConfigError, Problem, Wrong, dotted
+from notifier.config import introspection
+from notifier.config.errors import ConfigError, InvalidValue, Problem, dotted
+from notifier.config.paths import CONFIG_VARIABLE
 from notifier.config.settings import Settings
-from notifier.config.suggestions import nearest
+from notifier.config.trust import distrust
+from notifier.suggest import TYPOGRAPHIC_QUOTES, nearest
 
 PREFIX: Final = "NOTIFIER_"
 _LEVELS: Final = "__"
+_SERVICE_LINK: Final = re.compile(
+    r"NOTIFIER_(?:[A-Z0-9]+_)*(?:"
+    r"SERVICE_HOST=[0-9A-Fa-f.:]+"
+    r"|SERVICE_PORT(?:_[A-Z0-9]+)*=[0-9]{1,5}"
+    r"|PORT(?:_[0-9]{1,5}_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://[0-9A-Fa-f.:\[\]]+"
+    r"|PORT_[0-9]{1,5}_(?:TCP|UDP|SCTP)_(?:PROTO=(?:tcp|udp|sctp)|PORT=[0-9]{1,5}|ADDR=[0-9A-Fa-f.:]+)"
+    r")"
+)
+"""Matches a variable that Kubernetes sets for a Service ("Discovering services" in its documentation) and its value."""
+
 _TOML_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Some keys and their values, as nested tables; `origin` is the variable or file they come from, if it is one."""
+    """Keys and values, as nested tables; `origin` is the variable or credential file that set them, if one did."""
 
     values: dict[str, Any]
     origin: str | None = None
 
     def holds(self, path: Iterable[str | int]) -> bool:
-        """Tell whether the value at a path is from here, or inside one that is."""
+        """Return whether this layer sets the value at a path, or a value that contains it."""
         value: Any = self.values
         for key in path:
             if not isinstance(value, dict):
@@ -45,7 +56,7 @@ class Layer:
 
 
 def merge(layers: Iterable[Layer]) -> dict[str, Any]:
-    """Lay layers over each other, the first on top, as pydantic-settings does it; nothing is validated yet."""
+    """Return layers merged by pydantic-settings, with earlier ones taking precedence; nothing is validated yet."""
     sources = [layer.values for layer in layers]
 
     class Merged(BaseSettings):
@@ -61,7 +72,7 @@ def merge(layers: Iterable[Layer]) -> dict[str, Any]:
 
 
 def read_toml(file: Path) -> Layer:
-    """Read a configuration file. Raises ConfigError."""
+    """Return the layer of a TOML configuration file. Raises ConfigError."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
         values = tomllib.loads(text)
@@ -71,26 +82,42 @@ def read_toml(file: Path) -> Layer:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([Problem(str(file), f"line {line}: is not UTF-8 text; save the file as UTF-8")]) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem(str(file), _toml_message(error))]) from None
+        raise ConfigError([Problem(str(file), _toml_message(error, text))]) from None
     except (ValueError, RecursionError):
         message = "is not TOML that can be read: a number is too long, or tables are nested too deeply"
         raise ConfigError([Problem(str(file), message)]) from None
-    return Layer(shape.anchored(values, Settings, file.parent.absolute()))
+    return Layer(introspection.anchored(values, Settings, file.parent.absolute()))
 
 
-def _toml_message(error: tomllib.TOMLDecodeError) -> str:
+def _toml_message(error: tomllib.TOMLDecodeError, text: str) -> str:
     sentence = str(error)
     position = _TOML_POSITION.search(sentence)
     if position is None:
         return f"is not valid TOML: {sentence}"
     what = sentence[: position.start()]
     where = f"line {position[1]}, column {position[2]}" if position[1] else "at its end"
-    return f"{where}: is not valid TOML: {what[:1].lower()}{what[1:]}"
+    lines = text.splitlines()
+    number = int(position[1]) if position[1] else len(lines)
+    likely = _likely_slip(lines[number - 1]) if 0 < number <= len(lines) else ""
+    return f"{where}: is not valid TOML: {what[:1].lower()}{what[1:]}{likely}"
+
+
+def _likely_slip(line: str) -> str:
+    """Return the probable mistake in a line that is not valid TOML; "" if no known mistake fits."""
+    _, equals, value = line.partition("=")
+    value = value.strip()
+    if any(quote in line for quote in TYPOGRAPHIC_QUOTES):
+        return '; it has typographic quotes: write straight ones, "..."'
+    if equals and value.startswith('"') and "\\" in value:
+        return "; a backslash in double quotes begins an escape: put a Windows path into single quotes, '...'"
+    if (equals and value[:1].isalpha()) or value.startswith(("/", "\\")):
+        return '; text must be in quotes, "..."'
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Variable:
-    """A variable of the environment, or a credential file, which is named like one."""
+    """An environment variable, or a credential file that is named like one."""
 
     name: str
     text: str
@@ -98,15 +125,22 @@ class _Variable:
 
 
 def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer | Problem]:
-    """Read the variables that begin with NOTIFIER_, the strongest first; relative paths count from `folder`."""
+    """Yield layers of the variables that begin with NOTIFIER_, strongest first; paths are relative to `folder`."""
     variables = [
-        _Variable(name, text, name) for name, text in environ.items() if _is_ours(name) and name != CONFIG_VARIABLE
+        _Variable(name, text, name)
+        for name, text in environ.items()
+        if _is_ours(name) and name != CONFIG_VARIABLE and not is_service_link(name, text)
     ]
     return _read_variables(variables, folder)
 
 
+def is_service_link(name: str, text: str) -> bool:
+    """Return whether Kubernetes set a variable for a Service named `notifier...`; such a variable sets no key."""
+    return _SERVICE_LINK.fullmatch(f"{name}={text}") is not None
+
+
 def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]:
-    """Read the files that are named like variables, the strongest first; one trailing newline is not part of them."""
+    """Yield layers of the files that are named like variables, strongest first, without one trailing newline each."""
     variables = []
     try:
         names = _credential_names(directory)
@@ -114,8 +148,14 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
         remedy = "; run this as root (sudo), or as the one whose it is" if isinstance(error, PermissionError) else ""
         yield Problem(str(directory), f"the folder of credential files cannot be read: {error.strerror}{remedy}")
         return
+    if distrusted := distrust(directory):
+        yield Problem(str(directory), distrusted)
+        return
     for name in names:
         file = directory / name
+        if distrusted := distrust(file):
+            yield Problem(str(file), distrusted)
+            continue
         try:
             text = file.read_bytes().decode()
         except OSError as error:
@@ -128,14 +168,14 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
 
 
 def credential_keys(directory: Path) -> tuple[str, ...]:
-    """Return the keys that the credential files in a folder stand for, as they are dotted in problems.
+    """Return the dotted keys that the credential files in a folder set.
 
-    Files that stand for none are left out, and so is a folder that cannot be read: reading them tells what is wrong.
+    Files that set no key, and a folder that cannot be read, are left out here; `read_credentials` reports them.
     """
     keys = []
     with suppress(OSError):
         for name in _credential_names(directory):
-            with suppress(Wrong):
+            with suppress(InvalidValue):
                 path, _ = _resolve(_without_folder(name))
                 keys.append(dotted(path))
     return tuple(keys)
@@ -146,16 +186,16 @@ def _credential_names(directory: Path) -> list[str]:
 
 
 def _without_folder(name: str) -> str:
-    """Return the name that a credential had before systemd loaded it with its folder: `notifier_NOTIFIER_LOG__LEVEL`.
+    """Return a credential file's name without the prefix that systemd adds when it loads a whole folder.
 
-    Of a folder (`LoadCredential=notifier:/etc/notifier/credentials`), systemd puts the name before each file's.
+    With `LoadCredential=notifier:/etc/notifier/credentials`, systemd names a file `notifier_NOTIFIER_LOG__LEVEL`.
     """
     inner = name[len(PREFIX) :]
     return inner if _is_ours(inner) else name
 
 
 def variable_name(path: Iterable[str | int]) -> str:
-    """Return the variable that stands for a key; credential files have the same names."""
+    """Return the name of the variable that sets a key; a credential file for it has the same name."""
     return PREFIX + _LEVELS.join(str(key).upper().replace("-", "_") for key in path)
 
 
@@ -165,16 +205,16 @@ def _is_ours(name: str) -> bool:
 
 def _read_variables(variables: list[_Variable], folder: Path) -> Iterator[Layer | Problem]:
     readers: dict[tuple[str, ...], str] = {}
-    # A variable for one key is stronger than one whose JSON holds a whole table.
+    # A variable for one key overrides a variable with a whole table in JSON.
     for variable in sorted(variables, key=lambda v: (-v.name.count(_LEVELS), v.name)):
         try:
             path, value = _read_variable(variable)
-        except Wrong as error:
+        except InvalidValue as error:
             yield Problem(variable.origin, str(error))
             continue
         first = readers.setdefault(path, variable.origin)
         if first == variable.origin:
-            yield Layer(shape.anchored(_nested(path, value), Settings, folder), variable.origin)
+            yield Layer(introspection.anchored(_nested(path, value), Settings, folder), variable.origin)
         else:
             yield Problem(variable.origin, f"means the same key as {first}; remove one of them")
 
@@ -188,33 +228,33 @@ def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
 
 
 def _read_variable(variable: _Variable) -> tuple[tuple[str, ...], Any]:
-    """Return the path of the key that a variable means, and its value. Raises Wrong."""
+    """Return the path of the key that a variable sets, and its value. Raises InvalidValue."""
     path, kind = _resolve(variable.name)
     return path, _decode(variable.text, kind)
 
 
 def _resolve(name: str) -> tuple[tuple[str, ...], Any]:
-    """Return the path of the key that a variable means, and the key's type. Raises Wrong when there is no such key."""
+    """Return the path of the key that a variable sets, and the key's type. Raises InvalidValue for an unknown key."""
     kind: Any = Settings
     path: list[str] = []
     for segment in name[len(PREFIX) :].lower().split(_LEVELS):
-        key = _free_key(segment, shape.entries(kind))
-        kind = shape.child(kind, key) if segment else None
+        key = _free_key(segment, introspection.entries(kind))
+        kind = introspection.child(kind, key) if segment else None
         if kind is None:
-            raise Wrong(f"unknown key; {_meant(name)}")
+            raise InvalidValue(f"unknown key; {_meant(name)}")
         path.append(key)
     return tuple(path), kind
 
 
 def _free_key(segment: str, values: Any | None) -> str:
-    """Write a key as it must have been meant, if it can be chosen freely: a source's name, or a header's."""
+    """Return the key for a segment of a variable's name where users choose the keys, such as a source's name."""
     if values is None:
         return segment
-    return segment.replace("_", "-") if shape.tables(values) else segment.replace("_", "-").title()
+    return segment.replace("_", "-") if introspection.tables(values) else segment.replace("_", "-").title()
 
 
 def _meant(name: str) -> str:
-    """Say which variable was probably meant, else how variables are written."""
+    """Return advice for an unknown variable: the variable that was probably meant, or else how they are written."""
     written = name[len(PREFIX) :].lower()
     _, *below = written.split(_LEVELS)
     chosen = below[0] if len(below) > 1 else "name"
@@ -225,9 +265,11 @@ def _meant(name: str) -> str:
 
 
 def _possible(kind: Any, chosen: str) -> Iterator[tuple[str, ...]]:
-    """Yield the paths that variables can mean; `chosen` stands for every key that can be chosen freely."""
-    below = [(key, shape.child(kind, key)) for table in shape.tables(kind) for key in table.model_fields]
-    values = shape.entries(kind)
+    """Yield the paths of keys that variables can set, with `chosen` in place of every key that users choose."""
+    below = [
+        (key, introspection.child(kind, key)) for table in introspection.tables(kind) for key in table.model_fields
+    ]
+    values = introspection.entries(kind)
     if values is not None:
         below.append((chosen, values))
     for key, kind_below in below:
@@ -237,11 +279,11 @@ def _possible(kind: Any, chosen: str) -> Iterator[tuple[str, ...]]:
 
 
 def _decode(text: str, kind: Any) -> Any:
-    if not (shape.takes_json(kind) and text.lstrip().startswith(("[", "{"))):
+    if not (introspection.takes_json(kind) and text.lstrip().startswith(("[", "{"))):
         return text
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise Wrong(f"is not valid JSON (at character {error.pos + 1})") from None
+        raise InvalidValue(f"is not valid JSON (at character {error.pos + 1})") from None
     except (ValueError, RecursionError):
-        raise Wrong("is not JSON that can be read: a number is too long, or it is nested too deeply") from None
+        raise InvalidValue("is not JSON that can be read: a number is too long, or it is nested too deeply") from None

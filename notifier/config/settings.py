@@ -1,23 +1,25 @@
-"""The settings of the whole program, as the configuration tells them.
+"""The settings of the whole program, as the configuration gives them.
 
-Each key's default stands here and nowhere else; `config.example.toml` repeats them under a test's eye.
+Each key's default is defined here only; `config.example.toml` repeats the defaults, and a test checks that they agree.
 """
 
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Final, Self
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, PlainSerializer, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator, PrivateAttr
 
-from notifier.config.addresses import is_plain_beyond_loopback
+from notifier.config import likely_mistakes
+from notifier.config.base_table import BaseTable, default
 from notifier.config.destinations import Destination
-from notifier.config.durations import Duration
-from notifier.config.problems import Problem, Wrong, dotted
-from notifier.config.suggestions import nearest
-from notifier.config.tables import Table, default
-from notifier.config.values import (
+from notifier.config.durations import Duration, DurationText, format_duration, parse_duration
+from notifier.config.errors import InvalidValue, Problem, dotted
+from notifier.config.secret_values import secret_values
+from notifier.config.types import (
     BaseUrl,
     Count,
     CountUpTo1000,
@@ -27,20 +29,26 @@ from notifier.config.values import (
     OptionalDestinationName,
     OptionalToken,
     OptionalUrl,
+    RecordsOrShare,
     Share,
     StateFile,
     Text,
     Token,
 )
+from notifier.config.urls import is_plain_beyond_loopback
+from notifier.suggest import nearest
 
 _SHARED_REQUESTS_PER_MINUTE: Final = 80
-"""What the API allows all integrations of a customer together (KPA Flex API documentation, rate limits)."""
+"""Requests per minute that the API allows all of a customer's integrations together (KPA Flex API documentation)."""
+
+_SHORTEST_TOKEN: Final = 16
+"""The fewest characters of a token if other machines can reach the interface and so can guess it."""
 
 _REQUESTS_OF_A_POLL: Final = 2
-"""The page, and the count check."""
+"""The requests of one head poll: one for the page and one for the count."""
 
 _MOST_FOR_POLLS: Final = 0.8
-"""The part of the requests that head polls can take without being held back for the sake of all others."""
+"""The share of the requests per minute that head polls can use before they are delayed in favour of other requests."""
 
 
 class LogLevel(StrEnum):
@@ -78,7 +86,7 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _first_run(written: object) -> FirstRun | date:
-    """Read `first_run`: one of the words, or a date, quoted or TOML's own. Raises Wrong."""
+    """Return the value of `first_run`: one of its words, or a date, as a string or a TOML date. Raises InvalidValue."""
     if isinstance(written, date) and not isinstance(written, datetime):
         return written
     words = {word.value: word for word in FirstRun}
@@ -89,22 +97,39 @@ def _first_run(written: object) -> FirstRun | date:
         try:
             return date.fromisoformat(text)
         except ValueError:
-            raise Wrong("is not a day of the calendar") from None
+            raise InvalidValue("is not a day of the calendar") from None
     likely = nearest(text, words)
     meant = f"; did you mean `{likely}`?" if likely else ""
-    raise Wrong(f'must be "silent", "notify", or a date such as "2026-01-01"{meant}')
+    raise InvalidValue(f'must be "silent", "notify", or a date such as "2026-01-01"{meant}')
 
 
-class StoreSettings(Table):
+def _confirm_after(written: object) -> float:
+    seconds = parse_duration(written)
+    if seconds < 1:
+        raise InvalidValue('must be at least "1s": two looks at the same moment prove no more than one')
+    return seconds
+
+
+ConfirmAfter = Annotated[
+    float,
+    PlainValidator(_confirm_after, json_schema_input_type=DurationText),
+    PlainSerializer(format_duration, return_type=str),
+]
+"""A duration of at least a second."""
+
+
+class StoreSettings(BaseTable):
     """The state file."""
 
     path: StateFile = default("")
-    """The SQLite file; empty: $STATE_DIRECTORY/notifier.db, else notifier/notifier.db in the user's state directory."""
+    """The SQLite file; empty: $STATE_DIRECTORY/notifier.db, of a configuration in /etc/notifier its service's, else
+    notifier/notifier.db in the user's state directory."""
     retention: Duration = default("90d")
-    """How long delivered events and their deliveries are kept; what was recorded as known stays."""
+    """How long delivered events, their deliveries and the content of removed records are kept; that they are known
+    stays."""
 
 
-class LogSettings(Table):
+class LogSettings(BaseTable):
     """What is logged, and how."""
 
     level: LogLevel = LogLevel.INFO
@@ -113,21 +138,54 @@ class LogSettings(Table):
     """`auto`: text on a terminal, journal priorities under systemd."""
 
 
-class HttpInterfaceSettings(Table):
+class HttpInterfaceSettings(BaseTable):
     """The local HTTP interface: status, metrics, the feed of events, the dashboard."""
 
     listen: ListenAddress = default("127.0.0.1:8787")
     """Where to listen: host:port, unix:/absolute/path, or empty for nowhere."""
     token: OptionalToken = default("")
-    """The bearer token to ask for; required when other machines can connect."""
+    """The bearer token to ask for; required when other machines can connect, then with 16 characters or more."""
+    anonymous: bool = False
+    """Whether everybody with an account on this machine may see and do everything without a token."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield what does not go together; keys start at this table."""
-        if self.listen is not None and not self.listen.loopback and not self.token.get_secret_value():
-            yield Problem("token", "is required when `listen` lets other machines connect (openssl rand -hex 32)")
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        token = self.token.get_secret_value()
+        if self._is_reached_from_elsewhere:
+            if not token:
+                yield Problem("token", "is required when `listen` lets other machines connect (openssl rand -hex 32)")
+            elif len(token) < _SHORTEST_TOKEN:
+                yield Problem(
+                    "token",
+                    f"must have {_SHORTEST_TOKEN} characters or more when `listen` lets other machines connect"
+                    " (openssl rand -hex 32)",
+                )
+            if self.anonymous:
+                yield Problem("anonymous", "is for this machine alone; remove it, or let `listen` be on loopback")
+        if self.anonymous and token:
+            yield Problem("anonymous", "does not go together with a `token`; remove one of them")
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        if self.anonymous and self.listen is not None:
+            yield Problem(
+                "anonymous",
+                "lets everybody with an account on this machine read who completed what, and disable, replay and test;"
+                " `notifier dashboard` signs a browser in without it",
+            )
+        if self._is_reached_from_elsewhere:
+            yield Problem(
+                "listen",
+                "lets other machines connect over plain HTTP: the token and people's records cross the network"
+                " unencrypted; put a proxy that speaks TLS in front, on this machine, and listen on 127.0.0.1",
+            )
+
+    @property
+    def _is_reached_from_elsewhere(self) -> bool:
+        return self.listen is not None and not self.listen.loopback
 
 
-class AlertSettings(Table):
+class AlertSettings(BaseTable):
     """Operational notices: the notifier's own troubles."""
 
     destination: OptionalDestinationName = ""
@@ -135,8 +193,12 @@ class AlertSettings(Table):
     heartbeat_url: OptionalUrl = default("")
     """Fetched after every successful round: a dead man's switch; the URL is a secret."""
 
+    def heard_by(self) -> str:
+        """Return the channel that reports conditions: the destination's name, else the heartbeat; "" for none."""
+        return self.destination or ("heartbeat" if self.heartbeat_url.get_secret_value() else "")
 
-class SourceSettings(Table):
+
+class SourceSettings(BaseTable):
     """One account of the API, watched."""
 
     api: ApiVersion = ApiVersion.V2
@@ -153,6 +215,12 @@ class SourceSettings(Table):
     """How often the whole list is read."""
     hold_removals_above: Share = 0.05
     """More removals suspected at once than this share of the known records, and than 20, are held back; 1: never."""
+    hold_arrivals_above: RecordsOrShare = 200
+    """More arrivals at once than this, entered before the first contact, are held back: records, or below 1 a share."""
+    hold_changes_above: RecordsOrShare = 0.05
+    """More records at once than this, changed in the same field, are held back: records, or below 1 a share."""
+    confirm_after: ConfirmAfter = default("5m")
+    """A removal, a return or an earlier state is told when a second look, so long after the first, says the same."""
     first_run: Annotated[
         FirstRun | date,
         PlainValidator(
@@ -180,16 +248,23 @@ class SourceSettings(Table):
     """Only completions with (true) or without (false) attachments; `v2` only."""
 
     def namespace(self, name: str) -> str:
-        """Return what event ids are derived from: `id_namespace`, else the source's `name`."""
+        """Return the text that event ids are derived from: `id_namespace`, or the source's `name` if that is empty."""
         return self.id_namespace or name
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield what does not go together; keys start at this table."""
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
         if self.has_attachments is not None and self.api is ApiVersion.V1:
             yield Problem("has_attachments", 'exists in the API\'s v2 only; remove it, or set api = "v2"')
 
-    def warnings(self) -> Iterator[Problem]:
-        """Yield what is allowed but probably not meant; keys start at this table."""
+    def warnings(self, today: date) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes on `today` (UTC); key paths start at this table."""
+        if mistake := likely_mistakes.of_secret(self.token.get_secret_value()):
+            yield Problem("token", mistake)
+        for key, identifier in (("training_id", self.training_id), ("user_id", self.user_id)):
+            if identifier is not None and (mistake := likely_mistakes.of_id(identifier)):
+                yield Problem(key, mistake)
+        if isinstance(self.first_run, date) and self.first_run > today:
+            yield Problem("first_run", "is a day to come: nothing that is entered until then is told")
         if self.requests_per_minute > _SHARED_REQUESTS_PER_MINUTE:
             yield Problem(
                 "requests_per_minute",
@@ -204,7 +279,7 @@ class SourceSettings(Table):
             )
 
 
-class Settings(Table):
+class Settings(BaseTable):
     """The configuration of Completion Notifier."""
 
     store: StoreSettings = default({})
@@ -220,31 +295,91 @@ class Settings(Table):
     destinations: dict[Name, Destination] = default({})
     """Who is told, by name."""
 
+    _shown_to_all: Path | None = PrivateAttr(default=None)
+
+    def noting_secrets_in(self, file: Path) -> Self:
+        """Return these settings, marked as read from a file with secrets that every user can read."""
+        self._shown_to_all = file
+        return self
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the secrets in these settings: tokens, keys, headers, and URLs that let anyone who knows them post.
+
+        The URL of an HTTP endpoint is not a secret unless it contains a password.
+        """
+        return tuple(dict.fromkeys(self._secrets()))
+
+    def _secrets(self) -> Iterator[str]:
+        addresses = {one.url.get_secret_value() for one in self.destinations.values() if one.type == "http"}
+        for secret in secret_values(self):
+            if secret not in addresses:
+                yield secret
+            if "://" in secret:
+                yield from _secret_parts(secret, is_address=secret in addresses)
+
     def conflicts(self) -> Iterator[Problem]:
-        """Yield what does not go together."""
+        """Yield the problems of keys that contradict each other."""
         owners: dict[str, str] = {}
-        # Names differ, so of two sources in conflict one at least has an id_namespace: that one comes last.
+        # Names are unique, so at least one of two conflicting sources has an id_namespace. Sorting that one last makes
+        # the problem point at its id_namespace.
         for name, source in sorted(self.sources.items(), key=lambda item: bool(item[1].id_namespace)):
             owner = owners.setdefault(source.namespace(name), name)
             if owner != name:
                 message = f"makes the same event ids as source `{owner}`; each source needs a namespace of its own"
                 yield Problem(dotted(("sources", name, "id_namespace")), message)
 
-    def warnings(self) -> tuple[Problem, ...]:
-        """Return what is allowed but probably not meant."""
-        return tuple(self._warnings())
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about settings that are valid and may be intended, but that the operator should know."""
+        if self.alerts.heard_by():
+            return ()
+        return (
+            "no one is alerted when something goes wrong: there is no `[alerts] destination` and no `heartbeat_url`",
+        )
 
-    def _warnings(self) -> Iterator[Problem]:
+    def warnings(self) -> tuple[Problem, ...]:
+        """Return the values that are valid but probably mistakes."""
+        return tuple(self._warnings(datetime.now(UTC).date()))
+
+    def _warnings(self, today: date) -> Iterator[Problem]:
+        yield from _below(("http",), self.http.warnings())
+        if (file := self._shown_to_all) is not None:
+            yield Problem(str(file), f"holds secrets, and every user can read it: chmod o-r {file}")
         if is_plain_beyond_loopback(self.alerts.heartbeat_url.get_secret_value()):
             yield Problem("alerts.heartbeat_url", "is http://: it crosses the network unencrypted; use https://")
         if not self.destinations:
             yield Problem("destinations", "there are none: completions are recorded, and nobody is told")
         for name, source in self.sources.items():
-            yield from _below(("sources", name), source.warnings())
+            yield from _below(("sources", name), source.warnings(today))
         for name, destination in self.destinations.items():
             yield from _below(("destinations", name), destination.warnings())
             if not destination.events and name != self.alerts.destination:
                 yield Problem(dotted(("destinations", name, "events")), "is empty: nothing is ever sent there")
+        yield from self._twice()
+
+    def _twice(self) -> Iterator[Problem]:
+        """Yield accounts and addresses that are configured twice, so that every event would be sent twice."""
+        accounts: dict[object, str] = {}
+        for name, source in self.sources.items():
+            filters = (source.training_id, source.user_id, source.has_attachments)
+            first = accounts.setdefault((source.base_url, source.token.get_secret_value(), filters), name)
+            if first != name:
+                yield Problem(dotted(("sources", name, "token")), f"is that of source `{first}`: all is told twice")
+        addresses: dict[object, str] = {}
+        for name, destination in self.destinations.items():
+            wanted = (destination.sources, destination.training_ids, destination.user_ids, destination.events)
+            first = addresses.setdefault((destination.url.get_secret_value(), wanted), name)
+            if first != name:
+                yield Problem(
+                    dotted(("destinations", name, "url")), f"is that of destination `{first}`: all goes there twice"
+                )
+
+
+def _secret_parts(url: str, *, is_address: bool) -> Iterator[str]:
+    parts = urlsplit(url)
+    if parts.password:
+        yield unquote(parts.password)
+    if not is_address and parts.path:
+        yield f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def _below(path: tuple[str, ...], problems: Iterator[Problem]) -> Iterator[Problem]:

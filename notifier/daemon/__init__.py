@@ -1,1 +1,1 @@
-"""The running program: wiring, schedule, signals, status."""
+"""The running daemon: its wiring, schedule, signals and status."""

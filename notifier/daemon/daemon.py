@@ -1,48 +1,60 @@
-"""The daemon: puts the parts together, starts them in order, stops them in the opposite one."""
+"""The daemon: connects the parts, starts them in order, and stops them in reverse order."""
 
 import asyncio
 import logging
+import socket
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from notifier import __version__
+from notifier.alerts import destination_rules, disk_rules, orphan_rules, rules
+from notifier.alerts.conditions import Condition, ConditionKey
+from notifier.alerts.endings import withdrawn
+from notifier.alerts.evaluation import Evaluation, EvaluationFindings, evaluation_status, unready
+from notifier.alerts.monitor import AlertMonitor
+from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
-from notifier.completions import Event
-from notifier.conditions import Condition, Key
 from notifier.config import ConfigError, Settings
-from notifier.daemon import disk, rebuilt
-from notifier.daemon.alarms import Alarms
-from notifier.daemon.changes import Changes, Differences, changes_between, left_to_restart, reload_document
-from notifier.daemon.configuration import Configuration
-from notifier.daemon.deliveries import Deliveries
-from notifier.daemon.explained import record_document
+from notifier.daemon.api import people
+from notifier.daemon.api.dashboard import Overview
+from notifier.daemon.api.deliveries import Deliveries
+from notifier.daemon.api.metrics import MetricsCollector
+from notifier.daemon.api.record import record_document
+from notifier.daemon.api.status import destination_status, remembered_status, status_document
+from notifier.daemon.api.status_line import summary
+from notifier.daemon.descriptors import descriptors_in_use
+from notifier.daemon.filter_check import UnknownIds
 from notifier.daemon.heartbeat import Heartbeat
-from notifier.daemon.housekeeping import Housekeeping
-from notifier.daemon.measuring import Measuring
-from notifier.daemon.overview import Overview
-from notifier.daemon.places import WRONG_CONFIGURATION, socket_path
-from notifier.daemon.progress import Pulse
-from notifier.daemon.schedule import Schedule
-from notifier.daemon.service_manager import ServiceManager
-from notifier.daemon.sources import Sources
-from notifier.daemon.status import destination_status, status_document
-from notifier.daemon.summary import summary
-from notifier.daemon.unknown_ids import UnknownIds
-from notifier.deliver.dispatcher import Dispatcher
-from notifier.deliver.filters import subscriptions
-from notifier.ledger import conditions, destinations, finding
-from notifier.ledger.destinations import HealthState
-from notifier.ledger.errors import LedgerError, LedgerReason
-from notifier.ledger.finding import Finds
-from notifier.ledger.ledger import Ledger
-from notifier.ledger.rebuilding import rebuilds
-from notifier.ledger.rebuilding.rebuild import open_or_rebuild
-from notifier.transport import new_session
+from notifier.daemon.maintenance import Housekeeping
+from notifier.daemon.reload import Changes, Differences, changes_between, left_to_restart, reload_document
+from notifier.daemon.scheduler import Schedule
+from notifier.daemon.settings_source import SettingsSource
+from notifier.daemon.socket_path import WRONG_CONFIGURATION, socket_path
+from notifier.daemon.sources import SourceRegistry
+from notifier.daemon.systemd.liveness import JobStats
+from notifier.daemon.systemd.notify import SystemdNotifier
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.delivery.subscriptions import concerned, subscriptions
+from notifier.events import Event
+from notifier.http.exchange import new_session
+from notifier.http.peer_clocks import PeerClocks
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.queries import search
+from notifier.store.queries.orphans import Orphan, orphans
+from notifier.store.queries.search import FoundRecords
+from notifier.store.reader import StoreReader
+from notifier.store.recovery import compare
+from notifier.store.recovery.opener import open_store
+from notifier.store.tables import destinations, starts
+from notifier.store.tables.destinations import HealthState
+from notifier.watch.detection.holds import Direction
+from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.watcher import Round, RoundResult
-from notifier.web.control import Answer, Figures
-from notifier.web.feed.feed import Feed
-from notifier.web.metrics.counts import Counts
+from notifier.web.daemon_api import ActionResult, DashboardFigures
+from notifier.web.feed.service import Feed
+from notifier.web.metrics.counters import Counters
 from notifier.web.server import LocalServer
 
 if TYPE_CHECKING:
@@ -51,53 +63,77 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DRAIN = 3.0
-"""Seconds that requests under way get when the daemon stops: with the rest it stays below five."""
+"""Seconds that requests under way get to finish when the daemon stops; all steps of a stop take less than five."""
 
 FORGETTING = "(retention)"
-"""The name of the job that keeps the state file small; parentheses keep it apart from names of sources."""
+"""The name of the job that deletes old content; the parentheses distinguish it from names of sources."""
 
 FORGET_EVERY = 3600.0
-"""Seconds between two looks for events older than the retention."""
+"""Seconds between two checks for events older than the retention."""
 
 ESSENTIALS = "(essentials)"
-"""The name of the job that keeps what must outlive the loss of the state file."""
+"""The name of the job that writes the essentials, which are needed if the state file is lost."""
 
 ALARMS = "(alarms)"
-"""The name of the job that looks for what people must be told of."""
+"""The name of the job that evaluates the daemon's own conditions."""
 
 ALARMS_EVERY = 30.0
-"""Seconds between two such looks."""
+"""Seconds between two evaluations of the daemon's own conditions."""
 
 UNKNOWN_IDS = "(unknown ids)"
-"""The name of the job that warns of ids in filters that nobody knows, once names are known."""
+"""The name of the job that warns of unknown ids in filters, once the names are known."""
 
 _LEDGER_RETRY = 5.0
 
 
 class Daemon:
-    """Everything that runs, for one configuration and one state file."""
+    """All running parts for one configuration and one state file."""
 
     def __init__(
         self,
         settings: Settings,
         clock: Clock | None = None,
-        configuration: Configuration | None = None,
-        manager: ServiceManager | None = None,
+        configuration: SettingsSource | None = None,
+        manager: SystemdNotifier | None = None,
+        *,
+        patience: Patience = PATIENCE,
+        handed_over: Sequence[socket.socket] = (),
     ) -> None:
-        """Take the settings, where they come from when they are to be read again, and who hears of that."""
+        """Initialize with the settings, the `configuration` that a reload reads, and the connection to systemd.
+
+        `patience` holds the waiting times of watchers that no setting covers. The listening sockets `handed_over` by
+        systemd take the place of `[http] listen`.
+        """
+        self._handed_over = handed_over
         self._settings = self._opened_with = settings
-        self._configuration = configuration or Configuration(lambda: settings)
+        self._configuration = configuration or SettingsSource(lambda: settings)
         self._clock = clock or SystemClock()
-        self._manager = manager or ServiceManager()
+        self._manager = manager or SystemdNotifier()
         self._started_ms: int | None = None
-        self._ledger = Ledger(settings.store.path, lambda path: open_or_rebuild(path, self._clock.now_ms()))
-        self._counts = Counts()
-        self._dispatcher = Dispatcher(settings.destinations, self._ledger, self._clock, self._counts.attempted)
-        self.deliveries = Deliveries(self._ledger, self._dispatcher, self._clock, lambda: self._settings)
-        self.feed = Feed(self._ledger, lambda: self._settings.sources)
+        self._ledger = open_store(settings.store.path, self._clock.now_ms)
+        self._reader = StoreReader(self._ledger)
+        self._counts = Counters()
+        self._peer_clocks = PeerClocks(self._clock)
         self._schedule = Schedule(self._clock)
+        self._dispatcher = Dispatcher(
+            settings.destinations,
+            self._ledger,
+            self._clock,
+            self._counts.attempted,
+            self._peer_clocks,
+            self._schedule.notice_sleep,
+        )
+        self.deliveries = Deliveries(
+            self._ledger,
+            self._reader,
+            self._dispatcher,
+            self._clock,
+            lambda: self._settings,
+            self._configuration.read,
+        )
+        self.feed = Feed(self._reader, lambda: self._settings.sources)
         self._subscriptions = subscriptions(settings.destinations)
-        self._sources = Sources(
+        self._sources = SourceRegistry(
             self._schedule,
             self._ledger,
             self._clock,
@@ -105,48 +141,85 @@ class Daemon:
             self._on_events,
             self._on_round,
             self._counts.failed,
+            self._peer_clocks,
+            patience,
         )
-        self._measuring = Measuring(
-            self._counts, self._ledger, self._dispatcher, self._clock, lambda: self.feed.stream.readers
+        self._unwritable = UnwritableStore(
+            self._ledger,
+            self._clock,
+            settings.alerts.destination,
+            self._dispatcher.send_sample,
+            self._dispatcher.health,
+        )
+        self._measuring = MetricsCollector(
+            self._counts,
+            self._reader,
+            self._ledger.path,
+            self._dispatcher,
+            self._clock,
+            lambda: self.feed.stream.readers,
+            lambda: self.evaluation,
         )
         self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
         self._server: LocalServer | None = None
-        self._alarms = Alarms(self._ledger, self._clock, settings.alerts.destination, self._conditions, self._announce)
-        self._overview = Overview(self._ledger, self._clock)
-        self._housekeeping = Housekeeping(self._ledger, self._clock, lambda: self._settings.store.retention)
+        self._alarms = AlertMonitor(
+            self._ledger,
+            self._clock,
+            settings.alerts.destination,
+            self._findings,
+            self._announce,
+            lambda name: self._dispatcher.set_aside([name]),
+            self._dispatcher.health,
+        )
+        self._overview = Overview(self._reader, self._clock)
+        self._housekeeping = Housekeeping(
+            self._ledger,
+            self._clock,
+            lambda: self._settings.store.retention,
+            lambda: tuple(self._settings.sources),
+        )
+        self._broken: str | None = None
         self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
 
     async def start(self) -> None:
-        """Open the state file, or rebuild a damaged one; begin to deliver what waits, to listen locally, and to watch.
+        """Open the state file (rebuilding a damaged one), then begin to deliver, to listen locally and to watch.
 
-        Raises LedgerError or ListenError, with everything closed again.
+        Raises StoreError or ListenError after closing everything again.
         """
         self._started_ms = self._clock.now_ms()
         self._counts.keep(self._settings.sources, self._settings.destinations)
         async with AsyncExitStack() as stack:
             await self._ledger.open()
             stack.push_async_callback(self._ledger.close)
-            stack.push_async_callback(self._housekeeping.keep)
+            stack.push_async_callback(self._reader.close)
+            stack.push_async_callback(self._housekeeping.stop)
             self._session = session = await stack.enter_async_context(new_session())
             stack.push_async_callback(self._dispatcher.stop, DRAIN)
+            orphan_rules.report(await self._orphans())
             await self._dispatcher.start(session)
             stack.push_async_callback(self.deliveries.stop)
             await self.deliveries.start()
             stack.push_async_callback(self._sources.stop)
             await self._sources.renew(self._settings, session, Differences(added=tuple(self._settings.sources)))
-            self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session)
+            self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session, self._clock)
             stack.push_async_callback(self._heartbeat.stop)
             self._schedule.add(FORGETTING, FORGET_EVERY, self._housekeeping.tidy)
             self._schedule.add(ESSENTIALS, ALARMS_EVERY, self._housekeeping.keep)
+            await self._ledger.run(starts.begin, self._started_ms)
+            stack.push_async_callback(self._note_stop)
             await self._alarms.evaluate()
             self._schedule.add(ALARMS, ALARMS_EVERY, self._look_for_troubles)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY, UnknownIds(self._ledger, lambda: self._settings).look)
-            # Not before the sources are there to be asked about, and not after they have begun.
-            self._server = LocalServer(self, self.feed, self._settings.http, socket_path(self._settings.store.path))
+            # The server needs the sources to exist, because requests are about them; it starts before their rounds.
+            self._server = LocalServer(
+                self, self.feed, self._settings.http, socket_path(self._settings.store.path), self._handed_over
+            )
             stack.push_async_callback(self._server.stop)
             await self._server.start()
+            if self.interface_problem is not None:
+                await self._alarms.evaluate()
             self._server.prepare_pages()
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
@@ -159,59 +232,83 @@ class Daemon:
                 "sources": len(self._sources),
                 "destinations": len(self._settings.destinations),
                 "dashboard": self.url,
+                "alerts_to": self._settings.alerts.heard_by() or "nobody",
             },
         )
 
     @property
     def url(self) -> str | None:
-        """Where a browser finds the dashboard; None where the configuration lets it listen on no port."""
+        """The dashboard's address for a browser; None if the daemon listens on no port."""
         return None if self._server is None else self._server.url
 
-    async def damage(self) -> LedgerError:
-        """Return what is wrong with the state file, as soon as something is found to be: a new start mends it."""
+    @property
+    def interface_problem(self) -> str | None:
+        """The reason why the HTTP interface does not listen on its address; None if it listens."""
+        return None if self._server is None else self._server.problem
+
+    def sign_in_link(self) -> str | None:
+        """Return a link that signs a browser in to the dashboard once; None if the daemon listens on no port."""
+        return None if self._server is None else self._server.sign_in_link()
+
+    async def damage(self) -> StoreError:
+        """Wait until the state file is found to be damaged, and return the error; a restart repairs the file."""
         await self._ledger.damaged.wait()
-        return self._ledger.damage or LedgerError(LedgerReason.CORRUPT, "the state file is damaged")
+        return self._ledger.damage or StoreError(StoreReason.CORRUPT, "the state file is damaged")
 
     async def stop(self) -> None:
-        """Stop within five seconds, losing nothing: what is cut off is done again by the next run."""
+        """Stop within five seconds; the next run repeats interrupted work, so nothing is lost."""
         await self._running.aclose()
         _log.info("stopped")
 
-    async def reload(self) -> Answer:
-        """Read the configuration again and follow it; a wrong one changes nothing and is reported."""
-        # systemd hears of both ends while nobody else can begin a reload in between.
+    async def _note_stop(self) -> None:
+        try:
+            await self._ledger.run(starts.end, self._started_ms or 0, self._clock.now_ms())
+        except StoreError as error:
+            _log.debug(error.message, extra={"reason": error.reason})
+
+    async def reload(self) -> ActionResult:
+        """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
+        # The lock keeps another reload from beginning between the notices to systemd of this one's start and end.
         async with self._reloading:
             with self._manager.told_of_reload():
-                return await self._read_again()
+                result = await self._read_again()
+        # Events written under the old filters may be announced only now, by filters that no longer name their
+        # destinations; so all destinations are woken.
+        self._dispatcher.wake()
+        return result
 
-    async def _read_again(self) -> Answer:
+    async def _read_again(self) -> ActionResult:
         try:
             settings = await asyncio.to_thread(self._configuration.read)
             changes = changes_between(self._settings, settings)
             await self._follow(settings, changes)
+            unmatched = await self.deliveries.unmatched(changes.destinations.changed)
         except ConfigError as error:
             reason: str = WRONG_CONFIGURATION
             message = f"the configuration is wrong, and nothing was changed: {error}{self._configuration.hint()}"
-        except LedgerError as error:
+        except StoreError as error:
             reason = error.reason
             message = f"the new configuration is followed only in part; reload again: {error.message}"
         else:
             left = left_to_restart(self._opened_with, settings)
+            self._broken = None
             _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
-            document = reload_document(changes, left, self._configuration.handed_over or ())
-            return Answer(ok=True, body={**document, "message": ""})
+            document = reload_document(changes, left, self._configuration.handed_over or (), unmatched)
+            return ActionResult(ok=True, body={**document, "message": ""})
+        self._broken = message
+        await self._alarms.evaluate()
         _log.error("the configuration could not be read again", extra={"detail": message})
-        return Answer(ok=False, body={"reason": reason, "message": message})
+        return ActionResult(ok=False, body={"reason": reason, "message": message})
 
     async def _follow(self, settings: Settings, changes: Changes) -> None:
-        """Make of the running daemon what the new configuration wants. Raises LedgerError."""
+        """Apply the new configuration to the running daemon. Raises StoreError."""
         if self._session is None:
-            raise RuntimeError("only a daemon that runs can follow another configuration")
-        # What is new is counted from its beginning, and what is removed to its end.
+            raise RuntimeError("cannot reload: the daemon is not running")
+        # Counters must exist before a new name starts, and until a removed one has stopped.
         self._counts.keep(
             {*self._settings.sources, *settings.sources}, {*self._settings.destinations, *settings.destinations}
         )
-        # Whoever is removed is told nothing more before it stops, and whoever is new is there before it is told.
+        # New events must not go to a removed destination while it stops, nor to a new one before it exists.
         theirs = changes.destinations
         kept = {name: wanted for name, wanted in settings.destinations.items() if name not in theirs.added}
         self._subscriptions = subscriptions(kept)
@@ -224,113 +321,181 @@ class Daemon:
             self._heartbeat.fetch_from(settings.alerts.heartbeat_url)
         self._counts.keep(settings.sources, settings.destinations)
         self._alarms.send_to(settings.alerts.destination)
+        self._unwritable.send_to(settings.alerts.destination)
         await self._alarms.evaluate()
         self._configuration.followed(settings)
         self._settings = settings
+        orphan_rules.report(await self._orphans())
 
     async def status(self) -> dict[str, Any]:
-        """Return the object of `/v1/status`. Raises LedgerError."""
-        remembered = await self._ledger.run(destinations.everything)
-        health = self._dispatcher.health()
+        """Return the JSON object of `/v1/status`. Raises StoreError."""
+        remembered = await self._reader.run(remembered_status, self._sources.holding())
+        serving = self._dispatcher.serving()
         return status_document(
             self._started_ms,
-            await self._sources.status(),
-            {name: destination_status(remembered[name], health[name]) for name in health},
-            await self._ledger.run(conditions.everything),
+            self._sources.status(remembered.sweeps, remembered.examples),
+            {name: destination_status(remembered.destinations[name], it) for name, it in serving.items()},
+            () if self.evaluation is None else self.evaluation.standing,
+            evaluation_status(self.evaluation, self._clock.monotonic(), self._settings.alerts.heard_by()),
+            remembered.replays,
         )
 
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The latest evaluation of conditions, including those that cannot be stored in the state file."""
+        found = self._alarms.evaluation
+        return found if found is None else replace(found, standing=(*found.standing, *self._unwritable.standing))
+
     async def metrics(self) -> bytes:
-        """Return the page of `/metrics`. Raises LedgerError."""
+        """Return the page of `/metrics`. Raises StoreError."""
         return await self._measuring.page(self._started_ms or 0, self._sources)
 
-    def pulses(self) -> list[Pulse]:
-        """Return what can be seen of each job of the schedule."""
+    def pulses(self) -> list[JobStats]:
+        """Return the statistics of each job of the schedule."""
         return self._schedule.pulses()
 
     def unattempted(self) -> list[str]:
-        """Return the sources whose first round is still to come, or is waiting for its first answers."""
+        """Return the sources whose first round has not begun, or has had no answer yet."""
         return self._sources.unattempted()
 
     async def summary(self) -> str:
-        """Ask the ledger's thread, and say in a sentence how the daemon is doing. Raises LedgerError."""
+        """Query the store's thread, and return a sentence about the daemon's state. Raises StoreError."""
         states = {name: health.state for name, health in self._dispatcher.health().items()}
         troubled = [name for name, state in states.items() if state is not HealthState.OK]
-        return summary(self._sources.states(), states, await self._ledger.run(destinations.waiting, troubled))
+        waiting = await self._ledger.run(destinations.waiting, troubled)
+        return summary(
+            self._sources.states(),
+            states,
+            waiting,
+            [it.key for it in ([] if self.evaluation is None else self.evaluation.standing)],
+        )
 
     def unready(self) -> dict[str, str]:
-        """Return the sources that cannot be relied on now, each with the reason."""
-        return self._sources.unready()
+        """Return the sources that are not ready, each with the reason."""
+        return {**self._sources.unready(), **unready(self.evaluation, self._clock.monotonic())}
 
     async def record(self, key: str) -> dict[str, Any]:
-        """Return the object of `/v1/records/KEY`. Raises UnknownRecordError, LedgerError."""
-        return await self._ledger.run(record_document, key, self._subscriptions)
+        """Return the JSON object of `/v1/records/KEY`. Raises UnknownRecordError, StoreError."""
+        confirm_after = {name: source.confirm_after for name, source in self._settings.sources.items()}
+        return await self._reader.run(record_document, key, self._subscriptions, confirm_after)
 
-    async def figures(self) -> Figures:
-        """Return what the dashboard shows beside the status. Raises LedgerError."""
+    async def figures(self) -> DashboardFigures:
+        """Return the dashboard's figures that are not part of the status. Raises StoreError."""
         return await self._overview.figures(tuple(self._settings.destinations))
 
-    async def find(self, text: str) -> Finds:
-        """Look for records by a key, a person's name or an employee's number. Raises LedgerError."""
-        return await self._ledger.run(finding.find, text)
+    async def find(self, text: str) -> FoundRecords:
+        """Find records by key, person's name or employee number. Raises StoreError."""
+        return await self._reader.run(search.find, text)
 
-    async def poll(self, source: str) -> Answer:
-        """Do a source's round now. Raises UnknownNameError."""
+    async def poll(self, source: str) -> ActionResult:
+        """Run a round of a source now. Raises UnknownNameError."""
         return await self._sources.poll(source)
 
-    async def sweep(self, source: str) -> Answer:
-        """Begin a sweep of a source, or go on with the unfinished one. Raises UnknownNameError, LedgerError."""
+    async def sweep(self, source: str) -> ActionResult:
+        """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
         return await self._sources.sweep(source)
+
+    async def release(self, source: str, what: Direction, *, silently: bool, by: str) -> ActionResult:
+        """Report the records that a source holds back, or learn them silently. Raises UnknownNameError, StoreError."""
+        return await self._sources.release(source, what, silently=silently, by=by)
+
+    async def forget(self, person: str, *, dry_run: bool, by: str) -> dict[str, Any]:
+        """Erase a person's data; with `dry_run`, only find the person. Raises UnknownPersonError, StoreError."""
+        done = await people.forget(self._ledger, person, dry_run=dry_run, by=by)
+        if not dry_run:
+            # The workers may have read this person's events into memory.
+            self._dispatcher.set_aside(self._dispatcher.health())
+            await self._housekeeping.rewrite_essentials()
+        return done
 
     def _on_round(self, done: Round, seconds: float) -> None:
         if done.result is not RoundResult.SILENT:
             self._counts.polled(seconds)
         if done.is_done and not self._housekeeping.has_kept:
             self._schedule.run_soon(ESSENTIALS)
-        if done.is_done and self._heartbeat is not None and not self.unready():
+        evaluation = self._alarms.evaluation
+        is_heard = evaluation is None or not evaluation.is_silenced
+        if done.is_done and self._heartbeat is not None and is_heard:
             self._heartbeat.beat()
 
     async def _look_for_troubles(self) -> None:
         await self._schedule.notice_sleep()
-        # In the middle of a reload, what it makes anew would be missed, and taken for over.
+        # During a reload the parts being replaced are missing, and their conditions would seem to be over.
         async with self._reloading:
             await self._alarms.evaluate()
+            if events := await self._unwritable.look():
+                self._announce(events)
 
-    async def _conditions(self, firing: Collection[Key]) -> list[Condition]:
-        """Return what is wrong now; `firing` is what was wrong until now. Raises LedgerError."""
-        rebuild = await self._ledger.run(rebuilds.latest)
-        return [
+    async def _findings(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
+        """Return the conditions that hold now; `firing` are those that were firing before. Raises StoreError."""
+        reports = await self._dispatcher.reports(destination_rules.FAILING_FOR)
+        cut_off = await self._ledger.run(starts.cut_off, self._long_ago_ms(), self._started_ms or 0)
+        heartbeat, evaluation = self._heartbeat, self._alarms.evaluation
+        current = [
             *self._sources.conditions(firing),
-            *rebuilt.conditions(rebuild, self._sources.memories()),
-            *await self._dispatcher.conditions(firing),
-            *disk.conditions(await disk.room_beside(self._ledger.path), firing),
+            *await self._of_rebuild(),
+            *orphan_rules.conditions(await self._orphans()),
+            *rules.of_clock(self._peer_clocks, firing),
+            *[
+                condition
+                for name, report in reports.items()
+                for condition in destination_rules.conditions(name, report, firing)
+            ],
+            *rules.of_essentials(self._housekeeping.failure()),
+            *disk_rules.conditions(await disk_rules.room_beside(self._ledger.path), firing),
+            *rules.of_starts(cut_off),
+            *rules.of_interface(self.interface_problem),
+            *await self._of_descriptors(firing),
+            *rules.of_configuration(self._broken),
+            *(() if heartbeat is None else rules.of_heartbeat(heartbeat.problem, heartbeat.failing_for)),
+            *rules.of_alerts(evaluation),
         ]
+        waiting = await self._ledger.run(destinations.waiting, {it.partition("/")[2] for _, it in firing})
+        serving = {name: report.serving.health for name, report in reports.items()}
+        return EvaluationFindings(current, withdrawn(firing, current, self._sources.names(), serving, waiting))
+
+    async def _of_rebuild(self) -> list[Condition]:
+        rebuild = await self._ledger.run(compare.latest)
+        found = list(rules.of_rebuild(rebuild, self._sources.memories()))
+        if rebuild is not None and not found:
+            await self._ledger.run(compare.end, self._clock.now_ms())
+        return found
+
+    async def _of_descriptors(self, firing: Collection[ConditionKey]) -> list[Condition]:
+        found = await asyncio.to_thread(descriptors_in_use)
+        return [] if found is None else list(rules.of_descriptors(found.used, found.most, firing))
+
+    def _long_ago_ms(self) -> int:
+        return self._clock.now_ms() - round(rules.RESTARTS_WITHIN * 1000)
+
+    async def _orphans(self) -> list[Orphan]:
+        """Return the destinations that deliveries wait for but that are not configured. Raises StoreError."""
+        return await self._ledger.run(orphans, tuple(self._settings.destinations))
 
     def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:
             facts = {"source": event.source, "event": event.id, "type": event.type, "record": event.subject}
             _log.info("new event", extra=facts)
+        self._housekeeping.heed(events)
         self._announce(events)
 
     def _announce(self, events: Sequence[Event]) -> None:
-        """Tell all who wait for events that these are in the ledger now, operational notices among them."""
-        self._dispatcher.wake()
+        """Notify all parts that wait for events that these are stored now; they may include operational notices."""
+        # During a reload the filters under which the events were written may already be replaced.
+        self._dispatcher.wake(None if self._reloading.locked() else concerned(events, self._subscriptions))
         self.feed.wake()
         self._counts.detected(events)
 
     async def _after_sleep(self, slept: float) -> None:
-        # Without waiting for anything: rounds begin at once, and their alarms must not take sleep for failure.
+        # This must not wait: rounds begin at once, and their alarms must not take the sleep for a failure.
         self._sources.wake(slept)
-        try:
-            await self._dispatcher.wake_after_sleep(slept)
-        except LedgerError as error:
-            _log.error(error.message, extra={"reason": error.reason})
-            self._dispatcher.wake()
+        self._dispatcher.wake_after_sleep(slept)
 
     async def _after_clock_jump(self) -> None:
         while True:
             try:
                 await self._dispatcher.follow_clock()
-            except LedgerError as error:
+            except StoreError as error:
                 _log.error(error.message, extra={"reason": error.reason})
                 await asyncio.sleep(_LEDGER_RETRY)
             else:

@@ -1,41 +1,64 @@
-"""A dead man's switch: fetched after every successful round, so that somebody else notices when rounds stop."""
+"""A dead man's switch: a URL is fetched after successful rounds, so that a monitor notices when they stop.
+
+A round of any source counts. The fetches also stop while alarms are not delivered, because nothing else could report
+that.
+"""
 
 import asyncio
 import logging
+from http import HTTPStatus
 
 import aiohttp
 from pydantic import SecretStr
 
-from notifier.transport import as_transport_error
+from notifier.clock import Clock
+from notifier.http.exchange import as_transport_error, request_url
 
 _log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
-"""Seconds that one fetch may take."""
+"""The time limit of one fetch in seconds."""
 
 
 class Heartbeat:
-    """Fetches a URL now and then; with no URL, does nothing."""
+    """Fetches the heartbeat URL; does nothing without one."""
 
-    def __init__(self, url: SecretStr, session: aiohttp.ClientSession) -> None:
-        """Take the URL, which is a secret, and may be empty."""
+    def __init__(self, url: SecretStr, session: aiohttp.ClientSession, clock: Clock) -> None:
+        """Initialize with the URL, which is secret and may be empty."""
         self._url = url
         self._session = session
         self._beating: asyncio.Task[None] | None = None
-        self._failing = False
+        self._clock = clock
+        self._problem: str | None = None
+        self._failing_since = 0.0
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a URL to fetch."""
+        return bool(self._url.get_secret_value())
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last fetch failed; None if it succeeded or there was none."""
+        return self._problem
+
+    @property
+    def failing_for(self) -> float:
+        """The seconds for which fetches have failed; 0.0 if the last one succeeded."""
+        return 0.0 if self._problem is None else self._clock.monotonic() - self._failing_since
 
     def fetch_from(self, url: SecretStr) -> None:
-        """Fetch another URL from now on."""
+        """Use another URL from now on."""
         self._url = url
-        self._failing = False
+        self._problem = None
 
     def beat(self) -> None:
-        """Fetch the URL, without waiting for it, unless the last fetch is still under way."""
+        """Start fetching the URL in the background, unless the last fetch is still under way."""
         if self._url.get_secret_value() and (self._beating is None or self._beating.done()):
             self._beating = asyncio.create_task(self._fetch(), name="heartbeat")
 
     async def stop(self) -> None:
-        """End a fetch under way."""
+        """Cancel a fetch that is under way."""
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait([self._beating])
@@ -43,14 +66,18 @@ class Heartbeat:
     async def _fetch(self) -> None:
         limits = aiohttp.ClientTimeout(total=TIMEOUT)
         try:
-            async with self._session.get(
-                self._url.get_secret_value(), timeout=limits, allow_redirects=False
-            ) as response:
-                problem = None if response.ok else f"HTTP status {response.status}"
+            address, headers = request_url(self._url.get_secret_value())
+            async with self._session.get(address, headers=headers, timeout=limits, allow_redirects=False) as response:
+                problem = (
+                    None
+                    if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES
+                    else f"HTTP status {response.status}"
+                )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             problem = as_transport_error(error, TIMEOUT).message
-        if problem and not self._failing:
-            _log.warning("the heartbeat does not get through", extra={"detail": problem})
-        elif self._failing and not problem:
-            _log.info("the heartbeat gets through again")
-        self._failing = problem is not None
+        if problem and self._problem is None:
+            _log.warning("the heartbeat fails", extra={"detail": problem})
+            self._failing_since = self._clock.monotonic()
+        elif self._problem is not None and not problem:
+            _log.warning("the heartbeat works again")
+        self._problem = problem

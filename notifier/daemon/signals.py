@@ -1,33 +1,79 @@
-"""Signals: captured in one place, for as long as the daemon runs."""
+"""Handles the signals of a running daemon."""
 
 import asyncio
+import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from notifier.process import PendingHangup, has_terminal
+
+_log = logging.getLogger(__name__)
+
+SETTLE_SECONDS: Final = 0.2
+"""Seconds to wait after SIGHUP, because a closing terminal sends the signal a moment before it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """The requests that signals have made."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    reload: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[asyncio.Event]:
-    """Set an event on SIGTERM or SIGINT, instead of dying; the earlier handlers come back afterwards."""
-    with _noted(signal.SIGTERM, signal.SIGINT) as stop:
+    """Yield an event that SIGTERM and SIGINT set, instead of ending the process; restore the handlers afterwards."""
+    stop = asyncio.Event()
+    with _handled({signal.SIGTERM: stop.set, signal.SIGINT: stop.set}):
         yield stop
 
 
 @contextmanager
-def reload_on_signal() -> Iterator[asyncio.Event]:
-    """Set an event on SIGHUP, instead of dying; the earlier handler comes back afterwards."""
-    with _noted(signal.SIGHUP) as reload:
-        yield reload
+def daemon_signals() -> Iterator[Signals]:
+    """Treat SIGTERM and SIGINT as requests to stop and SIGHUP as a request to reload; restore the handlers afterwards.
+
+    If SIGHUP came because the daemon's terminal was closed, it is a request to stop. A SIGHUP that arrived during the
+    start is handled too.
+    """
+    signals = Signals()
+    earlier = signal.getsignal(signal.SIGHUP)
+    pending = earlier if isinstance(earlier, PendingHangup) else PendingHangup(earlier)
+
+    def decide() -> None:
+        if pending.ends_with_terminal and not has_terminal():
+            _log.info("the terminal that the daemon was started from has gone away")
+            signals.stop.set()
+        else:
+            signals.reload.set()
+
+    def hang_up() -> None:
+        if pending.ends_with_terminal:
+            asyncio.get_running_loop().call_later(SETTLE_SECONDS, decide)
+        else:
+            decide()
+
+    handlers = {signal.SIGTERM: signals.stop.set, signal.SIGINT: signals.stop.set, signal.SIGHUP: hang_up}
+    with _handled(handlers):
+        if pending.came:
+            hang_up()
+        yield signals
 
 
 @contextmanager
-def _noted(*signals: signal.Signals) -> Iterator[asyncio.Event]:
+def _handled(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    for number in signals:
-        loop.add_signal_handler(number, event.set)
+    earlier = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
-        yield event
+        yield
     finally:
-        for number in signals:
+        for number, before in earlier.items():
             loop.remove_signal_handler(number)
+            if before is not None:
+                # A handler that was not installed from Python is None, and Python cannot restore it.
+                signal.signal(number, before)

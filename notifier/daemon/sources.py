@@ -1,47 +1,57 @@
-"""The sources of a running daemon: their watchers, each with its place in the schedule."""
+"""The watchers of a running daemon's sources, and their jobs in the schedule."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import aiohttp
 
+from notifier.alerts import source_rules
+from notifier.alerts.conditions import Condition, ConditionKey, source_subject
 from notifier.clock import Clock
-from notifier.completions import Event
-from notifier.conditions import Condition, Key
 from notifier.config import Settings
-from notifier.daemon.changes import Differences
-from notifier.daemon.schedule import Schedule
-from notifier.daemon.status import source_status, sweep_status
-from notifier.daemon.wiring import make_watcher
-from notifier.ledger.ledger import Ledger
-from notifier.ledger.sources import SourceMemory
-from notifier.ledger.subscriptions import Subscription
-from notifier.ledger.sweeps import Sweep
-from notifier.watch.health import SourceState
+from notifier.daemon.api.status import source_status, sweep_status
+from notifier.daemon.reload import Differences
+from notifier.daemon.scheduler import Schedule
+from notifier.daemon.watcher_factory import build_watcher
+from notifier.events import Event
+from notifier.http.peer_clocks import PeerClocks
+from notifier.store.store import Store
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables.holds import HeldExamples
+from notifier.store.tables.sources import SourceMemory
+from notifier.store.tables.sweeps import Sweep
+from notifier.watch.detection.holds import Direction
+from notifier.watch.patience import PATIENCE, Patience
+from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import Round, RoundResult, Watcher
-from notifier.web.control import Answer, UnknownNameError
-from notifier.web.metrics.figures import SourceFigures
+from notifier.web.daemon_api import ActionResult, UnknownNameError
+from notifier.web.metrics.snapshot import SourceFigures
+
+_log = logging.getLogger(__name__)
 
 
-class Sources:
-    """Whoever is watched, and when."""
+class SourceRegistry:
+    """The watched sources and their schedule."""
 
     def __init__(
         self,
         schedule: Schedule,
-        ledger: Ledger,
+        ledger: Store,
         clock: Clock,
         subscriptions: Callable[[], Sequence[Subscription]],
         on_events: Callable[[Sequence[Event]], None],
         on_round: Callable[[Round, float], None],
         on_failure: Callable[[str, str], None],
+        peer_clocks: PeerClocks | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
-        """Take what watchers share.
+        """Initialize with the parts that all watchers share; `peer_clocks` collects the API's clocks for comparison.
 
-        `on_round` hears what each scheduled round came to and how many seconds its poll took, `on_failure` of each
-        failure: the source's name, and the reason.
+        `on_round` is called after each scheduled round with its result and the seconds that its poll took. `on_failure`
+        is called with the source's name and the reason of each failure.
         """
         self._schedule = schedule
         self._ledger = ledger
@@ -50,10 +60,12 @@ class Sources:
         self._on_events = on_events
         self._on_round = on_round
         self._on_failure = on_failure
+        self._peer_clocks = peer_clocks or PeerClocks(clock)
+        self._patience = patience
         self._watchers: dict[str, Watcher] = {}
 
     def __len__(self) -> int:
-        """Count them."""
+        """Return the number of sources."""
         return len(self._watchers)
 
     def known(self, name: str) -> Watcher:
@@ -63,15 +75,15 @@ class Sources:
         return self._watchers[name]
 
     async def renew(self, settings: Settings, session: aiohttp.ClientSession, differences: Differences) -> None:
-        """Watch what was added or changed, by new settings, and leave alone what was removed.
+        """Apply new settings: make watchers for added and changed sources, and stop the watchers of removed ones.
 
-        Raises LedgerError; called again with the same differences it goes on.
+        Raises StoreError; a second call with the same differences then continues.
         """
         for name in (*differences.removed, *differences.changed):
             await self._leave(name)
         for name in differences.renewed:
             await self._leave(name)
-            watcher = make_watcher(
+            watcher = build_watcher(
                 settings,
                 name,
                 session,
@@ -80,6 +92,8 @@ class Sources:
                 self._subscriptions,
                 self._on_events,
                 on_failure=self._on_failure,
+                on_served=partial(self._peer_clocks.note, source_subject(name)),
+                patience=self._patience,
             )
             await watcher.start()
             self._watchers[name] = watcher
@@ -93,11 +107,11 @@ class Sources:
             )
 
     async def stop(self) -> None:
-        """End what is under way; whatever was not written down is read again by the next run."""
+        """Stop all work under way; the next run reads again what was not stored."""
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
 
     def unattempted(self) -> list[str]:
-        """Return the sources whose first round is still to come, or is waiting for its first answers."""
+        """Return the sources whose first round has not begun, or has had no answer yet."""
         now = self._clock.monotonic()
         return [
             pulse.name
@@ -105,29 +119,43 @@ class Sources:
             if pulse.name in self._watchers and not pulse.is_attempted(now)
         ]
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the sources."""
+        return tuple(self._watchers)
+
     def states(self) -> dict[str, SourceState]:
-        """Return how each of them is doing."""
+        """Return the state of each source."""
         return {name: watcher.state for name, watcher in self._watchers.items()}
 
     def wake(self, slept: float) -> None:
-        """Let requests go whose waits are over, after the machine has slept for so many seconds."""
+        """Send the requests whose waits ended while the machine slept for `slept` seconds."""
         for watcher in self._watchers.values():
             watcher.wake(slept)
 
     def unready(self) -> dict[str, str]:
-        """Return the sources that cannot be relied on now, each with the reason."""
+        """Return the sources that are not ready, each with the reason."""
         return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
 
-    def conditions(self, firing: Collection[Key]) -> list[Condition]:
-        """Return what people must be told of sources; `firing` is what was wrong until now."""
-        return [condition for watcher in self._watchers.values() for condition in watcher.conditions(firing)]
+    def conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:
+        """Return the conditions of sources that hold now; `firing` are those that were firing before."""
+        now_ms = self._clock.now_ms()
+        return [
+            condition
+            for name, watcher in self._watchers.items()
+            for condition in source_rules.conditions(name, watcher.report(), firing, now_ms)
+        ]
 
     def memories(self) -> list[SourceMemory]:
-        """Return what the last rounds and sweeps have left of each source."""
+        """Return the stored state of each source after its last round or sweep."""
         return [watcher.memory for watcher in self._watchers.values()]
 
-    async def status(self) -> dict[str, dict[str, Any]]:
-        """Describe each source as `/v1/status` does. Raises LedgerError."""
+    def holding(self) -> list[str]:
+        """Return the sources that hold arrivals or changes back."""
+        memories = {name: watcher.memory for name, watcher in self._watchers.items()}
+        return [name for name, memory in memories.items() if memory.held_arrivals or memory.held_changes]
+
+    def status(self, sweeps: Mapping[str, Sweep], examples: Mapping[str, HeldExamples]) -> dict[str, dict[str, Any]]:
+        """Return each source's description for `/v1/status`; `sweeps` and `examples` (of held records) are stored."""
         return {
             name: source_status(
                 watcher.memory,
@@ -135,13 +163,16 @@ class Sources:
                 next_poll_ms=self._next_poll_ms(watcher),
                 usage=watcher.usage,
                 searching=watcher.is_searching,
-                sweep=sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping),
+                sweep=sweep_status(sweeps.get(name), running=watcher.is_sweeping),
+                waiting=watcher.second_looks.counts(),
+                examples=examples.get(name, HeldExamples()),
+                troubles=watcher.troubles(),
             )
             for name, watcher in [*self._watchers.items()]
         }
 
     def figures(self, known: Mapping[str, SourceMemory], sweeps: Mapping[str, Sweep]) -> dict[str, SourceFigures]:
-        """Describe each source as `/metrics` does, by what the ledger remembers of sources and their sweeps."""
+        """Return the figures of each source for `/metrics`, using the stored state of sources and sweeps."""
         return {
             name: SourceFigures(
                 state=watcher.state,
@@ -154,29 +185,50 @@ class Sources:
                 used=usage.used,
                 swept=sweeps[name].progress if name in sweeps else 0.0,
                 swept_ms=watcher.memory.swept_at_ms,
+                held=held_figures(watcher.memory),
+                waiting=watcher.second_looks.counts(),
+                unexplained=watcher.memory.unexplained,
+                count_offset=watcher.memory.count_offset,
+                unreadable=watcher.memory.unreadable,
+                unreadable_field=watcher.memory.unreadable_field,
+                used_by=usage.by,
+                searching=watcher.is_searching,
             )
             for name, watcher in self._watchers.items()
             for usage in (watcher.usage,)
         }
 
-    async def poll(self, name: str) -> Answer:
-        """Do a source's round now. Raises UnknownNameError."""
+    async def poll(self, name: str) -> ActionResult:
+        """Run a round of a source now. Raises UnknownNameError."""
         watcher = self.known(name)
         done = await watcher.poll(by_hand=True)
-        await watcher.see_to_the_rest()
-        return Answer(
+        await watcher.run_followups()
+        return ActionResult(
             ok=done.result is RoundResult.DONE,
             body={"source": name, "result": done.result, "events": done.events, "message": done.message},
         )
 
-    async def sweep(self, name: str) -> Answer:
-        """Begin a sweep of a source, or go on with the unfinished one. Raises UnknownNameError, LedgerError."""
+    async def sweep(self, name: str) -> ActionResult:
+        """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
         watcher = self.known(name)
         refusal = watcher.binding_silence()
         if refusal is None:
             await watcher.begin_sweep()
         progress = sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping)
-        return Answer(ok=refusal is None, body={"source": name, "message": refusal or "", "sweep": progress})
+        return ActionResult(ok=refusal is None, body={"source": name, "message": refusal or "", "sweep": progress})
+
+    async def release(self, name: str, what: Direction, *, silently: bool, by: str) -> ActionResult:
+        """Report the records that a source holds back, or learn them silently; the log names the requester (`by`).
+
+        Raises UnknownNameError, StoreError.
+        """
+        watcher = self.known(name)
+        released = await watcher.release(what, silently=silently)
+        _log.warning(
+            "held-back records are released" if released else "nothing to release",
+            extra={"source": name, "what": what, "records": released, "silently": silently, "by": by},
+        )
+        return ActionResult(ok=True, body={"source": name, "what": what, "silently": silently, "records": released})
 
     async def _leave(self, name: str) -> None:
         watcher = self._watchers.pop(name, None)
@@ -189,14 +241,23 @@ class Sources:
         done = await watcher.poll()
         seconds = self._clock.monotonic() - started
         if done.is_done:
-            await watcher.see_to_the_rest()
+            await watcher.run_followups()
         self._on_round(done, seconds)
 
     def _signs_of_life(self, watcher: Watcher) -> Hashable:
-        # To keep a silence that was asked for is no standstill.
+        # A watcher that keeps a pause requested by the API has not stalled.
         return watcher.usage.total, round(self._clock.monotonic()) if watcher.quiet_for() else None
 
     def _next_poll_ms(self, watcher: Watcher) -> int | None:
         scheduled = self._schedule.next_run_ms(watcher.name)
         quiet_until = self._clock.now_ms() + round(watcher.quiet_for() * 1000)
         return scheduled if scheduled is None else max(scheduled, quiet_until)
+
+
+def held_figures(memory: SourceMemory) -> dict[Direction, int]:
+    """Return the numbers of records held back, by kind."""
+    return {
+        Direction.REMOVALS: memory.held,
+        Direction.ARRIVALS: memory.held_arrivals,
+        Direction.CHANGES: memory.held_changes,
+    }

@@ -1,1 +1,1 @@
-"""The upstream API: its two versions as one mapping, its failures by name, its shared request limit kept."""
+"""The client of the KPA Flex API: its two versions mapped to one form, its named failures, its request limit."""

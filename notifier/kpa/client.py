@@ -1,39 +1,31 @@
-"""The client of the upstream API: one method for each thing that is asked of it."""
+"""The client of the KPA Flex API: one method for each kind of request."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-import aiohttp
-
-from notifier import __version__
-from notifier.completions import Completion
 from notifier.config import SourceSettings
-from notifier.kpa.answers import list_in, parse_json, read_object, served_at_ms
-from notifier.kpa.budget import RequestBudget, Urgency
-from notifier.kpa.failures import ApiFailure, Reason, no_answer
-from notifier.kpa.fields import whole_number
-from notifier.kpa.names import BATCH, NamesReader, Person, people_reader, trainings_reader
-from notifier.kpa.records import API_VERSIONS, ApiVersion, BadRecord
-from notifier.transport import Answer, TransportError, post, stream
+from notifier.events import Completion
+from notifier.http.exchange import Answer, TransportError
+from notifier.kpa.errors import ApiError, ApiErrorReason, no_answer
+from notifier.kpa.exchange import Exchange
+from notifier.kpa.field_parsers import whole_number
+from notifier.kpa.name_stream import BATCH, NamesReader, Person, people_reader, trainings_reader
+from notifier.kpa.rate_limiter import Priority, RateLimiter
+from notifier.kpa.responses import list_in, parse_json, read_object, served_at_ms
+from notifier.kpa.versions import API_VERSIONS, InvalidRecord, RecordFormat
 
 _MIB = 1024 * 1024
 _PAGE_LIMIT = 32 * _MIB
 _NAMES_LIMIT = 256 * _MIB
 _ECHO_LIMIT = 1 * _MIB
 _READ_AT_ONCE = 1 * _MIB
-"""Up to this many bytes a body is read within the event loop; a full page of 1,000 records has a quarter of it."""
+"""Bodies up to this many bytes are parsed in the event loop. A full page of 1,000 records is a quarter of it."""
 _HIGHEST_COUNT = 10**12
-_HEADERS: Final = {
-    "accept": "application/json",
-    "content-type": "application/json",
-    "user-agent": f"completion-notifier/{__version__}",
-}
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")
@@ -43,24 +35,28 @@ Name = TypeVar("Name")
 class Page:
     """One page of the list of completions.
 
-    `size` counts the records as they came, the bad ones included. `last_page` and `total` are None where the API did
-    not give them, `served_at_ms` (the server's clock, Unix milliseconds) where it has none. `seconds` is how long the
-    request took, without the wait for its turn.
+    `size` counts all records received, including the unreadable ones in `bad`. `last_page`, `total` and `served_at_ms`
+    (the server's clock in Unix milliseconds) are None if the API did not state them. `asked_at` is when the request was
+    sent, in the event loop's seconds: the page may miss later changes. `seconds` is how long the request took, without
+    the wait for the rate limiter. A page with several `parts` was read by as many requests, and the list may have
+    changed between them.
     """
 
     number: int
     limit: int
     size: int
     completions: tuple[Completion, ...]
-    bad: tuple[BadRecord, ...]
+    bad: tuple[InvalidRecord, ...]
     last_page: int | None
     total: int | None
     served_at_ms: int | None
+    asked_at: float
     seconds: float
+    parts: int = 1
 
     @property
     def is_last(self) -> bool:
-        """Whether the list ends here: by what the API says, or where it does not, by not being full."""
+        """Whether this is the last page: the API says so, or, if it does not say, the page is not full."""
         if self.size == 0:
             return True
         if self.last_page is not None:
@@ -68,21 +64,38 @@ class Page:
         return self.size < self.limit
 
     def in_order(self) -> list[Completion | None]:
-        """Return the records as they stood on the page, None for one that cannot be read."""
+        """Return the records in page order, with None for each unreadable one."""
         standing: list[Completion | None] = list(self.completions)
         for bad in self.bad:
             standing.insert(bad.place, None)
         return standing
 
 
-class Client:
-    """Asks one source's API, each request in its turn. Every method raises ApiFailure, and nothing else.
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An answer, when its request was sent, and how many seconds it took."""
 
-    `rate_limit_exceeded` silences the budget for the source's `rate_limit_pause` before it is raised.
+    answer: Answer
+    asked_at: float
+    seconds: float
+
+
+class Client:
+    """Sends requests to the API of one source, through its rate limiter. Every method raises only ApiError.
+
+    Before `rate_limit_exceeded` is raised, the rate limiter is stopped for the source's `rate_limit_pause`.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, settings: SourceSettings, budget: RequestBudget) -> None:
-        self._session = session
+    def __init__(
+        self,
+        exchange: Exchange,
+        settings: SourceSettings,
+        budget: RateLimiter,
+        on_served: Callable[[int | None], None] = lambda _served_at_ms: None,
+    ) -> None:
+        """Initialize with shared objects; `on_served` gets the server's clock (Unix ms, or None) from each answer."""
+        self._exchange = exchange
+        self._on_served = on_served
         self._settings = settings
         self._budget = budget
         self._version = API_VERSIONS[settings.api]
@@ -92,76 +105,82 @@ class Client:
         number: int,
         *,
         limit: int,
-        urgency: Urgency,
+        urgency: Priority,
         user_id: str | None = None,
         training_id: str | None = None,
     ) -> Page:
-        """Fetch page `number` (from 1) of `limit` (1..1000) records.
+        """Return page `number` (from 1) of `limit` (1..1000) records.
 
-        `user_id` and `training_id` narrow the list, in place of the source's own filters of that name. A page beyond
-        the last one, and a list with nothing in it, is an empty page, however the API says so.
+        `user_id` and `training_id` narrow the list, and replace the source's own filters of the same name. For a page
+        beyond the last one, and for an empty list, an empty page is returned, however the API reports these.
         """
         parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
-        answer, seconds = await self._exchange(self._version.completions_method, parameters, urgency, _PAGE_LIMIT)
+        asked = await self._ask(self._version.completions_method, parameters, urgency, _PAGE_LIMIT)
         try:
             return await self._read(
-                partial(_read_page, version=self._version, number=number, limit=limit, seconds=seconds), answer
+                partial(_read_page, version=self._version, number=number, limit=limit, asked=asked), asked.answer
             )
-        except ApiFailure as failure:
+        except ApiError as failure:
             narrowed = user_id is not None or training_id is not None
             if not self._says_nothing_there(failure.reason, number, narrowed=narrowed):
                 raise
-            return Page(number, limit, 0, (), (), None, None, served_at_ms(answer.headers), seconds)
+            return Page(
+                number,
+                limit,
+                size=0,
+                completions=(),
+                bad=(),
+                last_page=None,
+                total=None,
+                served_at_ms=served_at_ms(asked.answer.headers),
+                asked_at=asked.asked_at,
+                seconds=asked.seconds,
+            )
 
-    def people(self, urgency: Urgency = Urgency.NAMES) -> AsyncGenerator[dict[str, Person], None]:
-        """Fetch the names of all people, by user id, in batches.
+    def people(self, urgency: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, Person], None]:
+        """Yield the names of all people, by user id, in batches.
 
-        The list is whole where no ApiFailure ends it. Who may leave before its end closes it (`contextlib.aclosing`).
+        The list is complete if it ends without ApiError. A caller that may stop early must close the generator with
+        `contextlib.aclosing`.
         """
         return self._names("users.list", people_reader, urgency)
 
-    def trainings(self, urgency: Urgency = Urgency.NAMES) -> AsyncGenerator[dict[str, str], None]:
-        """Fetch the titles of all trainings, by training id, in batches, as with `people`."""
+    def trainings(self, urgency: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, str], None]:
+        """Yield the titles of all trainings, by training id, in batches, as `people` does."""
         return self._names(self._version.trainings_method, trainings_reader, urgency)
 
     async def echo(self) -> None:
-        """Try the token, harmlessly."""
-        # The documentation leaves open whether the object comes back inside the answer or as the answer: as either,
-        # this one makes an answer that says `ok`.
-        answer, _ = await self._exchange("api.echo", {"response": {"ok": True}}, Urgency.HEAD, _ECHO_LIMIT)
-        await self._read(partial(read_object, parse=parse_json), answer)
+        """Test the token with a request that changes nothing."""
+        # The documentation does not say whether the API returns the object inside its answer or as its answer. This
+        # object makes an answer that says `ok` in both cases.
+        asked = await self._ask("api.echo", {"response": {"ok": True}}, Priority.HEAD, _ECHO_LIMIT)
+        await self._read(partial(read_object, parse=parse_json), asked.answer)
 
-    def _says_nothing_there(self, reason: Reason, number: int, *, narrowed: bool) -> bool:
-        """Tell whether a failure only says that there is no such page, or no record at all.
+    def _says_nothing_there(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
+        """Return whether an error only means that the page does not exist, or that the list is empty.
 
-        The documentation leaves open how a page beyond the last one is answered. With a filter in the configuration,
-        `content_not_found` for the first page is a mistake in that filter, and an operator has to hear of it.
+        The documentation does not say how the API answers a page beyond the last one. `content_not_found` for the first
+        page means that a filter in the configuration is wrong, if there is one; the operator has to see that error.
         """
         if number > 1:
-            return reason in (Reason.CONTENT_NOT_FOUND, Reason.PARAMETER_INVALID)
-        return reason is Reason.CONTENT_NOT_FOUND and (narrowed or not self._filters(None, None))
+            return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)
+        return reason is ApiErrorReason.CONTENT_NOT_FOUND and (narrowed or not self._filters(None, None))
 
     async def _names(
-        self, method: str, reader_of: Callable[[Answer, str], NamesReader[Name]], urgency: Urgency
+        self, method: str, reader_of: Callable[[Answer, str], NamesReader[Name]], urgency: Priority
     ) -> AsyncGenerator[dict[str, Name], None]:
-        """Send one request when its turn has come, and hand the names on while the answer arrives."""
+        """Wait for a turn, send one request, and yield the names while the answer arrives."""
         token = self._settings.token.get_secret_value()
         await self._budget.take(urgency)
         try:
-            async with stream(
-                self._session,
-                self._url(method),
-                self._body({}),
-                headers=_HEADERS,
-                timeout=self._settings.timeout,
-                limit=_NAMES_LIMIT,
-            ) as answer:
+            async with self._exchange.stream(method, {}, limit_bytes=_NAMES_LIMIT) as answer:
                 reader = reader_of(answer.head, token)
                 while answer.head.status == HTTPStatus.OK and (piece := await answer.read()):
                     reader.feed(piece)
                     if len(reader.names) >= BATCH:
                         yield reader.take()
-                    # What has arrived already is read without a pause: the event loop would never get its turn.
+                    # Reading data that has already arrived does not suspend, so other tasks would get no turn without
+                    # this.
                     await asyncio.sleep(0)
             with self._rate_limit_heeded():
                 reader.finish()
@@ -170,28 +189,20 @@ class Client:
         if reader.names:
             yield reader.take()
 
-    async def _exchange(
-        self, method: str, parameters: dict[str, Any], urgency: Urgency, limit: int
-    ) -> tuple[Answer, float]:
-        """Send one request when its turn has come; return the answer and the seconds it took."""
-        token = self._settings.token.get_secret_value()
+    async def _ask(self, method: str, parameters: dict[str, Any], urgency: Priority, limit_bytes: int) -> _Asked:
+        """Wait for a turn, send one request, and return the answer."""
         await self._budget.take(urgency)
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
         try:
-            answer = await post(
-                self._session,
-                self._url(method),
-                self._body(parameters),
-                headers=_HEADERS,
-                timeout=self._settings.timeout,
-                limit=limit,
-            )
+            answer = await self._exchange(method, parameters, limit_bytes=limit_bytes)
         except TransportError as error:
-            raise no_answer(error, token) from error
-        return answer, asyncio.get_running_loop().time() - started
+            raise no_answer(error, self._settings.token.get_secret_value()) from error
+        self._on_served(served_at_ms(answer.headers))
+        return _Asked(answer, asked_at, loop.time() - asked_at)
 
     async def _read(self, read: Callable[[Answer, str], Read], answer: Answer) -> Read:
-        """Make of an answer what `read(answer, token)` makes of it."""
+        """Return the result of `read(answer, token)`."""
         token = self._settings.token.get_secret_value()
         with self._rate_limit_heeded():
             if len(answer.body) <= _READ_AT_ONCE:
@@ -200,19 +211,13 @@ class Client:
 
     @contextmanager
     def _rate_limit_heeded(self) -> Iterator[None]:
-        """Let the budget hear of it when an answer says that the rate limit is exceeded."""
+        """Tell the rate limiter when an answer says that the rate limit is exceeded; re-raise every ApiError."""
         try:
             yield
-        except ApiFailure as failure:
-            if failure.reason is Reason.RATE_LIMIT_EXCEEDED:
+        except ApiError as failure:
+            if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
                 self._budget.rate_limited(self._settings.rate_limit_pause)
             raise
-
-    def _url(self, method: str) -> str:
-        return f"{self._settings.base_url.rstrip('/')}/{method}"
-
-    def _body(self, parameters: dict[str, Any]) -> bytes:
-        return json.dumps({"token": self._settings.token.get_secret_value(), **parameters}).encode()
 
     def _filters(self, user_id: str | None, training_id: str | None) -> dict[str, Any]:
         settings = self._settings
@@ -225,7 +230,7 @@ class Client:
         return {name: value for name, value in filters.items() if value is not None}
 
 
-def _read_page(answer: Answer, token: str, *, version: ApiVersion, number: int, limit: int, seconds: float) -> Page:
+def _read_page(answer: Answer, token: str, *, version: RecordFormat, number: int, limit: int, asked: _Asked) -> Page:
     document = read_object(answer, token, parse_json)
     records = list_in(document, "completedtrainings")
     completions, bad = version.parse(records)
@@ -240,7 +245,8 @@ def _read_page(answer: Answer, token: str, *, version: ApiVersion, number: int, 
         last_page=_count(paging.get("last_page")),
         total=_count(paging.get("total")),
         served_at_ms=served_at_ms(answer.headers),
-        seconds=seconds,
+        asked_at=asked.asked_at,
+        seconds=asked.seconds,
     )
 
 

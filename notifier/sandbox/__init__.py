@@ -1,36 +1,42 @@
-"""The simulated KPA Flex API: the account it holds, the methods it answers, in both documented versions.
+"""A simulated KPA Flex API, with an account and the documented methods in both versions.
 
-It knows nothing of the rest of the house. A served account in three lines:
+It imports nothing from the rest of the notifier. To serve an account:
 
     account = build_account(records=5_000)
     async with serve(make_app(account)) as base_url:
         await Growth(account).run(rate=2.0)
+
+Faults in its answers are written as on the command line: `app[CONTROL].begin("late:4s,page=1,times=1")`.
 """
 
-from notifier.sandbox.access import RateLimit, Token
-from notifier.sandbox.account import Account, Filters, Page
+from notifier.sandbox.account import Account, AccountPage, Filters
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.auth import RateLimit, Token
 from notifier.sandbox.catalog import Training, user
+from notifier.sandbox.control import Running, SandboxControl, read_fault
 from notifier.sandbox.errors import ErrorIdentifier
-from notifier.sandbox.growth import Growth
+from notifier.sandbox.fixtures import build_account, documented_account
+from notifier.sandbox.large_account import synthetic_account
 from notifier.sandbox.records import Dialect, Override, Record, Twin, Version
-from notifier.sandbox.seeds import build_account, documented_account
-from notifier.sandbox.server import ACCOUNT, DEFAULT_TOKEN, TOKENS, TRAFFIC, Traffic, make_app, serve
-from notifier.sandbox.synthetic import synthetic_account
+from notifier.sandbox.server import ACCOUNT, CONTROL, DEFAULT_TOKEN, TOKENS, TRAFFIC, Traffic, make_app, serve
 
 __all__ = [
     "ACCOUNT",
+    "CONTROL",
     "DEFAULT_TOKEN",
     "TOKENS",
     "TRAFFIC",
     "Account",
+    "AccountPage",
     "Dialect",
     "ErrorIdentifier",
     "Filters",
     "Growth",
     "Override",
-    "Page",
     "RateLimit",
     "Record",
+    "Running",
+    "SandboxControl",
     "Token",
     "Traffic",
     "Training",
@@ -39,6 +45,7 @@ __all__ = [
     "build_account",
     "documented_account",
     "make_app",
+    "read_fault",
     "serve",
     "synthetic_account",
     "user",

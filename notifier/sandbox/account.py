@@ -1,4 +1,4 @@
-"""The simulated account: what a customer has recorded, listed as either version of the API lists it."""
+"""The simulated account: a customer's records, listed in the format of either version of the API."""
 
 import time
 from collections import defaultdict
@@ -8,19 +8,19 @@ from typing import Any
 
 from notifier.sandbox.catalog import Training
 from notifier.sandbox.records import Dialect, Record, Twin, Version, date_number, day_of, shown
-from notifier.sandbox.shelf import Order, Shelf, newest_entry_first, shuffled_ties
+from notifier.sandbox.sorted_records import Order, Shelf, newest_entry_first, shuffled_ties
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which records are asked for; None means whichever. `training` is a v1 or a v2 id."""
+    """The filters of a request for records; None means any. `training` is a v1 or a v2 id."""
 
     training: str | int | None = None
     user: str | None = None
     has_attachments: bool | None = None
 
     def accept(self, record: Record) -> bool:
-        """Tell whether the record is asked for."""
+        """Return whether the record matches all filters."""
         return (
             (self.training is None or self.training in {record.training.v1, record.training.v2})
             and (self.user is None or self.user == record.user)
@@ -29,12 +29,16 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One page: records as JSON values, the last valid page number (at least 1), how many records match in all."""
+class AccountPage:
+    """One page: its records as JSON values, the number of the last page (at least 1), and the total of matches."""
 
     records: list[dict[str, Any]]
     last_page: int
     total: int
+
+
+Listener = Callable[[Record | None, Record | None], None]
+"""Called with each change of a record: its form before (None: it is new) and after (None: it is deleted)."""
 
 
 def system_now_ms() -> int:
@@ -43,11 +47,12 @@ def system_now_ms() -> int:
 
 
 class Account:
-    """Everything one customer has recorded, for both versions of the API.
+    """The records of one customer, for both versions of the API.
 
-    Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list);
-    among equal dates what was entered last comes first, until `reshuffle_ties`. `now_ms` is the account's clock, in
-    Unix milliseconds: it dates new records and the API's answers. `dialect` may be replaced at any time.
+    Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list).
+    Among equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's
+    clock in Unix milliseconds; new records and the API's answers are dated by it. `dialect` may be replaced at any
+    time.
     """
 
     def __init__(
@@ -68,28 +73,39 @@ class Account:
         self._by_training: dict[str | int, Shelf] = {}
         self._by_id: dict[int, Record] = {}
         self._last_id = 0
+        self._listeners: list[Listener] = []
+
+    @property
+    def order(self) -> Order:
+        """The sort key of the list: a number for each record, with the highest at the top."""
+        return self._order
+
+    def on_change(self, listener: Listener) -> None:
+        """Call `listener` after every change from now on."""
+        self._listeners.append(listener)
 
     def __len__(self) -> int:
-        """Count the records."""
+        """Return the number of records."""
         return len(self._all)
 
     def records(self) -> Iterator[Record]:
-        """Iterate over all records in the order of the list; the account must not change meanwhile."""
+        """Iterate over all records in the order of the list. The account must not change during the iteration."""
         return iter(self._all)
 
     def get(self, record_id: int) -> Record:
-        """Return the record with this v2 id; raises KeyError when there is none."""
+        """Return the record with this v2 id. Raises KeyError if there is none."""
         return self._by_id[record_id]
 
     def next_id(self) -> int:
-        """Take the next number of the account's sequence, higher than that of every record so far."""
+        """Return a new id, higher than the id of every record so far."""
         self._last_id += 1
         return self._last_id
 
     def add(self, *, user: str, training: Twin, **fields: Any) -> Record:
         """Enter one completion and return it.
 
-        `fields` are those of `Record`; without them `id` is the next one, `created` now, `date_number` today (UTC).
+        `fields` are fields of `Record`. By default, `id` is a new one, `created` is now, and `date_number` is today
+        (UTC).
         """
         now = self.now_ms()
         defaults = {"created": now, "date_number": date_number(day_of(now))}
@@ -100,7 +116,7 @@ class Account:
         return record
 
     def add_many(self, records: Iterable[Record]) -> None:
-        """Enter records, in any order; raises ValueError, and enters none, when an id is taken."""
+        """Enter records, in any order. Raises ValueError and enters none if an id already exists."""
         batch = {}
         by_user = defaultdict(list)
         by_training = defaultdict(list)
@@ -117,30 +133,33 @@ class Account:
             self._user_shelf(user).add_many(theirs)
         for training, those in by_training.items():
             self._training_shelf(training).add_many(those)
+        for record in batch.values() if self._listeners else ():
+            self._tell(None, record)
 
     def edit(self, record_id: int, **changes: Any) -> Record:
-        """Change fields of a record (not its id) and return it as it is now; raises KeyError when there is none."""
+        """Change fields of a record (except its id) and return the changed record. Raises KeyError if there is none."""
         edited = replace(self._by_id[record_id], **changes, id=record_id)
         self.remove(record_id)
         self.add_many([edited])
         return edited
 
     def remove(self, record_id: int) -> Record:
-        """Delete a record and return what it was; raises KeyError when there is none."""
+        """Delete a record and return it. Raises KeyError if there is none."""
         record = self._by_id.pop(record_id)
         self._all.remove(record)
         self._user_shelf(record.user).remove(record)
         self._training_shelf(record.training).remove(record)
+        self._tell(record, None)
         return record
 
     def reshuffle_ties(self, seed: int) -> None:
-        """List the records of equal dates in another order, which the documentation leaves open."""
+        """Change the order of records with equal dates, which the documentation does not define."""
         self._order = shuffled_ties(seed)
         for shelf in {id(shelf): shelf for shelf in self._shelves()}.values():
             shelf.reorder(self._order)
 
-    def page(self, version: Version, *, limit: int = 100, page: int = 1, filters: Filters | None = None) -> Page:
-        """Return page `page` (from 1) of at most `limit` matching records; beyond the last one there is nothing."""
+    def page(self, version: Version, *, limit: int = 100, page: int = 1, filters: Filters | None = None) -> AccountPage:
+        """Return page `page` (from 1) of at most `limit` matching records; a page after the last one is empty."""
         start = (page - 1) * limit
         if filters is None or filters == Filters():
             total = len(self._all)
@@ -150,17 +169,21 @@ class Account:
             total = len(matching)
             chosen = matching[start : start + limit]
         rows = [shown(record, version, self.dialect) for record in chosen]
-        return Page(rows, max(1, -(-total // limit)), total)
+        return AccountPage(rows, max(1, -(-total // limit)), total)
 
     def knows_user(self, user: str) -> bool:
-        """Tell whether there is such a person, or any record of one."""
+        """Return whether a person with this id exists or has any record."""
         return bool(self._by_user.get(user)) or any(known["id"] == user for known in self.users)
 
     def knows_training(self, training: str | int) -> bool:
-        """Tell whether there is a training of this v1 or v2 id, or any record of one."""
+        """Return whether a training with this v1 or v2 id exists or has any record."""
         return bool(self._by_training.get(training)) or any(
             training in {known.ids.v1, known.ids.v2} for known in self.trainings
         )
+
+    def _tell(self, before: Record | None, after: Record | None) -> None:
+        for listener in self._listeners:
+            listener(before, after)
 
     def _narrowest_shelf(self, filters: Filters) -> Shelf:
         nothing = Shelf(self._order)

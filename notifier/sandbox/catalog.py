@@ -1,4 +1,4 @@
-"""People and trainings: what the ids of a completion record stand for."""
+"""The people and trainings that completion records refer to by id."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from notifier.sandbox.records import Twin, Version
 class Training:
     """One training of the account.
 
-    `created` is in Unix milliseconds. `v1` and `v2`, where given, are shown as they stand instead of an object that is
-    made of the other fields.
+    `created` is in Unix milliseconds. If `v1` or `v2` is given, that version of the API shows it unchanged instead of
+    an object made from the other fields.
     """
 
     ids: Twin
@@ -23,7 +23,7 @@ class Training:
     v2: Mapping[str, Any] | None = None
 
     def shown(self, version: Version) -> Mapping[str, Any]:
-        """Show the training as `trainings.list` or `trainings.v2.list` would."""
+        """Return the training as `trainings.list` or `trainings.v2.list` would show it."""
         if version is Version.V1:
             return self.v1 or {
                 "id": self.ids.v1,
@@ -45,7 +45,7 @@ class Training:
 
 
 def user(user_id: str, firstname: str, lastname: str, *, number: int, created: int) -> dict[str, Any]:
-    """Make a person as `users.list` shows one; `number` keeps namesakes apart, `created` is in Unix milliseconds."""
+    """Return a person in the format of `users.list`; `number` distinguishes namesakes, `created` is in Unix ms."""
     username = f"{firstname[0]}{lastname}{number}".lower().replace("'", "")
     return {
         "id": user_id,

@@ -1,4 +1,4 @@
-"""How the API says no (KPA Flex API documentation, the table of errors that every method's page repeats)."""
+"""The API's errors (KPA Flex API documentation, the table of errors that every method's page repeats)."""
 
 from enum import StrEnum
 from typing import Any
@@ -23,8 +23,8 @@ class ErrorIdentifier(StrEnum):
     CONTENT_NOT_FOUND = "content_not_found"
 
 
-class ApiError(Exception):
-    """The API refuses a request; `description` is the optional sentence of its answer."""
+class SandboxError(Exception):
+    """The API refuses a request; `description` is an optional sentence for the answer."""
 
     def __init__(self, identifier: ErrorIdentifier, description: str = "") -> None:
         super().__init__(description or identifier.value)

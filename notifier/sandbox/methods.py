@@ -1,17 +1,20 @@
-"""The documented methods: their parameters, and what they answer."""
+"""The documented methods of the API, with their parameters and answers."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from notifier.sandbox.account import Account, Filters
-from notifier.sandbox.errors import ApiError, ErrorIdentifier
+from notifier.sandbox.control import SandboxControl
+from notifier.sandbox.errors import ErrorIdentifier, SandboxError
+from notifier.sandbox.faults import ListFault, RequestKind
+from notifier.sandbox.listing import list_page, paging_of
 from notifier.sandbox.records import Version
 
 Reader = Callable[[Any], Any]
-"""Reads a parameter's JSON value; raises ValueError saying what it must be."""
+"""Checks and converts a parameter's JSON value; raises ValueError with a description of valid values."""
 
 _HEX_ID = re.compile(r"[0-9a-fA-F]{24}")
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -20,33 +23,41 @@ _DEFAULT_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for a method to answer: its parsed parameters, and the faults that apply to its answer."""
+
+    account: Account
+    control: SandboxControl
+    question: RequestKind
+    parameters: Mapping[str, Any]
+    faults: Sequence[ListFault]
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
-    """One method of the API; `token` and `pretty` are understood by every one of them."""
+    """One method of the API. Every method also accepts `token` and `pretty`."""
 
     name: str
-    answer: Callable[[Account, Mapping[str, Any]], Mapping[str, Any]]
+    answer: Callable[[Asked], Mapping[str, Any]]
     optional: Mapping[str, Reader]
     required: Mapping[str, Reader]
 
-    def call(self, account: Account, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Answer a request that may be made; raises ApiError when its parameters are wrong."""
-        return self.answer(account, self._read(request))
-
-    def _read(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def read(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parsed parameters of an authorized request. Raises SandboxError if they are wrong."""
         readers: dict[str, Reader] = {"token": str, "pretty": _read_bool, **self.optional, **self.required}
         for name in request:
             if name not in readers:
-                raise ApiError(ErrorIdentifier.PARAMETER_UNEXPECTED, f"The parameter `{name}` is not supported.")
+                raise SandboxError(ErrorIdentifier.PARAMETER_UNEXPECTED, f"The parameter `{name}` is not supported.")
         for name in self.required:
             if name not in request:
-                raise ApiError(ErrorIdentifier.PARAMETER_MISSING, f"The parameter `{name}` is required.")
+                raise SandboxError(ErrorIdentifier.PARAMETER_MISSING, f"The parameter `{name}` is required.")
         parameters = {}
         for name, value in request.items():
             try:
                 parameters[name] = readers[name](value)
             except ValueError as error:
                 description = f"The parameter `{name}` must be {error}."
-                raise ApiError(ErrorIdentifier.PARAMETER_INVALID, description) from error
+                raise SandboxError(ErrorIdentifier.PARAMETER_INVALID, description) from error
         return parameters
 
 
@@ -69,7 +80,7 @@ def _read_hex_id(value: Any) -> str:
 
 
 def _read_number_id(value: Any) -> int:
-    """Read a v2 id, which is a number but documented as a string too."""
+    """Parse a v2 id, which is a number but is documented as a string too."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     if type(value) is not int:
@@ -83,42 +94,45 @@ def _read_object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _list_completions(version: Version, account: Account, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def question_of(method: str, parameters: Mapping[str, Any], number: int) -> RequestKind:
+    """Return the kind of a request from its parsed parameters; `number` is the request's number."""
     filters = Filters(
         training=parameters.get("training_id"),
         user=parameters.get("user_id"),
         has_attachments=parameters.get("has_attachments"),
     )
-    number = parameters.get("page", 1)
-    page = account.page(version, limit=parameters.get("limit", _DEFAULT_LIMIT), page=number, filters=filters)
+    return RequestKind(method, parameters.get("page", 1), parameters.get("limit", _DEFAULT_LIMIT), filters, number)
+
+
+def _list_completions(version: Version, asked: Asked) -> Mapping[str, Any]:
+    account, question = asked.account, asked.question
+    page = list_page(account, asked.control.past, version, question, asked.faults)
     if account.dialect.missing_is_error:
-        _require_content(account, filters, number, page.last_page)
-    paging = {"last_page": page.last_page}
-    if account.dialect.total:
-        paging["total"] = page.total
+        _require_content(account, question.filters, question.page, page.last_page)
+    paging = paging_of(page, told=account.dialect.total, faults=asked.faults)
     return {"ok": True, "completedtrainings": page.records, "paging": paging}
 
 
 def _require_content(account: Account, filters: Filters, number: int, last_page: int) -> None:
     if filters.training is not None and not account.knows_training(filters.training):
-        raise ApiError(ErrorIdentifier.CONTENT_NOT_FOUND, f"There is no training `{filters.training}`.")
+        raise SandboxError(ErrorIdentifier.CONTENT_NOT_FOUND, f"There is no training `{filters.training}`.")
     if filters.user is not None and not account.knows_user(filters.user):
-        raise ApiError(ErrorIdentifier.CONTENT_NOT_FOUND, f"There is no user `{filters.user}`.")
+        raise SandboxError(ErrorIdentifier.CONTENT_NOT_FOUND, f"There is no user `{filters.user}`.")
     if number > last_page:
-        raise ApiError(ErrorIdentifier.CONTENT_NOT_FOUND, f"The last page is {last_page}.")
+        raise SandboxError(ErrorIdentifier.CONTENT_NOT_FOUND, f"The last page is {last_page}.")
 
 
-def _list_users(account: Account, _parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"ok": True, "users": account.users}
+def _list_users(asked: Asked) -> Mapping[str, Any]:
+    return {"ok": True, "users": asked.account.users}
 
 
-def _list_trainings(version: Version, account: Account, _parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"ok": True, "trainings": [training.shown(version) for training in account.trainings]}
+def _list_trainings(version: Version, asked: Asked) -> Mapping[str, Any]:
+    return {"ok": True, "trainings": [training.shown(version) for training in asked.account.trainings]}
 
 
-def _echo(_account: Account, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Answer with the given object as it stands, `ok` or not (KPA Flex API documentation, api.echo)."""
-    response: dict[str, Any] = parameters["response"]
+def _echo(asked: Asked) -> Mapping[str, Any]:
+    """Return the given object unchanged, even without `ok` (KPA Flex API documentation, api.echo)."""
+    response: dict[str, Any] = asked.parameters["response"]
     return response
 
 

@@ -1,4 +1,4 @@
-"""What the simulated account holds: completion records, and how either version of the API shows them."""
+"""The records of the simulated account, and their format in each version of the API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Version(StrEnum):
 
 
 class Override(Enum):
-    """A value of `Record.overrides` that is not JSON."""
+    """A special value in `Record.overrides`."""
 
     ABSENT = "absent"
     """The field is left out of the record."""
@@ -30,17 +30,17 @@ class Twin:
 
     @classmethod
     def of(cls, number: int) -> "Twin":
-        """Make the twin of a v2 id below 2**32, always the same one."""
+        """Return the pair of ids for a v2 id below 2**32; it is always the same one."""
         return cls(f"5804f0f70ef50473{number:08x}", number)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the documentation leaves open, and what has changed over the years.
+    """The behaviour that the documentation does not define or that has changed over the years.
 
-    `total`: `paging.total` stands in the answer. `newer_fields`: v2 records have `notes`, `signature` and `files`,
-    as accounts of 2020 had not. `missing_is_error`: a filter that names nothing known, or a page beyond the
-    last one, is answered with `content_not_found` instead of an empty list.
+    `total`: answers contain `paging.total`. `newer_fields`: v2 records have `notes`, `signature` and `files`, which
+    they did not have in 2020. `missing_is_error`: a filter with an unknown id, or a page after the last one, is
+    answered with `content_not_found` instead of an empty list.
     """
 
     total: bool = False
@@ -50,11 +50,11 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One completion record, in the words of neither version.
+    """One completion record, independent of the versions' field names.
 
     `id` is the v2 id; `user` and `instructor` are 24 hex digits; `created` is in Unix milliseconds; `date_number` and
-    `expiry` are `yyyymmdd` as a number. `overrides` replaces or adds fields of the record as it is shown, by their name
-    there, with any JSON value or `Override.ABSENT`; where the record stands in the list is not affected.
+    `expiry` are `yyyymmdd` as a number. `overrides` replaces or adds fields in the API's answer, by their names there,
+    with any JSON value or `Override.ABSENT`. It does not affect the record's place in the list.
     """
 
     id: int
@@ -72,7 +72,7 @@ class Record:
 
 
 def shown(record: Record, version: Version, dialect: Dialect) -> dict[str, Any]:
-    """Show a record as `version` of the API would, as JSON values."""
+    """Return a record in the format of a version of the API, as JSON values."""
     fields = _as_v1(record) if version is Version.V1 else _as_v2(record, dialect)
     if record.overrides is None:
         return fields
@@ -115,10 +115,10 @@ def _as_v2(record: Record, dialect: Dialect) -> dict[str, Any]:
 
 
 def date_number(day: date) -> int:
-    """Write a day as the API does: `yyyymmdd` as a number."""
+    """Return a day in the API's format, `yyyymmdd` as a number."""
     return day.year * 10_000 + day.month * 100 + day.day
 
 
 def day_of(ms: int) -> date:
-    """Return the UTC day of a moment in Unix milliseconds."""
+    """Return the UTC day of a time in Unix milliseconds."""
     return datetime.fromtimestamp(ms / 1000, UTC).date()

@@ -1,5 +1,6 @@
-"""The simulated API on the wire: JSON-RPC over HTTP, always answered with status 200."""
+"""The HTTP server of the simulated API. As in the real API, errors are JSON with status 200."""
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -7,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -14,22 +16,25 @@ import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from notifier.sandbox.access import RateLimit, RequestPool, Token, authorize, identify
 from notifier.sandbox.account import Account
-from notifier.sandbox.errors import ApiError, ErrorIdentifier
-from notifier.sandbox.methods import Method, documented_methods
+from notifier.sandbox.auth import RateLimit, RequestPool, Token, authorize, identify
+from notifier.sandbox.control import SandboxControl
+from notifier.sandbox.control_http import PREFIX, add_control
+from notifier.sandbox.errors import ErrorIdentifier, SandboxError
+from notifier.sandbox.faults import ListFault, RequestKind, Sending, SendingFault
+from notifier.sandbox.methods import Asked, Method, documented_methods, question_of
 
 DEFAULT_TOKEN = "sandbox"  # noqa: S105 - protects nothing
 _LARGEST_REQUEST = 65_536
 _PATIENCE_AT_THE_END = 1.0
-"""Seconds for answers under way when the server stops: a test that lets one hang shall not hang itself."""
+"""Seconds that a stopping server waits for answers under way; short, so that a hanging answer does not block a test."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Traffic:
-    """What has been asked: requests by the method's name (the URL's last part), errors by their identifier."""
+    """The number of requests by method name (the last part of the URL), and of errors by identifier."""
 
     requests: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
@@ -37,6 +42,8 @@ class Traffic:
 
 ACCOUNT = web.AppKey("ACCOUNT", Account)
 TRAFFIC = web.AppKey("TRAFFIC", Traffic)
+CONTROL = web.AppKey("CONTROL", SandboxControl)
+"""The control, which starts and ends faults and edits the account."""
 TOKENS: web.AppKey[dict[str, Token]] = web.AppKey("TOKENS", dict)
 """The customer's tokens by value; entries may be changed while the server runs."""
 
@@ -49,18 +56,21 @@ def make_app(
     clock: Callable[[], float] = time.monotonic,
     middlewares: Iterable[Middleware] = (),
 ) -> web.Application:
-    """Make an application that serves `account` under `/v1/<method>`.
+    """Return an application that serves `account` under `/v1/<method>`.
 
-    `rate_limit` None means no limit; `clock` (seconds) is what it is measured by. `middlewares` stand between the
-    client and the API and may inject faults: what they answer goes out as it is, what they raise becomes
-    `server_error`, and either way the request is counted in `app[TRAFFIC]`.
+    If `rate_limit` is None, there is no limit; `clock` (monotonic seconds) measures it. `middlewares` run between the
+    client and the API and may inject faults. Their answers are sent unchanged, their exceptions become `server_error`,
+    and the request is counted in `app[TRAFFIC]` in any case. Faults that the API itself simulates are started and ended
+    through `app[CONTROL]`, or over HTTP under `/control`.
     """
     app = web.Application(middlewares=[_count, _own_up, *middlewares], client_max_size=_LARGEST_REQUEST)
     app[ACCOUNT] = account
     app[TRAFFIC] = traffic = Traffic()
+    app[CONTROL] = control = SandboxControl(account, clock)
     app[TOKENS] = tokens_by_value = {token.value: token for token in tokens}
     pool = None if rate_limit is None else RequestPool(rate_limit, clock)
-    api = _Api(account, tokens_by_value, pool, traffic, documented_methods())
+    api = _Api(account, tokens_by_value, pool, traffic, documented_methods(), control)
+    add_control(app, control)
     app.router.add_route("*", "/v1/{method}", api.handle)
     app.router.add_route("*", "/{path:.*}", api.handle)
     return app
@@ -68,9 +78,9 @@ def make_app(
 
 @asynccontextmanager
 async def serve(app: web.Application, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve the application and yield its base URL, like `http://127.0.0.1:34567/v1`; port 0 is any free one.
+    """Serve the application and yield its base URL, such as `http://127.0.0.1:34567/v1`; port 0 means any free port.
 
-    Raises OSError when the address cannot be had.
+    Raises OSError if the address is not available.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_PATIENCE_AT_THE_END)
     await runner.setup()
@@ -89,73 +99,98 @@ class _Api:
     pool: RequestPool | None
     traffic: Traffic
     methods: Mapping[str, Method]
+    control: SandboxControl
 
     async def handle(self, request: web.Request) -> web.Response:
         pretty = False
+        question, sending = RequestKind("", number=self.control.number()), Sending()
         try:
             method = self._find_method(request)
             data = await _read_request(request)
             pretty = data.get("pretty") is True
-            answer = self._call(method, data)
-        except ApiError as error:
+            self._admit(method, data)
+            parameters = method.read(data)
+            question = question_of(method.name, parameters, question.number)
+            faults = self.control.faults_of(question)
+            for fault in faults:
+                if isinstance(fault, SendingFault):
+                    sending = fault.send(sending)
+                    fault.refuse()
+            of_the_list = [fault for fault in faults if isinstance(fault, ListFault)]
+            answer = method.answer(Asked(self.account, self.control, question, parameters, of_the_list))
+        except SandboxError as error:
             self.traffic.errors[error.identifier] += 1
             answer = error.answer()
-        return _respond(answer, pretty=pretty, now_ms=self.account.now_ms())
+        response = _respond(answer, sending, pretty=pretty, now_ms=self.account.now_ms())
+        self.control.computed(question)
+        if sending.delay:
+            await asyncio.sleep(sending.delay)
+        return response
 
     def _find_method(self, request: web.Request) -> Method:
         method = self.methods.get(request.match_info.get("method", ""))
         if method is None:
-            raise ApiError(ErrorIdentifier.API_METHOD_NOT_FOUND, f"There is no method at `{request.path}`.")
+            raise SandboxError(ErrorIdentifier.API_METHOD_NOT_FOUND, f"There is no method at `{request.path}`.")
         if request.method not in {hdrs.METH_GET, hdrs.METH_POST}:
-            raise ApiError(ErrorIdentifier.REQUEST_METHOD_INVALID, f"Use GET or POST, not {request.method}.")
+            raise SandboxError(ErrorIdentifier.REQUEST_METHOD_INVALID, f"Use GET or POST, not {request.method}.")
         return method
 
-    def _call(self, method: Method, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _admit(self, method: Method, data: Mapping[str, Any]) -> None:
         token = identify(self.tokens, data)
         if self.pool is not None:
             self.pool.draw()
         authorize(token, method.name)
-        return method.call(self.account, data)
 
 
 async def _read_request(request: web.Request) -> dict[str, Any]:
-    """Read the request object: a POST's body, or the whole, percent-encoded query string of a GET."""
+    """Return the request's JSON object: the body of a POST, or the whole percent-encoded query string of a GET."""
     try:
         if request.method == hdrs.METH_GET:
             data = orjson.loads(unquote_to_bytes(request.rel_url.raw_query_string))
         else:
             data = orjson.loads(await request.read())
     except (orjson.JSONDecodeError, web.HTTPRequestEntityTooLarge) as error:
-        raise ApiError(ErrorIdentifier.REQUEST_DATA_INVALID, "The request holds no valid JSON.") from error
+        raise SandboxError(ErrorIdentifier.REQUEST_DATA_INVALID, "The request holds no valid JSON.") from error
     if not isinstance(data, dict):
-        raise ApiError(ErrorIdentifier.REQUEST_DATA_INVALID, "The request is not a JSON object.")
+        raise SandboxError(ErrorIdentifier.REQUEST_DATA_INVALID, "The request is not a JSON object.")
     return data
 
 
-def _respond(answer: Mapping[str, Any], *, pretty: bool, now_ms: int) -> web.Response:
+def _respond(answer: Mapping[str, Any], sending: Sending, *, pretty: bool, now_ms: int) -> web.Response:
+    date = {hdrs.DATE: formatdate(now_ms / 1000 + sending.date_off, usegmt=True)}
+    if sending.status != HTTPStatus.OK:
+        return web.Response(
+            text="<html>Bad Gateway</html>", status=sending.status, content_type="text/html", headers=date
+        )
+    body = orjson.dumps(answer, option=orjson.OPT_INDENT_2 if pretty else None)
     return web.Response(
-        body=orjson.dumps(answer, option=orjson.OPT_INDENT_2 if pretty else None),
+        body=body[: len(body) // 2] if sending.cut_off else body,
         content_type="application/json",
         charset="utf-8",
-        headers={hdrs.DATE: formatdate(now_ms / 1000, usegmt=True)},
+        headers=date,
     )
 
 
 @web.middleware
 async def _count(request: web.Request, handler: Handler) -> web.StreamResponse:
-    request.app[TRAFFIC].requests[request.path.rpartition("/")[2]] += 1
+    if not _is_for_control(request):
+        request.app[TRAFFIC].requests[request.path.rpartition("/")[2]] += 1
     return await handler(request)
 
 
 @web.middleware
 async def _own_up(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what nobody foresaw into the API's own `server_error`."""
+    """Answer unexpected exceptions with the API's own `server_error`."""
     try:
         return await handler(request)
     except web.HTTPException:
         raise
     except Exception:  # noqa: BLE001 - logged with its trace, and answered as the API would
-        _log.exception("the simulated API failed by a fault of the program")
+        _log.exception("internal error in the simulated API")
         request.app[TRAFFIC].errors[ErrorIdentifier.SERVER_ERROR] += 1
-        error = ApiError(ErrorIdentifier.SERVER_ERROR, "The server encountered an internal error.")
-        return _respond(error.answer(), pretty=False, now_ms=request.app[ACCOUNT].now_ms())
+        error = SandboxError(ErrorIdentifier.SERVER_ERROR, "The server encountered an internal error.")
+        return _respond(error.answer(), Sending(), pretty=False, now_ms=request.app[ACCOUNT].now_ms())
+
+
+def _is_for_control(request: web.Request) -> bool:
+    return request.path == PREFIX or request.path.startswith(f"{PREFIX}/")

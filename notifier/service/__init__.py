@@ -1,1 +1,1 @@
-"""The daemon as a systemd service: the unit's text, and how it comes onto a machine."""
+"""The daemon as a systemd service: the text of the unit, and its installation."""

@@ -1,16 +1,16 @@
-"""What is left to do once a service's files are in place, as commands to type. Pure."""
+"""The commands to type after a service's files have been installed. Pure."""
 
 import shlex
 from collections.abc import Collection
 from pathlib import Path
 
-from notifier.config.places import CREDENTIALS_NAME
-from notifier.service.placing import Done
-from notifier.service.units import Names
+from notifier.config.paths import CREDENTIALS_NAME
+from notifier.service.install import Done
+from notifier.service.unit import ServicePaths
 
 
-def next_steps(names: Names, program: Path, done: Collection[Done] = ()) -> list[str]:
-    """Return the lines that tell it, after what was `done` about the files."""
+def next_steps(names: ServicePaths, program: Path, done: Collection[Done] = ()) -> list[str]:
+    """Return the lines that describe the steps; they depend on what was `done` with the files."""
     secrets = names.folder / CREDENTIALS_NAME
     if Done.WITHHELD in done:
         return [
@@ -33,7 +33,7 @@ def next_steps(names: Names, program: Path, done: Collection[Done] = ()) -> list
     ]
 
 
-def _to_start(names: Names, program: Path, done: Collection[Done]) -> list[str]:
+def _to_start(names: ServicePaths, program: Path, done: Collection[Done]) -> list[str]:
     config = "" if names.instance is None else f" --config {names.configuration}"
     start = "restart" if Done.REPLACED in done else "enable --now"
     return [f"  sudo {shlex.quote(str(program))} check --online{config}", f"  sudo systemctl {start} {names.service}"]

@@ -1,27 +1,27 @@
-"""What is asked of systemd itself, by its own program."""
+"""Runs systemd's program `systemctl`."""
 
 import re
 import subprocess
 from pathlib import Path
 
 _PATIENCE = 300.0
-"""Seconds: a start waits until every source was asked."""
+"""The time limit of a call in seconds; long, because a start waits until every source has been polled."""
 
 _RUNS = Path("/run/systemd/system")
-"""Exists exactly where systemd is the system's manager (sd_booted(3))."""
+"""This directory exists only if systemd is the system's manager (sd_booted(3))."""
 
 
 class SystemctlError(Exception):
-    """systemd has not done what it was asked to; the message is its own."""
+    """A call of systemctl failed; the message is systemd's."""
 
 
 def is_running() -> bool:
-    """Tell whether systemd manages this machine."""
+    """Return whether systemd manages this machine."""
     return _RUNS.is_dir()
 
 
 def version() -> int | None:
-    """Return systemd's version, None when there is none."""
+    """Return systemd's version, or None if it is not installed."""
     try:
         done = subprocess.run(
             ["systemctl", "--version"],  # noqa: S607 - wherever the system has it
@@ -37,7 +37,7 @@ def version() -> int | None:
 
 
 def systemctl(*arguments: str) -> None:
-    """Let systemd do something, and wait for it. Raises SystemctlError."""
+    """Run `systemctl` with these arguments and wait for its end. Raises SystemctlError."""
     try:
         done = subprocess.run(  # noqa: S603 - names of units are checked where they come from
             ["systemctl", *arguments],  # noqa: S607 - wherever the system has it

@@ -1,1 +1,1 @@
-"""Finds what is new: reads pages of the API, compares them with what is known, writes what changed to the ledger."""
+"""Detects changes: reads pages from the API, compares them with the known records, and writes changes to the store."""

@@ -1,42 +1,42 @@
-"""Watches one source with three nets: head polls, the count check with its locations, and sweeps."""
+"""Polls one source: reads the head of its list, compares the count with the known records, searches and sweeps."""
 
 import asyncio
-import logging
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from notifier.clock import Clock
-from notifier.completions import Net
-from notifier.conditions import Condition, Key
-from notifier.config import SourceSettings
-from notifier.kpa.budget import RequestBudget, Urgency, Usage
+from sqlite_utils import Database
+
 from notifier.kpa.client import Page
-from notifier.kpa.failures import ApiFailure
-from notifier.ledger.errors import LedgerError
-from notifier.ledger.sources import SourceMemory
-from notifier.ledger.sweeps import Sweep
-from notifier.watch.count import told_by
-from notifier.watch.health import SourceHealth, SourceState
-from notifier.watch.locating import Location
-from notifier.watch.names import NameBook
-from notifier.watch.page import Along
-from notifier.watch.reader import Reader
-from notifier.watch.schedule import SEARCH_AGAIN_AFTER, SearchedInVain, search_is_due, sweep_is_due
-from notifier.watch.spots import Look, SpotCheck
-from notifier.watch.sweeping import Sweeping
-from notifier.watch.troubles import conditions
-from notifier.watch.verdicts import meeting
+from notifier.kpa.errors import MEANINGS, ApiError
+from notifier.kpa.rate_limiter import RateLimiter, Usage
+from notifier.store.errors import StoreError
+from notifier.store.tables import sources, sweeps
+from notifier.store.tables.sources import Release, SourceMemory
+from notifier.store.tables.sweeps import Sweep
+from notifier.watch.background_tasks import BackgroundTasks, cancelled
+from notifier.watch.count_check import CountCheck, Counted
+from notifier.watch.detection.absences import Absences
+from notifier.watch.detection.balance import UnexplainedAge
+from notifier.watch.detection.head_poll import HeadPoll
+from notifier.watch.detection.holds import Direction
+from notifier.watch.detection.scan import ScanRunner
+from notifier.watch.detection.search import DiscrepancySearch
+from notifier.watch.detection.view import View, follow_view
+from notifier.watch.ingest import PageIngester
+from notifier.watch.name_cache import NameCache
+from notifier.watch.observations import Observations, Question, SourceReport, Trouble
+from notifier.watch.second_looks import SecondLooks
+from notifier.watch.source_context import SourceContext
+from notifier.watch.source_health import SourceState
+from notifier.watch.source_reader import refuse_unreadable
 
-_log = logging.getLogger(__name__)
-
-_TRY_AGAIN = 60.0
-"""Seconds between two tries of a sweep or a location that failed."""
+_BUDGET_FOR_PROBES = 0.5
+"""Share of the budget: if the head's page states the count, a spot is checked only while less than this is used."""
 
 
 class RoundResult(StrEnum):
-    """What a round came to."""
+    """The result of a round."""
 
     DONE = "done"
     SILENT = "silent"
@@ -45,7 +45,7 @@ class RoundResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one head poll came to: how many new events, and in a sentence why there was none."""
+    """The result of one head poll: the number of new events, and, if it was not done, a sentence that says why."""
 
     result: RoundResult
     events: int = 0
@@ -58,271 +58,321 @@ class Round:
 
 
 class Watcher:
-    """Looks after one source. Its rounds never overlap; a sweep and a location run beside them and yield to them."""
+    """Polls one source. Polls never overlap. A sweep and a search may run at the same time with lower priority."""
 
     def __init__(
         self,
-        name: str,
-        settings: SourceSettings,
+        context: SourceContext,
         retention: float,
-        budget: RequestBudget,
-        health: SourceHealth,
-        reader: Reader,
-        location: Location,
-        spots: SpotCheck,
-        sweeping: Sweeping,
-        names: NameBook | None,
-        clock: Clock,
+        budget: RateLimiter,
+        head: HeadPoll,
+        ingester: PageIngester,
+        counts: CountCheck,
+        absences: Absences,
+        search: DiscrepancySearch,
+        scan: ScanRunner,
+        looks: SecondLooks,
+        names: NameCache | None,
     ) -> None:
-        """Take the source's name and settings, and what it works with; `retention` is in seconds."""
-        self.name = name
-        self._settings = settings
+        """Initialize with the collaborators; `retention` is in seconds."""
+        self.name = context.name
+        self._context = context
+        self._settings = context.settings
+        self._health = context.health
+        self._clock = context.clock
         self._retention = retention
         self._budget = budget
-        self._health = health
-        self._reader = reader
-        self._location = location
-        self._spots = spots
-        self._sweeping = sweeping
+        self._head = head
+        self._ingester = ingester
+        self._counts = counts
+        self._absences = absences
+        self._scan = scan
+        self._looks = looks
         self._names = names
-        self._clock = clock
         self._polling = asyncio.Lock()
         self._polls: set[asyncio.Task[Round]] = set()
-        self._sweep_task: asyncio.Task[None] | None = None
-        self._search_task: asyncio.Task[None] | None = None
-        self._sweep_not_before = 0.0
-        self._search_not_before = 0.0
-        self._spots_not_before = 0.0
-        self._sweep_for_count_not_before = 0.0
-        self._in_vain: SearchedInVain | None = None
+        self._age = UnexplainedAge()
+        self._looks_not_before = 0.0
+        self._observations = Observations()
+        self._tasks = BackgroundTasks(context, search, scan, names, self._observations, self._meet)
 
     @property
     def state(self) -> SourceState:
-        """How the source is doing."""
+        """The current state of the source."""
         return self._health.state
 
     @property
     def memory(self) -> SourceMemory:
-        """What the last round left: last success, last error."""
+        """The source's stored state after the last round, with its last success and last error."""
         return self._health.memory
 
     @property
     def poll_interval(self) -> float:
-        """How often it is polled, in seconds."""
+        """The time between two polls, in seconds."""
         return self._settings.poll_interval
 
     @property
     def usage(self) -> Usage:
-        """What this source may use of the API's requests, and uses."""
+        """The source's request budget and its current use."""
         return self._budget.usage()
 
     @property
     def is_sweeping(self) -> bool:
-        """Whether a sweep is under way."""
-        return self._sweep_task is not None and not self._sweep_task.done()
+        """Whether a sweep is running."""
+        return self._tasks.is_sweeping
 
     @property
     def is_searching(self) -> bool:
-        """Whether a change out of sight is being located."""
-        return self._search_task is not None and not self._search_task.done()
+        """Whether a search is running."""
+        return self._tasks.is_searching
+
+    @property
+    def second_looks(self) -> SecondLooks:
+        """The second looks: changes that are not yet confirmed."""
+        return self._looks
 
     def unready(self) -> str | None:
-        """Say why this source cannot be relied on now; None when it was polled successfully within three intervals."""
+        """Return why the source is not ready; None if a poll succeeded within the last three intervals."""
         return self._health.unready()
 
-    def conditions(self, firing: Collection[Key]) -> tuple[Condition, ...]:
-        """Return what people must be told of this source; `firing` is what was wrong until now."""
-        polls = self._health.polls()
-        return tuple(conditions(self.name, self.memory, self._settings, polls, firing, self._clock.now_ms()))
+    def report(self) -> SourceReport:
+        """Return the current state of this source, for the rules of its conditions."""
+        patience = self._context.patience
+        self._observations.note_budget(
+            self._budget.usage(),
+            searching=self.is_searching,
+            now=self._clock.monotonic(),
+            seconds=patience.exhausted_seconds,
+        )
+        seen = self._observations.with_looks(
+            self._looks.disagreeing(patience.most_flips, round(patience.flips_seconds * 1000)),
+            [look for look in self._looks.by_key.values() if look.since_ms is not None],
+        )
+        untried = self._health.untried() - {Question.NAMES}
+        return SourceReport(self.memory, self._settings, patience, self._health.polls(), seen, self.troubles(), untried)
+
+    def troubles(self) -> Mapping[Question, Trouble]:
+        """Return the kinds of requests that fail now, each with the reason."""
+        found = dict(self._health.troubles())
+        if self._names is not None and (reason := self._names.failure):
+            found[Question.NAMES] = Trouble(reason, MEANINGS[reason].advice, 0.0, reason.remedy)
+        return found
 
     def quiet_for(self) -> float:
-        """Return the seconds during which this source is still left alone."""
+        """Return for how many more seconds the source gets no requests."""
         return self._health.quiet_for()
 
     def binding_silence(self) -> str | None:
-        """Say why not even an operator's wish may cause a request now; None when it may."""
+        """Return why even an operator's poll has to wait; None if it may be sent."""
         return self._health.binding_silence()
 
     def wake(self, slept: float) -> None:
-        """Let requests go whose waits are over, after the machine has slept for so many seconds."""
+        """Continue requests whose waits are over, after the machine has slept for `slept` seconds."""
         self._health.wake(slept)
         self._budget.wake()
 
     async def start(self) -> None:
-        """Take up where the last run stopped. Raises LedgerError."""
+        """Load the state of the previous run. Raises StoreError."""
         await self._health.recall()
+        view = View.of(self._settings)
+        self._health.remember(await self._context.store.run(follow_view, self.name, view, self._clock.now_ms()))
+        await self._looks.recall()
+        if self._names is not None:
+            await self._names.recall()
+        self._age.recall(self.memory.unexplained, self.memory.unexplained_since_ms)
+        latest = await self._scan.latest()
+        self._observations.broken_pages = latest is not None and not latest.whole
 
     async def stop(self) -> None:
-        """End what is under way; whatever was not written down is read again by the next run."""
+        """Stop all tasks; the next run reads again whatever was not written."""
         if self._polls:
-            await _cancelled(self._polls)
-        # What a poll had begun, last.
-        if begun := {task for task in (self._sweep_task, self._search_task) if task is not None}:
-            await _cancelled(begun)
+            await cancelled(self._polls)
+        # Tasks are stopped last, because a poll may have started them.
+        await self._tasks.stop()
         if self._names is not None:
             await self._names.stop()
 
     async def latest_sweep(self) -> Sweep | None:
-        """Return how far the newest sweep has come. Raises LedgerError."""
-        return await self._sweeping.latest()
+        """Return the newest sweep with its progress; None before the first one. Raises StoreError."""
+        return await self._scan.latest()
 
     async def poll(self, *, by_hand: bool = False) -> Round:
-        """Read the first page, and on to known ground, and compare the API's count with what is known.
+        """Read the head of the list down to known records, and compare the API's count with the known records.
 
-        By hand it does not wait out the pause between tries that only an operator can help; a rate limit binds always.
-        Failures of the API and of the ledger are remembered and told, not raised. Who stops the watcher cancels it.
+        `by_hand` skips the pause after a failure that only an operator can solve, but not the pause of a rate limit.
+        Failures of the API and of the store are recorded and reported, not raised. To stop a poll, cancel it.
         """
         poll = asyncio.ensure_future(self._poll(by_hand=by_hand))
         self._polls.add(poll)
         poll.add_done_callback(self._polls.discard)
         return await poll
 
+    async def release(self, what: Direction, *, silently: bool) -> int:
+        """Announce held-back changes, or `silently` learn them; return how many were released at once.
+
+        Arrivals are released now. Removals and changes are released by a sweep that begins now. Raises StoreError.
+        """
+        if what is Direction.ARRIVALS:
+            return await self._ingester.release_arrivals(silently=silently)
+        memory = self.memory
+        held = memory.held if what is Direction.REMOVALS else memory.held_changes
+        if held:
+            word = Release.LEARN if silently else Release.TELL
+            await self._tasks.stop_sweep()
+            self._health.remember(await self._context.store.run(_begin_release, self.name, what, word))
+            await self.begin_sweep()
+        return held
+
     async def _poll(self, *, by_hand: bool) -> Round:
         async with self._polling:
             if silence := self.binding_silence() or (None if by_hand else self._health.silence()):
                 return Round(RoundResult.SILENT, message=silence)
-            found_before = self._reader.events_at_head
+            found_before = self._ingester.events_at_head
             try:
-                first = await (self._meet() if self.memory.met_at_ms is None else self._read_head())
+                first = await self._head.read()
+                refuse_unreadable(first)
                 await self._health.succeed(self._retention)
-                await self._check_count(first)
-            except ApiFailure as failure:
+                await self._head.check_first_contact(first)
+            except ApiError as failure:
                 await self._health.fail(failure)
                 return Round(RoundResult.FAILED, message=failure.message)
-            except LedgerError as error:
+            except StoreError as error:
                 self._health.fail_to_write(error)
                 return Round(RoundResult.FAILED, message=error.message)
-        return Round(RoundResult.DONE, self._reader.events_at_head - found_before)
+            except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
+                return await self._note_fault("poll", fault)
+            self._health.works("poll")
+            message = ""
+            try:
+                await self._check_count(first)
+                await self._look_again()
+            except ApiError as failure:
+                await self._health.fail(failure, Question.COUNT)
+                message = failure.message
+            except StoreError as error:
+                self._health.fail_to_write(error)
+                return Round(RoundResult.FAILED, message=error.message)
+            except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
+                return await self._note_fault("count check", fault)
+            else:
+                self._health.answered(Question.COUNT)
+            self._health.works("count check")
+        return Round(RoundResult.DONE, self._ingester.events_at_head - found_before, message)
 
-    async def searched(self) -> None:
-        """Wait until no change out of sight is being located any more."""
-        if self._search_task is not None:
-            await asyncio.wait([self._search_task])
+    async def _note_fault(self, work: str, fault: Exception) -> Round:
+        await self._health.fail_by_fault(work, fault)
+        self._health.rest(self._context.patience.retry_seconds)
+        return Round(RoundResult.FAILED, message="an internal error; see the log")
 
-    async def see_to_the_rest(self) -> None:
-        """After a round: begin or go on with a sweep that is due, refresh names that are old."""
-        if self.state is not SourceState.OK:
+    async def wait_for_search(self) -> None:
+        """Wait until no search is running."""
+        await self._tasks.wait_for_search()
+
+    async def run_followups(self) -> None:
+        """Do the work after a round: start or continue a due sweep, fetch names again."""
+        if not self._health.answers:
             return
         try:
             if self._names is not None:
                 await self._names.refresh()
-            latest = await self._sweeping.latest()
-            rested = self._clock.monotonic() >= self._sweep_not_before
-            if rested and sweep_is_due(latest, self._settings.sweep_interval, self._clock.now_ms()):
-                await self.begin_sweep()
-        except LedgerError as error:
+            await self._looks.forget_old(self._context.patience)
+            await self._tasks.begin_due_sweep()
+        except StoreError as error:
             self._health.fail_to_write(error)
 
     async def begin_sweep(self) -> None:
-        """Begin a sweep, or go on with the unfinished one, unless one is under way. Raises LedgerError."""
-        if self.is_sweeping:
-            return
-        sweep = await self._sweeping.begin()
-        if not self.is_sweeping:
-            self._sweep_task = asyncio.create_task(self._sweep(sweep), name=f"sweep {self.name}")
+        """Start a sweep or continue the unfinished one, unless one is running. Raises StoreError."""
+        await self._tasks.begin_sweep()
 
-    async def _meet(self) -> Page:
-        """Read the first page for the first time: what stands there is history."""
-        page = await self._reader.fetch(1, Urgency.HEAD, self._settings.page_size)
-        met_at_ms = meeting(page.served_at_ms, page.seconds, self._clock.now_ms())
-        await self._reader.take(page, Net.HEAD, Along(meet_at_ms=met_at_ms))
-        self._health.remember(replace(self.memory, met_at_ms=met_at_ms))
-        return page
-
-    async def _read_head(self) -> Page:
-        """Read to known ground, and at least as far as the last poll meant to, if that one broke off."""
-        first = page = await self._reader.fetch(1, Urgency.HEAD, self._settings.page_size)
-        while True:
-            # What is more than a head poll's page is read in the largest pages, this one included.
-            following = page.number + 1 if page.limit == self._reader.large_page else 1
-            head_until = max(following, self.memory.head_until or 0)
-            taken = await self._reader.take(page, Net.HEAD, Along(head_until=head_until))
-            if taken.holds_fresh:
-                self._health.remember(replace(self.memory, head_until=head_until))
-            if page.is_last or following > (self.memory.head_until or 0):
-                return first
-            page = await self._reader.fetch(following, Urgency.HEAD)
+    async def _meet(self) -> bool:
+        """Poll for the first answer, which separates history from news; return whether it has come."""
+        return self.memory.met_at_ms is not None or (await self.poll(by_hand=True)).is_done
 
     async def _check_count(self, first: Page) -> None:
-        """Compare the API's count with what is known, and begin to search for what makes them differ."""
-        swept = self.memory.swept_at_ms is not None
-        if not swept and not self.is_sweeping:
+        """Compare the API's count with the number of known records, and start a search if they differ."""
+        if self._is_first_sweep_to_come() and not self.is_sweeping:
             return
-        told = told_by(first)
-        look = Look(told.exactly)
-        if look.count is None and (self.is_sweeping or self._in_vain or told.admits(self.memory.expected)):
-            look = await (self._spots.look() if self._spots_tell() else self._look_at_the_top())
-        await self._sweeping.note_count(look.count)
-        memory = await self._health.refresh()
-        if not swept or (look.count is None and told.admits(memory.expected)):
+        counted = await self._counts.read(first)
+        # A page that contains the whole list leaves no other place to check.
+        if counted.count is None or (not first.is_last and self._may_probe()):
+            counted = await (self._counts.probe() if self._spots_tell() else self._counts.ask())
+        await self._scan.note_count(counted.count)
+        if counted.count is None or self._counts.is_stale(counted):
+            if counted.moved_at is not None:
+                self._tasks.begin_search(counted.moved_at)
             return
-        if memory.held and look.count == memory.records:
-            await self._sweeping.all_back()
+        if self._is_first_sweep_to_come():
             return
-        difference = (told.least if look.count is None else look.count) - memory.expected
-        if difference == 0 and look.moved_at is None:
-            self._in_vain = None
+        await self._weigh_count(counted)
+
+    def _is_first_sweep_to_come(self) -> bool:
+        """Return whether the list was never read to its end, so that there is nothing to compare its count with."""
+        memory = self.memory
+        return memory.swept_at_ms is None and (self.is_sweeping or memory.left_over is None)
+
+    def _may_probe(self) -> bool:
+        """Return whether to check a spot although the head's page states the count."""
+        usage = self._budget.usage()
+        return self._spots_tell() and usage.used < usage.allowed * _BUDGET_FOR_PROBES
+
+    async def _weigh_count(self, counted: Counted) -> None:
+        balance = self._counts.balance(counted)
+        if balance.difference == 0 and self.memory.held:
+            await self._absences.release()
+        unexplained = balance.unexplained
+        await self._note_unexplained(unexplained)
+        if unexplained == 0:
+            self._tasks.note_even()
+            if not self.is_sweeping:
+                await self._prove_last_sweep()
+        if self._observations.unsearchable_since is not None:
+            if unexplained:
+                await self.begin_sweep()
+        elif self._tasks.search_is_due(unexplained):
+            self._tasks.begin_search(None)
+        elif unexplained == 0 and counted.moved_at is not None and self._tasks.probes_tell:
+            self._tasks.begin_search(counted.moved_at)
+
+    async def _prove_last_sweep(self) -> None:
+        """Record that the last sweep is a proof, if it is whole: the difference that it left is now explained."""
+        latest = await self._scan.latest()
+        if latest is None or latest.finished_ms is None or not latest.whole:
             return
-        now = self._clock.monotonic()
-        if self.is_searching or now < self._search_not_before:
+        if (self.memory.swept_at_ms or 0) < latest.finished_ms:
+            await self._scan.prove()
+
+    async def _note_unexplained(self, unexplained: int) -> None:
+        """Store the unexplained difference, and since when it exists; without one, clear everything stored about it."""
+        memory = self.memory
+        found = self._ingester.found_absent if unexplained < 0 else self._ingester.found_out_of_sight
+        since_ms = self._age.note(unexplained, found, self._clock.now_ms())
+        unchanged = (memory.unexplained, memory.unexplained_since_ms) == (unexplained, since_ms)
+        if unchanged and (unexplained or memory.left_over is None):
             return
-        if difference == 0 or search_is_due(difference, self._in_vain, now):
-            self._search_task = asyncio.create_task(self._search(look, difference), name=f"location {self.name}")
+        left_over = memory.left_over if unexplained else None
+        await self._health.write(unexplained=unexplained, unexplained_since_ms=since_ms, left_over=left_over)
 
     def _spots_tell(self) -> bool:
-        """Tell whether a record's place says anything: only while all that the API counts is known."""
-        whole = self.memory.swept_at_ms is not None and self.memory.uncounted == 0 and self._in_vain is None
-        return whole and self._clock.monotonic() >= self._spots_not_before
+        """Return whether a record's place is meaningful, which it is only if every counted record is known."""
+        memory = self.memory
+        even = memory.swept_at_ms is not None and memory.unexplained == 0
+        even = even and memory.count_offset == 0 and memory.unreadable == 0 and not memory.held
+        searchable = self._observations.unsearchable_since is None
+        return even and searchable and self._tasks.probes_tell
 
-    async def _look_at_the_top(self) -> Look:
-        return Look(await self._reader.count())
-
-    async def _search(self, look: Look, difference: int) -> None:
-        try:
-            if difference:
-                # The count is asked for again, with the top of the list: what came in since the poll is found there.
-                explained = await self._location.run(None)
-            else:
-                page = (look.moved_at or 1) - 1
-                explained = await self._location.run(look.count, page // self._reader.large_page + 1)
-            if not explained:
-                await self._sweep_instead(difference)
-        except ApiFailure as failure:
-            self._search_not_before = self._clock.monotonic() + _TRY_AGAIN
-            await self._health.fail(failure)
-        except LedgerError as error:
-            self._search_not_before = self._clock.monotonic() + _TRY_AGAIN
-            self._health.fail_to_write(error)
-
-    async def _sweep_instead(self, difference: int) -> None:
-        """Read the whole list for what a search could not explain, but not again and again."""
-        now = self._clock.monotonic()
-        self._spots_not_before = now + SEARCH_AGAIN_AFTER
-        if difference:
-            self._in_vain = SearchedInVain(difference, now)
-        if now >= self._sweep_for_count_not_before:
-            self._sweep_for_count_not_before = now + SEARCH_AGAIN_AFTER
-            _log.info("a search has not explained the API's count; a sweep will", extra={"source": self.name})
-            await self.begin_sweep()
-
-    async def _sweep(self, sweep: Sweep) -> None:
-        # The first answer, which tells history from news, is a head poll's.
-        if self.memory.met_at_ms is None and (await self.poll(by_hand=True)).result is not RoundResult.DONE:
+    async def _look_again(self) -> None:
+        """Take the second looks that are due."""
+        if self._clock.monotonic() < self._looks_not_before or not self._looks.due():
             return
         try:
-            # Requests for names come last in the budget: a long sweep would leave every message without them.
-            if self._names is not None:
-                await self._names.fetched()
-            await self._sweeping.read(sweep)
-        except ApiFailure as failure:
-            self._sweep_not_before = self._clock.monotonic() + _TRY_AGAIN
-            await self._health.fail(failure)
-        except LedgerError as error:
-            self._sweep_not_before = self._clock.monotonic() + _TRY_AGAIN
-            self._health.fail_to_write(error)
+            # While sweeps get incomplete pages, a record that seems to be missing may only have been left out.
+            if await self._absences.look_again(removals=not self._observations.broken_pages):
+                await self._tasks.begin_sweep_if_affordable()
+        except ApiError:
+            self._looks_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
+            raise
 
 
-async def _cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+def _begin_release(db: Database, source: str, what: Direction, word: Release) -> SourceMemory:
+    sweeps.abandon(db, source)
+    return sources.update(db, source, **{f"release_{what}": word})

@@ -1,1 +1,1 @@
-"""The local HTTP interface: health, status, metrics, the feed, and what one may ask a running daemon to do."""
+"""The local HTTP interface of a running daemon: health, status, metrics, the event feed, and actions."""

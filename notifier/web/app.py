@@ -1,5 +1,6 @@
 """The routes of the local HTTP interface."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -9,21 +10,30 @@ from typing import Any
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from notifier.ledger.errors import LedgerError
-from notifier.web import deliveries
-from notifier.web.answers import CONTROL, done, error_answer, json_answer
-from notifier.web.asked import WrongRequestError
-from notifier.web.control import Control, UnknownEventError, UnknownNameError, UnknownRecordError
+from notifier.store.errors import StoreError
+from notifier.web.daemon_api import (
+    DaemonApi,
+    UnknownEventError,
+    UnknownNameError,
+    UnknownPersonError,
+    UnknownRecordError,
+)
+from notifier.web.dashboard.login import SignIn, may_sign_in, to_sign_in
 from notifier.web.dashboard.pages import Pages
-from notifier.web.dashboard.rendering import Rendering
-from notifier.web.dashboard.sign_in import SignIn, may_sign_in, to_sign_in
-from notifier.web.feed import routes as feed_routes
-from notifier.web.feed.feed import Feed
-from notifier.web.feed.stream import TooManyReadersError
-from notifier.web.guard import Guard
-from notifier.web.headers import add_headers
+from notifier.web.dashboard.templating import Rendering
+from notifier.web.feed.broadcast import TooManyReadersError
+from notifier.web.feed.service import Feed
+from notifier.web.listening.connections import connection_of
+from notifier.web.metrics.shared_page import SharedPage
 from notifier.web.openapi.document import document
-from notifier.web.sessions import Guesses
+from notifier.web.requests import WrongRequestError, parse_release
+from notifier.web.responses import CONTROL, done, error_answer, json_answer
+from notifier.web.routes import deliveries, people
+from notifier.web.routes import feed as feed_routes
+from notifier.web.security.guard import FORMS, GUARD, LINK, Guard, caller
+from notifier.web.security.headers import add_headers
+from notifier.web.security.origin import SAFE_METHODS
+from notifier.web.security.slowing import refuse_guess
 
 _log = logging.getLogger(__name__)
 
@@ -35,19 +45,35 @@ _NAMED: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
         UnknownEventError: (404, "unknown_event"),
         UnknownNameError: (404, "unknown_name"),
         UnknownRecordError: (404, "unknown_record"),
+        UnknownPersonError: (404, "unknown_person"),
         TooManyReadersError: (503, "too_many_readers"),
     }
 )
-"""The HTTP status and the reason of errors whose message is for whoever has asked."""
+"""The HTTP status and reason of the errors whose message may be sent to the client."""
+
+_SAME_NAME: Mapping[int, str] = MappingProxyType(
+    {413: "request_entity_too_large", 414: "request_uri_too_long", 422: "unprocessable_entity"}
+)
+
+_FOR_ALL: web.AppKey[SharedPage] = web.AppKey("for_all", SharedPage)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(control: Control, feed: Feed, guard: Guard, guesses: Guesses, rendering: Rendering) -> web.Application:
-    """Make the application that answers for a daemon."""
-    app = web.Application(middlewares=[_errors, _refusals(guard)], client_max_size=_MOST_OF_A_BODY)
+def make_app(
+    control: DaemonApi,
+    feed: Feed,
+    guard: Guard,
+    rendering: Rendering,
+    sign_in: SignIn,
+    body_seconds: float,
+) -> web.Application:
+    """Return the web application of a daemon; the body of a request must arrive within `body_seconds`."""
+    app = web.Application(middlewares=[_errors, _refusals(guard, body_seconds)], client_max_size=_MOST_OF_A_BODY)
     app.on_response_prepare.append(add_headers)
     app[CONTROL] = control
+    app[GUARD] = guard
+    app[_FOR_ALL] = SharedPage()
     app[feed_routes.FEED] = feed
     app.add_routes(
         [
@@ -56,29 +82,51 @@ def make_app(control: Control, feed: Feed, guard: Guard, guesses: Guesses, rende
             web.get("/metrics", _metrics),
             web.get("/openapi.json", _openapi),
             web.get("/v1/status", _status),
-            # A key may hold any character, braces too, which aiohttp's own pattern leaves out.
+            # A key may contain any character, including braces, which aiohttp's default pattern excludes.
             web.get("/v1/records/{key:[^/]+}", _record),
             web.post("/v1/sources/{name}/poll", _poll),
             web.post("/v1/sources/{name}/sweep", _sweep),
+            web.post("/v1/sources/{name}/release", _release),
             web.post("/v1/reload", _reload),
             *deliveries.routes(),
-            *Pages(rendering, can_sign_out=bool(guard.token)).routes(),
-            *SignIn(guard, guesses, rendering).routes(),
+            *people.routes(),
+            web.post(LINK, _sign_in_link(sign_in)),
+            *Pages(rendering, guard.has_session).routes(),
+            *sign_in.routes(),
             *feed_routes.routes(),
         ]
     )
     return app
 
 
-def _refusals(guard: Guard) -> Any:
+def _refusals(guard: Guard, body_seconds: float) -> Any:
     @web.middleware
     async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if guard.is_guess(request):
+            return await refuse_guess(request, guard.guesses)
         refused = guard.refusal(request)
         if refused is not None:
             needs_token = refused[0] == HTTPStatus.UNAUTHORIZED
             return to_sign_in(request) if needs_token and may_sign_in(request) else error_answer(*refused)
-        # Few here have a use for a body, but one that is too large is an error all the same.
-        await request.read()
+        # The body is read here for every handler, so that one that is too large or never arrives is always an error.
+        try:
+            async with asyncio.timeout(body_seconds):
+                await request.read()
+        except TimeoutError:
+            answer = error_answer(408, "request_timeout", f"the body did not come within {body_seconds:g} seconds")
+            answer.force_close()
+            return answer
+        is_known = request.match_info.http_exception is None
+        if request.method not in SAFE_METHODS and is_known and request.path not in FORMS:
+            _log.info(
+                "a request that changes state",
+                extra={
+                    "method": request.method,
+                    "path": request.path,
+                    "by": caller(request),
+                    "transport": connection_of(request).came_by.value,
+                },
+            )
         return await handler(request)
 
     return refuse
@@ -88,27 +136,28 @@ def _refusals(guard: Guard) -> Any:
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except (WrongRequestError, UnknownEventError, UnknownNameError, UnknownRecordError, TooManyReadersError) as error:
+    except tuple(_NAMED) as error:
         return error_answer(*_NAMED[type(error)], str(error))
     except web.RequestPayloadError:
         return error_answer(400, "bad_request", "the body does not come as its headers say")
-    except LedgerError as error:
+    except StoreError as error:
         return error_answer(503, error.reason, error.message)
     except web.HTTPException as error:
-        reason = error.reason.lower().replace(" ", "_")
+        # Some status names differ between versions of Python, but clients compare reasons, which must not differ.
+        reason = _SAME_NAME.get(error.status) or error.reason.lower().replace(" ", "_")
         answer = error_answer(error.status, reason, f"{request.method} {request.path}: {error.reason}")
         if hdrs.ALLOW in error.headers:
             answer.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         return answer
-    except Exception as error:  # noqa: BLE001 - logged with its trace, and one bad request must not end the rest
+    except Exception as error:  # noqa: BLE001 - logged with its traceback; one bad request must not affect others
         if isinstance(error, ConnectionResetError) and _is_gone(request):
             return web.Response()
-        _log.exception("a local request failed by a fault of the program", extra={"path": request.path})
-        return error_answer(500, "internal_error", "a fault of the program; the log tells more")
+        _log.exception("a local request failed with an internal error", extra={"path": request.path})
+        return error_answer(500, "internal_error", "an internal error; see the log")
 
 
 def _is_gone(request: web.Request) -> bool:
-    """Tell whether nobody is there any more to be answered."""
+    """Return whether the client has disconnected."""
     return request.transport is None or request.transport.is_closing()
 
 
@@ -118,11 +167,16 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 async def _readyz(request: web.Request) -> web.Response:
     unready = request.app[CONTROL].unready()
-    return json_answer({"ready": not unready, "unready": unready}, 503 if unready else 200)
+    body: dict[str, Any] = {"ready": not unready}
+    if request.app[GUARD].is_trusted(request):
+        body["unready"] = unready
+    return json_answer(body, 503 if unready else 200)
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    page = await request.app[CONTROL].metrics()
+    make = request.app[CONTROL].metrics
+    # Without a token, all users of the machine may request the page, so it is not made for each of their requests.
+    page = await (make() if request.app[GUARD].is_trusted(request) else request.app[_FOR_ALL].page(make))
     return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
 
 
@@ -146,5 +200,20 @@ async def _sweep(request: web.Request) -> web.Response:
     return done(await request.app[CONTROL].sweep(request.match_info["name"]))
 
 
+async def _release(request: web.Request) -> web.Response:
+    wanted = parse_release(await request.read())
+    released = await request.app[CONTROL].release(
+        request.match_info["name"], wanted.what, silently=wanted.silently, by=caller(request)
+    )
+    return done(released)
+
+
 async def _reload(request: web.Request) -> web.Response:
     return done(await request.app[CONTROL].reload())
+
+
+def _sign_in_link(sign_in: SignIn) -> Handler:
+    async def make(_request: web.Request) -> web.Response:
+        return done(sign_in.link())
+
+    return make

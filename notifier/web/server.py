@@ -1,12 +1,11 @@
-"""Where the local HTTP interface listens: the owner-only socket beside the state file, and the configured address."""
+"""Listens for the local HTTP interface, on the owner's socket beside the state file and on the configured address."""
 
 import asyncio
 import logging
-import os
 import socket
-import stat
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -14,29 +13,33 @@ from aiohttp.http_exceptions import HttpProcessingError
 from notifier.clock import SystemClock
 from notifier.config import HttpInterfaceSettings, TcpAddress, UnixAddress
 from notifier.web.app import make_app
-from notifier.web.control import Control
-from notifier.web.dashboard.rendering import Rendering
-from notifier.web.feed.feed import Feed
-from notifier.web.guard import Guard
-from notifier.web.sessions import Guesses, Sessions
+from notifier.web.daemon_api import DaemonApi
+from notifier.web.dashboard.login import SignIn
+from notifier.web.dashboard.templating import Rendering
+from notifier.web.feed.service import Feed
+from notifier.web.listening.connections import Connections
+from notifier.web.listening.limits import ConnectionLimits, limits_of_process
+from notifier.web.listening.sockets import BACKLOG, ListenError, is_reached_from_elsewhere, tcp_sockets, unix_socket
+from notifier.web.listening.transport import Transport
+from notifier.web.security.guard import Guard
+from notifier.web.security.guesses import Guesses
+from notifier.web.security.links import SignInLinks
+from notifier.web.security.sessions import Sessions
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_SOCKET_PATH = 107
-_OWNER_ONLY = 0o177
+TRY_EVERY: Final = 10.0
+"""Seconds between two tries to listen on the configured address."""
+
 _SHUTDOWN = 0.5
-_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on is the configuration's matter
-
-
-class ListenError(Exception):
-    """An address cannot be listened on; the message says which, why, and what to do."""
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the configuration decides where to listen
 
 
 class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
-    """Where aiohttp logs: what is wrong with a request is its sender's fault, and no error here."""
+    """The logger for aiohttp, which does not log a malformed request as an error of this program."""
 
     def exception(self, msg: object, *args: object, **more: Any) -> None:
-        """Log a fault of the program; of a request that is none, only say so for debugging."""
+        """Log an internal error as an error, but a malformed request only at debug level."""
         fault = more.get("exc_info")
         if isinstance(fault, HttpProcessingError | web.RequestPayloadError):
             self.debug("a malformed request was refused", extra={"detail": str(fault)})
@@ -45,99 +48,150 @@ class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class LocalServer:
-    """Listens for as long as the daemon runs."""
+    """Serves the HTTP interface while the daemon runs."""
 
-    def __init__(self, control: Control, feed: Feed, settings: HttpInterfaceSettings, socket_path: Path) -> None:
-        """Take the daemon to answer for and its feed, the configured address, and the path of the owner's socket."""
+    def __init__(
+        self,
+        control: DaemonApi,
+        feed: Feed,
+        settings: HttpInterfaceSettings,
+        socket_path: Path,
+        handed_over: Sequence[socket.socket] = (),
+        limits: ConnectionLimits | None = None,
+    ) -> None:
+        """Initialize with the daemon and its feed, the settings, and the path of the owner's socket.
+
+        The listening sockets `handed_over` by systemd take the place of the configured address.
+        """
         self._listen = settings.listen
+        self._token = settings.token.get_secret_value()
         self._socket_path = socket_path
+        self._handed_over = list(handed_over)
+        self._problem: str | None = None
+        self._trying: asyncio.Task[None] | None = None
+        self._servers: list[asyncio.Server] = []
+        self._has_unix_socket = False
         clock = SystemClock()
-        guard = Guard(settings.token.get_secret_value(), Sessions(clock))
+        sessions = Sessions(clock)
+        self._connections = Connections(limits or limits_of_process(), sessions.end_old)
+        guard = Guard(self._token, sessions, Guesses(clock), anonymous=settings.anonymous)
         self._rendering = Rendering()
+        self._sign_in = SignIn(guard, SignInLinks(clock), self._rendering, self._address)
         self._preparing: asyncio.Task[None] | None = None
-        app = make_app(control, feed, guard, Guesses(clock), self._rendering)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_ProtocolLog(_log),
-            # No few bytes of ours are worth a body that unpacks to gigabytes.
-            auto_decompress=False,
-            shutdown_timeout=_SHUTDOWN,
-        )
+        self.app = make_app(control, feed, guard, self._rendering, self._sign_in, self._connections.limits.body)
+        self._runner = web.AppRunner(self.app, shutdown_timeout=_SHUTDOWN)
 
     @property
     def url(self) -> str | None:
-        """Where a browser on this machine finds the dashboard, while the server listens on a port; None: nowhere."""
-        for address in self._runner.addresses:
-            if isinstance(address, tuple):
-                host = _LOOPBACK_OF.get(address[0]) or str(address[0])
-                return f"http://{TcpAddress(host, address[1])}/"
+        """The dashboard's address for a browser on this machine; None if the server listens on no port."""
+        for place in self.places:
+            host = _LOOPBACK_OF.get(place[0]) or place[0]
+            return f"http://{TcpAddress(host, place[1])}/"
         return None
 
+    def sign_in_link(self) -> str | None:
+        """Return a link that signs a browser in once; None if the server listens on no port."""
+        made = self._sign_in.link()
+        return str(made.body["url"]) if made.ok else None
+
+    def _address(self) -> str | None:
+        """Return the URL; "" if it listens on a Unix socket for others instead of a port, and None if on neither."""
+        return self.url or ("" if self._has_unix_socket else None)
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """The addresses and ports that the server listens on."""
+        found = [it.getsockname() for server in self._servers for it in server.sockets if it.family != socket.AF_UNIX]
+        return [(str(place[0]), int(place[1])) for place in found]
+
+    @property
+    def problem(self) -> str | None:
+        """The reason why the server does not listen on the configured address; None if it listens."""
+        return self._problem
+
     async def start(self) -> None:
-        """Listen. Raises ListenError."""
+        """Start listening. If the configured address fails, it is tried again every TRY_EVERY seconds.
+
+        Raises ListenError if the owner's socket fails.
+        """
         await self._runner.setup()
-        await self._listen_on_socket(self._socket_path)
-        match self._listen:
-            case UnixAddress(path):
-                if path != self._socket_path:
-                    await self._listen_on_socket(path)
-            case TcpAddress() as address:
-                await self._listen_on_port(address)
-            case None:
-                pass
+        await self._serve(unix_socket(self._socket_path), Transport.OWNER)
+        if not await self._try_to_listen():
+            _log.error("the HTTP interface cannot be reached", extra={"detail": self._problem})
+            self._trying = asyncio.create_task(self._try_again(), name="listen")
 
     def prepare_pages(self) -> None:
-        """Begin to prepare the dashboard, beside whatever else is done, where a browser can come."""
+        """Begin to prepare the dashboard's pages in the background, if a browser can reach them."""
         if self.url is not None:
             self._preparing = asyncio.create_task(self._rendering.prepare(), name="prepare pages")
 
     async def stop(self) -> None:
-        """Close the listeners and their connections."""
-        if self._preparing is not None:
-            self._preparing.cancel()
-            await asyncio.wait([self._preparing])
+        """Close all listeners and their connections."""
+        for task in (self._preparing, self._trying):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        for server in self._servers:
+            server.close()
+        self._connections.stop()
         await self._runner.cleanup()
-
-    async def _listen_on_port(self, address: TcpAddress) -> None:
-        try:
-            await web.TCPSite(self._runner, address.host, address.port).start()
-        except OSError as error:
-            raise ListenError(
-                f'cannot listen on {address} ({error.strerror}): free it, or set another [http] listen ("" for none)'
-            ) from error
-
-    async def _listen_on_socket(self, path: Path) -> None:
-        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-            raise ListenError(f"the socket's path {path} is longer than {_LONGEST_SOCKET_PATH} bytes: shorten it")
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            _remove_stale(path)
-            mask = os.umask(_OWNER_ONLY)
-            try:
-                listener.bind(str(path))
-            finally:
-                os.umask(mask)
-        except OSError as error:
+        for listener in self._handed_over:
             listener.close()
-            raise ListenError(
-                f"cannot listen on the socket {path} ({error.strerror}): free it, or make its folder writable"
-            ) from error
-        await web.SockSite(self._runner, listener).start()
 
+    async def _try_again(self) -> None:
+        while True:
+            await asyncio.sleep(TRY_EVERY)
+            if await self._try_to_listen():
+                _log.info("the HTTP interface can be reached again", extra={"dashboard": self.url})
+                self.prepare_pages()
+                return
 
-def _remove_stale(path: Path) -> None:
-    """Remove a socket that a killed process left; one that somebody listens on stays, and cannot be bound to."""
-    try:
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            return
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
-        visitor.setblocking(False)
+    async def _try_to_listen(self) -> bool:
+        """Listen on the configured address, or the handed-over sockets in its place; return whether that succeeded."""
         try:
-            visitor.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-        except BlockingIOError:
-            return
+            if self._handed_over:
+                await self._serve_handed_over()
+            else:
+                await self._listen_as_configured()
+        except ListenError as error:
+            self._problem = str(error)
+        else:
+            self._problem = None
+        return self._problem is None
+
+    async def _listen_as_configured(self) -> None:
+        match self._listen:
+            case UnixAddress(path):
+                if path != self._socket_path:
+                    await self._serve(unix_socket(path), Transport.UNIX)
+            case TcpAddress() as address:
+                for listener in await tcp_sockets(address):
+                    await self._serve(listener, Transport.TCP)
+            case None:
+                pass
+
+    async def _serve_handed_over(self) -> None:
+        if not self._token and any(map(is_reached_from_elsewhere, self._handed_over)):
+            raise ListenError(
+                "systemd hands over a socket that other machines can connect to, and there is no [http] token: set one,"
+                " or let the socket's unit listen on 127.0.0.1"
+            )
+        for listener in self._handed_over:
+            await self._serve(listener, Transport.UNIX if listener.family == socket.AF_UNIX else Transport.TCP)
+
+    async def _serve(self, listener: socket.socket, transport: Transport) -> None:
+        manager = self._runner.server
+        if manager is None:
+            raise RuntimeError("the application is set up first")
+        protocol = self._connections.factory(
+            transport,
+            manager,
+            access_log=None,
+            logger=_ProtocolLog(_log),
+            # Bodies are not decompressed, because a small one may expand to gigabytes.
+            auto_decompress=False,
+            lingering_time=self._connections.limits.body,
+        )
+        server = await asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=BACKLOG)
+        self._servers.append(server)
+        self._has_unix_socket |= transport is Transport.UNIX

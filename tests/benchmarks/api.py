@@ -4,8 +4,8 @@ import argparse
 import asyncio
 import sys
 
-from notifier.sandbox.growth import Growth
-from notifier.sandbox.seeds import build_account
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
 from notifier.sandbox.server import make_app, serve
 
 

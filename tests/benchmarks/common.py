@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from notifier.completions import Change, Completion, EventType, Net
+from notifier.events import Change, Completion, DetectedBy, EventType
 
 HERE = Path(__file__).parent
 
@@ -61,7 +61,7 @@ def completion(number: int) -> Completion:
 
 def news(numbers: range) -> list[Change]:
     """Make changes that announce new records."""
-    return [Change(EventType.CREATED, completion(number), 1, Net.HEAD, "benchmark") for number in numbers]
+    return [Change(EventType.CREATED, completion(number), 1, DetectedBy.HEAD, "benchmark") for number in numbers]
 
 
 def told(name: str, figures: Sequence[float], unit: str) -> str:

@@ -19,10 +19,11 @@ from sqlite_utils import Database
 from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
-from notifier.ledger import counts, finding
-from notifier.ledger.ledger import Ledger
+from notifier.store.queries import search
+from notifier.store.store import Store
+from notifier.store.tables import rollups
 from tests.benchmarks.common import told
-from tests.web.dashboard.stage import CHROMIUM, browser
+from tests.support.dashboard_server import CHROMIUM, browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,18 +75,18 @@ def fill(db: Database, records: int, events: int, now_ms: int) -> None:
         db.execute(
             "INSERT INTO latency_counts SELECT detected_at / ?, ?, sequence % 90 + 10, count(*) FROM events"
             " GROUP BY 1, 3",
-            [counts.HOUR_MS, destination],
+            [rollups.HOUR_MS, destination],
         )
         db.execute(
             "INSERT INTO delivered_counts SELECT detected_at / ?, ?, count(*) FROM events GROUP BY 1",
-            [counts.QUARTER_MS, destination],
+            [rollups.QUARTER_MS, destination],
         )
     started = time.perf_counter()
-    finding.prepare(db)
+    search.prepare(db)
     print(f"the index of people's records was made in {time.perf_counter() - started:.1f} s")
     db.execute(
         "INSERT INTO detected_counts SELECT detected_at / ?, type, count(*) FROM events GROUP BY 1, 2",
-        [counts.QUARTER_MS],
+        [rollups.QUARTER_MS],
     )
 
 
@@ -97,7 +98,7 @@ async def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "notifier.db")
-        ledger = Ledger(path)
+        ledger = Store(path)
         await ledger.open()
         started = time.perf_counter()
         await ledger.run(fill, asked.records, asked.events, SystemClock().now_ms())
@@ -109,7 +110,7 @@ async def main() -> None:
             Settings.model_validate(
                 {
                     "store": {"path": str(path)},
-                    "http": {"listen": "127.0.0.1:0"},
+                    "http": {"listen": "127.0.0.1:0", "anonymous": True},
                     "sources": {"acme": {"base_url": "http://127.0.0.1:9/v1", "token": "x"}},
                     "destinations": dict.fromkeys(("hr", "slack", "gate"), nowhere),
                 }

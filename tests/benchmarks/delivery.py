@@ -20,14 +20,15 @@ import aiohttp
 from sqlite_utils import Database
 
 from notifier.clock import SystemClock
-from notifier.completions import Event
 from notifier.config import HttpSettings
-from notifier.deliver.dispatcher import Dispatcher
-from notifier.deliver.envelope import batch, single
-from notifier.deliver.filters import subscription
-from notifier.ledger import history, records, sources
-from notifier.ledger.ledger import Ledger, open_for_reading
-from notifier.transport import new_session
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.delivery.subscriptions import subscription
+from notifier.destinations.webhook.envelope import batch, single
+from notifier.events import Event
+from notifier.http.exchange import new_session
+from notifier.store.queries import history
+from notifier.store.store import Store, open_for_reading
+from notifier.store.tables import records, sources
 from tests.benchmarks.common import beside, news, told
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
@@ -71,7 +72,7 @@ async def bare(url: str, bodies: Iterable[bytes], concurrency: int) -> Taken:
 
 async def notifier(events: int, settings: HttpSettings, file: Path) -> Taken:
     """Deliver `events` that wait in a new state file; return what it took."""
-    ledger = Ledger(file)
+    ledger = Store(file)
     await ledger.open()
     wants = [subscription("receiver", settings)]
     await ledger.run(sources.recall, "acme")

@@ -12,6 +12,7 @@ import sys
 from aiohttp import web
 
 _MARK = b"\ndata: "
+_ADDRESSES = 8
 
 
 class Follower(asyncio.Protocol):
@@ -41,7 +42,11 @@ async def main() -> None:
     os.nice(19)
     loop = asyncio.get_running_loop()
     port, count = map(int, sys.argv[1:])
-    followers = [(await loop.create_connection(Follower, "127.0.0.1", port))[1] for _ in range(count)]
+    # From several addresses, as readers are: of one, only a part of the places may be taken.
+    places = [f"127.0.0.{1 + number % _ADDRESSES}" for number in range(count)]
+    followers = [
+        (await loop.create_connection(Follower, "127.0.0.1", port, local_addr=(place, 0)))[1] for place in places
+    ]
     for follower in followers:
         await follower.following.wait()
 

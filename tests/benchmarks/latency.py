@@ -19,11 +19,11 @@ import aiohttp
 
 from notifier.clock import SystemClock
 from notifier.config import load
-from notifier.daemon.wiring import make_watcher
-from notifier.deliver.dispatcher import Dispatcher
-from notifier.deliver.filters import subscriptions
-from notifier.ledger.ledger import Ledger
-from notifier.transport import new_session
+from notifier.daemon.watcher_factory import build_watcher
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.delivery.subscriptions import subscriptions
+from notifier.http.exchange import new_session
+from notifier.store.store import Store
 from tests.benchmarks.common import HERE, beside
 
 
@@ -53,7 +53,7 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
     }
     settings = load(environ=environ, cwd=folder)
     answers: list[int] = []
-    ledger = Ledger(settings.store.path)
+    ledger = Store(settings.store.path)
     await ledger.open()
     took = []
     async with (
@@ -64,7 +64,7 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
         dispatcher = Dispatcher(settings.destinations, ledger, SystemClock())
         await dispatcher.start(session)
         wanted = subscriptions(settings.destinations)
-        watcher = make_watcher(
+        watcher = build_watcher(
             settings,
             "acme",
             api_session,
@@ -75,7 +75,7 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
         )
         await watcher.start()
         await watcher.poll()
-        await watcher.see_to_the_rest()
+        await watcher.run_followups()
         while watcher.is_sweeping:
             await asyncio.sleep(0.05)
         assert api.stdin is not None

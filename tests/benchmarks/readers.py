@@ -24,8 +24,8 @@ import aiohttp
 from notifier.clock import SystemClock
 from notifier.config import load
 from notifier.daemon.daemon import Daemon
-from notifier.ledger import records
-from notifier.ledger.outbox import Delivery, Settlement
+from notifier.store.tables import records
+from notifier.store.tables.outbox import Delivery, Settlement
 from tests.benchmarks.common import beside, news, told
 
 PAGE = 50
@@ -91,6 +91,7 @@ async def started(folder: Path, api: str, receiver: str, batch: int) -> tuple[Da
     environ = {
         "NOTIFIER_STORE__PATH": str(folder / "notifier.db"),
         "NOTIFIER_HTTP__LISTEN": f"127.0.0.1:{port}",
+        "NOTIFIER_HTTP__ANONYMOUS": "true",
         "NOTIFIER_SOURCES__ACME__BASE_URL": api,
         "NOTIFIER_SOURCES__ACME__TOKEN": "sandbox",
         "NOTIFIER_SOURCES__ACME__POLL_INTERVAL": "1h",

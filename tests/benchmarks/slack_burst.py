@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 
 from notifier.sandbox.account import Account
-from notifier.sandbox.seeds import build_account
-from tests.deliver.harness import receiving
-from tests.deliver.slack_channel import Channel
-from tests.end_to_end.harness import Program, served, until
+from notifier.sandbox.fixtures import build_account
+from tests.support.program import Program, served
+from tests.support.slack_channel import Channel
+from tests.support.waiting import until
+from tests.support.workers import receiving
 
 HISTORY = 100
 """Records that are there before."""
@@ -74,7 +75,7 @@ url = "{receiver.url}"
                 keys = enter(account, completions)
                 await until(lambda: told(channel) >= completions, deadline=120 + completions / 10)
             finally:
-                program.stop()
+                await program.stop()
     show(channel, keys, began)
 
 

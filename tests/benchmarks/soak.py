@@ -3,9 +3,9 @@
     python -m tests.benchmarks.soak [--rounds 100000] [--folder /dev/shm]
 
 The real daemon with its scheduler, threads, sockets and state file, between the simulated account and a receiver that
-fails now and then, on an event loop whose time leaps to what comes next (`tests/time_lapse.py`). Each hour six records
-are edited, which is six events; they are kept for two days. All three live in one process, so that its memory is theirs
-together: it may be more than a daemon's, but it may not grow.
+fails now and then, on an event loop whose time leaps to what comes next (`tests/support/time_lapse.py`). Each hour six
+records are edited, which is six events; they are kept for two days. All three live in one process, so that its memory
+is theirs together: it may be more than a daemon's, but it may not grow.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.soaking import Figures, soak
+from tests.support.long_run import Figures, soak
 
 TITLES = ("rounds", "events", "memory MB", "file MB", "log MB", "side file KB", "open files", "tasks", "seconds")
 

@@ -30,7 +30,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from notifier.cli.running import ask
+from notifier.cli.daemon_client import request
 from tests.benchmarks.accounts import HEAD_PAGE
 from tests.benchmarks.common import beside
 from tests.benchmarks.idle import processor_seconds, resident_mb
@@ -118,7 +118,7 @@ def next_polls(state_file: Path, interval: float) -> dict[int, float]:
     deadline = time.monotonic() + interval + _WARM_UP
     while time.monotonic() < deadline:
         time.sleep(1.0)
-        answer = ask(state_file, "GET", "/v1/status", timeout=30.0)
+        answer = request(state_file, "GET", "/v1/status", timeout=30.0)
         found = answer.body["sources"] if answer else {}
         if found and all(source["sweep"] and source["sweep"]["finished_at"] for source in found.values()):
             return {int(name[1:]): datetime.fromisoformat(of["next_poll"]).timestamp() for name, of in found.items()}

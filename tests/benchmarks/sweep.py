@@ -21,9 +21,9 @@ import orjson
 
 from notifier.clock import SystemClock
 from notifier.config import load
-from notifier.daemon.wiring import make_watcher
-from notifier.ledger.ledger import Ledger, open_database
-from notifier.transport import new_session
+from notifier.daemon.watcher_factory import build_watcher
+from notifier.http.exchange import new_session
+from notifier.store.store import Store, open_database
 from tests.benchmarks.common import beside
 
 PAGE = 1000
@@ -71,10 +71,10 @@ async def sweep(url: str, folder: Path) -> tuple[float, int]:
         "NOTIFIER_SOURCES__ACME__REQUESTS_PER_MINUTE": "10000000",
     }
     settings = load(environ=environ, cwd=folder)
-    ledger = Ledger(settings.store.path)
+    ledger = Store(settings.store.path)
     await ledger.open()
     async with new_session() as session:
-        watcher = make_watcher(settings, "acme", session, ledger, SystemClock(), tuple, lambda _events: None)
+        watcher = build_watcher(settings, "acme", session, ledger, SystemClock(), tuple, lambda _events: None)
         await watcher.start()
         await watcher.poll()
         started = time.perf_counter()

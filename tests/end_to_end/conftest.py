@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.harness import Program, Receiver, receiving
+from tests.support.program import Program, Receiver, receiving
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ import asyncio
 import random
 from collections import Counter
 
-from notifier.sandbox.growth import Growth
-from notifier.sandbox.seeds import build_account
-from tests.end_to_end.harness import Program, Receiver, served, until
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
 
 KILLS = 10
 
@@ -31,8 +32,8 @@ async def test_ten_kills_while_records_keep_coming_lose_and_double_nothing(
         growing.cancel()
         entered = {str(record.id) for record in account.records()} - history
         await until(lambda: set(receiver.subjects) >= entered, deadline=60)
-        await until(lambda: program.status()["destinations"]["hr"]["pending"] == 0)
-        program.stop()
+        await program.until_status(lambda it: it["destinations"]["hr"]["pending"] == 0)
+        await program.stop()
     ids_of_record = Counter(subject for subject, _ in {(e["subject"], e["id"]) for e in receiver.events})
     assert set(receiver.subjects) == entered
     assert set(ids_of_record.values()) == {1}
@@ -47,12 +48,12 @@ async def test_a_dead_receiver_costs_nothing_but_time(program: Program, receiver
         await until(lambda: "sweep has read the whole list" in program.said())
         receiver.status = 503
         added = {str(record.id) for record in Growth(account, seed=5).grow(20)}
-        await until(lambda: program.status()["destinations"]["hr"]["state"] == "retrying")
+        await program.until_status(lambda it: it["destinations"]["hr"]["state"] == "retrying")
         program.kill()
         program.start()
         receiver.status = 200
         await until(lambda: set(receiver.subjects) == added)
-        await until(lambda: program.status()["destinations"]["hr"]["state"] == "ok")
-        program.stop()
+        await program.until_status(lambda it: it["destinations"]["hr"]["state"] == "ok")
+        await program.stop()
     # A request under way at the kill may have arrived all the same: it comes again, under the id that it had.
     assert len(set(receiver.ids)) == len(added)

@@ -1,6 +1,5 @@
 """A state file that is damaged, by the real program: told, set aside, rebuilt, and nothing lost or told twice."""
 
-import asyncio
 import re
 import signal
 import sqlite3
@@ -9,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from notifier.sandbox.growth import Growth
-from notifier.sandbox.seeds import build_account
-from tests.end_to_end.harness import Program, Receiver, served, until
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
 
 PAGE = 4096
 SLOW_SWEEPS = "names = false\npage_size = 10"
@@ -49,10 +49,9 @@ async def test_what_was_told_is_not_told_again_and_what_waited_goes_out_under_it
         await until(lambda: set(receiver.subjects) >= told)
         receiver.status = 503
         waiting = {str(record.id) for record in growth.grow(3)}
-        await until(lambda: program.status()["destinations"]["hr"]["pending"] == len(waiting))
-        await until(lambda: program.status()["sources"]["acme"]["state"] == "ok")
-        # Not here: a request that waits meanwhile for this loop's answer would get a later one.
-        await asyncio.to_thread(program.stop)
+        await program.until_status(lambda it: it["destinations"]["hr"]["pending"] == len(waiting))
+        await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
+        await program.stop()
         before = {event["id"]: event for event in program.documents("events", "--json")}
 
         match damage:
@@ -69,9 +68,9 @@ async def test_what_was_told_is_not_told_again_and_what_waited_goes_out_under_it
         await until(lambda: set(receiver.subjects) >= told | waiting)
         late = {str(record.id) for record in growth.grow(2)}
         await until(lambda: set(receiver.subjects) >= late)
-        await until(lambda: program.status()["sources"]["acme"]["records"] == 310)
+        await program.until_status(lambda it: it["sources"]["acme"]["records"] == 310)
         assert [it["condition"] for it in program.status()["conditions"]] == ["state_rebuilt"]
-        await asyncio.to_thread(program.stop)
+        await program.stop()
         after = program.documents("events", "--json")
 
     completions = [event["id"] for event in receiver.events]
@@ -117,8 +116,8 @@ async def test_damage_that_is_met_while_it_runs_ends_it_with_a_sentence_and_the_
         assert "Traceback" not in program.said()
         program.start()
         await until(lambda: len(receiver.subjects) == 1)
-        await until(lambda: program.status()["sources"]["acme"]["records"] == 2_001)
-        program.stop()
+        await program.until_status(lambda it: it["sources"]["acme"]["records"] == 2_001)
+        await program.stop()
 
 
 async def in_time(program: Program) -> int | None:

@@ -1,8 +1,9 @@
 """A receiver that is gone: nothing for it is lost, and an operator brings it back."""
 
-from notifier.sandbox.growth import Growth
-from notifier.sandbox.seeds import build_account
-from tests.end_to_end.harness import Program, Receiver, served, until
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
 
 
 async def test_what_a_gone_receiver_missed_is_delivered_once_each_after_enable_over_a_restart(
@@ -16,20 +17,20 @@ async def test_what_a_gone_receiver_missed_is_delivered_once_each_after_enable_o
         await until(lambda: "sweep has read the whole list" in program.said())
         growth = Growth(account, seed=7)
         entered = {str(record.id) for record in growth.grow(3)}
-        await until(lambda: program.status()["destinations"]["hr"]["state"] == "disabled")
+        await program.until_status(lambda it: it["destinations"]["hr"]["state"] == "disabled")
         assert program.status()["destinations"]["hr"]["reason"] == "gone"
-        program.stop()
+        await program.stop()
 
         receiver.status = 200
         program.start()
         entered |= {str(record.id) for record in growth.grow(3)}
-        await until(lambda: program.status()["destinations"]["hr"]["pending"] == len(entered))
+        await program.until_status(lambda it: it["destinations"]["hr"]["pending"] == len(entered))
         told = {delivery["event"] for delivery in program.documents("deliveries", "--state", "pending", "--json")}
         assert receiver.events == []
 
         assert program.command("enable", "hr").stdout == "hr is enabled\n"
         await until(lambda: set(receiver.subjects) == entered)
-        await until(lambda: program.status()["destinations"]["hr"]["pending"] == 0)
-        program.stop()
+        await program.until_status(lambda it: it["destinations"]["hr"]["pending"] == 0)
+        await program.stop()
     assert sorted(receiver.ids) == sorted(told)
     assert len(receiver.ids) == len(entered) == 6

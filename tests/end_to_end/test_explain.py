@@ -7,9 +7,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from notifier.sandbox.fixtures import build_account
 from notifier.sandbox.records import Twin
-from notifier.sandbox.seeds import build_account
-from tests.end_to_end.harness import Program, served, until
+from tests.support.program import Program, served
+from tests.support.waiting import until
 
 
 class Hesitant:
@@ -57,10 +58,10 @@ async def test_a_delivery_that_failed_once_is_told_from_its_detection_to_its_end
         await until(lambda: "sweep has read the whole list" in program.said())
         key = str(account.add(user=account.users[0]["id"], training=Twin.of(1046)).id)
         await until(lambda: hesitant.statuses == [500, 204])
-        await until(lambda: program.status()["destinations"]["hr"]["delivered"] == 1)
+        await program.until_status(lambda it: it["destinations"]["hr"]["delivered"] == 1)
         by_the_daemon = await ask(program, f"/v1/records/{key}")
         beside_it = program.command("explain", key)
-        program.stop()
+        await program.stop()
     without_it = program.command("explain", key)
 
     (event,) = by_the_daemon["sources"]["acme"]["events"]
@@ -75,5 +76,5 @@ async def test_a_delivery_that_failed_once_is_told_from_its_detection_to_its_end
     assert beside_it.stdout == without_it.stdout
     created, failed, delivered = without_it.stdout.splitlines()[-3:]
     assert f"created (event 1)    -      {event['id']}, found by a poll of the newest records; news: " in created
-    assert "attempt 1 (event 1)  hr     server_error 500, wait_for_endpoint, " in failed
+    assert "attempt 1 (event 1)  hr     server_error 500, retry_later, " in failed
     assert "attempt 2 (event 1)  hr     delivered 204, " in delivered

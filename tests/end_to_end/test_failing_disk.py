@@ -2,9 +2,10 @@
 
 import resource
 
-from notifier.sandbox.growth import Growth
-from notifier.sandbox.seeds import build_account
-from tests.end_to_end.harness import Program, Receiver, served, until
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
 
 
 async def test_what_cannot_be_written_for_a_while_is_found_again_afterwards(
@@ -27,8 +28,8 @@ async def test_what_cannot_be_written_for_a_while_is_found_again_afterwards(
         assert program.process.poll() is None
         resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, limit)
         await until(lambda: set(receiver.subjects) >= added)
-        await until(lambda: program.status()["sources"]["acme"]["state"] == "ok")
-        program.stop()
+        await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
+        await program.stop()
     assert set(receiver.subjects) == added
     assert "Traceback" not in program.said()
     assert program.said().count('"reason":"io_error"') <= 4

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from notifier.sandbox.growth import Growth
-from notifier.sandbox.seeds import build_account
-from tests.end_to_end.harness import Program, Receiver, served, until
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -43,8 +44,8 @@ async def test_a_full_disk_is_said_and_survived_and_nothing_is_lost(
         assert program.process.poll() is None
         filler.unlink()
         await until(lambda: set(receiver.subjects) >= added)
-        await until(lambda: program.status()["destinations"]["hr"]["pending"] == 0)
-        program.stop()
+        await program.until_status(lambda it: it["destinations"]["hr"]["pending"] == 0)
+        await program.stop()
     assert set(receiver.subjects) == added
 
 
@@ -80,7 +81,7 @@ async def test_a_file_system_that_is_read_only_at_the_start_is_one_sentence(
         keep_state_on(program, small_disk)
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
-        program.stop()
+        await program.stop()
         subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
         program.start()
         assert program.process is not None
@@ -90,7 +91,7 @@ async def test_a_file_system_that_is_read_only_at_the_start_is_one_sentence(
         program.start()
         added = {str(record.id) for record in Growth(account, seed=11).grow(2)}
         await until(lambda: set(receiver.subjects) == added)
-        program.stop()
+        await program.stop()
     assert "Traceback" not in program.said()
 
 
@@ -105,7 +106,7 @@ async def test_a_damaged_file_stays_as_it_is_while_there_is_no_room_for_another(
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
         await until(lambda: b"acme" in path.with_name("notifier.db.essentials").read_bytes())
-        program.stop()
+        await program.stop()
         with path.open("r+b") as file:
             file.seek(4096 * 5)
             file.write(b"\xab" * 4096 * 3)
@@ -120,6 +121,6 @@ async def test_a_damaged_file_stays_as_it_is_while_there_is_no_room_for_another(
         added = {str(record.id) for record in Growth(account, seed=11).grow(2)}
         program.start()
         await until(lambda: set(receiver.subjects) == added)
-        program.stop()
+        await program.stop()
     assert len([*small_disk.glob("notifier.db.damaged-*Z")]) == 1
     assert "Traceback" not in program.said()

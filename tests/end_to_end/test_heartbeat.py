@@ -3,8 +3,9 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from notifier.sandbox.seeds import build_account
-from tests.end_to_end.harness import Program, Receiver, served, until
+from notifier.sandbox.fixtures import build_account
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
 
 
 async def test_the_heartbeat_stops_when_rounds_fail_and_comes_back_with_them(
@@ -21,13 +22,13 @@ async def test_the_heartbeat_stops_when_rounds_fail_and_comes_back_with_them(
         program.start()
         await until(lambda: receiver.beats > 2)
         broken = True
-        await until(lambda: program.status()["sources"]["acme"]["state"] == "failing")
+        await program.until_status(lambda it: it["sources"]["acme"]["state"] == "failing")
         beats = receiver.beats
         asked = program.status()["sources"]["acme"]["requests"]
-        await until(lambda: program.status()["sources"]["acme"]["requests"] > asked + 3)
+        await program.until_status(lambda it: it["sources"]["acme"]["requests"] > asked + 3)
         assert receiver.beats <= beats + 1
         broken = False
         await until(lambda: receiver.beats > beats + 3)
-        program.stop()
+        await program.stop()
     assert "source works again" in program.said()
     assert program.said().count("http_status") == 1

@@ -6,10 +6,11 @@ import orjson
 import pytest
 
 from notifier.sandbox.account import Account
-from notifier.sandbox.growth import Growth
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account, documented_account
 from notifier.sandbox.records import Dialect, Twin, Version
-from notifier.sandbox.seeds import build_account, documented_account
-from tests.end_to_end.harness import Program, Receiver, served, until
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
 
 DAVID = "5804f0f40ef50473af5870e6"
 """David Ball, of the documented `users.list`."""
@@ -39,7 +40,7 @@ async def test_the_documented_payloads_are_history_and_one_new_record_is_one_eve
         await until(lambda: len(receiver.events) >= 1 and len(receiver.slack) >= 1)
         known = len(account)
         status = program.status()
-        program.stop()
+        await program.stop()
 
     (event,) = receiver.events
     (headers,) = receiver.headers
@@ -74,8 +75,8 @@ async def test_five_thousand_records_are_silence_and_three_new_ones_are_three_ev
         assert receiver.events == []
         added = [add_today(account) for _ in range(3)]
         await until(lambda: len(receiver.events) >= 3)
-        await until(lambda: program.status()["sources"]["acme"]["records"] == 5_003)
-        program.stop()
+        await program.until_status(lambda it: it["sources"]["acme"]["records"] == 5_003)
+        await program.stop()
     assert sorted(receiver.subjects) == sorted(str(number) for number in added)
 
 
@@ -87,7 +88,7 @@ async def test_an_import_of_2500_records_is_2500_events_each_once(program: Progr
         await until(lambda: "sweep has read the whole list" in program.said())
         added = {str(add_today(account)) for _ in range(2_500)}
         await until(lambda: len(receiver.events) >= 2_500, deadline=60)
-        program.stop()
+        await program.stop()
     assert set(receiver.subjects) == added
     assert len(receiver.ids) == len(set(receiver.ids)) == 2_500
 
@@ -100,11 +101,11 @@ async def test_what_is_entered_while_the_program_is_down_is_found_and_told(
         program.configure(api, receiver.url)
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
-        assert program.stop() < 5
+        assert await program.stop() < 5
         number = add_today(account)
         program.start()
         await until(lambda: receiver.subjects == [str(number)])
-        program.stop()
+        await program.stop()
 
 
 async def test_events_print_as_they_were_sent(program: Program, receiver: Receiver) -> None:
@@ -116,7 +117,7 @@ async def test_events_print_as_they_were_sent(program: Program, receiver: Receiv
         Growth(account, seed=7).grow(3)
         await until(lambda: len(receiver.events) == 3)
         printed = program.command("events", "--json").stdout.splitlines()
-        program.stop()
+        await program.stop()
     assert [orjson.loads(line) for line in printed] == sorted(receiver.events, key=lambda event: event["sequence"])
 
 

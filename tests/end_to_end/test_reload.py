@@ -2,8 +2,9 @@
 
 import signal
 
-from notifier.sandbox.seeds import build_account
-from tests.end_to_end.harness import Program, Receiver, served, until
+from notifier.sandbox.fixtures import build_account
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
 
 
 async def test_it_follows_a_changed_configuration_and_not_a_wrong_one(program: Program, receiver: Receiver) -> None:
@@ -12,12 +13,12 @@ async def test_it_follows_a_changed_configuration_and_not_a_wrong_one(program: P
         alone = program.command("reload")
         program.start()
         await until(lambda: "started" in program.said())
-        await until(lambda: program.status()["sources"]["acme"]["state"] == "ok")
+        await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
         assert program.process is not None
 
         program.configure(api, receiver.url, more=f'[destinations.audit]\ntype = "http"\nurl = "{receiver.url}/hook"\n')
         program.process.send_signal(signal.SIGHUP)
-        await until(lambda: set(program.status()["destinations"]) == {"hr", "audit"})
+        await program.until_status(lambda it: set(it["destinations"]) == {"hr", "audit"})
 
         good = program.config.read_text()
         program.config.write_text(good.replace('token = "sandbox"', 'tokem = "sandbox"'))
@@ -30,7 +31,7 @@ async def test_it_follows_a_changed_configuration_and_not_a_wrong_one(program: P
         program.configure(api, receiver.url, more='[sources.globex]\ntoken = "sandbox"\nbase_url = "' + api + '"\n')
         said = program.command("reload")
         again = program.command("reload")
-        program.stop()
+        await program.stop()
     assert (alone.returncode, alone.stderr) == (
         1,
         "Error: no daemon runs: there is nothing to reload; `notifier run` starts one\n",

@@ -8,8 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from notifier.ledger.ledger import Ledger
-from tests.end_to_end.harness import Program, Receiver, until
+from notifier.store.store import Store
+from tests.support.program import Program, Receiver
+from tests.support.waiting import until
 
 EVENTS = 1100
 DELIVERED_MS = 1_795_280_400_123
@@ -31,7 +32,7 @@ async def deliver_long_ago(path: Path) -> None:
             )
             db.execute("INSERT INTO deliveries (sequence, destination, state) VALUES (?, 'hr', 'delivered')", [number])
 
-    ledger = Ledger(path)
+    ledger = Store(path)
     await ledger.open()
     await ledger.run(fill)
     await ledger.close()
@@ -78,10 +79,10 @@ async def test_a_replay_goes_on_after_each_kill_and_puts_no_event_back_twice(
         program.start()
     await until(lambda: progress(path) == ("done", EVENTS), deadline=60)
     await until(lambda: len(arrived(receiver)) == EVENTS)
-    program.stop()
+    await program.stop()
     assert asking.wait(timeout=10) == 1
     assert {state for state, _ in seen} == {"running"}
-    assert "replay goes on where it was" in program.said()
+    assert "replay continues" in program.said()
     with closing(sqlite3.connect(path)) as connection:
         put_back = Counter(number for (number,) in connection.execute("SELECT sequence FROM put_back"))
     assert put_back == Counter(range(1, EVENTS + 1))

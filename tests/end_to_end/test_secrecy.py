@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from notifier.cli.program import COMMANDS
-from tests.cli.conftest import Home
-from tests.end_to_end.harness import until
+from notifier.cli.app import COMMANDS
+from tests.support.command_line import Home
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.end_to_end
 
@@ -219,13 +219,13 @@ async def test_a_wrong_configuration_is_told_without_its_values(home: Home, comm
         assert shown(said.out + said.err) == []
 
 
-@pytest.mark.parametrize("log", ["", "import notifier.logs as l; l.set_up('info', 'json');"])
+@pytest.mark.parametrize("log", ["", "import notifier.log as l; l.setup('info', 'json');"])
 def test_a_crash_shows_its_trace_but_no_secret(home: Home, log: str) -> None:
     script = (
-        f"import sys; from notifier.cli import main, running; {log}\n"
+        f"import sys; from notifier.cli import daemon_client, main; {log}\n"
         "def fall(*_, **__): raise RuntimeError("
         f"'POST http://user:{PASSWORD}@example.com/{PATH}?key={QUERY} with Bearer {HEADER} and {SIGNING}')\n"
-        "running.ask = fall\n"
+        "daemon_client.request = fall\n"
         "sys.exit(main())\n"
     )
     done = subprocess.run(

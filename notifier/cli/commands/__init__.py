@@ -1,1 +1,1 @@
-"""One file for each command, imported when it is used; `notifier.cli.program` has the table."""
+"""The commands, one file for each. A file is imported when its command is used; `notifier.cli.app` lists them."""

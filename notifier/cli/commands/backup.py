@@ -4,30 +4,38 @@ from pathlib import Path
 
 import click
 
-from notifier.cli.configuration import read_settings
-from notifier.cli.copying import shown_copying
-from notifier.cli.failures import told
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.screen import say
-from notifier.cli.text import harmless, moment
-from notifier.ledger.backup import BackupError, back_up
+from notifier.cli.context import become_owner_of, read_settings_as_caller
+from notifier.cli.copies_as_root import made_by_owner, owner_may_write
+from notifier.cli.copy_progress import shown_copying
+from notifier.cli.errors import as_command_error
+from notifier.cli.formatting import harmless, moment
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo
+from notifier.privileges import other_owner
+from notifier.store.backup import BackupError, back_up
 
 
 @click.command(epilog=examples("notifier backup /var/backups/notifier.db", "notifier backup --force latest.db"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
-@takes_given
-def backup(given: Given, file: Path, *, force: bool) -> None:
-    """Copy the state file to FILE, while the daemon runs or not.
+@with_global_options
+def backup(given: GlobalOptions, file: Path, *, force: bool) -> None:
+    """Copy the state file to FILE.
 
-    The copy holds one moment, is checked, and appears when it is whole; the daemon does not wait for it. It holds names
-    of people and is yours alone to read. The configuration and its secrets are not in it: keep those too.
+    It works with and without a running daemon. The copy is a consistent snapshot. It is checked before it appears
+    under its name, and the daemon does not wait for it. Only you can read it, because it holds people's names. It
+    does not include the configuration and its secrets: back those up too.
     """
-    settings = read_settings(given)
-    with told(BackupError), shown_copying("backup") as progress:
-        copy = back_up(settings.store.path, file, progress, overwrite=force)
-    say(
+    state_file = read_settings_as_caller(given).store.path
+    owner = other_owner(state_file)
+    with as_command_error(BackupError), shown_copying("backup") as progress:
+        if owner is None or owner_may_write(owner, file):
+            become_owner_of(state_file)
+            copy = back_up(state_file, file, progress, overwrite=force)
+        else:
+            copy = made_by_owner(owner, file, lambda made: back_up(state_file, made, progress), overwrite=force)
+    echo(
         f"{harmless(str(file))}: {copy.size / 1_000_000:,.1f} MB, whole and checked;"
         f" it knows what was read until {moment(copy.last_success_ms)}, and {copy.pending:,} pending deliveries",
         f"To put it back: stop the daemon, run `notifier restore {harmless(str(file))}`, start the daemon.",

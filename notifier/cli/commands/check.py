@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from notifier.cli import checking
-from notifier.cli.columns import Column
-from notifier.cli.configuration import read_settings
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import one_json_object
-from notifier.cli.screen import Listing, say, say_facts, say_json
-from notifier.cli.text import counted, harmless
-from notifier.config import Settings, find_file, format_duration
+from notifier.cli import online_check
+from notifier.cli.context import read_settings
+from notifier.cli.errors import ConfigurationError
+from notifier.cli.formatting import counted, harmless
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import TableWriter, echo, echo_json, say_facts
+from notifier.cli.parameter_types import one_json_object
+from notifier.cli.table_columns import Column
+from notifier.config import ConfigError, Settings, find_file, format_duration
 from notifier.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from notifier.cli.looking import Sight
+    from notifier.cli.source_probe import ProbeResult
 
 _SOURCE_COLUMNS: Final = (Column("source"), Column("api"), Column("address"), Column("every"), Column("first run"))
 _DESTINATION_COLUMNS: Final = (
@@ -34,27 +35,45 @@ _DESTINATION_COLUMNS: Final = (
 
 @click.command(epilog=examples("notifier check", "notifier check --online --config /etc/notifier/config.toml"))
 @click.option("--online", is_flag=True, help="Try every source's token and show what it sees.")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @one_json_object
-@takes_given
-def check(given: Given, *, online: bool, as_json: bool) -> None:
-    """Validate the configuration; online, try every token.
+@with_global_options
+def check(given: GlobalOptions, *, online: bool, strict: bool, as_json: bool) -> None:
+    """Validate the configuration; --online tries each token.
 
-    Nothing is stored or sent: online, each source is asked for one record, and for names where they are wanted.
+    Nothing is stored or sent. With --online each source is asked for its newest page, and for names where they are
+    enabled. Errors must be corrected. Warnings report settings that are valid but probably a mistake; they do not
+    change the exit code unless --strict is given.
     """
-    settings = read_settings(given)
+    try:
+        settings = read_settings(given)
+    except ConfigurationError as failure:
+        if as_json:
+            echo_json([{"errors": _errors(failure), "warnings": [], "notes": []}])
+        raise
     file = find_file(given.config, environ=os.environ, cwd=Path.cwd())
+    warnings = [*map(str, settings.warnings()), *online_check.orphans(settings)]
     if not as_json:
-        _show(file, settings)
-    sights = checking.seen(given, settings) if online else None
+        _show(file, settings, warnings)
+    sights = online_check.seen(given, settings) if online else None
     if as_json:
-        say_json([_document(file, settings, sights)])
+        echo_json([_document(file, settings, sights, warnings)])
     elif sights is not None:
-        say("")
-        checking.show(sights)
-    checking.refuse(sights or ())
+        echo("")
+        online_check.show(sights)
+    online_check.refuse(sights or ())
+    if strict and warnings:
+        raise ConfigurationError(f"{counted(len(warnings), 'warning')}, which --strict makes an error")
 
 
-def _document(file: Path | None, settings: Settings, sights: "Sequence[Sight] | None") -> dict[str, Any]:
+def _errors(failure: ConfigurationError) -> list[str]:
+    error = failure.__cause__
+    return [str(problem) for problem in error.problems] if isinstance(error, ConfigError) else [failure.message]
+
+
+def _document(
+    file: Path | None, settings: Settings, sights: "Sequence[ProbeResult] | None", warnings: "Sequence[str]"
+) -> dict[str, Any]:
     sources: dict[str, dict[str, Any]] = {
         name: {
             "api": source.api,
@@ -80,11 +99,13 @@ def _document(file: Path | None, settings: Settings, sights: "Sequence[Sight] | 
             }
             for name, destination in settings.destinations.items()
         },
-        "warnings": [str(warning) for warning in settings.warnings()],
+        "errors": [],
+        "warnings": list(warnings),
+        "notes": list(settings.notes()),
     }
 
 
-def _show(file: Path | None, settings: Settings) -> None:
+def _show(file: Path | None, settings: Settings, warnings: "Sequence[str]") -> None:
     say_facts(
         [
             ("configuration", "the environment only" if file is None else str(file)),
@@ -92,14 +113,14 @@ def _show(file: Path | None, settings: Settings) -> None:
             ("listens on", "its socket only" if settings.http.listen is None else str(settings.http.listen)),
         ]
     )
-    say("")
-    Listing(*_SOURCE_COLUMNS).show(
+    echo("")
+    TableWriter(*_SOURCE_COLUMNS).show(
         (name, source.api, redact(source.base_url), format_duration(source.poll_interval), str(source.first_run))
         for name, source in settings.sources.items()
     )
     if settings.destinations:
-        say("")
-        Listing(*_DESTINATION_COLUMNS).show(
+        echo("")
+        TableWriter(*_DESTINATION_COLUMNS).show(
             (
                 name,
                 destination.type,
@@ -109,9 +130,9 @@ def _show(file: Path | None, settings: Settings) -> None:
             )
             for name, destination in settings.destinations.items()
         )
-    warnings = settings.warnings()
-    say("", *(f"Warning: {harmless(str(warning))}" for warning in warnings))
-    say(
+    echo("", *(f"Warning: {harmless(warning)}" for warning in warnings))
+    echo(*(f"Note: {note}" for note in settings.notes()))
+    echo(
         f"The configuration is valid, with {counted(len(warnings), 'warning')}."
         if warnings
         else "The configuration is valid."

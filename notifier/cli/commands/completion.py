@@ -3,11 +3,11 @@
 import click
 from click.shell_completion import ShellComplete, get_completion_class
 
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import OneOf
-from notifier.cli.program import COMPLETE, program
-from notifier.cli.screen import say
+from notifier.cli.app import COMPLETE, program
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo
+from notifier.cli.parameter_types import OneOf
 
 _SHELLS = ("bash", "zsh", "fish")
 
@@ -20,14 +20,14 @@ _SHELLS = ("bash", "zsh", "fish")
     )
 )
 @click.argument("shell", metavar="SHELL", type=OneOf(_SHELLS))
-@takes_given
-def completion(_given: Given, shell: str) -> None:
-    """Print what lets a shell complete commands, options and names.
+@with_global_options
+def completion(_given: GlobalOptions, shell: str) -> None:
+    """Print a completion script for your shell.
 
-    SHELL is bash, zsh or fish. Names of sources and destinations come from the configuration.
+    SHELL is bash, zsh or fish. The names of sources and destinations are read from the configuration.
     """
     of_shell = get_completion_class(shell)
     if of_shell is None:
         raise RuntimeError(f"click knows no completion for {shell}")
-    # Not as the class for bash would have it, which first looks how old this machine's bash is.
-    say(ShellComplete.source(of_shell(program, {}, "notifier", COMPLETE)))
+    # The method of the base class is called, because click's class for bash first checks this machine's bash version.
+    echo(ShellComplete.source(of_shell(program, {}, "notifier", COMPLETE)))

@@ -2,27 +2,26 @@
 
 import click
 
-from notifier.cli.completing import destination_names
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import one_json_object
-from notifier.cli.screen import say, say_json
-from notifier.cli.switching import switch
+from notifier.cli.destination_switch import switch
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.name_completion import destination_names
+from notifier.cli.output import echo, echo_json
+from notifier.cli.parameter_types import one_json_object
 
 
 @click.command(epilog=examples("notifier disable hr-system"))
 @click.argument("destination", shell_complete=destination_names)
 @one_json_object
-@takes_given
-def disable(given: Given, destination: str, *, as_json: bool) -> None:
-    """Park DESTINATION; what goes there is kept.
+@with_global_options
+def disable(given: GlobalOptions, destination: str, *, as_json: bool) -> None:
+    """Stop sending to DESTINATION; its events are kept.
 
-    Nothing is sent there until `notifier enable`, over restarts too. What waits for it is neither dropped nor given up
-    meanwhile.
+    It stays disabled until `notifier enable`, across restarts too. Waiting events are not dropped and do not expire.
     """
     health = switch(given, destination, enabled=False)
     if as_json:
-        say_json([health])
+        echo_json([health])
         return
     why = f"reason: {health['reason']}"
-    say(f"{destination} is disabled ({why}); what goes there is kept until `notifier enable {destination}`")
+    echo(f"{destination} is disabled ({why}); what goes there is kept until `notifier enable {destination}`")

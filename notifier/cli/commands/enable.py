@@ -2,26 +2,30 @@
 
 import click
 
-from notifier.cli.completing import destination_names
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import one_json_object
-from notifier.cli.screen import say, say_json
-from notifier.cli.switching import switch
+from notifier.cli.destination_switch import switch
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.name_completion import destination_names
+from notifier.cli.output import echo, echo_json
+from notifier.cli.parameter_types import one_json_object
 
 
 @click.command(epilog=examples("notifier enable hr-system"))
 @click.argument("destination", shell_complete=destination_names)
 @one_json_object
-@takes_given
-def enable(given: Given, destination: str, *, as_json: bool) -> None:
-    """Resume DESTINATION.
+@with_global_options
+def enable(given: GlobalOptions, destination: str, *, as_json: bool) -> None:
+    """Send to DESTINATION again.
 
-    It does not matter who disabled it, the operator or its own answer. What waited for it is delivered, by the next
-    `notifier run` when no daemon runs now.
+    It does not matter whether you disabled it or its own answer did. Waiting events are delivered, by the next
+    `notifier run` if no daemon is running. A destination that is enabled but pauses after failures is tried at
+    once.
     """
     health = switch(given, destination, enabled=True)
     if as_json:
-        say_json([health])
+        echo_json([health])
     else:
-        say(f"{destination} is enabled")
+        tried = "; it waited before another attempt, and what waits for it is tried now" if health["waited"] else ""
+        echo(f"{destination} is enabled{tried}")
+        if health["message"]:
+            echo(f"But {health['message']}")

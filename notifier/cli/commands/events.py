@@ -6,35 +6,35 @@ from typing import Final
 
 import click
 import orjson
-from sqlite_utils import Database
 
-from notifier.cli.columns import Column
-from notifier.cli.configuration import read_settings
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.screen import Listing, is_terminal, say_json, show_pages
-from notifier.cli.state_file import reading
-from notifier.cli.text import moment
-from notifier.completions import Event
-from notifier.deliver.envelope import cloudevent
-from notifier.ledger import history
+from notifier.cli.context import settings_or_state_file
+from notifier.cli.formatting import moment
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import TableWriter, echo_json, is_terminal, show_pages
+from notifier.cli.store_access import Followed, following
+from notifier.cli.table_columns import Column
+from notifier.destinations.webhook.envelope import cloudevent
+from notifier.events import Event
+from notifier.store.queries import history
+from notifier.store.queries.feed import position
 
 _A_SCREENFUL: Final = 50
 _PAGE: Final = 500
 _LOOK: Final = 0.2
-"""Seconds between two looks for more; one costs some microseconds."""
+"""Seconds between two checks for new events; a check takes some microseconds."""
 
 _HIGHEST: Final = 2**63 - 1
-"""The highest number that SQLite knows."""
+"""The highest number that SQLite supports."""
 
 _COLUMNS: Final = (
-    Column("seq", right=True),
-    Column("detected"),
-    Column("what"),
-    Column("source"),
-    Column("record"),
-    Column("person"),
-    Column("training"),
+    Column("seq", right=True, least=5),
+    Column("detected", least=19),
+    Column("what", least=7),
+    Column("source", least=8),
+    Column("record", least=8),
+    Column("person", least=20),
+    Column("training", least=28),
     Column("completed"),
 )
 
@@ -44,25 +44,30 @@ _COLUMNS: Final = (
     "--after",
     type=click.IntRange(min=0),
     metavar="SEQ",
-    help="Only what was detected after the event with this number; by default the latest 50 on a terminal, else all.",
+    help="Only events after this number; by default the latest 50 on a terminal, else all.",
 )
 @click.option("--follow", is_flag=True, help="Wait for more, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print CloudEvents, one a line.")
-@takes_given
-def events(given: Given, after: int | None, *, follow: bool, as_json: bool) -> None:
-    """Show what was detected.
+@with_global_options
+def events(given: GlobalOptions, after: int | None, *, follow: bool, as_json: bool) -> None:
+    """Show detected events.
 
     The newest event comes last. It works with and without a running daemon.
     """
-    settings = read_settings(given)
-    with reading(settings.store.path) as db:
+    _, state_file = settings_or_state_file(given)
+    with following(state_file) as file:
+        db, _ = file.now()
         if after is None:
             after = history.sequence_before_latest(db, _A_SCREENFUL) if is_terminal() else 0
-        show_pages(_pages(db, min(after, _HIGHEST), follow=follow), _show_json if as_json else _table())
+        show_pages(_pages(file, min(after, _HIGHEST), follow=follow), _show_json if as_json else _table(grows=follow))
 
 
-def _pages(db: Database, after: int, *, follow: bool) -> Iterator[list[Event]]:
+def _pages(file: Followed, after: int, *, follow: bool) -> Iterator[list[Event]]:
     while True:
+        db, is_another = file.now()
+        if is_another:
+            # A state file that replaces another may lack the latest events, and uses their numbers again.
+            after = min(after, position(db))
         page = history.events_after(db, after, _PAGE)
         if page:
             yield page
@@ -74,11 +79,11 @@ def _pages(db: Database, after: int, *, follow: bool) -> Iterator[list[Event]]:
 
 
 def _show_json(page: Sequence[Event]) -> None:
-    say_json(cloudevent(event) for event in page)
+    echo_json(cloudevent(event) for event in page)
 
 
-def _table() -> Callable[[Sequence[Event]], None]:
-    listing = Listing(*_COLUMNS)
+def _table(*, grows: bool) -> Callable[[Sequence[Event]], None]:
+    listing = TableWriter(*_COLUMNS, grows=grows)
     return lambda page: listing.show(_row(event) for event in page)
 
 

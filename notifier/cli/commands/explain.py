@@ -1,28 +1,28 @@
 """`notifier explain`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import click
 import orjson
 
-from notifier.cli.columns import Column
-from notifier.cli.configuration import read_settings
-from notifier.cli.failures import UnknownName
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.screen import Listing, say, say_facts, say_json
-from notifier.cli.state_file import reading
-from notifier.cli.text import NOTHING, counted, distance, moment
+from notifier.cli.context import read_settings
+from notifier.cli.errors import NameNotFoundError
+from notifier.cli.formatting import NOTHING, counted, distance, moment
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import TableWriter, echo, echo_json, say_facts
+from notifier.cli.store_access import reading
+from notifier.cli.table_columns import Column
 from notifier.clock import SystemClock
-from notifier.daemon.explained import forgotten, known_lives, life_document, not_told
-from notifier.daemon.sentences import FOUND, NOT_TOLD, why
-from notifier.deliver.filters import subscriptions
-from notifier.ledger.history import PastDelivery
-from notifier.ledger.lives import EventLife, FieldChange, Life, PastAttempt
-from notifier.ledger.outbox import DeliveryState
-from notifier.ledger.subscriptions import Subscription
-from notifier.web.control import UnknownRecordError
+from notifier.daemon.api.record import forgotten, known_lives, life_document, not_told, withheld
+from notifier.daemon.api.record_sentences import FOUND, NOT_TOLD, why
+from notifier.delivery.subscriptions import subscriptions
+from notifier.store.queries.history import PastDelivery
+from notifier.store.queries.record_history import EventHistory, FieldChange, PastAttempt, RecordHistory
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables.outbox import DeliveryState
+from notifier.web.daemon_api import UnknownRecordError
 
 _COLUMNS: Final = (Column("when"), Column("what"), Column("where"), Column("how"))
 
@@ -32,39 +32,42 @@ Row = tuple[str, str, str, str]
 @click.command(epilog=examples("notifier explain 1238", "notifier explain v1-0f3a5c7e9b1d2468 --json"))
 @click.argument("record")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line for each source.")
-@takes_given
-def explain(given: Given, record: str, *, as_json: bool) -> None:
-    """Show a record's life: how it was found, what was sent where.
+@with_global_options
+def explain(given: GlobalOptions, record: str, *, as_json: bool) -> None:
+    """Show a record's history and what was sent where.
 
-    RECORD is the record's key. Every source that knows it is shown, and of each destination that was not told, why. It
-    works with and without a running daemon.
+    RECORD is the record's key. Shows every source that knows the record and, for each destination that was not
+    notified, the reason. It works with and without a running daemon.
     """
     settings = read_settings(given)
     with reading(settings.store.path) as db:
         try:
             lives = known_lives(db, record)
         except UnknownRecordError as error:
-            raise UnknownName(str(error)) from error
+            raise NameNotFoundError(str(error)) from error
     wanted = subscriptions(settings.destinations)
+    confirm_after = {name: source.confirm_after for name, source in settings.sources.items()}
     if as_json:
-        say_json(life_document(life, wanted) for life in lives)
+        echo_json(life_document(life, wanted, confirm_after.get(life.source)) for life in lives)
     else:
-        _show(lives, wanted, SystemClock().now_ms())
+        _show(lives, wanted, confirm_after, SystemClock().now_ms())
 
 
-def _show(lives: Sequence[Life], wanted: Sequence[Subscription], now_ms: int) -> None:
+def _show(
+    lives: Sequence[RecordHistory], wanted: Sequence[Subscription], confirm_after: Mapping[str, float], now_ms: int
+) -> None:
     for number, life in enumerate(lives):
         if number:
-            say("")
-        say_facts(_facts(life))
-        say("")
+            echo("")
+        say_facts([*_facts(life), *_waits(life, confirm_after.get(life.source), now_ms)])
+        echo("")
         if life.events:
-            Listing(*_COLUMNS).show(_story(life, wanted, now_ms))
+            TableWriter(*_COLUMNS).show(_story(life, wanted, now_ms))
         else:
-            say("No event about it is kept any more." if forgotten(life) else "No event was made of it.")
+            echo("No event about it is kept any more." if forgotten(life) else "No event was made of it.")
 
 
-def _facts(life: Life) -> Iterator[tuple[str, str]]:
+def _facts(life: RecordHistory) -> Iterator[tuple[str, str]]:
     yield "source", life.source
     yield "record", life.key
     yield "person", _named(life.user_name, life.user_id)
@@ -81,12 +84,25 @@ def _facts(life: Life) -> Iterator[tuple[str, str]]:
         yield "forgotten", f"{gone}: older than [store] retention, or told under a former name of the source"
 
 
+def _waits(life: RecordHistory, confirm_after: float | None, now_ms: int) -> Iterator[tuple[str, str]]:
+    """Yield the facts about changes that are not reported yet: the reason, the earliest time, and what is missing."""
+    if life.out_of_view:
+        yield "out of view", "the source does not ask for it now: nothing is told of it until it does"
+    for one in withheld(life, confirm_after):
+        since = f"since {moment(one.since_ms)}: " if one.since_ms is not None else ""
+        yield "not told yet", f"{since}{one.why}"
+        if one.not_before_ms is not None:
+            due_ms = max(one.not_before_ms, now_ms)
+            yield "told at earliest", f"{moment(one.not_before_ms)} ({distance(due_ms, now_ms)})"
+        yield "still missing", one.missing
+
+
 def _named(name: str | None, identifier: str) -> str:
     return identifier if name is None else f"{name} ({identifier})"
 
 
-def _story(life: Life, wanted: Sequence[Subscription], now_ms: int) -> list[Row]:
-    """Tell what happened in the order of time; what was not delivered stands last."""
+def _story(life: RecordHistory, wanted: Sequence[Subscription], now_ms: int) -> list[Row]:
+    """Return the rows of the record's history in order of time, with undelivered events at the end."""
     past: list[tuple[int, Row]] = []
     undelivered: list[Row] = []
     for event in life.events:
@@ -101,7 +117,7 @@ def _story(life: Life, wanted: Sequence[Subscription], now_ms: int) -> list[Row]
     return [row for _, row in sorted(past, key=lambda entry: entry[0])] + undelivered
 
 
-def _event_rows(source: str, event: EventLife, wanted: Sequence[Subscription]) -> Iterator[Row]:
+def _event_rows(source: str, event: EventHistory, wanted: Sequence[Subscription]) -> Iterator[Row]:
     what = f"{event.type.removeprefix('completion.')} (event {event.sequence})"
     yield moment(event.detected_ms), what, NOTHING, f"{event.id}, found {FOUND[event.net]}; {why(event.reason)}"
     for field, change in event.changes.items():

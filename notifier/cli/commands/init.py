@@ -1,6 +1,7 @@
 """`notifier init`."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -8,18 +9,18 @@ from typing import Any, Final
 
 import click
 
-from notifier.cli import checking
-from notifier.cli.beginning.answers import Answers, credential_files, written
-from notifier.cli.beginning.files import UnwrittenError, write_private
-from notifier.cli.beginning.interview import BASE_URL, Interview
-from notifier.cli.configuration import read_settings
-from notifier.cli.failures import Failure, told
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.screen import say
-from notifier.cli.text import harmless
-from notifier.config.places import FILE_NAME, working_directory
-from notifier.config.problems import ConfigError
+from notifier.cli import online_check
+from notifier.cli.context import read_settings
+from notifier.cli.errors import CommandError, as_command_error
+from notifier.cli.formatting import harmless
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.init.credential_files import UnwrittenError, write_private
+from notifier.cli.init.draft import ConfigDraft, credential_files, written
+from notifier.cli.init.interview import BASE_URL, Interview
+from notifier.cli.output import echo
+from notifier.config.errors import ConfigError
+from notifier.config.paths import FILE_NAME, working_directory
 
 _FROM_FILE: Final = "@"
 _LONGEST_SECRET: Final = 65_536
@@ -34,33 +35,33 @@ _LONGEST_SECRET: Final = 65_536
     )
 )
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
-@click.option("--source", metavar="NAME", help="What the account is called here.  [default: kpa]")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option("--source", metavar="NAME", help="A name for the account.  [default: kpa]")
 @click.option("--token", metavar="TOKEN", help="The account's API token.")
 @click.option("--api", metavar="VERSION", help="The API's version: v2, or v1.  [default: v2]")
-@click.option("--base-url", metavar="URL", help=f"Where the API is.  [default: {BASE_URL}]")
+@click.option("--base-url", metavar="URL", help=f"The API's base URL.  [default: {BASE_URL}]")
 @click.option("--slack-url", metavar="URL", help="The incoming webhook of a Slack channel.")
-@click.option("--slack-name", metavar="NAME", help="What the channel is called here.  [default: slack]")
-@click.option("--no-slack", is_flag=True, help="Tell no Slack channel.")
-@click.option("--http-url", metavar="URL", help="An HTTP endpoint; a secret that signs its requests is made for it.")
-@click.option("--http-name", metavar="NAME", help="What the endpoint is called here.  [default: webhook]")
-@click.option("--no-http", is_flag=True, help="Tell no HTTP endpoint.")
-@click.option("--state-file", metavar="PATH", help="Where the state file is to be; else in its usual place.")
+@click.option("--slack-name", metavar="NAME", help="A name for the channel.  [default: slack]")
+@click.option("--no-slack", is_flag=True, help="Use no Slack channel.")
+@click.option("--http-url", metavar="URL", help="An HTTP endpoint; a secret for its signature is generated.")
+@click.option("--http-name", metavar="NAME", help="A name for the endpoint.  [default: webhook]")
+@click.option("--no-http", is_flag=True, help="Use no HTTP endpoint.")
+@click.option("--state-file", metavar="PATH", help="The path of the state file, if not the usual one.")
 @click.option(
     "--secrets/--no-secrets",
     "with_secrets",
     default=None,
-    help="Write the token and other secrets into the file, or leave them out, for credential files.",
+    help="Write the token and other secrets into the file, or leave them out for credential files.",
 )
-@click.option("--check/--no-check", "online", default=None, help="Try the token when the file is written, or do not.")
-@takes_given
-def init(given: Given, /, path: Path | None, **options: Any) -> None:
+@click.option("--check/--no-check", "online", default=None, help="Try the token after the file is written, or do not.")
+@with_global_options
+def init(given: GlobalOptions, /, path: Path | None, **options: Any) -> None:
     """Ask a few questions and write a commented configuration.
 
-    Into PATH, or where --config says, or ./config.toml, readable by its owner only; a file that is there is not written
-    over. What an option answers is not asked, so that it also works where nobody can be asked. Of the token and
-    the destinations' URLs `@FILE` reads a file and `@-` standard input: other users can see what stands in a command.
-    With --secrets-dir the secrets go into credential files there.
+    Writes to PATH, or where --config says, or to ./config.toml, readable by its owner only; an existing file is not
+    overwritten. Questions that an option answers are not asked, so it also works without a terminal. For the token and
+    the destinations' URLs, `@FILE` reads a file and `@-` reads standard input, because other users of the machine can
+    see command lines. With --secrets-dir, secrets are written into credential files there.
     """
     file = _place(path or given.config or Path(FILE_NAME), force=options["force"])
     interview = Interview({name: _read(name, value) for name, value in options.items()}, given.secrets_dir)
@@ -71,32 +72,32 @@ def init(given: Given, /, path: Path | None, **options: Any) -> None:
         raise
     _write(given, file, interview, answers, force=options["force"])
     if interview.wants_check():
-        say("")
-        sights = checking.seen(given, read_settings(replace(given, config=file)))
-        checking.show(sights)
-        checking.refuse(sights)
+        echo("")
+        sights = online_check.seen(given, read_settings(replace(given, config=file)))
+        online_check.show(sights)
+        online_check.refuse(sights)
 
 
 def _place(path: Path, *, force: bool) -> Path:
-    """Return where the file is to be, absolutely. Raises Failure where it cannot be."""
+    """Return the absolute path of the file to write. Raises CommandError if it cannot be written."""
     try:
         file = (working_directory() / path).absolute()
         if not (file.is_symlink() or file.exists()):
             if not file.parent.is_dir():
-                raise Failure(f"there is no folder {file.parent}: make it first")
+                raise CommandError(f"there is no folder {file.parent}: make it first")
         elif not force:
-            raise Failure(f"{file} is there already: name another PATH, or give --force to write over it")
+            raise CommandError(f"{file} already exists: name another PATH, or use --force to overwrite it")
         elif file.is_dir():
-            raise Failure(f"{file} is a folder: name a file in it")
+            raise CommandError(f"{file} is a folder: name a file in it")
     except OSError as error:
-        raise Failure(f"{path} cannot be written: {error.strerror}") from error
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from error
     except ConfigError as error:
-        raise Failure(str(error)) from error
+        raise CommandError(str(error)) from error
     return file
 
 
 def _read(name: str, value: Any) -> Any:
-    """Read what an option names a file for. Raises Failure."""
+    """Return the value of an option; `@FILE` stands for the content of a file. Raises CommandError."""
     if name not in ("token", "slack_url", "http_url") or not (value or "").startswith(_FROM_FILE):
         return value
     file = value.removeprefix(_FROM_FILE)
@@ -106,33 +107,42 @@ def _read(name: str, value: Any) -> Any:
         return Path(file).read_text(encoding="utf-8")[:_LONGEST_SECRET].strip()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise Failure(f"{file} cannot be read: {why}") from error
+        raise CommandError(f"{file} cannot be read: {why}") from error
 
 
-def _write(given: Given, file: Path, interview: Interview, answers: Answers, *, force: bool) -> None:
-    """Write the files and say what has come of it. Raises Failure."""
+def _write(given: GlobalOptions, file: Path, interview: Interview, answers: ConfigDraft, *, force: bool) -> None:
+    """Write the files and print the result. Raises CommandError."""
     credentials = {} if interview.with_secrets else credential_files(answers)
-    with told(UnwrittenError):
+    with as_command_error(UnwrittenError):
         if given.secrets_dir is not None:
+            _refuse_to_replace([] if force else [given.secrets_dir / name for name in credentials])
             for name, value in credentials.items():
-                write_private(given.secrets_dir / name, f"{value}\n", over=True)
+                write_private(given.secrets_dir / name, f"{value}\n", over=force)
         write_private(file, written(answers, with_secrets=interview.with_secrets), over=force)
-    say(f"Written: {harmless(str(file))}")
+    echo(f"Written: {harmless(str(file))}")
     if given.secrets_dir is not None:
-        say(f"Secrets: {', '.join(credentials)} in {harmless(str(given.secrets_dir))}")
+        echo(f"Secrets: {', '.join(credentials)} in {harmless(str(given.secrets_dir))}")
     elif credentials:
-        say(
+        echo(
             "The secrets are left out. Put each into a file of this name, and name their folder with --secrets-dir, or",
             "let systemd provide it (LoadCredential=):",
             *(f"  {name}" for name in credentials),
         )
     if answers.http is not None:
-        say("", f"The secret that signs what goes to {answers.http.name}; whoever receives it needs it, and it is not")
-        say("shown again:", f"  {answers.http.secret}")
+        echo("", f"The secret that signs requests to {answers.http.name}; the receiver needs it, and it is not")
+        echo("shown again:", f"  {answers.http.secret}")
     _say_what_next(given, file, answers)
 
 
-def _say_what_next(given: Given, file: Path, answers: Answers) -> None:
+def _refuse_to_replace(files: Sequence[Path]) -> None:
+    """Raise CommandError if one of these files exists, because it may hold the secret of another account."""
+    if there := [file for file in files if file.is_symlink() or file.exists()]:
+        raise CommandError(
+            f"{there[0]} already exists: name another --secrets-dir or --source, or use --force to overwrite it"
+        )
+
+
+def _say_what_next(given: GlobalOptions, file: Path, answers: ConfigDraft) -> None:
     named = f"--config {quote(str(file))}"
     if given.secrets_dir is not None:
         named += f" --secrets-dir {quote(str(given.secrets_dir))}"
@@ -141,5 +151,7 @@ def _say_what_next(given: Given, file: Path, answers: Answers) -> None:
     if destination is not None:
         steps.insert(1, (f"test {destination.name}", "sends a sample"))
     width = max(len(command) for command, _ in steps)
-    say("", "Next:", *(f"  notifier {command:<{width}} {harmless(named)}   {what}" for command, what in steps))
-    say("", "As a service of systemd: `sudo notifier install-service` makes /etc/notifier and says what belongs there.")
+    echo("", "Next:", *(f"  notifier {command:<{width}} {harmless(named)}   {what}" for command, what in steps))
+    echo(
+        "", "As a service of systemd: `sudo notifier install-service` makes /etc/notifier and says what belongs there."
+    )

@@ -5,21 +5,21 @@ import subprocess
 
 import click
 
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.manual import page
-from notifier.cli.screen import is_terminal, say
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.man_page import page
+from notifier.cli.output import echo, is_terminal
 
 
 @click.command(epilog=examples("notifier man", "notifier man > notifier.1"))
-@takes_given
-def man(_given: Given) -> None:
+@with_global_options
+def man(_given: GlobalOptions) -> None:
     """Show the manual page.
 
-    On a terminal man shows it, where there is one; elsewhere it is printed as man reads it.
+    On a terminal it is opened with man, if man is installed; otherwise its source is printed.
     """
     reader = shutil.which("man") if is_terminal() else None
     if reader is None:
-        say(page().removesuffix("\n"))
+        echo(page().removesuffix("\n"))
     else:
         subprocess.run([reader, "-l", "-"], input=page(), text=True, check=False)  # noqa: S603 - man, with our own page

@@ -6,38 +6,40 @@ from pathlib import Path
 import click
 
 import notifier
-from notifier.cli.failures import Failure
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.screen import say
-from notifier.cli.text import harmless
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import harmless
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo
 
 
 @click.command(epilog=examples("notifier monitoring /etc/prometheus/notifier", "notifier monitoring . --force"))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Write over files that are there and differ.")
-@takes_given
-def monitoring(_given: Given, folder: Path, *, force: bool) -> None:
+@click.option("--force", is_flag=True, help="Overwrite existing files that differ.")
+@with_global_options
+def monitoring(_given: GlobalOptions, folder: Path, *, force: bool) -> None:
     """Write alert rules for Prometheus and a dashboard for Grafana.
 
-    Three files into DIR, which is made if need be: notifier.rules.yml, grafana-dashboard.json, and prometheus.yml, an
-    example of a scrape configuration. They go with what the daemon tells at /metrics.
+    Writes three files into DIR, which is created if needed: notifier.rules.yml, grafana-dashboard.json, and
+    prometheus.yml, an example of a scrape configuration. They match the daemon's /metrics.
     """
     files = _files()
     try:
         differing = [name for name, content in files.items() if _differs(folder / name, content)]
         if differing and not force:
-            raise Failure(f"{', '.join(differing)} in {folder} would be written over: give --force, or another DIR")
+            raise CommandError(
+                f"{', '.join(differing)} in {folder} would be overwritten: use --force, or name another DIR"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (folder / name).write_bytes(content)
     except OSError as error:
-        raise Failure(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-    say(*(harmless(str(folder / name)) for name in files))
+        raise CommandError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+    echo(*(harmless(str(folder / name)) for name in files))
 
 
 def _files() -> Mapping[str, bytes]:
-    """Return what is written, by file name."""
+    """Return the content of each file to write, by file name."""
     shipped = Path(notifier.__file__).with_name("monitoring")
     return {file.name: file.read_bytes() for file in sorted(shipped.iterdir()) if file.is_file()}
 

@@ -2,45 +2,47 @@
 
 import click
 
-from notifier import logs
-from notifier.cli import running
-from notifier.cli.completing import source_names
-from notifier.cli.configuration import read_settings, require_source
-from notifier.cli.failures import Failure
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import one_json_object
-from notifier.cli.screen import say, say_json
-from notifier.cli.text import counted
+from notifier import log
+from notifier.cli import daemon_client
+from notifier.cli.context import read_settings, require_source, settings_or_state_file
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import counted
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.name_completion import source_names
+from notifier.cli.output import echo, echo_json
+from notifier.cli.parameter_types import one_json_object
 
 
 @click.command(epilog=examples("notifier poll acme"))
 @click.argument("source", shell_complete=source_names)
 @one_json_object
-@takes_given
-def poll(given: Given, source: str, *, as_json: bool) -> None:
-    """Look for new completions of SOURCE now.
+@with_global_options
+def poll(given: GlobalOptions, source: str, *, as_json: bool) -> None:
+    """Check SOURCE for new completions now.
 
-    The running daemon does it, out of turn. Without one this command does it; what it finds waits in the state file
-    until `notifier run` delivers it.
+    The running daemon does it, ahead of its schedule. Without a daemon this command does it, and what it finds
+    waits in the state file until `notifier run` delivers it.
     """
-    settings = read_settings(given)
-    require_source(settings, source)
-    # A round takes as long as its pages do: there is no moment at which it has taken too long.
-    answer = running.ask(settings.store.path, "POST", f"/v1/sources/{source}/poll", timeout=None)
+    settings, state_file = settings_or_state_file(given)
+    if settings is not None:
+        require_source(settings, source)
+    # There is no time limit, because a round may have many pages.
+    answer = daemon_client.request(state_file, "POST", f"/v1/sources/{source}/poll", timeout=None)
     if answer is None:
-        # Half a second of imports that a running daemon makes unnecessary.
-        from notifier.cli.alone import poll_alone  # noqa: PLC0415
+        settings = settings or read_settings(given)
+        # Imported only without a daemon, because the import takes half a second.
+        from notifier.cli.offline_sources import poll_alone  # noqa: PLC0415
 
-        logs.set_up(given.log_level(), "text")
+        log.setup(given.log_level(), "text")
         events = poll_alone(settings, source)
     elif answer.done:
         events = answer.body["events"]
     else:
-        raise Failure(f"{source}: {answer.body['message']}")
+        raise CommandError(f"{source}: {answer.body['message']}")
     if as_json:
-        say_json([{"source": source, "events": events, "daemon": answer is not None}])
+        echo_json([{"source": source, "events": events, "daemon": answer is not None}])
         return
-    say(f"{source}: {counted(events, 'new event')}")
+    echo(f"{source}: {counted(events, 'new event')}")
     if events and answer is None:
-        say("No daemon runs: what was found waits in the state file until `notifier run` delivers it.")
+        echo("No daemon runs: what was found waits in the state file until `notifier run` delivers it.")

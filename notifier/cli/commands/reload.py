@@ -4,39 +4,47 @@ from typing import Any
 
 import click
 
-from notifier.cli import running
-from notifier.cli.configuration import locate_state_file
-from notifier.cli.failures import Failure, WrongConfiguration
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import one_json_object
-from notifier.cli.screen import say, say_json
-from notifier.daemon.places import WRONG_CONFIGURATION
+from notifier.cli import daemon_client
+from notifier.cli.context import locate_state_file
+from notifier.cli.errors import CommandError, ConfigurationError
+from notifier.cli.formatting import counted
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo, echo_json
+from notifier.cli.parameter_types import one_json_object
+from notifier.daemon.socket_path import WRONG_CONFIGURATION
 
 _PATIENCE = 30.0
-"""Seconds that it may take: requests under way are given a moment to end."""
+"""The time limit of a reload in seconds, in which requests under way may finish."""
 
 
 @click.command(epilog=examples("notifier reload"))
 @one_json_object
-@takes_given
-def reload(given: Given, *, as_json: bool) -> None:
-    """Let the running daemon read its configuration again.
+@with_global_options
+def reload(given: GlobalOptions, *, as_json: bool) -> None:
+    """Make the running daemon read its configuration again.
 
-    Sources and destinations are added, changed and removed without losing a delivery. A wrong configuration changes
+    Sources and destinations are added, changed and removed without losing a delivery. An invalid configuration changes
     nothing. SIGHUP does the same.
     """
-    # The daemon reads it, and may have read more than this command can: what systemd hands over is the daemon's alone.
-    answer = running.ask(locate_state_file(given), "POST", "/v1/reload", timeout=_PATIENCE)
+    # This command does not check the configuration itself, because only the daemon has systemd's credentials.
+    answer = daemon_client.request(locate_state_file(given), "POST", "/v1/reload", timeout=_PATIENCE)
     if answer is None:
-        raise Failure("no daemon runs: there is nothing to reload; `notifier run` starts one")
+        raise CommandError("no daemon runs: there is nothing to reload; `notifier run` starts one")
     if not answer.done:
-        kind = WrongConfiguration if answer.body["reason"] == WRONG_CONFIGURATION else Failure
+        kind = ConfigurationError if answer.body["reason"] == WRONG_CONFIGURATION else CommandError
         raise kind(*answer.body["message"].splitlines())
     if as_json:
-        say_json([{key: answer.body[key] for key in ("sources", "destinations", "left_to_restart", "handed_over")}])
+        echo_json(
+            [
+                {
+                    key: answer.body[key]
+                    for key in ("sources", "destinations", "left_to_restart", "handed_over", "unmatched")
+                }
+            ]
+        )
     else:
-        say(*_lines(answer.body))
+        echo(*_lines(answer.body))
 
 
 def _lines(changed: dict[str, Any]) -> list[str]:
@@ -45,6 +53,12 @@ def _lines(changed: dict[str, Any]) -> list[str]:
         for kind in ("sources", "destinations")
         for what, names in changed[kind].items()
         if names
+    ]
+    told += [
+        f"{counted(count, 'event')} that {'waits' if count == 1 else 'wait'} for {name} would not get through its"
+        f" filters any more, and {'is' if count == 1 else 'are'} sent all the same;"
+        f" `notifier deliveries drop {name} --unmatched --yes` takes out what is left of them"
+        for name, count in changed["unmatched"].items()
     ]
     if changed["left_to_restart"]:
         told.append(f"takes effect with the next start only: {', '.join(changed['left_to_restart'])}")

@@ -3,31 +3,35 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import click
 import orjson
 
-from notifier import logs
-from notifier.cli import running
-from notifier.cli.completing import destination_names, source_names
-from notifier.cli.configuration import read_settings, require_destination, require_source
-from notifier.cli.failures import Failure
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import OneOf, one_json_object
-from notifier.cli.replayed import history_lines, left_lines
-from notifier.cli.screen import is_terminal, say, say_json
-from notifier.cli.state_file import reading
-from notifier.cli.text import counted, milliseconds, moment
+from notifier import log
+from notifier.cli import daemon_client
+from notifier.cli.context import read_settings, require_destination, require_source, settings_or_state_file
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import counted, milliseconds, moment
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.name_completion import destination_names, source_names
+from notifier.cli.output import echo, echo_json, is_terminal
+from notifier.cli.parameter_types import OneOf, one_json_object
+from notifier.cli.replay_text import history_lines, left_lines
+from notifier.cli.store_access import reading
+from notifier.clock import SystemClock
 from notifier.config import Settings
-from notifier.daemon.replays import replays_document
-from notifier.web.asked import REPLAYED_TYPES, Replay, WrongRequestError, replay_wish
+from notifier.daemon.api.replays import replays_document
+from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, replay_wish
 
 _LOOK: Final = 0.3
+_WAITS_SECONDS: Final = 10.0
+"""If a replay waits for longer than this, the command ends and the replay continues without it."""
 
 Show = Callable[[int, int], None]
-"""Takes how many deliveries are put back into the queue, and of how many."""
+"""Shows progress, given the number of deliveries put back into the queue, and their total."""
 
 
 @click.command(
@@ -44,126 +48,141 @@ Show = Callable[[int, int], None]
 @click.option("--destination", metavar="D", shell_complete=destination_names, help="Only to this destination.")
 @click.option("--source", metavar="S", shell_complete=source_names, help="Only events of this source.")
 @click.option("--type", "type_", type=OneOf(REPLAYED_TYPES), help="Only events of this type.")
-@click.option("--dry-run", is_flag=True, help="Only say how many there are.")
-@click.option("--status", is_flag=True, help="Only say how far the replay under way has come, and the latest one.")
-@click.option("--stop", is_flag=True, help="End the replay under way for good.")
+@click.option("--dry-run", is_flag=True, help="Only print how many there are.")
+@click.option("--status", is_flag=True, help="Only show the progress of the running replay, and the latest one.")
+@click.option("--stop", is_flag=True, help="Stop the running replay for good.")
 @one_json_object
-@takes_given
-def replay(given: Given, /, *, type_: str | None, status: bool, stop: bool, as_json: bool, **options: Any) -> None:
+@with_global_options
+def replay(
+    given: GlobalOptions, /, *, type_: str | None, status: bool, stop: bool, as_json: bool, **options: Any
+) -> None:
     """Send past events again, under their old ids.
 
-    To every destination whose filters admit them, one that was added later included. They go out bit by bit, so that
-    what is new need not wait. Ctrl-C ends it; a restart of the daemon, or a lost connection to this terminal, does
-    not.
+    They go to every destination whose filters match, including those added later, in small portions so that new
+    events are not delayed. Ctrl-C stops the replay; a restart of the daemon or a lost terminal does not.
     """
-    settings = read_settings(given)
     body = {**options, "type": type_}
+    # Wrong usage is reported before any error of the configuration.
+    if not (status or stop) and not body["since"]:
+        raise click.MissingParameter(param_hint="'--since'", param_type="option")
+    if (status or stop) and (status == stop or any(body.values())):
+        raise click.UsageError("`--status` and `--stop` go with no other option")
+    settings, state_file = settings_or_state_file(given)
     if status or stop:
-        if status == stop or any(body.values()):
-            raise click.UsageError("`--status` and `--stop` go with no other option")
-        told = _stopped(settings, given) if stop else _progress(settings)
+        told = _stopped(state_file, given) if stop else _progress(state_file)
         if as_json:
-            say_json([told])
+            echo_json([told])
         else:
-            say(*history_lines(told))
+            echo(*history_lines(told))
         return
-    _replay(settings, given, body, as_json=as_json)
-
-
-def _replay(settings: Settings, given: Given, body: dict[str, Any], *, as_json: bool) -> None:
     wish = _checked(settings, body)
+    _replay(state_file, given, wish, body, as_json=as_json)
+
+
+def _replay(state_file: Path, given: GlobalOptions, wish: Replay, body: dict[str, Any], *, as_json: bool) -> None:
     number: int | None = None
     left: list[str] = []
     try:
         with _shown(wish, quiet=as_json) as show:
-            # To count takes as long as there are events: there is no moment at which it has taken too long.
-            answer = running.ask(settings.store.path, "POST", "/v1/replay", body=body, timeout=None)
+            # There is no time limit, because counting many events takes long.
+            answer = daemon_client.request(state_file, "POST", "/v1/replay", body=body, timeout=None)
             if answer is None:
-                # Half a second of imports that a running daemon makes unnecessary.
-                from notifier.cli.alone_deliveries import replay_alone  # noqa: PLC0415
+                # Imported only without a daemon, because the import takes half a second.
+                from notifier.cli.offline_deliveries import replay_alone  # noqa: PLC0415
 
-                logs.set_up(given.log_level(), "text")
+                settings = read_settings(given)
+                log.setup(given.log_level(), "text")
                 plan = replay_alone(settings, wish, show)
             elif not answer.done:
-                raise Failure(answer.body["message"])
+                raise CommandError(answer.body["message"])
             else:
                 plan, number = answer.body, answer.body["id"]
                 if number is not None:
-                    left = left_lines(_watched(settings, number, show))
+                    left = left_lines(_watched(state_file, number, show))
     except KeyboardInterrupt:
         if not wish.dry_run:
-            _interrupted(settings, number)
+            _interrupted(state_file, number)
         raise
     if as_json:
         keys = ("events", "deliveries", "destinations", "forgotten_before")
-        say_json([{**{key: plan[key] for key in keys}, "dry_run": wish.dry_run, "daemon": answer is not None}])
+        echo_json([{**{key: plan[key] for key in keys}, "dry_run": wish.dry_run, "daemon": answer is not None}])
     else:
         _tell(plan, wish, left, alone=answer is None)
 
 
-def _checked(settings: Settings, body: dict[str, Any]) -> Replay:
-    if not body["since"]:
-        raise click.MissingParameter(param_hint="'--since'", param_type="option")
+def _checked(settings: Settings | None, body: dict[str, Any]) -> Replay:
     try:
         wish = replay_wish(orjson.dumps(body))
     except WrongRequestError as error:
         raise click.UsageError(str(error)) from error
     except TypeError as error:
-        raise click.UsageError("what is asked for is no text: there are stray bytes in it") from error
-    if wish.destination is not None:
+        raise click.UsageError("an option contains bytes that are not text") from error
+    if wish.destination is not None and settings is not None:
         require_destination(settings, wish.destination)
-    if wish.source is not None:
+    if wish.source is not None and settings is not None:
         require_source(settings, wish.source)
     return wish
 
 
-def _watched(settings: Settings, number: int, show: Show) -> dict[str, Any]:
-    """Watch the daemon's replay to its end, and return what came of it. Raises Failure when it was cut off."""
+def _watched(state_file: Path, number: int, show: Show) -> dict[str, Any]:
+    """Follow the daemon's replay until it ends, or until all of the rest has to wait; return its result.
+
+    Raises CommandError if the daemon or the replay was stopped.
+    """
+    waits_since: float | None = None
     while True:
-        answer = running.ask(settings.store.path, "GET", "/v1/replay")
+        answer = daemon_client.request(state_file, "GET", "/v1/replay")
         if answer is None:
-            raise Failure("the daemon has stopped; the next `notifier run` goes on with the replay")
+            raise CommandError("the daemon has stopped; the next `notifier run` goes on with the replay")
         progress = _of(answer.body, number)
         show(progress["queued"], progress["deliveries"])
         if progress["state"] == "done":
             return progress
         if progress["state"] != "running":
-            raise Failure("the replay was stopped before its end", *left_lines(progress))
+            raise CommandError("the replay was stopped before its end", *left_lines(progress))
+        running_parts = [part for part in progress["destinations"].values() if part["state"] == "running"]
+        if not all(part["waits"] for part in running_parts):
+            waits_since = None
+        elif waits_since is None:
+            waits_since = time.monotonic()
+        elif time.monotonic() - waits_since > _WAITS_SECONDS:
+            return progress
         time.sleep(_LOOK)
 
 
 def _of(told: dict[str, Any], number: int) -> dict[str, Any]:
-    """Pick a replay out of what is told of the latest ones."""
-    progress = next((it for it in (told, told["previous"]) if it and it["id"] == number), None)
+    """Return the replay with this number from the object of `GET /v1/replay`. Raises CommandError if it is missing."""
+    replays: tuple[dict[str, Any] | None, ...] = (told, told["previous"], *told["others"])
+    progress = next((it for it in replays if it and it["id"] == number), None)
     if progress is None:
-        raise Failure("the replay has ended, and others have begun since: `notifier replay --status` tells of them")
+        raise CommandError("the replay has ended, and others have begun since: `notifier replay --status` shows them")
     return progress
 
 
-def _progress(settings: Settings) -> dict[str, Any]:
-    """Ask the daemon, or without one the state file, about the latest replays."""
-    answer = running.ask(settings.store.path, "GET", "/v1/replay")
+def _progress(state_file: Path) -> dict[str, Any]:
+    """Return the object of `GET /v1/replay`, from the daemon or, without one, from the state file."""
+    answer = daemon_client.request(state_file, "GET", "/v1/replay")
     if answer is not None:
         return answer.body
-    with reading(settings.store.path) as db:
-        return replays_document(db)
+    with reading(state_file) as db:
+        return replays_document(db, SystemClock().now_ms())
 
 
-def _stopped(settings: Settings, given: Given) -> dict[str, Any]:
-    """End the replay under way for good, and return what is told of the latest ones."""
-    answer = running.ask(settings.store.path, "POST", "/v1/replay/stop")
+def _stopped(state_file: Path, given: GlobalOptions) -> dict[str, Any]:
+    """Stop the replays under way, and return the object of `GET /v1/replay`."""
+    answer = daemon_client.request(state_file, "POST", "/v1/replay/stop")
     if answer is not None:
         return answer.body
-    # Half a second of imports that a running daemon makes unnecessary.
-    from notifier.cli.alone_deliveries import stop_replay_alone  # noqa: PLC0415
+    # Imported only without a daemon, because the import takes half a second.
+    from notifier.cli.offline_deliveries import stop_replay_alone  # noqa: PLC0415
 
-    logs.set_up(given.log_level(), "text")
-    return stop_replay_alone(settings)
+    log.setup(given.log_level(), "text")
+    return stop_replay_alone(read_settings(given))
 
 
-def _interrupted(settings: Settings, number: int | None) -> None:
-    """End the daemon's replay of this number, or (None) the one that is still being counted."""
-    answer = running.ask(settings.store.path, "POST", "/v1/replay/stop", body={"id": number})
+def _interrupted(state_file: Path, number: int | None) -> None:
+    """Stop the daemon's replay of this number, or (None) the one whose events are still being counted."""
+    answer = daemon_client.request(state_file, "POST", "/v1/replay/stop", body={"id": number})
     click.echo("stopped: what is in the queue is delivered, the rest is not put there", err=True)
     for line in left_lines(_of(answer.body, number)) if answer is not None and number is not None else ():
         click.echo(line, err=True)
@@ -172,25 +191,25 @@ def _interrupted(settings: Settings, number: int | None) -> None:
 def _tell(plan: dict[str, Any], wish: Replay, left: list[str], *, alone: bool) -> None:
     much = f"{counted(plan['events'], 'event')}, {counted(plan['deliveries'], 'delivery', 'deliveries')}"
     if wish.dry_run:
-        say(f"{much} would be put back into the queue")
-        say(*(f"  {name}: {count:,}" for name, count in plan["destinations"].items()))
+        echo(f"{much} would be put back into the queue")
+        echo(*(f"  {name}: {count:,}" for name, count in plan["destinations"].items()))
     else:
-        say(f"{much} put back into the queue", *left)
+        echo(f"{much} put back into the queue", *left)
         if alone and plan["deliveries"]:
-            say("No daemon runs: they wait in the state file until `notifier run` delivers them.")
+            echo("No daemon runs: they wait in the state file until `notifier run` delivers them.")
     if plan["forgotten_before"] is not None:
         bound = moment(milliseconds(plan["forgotten_before"]))
-        say(f"What was delivered of events from before {bound} is forgotten (`retention`) and cannot be sent again.")
+        echo(f"What was delivered of events from before {bound} was deleted (`retention`) and cannot be sent again.")
 
 
 @contextmanager
 def _shown(wish: Replay, *, quiet: bool) -> Iterator[Show]:
-    """Draw progress on a terminal; elsewhere the line at the end is enough."""
+    """Yield a function that shows the replay's progress; without a terminal, or if `quiet`, it does nothing."""
     if quiet or wish.dry_run or not is_terminal():
         yield lambda _queued, _of: None
         return
-    # Drawing takes a tenth of a second to import, which a pipe never needs.
-    from notifier.cli.terminal import progress_bar  # noqa: PLC0415
+    # Imported only for a terminal, because the import takes a tenth of a second.
+    from notifier.cli.rich_output import progress_bar  # noqa: PLC0415
 
     with progress_bar("replay") as update:
         yield lambda queued, of: update(queued, of, counted(queued, "delivery", "deliveries"))

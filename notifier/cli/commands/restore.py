@@ -1,43 +1,50 @@
 """`notifier restore`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
-from notifier.cli.configuration import read_settings
-from notifier.cli.copying import shown_copying
-from notifier.cli.failures import told
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.screen import say
-from notifier.cli.text import counted, harmless, moment
+from notifier.cli.context import become_owner_of, read_settings_as_caller
+from notifier.cli.copies_as_root import lent_to_owner, owner_may_read
+from notifier.cli.copy_progress import shown_copying
+from notifier.cli.errors import as_command_error
+from notifier.cli.formatting import counted, harmless, moment
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo
 from notifier.clock import SystemClock
-from notifier.ledger.backup import BackupError
-from notifier.ledger.backup import restore as put_back
-from notifier.ledger.errors import LedgerError
+from notifier.privileges import other_owner
+from notifier.store.backup import BackupError
+from notifier.store.backup import restore as put_back
+from notifier.store.errors import StoreError
 
 
 @click.command(epilog=examples("notifier restore /var/backups/notifier.db"))
 @click.argument("file", type=click.Path(path_type=Path))
-@takes_given
-def restore(given: Given, file: Path) -> None:
-    """Put a backup into the state file's place.
+@with_global_options
+def restore(given: GlobalOptions, file: Path) -> None:
+    """Replace the state file with a backup.
 
-    No daemon may run meanwhile. FILE is checked and stays as it is; the present state file is kept under a dated name
-    beside it. What has happened since the backup is found again by the API and told again, under the same ids:
-    receivers that remember ids skip it.
+    Stop the daemon first. FILE is checked and left unchanged; the present state file is kept under a dated name
+    beside it. When the daemon starts, it adds what the present state file knows and the backup does not: waiting
+    events are delivered, and events that were already sent are not sent again.
     """
-    settings = read_settings(given)
-    state_file = settings.store.path
-    with told(BackupError, LedgerError), shown_copying("restore") as progress:
-        done = put_back(state_file, file, progress, SystemClock().now_ms())
-    say(f"{harmless(str(state_file))}: restored, as it was at {moment(done.copy.last_success_ms)}")
+    state_file = read_settings_as_caller(given).store.path
+    owner = other_owner(state_file)
+    with as_command_error(BackupError, StoreError), shown_copying("restore") as progress:
+        needs_root = owner is not None and file.exists() and not owner_may_read(owner, file)
+        with lent_to_owner(owner, file) if owner is not None and needs_root else nullcontext(file) as source:
+            become_owner_of(state_file)
+            done = put_back(state_file, source, progress, SystemClock().now_ms())
+    echo(f"{harmless(str(state_file))}: restored, as it was at {moment(done.copy.last_success_ms)}")
     if done.replaced is not None:
-        say(f"The file that was there is kept as {harmless(str(done.replaced))}; delete it when all is well.")
+        echo(f"The file that was there is kept as {harmless(str(done.replaced))}; delete it when all is well.")
     if done.copy.pending:
         waiting = counted(done.copy.pending, "pending delivery", "pending deliveries")
-        say(f"It holds {waiting}, to go out when the daemon starts.")
-    say(
-        "What was entered, changed or removed since is found again when the daemon starts, and told under the ids that"
-        " it had: receivers that remember ids skip it, a Slack channel sees it twice."
+        echo(f"It holds {waiting}, to go out when the daemon starts.")
+    echo(
+        "When the daemon starts, it adds what is known of the time since the backup: waiting events are delivered, and"
+        " events that were already sent are not sent again. Everything else is found again through the API and sent"
+        " under the same ids."
     )

@@ -4,18 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from notifier import logs
-from notifier.cli import running
-from notifier.cli.completing import destination_names
-from notifier.cli.configuration import read_settings, require_destination
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import OneOf, one_json_object
-from notifier.cli.screen import say, say_json
-from notifier.cli.text import counted
-from notifier.ledger.again import Retry
-from notifier.ledger.outbox import DeliveryState
-from notifier.web.asked import RETRIED_STATES
+from notifier import log
+from notifier.cli import daemon_client
+from notifier.cli.context import read_settings, require_destination, settings_or_state_file
+from notifier.cli.formatting import counted
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.name_completion import destination_names
+from notifier.cli.output import echo, echo_json
+from notifier.cli.parameter_types import OneOf, one_json_object
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.requeue import Retry
+from notifier.web.requests import NAME_EVENTS, RETRIED_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         "notifier retry --destination hr-system",
         "notifier retry --state pending --destination hr-system",
         "notifier retry evt_o5xz64gu32q36eieigh27fof3j",
+        "notifier retry evt_o5xz64gu32q36eieigh27fof3j --state delivered --destination hr-system",
     )
 )
 @click.argument("event_ids", nargs=-1, metavar="[EVENT_ID]...")
@@ -36,33 +37,44 @@ if TYPE_CHECKING:
     type=OneOf([str(state) for state in RETRIED_STATES]),
     default=str(DeliveryState.DEAD),
     show_default=True,
-    help="Those that were given up, or those that wait for another attempt.",
+    help="Those that were given up, that wait for another attempt, or (with EVENT_ID) that were delivered.",
 )
 @one_json_object
-@takes_given
-def retry(given: Given, event_ids: tuple[str, ...], destination: str | None, state: str, *, as_json: bool) -> None:
+@with_global_options
+def retry(
+    given: GlobalOptions, event_ids: tuple[str, ...], destination: str | None, state: str, *, as_json: bool
+) -> None:
     """Put deliveries back into the queue.
 
-    Of all events, or of those named. Dead deliveries begin anew, with all their attempts; pending ones are tried at
-    once, even where the destination as a whole is in trouble and waits.
+    Without EVENT_ID, all events are meant. Dead deliveries start over with all their attempts; pending ones are
+    tried at once. With EVENT_ID and `--state delivered`, delivered ones are sent again under the same id. A
+    destination that pauses after failures is tried at once, even if nothing was put back.
     """
-    settings = read_settings(given)
-    if destination is not None:
+    if state == DeliveryState.DELIVERED and not event_ids:
+        raise click.UsageError(NAME_EVENTS)
+    settings, state_file = settings_or_state_file(given)
+    if destination is not None and settings is not None:
         require_destination(settings, destination)
     body: dict[str, Any] = {"event_ids": event_ids, "destination": destination, "state": state}
-    answer = running.ask(settings.store.path, "POST", "/v1/deliveries/retry", body=body)
+    answer = daemon_client.request(state_file, "POST", "/v1/deliveries/retry", body=body)
     if answer is not None:
-        counts: Mapping[str, int] = answer.body["destinations"]
+        told: Mapping[str, Any] = answer.body
     else:
-        # Half a second of imports that a running daemon makes unnecessary.
-        from notifier.cli.alone_deliveries import retry_alone  # noqa: PLC0415
+        # Imported only without a daemon, because the import takes half a second.
+        from notifier.cli.offline_deliveries import retry_alone  # noqa: PLC0415
 
-        logs.set_up(given.log_level(), "text")
-        counts = retry_alone(settings, Retry(DeliveryState(state), event_ids, destination))
-    count = sum(counts.values())
+        settings = settings or read_settings(given)
+        log.setup(given.log_level(), "text")
+        told = retry_alone(settings, Retry(DeliveryState(state), event_ids, destination))
+    count, waited = told["deliveries"], told["waited"]
     if as_json:
-        say_json([{"deliveries": count, "destinations": counts, "daemon": answer is not None}])
+        echo_json([{**told, "daemon": answer is not None}])
         return
-    say(f"{counted(count, 'delivery', 'deliveries')} put back into the queue")
+    echo(f"{counted(count, 'delivery', 'deliveries')} put back into the queue")
+    if told["message"]:
+        echo(told["message"])
+    if waited:
+        now = "is tried now" if answer is not None else "is tried as soon as `notifier run` begins"
+        echo(f"{', '.join(waited)} waited before another attempt: what waits there {now}")
     if count and answer is None:
-        say("No daemon runs: they wait in the state file until `notifier run` delivers them.")
+        echo("No daemon runs: they wait in the state file until `notifier run` delivers them.")

@@ -4,42 +4,60 @@ import asyncio
 import logging
 import os
 from functools import partial
+from typing import IO, Any
 
 import click
 
-from notifier import logs
-from notifier.cli.configuration import load_settings, read_settings
-from notifier.cli.failures import told
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
+from notifier import log
+from notifier.cli.context import load_settings, read_settings
+from notifier.cli.errors import CommandError, ExitCode
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
 from notifier.config import Settings, handed_over
-from notifier.daemon.configuration import Configuration
-from notifier.daemon.serving import serve
-from notifier.ledger.errors import LedgerError
-from notifier.web.server import ListenError
+from notifier.daemon.other_daemons import warn_of_neighbours
+from notifier.daemon.run import StoppedAtStart, serve
+from notifier.daemon.settings_source import SettingsSource
+from notifier.store.errors import StoreError
+from notifier.web.listening.sockets import ListenError
 
 _log = logging.getLogger(__name__)
 
 
 @click.command(epilog=examples("notifier run", "notifier run --config /etc/notifier/config.toml --verbose"))
-@takes_given
-def run(given: Given) -> None:
-    """Watch, and tell: the daemon.
+@with_global_options
+def run(given: GlobalOptions) -> None:
+    """Run the daemon: watch the sources and deliver events.
 
-    Runs until SIGTERM or Ctrl-C, and then leaves within five seconds without losing anything. SIGHUP and
-    `notifier reload` make it read its configuration again.
+    It runs until SIGTERM or Ctrl-C, then exits within five seconds without losing anything. On SIGHUP or `notifier
+    reload` it reads its configuration again.
     """
     settings = read_settings(given)
-    configuration = Configuration(
-        partial(load_settings, given), partial(_heed, given), None if given.secrets_dir else handed_over(os.environ)
+    configuration = SettingsSource(
+        partial(load_settings, given), partial(_log_as, given), None if given.secrets_dir else handed_over(os.environ)
     )
-    _heed(given, settings)
-    with told(LedgerError, ListenError):
-        asyncio.run(serve(settings, configuration))
+    _log_as(given, settings)
+    warn_of_neighbours(settings)
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(serve(settings, configuration))
+        except StoppedAtStart:
+            log.flush()
+            os._exit(ExitCode.DONE)
+        except (StoreError, ListenError) as error:
+            raise DaemonError(str(error)) from error
 
 
-def _heed(given: Given, settings: Settings) -> None:
-    """Log as the settings want it, and say what they probably do not mean."""
-    logs.set_up(given.log_level(settings.log.level), settings.log.format)
+class DaemonError(CommandError):
+    """The daemon cannot start or continue; the message is printed after the lines that are still in the log queue."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message after the queued log lines."""
+        super().show(file or log.error_stream())
+        log.flush()
+
+
+def _log_as(given: GlobalOptions, settings: Settings) -> None:
+    """Set up logging by the settings, and log warnings about settings that are probably mistakes."""
+    log.setup(given.log_level(settings.log.level), settings.log.format, queued=True)
     for warning in settings.warnings():
         _log.warning("%s", warning)

@@ -1,55 +1,116 @@
 """`notifier sandbox`."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 import click
 
-from notifier import logs
-from notifier.cli.failures import Failure
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import LISTEN, RATE, Address
-from notifier.cli.screen import say
-from notifier.cli.text import counted
+from notifier import log
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import counted
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo
+from notifier.cli.parameter_types import LISTEN, RATE, Address
 from notifier.config import TcpAddress
 from notifier.daemon.signals import stop_on_signal
-from notifier.sandbox import DEFAULT_TOKEN, Account, Growth, RateLimit, build_account, make_app, serve
+from notifier.sandbox import CONTROL, DEFAULT_TOKEN, Account, Growth, RateLimit, build_account, make_app, serve
+from notifier.sandbox.control import read_fault
+from notifier.sandbox.control_http import describe
+from notifier.sandbox.fault_kinds import FAULT_KINDS
+from notifier.sandbox.notation import NotationError
 
 _ADDRESS: Final = "127.0.0.1:8788"
 
 
-@click.command(epilog=examples("notifier sandbox", "notifier sandbox --records 1000000 --rate 5/s --no-rate-limit"))
+class FaultType(click.ParamType[str]):
+    """The type of an option that takes a fault, such as `late:4s,page=1`."""
+
+    name = "fault"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text of a valid fault, or fail like click's own types."""
+        try:
+            read_fault(str(value))
+        except NotationError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+def _list_faults(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        echo(*describe())
+        ctx.exit()
+
+
+@click.command(
+    epilog=examples(
+        "notifier sandbox",
+        "notifier sandbox --records 1000000 --rate 5/s --no-rate-limit",
+        "notifier sandbox --fault late:4s,limit=1000,times=3 --fault stale:10m,page=1,every=2",
+    )
+)
 @click.option("--listen", type=LISTEN, metavar="ADDR", default=_ADDRESS, show_default=True, help="Where to listen.")
 @click.option(
     "--records",
     type=click.IntRange(min=1),
     help="How many made-up records to start with; else the documented examples.",
 )
-@click.option("--rate", type=RATE, metavar="N/s", help="How many records are entered from now on, as 5/s, 5/m or 5/h.")
+@click.option("--rate", type=RATE, metavar="N/s", help="Rate at which new records are added: 5/s, 5/m or 5/h.")
 @click.option("--no-rate-limit", is_flag=True, help="Answer more than 80 requests a minute.")
-@takes_given
+@click.option(
+    "--fault",
+    "faults",
+    type=FaultType(),
+    multiple=True,
+    metavar="NAME[:VALUE][,KEY=VALUE...]",
+    help=f"Inject this fault into the answers (repeatable): {', '.join(FAULT_KINDS)}.",
+)
+@click.option(
+    "--list-faults",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_faults,
+    help="Describe each fault, the requests it can be limited to and how to start it later, then exit.",
+)
+@with_global_options
 def sandbox(
-    given: Given, listen: Address | None, records: int | None, rate: float | None, *, no_rate_limit: bool
+    given: GlobalOptions,
+    listen: Address | None,
+    records: int | None,
+    rate: float | None,
+    faults: Sequence[str],
+    *,
+    no_rate_limit: bool,
 ) -> None:
-    """Serve the simulated API only.
+    """Serve only the simulated API.
 
-    Both documented versions, under /v1, for whoever has the token it prints. Ctrl-C ends it.
+    Serves both documented versions under /v1, to clients with the token that it prints. Ctrl-C stops it.
+
+    While it runs, requests to /control start and stop faults and edit the account; `curl localhost:8788/control`
+    explains how.
     """
-    logs.set_up(given.log_level(otherwise="error"), "text")
+    log.setup(given.log_level(otherwise="error"), "text")
     if not isinstance(listen, TcpAddress):
         raise click.BadParameter("the simulated API listens on host:port only", param_hint="--listen")
     account = build_account(records or 0)
     limit = None if no_rate_limit else RateLimit()
-    asyncio.run(_serve(account, listen, limit, rate))
+    asyncio.run(_serve(account, listen, limit, rate, faults))
 
 
-async def _serve(account: Account, address: TcpAddress, limit: RateLimit | None, rate: float | None) -> None:
+async def _serve(
+    account: Account, address: TcpAddress, limit: RateLimit | None, rate: float | None, faults: Sequence[str]
+) -> None:
+    app = make_app(account, rate_limit=limit)
+    for fault in faults:
+        app[CONTROL].begin(fault)
     with stop_on_signal() as stop:
         try:
-            async with serve(make_app(account, rate_limit=limit), address.host, address.port) as base_url:
-                _introduce(account, base_url, limit)
+            async with serve(app, address.host, address.port) as base_url:
+                _introduce(account, base_url, limit, faults)
                 growth = asyncio.create_task(Growth(account).run(rate)) if rate else None
                 await stop.wait()
                 if growth is not None:
@@ -57,18 +118,20 @@ async def _serve(account: Account, address: TcpAddress, limit: RateLimit | None,
                     with suppress(asyncio.CancelledError):
                         await growth
         except OSError as error:
-            # asyncio puts the address in front of the system's words.
+            # Removes the address, which asyncio puts in front of the system's message.
             why = str(error.strerror).rpartition(": ")[2]
-            raise Failure(f"cannot listen on {address} ({why}): give another --listen") from error
+            raise CommandError(f"cannot listen on {address} ({why}): give another --listen") from error
 
 
-def _introduce(account: Account, base_url: str, limit: RateLimit | None) -> None:
-    say(
+def _introduce(account: Account, base_url: str, limit: RateLimit | None, faults: Sequence[str]) -> None:
+    echo(
         f"The simulated KPA Flex API, {counted(len(account), 'completed training')}",
         "",
         f"  base URL  {base_url}",
         f"  token     {DEFAULT_TOKEN}",
         f"  limit     {f'{limit.requests} requests in {limit.window:g} s' if limit else 'none'}",
+        f"  control   {base_url.removesuffix('/v1')}/control",
+        *(f"  fault     {fault}" for fault in faults),
         "",
         "To watch it, put this into config.toml:",
         "",

@@ -7,18 +7,18 @@ from typing import Any, Final
 import click
 
 from notifier import config
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.parameters import OneOf
-from notifier.cli.screen import say
-from notifier.deliver import event_schema
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo
+from notifier.cli.parameter_types import OneOf
+from notifier.destinations.webhook import event_schema
 
 _SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {"config": config.schema, "event": event_schema.schema}
 
 
 @click.command(epilog=examples("notifier schema config > notifier-config.schema.json", "notifier schema event"))
 @click.argument("of", type=OneOf(list(_SCHEMAS)))
-@takes_given
-def schema(_given: Given, of: str) -> None:
+@with_global_options
+def schema(_given: GlobalOptions, of: str) -> None:
     """Print the JSON Schema of the configuration or of an event."""
-    say(json.dumps(_SCHEMAS[of](), indent=2))
+    echo(json.dumps(_SCHEMAS[of](), indent=2))

@@ -6,14 +6,15 @@ from typing import Any, Final
 
 import click
 
-from notifier.cli import running
-from notifier.cli.columns import Column
-from notifier.cli.configuration import read_settings
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.screen import Listing, say, say_json
-from notifier.cli.state_file import reading
-from notifier.cli.text import NOTHING, distance, harmless, milliseconds, moment
+from notifier.cli import daemon_client
+from notifier.cli.context import read_settings, settings_or_state_file
+from notifier.cli.errors import CommandError, ExitCode
+from notifier.cli.formatting import NOTHING, counted, distance, harmless, milliseconds, moment
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import TableWriter, echo, echo_json
+from notifier.cli.store_access import reading
+from notifier.cli.table_columns import Column
 from notifier.clock import SystemClock
 from notifier.config import Settings
 
@@ -32,6 +33,7 @@ _SOURCE_COLUMNS: Final = (
     Column("requests", right=True),
     Column("sweep"),
 )
+_DETECTION_COLUMNS: Final = (Column("source"), Column("detection"), Column("what"))
 _DESTINATION_COLUMNS: Final = (
     Column("destination"),
     Column("state"),
@@ -42,28 +44,56 @@ _DESTINATION_COLUMNS: Final = (
     Column("dead", right=True),
 )
 
+_BY_OPERATOR: Final = "operator"
+"""The reason of a destination that an operator disabled; a copy of the store's constant, which is slow to import."""
 
-@click.command(epilog=examples("notifier status", "notifier status --json"))
+
+@click.command(epilog=examples("notifier status", "notifier status --json", "notifier status --exit-code"))
 @click.option("--json", "as_json", is_flag=True, help="Print one line: the object of /v1/status.")
-@takes_given
-def status(given: Given, *, as_json: bool) -> None:
-    """Show how sources and destinations are doing.
+@click.option("--exit-code", is_flag=True, help="Exit with 1 while anything fails, waits or needs attention.")
+@with_global_options
+def status(given: GlobalOptions, *, as_json: bool, exit_code: bool) -> None:
+    """Show the state of sources and destinations.
 
-    What the running daemon says; without one, what the state file remembers.
+    Asks the running daemon; without one, shows what the state file has stored. The exit code is 0 if the status
+    could be shown. With --exit-code it is 1 while anything fails: a condition is active, a source or a destination
+    fails, deliveries were given up, or the daemon has not evaluated its state for a while.
     """
-    settings = read_settings(given)
+    settings, state_file = settings_or_state_file(given)
     now_ms = SystemClock().now_ms()
-    answer = running.ask(settings.store.path, "GET", "/v1/status")
-    document = _remembered(settings, now_ms) if answer is None else answer.body
+    answer = daemon_client.request(state_file, "GET", "/v1/status")
+    if answer is None and (holder := daemon_client.holder(state_file)):
+        raise CommandError(
+            f"process {holder} holds the state file {state_file}, and does not answer yet: it is starting (opening a"
+            " large file takes minutes), stopping, or its socket was removed; see its log"
+        )
+    document = answer.body if answer is not None else _remembered(settings or read_settings(given), now_ms)
     if as_json:
-        say_json([document])
+        echo_json([document])
     else:
-        _show(document, settings.store.path, now_ms)
+        _show(document, state_file, now_ms)
+    if exit_code and is_failing(document):
+        raise click.exceptions.Exit(ExitCode.FAILED)
+
+
+def is_failing(document: dict[str, Any]) -> bool:
+    """Return whether the object of `/v1/status` shows any failure. Pure."""
+    evaluation, destinations = document["evaluation"], document["destinations"].values()
+    return (
+        bool(document["conditions"])
+        or (evaluation["at"] is not None and not evaluation["well"])
+        or any(source["state"] == "failing" for source in document["sources"].values())
+        or any(it["state"] == "retrying" or it["dead"] or _is_disabled_by_itself(it) for it in destinations)
+    )
+
+
+def _is_disabled_by_itself(destination: dict[str, Any]) -> bool:
+    return bool(destination["state"] == "disabled" and destination["reason"] != _BY_OPERATOR)
 
 
 def _remembered(settings: Settings, now_ms: int) -> dict[str, Any]:
-    # Half a second of imports that the answer of a running daemon never needs.
-    from notifier.daemon.remembered import remembered_status  # noqa: PLC0415
+    # Imported only without a daemon, because the import takes half a second.
+    from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
 
     with reading(settings.store.path) as db:
         return remembered_status(db, settings.sources, settings.destinations, now_ms)
@@ -72,20 +102,36 @@ def _remembered(settings: Settings, now_ms: int) -> dict[str, Any]:
 def _show(document: dict[str, Any], state_file: Path, now_ms: int) -> None:
     started_ms = milliseconds(document["started_at"])
     if started_ms is None:
-        say(f"No daemon runs; this is what the state file {harmless(str(state_file))} remembers.", "")
+        echo(f"No daemon runs; this is what the state file {harmless(str(state_file))} remembers.", "")
     else:
-        say(f"Completion Notifier {document['version']}, running since {moment(started_ms)}", "")
+        echo(f"Completion Notifier {document['version']}, running since {moment(started_ms)}")
+        echo(_evaluated(document["evaluation"]), "")
     if document["conditions"]:
-        Listing(*_CONDITION_COLUMNS).show(_condition_row(it, now_ms) for it in document["conditions"])
-        say("")
-    Listing(*_SOURCE_COLUMNS).show(_source_row(name, it, now_ms) for name, it in document["sources"].items())
+        TableWriter(*_CONDITION_COLUMNS).show(_condition_row(it, now_ms) for it in document["conditions"])
+        echo("")
+    TableWriter(*_SOURCE_COLUMNS).show(_source_row(name, it, now_ms) for name, it in document["sources"].items())
+    detection = [row for name, it in document["sources"].items() for row in _detection_rows(name, it)]
+    if detection:
+        echo("")
+        TableWriter(*_DETECTION_COLUMNS).show(detection)
     if document["destinations"]:
-        say("")
+        echo("")
         rows = (_destination_row(name, it, now_ms) for name, it in document["destinations"].items())
-        Listing(*_DESTINATION_COLUMNS).show(rows)
+        TableWriter(*_DESTINATION_COLUMNS).show(rows)
+    for it in document["replays"]:
+        much = f"{it['queued']:,} of {counted(it['deliveries'], 'delivery', 'deliveries')}"
+        echo("", f"A replay to `{it['destination']}` is under way: {much} put back into the queue")
     if errors := list(_errors(document, now_ms)):
-        say("")
-        Listing(Column("last errors"), Column("when"), Column("reason"), Column("message")).show(errors)
+        echo("")
+        TableWriter(Column("last errors"), Column("when"), Column("reason"), Column("message")).show(errors)
+
+
+def _evaluated(evaluation: dict[str, Any]) -> str:
+    if evaluation["at"] is None:
+        return "Its state has not been evaluated yet."
+    heard = evaluation["alerts_to"]
+    told = f"alarms go to {heard}" if heard else "alarms: no one is told ([alerts] in the configuration)"
+    return f"State evaluated {evaluation['age_seconds']:.0f} s ago; {told}"
 
 
 def _condition_row(condition: dict[str, Any], now_ms: int) -> tuple[str, ...]:
@@ -107,6 +153,38 @@ def _source_row(name: str, source: dict[str, Any], now_ms: int) -> tuple[str, ..
         f"{source['requests']:,}",
         _sweep(source["sweep"], now_ms),
     )
+
+
+def _detection_rows(name: str, source: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield rows about held-back records, second looks, the count, and the use of requests, as far as there are any."""
+    held = source["held"]
+    for what, one in held.items():
+        if one["records"]:
+            field = f" of `{one['field']}`" if one.get("field") else ""
+            example = f", such as {one['example']}" if one.get("example") else ""
+            release = f"`notifier release {name} {what}` tells them"
+            yield name, "held back", f"{one['records']:,} {what}{field}{example}: {release}"
+    waiting = [counted(number, kind.replace("_", " ")) for kind, number in source["waiting"].items() if number]
+    if waiting:
+        yield name, "waiting", f"for a second look: {', '.join(waiting)}"
+    figures = {
+        "unexplained": (source["unexplained"], "+,"),
+        "the API's own error": (source["count_offset"], "+,"),
+        "unreadable": (source["unreadable"], ","),
+    }
+    if any(number for number, _ in figures.values()):
+        parts = [f"{number:{form}} {what}" for what, (number, form) in figures.items() if number]
+        yield name, "count", f"the API's differs from the known records: {', '.join(parts)}"
+    if example := source["unreadable_example"]:
+        which = "" if example["record"] is None else f", such as {example['record']}"
+        yield name, "unreadable", f"{counted(source['unreadable'], 'record')}{which}: {example['problem']}"
+    if source["searching"]:
+        yield name, "searching", "for a change out of sight"
+    budget = source["budget"]
+    if budget["used"]:
+        by = ", ".join(f"{purpose} {used:,}" for purpose, used in budget["by"].items() if used)
+        waits = f"; {budget['waiting']:,} wait" if budget["waiting"] else ""
+        yield name, "requests", f"{budget['used']:,} of {budget['allowed']:g} in the last minute: {by}{waits}"
 
 
 def _sweep(sweep: dict[str, Any] | None, now_ms: int) -> str:

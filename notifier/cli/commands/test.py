@@ -2,32 +2,39 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import click
 
-from notifier import logs
-from notifier.cli.completing import destination_names
-from notifier.cli.configuration import read_settings, require_destination
-from notifier.cli.failures import Failure
-from notifier.cli.given import Given, takes_given
-from notifier.cli.help import examples
-from notifier.cli.screen import say, say_facts, say_json
-from notifier.cli.text import NOTHING, counted, harmless, harmless_json
+from notifier import log
+from notifier.cli import daemon_client
+from notifier.cli.context import read_settings, require_destination
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import NOTHING, counted, harmless, harmless_json
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.name_completion import destination_names
+from notifier.cli.output import echo, echo_json, say_facts
+from notifier.cli.store_access import reading
 from notifier.clock import SystemClock
-from notifier.completions import Event
 from notifier.config import Destination, Settings
-from notifier.deliver import registry
-from notifier.deliver.outcome import Outcome, Reason, Trouble, trouble
-from notifier.deliver.preview import Preview, Previewing, requests
-from notifier.deliver.sample import sample_event
-from notifier.ledger.outbox import Delivery
-from notifier.transport import new_session
+from notifier.delivery.preview import requests
+from notifier.destinations import registry
+from notifier.destinations.base import Preview, Previewing
+from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
+from notifier.destinations.sample import sample_event
+from notifier.events import Event
+from notifier.http.exchange import new_session
+from notifier.store.tables.destinations import Health, health_of
+from notifier.store.tables.outbox import Delivery
 
 _ADVICE: Final = {
-    Trouble.ENDPOINT: "check its `url`, and whether what stands there is up",
-    Trouble.EVENT: "it answers but refuses what is sent: check its `url`, `secret` and `headers`, and its own log",
-    Trouble.REVOKED: "nothing will be accepted there any more: put a new `url` into the configuration",
+    FailureScope.PACE: "it asks to be left alone for a while: try again later",
+    FailureScope.ENDPOINT: "check its `url`, and whether what stands there is up",
+    FailureScope.UNKNOWN: "check its `url`, and whether what stands there is up",
+    FailureScope.EVENT: "it answers but refuses what is sent: check its `url`, `secret` and `headers`, and its own log",
+    FailureScope.PERMANENT: "nothing will be accepted there any more: put a new `url` into the configuration",
 }
 
 
@@ -39,33 +46,45 @@ _MOST_EVENTS: Final = 1000
 )
 @click.argument("destination", shell_complete=destination_names)
 @click.option("--preview", is_flag=True, help="Show what would be sent, and send nothing.")
-@click.option("--events", type=click.IntRange(1, _MOST_EVENTS), default=1, metavar="N", help="Preview so many at once.")
+@click.option(
+    "--events",
+    type=click.IntRange(1, _MOST_EVENTS),
+    default=1,
+    metavar="N",
+    help="Number of events to preview together.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
-@takes_given
-def test(given: Given, destination: str, *, preview: bool, events: int, as_json: bool) -> None:
+@with_global_options
+def test(given: GlobalOptions, destination: str, *, preview: bool, events: int, as_json: bool) -> None:
     """Send one sample event to DESTINATION and show the answer.
 
-    The event says that it is a test; nothing is stored, and there is one attempt only.
+    The event is marked as a test and is not stored. There is one attempt, with the present configuration; if the
+    running daemon follows an older one, the answer says so. If the attempt succeeds and the destination was paused
+    after failures, the pause ends.
     """
     if events > 1 and not preview:
-        raise click.UsageError("one event is sent, never more: --events goes with --preview")
+        raise click.UsageError("only one event is sent; --events needs --preview")
     settings = read_settings(given)
     require_destination(settings, destination)
-    logs.set_up(given.log_level(), "text")
+    log.setup(given.log_level(), "text")
     clock = SystemClock()
     source = _source(settings, settings.destinations[destination])
     if preview:
         samples = [sample_event(source, clock.now_ms(), number) for number in range(1, events + 1)]
         previews = asyncio.run(_previews(settings, destination, samples))
         if as_json:
-            say_json(_preview_document(number, preview) for number, preview in previews)
+            echo_json(_preview_document(number, preview) for number, preview in previews)
         else:
             _show(previews)
         return
+    standing = _standing(settings, destination)
     event = sample_event(source, clock.now_ms())
     started = clock.monotonic()
     outcome = asyncio.run(_send(settings, destination, event))
     milliseconds = round((clock.monotonic() - started) * 1000)
+    # If the daemon uses an older configuration, its wait concerns another address and is not ended.
+    is_of_the_same = outcome.reason is AttemptResult.DELIVERED and not standing["unfollowed"]
+    waited = is_of_the_same and _end_wait(settings, destination)
     document = {
         "destination": destination,
         "event": event.id,
@@ -74,16 +93,50 @@ def test(given: Given, destination: str, *, preview: bool, events: int, as_json:
         "answer": outcome.detail,
     }
     if as_json:
-        say_json([{**document, "milliseconds": milliseconds}])
+        echo_json([{**document, "waited": waited, "milliseconds": milliseconds, **standing}])
     else:
         facts = [(name, str(value or NOTHING)) for name, value in document.items()]
         say_facts([*facts, ("time", f"{milliseconds} ms")])
-    if outcome.reason is not Reason.DELIVERED:
-        raise Failure(f"{destination} has not taken the event ({outcome.reason}): {_ADVICE[trouble(outcome.reason)]}")
+        if waited:
+            echo(f"{destination} waited before another attempt: it waits no longer")
+        if standing["message"]:
+            echo(f"But {standing['message']}")
+    if outcome.reason is not AttemptResult.DELIVERED:
+        raise CommandError(f"{destination} did not accept the event ({outcome.reason}): {_ADVICE[outcome.scope]}")
+
+
+def _standing(settings: Settings, destination: str) -> dict[str, Any]:
+    """Return the destination's state, and the keys for which the daemon still uses an older configuration."""
+    # Imported here, because the imports take half a second and a preview does not need them.
+    from notifier.daemon.api.deliveries import standing_document  # noqa: PLC0415
+    from notifier.daemon.reload import Unfollowed  # noqa: PLC0415
+
+    answer = daemon_client.request(settings.store.path, "GET", f"/v1/destinations/{destination}")
+    if answer is not None:
+        return {key: answer.body[key] for key in ("state", "reason", "unfollowed", "message")}
+    health = Health()
+    # Errors of the state file are ignored, because a sample does not need it.
+    if settings.store.path.exists():
+        with suppress(CommandError), reading(settings.store.path) as db:
+            health = health_of(db, destination)
+    return standing_document(destination, health, Unfollowed())
+
+
+def _end_wait(settings: Settings, destination: str) -> bool:
+    """End the wait of a destination that works; return whether there was one."""
+    answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try")
+    if answer is not None:
+        return bool(answer.body["waited"])
+    if not settings.store.path.exists():
+        return False
+    # Imported only without a daemon, because the import takes half a second.
+    from notifier.cli.offline_deliveries import end_wait_alone  # noqa: PLC0415
+
+    return end_wait_alone(settings, destination)
 
 
 def _source(settings: Settings, destination: Destination) -> str:
-    """Return a source whose events go there."""
+    """Return a source whose events go to the destination."""
     return next(iter(destination.sources or settings.sources))
 
 
@@ -94,13 +147,13 @@ async def _send(settings: Settings, name: str, event: Event) -> Outcome:
 
 
 async def _previews(settings: Settings, name: str, events: Sequence[Event]) -> list[tuple[int, Preview]]:
-    """Return the requests that events waiting together would make, each with how many it carries."""
+    """Return the requests for these events if they waited together, each with its number of events."""
     async with new_session() as session:
         destination = registry.build(name, settings.destinations[name], session, SystemClock())
         if not isinstance(destination, Previewing):
-            raise Failure(f"what goes to the type `{settings.destinations[name].type}` cannot be shown beforehand")
+            raise CommandError(f"the type `{settings.destinations[name].type}` has no preview")
         waiting = [_delivery(name, event) for event in events]
-        groups = requests(waiting, destination.grouping)
+        groups = requests(waiting, destination.grouping, settings.destinations[name].rate)
         return [(len(group), await destination.preview(group)) for group in groups]
 
 
@@ -116,14 +169,14 @@ def _preview_document(events: int, preview: Preview) -> dict[str, Any]:
 def _show(previews: Sequence[tuple[int, Preview]]) -> None:
     for number, (events, preview) in enumerate(previews, start=1):
         if number > 1:
-            say("")
-        say(f"request {number} of {len(previews)}, with {counted(events, 'event')}")
+            echo("")
+        echo(f"request {number} of {len(previews)}, with {counted(events, 'event')}")
         say_facts(sorted(preview.headers.items()))
         for line in preview.lines:
             text = line.lstrip()
-            say("  " + " " * (len(line) - len(text)) + harmless(text))
-        say(harmless_json(preview.body.decode()))
+            echo("  " + " " * (len(line) - len(text)) + harmless(text))
+        echo(harmless_json(preview.body.decode()))
 
 
 def _delivery(name: str, event: Event) -> Delivery:
-    return Delivery(event, name, attempts=0, first_attempt_ms=None)
+    return Delivery(event, name)

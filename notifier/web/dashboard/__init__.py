@@ -1,1 +1,1 @@
-"""The dashboard: pages for the person who runs the notifier, made on this machine and by no other."""
+"""The dashboard: pages for the operator, rendered here; the browser loads nothing from any other host."""

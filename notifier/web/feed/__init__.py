@@ -1,1 +1,1 @@
-"""The feed of events: read page by page, or followed as a stream of server-sent events."""
+"""The feed of events, which can be read page by page or followed as a stream of server-sent events."""

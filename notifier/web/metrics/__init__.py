@@ -1,1 +1,1 @@
-"""What Prometheus reads at `/metrics`."""
+"""The metrics for Prometheus at `/metrics`."""

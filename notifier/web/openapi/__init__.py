@@ -1,1 +1,1 @@
-"""The description of the local HTTP interface for programs: OpenAPI 3.1, one file for each subject."""
+"""The OpenAPI 3.1 description of the local HTTP interface, one file for each subject."""

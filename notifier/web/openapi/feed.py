@@ -1,8 +1,7 @@
-"""The feed."""
+"""The OpenAPI description of the feed."""
 
-from notifier.completions import EventType
-from notifier.deliver.event_schema import schema
-from notifier.web.asked import MOST_ON_A_PAGE
+from notifier.destinations.webhook.event_schema import schema
+from notifier.events import EventType
 from notifier.web.openapi.parts import (
     Described,
     Subject,
@@ -15,6 +14,7 @@ from notifier.web.openapi.parts import (
     text,
     whole,
 )
+from notifier.web.requests import MOST_ON_A_PAGE
 
 _TAG = "feed"
 _HIGHEST = 2**63 - 1
@@ -22,7 +22,7 @@ _SEVERAL = "May stand there several times, or hold several between commas; where
 
 
 def describe() -> Subject:
-    """Describe it."""
+    """Return the OpenAPI description of the feed."""
     return Subject(
         {
             "/v1/events": {
@@ -33,7 +33,7 @@ def describe() -> Subject:
                     tag=_TAG,
                     description="Ask again with `after` set to the `next` of the page before, until a page is empty:"
                     " only that one says that there is nothing more for now. A number that this state file has never"
-                    " reached comes from another one, and the feed begins anew.",
+                    " reached comes from another one, and the feed starts over.",
                     parameters=(_after("Only events behind this number."), limit(), *_filters()),
                     errors=(400, 404, 503),
                 )
@@ -50,7 +50,7 @@ def describe() -> Subject:
                         )
                     },
                     tag=_TAG,
-                    description="Without `after` and `Last-Event-ID` it begins with what comes from now on. Whoever"
+                    description="Without `after` and `Last-Event-ID` it begins with the next new event. A client that"
                     " reads too slowly is let go, and comes back for the rest by the number of the last event.",
                     parameters=(
                         _after("Begin behind this number."),
@@ -80,7 +80,7 @@ def describe() -> Subject:
 
 
 def limit() -> Described:
-    """Describe how much a page may hold."""
+    """Return the description of the parameter `limit`, the size of a page."""
     most = {"type": "integer", "minimum": 1, "maximum": MOST_ON_A_PAGE, "default": 100}
     return in_query("limit", {**most, "description": "The most that the page may hold."})
 
@@ -90,7 +90,7 @@ def _after(description: str) -> Described:
 
 
 def _filters() -> tuple[Described, ...]:
-    """Describe the parameters that choose events; as `explode` is by default, they are repeated."""
+    """Return the parameters that filter events. They may be repeated, which is OpenAPI's default (`explode`)."""
     name = text("A source's name.", pattern="^[a-z0-9-]+$")
     kind = {"type": "string", "enum": [str(kind) for kind in EventType]}
     return (
@@ -100,7 +100,7 @@ def _filters() -> tuple[Described, ...]:
 
 
 def _event() -> Described:
-    """Take the schema of `notifier schema event`, with its definitions where they are found from here."""
+    """Return the schema of `notifier schema event`, with its references adapted to this document."""
     event = schema()
     del event["$schema"]
     return _moved(event)

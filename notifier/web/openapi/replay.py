@@ -1,7 +1,6 @@
-"""Replays of past events."""
+"""The OpenAPI description of replays of past events."""
 
-from notifier.ledger.replays import ReplayState
-from notifier.web.asked import REPLAYED_TYPES
+from notifier.store.tables.replays import ReplayState
 from notifier.web.openapi.parts import (
     Subject,
     answer,
@@ -17,6 +16,7 @@ from notifier.web.openapi.parts import (
     whole,
     wish,
 )
+from notifier.web.requests import REPLAYED_TYPES
 
 _TAG = "replay"
 _WHEN = "a date (UTC), 2026-11-21, or a moment, 2026-11-21T17:00:00Z"
@@ -25,7 +25,7 @@ _FORMATS = [{"format": "date"}, {"format": "date-time"}]
 
 
 def describe() -> Subject:
-    """Describe them."""
+    """Return the OpenAPI description of replays."""
     progress = {200: answer("How far it has come.", ref("ReplayProgress"))}
     return Subject(
         {
@@ -39,7 +39,8 @@ def describe() -> Subject:
                     {
                         200: answer("It has begun; or, of a dry run, what it would send.", ref("ReplayPlan")),
                         409: answer(
-                            "Another one is under way.", complete({"message": text("What can be done about it.")})
+                            "Another one to the same destination is under way.",
+                            complete({"message": text("What can be done about it.")}),
                         ),
                     },
                     tag=_TAG,
@@ -83,6 +84,7 @@ _REPLAY = {
                 "state": one_of("Whether it goes on there.", ReplayState),
                 "deliveries": whole("Deliveries that it is to send there."),
                 "queued": whole("Those put into the queue so far."),
+                "waits": or_null(text("What keeps it from putting more there.")),
             }
         ),
         "Its parts, by destination.",
@@ -93,7 +95,7 @@ _SCHEMAS = {
     "ReplayWish": wish(
         {
             "since": text(f"What was detected from then on: {_WHEN}.", anyOf=_FORMATS),
-            "until": or_null(text(f"And before then, or on that day: {_WHEN}; by default until now.")),
+            "until": or_null(text(f"And before then, or on that day: {_WHEN}; by default until now.", anyOf=_FORMATS)),
             "destination": or_null(text("Only to this destination.")),
             "source": or_null(text("Only events of this source.")),
             "type": or_null(one_of("Only events of this type.", REPLAYED_TYPES)),
@@ -120,6 +122,11 @@ _SCHEMAS = {
         _REPLAY, "A replay; null is what there is not to tell, everything but counts when there was none."
     ),
     "ReplayProgress": complete(
-        {**_REPLAY, "previous": or_null(ref("Replay"))}, "The latest replay, and the one before."
+        {
+            **_REPLAY,
+            "previous": or_null(ref("Replay")),
+            "others": several(ref("Replay"), "Earlier ones that are under way."),
+        },
+        "The latest replay, the one before, and earlier ones that go on.",
     ),
 }

@@ -1,6 +1,8 @@
-"""Sources, and the records that they have."""
+"""The OpenAPI description of sources and their records."""
 
-from notifier.completions import Net
+from notifier.events import DetectedBy
+from notifier.store.tables.second_looks import LookKind
+from notifier.watch.detection.holds import Direction
 from notifier.watch.watcher import RoundResult
 from notifier.web.openapi.deliveries import DELIVERY
 from notifier.web.openapi.parts import (
@@ -17,14 +19,18 @@ from notifier.web.openapi.parts import (
     ref,
     several,
     text,
+    truth,
     whole,
+    wish,
 )
 
 _TAG = "sources"
 
+_WITHHELD = (*LookKind, *(f"held_{what}" for what in (Direction.ARRIVALS, Direction.CHANGES)))
+
 
 def describe() -> Subject:
-    """Describe them."""
+    """Return the OpenAPI description of sources and their records."""
     source = in_path("name", text("The source's name in the configuration."))
     return Subject(
         {
@@ -54,6 +60,22 @@ def describe() -> Subject:
                     errors=(404, 503),
                 )
             },
+            "/v1/sources/{name}/release": {
+                "post": operation(
+                    "release",
+                    "Tell of what is held back, or learn it without telling",
+                    {200: answer("How much is released.", ref("Released"))},
+                    tag=_TAG,
+                    description=(
+                        "Arrivals are released at once; removals and changes by a sweep of the whole list, which begins"
+                        " now."
+                    ),
+                    parameters=(source,),
+                    body=ref("Release"),
+                    needs_body=True,
+                    errors=(400, 404, 503),
+                )
+            },
             "/v1/records/{key}": {
                 "get": operation(
                     "record",
@@ -70,10 +92,10 @@ def describe() -> Subject:
 
 
 def _found(properties: Described) -> Described:
-    """Describe what was found, with how and why."""
+    """Return `properties` with the fields that say how and why something was found."""
     return {
         **properties,
-        "net": one_of("Which way of looking has found it.", Net),
+        "net": one_of("Which way of looking has found it.", DetectedBy),
         "reason": text("Why it was taken for history, or for news."),
         "found": text("How it was found, in words."),
         "why": text("The reason, in words."),
@@ -96,6 +118,22 @@ _SCHEMAS = {
             "sweep": or_null(ref("Sweep")),
         }
     ),
+    "Release": wish(
+        {
+            "what": one_of("What is released.", Direction),
+            "silently": truth("Whether it is learned without telling; false where it is left out."),
+        },
+        "What is to be released.",
+        required=("what",),
+    ),
+    "Released": complete(
+        {
+            "source": text("The source."),
+            "what": one_of("What is released.", Direction),
+            "silently": truth("Whether it is learned without telling."),
+            "records": whole("Records of which it was held back; 0 when none was."),
+        }
+    ),
     "Record": complete(
         {
             "key": text("The record's key."),
@@ -116,10 +154,21 @@ _SCHEMAS = {
                 "seen_at": moment("When the notifier first met it."),
                 "removed_at": or_null(moment("When it was found to be gone.")),
                 "revision": whole("1 when first seen, one more with every change."),
+                "in_view": truth("Whether the source asks for it now."),
+                "withheld": several(ref("Withheld"), "What is not told of it yet."),
                 "forgotten": several({"type": "integer"}, "Revisions whose events are no longer kept."),
                 "events": several(ref("LifeEvent")),
             }
         )
+    ),
+    "Withheld": complete(
+        {
+            "what": one_of("What waits for a second look, or is held back.", _WITHHELD),
+            "why": text("Why it is not told yet, in words."),
+            "missing": text("Which witness is missing, in words."),
+            "since": or_null(moment("Since when; null where an answer has said otherwise, or it is not known.")),
+            "not_before": or_null(moment("When it can be told at the earliest; null where nobody knows.")),
+        }
     ),
     "LifeEvent": complete(
         _found(

@@ -31,13 +31,24 @@ function localise(root) {
 const sentences = {
   poll: (body) => body.message || `${body.source}: polled, ${counted(body.events, "new event")}`,
   sweep: (body) => body.message || `${body.source}: the sweep is under way`,
+  release: (body) => {
+    if (!body.records) return `${body.source}: no ${body.what} are held back any more`;
+    const how = body.silently ? "learned without telling" : "told";
+    const when = body.what === "arrivals" ? "" : ", by a sweep of the whole list that begins now";
+    return `${body.source}: ${counted(body.records, "record")} held back: ${body.what} are ${how}${when}`;
+  },
   retry: (body) => `${counted(body.deliveries, "delivery", "deliveries")} put back into the queue`,
-  switch: (body) => `${body.destination}: ${body.state === "disabled" ? "disabled, its events are kept" : "enabled"}`,
+  switch: (body) => `${body.destination}: ${body.state === "disabled" ? "disabled, its events are kept" : "enabled"}${but(body)}`,
   test: (body) => {
     const answer = [body.status, body.answer].filter(Boolean).join(" ");
-    return `${body.destination}: sample event ${body.result.replaceAll("_", " ")}${answer && `, answered ${answer}`} (${body.milliseconds} ms)`;
+    return `${body.destination}: sample event ${body.result.replaceAll("_", " ")}${answer && `, answered ${answer}`} (${body.milliseconds} ms)${but(body)}`;
   },
 };
+
+/** What is to be known beside it: an older configuration is followed, or the destination is disabled. */
+function but(body) {
+  return body.message ? `. But ${body.message}` : "";
+}
 
 function counted(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
@@ -50,20 +61,28 @@ function tell(sentence, isWrong) {
   told.querySelector("p").textContent = sentence;
 }
 
+/** What was asked for and is not answered yet: nobody waits for a notifier that answers nothing else either. */
+const unanswered = new Set();
+
 async function press(button) {
+  const waiting = new AbortController();
+  unanswered.add(waiting);
   button.setAttribute("aria-busy", "true");
   try {
     const answer = await fetch(button.dataset.post, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: button.dataset.body ?? "{}",
+      signal: waiting.signal,
     });
     const body = await answer.json();
     const failed = !answer.ok || ("result" in body && "milliseconds" in body && !(body.status >= 200 && body.status < 300));
     tell(body.error?.message ?? sentences[button.dataset.told](body), failed);
   } catch {
-    tell("The notifier does not answer: nothing was done, as far as one can tell from here.", true);
+    const done = waiting.signal.aborted ? "it may do what was asked for once it goes on" : "nothing was done, as far as one can tell from here";
+    tell(`The notifier does not answer: ${done}.`, true);
   } finally {
+    unanswered.delete(waiting);
     button.removeAttribute("aria-busy");
   }
   await refresh();
@@ -131,9 +150,12 @@ async function refresh() {
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, Math.max(0, milliseconds)));
 
+/** Milliseconds: a notifier that hangs takes the question and never answers. */
+const ANSWERS_WITHIN = 10_000;
+
 async function fetchAgain() {
   try {
-    const answer = await fetch(location.pathname, { redirect: "manual", cache: "no-store", headers: { Accept: "text/html" } });
+    const answer = await fetch(location.pathname, { redirect: "manual", cache: "no-store", headers: { Accept: "text/html" }, signal: AbortSignal.timeout(ANSWERS_WITHIN) });
     if (answer.type === "opaqueredirect" || answer.status === 401) {
       isSignedOut = true;
       tell("You are signed out: load this page again to sign in.", true);
@@ -155,8 +177,9 @@ async function fetchAgain() {
     const stays = document.querySelector("#connection");
     if (stays && text !== undefined) [stays.textContent, stays.className] = [text, className];
     connection(isLive ? "live" : "refreshed every 5 s", false);
-  } catch {
-    lose("The notifier does not answer.");
+  } catch (error) {
+    for (const waiting of unanswered) waiting.abort();
+    lose(error.name === "TimeoutError" ? "The notifier has not answered for ten seconds." : "The notifier does not answer.");
   }
 }
 

@@ -1,0 +1,51 @@
+# The usual commands; `just --list` shows them.
+
+python := ".venv/bin/python"
+
+# Make the environment.
+setup:
+    python3 -m venv .venv && .venv/bin/pip install --quiet -e '.[dev]'
+
+# Run all tests, or those that are named.
+test *arguments="-n 4":
+    .venv/bin/pytest {{arguments}}
+
+# Check style and types.
+lint:
+    .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy notifier tests && .venv/bin/lint-imports
+
+# Format, and mend what can be mended.
+format:
+    .venv/bin/ruff check --fix . && .venv/bin/ruff format .
+
+# Take the newest versions of all libraries for what CI installs.
+constraints:
+    uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --extra dev \
+        --custom-compile-command "just constraints" pyproject.toml --output-file .ci/constraints.txt
+    uv pip compile --quiet --universal --python-version 3.11 --no-annotate --generate-hashes \
+        --constraint .ci/constraints.txt --custom-compile-command "just constraints" pyproject.toml \
+        --output-file systemd/requirements.txt
+
+# Run the unit tests with the lowest versions of the libraries that are allowed.
+lowest:
+    .ci/lowest
+
+# Measure which branches the tests reach.
+coverage:
+    .ci/coverage
+
+# Write the manual page again.
+man:
+    .venv/bin/notifier man > notifier/cli/notifier.1
+
+# Take the dashboard's pictures again.
+screenshots:
+    {{python}} -m tests.screenshots
+
+# Measure: `just bench delivery`, `just bench latency`.
+bench name *arguments:
+    {{python}} -m tests.benchmarks.{{name}} {{arguments}}
+
+# Look for faults of detection in simulated worlds for so many seconds.
+hunt seconds="60":
+    {{python}} -m tests.simulation hunt {{seconds}}

@@ -1,0 +1,103 @@
+"""The conditions of the notifier itself, as operational notices (`notifier.alert`) and `/v1/status` show them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+ConditionKey = tuple[str, str]
+"""The key of a condition: its name and its subject."""
+
+STORE = "store"
+"""The state file as the subject of a condition."""
+
+CLOCK = "clock"
+"""This machine's clock as the subject of a condition."""
+
+ALERTS = "alerts"
+"""The destination of operational notices as the subject of a condition."""
+
+HEARTBEAT = "heartbeat"
+"""The dead man's switch as the subject of a condition."""
+
+CONFIGURATION = "configuration"
+"""The configuration file as the subject of a condition."""
+
+INTERFACE = "interface"
+"""The local HTTP interface as the subject of a condition."""
+
+PROCESS = "process"
+"""The daemon's process as the subject of a condition."""
+
+
+class ConditionName(StrEnum):
+    """The names of the conditions that are reported; the notice, the status and the log use the same word."""
+
+    GAP = "gap"
+    REMOVALS_HELD = "removals_held"
+    ARRIVALS_HELD = "arrivals_held"
+    CHANGES_HELD = "changes_held"
+    RECORDS_UNREADABLE = "records_unreadable"
+    COUNT_UNEXPLAINED = "count_unexplained"
+    ANSWERS_DISAGREE = "answers_disagree"
+    RECORDS_RENUMBERED = "records_renumbered"
+    LIST_UNSEARCHABLE = "list_unsearchable"
+    SEARCH_GIVEN_UP = "search_given_up"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    SOURCE_FAILING = "source_failing"
+    DESTINATION_FAILING = "destination_failing"
+    DESTINATION_DISABLED = "destination_disabled"
+    DESTINATION_BEHIND = "destination_behind"
+    DELIVERIES_ORPHANED = "deliveries_orphaned"
+    DELIVERIES_DEAD = "deliveries_dead"
+    DISK_NEARLY_FULL = "disk_nearly_full"
+    STATE_REBUILT = "state_rebuilt"
+    CLOCK_OFF = "clock_off"
+    STATE_BEHIND = "state_behind"
+    STORE_UNWRITABLE = "store_unwritable"
+    ESSENTIALS_NOT_KEPT = "essentials_not_kept"
+    COUNT_FAILING = "count_failing"
+    SWEEP_FAILING = "sweep_failing"
+    NAMES_UNKNOWN = "names_unknown"
+    RESTARTING = "restarting"
+    CONFIGURATION_BROKEN = "configuration_broken"
+    HEARTBEAT_FAILING = "heartbeat_failing"
+    ALERTS_UNDELIVERED = "alerts_undelivered"
+    INTERFACE_DOWN = "interface_down"
+    DESCRIPTORS_LOW = "descriptors_low"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing that is wrong now.
+
+    `subject` is the source or destination concerned, as `source_subject` and `destination_subject` write it. `net` is
+    the question to a source's API that fails, if it is one. `summary` is a sentence for people; secrets in a peer's
+    text are already removed from it. `cause` is a fixed word for the reason, and `remedy` says what to do.
+
+    A notice is sent once the condition has held for `begins_after` seconds; this process has observed it for `lived`
+    seconds. The condition is over `ends_after` seconds after it was last seen.
+    """
+
+    name: ConditionName
+    subject: str
+    summary: str
+    cause: str = ""
+    net: str = ""
+    remedy: str = ""
+    begins_after: float = 0.0
+    ends_after: float = 0.0
+    lived: float = 0.0
+
+    @property
+    def key(self) -> ConditionKey:
+        """The condition's name and subject, which identify it."""
+        return self.name, self.subject
+
+
+def source_subject(name: str) -> str:
+    """Return a source's name as the subject of a condition."""
+    return f"sources/{name}"
+
+
+def destination_subject(name: str) -> str:
+    """Return a destination's name as the subject of a condition."""
+    return f"destinations/{name}"

@@ -1,0 +1,60 @@
+"""The condition of a nearly full disk: the free space is measured in a thread and judged by a pure function."""
+
+import asyncio
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from notifier.alerts.conditions import STORE, Condition, ConditionKey, ConditionName
+from notifier.store.errors import StoreError, StoreReason
+
+LEAST_FREE = 200_000_000
+"""Bytes of free space below which the disk counts as nearly full; a first sweep of a large account may take as many."""
+
+_LEAST_SHARE = 0.1
+"""On a small file system, this share of its size is the limit if that is less than LEAST_FREE."""
+
+_ENOUGH = 2
+"""The condition ends when this many times the limit is free, so that small changes do not cause notices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The size of a file system, and the free space that the calling user may use; both in bytes."""
+
+    path: Path
+    free: int
+    total: int
+
+
+async def room_beside(state_file: Path) -> Room:
+    """Return the free space on the file system that holds the state file. Raises StoreError."""
+    try:
+        usage = await asyncio.to_thread(shutil.disk_usage, state_file.parent)
+    except OSError as error:
+        raise StoreError(
+            StoreReason.IO_ERROR,
+            f"the folder of state file {state_file} does not say how much room is left ({error.strerror}): check it",
+        ) from error
+    return Room(state_file.parent, usage.free, usage.total)
+
+
+def conditions(room: Room, firing: Collection[ConditionKey]) -> Iterator[Condition]:
+    """Yield `disk_nearly_full` if too little space is free; `firing` holds the keys of conditions that fire. Pure."""
+    if is_nearly_full(room, stands=(ConditionName.DISK_NEARLY_FULL, STORE) in firing):
+        yield Condition(
+            ConditionName.DISK_NEARLY_FULL,
+            STORE,
+            f"less than {_least(room) * _ENOUGH // 1_000_000:,} MB are free in {room.path}, where the state file is;"
+            " make room: when the disk is full, nothing more is detected or delivered until there is some",
+        )
+
+
+def is_nearly_full(room: Room, *, stands: bool) -> bool:
+    """Return whether too little space is free; once it fires (`stands`), only twice the limit ends it. Pure."""
+    return room.free < _least(room) * (_ENOUGH if stands else 1)
+
+
+def _least(room: Room) -> int:
+    return min(LEAST_FREE, round(room.total * _LEAST_SHARE))

@@ -1,0 +1,62 @@
+"""Reasons to withdraw a condition: it is no longer reported, but nothing shows that the problem was solved. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, destination_subject
+from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState
+
+_OF_SERVING: Final = (ConditionName.DESTINATION_FAILING, ConditionName.DESTINATION_BEHIND)
+_TAKEN_OVER_BY: Final = (
+    ConditionName.DESTINATION_DISABLED,
+    ConditionName.DESTINATION_FAILING,
+    ConditionName.DESTINATION_BEHIND,
+    ConditionName.DELIVERIES_DEAD,
+)
+
+
+def withdrawn(
+    keys: Iterable[ConditionKey],
+    current: Collection[Condition],
+    sources: Collection[str],
+    destinations: Mapping[str, Health],
+    waiting: Mapping[str, int],
+) -> dict[ConditionKey, str]:
+    """Return, by key, why conditions that no longer fire are withdrawn and not resolved.
+
+    A key of `keys` that is neither in `current` nor in the result was resolved. `sources` are the configured sources,
+    `destinations` the health of the configured destinations, `waiting` the number of waiting events by destination.
+    """
+    seen: set[ConditionKey] = {(condition.name.value, condition.subject) for condition in current}
+    found = {}
+    for name, subject in keys:
+        if (name, subject) not in seen:
+            kind, _, whose = subject.partition("/")
+            why = ""
+            if kind == "sources" and whose not in sources:
+                why = f"{whose} has left the configuration"
+            elif kind == "destinations":
+                why = _of_destination(name, whose, destinations.get(whose), waiting.get(whose, 0), seen)
+            if why:
+                found[name, subject] = why
+    return found
+
+
+def _of_destination(name: str, whose: str, health: Health | None, waiting: int, seen: Collection[ConditionKey]) -> str:
+    events = "1 event" if waiting == 1 else f"{waiting:,} events"
+    if name == ConditionName.DELIVERIES_ORPHANED:
+        # This destination is not configured, so the condition is resolved when no events wait for it any more.
+        return ""
+    if health is None:
+        kept = f" with {events} waiting, which are kept: `notifier deliveries --destination {whose}`" if waiting else ""
+        return f"{whose} has left the configuration{kept}"
+    if name not in _OF_SERVING:
+        return ""
+    if health.state is HealthState.DISABLED and health.reason == BY_OPERATOR:
+        return f"{whose} was disabled by hand; {events} kept until `notifier enable {whose}`"
+    subject = destination_subject(whose)
+    if later := next((it for it in _TAKEN_OVER_BY if it != name and (it.value, subject) in seen), None):
+        return f"{whose}: there is now `{later}` instead"
+    if health.state is HealthState.RETRYING and not waiting:
+        return f"{whose} has nothing left to be sent; whether it works shows with the next event"
+    return ""

@@ -1,0 +1,90 @@
+"""The latest evaluation of the notifier's own conditions, which status, dashboard and metrics all show."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from notifier.alerts.conditions import Condition, ConditionKey
+from notifier.clock import iso_utc
+from notifier.store.tables.conditions import FiringCondition
+
+STALE_AFTER: Final = 120.0
+"""Seconds after which an evaluation is too old to be used; a new one is due every half minute."""
+
+UNDELIVERED_AFTER: Final = 900.0
+"""Seconds that an alert may wait for delivery before the heartbeat stops, which is the last way to raise an alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFindings:
+    """The current conditions, and the reasons why some earlier ones were withdrawn without being resolved."""
+
+    conditions: Collection[Condition] = ()
+    withdrawn: Mapping[ConditionKey, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One evaluation: its time (Unix ms and monotonic seconds), the firing conditions, and the destination of notices.
+
+    `undelivered` is how many seconds an alert has waited for that destination, None if none waits. `refused` is the
+    reason for which the destination last refused a waiting alert, None if it has refused none.
+    """
+
+    at_ms: int
+    at: float
+    standing: tuple[FiringCondition, ...] = ()
+    listener: str = ""
+    undelivered: float | None = None
+    refused: str | None = None
+
+    @property
+    def is_silenced(self) -> bool:
+        """Whether an alert has been undelivered for UNDELIVERED_AFTER, so that the heartbeat has to stop."""
+        return self.undelivered is not None and self.undelivered >= UNDELIVERED_AFTER
+
+    def is_stale(self, now: float) -> bool:
+        """Return whether the evaluation is too old to be used; `now` is in monotonic seconds."""
+        return now - self.at > STALE_AFTER
+
+    def is_well(self, now: float) -> bool:
+        """Return whether the evaluation is recent, no condition fires, and alerts are delivered."""
+        return not self.standing and not self.is_silenced and not self.is_stale(now)
+
+
+def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str = "") -> dict[str, Any]:
+    """Return an evaluation as `/v1/status` shows it; `evaluation` is None when no daemon runs.
+
+    `heard_by` is the name of the channel that reports conditions, "" if there is none.
+    """
+    if evaluation is None:
+        return {
+            "at": None,
+            "age_seconds": None,
+            "well": False,
+            "alerts_to": heard_by or None,
+            "undelivered_seconds": None,
+        }
+    return {
+        "at": iso_utc(evaluation.at_ms),
+        "age_seconds": round(max(0.0, now - evaluation.at), 1),
+        "well": evaluation.is_well(now),
+        "alerts_to": heard_by or None,
+        "undelivered_seconds": None if evaluation.undelivered is None else round(evaluation.undelivered, 1),
+    }
+
+
+def unready(evaluation: Evaluation | None, now: float) -> dict[str, str]:
+    """Return why the notifier as a whole is not ready, by the part concerned; empty if it is ready."""
+    if evaluation is None:
+        return {}
+    found = {}
+    if evaluation.is_silenced:
+        found["alerts"] = (
+            f"an alarm has waited for {evaluation.undelivered or 0.0:.0f} seconds to be delivered to"
+            f" {evaluation.listener}; `notifier status` shows what stands"
+        )
+    if evaluation.is_stale(now):
+        found["evaluation"] = f"the notifier has not evaluated its state for {now - evaluation.at:.0f} seconds"
+    return found

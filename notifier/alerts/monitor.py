@@ -1,0 +1,148 @@
+"""Evaluates the notifier's own conditions periodically, and writes the notices about them."""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+from typing import Final
+
+from notifier.alerts.conditions import ConditionKey
+from notifier.alerts.evaluation import Evaluation, EvaluationFindings
+from notifier.alerts.policy import NoticeReason, decide, handed_over
+from notifier.clock import Clock
+from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
+from notifier.events import Event
+from notifier.store.errors import StoreError
+from notifier.store.store import Store
+from notifier.store.tables import conditions
+from notifier.store.tables.conditions import FiringCondition, Notice, Phase
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_STEP: Final = 120.0
+"""The most seconds between two evaluations that count as observed, because the machine may have slept in between."""
+
+
+_REFUSALS: Final = tuple(
+    reason
+    for reason in AttemptResult
+    if failure_scope(reason) in (FailureScope.EVENT, FailureScope.PERMANENT)
+    and reason is not AttemptResult.PARTLY_TAKEN
+)
+"""Reasons for which a receiver that answers refuses an alert, and which do not pass by waiting."""
+
+
+class AlertMonitor:
+    """Keeps the histories of conditions in the store, writes notices about them, and holds the latest evaluation."""
+
+    def __init__(
+        self,
+        ledger: Store,
+        clock: Clock,
+        alerts_to: str,
+        current: Callable[[Collection[ConditionKey]], Awaitable[EvaluationFindings]],
+        on_events: Callable[[Sequence[Event]], None],
+        on_withdrawn: Callable[[str], None] = lambda _destination: None,
+        reachable: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """Initialize with the destination of notices ("" for none) and callbacks.
+
+        `current` returns the conditions that hold now. It gets the keys of the conditions seen so far, including those
+        from before a restart, because a condition may end at another threshold than it begins. If it raises StoreError,
+        nothing changes until the next evaluation.
+
+        `on_events` gets the notices that were written. `on_withdrawn` gets each destination whose waiting notices were
+        replaced by a later one. `reachable` returns the configured destinations: a former destination of notices among
+        them is sent a last message.
+        """
+        self._ledger = ledger
+        self._clock = clock
+        self._alerts_to = alerts_to
+        self._current = current
+        self._on_events = on_events
+        self._on_withdrawn = on_withdrawn
+        self._reachable = reachable
+        self._in_trouble = False
+        self._evaluation: Evaluation | None = None
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The latest evaluation that was stored; None before the first one."""
+        return self._evaluation
+
+    def send_to(self, destination: str) -> None:
+        """Send notices to this destination from now on ("" for none)."""
+        self._alerts_to = destination
+
+    async def evaluate(self) -> None:
+        """Evaluate the conditions, then store and report the changes; a failed write is repeated by the next call."""
+        try:
+            notices = await self._take_note()
+        except StoreError as error:
+            if not self._in_trouble:
+                _log.error(error.message, extra={"reason": error.reason})
+            self._in_trouble = True
+            return
+        self._in_trouble = False
+        for notice in notices:
+            _report(notice)
+
+    async def _take_note(self) -> Sequence[Notice]:
+        remembered = await self._ledger.run(conditions.lives)
+        found = await self._current({life.key for life in remembered if life.phase is Phase.FIRING})
+        now_ms, now = self._clock.now_ms(), self._clock.monotonic()
+        step = 0.0 if self._evaluation is None else min(now - self._evaluation.at, _LONGEST_STEP)
+        reachable = self._reachable()
+        notices = decide(
+            found.conditions,
+            remembered,
+            self._alerts_to,
+            now_ms,
+            step_ms=round(step * 1000),
+            withdrawn=found.withdrawn,
+            reachable=reachable,
+        )
+        handovers = handed_over(remembered, notices, self._alerts_to, reachable)
+        if notices or handovers:
+            write = partial(conditions.write, now_ms=now_ms, handovers=handovers)
+            written = await self._ledger.run(write, notices)
+            for destination in written.withdrawn:
+                self._on_withdrawn(destination)
+            if written.events:
+                self._on_events(written.events)
+        await self._keep(remembered, notices, now_ms, now)
+        return notices
+
+    async def _keep(
+        self, remembered: Sequence[FiringCondition], notices: Sequence[Notice], now_ms: int, now: float
+    ) -> None:
+        lives = {life.key: life for life in remembered}
+        lives |= {notice.standing.key: notice.standing for notice in notices}
+        gone = {notice.standing.key for notice in notices if notice.is_forgotten}
+        fires = [life for key, life in lives.items() if life.phase is Phase.FIRING and key not in gone]
+        since_ms = refused = None
+        if self._alerts_to:
+            since_ms = await self._ledger.run(conditions.undelivered_since, self._alerts_to)
+            refused = await self._ledger.run(conditions.refusal, self._alerts_to, _REFUSALS)
+        self._evaluation = Evaluation(
+            now_ms,
+            now,
+            tuple(sorted(fires, key=lambda life: (life.since_ms, life.name, life.subject))),
+            self._alerts_to,
+            undelivered=None if since_ms is None else max(0.0, (now_ms - since_ms) / 1000),
+            refused=refused,
+        )
+
+
+def _report(notice: Notice) -> None:
+    standing = notice.standing
+    facts = {"condition": standing.name, "subject": standing.subject, "detail": standing.summary}
+    match notice.reason:
+        case NoticeReason.BEGAN | NoticeReason.RETURNED:
+            _log.warning("a condition needs attention", extra=facts)
+        case NoticeReason.ENDED:
+            # Logged at the level of its beginning, so that readers who saw the one also see the other.
+            _log.warning("a condition is resolved", extra=facts)
+        case NoticeReason.WITHDRAWN:
+            _log.warning("a condition is no longer reported, although nothing was corrected", extra=facts)
+        case _:
+            pass

@@ -1,0 +1,190 @@
+"""The rules for the daemon's own conditions: its clock, state file, starts and alarms. Pure functions."""
+
+from collections.abc import Collection, Iterator
+
+from notifier.alerts.conditions import (
+    ALERTS,
+    CLOCK,
+    CONFIGURATION,
+    HEARTBEAT,
+    INTERFACE,
+    PROCESS,
+    STORE,
+    Condition,
+    ConditionKey,
+    ConditionName,
+)
+from notifier.alerts.evaluation import Evaluation
+from notifier.clock import iso_utc
+from notifier.http.peer_clocks import PeerClocks
+from notifier.store.recovery.compare import Comparison, RebuildKind
+from notifier.store.tables.sources import SourceMemory
+
+MOST_RESTARTS = 3
+"""The number of starts within RESTARTS_WITHIN that is a condition, if the run before each was killed or crashed."""
+
+RESTARTS_WITHIN = 3600.0
+"""Seconds in which MOST_RESTARTS such starts are a condition."""
+
+HEARTBEAT_PATIENCE = 900.0
+"""Seconds for which the heartbeat may fail before a notice is sent."""
+
+OFF_SECONDS = 120.0
+"""Seconds of clock offset at which the condition begins: receivers refuse signatures that are five minutes off
+(Standard Webhooks), and some refuse them sooner.
+"""
+
+RIGHT_SECONDS = 60.0
+"""Seconds of clock offset below which the condition ends."""
+
+_FEW_DESCRIPTORS = 0.8
+"""The share of the file descriptors in use at which the condition begins."""
+
+_ENOUGH_DESCRIPTORS = 0.6
+"""The share of the file descriptors in use below which the condition ends."""
+
+
+def of_rebuild(found: Comparison | None, watched: Collection[SourceMemory]) -> Iterator[Condition]:
+    """Yield `state_rebuilt` or `state_behind` until every source has finished a sweep since the rebuild.
+
+    By then all records are known again. `found` is None if the state file was not rebuilt.
+    """
+    if found is None or all((source.swept_at_ms or 0) > found.at_ms for source in watched):
+        return
+    if found.kind is RebuildKind.BEHIND:
+        name = ConditionName.STATE_BEHIND
+        said = (
+            f"the state file was older than what lies beside it (a restored backup, a copy, a log that was lost): at"
+            f" {iso_utc(found.at_ms)} what it lacked was brought in: {found.lost}"
+        )
+    else:
+        name = ConditionName.STATE_REBUILT
+        if found.set_aside is None:
+            old = "nothing was left of it"
+        else:
+            old = f"it lies in {found.set_aside}, which may be deleted when it is no longer needed"
+        lost = "nothing was lost" if found.lost == "nothing" else f"what could not be read: {found.lost}"
+        said = (
+            f"the state file was damaged ({found.problem}) and was rebuilt at {iso_utc(found.at_ms)}; {lost}; {old};"
+            " check the disk"
+        )
+    since = (
+        "" if found.since_ms is None else f", but updates and removals since {iso_utc(found.since_ms)} may be missing"
+    )
+    yield Condition(
+        name, STORE, f"{said}. Events go on under the same ids{since}. This ends when every source has been swept"
+    )
+
+
+def of_clock(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Condition]:
+    """Yield `clock_off` if this machine's clock is off; `firing` holds the conditions that were firing before."""
+    offset = peers.offset()
+    stands = (ConditionName.CLOCK_OFF, CLOCK) in firing
+    if offset is not None and abs(offset) >= (RIGHT_SECONDS if stands else OFF_SECONDS):
+        yield Condition(ConditionName.CLOCK_OFF, CLOCK, _of_offset(offset, peers.heard))
+
+
+def of_essentials(failure: str | None) -> Iterator[Condition]:
+    """Yield `essentials_not_kept` if the essentials could not be written for a long time; `failure` is the reason."""
+    if failure is not None:
+        yield Condition(
+            ConditionName.ESSENTIALS_NOT_KEPT,
+            STORE,
+            f"{failure}. Should the state file be lost now, what waits and what was told since is lost with it",
+        )
+
+
+def of_starts(cut_off: int) -> Iterator[Condition]:
+    """Yield `restarting` if at least MOST_RESTARTS runs were killed or crashed; `cut_off` is their number."""
+    if cut_off >= MOST_RESTARTS:
+        yield Condition(
+            ConditionName.RESTARTING,
+            PROCESS,
+            f"the daemon was started again {cut_off} times within an hour without having been stopped: it was killed or"
+            " crashed each time. Nothing is lost, but deliveries are late",
+            remedy="`journalctl -u notifier -p warning` shows why each run ended",
+        )
+
+
+def of_configuration(problem: str | None) -> Iterator[Condition]:
+    """Yield `configuration_broken` if the last reload failed; `problem` is the reason, None if it did not fail."""
+    if problem is not None:
+        yield Condition(
+            ConditionName.CONFIGURATION_BROKEN,
+            CONFIGURATION,
+            f"{problem}. The daemon keeps the previous configuration; its next start would fail",
+            remedy="correct the file and run `notifier reload`",
+        )
+
+
+def of_heartbeat(problem: str | None, failing_for: float) -> Iterator[Condition]:
+    """Yield `heartbeat_failing` while the heartbeat fails; `problem` is the reason, None if it does not fail."""
+    if problem is not None:
+        yield Condition(
+            ConditionName.HEARTBEAT_FAILING,
+            HEARTBEAT,
+            f"the heartbeat fails ({problem}), so nobody would notice if the daemon stopped",
+            remedy="check `[alerts] heartbeat_url`: only an answer of 200 to 299 counts, and no redirect is followed",
+            begins_after=HEARTBEAT_PATIENCE,
+            lived=failing_for,
+        )
+
+
+def of_alerts(evaluation: Evaluation | None) -> Iterator[Condition]:
+    """Yield `alerts_undelivered` if an alarm has waited too long for the destination of notices, or was refused there.
+
+    One refusal is enough, because a month may bring only one alarm.
+    """
+    if evaluation is None or evaluation.undelivered is None:
+        return
+    destination, refused = evaluation.listener, evaluation.refused
+    if refused or evaluation.is_silenced:
+        who = f"{destination}, which refuses them ({refused})" if refused else destination
+        beats = "is stopped until they do" if evaluation.is_silenced else "stops if they do not within 15 minutes"
+        yield Condition(
+            ConditionName.ALERTS_UNDELIVERED,
+            ALERTS,
+            f"alarms do not get through to {who}, so no one is told of these conditions; the heartbeat {beats}",
+            remedy=f"`notifier test {destination}` shows its answer; put another one into `[alerts] destination`",
+        )
+
+
+def of_interface(problem: str | None) -> Iterator[Condition]:
+    """Yield `interface_down` if the HTTP interface cannot listen on its address; `problem` is the reason or None."""
+    if problem is not None:
+        yield Condition(
+            ConditionName.INTERFACE_DOWN,
+            INTERFACE,
+            f"{problem}. Polls and deliveries go on, and commands work; dashboard, feed and metrics cannot be reached"
+            " there. It is tried again every ten seconds",
+            remedy="`ss -ltnp` shows which program has the port",
+        )
+
+
+def of_descriptors(used: int, most: int | None, firing: Collection[ConditionKey]) -> Iterator[Condition]:
+    """Yield `descriptors_low` if most file descriptors are in use; `firing` holds the conditions that were firing."""
+    stands = (ConditionName.DESCRIPTORS_LOW, PROCESS) in firing
+    if most is not None and used >= most * (_ENOUGH_DESCRIPTORS if stands else _FEW_DESCRIPTORS):
+        yield Condition(
+            ConditionName.DESCRIPTORS_LOW,
+            PROCESS,
+            f"of {most:,} file descriptors that the process may have, more than"
+            f" {_ENOUGH_DESCRIPTORS * 100:.0f} percent are in use; without any left, polls and deliveries fail",
+            remedy="raise `LimitNOFILE=` of the service (`systemctl edit notifier`), or `ulimit -n`",
+        )
+
+
+def _of_offset(offset: float, peers: int) -> str:
+    """Return a sentence that says how far the clock is off, and what to do."""
+    whose = "its peer's clock" if peers == 1 else f"the clocks of {peers} peers"
+    return (
+        f"this machine's clock is {_span(abs(offset))} {'behind' if offset > 0 else 'ahead of'} {whose}: signatures are"
+        " refused for it, and times in events are wrong; set it right (`timedatectl set-ntp true`)"
+    )
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

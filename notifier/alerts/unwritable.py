@@ -1,0 +1,112 @@
+"""Reports that the state file cannot be written. The notice cannot be stored, so it is sent directly."""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final
+
+from notifier.alerts.conditions import STORE, ConditionKey, ConditionName
+from notifier.clock import Clock
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.events import Event, EventType, alert_event_id
+from notifier.store.errors import StoreError
+from notifier.store.store import Store
+from notifier.store.tables import conditions
+from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+
+_log = logging.getLogger(__name__)
+
+PATIENCE_MS: Final = 60_000
+"""Milliseconds for which writes may fail before a notice is sent: a busy disk or another program's lock may pass."""
+
+
+class UnwritableStore:
+    """The condition `store_unwritable`, which cannot be recorded in the state file that it is about.
+
+    The id of its notice is derived from the condition and the time of its beginning. The notice is sent at each
+    evaluation until the destination accepts it. The notice of the end is stored as an ordinary event, because the file
+    can be written again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        alerts_to: str,
+        send: Callable[[str, Event], Awaitable[tuple[Outcome, bool]]],
+        reachable: Callable[[], Collection[str]],
+    ) -> None:
+        """Initialize with the destination of notices ("" for none).
+
+        `send` tries once to deliver an event that is not stored. `reachable` returns the configured destinations.
+        """
+        self._store = store
+        self._clock = clock
+        self._alerts_to = alerts_to
+        self._send = send
+        self._reachable = reachable
+        self._since_ms: int | None = None
+        self._standing: FiringCondition | None = None
+        self._told_to = ""
+
+    def send_to(self, destination: str) -> None:
+        """Send notices to this destination from now on ("" for none)."""
+        self._alerts_to = destination
+
+    @property
+    def standing(self) -> tuple[FiringCondition, ...]:
+        """The condition, if it fires; otherwise empty."""
+        return () if self._standing is None else (self._standing,)
+
+    @property
+    def firing(self) -> tuple[ConditionKey, ...]:
+        """The key of the condition, if it fires; otherwise empty."""
+        return tuple((standing.name, standing.subject) for standing in self.standing)
+
+    async def look(self) -> list[Event]:
+        """Check whether the state file can be written, and report a change; return the events written when it ends."""
+        error = self._store.unwritable
+        if error is None:
+            return await self._end()
+        if self._since_ms is None:
+            self._since_ms = self._clock.now_ms()
+        if self._clock.now_ms() - self._since_ms >= PATIENCE_MS:
+            await self._fire(error, self._since_ms)
+        return []
+
+    async def _fire(self, error: StoreError, since_ms: int) -> None:
+        summary = f"{error.message}. While it cannot be written, nothing new is detected or delivered; nothing is lost"
+        begins = self._standing is None
+        self._standing = FiringCondition(ConditionName.STORE_UNWRITABLE, STORE, summary, since_ms)
+        if begins:
+            facts = {"condition": self._standing.name, "subject": STORE, "detail": summary}
+            _log.warning("a condition needs attention", extra=facts)
+        if self._alerts_to and self._told_to != self._alerts_to:
+            notice = Notice(ConditionState.FIRING, self._standing, "began", self._alerts_to)
+            identifier = alert_event_id(self._standing.name, STORE, notice.state, since_ms, since_ms)
+            event = Event(0, identifier, EventType.ALERT, "", STORE, since_ms, conditions.notice_data([notice]))
+            try:
+                outcome, _ = await self._send(self._alerts_to, event)
+            except KeyError:
+                # The destination was removed by a reload in the meantime.
+                return
+            if outcome.reason is AttemptResult.DELIVERED:
+                self._told_to = self._alerts_to
+
+    async def _end(self) -> list[Event]:
+        before, told_to = self._standing, self._told_to
+        if before is None or told_to not in self._reachable():
+            self._since_ms = self._standing = None
+            self._told_to = ""
+            return []
+        now_ms = self._clock.now_ms()
+        over = FiringCondition(before.name, STORE, f"No longer so: {before.summary}", before.since_ms, now_ms)
+        notice = Notice(ConditionState.RESOLVED, over, "ended", told_to, is_forgotten=True)
+        try:
+            events = list((await self._store.run(conditions.write, [notice], now_ms)).events)
+        except StoreError:
+            # The file cannot be written again, so the condition goes on.
+            return []
+        self._since_ms = self._standing = None
+        self._told_to = ""
+        _log.warning("a condition is resolved", extra={"condition": before.name, "subject": STORE})
+        return events

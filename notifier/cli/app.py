@@ -1,0 +1,124 @@
+"""The program `notifier`: its commands, each imported only when it is used."""
+
+import io
+import os
+import sys
+from importlib import import_module
+from types import MappingProxyType
+from typing import Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from notifier import __version__
+from notifier.cli.errors import ExitCode
+from notifier.cli.global_options import common_options
+from notifier.cli.help_text import examples
+
+COMMANDS: Final = MappingProxyType(
+    {
+        "run": "Run the daemon: watch the sources and deliver events.",
+        "demo": "Show the whole pipeline; needs no set-up.",
+        "sandbox": "Serve only the simulated API.",
+        "init": "Ask a few questions and write a commented configuration.",
+        "check": "Validate the configuration; --online tries each token.",
+        "test": "Send one sample event to DESTINATION and show the answer.",
+        "status": "Show the state of sources and destinations.",
+        "dashboard": "Print a link that signs a browser in to the dashboard, once.",
+        "events": "Show detected events.",
+        "deliveries": "Show deliveries: what was sent, retried or given up.",
+        "explain": "Show a record's history and what was sent where.",
+        "retry": "Put deliveries back into the queue.",
+        "replay": "Send past events again, under their old ids.",
+        "enable": "Send to DESTINATION again.",
+        "disable": "Stop sending to DESTINATION; its events are kept.",
+        "poll": "Check SOURCE for new completions now.",
+        "sweep": "Read the whole list of SOURCE now.",
+        "release": "Report what SOURCE holds back, or accept it silently.",
+        "forget": "Erase a person's data from the state file.",
+        "backup": "Copy the state file to FILE.",
+        "restore": "Replace the state file with a backup.",
+        "reload": "Make the running daemon read its configuration again.",
+        "install-service": "Install a hardened systemd service that runs this program.",
+        "monitoring": "Write alert rules for Prometheus and a dashboard for Grafana.",
+        "schema": "Print the JSON Schema of the configuration or of an event.",
+        "completion": "Print a completion script for your shell.",
+        "help": "Show a page of the documentation, or the list of topics.",
+        "man": "Show the manual page.",
+    }
+)
+"""The one-line help of each command, by name; the module of the same name in `notifier.cli.commands` defines it."""
+
+
+COMPLETE: Final = "_NOTIFIER_COMPLETE"
+"""The environment variable with which a shell asks for completions."""
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        """Return the names of the commands, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
+        """Import and return a command; return None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"notifier.cli.commands.{name}"), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that was given; fail with the nearest name as a suggestion if it does not exist."""
+        if args[0] not in COMMANDS:
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return completions for the name of a command or option, without importing a command."""
+        commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("notifier demo", "notifier check --online", "notifier run"),
+)
+@common_options
+@click.version_option(__version__, prog_name="notifier", message="%(prog)s %(version)s")
+def program() -> None:
+    """Tell Slack and HTTP endpoints who completed which training in KPA Flex."""
+
+
+def main() -> int:
+    """Run the command given by this process's arguments, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal's encoding lacks must not end the program.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        exit_code = program.main(prog_name="notifier", complete_var=COMPLETE, standalone_mode=False)
+    except SystemExit as end:
+        # click exits this way after shell completions, and also when the reader has closed the pipe.
+        return ExitCode.FAILED if end.code and COMPLETE in os.environ else ExitCode.DONE
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except click.ClickException as failure:
+        failure.show()
+        return failure.exit_code
+    except Exception as fault:  # noqa: BLE001 - shown, without secrets
+        # Imported only here, because most runs never need it.
+        from notifier.cli.internal_errors import own_up  # noqa: PLC0415
+
+        own_up(fault)
+        return ExitCode.FAILED
+    return exit_code or ExitCode.DONE

@@ -1,1 +1,0 @@
-"""A first configuration: asked for, put together, written."""

@@ -1,0 +1,59 @@
+"""Opens a link in the desktop's browser."""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+from typing import Final
+
+_PAGE: Final = "notifier-dashboard.html"
+_PATIENCE: Final = 5.0
+
+
+def open_in_browser(link: str) -> bool:
+    """Open a link in the desktop's browser; return False if there is none.
+
+    Other users of the machine can read a program's arguments. So the browser is given a local page that only its owner
+    can read, and that page redirects to the link.
+    """
+    opener, folder = _opener(), os.environ.get("XDG_RUNTIME_DIR", "")
+    # Root's browser would not start, or would run as root.
+    if opener is None or not Path(folder).is_dir() or os.geteuid() == 0:
+        return False
+    page = Path(folder) / _PAGE
+    try:
+        _write_for_owner(page, f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(link)}">')
+        done = subprocess.run(  # noqa: S603 - no shell, and a program of the desktop
+            [opener, str(page)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        # Some openers keep running for as long as the browser does.
+        return True
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def _opener() -> str | None:
+    if sys.platform == "darwin":
+        return shutil.which("open")
+    has_desktop = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return shutil.which("xdg-open") if has_desktop else None
+
+
+def _write_for_owner(page: Path, text: str) -> None:
+    with suppress(FileNotFoundError):
+        page.unlink()
+    descriptor = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

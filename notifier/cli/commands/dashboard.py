@@ -1,0 +1,43 @@
+"""`notifier dashboard`."""
+
+import click
+
+from notifier.cli import daemon_client
+from notifier.cli.browser import open_in_browser
+from notifier.cli.context import locate_state_file
+from notifier.cli.errors import CommandError
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo
+
+_MINUTE = 60
+
+
+@click.command(epilog=examples("notifier dashboard", "notifier dashboard --no-open"))
+@click.option("--no-open", "only_print", is_flag=True, help="Only print the link, also where there is a desktop.")
+@with_global_options
+def dashboard(given: GlobalOptions, *, only_print: bool) -> None:
+    """Print a link that signs a browser in to the dashboard, once.
+
+    On a desktop the browser opens it. From another machine, let an SSH tunnel lead to the port first:
+    `ssh -L 8787:127.0.0.1:8787 server`.
+    """
+    answer = daemon_client.request(locate_state_file(given), "POST", "/v1/sign-in-link")
+    if answer is None:
+        raise CommandError("no daemon runs, and the dashboard is a part of it; `notifier run` starts one")
+    if not answer.done:
+        raise CommandError(answer.body["message"])
+    link = str(answer.body["url"])
+    minutes = answer.body["valid_seconds"] // _MINUTE
+    is_whole = not link.startswith("/")
+    is_opened = is_whole and not only_print and open_in_browser(link)
+    echo(link)
+    if not is_whole:
+        echo(
+            "The daemon listens on a Unix socket: put before it the address of what leads there, such as"
+            f" http://localhost:8787 of an SSH tunnel. It is valid once, for {minutes} minutes."
+        )
+    elif is_opened:
+        echo("The browser opens it; it is valid once.")
+    else:
+        echo(f"Open it in a browser on this machine within {minutes} minutes; it is valid once.")

@@ -1,0 +1,80 @@
+"""`notifier forget`."""
+
+from typing import Any, Final
+
+import click
+
+from notifier import log
+from notifier.cli import daemon_client
+from notifier.cli.context import read_settings
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import counted, harmless
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo, echo_json
+from notifier.cli.parameter_types import one_json_object
+from notifier.config import Settings
+
+_LONGEST: Final = 500
+
+
+@click.command(epilog=examples("notifier forget 5e580f0cb780600088bd2c11", "notifier forget E-1046 --yes"))
+@click.argument("person")
+@click.option("--yes", is_flag=True, help="Erase without asking.")
+@one_json_object
+@with_global_options
+def forget(given: GlobalOptions, person: str, *, yes: bool, as_json: bool) -> None:
+    """Erase a person's data from the state file.
+
+    PERSON is a user's id, an employee number or the exact name. The person's events go, with deliveries that still
+    wait; removed records keep their key, dates and fingerprint, so that nothing is told twice. Records that the account
+    still has stay: remove them there first. It says what it cannot reach.
+    """
+    settings = read_settings(given)
+    log.setup(given.log_level(), "text")
+    if not 0 < len(person.strip()) <= _LONGEST:
+        raise click.UsageError("PERSON is a user's id, an employee number or the exact name.")
+    if not yes:
+        meant = _forget(settings, person, dry_run=True)
+        _ask(meant)
+    done = _forget(settings, person, dry_run=False)
+    if as_json:
+        echo_json([done])
+        return
+    erased = [
+        counted(done["events"], "event"),
+        counted(done["deliveries"], "delivery", "deliveries"),
+        counted(done["records"], "removed record"),
+        counted(done["names"], "name"),
+    ]
+    echo(f"Erased: {', '.join(erased)}.")
+    if done["living"]:
+        living = counted(done["living"], "record")
+        echo(f"The account still has {living} of this person: remove them there, then run this again.")
+    echo("Out of reach:", *(f"  {place}" for place in done["unreached"]))
+
+
+def _forget(settings: Settings, person: str, *, dry_run: bool) -> dict[str, Any]:
+    answer = daemon_client.request(
+        settings.store.path, "POST", "/v1/people/forget", body={"person": person, "dry_run": dry_run}, timeout=None
+    )
+    if answer is not None:
+        return answer.body
+    # Imported only here: the import takes half a second, and is not needed when a daemon runs.
+    from notifier.cli.offline_deliveries import forget_alone  # noqa: PLC0415
+
+    return forget_alone(settings, person, dry_run=dry_run)
+
+
+def _ask(meant: dict[str, Any]) -> None:
+    """Ask whether to erase the data of these people. Raises CommandError if the answer is no, or none comes."""
+    for one in meant["people"]:
+        click.echo(
+            harmless(f"{one['name'] or 'a person without a known name'} ({one['id']}) of {one['source']}"), err=True
+        )
+    try:
+        agreed = click.confirm("Erase this person's data? This cannot be undone", err=True)
+    except click.Abort:
+        raise CommandError("nothing was erased: nobody answered; --yes erases without asking") from None
+    if not agreed:
+        raise CommandError("nothing was erased")

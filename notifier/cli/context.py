@@ -1,0 +1,146 @@
+"""Reads the configuration for commands, or reports every problem with it."""
+
+import os
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+
+import notifier
+from notifier import config, privileges
+from notifier.cli.errors import CommandError, ConfigurationError, NameNotFoundError
+from notifier.cli.global_options import GlobalOptions
+from notifier.config import ConfigError, MessageSettings, Problem, Settings, load
+from notifier.daemon.socket_path import socket_path
+from notifier.redact import remember
+from notifier.suggest import hint
+
+_CONNECT_SECONDS: Final = 1.0
+
+
+def load_settings(given: GlobalOptions) -> Settings:
+    """Read the configuration and check the templates that it names. Raises ConfigError with every problem."""
+    settings = load(given.config, secrets_dir=given.secrets_dir)
+    remember(settings.secrets())
+    if problems := tuple(_wrong_templates(settings)):
+        raise ConfigError(problems)
+    return settings
+
+
+def _wrong_templates(settings: Settings) -> Iterator[Problem]:
+    if any(isinstance(one, MessageSettings) and one.templates is not None for one in settings.destinations.values()):
+        # Imported only here, because most commands need neither the template engine nor the destination types.
+        from notifier.destinations.registry import kind  # noqa: PLC0415
+        from notifier.messages.template_check import problems  # noqa: PLC0415
+
+        yield from problems(settings.destinations, lambda one: kind(one).fits)
+
+
+def read_settings(given: GlobalOptions) -> Settings:
+    """Read the configuration; if this process is root, become the owner of the state file.
+
+    Raises ConfigurationError with every problem that was found.
+    """
+    settings = read_settings_as_caller(given)
+    become_owner_of(settings.store.path)
+    return settings
+
+
+def read_settings_as_caller(given: GlobalOptions) -> Settings:
+    """Read the configuration without changing the user, for a command that also uses its caller's own files.
+
+    Raises ConfigurationError with every problem that was found.
+    """
+    with _problems_told():
+        return load_settings(given)
+
+
+def become_owner_of(state_file: Path) -> None:
+    """Give up root's rights for good, if this process is root and the state file belongs to another user.
+
+    Raises CommandError if that user cannot run this program.
+    """
+    owner = privileges.other_owner(state_file)
+    if owner is None:
+        return
+    # The user must be able to read the modules that are imported later, too.
+    for needed in (Path(notifier.__file__), Path(click.__file__), Path(os.__file__)):
+        if not privileges.may_use(needed, owner, os.R_OK):
+            raise CommandError(
+                f"the state file {state_file} is {owner}'s, who cannot read this program ({needed.parent}): install it"
+                " where every user can run it"
+            )
+    privileges.become(owner, state_file)
+
+
+def settings_or_state_file(given: GlobalOptions) -> tuple[Settings | None, Path]:
+    """Read the configuration, for a command that queries a running daemon.
+
+    Returns the settings and the path of the state file. The settings are None if the configuration is wrong, since the
+    daemon may have loaded an earlier one that was valid. Raises ConfigurationError if it is wrong and the path is
+    unknown, or no daemon listens beside that state file.
+    """
+    try:
+        settings = read_settings(given)
+    except ConfigurationError as wrong:
+        try:
+            state_file = locate_state_file(given)
+        except ConfigurationError:
+            raise wrong from None
+        if not _listens(socket_path(state_file)):
+            raise
+        click.echo(
+            f"The configuration is wrong: {wrong.message}\n"
+            "The running daemon is asked, which goes on with the one from before.",
+            err=True,
+        )
+        return None, state_file
+    return settings, settings.store.path
+
+
+def _listens(place: Path) -> bool:
+    """Return whether a process accepts connections on this Unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_CONNECT_SECONDS)
+        try:
+            client.connect(str(place))
+        except OSError:
+            return False
+    return True
+
+
+def locate_state_file(given: GlobalOptions) -> Path:
+    """Return the path of the state file, even if the rest of the configuration is wrong. Raises ConfigurationError."""
+    with _problems_told():
+        found = config.locate_state_file(given.config, secrets_dir=given.secrets_dir)
+    become_owner_of(found)
+    return found
+
+
+@contextmanager
+def _problems_told() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        lines = [str(problem) for problem in error.problems]
+        if len(lines) == 1:
+            raise ConfigurationError(*lines) from error
+        raise ConfigurationError(f"there are {len(lines)} problems with the configuration:", *lines) from error
+
+
+def require_source(settings: Settings, name: str) -> None:
+    """Raise NameNotFoundError, with the nearest name as a suggestion, if there is no source of that name."""
+    _require("source", name, settings.sources)
+
+
+def require_destination(settings: Settings, name: str) -> None:
+    """Raise NameNotFoundError, with the nearest name as a suggestion, if there is no destination of that name."""
+    _require("destination", name, settings.destinations)
+
+
+def _require(kind: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise NameNotFoundError(f"there is no {kind} `{name}`; {hint(name, known)}")

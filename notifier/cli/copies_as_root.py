@@ -1,0 +1,121 @@
+"""Makes and restores backups of another user's state file when the caller is root.
+
+Root opens no file in a folder that belongs to another user, where a name may lead anywhere. The state file is read and
+written as its owner. A backup that only root can read or write is passed through a private temporary folder that the
+owner can use.
+"""
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final, TypeVar
+
+from notifier.privileges import Owner, acting_as, may_use
+from notifier.store.backup import BackupError
+
+Result = TypeVar("Result")
+
+_PLACE: Final = "/var/tmp"  # noqa: S108 - the private folder is made here, because a restart of the machine does not empty it
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def owner_may_write(owner: Owner, target: Path) -> bool:
+    """Return whether the owner of the state file can write this backup without root's help."""
+    return may_use(target.absolute().parent, owner, os.W_OK | os.X_OK)
+
+
+def owner_may_read(owner: Owner, source: Path) -> bool:
+    """Return whether the owner of the state file can read this backup without root's help."""
+    return may_use(source, owner, os.R_OK)
+
+
+def made_by_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *, overwrite: bool) -> Result:
+    """Call `make` as the owner to write a copy, and put the copy at `target` as root; return the result of `make`.
+
+    Only root may be able to write to the folder of `target`. With `overwrite`, an existing file is replaced. Raises
+    BackupError, and whatever `make` raises.
+    """
+    target = target.absolute()
+    _require_own_folder(target)
+    if target.is_symlink():
+        raise BackupError(f"{target} is a link, and none is followed: name the file itself")
+    if target.is_dir():
+        raise BackupError(f"{target} is a folder: name a file in it")
+    if target.exists() and not overwrite:
+        raise BackupError(f"{target} exists: name another file, or overwrite it (--force)")
+    with _shared_folder(owner) as folder:
+        made = folder / target.name
+        with acting_as(owner, passing=True):
+            done = make(made)
+            source = os.fdopen(os.open(made, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+        with source:
+            _put(source, target, overwrite=overwrite)
+    return done
+
+
+@contextmanager
+def lent_to_owner(owner: Owner, source: Path) -> Iterator[Path]:
+    """Provide a temporary copy, readable by the owner, of a file that only root can read. Raises BackupError."""
+    source = source.absolute()
+    _require_own_folder(source)
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise BackupError(f"{source} cannot be read: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BackupError(f"{source} is no file")
+        with _shared_folder(owner) as folder:
+            lent = folder / source.name
+            with acting_as(owner):
+                fresh = os.fdopen(os.open(lent, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+            with fresh:
+                shutil.copyfileobj(file, fresh)
+            yield lent
+
+
+def _require_own_folder(path: Path) -> None:
+    """Raise BackupError if users other than root can create or replace this file."""
+    folder = path.parent
+    try:
+        found = folder.stat()
+    except OSError as error:
+        raise BackupError(f"{folder} cannot be used ({error.strerror}): name another place") from error
+    is_sticky = found.st_mode & stat.S_ISVTX
+    if found.st_uid != 0 or (found.st_mode & _OTHERS_WRITE and not is_sticky):
+        raise BackupError(f"{folder} can be written by users other than root: name a place that only root can write")
+
+
+@contextmanager
+def _shared_folder(owner: Owner) -> Iterator[Path]:
+    with acting_as(owner):
+        folder = Path(tempfile.mkdtemp(dir=_PLACE, prefix="notifier-"))
+    try:
+        yield folder
+    finally:
+        # By now this process may have become the owner for good.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(source: IO[bytes], target: Path, *, overwrite: bool) -> None:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    fresh = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            shutil.copyfileobj(source, file)
+            file.flush()
+            os.fsync(descriptor)
+        if overwrite:
+            fresh.replace(target)
+        else:
+            os.link(fresh, target)
+    except FileExistsError as error:
+        raise BackupError(f"{target} was created meanwhile: name another file, or --force") from error
+    except OSError as error:
+        raise BackupError(f"{target} cannot be written ({error.strerror}): name another place") from error
+    finally:
+        fresh.unlink(missing_ok=True)

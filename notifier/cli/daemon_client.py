@@ -1,0 +1,115 @@
+"""A client for the running daemon, over the socket beside its state file.
+
+It uses the standard library's HTTP client, which imports fast: a command makes only one request at a time.
+"""
+
+import json
+import select
+import socket
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, Final
+
+from notifier.cli.errors import CommandError, NameNotFoundError
+from notifier.daemon.socket_path import lock_path, socket_path
+
+_UNKNOWN: Final = ("unknown_event", "unknown_person")
+
+PATIENCE: Final = 5.0
+"""Seconds that the daemon may take to answer a request that needs no work."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonAnswer:
+    """An answer of the daemon; `done` says whether it did what was requested."""
+
+    done: bool
+    body: dict[str, Any]
+
+
+def request(
+    state_file: Path,
+    verb: str,
+    path: str,
+    *,
+    body: Mapping[str, Any] | None = None,
+    timeout: float | None = PATIENCE,
+) -> DaemonAnswer | None:
+    """Send a request to the daemon of this state file; return None if no daemon is running.
+
+    `timeout` is in seconds. With None it waits for as long as the work takes, but checks every PATIENCE seconds that
+    the daemon still answers other requests. Raises CommandError if the daemon does not answer or reports a failure, and
+    NameNotFoundError if it does not know an event.
+    """
+    is_long = timeout is None or timeout > PATIENCE
+    # A daemon that hangs is noticed within PATIENCE seconds, however long the work itself may take.
+    if is_long and request(state_file, "GET", "/healthz") is None:
+        return None
+    place = socket_path(state_file)
+    with closing(_UnixConnection(place, timeout or PATIENCE)) as connection:
+        try:
+            connection.connect()
+        except PermissionError as error:
+            raise CommandError(
+                f"{place} refuses this user: run this command as the user that runs the daemon"
+            ) from error
+        except OSError:
+            return None
+        try:
+            if body is None:
+                connection.request(verb, path)
+            else:
+                headers = {"Content-Type": "application/json"}
+                connection.request(verb, path, body=json.dumps(body).encode(), headers=headers)
+            if timeout is None:
+                _wait(connection.sock, state_file)
+            response = connection.getresponse()
+            said = json.loads(response.read())
+        except TimeoutError as error:
+            raise CommandError(
+                f"the daemon has not answered within {timeout or PATIENCE:g} seconds; see its log for the reason"
+            ) from error
+        except (OSError, HTTPException, ValueError) as error:
+            raise CommandError("the daemon went away before it had answered; see its log for the reason") from error
+    if "error" in said:
+        # The command has checked names of sources and destinations before; only the daemon can look up an event.
+        kind = NameNotFoundError if said["error"]["reason"] in _UNKNOWN else CommandError
+        raise kind(f"the daemon says: {said['error']['message']}")
+    return DaemonAnswer(response.status == HTTPStatus.OK, said)
+
+
+def _wait(connected: socket.socket, state_file: Path) -> None:
+    """Wait until the answer begins. Raises CommandError if the daemon stops answering other requests meanwhile."""
+    waiting = select.poll()
+    waiting.register(connected, select.POLLIN)
+    while not waiting.poll(PATIENCE * 1000):
+        request(state_file, "GET", "/healthz")
+
+
+def holder(state_file: Path) -> int | None:
+    """Return the id of the process that holds the state file; None if there is none, or it cannot be read.
+
+    This does not try the lock: taking it even for a moment could keep a daemon from starting.
+    """
+    lock = lock_path(state_file.resolve())
+    try:
+        number = int(lock.read_text(encoding="utf-8"))
+        held = any(file.readlink() == lock for file in Path(f"/proc/{number}/fd").iterdir())
+    except (OSError, ValueError):
+        return None
+    return number if held else None
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))

@@ -1,0 +1,32 @@
+"""The common part of `notifier enable` and `notifier disable`."""
+
+from typing import Any
+
+from notifier import log
+from notifier.cli import daemon_client
+from notifier.cli.context import read_settings, require_destination, settings_or_state_file
+from notifier.cli.global_options import GlobalOptions
+
+
+def switch(given: GlobalOptions, destination: str, *, enabled: bool) -> dict[str, Any]:
+    """Enable or disable a destination, through the running daemon or, without one, in this process.
+
+    Returns the daemon's answer, or an equal one. Raises CommandError, NameNotFoundError.
+    """
+    settings, state_file = settings_or_state_file(given)
+    if settings is not None:
+        require_destination(settings, destination)
+    verb = "enable" if enabled else "disable"
+    answer = daemon_client.request(state_file, "POST", f"/v1/destinations/{destination}/{verb}")
+    if answer is not None:
+        return answer.body
+    # Imported only without a daemon, because these imports take half a second.
+    from notifier.cli.offline_deliveries import switch_alone  # noqa: PLC0415
+    from notifier.daemon.api.deliveries import switched_document  # noqa: PLC0415
+    from notifier.daemon.reload import Unfollowed  # noqa: PLC0415
+
+    settings = settings or read_settings(given)
+    log.setup(given.log_level(), "text")
+    health, waited = switch_alone(settings, destination, enabled=enabled)
+    # `Unfollowed` is empty, because without a daemon no older configuration is in use.
+    return switched_document(destination, health, Unfollowed(), waited=waited)

@@ -1,0 +1,53 @@
+"""The exit codes and errors of commands: a command that fails prints a sentence, never a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import click
+
+from notifier.cli.formatting import harmless
+from notifier.redact import hide_known
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USAGE = 2
+    WRONG_CONFIGURATION = 78
+    """`EX_CONFIG` of sysexits.h: systemd does not restart the service after this code."""
+    INTERRUPTED = 130
+    """The code that shells use for a program that was ended by Ctrl-C."""
+
+
+class CommandError(click.ClickException):
+    """The command failed; the first line says what failed and what to do, further lines give details."""
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, *lines: str) -> None:
+        """Initialize with the lines to print."""
+        super().__init__("\n  ".join(harmless(hide_known(line)) for line in lines))
+
+
+class NameNotFoundError(CommandError):
+    """A name is unknown: a source or destination that is not configured, or a record or event that does not exist."""
+
+    exit_code = ExitCode.WRONG_USAGE
+
+
+class ConfigurationError(CommandError):
+    """The configuration is wrong or missing."""
+
+    exit_code = ExitCode.WRONG_CONFIGURATION
+
+
+@contextmanager
+def as_command_error(*errors: type[Exception]) -> Iterator[None]:
+    """Turn errors of these types into a CommandError; their text must be a sentence for operators."""
+    try:
+        yield
+    except errors as error:
+        raise CommandError(str(error)) from error

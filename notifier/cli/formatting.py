@@ -1,0 +1,61 @@
+"""Formats values as short text that is safe to print on a terminal."""
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+_UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_INVISIBLE: Final = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that control a terminal or the direction of writing, and that JSON may contain unescaped."""
+
+_TO_THE_SECOND: Final = len("2026-11-21 17:00:00")
+_ZONE: Final = {None: "", UTC: " UTC"}
+
+NOTHING: Final = "-"
+
+
+def harmless(text: str) -> str:
+    """Return `text` on one line, without characters that control a terminal; names from outside may contain them."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
+def harmless_json(line: str) -> str:
+    """Return the same JSON with escapes for all characters that control a terminal."""
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+
+
+def moment(ms: int | None) -> str:
+    """Return Unix milliseconds as local time, such as `2026-11-21 17:00:00`, or `-` for None.
+
+    A time that cannot be converted to local time is returned in UTC or, as a last resort, as a number.
+    """
+    if ms is None:
+        return NOTHING
+    for zone in (None, UTC):
+        with suppress(ValueError, OverflowError, OSError):
+            # strftime() is not used, because it omits leading zeros of years before 1000.
+            return datetime.fromtimestamp(ms / 1000, zone).isoformat(" ", "seconds")[:_TO_THE_SECOND] + _ZONE[zone]
+    return f"{ms} ms"
+
+
+def milliseconds(iso: str | None) -> int | None:
+    """Return a time from `/v1/status`, such as `2026-11-21T17:00:00.123Z`, in Unix milliseconds; None for None."""
+    return None if iso is None else round(datetime.fromisoformat(iso).timestamp() * 1000)
+
+
+def distance(ms: int | None, now_ms: int) -> str:
+    """Return a time as its distance from now in the largest unit, such as `12s ago`, `now` or `in 3h`; `-` for None."""
+    if ms is None:
+        return NOTHING
+    seconds = round(abs(now_ms - ms) / 1000)
+    if seconds == 0:
+        return "now"
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)
+    length = f"{seconds // size}{unit}"
+    return f"{length} ago" if ms <= now_ms else f"in {length}"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun, such as `1 new event` or `3,012 new events`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"

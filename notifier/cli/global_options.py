@@ -1,0 +1,66 @@
+"""The options that every command accepts before or after its name: `--config`, `--secrets-dir`, `--verbose`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import click
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    """The values of the common options; an option after the command's name overrides the same option before it."""
+
+    config: Path | None = None
+    secrets_dir: Path | None = None
+    verbose: bool = False
+
+    def log_level(self, otherwise: str = "critical") -> str:
+        """Return the log level: the most detailed one with `--verbose`, else `otherwise`.
+
+        Without `otherwise` it logs nothing, for commands that print their own failures.
+        """
+        return "debug" if self.verbose else otherwise
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Path | bool | None) -> None:
+    if value and parameter.name is not None:
+        context.obj = replace(context.obj or GlobalOptions(), **{parameter.name: value})
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        expose_value=False,
+        callback=_keep,
+        help="The configuration file; else $NOTIFIER_CONFIG, ./config.toml (not as root) or /etc/notifier/config.toml.",
+    ),
+    click.option(
+        "--secrets-dir",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        expose_value=False,
+        callback=_keep,
+        help="A folder of credential files; else $CREDENTIALS_DIRECTORY.",
+    ),
+    click.option("--verbose", is_flag=True, expose_value=False, callback=_keep, help="Log everything, for debugging."),
+)
+
+
+def common_options(command: AnyCallable) -> AnyCallable:
+    """Accept the common options."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def with_global_options(command: Callable[Concatenate[GlobalOptions, P], R]) -> Callable[P, R]:
+    """Accept the common options, and pass their values to `command` as its first argument."""
+    return common_options(click.make_pass_decorator(GlobalOptions, ensure=True)(command))

@@ -1,0 +1,1 @@
+"""Makes a first configuration: the questions, the content and the files."""

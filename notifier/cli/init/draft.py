@@ -1,0 +1,108 @@
+"""The content of a first configuration: the answers, their problems, and the resulting text and files. Pure."""
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from notifier.config.errors import dotted
+from notifier.config.layers import variable_name
+from notifier.config.template import Elsewhere, commented, example, problems_with
+
+_EXAMPLES_SOURCE: Final = "acme"
+_EXAMPLES_SLACK: Final = "safety-channel"
+_EXAMPLES_HTTP: Final = "hr-system"
+_SOME_TOKEN: Final = "some-token"  # noqa: S105 - stands for one that is not asked for
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDraft:
+    """A destination: its name and URL, and for an HTTP endpoint the secret that signs requests."""
+
+    name: str
+    url: str
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDraft:
+    """The answers for a first configuration; `token`, `slack` and `http` are empty or None if they are not wanted."""
+
+    source: str
+    token: str = ""
+    base_url: str = ""
+    api: str = ""
+    state_file: str = ""
+    slack: EndpointDraft | None = None
+    http: EndpointDraft | None = None
+
+    def secrets(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield the place and value of each secret, including a URL that may contain one."""
+        yield ("sources", self.source, "token"), self.token
+        if self.slack is not None:
+            yield ("destinations", self.slack.name, "url"), self.slack.url
+        if self.http is not None:
+            yield ("destinations", self.http.name, "secret"), self.http.secret
+            parts = urlsplit(self.http.url)
+            if parts.username or parts.query:
+                yield ("destinations", self.http.name, "url"), self.http.url
+
+    def tables(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return the tables of the configuration in the form in which they would be read from the file."""
+        source = {"token": self.token or _SOME_TOKEN, "base_url": self.base_url, "api": self.api}
+        written: dict[str, dict[str, dict[str, Any]]] = {"sources": {self.source: _given(source)}, "destinations": {}}
+        if self.slack is not None:
+            written["destinations"][self.slack.name] = {"type": "slack", "url": self.slack.url}
+        if self.http is not None:
+            more = _given({"secret": self.http.secret})
+            written["destinations"][self.http.name] = {"type": "http", "url": self.http.url, **more}
+        return written
+
+
+def _given(keys: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in keys.items() if value}
+
+
+def problem_at(answers: ConfigDraft, *path: str) -> str | None:
+    """Return the problem at one place of the configuration that the answers make, or None if there is none."""
+    tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
+    place = dotted(path)
+    for problem in problems_with(tables):
+        if problem.key == place or problem.key.startswith(f"{place}."):
+            return problem.message
+    return None
+
+
+def new_secret(random: bytes) -> str:
+    """Return a secret that signs requests, made from 24 to 64 random bytes."""
+    return f"whsec_{base64.b64encode(random).decode()}"
+
+
+def written(answers: ConfigDraft, *, with_secrets: bool) -> str:
+    """Return the text of the configuration file."""
+    names = _names(answers)
+    values: dict[str, dict[str, str | Elsewhere]] = {}
+    for old, new in names.items():
+        kind = "sources" if old == _EXAMPLES_SOURCE else "destinations"
+        values[f"{kind}.{old}"] = dict(answers.tables()[kind][new])
+        if not with_secrets:
+            secret = {key for place, _ in answers.secrets() for key in place[2:] if place[:2] == (kind, new)}
+            values[f"{kind}.{old}"] |= dict.fromkeys(secret, Elsewhere())
+    if answers.state_file:
+        values["store"] = {"path": answers.state_file}
+    return commented(example(), names, values)
+
+
+def credential_files(answers: ConfigDraft) -> dict[str, str]:
+    """Return the secrets to write to credential files instead of the configuration, by file name."""
+    return {variable_name(place): value for place, value in answers.secrets()}
+
+
+def _names(answers: ConfigDraft) -> dict[str, str]:
+    names = {_EXAMPLES_SOURCE: answers.source}
+    if answers.slack is not None:
+        names[_EXAMPLES_SLACK] = answers.slack.name
+    if answers.http is not None:
+        names[_EXAMPLES_HTTP] = answers.http.name
+    return names

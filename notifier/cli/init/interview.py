@@ -1,0 +1,131 @@
+"""Asks the questions for a first configuration that no option of the command has answered."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from notifier.cli.init.draft import ConfigDraft, EndpointDraft, new_secret, problem_at
+from notifier.cli.init.prompts import Check, ask, confirm, somebody_is_there
+from notifier.config.settings import SourceSettings
+
+BASE_URL: Final = str(SourceSettings.model_fields["base_url"].default)
+_SECRET_BYTES: Final = 32
+
+
+class Interview:
+    """Asks the questions that no option has answered."""
+
+    def __init__(self, given: Mapping[str, Any], secrets_dir: Path | None) -> None:
+        self._given = given
+        self._asks = somebody_is_there()
+        self._secrets_dir = secrets_dir
+        self._so_far = ConfigDraft(source="kpa")
+        self.with_secrets = True
+
+    def answers(self) -> ConfigDraft:
+        """Ask all questions and return the answers.
+
+        Raises UsageError if an option is wrong or missing without a terminal, and click.Abort.
+        """
+        self._refuse_what_is_missing()
+        self._set("source", "A name for the account", ("sources",), default="kpa")
+        self.with_secrets = self._wants_secrets()
+        if self.with_secrets or self._secrets_dir is not None:
+            self._set("token", "Its API token (not shown)", ("sources", self._so_far.source, "token"), hidden=True)
+        self._set("base_url", "Where the API is", ("sources", self._so_far.source, "base_url"), default=BASE_URL)
+        if self._given["api"]:
+            self._set("api", "", ("sources", self._so_far.source, "api"))
+        self._so_far = replace(self._so_far, slack=self._endpoint("slack", "The webhook URL of a Slack channel"))
+        self._so_far = replace(self._so_far, http=self._endpoint("http", "The URL of an HTTP endpoint"))
+        if self._asks or self._given["state_file"]:
+            self._set("state_file", "Where the state file is to be (Enter: its usual place)", ("store", "path"))
+        return self._so_far
+
+    def wants_check(self) -> bool:
+        """Return whether to try the token, and ask that if no option says so."""
+        if not self._so_far.token:
+            return False
+        wanted: bool | None = self._given["online"]
+        if wanted is None:
+            return self._asks and confirm("Try the token now? Nothing is stored or sent")
+        return wanted
+
+    def _refuse_what_is_missing(self) -> None:
+        given = self._given
+        for kind in ("slack", "http"):
+            if given[f"no_{kind}"] and (given[f"{kind}_url"] or given[f"{kind}_name"]):
+                raise click.UsageError(f"--no-{kind} and --{kind}-url or --{kind}-name do not go together")
+        if self._asks:
+            return
+        missing = [f"--{kind}-url or --no-{kind}" for kind in ("slack", "http") if not _is_answered(given, kind)]
+        if given["token"] is None and given["with_secrets"] is not False:
+            missing.insert(0, "--token (or --no-secrets)")
+        if missing:
+            raise click.UsageError(f"there is no terminal to ask questions on: also give {', '.join(missing)}")
+
+    def _wants_secrets(self) -> bool:
+        wanted: bool | None = self._given["with_secrets"]
+        if self._secrets_dir is not None:
+            if wanted:
+                raise click.UsageError("--secrets and --secrets-dir do not go together")
+            return False
+        if wanted is None:
+            return not self._asks or confirm("Write the token and other secrets into the file, for your eyes only?")
+        return wanted
+
+    def _endpoint(self, kind: str, question: str) -> EndpointDraft | None:
+        """Ask for a destination; return None if none is wanted."""
+        if self._given[f"no_{kind}"]:
+            return None
+        name = self._given[f"{kind}_name"] or ("slack" if kind == "slack" else "webhook")
+        before = self._so_far
+
+        def wrong_url(url: str) -> str | None:
+            there = _with(before, kind, EndpointDraft("new", url))
+            return problem_at(there, "destinations", "new", "url") if url else None
+
+        hidden = kind == "slack"
+        question = f"{question} (Enter: none{', not shown' if hidden else ''})"
+        url = self._answer(f"{kind}_url", question, wrong_url, hidden=hidden)
+        if not url:
+            return None
+
+        def wrong_name(name: str) -> str | None:
+            if before.slack is not None and before.slack.name == name:
+                return "the Slack channel has this name already"
+            return problem_at(_with(before, kind, EndpointDraft(name, url)), "destinations", name)
+
+        name = self._answer(f"{kind}_name", "A name for it", wrong_name, default=name)
+        return EndpointDraft(name, url, new_secret(secrets.token_bytes(_SECRET_BYTES)) if kind == "http" else "")
+
+    def _set(self, key: str, question: str, place: tuple[str, ...], *, default: str = "", hidden: bool = False) -> None:
+        def wrong(answer: str) -> str | None:
+            if not answer and place[-1] == "token":
+                return "must not be empty"
+            return problem_at(_with(self._so_far, key, answer), *place)
+
+        answer = self._answer(key, question, wrong, default=default, hidden=hidden)
+        self._so_far = _with(self._so_far, key, answer)
+
+    def _answer(self, key: str, question: str, wrong: Check, *, default: str = "", hidden: bool = False) -> str:
+        """Return the answer given by an option, or else ask. Raises UsageError if the option is wrong."""
+        given: str | None = self._given[key]
+        if given is None and self._asks:
+            return ask(question, wrong, default=default, hidden=hidden)
+        answer = default if given is None else given
+        if reason := wrong(answer):
+            raise click.UsageError(f"--{key.replace('_', '-')}: {reason}")
+        return answer
+
+
+def _with(answers: ConfigDraft, key: str, answer: Any) -> ConfigDraft:
+    changed: dict[str, Any] = {key: answer}
+    return replace(answers, **changed)
+
+
+def _is_answered(given: Mapping[str, Any], kind: str) -> bool:
+    return given[f"no_{kind}"] or given[f"{kind}_url"] is not None

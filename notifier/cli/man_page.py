@@ -1,0 +1,181 @@
+"""Makes the manual page notifier(1) from the help texts of the commands, as troff with the man macros."""
+
+import re
+import textwrap
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final
+
+import click
+
+from notifier import __version__
+from notifier.cli.app import COMMANDS, program
+from notifier.cli.errors import ExitCode
+from notifier.config.paths import CONFIG_VARIABLE, FILE_NAME, STATE_FILE_NAME, SYSTEM_FILE
+
+_WIDTH: Final = 79
+_COMMON: Final = {option for parameter in program.params for option in parameter.opts} | {"--help"}
+
+_ABOUT: Final = (
+    (
+        "KPA Flex (formerly KPA EHS, iScout) records which employee completed which training, and has no webhooks."
+        " Completion Notifier is the missing webhook: a daemon that watches the list of completed trainings and tells"
+        " Slack channels and HTTP endpoints about every new, changed and removed completion, whatever fails."
+    ),
+    (
+        "Each event has one id for good, and is delivered to each of its destinations at least once, under that id."
+        " `notifier run` is the daemon; the other commands prepare it, ask it, or do by themselves what it would do."
+    ),
+    (
+        "Tables and progress are for people on a terminal. In a pipe tables are plain text, and `--json` prints JSON,"
+        " one object a line. Colours are used on terminals only, and not where NO_COLOR is set."
+    ),
+)
+_EXITS: Final = (
+    (ExitCode.DONE, "Done, also when there was nothing to do."),
+    (ExitCode.FAILED, "It failed; one sentence on standard error says what, and what to do."),
+    (ExitCode.WRONG_USAGE, "Wrong usage, unknown names of sources, destinations, records and events included."),
+    (ExitCode.WRONG_CONFIGURATION, "The configuration is wrong or missing. The systemd unit does not start again."),
+    (ExitCode.INTERRUPTED, "Ctrl-C has ended it."),
+)
+_FILES: Final = (
+    (f"./{FILE_NAME}, {SYSTEM_FILE}", f"The configuration, where neither `--config` nor ${CONFIG_VARIABLE} names one."),
+    (
+        (
+            f"$STATE_DIRECTORY/{STATE_FILE_NAME}, /var/lib/notifier/{STATE_FILE_NAME},"
+            f" $XDG_STATE_HOME/notifier/{STATE_FILE_NAME}, ~/.local/state/notifier/{STATE_FILE_NAME}"
+        ),
+        "The state file, where `[store] path` does not name one: an SQLite database with everything that is known.",
+    ),
+    (
+        f"{STATE_FILE_NAME}.sock",
+        "Beside the state file: the socket on which the running daemon answers its own user's commands.",
+    ),
+)
+_ENVIRONMENT: Final = (
+    (CONFIG_VARIABLE, "The configuration file, where `--config` names none."),
+    (
+        "NOTIFIER_SOURCES__ACME__TOKEN and the like",
+        (
+            "Any key of the configuration: two underscores stand between the levels, one for the hyphen of a name; case"
+            " does not matter, lists and tables are JSON. Variables win over credential files, those over the file."
+        ),
+    ),
+    (
+        "CREDENTIALS_DIRECTORY",
+        (
+            "A folder of files with such names, each with one value: the place for secrets, as systemd provides it"
+            " (LoadCredential=). `--secrets-dir` names another one."
+        ),
+    ),
+    ("STATE_DIRECTORY, XDG_STATE_HOME", "Where the state file is; see FILES."),
+    ("JOURNAL_STREAM", "Set by systemd: the log then bears the journal's priorities."),
+    ("NO_COLOR", "Where it is set, nothing is coloured."),
+)
+_SIGNALS: Final = (
+    ("SIGTERM, SIGINT", "`notifier run` leaves within five seconds, losing nothing."),
+    ("SIGHUP", "`notifier run` reads its configuration again, as `notifier reload` lets it do."),
+)
+_EXAMPLES: Final = (
+    ("See it work, with nothing to set up:", "notifier demo"),
+    ("Begin: write a configuration, try it, send a sample, and watch:", "notifier init"),
+    ("", "notifier check --online"),
+    ("", "notifier test safety-channel"),
+    ("", "notifier run"),
+    ("Did HR hear of record 1239?", "notifier explain 1239"),
+    ("Send again what was given up, once the receiver is mended:", "notifier retry --destination hr-system"),
+    ("Follow what is detected, as CloudEvents:", "notifier events --follow --json"),
+)
+
+_LEADING: Final = re.compile(r"^([.'])", re.MULTILINE)
+_QUOTED: Final = re.compile(r"`([^`]+)`")
+
+
+def page() -> str:
+    """Return the manual page."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    whole = click.Context(program, info_name="notifier", help_option_names=["-h", "--help"])
+    yield '.\\" Made by `notifier man` from the help of the commands.'
+    yield f'.TH NOTIFIER 1 "" "Completion Notifier {__version__}" "User Commands"'
+    summary = (program.help or "").rstrip(".")
+    yield from (".SH NAME", rf"notifier \- {summary[:1].lower()}{summary[1:]}")
+    yield from (".SH SYNOPSIS", r".B notifier", r"[\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]...")
+    yield from (".SH DESCRIPTION", *_paragraphs(_ABOUT))
+    yield from (".SH OPTIONS", "These are accepted before a command and after it.")
+    yield from _options(whole, set())
+    yield from (".SH COMMANDS",)
+    for name in COMMANDS:
+        yield from _command(whole, name)
+    yield from (".SH EXIT STATUS", *_tagged((str(int(code)), text) for code, text in _EXITS))
+    yield from (".SH FILES", *_tagged(_FILES))
+    yield from (".SH ENVIRONMENT", *_tagged(_ENVIRONMENT))
+    yield from (".SH SIGNALS", *_tagged(_SIGNALS))
+    yield ".SH EXAMPLES"
+    for number, (text, command) in enumerate(_EXAMPLES):
+        if text:
+            yield from ([".PP", _text(text)] if number else [_text(text)])
+        yield from _block([command])
+    yield from (".SH SEE ALSO", ".BR systemd.exec (5),", ".BR journalctl (1)")
+
+
+def _command(whole: click.Context, name: str) -> Iterator[str]:
+    command = program.get_command(whole, name)
+    if command is None:
+        raise RuntimeError(f"there is no command {name}")
+    context = click.Context(command, info_name=name, parent=whole)
+    pieces = [piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]"]
+    yield f".SS {_verbatim(' '.join(['notifier', name, *pieces]))}"
+    yield from _paragraphs((command.help or "").split("\n\n"))
+    yield from _options(context, _COMMON)
+    shown = [line.strip() for line in (command.epilog or "").splitlines() if line.strip().startswith("notifier")]
+    if shown:
+        yield from (".PP", "Examples:")
+        yield from _block(shown)
+
+
+def _options(context: click.Context, left_out: Collection[str]) -> Iterator[str]:
+    for parameter in context.command.get_params(context):
+        record = None if {*parameter.opts} & {*left_out} else parameter.get_help_record(context)
+        # Arguments have no help text of their own; the command's text describes them.
+        if record is not None and record[1]:
+            yield from _tagged([record])
+
+
+def _tagged(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for tag, text in entries:
+        yield from (".TP", rf"\fB{_verbatim(tag)}\fR", _text(text))
+
+
+def _paragraphs(texts: Iterable[str]) -> Iterator[str]:
+    for number, text in enumerate(texts):
+        if number:
+            yield ".PP"
+        yield _text(" ".join(text.split()))
+
+
+def _block(commands: Iterable[str]) -> Iterator[str]:
+    yield from (".PP", ".RS 4", ".nf", *map(_verbatim, commands), ".fi", ".RE")
+
+
+def _text(text: str) -> str:
+    """Return prose in short lines, with text between backticks in bold and safe to copy."""
+    pieces = _QUOTED.split(text.replace("\\", r"\e"))
+    written = "".join(
+        rf"\fB{_copyable(piece)}\fR" if number % 2 else _options_in(piece) for number, piece in enumerate(pieces)
+    )
+    return _LEADING.sub(r"\\&\1", textwrap.fill(written, _WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def _verbatim(text: str) -> str:
+    """Return text that a reader may type, escaped so that it is shown unchanged."""
+    return _LEADING.sub(r"\\&\1", _copyable(text.replace("\\", r"\e")))
+
+
+def _copyable(text: str) -> str:
+    return text.replace("-", r"\-").replace("~", r"\(ti").replace("^", r"\(ha")
+
+
+def _options_in(text: str) -> str:
+    return re.sub(r"(?<![\w-])--[a-z-]+", lambda match: _copyable(match[0]), text).replace("~", r"\(ti")

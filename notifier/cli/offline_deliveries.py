@@ -1,0 +1,178 @@
+"""Changes deliveries and destinations in this process, for commands that run without a daemon."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from notifier.cli.errors import NameNotFoundError, as_command_error
+from notifier.clock import SystemClock
+from notifier.config import Settings
+from notifier.daemon.api import people
+from notifier.daemon.api.deliveries import drop_known, move_known, retry_document, retry_known
+from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
+from notifier.daemon.offline import lone_ledger
+from notifier.delivery.health import end_wait_unserved, switch_unserved
+from notifier.delivery.subscriptions import subscriptions
+from notifier.store.errors import StoreError
+from notifier.store.recovery import essentials, snapshot
+from notifier.store.store import Store
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import replays, requeue
+from notifier.store.tables.destinations import Health
+from notifier.store.tables.replays import ReplayRunningError
+from notifier.store.tables.requeue import Drop, Plan, Retry
+from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError, UnknownPersonError
+from notifier.web.requests import Replay
+
+
+def switch_alone(settings: Settings, destination: str, *, enabled: bool) -> tuple[Health, bool]:
+    """Enable or disable a destination; return its health, and whether this ended a wait. Raises CommandError."""
+
+    async def switch() -> tuple[Health, bool]:
+        async with lone_ledger(settings) as ledger:
+            return await ledger.run(switch_unserved, destination, enabled=enabled, now_ms=SystemClock().now_ms())
+
+    with as_command_error(StoreError):
+        return asyncio.run(switch())
+
+
+def end_wait_alone(settings: Settings, destination: str) -> bool:
+    """Make the next run try a destination at once; return whether this ended a wait. Raises CommandError."""
+
+    async def end_wait() -> bool:
+        async with lone_ledger(settings) as ledger:
+            return await ledger.run(end_wait_unserved, destination, now_ms=SystemClock().now_ms())
+
+    with as_command_error(StoreError):
+        return asyncio.run(end_wait())
+
+
+def retry_alone(settings: Settings, wish: Retry) -> dict[str, Any]:
+    """Put deliveries back into the queue; return the same object as the daemon would.
+
+    Raises CommandError, NameNotFoundError.
+    """
+    names = tuple(settings.destinations) if wish.destination is None else (wish.destination,)
+
+    async def put_back() -> dict[str, Any]:
+        async with lone_ledger(settings) as ledger:
+            retried = await ledger.run(retry_known, wish, names, SystemClock().now_ms())
+            return retry_document(retried.counts, retried.waited, retried.why_none)
+
+    with _unknown_named():
+        return asyncio.run(put_back())
+
+
+def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> dict[str, Any]:
+    """Erase a person's data, or look up who is meant; return what the daemon would report.
+
+    Raises CommandError, NameNotFoundError.
+    """
+
+    async def forget() -> dict[str, Any]:
+        async with lone_ledger(settings) as ledger:
+            done = await people.forget(ledger, person, dry_run=dry_run, by="the command line")
+            if not dry_run:
+                # Written twice with the end: the older generation holds what the present one held.
+                known = await ledger.run(snapshot.gather, SystemClock().now_ms())
+                await asyncio.to_thread(essentials.write, ledger.path, known)
+            return done
+
+    with _unknown_named(), as_command_error(OSError):
+        return asyncio.run(forget())
+
+
+def drop_alone(settings: Settings, wish: Drop, *, dry_run: bool) -> dict[str, Any]:
+    """Remove deliveries from the queue for good, or only count them; return the same object as the daemon would.
+
+    Raises CommandError, NameNotFoundError.
+    """
+
+    async def drop() -> dict[str, int]:
+        async with lone_ledger(settings) as ledger:
+            wanted = subscriptions(settings.destinations)
+            return await ledger.run(drop_known, wish, tuple(settings.destinations), wanted, dry_run=dry_run)
+
+    with _unknown_named():
+        counts = asyncio.run(drop())
+    return {"deliveries": sum(counts.values()), "destinations": counts, "dry_run": dry_run}
+
+
+def move_alone(settings: Settings, old: str, new: str) -> ActionResult:
+    """Move the waiting deliveries of a destination to another; return the same result as the daemon would.
+
+    Raises CommandError, NameNotFoundError.
+    """
+
+    async def hand_over() -> ActionResult:
+        async with lone_ledger(settings) as ledger:
+            return await ledger.run(move_known, old, new, tuple(settings.destinations), SystemClock().now_ms())
+
+    with _unknown_named():
+        return asyncio.run(hand_over())
+
+
+@contextmanager
+def _unknown_named() -> Iterator[None]:
+    try:
+        with as_command_error(StoreError):
+            yield
+    except (UnknownEventError, UnknownNameError, UnknownPersonError) as error:
+        raise NameNotFoundError(str(error)) from error
+
+
+def replay_alone(settings: Settings, wish: Replay, show: Callable[[int, int], None]) -> dict[str, Any]:
+    """Put the requested past events back into the queue without pauses; with `wish.dry_run`, only count them.
+
+    Pauses are not needed, because without a daemon there are no newer events that would have to wait. A replay
+    that is interrupted by Ctrl-C is over; if this process is killed, the next daemon continues it. `show` is called
+    with the number of deliveries put back and their total. Returns the plan as the daemon would. Raises CommandError.
+    """
+
+    async def put_back() -> dict[str, Any]:
+        async with lone_ledger(settings) as ledger:
+            now_ms = SystemClock().now_ms()
+            newest = [await ledger.run(number) for number in (requeue.newest, requeue.newest_attempt)]
+            past = wish.past(now_ms, *newest)
+            wanted = [it for it in subscriptions(settings.destinations) if wish.destination in (None, it.destination)]
+            plan = Plan(deliveries={it.destination: 0 for it in wanted})
+            while plan.sequence < past.last:
+                plan = await ledger.run(requeue.plan, past, wanted, plan)
+            document = plan_document(plan, forgotten_before_ms(settings, past, now_ms))
+            if not wish.dry_run:
+                number = await ledger.run(replays.begin, past, plan, now_ms)
+                try:
+                    await _advance_all(ledger, number, wanted, lambda queued: show(queued, document["deliveries"]))
+                except asyncio.CancelledError:
+                    await ledger.run(replays.stop, SystemClock().now_ms(), number)
+                    raise
+            return document
+
+    with as_command_error(StoreError, ReplayRunningError):
+        return asyncio.run(put_back())
+
+
+def stop_replay_alone(settings: Settings) -> dict[str, Any]:
+    """Stop the replays that the last daemon left unfinished; return the object of `GET /v1/replay`.
+
+    Raises CommandError.
+    """
+
+    async def stop() -> dict[str, Any]:
+        async with lone_ledger(settings) as ledger:
+            await ledger.run(replays.stop, SystemClock().now_ms())
+            return await ledger.run(replays_document, SystemClock().now_ms())
+
+    with as_command_error(StoreError):
+        return asyncio.run(stop())
+
+
+async def _advance_all(ledger: Store, number: int, wanted: Sequence[Subscription], show: Callable[[int], None]) -> None:
+    queued = 0
+    for subscription in wanted:
+        over = False
+        while not over:
+            step = await ledger.run(replays.advance, number, subscription, SystemClock().now_ms())
+            over, queued = step.over, queued + step.queued
+            show(queued)

@@ -1,0 +1,67 @@
+"""Tries the tokens of a configuration, for `notifier check --online` and after `notifier init`."""
+
+import asyncio
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from notifier import log
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import counted
+from notifier.cli.global_options import GlobalOptions
+from notifier.cli.output import TableWriter
+from notifier.cli.table_columns import Column
+from notifier.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from notifier.cli.source_probe import ProbeResult
+
+_COLUMNS: Final = (
+    Column("source"),
+    Column("answers"),
+    Column("records", right=True),
+    Column("newest"),
+    Column("people", right=True),
+    Column("trainings", right=True),
+)
+
+
+def seen(given: GlobalOptions, settings: Settings) -> "Sequence[ProbeResult]":
+    """Try the token of each source and return the results. Nothing is stored or sent to destinations."""
+    # Imported here, because these imports take half a second and an offline check does not need them.
+    from notifier.cli.source_probe import look_at_all  # noqa: PLC0415
+
+    log.setup(given.log_level(), "text")
+    return asyncio.run(look_at_all(settings.sources))
+
+
+def orphans(settings: Settings) -> "Iterator[str]":
+    """Yield a sentence for each destination that is not configured but has waiting events in the state file."""
+    if not settings.store.path.exists():
+        return
+    # Imported here, because only this needs the state file, which usually does not exist at the first check.
+    from notifier.alerts.orphan_rules import sentence  # noqa: PLC0415
+    from notifier.store.errors import StoreError  # noqa: PLC0415
+    from notifier.store.queries.orphans import orphans as found_in  # noqa: PLC0415
+    from notifier.store.store import open_for_reading  # noqa: PLC0415
+
+    try:
+        with closing(open_for_reading(settings.store.path)) as db:
+            found = found_in(db, tuple(settings.destinations))
+    except StoreError:
+        # Errors of the state file are not reported here; the daemon reports them when it starts.
+        return
+    yield from (sentence(orphan) for orphan in found if orphan.pending)
+
+
+def show(sights: "Sequence[ProbeResult]") -> None:
+    """Show the results as a table."""
+    TableWriter(*_COLUMNS).show(sight.row() for sight in sights)
+
+
+def refuse(sights: "Sequence[ProbeResult]") -> None:
+    """Raise CommandError if one of the sources cannot be used as configured."""
+    troubles = [f"{sight.source}: {trouble}" for sight in sights for trouble in sight.troubles]
+    if troubles:
+        raise CommandError(f"{counted(len(troubles), 'thing')} failed online:", *troubles)

@@ -1,0 +1,102 @@
+"""All output to a terminal, a pipe or a file: lines, facts and tables."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+import click
+import orjson
+
+from notifier.cli.errors import CommandError, ExitCode
+from notifier.cli.formatting import harmless, harmless_json
+from notifier.cli.table_columns import Column
+
+Page = TypeVar("Page")
+
+_GAP: Final = "  "
+
+_LONGEST_CELL: Final = 300
+"""The most characters shown in a cell of a table; longer text is cut (`--json` prints all of it)."""
+
+
+def is_terminal() -> bool:
+    """Return whether the output goes to a terminal, not to a program."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def echo(*lines: str) -> None:
+    """Print lines, and flush them.
+
+    If the reader has closed the pipe (`notifier events | head`), the command ends without an error. Raises CommandError
+    if the output cannot be written, for example to a full disk.
+    """
+    if not lines:
+        return
+    try:
+        click.echo("\n".join(lines))
+    except BrokenPipeError:
+        raise click.exceptions.Exit(ExitCode.DONE) from None
+    except OSError as error:
+        raise CommandError(f"the output cannot be written: {error.strerror}") from error
+
+
+def echo_json(documents: Iterable[Any]) -> None:
+    """Print documents as JSON Lines, one per line, and flush them."""
+    echo(*(harmless_json(orjson.dumps(document).decode()) for document in documents))
+
+
+def show_pages(pages: Iterable[Page], show: Callable[[Page], None]) -> None:
+    """Show each page as it arrives; if there is none, say so on standard error."""
+    empty = True
+    for page in pages:
+        show(page)
+        empty = False
+    if empty:
+        click.echo("there are none", err=True)
+
+
+def say_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one pair per line, with the values aligned."""
+    pairs = list(facts)
+    width = max((len(name) for name, _ in pairs), default=0)
+    echo(*(f"{name:<{width}}{_GAP}{harmless(value)}" for name, value in pairs))
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= _LONGEST_CELL else f"{cell[: _LONGEST_CELL - 1]}…"
+
+
+class TableWriter:
+    """A table that is printed in parts: the titles once, then rows in any number of calls.
+
+    On a terminal it is drawn by `rich`; in a pipe it is plain text with titles in capitals.
+    """
+
+    def __init__(self, *columns: Column, grows: bool = False) -> None:
+        """Initialize with the columns; with `grows`, columns are made wider, for rows that come later."""
+        self._columns = columns
+        self._widths = tuple(max(len(column.title), column.least if grows else 0) for column in columns)
+        self._begun = False
+
+    def show(self, rows: Iterable[Sequence[str]]) -> None:
+        """Print rows, aligned with the earlier ones; a cell that is too long shifts only its own row."""
+        cells = [[_cut(harmless(cell)) for cell in row] for row in rows]
+        if not self._begun:
+            lengths = ([len(cell) for cell in row] for row in cells)
+            self._widths = tuple(map(max, zip(self._widths, *lengths, strict=True)))
+        if is_terminal():
+            # Imported only here: the import takes a tenth of a second, and a pipe never needs it.
+            from notifier.cli.rich_output import draw  # noqa: PLC0415
+
+            draw(self._columns, cells, self._widths, titled=not self._begun)
+        else:
+            titles = [] if self._begun else [[column.title.upper() for column in self._columns]]
+            echo(*(self._line(row) for row in [*titles, *cells]))
+        self._begun = True
+
+    def _line(self, row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for column, cell, width in zip(self._columns, row, self._widths, strict=True)
+        )
+        return _GAP.join(padded).rstrip()

@@ -1,0 +1,65 @@
+"""Types of option values that click does not have."""
+
+import math
+import re
+from typing import Final
+
+import click
+
+from notifier.config.errors import InvalidValue
+from notifier.config.urls import TcpAddress, UnixAddress, parse_listen
+from notifier.suggest import nearest
+
+Address = TcpAddress | UnixAddress
+
+_RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/([smh]))?")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
+_HIGHEST_RATE: Final = 10_000
+
+
+class ListenType(click.ParamType[Address | None]):
+    """An address to listen on, in the notation of the configuration; an empty text gives None."""
+
+    name = "address"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address | None:
+        """Parse the address, or fail like click's own types."""
+        try:
+            return parse_listen(value)
+        except InvalidValue as wrong:
+            self.fail(str(wrong), param, ctx)
+
+
+class RateType(click.ParamType[float]):
+    """A rate, converted to a number per second: `5/s`, `30/m`, `2.5/h`, or `5`."""
+
+    name = "rate"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse the rate, or fail like click's own types."""
+        match = _RATE.fullmatch(value) if isinstance(value, str) else None
+        rate = float(match[1]) / _SECONDS[match[2] or "s"] if match else math.nan
+        if not 0 < rate <= _HIGHEST_RATE:
+            self.fail(f"must be a number above 0, as 5/s, 5/m or 5/h, at most {_HIGHEST_RATE}/s", param, ctx)
+        return rate
+
+
+class OneOf(click.Choice[str]):
+    """A choice of words that suggests a similar word."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's
+        """Return a message with the possible words."""
+        return f"It is one of {', '.join(self.choices)}."
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """Return a message with the possible words, and the most similar one if there is any."""
+        message = super().get_invalid_choice_message(value, ctx)
+        likely = nearest(str(value), self.choices)
+        return f"{message.removesuffix('.')}; did you mean `{likely}`?" if likely else message
+
+
+one_json_object: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+"""The option of commands that report one result."""
+
+LISTEN: Final = ListenType()
+RATE: Final = RateType()

@@ -1,0 +1,46 @@
+"""Describes replays in lines of text, from the object of `GET /v1/replay`."""
+
+from typing import Any
+
+from notifier.cli.formatting import counted, milliseconds, moment
+
+
+def history_lines(told: dict[str, Any]) -> list[str]:
+    """Return lines about the latest replay, the previous one, and others that are under way."""
+    if told["state"] is None:
+        return ["no replay is remembered"]
+    return [line for replay in (told, told["previous"], *told["others"]) if replay for line in _lines(replay)]
+
+
+def left_lines(replay: dict[str, Any]) -> list[str]:
+    """Return lines about the deliveries that a replay has not queued, and how to continue; none if all are queued."""
+    lines = [
+        f"  {name}: {part['queued']:,} of {counted(part['deliveries'], 'delivery', 'deliveries')}, {part['state']}"
+        f"{_waits(part)}"
+        for name, part in replay["destinations"].items()
+        if part["queued"] < part["deliveries"]
+    ]
+    if lines and replay["state"] == "running":
+        lines.append("  it goes on by itself: `notifier replay --status` tells how far it has come")
+    elif lines and replay["goes_on_since"] is not None:
+        lines.append(f"  another one goes on with `--since {replay['goes_on_since']}`")
+    return lines
+
+
+def _lines(replay: dict[str, Any]) -> list[str]:
+    begun, ended = (moment(milliseconds(replay[key])) for key in ("begun_at", "ended_at"))
+    how = f"under way since {begun}" if replay["ended_at"] is None else f"{replay['state']} at {ended}"
+    much = f"{replay['queued']:,} of {counted(replay['deliveries'], 'delivery', 'deliveries')} put back into the queue"
+    meant = "".join(f", {key} {replay[key]}" for key in ("source", "type") if replay[key])
+    return [
+        f"replay {replay['id']}, {how}: {much}",
+        f"  events detected from {replay['since']} to {replay['until']}{meant}",
+        *(
+            f"  {name}: {part['queued']:,} of {part['deliveries']:,}, {part['state']}{_waits(part)}"
+            for name, part in replay["destinations"].items()
+        ),
+    ]
+
+
+def _waits(part: dict[str, Any]) -> str:
+    return f"; waits: {part['waits']}" if part["waits"] else ""

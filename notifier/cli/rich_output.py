@@ -1,0 +1,62 @@
+"""Rich output for a terminal: tables, coloured words, and a progress bar."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from notifier.cli.table_columns import Column
+
+_GAP: Final = 2
+_STYLES: Final = {
+    "ok": "green",
+    "yes": "green",
+    "delivered": "green",
+    "starting": "yellow",
+    "pending": "yellow",
+    "retrying": "yellow",
+    "rate_limited": "yellow",
+    "failing": "red",
+    "dead": "red",
+    "disabled": "red",
+    "no": "red",
+}
+"""The colours of states."""
+
+
+def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], *, titled: bool) -> None:
+    """Print rows as a table; `titled`: with titles above the columns.
+
+    Rows wider than the terminal are printed whole, and the terminal wraps them. So they stay aligned and can be copied.
+    """
+    console = Console(highlight=False)
+    longest = [max([width, *map(len, cells)]) for width, *cells in zip(widths, *rows, strict=True)]
+    console.width = max(console.width, sum(longest) + _GAP * len(widths))
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=titled, header_style="bold")
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, min_width=width)
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    console.print(table)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int | None, str], None]]:
+    """Show a progress bar. Yields a function that updates it with the amount done, the total (or None) and a remark."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[remark]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(highlight=False)) as progress:
+        task = progress.add_task(title, total=None, remark="")
+
+        def update(done: int, total: int | None, remark: str) -> None:
+            progress.update(task, completed=done, total=total, remark=remark)
+
+        yield update

@@ -1,0 +1,136 @@
+"""Tries a source's token with as few requests as possible, without storing anything."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from notifier.alerts import rules
+from notifier.cli.formatting import NOTHING, counted
+from notifier.clock import SystemClock
+from notifier.config import SourceSettings
+from notifier.http.exchange import new_session
+from notifier.http.peer_clocks import PeerClocks
+from notifier.kpa.client import Client, Page
+from notifier.kpa.errors import ApiError, ApiErrorReason
+from notifier.kpa.exchange import HttpExchange
+from notifier.kpa.rate_limiter import Priority, RateLimiter
+from notifier.watch.detection.balance import count_bounds
+
+if TYPE_CHECKING:
+    from notifier.kpa.versions import InvalidRecord
+
+_REQUESTS_PER_MINUTE: Final = 60
+"""High enough that the four requests of one source need not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """The result for one source; None stands for an unknown value.
+
+    `names` has the number of names of `people` and of `trainings`, if names were requested. `unreadable` is the
+    number of records on the newest page that cannot be read. `troubles` are sentences for the operator.
+    """
+
+    source: str
+    answers: bool = False
+    records: int | None = None
+    newest: str | None = None
+    unreadable: int = 0
+    names: Mapping[str, int] = field(default_factory=dict)
+    troubles: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as a JSON object."""
+        return {
+            "answers": self.answers,
+            "records": self.records,
+            "newest": self.newest,
+            "unreadable": self.unreadable,
+            "people": self.names.get("people"),
+            "trainings": self.names.get("trainings"),
+            "troubles": list(self.troubles),
+        }
+
+    def row(self) -> tuple[str, ...]:
+        """Return the result as a row of a table."""
+        return (
+            self.source,
+            "yes" if self.answers else "no",
+            _written(self.records),
+            self.newest or NOTHING,
+            _written(self.names.get("people")),
+            _written(self.names.get("trainings")),
+        )
+
+
+def _written(count: int | None) -> str:
+    return NOTHING if count is None else f"{count:,}"
+
+
+async def look_at_all(sources: Mapping[str, SourceSettings]) -> list[ProbeResult]:
+    """Probe all sources in parallel, and return the results in order."""
+    async with new_session() as session:
+        return await asyncio.gather(*(look(name, settings, session) for name, settings in sources.items()))
+
+
+async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSession) -> ProbeResult:
+    """Request the count, the newest page, and, if configured, the names. Failures are listed as troubles."""
+    client = Client(HttpExchange(session, settings), settings, RateLimiter(_REQUESTS_PER_MINUTE, SystemClock()))
+    try:
+        first = page = await client.page(1, limit=1, urgency=Priority.HEAD)
+    except ApiError as failure:
+        return ProbeResult(name, troubles=(failure.message,))
+    refusal: tuple[str, ...] = ()
+    if not first.is_last:
+        try:
+            page = await client.page(1, limit=settings.page_size, urgency=Priority.HEAD)
+        except ApiError as failure:
+            refusal = (f"the newest page: {failure.message}",)
+    sight = ProbeResult(
+        name,
+        answers=True,
+        records=count_bounds(first).exactly,
+        newest=page.completions[0].completed_on if page.completions else None,
+        unreadable=len(page.bad),
+        troubles=(*_clock_troubles(page.served_at_ms), *_unreadable(page), *refusal),
+    )
+    return await _look_for_names(client, sight) if settings.names and not refusal else sight
+
+
+def _unreadable(page: Page) -> Iterator[str]:
+    """Yield a sentence for each field that makes records of a page unreadable: their number, one example, and why."""
+    of_field: dict[str | None, list[InvalidRecord]] = {}
+    for bad in page.bad:
+        of_field.setdefault(bad.field_name, []).append(bad)
+    for alike in of_field.values():
+        which = "" if alike[0].key is None else f", such as {alike[0].key}"
+        yield (
+            f"{len(alike)} of the newest {counted(page.size, 'record')} cannot be read{which}: {alike[0].problem};"
+            " they are left out until they can be"
+        )
+
+
+def _clock_troubles(served_at_ms: int | None) -> list[str]:
+    """Return a sentence if this machine's clock differs too much from the API's, otherwise nothing."""
+    peers = PeerClocks(SystemClock())
+    peers.note("", served_at_ms)
+    return [condition.summary for condition in rules.of_clock(peers, ())]
+
+
+async def _look_for_names(client: Client, sight: ProbeResult) -> ProbeResult:
+    for kind, names in (("people", client.people()), ("trainings", client.trainings())):
+        try:
+            async with aclosing(names):
+                known = sum([len(batch) async for batch in names])
+            sight = replace(sight, names={**sight.names, kind: known})
+        except ApiError as failure:
+            advice = "; or set `names = false`" if failure.reason is ApiErrorReason.TOKEN_PERMISSION else ""
+            sight = replace(sight, troubles=(*sight.troubles, f"names of {kind}: {failure.message}{advice}"))
+            if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
+                # The client would now wait until the rate limit allows more, which this command must not do.
+                break
+    return sight

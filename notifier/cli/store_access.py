@@ -1,0 +1,87 @@
+"""Opens the state file read-only, whether a daemon runs or not."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import click
+from sqlite_utils import Database
+
+from notifier.cli.errors import CommandError
+from notifier.store.errors import StoreError, StoreReason, as_store_error
+from notifier.store.recovery.opener import pending
+from notifier.store.store import open_for_reading
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Database]:
+    """Open the state file read-only. Print a note if a daemon would first have to change it, such as migrate it.
+
+    Raises CommandError if the file does not exist or cannot be read.
+    """
+    if to_do := pending(path):
+        if not path.exists():
+            raise CommandError(f"{to_do}: start `notifier run` once, which does it")
+        click.echo(f"Note: {to_do}; `notifier run` does it when it starts, and this is what was before.", err=True)
+    try:
+        with closing(open_for_reading(path)) as db:
+            yield db
+    except StoreError as error:
+        raise _failure(error) from error
+    except sqlite3.Error as error:
+        named = as_store_error(error, path)
+        if named is None:
+            raise
+        raise _failure(named) from error
+
+
+class Followed:
+    """A read-only state file that is reopened if another file replaces it (after a restore or a rebuild)."""
+
+    def __init__(self, path: Path, opened: Database) -> None:
+        """Initialize with a file that is already open. `close` closes only files that were opened in its place."""
+        self._path = path
+        self._db = opened
+        self._first = opened
+        self._file = _identity(path)
+
+    def now(self) -> tuple[Database, bool]:
+        """Return the database to read, and whether it is a different one from the last call's."""
+        found = _identity(self._path)
+        if found is None or found == self._file:
+            return self._db, False
+        try:
+            db = open_for_reading(self._path)
+        except (StoreError, sqlite3.Error):
+            # The file is being replaced or migrated. Until it can be read, the earlier one is returned.
+            return self._db, False
+        self.close()
+        self._db, self._file = db, found
+        return db, True
+
+    def close(self) -> None:
+        """Close the file if it was opened here."""
+        if self._db is not self._first:
+            self._db.close()
+
+
+@contextmanager
+def following(path: Path) -> Iterator[Followed]:
+    """Open the state file in order to follow it, even if another file replaces it. Raises CommandError."""
+    with reading(path) as db, closing(Followed(path, db)) as followed:
+        yield followed
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _failure(error: StoreError) -> CommandError:
+    if error.reason in {StoreReason.NOT_WRITABLE, StoreReason.READ_ONLY}:
+        return CommandError(f"{error.message}, or run this as the user whom the daemon runs as")
+    return CommandError(error.message)

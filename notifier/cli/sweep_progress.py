@@ -1,0 +1,52 @@
+"""Follows a sweep of the running daemon to its end, and shows its progress."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from notifier.cli import daemon_client
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import counted
+from notifier.cli.output import is_terminal
+
+_LOOK: Final = 0.3
+
+Show = Callable[[dict[str, Any]], None]
+"""Shows the progress of a sweep, given as the object in `/v1/status`."""
+
+
+def watch(state_file: Path, source: str, show: Show) -> dict[str, Any]:
+    """Follow the daemon's sweep to its end and return its result. Raises CommandError if it was cut off."""
+    while True:
+        answer = daemon_client.request(state_file, "GET", "/v1/status")
+        if answer is None:
+            raise CommandError("the daemon has stopped; the next `notifier run` goes on with the sweep")
+        if source not in answer.body["sources"]:
+            raise CommandError(f"{source} has left the configuration of the daemon, and its sweep is cut off")
+        described = answer.body["sources"][source]
+        progress: dict[str, Any] = described["sweep"]
+        show(progress)
+        if progress["finished_at"] is not None and not progress["running"]:
+            return progress
+        if not progress["running"]:
+            failing = described["failing"]
+            error = failing.get("scan") or failing.get("head") or described["last_error"]
+            raise CommandError(f"{source}: {error['message'] if error else 'the sweep was cut off'}")
+        time.sleep(_LOOK)
+
+
+@contextmanager
+def shown(source: str, *, quiet: bool) -> Iterator[Show]:
+    """Yield a function that shows a sweep's progress; without a terminal, or if `quiet`, it does nothing."""
+    if quiet or not is_terminal():
+        yield lambda _progress: None
+        return
+    # Imported only for a terminal, because the import takes a tenth of a second.
+    from notifier.cli.rich_output import progress_bar  # noqa: PLC0415
+
+    with progress_bar(source) as update:
+        yield lambda progress: update(
+            progress["next_page"] - 1, progress["last_page"], counted(progress["records"], "record")
+        )

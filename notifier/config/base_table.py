@@ -1,0 +1,52 @@
+"""The base class of all tables of the configuration."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from notifier.config.errors import InvalidCombination, Problem
+
+
+def default(notation: Any) -> Any:
+    """Return a field whose default is given in the notation of the configuration file, and is read like any value.
+
+    This way the file, its JSON Schema and the settings share one default.
+    """
+    return Field(default=notation)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The context that values are validated in: the environment, the file, and the names of sources and destinations.
+
+    Validators get it as pydantic's context. Without it, they use the process's own environment and do not check names.
+    """
+
+    environ: Mapping[str, str]
+    sources: Collection[str]
+    destinations: Collection[str]
+    file: Path | None = None
+
+
+class BaseTable(BaseModel):
+    """A table of the configuration: immutable, and without unknown keys."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield a problem for each set of values that contradict each other. Keys are relative to this table."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if problems := tuple(self.conflicts()):
+            raise InvalidCombination(problems)
+        return self

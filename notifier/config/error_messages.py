@@ -1,0 +1,175 @@
+"""Turns pydantic's errors into problems that tell the operator what to write instead."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from notifier.config import introspection
+from notifier.config.base_table import BaseTable
+from notifier.config.errors import InvalidCombination, InvalidValue, Problem, dotted
+from notifier.config.layers import Layer, variable_name
+from notifier.config.settings import Settings
+from notifier.suggest import hint, nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_NOT_TEXT: Final = "must be text in quotes"
+_NOT_WHOLE: Final = "must be a whole number"
+_NOT_NUMBER: Final = "must be a number"
+_NOT_BOOLEAN: Final = "must be true or false"
+_NOT_LIST: Final = 'must be a list, such as ["..."]'
+_NOT_TABLE: Final = "must be a table of keys and values"
+
+_SENTENCES: Final[Mapping[str, str]] = {
+    "string_type": _NOT_TEXT,
+    "string_unicode": _NOT_TEXT,
+    "string_too_short": "must not be empty",
+    "int_type": _NOT_WHOLE,
+    "int_parsing": _NOT_WHOLE,
+    "int_parsing_size": _NOT_WHOLE,
+    "int_from_float": _NOT_WHOLE,
+    "float_type": _NOT_NUMBER,
+    "float_parsing": _NOT_NUMBER,
+    "finite_number": _NOT_NUMBER,
+    "bool_type": _NOT_BOOLEAN,
+    "bool_parsing": _NOT_BOOLEAN,
+    "tuple_type": _NOT_LIST,
+    "dict_type": _NOT_TABLE,
+    "model_type": _NOT_TABLE,
+    "model_attributes_type": _NOT_TABLE,
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+}
+_BY_APPRISE: Final = 'it is one of the services of type = "apprise"'
+_TYPES_MEANT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("webhook", "webhooks", "https", "url", "rest", "standard", "cloudevents"), 'write type = "http"'),
+    **dict.fromkeys(("email", "mail", "smtp", "mailto"), 'write type = "apprise", with a URL mailto://...'),
+    **dict.fromkeys(("discord", "telegram", "ntfy", "pushover", "matrix", "mattermost", "sms"), _BY_APPRISE),
+    **dict.fromkeys(("msteams", "ms-teams", "microsoft-teams"), 'write type = "teams"'),
+}
+"""Corrections for words that people often write as a destination's `type`."""
+
+_QUOTED: Final = re.compile(r"'([^']*)'")
+_NO_SOURCE: Final = "at least one is needed: a table [sources.NAME] with a token, or NOTIFIER_SOURCES__NAME__TOKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The location of an error.
+
+    `path` holds the keys that lead to it. `kind` is the type of the value there, and `table` the type of the table that
+    contains it. `siblings` are the tables that would be allowed with another `type`.
+    """
+
+    path: tuple[str | int, ...]
+    kind: Any
+    table: Any
+    siblings: tuple[type[BaseTable], ...]
+
+
+def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem]:
+    """Yield the problems that pydantic's error stands for; none of them repeats a value.
+
+    `layers` are the layers whose merged values were validated, the strongest first. If a wrong value came from a
+    variable or a credential file, the problem names it.
+    """
+    for details in error.errors(include_url=False):
+        place = _locate(details["loc"])
+        wrong = details.get("ctx", {}).get("error")
+        if isinstance(wrong, InvalidCombination):
+            for problem in wrong.problems:
+                yield Problem(".".join(filter(None, (dotted(place.path), problem.key))), problem.message)
+            continue
+        path = (*place.path, introspection.TYPE_KEY) if details["type"].startswith("union_tag") else place.path
+        origin = next((layer.origin for layer in layers if layer.holds(path)), None)
+        message = _message(details, place)
+        yield Problem(dotted(path), f"{message} (from {origin})" if origin else message)
+
+
+def _locate(loc: tuple[str | int, ...]) -> _Place:
+    """Return the place for a pydantic location, without pydantic's own marks.
+
+    The marks are the `type` of a member of a union, and `[key]` after a bad key.
+    """
+    kind: Any = Settings
+    table: Any = None
+    siblings: tuple[type[BaseTable], ...] = ()
+    path: list[str | int] = []
+    for part in loc[:-1] if loc[-1:] == ("[key]",) else loc:
+        if len(members := introspection.tables(kind)) > 1:
+            kind = next(member for member in members if part in introspection.tags(member))
+            siblings = tuple(member for member in members if member is not kind)
+        else:
+            path.append(part)
+            table, kind = kind, introspection.child(kind, str(part))
+    return _Place(tuple(path), kind, table, siblings)
+
+
+def _message(details: "ErrorDetails", place: _Place) -> str:
+    context = details.get("ctx", {})
+    match details["type"]:
+        case "missing" | "too_short" if place.path == ("sources",):
+            return _NO_SOURCE
+        case "missing":
+            return f"is required; set it in the file or as {variable_name(place.path)}"
+        case "extra_forbidden":
+            return _unknown_key(str(place.path[-1]), place)
+        case "enum" | "literal_error":
+            return _one_of(context["expected"], details["input"])
+        case "union_tag_invalid":
+            allowed = _one_of(context["expected_tags"], context["tag"])
+            meant = _TYPES_MEANT.get(str(context["tag"]).lower())
+            return f"{allowed}; {meant}" if meant else allowed
+        case "union_tag_not_found":
+            return f"is required: {_alternatives(introspection.tags(place.kind))}"
+        case "value_error" if isinstance(context["error"], InvalidValue):
+            return str(context["error"])
+        case "model_type" | "model_attributes_type" if place.path[:-1] == ("sources",) and _is_source_key(place):
+            return "is a key of a source: it belongs into a table [sources.NAME], with a name of your choice"
+        case known if known in _SENTENCES:
+            return _SENTENCES[known].format(**context)
+        case _:
+            return "is not a value that is possible here"
+
+
+def _unknown_key(key: str, place: _Place) -> str:
+    known = place.table.model_fields
+    owners = [tag for table in place.siblings if key in table.model_fields for tag in introspection.tags(table)]
+    if owners:
+        return f"unknown key here: it belongs to the type {_alternatives(owners)}"
+    if nearest(key, known) is None and (home := _home_of(key)):
+        return f"unknown key here: it belongs to `[{home}]`"
+    return f"unknown key; {hint(key, known)}"
+
+
+def _is_source_key(place: _Place) -> bool:
+    return str(place.path[-1]) in {key for table in introspection.tables(place.kind) for key in table.model_fields}
+
+
+def _home_of(key: str) -> str | None:
+    """Return the table that a key belongs to, or None if there is no such table or more than one."""
+    homes = []
+    for name, field in Settings.model_fields.items():
+        of_named = introspection.entries(field.annotation)
+        kind, home = (field.annotation, name) if of_named is None else (of_named, f"{name}.NAME")
+        if any(key in table.model_fields for table in introspection.tables(kind)):
+            homes.append(home)
+    return homes[0] if len(homes) == 1 else None
+
+
+def _one_of(quoted: str, given: Any) -> str:
+    """Return a sentence with the allowed words, from pydantic's list, and a suggestion if one is similar to `given`."""
+    words = _QUOTED.findall(quoted)
+    allowed = f"must be {_alternatives(words)}"
+    likely = nearest(given, words) if isinstance(given, str) else None
+    return f"{allowed}; did you mean `{likely}`?" if likely else allowed
+
+
+def _alternatives(words: list[str]) -> str:
+    *others, last = (f'"{word}"' for word in words)
+    return f"{', '.join(others)} or {last}" if others else last

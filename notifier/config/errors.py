@@ -1,0 +1,58 @@
+"""Errors of a configuration, described so that an operator can correct them. No description contains a value."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem of a configuration.
+
+    `key` is its location: a dotted key (`sources.acme.token`), a variable, a credential file or the configuration file.
+    `message` says what is wrong and what would be right.
+    """
+
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        """Return the problem as one line; unprintable characters are escaped."""
+        line = f"{self.key}: {self.message}"
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+class ConfigError(Exception):
+    """The configuration is wrong or missing. `problems` holds all problems found; `str()` has a line for each."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class InvalidValue(ValueError):  # noqa: N818 - reads as a sentence: `raise InvalidValue("must be positive")`
+    """A value is wrong. The message says what would be right, and never repeats the value."""
+
+
+class InvalidCombination(InvalidValue):
+    """Values of one table contradict each other. The keys of `problems` are relative to the table."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Return a path in TOML's notation, with list positions from 0: `destinations.hr-system.events[1]`."""
+    written = ""
+    for part in path:
+        match part:
+            case int():
+                written += f"[{part}]"
+            case _:
+                key = part if _BARE_KEY.fullmatch(part) else json.dumps(part, ensure_ascii=False)
+                written += f".{key}" if written else key
+    return written

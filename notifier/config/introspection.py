@@ -1,0 +1,65 @@
+"""Finds the possible keys at each place of the configuration by inspecting its models."""
+
+import os
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from notifier.config.base_table import BaseTable
+
+TYPE_KEY = "type"
+"""The key whose value tells the tables of a union apart."""
+
+
+def options(kind: Any) -> Iterator[Any]:
+    """Yield the alternatives of a type: the members of a union, or the type itself, without annotations."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        yield from options(get_args(kind)[0])
+    elif origin in {Union, types.UnionType}:
+        for member in get_args(kind):
+            yield from options(member)
+    else:
+        yield kind
+
+
+def tables(kind: Any) -> list[type[BaseTable]]:
+    """Return the table classes that a value of this type can be. If there are several, they differ in `type`."""
+    return [option for option in options(kind) if isinstance(option, type) and issubclass(option, BaseTable)]
+
+
+def entries(kind: Any) -> Any | None:
+    """Return the type of the values in a table with free keys, or None if `kind` is not such a table."""
+    return next((get_args(option)[1] for option in options(kind) if get_origin(option) is dict), None)
+
+
+def child(kind: Any, key: str) -> Any | None:
+    """Return the type of `key` in a table of this type, or None if the table cannot have that key."""
+    for table in tables(kind):
+        if key in table.model_fields:
+            return table.model_fields[key].annotation
+    return entries(kind)
+
+
+def tags(kind: Any) -> list[str]:
+    """Return the values of `type` that distinguish the tables of a union, in the order of the union."""
+    typed = [table.model_fields[TYPE_KEY] for table in tables(kind) if TYPE_KEY in table.model_fields]
+    return [tag for field in typed for tag in get_args(field.annotation)]
+
+
+def takes_json(kind: Any) -> bool:
+    """Return whether a value of this type can be a list or a table, which is written as JSON in a variable."""
+    return bool(tables(kind)) or any(get_origin(option) in {dict, tuple} for option in options(kind))
+
+
+def anchored(value: Any, kind: Any, folder: Path) -> Any:
+    """Return a value of the configuration with `~` expanded and relative paths prefixed with `folder`.
+
+    Empty paths and values that are not paths are unchanged.
+    """
+    if isinstance(value, dict) and kind is not None:
+        return {key: anchored(below, child(kind, key), folder) for key, below in value.items()}
+    if isinstance(value, str) and value and Path in options(kind):
+        return str(folder / os.path.expanduser(value))  # noqa: PTH111 - Path.expanduser() raises without a home
+    return value

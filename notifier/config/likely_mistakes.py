@@ -1,0 +1,98 @@
+"""Finds values that are valid but probably mistakes, such as placeholders and quotes within quotes.
+
+Each function returns a sentence that says what to do, or None if it finds no mistake. A sentence never repeats a value.
+"""
+
+import re
+from base64 import b64decode
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from notifier.config.urls import is_loopback
+from notifier.suggest import TYPOGRAPHIC_QUOTES
+
+_PLACEHOLDER: Final = re.compile(
+    r"\.{3}|…|\$\{\w+\}|<[\w -]+>|\byour-(?:api-)?(?:token|webhook|workflow|signature|topic|secret|url|key)\b"
+    r"|T0{8}/B0{8}|^(?:change-?me|todo|x{3,}|token|secret|password)$",
+    re.IGNORECASE,
+)
+_QUOTES: Final = "'\"`" + TYPOGRAPHIC_QUOTES
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
+_SLACK_HOSTS: Final = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
+_TEAMS_DOMAINS: Final = (
+    "logic.azure.com",
+    "logic.azure.us",
+    "logic.azure.cn",
+    "api.powerplatform.com",
+    "api.powerplatform.us",
+    "api.powerplatform.cn",
+)
+_FEWEST_BYTES: Final = 12
+"""The fewest different bytes in a random secret: 24 random bytes have fewer once in some hundred billion times."""
+
+_RETIRED: Final = ("webhook.office.com", "outlook.office.com")
+
+
+def of_secret(secret: str) -> str | None:
+    """Check a token or another secret; return a sentence about the likely mistake, or None."""
+    if _PLACEHOLDER.search(secret):
+        return "is a placeholder: write the real one; variables are not expanded in this file"
+    if secret[:1] in _QUOTES or secret[-1:] in _QUOTES:
+        return "has quotes that are part of it: leave out one pair"
+    return None
+
+
+def of_signing_secret(secret: str) -> str | None:
+    """Check a secret that signs requests, which is base64 or any text."""
+    if mistake := of_secret(secret):
+        return mistake
+    written = secret.removeprefix("whsec_")
+    try:
+        key = b64decode(written + "=" * (-len(written) % 4), validate=True)
+    except ValueError:
+        key = written.encode()
+    if len(set(key)) < _FEWEST_BYTES:
+        return "has few different bytes, and can be guessed: make another one (openssl rand -base64 32, after whsec_)"
+    return None
+
+
+def of_teams_url(url: str) -> str | None:
+    """Check the URL of a Teams channel."""
+    host = urlsplit(url).hostname or ""
+    is_theirs = any(host == domain or host.endswith(f".{domain}") for domain in _TEAMS_DOMAINS)
+    if is_theirs or is_loopback(host) or of_url(url):
+        return None
+    return 'is not one of Microsoft\'s workflows (...logic.azure.com, ...api.powerplatform.com); for others use "http"'
+
+
+def of_url(url: str) -> str | None:
+    """Check a destination's URL."""
+    if _PLACEHOLDER.search(url):
+        return "has a placeholder in it: write the real URL; variables are not expanded in this file"
+    host = urlsplit(url).hostname or ""
+    if any(host == retired or host.endswith(f".{retired}") for retired in _RETIRED):
+        return "is an Office 365 connector, which Microsoft has retired: make a workflow in Teams, and use its URL"
+    return None
+
+
+def of_slack_url(url: str) -> str | None:
+    """Check the URL of a Slack channel."""
+    host = urlsplit(url).hostname or ""
+    if host in _SLACK_HOSTS or is_loopback(host):
+        return None
+    return 'is not one of Slack\'s (https://hooks.slack.com/...); for another service use type = "http" or "apprise"'
+
+
+def of_id(identifier: str) -> str | None:
+    """Check an id of the API that a filter uses."""
+    return "is a title or a name: an id is wanted" if " " in identifier.strip() else None
+
+
+def of_certificate_file(file: Path) -> str | None:
+    """Read and check a file of certificates."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    return None if _CERTIFICATE.search(content) else "has no certificate in it (PEM: -----BEGIN CERTIFICATE-----)"

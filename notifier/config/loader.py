@@ -1,0 +1,180 @@
+"""Reads the settings from files, credentials and the environment, or reports every problem with them."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from notifier.config.base_table import Surroundings
+from notifier.config.error_messages import explain
+from notifier.config.errors import ConfigError, Problem
+from notifier.config.layers import Layer, credential_keys, merge, read_credentials, read_environment, read_toml
+from notifier.config.likely_mistakes import of_secret
+from notifier.config.paths import (
+    CREDENTIALS_VARIABLE,
+    FILE_NAME,
+    credentials_directory,
+    find_file,
+    usual_files,
+    working_directory,
+)
+from notifier.config.secret_values import texts
+from notifier.config.settings import Settings, StoreSettings
+from notifier.config.trust import distrust, readable_by_everybody
+from notifier.privileges import is_root
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_dir: Path | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """Read the configuration. Variables override credential files, which override the TOML file and then the defaults.
+
+    Only settings from this function are checked to refer to sources and destinations that exist.
+
+    Args:
+        path: The file that `--config` names. Without it, the first of `$NOTIFIER_CONFIG`, `./config.toml` and
+        `/etc/notifier/config.toml`. The file may be missing if the other inputs configure a source.
+        environ: The environment; by default the process's own.
+        secrets_dir: The folder of credential files that `--secrets-dir` names. Without it, `$CREDENTIALS_DIRECTORY`,
+        and without that the folder beside a service's configuration in /etc/notifier.
+        cwd: The base of relative paths, except of those in the TOML file; by default the working directory.
+
+    Raises:
+        ConfigError: The configuration is wrong or missing; the error holds every problem that was found.
+    """
+    environ = os.environ if environ is None else environ
+    cwd = working_directory() if cwd is None else cwd
+    file = find_file(path, environ=environ, cwd=cwd)
+    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)
+
+    found = list(_read(file, credentials, environ, cwd))
+    layers = [item for item in found if isinstance(item, Layer)]
+    problems = [item for item in found if isinstance(item, Problem)]
+    values = merge(layers)
+    if file is None and not values.get("sources"):
+        raise ConfigError([*problems, _nothing_found(cwd)])
+    try:
+        settings = Settings.model_validate(values, context=surroundings(values, environ, file))
+    except ValidationError as error:
+        raise ConfigError([*problems, *explain(error, layers)]) from None
+    if problems:
+        raise ConfigError(problems)
+    if file is not None and readable_by_everybody(file):
+        # The last layer is the TOML file's.
+        in_file = set(texts(layers[-1].values))
+        if any(secret in in_file and of_secret(secret) is None for secret in settings.secrets()):
+            return settings.noting_secrets_in(file)
+    return settings
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredNames:
+    """The names of sources and destinations that a configuration defines."""
+
+    sources: tuple[str, ...] = ()
+    destinations: tuple[str, ...] = ()
+
+
+def configured_names(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_dir: Path | None = None,
+    cwd: Path | None = None,
+) -> ConfiguredNames:
+    """Return the names of sources and destinations that can be read, even if the configuration is otherwise wrong.
+
+    The arguments are those of `load`. Raises ConfigError if the working directory is gone.
+    """
+    environ = os.environ if environ is None else environ
+    values = _readable(path, environ, secrets_dir, cwd)
+    found = surroundings(values, environ)
+    return ConfiguredNames(tuple(found.sources), tuple(found.destinations))
+
+
+def locate_state_file(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_dir: Path | None = None,
+    cwd: Path | None = None,
+) -> Path:
+    """Return the path of the state file, even if the rest of the configuration is wrong or incomplete.
+
+    This is for callers that only look for the daemon, which may be able to read more than they can: systemd passes no
+    credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments are those
+    of `load`. Raises ConfigError if the file cannot be read, or its path for the state file is invalid.
+    """
+    environ = os.environ if environ is None else environ
+    values = _readable(path, environ, secrets_dir, cwd)
+    store = values.get("store", {})
+    written = {"path": store["path"]} if isinstance(store, dict) and "path" in store else {}
+    try:
+        file = find_file(path, environ=environ, cwd=working_directory() if cwd is None else cwd)
+        return StoreSettings.model_validate(written, context=surroundings(values, environ, file)).path
+    except ValidationError:
+        return load(path, environ=environ, secrets_dir=secrets_dir, cwd=cwd).store.path
+
+
+def handed_over(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the keys that systemd passed as credentials; None if it passed none.
+
+    They cannot change during the lifetime of this process.
+    """
+    provided = environ.get(CREDENTIALS_VARIABLE)
+    return credential_keys(Path(provided)) if provided else None
+
+
+def _readable(
+    path: Path | None, environ: Mapping[str, str], secrets_dir: Path | None, cwd: Path | None
+) -> dict[str, Any]:
+    """Return the keys and values that can be read, even if the rest of the configuration is wrong."""
+    cwd = working_directory() if cwd is None else cwd
+    file = find_file(path, environ=environ, cwd=cwd)
+    credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)
+    return merge(item for item in _read(file, credentials, environ, cwd) if isinstance(item, Layer))
+
+
+def _read(
+    file: Path | None, credentials: Path | None, environ: Mapping[str, str], cwd: Path
+) -> Iterator[Layer | Problem]:
+    """Yield all layers and problems, strongest layer first. Raises ConfigError if the file is not to be trusted."""
+    yield from read_environment(environ, cwd)
+    if file is not None and (distrusted := distrust(file)):
+        # Nothing of it is used, not even together with trusted layers, because it decides where secrets are sent.
+        raise ConfigError([Problem(str(file), distrusted)])
+    if credentials is not None:
+        yield from read_credentials(credentials, cwd)
+    if file is not None:
+        yield read_toml(file)
+
+
+def surroundings(values: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Surroundings:
+    """Return the context that validating these values needs besides the values themselves."""
+    sources, destinations = values.get("sources"), values.get("destinations")
+    return Surroundings(
+        environ=environ,
+        sources=tuple(sources) if isinstance(sources, dict) else (),
+        destinations=tuple(destinations) if isinstance(destinations, dict) else (),
+        file=file,
+    )
+
+
+def _nothing_found(cwd: Path) -> Problem:
+    places = " and ".join(map(str, usual_files(cwd)))
+    met = cwd / FILE_NAME
+    if is_root() and met.exists():
+        places += f" (root does not use {met} unless it is named: --config {met})"
+    return Problem(
+        "configuration",
+        f"there is none: looked for {places}; `notifier init` writes one, or name one with --config or "
+        "$NOTIFIER_CONFIG; "
+        "NOTIFIER_SOURCES__NAME__TOKEN does without",
+    )

@@ -1,0 +1,106 @@
+"""Finds the configuration file, the credentials and the state file."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from notifier.config.errors import ConfigError, Problem
+from notifier.privileges import is_root
+
+CONFIG_VARIABLE: Final = "NOTIFIER_CONFIG"
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+CREDENTIALS_NAME: Final = "credentials"
+"""The name of the folder of a service's credentials, beside its configuration."""
+FILE_NAME: Final = "config.toml"
+SYSTEM_FILE: Final = Path("/etc/notifier") / FILE_NAME
+STATE_FILE_NAME: Final = "notifier.db"
+STATE_ROOT: Final = Path("/var/lib")
+"""The folder in which systemd creates each service's folder for its state."""
+
+
+def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """Return the configuration file to read; None if none was named and none is in the usual places.
+
+    `path` (`--config`) comes first, then `$NOTIFIER_CONFIG`; either is returned even if that file does not exist.
+    """
+    if path is not None:
+        return cwd / path
+    if named := environ.get(CONFIG_VARIABLE):
+        return cwd / named
+    return next((place for place in usual_files(cwd) if _is_there(place)), None)
+
+
+def _is_there(file: Path) -> bool:
+    """Return whether a file exists or may exist; a file that cannot be examined causes its own error later."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def usual_files(cwd: Path) -> tuple[Path, ...]:
+    """Return the places where a configuration file is looked for if none was named.
+
+    Root does not look in the working directory, because that may belong to any user.
+    """
+    return (SYSTEM_FILE,) if is_root() else (cwd / FILE_NAME, SYSTEM_FILE)
+
+
+def credentials_directory(
+    secrets_dir: Path | None, *, environ: Mapping[str, str], cwd: Path, file: Path | None
+) -> Path | None:
+    """Return the folder of credential files; None if there is none.
+
+    `--secrets-dir` comes first, then the folder that systemd provides, then the service's own folder beside its
+    configuration `file`. The last is for commands that an operator types: systemd passes the same files to the service.
+    """
+    if secrets_dir is not None:
+        return cwd / secrets_dir
+    if provided := environ.get(CREDENTIALS_VARIABLE):
+        return cwd / provided
+    if file is None or not file.is_relative_to(SYSTEM_FILE.parent):
+        return None
+    own = file.with_name(CREDENTIALS_NAME)
+    return own if _is_there(own) else None
+
+
+def default_state_file(environ: Mapping[str, str], file: Path | None = None) -> Path:
+    """Return the path of the state file if `store.path` does not set it.
+
+    Its folder is the one that systemd provides, else the folder of the service with the configuration `file`, else the
+    user's state directory.
+    """
+    provided = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if provided:
+        return Path(provided) / STATE_FILE_NAME
+    if (of_service := service_state_file(file)) is not None:
+        return of_service
+    state_home = Path(environ.get("XDG_STATE_HOME", ""))
+    if not state_home.is_absolute():
+        home = Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises without one
+        state_home = home / ".local" / "state"
+    return state_home / "notifier" / STATE_FILE_NAME
+
+
+def service_state_file(file: Path | None) -> Path | None:
+    """Return the state file of the service with the configuration `file`, for commands that an operator types.
+
+    Returns None if `file` is not a service's configuration, or the service has no folder yet.
+    """
+    if file is None or not file.is_relative_to(SYSTEM_FILE.parent):
+        return None
+    instance = file.parent.relative_to(SYSTEM_FILE.parent).parts
+    folder = STATE_ROOT / "-".join(("notifier", *instance))
+    return folder / STATE_FILE_NAME if _is_there(folder) else None
+
+
+def working_directory() -> Path:
+    """Return the working directory. Raises ConfigError if it was removed."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError([Problem("configuration", f"the working directory is gone ({error.strerror})")]) from None

@@ -1,0 +1,88 @@
+"""Makes a commented configuration for an operator's account from the example file that lists every key."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from notifier.config.error_messages import explain
+from notifier.config.errors import Problem
+from notifier.config.layers import variable_name
+from notifier.config.loader import surroundings
+from notifier.config.settings import Settings
+
+_TABLE: Final = re.compile(r"(?:# )?\[(?P<name>[a-z0-9_.-]+)\]")
+_KEY: Final = re.compile(r'(?:# )?(?P<key>[a-z_0-9]+) = (?:[^#"]|"[^"]*")*(?P<comment>#.*)?')
+_COMMENT_AT: Final = 32
+_FIRST_LINE: Final = "# Completion Notifier: every key; what stands in a comment has its default."
+_ALWAYS: Final = ("store", "log", "http", "alerts")
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Stands for a secret that is kept in a credential file or a variable, not in the configuration file."""
+
+
+Values = Mapping[str, Mapping[str, str | Elsewhere]]
+"""The values to set, by table in the example (such as `sources.acme`) and by key."""
+
+
+def example() -> str:
+    """Return the text of config.example.toml, which has every key with its default."""
+    return Path(__file__).with_name("example.toml").read_text(encoding="utf-8")
+
+
+def commented(text: str, names: Mapping[str, str], values: Values) -> str:
+    """Return a configuration made from the example's `text`, in which keys without a value are commented out.
+
+    `names` maps the names of the example's sources and destinations to the names to use instead.
+    """
+    _, _, rest = text.partition("\n")
+    return "\n".join([_FIRST_LINE, *_lines(rest, names, values)]) + "\n"
+
+
+def problems_with(values: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Return the problems of a configuration with these values. No problem repeats a value."""
+    try:
+        Settings.model_validate(values, context=surroundings(values, {}))
+    except ValidationError as error:
+        return tuple(explain(error, ()))
+    return ()
+
+
+def _renamed(text: str, names: Mapping[str, str]) -> str:
+    if not names:
+        return text
+    old = "|".join(map(re.escape, names))
+    text = re.sub(rf"(?<![\w.-])(?:{old})(?![\w-])|(?<=[a-z]\.)(?:{old})(?=\])", lambda it: names[it[0]], text)
+    variables = {_as_variable(name): _as_variable(new) for name, new in names.items()}
+    return re.sub("|".join(map(re.escape, variables)), lambda it: variables[it[0]], text)
+
+
+def _as_variable(name: str) -> str:
+    return f"__{name.upper().replace('-', '_')}__"
+
+
+def _lines(text: str, names: Mapping[str, str], values: Values) -> Iterator[str]:
+    table = ""
+    for line in text.splitlines():
+        if header := _TABLE.fullmatch(line):
+            table = header["name"]
+            named = _renamed(f"[{table}]", names)
+            yield named if table in (*_ALWAYS, *values) else f"# {named}"
+        elif key := _KEY.fullmatch(line):
+            value = values.get(table, {}).get(key["key"])
+            if value is None:
+                yield line if line.startswith("# ") else f"# {line}"
+            elif isinstance(value, Elsewhere):
+                place = (*_renamed(f"[{table}]", names)[1:-1].split("."), key["key"])
+                yield f"# {key['key']}: in the credential file, or variable, {variable_name(place)}"
+            else:
+                written = f"{key['key']} = {json.dumps(value, ensure_ascii=False)}"
+                yield f"{written:<{_COMMENT_AT - 2}}  {key['comment'] or ''}".rstrip()
+        else:
+            yield _renamed(line, names)

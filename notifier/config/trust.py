@@ -1,0 +1,84 @@
+"""Decides which files a configuration may come from: only the caller's and root's, and none that others can write.
+
+The addresses in a configuration decide where tokens are sent. A file that another user could have written is refused,
+as ssh and git do it, so that secrets never go to an address from a less trusted file.
+"""
+
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+from typing import Final
+
+_ROOT: Final = 0
+
+
+def distrust(path: Path) -> str | None:
+    """Return why a file or folder of the configuration is not trusted; None if it is trusted or does not exist.
+
+    A trusted file and its folder belong to this process's user or to root, and others can write neither. Links are
+    followed. Pipes and devices are always trusted, because the caller has opened them.
+    """
+    real = Path(os.path.realpath(path))
+    try:
+        found, folder = real.stat(), real.parent.stat()
+    except OSError:
+        # The code that reads the file reports this problem.
+        return None
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return None
+    return _distrust(found, path) or _distrust_of_folder(folder, real.parent)
+
+
+def _distrust(found: os.stat_result, path: Path) -> str | None:
+    if found.st_uid not in (os.geteuid(), _ROOT):
+        return (
+            f"belongs to {_name(found.st_uid)}, and not to you or root: make it yours (chown), or run this as"
+            f" {_name(found.st_uid)}"
+        )
+    if _others_write(found):
+        return f"can be written by other users (mode {_mode(found)}): take that from them (chmod go-w {path})"
+    return None
+
+
+def _distrust_of_folder(found: os.stat_result, path: Path) -> str | None:
+    # In a sticky folder such as /tmp, users can neither remove nor rename files of others.
+    if found.st_uid in (os.geteuid(), _ROOT) and (found.st_mode & stat.S_ISVTX or not _others_write(found)):
+        return None
+    if found.st_uid not in (os.geteuid(), _ROOT):
+        return f"is in a folder of {_name(found.st_uid)}'s, who could replace it: move it into one of yours"
+    return f"is in a folder that other users can write (mode {_mode(found)}): chmod go-w {path}"
+
+
+def readable_by_everybody(file: Path) -> bool:
+    """Return whether all users of the machine can read a file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and bool(found.st_mode & stat.S_IROTH)
+
+
+def _others_write(found: os.stat_result) -> bool:
+    return bool(found.st_mode & stat.S_IWOTH) or (bool(found.st_mode & stat.S_IWGRP) and not _is_private_group(found))
+
+
+def _is_private_group(found: os.stat_result) -> bool:
+    """Return whether the owner is the only member of the file's group, as with users' own groups (umask 002)."""
+    try:
+        owner, group = pwd.getpwuid(found.st_uid), grp.getgrgid(found.st_gid)
+    except KeyError:
+        return False
+    return owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name and set(group.gr_mem) <= {owner.pw_name}
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _mode(found: os.stat_result) -> str:
+    return f"{stat.S_IMODE(found.st_mode):04o}"

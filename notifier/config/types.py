@@ -1,0 +1,324 @@
+"""The types of the values in the configuration."""
+
+import base64
+import binascii
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from notifier.config.base_table import Surroundings
+from notifier.config.errors import InvalidValue
+from notifier.config.paths import default_state_file
+from notifier.config.trust import distrust
+from notifier.config.urls import TcpAddress, UnixAddress, check_encrypted_url, check_url, parse_listen
+from notifier.suggest import hint
+
+_NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OWN_HEADERS: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+        "user-agent",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+    }
+)
+_WEBHOOK_SECRET_BYTES: Final = range(24, 65)
+
+
+def _name(name: str) -> str:
+    if _NAME.fullmatch(name):
+        return name
+    possible = re.sub(r"[^a-z0-9]+", "-", name[:60].lower()).strip("-")
+    meant = f"; did you mean `{possible}`?" if possible else ""
+    raise InvalidValue(f"is not a name: names are lower-case letters, digits, and single hyphens between them{meant}")
+
+
+Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"})]
+"""The name of a source or destination. Hyphens are single, because `__` separates the levels of a variable's name."""
+
+
+def _source_name(name: str, info: ValidationInfo) -> str:
+    if isinstance(info.context, Surroundings) and name not in info.context.sources:
+        raise InvalidValue(f"names no source that is configured; {hint(name, info.context.sources)}")
+    return name
+
+
+def _destination_name(name: str, info: ValidationInfo) -> str:
+    if name and isinstance(info.context, Surroundings) and name not in info.context.destinations:
+        raise InvalidValue(f"names no destination that is configured; {hint(name, info.context.destinations)}")
+    return name
+
+
+SourceName = Annotated[str, AfterValidator(_source_name)]
+"""The name of a configured source."""
+
+OptionalDestinationName = Annotated[str, AfterValidator(_destination_name)]
+"""The name of a configured destination, or nothing."""
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise InvalidValue("must be a number")
+    return value
+
+
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
+"""A whole number, at least 1."""
+
+CountUpTo1000 = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_no_boolean)]
+"""A whole number from 1 to 1000."""
+
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+"""A number per second; 0 for no limit."""
+
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+"""A part of a whole: more than 0, at most 1."""
+
+RecordsOrShare = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+"""A number of records or, if it is below 1, a share of the known records."""
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise InvalidValue("must be one line of text, without control characters")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+"""A line of text, possibly empty."""
+
+Id = Annotated[
+    str,
+    Field(min_length=1, coerce_numbers_to_str=True),
+    AfterValidator(_printable),
+    WithJsonSchema({"type": ["string", "integer"], "minLength": 1}),
+]
+"""An id of the API: text, or (in v2 also) a number."""
+
+
+def _one_word(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if " " in text or not (text.isascii() and text.isprintable()):
+        raise InvalidValue(
+            "must be one word of visible ASCII characters; there is a space, a line break or the like in it"
+        )
+    return secret
+
+
+def _not_empty(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise InvalidValue("must not be empty")
+    return secret
+
+
+OptionalToken = Annotated[SecretStr, AfterValidator(_one_word)]
+"""A bearer token, or nothing."""
+
+Token = Annotated[SecretStr, AfterValidator(_not_empty), AfterValidator(_one_word)]
+"""A token, not empty and without spaces."""
+
+
+def _base_url(url: str) -> str:
+    parts = check_encrypted_url(url)
+    if parts.username is not None or parts.password is not None:
+        raise InvalidValue("must not contain a user name or password; the token has its own key")
+    if parts.query or parts.fragment:
+        raise InvalidValue("must end before any `?` or `#`; the methods' names are put behind it")
+    return url.rstrip("/")
+
+
+def _encrypted_url(url: SecretStr) -> SecretStr:
+    check_encrypted_url(url.get_secret_value())
+    return url
+
+
+def _any_url(url: SecretStr) -> SecretStr:
+    check_url(url.get_secret_value())
+    return url
+
+
+def _any_url_or_none(url: SecretStr) -> SecretStr:
+    return _any_url(url) if url.get_secret_value() else url
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+"""The base URL of the API's methods, without a slash at the end; https, or http to this machine."""
+
+EncryptedUrl = Annotated[SecretStr, AfterValidator(_encrypted_url)]
+"""A URL that is a secret; https, or http to this machine."""
+
+AnyUrl = Annotated[SecretStr, AfterValidator(_any_url)]
+"""An http or https URL that may contain a secret."""
+
+OptionalUrl = Annotated[SecretStr, AfterValidator(_any_url_or_none)]
+"""An http or https URL that may contain a secret, or nothing."""
+
+
+def _webhook_secrets(given: object) -> tuple[SecretStr, ...]:
+    if given == "":
+        return ()
+    secrets = given if isinstance(given, list | tuple) else [given]
+    texts = [secret.get_secret_value() if isinstance(secret, SecretStr) else secret for secret in secrets]
+    for number, text in enumerate(texts, start=1):
+        if not _is_webhook_secret(text):
+            which = f"number {number} of the list " if len(texts) > 1 else ""
+            raise InvalidValue(
+                f'{which}must be "whsec_" and 24 to 64 random bytes in base64 (echo whsec_$(openssl rand -base64 32))'
+            )
+    return tuple(SecretStr(str(text)) for text in texts)
+
+
+def _is_webhook_secret(text: object) -> bool:
+    if not isinstance(text, str) or not text.startswith("whsec_") or not text.isascii():
+        return False
+    encoded = text.removeprefix("whsec_")
+    try:
+        # Standard Webhooks libraries accept a secret with or without its base64 padding.
+        return len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)) in _WEBHOOK_SECRET_BYTES
+    except binascii.Error:
+        return False
+
+
+def _hidden(secrets: tuple[SecretStr, ...]) -> list[str]:
+    return [str(secret) for secret in secrets]
+
+
+WebhookSecrets = Annotated[
+    tuple[SecretStr, ...],
+    PlainValidator(_webhook_secrets, json_schema_input_type=SecretStr | list[SecretStr]),
+    PlainSerializer(_hidden, return_type=list[str]),
+]
+"""The secrets that sign requests, newest first: one secret, a list, or `""` for none."""
+
+
+def _header_name(name: str) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        raise InvalidValue("is not the name of an HTTP header: letters, digits and hyphens, such as X-Api-Key")
+    if name.lower() in _OWN_HEADERS:
+        raise InvalidValue("is a header that the notifier sets itself")
+    return name
+
+
+def _header_value(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not (text.isascii() and text.isprintable()):
+        raise InvalidValue("must be one line of visible ASCII characters")
+    return value
+
+
+def _each_header_once(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    if len({name.lower() for name in headers}) < len(headers):
+        raise InvalidValue("must name each header once (case is ignored, also in environment variables)")
+    return headers
+
+
+Headers = Annotated[
+    dict[
+        Annotated[str, AfterValidator(_header_name)],
+        Annotated[SecretStr, AfterValidator(_header_value)],
+    ],
+    AfterValidator(_each_header_once),
+]
+"""Additional headers of a request, by name; their values are secrets."""
+
+
+def _path(value: object, of: str = "a file") -> Path:
+    match value:
+        case Path():
+            return value
+        case str() if value and value.isprintable():
+            return Path(value)
+        case _:
+            raise InvalidValue(f"must be the path of {of}, in quotes")
+
+
+def _state_file(value: object, info: ValidationInfo) -> Path:
+    if value == "":
+        if isinstance(info.context, Surroundings):
+            return default_state_file(info.context.environ, info.context.file)
+        return default_state_file(os.environ)
+    return _path(value)
+
+
+def _readable_file(value: object) -> Path | None:
+    if value == "" or value is None:
+        return None
+    path = _path(value)
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InvalidValue(f"names a file that cannot be read: {error.strerror}") from None
+    if distrusted := distrust(path):
+        raise InvalidValue(f"names a file that is not used: it {distrusted}")
+    return path
+
+
+def _readable_folder(value: object) -> Path | None:
+    if value == "" or value is None:
+        return None
+    path = _path(value, "a folder")
+    try:
+        files = sorted(entry.name for entry in os.scandir(path))
+    except OSError as error:
+        raise InvalidValue(f"names a folder that cannot be read: {error.strerror}") from None
+    if distrusted := distrust(path):
+        raise InvalidValue(f"names a folder that is not used: it {distrusted}")
+    for name in files:
+        if distrusted := distrust(path / name):
+            raise InvalidValue(f"names a folder that is not used: {name} in it {distrusted}")
+    return path
+
+
+def _written_path(path: Path | None) -> str:
+    return "" if path is None else str(path)
+
+
+StateFile = Annotated[
+    Path, PlainValidator(_state_file, json_schema_input_type=str), PlainSerializer(_written_path, return_type=str)
+]
+"""The path of the state file; `""` for the default place."""
+
+ReadableFile = Annotated[
+    Path | None,
+    PlainValidator(_readable_file, json_schema_input_type=str),
+    PlainSerializer(_written_path, return_type=str),
+]
+"""The path of a file that can be read; `""` for none."""
+
+ReadableFolder = Annotated[
+    Path | None,
+    PlainValidator(_readable_folder, json_schema_input_type=str),
+    PlainSerializer(_written_path, return_type=str),
+]
+"""The path of a folder that can be read; `""` for none."""
+
+
+def _written_address(address: TcpAddress | UnixAddress | None) -> str:
+    return "" if address is None else str(address)
+
+
+ListenAddress = Annotated[
+    TcpAddress | UnixAddress | None,
+    PlainValidator(parse_listen, json_schema_input_type=str),
+    PlainSerializer(_written_address, return_type=str),
+]
+"""Where to listen; `""` for nowhere."""

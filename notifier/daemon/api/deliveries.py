@@ -1,0 +1,311 @@
+"""The operator's operations on the deliveries and destinations of a running daemon."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from notifier.clock import Clock
+from notifier.config import ConfigError, Destination, Settings
+from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
+from notifier.daemon.reload import Unfollowed, unfollowed
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
+from notifier.delivery.subscriptions import subscriptions
+from notifier.destinations.sample import sample_event
+from notifier.store.queries import history
+from notifier.store.queries.orphans import move, orphans
+from notifier.store.reader import StoreReader
+from notifier.store.store import Store
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import requeue
+from notifier.store.tables.destinations import Health, HealthState
+from notifier.store.tables.replays import ReplayRunningError
+from notifier.store.tables.requeue import Drop, Retried, Retry
+from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError
+from notifier.web.requests import DeliveryPage, Replay, written_cursor
+
+_log = logging.getLogger(__name__)
+
+
+class Deliveries:
+    """Carries out these operations for the destinations that are configured at that moment."""
+
+    def __init__(
+        self,
+        ledger: Store,
+        reader: StoreReader,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        settings: Callable[[], Settings],
+        read_again: Callable[[], Settings],
+    ) -> None:
+        """Initialize with the parts that the operations use.
+
+        `settings` returns the configuration in force. `read_again` reads the configuration as it is on disk now; it
+        raises ConfigError and is called on a thread.
+        """
+        self._reader = reader
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._settings = settings
+        self._read_again = read_again
+        self._replaying = ReplayRunner(ledger, self._subscriptions, dispatcher.wake, clock)
+
+    async def start(self) -> None:
+        """Continue a replay that the last run did not finish. Raises StoreError."""
+        await self._replaying.take_up()
+
+    async def stop(self) -> None:
+        """Interrupt a replay; the next run of the daemon continues it."""
+        await self._replaying.close()
+
+    async def page(self, wish: DeliveryPage) -> dict[str, Any]:
+        """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError, StoreError."""
+        return await self._reader.run(delivery_page, wish, tuple(self._settings().destinations))
+
+    async def retry(self, wish: Retry) -> dict[str, Any]:
+        """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError, StoreError."""
+        names = self._named(wish.destination)
+        retried = await self._ledger.run(retry_known, wish, names, self._clock.now_ms())
+        waited = self._dispatcher.try_at_once(names)
+        return retry_document(retried.counts, waited, retried.why_none)
+
+    async def drop(self, wish: Drop, *, dry_run: bool) -> dict[str, Any]:
+        """Remove deliveries from the queue for good and count them; with `dry_run`, only count them.
+
+        Raises UnknownNameError, UnknownEventError, StoreError.
+        """
+        counts = await self._ledger.run(
+            drop_known, wish, tuple(self._settings().destinations), self._subscriptions(), dry_run=dry_run
+        )
+        if not dry_run:
+            self._dispatcher.set_aside(counts)
+        return {"deliveries": sum(counts.values()), "destinations": counts, "dry_run": dry_run}
+
+    async def move(self, old: str, new: str) -> ActionResult:
+        """Move the waiting deliveries of a destination that is no longer configured to another destination.
+
+        Raises UnknownNameError, StoreError.
+        """
+        self._named(new)
+        answer = await self._ledger.run(
+            move_known, old, new, tuple(self._settings().destinations), self._clock.now_ms()
+        )
+        self._dispatcher.wake()
+        return answer
+
+    async def replay(self, wish: Replay) -> ActionResult:
+        """Begin to send past events again, or only count them. Raises UnknownNameError, StoreError."""
+        self._named(wish.destination)
+        if wish.source is not None and wish.source not in self._settings().sources:
+            raise UnknownNameError("source", wish.source, tuple(self._settings().sources))
+        now_ms = self._clock.now_ms()
+        newest = [await self._ledger.run(number) for number in (requeue.newest, requeue.newest_attempt)]
+        past = wish.past(now_ms, *newest)
+        number = None
+        try:
+            if wish.dry_run:
+                plan = await self._replaying.plan(past, wish.destination)
+            else:
+                number, plan = await self._replaying.begin(past, wish.destination)
+        except ReplayRunningError as error:
+            return ActionResult(ok=False, body={"message": str(error)})
+        except ReplayStoppedError:
+            return ActionResult(ok=False, body={"message": "the replay was stopped before it had begun"})
+        body = plan_document(plan, forgotten_before_ms(self._settings(), past, now_ms))
+        return ActionResult(ok=True, body={"id": number, **body, "message": ""})
+
+    async def replay_progress(self) -> dict[str, Any]:
+        """Return the JSON object of `GET /v1/replay`. Raises StoreError."""
+        return await self._reader.run(replays_document, self._clock.now_ms())
+
+    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+        """End a replay for good, and return how far it got. Raises StoreError."""
+        await self._replaying.stop(number)
+        return await self.replay_progress()
+
+    async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:
+        """Enable or disable a destination. Raises UnknownNameError, StoreError."""
+        self._named(destination)
+        health, waited = await self._dispatcher.set_enabled(destination, enabled=enabled)
+        return switched_document(destination, health, await self._unfollowed(destination), waited=waited)
+
+    async def unmatched(self, names: Sequence[str]) -> dict[str, int]:
+        """Count, per destination, the waiting deliveries that no longer pass its filters. Raises StoreError."""
+        counts: dict[str, int] = {}
+        for name in names:
+            wish = Drop(destination=name, unmatched=True)
+            found = await self._ledger.run(requeue.to_be_dropped, wish, name, self._subscriptions())
+            if found:
+                counts[name] = len(found)
+        return counts
+
+    async def end_wait(self, destination: str) -> dict[str, Any]:
+        """End the wait of a destination in trouble, and try its deliveries now. Raises UnknownNameError."""
+        self._named(destination)
+        return {"destination": destination, "waited": bool(self._dispatcher.try_at_once((destination,)))}
+
+    async def test(self, destination: str) -> dict[str, Any]:
+        """Send a sample event to a destination, once, and return the result. Raises UnknownNameError."""
+        self._named(destination)
+        settings, older = self._settings(), await self._unfollowed(destination)
+        health = self._dispatcher.health()[destination]
+        event = sample_event(_a_source(settings, settings.destinations[destination]), self._clock.now_ms())
+        started = self._clock.monotonic()
+        outcome, waited = await self._dispatcher.send_sample(destination, event)
+        return {
+            "destination": destination,
+            "event": event.id,
+            "result": outcome.reason,
+            "status": outcome.status,
+            "answer": outcome.detail,
+            "waited": waited,
+            "milliseconds": round((self._clock.monotonic() - started) * 1000),
+            **standing_document(destination, health, older),
+        }
+
+    async def destination(self, destination: str) -> dict[str, Any]:
+        """Return the JSON object of `/v1/destinations/NAME`. Raises UnknownNameError."""
+        older = await self._unfollowed(destination)
+        health = self._dispatcher.health().get(destination)
+        if health is None and not older.keys:
+            raise UnknownNameError("destination", destination, tuple(self._settings().destinations))
+        return {"destination": destination, **standing_document(destination, health, older)}
+
+    async def _unfollowed(self, destination: str) -> Unfollowed:
+        """Return the changes to a destination's configuration since the daemon read it."""
+        try:
+            settings = await asyncio.to_thread(self._read_again)
+        except ConfigError:
+            said = "the configuration is wrong now (`notifier check`), and the daemon goes on with the one from before"
+            return Unfollowed(message=said)
+        return unfollowed(
+            destination, self._settings().destinations.get(destination), settings.destinations.get(destination)
+        )
+
+    def _named(self, destination: str | None) -> tuple[str, ...]:
+        """Return the named destination, or all destinations if it is None. Raises UnknownNameError."""
+        known = tuple(self._settings().destinations)
+        if destination is None:
+            return known
+        if destination not in self._dispatcher.health():
+            raise UnknownNameError("destination", destination, known)
+        return (destination,)
+
+    def _subscriptions(self) -> Sequence[Subscription]:
+        return subscriptions(self._settings().destinations)
+
+
+def switched_document(destination: str, health: Health, older: Unfollowed, *, waited: bool) -> dict[str, Any]:
+    """Return the state of a destination that was enabled or disabled.
+
+    `waited` says whether the destination was in trouble and waited before its next try.
+    """
+    return {
+        "destination": destination,
+        "state": health.state,
+        "reason": health.reason,
+        "waited": waited,
+        "unfollowed": older.keys,
+        "message": older.message,
+    }
+
+
+def standing_document(destination: str, health: Health | None, older: Unfollowed) -> dict[str, Any]:
+    """Return the state of a destination, and the changes to its configuration that the daemon does not follow yet."""
+    said = [older.message] if older.message else []
+    if health is not None and health.state is HealthState.DISABLED:
+        said.insert(0, disabled_sentence(destination, health))
+    return {
+        "state": None if health is None else health.state,
+        "reason": None if health is None else health.reason,
+        "unfollowed": older.keys,
+        "message": "; ".join(said),
+    }
+
+
+def disabled_sentence(destination: str, health: Health) -> str:
+    """Return a sentence that says that a destination is disabled, why, and what follows from that."""
+    return (
+        f"{destination} is disabled (reason: {health.reason}): only a test is sent there, and its events are kept until"
+        f" `notifier enable {destination}`"
+    )
+
+
+def retry_known(db: Database, wish: Retry, destinations: Sequence[str], now_ms: int) -> Retried:
+    """Put deliveries back into the queue. Raises UnknownEventError, with nothing changed, if an event is not stored."""
+    _require_events(db, wish.event_ids)
+    return requeue.retry(db, wish, destinations, now_ms)
+
+
+def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: str) -> dict[str, Any]:
+    """Return the numbers of deliveries put back, and the destinations whose wait was ended by this."""
+    return {
+        "deliveries": sum(counts.values()),
+        "destinations": dict(counts),
+        "waited": list(waited),
+        "message": why_none,
+    }
+
+
+def drop_known(
+    db: Database, wish: Drop, configured: Sequence[str], wanted: Sequence[Subscription], *, dry_run: bool
+) -> dict[str, int]:
+    """Remove deliveries from the queue for good, or with `dry_run` only count them; return the numbers by destination.
+
+    Deliveries for destinations that are no longer configured are included; destinations without any are left out.
+    Raises UnknownNameError, UnknownEventError.
+    """
+    known = (*configured, *(name for name in requeue.waited_for(db) if name not in configured))
+    if wish.destination is not None and wish.destination not in known:
+        raise UnknownNameError("destination", wish.destination, known)
+    _require_events(db, wish.event_ids)
+    names = known if wish.destination is None else (wish.destination,)
+    if dry_run:
+        counts = {name: len(requeue.to_be_dropped(db, wish, name, wanted)) for name in names}
+        return {name: count for name, count in counts.items() if count}
+    counts = requeue.drop(db, wish, names, wanted)
+    for name, count in counts.items():
+        _log.warning("deliveries dropped by an operator", extra={"destination": name, "deliveries": count})
+    return counts
+
+
+def move_known(db: Database, old: str, new: str, configured: Sequence[str], now_ms: int) -> ActionResult:
+    """Move the waiting deliveries of `old` to `new`, unless `old` is configured. Raises UnknownNameError."""
+    if new not in configured:
+        raise UnknownNameError("destination", new, tuple(configured))
+    if old in configured:
+        message = f"`{old}` is configured: only what waits for a destination that no longer is can be handed over"
+        return ActionResult(ok=False, body={"deliveries": 0, "message": message})
+    known = [orphan.destination for orphan in orphans(db, configured)]
+    if old not in known:
+        raise UnknownNameError("destination that is not configured, and that events wait for,", old, tuple(known))
+    moved = move(db, old, new, now_ms)
+    _log.warning("deliveries moved by an operator", extra={"destination": new, "deliveries": moved})
+    return ActionResult(ok=True, body={"deliveries": moved, "message": ""})
+
+
+def _require_events(db: Database, event_ids: Sequence[str]) -> None:
+    if unknown := requeue.unknown_events(db, event_ids):
+        raise UnknownEventError(unknown[0], requeue.nearest_event(db, unknown[0]))
+
+
+def delivery_page(db: Database, wish: DeliveryPage, configured: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError for a destination that never existed."""
+    name = wish.chosen.destination
+    if name is not None and name not in {*configured, *history.destinations_told(db)}:
+        raise UnknownNameError("destination", name, tuple(configured))
+    page = history.deliveries_after(db, wish.after, wish.chosen, wish.limit)
+    return {
+        "deliveries": [delivery.document() for delivery in page],
+        "next": written_cursor(page[-1].cursor if page else wish.after),
+    }
+
+
+def _a_source(settings: Settings, destination: Destination) -> str:
+    """Return the name of a source whose events go to the destination."""
+    return next(iter(destination.sources or settings.sources))

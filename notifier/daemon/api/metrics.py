@@ -1,0 +1,101 @@
+"""The page `/metrics`, made from one read of the store, the running parts and the counters."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from notifier.alerts import disk_rules
+from notifier.alerts.evaluation import Evaluation
+from notifier.clock import Clock
+from notifier.daemon.sources import SourceRegistry
+from notifier.delivery.destination_report import Serving
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.delivery.health import told_state
+from notifier.store.reader import StoreReader
+from notifier.store.tables import destinations, sources, sweeps
+from notifier.store.tables.destinations import DestinationMemory
+from notifier.store.tables.sources import SourceMemory
+from notifier.store.tables.sweeps import Sweep
+from notifier.web.metrics.counters import Counters
+from notifier.web.metrics.snapshot import DestinationFigures, MetricsSnapshot, StoreFigures
+
+
+class MetricsCollector:
+    """Makes the page when it is requested."""
+
+    def __init__(
+        self,
+        counts: Counters,
+        reader: StoreReader,
+        state_file: Path,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        readers: Callable[[], int],
+        evaluation: Callable[[], Evaluation | None] = lambda: None,
+    ) -> None:
+        """Initialize with the origins of the figures.
+
+        `readers` returns the number of readers of the stream, and `evaluation` the latest evaluation of conditions.
+        """
+        self._counts = counts
+        self._reader = reader
+        self._state_file = state_file
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._readers = readers
+        self._evaluation = evaluation
+
+    async def page(self, started_ms: int, watched: SourceRegistry) -> bytes:
+        """Return the page of metrics. Raises StoreError."""
+        known_sources, known_sweeps, known_destinations = await self._reader.run(_remembered)
+        room = await disk_rules.room_beside(self._state_file)
+        files = await asyncio.to_thread(file_sizes, self._state_file)
+        serving, evaluation = self._dispatcher.serving(), self._evaluation()
+        figures = MetricsSnapshot(
+            now_ms=self._clock.now_ms(),
+            started_ms=started_ms,
+            sources=watched.figures(known_sources, known_sweeps),
+            destinations={
+                name: destination_figures(known_destinations[name], it)
+                for name, it in serving.items()
+                if name in known_destinations
+            },
+            conditions=[] if evaluation is None else [it.key for it in evaluation.standing],
+            evaluated_ago=None if evaluation is None else self._clock.monotonic() - evaluation.at,
+            alerts_undelivered=0.0 if evaluation is None else evaluation.undelivered or 0.0,
+            store=StoreFigures(files, room.free),
+            readers=self._readers(),
+        )
+        # A page of a thousand sources takes a good part of a second to write.
+        return await asyncio.to_thread(self._counts.page, figures)
+
+
+def destination_figures(memory: DestinationMemory, serving: Serving) -> DestinationFigures:
+    """Return the figures of one destination; `serving` is more recent than `memory`, which is from the store."""
+    state = told_state(serving.health, memory.pending, is_draining=serving.is_draining, was_tried=memory.was_tried)
+    return DestinationFigures(state, memory.pending, memory.dead, memory.oldest_pending_ms)
+
+
+def file_sizes(state_file: Path) -> dict[str, int]:
+    """Return the sizes in bytes of the state file and of its write-ahead log, if it has one."""
+    paths = {"database": state_file, "wal": state_file.with_name(f"{state_file.name}-wal")}
+    return {name: _size(path) for name, path in paths.items()}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _remembered(
+    db: Database,
+) -> tuple[Mapping[str, SourceMemory], Mapping[str, Sweep], Mapping[str, DestinationMemory]]:
+    return (
+        sources.everything(db),
+        sweeps.latest_of_each(db),
+        destinations.everything(db),
+    )

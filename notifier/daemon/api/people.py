@@ -1,0 +1,79 @@
+"""Erases a person's data, with a running daemon or without one."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from notifier.store import maintenance
+from notifier.store.queries.record_history import can_be_stored
+from notifier.store.store import Store
+from notifier.store.tables import erasure
+from notifier.store.tables.erasure import KnownPerson
+from notifier.web.daemon_api import UnknownPersonError
+
+_log = logging.getLogger(__name__)
+
+UNREACHED = (
+    "backups, and files set aside beside the state file",
+    "what destinations have received",
+    "the account itself: what is there is read again",
+)
+"""The other places where a person's data may be and from which this program cannot erase it."""
+
+
+async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> dict[str, Any]:
+    """Erase a person's data from the state file; with `dry_run`, only return the people that `text` identifies.
+
+    The log names the requester (`by`) but not the person. The caller must write the essentials again afterwards. Raises
+    UnknownPersonError, StoreError.
+    """
+    text = text.strip()
+    people = await store.run(erasure.find_people, text) if can_be_stored(text) else []
+    _require_one(text, people)
+    total = erasure.Erased()
+    for person in () if dry_run else people:
+        total = _sum(total, await _forget_one(store, person))
+    if not dry_run:
+        # This removes the data from the write-ahead log too.
+        await store.run_bare(maintenance.checkpoint)
+        _log.warning("a person's data was erased", extra={"events": total.events, "records": total.records, "by": by})
+    return {
+        "people": [{"source": person.source, "id": person.id, "name": person.name} for person in people],
+        "dry_run": dry_run,
+        "events": total.events,
+        "deliveries": total.deliveries,
+        "records": total.records,
+        "names": total.names,
+        "living": total.living,
+        "unreached": list(UNREACHED),
+    }
+
+
+async def _forget_one(store: Store, person: KnownPerson) -> erasure.Erased:
+    events = deliveries = 0
+    behind: int | None = 0
+    while behind is not None:
+        done = await store.run(erasure.erase_events, person, behind)
+        events, deliveries, behind = events + done.events, deliveries + done.deliveries, done.behind
+    rest = await store.run(erasure.erase_records, person)
+    return erasure.Erased(events, deliveries, rest.records, rest.names, rest.living)
+
+
+def _sum(one: erasure.Erased, other: erasure.Erased) -> erasure.Erased:
+    return erasure.Erased(
+        one.events + other.events,
+        one.deliveries + other.deliveries,
+        one.records + other.records,
+        one.names + other.names,
+        one.living + other.living,
+    )
+
+
+def _require_one(text: str, people: Sequence[KnownPerson]) -> None:
+    if not people:
+        raise UnknownPersonError("nobody has this id, employee number or exact name: nothing was erased")
+    ids = sorted({person.id for person in people})
+    if len(ids) > 1 and text not in ids:
+        raise UnknownPersonError(
+            f"{len(ids)} people are called that: name one by the id ({', '.join(ids[:10])}); nothing was erased"
+        )

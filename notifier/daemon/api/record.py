@@ -1,0 +1,192 @@
+"""A record's history for `/v1/records/KEY` and `notifier explain`, with one object for each source that knows it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from notifier.clock import iso_utc
+from notifier.daemon.api.record_sentences import FOUND, HISTORY, MISSING, NOT_TOLD, WAITS_FOR, NotTold, why
+from notifier.store.queries.record_history import (
+    DeliveryLife,
+    EventHistory,
+    PastAttempt,
+    RecordHistory,
+    can_be_stored,
+    lives,
+)
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import left_out
+from notifier.watch.detection.holds import Direction
+from notifier.web.daemon_api import UnknownRecordError
+
+
+def known_lives(db: Database, key: str) -> list[RecordHistory]:
+    """Return the record's history at every source that knows it. Raises UnknownRecordError if none does."""
+    known = lives(db, key)
+    if not known:
+        seen = left_out.of_record(db, key) if can_be_stored(key) else {}
+        raise UnknownRecordError(key, {source: record.problem for source, record in seen.items()})
+    return known
+
+
+def record_document(
+    db: Database, key: str, subscriptions: Sequence[Subscription], confirm_after: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return the object of `/v1/records/KEY`. Raises UnknownRecordError if no source knows the record.
+
+    `subscriptions` are the filters of the destinations that are configured now. `confirm_after` is, for each source,
+    the number of seconds between the first and the second look.
+    """
+    return {
+        "key": key,
+        "sources": {
+            life.source: life_document(life, subscriptions, confirm_after.get(life.source))
+            for life in known_lives(db, key)
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A change of a record that is not reported yet, and the reason; times are Unix milliseconds.
+
+    `what` is the kind of second look that it waits for, or the kind of hold. `not_before_ms` is the earliest time at
+    which it can be reported. It is None if that is unknown, because an answer has contradicted the change, an operator
+    has to release it, or the source is no longer configured. `missing` says what has to happen first.
+    """
+
+    what: str
+    why: str
+    missing: str
+    since_ms: int | None = None
+    not_before_ms: int | None = None
+
+
+def withheld(life: RecordHistory, confirm_after: float | None) -> list[Withheld]:
+    """Return the changes of a record that are not reported yet; `confirm_after` is in seconds. Pure."""
+    found = []
+    if life.held:
+        found.append(_held(life.source, Direction.ARRIVALS, "it arrived with many others at once", life.seen_ms))
+    if life.held_field is not None:
+        why_held = f"its `{life.held_field}` changed, as in many other records at once"
+        found.append(_held(life.source, Direction.CHANGES, why_held))
+    if life.unreadable is not None:
+        reason = f"the list has it, but as it stands there now it cannot be read: {life.unreadable.problem}"
+        found.append(Withheld("unreadable", reason, "a record that can be read: correct it in KPA Flex"))
+    if look := life.look:
+        reason = WAITS_FOR[look.kind]
+        not_before_ms = None
+        if look.since_ms is None:
+            reason = (
+                f"{reason}; a later answer has said otherwise, so that the wait begins again when one says so again"
+            )
+        elif confirm_after is not None:
+            not_before_ms = look.since_ms + round(confirm_after * 1000)
+        found.append(Withheld(look.kind, reason, MISSING[look.kind], look.since_ms, not_before_ms))
+    return found
+
+
+def _held(source: str, what: Direction, reason: str, since_ms: int | None = None) -> Withheld:
+    release = f"an operator's word: `notifier release {source} {what}`, with `--silently` to learn without telling"
+    return Withheld(f"held_{what}", f"{reason}, and is held back", release, since_ms)
+
+
+def forgotten(life: RecordHistory) -> tuple[int, ...]:
+    """Return the revisions that were reported, but whose event has been deleted since. Pure.
+
+    These are all revisions without an event, except the first one of a record that was learned as history.
+    """
+    never_told = {1} if life.reason in HISTORY else set()
+    return tuple(revision for revision in life.revisions_without_event if revision not in never_told)
+
+
+def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, NotTold]:
+    """Return, for each destination without a delivery of this event, the reason why it has none. Pure."""
+    told = {life.delivery.destination for life in event.deliveries}
+    return {
+        it.destination: NotTold(
+            it.objection(event.type, source, event.training_id, event.user_id) or NotTold.CONFIGURED_LATER
+        )
+        for it in subscriptions
+        if it.destination not in told
+    }
+
+
+def life_document(
+    life: RecordHistory, subscriptions: Sequence[Subscription], confirm_after: float | None
+) -> dict[str, Any]:
+    """Return the record's history at one source as a JSON object.
+
+    `confirm_after` is the number of seconds between the first and the second look; None if the source is not
+    configured. In the object, `forgotten` lists the revisions whose events have been deleted.
+    """
+    return {
+        "source": life.source,
+        "key": life.key,
+        "user_id": life.user_id,
+        "user_name": life.user_name,
+        "training_id": life.training_id,
+        "training_title": life.training_title,
+        "completed_on": life.completed_on,
+        "recorded_at": _moment(life.recorded_ms),
+        "seen_at": iso_utc(life.seen_ms),
+        "removed_at": _moment(life.removed_ms),
+        "revision": life.revision,
+        "in_view": not life.out_of_view,
+        "withheld": [_withheld(one) for one in withheld(life, confirm_after)],
+        **_found(life),
+        "forgotten": forgotten(life),
+        "events": [_event(life.source, event, subscriptions) for event in life.events],
+    }
+
+
+def _withheld(one: Withheld) -> dict[str, Any]:
+    return {
+        "what": one.what,
+        "why": one.why,
+        "missing": one.missing,
+        "since": _moment(one.since_ms),
+        "not_before": _moment(one.not_before_ms),
+    }
+
+
+def _event(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, Any]:
+    untold = not_told(source, event, subscriptions)
+    return {
+        "sequence": event.sequence,
+        "id": event.id,
+        "type": event.type,
+        "revision": event.revision,
+        "detected_at": iso_utc(event.detected_ms),
+        **_found(event),
+        "changes": {name: {"old": change.old, "new": change.new} for name, change in event.changes.items()},
+        "deliveries": [_delivery(life) for life in event.deliveries],
+        "not_told": untold,
+        "not_told_why": {destination: NOT_TOLD[reason] for destination, reason in untold.items()},
+    }
+
+
+def _found(what: RecordHistory | EventHistory) -> dict[str, Any]:
+    return {"net": what.net, "reason": what.reason, "found": FOUND[what.net], "why": why(what.reason)}
+
+
+def _delivery(life: DeliveryLife) -> dict[str, Any]:
+    """Return a delivery in the format of `notifier deliveries --json`, with all its attempts."""
+    return {**life.delivery.document(), "attempt_log": [_attempt(attempt) for attempt in life.attempts]}
+
+
+def _attempt(attempt: PastAttempt) -> dict[str, Any]:
+    return {
+        "attempted_at": iso_utc(attempt.attempted_ms),
+        "milliseconds": attempt.milliseconds,
+        "decision": attempt.decision,
+        "reason": attempt.reason,
+        "status": attempt.status,
+        "detail": attempt.detail,
+    }
+
+
+def _moment(ms: int | None) -> str | None:
+    return None if ms is None else iso_utc(ms)

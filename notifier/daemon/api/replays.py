@@ -1,0 +1,96 @@
+"""The documents about replays: the plan of one, and the progress of all."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from sqlite_utils import Database
+
+from notifier.clock import iso_utc
+from notifier.config import Settings
+from notifier.delivery.replay import MOST_WAITING
+from notifier.store.tables import destinations, replays, requeue
+from notifier.store.tables.destinations import HealthState
+from notifier.store.tables.replays import ReplayRun, ReplayState, ReplayTarget
+from notifier.store.tables.requeue import Plan, ReplayRange
+
+_NONE_YET: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        **dict.fromkeys(("id", "state", "goes_on_since", "since", "until", "source", "type", "begun_at", "ended_at")),
+        **dict.fromkeys(("events", "deliveries", "queued"), 0),
+        "waits_for": (),
+        "destinations": {},
+    }
+)
+
+
+def forgotten_before_ms(settings: Settings, past: ReplayRange, now_ms: int) -> int | None:
+    """Return the time (Unix ms) before which events may have been deleted; None if the range begins later. Pure."""
+    bound_ms = now_ms - round(settings.store.retention * 1000)
+    return bound_ms if past.since_ms < bound_ms else None
+
+
+def plan_document(plan: Plan, forgotten_ms: int | None) -> dict[str, Any]:
+    """Return a replay's plan: its numbers of deliveries, and the time before which events may have been deleted."""
+    return {
+        "events": plan.events,
+        "deliveries": sum(plan.deliveries.values()),
+        "destinations": dict(plan.deliveries),
+        "forgotten_before": None if forgotten_ms is None else iso_utc(forgotten_ms),
+    }
+
+
+def replays_document(db: Database, now_ms: int) -> dict[str, Any]:
+    """Return the object of `GET /v1/replay`: the latest replay, the `previous` one, and `others` that are under way.
+
+    Without any replay, `state` and the other fields without a value are null.
+    """
+    told = [_document(db, memory, now_ms) for memory in replays.latest(db)]
+    newest, previous = (*told, None, None)[:2]
+    return {**(newest or _NONE_YET), "previous": previous, "others": told[2:]}
+
+
+def _document(db: Database, memory: ReplayRun, now_ms: int) -> dict[str, Any]:
+    """Return a replay as a JSON object; another replay with `goes_on_since` as `since` would continue it."""
+    behind = min((part.reached for part in memory.unfinished), default=None)
+    behind_ms = None if behind is None else requeue.detected_ms(db, behind)
+    return {
+        "id": memory.id,
+        "state": memory.state,
+        "events": memory.events,
+        "deliveries": memory.planned,
+        "queued": memory.queued,
+        "waits_for": [part.destination for part in memory.unfinished],
+        "goes_on_since": None if behind_ms is None else iso_utc(behind_ms),
+        "since": iso_utc(memory.past.since_ms),
+        "until": iso_utc(memory.past.until_ms),
+        "source": memory.past.source,
+        "type": memory.past.type,
+        "begun_at": iso_utc(memory.begun_ms),
+        "ended_at": None if memory.ended_ms is None else iso_utc(memory.ended_ms),
+        "destinations": {part.destination: _part(db, part, now_ms) for part in memory.parts},
+    }
+
+
+def _part(db: Database, part: ReplayTarget, now_ms: int) -> dict[str, Any]:
+    return {
+        "state": part.state,
+        "deliveries": part.planned,
+        "queued": part.queued,
+        "waits": _waits(db, part, now_ms),
+    }
+
+
+def _waits(db: Database, part: ReplayTarget, now_ms: int) -> str | None:
+    """Return a sentence saying why a replay cannot queue more for a destination; None if it can."""
+    if part.state is not ReplayState.RUNNING:
+        return None
+    name = part.destination
+    health = destinations.health_of(db, name)
+    if health.state is HealthState.DISABLED:
+        return f"`{name}` is disabled; `notifier enable {name}` lets it go on"
+    if requeue.due_now(db, name, now_ms, MOST_WAITING) < MOST_WAITING:
+        return None
+    if health.state is HealthState.RETRYING:
+        return f"nothing gets through to `{name}` ({health.reason})"
+    return f"{MOST_WAITING:,} events wait for `{name}` already"

@@ -1,0 +1,56 @@
+"""The daemon's state in one sentence, for `systemctl status`. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+from notifier.alerts.conditions import ConditionKey
+from notifier.store.tables.destinations import HealthState
+from notifier.watch.source_health import SourceState
+
+_MOST_NAMES = 3
+"""The most sources or destinations in one state that are named."""
+
+_Told = tuple[str, str, str]
+"""A state, a name, and a remark."""
+
+
+def summary(
+    sources: Mapping[str, SourceState],
+    destinations: Mapping[str, HealthState],
+    waiting: Mapping[str, int],
+    conditions: Sequence[ConditionKey] = (),
+) -> str:
+    """Return the numbers in each state, as in `3 sources ok, 1 destination retrying (hr-system: 12 waiting)`.
+
+    Conditions come first: `2 things need attention (gap of acme, deliveries dead of hr); 3 sources ok...`. `waiting` is
+    the number of waiting events by destination; it is shown only for destinations that are not ok.
+    """
+    told_sources = [(state.value.replace("_", " "), name, "") for name, state in sources.items()]
+    told_destinations = [
+        (state.value, name, "" if state is HealthState.OK else f": {waiting.get(name, 0):,} waiting")
+        for name, state in destinations.items()
+    ]
+    said = ", ".join([*_counted("source", told_sources), *_counted("destination", told_destinations)])
+    if not conditions:
+        return said
+    named = [f"{name.replace('_', ' ')} of {subject.rpartition('/')[2]}" for name, subject in conditions[:_MOST_NAMES]]
+    more = ", ..." if len(conditions) > _MOST_NAMES else ""
+    need = "1 thing needs" if len(conditions) == 1 else f"{len(conditions)} things need"
+    return f"{need} attention ({', '.join(named)}{more}); {said}"
+
+
+def _counted(what: str, things: Iterable[_Told]) -> Iterator[str]:
+    for state, group in groupby(sorted(things, key=_well_first), key=lambda thing: thing[0]):
+        same = list(group)
+        named = "" if state == HealthState.OK else f" ({_names(same)})"
+        yield f"{len(same)} {what}{'' if len(same) == 1 else 's'} {state}{named}"
+
+
+def _well_first(thing: _Told) -> tuple[bool, str, str]:
+    state, name, _ = thing
+    return state != HealthState.OK, state, name
+
+
+def _names(things: list[_Told]) -> str:
+    named = [f"{name}{more}" for _, name, more in things[:_MOST_NAMES]]
+    return ", ".join([*named, *(["..."] if len(things) > _MOST_NAMES else [])])

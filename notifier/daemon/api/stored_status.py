@@ -1,0 +1,60 @@
+"""The object of `/v1/status` while no daemon runs, made from the state file."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlite_utils import Database
+
+from notifier.alerts.evaluation import evaluation_status
+from notifier.daemon.api.status import destination_status, source_status, status_document, sweep_status
+from notifier.kpa.errors import ApiErrorReason
+from notifier.store.tables import conditions, destinations, holds, replays, second_looks, sources, sweeps
+from notifier.store.tables.destinations import DestinationMemory, Health
+from notifier.store.tables.sources import SourceMemory
+from notifier.watch.source_health import SourceState
+
+
+def remembered_status(
+    db: Database, source_names: Collection[str], destination_names: Collection[str], now_ms: int
+) -> dict[str, Any]:
+    """Return the status object; sources and destinations that the state file does not know are shown as not started."""
+    known_sources = sources.everything(db)
+    known_destinations = destinations.everything(db)
+    described_sources = {}
+    for name in source_names:
+        memory = known_sources.get(name, SourceMemory())
+        sweep = sweep_status(sweeps.latest(db, name), running=False)
+        state = remembered_state(memory, now_ms)
+        described_sources[name] = source_status(
+            memory,
+            state=state,
+            next_poll_ms=None,
+            usage=None,
+            searching=False,
+            sweep=sweep,
+            waiting=second_looks.waiting(db, name),
+            examples=holds.examples(db, name),
+            troubles={},
+        )
+    described_destinations = {}
+    for name in destination_names:
+        known = known_destinations.get(name, DestinationMemory(Health()))
+        described_destinations[name] = destination_status(known, None)
+    return status_document(
+        None,
+        described_sources,
+        described_destinations,
+        conditions.everything(db),
+        evaluation_status(None, 0.0),
+        replays.under_way(db),
+    )
+
+
+def remembered_state(memory: SourceMemory, now_ms: int) -> SourceState:
+    """Return the state of a source according to what was stored about it. Pure."""
+    if memory.silent_until_ms is not None and now_ms < memory.silent_until_ms:
+        limited = memory.silent_reason == ApiErrorReason.RATE_LIMIT_EXCEEDED
+        return SourceState.RATE_LIMITED if limited else SourceState.FAILING
+    if memory.error is not None and memory.error.at_ms > (memory.last_success_ms or 0):
+        return SourceState.FAILING
+    return SourceState.STARTING if memory.last_success_ms is None else SourceState.OK

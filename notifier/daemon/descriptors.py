@@ -1,0 +1,35 @@
+"""The use and the limit of the process's file descriptors, which sockets, files and child processes need."""
+
+import resource
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_OF_THIS_PROCESS = Path("/proc/self/fd")
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorUse:
+    """The number of open descriptors, and the most that may be open; None if there is no limit."""
+
+    used: int
+    most: int | None
+
+
+def raise_limit() -> None:
+    """Raise this process's limit of descriptors to the most that the system allows it."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some sandboxes forbid the call; the present limit is used then.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def descriptors_in_use() -> DescriptorUse | None:
+    """Return the use of descriptors by this process; None if the system does not report it."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        # One descriptor is open only for this listing.
+        used = sum(1 for _ in _OF_THIS_PROCESS.iterdir()) - 1
+    except OSError:
+        return None
+    return DescriptorUse(used, None if soft == resource.RLIM_INFINITY else soft)

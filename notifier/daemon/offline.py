@@ -1,0 +1,59 @@
+"""Access to the state file for commands that run without a daemon."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from notifier.clock import SystemClock
+from notifier.config import Settings
+from notifier.daemon.watcher_factory import build_watcher
+from notifier.delivery.subscriptions import subscriptions
+from notifier.events import Event
+from notifier.http.exchange import new_session
+from notifier.store.recovery import essentials, snapshot
+from notifier.store.recovery.opener import open_store
+from notifier.store.store import Store
+from notifier.watch.watcher import Watcher
+
+_log = logging.getLogger(__name__)
+
+UNWRITTEN = "the essentials cannot be written beside the state file; make room, or make its folder writable"
+
+
+@asynccontextmanager
+async def lone_ledger(settings: Settings) -> AsyncIterator[Store]:
+    """Open the state file exclusively, as the daemon does, and write the essentials at the end.
+
+    Raises StoreError, with the reason IN_USE if a daemon runs.
+    """
+    clock = SystemClock()
+    ledger = open_store(settings.store.path, clock.now_ms)
+    await ledger.open()
+    try:
+        yield ledger
+        known = await ledger.run(snapshot.gather, clock.now_ms())
+        try:
+            await asyncio.to_thread(essentials.write, ledger.path, known)
+        except OSError as error:
+            _log.error(UNWRITTEN, extra={"detail": error.strerror})
+    finally:
+        await ledger.close()
+
+
+@asynccontextmanager
+async def lone_watcher(
+    settings: Settings, source: str, on_events: Callable[[Sequence[Event]], None]
+) -> AsyncIterator[Watcher]:
+    """Open the state file exclusively, and yield a watcher of one source. Its events wait in the file for delivery.
+
+    `on_events` is called with them. Raises StoreError, with the reason IN_USE if a daemon runs.
+    """
+    async with lone_ledger(settings) as ledger, new_session() as session:
+        wanted = subscriptions(settings.destinations)
+        watcher = build_watcher(settings, source, session, ledger, SystemClock(), lambda: wanted, on_events)
+        await watcher.start()
+        try:
+            yield watcher
+        finally:
+            await watcher.stop()

@@ -1,0 +1,43 @@
+"""Looks for other daemons on this machine that watch the same sources, which would report everything twice."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from notifier.config import Settings, paths
+from notifier.store.files import ESSENTIALS, beside
+from notifier.store.recovery import essentials
+
+_log = logging.getLogger(__name__)
+
+
+def warn_of_neighbours(settings: Settings) -> None:
+    """Log a warning if this daemon has no state file yet, but another one here has sources of the same names.
+
+    Blocking. State files that cannot be read are ignored.
+    """
+    if settings.store.path.exists():
+        return
+    for state_file in _others(settings.store.path):
+        snapshot = essentials.read(state_file).snapshot
+        same = sorted(set(settings.sources) & set(snapshot.sources if snapshot is not None else ()))
+        if same:
+            _log.warning(
+                "another state file on this machine has sources of the same names: a second daemon sends everything"
+                " twice; if it is the same account, stop one of them, or name that file as [store] path",
+                extra={"path": str(state_file), "source": ", ".join(same)},
+            )
+
+
+def _others(own: Path) -> Iterator[Path]:
+    candidates = {paths.default_state_file(os.environ)}
+    with suppress(OSError):
+        candidates |= {folder / paths.STATE_FILE_NAME for folder in paths.STATE_ROOT.glob("notifier*")}
+    for state_file in sorted(candidates - {own}):
+        try:
+            if beside(state_file, ESSENTIALS).exists():
+                yield state_file
+        except OSError:
+            continue

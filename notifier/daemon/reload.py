@@ -1,0 +1,116 @@
+"""Finds the differences that a new configuration makes for a running daemon. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from notifier.config import Destination, Settings
+from notifier.config.errors import dotted
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """The names of sources or destinations that are new, changed, or removed."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    @classmethod
+    def between(cls, before: Mapping[str, object], after: Mapping[str, object]) -> "Differences":
+        """Return the differences between two tables of sources or destinations."""
+        return cls(
+            tuple(name for name in after if name not in before),
+            tuple(name for name in after if name in before and after[name] != before[name]),
+            tuple(name for name in before if name not in after),
+        )
+
+    @property
+    def renewed(self) -> tuple[str, ...]:
+        """The names that are new or changed, whose objects have to be created again."""
+        return (*self.added, *self.changed)
+
+    def document(self) -> dict[str, Any]:
+        """Return the differences as a JSON object."""
+        return {"added": self.added, "changed": self.changed, "removed": self.removed}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The differences of a new configuration, for sources and for destinations."""
+
+    sources: Differences
+    destinations: Differences
+
+
+def changes_between(before: Settings, after: Settings) -> Changes:
+    """Return the differences between two configurations."""
+    return Changes(
+        # The retention is part of a source's settings here, because it decides whether an outage leaves a gap.
+        Differences.between(_with(before.sources, before.store.retention), _with(after.sources, after.store.retention)),
+        Differences.between(before.destinations, after.destinations),
+    )
+
+
+def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
+    """Return the changed keys that take effect only at the next start, because what they name is already open."""
+    opened = {"store.path": opened_with.store.path, "http": opened_with.http}
+    wanted = {"store.path": after.store.path, "http": after.http}
+    return tuple(key for key in wanted if wanted[key] != opened[key])
+
+
+def reload_document(
+    changes: Changes, left: tuple[str, ...], handed_over: tuple[str, ...], unmatched: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the result of a reload as a JSON object: its changes, and the keys that take effect at the next start.
+
+    `unmatched` is, by destination, the number of waiting events that no longer pass its filters. Keys `handed_over` by
+    systemd keep their values from the start; the daemon cannot know whether these have changed since.
+    """
+    return {
+        "sources": changes.sources.document(),
+        "destinations": changes.destinations.document(),
+        "left_to_restart": left,
+        "handed_over": handed_over,
+        "unmatched": dict(unmatched),
+    }
+
+
+def _with(sources: Mapping[str, object], retention: float) -> dict[str, object]:
+    return {name: (settings, retention) for name, settings in sources.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Unfollowed:
+    """The part of a destination's configuration that the running daemon has not loaded yet.
+
+    `keys` lists the keys that differ between the configuration file and the running daemon, as `destinations.NAME.KEY`,
+    or `destinations.NAME` for the whole table. `message` says this in a sentence without values. Both are empty if
+    nothing differs.
+    """
+
+    keys: tuple[str, ...] = ()
+    message: str = ""
+
+
+def unfollowed(name: str, before: Destination | None, after: Destination | None) -> Unfollowed:
+    """Compare a destination's settings in the running daemon (`before`) with the configuration file (`after`).
+
+    None stands for a destination that is missing there.
+    """
+    if before == after:
+        return Unfollowed()
+    table = dotted(("destinations", name))
+    if before is None:
+        return Unfollowed((table,), f"the daemon does not follow {name} yet, which is new: run `notifier reload` first")
+    if after is None:
+        said = f"the configuration has no {name} any more, which the daemon still follows: run `notifier reload`"
+        return Unfollowed((table,), said)
+    keys = [key for key in type(before).model_fields if getattr(before, key) != getattr(after, key, None)]
+    # If the type has changed, the other differences follow from it and are not listed.
+    keys = ["type"] if type(before) is not type(after) else keys
+    said = (
+        f"the daemon follows an older configuration of {name}: {', '.join(f'`{key}`' for key in keys)}"
+        f" {'has' if len(keys) == 1 else 'have'} changed since; run `notifier reload` first"
+    )
+    return Unfollowed(tuple(f"{table}.{key}" for key in keys), said)

@@ -1,0 +1,218 @@
+"""The schedule: it runs every source at its own interval, staggered, and independently of the wall clock.
+
+APScheduler uses the wall clock. If that clock were set back, the schedule would stall until the time has caught up; if
+it were set forward, every missed run would be reported. Therefore APScheduler is given a time zone in which the time is
+always taken from the steady clock. Two cases still have to be detected. If the wall clock was set, the parts that store
+times must be notified. If the machine has slept, the event loop's timers stood still, and due jobs must run at once.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Hashable
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from notifier.clock import Clock
+from notifier.daemon.job import Job
+from notifier.daemon.systemd.liveness import JobStats
+
+_log = logging.getLogger(__name__)
+
+CLOCK_CHECK = 5.0
+"""Seconds between two checks whether the wall clock has jumped or the machine has slept."""
+
+JUMP = 2.0
+"""Seconds by which two clocks must deviate for this to count as a jump or a sleep."""
+
+SPREAD = 60.0
+"""The first runs of all jobs are spread over at most this many seconds."""
+
+_STAGGER = 0.618_033_988_749_895
+_ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class SteadyZone(tzinfo):
+    """A time zone in which the time is a clock's monotonic seconds.
+
+    APScheduler calls `datetime.now(zone)`, which calls `fromutc` of the zone. This is the only place where another
+    clock can be used without replacing parts of APScheduler or Python. All times of the schedule are in this zone. No
+    time may be converted into it, because the conversion would return the current time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        """Return the current time of the clock; its date has no meaning."""
+        return (_ORIGIN + timedelta(seconds=self._clock.monotonic())).replace(tzinfo=self)
+
+    def fromutc(self, _now: datetime) -> datetime:
+        """Return the current time of the clock instead of converting the wall clock's time."""
+        return self.now()
+
+    def utcoffset(self, _moment: datetime | None) -> timedelta:
+        """Return zero, because only differences between times of this zone are used."""
+        return timedelta(0)
+
+    def dst(self, _moment: datetime | None) -> timedelta:
+        """Return zero."""
+        return timedelta(0)
+
+    def tzname(self, _moment: datetime | None) -> str:
+        """Return the zone's name."""
+        return "steady"
+
+
+class EveryFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
+    """A trigger that fires at an interval, counted from the current time rather than from a fixed start."""
+
+    def __init__(self, seconds: float) -> None:
+        self.interval = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """Return the next time to fire: one interval after the last run if that was on time, otherwise after now."""
+        if previous_fire_time is not None and timedelta(0) <= now - previous_fire_time < self.interval:
+            following: datetime = previous_fire_time + self.interval
+            return following
+        return now + self.interval
+
+
+class Schedule:
+    """Runs each job, such as a source's round, at its own interval."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._zone = SteadyZone(clock)
+        self._jobs: dict[str, Job] = {}
+        self._births = itertools.count()
+        self._on_jump: Callable[[], Awaitable[None]] | None = None
+        self._on_wake: Callable[[float], Awaitable[None]] | None = None
+        self._ahead_of_timers: float | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._scheduler = AsyncIOScheduler(
+            timezone=self._zone,
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+
+    def add(
+        self,
+        name: str,
+        seconds: float,
+        work: Callable[[], Awaitable[None]],
+        *,
+        step: float = 0.0,
+        signs: Callable[[], Hashable] = lambda: None,
+    ) -> None:
+        """Add a job that runs `work` every `seconds`. The first run is staggered, within the first interval.
+
+        `step` is the longest time in seconds that the work may wait for one answer. The value of `signs()` changes
+        whenever the work makes progress.
+        """
+        first = stagger(len(self._jobs)) * min(seconds, SPREAD)
+        self._jobs[name] = Job(JobStats(name, seconds, step, next(self._births)), work, signs, self._clock)
+        self._scheduler.add_job(
+            self._jobs[name].run,
+            EveryFromNow(seconds),
+            id=name,
+            name=name,
+            next_run_time=self._zone.now() + timedelta(seconds=first),
+        )
+
+    def remove(self, name: str) -> None:
+        """Remove a job. If it is running, the caller has to end the run."""
+        del self._jobs[name]
+        self._scheduler.remove_job(name)
+
+    def run_soon(self, name: str) -> None:
+        """Run a job now and then at its interval; does nothing while the schedule is not running."""
+        if self._scheduler.running:
+            self._scheduler.modify_job(name, next_run_time=self._zone.now())
+
+    def start(
+        self, on_jump: Callable[[], Awaitable[None]], on_wake: Callable[[float], Awaitable[None]] | None = None
+    ) -> None:
+        """Start the schedule.
+
+        `on_jump` is called after the wall clock was set, and `on_wake` after a sleep of the machine, with its seconds.
+        """
+        self._on_jump = on_jump
+        self._on_wake = on_wake
+        self._scheduler.start()
+        self._ahead_of_timers = self._ahead_of(asyncio.get_running_loop().time())
+        watch = self._watch_clocks(self._ahead_of(self._wall()))
+        self._watching = asyncio.create_task(watch, name="clock watch")
+
+    async def notice_sleep(self) -> None:
+        """If the machine has slept, run the jobs that became due. Call this before judging how long something took."""
+        ahead = self._ahead_of(asyncio.get_running_loop().time())
+        if self._ahead_of_timers is None:
+            return  # The schedule has not started yet.
+        slept, self._ahead_of_timers = ahead - self._ahead_of_timers, ahead
+        if slept < JUMP:
+            return
+        _log.info("the machine has slept", extra={"seconds": round(slept, 1)})
+        # Each due job runs once, even if it missed several runs, and only after `on_wake` was called.
+        self._scheduler.wakeup()
+        if self._on_wake is not None:
+            await self._on_wake(slept)
+
+    def next_run_ms(self, name: str) -> int | None:
+        """Return when a job runs next (Unix milliseconds), or None if there is no such job or no next run."""
+        job = self._scheduler.get_job(name)
+        if job is None or job.next_run_time is None:
+            return None
+        wait: timedelta = job.next_run_time - self._zone.now()
+        return self._clock.now_ms() + round(wait.total_seconds() * 1000)
+
+    def pulses(self) -> list[JobStats]:
+        """Return the current figures of each job."""
+        return [job.pulse() for job in self._jobs.values()]
+
+    async def stop(self) -> None:
+        """Stop starting jobs; the caller has to wait for running ones."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    async def _watch_clocks(self, ahead_of_wall: float) -> None:
+        """Check periodically whether the wall clock was set or the machine has slept, until cancelled."""
+        while True:
+            await asyncio.sleep(CLOCK_CHECK)
+            await self.notice_sleep()
+            jump = ahead_of_wall - self._ahead_of(self._wall())
+            ahead_of_wall -= jump
+            if abs(jump) >= JUMP:
+                _log.warning("the wall clock has jumped", extra={"seconds": round(jump, 1)})
+                if self._on_jump is not None:
+                    await self._on_jump()
+
+    def _wall(self) -> float:
+        return self._clock.now_ms() / 1000
+
+    def _ahead_of(self, seconds: float) -> float:
+        """Return the seconds by which the steady clock is ahead of another clock's `seconds`."""
+        return self._clock.monotonic() - seconds
+
+
+def stagger(index: int) -> float:
+    """Return the place of a job in [0, 1). Multiples of the golden ratio spread any number of jobs evenly."""
+    return (index * _STAGGER) % 1.0
+
+
+def _report(event: JobExecutionEvent) -> None:
+    match event.code:
+        case code if code == EVENT_JOB_ERROR and isinstance(event.exception, asyncio.CancelledError):
+            _log.debug("a round was interrupted because the daemon is stopping", extra={"job": event.job_id})
+        case code if code == EVENT_JOB_ERROR:
+            _log.error("a round failed with an internal error", extra={"job": event.job_id}, exc_info=event.exception)
+        case code if code == EVENT_JOB_MAX_INSTANCES:
+            _log.debug("a round takes longer than its interval; the next one was skipped", extra={"job": event.job_id})
+        case _:
+            _log.warning("a round was missed", extra={"job": event.job_id})

@@ -1,0 +1,1 @@
+"""Reports to systemd: readiness, status, and whether the daemon makes progress."""

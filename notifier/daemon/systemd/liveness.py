@@ -1,0 +1,102 @@
+"""Finds the parts of the daemon that are stuck, by observing their activity. Pure.
+
+A job of the schedule shows activity by starting, ending and making progress in between; the store's thread by
+answering. A part is stuck if it has shown no activity for longer than allowed. Only time during which the process
+actually ran counts, so a jump of the wall clock, a suspended machine or an overloaded processor does not make a part
+look stuck.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+
+LONG_ROUND = 3600.0
+"""Seconds that a job may run without activity; much longer than any wait for the request budget."""
+
+LONG_TRANSACTION = 600.0
+"""Seconds that the store's thread may take to answer; enough for a transaction over the whole file on a slow disk."""
+
+LEAST_PATIENCE = 10.0
+"""The shortest time in seconds by which any part may be late; a jump of the wall clock is noticed within five."""
+
+LEDGER = "the ledger's thread"
+"""The name of the only part that is not a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStats:
+    """The current figures of one job of the schedule.
+
+    `interval` is in seconds, and so is `step`, the longest time that the job may wait for one answer. `born`
+    distinguishes the job from an earlier one of the same name. `begun` and `ended` count its runs. `signs` changes
+    whenever a run makes progress. `begun_at` is when the latest run began (monotonic seconds).
+    """
+
+    name: str
+    interval: float
+    step: float = 0.0
+    born: int = 0
+    begun: int = 0
+    ended: int = 0
+    signs: Hashable = None
+    begun_at: float = 0.0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is under way."""
+        return self.begun > self.ended
+
+    def is_attempted(self, now: float) -> bool:
+        """Return whether the first run has ended, or has at least lasted as long as one answer may take."""
+        return self.ended > 0 or (self.begun > 0 and now - self.begun_at >= self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One part of the daemon. Its `mark` must change at least every `allowed` seconds, as a sign of activity."""
+
+    name: str
+    mark: Hashable
+    allowed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """A part's last mark, and the seconds of running time for which it has not changed."""
+
+    mark: Hashable
+    seconds: float = 0.0
+
+
+def parts(pulses: Iterable[JobStats], ledger_answers: int, patience: float) -> tuple[Component, ...]:
+    """Return all parts with their current marks and allowed times; `patience` (seconds) is added to each."""
+    patience = max(patience, LEAST_PATIENCE)
+    return (
+        Component(LEDGER, ledger_answers, LONG_TRANSACTION + patience),
+        *(_job(pulse, patience) for pulse in pulses),
+    )
+
+
+def _job(pulse: JobStats, patience: float) -> Component:
+    longest = max(pulse.interval, pulse.step, LONG_ROUND) if pulse.is_running else pulse.interval
+    return Component(pulse.name, (pulse.born, pulse.begun, pulse.ended, pulse.signs), longest + patience)
+
+
+def lived(gap: float, tick: float) -> float:
+    """Return the seconds that count of a gap between two looks: at most twice `tick`, the planned gap."""
+    return min(max(gap, 0.0), 2 * tick)
+
+
+def observe(before: Mapping[str, Stalled], now: Iterable[Component], seconds: float) -> dict[str, Stalled]:
+    """Return the observations `seconds` of running time after `before`. Parts that no longer exist are dropped."""
+    return {part.name: _looked_at(before.get(part.name), part, seconds) for part in now}
+
+
+def _looked_at(before: Stalled | None, part: Component, seconds: float) -> Stalled:
+    if before is None or before.mark != part.mark:
+        return Stalled(part.mark)
+    return Stalled(part.mark, before.seconds + seconds)
+
+
+def stuck(seen: Mapping[str, Stalled], now: Iterable[Component]) -> dict[str, float]:
+    """Return the stuck parts, each with the seconds for which it has shown no activity."""
+    return {part.name: seen[part.name].seconds for part in now if seen[part.name].seconds > part.allowed}

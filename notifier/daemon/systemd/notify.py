@@ -1,0 +1,133 @@
+"""Sends messages to systemd with the protocol of sd_notify(3): ready, status, alive.
+
+A message is a datagram of `NAME=value` lines. No library is used for it: the available ones are unmaintained (sdnotify,
+of 2017), or need a C compiler and systemd's headers to install (systemd-python, cysystemd).
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Self
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_STATUS = 400
+"""The most characters in a status, about two lines of a terminal."""
+
+_STATUS = "STATUS="
+_MORE_TIME = "EXTEND_TIMEOUT_USEC="
+
+
+class SystemdNotifier:
+    """Sends messages to systemd; without $NOTIFY_SOCKET, all methods do nothing.
+
+    No method blocks or raises. Messages that systemd does not accept at once are sent with the next `flush`, in order.
+    """
+
+    def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
+        """Initialize with the socket's address (`@`: an abstract one) and the watchdog's time limit in seconds."""
+        self._address = address
+        self.watchdog = watchdog if address else None
+        self._waiting: list[str] = []
+        self._status = ""
+        self._is_ready = False
+        self._fails = False
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], pid: int) -> Self:
+        """Return a notifier for $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID, read as in sd_watchdog_enabled(3)."""
+        address = environ.get("NOTIFY_SOCKET", "")
+        return cls(address if address[:1] in {"/", "@"} else None, _watchdog(environ, pid))
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is a socket to send to."""
+        return self._address is not None
+
+    def ready(self) -> None:
+        """Report that the daemon has started."""
+        self._is_ready = True
+        self._tell("READY=1")
+
+    @contextmanager
+    def told_of_reload(self) -> Iterator[None]:
+        """Report a reload of the configuration, and at its end that the daemon is ready again.
+
+        During the start nothing is sent, because systemd would take the second message for the end of the start.
+        """
+        if not self._is_ready:
+            yield
+            return
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        try:
+            yield
+        finally:
+            self.ready()
+
+    def stopping(self) -> None:
+        """Report that the daemon is stopping."""
+        self._tell("STOPPING=1\nSTATUS=stopping")
+
+    def status(self, sentence: str) -> None:
+        """Report the daemon's state in a sentence; an unchanged sentence is not sent again."""
+        if sentence != self._status:
+            self._status = sentence
+            line = "".join(character if character.isprintable() else " " for character in sentence)
+            self._tell(f"{_STATUS}{line[:_LONGEST_STATUS]}", instead_of=_STATUS)
+
+    def more_time(self, seconds: float) -> None:
+        """Ask systemd for this many more seconds, from now on, to finish the start or the stop."""
+        self._tell(f"{_MORE_TIME}{round(seconds * 1_000_000)}", instead_of=_MORE_TIME)
+
+    def alive(self) -> None:
+        """Reset the watchdog's timer; a message that cannot be sent at once is dropped."""
+        self.flush()
+        if not self._waiting:
+            self._send("WATCHDOG=1")
+
+    def flush(self) -> None:
+        """Send the messages that systemd has not accepted yet."""
+        while self._waiting and self._send(self._waiting[0]):
+            del self._waiting[0]
+
+    def _tell(self, message: str, *, instead_of: str = "") -> None:
+        """Queue a message in place of waiting ones that begin with `instead_of`, and send what systemd accepts."""
+        if self._address is not None:
+            if instead_of:
+                self._waiting = [other for other in self._waiting if not other.startswith(instead_of)]
+            self._waiting.append(message)
+            self.flush()
+
+    def _send(self, message: str) -> bool:
+        """Send one message; return False if it could not be sent now."""
+        if self._address is None:
+            return True
+        # An abstract address begins with a null byte, for which an environment variable has `@`.
+        address = self._address.replace("@", "\0", 1) if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as speaker:
+                speaker.setblocking(False)
+                speaker.connect(address)
+                speaker.send(message.encode())
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if not self._fails:
+                _log.warning(
+                    "systemd cannot be notified of the service's state", extra={"detail": os.strerror(error.errno or 0)}
+                )
+            self._fails = True
+            return False
+        self._fails = False
+        return True
+
+
+def _watchdog(environ: Mapping[str, str], pid: int) -> float | None:
+    """Return the seconds within which systemd expects each `alive` from this process; None if it expects none."""
+    microseconds, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not (microseconds.isascii() and microseconds.isdigit() and int(microseconds)) or meant not in {"", str(pid)}:
+        return None
+    return int(microseconds) / 1_000_000

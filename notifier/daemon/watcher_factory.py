@@ -1,0 +1,83 @@
+"""Builds a source's watcher with all its parts."""
+
+import random
+from collections.abc import Callable, Sequence
+
+import aiohttp
+
+from notifier.clock import Clock
+from notifier.config import Settings
+from notifier.events import Event
+from notifier.kpa.client import Client
+from notifier.kpa.exchange import Exchange, HttpExchange
+from notifier.kpa.rate_limiter import RateLimiter
+from notifier.kpa.versions import API_VERSIONS
+from notifier.store.store import Store
+from notifier.store.subscriptions import Subscription
+from notifier.watch.count_check import CountCheck
+from notifier.watch.detection.absences import Absences
+from notifier.watch.detection.head_poll import HeadPoll
+from notifier.watch.detection.scan import ScanRunner
+from notifier.watch.detection.search import DiscrepancySearch
+from notifier.watch.detection.v1_records import V1Records
+from notifier.watch.ingest import PageIngester
+from notifier.watch.name_cache import NameCache
+from notifier.watch.patience import PATIENCE, Patience
+from notifier.watch.second_looks import SecondLooks
+from notifier.watch.source_context import RandomSource, SourceContext
+from notifier.watch.source_health import SourceHealth
+from notifier.watch.source_reader import SourceReader
+from notifier.watch.watcher import Watcher
+
+
+def build_watcher(
+    settings: Settings,
+    name: str,
+    session: aiohttp.ClientSession,
+    store: Store,
+    clock: Clock,
+    subscriptions: Callable[[], Sequence[Subscription]],
+    on_events: Callable[[Sequence[Event]], None],
+    on_failure: Callable[[str, str], None] = lambda _source, _reason: None,
+    *,
+    patience: Patience = PATIENCE,
+    chance: RandomSource | None = None,
+    exchange: Exchange | None = None,
+    on_served: Callable[[int | None], None] = lambda _served_at_ms: None,
+) -> Watcher:
+    """Return the watcher of one source; `on_events` is called with every event once it is stored.
+
+    `subscriptions` returns the current subscriptions when an event is written. `on_failure` is called with the source's
+    name and the reason of each failure, and `on_served` with the server's clock in each answer (Unix milliseconds).
+    `chance` returns the random numbers that choose the places of spot checks. `exchange` sends the requests; by default
+    they are sent over HTTP through `session`.
+    """
+    source = settings.sources[name]
+    budget = RateLimiter(source.requests_per_minute, clock)
+    client = Client(exchange or HttpExchange(session, source), source, budget, on_served)
+    health = SourceHealth(name, source, budget, store, clock, patience, on_failure)
+    if chance is None:
+        chance = random.Random().random  # noqa: S311 - spreads spot checks, protects nothing
+    context = SourceContext(name, source, store, clock, health, patience, chance)
+    names = NameCache(name, client, store, clock, on_failure, health.note_names) if source.names else None
+    reader = SourceReader(context, client)
+    v1_records = V1Records(name, store, reader) if API_VERSIONS[source.api].record_id is None else None
+    looks = SecondLooks(name, store, clock, source.confirm_after)
+    ingester = PageIngester(context, names, v1_records, looks, subscriptions, on_events)
+    counts = CountCheck(context, reader, ingester, looks)
+    absences = Absences(context, reader, ingester, counts, looks)
+    search = DiscrepancySearch(context, reader, ingester, counts, absences, v1_records)
+    scan = ScanRunner(context, reader, ingester, counts, absences)
+    return Watcher(
+        context,
+        settings.store.retention,
+        budget,
+        HeadPoll(context, reader, ingester),
+        ingester,
+        counts,
+        absences,
+        search,
+        scan,
+        looks,
+        names,
+    )

@@ -1,1 +1,0 @@
-"""Delivering: what is due goes to each destination, and what each attempt came to goes back into the ledger."""

@@ -1,0 +1,199 @@
+"""Serves all destinations in parallel. Each has its own worker, so a failing destination never delays another."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+
+import aiohttp
+
+from notifier.clock import Clock
+from notifier.config import Destination as AnyDestination
+from notifier.delivery.destination_report import DestinationReport, Serving
+from notifier.delivery.jump_free_clock import JumpFreeClock
+from notifier.delivery.outcome_writer import OnAttempt
+from notifier.delivery.worker import Worker
+from notifier.destinations.apprise_pool import ApprisePool
+from notifier.destinations.outcome import LONGEST_WAIT, Outcome
+from notifier.destinations.registry import build
+from notifier.events import Event
+from notifier.http.peer_clocks import PeerClocks
+from notifier.store.errors import StoreError
+from notifier.store.store import Store
+from notifier.store.tables import destinations, outbox
+from notifier.store.tables.destinations import Health, OwedEvents
+from notifier.store.tables.outbox import DeliveryState
+
+_log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Delivers the events in the store to the configured destinations."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, AnyDestination],
+        ledger: Store,
+        clock: Clock,
+        on_attempt: OnAttempt = lambda _deliveries, _settlements: None,
+        peer_clocks: PeerClocks | None = None,
+        notice_sleep: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Initialize with the settings of each destination by name; nothing is started yet.
+
+        `on_attempt` is called with the outcome of each request. `peer_clocks` receives the times that peers report.
+        `notice_sleep` is awaited to detect whether the machine has slept.
+        """
+        self._settings = settings
+        self._ledger = ledger
+        self._clock = clock
+        self._steady = JumpFreeClock(clock)
+        self._on_attempt = on_attempt
+        self._more = {} if notice_sleep is None else {"notice_sleep": notice_sleep}
+        self._peer_clocks = peer_clocks or PeerClocks(clock)
+        self._renewing = asyncio.Lock()
+        self._pool = ApprisePool()
+        self._workers: dict[str, Worker] = {}
+
+    async def start(self, session: aiohttp.ClientSession) -> None:
+        """Start delivering the waiting events through `session`. Raises StoreError."""
+        await self.renew(self._settings, session, renewed=self._settings)
+
+    async def renew(
+        self,
+        settings: Mapping[str, AnyDestination],
+        session: aiohttp.ClientSession,
+        *,
+        renewed: Collection[str],
+        removed: Collection[str] = (),
+        grace: float = 0.0,
+    ) -> None:
+        """Apply new settings to the added or changed destinations (`renewed`), and stop serving those `removed`.
+
+        All other destinations reload the files that they use besides the configuration. Attempts under way may finish
+        within `grace` seconds; an attempt that is cut off is repeated. Deliveries for a removed destination stay in
+        the store. Raises StoreError; a second call with the same names completes what the first left undone.
+        """
+        async with self._renewing:
+            jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
+            made = {name: build(name, settings[name], session, self._clock, self._pool) for name in renewed}
+            leaving = [self._workers[name] for name in {*renewed, *removed} if name in self._workers]
+            # A worker stays in `_workers` until it has stopped.
+            await asyncio.gather(*(worker.stop(grace) for worker in leaving))
+            workers = {
+                name: Worker(
+                    made[name],
+                    settings[name],
+                    self._ledger,
+                    self._steady,
+                    jitter,
+                    self._on_attempt,
+                    self._workers[name].bucket if name in self._workers else None,
+                    partial(self._peer_clocks.note, f"destinations/{name}"),
+                    **self._more,
+                )
+                for name in renewed
+            }
+            for name in removed:
+                self._workers.pop(name, None)
+            await asyncio.gather(*(it.prepare() for name, it in self._workers.items() if name not in workers))
+            await asyncio.gather(*(self._begin(worker) for worker in workers.values()))
+
+    async def _begin(self, worker: Worker) -> None:
+        await worker.start()
+        self._workers[worker.name] = worker
+
+    async def set_enabled(self, name: str, *, enabled: bool) -> tuple[Health, bool]:
+        """Enable or disable a destination; return its health, and whether this ended a wait.
+
+        If `renew` is running, the switch happens after it. Raises KeyError for an unknown name, and StoreError.
+        """
+        async with self._renewing:
+            worker = self._workers[name]
+            waited = await worker.set_enabled(enabled=enabled)
+        return worker.health, waited
+
+    async def send_sample(self, name: str, event: Event) -> tuple[Outcome, bool]:
+        """Send an event that is not in the store, once; return the outcome, and whether it ended a wait.
+
+        Raises KeyError for an unknown destination.
+        """
+        return await self._workers[name].send_sample(event)
+
+    def try_at_once(self, names: Collection[str]) -> list[str]:
+        """Deliver the waiting events of these destinations now; return the failing ones whose wait this ended."""
+        return [name for name in names if name in self._workers and self._workers[name].try_at_once()]
+
+    def set_aside(self, names: Collection[str]) -> None:
+        """Make these destinations re-read their waiting deliveries, because the store has changed them."""
+        for name in names:
+            if name in self._workers:
+                self._workers[name].set_aside()
+
+    def wake(self, names: Collection[str] | None = None) -> None:
+        """Make these destinations (None: all) check the store for events to deliver."""
+        for name in self._workers if names is None else names:
+            if name in self._workers:
+                self._workers[name].wake()
+
+    async def follow_clock(self) -> None:
+        """Shift all stored times by the amount that the wall clock was set, so waits and ages keep their length.
+
+        Raises StoreError.
+        """
+        async with AsyncExitStack() as stack:
+            for worker in self._workers.values():
+                # Nothing may be written during the shift, so that no time of the old clock is stored among new ones.
+                await stack.enter_async_context(worker.writing)
+            by_ms = self._steady.astray_ms()
+            await self._ledger.run(outbox.postpone_schedule, by_ms)
+            self._steady.follow(by_ms)
+            for worker in self._workers.values():
+                worker.follow_clock(by_ms)
+
+    def wake_after_sleep(self, slept: float) -> None:
+        """Check for deliveries that became due while the machine slept; the `slept` seconds do not count as trying."""
+        for worker in self._workers.values():
+            worker.after_sleep(slept)
+
+    def health(self) -> dict[str, Health]:
+        """Return every destination's health at this moment, by name."""
+        return {name: worker.health for name, worker in self._workers.items()}
+
+    def serving(self) -> dict[str, Serving]:
+        """Return a snapshot of how every destination is being served, by name."""
+        return {name: worker.serving for name, worker in self._workers.items()}
+
+    async def reports(self, late: float) -> dict[str, DestinationReport]:
+        """Return a report on every destination, by name. Deliveries that have waited `late` seconds count as late.
+
+        Raises StoreError.
+        """
+        remembered = await self._ledger.run(destinations.everything)
+        undelivered = await self._ledger.run(destinations.undelivered)
+        found = {}
+        for name, serving in self.serving().items():
+            waits = undelivered.get(name, ())
+            owed = await self._owed(name, late) if any(it.state is DeliveryState.PENDING for it in waits) else None
+            now_ms = self._steady.now_ms()
+            found[name] = DestinationReport(serving, waits, remembered[name].last_error, owed, now_ms)
+        return found
+
+    async def _owed(self, name: str, late: float) -> OwedEvents | None:
+        now_ms = self._steady.now_ms()
+        horizon_ms = now_ms + round(LONGEST_WAIT * 1000)
+        late_ms = round(late * 1000)
+        return await self._ledger.run(destinations.owed, name, now_ms=now_ms, horizon_ms=horizon_ms, late_ms=late_ms)
+
+    async def stop(self, grace: float) -> None:
+        """Stop all workers. Attempts under way may finish within `grace` seconds; the next run repeats the others."""
+        if self._steady.is_astray:
+            # The next run reads the wall clock. Times stored before the clock was set would make it wait too long.
+            try:
+                await self.follow_clock()
+            except StoreError as error:
+                _log.error(error.message, extra={"reason": error.reason})
+        await asyncio.gather(*(worker.stop(grace) for worker in self._workers.values()))
+        await self._pool.close()

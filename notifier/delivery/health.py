@@ -1,0 +1,187 @@
+"""The health of a destination, and how attempts, an operator's switches and changes of the wall clock alter it."""
+
+import logging
+from dataclasses import replace
+from enum import StrEnum
+
+from sqlite_utils import Database
+
+from notifier.delivery.policy.circuit_breaker import Breaker, Mode, Waits, probes
+from notifier.destinations.outcome import LONGEST_WAIT, AttemptResult, FailureScope, Outcome, failure_scope
+from notifier.store.tables import destinations
+from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState, LastError
+
+_log = logging.getLogger(__name__)
+
+
+class DestinationState(StrEnum):
+    """How a destination is doing, as shown to people."""
+
+    OK = "ok"
+    UNTRIED = "untried"
+    """Nothing has been sent there yet, so it is not known whether it works."""
+    RETRYING = "retrying"
+    DISABLED = "disabled"
+    IDLE = "idle"
+    """It was failing, and no delivery is left to retry. The next event will show whether it works again."""
+    DRAINING = "draining"
+    """Its settings are being changed, and requests under way may still finish."""
+
+
+def told_state(health: Health, pending: int, *, is_draining: bool = False, was_tried: bool = True) -> DestinationState:
+    """Return the state to show for a destination with `pending` waiting events. Pure."""
+    if health.state is HealthState.RETRYING and not pending:
+        return DestinationState.IDLE
+    if is_draining and health.state is not HealthState.DISABLED:
+        return DestinationState.DRAINING
+    if health == Health() and not was_tried:
+        return DestinationState.UNTRIED
+    return DestinationState(health.state)
+
+
+def switched(before: Health, *, enabled: bool, now_ms: int) -> Health | None:
+    """Return the health after enabling or disabling, or None if it was already so. Pure."""
+    if enabled == (before.state is not HealthState.DISABLED):
+        return None
+    return Health() if enabled else Health(HealthState.DISABLED, BY_OPERATOR, now_ms)
+
+
+def switch_unserved(db: Database, name: str, *, enabled: bool, now_ms: int) -> tuple[Health, bool]:
+    """Enable or disable a destination that has no worker; return its health, and whether this ended a wait."""
+    before = destinations.recall(db, name)
+    switch = switched(before, enabled=enabled, now_ms=now_ms)
+    if switch is not None:
+        destinations.remember(db, name, switch)
+        return switch, False
+    waited = enabled and end_wait_unserved(db, name, now_ms=now_ms)
+    return destinations.recall(db, name), waited
+
+
+def end_wait_unserved(db: Database, name: str, *, now_ms: int) -> bool:
+    """End the wait of a destination that has no worker, so that its next worker tries at once.
+
+    Returns whether there was a wait to end.
+    """
+    before = destinations.recall(db, name)
+    after = without_wait(before)
+    if after != before:
+        destinations.remember(db, name, after)
+    return after != before and (before.retry_at_ms or 0) > now_ms
+
+
+def without_wait(before: Health) -> Health:
+    """Return the health of a failing destination with its wait removed; any other health unchanged. Pure."""
+    return replace(before, retry_at_ms=None, asked=False) if before.state is HealthState.RETRYING else before
+
+
+def moved(before: Health, by_ms: int) -> Health:
+    """Return a health with its wall-clock times shifted by `by_ms` milliseconds. Pure."""
+    return replace(
+        before,
+        since_ms=None if before.since_ms is None else before.since_ms + by_ms,
+        retry_at_ms=None if before.retry_at_ms is None else before.retry_at_ms + by_ms,
+    )
+
+
+def after_attempt(
+    before: Health, breaker_before: Breaker, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int
+) -> tuple[Health, LastError | None]:
+    """Return a destination's health after an attempt, and its new last error (None if there is none). Pure."""
+    if before.state is HealthState.DISABLED:
+        after = before
+    elif outcome.scope is FailureScope.PERMANENT:
+        after = Health(HealthState.DISABLED, outcome.reason, now_ms)
+    elif _told(breaker) != _told(breaker_before):
+        after = told_by(before, breaker, outcome, now=now, now_ms=now_ms)
+    else:
+        after = before
+    if outcome.scope is FailureScope.NONE:
+        return after, None
+    if after.reason == AttemptResult.EVERYTHING_REFUSED and outcome.scope is FailureScope.EVENT:
+        detail = f"HTTP {outcome.status}: {outcome.detail}" if outcome.detail else f"HTTP {outcome.status}"
+        return after, LastError(AttemptResult.EVERYTHING_REFUSED, detail, now_ms)
+    return after, LastError(outcome.reason, _with_status(outcome), now_ms)
+
+
+_TOLD_WITH_STATUS = (
+    AttemptResult.REFUSED,
+    AttemptResult.SERVER_ERROR,
+    AttemptResult.GONE,
+    AttemptResult.WEBHOOK_REVOKED,
+)
+
+
+def _with_status(outcome: Outcome) -> str:
+    """Return the peer's words, preceded by the HTTP status if the outcome is a refusal or failure that has one."""
+    if outcome.status is None or outcome.reason not in _TOLD_WITH_STATUS:
+        return outcome.detail
+    return f"HTTP {outcome.status}: {outcome.detail}" if outcome.detail else f"HTTP {outcome.status}"
+
+
+def _told(breaker: Breaker) -> tuple[object, ...]:
+    """Return the parts of a breaker that are reflected in the health."""
+    return breaker.mode, breaker.scope, breaker.until, breaker.rounds, breaker.asked
+
+
+def told_by(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int) -> Health:
+    """Return the health to store for the state that the breaker has after an attempt. Pure."""
+    if breaker.mode is Mode.CLOSED:
+        return before if before.state is HealthState.OK else Health(since_ms=now_ms)
+    refused = breaker.mode is Mode.OPEN and breaker.scope is FailureScope.EVENT
+    return Health(
+        HealthState.RETRYING,
+        AttemptResult.EVERYTHING_REFUSED if refused else outcome.reason,
+        before.since_ms if before.state is HealthState.RETRYING else now_ms,
+        breaker.rounds + 1,
+        now_ms + round((breaker.until - now) * 1000),
+        breaker.asked,
+    )
+
+
+def breaker_of(health: Health, waits: Waits, *, now: float, now_ms: int) -> Breaker:
+    """Restore an endpoint's breaker from the health that the last run stored. Pure.
+
+    A stored wait that is longer than the longest allowed one means that the clock was set back: the wait is dropped.
+    """
+    if health.state is not HealthState.RETRYING:
+        return Breaker()
+    reason = next((reason for reason in AttemptResult if reason == health.reason), AttemptResult.SERVER_ERROR)
+    scope = FailureScope.EVENT if reason is AttemptResult.EVERYTHING_REFUSED else failure_scope(reason)
+    wait = 0.0 if health.retry_at_ms is None else (health.retry_at_ms - now_ms) / 1000
+    rounds = max(0, health.failures - 1)
+    paced = scope is FailureScope.PACE or health.asked
+    return Breaker(
+        mode=Mode.PACED if paced else Mode.OPEN,
+        scope=scope,
+        until=now + wait if 0 < wait <= LONGEST_WAIT else 0.0,
+        asked=health.asked,
+        rounds=rounds,
+        probes_left=1 if scope is FailureScope.ENDPOINT else probes(rounds, waits),
+        since=now,
+    )
+
+
+def report_switch(name: str, *, enabled: bool) -> None:
+    """Log that the operator enabled or disabled a destination."""
+    _log.info(
+        "destination enabled" if enabled else "destination disabled", extra={"destination": name, "reason": BY_OPERATOR}
+    )
+
+
+def report_wait_ended(name: str) -> None:
+    """Log that a failing destination is tried now instead of waiting."""
+    _log.info("destination's pause has ended; it is tried now", extra={"destination": name})
+
+
+def report(name: str, health: Health, outcome: Outcome) -> None:
+    """Log the state that a destination has after an attempt changed it."""
+    facts = {"destination": name, "reason": outcome.reason, "status": outcome.status, "detail": outcome.detail}
+    match health.state:
+        case HealthState.OK:
+            _log.warning("destination works again", extra={"destination": name})
+        case HealthState.RETRYING if health.asked or failure_scope(outcome.reason) is FailureScope.PACE:
+            _log.info("destination asks for a pause; its events wait", extra=facts)
+        case HealthState.RETRYING:
+            _log.warning("destination fails; its events wait and are tried again", extra=facts)
+        case HealthState.DISABLED:
+            _log.error("destination disabled by its own answer; its events are kept until it is enabled", extra=facts)

@@ -1,0 +1,252 @@
+"""Writes the outcomes of attempts to the store in batches, and keeps them in memory while the store is unwritable."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sqlite_utils import Database
+
+from notifier.delivery.policy.retry import RetryDecision
+from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome, failure_scope
+from notifier.store.errors import StoreError
+from notifier.store.store import Store
+from notifier.store.tables import destinations, outbox
+from notifier.store.tables.destinations import Health, LastError, Learned
+from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+
+_log = logging.getLogger(__name__)
+
+GATHER = 0.05
+"""Seconds for which successes are collected before they are written. One transaction per success would cost more than
+the requests themselves. If the process is killed before the write, these events are delivered again, with the same ids.
+"""
+
+_TRY_AGAIN = 1.0
+"""Seconds before a failed write is tried again."""
+
+
+class OutcomeWriter:
+    """Writes the outcomes of one destination's attempts to the store."""
+
+    def __init__(
+        self,
+        name: str,
+        ledger: Store,
+        on_written: Callable[[Sequence[Settlement]], None],
+        trying_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Initialize with the destination's name and the store.
+
+        `on_written` is called with every batch once it is in the store. `trying_ms` returns the total milliseconds for
+        which delivery has been tried.
+        """
+        self._name = name
+        self._ledger = ledger
+        self._on_written = on_written
+        self._trying_ms = trying_ms
+        self._settlements: list[Settlement] = []
+        self._health: Health | None = None
+        self._error: LastError | None = None
+        self._learned: Learned | None = None
+        self._something_to_write = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._blocked = False
+        self._stopping = False
+        self.write_lock = asyncio.Lock()
+        """Held during every write. Code that holds it keeps this writer from writing."""
+        self._writing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether outcomes cannot be written now; while true, nothing more may be sent."""
+        return self._blocked
+
+    def start(self) -> None:
+        """Start writing."""
+        self._writing = asyncio.create_task(self._write_on(), name=f"write outcomes {self._name}")
+
+    def add(self, settlements: Sequence[Settlement]) -> None:
+        """Queue the outcomes of a request's deliveries."""
+        self._settlements += settlements
+        if any(settlement.state is not DeliveryState.DELIVERED for settlement in settlements):
+            self._urgent.set()
+        self._something_to_write.set()
+
+    def flush_soon(self) -> None:
+        """Write now instead of collecting further, because no request is under way that could add an outcome."""
+        self._urgent.set()
+
+    def set_health(self, health: Health, error: LastError | None = None, learned: Learned | None = None) -> None:
+        """Queue the destination's health and, where given, its new last error and newly learned limits."""
+        self._health = health
+        self._error = error or self._error
+        self._learned = learned or self._learned
+        self._urgent.set()
+        self._something_to_write.set()
+
+    def follow_clock(self, by_ms: int) -> None:
+        """Shift the times in unwritten outcomes by `by_ms`, the amount that the wall clock was set."""
+        self._settlements = [
+            replace(
+                settlement,
+                attempted_ms=settlement.attempted_ms + by_ms,
+                next_attempt_ms=settlement.next_attempt_ms and settlement.next_attempt_ms + by_ms,
+            )
+            for settlement in self._settlements
+        ]
+
+    async def stop(self) -> None:
+        """Stop, and make one last attempt to write the remaining outcomes."""
+        self._stopping = True
+        self._urgent.set()
+        self._something_to_write.set()
+        if self._writing is not None:
+            # Not cancelled, because it would then be unknown whether the write in progress succeeded.
+            await self._writing
+        await self._write()
+
+    async def _write_on(self) -> None:
+        while not self._stopping:
+            await self._something_to_write.wait()
+            await self._gather()
+            self._something_to_write.clear()
+            if not await self._write() and not self._stopping:
+                self._try_again_later()
+
+    async def _gather(self) -> None:
+        """Collect successes for `GATHER` seconds, or less if something urgent arrives; retries start once written."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER):
+                await self._urgent.wait()
+        self._urgent.clear()
+
+    def _try_again_later(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_TRY_AGAIN, self._something_to_write.set)
+
+    async def _write(self) -> bool:
+        """Write everything queued in one transaction; return whether it succeeded. On failure, keep everything."""
+        async with self.write_lock:
+            batch, self._settlements = self._settlements, []
+            health, self._health = self._health, None
+            error, self._error = self._error, None
+            learned, self._learned = self._learned, None
+            try:
+                await self._ledger.run(_write_down, self._name, batch, health, error, learned, self._trying_ms())
+            except Exception as failure:  # noqa: BLE001 - reported; whatever it is, nothing unwritten may be lost
+                self._take_back(batch, health, error, learned)
+                self._report(failure)
+                return False
+        if self._blocked:
+            self._blocked = False
+            _log.info("outcomes can be stored again", extra={"destination": self._name})
+        self._on_written(batch)
+        return True
+
+    def _take_back(
+        self, batch: list[Settlement], health: Health | None, error: LastError | None, learned: Learned | None
+    ) -> None:
+        """Put outcomes whose write failed back, before the ones that have arrived since."""
+        self._settlements[:0] = batch
+        self._health = self._health or health
+        self._error = self._error or error
+        self._learned = self._learned or learned
+
+    def _report(self, failure: Exception) -> None:
+        if not self._blocked:
+            if isinstance(failure, StoreError):
+                _log.error(failure.message, extra={"destination": self._name, "reason": failure.reason})
+            else:
+                _log.error("outcomes cannot be stored", extra={"destination": self._name}, exc_info=failure)
+        self._blocked = True
+
+
+def settlements_of(
+    deliveries: Sequence[Delivery],
+    decided: Sequence[RetryDecision],
+    outcome: Outcome,
+    *,
+    milliseconds: int,
+    trying_ms: int,
+    now_ms: int,
+) -> list[Settlement]:
+    """Return the settlements to store for the deliveries of a request that took `milliseconds`. Pure."""
+    fates: dict[RetryDecision, list[int]] = {}
+    if all(decision is decided[0] for decision in decided):
+        fates[decided[0]] = [delivery.event.sequence for delivery in deliveries]
+    else:
+        for delivery, decision in zip(deliveries, decided, strict=True):
+            fates.setdefault(decision, []).append(delivery.event.sequence)
+    return [
+        Settlement(
+            tuple(sequences),
+            deliveries[0].destination,
+            fate.state,
+            fate.decision,
+            outcome.reason,
+            outcome.status,
+            outcome.detail,
+            now_ms - milliseconds,
+            milliseconds,
+            now_ms + round(fate.wait * 1000) if fate.wait else 0,
+            fate.counts,
+            fate.proven,
+            max(0, trying_ms - milliseconds),
+            outcome.taken_by,
+        )
+        for fate, sequences in fates.items()
+    ]
+
+
+OnAttempt = Callable[[Sequence[Delivery], Sequence[Settlement]], None]
+"""Called after a request, with the deliveries it carried and the decisions about them."""
+
+
+def report_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
+    """Log the decision after a request, in a single line even if it carried many deliveries."""
+    first = settlements[0]
+    match first.state:
+        case DeliveryState.DELIVERED:
+            level, words = logging.DEBUG, "delivered"
+        case DeliveryState.PENDING:
+            level, words = _level_of_failure(deliveries, first), "attempt failed"
+        case DeliveryState.DEAD:
+            level, words = logging.ERROR, "delivery given up"
+    if not _log.isEnabledFor(level):
+        return
+    facts = {
+        "destination": first.destination,
+        "event": deliveries[0].event.id if len(deliveries) == 1 else None,
+        "events": len(deliveries) if len(deliveries) > 1 else None,
+        "reason": first.reason,
+        "status": first.status,
+        "detail": first.detail,
+        "decision": ", ".join(dict.fromkeys(settlement.decision for settlement in settlements)),
+    }
+    _log.log(level, words, extra=facts)
+
+
+def _level_of_failure(deliveries: Sequence[Delivery], settlement: Settlement) -> int:
+    """Return INFO for an event's first refusal, else DEBUG, as endpoint failures are already logged with the health."""
+    refused = failure_scope(AttemptResult(settlement.reason)) is FailureScope.EVENT
+    return logging.INFO if refused and any(not delivery.attempts for delivery in deliveries) else logging.DEBUG
+
+
+def _write_down(
+    db: Database,
+    name: str,
+    settlements: Sequence[Settlement],
+    health: Health | None,
+    error: LastError | None,
+    learned: Learned | None,
+    trying_ms: int,
+) -> None:
+    if settlements:
+        outbox.settle(db, settlements)
+    if health is not None:
+        destinations.remember(db, name, health, error, learned)
+    destinations.remember_trying(db, name, trying_ms)

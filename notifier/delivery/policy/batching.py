@@ -1,0 +1,167 @@
+"""Chooses the waiting deliveries that share a request, and learns how many a receiver accepts. Pure.
+
+A refused group is split in half and the halves are sent first, so that a bad event is found in log2 steps. Once a
+smaller group gets through, its size becomes the limit; the limit grows again with further successes.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from notifier.destinations.base import Grouping
+from notifier.events import Record
+from notifier.store.tables.outbox import Delivery
+
+MOST_IN_A_DIGEST = 1000
+MOST_TOGETHER = 50
+"""The most deliveries that are kept in one request because they belong together; a larger group is divided."""
+
+_FULL_GROUPS_TO_GROW = 10
+_PATIENCE_GROWS = 4
+_LONGEST_PATIENCE = 10_000
+_PACED_SECONDS = 60.0
+"""If sending the waiting events one by one would take longer than this, they are sent as a digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSize:
+    """How many events a receiver accepts in one request; `limit` is None if no limit is known.
+
+    `full` counts the requests of the full size that got through in a row. Once there are `needed` of them, one request
+    of twice the size is tried; `on_trial` is true while that request is under way. `suspect` is a smaller size that
+    becomes the limit if it gets through (0: none).
+    """
+
+    limit: int | None = None
+    full: int = 0
+    needed: int = _FULL_GROUPS_TO_GROW
+    on_trial: bool = False
+    suspect: int = 0
+
+    def within(self, most: int) -> int:
+        """Return the number of events for the next request, given that the configuration allows `most`."""
+        return most if self.limit is None else min(most, self.limit)
+
+
+def after_success(size: BatchSize, count: int, most: int, *, half: bool, trial: bool) -> BatchSize:
+    """Return the size after `count` events got through in one request.
+
+    `half`: they were half of a refused group. `trial`: the request tried a larger size. `most` is the largest number
+    that the destination can carry; a limit as high as that is the same as no limit.
+    """
+    if size.limit is None and not size.suspect and not trial:
+        return size
+    limit = size.within(most)
+    if trial:
+        limit = max(limit, count)
+    if half and size.suspect:
+        size = replace(size, suspect=0, full=0)
+        limit = min(limit, max(count, 1))
+    return replace(size, limit=None if limit >= most else limit, full=size.full + (count >= limit))
+
+
+def after_too_large(size: BatchSize, count: int, most: int, *, trial: bool) -> BatchSize:
+    """Return the size after a request with `count` events was too large, or hit an outage.
+
+    Half of `count` becomes the limit if that many get through.
+    """
+    if trial:
+        return replace(size, needed=min(_LONGEST_PATIENCE, size.needed * _PATIENCE_GROWS), full=0)
+    smaller = max(1, min(size.suspect or size.within(most), count // 2))
+    return replace(size, suspect=smaller, full=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The deliveries for the next request, or (if none) the seconds to `wait` for more.
+
+    `trial`: the request tries a larger size than the receiver is known to accept.
+    """
+
+    deliveries: tuple[Delivery, ...] = ()
+    wait: float = 0.0
+    trial: bool = False
+
+
+def next_batch(
+    waiting: Sequence[Delivery],
+    grouping: Grouping,
+    size: BatchSize,
+    *,
+    busy: Collection[Record] = (),
+    rate: float,
+    now_ms: int,
+    in_order: bool = False,
+) -> Batch:
+    """Choose the next request's deliveries from `waiting` (in order).
+
+    An event of a `busy` record is left out, and so is an event whose record has an earlier event left out. An event
+    that is proven to be at fault is sent alone; with `in_order`, no later event is sent before it. `rate` is the number
+    of requests a second that the receiver accepts. A batch that is not full waits for more events, up to the configured
+    time after its first event was detected.
+    """
+    most = grouping.size
+    digest = grouping.digest_above is not None and len(waiting) > min(
+        grouping.digest_above, max(1.0, _PACED_SECONDS * rate)
+    )
+    if digest:
+        most = MOST_IN_A_DIGEST
+    limit = size.within(most)
+    trial = limit < most and size.full >= size.needed and not size.on_trial
+    if trial:
+        limit = min(most, 2 * limit)
+    chosen = together(waiting, limit, busy, in_order=in_order)
+    if not chosen:
+        return Batch()
+    if len(chosen) < limit and len(chosen) == len(waiting) and not any(it.attempts for it in chosen):
+        waited = (now_ms - min(it.event.time_ms for it in chosen)) / 1000
+        if 0 <= waited < grouping.wait:
+            return Batch(wait=grouping.wait - waited)
+    if not digest and len(chosen) == limit == grouping.size and not any(it.failures for it in chosen):
+        chosen = _undivided(waiting, chosen, grouping)
+    return Batch(tuple(chosen), trial=trial and len(chosen) > size.within(most))
+
+
+def together(
+    waiting: Iterable[Delivery], limit: int, busy: Collection[Record], *, in_order: bool = False
+) -> list[Delivery]:
+    """Return the first deliveries that may share a request, up to `limit`, by the rules of `next_batch`."""
+    chosen: list[Delivery] = []
+    behind: set[Record] = set()
+    for delivery in waiting:
+        record = delivery.event.record
+        if record in busy or record in behind:
+            if in_order and chosen:
+                break
+            behind.add(record)
+        elif chosen and (delivery.proven or delivery.taken_by != chosen[0].taken_by):
+            if in_order:
+                break
+            behind.add(record)
+        else:
+            chosen.append(delivery)
+            if len(chosen) >= limit or delivery.proven:
+                break
+    return chosen
+
+
+def halves(deliveries: Sequence[Delivery]) -> tuple[tuple[Delivery, ...], tuple[Delivery, ...]]:
+    """Split a refused group into two halves, keeping the order."""
+    middle = len(deliveries) // 2
+    return tuple(deliveries[:middle]), tuple(deliveries[middle:])
+
+
+def _undivided(waiting: Sequence[Delivery], chosen: list[Delivery], grouping: Grouping) -> list[Delivery]:
+    """Shorten or extend a full group, so that deliveries that belong together stay in one request."""
+    count = len(chosen)
+    if grouping.together is None or count == len(waiting) or list(waiting[:count]) != chosen:
+        return chosen
+    belongs = grouping.together(waiting[count].event)
+    begin = count
+    while belongs is not None and begin and grouping.together(waiting[begin - 1].event) == belongs:
+        begin -= 1
+    if begin:
+        return chosen[:begin]
+    for end in range(count, min(len(waiting), MOST_TOGETHER)):
+        if waiting[end].failures or grouping.together(waiting[end].event) != belongs:
+            return list(waiting[:end])
+    return list(waiting[:MOST_TOGETHER])

@@ -1,0 +1,303 @@
+"""Decides how an answer changes the rate, the endpoint's state, the group size, and each event that was sent. Pure.
+
+A failed attempt is about the pace, the endpoint, the event, or "endpoint or event" if that is not known yet (see
+`FailureScope`). A failure about the pace or the endpoint never changes an event or a group: the same group is sent
+again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from math import inf, isfinite
+
+from notifier.config import DestinationSettings
+from notifier.delivery.policy import batching, circuit_breaker, probe, rate, retry
+from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, BatchSize
+from notifier.delivery.policy.circuit_breaker import LONG_OUTAGE_ROUNDS, Breaker, Mode, Waits
+from notifier.delivery.policy.rate import AdaptiveRate
+from notifier.delivery.policy.retry import Decision, Retries, RetryDecision
+from notifier.destinations.base import Grouping
+from notifier.destinations.outcome import LONGEST_WAIT, AttemptResult, FailureScope, Outcome
+from notifier.events import EventType
+from notifier.store.tables.destinations import Learned
+from notifier.store.tables.outbox import Delivery, DeliveryState
+
+
+class Role(StrEnum):
+    """The reason why a request was made."""
+
+    NORMAL = "normal"
+    HALF = "half"
+    """Part of a refused group."""
+    PROBE = "probe"
+    ARRIVAL = "arrival"
+    """A new event that is tried at once although the endpoint is waiting."""
+    TRIAL = "trial"
+    """A request with more events than the receiver is known to accept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A request: its deliveries, its start (monotonic seconds), and its role.
+
+    `first_failed` is when its only delivery first failed in a request of its own (monotonic seconds), or None.
+    """
+
+    deliveries: tuple[Delivery, ...]
+    started: float
+    role: Role = Role.NORMAL
+    first_failed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The limits that the configuration sets; learned limits never exceed them."""
+
+    settings: DestinationSettings
+    grouping: Grouping
+
+    @property
+    def rate(self) -> float:
+        """The limit in requests a second."""
+        return self.settings.rate or inf
+
+    @property
+    def size(self) -> int:
+        """The limit of events in one request."""
+        return self.grouping.size if self.grouping.digest_above is None else MOST_IN_A_DIGEST
+
+    @property
+    def in_order(self) -> bool:
+        """Whether all events are sent strictly in order."""
+        return self.settings.concurrency == 1
+
+    @property
+    def waits(self) -> Waits:
+        """The limits of the endpoint's waits, never longer than the configured retry waits."""
+        return Waits(
+            min(Waits().first, self.settings.retry_first), min(Waits().longest, self.settings.retry_max), self.in_order
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that is known about a receiver.
+
+    Up to `concurrency` requests may be under way: one at first, and one more with each success.
+    """
+
+    rate: AdaptiveRate = field(default_factory=AdaptiveRate)
+    breaker: Breaker = field(default_factory=Breaker)
+    size: BatchSize = field(default_factory=BatchSize)
+    retries: Retries = field(default_factory=Retries)
+    concurrency: int = 1
+
+    @property
+    def slots(self) -> int:
+        """The number of requests that may be under way now."""
+        return self.concurrency if self.breaker.mode is Mode.CLOSED else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of an attempt: the state after it, and the decision about each delivery, in order.
+
+    `split`: the group is split in half, and the halves are sent first. `forget_halves`: the existing halves are merged
+    back, because an outage caused them.
+    """
+
+    state: State
+    decisions: tuple[RetryDecision, ...]
+    split: bool = False
+    forget_halves: bool = False
+
+
+_DELIVERED = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED)
+_WAIT = RetryDecision(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT)
+_SPLIT = RetryDecision(DeliveryState.PENDING, Decision.SPLIT)
+_HOLD = RetryDecision(DeliveryState.PENDING, Decision.HOLD)
+_GIVE_UP = RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP)
+
+
+def after_attempt(
+    state: State,
+    attempt: Attempt,
+    outcome: Outcome,
+    bounds: Bounds,
+    *,
+    trying_ms: int,
+    now: float,
+    jitter: Callable[[], float],
+) -> Result:
+    """Return the new state of the receiver, and a decision about each delivery of the attempt.
+
+    `trying_ms` is the destination's total time of trying (see `TryingClock`); `jitter` returns numbers in [0, 1).
+    """
+    scope = outcome.scope
+    count = len(attempt.deliveries)
+    first = attempt.deliveries[0]
+    if attempt.role is Role.TRIAL:
+        state = replace(state, size=replace(state.size, on_trial=False))
+    if count == 1 and first.failures and scope not in {FailureScope.PACE, FailureScope.ENDPOINT}:
+        state = replace(state, retries=state.retries.after(got_through=scope is FailureScope.NONE))
+    if scope is FailureScope.NONE:
+        return _after_success(state, attempt, bounds, now)
+    if scope is FailureScope.PERMANENT:
+        return Result(state, (_HOLD,) * count)
+    if outcome.reason is AttemptResult.PARTLY_TAKEN:
+        return _after_part(state, attempt, bounds, trying_ms, now, jitter)
+    if scope in {FailureScope.PACE, FailureScope.ENDPOINT}:
+        return _after_no_fault(state, attempt, outcome, bounds, trying_ms, now, jitter)
+    if outcome.is_too_large and count > 1:
+        trial = attempt.role is Role.TRIAL
+        state = replace(state, size=batching.after_too_large(state.size, count, bounds.size, trial=trial))
+    others_got_through = attempt.first_failed is not None and attempt.first_failed < state.breaker.last_success
+    proven = first.proven or others_got_through or outcome.reason is AttemptResult.UNSENDABLE
+    if not (outcome.is_too_large and scope is FailureScope.EVENT and count > 1):
+        news = _is_news(attempt, proven=proven)
+        state = _count_failure(state, attempt, outcome, bounds, news=news, now=now, jitter=jitter)
+    if count > 1:
+        return Result(state, (_SPLIT,) * count, split=True)
+    open_or_strict = state.breaker.mode is Mode.OPEN or bounds.in_order
+    decision = retry.after_failure(
+        first,
+        bounds.settings,
+        state.retries,
+        proven=proven,
+        waits_with_endpoint=open_or_strict and scope is FailureScope.UNKNOWN,
+        trying_ms=trying_ms,
+        jitter=jitter(),
+    )
+    return Result(state, (decision,))
+
+
+def learned(state: State, bounds: Bounds) -> Learned:
+    """Return the limits learned from the receiver, each None unless it is lower than the configuration allows."""
+    pace = min(bounds.rate, state.rate.rate)
+    slowed = isfinite(pace) and pace < bounds.rate
+    return Learned(float(f"{pace:.2g}") if slowed else None, state.size.limit)
+
+
+def without_wait(state: State, bounds: Bounds) -> State:
+    """Return the state with the endpoint's wait ended, even one from Retry-After, because the operator asked for it.
+
+    The learned limits are kept.
+    """
+    breaker = state.breaker
+    if breaker.mode is Mode.CLOSED:
+        return state
+    left = circuit_breaker.probes(0, bounds.waits)
+    return replace(state, breaker=replace(breaker, until=0.0, asked=False, rounds=0, probes_left=left))
+
+
+def after_sample(state: State, now: float) -> State:
+    """Return the state after a sample event was delivered."""
+    return replace(state, breaker=Breaker(last_success=now), concurrency=1)
+
+
+def _after_success(state: State, attempt: Attempt, bounds: Bounds, now: float) -> Result:
+    long_outage = state.breaker.rounds >= LONG_OUTAGE_ROUNDS and state.breaker.mode is not Mode.CLOSED
+    breaker = circuit_breaker.after_success(state.breaker, now)
+    over = long_outage and breaker.mode is Mode.CLOSED
+    size = batching.after_success(
+        state.size,
+        len(attempt.deliveries),
+        bounds.size,
+        half=attempt.role is Role.HALF,
+        trial=attempt.role is Role.TRIAL,
+    )
+    # This runs for each request, so `replace` is not used, which is three times as slow.
+    after = State(
+        rate.after_success(state.rate, bounds.rate),
+        breaker,
+        replace(size, suspect=0) if over else size,
+        state.retries,
+        min(bounds.settings.concurrency, state.concurrency + 1),
+    )
+    return Result(after, (_DELIVERED,) * len(attempt.deliveries), forget_halves=over)
+
+
+def _after_part(
+    state: State, attempt: Attempt, bounds: Bounds, trying_ms: int, now: float, jitter: Callable[[], float]
+) -> Result:
+    """Handle a request that only some receivers took: all its events are retried later, at the same moment."""
+    state = replace(state, breaker=circuit_breaker.after_success(state.breaker, now))
+    old = retry.aged_out(attempt.deliveries, bounds.settings, trying_ms)
+    failures = max(it.failures for it in attempt.deliveries)
+    later = RetryDecision(
+        DeliveryState.PENDING,
+        Decision.RETRY_LATER,
+        retry.backoff(failures + 1, bounds.settings, jitter()),
+        counts=True,
+    )
+    return Result(state, tuple(_GIVE_UP if it.event.sequence in old else later for it in attempt.deliveries))
+
+
+def _after_no_fault(
+    state: State,
+    attempt: Attempt,
+    outcome: Outcome,
+    bounds: Bounds,
+    trying_ms: int,
+    now: float,
+    jitter: Callable[[], float],
+) -> Result:
+    """Handle a failure that is no event's fault: the same deliveries are sent again.
+
+    A delivery is given up only after the endpoint has been unreachable for too long.
+    """
+    if outcome.scope is FailureScope.ENDPOINT:
+        state = _count_failure(state, attempt, outcome, bounds, news=True, now=now, jitter=jitter)
+        old = retry.aged_out(attempt.deliveries, bounds.settings, trying_ms)
+        return Result(state, tuple(_GIVE_UP if it.event.sequence in old else _WAIT for it in attempt.deliveries))
+    breaker = circuit_breaker.after_pace(
+        state.breaker,
+        started=attempt.started,
+        retry_after=None if outcome.retry_after is None else min(outcome.retry_after, LONGEST_WAIT),
+        now=now,
+        waits=bounds.waits,
+        jitter=jitter(),
+    )
+    slower = rate.after_pace(state.rate, started=attempt.started, until=breaker.until, now=now)
+    return Result(replace(state, breaker=breaker, rate=slower), (_WAIT,) * len(attempt.deliveries))
+
+
+def _count_failure(
+    state: State,
+    attempt: Attempt,
+    outcome: Outcome,
+    bounds: Bounds,
+    *,
+    news: bool,
+    now: float,
+    jitter: Callable[[], float],
+) -> State:
+    breaker = circuit_breaker.after_failure(
+        state.breaker,
+        outcome.scope,
+        started=attempt.started,
+        news=news,
+        arrival=attempt.role is Role.ARRIVAL,
+        decides=_is_alarm(attempt),
+        about=probe.about(attempt.deliveries),
+        now=now,
+        waits=bounds.waits,
+        jitter=jitter(),
+    )
+    opened = breaker.mode is Mode.OPEN and state.breaker.mode is not Mode.OPEN
+    return replace(state, breaker=breaker, concurrency=1 if opened else state.concurrency)
+
+
+def _is_alarm(attempt: Attempt) -> bool:
+    """Return whether a request carries only operational notices.
+
+    Notices are rare and may be the only events for a receiver, so a single failure must count as an outage.
+    """
+    return all(it.event.type == EventType.ALERT for it in attempt.deliveries)
+
+
+def _is_news(attempt: Attempt, *, proven: bool) -> bool:
+    """Return whether a failure may be the endpoint's: not if the event is at fault, or the request was a half."""
+    if len(attempt.deliveries) > 1:
+        return attempt.role is not Role.HALF
+    return not proven

@@ -1,0 +1,79 @@
+"""Chooses the event to try while nothing gets through: the one whose answer is most informative. Pure.
+
+The candidates are spread over the whole queue, so that O(log N) probes get past N bad events in a row.
+"""
+
+from collections.abc import Collection, Hashable, Sequence
+
+import orjson
+
+from notifier.events import Record
+from notifier.store.tables.outbox import Delivery
+
+CANDIDATES = 64
+"""The number of places in the queue from which candidates are taken."""
+
+
+def spread(first: int, last: int) -> list[int]:
+    """Return up to CANDIDATES numbers spread evenly from `first` to `last`, both included, in order."""
+    return sorted(
+        {first, last, *(first + int(_fraction(number) * (last - first)) for number in range(1, CANDIDATES - 1))}
+    )
+
+
+def choose(candidates: Sequence[Delivery], busy: Collection[Record], tried: Collection[Hashable]) -> Delivery | None:
+    """Choose a probe; return None if there is none.
+
+    Preferred are, in this order: the fewest failures, a training that is not in `tried`, a record that is not in
+    `tried`, the newest event. An event is never chosen before an earlier one of its record, or while that is `busy`.
+    """
+    seen = set(busy)
+    free: list[Delivery] = []
+    for delivery in sorted(candidates, key=lambda it: it.event.sequence):
+        if delivery.event.record not in seen:
+            seen.add(delivery.event.record)
+            free.append(delivery)
+    return max(free, default=None, key=lambda it: _information(it, tried))
+
+
+def choose_in_order(
+    waiting: Sequence[Delivery], busy: Collection[Record], *, round_number: int, first_of_round: bool
+) -> Delivery | None:
+    """Choose a probe where the order is strict; return None if there is none.
+
+    The first probe of a round is the earliest event. From the third round on, further probes go to the events with the
+    fewest failures, the earliest first.
+    """
+    seen = set(busy)
+    free: list[Delivery] = []
+    for delivery in waiting:
+        if delivery.event.record not in seen:
+            seen.add(delivery.event.record)
+            free.append(delivery)
+            if first_of_round or round_number < 2:  # noqa: PLR2004
+                return delivery
+    return min(free, default=None, key=lambda it: (it.failures, it.event.sequence))
+
+
+def about(deliveries: Sequence[Delivery]) -> frozenset[Hashable]:
+    """Return the trainings and records of the first eight deliveries of a request."""
+    some = deliveries[:8]
+    return frozenset(it.event.record for it in some) | frozenset(
+        training for it in some if (training := _training(it)) is not None
+    )
+
+
+def _information(delivery: Delivery, tried: Collection[Hashable]) -> tuple[int, bool, bool, int]:
+    event = delivery.event
+    return -delivery.failures, _training(delivery) not in tried, event.record not in tried, event.sequence
+
+
+def _training(delivery: Delivery) -> Hashable:
+    data = orjson.loads(delivery.event.data)
+    training = (data.get("completion") or {}).get("training_id")
+    return (delivery.event.source, "training", training) if training else None
+
+
+def _fraction(number: int) -> float:
+    """Return the `number`-th value of the van der Corput sequence: 1/2, 1/4, 3/4, ..."""
+    return sum(((number >> bit) & 1) / (2 << bit) for bit in range(number.bit_length()))

@@ -1,0 +1,76 @@
+"""Learns from its answers how many requests a second a receiver accepts. Pure."""
+
+from dataclasses import dataclass, replace
+from math import inf
+
+IDLE_SECONDS = 60.0
+"""After this long without a request, earlier measurements are discarded."""
+
+_KEPT = 0.95
+"""The share of the measured rate that is used after the receiver objected to the rate."""
+_CLIMB = 0.01
+"""The share by which the rate rises with each success; it grows with the time since the receiver last objected."""
+_FORGET = 0.97
+_LEAST_SECONDS = 0.05
+_NOTED_EVERY_SECONDS = 1.0
+"""While the rate is unlimited, request times only serve to detect a silence, so they are updated this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveRate:
+    """The rate that a receiver is known to accept, in requests a second; times are monotonic seconds.
+
+    `taken` requests were accepted since `measured_since`, the time of the latest objection to the rate. The rate was
+    last lowered at `lowered_at`. `longest_wait` is the longest wait that recent objections asked for, in seconds.
+    `next_at` is when the next request may start.
+    """
+
+    rate: float = inf
+    taken: int = 0
+    measured_since: float = 0.0
+    lowered_at: float = -inf
+    longest_wait: float = 0.0
+    next_at: float = 0.0
+
+
+def after_start(rate: AdaptiveRate, now: float) -> AdaptiveRate:
+    """Return the rate after a request has started; after a long silence, the measurement restarts."""
+    if rate.rate == inf and rate.next_at <= now < rate.next_at + _NOTED_EVERY_SECONDS:
+        return rate
+    if now > rate.next_at + IDLE_SECONDS:
+        rate = replace(rate, measured_since=now, taken=0)
+    return replace(rate, next_at=now + 1 / rate.rate)
+
+
+def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
+    """Return the rate raised a little, up to `most` requests a second."""
+    # This runs for each request, so `replace` is not used, which is three times as slow.
+    return AdaptiveRate(
+        min(most, rate.rate * (1 + _CLIMB * (1 + rate.taken / 10))),
+        rate.taken + 1,
+        rate.measured_since,
+        rate.lowered_at,
+        rate.longest_wait,
+        rate.next_at,
+    )
+
+
+def after_pace(rate: AdaptiveRate, *, started: float, until: float, now: float) -> AdaptiveRate:
+    """Return the rate lowered to what the receiver accepted, after it objected to a request that began at `started`.
+
+    The rate is lowered once per burst. If the receiver accepted nothing since the last objection, this is an outage,
+    and the rate stays. The rate never falls below one request in twice the longest requested wait, because random
+    refusals would otherwise reduce it to nothing. `until` is the end of the wait.
+    """
+    wait = until - now
+    longest = max(_FORGET * rate.longest_wait, wait, _LEAST_SECONDS) if rate.taken else rate.longest_wait
+    rate = replace(rate, longest_wait=max(longest, _LEAST_SECONDS))
+    if started < rate.lowered_at:
+        return rate
+    if not rate.taken:
+        return replace(rate, lowered_at=now, measured_since=until)
+    # The time of a burst includes one wait: the coming one, unless the burst itself began after a wait.
+    burst = rate.measured_since != rate.lowered_at
+    seconds = max(now - rate.measured_since, wait if burst else 0.0, _LEAST_SECONDS)
+    lower = min(rate.rate, max(_KEPT * rate.taken / seconds, 0.5 / rate.longest_wait))
+    return replace(rate, lowered_at=now, measured_since=now, taken=0, rate=lower)

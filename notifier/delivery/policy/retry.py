@@ -1,0 +1,124 @@
+"""Decides when a single event is retried, and when it is given up. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from notifier.config import DestinationSettings
+from notifier.delivery.policy.circuit_breaker import LONGEST_OPEN_SECONDS
+from notifier.destinations.outcome import LONGEST_WAIT
+from notifier.store.tables.outbox import Delivery, DeliveryState
+
+_SMALLEST_JITTER = 0.1
+_LOOKED_AT = 20
+_ENOUGH = 5
+_CHANCE = 0.2
+"""If at least this share of the latest retries gets through, failures are random, not caused by the events."""
+_LONGEST_BY_CHANCE = 5.0
+_MOST_ATTEMPTS = 100
+_LEAST_TRYING_SECONDS = 3600.0
+"""A delivery is not given up before it has had as many attempts as fit into this many seconds of trying."""
+
+
+class Decision(StrEnum):
+    """The decision after an attempt; the same word in the store, the log and the metrics."""
+
+    DELIVERED = "delivered"
+    WAIT_FOR_ENDPOINT = "wait_for_endpoint"
+    RETRY_LATER = "retry_later"
+    SPLIT = "split"
+    HOLD = "hold"
+    GIVE_UP = "give_up"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDecision:
+    """The decision about a delivery: its new state, the decision, and the seconds until it is due again (0.0: at once).
+
+    `counts`: the failure was, or may have been, caused by the event. `proven`: the event is at fault, because others
+    have got through since it first failed; from now on it is sent alone.
+    """
+
+    state: DeliveryState
+    decision: Decision
+    wait: float = 0.0
+    counts: bool = False
+    proven: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """For each of the latest retries, whether it got through."""
+
+    latest: tuple[bool, ...] = ()
+
+    def after(self, *, got_through: bool) -> "Retries":
+        """Return the retries with one more counted."""
+        return replace(self, latest=(*self.latest[1 - _LOOKED_AT :], got_through))
+
+    @property
+    def are_chance(self) -> bool:
+        """Whether failures are random, which is so if many retries get through."""
+        return len(self.latest) >= _ENOUGH and sum(self.latest) >= _CHANCE * len(self.latest)
+
+
+def backoff(failures: int, settings: DestinationSettings, jitter: float, longest: float = LONGEST_WAIT) -> float:
+    """Return the wait in seconds after a number of `failures`: exponential, with full jitter (`jitter` in [0, 1)).
+
+    The wait is at most `longest`. It is at least a tenth of its upper bound, so that a low random number does not cause
+    rapid retries.
+    """
+    bound = min(settings.retry_max, settings.retry_first * 2.0 ** min(failures - 1, 60), longest)
+    return bound * max(jitter, _SMALLEST_JITTER)
+
+
+def after_failure(
+    delivery: Delivery,
+    settings: DestinationSettings,
+    retries: Retries,
+    *,
+    proven: bool,
+    waits_with_endpoint: bool,
+    trying_ms: int,
+    jitter: float,
+) -> RetryDecision:
+    """Decide about a delivery that failed alone and may be at fault.
+
+    `waits_with_endpoint`: unless the event is proven to be at fault, it gets no wait of its own.
+    """
+    if is_given_up(delivery, settings, trying_ms):
+        return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts=True, proven=proven)
+    if waits_with_endpoint and not proven:
+        return RetryDecision(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT, counts=True)
+    longest = LONGEST_WAIT if proven else LONGEST_OPEN_SECONDS
+    if retries.are_chance:
+        longest = _LONGEST_BY_CHANCE
+    wait = backoff(delivery.failures + 1, settings, jitter, longest)
+    return RetryDecision(DeliveryState.PENDING, Decision.RETRY_LATER, wait, counts=True, proven=proven)
+
+
+def is_given_up(delivery: Delivery, settings: DestinationSettings, trying_ms: int) -> bool:
+    """Return whether a delivery that has just failed again has been tried for too long.
+
+    Only time in which the notifier ran and could try counts. A delivery gets at least as many attempts as fit into an
+    hour of trying. `trying_ms` is the destination's total time of trying (see `TryingClock`).
+    """
+    if delivery.tried_from_ms is None:
+        return False
+    age = (trying_ms - delivery.tried_from_ms) / 1000
+    return age > settings.give_up_after and delivery.attempts + 1 >= least_attempts(settings)
+
+
+def least_attempts(settings: DestinationSettings) -> int:
+    """Return how many attempts fit into an hour of trying, or into `give_up_after` if that is shorter."""
+    left = min(_LEAST_TRYING_SECONDS, settings.give_up_after)
+    attempts = 1
+    while attempts < _MOST_ATTEMPTS and (wait := backoff(attempts, settings, 1.0)) <= left:
+        left -= wait
+        attempts += 1
+    return attempts
+
+
+def aged_out(deliveries: Sequence[Delivery], settings: DestinationSettings, trying_ms: int) -> frozenset[int]:
+    """Return the sequence numbers of the deliveries that have been tried for too long."""
+    return frozenset(it.event.sequence for it in deliveries if is_given_up(it, settings, trying_ms))

@@ -1,0 +1,147 @@
+"""Reads due deliveries or probe candidates of one destination from the store in advance, one read at a time."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from notifier.clock import Clock
+from notifier.delivery.policy import probe
+from notifier.delivery.ready_queue import ReadyQueue
+from notifier.destinations.outcome import LONGEST_WAIT
+from notifier.store.errors import StoreError
+from notifier.store.store import Store
+from notifier.store.tables import outbox
+from notifier.store.tables.outbox import Delivery, Due
+
+_log = logging.getLogger(__name__)
+
+FAULT_PAUSE = 60.0
+"""Seconds before work that failed because of an internal error is tried again."""
+
+_STORE_RETRY_SECONDS = 1.0
+
+
+class QueueReader:
+    """Fills one destination's ReadyQueue from the store.
+
+    `more`: the store may hold due deliveries that were not read yet. `candidates` are deliveries from the whole queue
+    that may become the next probe (None: not read yet).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        clock: Clock,
+        queue: ReadyQueue,
+        most: int,
+        *,
+        on_read: Callable[[], None],
+        wake_later: Callable[[float], None],
+    ) -> None:
+        """Initialize with the destination's name and the queue to fill with at most `most` deliveries per read.
+
+        `on_read` is called after each read; `wake_later` schedules another check in the given number of seconds.
+        """
+        self.more = True
+        self.candidates: tuple[Delivery, ...] | None = None
+        self._name = name
+        self._store = store
+        self._clock = clock
+        self._queue = queue
+        self._most = most
+        self._on_read = on_read
+        self._wake_later = wake_later
+        self._cannot_read = False
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a read is under way."""
+        return self._reading is not None
+
+    def look_again(self) -> None:
+        """Mark the earlier reads as outdated, because the store may hold more."""
+        self.more = True
+        self.candidates = None
+
+    def read_due(self) -> None:
+        """Start reading the due deliveries, in order, unless a read is under way."""
+        self._begin(self._read_due)
+
+    def read_candidates(self) -> None:
+        """Start reading probe candidates from the whole queue, unless a read is under way."""
+        self._begin(self._read_candidates)
+
+    async def stop(self) -> None:
+        """Cancel a read that is under way."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    def _begin(self, read: Callable[[], Awaitable[None]]) -> None:
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._once(read), name=f"read {self._name}")
+
+    async def _once(self, read: Callable[[], Awaitable[None]]) -> None:
+        """Read once; after an error, log it and schedule another try."""
+        again: float | None = None
+        try:
+            await read()
+        except StoreError as error:
+            if not self._cannot_read:
+                _log.error(error.message, extra={"destination": self._name, "reason": error.reason})
+            self._cannot_read = True
+            again = _STORE_RETRY_SECONDS
+        except Exception:  # noqa: BLE001 - reported; a bug must not leave everything waiting for ever
+            facts = {"destination": self._name}
+            _log.critical("an internal error; due deliveries are read again later", extra=facts, exc_info=True)
+            again = FAULT_PAUSE
+        else:
+            self._cannot_read = False
+        finally:
+            self._reading = None
+        if again is None:
+            self._on_read()
+        else:
+            self._wake_later(again)
+
+    async def _read_due(self) -> None:
+        self.more = False
+        revision, now_ms = self._queue.revision, self._clock.now_ms()
+        found = await self._store.run(
+            outbox.due,
+            self._name,
+            now_ms=now_ms,
+            horizon_ms=now_ms + round(LONGEST_WAIT * 1000),
+            limit=self._most,
+            in_flight=tuple(self._queue.held),
+        )
+        if revision != self._queue.revision:
+            self.more = True
+            return
+        self._queue.add(found.deliveries)
+        if len(found.deliveries) == self._most:
+            self.more = True
+        else:
+            self._wake_when_due(found, now_ms)
+
+    async def _read_candidates(self) -> None:
+        self.more = False
+        revision, now_ms = self._queue.revision, self._clock.now_ms()
+        kept = {it.event.sequence for it in self._queue.waiting()}
+        found = await self._store.run(
+            outbox.candidates,
+            self._name,
+            probe.spread,
+            now_ms=now_ms,
+            horizon_ms=now_ms + round(LONGEST_WAIT * 1000),
+            busy=tuple(self._queue.held - kept),
+        )
+        if revision == self._queue.revision:
+            self.candidates = found.deliveries
+            self._wake_when_due(found, now_ms)
+
+    def _wake_when_due(self, found: Due, now_ms: int) -> None:
+        if found.next_due_ms is not None:
+            self._wake_later(max(0.0, (found.next_due_ms - now_ms) / 1000))

@@ -1,0 +1,223 @@
+"""The part of a destination's queue that is in memory: ready deliveries, halves, and deliveries under way. No I/O."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from notifier.delivery.policy import batching
+from notifier.delivery.policy.batching import together
+from notifier.delivery.policy.decisions import Attempt, Role
+from notifier.delivery.policy.retry import Decision, RetryDecision
+from notifier.events import Record
+from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+
+
+class ReadyQueue:
+    """Deliveries that were read from the store and are not finished; each is in one place only.
+
+    `ready` holds waiting deliveries, in order. `halves` holds parts of refused groups, which are sent first. `held`
+    holds the sequence numbers of all deliveries that wait here, are under way, or have an unwritten outcome; these are
+    not read from the store again. `busy` counts, by record, the events that are under way or have an unwritten failure.
+
+    `generation` grows when all waiting deliveries are dropped, `revision` also when some are. A read that started
+    earlier is then out of date.
+    """
+
+    def __init__(self) -> None:
+        self.ready: list[Delivery] = []
+        self.halves: list[tuple[Delivery, ...]] = []
+        self.held: set[int] = set()
+        self.busy: dict[Record, int] = {}
+        self.generation = 0
+        self.revision = 0
+        self._leaving: dict[int, Record | None] = {}
+        """Deliveries whose outcome is being written, with the record that stays busy until then (None: no record)."""
+        self._unwritten: Counter[int] = Counter()
+        """The number of unwritten outcomes of each delivery that was put back here before its outcome was written."""
+        self._first_failed: dict[int, float] = {}
+
+    def waiting(self) -> list[Delivery]:
+        """Return all deliveries that are not under way, in order."""
+        return sorted((*_flat(self.halves), *self.ready), key=sequence_of)
+
+    def unavailable(self) -> Collection[Record]:
+        """Return the records whose events in `ready` may not be sent now."""
+        return {*self.busy, *(it.event.record for it in _flat(self.halves))} if self.halves else self.busy
+
+    def first_failed(self, deliveries: Sequence[Delivery]) -> float | None:
+        """Return when a single delivery first failed in a request of its own (monotonic seconds).
+
+        Returns None if it has not, or if there are several deliveries.
+        """
+        return self._first_failed.get(deliveries[0].event.sequence) if len(deliveries) == 1 else None
+
+    def forget_failures(self) -> None:
+        """Forget when events failed, because the failures happened at another address."""
+        self._first_failed.clear()
+
+    def add(self, found: Sequence[Delivery]) -> None:
+        """Add deliveries that were read from the store."""
+        self.ready = sorted((*self.ready, *found), key=sequence_of)
+        self.held.update(it.event.sequence for it in found)
+
+    def begin(self, deliveries: Sequence[Delivery]) -> None:
+        """Mark the records of these deliveries as busy, because a request with them starts."""
+        busy = self.busy
+        for delivery in deliveries:
+            record = delivery.event.record
+            busy[record] = busy.get(record, 0) + 1
+
+    def take_half(self, size: int, *, in_order: bool) -> list[Delivery]:
+        """Remove and return the next half, at most `size` deliveries; an empty list if all halves have to wait."""
+        blocked: set[Record] = set(self.busy)
+        for place, half in enumerate(self.halves):
+            chosen = together(half, size, blocked, in_order=in_order)
+            if chosen:
+                rest = _without(half, chosen)
+                self.halves[place : place + 1] = [tuple(rest)] if rest else []
+                return chosen
+            blocked |= {it.event.record for it in half}
+        return []
+
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Remove chosen deliveries from `ready`; usually they are its front."""
+        count = len(deliveries)
+        if self.ready[count - 1] is deliveries[-1]:
+            del self.ready[:count]
+        else:
+            self.ready = _without(self.ready, deliveries)
+
+    def take_probe(self, chosen: Delivery) -> Delivery:
+        """Remove and return a probe that was chosen from the whole queue.
+
+        If the delivery is also in memory, that copy is returned, because it is newer.
+        """
+        sequence = chosen.event.sequence
+        known = next((it for it in (*_flat(self.halves), *self.ready) if it.event.sequence == sequence), chosen)
+        self._drop(lambda it: it.event.sequence == sequence)
+        self.held.add(sequence)
+        return known
+
+    def clear(self) -> None:
+        """Drop all waiting deliveries, so that they are read from the store again."""
+        self.held.difference_update(it.event.sequence for it in (*self.ready, *_flat(self.halves)))
+        self.ready, self.halves = [], []
+        self.generation += 1
+        self.revision += 1
+
+    def forget_halves(self) -> None:
+        """Merge the halves back into `ready`, because an outage caused them."""
+        self.ready, self.halves = self.waiting(), []
+
+    def end(
+        self,
+        attempt: Attempt,
+        decided: Sequence[RetryDecision],
+        *,
+        split: bool,
+        kept: bool,
+        trying_ms: int,
+        now: float,
+    ) -> None:
+        """Take back the deliveries of an ended attempt that are sent again at once, in halves if the group is `split`.
+
+        Deliveries with a wait of their own are read from the store later. If not `kept`, the queue was cleared during
+        the request, and no delivery is taken back.
+        """
+        again: list[Delivery] = []
+        for delivery, decision in zip(attempt.deliveries, decided, strict=True):
+            sequence, record = delivery.event.sequence, delivery.event.record
+            if decision.state is DeliveryState.DELIVERED:
+                if self._first_failed:
+                    self._first_failed.pop(sequence, None)
+                self._leaving[sequence] = None
+                self._release(record)
+                continue
+            pending = decision.state is DeliveryState.PENDING
+            if not pending:
+                self._first_failed.pop(sequence, None)
+            elif decision.counts:
+                self._first_failed.setdefault(sequence, now)
+            if kept and pending and not decision.wait and decision.decision is not Decision.HOLD:
+                self._release(record)
+                self._unwritten[sequence] += 1
+                again.append(_tried(delivery, decision, trying_ms))
+            else:
+                self._leaving[sequence] = record
+        if split:
+            self.halves[:0] = [half for half in batching.halves(again) if half]
+        elif again and attempt.role is Role.HALF and len(again) == len(attempt.deliveries):
+            self.halves.insert(0, tuple(again))
+        elif again:
+            self.ready = sorted((*self.ready, *again), key=sequence_of)
+
+    def written(self, settlements: Sequence[Settlement]) -> None:
+        """Release the deliveries whose outcomes are now in the store."""
+        delayed: set[Record] = set()
+        for settlement in settlements:
+            for sequence in settlement.sequences:
+                if self._went_again(sequence) or sequence not in self._leaving:
+                    continue
+                record = self._leaving.pop(sequence)
+                self.held.discard(sequence)
+                if record is not None:
+                    self._release(record)
+                    if settlement.state is DeliveryState.PENDING:
+                        delayed.add(record)
+        if delayed:
+            # An event must not be sent before an earlier one of its record. It is read again when that one is due.
+            self._drop(lambda it: it.event.record in delayed)
+            self.revision += 1
+
+    def recover(self, deliveries: Iterable[Delivery]) -> None:
+        """Release deliveries that an internal error has left under way, so that they are read again."""
+        for delivery in deliveries:
+            sequence = delivery.event.sequence
+            if sequence in self.held and sequence not in self._leaving:
+                self.held.discard(sequence)
+                self._release(delivery.event.record)
+
+    def _went_again(self, sequence: int) -> bool:
+        """Return whether a delivery was sent again after the outcome that was just written; count that outcome off."""
+        if sequence not in self._unwritten:
+            return False
+        self._unwritten[sequence] -= 1
+        if not self._unwritten[sequence]:
+            del self._unwritten[sequence]
+        return True
+
+    def _drop(self, unwanted: Callable[[Delivery], bool]) -> None:
+        dropped = {it.event.sequence for it in (*self.ready, *_flat(self.halves)) if unwanted(it)}
+        if dropped:
+            self.ready = [it for it in self.ready if it.event.sequence not in dropped]
+            halves = (tuple(it for it in half if it.event.sequence not in dropped) for half in self.halves)
+            self.halves = [half for half in halves if half]
+            self.held -= dropped
+
+    def _release(self, record: Record) -> None:
+        left = self.busy.pop(record, 0) - 1
+        if left > 0:
+            self.busy[record] = left
+
+
+def sequence_of(delivery: Delivery) -> int:
+    """Return the sequence number, by which deliveries are ordered."""
+    return delivery.event.sequence
+
+
+def _tried(delivery: Delivery, decision: RetryDecision, trying_ms: int) -> Delivery:
+    """Return the delivery with one more attempt counted."""
+    return delivery._replace(
+        attempts=delivery.attempts + 1,
+        tried_from_ms=trying_ms if delivery.tried_from_ms is None else delivery.tried_from_ms,
+        failures=delivery.failures + decision.counts,
+        proven=decision.proven or delivery.proven,
+    )
+
+
+def _flat(groups: Iterable[Sequence[Delivery]]) -> list[Delivery]:
+    return [delivery for group in groups for delivery in group]
+
+
+def _without(deliveries: Sequence[Delivery], gone: Collection[Delivery]) -> list[Delivery]:
+    sequences = {it.event.sequence for it in gone}
+    return [it for it in deliveries if it.event.sequence not in sequences]

@@ -1,0 +1,154 @@
+"""Replays past events. They are put back into the queue in small steps, so that new events need not wait for all."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+
+from notifier.clock import Clock
+from notifier.store.errors import StoreError
+from notifier.store.store import Store
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import replays, requeue
+from notifier.store.tables.replays import ReplayRun, StepResult
+from notifier.store.tables.requeue import Plan, ReplayRange
+
+_log = logging.getLogger(__name__)
+
+MOST_WAITING = 500
+"""The most deliveries, new ones included, that may wait for a destination for a replay to add more."""
+
+LOOK_AGAIN = 0.5
+"""Seconds between checks for room in a destination's queue, which limits a replay to 1,000 deliveries a second."""
+
+
+class ReplayStoppedError(Exception):
+    """A replay was stopped before it began, while the events to send were still being counted."""
+
+
+class ReplayRunner:
+    """Runs replays, one at a time for each destination and at the destination's own pace; progress is in the store."""
+
+    def __init__(
+        self,
+        ledger: Store,
+        subscriptions: Callable[[], Sequence[Subscription]],
+        wake: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        """Initialize with a function that returns the current subscriptions, and one that wakes the dispatcher."""
+        self._ledger = ledger
+        self._subscriptions = subscriptions
+        self._wake = wake
+        self._clock = clock
+        self._feeding: dict[int, asyncio.Task[None]] = {}
+        self._stops = 0
+
+    async def take_up(self) -> None:
+        """Continue the replays that the previous run of the program left unfinished. Raises StoreError."""
+        for memory in await self._ledger.run(replays.under_way):
+            facts = {"replay": memory.id, "deliveries": memory.planned, "queued": memory.queued}
+            _log.info("replay continues", extra=facts)
+            self._feed_on(memory.id, [part.destination for part in memory.unfinished])
+
+    async def plan(self, past: ReplayRange, destination: str | None) -> Plan:
+        """Count the deliveries of a possible replay, to one destination or (None) to all. Raises StoreError."""
+        wanted = [it for it in self._subscriptions() if destination in (None, it.destination)]
+        so_far = Plan(deliveries={it.destination: 0 for it in wanted})
+        while so_far.sequence < past.last:
+            so_far = await self._ledger.run(requeue.plan, past, wanted, so_far)
+        return so_far
+
+    async def begin(self, past: ReplayRange, destination: str | None) -> tuple[int, Plan]:
+        """Start sending past events; return the replay's number and its plan.
+
+        Raises ReplayRunningError, ReplayStoppedError, StoreError.
+        """
+        stops = self._stops
+        if destination is not None:
+            await self._ledger.run(replays.require_none, [destination])
+        plan = await self.plan(past, destination)
+        if stops != self._stops:
+            raise ReplayStoppedError
+        number = await self._ledger.run(replays.begin, past, plan, self._clock.now_ms())
+        facts = {"replay": number, "events": plan.events, "deliveries": sum(plan.deliveries.values())}
+        _log.info("replay started", extra=facts)
+        self._feed_on(number, [name for name, deliveries in plan.deliveries.items() if deliveries])
+        return number, plan
+
+    async def stop(self, number: int | None = None) -> None:
+        """Stop the replay of this number, or (None) all that are under way. Raises StoreError.
+
+        A stopped replay cannot be continued. Deliveries that it has already queued are still made.
+        """
+        if number is None:
+            self._stops += 1
+        for stopped in await self._ledger.run(replays.stop, self._clock.now_ms(), number):
+            await self._end(self._feeding.pop(stopped, None))
+            await self._report_end(stopped)
+
+    async def latest(self) -> Sequence[ReplayRun]:
+        """Return the two latest replays and all that are under way, newest first. Raises StoreError."""
+        return await self._ledger.run(replays.latest)
+
+    async def close(self) -> None:
+        """Pause all replays; the next run of the program continues them."""
+        for feeding in tuple(self._feeding.values()):
+            await self._end(feeding)
+
+    async def _end(self, feeding: asyncio.Task[None] | None) -> None:
+        if feeding is not None and not feeding.done():
+            feeding.cancel()
+            await asyncio.wait([feeding])
+
+    def _feed_on(self, number: int, names: Collection[str]) -> None:
+        feeding = asyncio.create_task(self._feed_all(number, names), name=f"replay {number}")
+        self._feeding[number] = feeding
+        feeding.add_done_callback(lambda _: self._feeding.pop(number, None))
+
+    async def _feed_all(self, number: int, names: Collection[str]) -> None:
+        try:
+            async with asyncio.TaskGroup() as feeding:
+                for name in names:
+                    feeding.create_task(self._feed(number, name))
+            await self._report_end(number)
+        except Exception:  # noqa: BLE001 - reported, and nothing is lost: the store knows the progress
+            _log.exception("an internal error; the replay continues at the next start", extra={"replay": number})
+
+    async def _feed(self, number: int, name: str) -> None:
+        in_trouble = False
+        while True:
+            try:
+                step = await self._advance(number, name)
+            except StoreError as error:
+                if not in_trouble:
+                    _log.error(error.message, extra={"destination": name, "reason": error.reason})
+                in_trouble = True
+                await asyncio.sleep(LOOK_AGAIN)
+                continue
+            in_trouble = False
+            if step.queued:
+                self._wake()
+            if step.over:
+                return
+            if step.queued or not step.came_on:
+                await asyncio.sleep(LOOK_AGAIN)
+
+    async def _advance(self, number: int, name: str) -> StepResult:
+        """Queue the next deliveries for one destination, or end its part if the destination no longer exists."""
+        now_ms = self._clock.now_ms()
+        subscription = next((it for it in self._subscriptions() if it.destination == name), None)
+        if subscription is not None:
+            return await self._ledger.run(replays.advance, number, subscription, now_ms, MOST_WAITING)
+        await self._ledger.run(replays.remove, number, name, now_ms)
+        _log.warning("replay ended for a destination that was removed", extra={"destination": name})
+        return StepResult(queued=0, came_on=False, over=True)
+
+    async def _report_end(self, number: int) -> None:
+        try:
+            memory = next((it for it in await self.latest() if it.id == number), None)
+        except StoreError as error:
+            _log.error(error.message, extra={"reason": error.reason})
+            return
+        if memory is not None:
+            facts = {"replay": number, "state": memory.state, "deliveries": memory.queued}
+            _log.info("replay ended", extra=facts)

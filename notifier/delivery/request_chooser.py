@@ -1,0 +1,132 @@
+"""Chooses the deliveries of one destination's next request: a half, the front of the queue, a probe, or a new event.
+
+The worker sends the chosen deliveries and handles the outcome.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import NamedTuple
+
+from notifier.clock import Clock
+from notifier.delivery.policy import probe
+from notifier.delivery.policy.batching import next_batch
+from notifier.delivery.policy.circuit_breaker import Mode, probes
+from notifier.delivery.policy.decisions import Bounds, Role, State
+from notifier.delivery.queue_reader import QueueReader
+from notifier.delivery.ready_queue import ReadyQueue, sequence_of
+from notifier.store.tables.outbox import Delivery
+from notifier.token_bucket import TokenBucket
+
+_MILLISECONDS = 1000
+
+
+class Choice(NamedTuple):
+    """The next request. Without `deliveries`, nothing is sent now; try again after `wait` seconds (None: unknown)."""
+
+    state: State
+    deliveries: Sequence[Delivery]
+    role: Role = Role.NORMAL
+    wait: float | None = None
+
+
+class RequestChooser:
+    """Chooses one destination's requests; chosen deliveries are removed from the queue.
+
+    `arrived`: there may be new events. One of them may be tried even while the destination waits.
+    """
+
+    def __init__(
+        self, bounds: Bounds, queue: ReadyQueue, reader: QueueReader, bucket: TokenBucket, clock: Clock
+    ) -> None:
+        """Initialize with the configured bounds, the queue and its reader, and the bucket that limits the rate."""
+        self.arrived = False
+        self._bounds = bounds
+        self._queue = queue
+        self._reader = reader
+        self._bucket = bucket
+        self._clock = clock
+
+    def probes_anywhere(self, state: State) -> bool:
+        """Return whether probes are chosen from the whole queue, so that its front need not be read."""
+        return state.breaker.probes_single_events and not self._bounds.in_order
+
+    def choose(self, state: State, now: float, *, is_idle: bool) -> Choice:
+        """Choose the request to send at `now` (monotonic seconds); `is_idle`: no request is under way."""
+        breaker = state.breaker
+        if now < breaker.until:
+            return self._arrival(state, now, is_idle=is_idle)
+        if wait := self._bucket_wait(state, now):
+            return Choice(state, [], wait=wait)
+        if breaker.probes_single_events:
+            return self._probe(state)
+        if self._queue.halves:
+            size = state.size.within(self._bounds.size)
+            if half := self._queue.take_half(size, in_order=self._bounds.in_order):
+                return Choice(state, half, Role.HALF)
+        return self._front(state)
+
+    def _front(self, state: State) -> Choice:
+        """Choose as many of the first waiting deliveries as may share a request."""
+        if not self._queue.ready:
+            return Choice(state, [])
+        batch = next_batch(
+            self._queue.ready,
+            self._bounds.grouping,
+            state.size,
+            busy=self._queue.unavailable(),
+            rate=min(self._bounds.rate, state.rate.rate),
+            now_ms=self._clock.now_ms(),
+            in_order=self._bounds.in_order,
+        )
+        if not batch.deliveries:
+            return Choice(state, [], wait=batch.wait or None)
+        self._queue.take(batch.deliveries)
+        if not batch.trial:
+            return Choice(state, batch.deliveries)
+        return Choice(replace(state, size=replace(state.size, on_trial=True, full=0)), batch.deliveries, Role.TRIAL)
+
+    def _probe(self, state: State) -> Choice:
+        """Choose one event whose answer helps to tell whether the endpoint or the failed events are at fault."""
+        breaker = state.breaker
+        if self._bounds.in_order:
+            chosen = probe.choose_in_order(
+                self._queue.waiting(),
+                self._queue.busy,
+                round_number=breaker.rounds,
+                first_of_round=breaker.probes_left == probes(breaker.rounds, self._bounds.waits),
+            )
+        elif self._reader.candidates is None:
+            self._reader.read_candidates()
+            chosen = None
+        else:
+            chosen = probe.choose(self._reader.candidates, self._queue.busy, breaker.tried)
+            self._reader.candidates = None if chosen else ()
+        return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], Role.PROBE)
+
+    def _arrival(self, state: State, now: float, *, is_idle: bool) -> Choice:
+        """Choose a new event to try during a wait, at most one per wait, in case the endpoint takes it."""
+        breaker = state.breaker
+        nothing = Choice(state, [], wait=breaker.until - now)
+        if breaker.mode is not Mode.OPEN or breaker.asked or breaker.arrival_probed or self._bounds.in_order:
+            return nothing
+        if not self.arrived or not is_idle or self._bucket_wait(state, now):
+            return nothing
+        if self._reader.candidates is None:
+            self._reader.read_candidates()
+            return nothing
+        self.arrived = False
+        since_ms = self._clock.now_ms() - round((now - breaker.since) * _MILLISECONDS)
+        newest = max(self._reader.candidates, default=None, key=sequence_of)
+        if newest is None or newest.attempts or newest.event.time_ms <= since_ms:
+            return nothing
+        if newest.event.record in self._queue.busy:
+            return nothing
+        self._reader.candidates = None
+        probed = replace(state, breaker=replace(breaker, arrival_probed=True))
+        return Choice(probed, [self._queue.take_probe(newest)], Role.ARRIVAL, nothing.wait)
+
+    def _bucket_wait(self, state: State, now: float) -> float:
+        rate = min(self._bounds.rate, state.rate.rate)
+        self._bucket.rate = rate if isfinite(rate) else 0.0
+        return self._bucket.wait(now)

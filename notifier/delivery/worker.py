@@ -1,0 +1,414 @@
+"""Delivers to one destination in a loop: reads due deliveries, attempts them, judges the outcome and records it.
+
+`policy` decides what to send and what an answer means; this module carries that out. Everything runs on the event loop
+and needs no locks, because a method without `await` is never interrupted.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from math import inf
+
+from notifier.clock import Clock
+from notifier.config import DestinationSettings
+from notifier.delivery import health
+from notifier.delivery.destination_report import Serving
+from notifier.delivery.outcome_writer import OnAttempt, OutcomeWriter, report_attempt, settlements_of
+from notifier.delivery.policy import decisions
+from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, BatchSize
+from notifier.delivery.policy.circuit_breaker import Breaker, Mode
+from notifier.delivery.policy.decisions import Attempt, Bounds, Role, State
+from notifier.delivery.policy.rate import AdaptiveRate, after_start
+from notifier.delivery.queue_reader import FAULT_PAUSE, QueueReader
+from notifier.delivery.ready_queue import ReadyQueue
+from notifier.delivery.request_chooser import RequestChooser
+from notifier.delivery.trying_clock import TryingClock
+from notifier.destinations import fingerprint
+from notifier.destinations.base import Destination, Preparing
+from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
+from notifier.events import Event
+from notifier.store.store import Store
+from notifier.store.tables import destinations
+from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, Recalled
+from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.token_bucket import TokenBucket
+
+_log = logging.getLogger(__name__)
+
+_FETCH = 500
+_REFILL_BELOW = 100
+_MILLISECONDS = 1000
+_LONGEST_LEARNED_WAIT = 10.0
+
+
+async def _nothing() -> None:
+    """Do nothing; the default if the machine's sleep is not tracked."""
+
+
+class Worker:
+    """Delivers to one destination."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        settings: DestinationSettings,
+        store: Store,
+        clock: Clock,
+        jitter: Callable[[], float],
+        on_attempt: OnAttempt = lambda _deliveries, _settlements: None,
+        bucket: TokenBucket | None = None,
+        on_peer_time: Callable[[int | None], None] = lambda _served_at_ms: None,
+        notice_sleep: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
+        """Initialize with the destination, its settings and the store; `jitter` returns numbers in [0, 1).
+
+        `bucket` limits the rate of requests; it outlives this worker, so that a change of the settings does not refill
+        it. `on_peer_time` is called with the time in an answer (Unix ms). `notice_sleep` is awaited before the worker
+        judges how long it has tried, so that the time the machine slept is not counted.
+        """
+        self.name = destination.name
+        self.bucket = bucket or TokenBucket(settings.rate)
+        self.is_draining = False
+        self._destination = destination
+        self._settings = settings
+        self._bounds = Bounds(settings, destination.grouping)
+        self._store = store
+        self._clock = clock
+        self._jitter = jitter
+        self._on_attempt = on_attempt
+        self._on_peer_time = on_peer_time
+        self._notice_sleep = notice_sleep
+        self._state = State()
+        self._health = Health()
+        self._learned = Learned()
+        self._trying = TryingClock(clock)
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._sampling = asyncio.Lock()
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._running = False
+        # It reads ahead as many deliveries as all concurrent requests can carry, so that none waits for the store.
+        size = destination.grouping.size
+        most = MOST_IN_A_DIGEST if size > 1 else _FETCH
+        self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), most)
+        self._queue = ReadyQueue()
+        self._reader = QueueReader(
+            self.name,
+            store,
+            clock,
+            self._queue,
+            most,
+            on_read=self._pump,
+            wake_later=partial(self._later, self.wake),
+        )
+        self._chooser = RequestChooser(self._bounds, self._queue, self._reader, self.bucket, clock)
+        self._writer = OutcomeWriter(self.name, store, self._on_written, self._trying.ms)
+
+    # -- public state and operations ----------------------------------------------------------------------------------
+
+    @property
+    def health(self) -> Health:
+        """The destination's health at this moment."""
+        return self._health
+
+    @property
+    def learned(self) -> Learned:
+        """The limits of the receiver that were learned from its answers."""
+        return decisions.learned(self._state, self._bounds)
+
+    @property
+    def serving(self) -> Serving:
+        """The state of the destination's service at this moment."""
+        return Serving(
+            self._health,
+            self._trying.seconds_running(),
+            self._trying.ms(),
+            self.waits_until_ms,
+            self.learned,
+            self._settings.rate,
+            is_draining=self.is_draining,
+        )
+
+    @property
+    def waits_until_ms(self) -> int | None:
+        """The time when the destination as a whole is tried again (Unix ms); None if it does not wait."""
+        wait = self._state.breaker.until - self._clock.monotonic()
+        return self._clock.now_ms() + round(wait * _MILLISECONDS) if self._is_serving and wait > 0 else None
+
+    @property
+    def writing(self) -> asyncio.Lock:
+        """The lock that keeps results of this destination from being written to the store while it is held."""
+        return self._writer.write_lock
+
+    async def start(self) -> None:
+        """Continue where the last run stopped, keeping a wait that the receiver asked for. Raises StoreError."""
+        # This comes before anything is due, because the time it takes must not delay a message.
+        await self.prepare()
+        self._running = True
+        self._writer.start()
+        self._pump()
+
+    async def prepare(self) -> None:
+        """Let the destination read the files that its attempts need; called at the start and at each reload.
+
+        If its address or credentials have changed, its health and waits are reset. Raises StoreError.
+        """
+        if isinstance(self._destination, Preparing):
+            await self._destination.prepare()
+        recognise = await fingerprint.recogniser(self._settings)
+        recalled = await self._store.run(destinations.begin, self.name, recognise)
+        if not self._running or recalled.begun_anew:
+            self._take_up(recalled)
+
+    def wake(self) -> None:
+        """Check the store for events to deliver."""
+        self._chooser.arrived = True
+        self._reader.look_again()
+        self._pump()
+
+    async def stop(self, grace: float) -> None:
+        """Start no more attempts, give those under way `grace` seconds to finish, and record their outcomes.
+
+        The delivery of an attempt that is cut off stays pending, and the next run sends it again under the same id.
+        """
+        self._running = False
+        self.is_draining = True
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._attempts:
+            _, late = await asyncio.wait(self._attempts, timeout=grace)
+            for attempt in late:
+                attempt.cancel()
+            if late:
+                await asyncio.wait(late)
+        await self._reader.stop()
+        self._writer.set_health(self._health, None, self.learned)
+        await self._writer.stop()
+
+    async def set_enabled(self, *, enabled: bool) -> bool:
+        """Enable or disable the destination; its waiting deliveries are kept either way. Raises StoreError.
+
+        Returns True if it was already enabled and waited before its next try; that wait is ended.
+        """
+        switch = health.switched(self._health, enabled=enabled, now_ms=self._clock.now_ms())
+        if switch is None:
+            return enabled and self.try_at_once()
+        await self._store.run(destinations.remember, self.name, switch)
+        # The health is set again after this write, because an outcome that arrived meanwhile may have overwritten it.
+        self._change_health(switch)
+        self._state = decisions.after_sample(self._state, -inf)
+        self._trying.run(runs=self._health.state is not HealthState.DISABLED)
+        self.set_aside()
+        health.report_switch(self.name, enabled=enabled)
+        return False
+
+    def try_at_once(self) -> bool:
+        """Check the store now, and end a wait of the destination; return whether it waited."""
+        waited = self.waits_until_ms is not None
+        self._state = decisions.without_wait(self._state, self._bounds)
+        if (after := health.without_wait(self._health)) != self._health:
+            self._change_health(after)
+        if waited:
+            health.report_wait_ended(self.name)
+        self.wake()
+        return waited
+
+    async def send_sample(self, event: Event) -> tuple[Outcome, bool]:
+        """Make one attempt with an event that is not stored, one at a time and within the allowed rate.
+
+        Returns the outcome, and whether this success ended a wait of the destination before its next try.
+        """
+        async with self._sampling:
+            await self._take_turn()
+            outcome = await self._destination.send([Delivery(event, self.name)])
+        if outcome.scope is not FailureScope.NONE or self._health.state is not HealthState.RETRYING:
+            return outcome, False
+        waited = self.waits_until_ms is not None
+        self._state = decisions.after_sample(self._state, self._clock.monotonic())
+        self._change_health(Health(since_ms=self._clock.now_ms()))
+        health.report(self.name, self._health, outcome)
+        self.wake()
+        return outcome, waited
+
+    async def _take_turn(self) -> None:
+        """Count one more request, and wait until the rate allows it; later requests wait behind it."""
+        now = self._clock.monotonic()
+        # The learned wait may be an hour, and an operator must be able to test sooner whether it still applies.
+        learned = min(self._state.rate.next_at - now, _LONGEST_LEARNED_WAIT)
+        wait = max(self.bucket.wait(now), learned, 0.0)
+        self.bucket.spend()
+        self._state = replace(self._state, rate=after_start(self._state.rate, now + wait))
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    def follow_clock(self, by_ms: int) -> None:
+        """Shift the wall-clock times in memory by `by_ms`, after the clock was set and stored times were shifted."""
+        self._writer.follow_clock(by_ms)
+        self._change_health(health.moved(self._health, by_ms))
+        self.set_aside()
+
+    def after_sleep(self, slept: float) -> None:
+        """Leave the seconds that the machine slept out of the time of trying."""
+        self._trying.leave_out(slept)
+        self.set_aside()
+
+    def set_aside(self) -> None:
+        """Discard the deliveries read ahead, so that they are read from the store again."""
+        self._queue.clear()
+        self._reader.look_again()
+        self._pump()
+
+    # -- starting requests --------------------------------------------------------------------------------------------
+
+    @property
+    def _is_serving(self) -> bool:
+        return self._running and self._health.state is not HealthState.DISABLED
+
+    def _pump(self) -> None:
+        """Start all requests that may start now, and set a timer for those that may start later."""
+        if not self._is_serving or self._writer.blocked:
+            return
+        while len(self._attempts) < self._state.slots and self._start_next():
+            pass
+        reads_front = self._reader.more and len(self._queue.ready) < self._refill_below
+        if reads_front and not self._chooser.probes_anywhere(self._state):
+            self._reader.read_due()
+
+    def _start_next(self) -> bool:
+        """Start a request if one may start now; return whether one was started."""
+        now = self._clock.monotonic()
+        choice = self._chooser.choose(self._state, now, is_idle=not self._attempts)
+        self._state = choice.state
+        if choice.wait is not None:
+            self._later(self._pump, choice.wait)
+        if choice.deliveries:
+            self._start(choice.deliveries, choice.role, now)
+        return bool(choice.deliveries)
+
+    def _start(self, deliveries: Sequence[Delivery], role: Role, now: float) -> None:
+        self.bucket.spend()
+        rate = after_start(self._state.rate, now)
+        if rate is not self._state.rate:
+            self._state = replace(self._state, rate=rate)
+        self._queue.begin(deliveries)
+        attempt = Attempt(tuple(deliveries), now, role, self._queue.first_failed(deliveries))
+        task = asyncio.create_task(self._attempt(attempt, self._queue.generation))
+        self._attempts.add(task)
+        task.add_done_callback(partial(self._attempt_ended, attempt.deliveries))
+
+    # -- judging outcomes ---------------------------------------------------------------------------------------------
+
+    async def _attempt(self, attempt: Attempt, generation: int) -> None:
+        try:
+            outcome = await self._destination.send(attempt.deliveries)
+        except Exception:  # noqa: BLE001 - a bug with one message must not stop the destination
+            _log.exception("the event could not be turned into a request", extra={"destination": self.name})
+            outcome = Outcome(AttemptResult.UNSENDABLE, detail="the notifier could not make a request of this event")
+        await self._notice_sleep()
+        now = self._clock.monotonic()
+        milliseconds = round((now - attempt.started) * _MILLISECONDS)
+        self._on_peer_time(outcome.peer_ms)
+        # This task still counts as under way; its slot is released here for the next attempt.
+        task = asyncio.current_task()
+        if task is not None:
+            self._attempts.discard(task)
+        before, trying_ms = self._state.breaker, self._trying.ms()
+        result = decisions.after_attempt(
+            self._state, attempt, outcome, self._bounds, trying_ms=trying_ms, now=now, jitter=self._jitter
+        )
+        self._state = result.state
+        if before.probes_single_events and not result.state.breaker.probes_single_events:
+            self._reader.more = True
+        settlements = settlements_of(
+            attempt.deliveries,
+            result.decisions,
+            outcome,
+            milliseconds=milliseconds,
+            trying_ms=trying_ms,
+            now_ms=self._clock.now_ms(),
+        )
+        self._update_health(before, outcome, now)
+        if result.forget_halves:
+            self._queue.forget_halves()
+        kept = generation == self._queue.generation
+        self._queue.end(attempt, result.decisions, split=result.split, kept=kept, trying_ms=trying_ms, now=now)
+        report_attempt(attempt.deliveries, settlements)
+        self._writer.add(settlements)
+        self._pump()
+        if not self._attempts and not self._reader.is_reading:
+            self._writer.flush_soon()
+        # This call comes last, so that the outcome is queued for the store even if the call fails.
+        self._on_attempt(attempt.deliveries, settlements)
+
+    def _update_health(self, before: Breaker, outcome: Outcome, now: float) -> None:
+        """Update the destination's health after a decision."""
+        breaker = self._state.breaker
+        is_well = self._health.state is HealthState.OK and breaker.mode is Mode.CLOSED
+        if is_well and outcome.scope is FailureScope.NONE:
+            return
+        now_ms = self._clock.now_ms()
+        after, error = health.after_attempt(self._health, before, breaker, outcome, now=now, now_ms=now_ms)
+        if after == self._health and error is None:
+            return
+        state_changed = after.state is not self._health.state
+        self._change_health(after, error)
+        self._trying.run(runs=after.state is not HealthState.DISABLED)
+        if state_changed:
+            if after.state is HealthState.DISABLED:
+                self.set_aside()
+            health.report(self.name, after, outcome)
+
+    def _change_health(self, after: Health, error: LastError | None = None) -> None:
+        self._health = after
+        learned = self.learned
+        self._writer.set_health(after, error, learned if learned != self._learned else None)
+        self._learned = learned
+
+    def _take_up(self, recalled: Recalled) -> None:
+        """Start with the state that the store remembers."""
+        now = self._clock.monotonic()
+        self._health, self._learned = recalled.health, recalled.learned
+        rate = min(self._bounds.rate, recalled.learned.rate or inf)
+        self._state = State(
+            rate=AdaptiveRate(rate=rate, measured_since=now, next_at=now),
+            breaker=health.breaker_of(recalled.health, self._bounds.waits, now=now, now_ms=self._clock.now_ms()),
+            size=BatchSize(limit=recalled.learned.batch_limit),
+        )
+        if not self._running:
+            self._trying.begin(recalled.trying_ms, runs=self._health.state is not HealthState.DISABLED)
+        else:
+            self._trying.start_again()
+            self._queue.forget_failures()
+            self.set_aside()
+
+    def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
+        """If a bug ended an attempt, read its deliveries again after a pause, so that they do not stay under way."""
+        self._attempts.discard(attempt)
+        fault = None if attempt.cancelled() else attempt.exception()
+        if fault is None:
+            return
+        facts = {"destination": self.name, "events": len(deliveries)}
+        _log.critical("an internal error; these events are retried later", extra=facts, exc_info=fault)
+        asyncio.get_running_loop().call_later(FAULT_PAUSE, self._recover, deliveries)
+
+    def _recover(self, deliveries: Sequence[Delivery]) -> None:
+        self._queue.recover(deliveries)
+        self.set_aside()
+
+    def _on_written(self, settlements: Sequence[Settlement]) -> None:
+        """Continue after these results were written to the store."""
+        self._queue.written(settlements)
+        if any(it.state is not DeliveryState.DELIVERED for it in settlements):
+            self._reader.more = True
+        if self._reader.candidates is not None and self._reader.more:
+            self._reader.candidates = None
+        self._pump()
+
+    def _later(self, action: Callable[[], None], seconds: float) -> None:
+        """Call `action` in `seconds`; this replaces an earlier call for the same action."""
+        if not self._running:
+            return
+        if action in self._timers:
+            self._timers[action].cancel()
+        self._timers[action] = asyncio.get_running_loop().call_later(seconds, action)

@@ -1,0 +1,134 @@
+"""The destination type `apprise`: any service that the library apprise supports, given by an apprise URL.
+
+The library only reports whether a service took a message, not the HTTP status or a requested wait. It reads answers of
+any size, has no time limit for a whole attempt, and blocks while it works. Attempts therefore run in a separate process
+(`apprise_pool.py`) that has a memory limit and is killed when its time is up.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from notifier import __version__
+from notifier.config.destinations import AppriseSettings
+from notifier.destinations.apprise_pool import ApprisePool
+from notifier.destinations.chat import ChatDestination
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.events import Event, EventType
+from notifier.http.answer_text import shown
+from notifier.messages.layout import Layout
+from notifier.store.tables.outbox import Delivery
+
+TEXT_LIMIT = 1_900
+"""The most characters in a message. It is a little below Discord's limit of 2,000, the lowest of the services that take
+several lines (according to apprise's documentation). For services with lower limits, the message is split
+(`apprise_subprocess.py`).
+"""
+
+_SEPARATORS = re.compile("[/:@?&=#,]+")
+_WORD_JOINER = "\u2060"
+_MAIL = ("mailto:", "mailtos:")
+_LONGEST_SUBJECT = 120
+
+
+class AppriseDestination(ChatDestination):
+    """A service behind an apprise URL, which is secret."""
+
+    def __init__(self, name: str, settings: AppriseSettings, pool: ApprisePool | None = None) -> None:
+        super().__init__(name, settings, fits)
+        self._url = settings.url
+        self._timeout = settings.timeout
+        self._pool = pool or ApprisePool(keep_seconds=0.0)
+        self._failed_last = False
+
+    def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
+        # The real request depends on the service and is built by the library; this is what the library receives.
+        title, body = title_and_body(layout)
+        return {}, orjson.dumps({"title": title, "body": body})
+
+    async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
+        title, body = title_and_body(layout)
+        call = {
+            "url": self._url.get_secret_value(),
+            "timeout": self._timeout,
+            "application": f"completion-notifier/{__version__}",
+            "title": title or subject(self._url.get_secret_value(), body),
+            "body": body,
+            "level": _level([it.event for it in deliveries]),
+            "skip": sorted(frozenset.intersection(*(it.taken_by for it in deliveries))),
+        }
+        try:
+            answer = await self._pool.call(orjson.dumps(call), self._timeout, slow=self._failed_last)
+        except TimeoutError:
+            outcome = Outcome(AttemptResult.TIMEOUT, detail=f"no whole answer within {self._timeout:g} seconds")
+        except OSError as error:
+            outcome = Outcome(
+                AttemptResult.SERVICE_FAILED, detail=f"no process could be started for apprise: {error.strerror}"
+            )
+        else:
+            outcome = self._judge(answer)
+        self._failed_last = outcome.reason is not AttemptResult.DELIVERED
+        return outcome
+
+    def _judge(self, answer: bytes) -> Outcome:
+        match _parsed(answer):
+            case {"taken": True}:
+                return Outcome(AttemptResult.DELIVERED)
+            case {"taken": False, "by": list(by), "said": str(said)}:
+                words = shown(said or "apprise says no more than that", _secrets(self._url.get_secret_value()))
+                if by:
+                    return Outcome(AttemptResult.PARTLY_TAKEN, detail=words, taken_by=frozenset(map(str, by)))
+                return Outcome(AttemptResult.SERVICE_FAILED, detail=words)
+            case _:
+                return Outcome(
+                    AttemptResult.SERVICE_FAILED, detail="apprise ended without saying whether it was delivered"
+                )
+
+
+def title_and_body(layout: Layout) -> tuple[str, str]:
+    """Return a layout as the title and the body for the library; a single row has an empty title."""
+    heading, *rows = (_literal(row.text) for row in layout)
+    return (heading, "\n".join(rows)) if rows else ("", heading)
+
+
+def subject(url: str, body: str) -> str:
+    """Return the first line of the body as the subject of a mail; "" for other services, which show no subject."""
+    first = body.partition("\n")[0]
+    if not url.lower().startswith(_MAIL):
+        return ""
+    return first if len(first) <= _LONGEST_SUBJECT else f"{first[: _LONGEST_SUBJECT - 1]}…"
+
+
+def _level(events: Sequence[Event]) -> str:
+    """Return the library's message type: "warning" for notices, "success" if all are resolved, else "info"."""
+    states = {orjson.loads(event.data).get("state") for event in events if event.type == EventType.ALERT}
+    if not states:
+        return "info"
+    return "success" if states == {"resolved"} else "warning"
+
+
+def fits(layout: Layout) -> bool:
+    """Return whether a layout is within `TEXT_LIMIT`."""
+    return sum(map(len, title_and_body(layout))) <= TEXT_LIMIT
+
+
+def _literal(text: str) -> str:
+    """Return text in which no name can trigger a mention; in every service, a mention begins with `@`."""
+    return text.replace("@", "@" + _WORD_JOINER)
+
+
+def _secrets(url: str) -> tuple[str, ...]:
+    """Return the parts of an apprise URL that must not be shown. Any of them may be a token, even the host."""
+    scheme, _, rest = url.partition("://")
+    parts = _SEPARATORS.split(rest)
+    return (url, rest, *parts, *map(unquote, parts)) if rest else (scheme,)
+
+
+def _parsed(answer: bytes) -> Any:
+    try:
+        return orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return None

@@ -1,0 +1,140 @@
+"""A small pool of processes that run the library apprise; all destinations share it, and processes are reused.
+
+A process takes some 45 MB, and half a second to start.
+"""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from pathlib import Path
+
+MOST_PROCESSES = 2
+"""The most processes at once, each sending one message at a time."""
+
+MOST_SLOW = 1
+"""How many of these may send to services whose last message failed, so that such services do not delay the others."""
+
+KEEP_SECONDS = 300.0
+"""Seconds after which an idle process is ended."""
+
+_PASSED_ON = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+"""The environment variables that the library needs; others are not passed on, because they may hold tokens."""
+
+_SCRIPT = Path(__file__).with_name("apprise_subprocess.py")
+
+
+class ApprisePool:
+    """Makes calls to the library, each in a process that handles one call at a time."""
+
+    def __init__(self, *, keep_seconds: float = KEEP_SECONDS) -> None:
+        """Initialize with the seconds for which idle processes are kept; with 0, each is ended after its call."""
+        self._keep_seconds = keep_seconds
+        self._slots = asyncio.Semaphore(MOST_PROCESSES)
+        self._slow_slots = asyncio.Semaphore(MOST_SLOW)
+        self._idle: list[Process] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def call(self, request: bytes, timeout: float, *, slow: bool) -> bytes:
+        """Make a call (one line of JSON) and return the process's answer; b"" if it ended without an answer.
+
+        `timeout` (seconds) starts when it is the call's turn. With `slow`, at most MOST_SLOW such calls run at once.
+        Raises TimeoutError, and OSError if no process can be started.
+        """
+        if slow:
+            async with self._slow_slots, self._slots:
+                return await self._call(request, timeout)
+        async with self._slots:
+            return await self._call(request, timeout)
+
+    async def close(self) -> None:
+        """End all processes."""
+        if self._timer is not None:
+            self._timer.cancel()
+        idle, self._idle = self._idle, []
+        for process in idle:
+            await _end(process)
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    async def _call(self, request: bytes, timeout: float) -> bytes:
+        process = self._kept() or await _new_process()
+        answered = b""
+        try:
+            async with asyncio.timeout(timeout):
+                answered = await _ask(process, request)
+        finally:
+            if answered and self._keep_seconds:
+                self._keep(process)
+            else:
+                await _end(process)
+        return answered
+
+    def _kept(self) -> Process | None:
+        while self._idle:
+            process = self._idle.pop()
+            if process.returncode is None:
+                return process
+        return None
+
+    def _keep(self, process: Process) -> None:
+        self._idle.append(process)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._keep_seconds, self._end_idle)
+
+    def _end_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for process in idle:
+            ending = asyncio.create_task(_end(process))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+
+async def _new_process() -> Process:
+    # The process gets its own session, so that Ctrl-C does not reach it: the daemon lets attempts under way finish.
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        str(_SCRIPT),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        start_new_session=True,
+        limit=2**20,
+        env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+    )
+
+
+async def _ask(process: Process, request: bytes) -> bytes:
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("the process was started without pipes")
+    try:
+        process.stdin.write(request + b"\n")
+        await process.stdin.drain()
+        return await process.stdout.readline()
+    except (ConnectionError, ValueError):
+        # The process ended, or its answer was longer than any valid answer.
+        return b""
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    # This also closes the process's pipes.
+    await process.communicate()

@@ -1,0 +1,73 @@
+"""The interfaces that destination types implement, and the values that they share."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from notifier.destinations.outcome import Outcome
+from notifier.events import Event
+from notifier.store.tables.outbox import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """How deliveries share a request.
+
+    A request carries up to `size` deliveries. It is sent when it is full, or when its first delivery has waited `wait`
+    seconds. If more than `digest_above` deliveries wait, all of them (up to 1000) are sent as one digest. Consecutive
+    events for which `together` returns the same value (not None) stay in one request even if they are more than `size`,
+    up to 50.
+    """
+
+    size: int = 1
+    wait: float = 0.0
+    digest_above: int | None = None
+    together: Callable[[Event], Hashable | None] | None = None
+
+
+class Destination(Protocol):
+    """A place that events are sent to. `registry.build` creates the instances."""
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+        ...
+
+    @property
+    def grouping(self) -> Grouping:
+        """How deliveries share a request."""
+        ...
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
+        """Make one attempt to deliver all of `deliveries` (at least one) in one request; return the outcome.
+
+        Errors of the peer or the network become an Outcome, not an exception.
+        """
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A destination that reads something before its first attempt."""
+
+    async def prepare(self) -> None:
+        """Read the files that attempts need; called at the start and at each reload. Errors are logged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A request to show: its headers without secrets, its body, and the lines that people will read (if any)."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    lines: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """A destination that can show what it would send."""
+
+    async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
+        """Return the request that `deliveries` (at least one) would share. Sends nothing."""
+        ...

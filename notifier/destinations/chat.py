@@ -1,0 +1,99 @@
+"""Base classes of the destinations whose messages people read. Templates make the text of one or several events."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+import aiohttp
+
+from notifier import __version__
+from notifier.clock import Clock
+from notifier.config.destinations import MessageSettings
+from notifier.destinations.base import Grouping, Preview
+from notifier.destinations.endpoint import Endpoint
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.http.exchange import Answer
+from notifier.messages.layout import LINES, Fits, Layout
+from notifier.messages.renderer import MessageRenderer
+from notifier.messages.variables import session_of
+from notifier.store.tables.outbox import Delivery
+
+_HEADERS: Final = {
+    # Without the charset, older Teams webhooks read every character as two bytes.
+    "content-type": "application/json; charset=utf-8",
+    "user-agent": f"completion-notifier/{__version__}",
+    "accept-encoding": "identity",
+}
+
+
+class ChatDestination(ABC):
+    """A channel that people read."""
+
+    def __init__(self, name: str, settings: MessageSettings, fits: Fits) -> None:
+        self._name = name
+        self._writer = MessageRenderer(name, settings, fits)
+        self._grouping = Grouping(LINES, digest_above=settings.digest_above, together=session_of)
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+        return self._name
+
+    @property
+    def grouping(self) -> Grouping:
+        """Up to ten events or one group session per message; more than `digest_above` events become one digest."""
+        return self._grouping
+
+    async def prepare(self) -> None:
+        """Read the templates."""
+        await self._writer.prepare()
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
+        """Make one attempt to deliver `deliveries` as one message."""
+        return await self._post(await self._lay_out(deliveries), deliveries)
+
+    async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
+        """Return the message that would carry `deliveries`."""
+        layout = await self._lay_out(deliveries)
+        headers, body = self._request(layout)
+        return Preview(headers, body, tuple(row.text for row in layout))
+
+    async def _lay_out(self, deliveries: Sequence[Delivery]) -> Layout:
+        return await self._writer.lay_out([delivery.event for delivery in deliveries])
+
+    @abstractmethod
+    def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
+        """Return the headers, without secrets, and the body of a request."""
+
+    @abstractmethod
+    async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
+        """Make one attempt to send a message."""
+
+
+class ChatWebhook(ChatDestination):
+    """A channel that takes messages as JSON at a URL. The URL is secret, because it is all that is needed to post."""
+
+    body_counts: ClassVar = False
+    """Whether the answer's body is needed to recognise a success."""
+
+    def __init__(
+        self, name: str, settings: MessageSettings, session: aiohttp.ClientSession, clock: Clock, fits: Fits
+    ) -> None:
+        super().__init__(name, settings, fits)
+        self._endpoint = Endpoint(settings.url, settings.timeout, session, clock)
+
+    @abstractmethod
+    def _body(self, layout: Layout) -> bytes:
+        """Return a message's JSON."""
+
+    @abstractmethod
+    def _judge(self, answer: Answer) -> AttemptResult:
+        """Return the result that an answer stands for."""
+
+    def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
+        return _HEADERS, self._body(layout)
+
+    async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
+        del deliveries
+        headers, body = self._request(layout)
+        return await self._endpoint.attempt(body, headers, judge=self._judge, body_counts=self.body_counts)

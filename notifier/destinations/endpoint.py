@@ -1,0 +1,100 @@
+"""Makes one attempt at an HTTP endpoint and determines its outcome. Shared by the destination types."""
+
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+
+import aiohttp
+from pydantic import SecretStr
+
+from notifier.clock import Clock
+from notifier.destinations.outcome import LONGEST_WAIT, AttemptResult, Outcome, reason_of_status, reason_of_transport
+from notifier.http.answer_text import LONGEST_DETAIL, shown, url_secrets
+from notifier.http.exchange import Answer, TransportError, post
+from notifier.http.retry_after import date_ms, retry_after
+
+ANSWER_LIMIT = 4096
+"""The most bytes of an answer's body that are read, after decompression; the rest is ignored."""
+
+
+def judge_by_status(answer: Answer) -> AttemptResult:
+    """Judge an answer by its HTTP status alone."""
+    return reason_of_status(answer.status)
+
+
+class Endpoint:
+    """The HTTP endpoint that a destination's requests go to."""
+
+    def __init__(
+        self,
+        url: SecretStr,
+        timeout: float,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        secrets: Iterable[SecretStr] = (),
+    ) -> None:
+        """Initialize with the URL, the time limit of one attempt (seconds), and more secrets to keep out of texts."""
+        self._url = url
+        self._timeout = timeout
+        self._session = session
+        self._clock = clock
+        self._latest_yes = (b"", "")
+        self._hidden = (*map(SecretStr, url_secrets(url.get_secret_value())), *secrets)
+
+    async def attempt(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        judge: Callable[[Answer], AttemptResult] = judge_by_status,
+        body_counts: bool = False,
+        ssl_context: ssl.SSLContext | bool = True,
+    ) -> Outcome:
+        """POST once and return the outcome. Errors of the peer or the network are not raised.
+
+        An answer counts once its status has arrived, even if its body is then lost. With `body_counts`, an answer
+        without a complete body counts as no answer.
+        """
+        try:
+            answer = await post(
+                self._session,
+                self._url.get_secret_value(),
+                body,
+                headers=headers,
+                timeout=self._timeout,
+                limit=ANSWER_LIMIT,
+                truncate=True,
+                body_counts=body_counts,
+                ssl_context=ssl_context,
+            )
+        except TransportError as error:
+            return Outcome(reason_of_transport(error.reason), detail=self.shown(error.message))
+        reason = judge(answer)
+        if reason is AttemptResult.DELIVERED:
+            return Outcome(reason, answer.status, detail=self._shown_yes(answer.body), peer_ms=_time(answer))
+        asked = retry_after(answer.headers, self._clock.now_ms())
+        wait = None if asked is None else min(asked, LONGEST_WAIT)
+        return Outcome(reason, answer.status, wait, self.shown(_words(answer)), peer_ms=_time(answer))
+
+    def _shown_yes(self, body: bytes) -> str:
+        """Return the words of a success, cleaned for display. The latest are cached, because peers repeat them."""
+        if body != self._latest_yes[0]:
+            # A long page after a success is dropped, because searching it for secrets would take too long.
+            said = body.decode(errors="replace") if len(body) <= LONGEST_DETAIL else ""
+            self._latest_yes = (body, self.shown(said))
+        return self._latest_yes[1]
+
+    def shown(self, text: str) -> str:
+        """Return a text about this endpoint in the form in which it may be shown, without secrets."""
+        return shown(text, tuple(secret.get_secret_value() for secret in self._hidden)) if text else ""
+
+
+def _time(answer: Answer) -> int | None:
+    """Return the peer's clock in the answer (Unix milliseconds), or None if there is none or the answer was cached."""
+    return None if "Age" in answer.headers else date_ms(answer.headers.get("Date", ""))
+
+
+def _words(answer: Answer) -> str:
+    """Return the body's text; for a redirect, preceded by its target, which says more than the body."""
+    said = answer.body.decode(errors="replace")
+    target = answer.headers.get("Location")
+    return said if target is None else f"Location: {target} {said}"

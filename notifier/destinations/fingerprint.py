@@ -1,0 +1,65 @@
+"""Fingerprints of a destination's address and credentials: they show a change without revealing the values."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from notifier.config import DestinationSettings
+
+_SALT_BYTES = 8
+_DIGEST_BYTES = 8
+"""Long enough to detect a change, too short to confirm a guessed secret with certainty."""
+
+
+def identity(settings: DestinationSettings) -> bytes:
+    """Return the type, address and credentials that a destination's health is stored for (reads file metadata)."""
+    values = [_plain(getattr(settings, key)) for key in settings.identity]
+    return json.dumps(values, sort_keys=True).encode()
+
+
+def fingerprint(identity_: bytes, stored: str | None) -> str:
+    """Return `stored` if it is a fingerprint of this identity, otherwise a new fingerprint, with a random salt."""
+    salt = stored.partition(":")[0] if stored else secrets.token_hex(_SALT_BYTES)
+    found = _salted(identity_, salt)
+    return found if stored in (None, found) else _salted(identity_, secrets.token_hex(_SALT_BYTES))
+
+
+def _salted(identity_: bytes, salt: str) -> str:
+    digest = hashlib.blake2b(identity_, digest_size=_DIGEST_BYTES, key=salt.encode()).hexdigest()
+    return f"{salt}:{digest}"
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case Path():
+            return _version(value)
+        case Mapping():
+            return {str(key).lower(): _plain(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case _:
+            return None if value is None else str(value)
+
+
+def _version(path: Path) -> list[Any]:
+    try:
+        found = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), found.st_mtime_ns, found.st_size]
+
+
+async def recogniser(settings: DestinationSettings) -> partial[str]:
+    """Return a function that takes a stored fingerprint (or None) and returns the one to store for these settings."""
+    has_files = any(isinstance(getattr(settings, key), Path) for key in settings.identity)
+    found = await asyncio.to_thread(identity, settings) if has_files else identity(settings)
+    return partial(fingerprint, found)

@@ -1,0 +1,182 @@
+"""The outcome of one attempt, as one of a fixed set of words that the log, the metrics and the store share."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import assert_never
+
+from notifier.http.exchange import TransportReason
+
+LONGEST_WAIT = 86_400.0
+"""Seconds: the longest wait before another attempt, whatever a peer asks for."""
+
+
+class AttemptResult(StrEnum):
+    """The result of an attempt: success, or the reason for the failure."""
+
+    DELIVERED = "delivered"
+
+    NAME_NOT_RESOLVED = "name_not_resolved"
+    CONNECT_FAILED = "connect_failed"
+    CERTIFICATE_REJECTED = "certificate_rejected"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    PROTOCOL_BROKEN = "protocol_broken"
+
+    REQUEST_TIMEOUT = "request_timeout"
+    TOO_EARLY = "too_early"
+    THROTTLED = "throttled"
+    SERVER_ERROR = "server_error"
+    REDIRECTED = "redirected"
+    ANSWER_UNEXPECTED = "answer_unexpected"
+    REFUSED = "refused"
+    EVERYTHING_REFUSED = "everything_refused"
+    """Every event is refused. No single answer says so; the circuit breaker infers it from many."""
+    GONE = "gone"
+
+    PAYLOAD_REFUSED = "payload_refused"
+    WEBHOOK_REVOKED = "webhook_revoked"
+
+    SERVICE_FAILED = "service_failed"
+    """The library that talks to the service reports a failure without its cause."""
+    PARTLY_TAKEN = "partly_taken"
+    """Some of the receivers behind one address have the message, others still need it."""
+
+    UNSENDABLE = "unsendable"
+    """No request could be made from the event, because of an internal error."""
+
+
+class FailureScope(StrEnum):
+    """The part that has to change before a failed attempt can succeed."""
+
+    NONE = "none"
+    """It succeeded."""
+    PACE = "pace"
+    """The timing. The same request will be taken later; nothing is wrong with its contents or size."""
+    ENDPOINT = "endpoint"
+    """The endpoint as a whole: the request did not arrive, or arrived at the wrong place."""
+    UNKNOWN = "unknown"
+    """The endpoint or the event; only the results of other events can show which."""
+    EVENT = "event"
+    """The event's contents; or the endpoint, if every event is refused."""
+    PERMANENT = "permanent"
+    """The endpoint has said that it will never accept anything again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of one attempt.
+
+    `status` is the HTTP status (None: no answer). `retry_after` is the wait that the peer asked for, in seconds from
+    the answer, from 0 to one day (None: it asked for none). `detail` is one line of at most 300 characters from the
+    peer or the network, without secrets.
+    """
+
+    reason: AttemptResult
+    status: int | None = None
+    retry_after: float | None = None
+    detail: str = ""
+    taken_by: frozenset[str] = frozenset()
+    """The receivers behind this address that have the message (only with `PARTLY_TAKEN`)."""
+    peer_ms: int | None = None
+    """The receiver's clock when it answered (Unix milliseconds), or None if the answer does not say."""
+
+    @property
+    def scope(self) -> FailureScope:
+        """The scope of this failure; `NONE` for a success."""
+        if self.reason is AttemptResult.DELIVERED:
+            return FailureScope.NONE
+        scope = failure_scope(self.reason)
+        if scope is FailureScope.PERMANENT:
+            return scope
+        if self.retry_after is not None or self.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return FailureScope.PACE
+        return scope
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the request may have had too many events, because it was refused for its size or took too long."""
+        return self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or self.reason is AttemptResult.TIMEOUT
+
+
+def failure_scope(reason: AttemptResult) -> FailureScope:
+    """Return the scope of a reason by itself. An outcome may have another one; see `Outcome.scope`."""
+    match reason:
+        case AttemptResult.DELIVERED:
+            return FailureScope.NONE
+        case AttemptResult.THROTTLED | AttemptResult.TOO_EARLY:
+            return FailureScope.PACE
+        case (
+            AttemptResult.NAME_NOT_RESOLVED
+            | AttemptResult.CONNECT_FAILED
+            | AttemptResult.CERTIFICATE_REJECTED
+            | AttemptResult.REDIRECTED
+            | AttemptResult.EVERYTHING_REFUSED
+        ):
+            return FailureScope.ENDPOINT
+        case (
+            AttemptResult.TIMEOUT
+            | AttemptResult.CONNECTION_LOST
+            | AttemptResult.PROTOCOL_BROKEN
+            | AttemptResult.REQUEST_TIMEOUT
+            | AttemptResult.SERVER_ERROR
+            | AttemptResult.ANSWER_UNEXPECTED
+            | AttemptResult.SERVICE_FAILED
+        ):
+            return FailureScope.UNKNOWN
+        case (
+            AttemptResult.REFUSED
+            | AttemptResult.PAYLOAD_REFUSED
+            | AttemptResult.PARTLY_TAKEN
+            | AttemptResult.UNSENDABLE
+        ):
+            return FailureScope.EVENT
+        case AttemptResult.GONE | AttemptResult.WEBHOOK_REVOKED:
+            return FailureScope.PERMANENT
+        case _:
+            assert_never(reason)
+
+
+def reason_of_status(status: int) -> AttemptResult:
+    """Return the result for an HTTP status; only 2xx is a success."""
+    match status:
+        case 408:
+            return AttemptResult.REQUEST_TIMEOUT
+        case 410:
+            return AttemptResult.GONE
+        case 425:
+            return AttemptResult.TOO_EARLY
+        case 429:
+            return AttemptResult.THROTTLED
+    match status // 100:
+        case 2:
+            return AttemptResult.DELIVERED
+        case 3:
+            return AttemptResult.REDIRECTED
+        case 4:
+            return AttemptResult.REFUSED
+        case 5:
+            return AttemptResult.SERVER_ERROR
+        case _:
+            return AttemptResult.ANSWER_UNEXPECTED
+
+
+def reason_of_transport(reason: TransportReason) -> AttemptResult:
+    """Return the result for an attempt without a complete answer."""
+    match reason:
+        case TransportReason.NAME_NOT_RESOLVED:
+            return AttemptResult.NAME_NOT_RESOLVED
+        case TransportReason.CONNECT_FAILED:
+            return AttemptResult.CONNECT_FAILED
+        case TransportReason.CERTIFICATE_REJECTED:
+            return AttemptResult.CERTIFICATE_REJECTED
+        case TransportReason.TIMEOUT:
+            return AttemptResult.TIMEOUT
+        case TransportReason.CONNECTION_LOST:
+            return AttemptResult.CONNECTION_LOST
+        case TransportReason.PROTOCOL_BROKEN:
+            return AttemptResult.PROTOCOL_BROKEN
+        case TransportReason.ANSWER_TOO_LARGE:
+            return AttemptResult.ANSWER_UNEXPECTED
+        case _:
+            assert_never(reason)

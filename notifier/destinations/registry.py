@@ -1,0 +1,50 @@
+"""Maps each type of destination settings to the class that serves it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+import aiohttp
+
+from notifier.clock import Clock
+from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
+from notifier.config.destinations import Destination as AnySettings
+from notifier.destinations import apprise, slack, teams
+from notifier.destinations.apprise_pool import ApprisePool
+from notifier.destinations.base import Destination
+from notifier.destinations.webhook.destination import HttpDestination
+from notifier.messages.layout import Fits
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationType:
+    """How to create a destination, and how to check whether a message fits (None: its receivers are programs)."""
+
+    make: Callable[[str, aiohttp.ClientSession, Clock], Destination]
+    fits: Fits | None = None
+
+
+def kind(settings: AnySettings, pool: ApprisePool | None = None) -> DestinationType:
+    """Return the type of the destination that `settings` describe."""
+    match settings:
+        case SlackSettings():
+            return DestinationType(lambda name, *used: slack.SlackDestination(name, settings, *used), slack.fits)
+        case TeamsSettings():
+            return DestinationType(lambda name, *used: teams.TeamsDestination(name, settings, *used), teams.fits)
+        case AppriseSettings():
+            return DestinationType(lambda name, *_: apprise.AppriseDestination(name, settings, pool), apprise.fits)
+        case HttpSettings():
+            return DestinationType(lambda name, *used: HttpDestination(name, settings, *used))
+        case _:
+            assert_never(settings)
+
+
+def build(
+    name: str,
+    settings: AnySettings,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    pool: ApprisePool | None = None,
+) -> Destination:
+    """Create the destination that `settings` describe. It sends through `session`, or (apprise) through `pool`."""
+    return kind(settings, pool).make(name, session, clock)

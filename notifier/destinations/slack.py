@@ -1,0 +1,156 @@
+"""The destination type `slack`: a Slack incoming webhook.
+
+A message is one `rich_text` block of Block Kit. Slack takes its text literally, so names cannot turn into formatting,
+links or mentions. The handling of answers follows Slack's documentation of incoming webhooks ("Handling errors").
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate, groupby
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from notifier.clock import Clock
+from notifier.config.destinations import SlackSettings
+from notifier.destinations.chat import ChatWebhook
+from notifier.destinations.outcome import AttemptResult, reason_of_status
+from notifier.http.exchange import Answer
+from notifier.messages.layout import Layout
+from notifier.messages.rich_text import Line, Span
+
+BLOCKS_LIMIT: Final = 12_900
+"""The most bytes of JSON in all blocks. Slack documents no limit, but was seen to refuse about 13,200 characters."""
+
+TEXT_LIMIT: Final = 3_000
+"""The most characters in one text element (from Slack's documentation of Block Kit)."""
+
+FALLBACK_LIMIT: Final = 4_000
+"""The most characters in the fallback text, before escaping (Slack's advice for `text`)."""
+
+_ABOUT_THE_MESSAGE = frozenset(
+    {
+        "invalid_attachments",
+        "invalid_blocks",
+        "invalid_blocks_format",
+        "invalid_payload",
+        "missing_text_or_fallback_or_attachments",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "no_text",
+        "too_many_attachments",
+    }
+)
+_ABOUT_THE_WEBHOOK = frozenset(
+    {
+        "action_prohibited",
+        "channel_is_archived",
+        "channel_not_found",
+        "invalid_token",
+        "no_active_hooks",
+        "no_service",
+        "no_service_id",
+        "no_team",
+        "posting_to_general_channel_denied",
+        "team_disabled",
+        "user_not_found",
+    }
+)
+
+
+class SlackDestination(ChatWebhook):
+    """A Slack channel, behind an incoming webhook."""
+
+    body_counts = True
+
+    def __init__(self, name: str, settings: SlackSettings, session: aiohttp.ClientSession, clock: Clock) -> None:
+        super().__init__(name, settings, session, clock, fits)
+
+    def _body(self, layout: Layout) -> bytes:
+        return body(layout)
+
+    def _judge(self, answer: Answer) -> AttemptResult:
+        return _judge(answer)
+
+
+def body(layout: Layout) -> bytes:
+    """Return the body of one request to Slack."""
+    # `mrkdwn: false` makes the fallback text literal too, except for the three characters that `_escape` handles.
+    return orjson.dumps({"text": _escape(_fallback(layout)), "mrkdwn": False, "blocks": _blocks(layout)})
+
+
+def fits(layout: Layout) -> bool:
+    """Return whether a layout is within Slack's limits."""
+    longest = max(len(span.text) for row in layout for span in row.line)
+    return longest <= TEXT_LIMIT and len(orjson.dumps(_blocks(layout))) <= BLOCKS_LIMIT
+
+
+def _blocks(layout: Layout) -> list[dict[str, Any]]:
+    elements = []
+    for depth, rows in groupby(layout, key=lambda row: row.depth):
+        lines = [row.line for row in rows]
+        if depth is None:
+            elements.append(_section(_joined(lines)))
+        else:
+            items = [_section(line) for line in lines]
+            elements.append({"type": "rich_text_list", "style": "bullet", "indent": depth, "elements": items})
+    return [{"type": "rich_text", "elements": elements}]
+
+
+def _joined(lines: Sequence[Line]) -> Line:
+    """Join lines into one, with a line break between them."""
+    first, *others = lines
+    return (*first, *(span for line in others for span in (Span("\n"), *line)))
+
+
+def _section(line: Line) -> dict[str, Any]:
+    return {"type": "rich_text_section", "elements": [_element(span) for span in line]}
+
+
+def _element(span: Span) -> dict[str, Any]:
+    element: dict[str, Any] = {"type": "text", "text": span.text}
+    return element if span.style is None else element | {"style": {span.style: True}}
+
+
+def _fallback(layout: Layout) -> str:
+    """Return the message as plain text, at most FALLBACK_LIMIT long, for notifications and screen readers."""
+    lines = [layout[0].text[:FALLBACK_LIMIT], *(row.text for row in layout[1:])]
+    lengths = accumulate(map(len, lines))
+    return "\n".join(text for text, length in zip(lines, lengths, strict=True) if length <= FALLBACK_LIMIT)
+
+
+def _escape(text: str) -> str:
+    """Escape Slack's three control characters, which also disables `<!channel>` and `<@U...>`."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _judge(answer: Answer) -> AttemptResult:
+    """Judge Slack's answer. A success is status 200 with the body `ok`; the body of a refusal names the cause.
+
+    Other services that accept Slack's format confirm with JSON, `"ok": true` or `"success": true`.
+    """
+    reason = reason_of_status(answer.status)
+    said = answer.body.strip()
+    match reason:
+        case AttemptResult.DELIVERED if answer.status != 200 or not (said == b"ok" or _is_yes(said)):  # noqa: PLR2004
+            return AttemptResult.ANSWER_UNEXPECTED
+        case AttemptResult.REFUSED | AttemptResult.GONE:
+            return _reason_of_word(said.decode(errors="replace"), otherwise=reason)
+        case _:
+            return reason
+
+
+def _is_yes(said: bytes) -> bool:
+    try:
+        document = orjson.loads(said)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(document, dict) and True in (document.get("ok"), document.get("success"))
+
+
+def _reason_of_word(word: str, *, otherwise: AttemptResult) -> AttemptResult:
+    if word in _ABOUT_THE_MESSAGE:
+        return AttemptResult.PAYLOAD_REFUSED
+    if word in _ABOUT_THE_WEBHOOK:
+        return AttemptResult.WEBHOOK_REVOKED
+    return otherwise

@@ -1,0 +1,122 @@
+"""The destination type `teams`: a Microsoft Teams channel or chat, behind a Workflows webhook.
+
+The trigger is "When a Teams webhook request is received". The message is an Adaptive Card of version 1.4, the newest
+that Power Automate posts (microsoft/AdaptiveCards, issue 8965). The workflow answers 202 Accepted before it posts, so a
+card that Teams then refuses is lost without an error. The limits here therefore leave a margin.
+"""
+
+import re
+from typing import Any
+
+import aiohttp
+import orjson
+
+from notifier.clock import Clock
+from notifier.config.destinations import TeamsSettings
+from notifier.destinations.chat import ChatWebhook
+from notifier.destinations.outcome import AttemptResult, reason_of_status
+from notifier.http.exchange import Answer
+from notifier.messages.layout import Layout, Row
+from notifier.messages.rich_text import Span
+
+CARD_LIMIT = 14_000
+"""The most bytes in a request. Teams takes messages of 28 KB (Microsoft's documentation of incoming webhooks), but
+measures them after it has wrapped and re-encoded them, which can double their length (MicrosoftDocs/msteams-docs,
+issue 11274).
+"""
+
+_ABOUT_THE_WORKFLOW = frozenset({"DirectApiAuthorizationRequired", "WorkflowTriggerIsNotEnabled"})
+"""Power Automate's error codes for "the URL alone gives no access" and "the workflow is switched off". They are from
+users' reports (ericferon/glpi-webhook, issue 51; microsoft/coe-starter-kit, issue 8684).
+"""
+
+_SAID_BY_TEAMS = re.compile(rb"(?i)endpoint returned HTTP error ([1-9]\d\d)\b")
+"""The body of a connector's answer if Teams refused the message; the answer's own status is 200 (Microsoft's
+documentation of incoming webhooks, "Rate limiting for connectors").
+"""
+
+_OPENING_BRACES = re.compile(r"\{(?=\{)")
+_WORD_JOINER = "\u2060"
+_EM_SPACE = "\u2003"
+
+
+class TeamsDestination(ChatWebhook):
+    """A Teams channel or chat, behind a workflow."""
+
+    def __init__(self, name: str, settings: TeamsSettings, session: aiohttp.ClientSession, clock: Clock) -> None:
+        super().__init__(name, settings, session, clock, fits)
+
+    def _body(self, layout: Layout) -> bytes:
+        return body(layout)
+
+    def _judge(self, answer: Answer) -> AttemptResult:
+        return _judge(answer)
+
+
+def body(layout: Layout) -> bytes:
+    """Return the body of one request.
+
+    All text is in TextRuns, which Teams takes literally, so names cannot turn into formatting, links or mentions.
+    """
+    card = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "msteams": {"width": "Full"},
+        "body": [_block(row) for row in layout],
+    }
+    attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
+    return orjson.dumps({"type": "message", "attachments": [attachment]})
+
+
+def fits(layout: Layout) -> bool:
+    """Return whether a layout is within the limit of a card."""
+    return len(body(layout)) <= CARD_LIMIT
+
+
+def _block(row: Row) -> dict[str, Any]:
+    bullet = () if row.depth is None else (Span(f"{_EM_SPACE * row.depth}• "),)
+    runs = [_run(span) for span in (*bullet, *row.line) if span.text]
+    return {"type": "RichTextBlock", "spacing": "Small", "inlines": runs}
+
+
+def _run(span: Span) -> dict[str, Any]:
+    run = {"type": "TextRun", "text": _literal(span.text)}
+    match span.style:
+        case "bold":
+            return run | {"weight": "Bolder"}
+        case "code":
+            return run | {"fontType": "Monospace"}
+        case _:
+            return run
+
+
+def _literal(text: str) -> str:
+    """Break up `{{DATE(...)}}` and `{{TIME(...)}}`, which some clients replace even in a TextRun."""
+    return _OPENING_BRACES.sub("{" + _WORD_JOINER, text)
+
+
+def _judge(answer: Answer) -> AttemptResult:
+    """Judge a workflow's answer. The error code of a refusal shows whether the webhook no longer works at all.
+
+    The older connectors answer 200 even if Teams refused the message, and quote Teams' error in the body.
+    """
+    reason = reason_of_status(answer.status)
+    if reason is AttemptResult.DELIVERED and (said := _SAID_BY_TEAMS.search(answer.body)):
+        refused = reason_of_status(int(said[1]))
+        return AttemptResult.ANSWER_UNEXPECTED if refused is AttemptResult.DELIVERED else refused
+    return (
+        AttemptResult.WEBHOOK_REVOKED
+        if reason is AttemptResult.REFUSED and _code(answer.body) in _ABOUT_THE_WORKFLOW
+        else reason
+    )
+
+
+def _code(body: bytes) -> str | None:
+    try:
+        match orjson.loads(body):
+            case {"error": {"code": str(code)}}:
+                return code
+    except orjson.JSONDecodeError:
+        pass
+    return None

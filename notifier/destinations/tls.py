@@ -1,0 +1,116 @@
+"""TLS certificates that are configured for a destination: its own authority, and a client certificate."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from notifier.clock import Clock
+
+LOOK_EVERY = 1.0
+"""Seconds between two checks of the files for changes."""
+
+Version = tuple[tuple[int, int, int] | None, ...]
+"""The version of the files: for each one its modification time, size and inode number (None: it cannot be read)."""
+
+
+class CertificateFileError(Exception):
+    """A certificate file cannot be used; the message names the setting, the file and the problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """The certificate files. Without any, the system's authorities are trusted and no client certificate is sent.
+
+    `authority` is trusted instead of the system's authorities. `key` may be None if the key is in `client`.
+    """
+
+    authority: Path | None = None
+    client: Path | None = None
+    key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return a TLS context made from the files (blocking).
+
+        Raises CertificateFileError if a file is missing, unreadable or not a certificate.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.authority)
+        except (OSError, ValueError) as error:
+            raise _unusable(f"ca_file {self.authority}", "no usable certificate in it", error) from error
+        if self.client is not None:
+            files = f"client_cert_file {self.client}"
+            if self.key is not None:
+                files += f" with client_key_file {self.key}"
+            try:
+                # With an empty password, OpenSSL refuses an encrypted key instead of asking for a password.
+                context.load_cert_chain(self.client, self.key, password="")
+            except (OSError, ValueError) as error:
+                lacking = "no usable certificate with its unencrypted private key in it"
+                raise _unusable(files, lacking, error) from error
+        return context
+
+    def version(self) -> Version:
+        """Return the version of the files without reading their contents (blocking)."""
+        return tuple(_version(file) for file in (self.authority, self.client, self.key) if file is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    version: Version
+    context: ssl.SSLContext
+
+
+class TlsContextCache:
+    """Caches a destination's TLS context, and rebuilds it when the files have changed."""
+
+    def __init__(self, certificates: Certificates, clock: Clock) -> None:
+        """Initialize with the files; nothing is read yet."""
+        self._certificates = certificates
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._look_again_at = 0.0
+        self._read: _Read | None = None
+
+    async def context(self) -> ssl.SSLContext | bool:
+        """Return the context for the next request, made from the current files; True (the default) without any files.
+
+        Raises CertificateFileError while the files are unusable, even if an older context would still work, so that a
+        failed renewal is reported at once and not when the old certificate expires.
+        """
+        if self._certificates == Certificates():
+            return True
+        async with self._turn:
+            now = self._clock.monotonic()
+            if self._read is None or now >= self._look_again_at:
+                self._read = await asyncio.to_thread(_up_to_date, self._certificates, self._read)
+                self._look_again_at = now + LOOK_EVERY
+            return self._read.context
+
+
+def _up_to_date(certificates: Certificates, read: _Read | None) -> _Read:
+    # Taken before the files are read, so that a change during the read is noticed at the next check.
+    version = certificates.version()
+    if read is not None and read.version == version:
+        return read
+    return _Read(version, certificates.context())
+
+
+def _version(file: Path) -> tuple[int, int, int] | None:
+    """Return the version of one file, or None if it cannot be read; reading its contents then reports the error."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _unusable(files: str, lacking: str, error: OSError | ValueError) -> CertificateFileError:
+    match error:
+        case ssl.SSLError():
+            why = lacking + (f" ({error.reason})" if error.reason else "")
+        case OSError():
+            why = error.strerror or type(error).__name__
+        case _:
+            why = str(error)
+    return CertificateFileError(f"{files}: {why}")

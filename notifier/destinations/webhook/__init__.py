@@ -1,0 +1,1 @@
+"""The destination type `http`: CloudEvents and Standard Webhooks, signed."""

@@ -1,0 +1,85 @@
+"""The destination type `http`: a POST of CloudEvents or Standard Webhooks JSON, signed if there is a secret."""
+
+from collections.abc import Iterator, Sequence
+
+import aiohttp
+from pydantic import SecretStr
+
+from notifier import __version__
+from notifier.clock import Clock
+from notifier.config.destinations import HttpSettings
+from notifier.destinations.base import Grouping, Preview
+from notifier.destinations.endpoint import Endpoint
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.destinations.tls import CertificateFileError, Certificates, TlsContextCache
+from notifier.destinations.webhook import envelope
+from notifier.destinations.webhook.envelope import Envelope
+from notifier.destinations.webhook.signature import Signer
+from notifier.http.answer_text import header_secrets
+from notifier.store.tables.outbox import Delivery
+
+
+class HttpDestination:
+    """An HTTP endpoint that takes events."""
+
+    def __init__(self, name: str, settings: HttpSettings, session: aiohttp.ClientSession, clock: Clock) -> None:
+        self._name = name
+        self._clock = clock
+        self._format = settings.format
+        self._batched = settings.batch_size > 1
+        self._grouping = Grouping(size=settings.batch_size, wait=settings.batch_wait if self._batched else 0.0)
+        self._signer = Signer(settings.secret)
+        # Names are in lower case, so that the notifier's headers replace configured ones in any spelling.
+        self._headers = {key.lower(): value.get_secret_value() for key, value in settings.headers.items()} | {
+            "user-agent": f"completion-notifier/{__version__}",
+            "accept-encoding": "identity",
+        }
+        self._secret_headers = frozenset(map(str.lower, settings.headers))
+        self._endpoint = Endpoint(settings.url, settings.timeout, session, clock, _hidden(settings))
+        files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
+        self._trust = TlsContextCache(files, clock)
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+        return self._name
+
+    @property
+    def grouping(self) -> Grouping:
+        """One event per request, or batches if `batch_size` is above 1."""
+        return self._grouping
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
+        """POST `deliveries` (one, unless this destination takes batches) and return the outcome."""
+        try:
+            ssl_context = await self._trust.context()
+        except CertificateFileError as error:
+            return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self._endpoint.shown(str(error)))
+        content = self._enclose(deliveries)
+        return await self._endpoint.attempt(content.body, self._headers_of(content), ssl_context=ssl_context)
+
+    async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
+        """Return the request that would carry `deliveries`, with the values of configured headers hidden."""
+        content = self._enclose(deliveries)
+        return Preview(self._headers_of(content) | dict.fromkeys(self._secret_headers, "..."), content.body)
+
+    def _headers_of(self, content: Envelope) -> dict[str, str]:
+        return {
+            **self._headers,
+            "content-type": content.content_type,
+            **self._signer.headers(content.message_id, self._clock.now_ms(), content.body),
+        }
+
+    def _enclose(self, deliveries: Sequence[Delivery]) -> Envelope:
+        if self._batched:
+            return envelope.batch([delivery.event for delivery in deliveries], self._format)
+        (delivery,) = deliveries
+        return envelope.single(delivery.event, self._format)
+
+
+def _hidden(settings: HttpSettings) -> Iterator[SecretStr]:
+    """Yield the secrets that a receiver may repeat in its answer, in every form in which it could."""
+    for secret in settings.secret:
+        yield SecretStr(secret.get_secret_value().removeprefix("whsec_"))
+    for value in settings.headers.values():
+        yield from map(SecretStr, header_secrets(value.get_secret_value()))

@@ -1,0 +1,81 @@
+"""Builds the body of a request to an HTTP endpoint: one or many events, as CloudEvents 1.0 or Standard Webhooks.
+
+The stored bytes of an event's `data` are inserted unchanged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import orjson
+
+from notifier.clock import iso_utc
+from notifier.config.destinations import HttpFormat
+from notifier.events import Event, EventType, batch_id
+
+SEQUENCE_DIGITS = 20
+"""The length of a CloudEvents `sequence`, a string; leading zeros make it sort like a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A request's body, its `content-type`, and the id that all its retries share."""
+
+    message_id: str
+    content_type: str
+    body: bytes
+
+
+def single(event: Event, form: HttpFormat) -> Envelope:
+    """Return the envelope of one event."""
+    match form:
+        case HttpFormat.CLOUDEVENTS:
+            return Envelope(event.id, "application/cloudevents+json", orjson.dumps(cloudevent(event)))
+        case HttpFormat.STANDARD:
+            return Envelope(event.id, "application/json", orjson.dumps(_standard(event)))
+        case _:
+            assert_never(form)
+
+
+def batch(events: Sequence[Event], form: HttpFormat) -> Envelope:
+    """Return the envelope of an array of events. A single event is also an array, so receivers see only one shape."""
+    message_id = batch_id(tuple(event.id for event in events))
+    match form:
+        case HttpFormat.CLOUDEVENTS:
+            body = orjson.dumps([cloudevent(event) for event in events])
+            return Envelope(message_id, "application/cloudevents-batch+json", body)
+        case HttpFormat.STANDARD:
+            body = orjson.dumps({"events": [_standard(event) for event in events]})
+            return Envelope(message_id, "application/json", body)
+        case _:
+            assert_never(form)
+
+
+def cloudevent(event: Event) -> dict[str, Any]:
+    """Return an event in CloudEvents' structured mode, for `orjson.dumps` only: its `data` is an `orjson.Fragment`."""
+    return {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": _source(event),
+        "type": event.type,
+        "time": iso_utc(event.time_ms),
+        "subject": event.subject,
+        "sequence": str(event.sequence).zfill(SEQUENCE_DIGITS),
+        "datacontenttype": "application/json",
+        "data": orjson.Fragment(event.data),
+    }
+
+
+def _standard(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "timestamp": iso_utc(event.time_ms),
+        "source": _source(event),
+        "data": orjson.Fragment(event.data),
+    }
+
+
+def _source(event: Event) -> str:
+    """Return the `source` of an event: the path of its source, or `/notifier` for an operational notice."""
+    return "/notifier" if event.type == EventType.ALERT else f"/sources/{event.source}"

@@ -1,0 +1,1 @@
+"""The HTTP client: one exchange, its connections and name look-ups, and the parsing of headers."""

@@ -1,0 +1,185 @@
+"""Connections that follow changes of addresses and certificate authorities in a process that runs for years."""
+
+import asyncio
+import ssl
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+
+from notifier.http.resolver import Resolver
+
+if TYPE_CHECKING:
+    from aiohttp import ClientRequest, ClientTimeout
+    from aiohttp.abc import AbstractResolver
+    from aiohttp.tracing import Trace
+
+IDLE_CONNECTION = 30.0
+"""Seconds for which an unused connection is kept; common servers keep it longer, so few are found closed."""
+
+CONNECTION_LIFE = 300.0
+"""Maximum age of a connection in seconds; without it, a busy connection would keep using an outdated address."""
+
+REMEMBER_NAMES = 10
+"""Seconds for which the address of a host name is cached."""
+
+LOOK_AT_AUTHORITIES = 3600.0
+"""Seconds between two checks for changes of the system's certificate authorities."""
+
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_STATUS_DIGIT: Final = len("HTTP/1.1 ")
+
+MOST_HEAD_BYTES: Final = 2**16
+"""Maximum bytes before an answer's body, including interim answers; later, maximum bytes between bytes of the body."""
+
+MOST_INTERIM: Final = 20
+"""Maximum number of interim answers, such as 103 Early Hints, before the final answer."""
+
+TOO_MUCH_BEFORE: Final = "too much before the body"
+TOO_MANY_INTERIM: Final = "too many interim answers"
+TOO_MUCH_AROUND: Final = "too much that is no body"
+"""The messages of the exceptions for answers that exceed these limits."""
+
+Version = tuple[tuple[int, int, int] | None, ...]
+
+
+class MortalConnection(ResponseHandler):
+    """A connection that is closed after an answer if it is too old, instead of being kept for the next request.
+
+    It passes an answer's head to the parser separately from the rest. Otherwise the library discards the head, and so
+    the status, if only the body is invalid HTTP.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Initialize the connection and its expiry time."""
+        super().__init__(loop)
+        self._dies_at = loop.time() + CONNECTION_LIFE
+        self._awaits_head = False
+        self._head_begins = self._head_ends = b""
+        self._head_bytes = self._interim = self._bodiless_bytes = 0
+        self._is_refused = False
+
+    def set_response_params(self, **params: Any) -> None:
+        """Prepare to read the next answer."""
+        self._awaits_head = True
+        self._head_begins = self._head_ends = b""
+        self._head_bytes = self._interim = self._bodiless_bytes = 0
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse received bytes, one head at a time while a head is expected; refuse answers that exceed the limits."""
+        while self._awaits_head and data and not self._is_refused:
+            size = self._rest_of_head(data)
+            self._head_bytes += size
+            if self._head_bytes > MOST_HEAD_BYTES:
+                return self._refuse(TOO_MUCH_BEFORE)
+            if self._interim > MOST_INTERIM:
+                return self._refuse(TOO_MANY_INTERIM)
+            super().data_received(data[:size])
+            data = data[size:]
+            if not data:
+                return None
+        if self._is_refused:
+            return None
+        body, size = self._payload, 0 if self._payload is None else self._payload.total_bytes
+        super().data_received(data)
+        if body is not None and body is self._payload and not body.is_eof():
+            self._bodiless_bytes = self._bodiless_bytes + len(data) if body.total_bytes == size else 0
+            if self._bodiless_bytes > MOST_HEAD_BYTES:
+                return self._refuse(TOO_MUCH_AROUND)
+        return None
+
+    def _refuse(self, why: str) -> None:
+        """Stop reading this answer, because parsing endless data would block the event loop."""
+        self._is_refused = True
+        if self.transport is not None:
+            self.transport.abort()
+        self.set_exception(HttpProcessingError(message=why))
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """Abort the answer being read; readers of its body get the exception at once instead of at the timeout."""
+        payload = self._payload
+        super().set_exception(exc, exc if exc_cause is None else exc_cause)
+        if isinstance(exc, HttpProcessingError) and payload is not None and not payload.is_eof():
+            broken = aiohttp.ClientPayloadError("the body is no HTTP")
+            broken.__cause__ = exc
+            payload.set_exception(broken)
+
+    def _rest_of_head(self, data: bytes) -> int:
+        """Return how many bytes of `data` belong to the expected head, and record whether another head follows."""
+        self._head_begins += data[: _STATUS_DIGIT + 3 - len(self._head_begins)]
+        joined = self._head_ends + data
+        end = joined.find(_END_OF_HEAD)
+        if end < 0:
+            self._head_ends = joined[-len(_END_OF_HEAD) + 1 :]
+            return len(data)
+        size = end + len(_END_OF_HEAD) - len(self._head_ends)
+        # Another head follows only after an interim answer such as 103 Early Hints.
+        self._awaits_head = (
+            self._head_begins[_STATUS_DIGIT:][:1] == b"1" and self._head_begins[_STATUS_DIGIT:] != b"101"
+        )
+        self._interim += self._awaits_head
+        self._head_begins = self._head_ends = b""
+        return size
+
+    @property
+    def should_close(self) -> bool:
+        """Whether the connection is closed after the present request."""
+        return super().should_close or self._loop.time() >= self._dies_at
+
+
+class Connector(aiohttp.TCPConnector):
+    """Makes connections using current addresses of host names and the system's current certificate authorities.
+
+    The library does not limit a connection's age, and reads the authorities only once, when it is imported. This class
+    overrides internals of the library; tests fail if the library no longer calls them.
+    """
+
+    def __init__(self, resolver: "AbstractResolver | None" = None) -> None:
+        """Initialize with a `resolver` for host names; without one, make a resolver and close it with the connector."""
+        super().__init__(
+            limit=0,
+            keepalive_timeout=IDLE_CONNECTION,
+            ttl_dns_cache=REMEMBER_NAMES,
+            resolver=resolver or Resolver(),
+        )
+        self._resolver_owner = resolver is None
+        self._factory = cast("partial[ResponseHandler]", partial(MortalConnection, loop=self._loop))
+        self._authorities = _authorities()
+        self._look_again_at = self._loop.time() + LOOK_AT_AUTHORITIES
+
+    async def _create_connection(
+        self, req: "ClientRequest", traces: "list[Trace]", timeout: "ClientTimeout"
+    ) -> ResponseHandler:
+        if req.is_ssl() and self._loop.time() >= self._look_again_at:
+            self._look_again_at = self._loop.time() + LOOK_AT_AUTHORITIES
+            found = await asyncio.to_thread(_authorities)
+            if found != self._authorities:
+                self._ssl = await asyncio.to_thread(_context)
+                self._authorities = found
+        return await super()._create_connection(req, traces, timeout)
+
+
+def _authorities() -> Version:
+    """Return the version of the system's certificate authorities, from the status of their files (this blocks)."""
+    paths = ssl.get_default_verify_paths()
+    return tuple(_version(path) for path in (paths.cafile, paths.capath))
+
+
+def _version(path: str | None) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,43 @@
+"""Checks this machine's clock against the `Date` headers of its peers. No I/O."""
+
+from dataclasses import dataclass, field
+from statistics import median
+
+from notifier.clock import Clock
+
+_HEARD_MS = 3_600_000
+"""The age in milliseconds at which a peer's reading is discarded."""
+
+
+@dataclass(slots=True)
+class PeerClocks:
+    """Stores the latest time that each peer has reported, to compare this machine's clock with it.
+
+    Each reading is stored with the time of the monotonic clock. If the machine's clock is corrected, all readings show
+    it at once, even from peers that have not answered since.
+    """
+
+    clock: Clock
+    _heard: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def note(self, peer: str, served_at_ms: int | None) -> None:
+        """Record the time (Unix ms) in an answer just received from a peer; None (no time) is ignored."""
+        if served_at_ms is not None:
+            self._heard[peer] = (served_at_ms, self._monotonic_ms())
+
+    def offset(self) -> float | None:
+        """Return the median of the seconds by which the peers' clocks are ahead (negative: behind); None if unknown."""
+        passed_ms = self._monotonic_ms()
+        self._heard = {peer: heard for peer, heard in self._heard.items() if heard[1] >= passed_ms - _HEARD_MS}
+        if not self._heard:
+            return None
+        theirs_ms = median(served_ms + passed_ms - heard_ms for served_ms, heard_ms in self._heard.values())
+        return (theirs_ms - self.clock.now_ms()) / 1000
+
+    def _monotonic_ms(self) -> int:
+        return round(self.clock.monotonic() * 1000)
+
+    @property
+    def heard(self) -> int:
+        """The number of peers with a recent reading."""
+        return len(self._heard)

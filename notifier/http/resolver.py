@@ -1,0 +1,160 @@
+"""Resolves host names with the system's resolver, so that a hanging look-up does not delay any other.
+
+Each look-up has its own thread. The event loop's thread pool is not used, because it is small and shared: a few names
+with a silent name server would delay everything else in it, including the parsing of answers. The system's
+`getaddrinfo` is used instead of a separate resolver (c-ares), so that `/etc/nsswitch.conf`, a VPN or the host's name
+service apply to this program as to any other.
+"""
+
+import asyncio
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+LOOK_UP_SECONDS = 10.0
+"""Seconds to wait for a look-up. It continues in the background afterwards, and its answer is stored."""
+
+STALE_SECONDS = 3600.0
+"""Seconds for which a known address is still used if its name cannot be looked up again."""
+
+STALE_AFTER_SECONDS = 1.0
+"""Seconds to wait for a look-up if an earlier address is known."""
+
+MOST_LOOK_UPS = 200
+"""Maximum number of concurrent look-ups; each has a thread."""
+
+MOST_SLOW_LOOK_UPS = 16
+"""Maximum number of concurrent look-ups of names whose last look-up took too long."""
+
+
+class NameTimeoutError(OSError):
+    """A name was not resolved in time."""
+
+    def __init__(self) -> None:
+        """Initialize with a message that states the wait."""
+        super().__init__(None, f"not resolved within {LOOK_UP_SECONDS:g} seconds")
+
+
+_NameKey = tuple[str, int, int]
+
+
+@dataclass(slots=True)
+class _Name:
+    """The latest look-up of a name and its result."""
+
+    found: list[ResolveResult] | None = None
+    found_at: float = 0.0
+    under_way: asyncio.Future[list[ResolveResult]] | None = None
+    is_slow: bool = False
+
+
+class Resolver(AbstractResolver):
+    """Looks names up in threads, with a limited number at a time; a name is never looked up twice at a time."""
+
+    def __init__(self) -> None:
+        """Initialize without known names, on the event loop that uses the resolver."""
+        self._names: dict[_NameKey, _Name] = {}
+        self._threads = asyncio.Semaphore(MOST_LOOK_UPS)
+        self._slow_threads = asyncio.Semaphore(MOST_SLOW_LOOK_UPS)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        name = self._names.setdefault((host, port, family), _Name())
+        if name.under_way is None:
+            name.under_way = loop.create_future()
+            task = loop.create_task(self._look_up(name, host, port, family), name=f"look up {host}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        known = name.found if name.found and loop.time() - name.found_at < STALE_SECONDS else None
+        try:
+            async with asyncio.timeout(STALE_AFTER_SECONDS if known else LOOK_UP_SECONDS):
+                return await asyncio.shield(name.under_way)
+        except TimeoutError:
+            name.is_slow = True
+            if known:
+                return known
+            raise NameTimeoutError from None
+        except OSError as error:
+            # An unreachable name server proves nothing, so the known address is used. "No such name" is final.
+            if known and error.errno == socket.EAI_AGAIN:
+                return known
+            raise
+
+    async def close(self) -> None:
+        """Stop waiting for look-ups; threads that hang end by themselves."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _look_up(self, name: _Name, host: str, port: int, family: socket.AddressFamily) -> None:
+        loop = asyncio.get_running_loop()
+        waiting = name.under_way
+        began = loop.time()
+        try:
+            slots = self._slow_threads if name.is_slow else self._threads
+            async with slots:
+                found = await _in_a_thread(host, port, family)
+        except OSError as error:
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)
+                waiting.exception()  # Marked as retrieved, because the caller that waited may be gone.
+        else:
+            name.found, name.found_at = found, loop.time()
+            if waiting is not None and not waiting.done():
+                waiting.set_result(found)
+        finally:
+            name.is_slow = loop.time() - began >= LOOK_UP_SECONDS
+            name.under_way = None
+            if waiting is not None:
+                waiting.cancel()
+
+
+async def _in_a_thread(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    """Look a name up in a daemon thread, which does not delay the end of the program. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
+
+    def give(found: list[ResolveResult] | OSError) -> None:
+        if not answer.done():
+            answer.set_exception(found) if isinstance(found, OSError) else answer.set_result(found)
+
+    def look_up() -> None:
+        found: list[ResolveResult] | OSError
+        try:
+            found = _addresses(host, port, family)
+        except (OSError, UnicodeError) as error:
+            found = error if isinstance(error, OSError) else OSError(None, f"no name: {error}")
+        # The event loop may have been closed in the meantime.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(give, found)
+
+    threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+    return await answer
+
+
+def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    found = []
+    for kind, _, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
+    ):
+        place = str(address[0])
+        if kind == socket.AF_INET6 and len(address) > 3 and address[3]:  # noqa: PLR2004 - a link-local one, with its scope
+            place, _ = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+        found.append(
+            ResolveResult(
+                hostname=host,
+                host=place,
+                port=int(address[1]),
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+        )
+    return found

@@ -1,0 +1,188 @@
+"""Parsers for single fields of a record: strict, with an error for every value that they do not accept.
+
+The API sends numbers as numbers and sometimes as strings. A missing field, null and an empty value mean the same. Any
+other value is an error, and its meaning is not guessed, because a wrong guess could cause a false event.
+"""
+
+import math
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, Final
+
+_EARLIEST_MS = 1_104_537_600_000
+"""The start of 2005 in Unix milliseconds: no record is older. A value in Unix seconds is below it too."""
+_LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999 in Unix milliseconds, the last valid date. A value in microseconds is above it."""
+_EARLIEST_DAY = 1_01_01
+_LATEST_DAY = 9999_12_31
+_MOST_DIGITS = 18
+_LONGEST_NUMBER = 32
+_EXACT_BELOW: Final = float(2**53)
+"""Up to this value, a whole number in JSON is exact, whether or not it is written as a float."""
+
+
+class UnreadableError(Exception):
+    """A field has a value that cannot be read; the message names the field and never quotes the record.
+
+    `field` is the API's name of the field, None if the problem is not a single field.
+    """
+
+    def __init__(self, problem: str, field: str | None = None) -> None:
+        """Initialize with the message and the field that it is about."""
+        super().__init__(problem)
+        self.field = field
+
+
+def identifier(record: dict[str, Any], name: str) -> str:
+    """Return a required id as a string; the API sends a whole number or a string."""
+    found = _id(record.get(name))
+    # SQLite's JSON functions end a string at U+0000, so that two ids could become the same.
+    if not found or "\0" in found:
+        raise _unreadable(name, record.get(name), "an id")
+    return found
+
+
+def optional_identifier(record: dict[str, Any], name: str) -> str | None:
+    """Return an id as a string; None if it is missing."""
+    value = record.get(name)
+    if value is None or value == "":
+        return None
+    found = _id(value)
+    if found is None:
+        raise _unreadable(name, value, "an id")
+    return found
+
+
+def moment(record: dict[str, Any], name: str) -> int | None:
+    """Return a time in Unix milliseconds without a check of its range; None if it is missing or 0."""
+    value = record.get(name)
+    number = value if type(value) is int else whole_number(value)
+    if number == 0:
+        return None
+    if number is None:
+        raise _unreadable(name, value, _A_MOMENT)
+    return number
+
+
+def believable_moment(record: dict[str, Any], name: str) -> int | None:
+    """Return a plausible time of entry in Unix milliseconds; None if it is missing or 0.
+
+    A value in seconds or microseconds is rejected. Read as milliseconds, it would make history count as news, or news
+    as history.
+    """
+    number = moment(record, name)
+    if number is not None and not _EARLIEST_MS <= number <= _LATEST_MS:
+        raise _unreadable(name, number, _A_MOMENT)
+    return number
+
+
+_A_MOMENT: Final = "a moment since 2005 in Unix milliseconds"
+
+
+def day(record: dict[str, Any], name: str) -> str | None:
+    """Return a `yyyymmdd` number as `YYYY-MM-DD`; None if it is missing or 0."""
+    value = record.get(name)
+    if value is None:
+        return None
+    number = value if type(value) is int else whole_number(value)
+    if number == 0:
+        return None
+    iso_day = None if number is None else _iso_day(number)
+    if iso_day is None:
+        raise _unreadable(name, value, "a day (yyyymmdd)")
+    return iso_day
+
+
+def text(record: dict[str, Any], name: str) -> str:
+    """Return a string; empty if it is missing."""
+    value = record.get(name)
+    if value is None:
+        return ""
+    if type(value) is str:
+        return value
+    raise _unreadable(name, value, "text")
+
+
+def list_is_filled(record: dict[str, Any], name: str) -> bool:
+    """Return whether a list has any entries; False if it is missing."""
+    value = record.get(name)
+    if value is None or type(value) is list:
+        return bool(value)
+    raise _unreadable(name, value, "a list")
+
+
+def whole_number(value: object) -> int | None:
+    """Return a whole number given as a number or as text; 0 if empty, None for any other value.
+
+    A fraction of only zeros, and an exponent, are accepted.
+    """
+    if type(value) is int:
+        return value
+    if value is None or value == "":
+        return 0
+    if type(value) is float:
+        return int(value) if value.is_integer() and abs(value) <= _EXACT_BELOW else None
+    if type(value) is not str or not value.isascii():
+        return None
+    if value.isdigit():
+        return int(value) if len(value) <= _MOST_DIGITS else None
+    return _number_in_words_of_json(value)
+
+
+def _number_in_words_of_json(text: str) -> int | None:
+    if len(text) > _LONGEST_NUMBER or not text[:1].isdigit() or "_" in text:
+        return None
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    if not math.isfinite(number) or number.adjusted() >= _MOST_DIGITS or number != number.to_integral_value():
+        return None
+    return int(number)
+
+
+def _id(value: object) -> str | None:
+    """Return an id as text; None if the value is not an id."""
+    if type(value) is int:
+        return str(value)
+    if type(value) is str:
+        return value
+    number = whole_number(value) if type(value) is float else None
+    return None if number is None else str(number)
+
+
+@lru_cache(maxsize=4096)
+def _iso_day(number: int) -> str | None:
+    if not _EARLIEST_DAY <= number <= _LATEST_DAY:
+        return None
+    try:
+        return date(number // 10000, number // 100 % 100, number % 100).isoformat()
+    except ValueError:
+        return None
+
+
+def _unreadable(name: str, value: object, expected: str) -> UnreadableError:
+    return UnreadableError(f"`{name}` should be {expected}, but is {_described(value)}", name)
+
+
+def _described(value: object) -> str:
+    """Return a description for an error message: numbers as text, but only the type of other values.
+
+    Other values may be personal data.
+    """
+    match value:
+        case None:
+            return "missing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return str(value)
+        case "":
+            return "empty"
+        case str():
+            return "other text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"

@@ -1,0 +1,197 @@
+"""Reads the names of people and trainings from answers of several megabytes, piece by piece, and keeps nothing else."""
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import ijson
+
+from notifier.http.exchange import Answer
+from notifier.kpa.errors import ApiError, ApiErrorReason, quoted
+from notifier.kpa.responses import list_in, read_object
+
+BATCH = 1000
+"""Number of names in a batch. A batch is passed on while more names arrive."""
+
+_KEPT = frozenset({"ok", "error", "description", "id", "title", "firstname", "lastname", "employeeNumber"})
+_DEEPEST = 500
+_BEGINNINGS = frozenset({"start_map", "start_array"})
+_ENDS = frozenset({"end_map", "end_array"})
+
+Name = TypeVar("Name")
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person's display name and employee number; `number` is None if there is none."""
+
+    name: str
+    employee_number: str | None
+
+
+class NamesReader(Generic[Name]):
+    """Reads the names from one answer while it arrives; `names` holds those not yet taken, by id.
+
+    Call `feed` with each piece of the body in order, then `finish`. Only `finish` shows whether the answer is a
+    success.
+    """
+
+    def __init__(self, head: Answer, token: str, list_name: str, name_of: Callable[[Entry], Name | None]) -> None:
+        """Initialize with the answer without its body; `name_of` returns an entry's name, None if it has none."""
+        self.names: dict[str, Name] = {}
+        self._head = head
+        self._token = token
+        self._list_name = list_name
+        self._name_of = name_of
+        self._size = 0
+        self._mender = _Mender()
+        self._sieve = _Sieve(list_name)
+        self._parts = ijson.sendable_list()
+        # Without use_float, ijson's C parser (3.6) crashes on whole numbers of 4,301 digits or more.
+        self._parser = ijson.basic_parse_coro(self._parts, use_float=True)
+
+    def feed(self, piece: bytes) -> None:
+        """Parse the next piece of the body. Raises ApiError if it is not JSON."""
+        self._size += len(piece)
+        # The parser takes an empty piece for the end of the body.
+        if mended := self._mender.mend(piece):
+            self._parse(mended)
+
+    def take(self) -> dict[str, Name]:
+        """Return the names read since the previous call."""
+        names, self.names = self.names, {}
+        return names
+
+    def finish(self) -> None:
+        """Check the complete answer in the same way as an answer that arrives at once. Raises ApiError."""
+        list_in(read_object(self._head, self._token, self._parse_end), self._list_name)
+
+    def _parse_end(self, _body: bytes) -> object:
+        self._parse(self._mender.mend(_BLANK))
+        self._parse(b"")
+        return self._sieve.document
+
+    def _parse(self, piece: bytes) -> None:
+        try:
+            with suppress(StopIteration):
+                self._parser.send(piece)
+            entries = self._sieve.sift(self._parts)
+        except (ijson.JSONError, ValueError):
+            content_type = quoted(self._head.headers.get("Content-Type", "unknown type"), self._token)
+            # The parser's own message quotes the text where it stopped. That may be personal data, which must not be
+            # logged.
+            raise ApiError(ApiErrorReason.NOT_JSON, f"after {self._size} bytes of {content_type}") from None
+        self._parts.clear()
+        for entry in entries:
+            name = self._name_of(entry)
+            if (entry_id := _words(entry.get("id"))) and name is not None:
+                self.names[entry_id] = name
+
+
+def people_reader(head: Answer, token: str) -> NamesReader[Person]:
+    """Return a reader for an answer of `users.list`; it gives people by user id and skips those without a name."""
+    return NamesReader(head, token, "users", _person)
+
+
+def trainings_reader(head: Answer, token: str) -> NamesReader[str]:
+    """Return a reader for a list of trainings of either API version; it gives titles by training id."""
+    return NamesReader(head, token, "trainings", lambda training: _words(training.get("title")) or None)
+
+
+def _person(user: Entry) -> Person | None:
+    name = f"{_words(user.get('firstname'))} {_words(user.get('lastname'))}".strip()
+    return Person(name, _words(user.get("employeeNumber")) or None) if name else None
+
+
+def _words(value: object) -> str:
+    """Return text or a number as one line of text; empty for any other value."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    return str(value) if type(value) is int else ""
+
+
+class _Sieve:
+    """Filters the parse events of a document: keeps texts and numbers of the outer object and of one list's entries."""
+
+    def __init__(self, list_name: str) -> None:
+        self.document: Entry | None = None
+        self._list_name = list_name
+        self._entries: list[Entry] = []
+        self._open: list[Entry | list[Entry] | None] = []
+        self._key = ""
+
+    def sift(self, parts: Iterable[tuple[str, Any]]) -> list[Entry]:
+        """Return the entries that become complete with these parse events (pairs, as ijson yields them).
+
+        Raises ValueError if they are nested too deeply.
+        """
+        for kind, value in parts:
+            if kind == "map_key":
+                self._key = value
+            elif kind in _BEGINNINGS:
+                self._open.append(self._begin(kind))
+            elif kind in _ENDS:
+                self._end()
+            elif self._key in _KEPT and self._open and isinstance(holder := self._open[-1], dict):
+                holder[self._key] = value
+        complete = self._entries.copy()
+        self._entries.clear()
+        return complete
+
+    def _begin(self, kind: str) -> Entry | list[Entry] | None:
+        """Return the container for an object or a list that begins; None if its content is to be skipped."""
+        if len(self._open) >= _DEEPEST:
+            raise ValueError("nested too deeply")
+        if not self._open:
+            self.document = {} if kind == "start_map" else None
+            return self.document
+        around = self._open[-1]
+        if kind == "start_map":
+            return {} if around is self._entries else None
+        if around is not None and around is self.document and self._key == self._list_name:
+            self.document[self._list_name] = self._entries
+            return self._entries
+        return None
+
+    def _end(self) -> None:
+        ended = self._open.pop()
+        if isinstance(ended, dict) and self._open:
+            self._entries.append(ended)
+
+
+_ESCAPE: Final = re.compile(
+    rb"\\(?:"
+    rb"(?P<unfinished>.{0,10}\Z)"
+    rb"|u[dD][89abAB]..\\u[dD][c-fC-F].."
+    rb"|(?P<half>u[dD][89a-fA-F]..)"
+    rb"|.)",
+    re.DOTALL,
+)
+"""An escape in JSON: one that may continue in the next piece, a surrogate pair, half of a pair, or any other."""
+
+_BLANK = b" " * 11
+"""Spaces, which are allowed after any JSON document: enough to complete an escape at the end of a piece."""
+
+
+class _Mender:
+    """Replaces half of a surrogate pair with a question mark; a name that was cut within an emoji contains such a half.
+
+    yajl, ijson's C parser, reads a first half as another character and fails at a second half.
+    """
+
+    def __init__(self) -> None:
+        self._unfinished = b""
+
+    def mend(self, piece: bytes) -> bytes:
+        """Return the next piece without half pairs; an escape at its end is kept back until the next piece arrives."""
+        text, self._unfinished = self._unfinished + piece, b""
+        return _ESCAPE.sub(self._mended, text)
+
+    def _mended(self, escape: re.Match[bytes]) -> bytes:
+        if escape["unfinished"] is not None:
+            self._unfinished = escape[0]
+            return b""
+        return escape[0] if escape["half"] is None else b"?"

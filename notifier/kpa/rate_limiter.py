@@ -1,0 +1,309 @@
+"""Limits the requests of a source: spreads them evenly, sends urgent ones first, and none during a silence.
+
+All integrations of a customer share one rate limit, so the limiter also adapts to how much of it the others leave.
+"""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Final
+
+from notifier.clock import Clock
+
+_MINUTE: Final = 60
+_HEAD_RESERVE: Final = 1.0
+_SMALLEST_PART: Final = 1 / 16
+_SMALLEST_RATE: Final = 1.0
+_CLIMB_SECONDS: Final = 60.0
+_CLIMB_PART: Final = 1 / 100
+
+HEADS_IN_A_ROW: Final = 6
+"""The number of head polls in a row after which another waiting request passes.
+
+The bucket gains nineteen twentieths of the rate. Six sevenths of that is more than four fifths of the rate, and up to
+four fifths the configuration's polls cause no warning. So the other requests never delay such polls, however many wait.
+"""
+
+
+class Priority(IntEnum):
+    """The purpose of a request. The lowest value of those waiting goes first."""
+
+    HEAD = 0
+    COUNT = 1
+    CONFIRM = 2
+    SEARCH = 3
+    SWEEP = 4
+    NAMES = 5
+
+    @property
+    def label(self) -> str:
+        """The name of the purpose in status and metrics."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The share of the `configured` rate that a source may use, in requests a minute; times are monotonic seconds.
+
+    The rate is `reduced_to` until `climbs_from`. Then it rises by a hundredth of the configured rate each minute, so
+    that it does not soon exceed the shared limit again.
+    """
+
+    configured: float
+    reduced_to: float
+    climbs_from: float = 0.0
+
+    @classmethod
+    def whole(cls, configured: float) -> "Allowance":
+        """Return the full allowance, for a source that was not limited."""
+        return cls(configured, configured)
+
+    @property
+    def floor(self) -> float:
+        """The lowest rate: a sixteenth of the configured one, but at least one a minute if that many are configured."""
+        return min(self.configured, max(self.configured * _SMALLEST_PART, _SMALLEST_RATE))
+
+    def at(self, now: float) -> float:
+        """Return the allowed rate at a moment."""
+        if self.reduced_to == self.configured:
+            return self.configured
+        climbed = max(0.0, now - self.climbs_from) // _CLIMB_SECONDS * _CLIMB_PART
+        return min(self.configured, self.reduced_to + climbed * self.configured)
+
+    def limited(self, now: float, silent_until: float) -> "Allowance":
+        """Return the allowance after `rate_limit_exceeded`: half the rate, from the end of the silence on.
+
+        Several requests that are under way may be refused together. Only the first refusal halves the rate. The others
+        arrive during the silence that it started.
+        """
+        heard_already = now < self.climbs_from
+        reduced_to = self.reduced_to if heard_already else max(self.floor, self.at(now) / 2)
+        return replace(self, reduced_to=reduced_to, climbs_from=max(self.climbs_from, silent_until))
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A token bucket as an immutable value; times are monotonic seconds.
+
+    It holds at most `capacity` tokens (1 or more), gains one every `interval` seconds, and is full from `full_at` on.
+    """
+
+    capacity: float
+    interval: float
+    full_at: float = 0.0
+
+    @classmethod
+    def for_rate(cls, per_minute: float) -> "Bucket":
+        """Return a full bucket that allows at most `per_minute` requests in any 60 seconds, bursts included.
+
+        A burst may be a twentieth of them. The bucket refills that much slower, because the burst and the refill add
+        up.
+        """
+        burst = per_minute / 20
+        return cls(1 + burst, _MINUTE / (per_minute - burst))
+
+    def at_rate(self, per_minute: float, now: float) -> "Bucket":
+        """Return a bucket for another rate with as many of this one's tokens as it can hold."""
+        other = Bucket.for_rate(per_minute)
+        tokens = self.capacity - max(0.0, self.full_at - now) / self.interval
+        return replace(other, full_at=now + (other.capacity - tokens) * other.interval)
+
+    def opens_at(self, reserve: float) -> float:
+        """Return when a request may pass and leave `reserve` tokens, or as many as the capacity allows."""
+        to_spare = max(0.0, self.capacity - 1 - reserve)
+        return self.full_at - to_spare * self.interval
+
+    def taken(self, now: float) -> "Bucket":
+        """Return the bucket with one token less, taken at `now`."""
+        return Bucket(self.capacity, self.interval, max(self.full_at, now) + self.interval)
+
+    def given_back(self) -> "Bucket":
+        """Return the bucket with one token more."""
+        return Bucket(self.capacity, self.interval, self.full_at - self.interval)
+
+
+@dataclass(slots=True)
+class SlidingWindow:
+    """Counts events of the last 60 seconds with one counter per second, so that its size is constant."""
+
+    _counts: list[int] = field(default_factory=lambda: [0] * _MINUTE)
+    _newest: int = 0
+
+    def add(self, moment: float, number: int) -> None:
+        """Add a number (negative to subtract) at a moment in monotonic seconds."""
+        second = int(moment)
+        self._advance(second)
+        if second > self._newest - _MINUTE:
+            self._counts[second % _MINUTE] += number
+
+    def total(self, now: float) -> int:
+        """Return the sum of the last 60 seconds, including the second that contains `now`."""
+        self._advance(int(now))
+        return sum(self._counts)
+
+    def _advance(self, second: int) -> None:
+        if second > self._newest:
+            for begun in range(max(self._newest, second - _MINUTE) + 1, second + 1):
+                self._counts[begun % _MINUTE] = 0
+            self._newest = second
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The request budget of a source and its use.
+
+    `configured` and `allowed` are requests a minute; during a silence, `allowed` is the rate after it. `used` counts
+    the requests of the last 60 seconds, `by` the same for each purpose, `total` all requests so far, `waiting` the
+    requests that wait for a turn. `starved_for` is how many seconds the oldest waiting request has waited; requests of
+    sweeps and for names do not count.
+    """
+
+    configured: float
+    allowed: float
+    used: int
+    waiting: int
+    total: int
+    by: Mapping[str, int] = field(default_factory=dict)
+    starved_for: float = 0.0
+
+
+_Waiting = tuple[Priority, int, float, asyncio.Future[float]]
+"""A waiting request: its priority, its number, when its wait began, and a future that gets the moment of its turn."""
+
+
+class RateLimiter:
+    """The rate limiter of one source: every request waits here for its turn before it is sent.
+
+    Every request but a head poll leaves one token in the bucket, so that a sweep never makes the next head poll wait.
+    Even if head polls use the whole rate, one other request passes after every HEADS_IN_A_ROW of them.
+
+    The allowance is computed only when a request waits, so an idle limiter costs nothing.
+    """
+
+    def __init__(self, per_minute: float, clock: Clock) -> None:
+        self._clock = clock
+        self._allowance = Allowance.whole(per_minute)
+        self._rate = per_minute
+        self._bucket = Bucket.for_rate(per_minute)
+        self._silent_until = 0.0
+        self._requests = 0
+        self._last_minute = SlidingWindow()
+        self._by = {urgency: SlidingWindow() for urgency in Priority}
+        self._arrivals = itertools.count()
+        self._heads: list[_Waiting] = []
+        self._others: list[_Waiting] = []
+        self._heads_in_a_row = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def requests(self) -> int:
+        """The number of requests that have passed so far."""
+        return self._requests
+
+    def usage(self) -> Usage:
+        """Return the budget and its current use."""
+        now = self._clock.monotonic()
+        return Usage(
+            configured=self._allowance.configured,
+            allowed=self._allowance.at(now),
+            used=self._last_minute.total(now),
+            waiting=sum(not turn.cancelled() for *_, turn in (*self._heads, *self._others)),
+            total=self._requests,
+            by={urgency.label: minute.total(now) for urgency, minute in self._by.items()},
+            starved_for=max(
+                (
+                    now - since
+                    for urgency, _, since, turn in (*self._heads, *self._others)
+                    if urgency < Priority.SWEEP and not turn.cancelled()
+                ),
+                default=0.0,
+            ),
+        )
+
+    def rate_limited(self, pause: float) -> None:
+        """React to `rate_limit_exceeded`: send nothing for `pause` seconds, start at half the rate and rise slowly."""
+        now = self._clock.monotonic()
+        self.silence(pause)
+        self._allowance = self._allowance.limited(now, self._silent_until)
+
+    def silence(self, seconds: float) -> None:
+        """Let no request pass for `seconds`; a longer silence that is already in force stays."""
+        self._silent_until = max(self._silent_until, self._clock.monotonic() + seconds)
+
+    def silent_for(self) -> float:
+        """Return how many seconds of silence are left."""
+        return max(0.0, self._silent_until - self._clock.monotonic())
+
+    def wake(self) -> None:
+        """Check the clock again after the machine has slept, because the limiter's timer stood still."""
+        self._serve()
+
+    async def take(self, urgency: Priority) -> None:
+        """Wait until one request may be sent; a wait that is cancelled uses no budget."""
+        turn = asyncio.get_running_loop().create_future()
+        crowd = self._heads if urgency is Priority.HEAD else self._others
+        heapq.heappush(crowd, (urgency, next(self._arrivals), self._clock.monotonic(), turn))
+        self._serve()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self._give_back(turn.result(), urgency)
+            self._serve()
+            raise
+
+    def _serve(self) -> None:
+        """Let every request pass whose turn it is, and schedule the next call for the turn after that."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while crowd := self._next_crowd():
+            now = self._clock.monotonic()
+            self._keep_to_the_allowance(now)
+            wait = self._opens_at(crowd) - now
+            if wait > 0:
+                self._timer = asyncio.get_running_loop().call_later(wait, self._serve)
+                return
+            self._let_pass(crowd, now)
+
+    def _next_crowd(self) -> list[_Waiting]:
+        """Return the queue that holds the next request; an empty one if no request waits."""
+        for crowd in (self._heads, self._others):
+            while crowd and crowd[0][3].cancelled():
+                heapq.heappop(crowd)
+        if self._heads and self._others:
+            return self._others if self._others_are_due() else self._heads
+        return self._heads or self._others
+
+    def _others_are_due(self) -> bool:
+        return self._heads_in_a_row >= HEADS_IN_A_ROW
+
+    def _keep_to_the_allowance(self, now: float) -> None:
+        allowed = self._allowance.at(now)
+        if allowed != self._rate:
+            self._rate = allowed
+            self._bucket = self._bucket.at_rate(allowed, now)
+
+    def _opens_at(self, crowd: list[_Waiting]) -> float:
+        reserve = 0.0 if crowd is self._heads or self._others_are_due() else _HEAD_RESERVE
+        return max(self._bucket.opens_at(reserve), self._silent_until)
+
+    def _let_pass(self, crowd: list[_Waiting], now: float) -> None:
+        urgency, *_, turn = heapq.heappop(crowd)
+        overtaking = crowd is self._heads and bool(self._others)
+        self._heads_in_a_row = self._heads_in_a_row + 1 if overtaking else 0
+        self._bucket = self._bucket.taken(now)
+        self._requests += 1
+        self._last_minute.add(now, 1)
+        self._by[urgency].add(now, 1)
+        turn.set_result(now)
+
+    def _give_back(self, moment: float, urgency: Priority) -> None:
+        """Return the token of a request that passed at `moment` but was not sent."""
+        self._bucket = self._bucket.given_back()
+        self._requests -= 1
+        self._last_minute.add(moment, -1)
+        self._by[urgency].add(moment, -1)

@@ -1,0 +1,79 @@
+"""Converts an HTTP answer into the JSON object that the API returned, or raises a named failure."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from notifier.http.exchange import Answer
+from notifier.http.retry_after import date_ms, retry_after
+from notifier.kpa.errors import ApiError, ApiErrorReason, quoted, refusal
+
+_OK = 200
+_REDIRECTS = range(300, 400)
+_LONGEST_RETRY_AFTER = 3600.0
+
+
+def read_object(answer: Answer, token: str, parse: Callable[[bytes], Any]) -> dict[str, Any]:
+    """Return the JSON object of an answer that says `"ok": true`.
+
+    `parse` turns the body into values and raises ValueError if it is not JSON. Raises ApiError for any other answer,
+    such as a proxy's.
+    """
+    if answer.status != _OK:
+        raise _http_status(answer, token)
+    try:
+        document = parse(answer.body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(ApiErrorReason.NOT_JSON, _kind(answer, token)) from error
+    match document:
+        case {"ok": True}:
+            return dict(document)
+        case {"ok": False}:
+            raise refusal(document.get("error"), document.get("description"), token)
+        case dict():
+            raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, "an object without `ok`")
+        case _:
+            raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, "no object")
+
+
+def list_in(document: dict[str, Any], name: str) -> list[Any]:
+    """Return the list with this name in an answer. Raises ApiError if there is none."""
+    found = document.get(name)
+    if not isinstance(found, list):
+        raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, f"no list `{name}`")
+    return found
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse a JSON body. Raises ValueError or RecursionError if that fails.
+
+    A string may contain half of a surrogate pair, for example in a note that was cut within an emoji. Neither orjson
+    nor SQLite can store that, so it becomes a replacement character. Otherwise the whole record would be lost.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        mended = json.dumps(json.loads(body), ensure_ascii=False).encode("utf-16", "surrogatepass")
+        return orjson.loads(mended.decode("utf-16", "replace"))
+
+
+def served_at_ms(headers: Mapping[str, str]) -> int | None:
+    """Return the server's clock from the Date header, in Unix milliseconds; None without a valid header."""
+    return date_ms(headers.get("Date", ""))
+
+
+def _http_status(answer: Answer, token: str) -> ApiError:
+    detail = f"HTTP {answer.status}"
+    if answer.status in _REDIRECTS and "Location" in answer.headers:
+        detail += f", a redirect to {quoted(answer.headers['Location'], token)}, which is never followed"
+    asked = retry_after(answer.headers)
+    wait = None if asked is None else min(asked, _LONGEST_RETRY_AFTER)
+    return ApiError(ApiErrorReason.HTTP_STATUS, detail, retry_after=wait)
+
+
+def _kind(answer: Answer, token: str) -> str:
+    if not answer.body:
+        return "an empty body"
+    return f"{len(answer.body)} bytes of {quoted(answer.headers.get('Content-Type', 'unknown type'), token)}"

@@ -1,0 +1,121 @@
+"""Keys for the records of the API's v1, which have no ids.
+
+A key is derived from the person, the training and the time of entry. Several records may have the same three, for
+example after an import. They are called *equal*, share the *base* of their keys, and are numbered from the second one
+on. Later answers are matched with them by the JSON of the records. If that does not decide, a request for all records
+of that person and training shows how many there are.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import orjson
+
+from notifier.events import Completion
+
+_BASE_LENGTH = len("v1-") + 16
+
+
+def key_without_id(user_id: str, training_id: str, recorded_at: int | None) -> str:
+    """Return the key of a record without an id.
+
+    It is `v1-` and the first 16 hex digits of the SHA-256 of the compact JSON array
+    `["<user>","<training>","<created>"]`. The array has three strings in UTF-8, `created` as decimal Unix milliseconds
+    or empty.
+    """
+    created = "" if recorded_at is None else str(recorded_at)
+    return "v1-" + hashlib.sha256(orjson.dumps([user_id, training_id, created])).hexdigest()[:16]
+
+
+def key_base(key: str) -> str:
+    """Return the base of a key, which equal records share."""
+    return key[:_BASE_LENGTH]
+
+
+def numbered_key(key: str, number: int) -> str:
+    """Return the key of equal record number `number`, from 1."""
+    base = key_base(key)
+    return base if number == 1 else f"{base}-{number}"
+
+
+def key_number(key: str) -> int:
+    """Return the number of a key among those of equal records, from 1."""
+    return int(key[_BASE_LENGTH + 1 :] or 1)
+
+
+class KnownRecord(Protocol):
+    """A known record, as far as `assign_keys` needs it."""
+
+    @property
+    def fingerprint(self) -> int:
+        """The 64-bit fingerprint of its JSON."""
+        ...
+
+    @property
+    def removed(self) -> bool:
+        """Whether the record was removed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AssignedKeys:
+    """Records under their existing or new keys.
+
+    A record in `unclear` is either a known one that changed or an additional one; only a precise question can decide.
+    """
+
+    settled: tuple[Completion, ...]
+    unclear: tuple[Completion, ...]
+
+
+def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], *, complete: bool) -> AssignedKeys:
+    """Assign keys to equal records, which share one base and come in order. Pure.
+
+    `known` are the known records of that base. `complete` means that `equals` are all that the API has. In that case a
+    record that matches no known one is taken for a changed known one. When no known one is left, it is new.
+    """
+    free = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
+    settled: list[Completion] = []
+    unlike: list[Completion] = []
+    for record in equals:
+        mark = record.fingerprint()
+        key = next((key for key, memory in free.items() if memory.fingerprint == mark), None)
+        if key is None:
+            unlike.append(record)
+        else:
+            del free[key]
+            settled.append(replace(record, key=key))
+    present = [key for key, memory in free.items() if not memory.removed]
+    if present and unlike and not complete:
+        return AssignedKeys(tuple(settled), tuple(unlike))
+    number = max(map(key_number, known), default=0)
+    for record in unlike:
+        if present:
+            settled.append(replace(record, key=present.pop(0)))
+        else:
+            number += 1
+            settled.append(replace(record, key=numbered_key(record.key, number)))
+    return AssignedKeys(tuple(settled), ())
+
+
+def by_base(completions: Iterable[Completion]) -> dict[str, list[Completion]]:
+    """Return records grouped by the base of their keys, in order."""
+    groups: defaultdict[str, list[Completion]] = defaultdict(list)
+    for completion in completions:
+        groups[key_base(completion.key)].append(completion)
+    return groups
+
+
+def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
+    """Return the bases whose equal records may continue on the page before or after this one. Pure.
+
+    Equal records are neighbours in the list. Several of them at an end of the page can be numbered only by a precise
+    question. A single one may also have an equal on the next page, but nothing shows that.
+    """
+    bases = [key_base(completion.key) for completion in completions]
+    if not bases:
+        return frozenset()
+    return frozenset(base for base in (bases[0], bases[-1]) if bases.count(base) > 1)

@@ -1,0 +1,223 @@
+"""Maps the records of either API version to completions, so that no other module depends on the version."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+import orjson
+
+from notifier.events import Completion, UnreadField, fingerprint
+from notifier.kpa.field_parsers import (
+    UnreadableError,
+    believable_moment,
+    day,
+    identifier,
+    list_is_filled,
+    moment,
+    optional_identifier,
+    text,
+    whole_number,
+)
+from notifier.kpa.v1_keys import key_without_id, numbered_key
+
+_CREATED = "created"
+"""The API's name of the time of entry, the same in both versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRecord:
+    """A record that proves nothing, because its person, training, date or id cannot be read.
+
+    `key` is None if the key itself cannot be read. `problem` is one sentence without text from the record. `field_name`
+    is the field concerned, None if there is not exactly one. `place` is the record's place in its answer, from 0.
+    `is_repeated` means that an earlier record has the same id. `mark` distinguishes records without keys.
+    `is_too_large` means that the record does not fit into any answer, even alone; `mark` is then its place in the list.
+    """
+
+    key: str | None
+    problem: str
+    place: int = 0
+    is_repeated: bool = False
+    field_name: str | None = None
+    mark: int = field(default=0, compare=False)
+    is_too_large: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFormat:
+    """The methods of one API version and its names for the fields of a record; None for a field that it does not have.
+
+    `always_given` maps content fields to the API's names; the API sends these on every record, even if they are empty.
+    """
+
+    completions_method: str
+    trainings_method: str
+    record_id: str | None
+    training_id: str
+    user_id: str
+    completed_on: str
+    expires_on: str
+    instructor_id: str
+    group_training_id: str
+    notes: str | None
+    files: str | None
+    trainings_have_numbers: bool
+    always_given: Mapping[str, str]
+
+    def training_filter(self, training_id: str) -> int | str:
+        """Return a training's id as a number or a string, as the parameter `training_id` requires."""
+        number = whole_number(training_id) if self.trainings_have_numbers else None
+        return training_id if number is None else number
+
+    def absent_fields(self, completions: Iterable[Completion]) -> frozenset[str]:
+        """Return the content fields that the API should always send but that none of these records has.
+
+        Such an answer says nothing about these fields.
+        """
+        present: set[str] = set()
+        for completion in completions:
+            present.update(orjson.loads(completion.raw))
+        return frozenset(ours for ours, name in self.always_given.items() if name not in present)
+
+    def completed(self, completion: Completion, earlier: Completion, absent: Iterable[str]) -> Completion:
+        """Return the record with its `absent` content fields taken from an `earlier` form of it."""
+        names = {field: self.always_given[field] for field in absent}
+        before = orjson.loads(earlier.raw)
+        raw = orjson.loads(completion.raw) | {name: before[name] for name in names.values() if name in before}
+        return replace(completion, raw=orjson.dumps(raw), **{field: getattr(earlier, field) for field in names})
+
+    def parse(self, records: Iterable[Any]) -> tuple[list[Completion], list[InvalidRecord]]:
+        """Read the records of one answer, in order; return the completions and the unreadable records.
+
+        No key occurs twice in the result. Equal records without ids are numbered from the second one on. If they
+        continue on the next page, the numbering starts again there.
+        """
+        completions: list[Completion] = []
+        bad: list[InvalidRecord] = []
+        times_seen: dict[str, int] = {}
+        for place, record in enumerate(records):
+            key, raw = None, b""
+            try:
+                raw = _as_json(record)
+                key = self._key(record)
+                times = times_seen[key] = times_seen.get(key, 0) + 1
+                if times > 1 and self.record_id is not None:
+                    problem = f"`{self.record_id}` stands on an earlier record of the same page"
+                    bad.append(InvalidRecord(key, problem, place, is_repeated=True, field_name=self.record_id))
+                    continue
+                if times > 1:
+                    key = numbered_key(key, times)
+                completions.append(self._completion(key, record, raw))
+            except UnreadableError as error:
+                mark = 0 if key is not None else fingerprint(raw) if raw else place
+                bad.append(InvalidRecord(key, str(error), place, field_name=error.field, mark=mark))
+        return completions, bad
+
+    def _key(self, record: dict[str, Any]) -> str:
+        if self.record_id is not None:
+            return identifier(record, self.record_id)
+        return key_without_id(
+            identifier(record, self.user_id), identifier(record, self.training_id), moment(record, _CREATED)
+        )
+
+    def _completion(self, key: str, record: dict[str, Any], raw: bytes) -> Completion:
+        """Return the completion for a record. Raises UnreadableError if person, training or date cannot be read."""
+        training_id = identifier(record, self.training_id)
+        user_id = identifier(record, self.user_id)
+        completed_on = day(record, self.completed_on)
+        try:
+            # Positional, because keywords would take a fifth longer, and a first sweep reads a million records.
+            return Completion(
+                key,
+                training_id,
+                user_id,
+                completed_on,
+                day(record, self.expires_on),
+                believable_moment(record, _CREATED),
+                optional_identifier(record, self.instructor_id),
+                optional_identifier(record, self.group_training_id),
+                None if self.notes is None else text(record, self.notes),
+                None if self.files is None else list_is_filled(record, self.files),
+                raw,
+            )
+        except UnreadableError:
+            return self._with_gaps(Completion(key, training_id, user_id, completed_on, *_NOTHING_ELSE, raw), record)
+
+    def _with_gaps(self, completion: Completion, record: dict[str, Any]) -> Completion:
+        """Return the completion with every other field that can be read, and the problems of the rest in `unread`."""
+        read: dict[str, Any] = {}
+        unread: list[UnreadField] = []
+        for ours, name, reader in self._others():
+            try:
+                read[ours] = reader(record, name)
+            except UnreadableError as error:
+                unread.append(UnreadField(ours, name, str(error)))
+        return replace(completion, **read, unread=tuple(unread))
+
+    def _others(self) -> Iterable[tuple[str, str, Callable[[dict[str, Any], str], Any]]]:
+        """Yield the fields other than person, training and date: our name, the API's name, and the parser."""
+        yield "expires_on", self.expires_on, day
+        yield "recorded_at", _CREATED, believable_moment
+        yield "instructor_id", self.instructor_id, optional_identifier
+        yield "group_training_id", self.group_training_id, optional_identifier
+        if self.notes is not None:
+            yield "notes", self.notes, text
+        if self.files is not None:
+            yield "has_attachments", self.files, list_is_filled
+
+
+_NOTHING_ELSE: Final = (None, None, None, None, None, None)
+
+
+V1: Final = RecordFormat(
+    completions_method="completedtrainings.list",
+    trainings_method="trainings.list",
+    record_id=None,
+    training_id="training_id",
+    user_id="user_id",
+    completed_on="dateNumber",
+    expires_on="specialExpirationDateNumber",
+    instructor_id="instructor_id",
+    group_training_id="groupTraining_id",
+    notes=None,
+    files=None,
+    trainings_have_numbers=False,
+    always_given=MappingProxyType({}),
+)
+
+V2: Final = RecordFormat(
+    completions_method="completedtrainings.v2.list",
+    trainings_method="trainings.v2.list",
+    record_id="id",
+    training_id="training_id",
+    user_id="m_user_id",
+    completed_on="date_number",
+    expires_on="special_expiration_date_number",
+    instructor_id="m_instructor_id",
+    group_training_id="group_training_id",
+    notes="notes",
+    files="files",
+    trainings_have_numbers=True,
+    always_given=MappingProxyType(
+        {
+            "expires_on": "special_expiration_date_number",
+            "instructor_id": "m_instructor_id",
+            "group_training_id": "group_training_id",
+            "notes": "notes",
+            "has_attachments": "files",
+        }
+    ),
+)
+
+API_VERSIONS: Final[Mapping[str, RecordFormat]] = MappingProxyType({"v1": V1, "v2": V2})
+
+
+def _as_json(record: Any) -> bytes:
+    if type(record) is not dict:
+        raise UnreadableError("the record is not an object")
+    try:
+        # The bytes that orjson returns keep its whole buffer of about 4 kB; a copy does not.
+        return bytes(memoryview(orjson.dumps(record)))
+    except orjson.JSONEncodeError as error:
+        raise UnreadableError(f"the record cannot be written as JSON again ({error})") from error

@@ -1,0 +1,278 @@
+"""The log: one line per event in the program, as plain text, as text with journal priorities, or as JSON.
+
+The daemon's lines go through a queue (`log_queue.py`), so that a slow reader cannot block it; commands write directly.
+
+It uses the standard library's logging and three small formatters. The daemon writes a few lines a day, and a package
+for structured logging would need more memory and start-up time.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import orjson
+
+from notifier.log_queue import LEFT_OUT, LastWords, QueuedHandler
+from notifier.redact import redact
+
+BURST: Final = 20
+"""How many lines of one kind may be written without a pause."""
+
+REFILL_SECONDS: Final = 3600.0
+"""Seconds after which one more line of that kind may be written."""
+
+_ABOUT_ONE: Final = ("event", "record")
+"""The facts that exempt a line from suppression: each line about an event or a record is different."""
+
+_TELLING_APART: Final = ("source", "destination", "reason", "list", "job", "condition", "subject", "key")
+_MOST_KINDS: Final = 1000
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_JOURNAL_PRIORITY: Final = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+_COLOUR: Final = {
+    logging.DEBUG: "2",
+    logging.INFO: "32",
+    logging.WARNING: "33",
+    logging.ERROR: "31",
+    logging.CRITICAL: "31",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def setup(
+    level: str,
+    log_format: str,
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    queued: bool = False,
+) -> None:
+    """Write this program's log to `stream`, by default standard error; another call changes the settings.
+
+    `level` is debug, info, warning, error or critical; `log_format` is auto, text or json. Lines that repeat are
+    suppressed, except with level debug. `queued` is for the daemon: it does not wait until a line is read, and uncaught
+    exceptions are logged too.
+    """
+    stream = sys.stderr if stream is None else stream
+    root = logging.getLogger()
+    handler = _handler_of(root, stream, queued=queued)
+    handler.setFormatter(_formatter(log_format, stream, environ))
+    repeats = _repeats_of(root)
+    repeats.is_on = level != "debug"
+    handler.addFilter(repeats)
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("notifier").setLevel(level.upper())
+    # `Schedule` logs the scheduler's messages in this program's words.
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL + 1)
+    if queued:
+        _report_uncaught()
+
+
+def flush() -> None:
+    """Wait until the queued lines are written, but not for long."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
+def error_stream() -> TextIO | None:
+    """Return a stream for final messages that does not wait for a reader; None if the log has no queue."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, QueuedHandler):
+            return LastWords(handler)
+    return None
+
+
+class RepeatFilter(logging.Filter):
+    """Suppresses lines of a kind that repeats too often; the next line of that kind says how many were suppressed.
+
+    A kind is a place in the program together with the line's source, destination and reason. Lines about one event or
+    record, and debug lines, are never suppressed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_on = True
+        """Whether repeated lines are suppressed at all."""
+        self._kinds: OrderedDict[tuple[object, ...], _Kind] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line may be written."""
+        facts = vars(record)
+        if not self.is_on or record.levelno < logging.INFO or any(facts.get(name) for name in _ABOUT_ONE):
+            return True
+        kind = self._kind(record)
+        # If the wall clock was set back, the wait must not become longer.
+        passed = max(0.0, record.created - kind.at)
+        kind.allowed, kind.at = min(BURST, kind.allowed + passed / REFILL_SECONDS), record.created
+        if kind.allowed < 1:
+            kind.left_out += 1
+            return False
+        kind.allowed -= 1
+        if kind.left_out:
+            setattr(record, LEFT_OUT, kind.left_out)
+            kind.left_out = 0
+        return True
+
+    def _kind(self, record: logging.LogRecord) -> "_Kind":
+        facts = vars(record)
+        key = (record.pathname, record.lineno, record.levelno, *(facts.get(name) for name in _TELLING_APART))
+        kind = self._kinds.setdefault(key, _Kind(BURST, record.created))
+        self._kinds.move_to_end(key)
+        if len(self._kinds) > _MOST_KINDS:
+            self._kinds.popitem(last=False)
+        return kind
+
+
+@dataclass(slots=True)
+class _Kind:
+    """The state of one kind of line: how many may be written as of the time `at`, and how many were suppressed."""
+
+    allowed: float
+    at: float
+    left_out: int = 0
+
+
+class DirectHandler(logging.StreamHandler[TextIO]):
+    """Writes each line at once; for commands, because the person who runs them reads the log."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's interface
+        """Ignore an error in writing: it cannot be reported elsewhere, and the library would print unredacted text."""
+
+
+def _handler_of(root: logging.Logger, stream: TextIO, *, queued: bool) -> DirectHandler | QueuedHandler:
+    """Return the existing handler for this stream, or a new one."""
+    wanted = QueuedHandler if queued else DirectHandler
+    for handler in root.handlers:
+        if isinstance(handler, wanted) and handler.stream is stream:
+            return handler
+    return wanted(stream)
+
+
+def _repeats_of(root: logging.Logger) -> RepeatFilter:
+    """Return the process's one filter; a new one at each reload would let suppressed lines through again."""
+    filters = (known for handler in root.handlers for known in handler.filters)
+    return next((known for known in filters if isinstance(known, RepeatFilter)), None) or RepeatFilter()
+
+
+def _report_uncaught() -> None:
+    """Send the interpreter's reports of uncaught exceptions and warnings to the log instead of standard error."""
+
+    def of_process(kind: type[BaseException], fault: BaseException, trace: Any) -> None:
+        _log.critical("the program ends because of an internal error: please report it", exc_info=(kind, fault, trace))
+
+    def of_thread(told: threading.ExceptHookArgs) -> None:
+        if told.exc_value is not None:
+            facts = {"task": told.thread.name if told.thread is not None else ""}
+            fault = (told.exc_type, told.exc_value, told.exc_traceback)
+            _log.critical("a thread ended with an internal error", extra=facts, exc_info=fault)
+
+    def of_nobody(told: "sys.UnraisableHookArgs") -> None:
+        _log.error("an internal error was ignored", extra={"detail": told.err_msg or ""}, exc_info=told.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, of_nobody
+    logging.captureWarnings(True)
+
+
+def _formatter(log_format: str, stream: TextIO, environ: Mapping[str, str]) -> logging.Formatter:
+    if log_format == "json":
+        return JsonFormatter()
+    if log_format == "auto" and "JOURNAL_STREAM" in environ and not stream.isatty():
+        return JournalFormatter()
+    watched = stream.isatty()
+    return TextFormatter(colours=watched and "NO_COLOR" not in environ, dated=not watched)
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the facts that were passed as `extra`, without empty ones."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD and value not in (None, "")}
+
+
+class TextFormatter(logging.Formatter):
+    """Formats lines for a terminal or a file: `12:00:00 warning  destination fails  destination=hr reason=timeout`."""
+
+    def __init__(self, *, colours: bool, dated: bool = False) -> None:
+        """Initialize; `colours` colours the level, and `dated` puts the date before the time, as a file needs it."""
+        super().__init__()
+        self._colours = colours
+        self._moment = "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line, followed by the traceback if there is one."""
+        moment = datetime.fromtimestamp(record.created).astimezone().strftime(self._moment)
+        level = f"{record.levelname.lower():<8}"
+        if self._colours:
+            level = f"\x1b[{_COLOUR.get(record.levelno, '0')}m{level}\x1b[0m"
+        return "\n".join([f"{moment} {level} {_sentence(record)}", *_trace(self, record)])
+
+
+class JournalFormatter(logging.Formatter):
+    """Formats lines for the journal, which reads the priority and adds the time: `<4>destination fails ...`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one entry, with the priority on each of its lines, because the journal makes each line an entry."""
+        prefix = f"<{_JOURNAL_PRIORITY.get(record.levelno, 6)}>"
+        return "\n".join(prefix + line for line in [_sentence(record), *_trace(self, record)])
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats each line as a JSON object: `time`, `level`, `message`, and the facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line of JSON."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        entry: dict[str, Any] = {
+            "time": moment,
+            "level": record.levelname.lower(),
+            "message": _clean(record.getMessage()),
+        }
+        entry |= {
+            name: value if isinstance(value, bool | int | float) else _clean(str(value))
+            for name, value in extra_fields(record).items()
+        }
+        if trace := _trace(self, record):
+            entry["trace"] = "\n".join(trace)
+        return _escaped(orjson.dumps(entry).decode())
+
+
+def _escaped(line: str) -> str:
+    """Return the same JSON with characters escaped that control a terminal or the direction of writing."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+
+
+def _sentence(record: logging.LogRecord) -> str:
+    facts = " ".join(f"{name}={_quoted_value(value)}" for name, value in extra_fields(record).items())
+    return _line(f"{record.getMessage()}  {facts}".rstrip())
+
+
+def _quoted_value(value: object) -> str:
+    text = str(value)
+    return repr(text) if not text or any(character.isspace() for character in text) else text
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    return [_line(line) for line in formatter.formatException(record.exc_info).splitlines()] if record.exc_info else []
+
+
+def _line(text: str) -> str:
+    """Return text as one line for a terminal, with blanks in place of characters that move the cursor."""
+    return "".join(character if character.isprintable() else " " for character in _clean(text))
+
+
+def _clean(text: str) -> str:
+    """Return text without secrets, with characters escaped that cannot be encoded, such as bytes of a file name."""
+    return redact(text).encode(errors="backslashreplace").decode()

@@ -1,0 +1,219 @@
+"""Writes the daemon's log lines in a separate thread, through a queue of limited size.
+
+This way a log reader that hangs or has ended does not block the daemon. Lines that do not fit into the queue are
+dropped and counted, and the count is logged once there is room again. Lines are written directly to the file descriptor
+instead of Python's buffered streams, for two reasons: the stream's lock would block other writers to standard error,
+and the interpreter aborts if it exits while a thread waits inside a stream.
+"""
+
+import io
+import logging
+import os
+import select
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Final, TextIO
+
+QUEUE_BYTES: Final = 1024 * 1024
+"""The size limit of the queue, which is enough for some 8,000 lines."""
+
+_SHARES: Final = ((logging.ERROR, 1.0), (logging.WARNING, 7 / 8), (logging.INFO, 3 / 4))
+"""The share of the queue that lines of each level may fill, so that lower levels leave room for errors."""
+
+_LOWEST_SHARE: Final = 1 / 2
+
+FLUSH_SECONDS: Final = 1.0
+"""The longest wait for the reader when the process ends; the daemon must end within five seconds after SIGTERM."""
+
+LEFT_OUT: Final = "left_out"
+"""The name of the extra field with the number of lines that were dropped before this one."""
+
+_log = logging.getLogger(__name__)
+
+
+def admits(level: int, waiting_bytes: int, line_bytes: int) -> bool:
+    """Return whether a line of this level may enter a queue that holds `waiting_bytes`. Pure.
+
+    Errors may fill the queue completely, warnings up to seven eighths, info lines three quarters and debug lines one
+    half. An empty queue takes a line of any length.
+    """
+    share = next((share for lowest, share in _SHARES if level >= lowest), _LOWEST_SHARE)
+    return waiting_bytes == 0 or waiting_bytes + line_bytes <= QUEUE_BYTES * share
+
+
+class QueuedHandler(logging.Handler):
+    """Hands each line to a thread that writes it, without waiting.
+
+    The garbage collector can cause a log line at any point of this code. To make that safe, the writing thread holds no
+    lock while it writes, and each counter is written by one thread only.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream = stream
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        self._write = _writer(stream)
+        self._queue: SimpleQueue[_Line | threading.Event] = SimpleQueue()
+        self._queued_bytes = 0
+        self._done_bytes = 0
+        self._left_out = 0
+        self._left_out_errors = 0
+        self._unwritten = 0
+        self._unwritten_told = 0
+        self._why_unwritten = ""
+        threading.Thread(target=self._write_lines, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put a record's line into the queue, or count it as dropped if there is no room."""
+        try:
+            data = self._encoded(self.format(record) + "\n")
+        except Exception:  # noqa: BLE001 - logging's rule: a line that cannot be made harms nothing else
+            self.handleError(record)
+            return
+        waiting = self._waiting_bytes()
+        if not admits(record.levelno, waiting, len(data)):
+            self._left_out += 1
+            self._left_out_errors += record.levelno >= logging.ERROR
+            return
+        if self._has_left_out() and admits(logging.DEBUG, waiting, len(data)):
+            self._tell_left_out()
+        self._put(data)
+
+    def say(self, text: str) -> None:
+        """Put text that is not a log record into the queue, even if the queue is full."""
+        self.acquire()
+        try:
+            self._put(self._encoded(text))
+        finally:
+            self.release()
+
+    def flush(self) -> None:
+        """Wait until all lines are written, at most FLUSH_SECONDS."""
+        self.acquire()
+        try:
+            if self._has_left_out():
+                self._tell_left_out()
+        finally:
+            self.release()
+        written = threading.Event()
+        self._queue.put(written)
+        written.wait(FLUSH_SECONDS)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's interface
+        """Ignore the error: it cannot be reported elsewhere, and logging would print the record with its secrets."""
+
+    def _encoded(self, text: str) -> bytes:
+        return text.encode(self._encoding, errors="backslashreplace")
+
+    def _waiting_bytes(self) -> int:
+        return self._queued_bytes - self._done_bytes
+
+    def _put(self, data: bytes, *, lines: int = 1) -> None:
+        self._queued_bytes += len(data)
+        self._queue.put(_Line(data, lines))
+
+    def _has_left_out(self) -> bool:
+        return self._left_out > 0 or self._unwritten > self._unwritten_told
+
+    def _tell_left_out(self) -> None:
+        unwritten = self._unwritten - self._unwritten_told
+        left_out = self._left_out + unwritten
+        facts = {
+            LEFT_OUT: left_out,
+            "errors": self._left_out_errors or None,
+            "detail": self._why_unwritten if unwritten else "the log was not read fast enough",
+        }
+        record = _log.makeRecord(
+            __name__, logging.WARNING, __file__, 0, "lines of the log were left out", (), None, extra=facts
+        )
+        self._left_out = self._left_out_errors = 0
+        self._unwritten_told += unwritten
+        self._put(self._encoded(self.format(record) + "\n"), lines=left_out)
+
+    def _write_lines(self) -> None:
+        """Write the lines of the queue, as long as the process runs. This is the function of the thread."""
+        while True:
+            item = self._queue.get()
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
+            is_written = self._written(item)
+            self._done_bytes += len(item.data)
+            # Not after a failed write, because writing the count would fail too, again and again.
+            if is_written and self._has_left_out() and self._queue.empty():
+                self._tell_left_out_unless_locked()
+
+    def _tell_left_out_unless_locked(self) -> None:
+        # If another thread holds the lock, it is logging a line or flushing. That thread or the next line then reports
+        # the count.
+        if self.lock is not None and self.lock.acquire(blocking=False):
+            try:
+                self._tell_left_out()
+            finally:
+                self.lock.release()
+
+    def _written(self, line: "_Line") -> bool:
+        try:
+            self._write(line.data)
+        except (OSError, ValueError) as error:
+            self._why_unwritten = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            self._unwritten += line.lines
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    data: bytes
+    lines: int
+    """The number of lines that are lost if this one is: one, or the dropped lines that this one reports."""
+
+
+class LastWords(io.StringIO):
+    """A text stream for the last messages to people before the process ends. It writes through the log's queue."""
+
+    def __init__(self, handler: QueuedHandler) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def write(self, text: str) -> int:
+        """Put text into the queue."""
+        self._handler.say(text)
+        return len(text)
+
+
+def _writer(stream: TextIO) -> Callable[[bytes], None]:
+    """Return a function that writes to `stream`; it is called only in the log's thread."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+
+        def write_text(data: bytes) -> None:
+            stream.write(data.decode(getattr(stream, "encoding", None) or "utf-8"))
+            stream.flush()
+
+        return write_text
+    return _DescriptorWriter(descriptor).write
+
+
+class _DescriptorWriter:
+    """Writes whole lines to a descriptor, even if another process that shares it has made it non-blocking."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._is_torn = False
+
+    def write(self, data: bytes) -> None:
+        """Write a line, preceded by a line break if the last line was cut off. Raises OSError."""
+        rest = b"\n" + data if self._is_torn else data
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:
+                room = select.poll()
+                room.register(self._descriptor, select.POLLOUT)
+                room.poll()
+            else:
+                self._is_torn = bool(rest)

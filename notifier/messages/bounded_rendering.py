@@ -1,0 +1,141 @@
+"""Renders users' own templates in a separate process, which can be killed, with limits on time and memory.
+
+A template is a program: nested loops or one very large number in it would stop polls and deliveries. A thread would not
+help, because no other thread runs during an operation on a large number.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from typing import Any, Final
+
+from notifier.messages.rendering import TemplateProblem
+from notifier.messages.variables import Template, Variables
+
+SECONDS: Final = 2.0
+"""The time limit for rendering one line or one digest."""
+
+START_SECONDS: Final = 20.0
+"""The time limit for reading all templates, which includes starting the process on a busy machine."""
+
+_LONGEST_ANSWER: Final = 1_000_000
+_PIECE: Final = 65_536
+
+
+class TemplateProblemError(Exception):
+    """A template could not be rendered; `problem` holds the place and the reason."""
+
+    def __init__(self, problem: TemplateProblem) -> None:
+        """Initialize with the problem."""
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class BoundedRendering:
+    """Renders templates in another process, which is started for the first template.
+
+    A template that exceeds a limit is not tried again. Several threads may use one object.
+    """
+
+    def __init__(
+        self, texts: Mapping[str, str], seconds: float = SECONDS, start_seconds: float = START_SECONDS
+    ) -> None:
+        """Initialize with the texts of all templates by file name, and the time limits."""
+        self._texts = dict(texts)
+        self._seconds = seconds
+        self._start_seconds = start_seconds
+        self._given_up: dict[Template | None, TemplateProblem] = {}
+        self._one_at_a_time = threading.Lock()
+        self._process: _Process | None = None
+
+    def lines(self, template: Template, variables: Variables) -> list[str]:
+        """Return the lines that a template renders; block for up to the time limits. Raises TemplateProblemError."""
+        with self._one_at_a_time:
+            for given_up in (None, template):
+                if given_up in self._given_up:
+                    raise TemplateProblemError(self._given_up[given_up])
+            wish = {"template": template.value, "variables": variables, "seconds": self._seconds}
+            answer = self._ask(self._started(), wish, self._seconds, template)
+        if "lines" in answer:
+            return [str(line) for line in answer["lines"]]
+        raise TemplateProblemError(TemplateProblem(answer["file"], answer["line"], answer["what"]))
+
+    def close(self) -> None:
+        """End the process; the next template starts a new one."""
+        with self._one_at_a_time:
+            self._end()
+
+    def _started(self) -> "_Process":
+        if self._process is None:
+            self._process = _Process()
+            first = {"templates": self._texts, "seconds": self._start_seconds}
+            self._ask(self._process, first, self._start_seconds, None)
+        return self._process
+
+    def _ask(
+        self, process: "_Process", wish: Mapping[str, Any], seconds: float, template: Template | None
+    ) -> dict[str, Any]:
+        """Send a request to the process and return the answer.
+
+        If no answer comes in time, end the process and do not try `template` again; None stands for all templates.
+        Raises TemplateProblemError.
+        """
+        try:
+            return process.ask(wish, seconds)
+        except (OSError, ValueError) as error:
+            self._end()
+            what = f"takes longer than {seconds:g} s" if isinstance(error, TimeoutError) else "uses too much memory"
+            file = "" if template is None else template.file
+            self._given_up[template] = problem = TemplateProblem(file, None, what)
+            raise TemplateProblemError(problem) from error
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+
+
+class _Process:
+    """The rendering process and the socket to it."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            # The process does not inherit this process's environment, which may hold tokens, nor its working directory.
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "notifier.messages.rendering_process"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"LC_ALL": "C.UTF-8"},
+            )
+        self.end = weakref.finalize(self, _end, process, self._socket)
+
+    def ask(self, wish: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Send a request and return the answer. Raises TimeoutError, another OSError, ValueError."""
+        end = time.monotonic() + seconds
+        self._socket.settimeout(seconds)
+        self._socket.sendall(json.dumps(wish).encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            self._socket.settimeout(max(0.001, end - time.monotonic()))
+            piece = self._socket.recv(_PIECE)
+            if not piece or len(answer) > _LONGEST_ANSWER:
+                raise ConnectionError("the process that renders templates has ended")
+            answer += piece
+        found = json.loads(answer)
+        if not isinstance(found, dict):
+            raise ValueError(answer)  # noqa: TRY004 - treated like an answer that is not JSON
+        return found
+
+
+def _end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+    connection.close()
+    process.kill()
+    process.wait()

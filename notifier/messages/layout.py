@@ -1,0 +1,183 @@
+"""The structure of a message for people: a single line, up to ten lines under a heading, or a digest.
+
+Templates determine the words of the lines. Nothing here depends on a service: rows are pieces of literal text, and each
+destination type writes them in its own notation. For any events and any templates, the result is within the limits of
+the destination type.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from notifier.events import Event, EventType
+from notifier.messages.rich_text import Line, plain_text, spans
+from notifier.messages.variables import (
+    EventVariables,
+    ParsedEvent,
+    Template,
+    Variables,
+    notice,
+    read,
+    session_of,
+    words,
+)
+
+if TYPE_CHECKING:
+    from notifier.messages.templates import Templates
+
+LINES: Final = 10
+"""The most events that get a line each in one message. More become a digest, unless all are of one group session."""
+
+WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
+"""Possible maximum lengths of names in code points, longest first; with the last one, every message fits."""
+
+_DIGEST_WIDTHS: Final = WIDTHS[2:]
+_TOP_TRAININGS: Final = 10
+_SOME_NAMES: Final = 8
+
+_TEMPLATE_OF: Final[Mapping[str, Template]] = {
+    EventType.CREATED: Template.COMPLETED,
+    EventType.UPDATED: Template.CHANGED,
+    EventType.REMOVED: Template.REMOVED,
+}
+_SHARED: Final = ("expires", "expires_on", "instructor", "notes")
+"""Fields that are stated once for a group session if all its people have the same value."""
+
+_ITEM: Final = "- "
+"""The prefix that makes a digest's line a list item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a message: a line of text, a list item (`depth` 0), or a line that belongs to such an item (1)."""
+
+    line: Line
+    depth: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The row as plain text."""
+        return ("" if self.depth is None else f"{'    ' * self.depth}• ") + plain_text(self.line)
+
+
+Layout = tuple[Row, ...]
+"""The rows of a message, from top to bottom."""
+
+Fits = Callable[[Layout], bool]
+"""Returns whether a layout (at least one row, none of them empty) is within a service's limits for a message."""
+
+
+def lay_out(events: Sequence[Event], templates: "Templates", *, digest: bool, fits: Fits) -> Layout:
+    """Return one message about `events` (at least one).
+
+    A digest gives the number of events, their trainings, and the command that lists them. Otherwise the message has a
+    line for each event; there are at most LINES of them, unless all are of one group session. Names are shortened only
+    as far as needed to stay within the service's limits, which `fits` checks. Events that do not fit even with the
+    shortest names become a digest.
+    """
+    contents = [read(event) for event in events]
+    layout = _fitting(contents, templates, fits, digest=digest)
+    if layout is None and templates.shipped is not None:
+        layout = _fitting(contents, templates.shipped, fits, digest=digest)
+        if layout is not None:
+            templates.report("gives more than there is room for in a message, however short names are cut")
+    if layout is None and not digest:
+        return lay_out(events, templates, digest=True, fits=fits)
+    return layout or _digest(contents, templates.shipped or templates, _DIGEST_WIDTHS[-1])
+
+
+def is_one_session(events: Sequence[Event]) -> bool:
+    """Return whether all `events` belong to the same group session."""
+    sessions = set(map(session_of, events))
+    return len(sessions) == 1 and None not in sessions
+
+
+def _fitting(contents: Sequence[ParsedEvent], templates: "Templates", fits: Fits, *, digest: bool) -> Layout | None:
+    """Return a message (or digest) with the longest names that fit, or None if even the shortest do not fit."""
+    say, widths = (_digest, _DIGEST_WIDTHS) if digest else (_each, WIDTHS)
+    layouts = (say(contents, templates, width) for width in widths)
+    return next((layout for layout in layouts if layout and fits(layout)), None)
+
+
+def _each(contents: Sequence[ParsedEvent], templates: "Templates", width: int) -> Layout:
+    """Return a message with every event: a single event, one group session, or items under a heading with counts."""
+    parts = list(_parts(contents, templates, width))
+    if len(parts) == 1:
+        (heading, *people) = parts[0]
+        return (Row(heading), *(Row(person, 0) for person in people))
+    rows = [Row(templates.line(Template.HEADING, _counts(contents)))]
+    for heading, *people in parts:
+        rows += [Row(heading, 0), *(Row(person, 1) for person in people)]
+    return tuple(rows)
+
+
+def _parts(contents: Iterable[ParsedEvent], templates: "Templates", width: int) -> Iterator[list[Line]]:
+    """Yield each event's line, in order. All lines of a group session are yielded where its first event is."""
+    said = [content if _is_notice(content) else words(content, width) for content in contents]
+    sessions: dict[tuple[str, ...], list[EventVariables]] = {}
+    for item in said:
+        if isinstance(item, EventVariables) and item.session is not None:
+            sessions.setdefault(item.session, []).append(item)
+    for item in said:
+        match item:
+            case ParsedEvent():
+                yield [templates.line(Template.NOTICE, notice(item, width))]
+            case EventVariables(session=session) if session is not None and len(sessions.get(session, ())) != 1:
+                if members := sessions.pop(session, None):
+                    yield list(_session(members, templates))
+            case EventVariables(variables=variables):
+                template = _TEMPLATE_OF.get(item.type, Template.OTHER)
+                yield [templates.line(template, variables)]
+
+
+def _session(members: Sequence[EventVariables], templates: "Templates") -> Iterator[Line]:
+    """Yield a group session's lines: a heading with the fields that its people share, then a line for each person."""
+    first = members[0].variables
+    shared = {name for name in _SHARED if all(member.variables[name] == first[name] for member in members)}
+    own = {"person", "user_id", "key"}
+    common = {name: "" if name in _SHARED and name not in shared else text for name, text in first.items()}
+    heading = {name: text for name, text in common.items() if name not in own}
+    yield templates.line(Template.SESSION, {**heading, "people": len(members)})
+    for member in members:
+        yield templates.line(Template.MEMBER, {**member.variables, **dict.fromkeys(shared, "")})
+
+
+def _digest(contents: Sequence[ParsedEvent], templates: "Templates", width: int) -> Layout:
+    """Return a digest: the counts, the trainings, some of the people, and the command that lists the events."""
+    notices = [notice(content, width) for content in contents if _is_notice(content)]
+    said = [words(content, width) for content in contents if not _is_notice(content)]
+    titles = {item.training: item.variables["training"] for item in said}
+    trainings = Counter(item.training for item in said).most_common()
+    people = list({item.person: item.variables["person"] for item in said}.values())
+    lines = templates.lines(
+        Template.DIGEST,
+        {
+            "heading": templates.marked(Template.HEADING, _counts(contents)),
+            "notices": [templates.marked(Template.NOTICE, item) for item in notices],
+            "trainings": [{"title": titles[key], "count": count} for key, count in trainings[:_TOP_TRAININGS]],
+            "more_trainings": len(trainings[_TOP_TRAININGS:]),
+            "more_events": sum(count for _, count in trainings[_TOP_TRAININGS:]),
+            "people": people[:_SOME_NAMES],
+            "more_people": len(people[_SOME_NAMES:]),
+            "command": f"notifier events --after {min(content.event.sequence for content in contents) - 1}",
+        },
+    )
+    rows = (Row(spans(line.removeprefix(_ITEM)), 0) if line.startswith(_ITEM) else Row(spans(line)) for line in lines)
+    return tuple(row for row in rows if row.line)
+
+
+def _is_notice(content: ParsedEvent) -> bool:
+    return content.event.type == EventType.ALERT
+
+
+def _counts(contents: Iterable[ParsedEvent]) -> Variables:
+    """Return the number of events of each kind, as template variables."""
+    kinds = Counter(content.event.type for content in contents)
+    return {
+        "completed": kinds.pop(EventType.CREATED, 0),
+        "changed": kinds.pop(EventType.UPDATED, 0),
+        "removed": kinds.pop(EventType.REMOVED, 0),
+        "notices": kinds.pop(EventType.ALERT, 0),
+        "others": kinds.total(),
+    }

@@ -1,0 +1,114 @@
+"""Renders templates into lines, and describes their errors; `bounded_rendering` adds limits on time and memory."""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from traceback import walk_tb
+from typing import Final
+
+from jinja2 import (
+    BaseLoader,
+    FunctionLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateRuntimeError,
+    TemplateSyntaxError,
+)
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from notifier.http.answer_text import shown
+from notifier.messages.rich_text import bold, code, tidy
+from notifier.messages.variables import SUFFIX, Template, Variables
+from notifier.suggest import hint
+
+MOST_CHARACTERS: Final = 20_000
+"""The most characters that a template may output; no service accepts a whole message of that length."""
+
+_UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateProblem:
+    """A problem with a user's template: the file in the folder ("" for all files), the line, and a description."""
+
+    file: str
+    line: int | None
+    what: str
+
+    def __str__(self) -> str:
+        """Return the problem as one line of text."""
+        place = f"{self.file}, line {self.line}" if self.file and self.line else self.file
+        return f"{place}: {self.what}" if place else self.what
+
+
+def environment_of(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
+    """Return a Jinja environment with these templates, already compiled."""
+    # Nothing is escaped, because the output is not HTML and each destination type escapes it for its own format.
+    environment = ImmutableSandboxedEnvironment(
+        loader=_loader(texts),
+        undefined=StrictUndefined,
+        autoescape=False,
+        auto_reload=False,
+    )
+    environment.filters |= {"bold": bold, "code": code, "counted": _counted, "number": _number}
+    for name in texts:
+        # The templates are compiled now, off the event loop, and not when the first message is made.
+        with suppress(TemplateError):
+            environment.get_template(name)
+    return environment
+
+
+def rendered(environment: ImmutableSandboxedEnvironment, template: Template, variables: Variables) -> list[str]:
+    """Return the lines that a template renders.
+
+    Raises whatever the template raises, and TemplateRuntimeError if its output is empty or too long.
+    """
+    pieces: list[str] = []
+    length = 0
+    for piece in environment.get_template(template.file).generate(variables):
+        length += len(piece)
+        if length > MOST_CHARACTERS:
+            raise TemplateRuntimeError(f"gives more than {MOST_CHARACTERS:,} characters")
+        pieces.append(piece)
+    text = "".join(pieces)
+    lines = list(filter(None, map(tidy, text.split("\n") if template is Template.DIGEST else [text])))
+    if not lines:
+        raise TemplateRuntimeError("gives no text")
+    return lines
+
+
+def problem_of(template: Template, error: Exception, variables: Variables) -> TemplateProblem:
+    """Return the place and the reason of a template's error."""
+    if isinstance(error, TemplateSyntaxError):
+        return TemplateProblem(error.name or template.file, error.lineno, error.message or "cannot be read")
+    where: tuple[str, int | None] = (template.file, None)
+    for frame, line in walk_tb(error.__traceback__):
+        if frame.f_code.co_filename.endswith(SUFFIX):
+            where = (frame.f_code.co_filename, line)
+    # An error's text may contain a value of any length.
+    return TemplateProblem(*where, shown(_what(error, variables), ()))
+
+
+def _loader(texts: Mapping[str, str]) -> BaseLoader:
+    return FunctionLoader(lambda name: (texts[name], name, None) if name in texts else None)
+
+
+def _what(error: Exception, variables: Variables) -> str:
+    if unknown := _UNDEFINED.fullmatch(str(error)):
+        return f"`{unknown[1]}` is unknown; {hint(unknown[1], variables)}"
+    if isinstance(error, TemplateNotFound):
+        return f"there is no file of the name {error.name}"
+    if isinstance(error, TemplateRuntimeError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun: `1 training`, `3,012 people`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def _number(number: int) -> str:
+    return f"{number:,}"

@@ -1,0 +1,57 @@
+"""The process that renders users' own templates; a separate process can be killed whatever a template does.
+
+Its standard input is a socket. It reads one JSON object per line from it: first `{"templates", "seconds"}` with the
+texts of all templates by file name, answered with `{}`; then requests `{"template", "variables", "seconds"}`, each
+answered with `{"lines"}` or `{"file", "line", "what"}`.
+"""
+
+import json
+import resource
+import signal
+import socket
+from typing import Any, Final
+
+from notifier.messages.rendering import environment_of, problem_of, rendered
+from notifier.messages.variables import Template
+
+MEMORY: Final = 512 * 2**20
+"""The most bytes of memory that the process may use."""
+
+MARGIN_SECONDS: Final = 1.0
+"""Seconds after a time limit at which this process ends by itself, in case its parent was killed and cannot end it."""
+
+
+def main() -> None:
+    """Answer requests until the parent closes the socket."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    with socket.socket(fileno=0) as parent, parent.makefile("rb") as asked:
+        first = json.loads(asked.readline() or b"null")
+        if first is None:
+            return
+        _limit(first["seconds"])
+        environment = environment_of(first["templates"])
+        _limit(None)
+        parent.sendall(b"{}\n")
+        for line in asked:
+            wish = json.loads(line)
+            _limit(wish["seconds"])
+            answer = _answer(environment, Template(wish["template"]), wish["variables"])
+            _limit(None)
+            parent.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _limit(seconds: float | None) -> None:
+    """Let the system end this process after `seconds` and a margin, even during one long operation; None: never."""
+    signal.setitimer(signal.ITIMER_REAL, 0 if seconds is None else seconds + MARGIN_SECONDS)
+
+
+def _answer(environment: Any, template: Template, variables: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"lines": rendered(environment, template, variables)}
+    except Exception as error:  # noqa: BLE001 - a template can raise anything; it is reported
+        problem = problem_of(template, error, variables)
+        return {"file": problem.file, "line": problem.line, "what": problem.what}
+
+
+if __name__ == "__main__":
+    main()

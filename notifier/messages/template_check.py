@@ -1,0 +1,120 @@
+"""Checks a user's templates before they are needed, by rendering samples of every kind of message."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from notifier.config import Destination, MessageSettings, Problem
+from notifier.config.errors import dotted
+from notifier.events import Event, EventType
+from notifier.messages.layout import LINES, Fits, lay_out
+from notifier.messages.rendering import TemplateProblem
+from notifier.messages.templates import Templates
+from notifier.messages.variables import SUFFIX, Template
+from notifier.suggest import nearest
+
+_OWN_PARTS: Final = "_"
+"""The prefix in the file names of templates that are only included by others."""
+
+_EVERYTHING: Final = {
+    "training_id": "1046",
+    "training_title": "Ladder Safety",
+    "user_id": "5e580f0cb780600088bd2c11",
+    "user_name": "David Ball",
+    "instructor_id": "5f9",
+    "instructor_name": "Ida Wu",
+    "group_training_id": None,
+    "completed_on": "2026-02-27",
+    "expires_on": "2027-02-27",
+    "recorded_at": "2026-02-27T19:07:21.803Z",
+    "notes": "passed",
+    "has_attachments": True,
+}
+_HOSTILE: Final = "<!channel> *_`{{ 7 * 7 }}`_* \N{RIGHT-TO-LEFT OVERRIDE}שלום\0\N{FIRE}\n\\" * 40
+_NOTICE: Final = {"condition": "source_failing", "state": "firing", "subject": "acme"}
+
+
+def problems(
+    destinations: Mapping[str, Destination], fits_of: Callable[[Destination], Fits | None]
+) -> Iterator[Problem]:
+    """Yield the problems of these destinations' own templates, by file and line.
+
+    `fits_of` returns a destination's check whether a message fits, or None if the destination uses no templates.
+    """
+    for name, settings in destinations.items():
+        fits = fits_of(settings)
+        if fits is not None and isinstance(settings, MessageSettings) and settings.templates is not None:
+            for trouble in _troubles(settings.templates, fits):
+                yield Problem(dotted(("destinations", name, "templates")), str(trouble))
+
+
+def _troubles(folder: Path, fits: Fits) -> Iterator[TemplateProblem]:
+    found: list[TemplateProblem] = []
+    templates = Templates(folder, found.append)
+    for events, digest in _samples():
+        lay_out(events, templates, digest=digest, fits=fits)
+    templates.close()
+    # Only the first problem of each file is reported; the others are probably the same.
+    yield from {trouble.file: trouble for trouble in reversed(found)}.values()
+    for file in sorted(folder.glob("*" + SUFFIX)):
+        if file.stem not in set(Template) and not file.name.startswith(_OWN_PARTS):
+            yield TemplateProblem(file.name, None, _unknown(file.stem))
+
+
+def _unknown(stem: str) -> str:
+    likely = nearest(stem, list(Template))
+    meant = f"did you mean `{likely}{SUFFIX}`? " if likely else ""
+    return f"no message is made with it; {meant}A file that others include must begin with `{_OWN_PARTS}`"
+
+
+def _samples() -> Iterator[tuple[list[Event], bool]]:
+    """Yield groups of events that share a message, each with whether the message is a digest."""
+    fields: list[dict[str, Any]] = [
+        _EVERYTHING,
+        dict.fromkeys(_EVERYTHING),
+        dict.fromkeys(_EVERYTHING, _HOSTILE),
+    ]
+    notices: list[dict[str, Any]] = [
+        {**_NOTICE, "summary": "No successful poll for 15 minutes.", "since": "2026-11-21T16:45:00.000Z"},
+        {**_NOTICE, "state": "resolved"},
+        {},
+        dict.fromkeys((*_NOTICE, "summary", "since"), _HOSTILE),
+    ]
+    everything: list[Event] = []
+    for kind in (EventType.CREATED, EventType.UPDATED, EventType.REMOVED, "completion.of_tomorrow"):
+        for completion in fields:
+            everything.append(_event(kind, completion))
+            yield [everything[-1]], False
+            yield [everything[-1]] * LINES, False
+    for notice in notices:
+        everything.append(_notice(notice))
+        yield [everything[-1]], False
+    for completion in fields:
+        alike = _event(EventType.CREATED, {**completion, "group_training_id": "77"})
+        other = _event(EventType.CREATED, {**_EVERYTHING, **completion, "expires_on": None, "group_training_id": "77"})
+        yield [alike, alike], False
+        yield [alike, other], False
+    yield everything[:LINES], False
+    yield everything, True
+    yield everything[:1], True
+    yield (
+        [_event(EventType.CREATED, {**_EVERYTHING, "training_id": f"{n}", "user_id": f"{n}"}) for n in range(60)],
+        True,
+    )
+    yield [_notice(notices[0])] * LINES, True
+
+
+def _event(kind: str, completion: Mapping[str, Any]) -> Event:
+    previous = {name: None if value else "earlier" for name, value in completion.items()}
+    data = {"completion": completion, "previous": previous if kind == EventType.UPDATED else None}
+    return _written(kind, str(completion["user_id"] or "1238"), data)
+
+
+def _notice(data: Mapping[str, Any]) -> Event:
+    return _written(EventType.ALERT, "acme", data)
+
+
+def _written(kind: str, subject: str, data: Mapping[str, Any]) -> Event:
+    return Event(1, "evt_sample", kind, "sample", subject, 0, orjson.dumps(data))

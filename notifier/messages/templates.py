@@ -1,0 +1,86 @@
+"""The text of messages, from Jinja templates: a user's own where they exist, else the shipped ones.
+
+A template decides the words of a line; length limits, markup and escapes are handled in code. Templates get plain text
+that cannot break a message, and they output plain text; `{{ person | bold }}` is the only formatting. If a user's
+template fails, the failure is reported and the shipped template is used, so that no event waits for a template.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from notifier.messages.bounded_rendering import BoundedRendering, TemplateProblemError
+from notifier.messages.rendering import TemplateProblem, environment_of, rendered
+from notifier.messages.rich_text import Line, spans
+from notifier.messages.variables import SUFFIX, Template, Variables
+
+SHIPPED: Final = {
+    file.name: file.read_text(encoding="utf-8") for file in (Path(__file__).parent / "shipped").glob("*" + SUFFIX)
+}
+"""The shipped templates by file name. They are read once, at import: after an upgrade of the package, a daemon that
+still runs must not read the templates of another version.
+"""
+
+Report = Callable[[TemplateProblem], None]
+
+
+class Templates:
+    """The templates for messages to one destination."""
+
+    def __init__(self, folder: Path | None, report: Report) -> None:
+        """Read the templates of `folder`, with shipped ones for those that are missing; None: only shipped ones.
+
+        `report` is called with every problem, each time it occurs. The files of `folder` are not read again later.
+        """
+        own = {} if folder is None else dict(_read(folder, report))
+        self._own = BoundedRendering({**SHIPPED, **own}) if own else None
+        self._environment = environment_of(SHIPPED)
+        self._report = report
+        self.shipped: Templates | None = Templates(None, report) if own else None
+        """The shipped templates alone; None if this object has only shipped ones itself."""
+
+    def report(self, what: str) -> None:
+        """Report a problem with the output of all templates together."""
+        self._report(TemplateProblem("", None, what))
+
+    def line(self, template: Template, variables: Variables) -> Line:
+        """Return one rendered line."""
+        return spans(self.marked(template, variables))
+
+    def marked(self, template: Template, variables: Variables) -> str:
+        """Return one rendered line as text with its formatting marks, for use in other templates."""
+        return " ".join(self.lines(template, variables))
+
+    def lines(self, template: Template, variables: Variables) -> list[str]:
+        """Return the rendered lines with their formatting marks: one, or several for a digest; none is empty."""
+        if self._own is not None:
+            try:
+                return self._own.lines(template, variables)
+            except TemplateProblemError as error:
+                self._report(error.problem)
+        return rendered(self._environment, template, variables)
+
+    @property
+    def may_block(self) -> bool:
+        """Whether rendering may take long, so that it must not run on the event loop."""
+        return self._own is not None
+
+    def close(self) -> None:
+        """End the process that renders a user's own templates; it starts again when it is needed."""
+        if self._own is not None:
+            self._own.close()
+
+
+def _read(folder: Path, report: Report) -> Iterator[tuple[str, str]]:
+    try:
+        files = sorted(folder.glob("*" + SUFFIX))
+    except OSError as error:
+        report(TemplateProblem("", None, f"the folder cannot be read: {error.strerror}"))
+        return
+    for file in files:
+        try:
+            yield file.name, file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            report(TemplateProblem(file.name, None, "is not text in UTF-8"))
+        except OSError as error:
+            report(TemplateProblem(file.name, None, f"cannot be read: {error.strerror}"))

@@ -1,0 +1,185 @@
+"""Turns an event into the variables of its template."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from notifier.events import Event, EventType
+from notifier.messages.rich_text import day, literal
+
+KEY_WIDTH = 40
+"""The width of a record's key. It is not shortened with the names, because it tells two otherwise equal lines apart."""
+
+Variables = dict[str, Any]
+"""A template's variables: text that is safe to show, numbers, and lists and dictionaries of these."""
+
+SUFFIX = ".j2"
+"""The suffix of template file names."""
+
+_LABELS = {
+    "training_id": "training",
+    "user_id": "person",
+    "instructor_id": "instructor",
+    "group_training_id": "group session",
+    "completed_on": "completed",
+    "expires_on": "expires",
+    "recorded_at": "recorded",
+    "notes": "notes",
+    "has_attachments": "attachments",
+}
+_NAME_OF = {"training_id": "training_title", "user_id": "user_name", "instructor_id": "instructor_name"}
+_DATES = {"completed_on", "expires_on"}
+
+
+class Template(StrEnum):
+    """All templates, by their file names without `.j2`; the top of each file lists its variables."""
+
+    COMPLETED = "completed"
+    CHANGED = "changed"
+    REMOVED = "removed"
+    OTHER = "other"
+    SESSION = "session"
+    MEMBER = "member"
+    NOTICE = "notice"
+    HEADING = "heading"
+    DIGEST = "digest"
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return self.value + SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedEvent:
+    """An event and its parsed data; the data is empty if it is not a JSON object."""
+
+    event: Event
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EventVariables:
+    """The variables of one completion event.
+
+    `variables` are for the template of its type. `person` and `training` are identifiers, unique across sources, which
+    tell equal names apart; they are not displayed. `session` is the same for all completions of one group session, and
+    None for others.
+    """
+
+    type: str
+    variables: Variables
+    person: str
+    training: str
+    session: tuple[str, ...] | None
+
+
+def read(event: Event) -> ParsedEvent:
+    """Parse an event's data."""
+    try:
+        data = orjson.loads(event.data)
+    except orjson.JSONDecodeError:
+        data = _read_leniently(event.data)
+    return ParsedEvent(event, data if isinstance(data, dict) else {})
+
+
+def _read_leniently(data: bytes) -> Any:
+    """Parse JSON that only the standard library accepts, such as text with lone surrogates; None if it is invalid."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def words(content: ParsedEvent, width: int) -> EventVariables:
+    """Return a completion event's variables, with no name or note longer than `width` code points."""
+    event = content.event
+    completion = _object(content.data, "completion")
+    variables: Variables = {
+        "type": literal(event.type, KEY_WIDTH),
+        "source": literal(event.source, KEY_WIDTH),
+        "key": literal(event.subject, KEY_WIDTH),
+        "person": _named(completion, "user_id", "user ", width) or "somebody",
+        "user_id": literal(completion.get("user_id"), width),
+        "training": _named(completion, "training_id", "training ", width) or "a training",
+        "training_id": literal(completion.get("training_id"), width),
+        "instructor": _named(completion, "instructor_id", "", width),
+        "completed": day(completion.get("completed_on"), width),
+        "completed_on": literal(completion.get("completed_on"), width),
+        "expires": day(completion.get("expires_on"), width),
+        "expires_on": literal(completion.get("expires_on"), width),
+        "notes": literal(completion.get("notes"), width),
+    }
+    if event.type == EventType.UPDATED:
+        variables["changes"] = _changes(completion, _object(content.data, "previous"), width)
+    return EventVariables(
+        event.type,
+        variables,
+        person=f"{event.source} {completion.get('user_id')}",
+        training=f"{event.source} {completion.get('training_id')}",
+        session=_session(event, completion),
+    )
+
+
+def session_of(event: Event) -> tuple[str, ...] | None:
+    """Return a value that is the same for all completions of one group session, or None if there is no session."""
+    return _session(event, _object(read(event).data, "completion"))
+
+
+def notice(content: ParsedEvent, width: int) -> Variables:
+    """Return an operational notice's variables, with no text longer than `width` allows."""
+    data = content.data
+    subjects = data.get("subjects")
+    # The summary needs more room if it names several sources or destinations with the same problem.
+    times = 16 if isinstance(subjects, list) and len(subjects) > 1 else 4
+    return {
+        "withdrawn": data.get("state") == "withdrawn",
+        "resolved": data.get("state") == "resolved",
+        "condition": literal(data.get("condition"), width).replace("_", " ") or "notice",
+        "subject": literal(data.get("subject"), width),
+        "summary": literal(data.get("summary"), times * width),
+        "since": literal(data.get("since"), KEY_WIDTH),
+    }
+
+
+def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
+    value = data.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _named(completion: dict[str, Any], field: str, prefix: str, width: int) -> str:
+    """Return the name that belongs to the id in `field`, or else the id after `prefix`; "" without an id."""
+    name = literal(completion.get(_NAME_OF[field]), width)
+    if name:
+        return name
+    identifier = literal(completion.get(field), width)
+    return prefix + identifier if identifier else ""
+
+
+def _changes(completion: dict[str, Any], previous: dict[str, Any], width: int) -> list[dict[str, str]]:
+    """Return the fields that an update changed, with old and new values; new ids are shown by their known names."""
+    changes = []
+    for field, label in _LABELS.items():
+        if field in previous:
+            new = completion.get(field)
+            name = literal(completion.get(_NAME_OF.get(field, "")), width) if new else ""
+            old = _value(field, previous[field], width)
+            changes.append({"field": field, "what": label, "old": old, "new": name or _value(field, new, width)})
+    return changes
+
+
+def _value(field: str, value: Any, width: int) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return day(value, width) if field in _DATES else literal(value, width)
+
+
+def _session(event: Event, completion: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the source, group id, training and date that identify a group session; None if there is none."""
+    group = completion.get("group_training_id")
+    if event.type != EventType.CREATED or not group:
+        return None
+    return (event.source, str(group), str(completion.get("training_id")), str(completion.get("completed_on")))

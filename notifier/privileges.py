@@ -1,0 +1,135 @@
+"""Lets root use another user's files with that user's rights only, because a name in their folder may lead anywhere.
+
+A process counts as root if its effective user is root. Other processes never change their user or rights here.
+"""
+
+import ctypes
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+_ROOT: Final = 0
+_PR_SET_KEEPCAPS: Final = 8
+_CAPABILITY_VERSION: Final = 0x20080522
+_READ_SEARCH: Final = 1 << 2
+"""CAP_DAC_READ_SEARCH."""
+_ALL: Final = 2**64 - 1
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A user whose files are used: the user and group ids, and the name, or None if the system has none for the id."""
+
+    uid: int
+    gid: int
+    name: str | None
+
+    def __str__(self) -> str:
+        """Return the name, or `user` and the id if there is no name."""
+        return self.name or f"user {self.uid}"
+
+
+def is_root() -> bool:
+    """Return whether this process has root's rights."""
+    return os.geteuid() == _ROOT
+
+
+def other_owner(file: Path) -> Owner | None:
+    """Return the user to become before root uses `file` and the files beside it; None to stay root.
+
+    That is the owner of the file's folder or, if it does not exist, of the nearest folder above it. If that folder is
+    root's but others may write to it, it is the owner of the file. Returns None if this process is not root.
+    """
+    if not is_root():
+        return None
+    folder = next((folder for folder in file.parents if folder.is_dir()), Path("/")).stat()
+    if folder.st_uid != _ROOT:
+        return _owner(folder)
+    if folder.st_mode & _OTHERS_WRITE:
+        try:
+            found = file.lstat()
+        except OSError:
+            return None
+        return None if found.st_uid == _ROOT else _owner(found)
+    return None
+
+
+def become(owner: Owner, file: Path) -> None:
+    """Become this user for good, to use a file of theirs and the files beside it. Raises OSError.
+
+    The user may lack access to a folder above the file: systemd keeps the state of services with dynamic users in such
+    a folder. In that case the process keeps the capability to pass through it, which permits reading but no writing.
+    """
+    with acting_as(owner):
+        is_closed = not os.access(file.parent, os.X_OK, effective_ids=True)
+    _take_groups(owner)
+    os.setresgid(owner.gid, owner.gid, owner.gid)
+    if is_closed:
+        _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setresuid(owner.uid, owner.uid, owner.uid)
+    if is_closed:
+        _pass_through(permitted=_READ_SEARCH)
+
+
+@contextmanager
+def acting_as(owner: Owner, *, passing: bool = False) -> Iterator[None]:
+    """Use files as this user, and be root again afterwards; with `passing`, pass through folders closed to the user."""
+    uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
+    _take_groups(owner)
+    os.setegid(owner.gid)
+    os.seteuid(owner.uid)
+    try:
+        if passing:
+            _pass_through(permitted=_ALL)
+        yield
+    finally:
+        os.seteuid(uid)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
+def may_use(path: Path, owner: Owner, mode: int) -> bool:
+    """Return whether a user may use a path in the given ways (`os.R_OK` and others)."""
+    with acting_as(owner):
+        return os.access(path, mode, effective_ids=True)
+
+
+def _pass_through(permitted: int) -> None:
+    """Keep only the capability to read everything, until the user changes again (capabilities(7), capset(2))."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    held = (ctypes.c_uint32 * 6)()
+    _call("capget", header, held)
+    for half in range(2):
+        effective, allowed = half * 3, half * 3 + 1
+        held[allowed] &= permitted >> (32 * half) & 0xFFFFFFFF
+        held[effective] = held[allowed] & (_READ_SEARCH >> (32 * half)) & 0xFFFFFFFF
+        held[half * 3 + 2] = 0
+    _call("capset", header, held)
+
+
+def _call(name: str, *arguments: Any) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _take_groups(owner: Owner) -> None:
+    if owner.name is None:
+        os.setgroups([owner.gid])
+    else:
+        os.initgroups(owner.name, owner.gid)
+
+
+def _owner(found: os.stat_result) -> Owner:
+    try:
+        known = pwd.getpwuid(found.st_uid)
+    except KeyError:
+        return Owner(found.st_uid, found.st_gid, None)
+    return Owner(known.pw_uid, known.pw_gid, known.pw_name)

@@ -1,0 +1,54 @@
+"""Makes an account grow while it is being read."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import islice
+
+from notifier.sandbox.account import Account
+from notifier.sandbox.record_generator import TrainingDepartment
+from notifier.sandbox.records import Record, day_of
+
+_SHORTEST_PAUSE = 0.01
+"""The shortest pause in seconds between two additions; at high rates several records are added at a time."""
+
+
+class Growth:
+    """Adds realistic records to an account: most dated today, some backdated by days to months, some as a group.
+
+    The same `seed` gives the same records, apart from the times of the account's clock. Raises ValueError if the
+    account has no people or no trainings.
+    """
+
+    def __init__(self, account: Account, *, seed: int = 0) -> None:
+        self._account = account
+        self._department = TrainingDepartment(
+            [user["id"] for user in account.users],
+            [training.ids for training in account.trainings],
+            seed=seed,
+            next_id=account.next_id,
+        )
+        self._entries = self._enter()
+
+    def grow(self, records: int = 1) -> list[Record]:
+        """Add this many records now and return them."""
+        added = list(islice(self._entries, records))
+        self._account.add_many(added)
+        return added
+
+    async def run(self, rate: float) -> None:
+        """Add `rate` records a second, on average, until cancelled."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        added = 0
+        while True:
+            due = int((loop.time() - started) * rate) - added
+            self.grow(due)
+            added += due
+            next_due = started + (added + 1) / rate
+            await asyncio.sleep(max(_SHORTEST_PAUSE, next_due - loop.time()))
+
+    def _enter(self) -> Iterator[Record]:
+        while True:
+            session = self._department.hold_session(day_of(self._account.now_ms()))
+            for user in session.attendants:
+                yield self._department.enter(session, user, self._account.now_ms())

@@ -1,0 +1,77 @@
+"""Tokens and the rate limit, which decide whether a request is allowed."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from notifier.sandbox.errors import ErrorIdentifier, SandboxError
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One of the customer's tokens; `methods` are the names of the methods that it may call (None: all)."""
+
+    value: str
+    active: bool = True
+    account_active: bool = True
+    methods: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """The rate limit. After more than `requests` within `window` seconds, every request fails for `penalty` seconds.
+
+    The defaults are the documented ones (KPA Flex API documentation, API tokens, rate limit).
+    """
+
+    requests: int = 80
+    window: float = 60.0
+    penalty: float = 60.0
+
+
+class RequestPool:
+    """The pool of requests that all tokens of the customer share; `clock` returns monotonic seconds."""
+
+    def __init__(self, limit: RateLimit, clock: Callable[[], float]) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._drawn: deque[float] = deque()
+        self._closed_until = clock()
+
+    def draw(self) -> None:
+        """Take one request out of the pool. Raises SandboxError if there are too many."""
+        now = self._clock()
+        if now < self._closed_until:
+            raise _too_many()
+        while self._drawn and self._drawn[0] <= now - self._limit.window:
+            self._drawn.popleft()
+        if len(self._drawn) >= self._limit.requests:
+            self._closed_until = now + self._limit.penalty
+            raise _too_many()
+        self._drawn.append(now)
+
+
+def _too_many() -> SandboxError:
+    """Return the error for too many requests; like the documented example, it has no description."""
+    return SandboxError(ErrorIdentifier.RATE_LIMIT_EXCEEDED)
+
+
+def identify(tokens: Mapping[str, Token], request: Mapping[str, Any]) -> Token:
+    """Return the token that a request carries. Raises SandboxError if it carries no token of the customer."""
+    value = request.get("token")
+    if value is None or value == "":
+        raise SandboxError(ErrorIdentifier.TOKEN_MISSING, "The request has no token.")
+    if not isinstance(value, str) or value not in tokens:
+        raise SandboxError(ErrorIdentifier.TOKEN_INVALID, f"The token `{value}` was not found.")
+    return tokens[value]
+
+
+def authorize(token: Token, method: str) -> None:
+    """Check that a token may call a method now. Raises SandboxError if it may not."""
+    if not token.active:
+        raise SandboxError(ErrorIdentifier.TOKEN_INACTIVE, "The token has been deactivated.")
+    if not token.account_active:
+        raise SandboxError(ErrorIdentifier.ACCOUNT_INACTIVE, "The token's account is not active.")
+    if token.methods is not None and method not in token.methods:
+        raise SandboxError(ErrorIdentifier.TOKEN_PERMISSION, f"The token has no permission for `{method}`.")

@@ -1,0 +1,55 @@
+"""The history of an account: the list at an earlier time, and the last form of deleted records."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from notifier.sandbox.account import Account
+from notifier.sandbox.records import Record
+
+_CHANGES_KEPT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    at: float
+    before: Record | None
+    after: Record | None
+
+
+class AccountPast:
+    """Keeps the last 100,000 changes of one account, from the creation of this object; `clock`: monotonic seconds."""
+
+    def __init__(self, account: Account, clock: Callable[[], float]) -> None:
+        self._account = account
+        self._clock = clock
+        self._changes: deque[_Change] = deque(maxlen=_CHANGES_KEPT)
+        self._deleted: dict[int, Record] = {}
+        account.on_change(self._note)
+
+    def records(self, seconds_ago: float) -> list[Record]:
+        """Return the records as they were `seconds_ago`, in the order of the list."""
+        since = self._clock() - seconds_ago
+        forms: dict[int, Record | None] = {}
+        for change in reversed(self._changes):
+            if change.at <= since:
+                break
+            # If a record changed several times, its oldest change comes last here, and overwrites the later ones.
+            for record in filter(None, (change.after, change.before)):
+                forms[record.id] = change.before
+        unchanged = [record for record in self._account.records() if record.id not in forms]
+        if not forms:
+            return unchanged
+        former = [record for record in forms.values() if record is not None]
+        return sorted([*unchanged, *former], key=self._account.order, reverse=True)
+
+    def deleted(self) -> dict[int, Record]:
+        """Return the last form of each deleted record by id, in the order of deletion."""
+        return dict(self._deleted)
+
+    def _note(self, before: Record | None, after: Record | None) -> None:
+        self._changes.append(_Change(self._clock(), before, after))
+        if after is not None:
+            self._deleted.pop(after.id, None)
+        elif before is not None:
+            self._deleted[before.id] = before

@@ -1,0 +1,80 @@
+"""Keeps records sorted in the order of the list, so that any page of a million records is one slice."""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Sequence
+
+from notifier.sandbox.records import Record
+
+Order = Callable[[Record], int]
+"""Returns a record's sort key, a unique number; the record with the highest number is at the top of the list."""
+
+_TIE_BITS = 64
+_TIE_MASK = (1 << _TIE_BITS) - 1
+_SORT_FROM = 1 / 16
+"""If new records are at least this share of the list, sorting everything is faster than inserting each of them."""
+
+
+def newest_entry_first(record: Record) -> int:
+    """Return the sort key by completion date; among equal dates, the record that was entered last comes first."""
+    return record.date_number << _TIE_BITS | record.id
+
+
+def shuffled_ties(seed: int) -> Order:
+    """Return a sort key by completion date that is random among equal dates and depends on `seed`."""
+
+    def place(record: Record) -> int:
+        return record.date_number << _TIE_BITS | scrambled(record.id + seed * 0x9E3779B97F4A7C15)
+
+    return place
+
+
+def scrambled(number: int) -> int:
+    """Map a 64-bit number one-to-one to a random-looking one (the final step of SplitMix64)."""
+    number &= _TIE_MASK
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _TIE_MASK
+    number = (number ^ number >> 27) * 0x94D049BB133111EB & _TIE_MASK
+    return number ^ number >> 31
+
+
+class Shelf:
+    """Records in the order of the list, top first."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        # Stored bottom first: almost all new records go to the top, and appending to a list is cheap.
+        self._records: list[Record] = []
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Iterate from the top."""
+        return reversed(self._records)
+
+    def add(self, record: Record) -> None:
+        """Insert one record at its place."""
+        insort(self._records, record, key=self._order)
+
+    def add_many(self, records: Sequence[Record]) -> None:
+        """Insert records at their places; efficient for few and for many."""
+        if len(records) < len(self) * _SORT_FROM:
+            for record in records:
+                self.add(record)
+        else:
+            self._records += records
+            self._records.sort(key=self._order)
+
+    def remove(self, record: Record) -> None:
+        """Remove a record, which must be on this shelf."""
+        del self._records[bisect_left(self._records, self._order(record), key=self._order)]
+
+    def reorder(self, order: Order) -> None:
+        """Sort the records by `order` from now on."""
+        self._order = order
+        self._records.sort(key=order)
+
+    def slice(self, start: int, stop: int) -> list[Record]:
+        """Return the records from position `start` to before `stop`, counted from the top."""
+        end = len(self)
+        return self._records[max(end - stop, 0) : max(end - start, 0)][::-1]

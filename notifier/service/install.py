@@ -1,0 +1,153 @@
+"""Puts a service's files where systemd looks for them; doing it again gives the same result."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from notifier.config.paths import CREDENTIALS_NAME
+from notifier.service.unit import MARK, ServicePaths
+
+_UNITS: Final = Path("/etc/systemd/system")
+_OTHERS: Final = 0o077
+
+
+class PlacingError(Exception):
+    """A file could not be put into place; the message says which one, why, and what to do."""
+
+
+class Done(StrEnum):
+    """The results of placing a file or folder."""
+
+    IS_THERE = "is there"
+    MADE = "made"
+    MADE_FOR_SECRETS = "made, for secrets: nobody but root can look into it"
+    CLOSED = "closed to all but root"
+    LEFT_ALONE = "is there, and was left alone"
+    WITHHELD = "is there, but the service could not read it"
+    TO_BE_COMPLETED = "written, to be completed by you"
+    WRITTEN = "written"
+    AS_IT_SHOULD_BE = "is as it should be"
+    REPLACED = "replaced by this version's"
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A file or folder, and the result of placing it."""
+
+    path: Path
+    done: Done
+
+
+def first_configuration(names: ServicePaths) -> str:
+    """Return an initial configuration, complete except for the secrets."""
+    text = files(__package__).joinpath("config.toml.in").read_text(encoding="utf-8")
+    values = {
+        "@SERVICE@": names.service,
+        "@FOLDER@": str(names.folder),
+        "@STATE@": str(names.state_file),
+        # Only one of several services can use the port, so the others listen on a socket.
+        "@LISTEN@": "127.0.0.1:8787" if names.instance is None else f"unix:/run/{names.directory}/notifier.sock",
+    }
+    for placeholder, value in values.items():
+        text = text.replace(placeholder, value)
+    return text
+
+
+def place(names: ServicePaths, unit: str, root: Path) -> Iterator[Placed]:
+    """Create a service's missing files below `root`, and update its unit; yield each result.
+
+    Raises PlacingError, without undoing earlier steps.
+    """
+    folder = _below(root, names.folder)
+    for place in (folder, folder / CREDENTIALS_NAME, _below(root, names.configuration)):
+        _refuse_foreign(place)
+    try:
+        yield _folder(folder)
+        yield _credentials(folder / CREDENTIALS_NAME)
+        yield _configuration(_below(root, names.configuration), first_configuration(names))
+        yield _unit(_below(root, _UNITS / names.unit_file), unit)
+    except OSError as error:
+        raise PlacingError(
+            f"{error.filename or folder} cannot be written ({error.strerror}): run this as root (sudo)"
+        ) from error
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise PlacingError if a file or folder can be changed by users other than root and the caller."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if stat.S_ISLNK(found.st_mode) and found.st_uid in (0, os.geteuid()):
+            return
+        raise PlacingError(
+            f"{path} can be written by users other than root: chown root:root {path}, chmod go-w {path}, and look what"
+            " is in it"
+        )
+
+
+def _below(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
+
+
+def _folder(path: Path) -> Placed:
+    if path.is_dir():
+        return Placed(path, Done.IS_THERE)
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            folder.mkdir()
+            folder.chmod(0o755)
+    return Placed(path, Done.MADE)
+
+
+def _credentials(path: Path) -> Placed:
+    if not path.is_dir():
+        path.mkdir(mode=0o700)
+        return Placed(path, Done.MADE_FOR_SECRETS)
+    if path.stat().st_mode & _OTHERS:
+        path.chmod(0o700)
+        return Placed(path, Done.CLOSED)
+    return Placed(path, Done.IS_THERE)
+
+
+def _configuration(path: Path, text: str) -> Placed:
+    if path.exists():
+        return Placed(path, Done.LEFT_ALONE if path.stat().st_mode & stat.S_IROTH else Done.WITHHELD)
+    _write(path, text)
+    return Placed(path, Done.TO_BE_COMPLETED)
+
+
+def _unit(path: Path, text: str) -> Placed:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _write(path, text)
+        return Placed(path, Done.WRITTEN)
+    there = path.read_text(encoding="utf-8", errors="replace")
+    if there == text:
+        return Placed(path, Done.AS_IT_SHOULD_BE)
+    if not there.startswith(MARK):
+        raise PlacingError(f"{path} was not written by this command: move it away, and run this again")
+    _write(path, text)
+    return Placed(path, Done.REPLACED)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that every user can read, completely or not at all."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

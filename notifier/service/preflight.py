@@ -1,0 +1,128 @@
+"""Checks the present installation: where its program is, and whether a service's user can run it safely."""
+
+import grp
+import os
+import pwd
+import stat
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import notifier
+
+_PROGRAM: Final = "notifier"
+_OF_THE_SERVICE_ALONE: Final = ("/tmp", "/var/tmp")  # noqa: S108 - not used, but known to be hidden by PrivateTmp=
+_HOMES: Final = ("/home", "/root", "/run/user")
+"""The folders that ProtectHome= hides (systemd.exec(5))."""
+
+ELSEWHERE: Final = (
+    "install it where everybody can run it: into a virtual environment in /opt/notifier, with `pipx install --global`, "
+    "or with `uv tool install` and UV_TOOL_DIR=/opt/uv UV_PYTHON_INSTALL_DIR=/opt/uv/python "
+    "UV_TOOL_BIN_DIR=/usr/local/bin"
+)
+"""Advice for obstacles."""
+
+
+OWNED: Final = (
+    "give it to root alone: chown -R root:root FOLDER and chmod -R go-w FOLDER, or install it as root (sudo) into"
+    " /opt/notifier"
+)
+"""Advice for files that users other than root can write."""
+
+_MOST_TOLD: Final = 5
+
+
+def present_program(argv0: str) -> Path | None:
+    """Return the real path of the running program, which was called as `argv0`; None if no program is installed."""
+    called = Path(argv0)
+    # When called as `python -m notifier`, the program is beside the interpreter's other programs.
+    for program in (called, Path(sysconfig.get_path("scripts")) / _PROGRAM):
+        if program.name == _PROGRAM and program.is_file():
+            return program.resolve()
+    return None
+
+
+def present_needs(program: Path) -> tuple[Path, ...]:
+    """Return files that the program must be able to read: its own, the interpreter, the library and this package."""
+    return (program, Path(sys.executable).resolve(), Path(os.__file__), Path(notifier.__file__))
+
+
+def obstacles(needs: Iterable[Path]) -> list[str]:
+    """Return the reasons why a service's own user could not run a program that needs these files; empty if it can."""
+    return list(dict.fromkeys(filter(None, (_obstacle(path) for path in needs))))
+
+
+def writable(needs: Iterable[Path], package: Path | None = None) -> list[str]:
+    """Return sentences about the files and the folders above them that users other than root can write; empty if none.
+
+    `package` is a folder whose whole content is checked too. At most five sentences are returned.
+    """
+    places = dict.fromkeys(place for path in needs for place in (*reversed(path.parents), path))
+    if package is not None:
+        places |= dict.fromkeys([package, *package.rglob("*")])
+    found = [told for told in map(_writable, places) if told is not None]
+    return found[:_MOST_TOLD]
+
+
+def _writable(path: Path) -> str | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid != 0:
+        return f"{path} belongs to {_name(found.st_uid)}, who could change what the service runs"
+    # In a sticky folder, users cannot replace files of others.
+    by_others = mode & stat.S_IWOTH or (mode & stat.S_IWGRP and _has_members(found.st_gid))
+    is_sticky_folder = stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX
+    if by_others and not is_sticky_folder:
+        return f"{path} can be written by users other than root (mode {mode:04o})"
+    return None
+
+
+def _has_members(gid: int) -> bool:
+    """Return whether a group has members other than root; True if the group is unknown."""
+    if gid == 0:
+        return False
+    try:
+        members = set(grp.getgrgid(gid).gr_mem)
+    except KeyError:
+        return True
+    members |= {user.pw_name for user in pwd.getpwall() if user.pw_gid == gid}
+    return bool(members - {"root"})
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def is_in_a_home(path: Path) -> bool:
+    """Return whether ProtectHome=yes would hide this path."""
+    return any(path.is_relative_to(home) for home in _HOMES)
+
+
+def _obstacle(path: Path) -> str | None:
+    if any(path.is_relative_to(hidden) for hidden in _OF_THE_SERVICE_ALONE):
+        return f"{path} is in a folder for temporary files, of which the service has its own"
+    if ".cache" in path.parts:
+        return f"{path} is in a cache, which may be emptied at any time (by `uvx` or `pipx run`?)"
+    for place, needed in _way_to(path):
+        try:
+            mode = stat.S_IMODE(place.stat().st_mode)
+        except OSError as error:
+            return f"{place} cannot be looked at: {error.strerror}"
+        if mode & needed != needed:
+            return f"the service runs as a user of its own, who cannot reach {place} (mode {mode:04o})"
+    return None
+
+
+def _way_to(path: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the folders above a file from the top, then the file, each with the permission that all users need."""
+    for folder in reversed(path.parents):
+        yield folder, stat.S_IXOTH
+    yield path, stat.S_IROTH

@@ -1,0 +1,107 @@
+"""Makes the text of the systemd unit. Pure, except that it reads the template beside this file.
+
+`systemd/` at the top of the repository contains the result for a virtual environment in /opt/notifier on Debian 12; a
+test checks that the two are equal.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from notifier.config.paths import FILE_NAME, SYSTEM_FILE
+
+OLDEST: Final = 250
+"""The first version of systemd that can pass a whole folder of credentials (LoadCredential= in systemd.exec(5))."""
+
+BASELINE: Final = 252
+"""The version of systemd (Debian 12's) that the unit is made for if systemd is not installed."""
+
+_BACKS_OFF: Final = 254
+"""The first version that can increase the pause between restarts (RestartSteps= in systemd.service(5))."""
+
+_PLACEHOLDER: Final = re.compile("@([A-Z]+)@")
+
+MARK: Final = "# Completion Notifier as a systemd service.\n"
+"""The first line of a unit that this program wrote and may replace."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePaths:
+    """The names and paths of one service; `instance` is its name, or None for the default service."""
+
+    instance: str | None = None
+
+    @property
+    def service(self) -> str:
+        """The name of the service in `systemctl`."""
+        return "notifier" if self.instance is None else f"notifier@{self.instance}"
+
+    @property
+    def unit_file(self) -> str:
+        """The name of the unit file; all instances share one file."""
+        return "notifier.service" if self.instance is None else "notifier@.service"
+
+    @property
+    def directory(self) -> str:
+        """The name of the service's directory under /var/lib and /run.
+
+        An instance's directory is not inside that of the default service, because systemd makes the default service's
+        user the owner of everything in there.
+        """
+        return "notifier" if self.instance is None else f"notifier-{self.instance}"
+
+    @property
+    def folder(self) -> Path:
+        """The directory of its configuration and its credentials."""
+        return SYSTEM_FILE.parent if self.instance is None else SYSTEM_FILE.parent / self.instance
+
+    @property
+    def configuration(self) -> Path:
+        """The path of its configuration file."""
+        return self.folder / FILE_NAME
+
+    @property
+    def state_file(self) -> Path:
+        """The path of its state file, as seen by root."""
+        return Path("/var/lib") / self.directory / "notifier.db"
+
+
+def unit(program: PurePosixPath, names: ServicePaths, systemd: int = BASELINE, *, in_a_home: bool = False) -> str:
+    """Return the text of a unit that runs `program` (an absolute path) under this version of systemd.
+
+    `in_a_home`: the program, or a file that it needs, is in a home directory.
+    """
+    # All instances share the file of a template unit, in which systemd replaces %i with the instance's name.
+    written = names if names.instance is None else ServicePaths("%i")
+    values = {
+        "UNIT": "notifier" if names.instance is None else "notifier@NAME",
+        "OF": "" if names.instance is None else " of %i",
+        "PROGRAM": executable(program),
+        "FOLDER": str(written.folder),
+        "NAME": written.directory,
+        "HOME": _protect_home(in_a_home=in_a_home),
+        "RESTART": _back_off(systemd),
+    }
+    template = files(__package__).joinpath("notifier.service.in").read_text(encoding="utf-8")
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
+
+
+def executable(program: PurePosixPath) -> str:
+    """Return a path for an Exec line, with characters escaped that systemd would interpret."""
+    escaped = str(program).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"' if re.search(r"[\s\"'\\;]", escaped) else escaped
+
+
+def _protect_home(*, in_a_home: bool) -> str:
+    if in_a_home:
+        told = "# The program is installed in a home: the service must see it there, and can change nothing."
+        return f"{told}\nProtectHome=read-only"
+    return "ProtectHome=yes"
+
+
+def _back_off(systemd: int) -> str:
+    if systemd < _BACKS_OFF:
+        return "15s"
+    return "5s\n# From there to the longest pause, in so many steps.\nRestartSteps=8\nRestartMaxDelaySec=5min"

@@ -1,0 +1,273 @@
+"""Copies the state file while it is in use, and puts such a copy back in its place.
+
+The command makes the copy itself, over a read-only connection and in one read transaction, so that the copy shows the
+file at one moment. The daemon writes nothing for it: under systemd it sees another, mostly read-only file system. No
+other process waits for the copy, and it works the same with and without a daemon. There is still only one process that
+writes: a reader neither writes nor checkpoints, so it cannot hit the WAL-reset bug of older SQLite versions, which
+needs two writers. The cost is that the write-ahead log grows during the copy; the daemon truncates it afterwards.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database
+
+from notifier.store.errors import StoreError
+from notifier.store.files import SQLITE_PARTS, is_part_of_the_state, open_private, put_in_place, real_path
+from notifier.store.lock import FileLock
+from notifier.store.migrations import unknown_steps
+from notifier.store.recovery import essentials, snapshot
+from notifier.store.recovery.compare import remembers
+from notifier.store.recovery.detect import forget_damage, is_damage
+from notifier.store.recovery.exchange import REPLACED, exchange, finish
+from notifier.store.store import APPLICATION_ID, connect
+
+Progress = Callable[[int, int], None]
+"""A function called with the number of copied pages and the number of all pages."""
+
+_PAGES_AT_ONCE: Final = 1000
+_PATIENCE: Final = 30.0
+
+
+class BackupError(Exception):
+    """A copy could not be made or put back; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A complete copy: its size in bytes, and the time of the last successful poll in it (Unix ms)."""
+
+    size: int
+    last_success_ms: int | None
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A copy that replaced the state file, and the old file's new path; None if there was no old file."""
+
+    copy: Copy
+    replaced: Path | None
+
+
+def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
+    """Copy the state file as it is at this moment, and check the copy (this blocks). Only its owner can read the copy.
+
+    The copy gets its name once it is complete and on the disk. Raises BackupError with nothing changed.
+    """
+    target = _looked_for(target)
+    if not state_file.exists():
+        raise BackupError(f"there is no state file {state_file} yet: there is nothing to back up")
+    _refuse_target(real_path(state_file), target, overwrite=overwrite)
+    with _made_beside(target, real_path(state_file)) as fresh:
+        copy = _copy(state_file, fresh, progress)
+        if not overwrite and os.path.lexists(target):
+            raise BackupError(f"{target} was created meanwhile: name another file, or overwrite it (--force)")
+        try:
+            put_in_place(fresh, target)
+        except OSError as error:
+            raise BackupError(f"{target} cannot be written ({error.strerror}): name another place") from error
+    return copy
+
+
+def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> Restored:
+    """Put a copy in the state file's place, and keep the old file under a dated name (this blocks).
+
+    The old file and its essentials may know of later events than the copy; those are added when the state file is
+    opened next. Events that neither knows are found again through the API, under the same ids. Raises BackupError with
+    nothing changed, and StoreError if the file is in use.
+    """
+    path = real_path(state_file)
+    if _looked_for(source) == path:
+        raise BackupError(f"{source} is the state file itself: name a backup of it")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(path)
+    lock.acquire()
+    copies: list[Copy] = []
+
+    def fill(fresh: Path, _aside: Path | None) -> None:
+        copies.append(_copy(source, fresh, progress, refuse_newer=True))
+        # If the old file is unreadable or from an older version, its existing essentials are used as they are.
+        with contextlib.suppress(sqlite3.Error, OSError, StoreError):
+            _write_down_what_is_replaced(path, now_ms)
+
+    try:
+        finish(path)
+        replaced = exchange(path, fill, REPLACED, now_ms, keep_as=REPLACED)
+        forget_damage(path)
+    except OSError as error:
+        raise BackupError(f"{path} cannot be replaced ({error.strerror}): make its folder writable") from error
+    finally:
+        lock.release()
+    return Restored(copies[0], replaced)
+
+
+def _write_down_what_is_replaced(path: Path, now_ms: int) -> None:
+    """Checkpoint the old file's log, and write its essentials unless the existing ones are newer than the file."""
+    if not path.exists():
+        return
+    known = essentials.read(path).snapshot
+    with closing(connect(path)) as db:
+        if known is None or remembers(db, known.stamp):
+            with db.atomic():
+                gathered = snapshot.gather(db, now_ms)
+            essentials.write(path, gathered)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _looked_for(path: Path) -> Path:
+    """Return the real path of a file, which need not exist. Raises BackupError if it cannot exist."""
+    try:
+        path.exists()
+    except OSError as error:
+        raise BackupError(f"{path} can be no file ({error.strerror}): name another one") from error
+    return real_path(path)
+
+
+def _refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:
+    if target.is_symlink():
+        raise BackupError(f"{target} is a link, and none is followed: name the file itself")
+    if target.is_dir():
+        raise BackupError(f"{target} is a folder: name a file in it")
+    if is_part_of_the_state(state_file, target):
+        raise BackupError(f"{target} is part of the state file itself: name another file")
+    if target.exists() and not overwrite:
+        raise BackupError(f"{target} exists: name another file, or overwrite it (--force)")
+
+
+@contextmanager
+def _made_beside(target: Path, state_file: Path) -> Iterator[Path]:
+    """Provide a temporary file, to be renamed to `target` when it is finished; if it is not renamed, remove it.
+
+    The temporary name is the same for each backup of this state file into this folder, so that the next backup
+    overwrites the remains of one that was killed. A second backup at the same time is refused.
+    """
+    fresh = target.with_name(f".{_making(state_file)}")
+    try:
+        descriptor = _locked(fresh)
+    except BlockingIOError as error:
+        raise BackupError(
+            f"another backup is being written into {target.parent}: wait for its end, or name another folder"
+        ) from error
+    except OSError as error:
+        raise BackupError(
+            f"nothing can be written into {target.parent} ({error.strerror}): make that folder, or name another place"
+        ) from error
+    try:
+        yield fresh
+    finally:
+        with contextlib.suppress(OSError):
+            if not _has_got_its_name(descriptor, fresh):
+                fresh.unlink(missing_ok=True)
+            for part in SQLITE_PARTS:
+                fresh.with_name(fresh.name + part).unlink(missing_ok=True)
+        # This must come after SQLite has closed the file, because closing a descriptor drops SQLite's locks too.
+        os.close(descriptor)
+
+
+def _making(state_file: Path) -> str:
+    """Return the name of a backup in progress, which differs for state files of the same name in different folders."""
+    return f"{state_file.name}-{hashlib.blake2b(os.fsencode(state_file), digest_size=4).hexdigest()}.backup"
+
+
+def _locked(fresh: Path) -> int:
+    """Create an empty file or empty a leftover one, lock it, and return its descriptor.
+
+    Raises BlockingIOError if another backup uses it, and OSError.
+    """
+    while True:
+        descriptor = open_private(fresh, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another backup may have finished and renamed this file before it was locked.
+            if not _has_got_its_name(descriptor, fresh):
+                os.ftruncate(descriptor, 0)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _has_got_its_name(descriptor: int, fresh: Path) -> bool:
+    try:
+        return not os.path.samestat(os.fstat(descriptor), fresh.stat())
+    except FileNotFoundError:
+        return True
+
+
+def _copy(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool = False) -> Copy:
+    """Copy a state file, and check and return the copy."""
+    with closing(_open_to_read(source)) as old, closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
+        try:
+            _refuse_foreign(old, source, refuse_newer=refuse_newer)
+            # One read transaction for the whole copy: otherwise the copy starts again at each write by the daemon,
+            # and may never end.
+            old.execute("BEGIN")
+            old.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            copy.execute("PRAGMA synchronous = OFF")
+            old.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda _, left, total: progress(total - left, total))
+            # Without a write-ahead log the copy is a single file, which can be read from a read-only folder.
+            copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+            found = _checked(copy, source)
+        except sqlite3.Error as error:
+            raise _as_backup_error(error, source, fresh.parent) from error
+    return Copy(fresh.stat().st_size, *found)
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise BackupError(f"there is no file {path}" if not path.exists() else f"{path} is no file")
+    try:
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_PATIENCE)
+    except sqlite3.Error as error:
+        raise _as_backup_error(error, path, path.parent) from error
+
+
+def _refuse_foreign(db: sqlite3.Connection, path: Path, *, refuse_newer: bool) -> None:
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise BackupError(f"{path} is no state file of this program: name another one")
+    if refuse_newer and (steps := unknown_steps(Database(db))):
+        raise BackupError(
+            f"{path} was written by a newer version of notifier (it knows {', '.join(steps)}): install that version"
+        )
+
+
+def _checked(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
+    """Check that a copy is intact; return the time of its last successful poll, or None, and its waiting deliveries."""
+    (said,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+    if said != "ok":
+        raise BackupError(f"{source} is damaged ({said.splitlines()[-1]}), and so would be a copy of it: {_MEND}")
+    (success,) = copy.execute("SELECT max(last_success) FROM sources").fetchone()
+    (pending,) = copy.execute(
+        "SELECT count(*) FROM deliveries WHERE state = 'pending' AND state <> 'delivered'"
+    ).fetchone()
+    return success, pending
+
+
+_MEND: Final = (
+    "`notifier run` sets a damaged state file aside when it starts and saves what can be read; or use a backup"
+)
+
+
+def _as_backup_error(error: sqlite3.Error, source: Path, folder: Path) -> BackupError:
+    if is_damage(error):
+        return BackupError(f"{source} is no state file, or damaged ({error}): {_MEND}")
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            return BackupError(
+                f"the copy cannot be written into {folder} ({error}): make room there, and check its disk"
+            )
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY:
+            return BackupError(f"{source} cannot be read ({error}): run this as the user whom the daemon runs as")
+        case _:
+            return BackupError(f"{source} cannot be copied: {error}")

@@ -1,0 +1,229 @@
+"""The files beside a state file: their names, opening them safely, and renaming them so that a power cut is harmless.
+
+Only `open_private` opens them. It follows no link, and accepts only a regular file that has one name and belongs to
+this user.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+SQLITE_PARTS: Final = ("-wal", "-shm", "-journal")
+"""The suffixes of files that SQLite keeps beside a database; it would apply another file's leftover log to this one."""
+
+LOCK: Final = ".lock"
+ESSENTIALS: Final = ".essentials"
+ESSENTIALS_BEFORE: Final = ".essentials.old"
+ESSENTIALS_UNREADABLE: Final = ".essentials.unreadable"
+ESSENTIALS_FRESH: Final = ".essentials.new"
+EXCHANGE: Final = ".exchange"
+DAMAGE_MET: Final = ".damage-met"
+_SOCKET: Final = ".sock"
+EARLIER_MAKING: Final = ".rebuilding"
+EARLIER_MADE: Final = ".rebuilt"
+"""The suffix that an earlier version gave a finished new file; EARLIER_MAKING was for an unfinished one."""
+
+SET_ASIDE: Final = (".damaged-", ".replaced-")
+"""The suffixes, before the date, of a damaged file and of a file that a restored backup has replaced."""
+
+_PARTS: Final = (
+    LOCK,
+    _SOCKET,
+    ESSENTIALS,
+    ESSENTIALS_BEFORE,
+    ESSENTIALS_FRESH,
+    ESSENTIALS_UNREADABLE,
+    EXCHANGE,
+    DAMAGE_MET,
+    EARLIER_MAKING,
+    EARLIER_MADE,
+)
+_NAMES: Final = frozenset(
+    {"", *SQLITE_PARTS, *(part + of_sqlite for part in _PARTS for of_sqlite in ("", *SQLITE_PARTS))}
+)
+
+
+_log = logging.getLogger(__name__)
+
+_LINK: Final = "it is a link, and none is followed"
+
+
+def real_path(path: Path) -> Path:
+    """Return a file's path with all links in its folder resolved, where the files that belong to it are.
+
+    The file itself may be a link; the code that opens it does not follow that link.
+    """
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file that only this user owns, and return the descriptor; a new file is readable by its owner only.
+
+    Raises OSError; that includes links, files that are not regular, files with a second name, and files of other users.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise OSError(errno.ELOOP, _LINK, str(path)) from error
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        problem = _foreign(found, path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    if problem is not None:
+        os.close(descriptor)
+        raise OSError(errno.EPERM, problem, str(path))
+    return descriptor
+
+
+def _foreign(found: os.stat_result, path: Path) -> str | None:
+    """Return why a file must not be used; None if it may be used.
+
+    It may be used if it is a regular file with one name that belongs to this user or to the owner of its folder.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file"
+    if found.st_nlink > 1:
+        return "it has a second name"
+    if found.st_uid in (os.geteuid(), (folder := path.parent.stat()).st_uid):
+        return None
+    # Commands run by root give files to the daemon's user, even in a folder that only root can write to.
+    if os.geteuid() == 0 == folder.st_uid and not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return None
+    return "it belongs to another user"
+
+
+def foreign_part(path: Path) -> str | None:
+    """Return why a state file, or a file that SQLite keeps beside it, must not be opened; None if all may be opened.
+
+    The check is needed because SQLite opens them by name and would follow links.
+    """
+    for part in ("", *SQLITE_PARTS):
+        file = path.with_name(path.name + part)
+        try:
+            found = file.lstat()
+        except OSError:
+            continue
+        if stat.S_ISDIR(found.st_mode) and not part:
+            continue
+        problem = _LINK if stat.S_ISLNK(found.st_mode) else _foreign(found, file)
+        # A second name of the state file itself is reported by the lock, which says where to find it.
+        if problem is not None and (part or found.st_nlink == 1 or not stat.S_ISREG(found.st_mode)):
+            return f"{file}: {problem}"
+    return None
+
+
+def close_to_others(path: Path) -> None:
+    """Remove other users' permissions from a state file, the files beside it and their folder, if this user owns them.
+
+    A folder that also contains other files is not changed. Each change is logged.
+    """
+    folder = path.parent
+    names = [entry.name for entry in os.scandir(folder)]
+    for name in names:
+        if name.startswith(path.name):
+            _close_to_others(folder / name, 0o600, os.O_RDONLY)
+    if all(name.startswith((path.name, f".{path.name}")) for name in names):
+        _close_to_others(folder, 0o700, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _close_to_others(path: Path, mode: int, flags: int) -> None:
+    try:
+        before = path.lstat()
+        # Closing a file here that SQLite has open would drop SQLite's locks, so this runs before SQLite opens it.
+        if not (stat.S_ISREG(before.st_mode) or stat.S_ISDIR(before.st_mode)) or before.st_uid != os.geteuid():
+            return
+        if not stat.S_IMODE(before.st_mode) & 0o077:
+            return
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if os.path.samestat(os.fstat(descriptor), before):
+                os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        _log.warning(
+            "other users may look into the state file, and this cannot be changed",
+            extra={"path": str(path), "detail": error.strerror},
+        )
+    else:
+        _log.warning(
+            "other users could look into the state file; its mode was changed",
+            extra={"path": str(path), "detail": f"from {stat.S_IMODE(before.st_mode):04o} to {mode:04o}"},
+        )
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path beside the real state file with its name and a suffix."""
+    real = real_path(path)
+    return real.with_name(real.name + suffix)
+
+
+def is_part_of_the_state(state_file: Path, target: Path) -> bool:
+    """Return whether a path is the state file or one of the files that the program or SQLite uses beside it.
+
+    Both paths must be real paths.
+    """
+    if target.parent != state_file.parent or not target.name.startswith(state_file.name):
+        return False
+    suffix = target.name[len(state_file.name) :]
+    return suffix in _NAMES or suffix.startswith(SET_ASIDE)
+
+
+def sync(path: Path) -> None:
+    """Sync a file's content to disk, so that it survives a power cut. Raises OSError.
+
+    It must not be used for a file that SQLite has open in this process: closing the descriptor drops SQLite's locks.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync a folder's entries to disk, so that they survive a power cut. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Rename a finished file to `path`, replacing a file there, so that it survives a power cut. Raises OSError."""
+    sync(fresh)
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def remove_all(path: Path) -> None:
+    """Remove a file and the files that SQLite keeps beside it. Raises OSError."""
+    for part in ("", *SQLITE_PARTS):
+        path.with_name(path.name + part).unlink(missing_ok=True)
+
+
+def give_to_the_owner(path: Path, *files: Path) -> None:
+    """Give files that root created to the owner of the state file or else of its folder, as whom the daemon runs."""
+    if os.geteuid() == 0:
+        try:
+            owner = path.lstat()
+        except FileNotFoundError:
+            owner = path.parent.stat()
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = open_private(file, os.O_RDONLY)
+                try:
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                finally:
+                    os.close(descriptor)

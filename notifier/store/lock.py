@@ -1,0 +1,183 @@
+"""Keeps a second process away from the state file, whatever name it uses, so that only one process writes.
+
+There are two locks. One is on a file beside the state file, which exists before it and stays when it is exchanged. The
+other is on the state file itself, and also covers other names for it (a hard link, a mount). SQLite's own locks are of
+another kind and are not affected. But a process loses them when it closes any descriptor of the file, so the descriptor
+of this lock stays open until SQLite has closed the file.
+
+A state file with a second name is refused even if no other process uses it, because its log, lock and essentials are
+beside one name only, and an exchange would leave the old file under the other name.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.files import LOCK, beside, foreign_part, give_to_the_owner, open_private, real_path
+
+FOREIGN: Final = (errno.ELOOP, errno.EPERM)
+"""The error numbers for a file that exists but must not be used."""
+
+REMOVE_IT: Final = "remove it, or name another [store] path"
+
+_REMOTE: Final = re.compile(r"nfs|cifs|smb|9p|fuse|virtiofs|ceph|gluster")
+"""File systems on which the state file itself is not locked: such a lock may be of SQLite's kind and block readers, and
+the same file may have different device and inode numbers each time.
+"""
+
+
+class FileLock:
+    """Exclusive locks on a state file and a file beside it; the kernel releases them however the process ends."""
+
+    def __init__(self, state_file: Path) -> None:
+        """Initialize with the state file; nothing is locked yet."""
+        self._state_file = state_file
+        self._real = real_path(state_file)
+        self._path = beside(state_file, LOCK)
+        self._descriptor: int | None = None
+        self._file: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The lock file beside the state file."""
+        return self._path
+
+    def acquire(self) -> None:
+        """Take the locks without waiting. Raises StoreError: IN_USE, with the holder; LINKED for links and mounts."""
+        try:
+            descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            if error.errno in FOREIGN:
+                raise StoreError(StoreReason.LINKED, f"{self._path}: {error.strerror}; {REMOVE_IT}") from error
+            raise StoreError(
+                StoreReason.NOT_WRITABLE,
+                f"the folder {self._path.parent} cannot be written to ({error.strerror}): "
+                "give this user write access or name another [store] path",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StoreError(
+                StoreReason.IN_USE,
+                f"state file {self._state_file} is in use by process {holder}: "
+                "stop that one first, or give this one another [store] path",
+            ) from error
+        self._descriptor = descriptor
+        # The process id in the file only informs a second process; a full disk must not keep this one from starting.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):
+            give_to_the_owner(self._real, self._path)
+        try:
+            self._refuse_mount()
+            self._refuse_links()
+            self._file = self._hold()
+        except StoreError:
+            self.release()
+            raise
+
+    def follow(self) -> None:
+        """Lock the state file that is in place now, if it was created or exchanged since `acquire`.
+
+        SQLite already has it open. Raises StoreError: IN_USE, or LINKED if it has a second name.
+        """
+        if not self.is_in_place():
+            before, self._file = self._file, self._hold()
+            if before is not None:
+                os.close(before)
+        if self._file is not None and os.fstat(self._file).st_nlink > 1:
+            raise StoreError(
+                StoreReason.LINKED,
+                f"state file {self._state_file} has a second name (a hard link: `find / -inum"
+                f" {os.fstat(self._file).st_ino}` finds it): remove that one, or replace it by a copy",
+            )
+
+    def is_in_place(self) -> bool:
+        """Return whether the file in the state file's place is the one that is locked."""
+        if self._file is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._file), self._real.stat())
+        except OSError:
+            return False
+
+    @property
+    def holds_file(self) -> bool:
+        """Whether the state file itself is locked; if not, `is_in_place` says nothing about it."""
+        return self._file is not None
+
+    def is_valid(self) -> bool:
+        """Return whether the lock beside the state file still excludes others; False if its file was removed."""
+        try:
+            return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """Release the locks, if they are held. The lock file stays: removing it could race with a new process."""
+        for descriptor in (self._file, self._descriptor):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._file = self._descriptor = None
+
+    def _hold(self) -> int | None:
+        """Lock the state file itself and return its descriptor; None if there is no file or it cannot be locked."""
+        if _REMOTE.match(_file_system(self._real)):
+            return None
+        try:
+            descriptor = os.open(self._real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            # The code that opens the file reports the problem.
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
+                return descriptor
+            os.close(descriptor)
+            raise StoreError(
+                StoreReason.IN_USE,
+                f"state file {self._state_file} is in use by another process under another name (a hard link, or a"
+                " mount): stop that one, or give this one another [store] path",
+            ) from error
+        return descriptor
+
+    def _refuse_links(self) -> None:
+        if problem := foreign_part(self._real):
+            raise StoreError(StoreReason.LINKED, f"{problem}; {REMOVE_IT}")
+
+    def _refuse_mount(self) -> None:
+        if str(self._real) in _mounts() and not self._real.is_dir():
+            raise StoreError(
+                StoreReason.LINKED,
+                f"state file {self._state_file} is mounted by itself: mount its folder instead, for what belongs to it"
+                " lies beside it",
+            )
+
+
+def _mounts() -> dict[str, str]:
+    """Return the mount points with their types of file system; of several mounts at one place, the last one counts."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), before.split(" ")[4])
+        found[place] = after.split(" ")[0]
+    return found
+
+
+def _file_system(path: Path) -> str:
+    """Return the type of the file system that holds a file; "" if it is unknown."""
+    mounts = _mounts()
+    return next((mounts[str(folder)] for folder in path.parents if str(folder) in mounts), "")

@@ -1,0 +1,76 @@
+"""Keeps the state file small and fast over years: deletes old data and returns free space to the disk."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database
+
+from notifier.store.tables import told_before
+
+SWEEPS_KEPT: Final = 30
+"""Number of finished sweeps kept for each source. The program uses only the newest, the others are for people."""
+
+REBUILDS_KEPT: Final = 20
+
+TOLD_BEFORE_FOR: Final = 30 * 86_400_000
+"""Milliseconds for which a rebuilt file remembers what was announced before: long enough for many sweeps."""
+
+FREE_PAGES_KEPT: Final = 250
+"""Number of free pages of 4 KiB that stay in the file for new data."""
+
+_PAGES_AT_ONCE: Final = 1000
+_ROWS_LOOKED_AT: Final = 1000
+
+
+def prune(db: Database, now_ms: int) -> None:
+    """Delete old sweeps and their marks, old entries about rebuilds, and events remembered by a rebuild long ago."""
+    db.execute(
+        "DELETE FROM sweeps WHERE finished_at IS NOT NULL AND (SELECT count(*) FROM sweeps AS later"
+        " WHERE later.source = sweeps.source AND later.id > sweeps.id) >= ?",
+        [SWEEPS_KEPT],
+    )
+    db.execute("DELETE FROM sweep_pages WHERE sweep NOT IN (SELECT id FROM sweeps WHERE finished_at IS NULL)")
+    told_before.forget(db, now_ms - TOLD_BEFORE_FOR)
+    db.execute(
+        "DELETE FROM rebuilds WHERE at NOT IN (SELECT at FROM rebuilds ORDER BY at DESC LIMIT ?)", [REBUILDS_KEPT]
+    )
+
+
+def give_back(db: Database) -> bool:
+    """Return some free pages to the disk; return whether there are more. Runs outside of transactions.
+
+    SQLite has to move pages for this, which takes a moment.
+    """
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    surplus = int(free) - FREE_PAGES_KEPT
+    if surplus > 0:
+        # execute() would stop after the first page, because the statement returns an empty row for each page.
+        db.conn.executescript(f"PRAGMA incremental_vacuum({min(surplus, _PAGES_AT_ONCE)})")
+    return surplus > _PAGES_AT_ONCE
+
+
+def checkpoint(db: Database) -> None:
+    """Checkpoint and truncate the write-ahead log, if no reader prevents it. Runs outside of transactions."""
+    (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
+    # Do not wait for a slow reader, which would delay all other work; it may be gone at the next checkpoint.
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {patience}")
+
+
+def optimize(db: Database) -> None:
+    """Let SQLite analyze tables that have changed much, to choose indexes better. Runs outside of transactions."""
+    db.execute(f"PRAGMA analysis_limit = {_ROWS_LOOKED_AT}").fetchall()
+    db.execute("PRAGMA optimize").fetchall()
+
+
+def log_size(state_file: Path) -> int:
+    """Return the size of the write-ahead log in bytes, 0 if there is none. Blocks."""
+    real = Path(os.path.realpath(state_file))
+    try:
+        return real.with_name(real.name + "-wal").stat().st_size
+    except OSError:
+        return 0

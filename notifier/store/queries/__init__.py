@@ -1,0 +1,1 @@
+"""Queries across tables, for displays and exports; none of them writes."""

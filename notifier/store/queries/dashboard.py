@@ -1,0 +1,211 @@
+"""The data of the dashboard, read from stored counts, small indexes and the newest rows: never from all rows.
+
+Nothing here writes. Times are Unix milliseconds.
+"""
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, tzinfo
+from typing import Any, Final
+
+from sqlite_utils import Database
+
+from notifier.events import EventType
+from notifier.store.queries import history
+from notifier.store.queries.history import DeliveryFilter, PastDelivery
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.rollups import HOUR_MS, QUARTER_MS
+
+DAYS: Final = 30
+"""Number of days in the chart, including today."""
+
+_LATENCY_HOURS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The events detected on one day of the machine's time zone."""
+
+    date: date
+    created: int = 0
+    updated: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A latency in milliseconds, rounded to two digits, and the number of events delivered after it."""
+
+    deliveries: int
+    median_ms: int
+    percentile_95_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardCounts:
+    """The counts: `days` from the oldest to today, the others by destination; destinations without any are left out."""
+
+    days: tuple[Day, ...]
+    delivered_today: Mapping[str, int]
+    latency: Latency | None
+    latencies: Mapping[str, Latency]
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """One event as a line; `summary` is the text of a notice, None for other events.
+
+    `person` and `training` are names, or ids if no name is known.
+    """
+
+    sequence: int
+    id: str
+    type: str
+    source: str
+    subject: str
+    detected_ms: int
+    person: str | None
+    training: str | None
+    completed_on: str | None
+    summary: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LatestEvent:
+    """One of the latest events, with the number of its deliveries in each state."""
+
+    event: EventLine
+    deliveries: Counter[DeliveryState]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadDelivery:
+    """A delivery that was given up, with its event."""
+
+    delivery: PastDelivery
+    event: EventLine
+
+
+def counts(db: Database, now_ms: int, zone: tzinfo | None = None) -> DashboardCounts:
+    """Return the counts up to now; days begin as in `zone`, or as in this machine's time zone if it is None."""
+    begins = _days(now_ms, zone)
+    latencies = _latencies(db, now_ms)
+    return DashboardCounts(
+        _detected(db, begins),
+        _delivered_since(db, begins[-1][1]),
+        _latency(entry for counted in latencies.values() for entry in counted),
+        {name: latency for name, counted in latencies.items() if (latency := _latency(counted)) is not None},
+    )
+
+
+def latest(db: Database, limit: int) -> list[LatestEvent]:
+    """Return the latest events, newest first."""
+    rows = db.execute(f"{_SELECT} ORDER BY sequence DESC LIMIT ?", [limit]).fetchall()
+    return [LatestEvent(line, _deliveries(db, line.sequence)) for line in map(_line, rows)]
+
+
+def dead(db: Database, destinations: Collection[str], limit: int) -> list[DeadDelivery]:
+    """Return the latest given-up deliveries, up to `limit` for each destination, newest first."""
+    return [
+        DeadDelivery(delivery, _event(db, delivery.sequence))
+        for destination in destinations
+        for delivery in reversed(history.latest_deliveries(db, DeliveryFilter(DeliveryState.DEAD, destination), limit))
+    ]
+
+
+def quantile(counted: Sequence[tuple[int, int]], part: float) -> int:
+    """Return the smallest value that is not exceeded by a share `part` of all values, for example 0.95 of them. Pure.
+
+    `counted` are pairs of value and count, in order of value, at least one.
+    """
+    rank = part * sum(count for _, count in counted)
+    so_far = 0
+    for value, count in counted:
+        so_far += count
+        if so_far >= rank:
+            return value
+    return counted[-1][0]
+
+
+def _days(now_ms: int, zone: tzinfo | None) -> list[tuple[date, int]]:
+    """Return the last days, oldest first, each with the time when it began."""
+    today = datetime.fromtimestamp(now_ms / 1000).astimezone(zone).date()
+    days = [today - timedelta(days=ago) for ago in reversed(range(DAYS))]
+    return [(day, round(datetime.combine(day, time(), zone).timestamp() * 1000)) for day in days]
+
+
+def _detected(db: Database, begins: Sequence[tuple[date, int]]) -> tuple[Day, ...]:
+    first_quarters = [begin_ms // QUARTER_MS for _, begin_ms in begins]
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for quarter, type_, events in db.execute(
+        "SELECT quarter, type, events FROM detected_counts WHERE quarter >= ?", [first_quarters[0]]
+    ):
+        found[bisect_right(first_quarters, quarter) - 1][type_] += events
+    return tuple(
+        Day(day, found[number][EventType.CREATED], found[number][EventType.UPDATED], found[number][EventType.REMOVED])
+        for number, (day, _) in enumerate(begins)
+    )
+
+
+def _delivered_since(db: Database, begin_ms: int) -> dict[str, int]:
+    return dict(
+        db.execute(
+            "SELECT destination, sum(deliveries) FROM delivered_counts WHERE quarter >= ? GROUP BY destination",
+            [begin_ms // QUARTER_MS],
+        ).fetchall()
+    )
+
+
+def _latencies(db: Database, now_ms: int) -> dict[str, list[tuple[int, int]]]:
+    """Return, by destination, how many deliveries of the last day had which latency."""
+    found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for destination, milliseconds, deliveries in db.execute(
+        "SELECT destination, milliseconds, sum(deliveries) FROM latency_counts WHERE hour > ? GROUP BY 1, 2",
+        [now_ms // HOUR_MS - _LATENCY_HOURS],
+    ):
+        found[destination].append((milliseconds, deliveries))
+    return found
+
+
+def _latency(counted: Iterable[tuple[int, int]]) -> Latency | None:
+    in_order = sorted(counted)
+    if not in_order:
+        return None
+    deliveries = sum(count for _, count in in_order)
+    return Latency(deliveries, quantile(in_order, 0.5), quantile(in_order, 0.95))
+
+
+# Of the events' data only these parts are read, because the record as the API returned it can be large.
+_SELECT: Final = (
+    "SELECT sequence, id, type, source, subject, detected_at, json_extract(data, '$.completion.user_name'),"
+    " json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.training_title'),"
+    " json_extract(data, '$.completion.training_id'), json_extract(data, '$.completion.completed_on'),"
+    " json_extract(data, '$.summary') FROM events"
+)
+
+
+def _line(row: tuple[Any, ...]) -> EventLine:
+    sequence, id_, type_, source, subject, at_ms, person, user_id, training, training_id, completed_on, summary = row
+    return EventLine(
+        sequence,
+        id_,
+        type_,
+        source,
+        subject,
+        at_ms,
+        person or user_id,
+        training or training_id,
+        completed_on,
+        summary,
+    )
+
+
+def _event(db: Database, sequence: int) -> EventLine:
+    return _line(db.execute(f"{_SELECT} WHERE sequence = ?", [sequence]).fetchone())
+
+
+def _deliveries(db: Database, sequence: int) -> Counter[DeliveryState]:
+    states = db.execute("SELECT state FROM deliveries WHERE sequence = ?", [sequence])
+    return Counter(DeliveryState(state) for (state,) in states)

@@ -1,0 +1,82 @@
+"""The feed: events in the order of detection, from any position, a page at a time."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.events import Event
+
+LOOK: Final = 2000
+"""Number of events examined in one transaction, so that other work does not wait long for the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """The requested sources and types of events; an empty set means any."""
+
+    sources: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+
+    def admits(self, source: str, type_: str) -> bool:
+        """Return whether events of this source and type are requested."""
+        return (not self.sources or source in self.sources) and (not self.types or type_ in self.types)
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events in order; the next page begins after number `next`, and `ended` means that there are no more yet."""
+
+    events: tuple[Event, ...]
+    next: int
+    ended: bool
+
+
+def position(db: Database) -> int:
+    """Return the highest number that this file ever gave to an event, deleted ones included; 0 if it gave none."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return row[0] if row else 0
+
+
+def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_bytes: int) -> EventPage:
+    """Return a page of requested events among the next LOOK events after number `after`.
+
+    The page ends after `limit` events, or after the event whose data makes it reach `most_bytes`.
+    """
+    looked_at, last = _end_of_look(db, after)
+    rows = db.execute(
+        "SELECT sequence, id, type, source, subject, detected_at, data FROM events"
+        " WHERE sequence > :after AND sequence <= :last"
+        " AND (:sources = '[]' OR source IN (SELECT value FROM json_each(:sources)))"
+        " AND (:types = '[]' OR type IN (SELECT value FROM json_each(:types)))"
+        " ORDER BY sequence",
+        {"after": after, "last": last, "sources": _json(chosen.sources), "types": _json(chosen.types)},
+    )
+    events: list[Event] = []
+    size = 0
+    for number, id_, type_, source, subject, at, data in rows:
+        events.append(Event(number, id_, type_, source, subject, at, data.encode()))
+        size += len(data)
+        if len(events) == limit or size >= most_bytes:
+            return EventPage(tuple(events), number, ended=number == last and looked_at < LOOK)
+    return EventPage(tuple(events), last, ended=looked_at < LOOK)
+
+
+def sources_heard_of(db: Database) -> frozenset[str]:
+    """Return the names of all sources in the file, including those no longer configured."""
+    return frozenset(name for (name,) in db.execute("SELECT name FROM sources"))
+
+
+def _end_of_look(db: Database, after: int) -> tuple[int, int]:
+    """Return how many events there are among the next LOOK after `after`, and the number of the last one."""
+    numbers = "SELECT sequence FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
+    found, last = db.execute(
+        f"SELECT count(*), coalesce(max(sequence), ?) FROM ({numbers})", [after, after, LOOK]
+    ).fetchone()
+    return found, last
+
+
+def _json(values: Collection[str]) -> str:
+    return orjson.dumps(sorted(values)).decode()

@@ -1,0 +1,183 @@
+"""The history: events and the results of their deliveries, a page at a time.
+
+Nothing here writes. Each page is read at once, so that a slow reader does not prevent checkpoints of the write-ahead
+log.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.clock import iso_utc
+from notifier.events import Event
+from notifier.store.tables.destinations import HealthState
+from notifier.store.tables.outbox import DeliveryState
+
+
+def events_after(db: Database, sequence: int, limit: int) -> list[Event]:
+    """Return up to `limit` events after the one with this number, in order."""
+    rows = db.execute(
+        "SELECT sequence, id, type, source, subject, detected_at, data FROM events"
+        " WHERE sequence > ? ORDER BY sequence LIMIT ?",
+        [sequence, limit],
+    ).fetchall()
+    return [
+        Event(number, id_, type_, source, subject, at, data.encode())
+        for number, id_, type_, source, subject, at, data in rows
+    ]
+
+
+def sequence_before_latest(db: Database, count: int) -> int:
+    """Return the number after which the latest `count` events begin; 0 if there are no more than `count`."""
+    row = db.execute("SELECT sequence FROM events ORDER BY sequence DESC LIMIT 1 OFFSET ?", [count]).fetchone()
+    return row[0] if row else 0
+
+
+class DeliveryCursor(NamedTuple):
+    """A delivery's position in the order of all deliveries: by event, then by destination."""
+
+    sequence: int = 0
+    destination: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """The requested deliveries; None means any."""
+
+    state: DeliveryState | None = None
+    destination: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PastDelivery:
+    """The state of one event's delivery to one destination; times in Unix milliseconds.
+
+    `decision`, `reason`, `status` and `detail` are those of the last attempt. `next_attempt_ms` is 0 if the next
+    attempt is due at once. It is None if there will be none, because the delivery is delivered or dead, or its
+    destination is disabled.
+    """
+
+    state: DeliveryState
+    sequence: int
+    destination: str
+    event: str
+    type: str
+    source: str
+    record: str
+    attempts: int
+    decision: str | None
+    reason: str | None
+    status: int | None
+    detail: str | None
+    last_attempt_ms: int | None
+    next_attempt_ms: int | None
+
+    @property
+    def cursor(self) -> DeliveryCursor:
+        """The delivery's position in the order of all deliveries."""
+        return DeliveryCursor(self.sequence, self.destination)
+
+    def document(self) -> dict[str, Any]:
+        """Return the delivery as JSON with times in RFC 3339; the next attempt is null if there is none, or due now."""
+        return {
+            "sequence": self.sequence,
+            "event": self.event,
+            "type": self.type,
+            "source": self.source,
+            "record": self.record,
+            "destination": self.destination,
+            "state": self.state,
+            "attempts": self.attempts,
+            "decision": self.decision,
+            "reason": self.reason,
+            "status": self.status,
+            "detail": self.detail,
+            "last_attempt": iso_utc(self.last_attempt_ms) if self.last_attempt_ms else None,
+            "next_attempt": iso_utc(self.next_attempt_ms) if self.next_attempt_ms else None,
+        }
+
+
+def deliveries_after(db: Database, cursor: DeliveryCursor, chosen: DeliveryFilter, limit: int) -> list[PastDelivery]:
+    """Return up to `limit` of the requested deliveries after `cursor`, in order."""
+    terms, values = _terms(chosen)
+    return _deliveries(
+        db,
+        ["(d.sequence, d.destination) > (?, ?)", *terms],
+        "ORDER BY d.sequence, d.destination LIMIT ?",
+        [*cursor, *values, limit],
+    )
+
+
+def latest_deliveries(db: Database, chosen: DeliveryFilter, limit: int) -> list[PastDelivery]:
+    """Return the latest `limit` of the requested deliveries, in order."""
+    terms, values = _terms(chosen)
+    order = "ORDER BY d.sequence DESC, d.destination DESC LIMIT ?"
+    return _deliveries(db, terms, order, [*values, limit])[::-1]
+
+
+def newest_attempt(db: Database) -> int:
+    """Return the number of the newest attempt; 0 if there is none."""
+    number: int = db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
+    return number
+
+
+def tried_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
+    """Return the requested deliveries of the next `limit` attempts after number `attempt`, as they are now.
+
+    The second value is the number of the attempt after which to continue.
+    """
+    last = db.execute(
+        "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?)", [attempt, limit]
+    ).fetchone()[0]
+    if last is None:
+        return [], attempt
+    terms, values = _terms(chosen)
+    tried = "(d.sequence, d.destination) IN (SELECT sequence, destination FROM attempts WHERE id > ? AND id <= ?)"
+    found = _deliveries(db, [tried, *terms], "ORDER BY d.last_attempt_at, d.sequence", [attempt, last, *values])
+    return found, last
+
+
+def deliveries_of(db: Database, sequences: Collection[int]) -> list[PastDelivery]:
+    """Return all deliveries of the events with these numbers, in order."""
+    wanted = orjson.dumps(list(sequences)).decode()
+    terms = ["d.sequence IN (SELECT value FROM json_each(?))"]
+    return _deliveries(db, terms, "ORDER BY d.sequence, d.destination", [wanted])
+
+
+_SELECT = (
+    "SELECT d.state, d.sequence, d.destination, e.id, e.type, e.source, e.subject, d.attempts, d.decision, d.reason,"
+    " d.status, d.detail, d.last_attempt_at,"
+    # While a destination fails, all of its deliveries wait until the destination is tried again.
+    f" CASE WHEN d.state = '{DeliveryState.PENDING}' AND coalesce(t.state, '') <> '{HealthState.DISABLED}'"
+    " THEN max(d.next_attempt_at, coalesce(t.retry_at, 0)) END"
+    " FROM deliveries d JOIN events e USING (sequence) LEFT JOIN destinations t ON t.name = d.destination"
+)
+
+
+def _terms(chosen: DeliveryFilter) -> tuple[list[str], list[Any]]:
+    terms: list[str] = []
+    values: list[Any] = []
+    if chosen.state is not None:
+        terms.append("d.state = ?")
+        values.append(chosen.state)
+        if chosen.state is not DeliveryState.DELIVERED:
+            # This condition is redundant, but lets SQLite use the small index of unfinished deliveries.
+            terms.append("d.state <> 'delivered'")
+    if chosen.destination is not None:
+        terms.append("d.destination = ?")
+        values.append(chosen.destination)
+    return terms, values
+
+
+def _deliveries(db: Database, terms: list[str], order: str, values: list[Any]) -> list[PastDelivery]:
+    where = f"WHERE {' AND '.join(terms)}" if terms else ""
+    rows = db.execute(f"{_SELECT} {where} {order}", values).fetchall()
+    return [PastDelivery(DeliveryState(row[0]), *row[1:]) for row in rows]
+
+
+def destinations_told(db: Database) -> set[str]:
+    """Return the names of all destinations in the file, including those no longer configured."""
+    return {name for (name,) in db.execute("SELECT name FROM destinations")}

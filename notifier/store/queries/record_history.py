@@ -1,0 +1,206 @@
+"""One record's complete history in the state file: when it was seen, its events, and every attempt.
+
+Nothing here writes.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.events import CONTENT_FIELDS, DetectedBy, EventType
+from notifier.store.queries import history
+from notifier.store.queries.history import PastDelivery
+from notifier.store.tables import left_out, second_looks
+from notifier.store.tables.left_out import LeftOut
+from notifier.store.tables.outbox import LONGEST_RUN
+from notifier.store.tables.second_looks import SecondLook
+
+
+@dataclass(frozen=True, slots=True)
+class PastAttempt:
+    """One attempt of a delivery: when it began (Unix ms), how long it took, and its result."""
+
+    attempted_ms: int
+    milliseconds: int
+    decision: str
+    reason: str
+    status: int | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLife:
+    """One event's delivery to one destination, with all attempts in order."""
+
+    delivery: PastDelivery
+    attempts: tuple[PastAttempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """The values of a completion's field before and after an update, as plain JSON values."""
+
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EventHistory:
+    """One event about the record; `changes` maps the names of updated fields to their values.
+
+    `training_id` and `user_id` are those in the event; the record may have other ones now, after an update.
+    """
+
+    sequence: int
+    id: str
+    type: str
+    revision: int
+    detected_ms: int
+    net: DetectedBy
+    reason: str
+    training_id: str
+    user_id: str
+    changes: Mapping[str, FieldChange]
+    deliveries: tuple[DeliveryLife, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordHistory:
+    """Everything that one source's part of the file holds about a record; times in Unix milliseconds.
+
+    Names are the present ones, None if unknown. `net` and `reason` belong to the record's first detection. `look` is
+    the second look that it waits for. `held` means that its arrival is held back. `held_field` is the changed field for
+    which an update is held back. `out_of_view` means that the source does not request the record now. `unreadable`
+    means that the record cannot be read now, and says why.
+    """
+
+    source: str
+    key: str
+    user_id: str
+    user_name: str | None
+    training_id: str
+    training_title: str | None
+    completed_on: str | None
+    recorded_ms: int | None
+    seen_ms: int
+    net: DetectedBy
+    reason: str
+    revision: int
+    removed_ms: int | None
+    held: bool
+    held_field: str | None
+    out_of_view: bool
+    look: SecondLook | None
+    events: tuple[EventHistory, ...]
+    unreadable: LeftOut | None = None
+
+    @property
+    def revisions_without_event(self) -> tuple[int, ...]:
+        """The revisions without an event in the file: the event was deleted, or the first revision never had one."""
+        kept = {event.revision for event in self.events}
+        return tuple(revision for revision in range(1, self.revision + 1) if revision not in kept)
+
+
+# Queried for one source at a time, because the index of the records begins with the source.
+_RECORDS = (
+    "SELECT r.source, r.key, r.user_id, p.name, r.training_id, t.title, r.completed_on, r.recorded_at, r.seen_at,"
+    " r.net, r.reason, r.revision, r.removed_at, r.held,"
+    " (SELECT field FROM held_changes h WHERE h.source = r.source AND h.key = r.key), r.out_of_view"
+    " FROM sources s CROSS JOIN records r ON r.source = s.name AND r.key = ?"
+    " LEFT JOIN people p ON p.source = r.source AND p.id = r.user_id"
+    " LEFT JOIN trainings t ON t.source = r.source AND t.id = r.training_id ORDER BY s.name"
+)
+_EVENTS = (
+    "SELECT sequence, id, type, revision, detected_at, net, reason, data FROM events"
+    f" WHERE subject = ? AND source = ? AND type <> '{EventType.ALERT}' ORDER BY sequence"
+)
+# Goes from the events to their runs. The view `attempts` would read the runs of all events.
+_ATTEMPTS = (
+    "SELECT d.sequence, d.destination, r.attempted_at, r.milliseconds, r.decision, r.reason, r.status, r.detail"
+    " FROM deliveries d CROSS JOIN attempt_runs r ON r.destination = d.destination"
+    f" AND r.first_sequence BETWEEN d.sequence - {LONGEST_RUN - 1} AND d.sequence AND r.last_sequence >= d.sequence"
+    " WHERE d.sequence IN (SELECT value FROM json_each(?)) ORDER BY r.id"
+)
+
+
+def lives(db: Database, key: str) -> list[RecordHistory]:
+    """Return the history of the record at every source that has it, ordered by source; empty if none has."""
+    if not can_be_stored(key):
+        return []
+    # One transaction, so that writes in the meantime cannot make the parts contradict each other.
+    with db.atomic():
+        rows = db.execute(_RECORDS, [key]).fetchall()
+        unreadable = left_out.of_record(db, key)
+        return [
+            replace(
+                _life(row, second_looks.of_record(db, row[0], key), _events(db, key, source=row[0])),
+                unreadable=unreadable.get(row[0]),
+            )
+            for row in rows
+        ]
+
+
+def can_be_stored(key: str) -> bool:
+    """Return whether SQLite can store the text; it cannot store lone surrogates, which stand for invalid UTF-8."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _life(row: tuple[Any, ...], look: SecondLook | None, events: tuple[EventHistory, ...]) -> RecordHistory:
+    source, key, user, name, training, title, completed, recorded, seen, net, reason, revision, removed, *withheld = row
+    held, held_field, out_of_view = withheld
+    return RecordHistory(
+        source,
+        key,
+        user,
+        name,
+        training,
+        title,
+        completed,
+        recorded,
+        seen,
+        DetectedBy(net),
+        reason,
+        revision,
+        removed,
+        bool(held),
+        held_field,
+        bool(out_of_view),
+        look,
+        events,
+    )
+
+
+def _events(db: Database, key: str, source: str) -> tuple[EventHistory, ...]:
+    rows = db.execute(_EVENTS, [key, source]).fetchall()
+    deliveries = _deliveries(db, [row[0] for row in rows])
+    return tuple(_event(row, tuple(deliveries.get(row[0], ()))) for row in rows)
+
+
+def _event(row: tuple[Any, ...], deliveries: tuple[DeliveryLife, ...]) -> EventHistory:
+    sequence, id_, type_, revision, at, net, reason, data = row
+    parsed = orjson.loads(data)
+    old, new = parsed["previous"] or {}, parsed["completion"]
+    changes = {name: FieldChange(old[name], new[name]) for name in CONTENT_FIELDS if name in old}
+    training, user = new["training_id"], new["user_id"]
+    return EventHistory(
+        sequence, id_, type_, revision, at, DetectedBy(net), reason, training, user, changes, deliveries
+    )
+
+
+def _deliveries(db: Database, sequences: Collection[int]) -> dict[int, list[DeliveryLife]]:
+    """Return the deliveries of these events, by the events' numbers."""
+    attempts: dict[tuple[int, str], list[PastAttempt]] = {}
+    for sequence, destination, *attempt in db.execute(_ATTEMPTS, [orjson.dumps(list(sequences)).decode()]):
+        attempts.setdefault((sequence, destination), []).append(PastAttempt(*attempt))
+    found: dict[int, list[DeliveryLife]] = {}
+    for delivery in history.deliveries_of(db, sequences):
+        made = attempts.get((delivery.sequence, delivery.destination), ())
+        found.setdefault(delivery.sequence, []).append(DeliveryLife(delivery, tuple(made)))
+    return found

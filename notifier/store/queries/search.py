@@ -1,0 +1,144 @@
+"""Finds records by the key, a person's name, or an employee number."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.store.queries.record_history import can_be_stored
+
+MOST_PEOPLE: Final = 20
+"""The most people in a result, if more have a matching name."""
+
+MOST_RECORDS: Final = 100
+"""The most records in a result; the latest completed ones come first."""
+
+SHORTEST_NAME: Final = 2
+"""The minimum number of characters of a name; a shorter text would match nearly everyone."""
+
+FEW_RECORDS: Final = 5_000
+"""Up to this many records, those of a person are found without an index in some milliseconds."""
+
+_INDEX: Final = "records_by_person"
+_LONGEST: Final = 200
+_MOST_WORDS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPerson:
+    """A person with a matching name."""
+
+    source: str
+    id: str
+    name: str
+    employee_number: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRecord:
+    """A known record of one of the people found."""
+
+    source: str
+    key: str
+    person: str
+    training: str
+    completed_on: str | None
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRecords:
+    """The result: whether a record has this key, and the people with a matching name and their records.
+
+    `too_early` means that there are many records and the index by person is not ready, so that only people are found.
+    """
+
+    is_key: bool = False
+    people: tuple[FoundPerson, ...] = ()
+    records: tuple[FoundRecord, ...] = ()
+    too_early: bool = False
+
+
+def prepare(db: Database, sources: Collection[str] | None = None) -> None:
+    """Create the index of records by person, unless one of `sources` is in its first sweep.
+
+    None means all sources in the file. The first sweep of a source that is no longer configured may never end.
+
+    Keeping the index while a million records arrive takes longer than the rest of a first sweep, because each record
+    changes another page of the index. Creating it afterwards takes about a second.
+    """
+    watched = None if sources is None else orjson.dumps([*sources]).decode()
+    (met, read) = db.execute(
+        "SELECT count(met_at), count(swept_at) FROM sources WHERE met_at IS NOT NULL"
+        " AND (?1 IS NULL OR name IN (SELECT value FROM json_each(?1)))",
+        [watched],
+    ).fetchone()
+    if met and met == read and not _is_prepared(db):
+        db.execute(f"CREATE INDEX {_INDEX} ON records (user_id)")
+
+
+def _is_prepared(db: Database) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [_INDEX]).fetchone() is not None
+
+
+def find(db: Database, text: str) -> FoundRecords:
+    """Find the record with this key, and the people whose names contain each word of the text."""
+    text = text.strip()[:_LONGEST]
+    if not text or not can_be_stored(text):
+        return FoundRecords()
+    known = "SELECT 1 FROM sources s CROSS JOIN records r ON r.source = s.name AND r.key = ? LIMIT 1"
+    if db.execute(known, [text]).fetchone():
+        return FoundRecords(is_key=True)
+    people = _people(db, text)
+    if _is_prepared(db):
+        return FoundRecords(people=tuple(people), records=tuple(_records(db, people, f"INDEXED BY {_INDEX}")))
+    if db.execute("SELECT total(records) FROM sources").fetchone()[0] > FEW_RECORDS:
+        return FoundRecords(people=tuple(people), too_early=True)
+    return FoundRecords(people=tuple(people), records=tuple(_records(db, people, "NOT INDEXED")))
+
+
+def _people(db: Database, text: str) -> list[FoundPerson]:
+    terms, values = ["employee_number = ?"], [text]
+    if len(text) >= SHORTEST_NAME:
+        words = [_spellings(word) for word in text.split()[:_MOST_WORDS]]
+        terms.append(" AND ".join(f"({' OR '.join([_LIKE] * len(spellings))})" for spellings in words))
+        values += [_pattern(spelling) for spellings in words for spelling in spellings]
+    # The longest names are the weakest matches, so they come last.
+    rows = db.execute(
+        f"SELECT source, id, name, employee_number FROM people WHERE {' OR '.join(terms)}"
+        " ORDER BY length(name), name, source LIMIT ?",
+        [*values, MOST_PEOPLE],
+    )
+    return [FoundPerson(*row) for row in rows.fetchall()]
+
+
+_LIKE: Final = r"name LIKE ? ESCAPE '\'"
+
+
+def _spellings(word: str) -> Sequence[str]:
+    """Return the spellings of a word for SQLite, which ignores upper and lower case only for A to Z."""
+    return [word] if word.isascii() else list(dict.fromkeys([word, word.lower(), word.upper(), word.title()]))
+
+
+def _pattern(word: str) -> str:
+    escaped = word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    return f"%{escaped}%"
+
+
+def _records(db: Database, people: Sequence[FoundPerson], by: str) -> list[FoundRecord]:
+    found: list[FoundRecord] = []
+    for person in people:
+        rows = db.execute(
+            "SELECT r.source, r.key, ?, coalesce(t.title, r.training_id), r.completed_on, r.removed_at IS NOT NULL"
+            f" FROM records r {by}"
+            " LEFT JOIN trainings t ON t.source = r.source AND t.id = r.training_id"
+            " WHERE r.user_id = ? AND r.source = ? ORDER BY r.completed_on DESC, r.id DESC LIMIT ?",
+            [person.name, person.id, person.source, MOST_RECORDS],
+        )
+        found += [
+            FoundRecord(source, key, name, training, completed_on, bool(removed))
+            for source, key, name, training, completed_on, removed in rows.fetchall()
+        ]
+    return sorted(found, key=lambda record: record.completed_on or "", reverse=True)[:MOST_RECORDS]

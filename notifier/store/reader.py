@@ -1,0 +1,155 @@
+"""Reads the state file for the HTTP interface, with time limits and without blocking the thread that writes."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from sqlite_utils import Database
+
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.store import Store, errors_named, open_for_reading
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_INTERRUPT_EVERY: Final = 0.05
+"""Seconds between two interrupts of work that must end; each interrupt ends only the statement that is running."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingLimits:
+    """The number of readers at once, and the seconds that each may wait for its turn and may take to read."""
+
+    at_once: int = 2
+    wait: float = 1.0
+    work: float = 1.0
+
+
+class StoreReader:
+    """Reads over connections that cannot write; the write-ahead log lets them read while the store writes.
+
+    Work that takes too long, or whose client has gone, is interrupted. So requests over the HTTP interface delay
+    neither polls and deliveries nor the end of the process.
+    """
+
+    def __init__(self, store: Store, limits: ReadingLimits | None = None) -> None:
+        """Initialize with the store of the state file; nothing is opened yet."""
+        self._store = store
+        self._limits = limits or ReadingLimits()
+        self._lanes = [_Lane(store.path, number) for number in range(self._limits.at_once)]
+        self._free = list(self._lanes)
+        self._turns = asyncio.Semaphore(self._limits.at_once)
+
+    async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work(db, ...)` on a thread, in one read transaction, and return its result.
+
+        Raises StoreError if the file cannot be read, if there are too many readers (BUSY) or if `work` takes too long
+        (BUSY), and whatever `work` raises.
+        """
+        await self._take_turn()
+        return await self._on_lane(lambda db: work(db, *args, **kwargs))
+
+    async def run_patiently(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work(db, ...)` as `run` does, but wait for a turn without a time limit."""
+        await self._turns.acquire()
+        return await self._on_lane(lambda db: work(db, *args, **kwargs))
+
+    async def close(self) -> None:
+        """Interrupt all reading, and close the connections."""
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
+
+    async def _take_turn(self) -> None:
+        try:
+            async with asyncio.timeout(self._limits.wait):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise StoreError(
+                StoreReason.BUSY, "too much is being read from the state file at the moment: try again in a while"
+            ) from None
+
+    async def _on_lane(self, work: Callable[[Database], T]) -> T:
+        lane = self._free.pop()
+        if self._store.damage is not None:
+            self._give_back(lane)
+            raise self._store.damage
+        done = asyncio.get_running_loop().run_in_executor(lane.thread, lane.perform, work)
+        done.add_done_callback(lambda ended: self._work_ended(lane, ended))
+        try:
+            async with asyncio.timeout(self._limits.work):
+                return await asyncio.shield(done)
+        except TimeoutError:
+            raise StoreError(
+                StoreReason.BUSY,
+                f"this takes longer than {self._limits.work:g} s to read: ask for less, or try again in a while",
+            ) from None
+        except StoreError as error:
+            self._store.note_damage_met(error)
+            raise
+        finally:
+            lane.interrupt_until(done)
+
+    def _work_ended(self, lane: "_Lane", ended: "asyncio.Future[T]") -> None:
+        if not ended.cancelled():
+            # The result is retrieved here, because the caller may have been cancelled.
+            ended.exception()
+        self._give_back(lane)
+
+    def _give_back(self, lane: "_Lane") -> None:
+        self._free.append(lane)
+        self._turns.release()
+
+
+class _Lane:
+    """A thread with a connection that cannot write."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        self._path = path
+        self._db: Database | None = None
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"reader {number}")
+
+    def perform(self, work: Callable[[Database], T]) -> T:
+        """Call `work` in one read transaction, and return its result; runs on the lane's thread."""
+        with errors_named(self._path):
+            db = self._open()
+            db.execute("BEGIN")
+            try:
+                return work(db)
+            finally:
+                # After some errors, SQLite has already ended the transaction itself.
+                if db.conn.in_transaction:
+                    db.execute("ROLLBACK")
+
+    def interrupt_until(self, done: "asyncio.Future[T]") -> None:
+        """Interrupt the work repeatedly until it has ended; runs on the event loop."""
+        if done.done():
+            return
+        if (db := self._db) is not None:
+            # The thread may be closing the connection at this moment.
+            with suppress(sqlite3.ProgrammingError):
+                db.conn.interrupt()
+        asyncio.get_running_loop().call_later(_INTERRUPT_EVERY, self.interrupt_until, done)
+
+    async def close(self) -> None:
+        """Interrupt the reading, and close the connection."""
+        closed = asyncio.get_running_loop().run_in_executor(self.thread, self._close)
+        self.interrupt_until(closed)
+        with suppress(sqlite3.Error):
+            await closed
+        await asyncio.to_thread(self.thread.shutdown)
+
+    def _open(self) -> Database:
+        if self._db is None:
+            self._db = open_for_reading(self._path)
+            self._db.execute("PRAGMA query_only = ON")
+            self._db.execute("PRAGMA temp_store = MEMORY")
+        return self._db
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None

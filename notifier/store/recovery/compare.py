@@ -1,0 +1,370 @@
+"""Compares a state file with the essentials beside it at every opening, and adds what the file lacks.
+
+The file may be intact. It may be new because the old one is gone, or made from the readable parts of a damaged one. It
+may be too old: a restored backup, a file put back by hand, a snapshot of the machine, a log that was lost. All of these
+are handled in the same way. A file that remembers the stamp of the essentials lacks nothing. Any other file is compared
+with them: unknown sources, an earlier last success, a lower number, undelivered events, disabled destinations. What is
+missing is added in one transaction:
+
+- *Sources*: since when records are new, and every other value of their row that does not describe the records of the
+  lost file.
+- *Undelivered events*, with their ids, numbers and deliveries. An event of which only the identity was kept is *owed*:
+  it is announced when its record is found again (`notifier.store.tables.told_before`).
+- *Announced events*, which must not be announced again: `told_before` remembers them and the revision of each record.
+  Deliveries that are undelivered in the file but finished according to the essentials are not sent again either.
+- *The line*: if records were lost, those entered before `told_until` had been read, and are history.
+- *Numbers*: the next event's number is beyond all that receivers may have seen.
+
+The table `rebuilds` stores this for the conditions: `state_rebuilt` if the file was damaged or gone, `state_behind` if
+it was too old. Two things cannot be recovered. Delivered events are no longer in the file. Updates and removals of the
+last second or so are unknown, or of the last half minute if they were delivered. Both are reported, with the time since
+when.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.store.queries.feed import position
+from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, columns, read_until_ms
+
+SEQUENCE_LEAP: Final = 1_000_000
+"""How far the next event's number is beyond the highest known one, because the last numbers may be unknown."""
+
+_OF_THE_RECORDS: Final = frozenset(
+    {
+        "records",
+        "swept_at",
+        "head_key",
+        "head_day",
+        "count_offset",
+        "unreadable",
+        "unreadable_known",
+        "unreadable_key",
+        "unreadable_field",
+        "unreadable_problem",
+        "unexplained",
+        "unexplained_since",
+        "left_over",
+        "held",
+        "held_arrivals",
+        "held_changes",
+        "held_field",
+        "release_removals",
+        "release_changes",
+        "renumbered",
+        "renumbered_at",
+    }
+)
+"""Columns of a source that describe the records in the same file; they start again in a file without these records."""
+
+_ORPHANS: Final = (
+    "deliveries WHERE sequence NOT IN (SELECT sequence FROM events)",
+    (
+        "attempt_runs WHERE NOT EXISTS (SELECT 1 FROM deliveries"
+        " WHERE sequence BETWEEN first_sequence AND last_sequence AND destination = attempt_runs.destination)"
+    ),
+    "replay_parts WHERE replay NOT IN (SELECT id FROM replays)",
+)
+"""Rows that refer to rows that were lost, and are deleted."""
+
+
+class RebuildKind(StrEnum):
+    """The kind of a comparison, as stored in `rebuilds.kind`: the file was rebuilt, or older than the essentials."""
+
+    REBUILT = "rebuilt"
+    BEHIND = "behind"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The loss of a damaged file: the names of the tables that could not be read completely, or everything."""
+
+    tables: tuple[str, ...] = ()
+    everything: bool = False
+
+    def of(self, table: str) -> bool:
+        """Return whether rows of a table were lost."""
+        return self.everything or table in self.tables
+
+    def __str__(self) -> str:
+        """Return the loss as text."""
+        return "everything" if self.everything else ", ".join(self.tables) or "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """A file made from the readable parts of a damaged one: the problem of that one, and what was lost of it.
+
+    `aside` is the name under which the damaged file is kept, None if there was no file.
+    """
+
+    problem: str
+    loss: Loss
+    aside: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What the essentials have and a file lacks; `since_ms` is the last moment that the file knows, None if unknown."""
+
+    unmet: tuple[str, ...]
+    earlier: tuple[str, ...]
+    numbers: int
+    undelivered: int
+    since_ms: int | None
+
+    def __bool__(self) -> bool:
+        """Return whether anything is missing."""
+        return bool(self.unmet or self.earlier or self.numbers or self.undelivered)
+
+    def __str__(self) -> str:
+        """Return the missing parts as text."""
+        said = [f"source {name} was unknown" for name in self.unmet]
+        said += [f"source {name} was read later than it knew" for name in self.earlier]
+        if self.undelivered:
+            said.append(f"{self.undelivered} undelivered events were missing")
+        if self.numbers:
+            said.append("events with higher numbers had been given out")
+        return ", ".join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A stored comparison in which a file lacked something, made at `at_ms` (Unix ms). Only the newest one counts.
+
+    `problem` says what was wrong. `set_aside` is where the old file is, None if it is gone. `lost` says what was
+    missing or could not be read. `since_ms` is since when updates and removals may be missing, None if unknown.
+    """
+
+    at_ms: int
+    problem: str
+    set_aside: str | None
+    lost: str
+    since_ms: int | None = None
+    kind: RebuildKind = RebuildKind.REBUILT
+
+
+def compare(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None = None) -> Missing | None:
+    """Add what a file lacks compared with the essentials, in one transaction; return it, None if nothing is missing.
+
+    `rebuild` is given if the file was made from the readable parts of another one.
+    """
+    if rebuild is None and remembers(db, known.stamp):
+        return None
+    missing = missing_in(db, known)
+    with db.atomic():
+        if rebuild is not None or missing:
+            _bring_in(db, known, missing, now_ms, rebuild)
+        if known.stamp:
+            db.execute(
+                "INSERT INTO essentials_stamps (stamp, at) VALUES (?, ?) ON CONFLICT DO NOTHING", [known.stamp, now_ms]
+            )
+    return missing if missing or rebuild is not None else None
+
+
+def remembers(db: Database, stamp: str) -> bool:
+    """Return whether a file is at least as new as the essentials with this stamp."""
+    return db.execute("SELECT 1 FROM essentials_stamps WHERE stamp = ?", [stamp]).fetchone() is not None
+
+
+def missing_in(db: Database, known: Snapshot) -> Missing:
+    """Return what the essentials have and a file lacks."""
+    rows = {name: (met, success) for name, met, success in db.execute("SELECT name, met_at, last_success FROM sources")}
+    unmet = tuple(name for name in known.sources if rows.get(name, (None, None))[0] is None)
+    earlier = tuple(
+        name
+        for name, source in known.sources.items()
+        if name not in unmet and (rows[name][1] or 0) < (source.last_success_ms or 0)
+    )
+    ids = [*(it.id for it in known.undelivered), *(it.id for it in known.owed)]
+    (undelivered,) = db.execute(
+        "SELECT count(*) FROM json_each(?) WHERE value NOT IN (SELECT id FROM events)"
+        " AND value NOT IN (SELECT id FROM told_before) AND value NOT IN (SELECT id FROM owed)",
+        [orjson.dumps(ids).decode()],
+    ).fetchone()
+    # Announced events that only the essentials have are not missing: the retention may have deleted them from the file.
+    return Missing(
+        unmet,
+        earlier,
+        max(0, known.sequence - position(db)),
+        undelivered,
+        max((success for _, success in rows.values() if success is not None), default=None),
+    )
+
+
+def latest(db: Database) -> Comparison | None:
+    """Return the newest comparison in which the file lacked something; None if it has ended."""
+    row = db.execute(
+        "SELECT at, problem, set_aside, lost, since, kind FROM rebuilds WHERE ended_at IS NULL ORDER BY at DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else Comparison(row[0], row[1], row[2], row[3], row[4], RebuildKind(row[5]))
+
+
+def end(db: Database, now_ms: int) -> None:
+    """Mark the comparison as ended: everything is known again, so later changes are no longer put down to it."""
+    db.execute("UPDATE rebuilds SET ended_at = ? WHERE ended_at IS NULL", [now_ms])
+
+
+def _bring_in(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
+    loss = rebuild.loss if rebuild else Loss()
+    leap(db, max(known.sequence, position(db)))
+    if rebuild is None:
+        _finish_what_was_delivered(db, known)
+    for undelivered in known.undelivered:
+        _bring_back(db, undelivered.event, undelivered.deliveries)
+    for orphans in _ORPHANS if rebuild else ():
+        db.execute(f"DELETE FROM {orphans}")
+    _owe(db, known, now_ms)
+    db.conn.executemany(
+        "INSERT INTO told_before (id, source, key, revision, at) SELECT ?1, ?2, ?3, ?4, ?5"
+        " WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = ?1) ON CONFLICT (id) DO NOTHING",
+        [(*told, now_ms) for told in known.told],
+    )
+    for name, (reason, since) in known.disabled.items():
+        db.execute(
+            "INSERT INTO destinations (name, state, reason, since) VALUES (?, 'disabled', ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET state = 'disabled', reason = excluded.reason, since = excluded.since"
+            " WHERE ? AND state <> 'disabled'",
+            # A file made from readable rows may be newer than the essentials, so its own values stay.
+            [name, reason, since, rebuild is None],
+        )
+    for name in known.sources:
+        db.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", [name])
+        _take_over(db, known.sources[name].row)
+    _draw_the_line(db, known, missing, loss)
+    if loss.of("events"):
+        _meet_again(db, known)
+    db.execute(
+        "UPDATE sources SET records = (SELECT count(*) FROM records WHERE source = sources.name"
+        " AND removed_at IS NULL AND out_of_view = 0)"
+    )
+    _note(db, known, missing, now_ms, rebuild)
+
+
+def _note(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
+    lost = str(rebuild.loss) if rebuild else str(missing)
+    if known.left_out:
+        lost += f"; and {known.left_out} undelivered events, more than the essentials hold"
+    kind = RebuildKind.REBUILT if rebuild else RebuildKind.BEHIND
+    problem = rebuild.problem if rebuild else "it was older than the essentials beside it"
+    since_ms = known.written_ms if known.sources else missing.since_ms
+    values = [now_ms, problem, rebuild.aside if rebuild else None, lost, kind, since_ms]
+    db.execute(
+        "INSERT INTO rebuilds (at, problem, set_aside, lost, kind, since)"
+        " SELECT max(?1, coalesce((SELECT max(at) + 1 FROM rebuilds WHERE at >= ?1), 0)), ?2, ?3, ?4, ?5, ?6",
+        values,
+    )
+
+
+def _finish_what_was_delivered(db: Database, known: Snapshot) -> None:
+    """Mark deliveries as delivered that are undelivered in an old file, but finished according to the essentials."""
+    unfinished = {it.id for it in known.undelivered}
+    finished = [told.id for told in known.told if told.id not in unfinished]
+    db.execute(
+        "UPDATE deliveries SET state = 'delivered' WHERE state <> 'delivered'"
+        " AND sequence IN (SELECT sequence FROM events WHERE id IN (SELECT value FROM json_each(?)))",
+        [orjson.dumps(finished).decode()],
+    )
+
+
+def _bring_back(db: Database, event: Row, deliveries: tuple[Row, ...]) -> None:
+    """Add an undelivered event with its deliveries, under its old number if that is free.
+
+    Nothing is added if the event was announced before.
+    """
+    there = "SELECT sequence FROM events WHERE id = ?"
+    if db.execute("SELECT 1 FROM told_before WHERE id = ?", [event["id"]]).fetchone():
+        return
+    for row in (event, {**event, "sequence": None}):
+        if db.execute(there, [event["id"]]).fetchone() is None:
+            _insert(db, "events", row)
+    found = db.execute(there, [event["id"]]).fetchone()
+    if found is not None:
+        for delivery in deliveries:
+            _insert(db, "deliveries", {**delivery, "sequence": found[0]})
+
+
+def _insert(db: Database, table: str, row: Row) -> None:
+    """Insert a row, with the columns that this version has; a conflicting row that exists already stays."""
+    names = [name for name in columns(db, table) if name in row]
+    places = ", ".join("?" * len(names))
+    db.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({places})", [row[name] for name in names])
+
+
+def _owe(db: Database, known: Snapshot, now_ms: int) -> None:
+    for owed in known.owed:
+        found = db.execute("SELECT sequence FROM events WHERE id = ?", [owed.id]).fetchone()
+        if found is not None:
+            for destination in owed.destinations:
+                _insert(db, "deliveries", {"sequence": found[0], "destination": destination})
+        else:
+            db.execute(
+                "INSERT OR REPLACE INTO owed (source, key, id, revision, destinations, at) VALUES (?, ?, ?, ?, ?, ?)",
+                [owed.source, owed.key, owed.id, owed.revision, orjson.dumps(owed.destinations).decode(), now_ms],
+            )
+            # The record is deleted, so that it is found again and announced.
+            db.execute(
+                "DELETE FROM records WHERE source = ? AND key = ? AND revision <= ? AND removed_at IS NULL",
+                [owed.source, owed.key, owed.revision],
+            )
+
+
+def _take_over(db: Database, row: Row) -> None:
+    """Fill in the values of a source that is unknown to the file; a known source keeps its own values."""
+    names = [name for name in columns(db, "sources") if name in row and name not in _OF_THE_RECORDS | {"name"}]
+    db.execute(
+        f"UPDATE sources SET {', '.join(f'{name} = ?' for name in names)} WHERE name = ? AND met_at IS NULL",
+        [*(row[name] for name in names), row["name"]],
+    )
+
+
+def _draw_the_line(db: Database, known: Snapshot, missing: Missing, loss: Loss) -> None:
+    """Set for each source the time of entry before which an unknown record is history."""
+    for name, met_ms, swept_ms, success_ms in db.execute(
+        "SELECT name, met_at, swept_at, last_success FROM sources WHERE met_at IS NOT NULL"
+    ).fetchall():
+        lost = loss.of("records") or loss.of("sources") or name in missing.unmet
+        if lost and name in known.sources:
+            line_ms = max(known.sources[name].read_ms, known.told_since_ms)
+        elif lost and loss.of("events"):
+            # It is not known which events were announced. A gap that is reported is better than a day's events
+            # announced twice.
+            line_ms = max(met_ms, (success_ms or met_ms) - MARGIN_MS)
+        elif lost:
+            line_ms = read_until_ms(met_ms, swept_ms, None, success_ms)
+        elif name in missing.earlier and known.told_since_ms > (success_ms or 0) - MARGIN_MS:
+            # More events were announced since then than the essentials have ids of.
+            db.execute("UPDATE sources SET told_until = ? WHERE name = ?", [known.told_since_ms, name])
+            continue
+        else:
+            continue
+        db.execute(
+            "UPDATE sources SET told_until = ?, swept_at = NULL, left_over = NULL, count_offset = 0 WHERE name = ?",
+            [line_ms, name],
+        )
+
+
+def _meet_again(db: Database, known: Snapshot) -> None:
+    """Delete records whose event may have been lost before it was announced.
+
+    They are found again, and announced unless they were announced before.
+    """
+    for name, source in known.sources.items():
+        db.execute(
+            "DELETE FROM records WHERE source = ? AND revision = 1 AND removed_at IS NULL AND recorded_at >= ?"
+            " AND NOT EXISTS (SELECT 1 FROM events WHERE events.source = records.source AND subject = key)",
+            [name, max(source.read_ms, source.met_at_ms)],
+        )
+
+
+def leap(db: Database, highest: int) -> None:
+    """Set the next event's number to SEQUENCE_LEAP beyond the highest one; do nothing if there was none."""
+    if not highest:
+        return
+    values: list[Any] = [highest + SEQUENCE_LEAP]
+    if db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'", values).rowcount == 0:
+        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", values)

@@ -1,0 +1,86 @@
+"""Checks whether the state file is intact when it is opened, before anything is written to it."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database
+
+from notifier.store.files import DAMAGE_MET, beside
+from notifier.store.store import APPLICATION_ID
+
+CHECKED_FULLY: Final = 200_000_000
+"""Up to this size in bytes, each start reads the whole file and compares indexes with tables: about a second."""
+
+CHECKED_WHOLE: Final = 500_000_000
+"""Up to this size in bytes, each start reads the whole file: about a second from memory, longer from a slow disk.
+
+In a larger file, `records`, by far the largest table, is not checked, unless damage was found while the file was in
+use. The next sweep finds damage in it, and the start after that checks everything.
+"""
+
+_LARGEST: Final = "records"
+_APPLICATION_ID_AT: Final = 68
+UNREADABLE: Final = (sqlite3.Error, UnicodeError)
+"""The errors that reading a damaged file may raise; its text and SQLite's messages may not be valid UTF-8."""
+
+_CORRUPT_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def forget_damage(path: Path) -> None:
+    """Delete the note that damage was found, because the file is intact or was replaced."""
+    with contextlib.suppress(OSError):
+        beside(path, DAMAGE_MET).unlink(missing_ok=True)
+
+
+def damage_in(db: Database, path: Path) -> str | None:
+    """Return SQLite's description of the damage in an open state file; None if no damage is found. Blocks.
+
+    The result is None for another program's file, too. Raises sqlite3.Error and UnicodeError; `is_damage` decides which
+    of them mean damage.
+    """
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        # A file without tables is one whose creation was interrupted. A file with these tables is a state file, even if
+        # its header does not say so.
+        return "the header is damaged" if {"events", "deliveries", "records"} <= tables else None
+    for check in _checks(path, tables):
+        (said,) = db.execute(f"PRAGMA {check}").fetchone()
+        if said != "ok":
+            return str(said).splitlines()[-1]
+    return None
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether an error means that the content of the file is damaged."""
+    if isinstance(error, UnicodeError):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    # If text is not UTF-8, the sqlite3 module raises an error of its own without a code.
+    return isinstance(error, sqlite3.OperationalError) if code is None else code & 0xFF in _CORRUPT_CODES
+
+
+def is_damage_of_the_header(error: Exception) -> bool:
+    """Return whether a first query has failed because the header of the file is damaged.
+
+    The query is correct, so an SQLite error without a more precise code is caused by the header.
+    """
+    return is_damage(error) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+
+
+def bears_our_mark(path: Path) -> bool:
+    """Return whether a file that SQLite cannot read begins like a state file. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(_APPLICATION_ID_AT)
+        return file.read(4) == APPLICATION_ID.to_bytes(4, "big")
+
+
+def _checks(path: Path, tables: set[str]) -> list[str]:
+    """Return the checks that are fast enough for a start."""
+    size = path.stat().st_size
+    if size <= CHECKED_FULLY or beside(path, DAMAGE_MET).exists():
+        return ["integrity_check(1)"]
+    if size <= CHECKED_WHOLE:
+        return ["quick_check(1)"]
+    return [f"quick_check('{table}')" for table in sorted(tables) if table != _LARGEST]

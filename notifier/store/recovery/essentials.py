@@ -1,0 +1,212 @@
+"""Reads and writes the file with the essentials (`snapshot.py`) beside the state file.
+
+It is written when the state file is closed, and at most every 30 seconds if something in it has changed. After an
+`updated` or `removed` event that is not delivered yet it is written within a second, because such an event, unlike a
+`created` one, cannot be found again through the API. It is written completely under another name and then renamed, so
+it may be about a minute old, but is never half written. One older generation is kept, in case the disk cannot read it.
+
+Reading returns the essentials, or one of three other results: there are none (so there was no state file either), they
+cannot be read, or they are from a newer version.
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from notifier.store.files import (
+    ESSENTIALS,
+    ESSENTIALS_BEFORE,
+    ESSENTIALS_FRESH,
+    ESSENTIALS_UNREADABLE,
+    beside,
+    give_to_the_owner,
+    open_private,
+    put_in_place,
+    sync_folder,
+)
+from notifier.store.recovery.snapshot import KnownSource, OwedEvent, Snapshot, Told, UndeliveredEvent
+
+_FORMAT: Final = 2
+_FIRST_FORMAT: Final = 1
+"""The format of versions before the stamps; it is still read, but never written."""
+
+_FIRST_EVENT_COLUMNS: Final = (
+    "sequence",
+    "id",
+    "type",
+    "source",
+    "subject",
+    "revision",
+    "net",
+    "reason",
+    "detected_at",
+    "data",
+)
+
+
+class EssentialsState(StrEnum):
+    """The results of reading the essentials."""
+
+    NONE = "none"
+    READ = "read"
+    UNREADABLE = "unreadable"
+    NEWER = "newer"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The essentials that were read, and the result; with UNREADABLE they are the older generation's, or None."""
+
+    answer: EssentialsState
+    snapshot: Snapshot | None = None
+    detail: str = ""
+
+
+def write(state_file: Path, snapshot: Snapshot) -> None:
+    """Write the essentials beside a state file, completely or not at all; the existing file becomes the older one.
+
+    This blocks. Raises OSError.
+    """
+    path, fresh = beside(state_file, ESSENTIALS), beside(state_file, ESSENTIALS_FRESH)
+    _write_private(fresh, _as_json(snapshot))
+    give_to_the_owner(state_file, fresh)
+    _keep_generation(path, beside(state_file, ESSENTIALS_BEFORE))
+    put_in_place(fresh, path)
+
+
+def read(state_file: Path) -> Reading:
+    """Read the essentials beside a state file, or the older generation if they are unreadable (this blocks)."""
+    reading = _read(beside(state_file, ESSENTIALS))
+    if reading.answer is not EssentialsState.UNREADABLE:
+        return reading
+    before = _read(beside(state_file, ESSENTIALS_BEFORE))
+    return Reading(EssentialsState.UNREADABLE, before.snapshot, reading.detail)
+
+
+def set_unreadable_aside(state_file: Path) -> None:
+    """Rename the file of essentials that cannot be read, to make room for a new one. Raises OSError."""
+    path, aside = beside(state_file, ESSENTIALS), beside(state_file, ESSENTIALS_UNREADABLE)
+    if aside.is_dir():
+        return
+    path.replace(aside)
+    sync_folder(path.parent)
+
+
+def _read(path: Path) -> Reading:
+    try:
+        with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
+            content = orjson.loads(file.read())
+        written_by = content["format"]
+        if written_by == _FIRST_FORMAT:
+            return Reading(EssentialsState.READ, _of_first_format(content))
+        if written_by == _FORMAT:
+            return Reading(EssentialsState.READ, _of_json(content))
+        if isinstance(written_by, int) and written_by > _FORMAT:
+            return Reading(EssentialsState.NEWER, detail=f"format {written_by}")
+    except FileNotFoundError:
+        return Reading(EssentialsState.NONE)
+    except OSError as error:
+        return Reading(EssentialsState.UNREADABLE, detail=error.strerror or str(error))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return Reading(EssentialsState.UNREADABLE, detail=f"its content is damaged ({type(error).__name__})")
+    return Reading(EssentialsState.UNREADABLE, detail="its content is damaged")
+
+
+def _as_json(it: Snapshot) -> bytes:
+    event_columns = tuple(it.undelivered[0].event) if it.undelivered else ()
+    delivery_columns = tuple(it.undelivered[0].deliveries[0]) if it.undelivered else ()
+    return orjson.dumps(
+        {
+            "format": _FORMAT,
+            "written_at": it.written_ms,
+            "stamp": it.stamp,
+            "sequence": it.sequence,
+            "sources": {name: [source.row, source.read_ms] for name, source in it.sources.items()},
+            "disabled": it.disabled,
+            "event_columns": event_columns,
+            "delivery_columns": delivery_columns,
+            "undelivered": [
+                [tuple(one.event.values()), [tuple(delivery.values()) for delivery in one.deliveries]]
+                for one in it.undelivered
+            ],
+            "owed": [tuple(one) for one in it.owed],
+            "left_out": it.left_out,
+            "told": [tuple(one) for one in it.told],
+            "told_since": it.told_since_ms,
+        }
+    )
+
+
+def _of_json(content: Mapping[str, Any]) -> Snapshot:
+    event_columns, delivery_columns = content["event_columns"], content["delivery_columns"]
+    return Snapshot(
+        content["written_at"],
+        content["sequence"],
+        content["stamp"],
+        {name: KnownSource(row, read_ms) for name, (row, read_ms) in content["sources"].items()},
+        {name: (reason, since) for name, (reason, since) in content["disabled"].items()},
+        tuple(_whole(event_columns, event, delivery_columns, rows) for event, rows in content["undelivered"]),
+        tuple(OwedEvent(id_, source, key, revision, tuple(to)) for id_, source, key, revision, to in content["owed"]),
+        content["left_out"],
+        tuple(Told(*row) for row in content["told"]),
+        content["told_since"],
+    )
+
+
+def _of_first_format(content: Mapping[str, Any]) -> Snapshot:
+    return Snapshot(
+        content["written_at"],
+        content["sequence"],
+        "",
+        {
+            name: KnownSource({"name": name, "met_at": met, "last_success": success}, read_ms)
+            for name, (met, read_ms, success) in content["sources"].items()
+        },
+        {name: (reason, since) for name, (reason, since) in content["disabled"].items()},
+        tuple(
+            _whole(_FIRST_EVENT_COLUMNS, event, ("destination", "state"), rows, sequence=event[0])
+            for event, rows in content["undelivered"]
+        ),
+        told=tuple(Told(id_) for id_ in content["told"]),
+        told_since_ms=content["told_since"],
+    )
+
+
+def _whole(
+    event_columns: Sequence[str],
+    event: Sequence[Any],
+    delivery_columns: Sequence[str],
+    deliveries: Sequence[Sequence[Any]],
+    **more: Any,
+) -> UndeliveredEvent:
+    return UndeliveredEvent(
+        dict(zip(event_columns, event, strict=True)),
+        tuple({**more, **dict(zip(delivery_columns, row, strict=True))} for row in deliveries),
+    )
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    # The name is removed first, so that a link of this name is not followed.
+    path.unlink(missing_ok=True)
+    with os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        file.write(content)
+
+
+def _keep_generation(path: Path, before: Path) -> None:
+    """Make the existing file the older generation without removing its name, so that there are always essentials.
+
+    The file is readable, because the opening has set aside an unreadable one.
+    """
+    with contextlib.suppress(OSError):
+        before.unlink(missing_ok=True)
+        try:
+            os.link(path, before)
+        except OSError:
+            # The file system has no hard links.
+            _write_private(before, path.read_bytes())

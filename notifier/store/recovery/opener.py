@@ -1,0 +1,323 @@
+"""Opens the state file for the daemon and for every command that writes; there is no other way to open it.
+
+`Store` takes the lock first. Then these steps follow in order:
+
+1. An interrupted exchange is finished or discarded.
+2. SQLite recovers the work of a killed process; a journal or log beside the file serves for this and is never an error.
+3. The file is checked. A file that is damaged, or gone while its essentials exist, is rebuilt from the readable parts.
+4. The file is compared with the essentials, and data that it lacks is added.
+
+A kill at any moment is safe, because the next opening starts again.
+
+Rules:
+
+- If the file is gone or empty and its essentials name a source, the file was lost, and is rebuilt from them. To start
+from scratch, the operator deletes both.
+- If the file is gone or empty and its essentials are unreadable or a newer version's, the start is refused. There was a
+state file, and starting without it would report old completions as new, or lose waiting deliveries. Beside an intact
+file, such essentials are set aside with a log message.
+- If the file is damaged again after two rebuilds within an hour, the disk is failing. The start is refused until the
+hour is over. COPIES_KEPT copies of damaged files are kept; beyond that the oldest is removed.
+- If the disk cannot read the file's first page, the start is refused while that lasts, because the content may become
+readable again.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database
+
+from notifier.store.errors import StoreError, StoreReason, as_store_error
+from notifier.store.files import ESSENTIALS, close_to_others, open_private, real_path
+from notifier.store.migrations import migrations
+from notifier.store.recovery import essentials, exchange, snapshot
+from notifier.store.recovery.compare import Loss, Missing, Rebuild, compare
+from notifier.store.recovery.detect import (
+    UNREADABLE,
+    bears_our_mark,
+    damage_in,
+    forget_damage,
+    is_damage,
+    is_damage_of_the_header,
+)
+from notifier.store.recovery.essentials import EssentialsState, Reading
+from notifier.store.recovery.salvage import Like, copy_what_can_be_read
+from notifier.store.recovery.snapshot import Snapshot
+from notifier.store.store import (
+    Store,
+    connect,
+    errors_named,
+    is_empty,
+    make_empty,
+    not_writable,
+    refuse_foreign,
+    set_up,
+)
+
+_log = logging.getLogger(__name__)
+
+MOST_REBUILDS: Final = 2
+"""The most rebuilds within REBUILDS_WITHIN_MS; after that many, the disk counts as failing."""
+
+REBUILDS_WITHIN_MS: Final = 3_600_000
+
+_GONE: Final = "it is gone"
+_EMPTY: Final = "it is empty"
+
+
+def open_store(path: Path, now_ms: Callable[[], int]) -> Store:
+    """Return a store that opens the state file with `open_state_file`; nothing is opened yet."""
+    return Store(path, lambda file: open_state_file(file, now_ms()), lambda db, file: rescue(db, file, now_ms()))
+
+
+def open_state_file(path: Path, now_ms: int) -> Database:
+    """Open the state file for writing; create, recover, rebuild and migrate it as needed.
+
+    The caller holds the lock. Raises StoreError, in which case all recoverable data is still beside the file's path.
+    """
+    real = real_path(path)
+    try:
+        with errors_named(path):
+            close_to_others(real)
+            exchange.finish(real)
+            reading = essentials.read(real)
+            db = _open_checked(real, path, reading, now_ms)
+            with ExitStack() as on_failure:
+                on_failure.callback(db.close)
+                forget_damage(real)
+                exchange.forget_header(db)
+                _set_unreadable_aside(real, reading)
+                if reading.snapshot is not None:
+                    _report(compare(db, reading.snapshot, now_ms), path)
+                on_failure.pop_all()
+                return db
+    except OSError as error:
+        raise StoreError(
+            StoreReason.NOT_WRITABLE,
+            f"the folder of state file {path} cannot be worked in ({error.strerror}): check it and its disk",
+        ) from error
+
+
+def pending(path: Path) -> str | None:
+    """Return the work on the state file that an opening must do first; None if the file can be read as it is.
+
+    This is for commands that only read. It changes nothing, and a daemon may be running.
+    """
+    real = real_path(path)
+    try:
+        if exchange.is_pending(real):
+            return "a restored or rebuilt state file waits to be put in its place"
+        if not real.exists() or real.stat().st_size == 0:
+            return (
+                None
+                if essentials.read(real).answer is EssentialsState.NONE
+                else "the state file is gone, and can be rebuilt"
+            )
+    except OSError:
+        return None
+    return None
+
+
+def rescue(db: Database, path: Path, now_ms: int) -> None:
+    """Save the content of an open state file after it or its write-ahead log was removed or replaced.
+
+    The essentials are written. If no other file has the name now, the content is also saved under it again. Failures
+    are logged; the next opening then uses the essentials.
+    """
+    real = real_path(path)
+    try:
+        with db.atomic():
+            known = snapshot.gather(db, now_ms)
+        essentials.write(real, known)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if not real.exists():
+            exchange.exchange(real, lambda fresh, _: _copy_whole(db, fresh), "rescued", now_ms, keep_as=None)
+    except (sqlite3.Error, OSError, StoreError):
+        _log.exception("the contents of the open state file could not be saved", extra={"path": str(path)})
+
+
+def _copy_whole(db: Database, fresh: Path) -> None:
+    with closing(sqlite3.connect(fresh)) as copy:
+        db.conn.backup(copy)
+
+
+def _open_checked(real: Path, path: Path, reading: Reading, now_ms: int) -> Database:
+    """Open the file; create it first if it does not exist yet, and rebuild it first if it is damaged or lost."""
+    problem = _absence(real, reading)
+    if problem is None and _is_there(real):
+        opened = _open_whole(real, path, is_ours=reading.answer is not EssentialsState.NONE)
+        if isinstance(opened, Database):
+            return opened
+        problem = opened
+    elif problem is None:
+        # The file never existed, so there is nothing to keep or compare.
+        exchange.exchange(real, _fill_new, "new", now_ms, keep_as=None)
+        return _open_or_raise(real, path)
+    _refuse_to_loop(real, path, now_ms)
+    _log.critical(
+        "the state file is damaged; it is set aside, and a new one is made from what can be read",
+        extra={"path": str(path), "detail": problem},
+    )
+    _rebuild(real, path, reading, problem, now_ms)
+    return _open_or_raise(real, path)
+
+
+def _is_there(real: Path) -> bool:
+    try:
+        return real.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise not_writable(real, error) from error
+
+
+def _absence(real: Path, reading: Reading) -> str | None:
+    """Return why the state file counts as lost; None if it exists, or never existed. Raises StoreError."""
+    if _is_there(real) or reading.answer is EssentialsState.NONE:
+        return None
+    problem = _EMPTY if real.exists() else _GONE
+    if reading.snapshot is None:
+        raise _without_essentials(real, problem, reading)
+    return problem if reading.snapshot.sources else None
+
+
+def _without_essentials(real: Path, problem: str, reading: Reading) -> StoreError:
+    side_file = f"{real}{ESSENTIALS}"
+    if reading.answer is EssentialsState.NEWER:
+        return StoreError(
+            StoreReason.NEWER_VERSION,
+            f"state file {real}: {problem}, and what lies beside it was written by a newer version of notifier"
+            f" ({side_file}, {reading.detail}): install that version again, or restore a backup",
+        )
+    return StoreError(
+        StoreReason.ESSENTIALS_UNREADABLE,
+        f"state file {real}: {problem}, and {side_file} cannot be read ({reading.detail}), so that nobody knows what"
+        " was told: restore a backup, or delete both to start over",
+    )
+
+
+def _open_whole(real: Path, path: Path, *, is_ours: bool) -> Database | str:
+    """Open an existing file; return the damage as text if it is damaged. Raises StoreError, sqlite3.Error."""
+    if real.is_dir() or not os.access(real, os.R_OK | os.W_OK):
+        return _open_or_raise(real, path)
+    marked = bears_our_mark(real)
+    with ExitStack() as on_failure:
+        try:
+            db = connect(real)
+            on_failure.callback(db.close)
+            empty = is_empty(db)
+            problem = None if empty else damage_in(db, real)
+        except UNREADABLE as error:
+            if not is_damage_of_the_header(error) or not (is_ours or marked):
+                raise
+            return str(error)
+        if problem is not None:
+            return problem
+        try:
+            if empty:
+                make_empty(db)
+            else:
+                refuse_foreign(db, path)
+            set_up(db, path)
+        except UNREADABLE as error:
+            if not is_damage(error):
+                raise
+            return "its tables cannot be brought up to date"
+        on_failure.pop_all()
+        return db
+
+
+def _open_or_raise(real: Path, path: Path) -> Database:
+    """Open a file that must be intact, such as a new one. Raises StoreError, sqlite3.Error."""
+    try:
+        os.close(open_private(real, os.O_RDWR))
+    except OSError as error:
+        raise not_writable(path, error) from error
+    with ExitStack() as on_failure:
+        db = connect(real)
+        on_failure.callback(db.close)
+        refuse_foreign(db, path)
+        set_up(db, path)
+        on_failure.pop_all()
+        return db
+
+
+def _fill_new(fresh: Path, _aside: Path | None) -> None:
+    with closing(_new_file(fresh)) as db, db.atomic():
+        migrations.apply(db)
+
+
+def _set_unreadable_aside(real: Path, reading: Reading) -> None:
+    if reading.answer in (EssentialsState.UNREADABLE, EssentialsState.NEWER):
+        _log.error(
+            "the essentials beside the state file cannot be read; they are set aside and written again",
+            extra={"path": f"{real}{ESSENTIALS}", "detail": reading.detail},
+        )
+        essentials.set_unreadable_aside(real)
+
+
+def _report(missing: Missing | None, path: Path) -> None:
+    if missing is not None:
+        _log.warning(
+            "the state file was older than its essentials; the missing data was added",
+            extra={"path": str(path), "detail": str(missing)},
+        )
+
+
+def _refuse_to_loop(real: Path, path: Path, now_ms: int) -> None:
+    """Raise StoreError if there were already MOST_REBUILDS rebuilds within REBUILDS_WITHIN_MS."""
+    made = [exchange.copied_at_ms(copy) for copy in exchange.copies(real)]
+    lately = [at_ms for at_ms in made if at_ms is not None and 0 <= now_ms - at_ms < REBUILDS_WITHIN_MS]
+    if len(lately) >= MOST_REBUILDS:
+        raise StoreError(
+            StoreReason.FAILING_DISK,
+            f"state file {path} was rebuilt {len(lately)} times within the hour and is damaged again: its disk fails;"
+            " move its folder to another disk, or restore a backup onto one",
+        )
+
+
+def _rebuild(real: Path, path: Path, reading: Reading, problem: str, now_ms: int) -> None:
+    for like in Like:
+        losses: list[Loss] = []
+
+        def fill(fresh: Path, aside: Path | None, like: Like = like, losses: list[Loss] = losses) -> None:
+            losses.append(_make(fresh, aside, real, like, reading, problem, now_ms))
+
+        try:
+            exchange.exchange(real, fill, exchange.DAMAGED, now_ms, keep_as=exchange.DAMAGED)
+        except UNREADABLE as error:
+            # A further attempt cannot help against a full disk; it may help if tables or constraints are damaged.
+            of_the_content = is_damage(error) or (isinstance(error, sqlite3.Error) and not as_store_error(error, path))
+            if like is Like.NOTHING_READ or not of_the_content:
+                raise
+            _log.debug("another attempt to save what can be read", exc_info=True)
+        else:
+            _log.warning("the state file was rebuilt", extra={"path": str(path), "lost": str(losses[0])})
+            return
+
+
+def _make(fresh: Path, aside: Path | None, real: Path, like: Like, reading: Reading, problem: str, now_ms: int) -> Loss:
+    """Fill a new file with the readable parts of the damaged one and the essentials; return the loss."""
+    with closing(_new_file(fresh)) as db:
+        loss = copy_what_can_be_read(db, real, like)
+        if loss.everything and reading.snapshot is None and reading.answer is not EssentialsState.NONE:
+            raise _without_essentials(real, "nothing of it can be read", reading)
+        migrations.apply(db)
+        db.execute("PRAGMA foreign_keys = OFF")
+        known = reading.snapshot or Snapshot(now_ms, 0)
+        compare(db, known, now_ms, Rebuild(problem, loss, str(aside) if aside else None))
+    return loss
+
+
+def _new_file(path: Path) -> Database:
+    """Open a new file to be filled; the caller syncs it to the disk once it is complete."""
+    db = connect(path)
+    for setting in ("journal_mode = MEMORY", "synchronous = OFF", "foreign_keys = OFF"):
+        db.execute(f"PRAGMA {setting}")
+    make_empty(db)
+    return db

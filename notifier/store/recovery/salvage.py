@@ -1,0 +1,317 @@
+"""Reads the readable parts of a damaged state file, table by table and row by row.
+
+SQLite's own recovery program is not installed everywhere. It also reads pages that no longer belong to a table, which
+could bring deleted rows back.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.store.migrations import migrations, steps
+from notifier.store.recovery.compare import Loss
+from notifier.store.recovery.detect import UNREADABLE, is_damage
+from notifier.store.recovery.exchange import HEADER
+
+Row = tuple[Any, ...]
+
+_BLOCK: Final = 1000
+_MOST_FAILURES: Final = 50_000
+"""Failed reads of one table after which the rest is read only in blocks; this many take about a second."""
+
+_ROWS_ON_A_PAGE: Final = 200
+"""More rows than any page of the state file can have."""
+
+_MIGRATIONS: Final = "_sqlite_migrations"
+
+_NOT_SALVAGED: Final = frozenset({"sweeps", "sweep_pages", _MIGRATIONS, HEADER})
+"""Tables that are not copied: a sweep starts again, and the steps of the schema are determined in another way."""
+
+_KINDS: Final[dict[str, tuple[type, ...]]] = {"INTEGER": (int,), "TEXT": (str,), "BLOB": (bytes,), "REAL": (float, int)}
+_JSON_COLUMNS: Final = frozenset({"data", "record"})
+
+
+@dataclass(frozen=True, slots=True)
+class SalvagedTable:
+    """A table as its file describes it: its CREATE statement, its columns with types, its primary key."""
+
+    name: str
+    sql: str
+    columns: tuple[tuple[str, str], ...]
+    key: tuple[str, ...]
+
+    @property
+    def has_rowid(self) -> bool:
+        """Whether its rows have row numbers."""
+        return "WITHOUT ROWID" not in self.sql.upper()
+
+    @property
+    def number(self) -> str | None:
+        """The column to read its rows by: the row number or the first column of the key; None if that is text."""
+        if self.has_rowid:
+            return "rowid"
+        return self.key[0] if dict(self.columns)[self.key[0]] == "INTEGER" else None
+
+    @property
+    def names(self) -> str:
+        """The names of the columns, separated by commas for a statement."""
+        return ", ".join(name for name, _ in self.columns)
+
+
+def tables(db: sqlite3.Connection) -> list[SalvagedTable]:
+    """Return the tables of a file. Raises sqlite3.Error if their list cannot be read."""
+    found = []
+    for name, sql in db.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    ):
+        info = db.execute(f"PRAGMA table_info('{name}')").fetchall()
+        key = [row[1] for row in sorted(info, key=lambda row: row[5]) if row[5]]
+        found.append(SalvagedTable(name, sql, tuple((row[1], row[2]) for row in info), tuple(key)))
+    return found
+
+
+class Like(Enum):
+    """Where the definitions of the new file's tables come from: the damaged file's own may be unusable."""
+
+    ITS_OWN = auto()
+    THIS_VERSION = auto()
+    NOTHING_READ = auto()
+
+
+class SalvageReader:
+    """Reads one table of a damaged file; afterwards, `is_whole` is whether everything could be read."""
+
+    def __init__(self, db: sqlite3.Connection, table: SalvagedTable) -> None:
+        """Initialize with a read-only connection."""
+        self._db = db
+        self._table = table
+        self._failures = 0
+        self.is_whole = True
+
+    def rows(self) -> Iterator[list[Row]]:
+        """Yield the rows that can be read and have valid values, in blocks."""
+        number = self._table.number
+        blocks = self._by_key() if number is None else self._by_number(number)
+        for block in blocks:
+            sound = [row for row in block if self._makes_sense(row)]
+            if len(sound) < len(block):
+                self.is_whole = False
+            if sound:
+                yield sound
+
+    def _by_number(self, number: str) -> Iterator[list[Row]]:
+        lowest, highest = self._bounds(number)
+        at = lowest
+        while at <= highest:
+            yield from self._between(number, at, min(at + _BLOCK - 1, highest))
+            following = self._next(number, at + _BLOCK, highest)
+            if following is None:
+                return
+            at = following
+
+    def _between(self, number: str, low: int, high: int) -> Iterator[list[Row]]:
+        """Yield the rows with these numbers; if a block cannot be read, read its halves, down to single rows."""
+        block = self._fetch(f"{number} BETWEEN ? AND ? ORDER BY {number}", (low, high))
+        if block is not None:
+            yield block
+        elif low < high and self._failures < _MOST_FAILURES:
+            middle = (low + high) // 2
+            yield from self._between(number, low, middle)
+            yield from self._between(number, middle + 1, high)
+
+    def _next(self, number: str, at: int, highest: int) -> int | None:
+        """Return the next existing number from `at` on; None if there is none.
+
+        If it cannot be read, return `at` itself, but None after too many failures.
+        """
+        try:
+            row = self._db.execute(
+                f"SELECT {number} FROM {self._table.name} WHERE {number} >= ? ORDER BY {number} LIMIT 1", [at]
+            ).fetchone()
+        except UNREADABLE as error:
+            self._note(error)
+            return at if self._failures < 2 * _MOST_FAILURES else None
+        return None if row is None or row[0] > highest else row[0]
+
+    def _bounds(self, number: str) -> tuple[int, int]:
+        """Return the lowest and highest number; if one cannot be read, estimate it from the file's size."""
+        lowest = self._end(f"SELECT min({number}) FROM {self._table.name}")
+        highest = self._end(f"SELECT max({number}) FROM {self._table.name}")
+        if lowest is not None and highest is not None:
+            return lowest, highest
+        given_out = self._end(f"SELECT max(seq) FROM sqlite_sequence WHERE name = '{self._table.name}'")
+        most = self._db.execute("PRAGMA page_count").fetchone()[0] * _ROWS_ON_A_PAGE
+        if highest is None:
+            highest = given_out or (lowest or 0) + most
+        return max(0, highest - most) if lowest is None else lowest, highest
+
+    def _end(self, question: str) -> int | None:
+        try:
+            found = self._db.execute(question).fetchone()[0]
+        except UNREADABLE as error:
+            self._note(error)
+            return None
+        return found if isinstance(found, int) else 0
+
+    def _by_key(self) -> Iterator[list[Row]]:
+        """Yield rows from the beginning; if that fails, also from the end backwards until that fails."""
+        seen: set[Row] = set()
+        for direction in ("ASC", "DESC"):
+            order = ", ".join(f"{column} {direction}" for column in self._table.key)
+            block: list[Row] = []
+            try:
+                for row in self._db.execute(f"SELECT {self._table.names} FROM {self._table.name} ORDER BY {order}"):
+                    if row not in seen:
+                        seen.add(row)
+                        block.append(row)
+            except UNREADABLE as error:
+                self._note(error)
+                yield block
+            else:
+                yield block
+                return
+
+    def _fetch(self, where: str, values: Sequence[Any]) -> list[Row] | None:
+        try:
+            return self._db.execute(
+                f"SELECT {self._table.names} FROM {self._table.name} WHERE {where}", values
+            ).fetchall()
+        except UNREADABLE as error:
+            self._note(error)
+            return None
+
+    def _note(self, error: Exception) -> None:
+        """Record that a part cannot be read. Raises the error if it does not mean damage."""
+        if not is_damage(error):
+            raise error
+        self._failures += 1
+        self.is_whole = False
+
+    def _makes_sense(self, row: Row) -> bool:
+        return all(
+            value is None or (isinstance(value, _KINDS.get(kind, (object,))) and _is_readable(name, value))
+            for (name, kind), value in zip(self._table.columns, row, strict=True)
+        )
+
+
+def _is_readable(column: str, value: object) -> bool:
+    if isinstance(value, str) and "\0" in value:
+        return False
+    if column in _JSON_COLUMNS and isinstance(value, str):
+        try:
+            orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return False
+    return True
+
+
+def copy_what_can_be_read(fresh: Database, damaged: Path, like: Like) -> Loss:
+    """Copy the readable parts of a damaged file, tables included; return what was lost."""
+    if like is Like.NOTHING_READ or not damaged.exists() or damaged.stat().st_size == 0:
+        return Loss(everything=True)
+    with (
+        closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True, isolation_level=None)) as old,
+        closing(Database(memory=True)) as present,
+    ):
+        # Without this, SQLite reads nothing of a file that is shorter than its header says.
+        old.execute("PRAGMA writable_schema = ON")
+        migrations.apply(present)
+        there = {table.name for table in tables(old)}
+        taken = _steps_taken(old) if like is Like.ITS_OWN and _MIGRATIONS in there else ()
+        # If the steps of the file cannot be determined, the tables of this version are used.
+        loss = _copy_as(old if taken else present.conn, old, there, fresh)
+        _copy(fresh, present.conn, next(table for table in tables(present.conn) if table.name == _MIGRATIONS))
+        if taken:
+            names = ", ".join("?" * len(taken))
+            fresh.execute(f"DELETE FROM {_MIGRATIONS} WHERE name NOT IN ({names})", taken)
+        return loss
+
+
+def _steps_taken(old: sqlite3.Connection) -> list[str]:
+    """Return the steps of the schema that were applied to the file; empty if they cannot be determined."""
+    try:
+        taken = {name for (name,) in old.execute(f"SELECT name FROM {_MIGRATIONS}")}
+    except UNREADABLE as error:
+        if not is_damage(error):
+            raise
+        return []
+    # These must be the first steps without a gap; anything else is the result of damage.
+    first = steps()[: len(taken)]
+    return first if taken == set(first) else []
+
+
+def _copy_as(like: sqlite3.Connection, old: sqlite3.Connection, there: Collection[str], fresh: Database) -> Loss:
+    """Create the tables of `like`, and copy into them the rows that can be read in `old`; return what was lost."""
+    lost = []
+    for table in tables(like):
+        fresh.execute(table.sql)
+        if table.name in _NOT_SALVAGED:
+            continue
+        whole = table.name in there and _copy(fresh, old, table)
+        if table.name == "deliveries" and not whole:
+            _copy_unfinished(fresh, old)
+        if table.name == "records" and not _keys_agree(fresh, old):
+            whole = False
+        if not whole:
+            lost.append(table.name)
+    with fresh.atomic():
+        # Created after the rows, so that triggers do not count rows again, and each index is built at once.
+        for (statement,) in like.execute("SELECT sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL"):
+            fresh.execute(statement)
+    return Loss(tuple(lost))
+
+
+def _copy(fresh: Database, old: sqlite3.Connection, table: SalvagedTable) -> bool:
+    """Copy a table's rows; return whether all of them could be read and inserted."""
+    reader = SalvageReader(old, table)
+    places = ", ".join("?" * len(table.columns))
+    copied, read = 0, 0
+    for rows in reader.rows():
+        read += len(rows)
+        with fresh.atomic():
+            # Rows that violate the table's constraints are damaged too, and ignored.
+            statement = f"INSERT OR IGNORE INTO {table.name} ({table.names}) VALUES ({places})"
+            copied += fresh.conn.executemany(statement, rows).rowcount
+    return reader.is_whole and copied == read
+
+
+def _keys_agree(fresh: Database, old: sqlite3.Connection) -> bool:
+    """Delete the records whose keys are missing from the index of keys; return whether there were none.
+
+    A damaged key would not be found in the source's list, and its record would be announced as removed.
+    """
+    fresh.execute("CREATE TEMP TABLE keys (source TEXT, key TEXT, PRIMARY KEY (source, key)) WITHOUT ROWID")
+    try:
+        fresh.conn.executemany(
+            "INSERT OR IGNORE INTO keys VALUES (?, ?)",
+            old.execute("SELECT source, key FROM records INDEXED BY records_by_key"),
+        )
+        impostors = "(source, key) NOT IN (SELECT source, key FROM keys)"
+        return fresh.execute(f"DELETE FROM records WHERE {impostors}").rowcount == 0
+    except UNREADABLE:
+        # The index is damaged too, so it proves nothing.
+        return True
+    finally:
+        fresh.execute("DROP TABLE keys")
+
+
+def _copy_unfinished(fresh: Database, old: sqlite3.Connection) -> None:
+    """Copy waiting deliveries from their own index, as far as it can be read."""
+    try:
+        rows = old.execute(
+            "SELECT sequence, destination, state, next_attempt_at FROM deliveries INDEXED BY deliveries_unfinished"
+            " WHERE state <> 'delivered'"
+        ).fetchall()
+    except UNREADABLE:
+        return
+    with fresh.atomic():
+        fresh.conn.executemany(
+            "INSERT OR IGNORE INTO deliveries (sequence, destination, state, next_attempt_at) VALUES (?, ?, ?, ?)", rows
+        )

@@ -1,0 +1,249 @@
+"""The essentials: data that must survive the loss of the whole state file; `essentials.py` stores them beside it.
+
+A damaged page loses only the rows on it, and most of a damaged file can be read (`salvage.py`). But if the file is
+gone, has lost its beginning, or is too old, the file itself cannot show what is missing. The essentials can. For each
+source they hold since when records are new, and up to when records have been read. They also hold the undelivered
+events, and the ids of announced events, which must not be announced again. `compare.py` compares the file with the
+essentials at every opening.
+
+- Essentials have a stamp. The state file stores it in the transaction in which the essentials are read. So a file with
+  their stamp is as new as they are, and need not be compared.
+- Rows are kept with the names of their columns, so that columns of a later version are included.
+- At most MOST_UNDELIVERED undelivered events are kept whole. Updates, removals and notices come first, because they
+  cannot be found again. Of up to MOST_OWED further `created` events only the identity is kept, so that they are
+  announced when their records are found again. Events beyond that are counted, and `state_rebuilt` reports the number.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.store.queries.feed import position
+
+MOST_UNDELIVERED: Final = 5_000
+"""The most undelivered events that are kept whole: some megabytes."""
+
+MOST_OWED: Final = 100_000
+"""The most further undelivered `created` events of which the identity is kept: about 100 bytes each."""
+
+MOST_TOLD: Final = 10_000
+"""The most ids of announced events that are kept, the newest ones: somewhat less than a megabyte."""
+
+STAMPS_KEPT: Final = 100
+"""Number of stamps of written essentials that are kept; only the newest two of these essentials still exist."""
+
+MARGIN_MS: Final = 600_000
+"""An upper bound for the difference between the server's clock and the local one."""
+
+_DAY_MS: Final = 86_400_000
+
+Row = Mapping[str, Any]
+"""A row of a table, by column name."""
+
+
+class Told(NamedTuple):
+    """An announced event; essentials in the first format have only the id, so that the rest is None."""
+
+    id: str
+    source: str | None = None
+    key: str | None = None
+    revision: int | None = None
+
+
+class OwedEvent(NamedTuple):
+    """A `created` event of which only the identity is kept, and the destinations that have not received it."""
+
+    id: str
+    source: str
+    key: str
+    revision: int
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSource:
+    """A source's row, and `read_ms`: records entered before it, by either clock, have all been read."""
+
+    row: Row
+    read_ms: int
+
+    @property
+    def met_at_ms(self) -> int:
+        """The moment since which records are new, by the server's clock."""
+        return int(self.row["met_at"])
+
+    @property
+    def last_success_ms(self) -> int | None:
+        """The time of the last successful round; None if there was none."""
+        success: int | None = self.row["last_success"]
+        return success
+
+
+@dataclass(frozen=True, slots=True)
+class UndeliveredEvent:
+    """An event that was not delivered everywhere, with its unfinished deliveries."""
+
+    event: Row
+    deliveries: tuple[Row, ...]
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        return str(self.event["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The essentials; times in Unix milliseconds.
+
+    `sequence` is the highest number that an event ever had. `disabled` maps disabled destinations to the reason and
+    since when. `left_out` counts the undelivered events that are in neither `undelivered` nor `owed`. `told` are all
+    events detected since `told_since_ms` (0: all events), without those that are owed or left out.
+    """
+
+    written_ms: int
+    sequence: int
+    stamp: str = ""
+    sources: Mapping[str, KnownSource] = field(default_factory=dict)
+    disabled: Mapping[str, tuple[str | None, int | None]] = field(default_factory=dict)
+    undelivered: tuple[UndeliveredEvent, ...] = ()
+    owed: tuple[OwedEvent, ...] = ()
+    left_out: int = 0
+    told: tuple[Told, ...] = ()
+    told_since_ms: int = 0
+
+
+def columns(db: Database, table: str) -> tuple[str, ...]:
+    """Return the columns of a table, except those that JSON cannot hold."""
+    rows = db.execute(f"PRAGMA table_info('{table}')").fetchall()
+    return tuple(row[1] for row in rows if row[2].upper() != "BLOB")
+
+
+def signature(db: Database) -> tuple[Any, ...]:
+    """Return a value that changes whenever the essentials change, apart from the last success; fast to read."""
+    (newest,) = db.execute("SELECT max(sequence) FROM events").fetchone()
+    unfinished = db.execute(
+        "SELECT count(*), total(sequence), total(state = 'dead') FROM deliveries WHERE state <> 'delivered'"
+    ).fetchone()
+    sources = db.execute("SELECT name, met_at, swept_at FROM sources ORDER BY name").fetchall()
+    disabled = db.execute("SELECT name, since FROM destinations WHERE state = 'disabled' ORDER BY name").fetchall()
+    return (newest, *unfinished, *sources, *disabled)
+
+
+def is_urgent(db: Database, after: int) -> bool:
+    """Return whether an update or removal with a number above `after` is undelivered: it cannot be found again."""
+    row = db.execute(
+        "SELECT 1 FROM events WHERE sequence > ? AND type IN ('completion.updated', 'completion.removed')"
+        " AND EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence AND state <> 'delivered')"
+        " LIMIT 1",
+        [after],
+    ).fetchone()
+    return row is not None
+
+
+def gather(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
+    """Return the essentials, read from the state file, and store their stamp in it, in the caller's transaction.
+
+    `instead_of` is the stamp of essentials that could not be written. It is deleted, because these do not exist.
+    """
+    stamp = secrets.token_hex(8)
+    db.execute("DELETE FROM essentials_stamps WHERE stamp = ?", [instead_of])
+    db.execute("INSERT INTO essentials_stamps (stamp, at) VALUES (?, ?)", [stamp, now_ms])
+    db.execute(
+        "DELETE FROM essentials_stamps WHERE id NOT IN (SELECT id FROM essentials_stamps ORDER BY id DESC LIMIT ?)",
+        [STAMPS_KEPT],
+    )
+    whole, owed, left_out = _undelivered(db)
+    untold = {it.id for it in owed} | left_out
+    # The newest by number, because local clocks may differ from the server's clock, by which records are judged.
+    told = db.execute(
+        "SELECT id, source, subject, revision, detected_at FROM events WHERE type <> 'notifier.alert'"
+        " ORDER BY sequence DESC LIMIT ?",
+        [MOST_TOLD],
+    ).fetchall()
+    disabled = db.execute("SELECT name, reason, since FROM destinations WHERE state = 'disabled'")
+    return Snapshot(
+        now_ms,
+        position(db),
+        stamp,
+        dict(_sources(db)),
+        {name: (reason, since) for name, reason, since in disabled},
+        whole,
+        owed,
+        len(left_out),
+        tuple(Told(*row[:4]) for row in told if row[0] not in untold),
+        told[-1][4] if len(told) == MOST_TOLD else 0,
+    )
+
+
+def read_until_ms(met_at_ms: int, swept_at_ms: int | None, sweep_began_ms: int | None, success_ms: int | None) -> int:
+    """Return the time of entry before which every record has certainly been read. Pure.
+
+    A finished sweep has read everything that was entered before it began. If its beginning is no longer known, a day
+    before its end is taken. Before the first sweep nothing is certain, because the first poll reads only the top of the
+    list.
+    """
+    if swept_at_ms is None or success_ms is None:
+        return met_at_ms
+    began_ms = swept_at_ms - _DAY_MS if sweep_began_ms is None else sweep_began_ms
+    return max(met_at_ms, min(began_ms, success_ms) - MARGIN_MS)
+
+
+def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
+    names = columns(db, "sources")
+    began = "SELECT max(started_at) FROM sweeps WHERE source = sources.name AND finished_at IS NOT NULL"
+    rows = db.execute(f"SELECT ({began}), {', '.join(names)} FROM sources WHERE met_at IS NOT NULL").fetchall()
+    for sweep_began, *values in rows:
+        row = dict(zip(names, values, strict=True))
+        yield (
+            row["name"],
+            KnownSource(row, read_until_ms(row["met_at"], row["swept_at"], sweep_began, row["last_success"])),
+        )
+
+
+def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
+    """Return the undelivered events to keep whole, those to keep by identity, and the ids of the others."""
+    names = columns(db, "events")
+    waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"
+    (count,) = db.execute(f"SELECT count(*) FROM ({waiting})").fetchone()
+    # Sorted by type only if some have to be left out, because that takes long for a hundred thousand events.
+    order = "type = 'completion.created', sequence" if count > MOST_UNDELIVERED else "sequence"
+    rows = db.execute(
+        f"SELECT {', '.join(names)} FROM events WHERE sequence IN ({waiting}) ORDER BY {order} LIMIT ?",
+        [MOST_UNDELIVERED],
+    ).fetchall()
+    events = [dict(zip(names, row, strict=True)) for row in rows]
+    deliveries = _deliveries_of(db, [event["sequence"] for event in events])
+    whole = tuple(UndeliveredEvent(event, tuple(deliveries[event["sequence"]])) for event in events)
+    if count <= MOST_UNDELIVERED:
+        return whole, (), set()
+    others = db.execute(
+        "SELECT id, source, subject, revision, type, (SELECT json_group_array(destination) FROM deliveries"
+        " WHERE deliveries.sequence = events.sequence AND state <> 'delivered')"
+        f" FROM events WHERE sequence IN ({waiting}) ORDER BY {order} LIMIT -1 OFFSET ?",
+        [MOST_UNDELIVERED],
+    ).fetchall()
+    created = [row for row in others if row[4] == "completion.created"]
+    owed = tuple(
+        OwedEvent(id_, source, key, revision, tuple(orjson.loads(destinations)))
+        for id_, source, key, revision, _, destinations in created[:MOST_OWED]
+    )
+    return whole, owed, {row[0] for row in others} - {it.id for it in owed}
+
+
+def _deliveries_of(db: Database, sequences: Sequence[int]) -> dict[int, list[Row]]:
+    names = columns(db, "deliveries")
+    rows = db.execute(
+        f"SELECT {', '.join(names)} FROM deliveries WHERE state <> 'delivered'"
+        " AND sequence IN (SELECT value FROM json_each(?))",
+        [orjson.dumps(sequences).decode()],
+    ).fetchall()
+    found: dict[int, list[Row]] = {sequence: [] for sequence in sequences}
+    for values in rows:
+        row = dict(zip(names, values, strict=True))
+        found[row["sequence"]].append(row)
+    return found

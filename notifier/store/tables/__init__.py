@@ -1,0 +1,1 @@
+"""Functions that read and write one table each; they run in the store's transactions."""

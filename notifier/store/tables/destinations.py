@@ -1,0 +1,299 @@
+"""The stored state of each destination: whether it works, since when, and how many events wait for it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlite_utils import Database
+
+from notifier.store.tables import outbox
+from notifier.store.tables.outbox import DeliveryState
+
+BY_OPERATOR: Final = "operator"
+"""The reason in the health of a destination that an operator has disabled."""
+
+
+class HealthState(StrEnum):
+    """Whether requests to a destination succeed."""
+
+    OK = "ok"
+    RETRYING = "retrying"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The health of a destination; times in Unix milliseconds.
+
+    `failures` counts the failed rounds in a row. Before `retry_at_ms` only a trial request with a new event is sent,
+    and nothing at all if the receiver `asked` for the wait.
+    """
+
+    state: HealthState = HealthState.OK
+    reason: str | None = None
+    since_ms: int | None = None
+    failures: int = 0
+    retry_at_ms: int | None = None
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """The limits that a receiver was observed to have; None means only those of the configuration.
+
+    `rate` is in requests a second, `batch_limit` in events a request.
+    """
+
+    rate: float | None = None
+    batch_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The stored state that a destination starts with; `trying_ms` is for how long delivery has been tried (ms)."""
+
+    health: Health
+    learned: Learned
+    trying_ms: int
+    begun_anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The last failure of a destination; secrets are removed from `message`."""
+
+    reason: str
+    message: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationMemory:
+    """The stored state of a destination; the counts are events.
+
+    `next_attempt_ms` is when the first waiting event is due according to its own schedule: 0 if one is due now, None if
+    none waits.
+    """
+
+    health: Health
+    delivered: int = 0
+    pending: int = 0
+    dead: int = 0
+    oldest_pending_ms: int | None = None
+    last_error: LastError | None = None
+    learned: Learned = field(default_factory=Learned)
+    next_attempt_ms: int | None = None
+
+    @property
+    def was_tried(self) -> bool:
+        """Whether anything was ever sent to the destination."""
+        return self.delivered > 0 or self.dead > 0 or self.last_error is not None or self.health != Health()
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """The deliveries to one destination that have the same state, after attempts that failed for the same reason.
+
+    `reason` is None if none was attempted yet. `tried_from_ms` is the value of the destination's trying clock at the
+    earliest first attempt. `last_attempt_ms` is the time of the latest attempt (Unix ms). Both are None if there was no
+    attempt. `put_back` counts deliveries that had failed before an operator requested them again.
+    """
+
+    state: DeliveryState
+    reason: str | None
+    count: int
+    tried_from_ms: int | None = None
+    last_attempt_ms: int | None = None
+    put_back: int = 0
+
+
+def undelivered(db: Database) -> dict[str, list[Undelivered]]:
+    """Return the waiting and the given-up deliveries, by the destination's name."""
+    found: dict[str, list[Undelivered]] = {}
+    for name, state, *rest in db.execute(
+        "SELECT destination, state, reason, count(*), min(tried_from), max(last_attempt_at),"
+        " count(CASE WHEN again = 1 AND coalesce(reason, 'delivered') <> 'delivered' THEN 1 END) FROM deliveries"
+        " WHERE state <> 'delivered' GROUP BY 1, 2, 3"
+    ):
+        found.setdefault(name, []).append(Undelivered(DeliveryState(state), *rest))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class OwedEvents:
+    """The events that are due for a destination, without those whose next attempt is scheduled for later.
+
+    The oldest has waited since `since_ms` (Unix ms), when it was detected or requested again. In the last hour, `taken`
+    events were delivered and `come_in` were detected for the destination. Of the first events, `blocked` wait behind an
+    earlier event of the same record; the first of these waits behind the event `blocked_by`.
+    """
+
+    since_ms: int
+    taken: int = 0
+    come_in: int = 0
+    blocked: int = 0
+    blocked_by: str | None = None
+
+
+_LOOKED_AT = 1000
+_HOUR_MS = 3_600_000
+_QUARTER_MS = 900_000
+
+
+def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int) -> OwedEvents | None:
+    """Return the events due for a destination; None if none is. Details are counted only after a wait of `late_ms`."""
+    now = {"name": name, "now": now_ms, "horizon": horizon_ms}
+    (since_ms,) = db.execute(
+        "SELECT min(coalesce(queued_at, detected_at)) FROM (SELECT d.queued_at, e.detected_at FROM deliveries d"
+        f" JOIN events e USING (sequence) WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT})",
+        now,
+    ).fetchone()
+    if since_ms is None or now_ms - since_ms < late_ms:
+        return None if since_ms is None else OwedEvents(since_ms)
+    hour = {"name": name, "begin": now_ms - _HOUR_MS}
+    (taken,) = db.execute(
+        "SELECT coalesce(sum(deliveries), 0) FROM delivered_counts WHERE destination = :name AND quarter > :quarter",
+        {"name": name, "quarter": (now_ms - _HOUR_MS) // _QUARTER_MS},
+    ).fetchone()
+    (come_in,) = db.execute(
+        "SELECT count(*) FROM events e JOIN deliveries d ON d.sequence = e.sequence AND d.destination = :name"
+        " WHERE e.detected_at > :begin",
+        hour,
+    ).fetchone()
+    blocked, first = db.execute(
+        "SELECT count(blocker), min(blocker) FROM (SELECT (SELECT b.sequence FROM events b"
+        " JOIN deliveries w ON w.sequence = b.sequence AND w.destination = :name AND w.state = 'pending'"
+        " AND w.next_attempt_at BETWEEN :now + 1 AND :horizon WHERE b.subject = e.subject AND b.source = e.source"
+        " AND b.sequence < e.sequence ORDER BY b.sequence LIMIT 1) AS blocker FROM deliveries d"
+        f" JOIN events e USING (sequence) WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT})",
+        now,
+    ).fetchone()
+    by = db.execute("SELECT id FROM events WHERE sequence = ?", [first]).fetchone() if blocked else None
+    return OwedEvents(since_ms, taken, come_in, blocked, by[0] if by else None)
+
+
+_DUE = (
+    "d.destination = :name AND d.state = 'pending' AND d.state <> 'delivered'"
+    " AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
+)
+
+
+def waiting(db: Database, names: Iterable[str]) -> dict[str, int]:
+    """Return how many events wait for each of these destinations."""
+    counted = "SELECT count(*) FROM deliveries WHERE destination = ? AND state = 'pending'"
+    return {name: db.execute(counted, [name]).fetchone()[0] for name in names}
+
+
+def recall(db: Database, name: str) -> Health:
+    """Return a destination's health; add the destination if it is unknown."""
+    db.execute("INSERT INTO destinations (name) VALUES (?) ON CONFLICT DO NOTHING", [name])
+    return health_of(db, name)
+
+
+def health_of(db: Database, name: str) -> Health:
+    """Return a destination's health, without changing anything."""
+    row = db.execute(f"SELECT {_HEALTH} FROM destinations WHERE name = ?", [name]).fetchone()
+    return _health(row) if row else Health()
+
+
+def begin(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> Recalled:
+    """Return the stored state of a destination, at its start or after a change of its settings.
+
+    `fingerprint` gets the stored fingerprint of address and credentials, and returns the current one, which is the same
+    if these have not changed. If they have changed, health, waits, learned limits and the trying time of waiting events
+    are reset. Only a destination that an operator disabled stays disabled.
+    """
+    health = recall(db, name)
+    stored, rate, limit, trying_ms = db.execute(
+        "SELECT fingerprint, rate, batch_limit, trying FROM destinations WHERE name = ?", [name]
+    ).fetchone()
+    current = fingerprint(stored)
+    if current == stored:
+        return Recalled(health, Learned(rate, limit), trying_ms)
+    db.execute("UPDATE destinations SET fingerprint = ? WHERE name = ?", [current, name])
+    if stored is None:
+        return Recalled(health, Learned(rate, limit), trying_ms)
+    kept = health if health.state is HealthState.DISABLED and health.reason == BY_OPERATOR else Health()
+    remember(db, name, kept, learned=Learned())
+    outbox.begin_patience(db, name)
+    return Recalled(kept, Learned(), trying_ms, begun_anew=True)
+
+
+def remember(
+    db: Database,
+    name: str,
+    health: Health,
+    error: LastError | None = None,
+    learned: Learned | None = None,
+) -> None:
+    """Store a destination's health and, if given, its last error and its learned limits."""
+    db.execute(
+        "UPDATE destinations SET state = ?, reason = ?, since = ?, failures = ?, retry_at = ?, retry_asked = ?"
+        " WHERE name = ?",
+        [health.state, health.reason, health.since_ms, health.failures, health.retry_at_ms, health.asked, name],
+    )
+    if learned is not None:
+        values = [learned.rate, learned.batch_limit, name]
+        db.execute("UPDATE destinations SET rate = ?, batch_limit = ? WHERE name = ?", values)
+    if error is not None:
+        db.execute(
+            "UPDATE destinations SET error_reason = ?, error_message = ?, error_at = ? WHERE name = ?",
+            [error.reason, error.message, error.at_ms, name],
+        )
+
+
+def remember_trying(db: Database, name: str, trying_ms: int) -> None:
+    """Store for how long delivery to a destination has been tried, in all."""
+    db.execute("UPDATE destinations SET trying = ? WHERE name = ?", [trying_ms, name])
+
+
+_HEALTH = "state, reason, since, failures, retry_at, retry_asked"
+
+
+def _health(row: Sequence[Any]) -> Health:
+    state, reason, since_ms, failures, retry_at_ms, asked = row
+    return Health(HealthState(state), reason, since_ms, failures, retry_at_ms, bool(asked))
+
+
+def everything(db: Database) -> dict[str, DestinationMemory]:
+    """Return the stored state of every destination and the number of events that wait for it, by name."""
+    rows = db.execute(
+        f"SELECT name, {_HEALTH}, delivered, error_reason, error_message, error_at, rate, batch_limit"
+        " FROM destinations ORDER BY name"
+    )
+    memories = {
+        row[0]: DestinationMemory(
+            _health(row[1:7]),
+            delivered=row[7],
+            last_error=LastError(*row[8:11]) if row[8] else None,
+            learned=Learned(*row[11:]),
+        )
+        for row in rows
+    }
+    for name, state, count, first in db.execute(
+        "SELECT destination, state, count(*), min(sequence) FROM deliveries WHERE state <> 'delivered' GROUP BY 1, 2"
+    ).fetchall():
+        memory = memories.get(name, DestinationMemory(Health()))
+        if state == "dead":
+            memories[name] = replace(memory, dead=count)
+        else:
+            oldest = db.execute(
+                "SELECT coalesce(d.queued_at, e.detected_at) FROM events e JOIN deliveries d USING (sequence)"
+                " WHERE e.sequence = ? AND d.destination = ?",
+                [first, name],
+            ).fetchone()
+            memories[name] = replace(
+                memory, pending=count, oldest_pending_ms=oldest[0], next_attempt_ms=_next_attempt(db, name, count)
+            )
+    return memories
+
+
+def _next_attempt(db: Database, name: str, pending: int) -> int | None:
+    """Return when the first waiting event is due according to its own schedule (Unix ms); 0 if one is due now."""
+    delayed, first = db.execute(
+        "SELECT count(*), min(next_attempt_at) FROM deliveries"
+        " WHERE destination = ? AND state = 'pending' AND next_attempt_at > 0",
+        [name],
+    ).fetchone()
+    return first if delayed == pending else 0

@@ -1,0 +1,141 @@
+"""Erases personal data: that of old removed records, and that of one person at an operator's request.
+
+A record's key, dates, revision and fingerprint are kept, so that no event is reported twice. SQLite overwrites the
+erased content (`secure_delete`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+from sqlite_utils import Database
+
+CHUNK: Final = 500
+"""The most records erased in one transaction, so that other work does not wait long for the store."""
+
+ERASED: Final = "{}"
+"""The JSON of a record whose content was erased."""
+
+_EXAMINED: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPerson:
+    """A person in a source's data; `name` is None if only records or events of the person are stored."""
+
+    source: str
+    id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """The numbers of rows erased for a person; `living` counts records that are kept as the account still has them."""
+
+    events: int = 0
+    deliveries: int = 0
+    records: int = 0
+    names: int = 0
+    living: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedEvents:
+    """The numbers of rows erased with some events; `behind` is the last event examined, None if none is left."""
+
+    events: int
+    deliveries: int
+    behind: int | None
+
+
+def erase_removed(db: Database, before_ms: int) -> int:
+    """Erase the content of up to CHUNK records that were removed before a time; return their number, 0 at the end."""
+    return int(
+        db.execute(
+            "UPDATE records SET record = '{}', user_id = '' WHERE id IN (SELECT id FROM records"
+            " WHERE removed_at < ? AND removed_at IS NOT NULL AND record <> '{}' ORDER BY removed_at LIMIT ?)",
+            [before_ms, CHUNK],
+        ).rowcount
+    )
+
+
+def forget_names(db: Database, source: str, users: Sequence[str]) -> int:
+    """Delete the names of people who are neither users of a source now nor in a present record; return their number."""
+    gone = [
+        id_
+        for (id_,) in db.execute(
+            "SELECT id FROM people WHERE source = ? AND id NOT IN (SELECT value FROM json_each(?))",
+            [source, orjson.dumps(users).decode()],
+        )
+    ]
+    if not gone:
+        return 0
+    return int(
+        db.execute(
+            "DELETE FROM people WHERE source = ?1 AND id IN (SELECT value FROM json_each(?2)) AND id NOT IN"
+            " (SELECT user_id FROM records WHERE source = ?1 AND removed_at IS NULL"
+            " AND user_id IN (SELECT value FROM json_each(?2)))",
+            [source, orjson.dumps(gone).decode()],
+        ).rowcount
+    )
+
+
+def find_people(db: Database, text: str) -> list[KnownPerson]:
+    """Return the people of all sources with this id, or else this employee number, or else exactly this name."""
+    for column in ("id", "employee_number", "name"):
+        found = db.execute(f"SELECT source, id, name FROM people WHERE {column} = ? ORDER BY source, id", [text])
+        if people := [KnownPerson(*row) for row in found]:
+            return people
+    known = db.execute(
+        "SELECT source, user_id, NULL FROM records WHERE user_id = ?1 UNION SELECT source,"
+        " json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name') FROM events"
+        " WHERE ?1 IN (json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name'))",
+        [text],
+    )
+    people = [KnownPerson(*row) for row in known]
+    named = {(person.source, person.id) for person in people if person.name is not None}
+    return [person for person in people if person.name is not None or (person.source, person.id) not in named]
+
+
+def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEvents:
+    """Delete a person's events and their deliveries, and remove the person as instructor from other people's events.
+
+    Each call examines a limited number of events after the number `behind`, so it must be repeated until the end.
+    """
+    rows = db.execute(
+        "SELECT sequence, json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.instructor_id')"
+        " FROM events WHERE sequence > ? AND source = ? ORDER BY sequence LIMIT ?",
+        [behind, person.source, _EXAMINED],
+    ).fetchall()
+    own = [(sequence,) for sequence, user, _ in rows if user == person.id]
+    deliveries = db.conn.executemany("DELETE FROM deliveries WHERE sequence = ?", own).rowcount if own else 0
+    for table, column in (("events", "sequence"), ("attempt_runs", "first_sequence")):
+        # A run that also covers events of others stays; it holds only numbers.
+        where = " AND last_sequence = first_sequence" if table == "attempt_runs" else ""
+        db.conn.executemany(f"DELETE FROM {table} WHERE {column} = ?{where}", own)
+    db.conn.executemany(
+        "UPDATE events SET data = json_replace(data, '$.completion.instructor_id', NULL,"
+        " '$.completion.instructor_name', NULL, '$.record.m_instructor_id', NULL, '$.record.instructor_id', NULL)"
+        " WHERE sequence = ?",
+        [(sequence,) for sequence, user, instructor in rows if instructor == person.id and user != person.id],
+    )
+    return ErasedEvents(len(own), max(0, deliveries), rows[-1][0] if len(rows) == _EXAMINED else None)
+
+
+def erase_records(db: Database, person: KnownPerson) -> Erased:
+    """Erase a person's name and the content of their removed records; count the records that the account still has.
+
+    Records that the account still has are kept. If they were erased, the next poll would read their content again, and
+    their next change would be reported wrongly.
+    """
+    here = [person.source, person.id]
+    records = db.execute(
+        "UPDATE records SET record = '{}', user_id = '' WHERE source = ? AND user_id = ? AND removed_at IS NOT NULL",
+        here,
+    ).rowcount
+    names = db.execute("DELETE FROM people WHERE source = ? AND id = ?", here).rowcount
+    (living,) = db.execute(
+        "SELECT count(*) FROM records WHERE source = ? AND user_id = ? AND removed_at IS NULL", here
+    ).fetchone()
+    return Erased(records=records, names=names, living=living)

@@ -1,0 +1,62 @@
+"""The held-back arrivals, and the held-back changes of one field; an operator releases them, or the hold ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+
+@dataclass(frozen=True, slots=True)
+class HeldChange:
+    """A held-back change of a known record, with one of the changed fields."""
+
+    key: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldExamples:
+    """The keys of one held-back arrival and of one record with a held-back change; None if there is none."""
+
+    arrival: str | None = None
+    change: str | None = None
+
+
+def changed_records(db: Database, source: str) -> set[str]:
+    """Return the keys of the records with a held-back change."""
+    return {key for (key,) in db.execute("SELECT key FROM held_changes WHERE source = ?", [source])}
+
+
+def arrivals(db: Database, source: str, limit: int) -> list[str]:
+    """Return the keys of held-back arrivals, in the order in which they were first seen."""
+    rows = db.execute("SELECT key FROM records WHERE source = ? AND held = 1 ORDER BY id LIMIT ?", [source, limit])
+    return [key for (key,) in rows]
+
+
+def examples(db: Database, source: str) -> HeldExamples:
+    """Return one record of each kind that is held back, as an example for people."""
+    change = db.execute("SELECT min(key) FROM held_changes WHERE source = ?", [source]).fetchone()
+    return HeldExamples(next(iter(arrivals(db, source, 1)), None), change[0])
+
+
+def learn_arrivals(db: Database, source: str, reason: str) -> int:
+    """Mark the held-back arrivals as known without announcing them; return their number."""
+    learned = db.execute(
+        "UPDATE records SET held = 0, reason = ? WHERE source = ? AND held = 1", [reason, source]
+    ).rowcount
+    db.execute("UPDATE sources SET held_arrivals = 0 WHERE name = ?", [source])
+    return int(learned)
+
+
+def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: Sequence[str]) -> None:
+    """Store new held-back changes, and delete those of the records with the keys `ended`."""
+    db.conn.executemany("DELETE FROM held_changes WHERE source = ? AND key = ?", [(source, key) for key in ended])
+    db.conn.executemany(
+        "INSERT OR IGNORE INTO held_changes (source, key, field) VALUES (?, ?, ?)",
+        [(source, change.key, change.field) for change in held],
+    )
+    db.execute(
+        "UPDATE sources SET held_changes = (SELECT count(*) FROM held_changes WHERE source = name),"
+        " held_field = (SELECT field FROM held_changes WHERE source = name LIMIT 1) WHERE name = ?",
+        [source],
+    )

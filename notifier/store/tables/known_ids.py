@@ -1,0 +1,62 @@
+"""Whether an id occurs in the lists of names or in the records. Nothing here writes."""
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.store.tables.names import NameList
+
+LOOK: Final = 20_000
+"""Number of records examined in one transaction, so that other work does not wait long for the store."""
+
+_RECORD_COLUMNS: Final[Mapping[NameList, str]] = MappingProxyType(
+    {NameList.PEOPLE: "user_id", NameList.TRAININGS: "training_id"}
+)
+
+
+def names_are_fetched(db: Database, sources: Collection[str], names: NameList) -> bool:
+    """Return whether this list of names was fetched completely for every one of these sources."""
+    count = db.execute(
+        "SELECT count(*) FROM names_fetched"
+        " WHERE list = ? AND outcome = 'ok' AND source IN (SELECT value FROM json_each(?))",
+        [names, _json(sources)],
+    ).fetchone()[0]
+    return bool(count == len(sources))
+
+
+def unnamed(db: Database, sources: Collection[str], names: NameList, ids: Collection[str]) -> list[str]:
+    """Return the ids that are not in the sources' lists of names."""
+    rows = db.execute(
+        f"SELECT value FROM json_each(?) WHERE value NOT IN"
+        f" (SELECT id FROM {names} WHERE source IN (SELECT value FROM json_each(?))"
+        f" AND id IN (SELECT value FROM json_each(?)))",
+        [_json(ids), _json(sources), _json(ids)],
+    )
+    return [id_ for (id_,) in rows]
+
+
+def recorded(
+    db: Database, sources: Collection[str], names: NameList, ids: Collection[str], after: int
+) -> tuple[set[str], int | None]:
+    """Return which ids occur in the next LOOK records after row `after`, and the last row examined.
+
+    The row is None if there are no more records. The records have no index by person or training, because only this
+    query would use it.
+    """
+    column = _RECORD_COLUMNS[names]
+    last = db.execute(
+        "SELECT max(id) FROM (SELECT id FROM records WHERE id > ? ORDER BY id LIMIT ?)", [after, LOOK]
+    ).fetchone()[0]
+    rows = db.execute(
+        f"SELECT DISTINCT {column} FROM records WHERE id > ? AND id <= ?"
+        f" AND source IN (SELECT value FROM json_each(?)) AND {column} IN (SELECT value FROM json_each(?))",
+        [after, last, _json(sources), _json(ids)],
+    )
+    return {id_ for (id_,) in rows}, last
+
+
+def _json(values: Collection[str]) -> str:
+    return orjson.dumps(list(values)).decode()

@@ -1,0 +1,149 @@
+"""Records of the list that cannot be read, each with the reason; they are counted."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.store.tables.sweeps import Sweep
+
+WITHOUT_KEY: Final = "?"
+"""The prefix of the identifier for a record whose own key cannot be read."""
+
+TOO_LARGE: Final = f"{WITHOUT_KEY}too-large"
+"""The prefix of the identifier for a record that is too large for any answer; its place in the list follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A record that cannot be read: `problem` says why, `field` is the API's name of the field, None if unclear."""
+
+    key: str
+    field: str | None
+    problem: str
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the record's own key is known."""
+        return not self.key.startswith(WITHOUT_KEY)
+
+
+def note(db: Database, source: str, records: Sequence[LeftOut], known: Collection[str], *, swept: bool) -> bool:
+    """Count the unreadable records of an answer; return whether any of them are new.
+
+    `known` are the keys of known records that exist. A record without a key counts as one of them until a sweep has
+    read the whole list. Only a sweep (`swept`) knows the place of a record that is too large.
+    """
+    there = _there(db, source, [record.key for record in records])
+    if (
+        not swept
+        and db.execute(
+            "SELECT 1 FROM left_out WHERE source = ? AND key > ? AND key < ? LIMIT 1",
+            [source, TOO_LARGE, f"{TOO_LARGE}~"],
+        ).fetchone()
+    ):
+        records = [record for record in records if not record.key.startswith(TOO_LARGE)]
+    (sweep,) = db.execute("SELECT coalesce(max(id), 0) FROM sweeps WHERE source = ?", [source]).fetchone()
+    rows = {
+        record.key: (
+            source,
+            record.key,
+            record.field,
+            record.problem,
+            sweep,
+            int(not record.has_key or record.key in known),
+        )
+        for record in records
+    }
+    db.conn.executemany(
+        "INSERT INTO left_out (source, key, field, problem, sweep, known) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (source, key) DO UPDATE SET field = excluded.field, problem = excluded.problem,"
+        " sweep = excluded.sweep",
+        list(rows.values()),
+    )
+    new = [row for key, row in rows.items() if key not in there]
+    if new:
+        _count(db, source, len(new), sum(row[-1] for row in new))
+    return bool(new)
+
+
+def forget_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
+    """Stop counting records that can be read now; return whether there were any."""
+    gone = db.execute(
+        "DELETE FROM left_out WHERE source = ? AND key IN (SELECT value FROM json_each(?)) RETURNING known",
+        [source, orjson.dumps(keys).decode()],
+    ).fetchall()
+    if gone:
+        _count(db, source, -len(gone), -sum(known for (known,) in gone))
+    return bool(gone)
+
+
+def settle(db: Database, sweep: Sweep, missing: int) -> None:
+    """Correct the counts after a sweep has read the whole list.
+
+    Unreadable records that a whole sweep has not seen are gone or readable now. Of the records without a key, `missing`
+    are taken for known records.
+    """
+    source = sweep.source
+    if sweep.whole:
+        db.execute("DELETE FROM left_out WHERE source = ? AND sweep < ?", [source, sweep.id])
+    db.execute(
+        "UPDATE left_out SET known = EXISTS (SELECT 1 FROM records r WHERE r.source = left_out.source"
+        " AND r.key = left_out.key AND r.removed_at IS NULL AND r.out_of_view = 0) WHERE source = ?",
+        [source],
+    )
+    db.execute(
+        "UPDATE left_out SET known = 1 WHERE source = ? AND key IN"
+        " (SELECT key FROM left_out WHERE source = ? AND key >= ? AND key < ? LIMIT ?)",
+        [source, source, WITHOUT_KEY, f"{WITHOUT_KEY}~", missing],
+    )
+    counted, known = db.execute(
+        "SELECT count(*), coalesce(sum(known), 0) FROM left_out WHERE source = ?", [source]
+    ).fetchone()
+    db.execute("UPDATE sources SET unreadable = ?, unreadable_known = ? WHERE name = ?", [counted, known, source])
+    _show_one(db, source)
+
+
+def forget_all(db: Database, source: str) -> None:
+    """Delete the unreadable records of a source, because it now requests another list."""
+    db.execute("DELETE FROM left_out WHERE source = ?", [source])
+    db.execute("UPDATE sources SET unreadable = 0, unreadable_known = 0 WHERE name = ?", [source])
+    _show_one(db, source)
+
+
+def of_record(db: Database, key: str) -> dict[str, LeftOut]:
+    """Return the unreadable record with this key for each source that has one, by source."""
+    rows = db.execute(
+        "SELECT s.name, l.key, l.field, l.problem FROM sources s CROSS JOIN left_out l"
+        " ON l.source = s.name AND l.key = ? ORDER BY s.name",
+        [key],
+    )
+    return {source: LeftOut(*row) for source, *row in rows.fetchall()}
+
+
+def _there(db: Database, source: str, keys: Sequence[str]) -> set[str]:
+    rows = db.execute(
+        "SELECT key FROM left_out WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
+        [source, orjson.dumps(keys).decode()],
+    )
+    return {key for (key,) in rows}
+
+
+def _count(db: Database, source: str, more: int, known: int) -> None:
+    db.execute(
+        "UPDATE sources SET unreadable = unreadable + ?, unreadable_known = unreadable_known + ? WHERE name = ?",
+        [more, known, source],
+    )
+    _show_one(db, source)
+
+
+def _show_one(db: Database, source: str) -> None:
+    """Store one unreadable record with the source, as an example."""
+    row = db.execute("SELECT key, field, problem FROM left_out WHERE source = ? LIMIT 1", [source]).fetchone()
+    one = None if row is None else LeftOut(*row)
+    db.execute(
+        "UPDATE sources SET unreadable_key = ?, unreadable_field = ?, unreadable_problem = ? WHERE name = ?",
+        [one.key if one and one.has_key else None, one and one.field, one and one.problem, source],
+    )

@@ -1,0 +1,307 @@
+"""The waiting deliveries, and the outcome of each attempt.
+
+Each statement takes and returns a whole batch. SQLite then works without returning to Python for each row, which would
+interrupt the event loop's thread.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.events import Event
+from notifier.store.tables.rollups import count_delivered
+
+# SQLite uses a partial index only if the query repeats the index's condition word for word.
+_UNFINISHED = "state <> 'delivered'"
+
+LONGEST_RUN = 1000
+"""The most deliveries in one row of `attempt_runs`. The view `attempts` looks back this far for a delivery's run."""
+
+_BETWEEN_TEXTS = b"\x1e"
+"""The record separator of RFC 7464, which never occurs in JSON."""
+
+
+class DeliveryState(StrEnum):
+    """The state of a delivery: it waits, it was delivered, or it was given up."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+class Delivery(NamedTuple):
+    """One event on its way to one destination, with the number of `attempts` so far.
+
+    `tried_from_ms` is the value of the destination's trying clock at the first attempt. `failures` counts the attempts
+    that may have failed because of the event itself. `proven` means that this is certain, because other events were
+    delivered since. `taken_by` are the receivers that have the event already, if the destination has several. `again`
+    means that it was requested again.
+    """
+
+    event: Event
+    destination: str
+    attempts: int = 0
+    tried_from_ms: int | None = None
+    failures: int = 0
+    proven: bool = False
+    taken_by: frozenset[str] = frozenset()
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The result of one attempt for deliveries with the same outcome: all or some of those in a request.
+
+    `suspicious` means that the event may have caused the failure, `proven` that it did. `next_attempt_ms` is when the
+    next attempt is due (Unix ms; 0: as soon as possible). `trying_ms` is the value of the destination's trying clock at
+    this attempt. `taken_by` are the receivers that have the events now, if the destination has several.
+    """
+
+    sequences: tuple[int, ...]
+    destination: str
+    state: DeliveryState
+    decision: str
+    reason: str
+    status: int | None
+    detail: str
+    attempted_ms: int
+    milliseconds: int
+    next_attempt_ms: int
+    suspicious: bool = False
+    proven: bool = False
+    trying_ms: int = 0
+    taken_by: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The deliveries to attempt now, in order of detection.
+
+    `next_due_ms` is when other deliveries become due (Unix ms). It is None if there are none, or if the limit was
+    reached.
+    """
+
+    deliveries: tuple[Delivery, ...]
+    next_due_ms: int | None
+
+
+_COLUMNS = (
+    "e.sequence, e.id, e.type, e.source, e.subject, e.detected_at, e.data, d.attempts, d.tried_from, d.suspicions,"
+    " d.proven, d.taken_by, d.again"
+)
+_PENDING = f"d.destination = :destination AND d.state = 'pending' AND d.{_UNFINISHED}"
+_DUE = f"{_PENDING} AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
+_BEHIND = (
+    "EXISTS (SELECT 1 FROM events b JOIN deliveries w ON w.sequence = b.sequence AND w.destination = :destination"
+    " WHERE b.subject = e.subject AND b.source = e.source AND b.sequence < e.sequence AND w.state = 'pending'"
+    " AND w.next_attempt_at BETWEEN :now + 1 AND :horizon)"
+)
+"""The condition that an earlier event of the same record waits for its next attempt."""
+_BEHIND_ANY = _BEHIND.replace(" AND w.next_attempt_at BETWEEN :now + 1 AND :horizon", "")
+
+
+def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: int, in_flight: Collection[int]) -> Due:
+    """Return up to `limit` deliveries that are due, without the event numbers `in_flight`.
+
+    A delivery that waits beyond `horizon_ms` was scheduled before the clock was set back, so it is due as well. An
+    event is not due while an earlier one of the same record waits for another attempt.
+    """
+    begin, end = max(_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
+    now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
+    delayed = _next_due(db, now)
+    deliveries = _read(
+        db,
+        f"WHERE {_DUE}"
+        # The excluded numbers are usually one run. Looking up each of thousands in a list would take as long as the
+        # rest.
+        " AND d.sequence NOT BETWEEN :begin AND :end AND d.sequence NOT IN (SELECT value FROM json_each(:others))"
+        f"{'' if delayed is None else f' AND NOT {_BEHIND}'} ORDER BY d.sequence LIMIT :limit",
+        {
+            **now,
+            "begin": begin,
+            "end": end,
+            "others": orjson.dumps([sequence for sequence in in_flight if not begin <= sequence <= end]).decode(),
+            "limit": limit,
+        },
+    )
+    return Due(deliveries, None if len(deliveries) == limit else delayed)
+
+
+def candidates(
+    db: Database,
+    destination: str,
+    spread: Callable[[int, int], Sequence[int]],
+    *,
+    now_ms: int,
+    horizon_ms: int,
+    busy: Collection[int],
+) -> Due:
+    """Return due deliveries from different parts of the queue, in order: those at or after the numbers from `spread`.
+
+    `spread` gets the first and the last waiting number. The numbers `busy` are left out, and so are events behind an
+    earlier one of the same record.
+    """
+    now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
+    first, last = db.execute(
+        f"SELECT (SELECT d.sequence FROM deliveries d WHERE {_PENDING} ORDER BY d.sequence LIMIT 1),"
+        f" (SELECT d.sequence FROM deliveries d WHERE {_PENDING} ORDER BY d.sequence DESC LIMIT 1)",
+        now,
+    ).fetchone()
+    if first is None:
+        return Due((), None)
+    # The deliveries at the chosen places may not be due yet, so the first and the last due ones are always included.
+    found = _read(
+        db,
+        f"WHERE d.destination = :destination AND d.sequence IN (SELECT (SELECT d.sequence FROM deliveries d"
+        f" WHERE {_PENDING} AND d.sequence >= p.value ORDER BY d.sequence LIMIT 1) FROM json_each(:places) p"
+        f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence LIMIT 8)"
+        f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence DESC LIMIT 8))"
+        f" AND {_DUE} AND NOT {_BEHIND_ANY}"
+        " AND d.sequence NOT IN (SELECT value FROM json_each(:busy)) ORDER BY d.sequence",
+        {**now, "places": orjson.dumps(list(spread(first, last))).decode(), "busy": orjson.dumps(list(busy)).decode()},
+    )
+    return Due(found, _next_due(db, now))
+
+
+def _next_due(db: Database, now: dict[str, int | str]) -> int | None:
+    next_ms: int | None = db.execute(
+        "SELECT min(next_attempt_at) FROM deliveries WHERE destination = :destination AND state = 'pending'"
+        " AND next_attempt_at > 0 AND next_attempt_at > :now",
+        now,
+    ).fetchone()[0]
+    return next_ms
+
+
+def _read(db: Database, where: str, values: dict[str, int | str]) -> tuple[Delivery, ...]:
+    # Most of the text is the events' data, which is used as it is, so it is not embedded in JSON and parsed again.
+    heads, data = db.execute(
+        "SELECT json_group_array(json_array(sequence, id, type, source, subject, detected_at, attempts, tried_from,"
+        f" suspicions, proven, taken_by, again)), CAST(group_concat(data, char({_BETWEEN_TEXTS[0]})) AS BLOB)"
+        f" FROM (SELECT {_COLUMNS} FROM deliveries d JOIN events e USING (sequence) {where})",
+        values,
+    ).fetchone()
+    texts = data.split(_BETWEEN_TEXTS) if data else ()
+    return tuple(
+        Delivery(
+            Event(sequence, id_, type_, source, subject, at, text),
+            str(values["destination"]),
+            attempts,
+            tried_from,
+            failures,
+            bool(proven),
+            frozenset(orjson.loads(taken_by)) if taken_by else _NOBODY,
+            bool(again),
+        )
+        for (
+            (sequence, id_, type_, source, subject, at, attempts, tried_from, failures, proven, taken_by, again),
+            text,
+        ) in zip(orjson.loads(heads), texts, strict=True)
+    )
+
+
+_NOBODY: frozenset[str] = frozenset()
+
+_RUN = (
+    "first_sequence",
+    "last_sequence",
+    "destination",
+    "state",
+    "decision",
+    "reason",
+    "status",
+    "detail",
+    "attempted_at",
+    "milliseconds",
+    "next_attempt_at",
+    "suspicious",
+    "proven",
+    "trying",
+    "taken_by",
+)
+_RUN_COLUMNS = ", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(_RUN))
+_RUNS = f"WITH runs AS MATERIALIZED (SELECT {_RUN_COLUMNS} FROM json_each(?))"
+"""The rows of a batch of settlements: one for each run of deliveries with consecutive numbers."""
+
+
+def settle(db: Database, settlements: Sequence[Settlement]) -> None:
+    """Store the results of a batch of attempts."""
+    batch = orjson.dumps([row for settlement in settlements for row in _rows(settlement)]).decode()
+    db.execute(
+        f"{_RUNS} UPDATE deliveries SET state = runs.state, decision = runs.decision, reason = runs.reason,"
+        " status = runs.status, detail = runs.detail, attempts = attempts + 1, suspicions = suspicions + suspicious,"
+        " proven = max(deliveries.proven, runs.proven), taken_by = coalesce(runs.taken_by, deliveries.taken_by),"
+        " tried_from = coalesce(tried_from, trying),"
+        " first_attempt_at = coalesce(first_attempt_at, attempted_at), last_attempt_at = attempted_at,"
+        " next_attempt_at = runs.next_attempt_at FROM runs"
+        " WHERE sequence BETWEEN first_sequence AND last_sequence AND deliveries.destination = runs.destination",
+        [batch],
+    )
+    db.execute(
+        f"{_RUNS} INSERT INTO attempt_runs (first_sequence, last_sequence, destination, decision, reason, status,"
+        " detail, attempted_at, milliseconds) SELECT first_sequence, last_sequence, destination, decision, reason,"
+        " status, detail, attempted_at, milliseconds FROM runs",
+        [batch],
+    )
+    delivered: Counter[str] = Counter()
+    for settlement in settlements:
+        if settlement.state is DeliveryState.DELIVERED:
+            delivered[settlement.destination] += len(settlement.sequences)
+    for name, count in delivered.items():
+        db.execute("UPDATE destinations SET delivered = delivered + ? WHERE name = ?", [count, name])
+    count_delivered(db, _RUNS, batch)
+
+
+def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
+    """Return a settlement as one or more rows with the columns of `_RUN`."""
+    fate = (
+        settlement.destination,
+        settlement.state,
+        settlement.decision,
+        settlement.reason,
+        settlement.status,
+        settlement.detail or None,
+        settlement.attempted_ms,
+        settlement.milliseconds,
+        settlement.next_attempt_ms,
+        int(settlement.suspicious),
+        int(settlement.proven),
+        settlement.trying_ms,
+        orjson.dumps(sorted(settlement.taken_by)).decode() if settlement.taken_by else None,
+    )
+    return [
+        (begin, min(begin + LONGEST_RUN - 1, last), *fate)
+        for first, last in _runs(settlement.sequences)
+        for begin in range(first, last + 1, LONGEST_RUN)
+    ]
+
+
+def _runs(sequences: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last number of each run of consecutive numbers."""
+    numbers = sorted(sequences)
+    begins = [place for place, number in enumerate(numbers) if not place or number != numbers[place - 1] + 1]
+    for begin, end in pairwise([*begins, len(numbers)]):
+        yield numbers[begin], numbers[end - 1]
+
+
+def postpone_schedule(db: Database, by_ms: int) -> None:
+    """Shift every scheduled attempt by `by_ms`, after the wall clock was set by that much."""
+    db.execute(
+        "UPDATE deliveries SET next_attempt_at = max(0, next_attempt_at + ?)"
+        " WHERE state = 'pending' AND next_attempt_at > 0",
+        [by_ms],
+    )
+
+
+def begin_patience(db: Database, destination: str) -> None:
+    """Reset the trying time of waiting deliveries, because the address or the credentials have changed."""
+    db.execute(
+        "UPDATE deliveries SET suspicions = 0, proven = 0, tried_from = NULL, next_attempt_at = 0, taken_by = NULL"
+        f" WHERE destination = ? AND state = 'pending' AND {_UNFINISHED}",
+        [destination],
+    )

@@ -1,0 +1,106 @@
+"""Lookups of known records for the detection: by key, or by other common fields."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.events import Completion
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """The stored state of a record: its revision, a fingerprint of its JSON, and whether it was removed.
+
+    `id` is the record's number in the store. `held` means that it is a held-back arrival that was not announced.
+    `out_of_view` means that the source does not request it now.
+    """
+
+    revision: int
+    fingerprint: int
+    removed: bool
+    id: int = 0
+    held: bool = False
+    out_of_view: bool = False
+
+
+def known(db: Database, source: str, keys: Sequence[str]) -> dict[str, StoredRecord]:
+    """Return the known records among `keys`, by key."""
+    rows = db.execute(
+        "SELECT key, revision, fingerprint, removed_at IS NOT NULL, id, held, out_of_view FROM records"
+        " WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
+        [source, orjson.dumps(keys).decode()],
+    )
+    return {row[0]: StoredRecord(row[1], row[2], bool(row[3]), row[4], bool(row[5]), bool(row[6])) for row in rows}
+
+
+def known_equals(db: Database, source: str, bases: Sequence[str]) -> dict[str, StoredRecord]:
+    """Return the known records whose keys have these bases, with or without a number appended (`-2`, `-3`...)."""
+    # CROSS JOIN makes SQLite keep this order. Newer versions would otherwise read all records for each base.
+    rows = db.execute(
+        "WITH bases AS (SELECT value AS base FROM json_each(?))"
+        " SELECT key, revision, fingerprint, removed_at IS NOT NULL FROM bases CROSS JOIN records"
+        " ON source = ? AND key = base"
+        " UNION ALL SELECT key, revision, fingerprint, removed_at IS NOT NULL FROM bases CROSS JOIN records"
+        " ON source = ? AND key > base || '-' AND key < base || '.'",
+        [orjson.dumps(bases).decode(), source, source],
+    )
+    return {key: StoredRecord(revision, mark, bool(removed)) for key, revision, mark, removed in rows}
+
+
+def stored(db: Database, source: str, keys: Sequence[str]) -> dict[str, bytes]:
+    """Return the last known JSON of each of these records, by key; records whose content was erased are left out."""
+    rows = db.execute(
+        "SELECT key, record FROM records WHERE source = ? AND key IN (SELECT value FROM json_each(?))"
+        " AND record <> '{}'",
+        [source, orjson.dumps(keys).decode()],
+    )
+    return {key: record.encode() for key, record in rows}
+
+
+def alike(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
+    """Return the known records with the same person, time of entry and date as each of these, by the latter's key.
+
+    Each is given as its key and its training. This reads all records of the dates concerned.
+    """
+    wanted = [
+        [completion.key, completion.user_id, completion.recorded_at, completion.completed_on]
+        for completion in completions
+    ]
+    rows = db.execute(
+        "WITH wanted AS MATERIALIZED (SELECT json_extract(value, '$[0]') AS wanted_key,"
+        " json_extract(value, '$[1]') AS user_id, json_extract(value, '$[2]') AS recorded_at,"
+        " json_extract(value, '$[3]') AS completed_on FROM json_each(?))"
+        " SELECT w.wanted_key, r.key, r.training_id FROM records r JOIN wanted w ON r.user_id = w.user_id"
+        " AND r.recorded_at IS w.recorded_at AND r.completed_on IS w.completed_on"
+        " WHERE r.source = ? AND r.removed_at IS NULL AND r.out_of_view = 0"
+        " AND r.completed_on IN (SELECT completed_on FROM wanted) ORDER BY r.id",
+        [orjson.dumps(wanted).decode(), source],
+    )
+    found: dict[str, list[tuple[str, str]]] = {}
+    for wanted_key, key, training_id in rows:
+        found.setdefault(wanted_key, []).append((key, training_id))
+    return found
+
+
+def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: int) -> list[str]:
+    """Return up to `limit` keys of records that were learned for this `reason` and entered since a moment."""
+    rows = db.execute(
+        "SELECT key FROM records WHERE source = ? AND reason = ? AND recorded_at >= ? AND revision = 1"
+        " AND removed_at IS NULL AND held = 0 ORDER BY recorded_at LIMIT ?",
+        [source, reason, since_ms, limit],
+    )
+    return [key for (key,) in rows]
+
+
+def note_unreadable(db: Database, source: str, keys: Sequence[str]) -> None:
+    """Store the keys of records that could not be read before the end of the first sweep."""
+    db.conn.executemany(
+        "INSERT OR IGNORE INTO unreadable_records (source, key) VALUES (?, ?)", [(source, key) for key in keys]
+    )
+
+
+def unreadable(db: Database, source: str) -> set[str]:
+    """Return the keys of records that could not be read before the end of the first sweep."""
+    return {key for (key,) in db.execute("SELECT key FROM unreadable_records WHERE source = ?", [source])}

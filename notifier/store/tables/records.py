@@ -1,0 +1,349 @@
+"""The one transaction that stores an answer's records, their events and the deliveries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain
+from typing import Final
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data, event_id, storable
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import holds, second_looks
+from notifier.store.tables.holds import HeldChange
+from notifier.store.tables.rollups import count_detected
+from notifier.store.tables.second_looks import SecondLook
+from notifier.store.tables.told_before import Telling, ToldBefore, is_first, past_of
+
+_LARGE_VALUE = 2048
+_LARGE_RECORD = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SilentRecord:
+    """A record that becomes known without an event, and the reason why it is not news."""
+
+    completion: Completion
+    net: DetectedBy
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """A known record to which the API now gives another key."""
+
+    old_key: str
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The decisions about one answer, to be written in one transaction.
+
+    `id_namespace` is part of the event ids. `names` are the people and trainings that events show. `learned` are
+    records that are history. `changes` are announced. `held` are held-back arrivals. `announced` are changes that
+    announce known records: released arrivals, and history that turned out to be news. `refreshed` are known records to
+    store in their new form without an event. `removed` are keys of known records that are gone without an event.
+    `dropped` are keys of held arrivals that are gone. `in_view` are keys of known records that are back in the source's
+    view. `looks` are second looks to store, `ended_looks` the keys of those to delete. `held_changes` and
+    `ended_changes` are the same for held-back changes.
+    """
+
+    source: str
+    id_namespace: str
+    learned: Sequence[SilentRecord] = ()
+    changes: Sequence[Change] = ()
+    names: Names = field(default_factory=Names)
+    held: Sequence[SilentRecord] = ()
+    announced: Sequence[Change] = ()
+    refreshed: Sequence[Completion] = ()
+    adopted: Sequence[Adoption] = ()
+    removed: Sequence[str] = ()
+    dropped: Sequence[str] = ()
+    in_view: Sequence[str] = ()
+    looks: Sequence[SecondLook] = ()
+    ended_looks: Sequence[str] = ()
+    held_changes: Sequence[HeldChange] = ()
+    ended_changes: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        """Return whether there is anything to write."""
+        return any(getattr(self, name) for name in _PARTS)
+
+    def told(self) -> Sequence[Change]:
+        """Return all changes that cause an event."""
+        return (*self.changes, *self.announced)
+
+
+_PARTS: Final = tuple(part.name for part in fields(Findings) if part.name not in ("source", "id_namespace", "names"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """The arguments that all parts of a write share."""
+
+    source: str
+    id_namespace: str
+    names: Names
+    subscriptions: Sequence[Subscription]
+    now_ms: int
+    past: ToldBefore
+
+
+def write(db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int) -> list[Event]:
+    """Write records, their events and one delivery per interested destination, all or nothing.
+
+    Return the events written, in order. An event is not written again if its id exists in this file, or was announced
+    from a damaged file that this one replaces.
+    """
+    source = findings.source
+    learned = (it.completion.key for it in (*findings.learned, *findings.held))
+    past = past_of(db, source, chain(learned, (it.completion.key for it in findings.told())))
+    writing = _Writing(source, findings.id_namespace, findings.names, subscriptions, now_ms, past)
+    for adoption in findings.adopted:
+        _adopt(db, writing, adoption)
+    owed = [past.owed_change(it.completion, it.net, it.reason) for it in findings.learned] if past.owes else []
+    if findings.learned:
+        _count(db, source, _learn(db, writing, findings.learned, held=False))
+    if findings.held:
+        arrivals = _learn(db, writing, findings.held, held=True)
+        _count(db, source, arrivals)
+        db.execute("UPDATE sources SET held_arrivals = held_arrivals + ? WHERE name = ?", [arrivals, source])
+    _write_untold(db, findings, now_ms)
+    changes = (*(change for change in owed if change is not None), *findings.changes)
+    events = [event for change in changes if (event := _tell(db, writing, change)) is not None]
+    events += [event for change in findings.announced if (event := _announce(db, writing, change)) is not None]
+    if findings.ended_looks:
+        second_looks.end(db, source, findings.ended_looks)
+    if findings.looks:
+        second_looks.put(db, source, findings.looks)
+    if findings.held_changes or findings.ended_changes:
+        holds.write_changes(db, source, findings.held_changes, findings.ended_changes)
+    count_detected(db, events)
+    return events
+
+
+def _write_untold(db: Database, findings: Findings, now_ms: int) -> None:
+    """Write the changes of known records that cause no event."""
+    source = findings.source
+    for key in findings.in_view:
+        db.execute("UPDATE records SET out_of_view = 0 WHERE source = ? AND key = ?", [source, key])
+        _count(db, source, 1)
+    for key in findings.removed:
+        db.execute("UPDATE records SET removed_at = ? WHERE source = ? AND key = ?", [now_ms, source, key])
+        _count(db, source, -1)
+    for key in findings.dropped:
+        db.execute("DELETE FROM records WHERE source = ? AND key = ?", [source, key])
+        db.execute("UPDATE sources SET held_arrivals = held_arrivals - 1 WHERE name = ?", [source])
+        _count(db, source, -1)
+    for completion in findings.refreshed:
+        _refresh(db, source, completion)
+
+
+def _learn(db: Database, writing: _Writing, learned: Sequence[SilentRecord], *, held: bool) -> int:
+    rows = [
+        (
+            *_row(
+                writing.source,
+                known.completion,
+                writing.past.revision_of(known.completion.key) or 1,
+                known.net,
+                known.reason,
+                writing.now_ms,
+            ),
+            held,
+        )
+        for known in learned
+        if not writing.past.is_owed(known.completion.key)
+    ]
+    return int(db.conn.executemany(f"{_INSERT} ON CONFLICT (source, key) DO NOTHING", rows).rowcount)
+
+
+def _adopt(db: Database, writing: _Writing, adoption: Adoption) -> None:
+    """Give a known record the API's new key, which its later events use."""
+    completion = adoption.completion
+    db.execute(
+        "UPDATE records SET key = ?, user_id = ?, training_id = ?, completed_on = ?, recorded_at = ?, fingerprint = ?,"
+        " record = ? WHERE source = ? AND key = ?",
+        [
+            completion.key,
+            completion.user_id,
+            completion.training_id,
+            completion.completed_on,
+            completion.recorded_at,
+            completion.fingerprint(),
+            _remembered(completion),
+            writing.source,
+            adoption.old_key,
+        ],
+    )
+    second_looks.end(db, writing.source, [adoption.old_key])
+    db.execute(
+        "UPDATE sources SET renumbered = renumbered + 1, renumbered_at = ? WHERE name = ?",
+        [writing.now_ms, writing.source],
+    )
+
+
+def _refresh(db: Database, source: str, completion: Completion) -> None:
+    """Store the present form of a known record, without an event."""
+    db.execute(
+        "UPDATE records SET user_id = ?, training_id = ?, completed_on = ?, recorded_at = ?, fingerprint = ?,"
+        " record = ? WHERE source = ? AND key = ?",
+        [
+            completion.user_id,
+            completion.training_id,
+            completion.completed_on,
+            completion.recorded_at,
+            completion.fingerprint(),
+            _remembered(completion),
+            source,
+            completion.key,
+        ],
+    )
+
+
+def _announce(db: Database, writing: _Writing, change: Change) -> Event | None:
+    """Write an event for a known record that was not announced; return None if it was announced before."""
+    row = db.execute(
+        "SELECT held FROM records WHERE source = ? AND key = ?", [writing.source, change.completion.key]
+    ).fetchone()
+    if row is None:
+        return None
+    db.execute(
+        "UPDATE records SET held = 0, net = ?, reason = ? WHERE source = ? AND key = ?",
+        [change.net, change.reason, writing.source, change.completion.key],
+    )
+    db.execute("UPDATE sources SET held_arrivals = held_arrivals - ? WHERE name = ?", [row[0], writing.source])
+    verdict = writing.past.judge(writing.id_namespace, change)
+    event = None if verdict.was_told else _insert_event(db, writing, verdict.change)
+    if event is not None:
+        _deliver(db, writing, verdict, event)
+    return event
+
+
+def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
+    completion = change.completion
+    if change.previous is not None:
+        second_looks.keep_form(db, writing.source, completion.key, change.previous.form(), writing.now_ms)
+    verdict = writing.past.judge(writing.id_namespace, change)
+    change = verdict.change
+    event = None if verdict.was_told else _insert_event(db, writing, change)
+    if event is None:
+        # It was announced before. Other events of the record may have been, too, so its revision must not be lower than
+        # theirs.
+        told_until = writing.past.highest_revision(db, completion.key)
+        if verdict.was_told or is_first(change):
+            change = replace(change, revision=max(change.revision, told_until))
+            _remember(db, writing.source, change, writing.now_ms)
+            return None
+        # The file has lost the record but not its events. An announced change is not detected again, so this is a
+        # further one.
+        change = replace(change, revision=told_until + 1)
+        event = _insert_event(db, writing, change)
+    _remember(db, writing.source, change, writing.now_ms)
+    if event is not None:
+        _deliver(db, writing, verdict, event)
+    return event
+
+
+def _deliver(db: Database, writing: _Writing, verdict: Telling, event: Event) -> None:
+    """Add the deliveries of an event, one for each destination that wants it."""
+    change = verdict.change
+    db.conn.executemany(
+        "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)",
+        [
+            (event.sequence, subscription.destination)
+            for subscription in writing.subscriptions
+            if subscription.admits(
+                change.type, writing.source, change.completion.training_id, change.completion.user_id
+            )
+            and verdict.goes_to(subscription.destination)
+        ],
+    )
+
+
+def _insert_event(db: Database, writing: _Writing, change: Change) -> Event | None:
+    """Insert an event and return it; None if its id already exists."""
+    identifier, key = event_id(writing.id_namespace, change), change.completion.key
+    data = event_data(change, writing.names)
+    cursor = db.execute(
+        "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        [
+            identifier,
+            change.type,
+            writing.source,
+            key,
+            change.revision,
+            change.net,
+            change.reason,
+            writing.now_ms,
+            data.decode(),
+        ],
+    )
+    if cursor.rowcount == 0 or cursor.lastrowid is None:
+        return None
+    return Event(cursor.lastrowid, identifier, change.type, writing.source, key, writing.now_ms, data)
+
+
+_INSERT = (
+    "INSERT INTO records (source, key, revision, user_id, training_id, completed_on, recorded_at,"
+    " seen_at, net, reason, fingerprint, record, held) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def _remember(db: Database, source: str, change: Change, now_ms: int) -> None:
+    if change.type is EventType.REMOVED:
+        db.execute(
+            "UPDATE records SET revision = ?, removed_at = ? WHERE source = ? AND key = ?",
+            [change.revision, now_ms, source, change.completion.key],
+        )
+        _count(db, source, -1)
+        return
+    db.execute(
+        f"{_INSERT} ON CONFLICT (source, key) DO UPDATE SET revision = excluded.revision, user_id = excluded.user_id,"
+        " training_id = excluded.training_id, completed_on = excluded.completed_on,"
+        " recorded_at = excluded.recorded_at, removed_at = NULL, fingerprint = excluded.fingerprint,"
+        " record = excluded.record",
+        (*_row(source, change.completion, change.revision, change.net, change.reason, now_ms), 0),
+    )
+    if change.type is EventType.CREATED:
+        _count(db, source, 1)
+
+
+def _count(db: Database, source: str, more: int) -> None:
+    db.execute("UPDATE sources SET records = records + ? WHERE name = ?", [more, source])
+
+
+def _row(
+    source: str, completion: Completion, revision: int, net: DetectedBy, reason: str, now_ms: int
+) -> tuple[str | int | None, ...]:
+    return (
+        source,
+        completion.key,
+        revision,
+        completion.user_id,
+        completion.training_id,
+        completion.completed_on,
+        completion.recorded_at,
+        now_ms,
+        net,
+        reason,
+        completion.fingerprint(),
+        _remembered(completion),
+    )
+
+
+def _remembered(completion: Completion) -> str:
+    """Return the JSON to store, without large parts that no event needs. The lengths of lists are kept."""
+    raw = storable(completion.raw if completion.remembered is None else completion.remembered)
+    if len(raw) <= _LARGE_RECORD:
+        return raw.decode()
+    return orjson.dumps({name: _without_bulk(value) for name, value in orjson.loads(raw).items()}).decode()
+
+
+def _without_bulk(value: object) -> object:
+    if isinstance(value, dict | list) and len(orjson.dumps(value)) > _LARGE_VALUE:
+        return [None] * len(value) if isinstance(value, list) else None
+    return value

@@ -1,0 +1,133 @@
+"""The existing known records in the order of the API's list: the number and the ids for each completion date."""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import orjson
+from sqlite_utils import Database
+
+_EXIST = "source = ? AND removed_at IS NULL AND out_of_view = 0"
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalCandidate:
+    """A known record that may be gone, with the person, training and date for a precise question.
+
+    `id` is its number in the store.
+    """
+
+    id: int
+    key: str
+    user_id: str
+    training_id: str
+    completed_on: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A record's position in the order of completion dates; records without a date come first."""
+
+    completed_on: str | None
+    id: int
+
+
+FIRST = Place(None, -1)
+"""The position before all records."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayBoundary:
+    """The place where a day begins: `above` records are before its first one, the last of these on `day_above`."""
+
+    day: str
+    above: int
+    day_above: str
+
+
+def landmark(db: Database, source: str, chance: float) -> DayBoundary | None:
+    """Return a place where a day begins, chosen by `chance` (0 to 1); None if there is none."""
+    dated = f"FROM records WHERE {_EXIST} AND completed_on"
+    (oldest,) = db.execute(f"SELECT min(completed_on) {dated} > ''", [source]).fetchone()
+    (newest,) = db.execute(f"SELECT max(completed_on) {dated} > ''", [source]).fetchone()
+    if oldest == newest:
+        return None
+    first, last = date.fromisoformat(oldest).toordinal(), date.fromisoformat(newest).toordinal()
+    somewhere = date.fromordinal(first + int(chance * (last - first))).isoformat()
+    (day,) = db.execute(f"SELECT max(completed_on) {dated} <= ?", [source, somewhere]).fetchone()
+    (day_above,) = db.execute(f"SELECT min(completed_on) {dated} > ?", [source, day]).fetchone()
+    (above,) = db.execute(f"SELECT count(*) {dated} > ?", [source, day]).fetchone()
+    above += _expected_shift(db, source, day)
+    return DayBoundary(day, above, day_above) if above > 0 else None
+
+
+def _expected_shift(db: Database, source: str, day: str) -> int:
+    """Return the difference that waiting second looks make to the number of records above a day."""
+    (shift,) = db.execute(
+        "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"
+        " FROM second_looks l JOIN records r ON r.source = l.source AND r.key = l.key"
+        " WHERE l.source = ? AND l.since IS NOT NULL AND r.completed_on > ?",
+        [source, day],
+    ).fetchone()
+    return int(shift)
+
+
+def counts(db: Database, source: str) -> dict[str | None, int]:
+    """Return the number of known records for each completion date."""
+    rows = db.execute(f"SELECT completed_on, count(*) FROM records WHERE {_EXIST} GROUP BY completed_on", [source])
+    return dict(rows.fetchall())
+
+
+def ids_after(db: Database, source: str, place: Place, limit: int) -> tuple[list[int], Place | None]:
+    """Return the ids of up to `limit` known records after `place`, in order, and the place of the last one.
+
+    If there are no more records, the list is empty and the place is None.
+    """
+    if place.completed_on is None:
+        rows = db.execute(
+            f"SELECT NULL, id FROM records WHERE {_EXIST} AND completed_on IS NULL AND id > ? ORDER BY id LIMIT ?",
+            [source, place.id, limit],
+        ).fetchall()
+        if not rows:
+            return ids_after(db, source, Place("", -1), limit)
+    else:
+        rows = db.execute(
+            f"SELECT completed_on, id FROM records WHERE {_EXIST} AND (completed_on, id) > (?, ?)"
+            " ORDER BY completed_on, id LIMIT ?",
+            [source, place.completed_on, place.id, limit],
+        ).fetchall()
+    return [id_ for _, id_ in rows], Place(*rows[-1]) if rows else None
+
+
+def ids_between(db: Database, source: str, older: str | None, newer: str) -> list[int]:
+    """Return the ids of the known records completed after `older`, and on or before `newer` (`YYYY-MM-DD`).
+
+    If `older` is None, records without a date are included.
+    """
+    rows = db.execute(
+        f"SELECT id FROM records WHERE {_EXIST} AND completed_on > ? AND completed_on <= ?",
+        [source, older or "", newer],
+    ).fetchall()
+    if older is None:
+        rows += db.execute(f"SELECT id FROM records WHERE {_EXIST} AND completed_on IS NULL", [source]).fetchall()
+    return [id_ for (id_,) in rows]
+
+
+def ids_of(db: Database, source: str, keys: Sequence[str]) -> "array[int]":
+    """Return the ids of the known records with these keys."""
+    rows = db.execute(
+        "SELECT id FROM records WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
+        [source, orjson.dumps(keys).decode()],
+    )
+    return array("q", (id_ for (id_,) in rows))
+
+
+def suspects(db: Database, ids: Sequence[int]) -> list[RemovalCandidate]:
+    """Return the records with these ids that exist in the source's view, as candidates for removal."""
+    rows = db.execute(
+        "SELECT id, key, user_id, training_id, completed_on FROM records WHERE id IN (SELECT value FROM json_each(?))"
+        " AND removed_at IS NULL AND out_of_view = 0 ORDER BY user_id, training_id, key",
+        [orjson.dumps(list(ids)).decode()],
+    )
+    return [RemovalCandidate(*row) for row in rows]

@@ -1,0 +1,216 @@
+"""The stored replays: what was requested and planned, and the progress for each destination.
+
+The progress is stored in the transaction that puts deliveries back into the queue. So wherever the process ends, a
+replay puts no event back twice and leaves none out.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlite_utils import Database
+
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import requeue
+from notifier.store.tables.requeue import Plan, ReplayRange
+
+
+class ReplayState(StrEnum):
+    """The state of a replay, or of its part for one destination."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    REMOVED = "removed"
+    """Only for a part: its destination was removed from the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayTarget:
+    """The part of a replay for one destination.
+
+    Of the `planned` deliveries, `queued` are back in the queue. All events up to the number `reached` are done.
+    """
+
+    destination: str
+    state: ReplayState
+    planned: int
+    queued: int
+    reached: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRun:
+    """A stored replay: `past` is the requested range, `events` the number of events that at least one destination gets.
+
+    Times are Unix milliseconds; `ended_ms` is None while the replay runs.
+    """
+
+    id: int
+    state: ReplayState
+    past: ReplayRange
+    events: int
+    begun_ms: int
+    ended_ms: int | None
+    parts: tuple[ReplayTarget, ...]
+
+    @property
+    def planned(self) -> int:
+        """The number of deliveries that the replay was planned to put back."""
+        return sum(part.planned for part in self.parts)
+
+    @property
+    def queued(self) -> int:
+        """The number of deliveries that the replay has put back."""
+        return sum(part.queued for part in self.parts)
+
+    @property
+    def unfinished(self) -> tuple[ReplayTarget, ...]:
+        """The parts that still run, or were stopped before their end."""
+        return tuple(part for part in self.parts if part.state in {ReplayState.RUNNING, ReplayState.STOPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The result of one step for one destination.
+
+    `queued` deliveries were put back. `came_on` means that events were processed, wanted or not. `over` means that
+    there is no further step.
+    """
+
+    queued: int
+    came_on: bool
+    over: bool
+
+
+class ReplayRunningError(Exception):
+    """A replay to one of these destinations is running, and only one at a time is allowed."""
+
+    def __init__(self, destinations: Collection[str]) -> None:
+        names = ", ".join(f"`{name}`" for name in sorted(destinations))
+        super().__init__(
+            f"a replay to {names} is under way already (`notifier replay --status` tells what it waits for): wait for"
+            " its end, stop it (`notifier replay --stop`), or name another destination (`--destination`)"
+        )
+
+
+def begin(db: Database, past: ReplayRange, plan: Plan, now_ms: int) -> int:
+    """Store a replay as requested and planned, and return its number. Raises ReplayRunningError.
+
+    A replay with nothing to send ends at once. Of the earlier replays, those that run and the latest one are kept.
+    """
+    require_none(db, [name for name, planned in plan.deliveries.items() if planned])
+    db.execute("DELETE FROM replays WHERE id < (SELECT max(id) FROM replays) AND state <> 'running'")
+    row = db.execute(
+        "INSERT INTO replays (begun_at, since, until, last, source, type, attempt, events)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " RETURNING id",
+        [now_ms, past.since_ms, past.until_ms, past.last, past.source, past.type, past.attempt, plan.events],
+    ).fetchone()
+    number: int = row[0]
+    db.conn.executemany(
+        "INSERT INTO replay_parts (replay, destination, planned, reached) VALUES (?, ?, ?, ?)",
+        [(number, name, planned, plan.start) for name, planned in plan.deliveries.items() if planned],
+    )
+    _end_if_over(db, number, now_ms)
+    return number
+
+
+def advance(
+    db: Database, number: int, subscription: Subscription, now_ms: int, most_waiting: int | None = None
+) -> StepResult:
+    """Put the next deliveries to one destination back into the queue, and store the progress.
+
+    Deliveries are added only while fewer than `most_waiting` are pending (None: no limit). Nothing changes if the
+    replay, or its part for this destination, has ended.
+    """
+    memory = _recall(db, number)
+    part = next((it for it in memory.parts if it.destination == subscription.destination), None) if memory else None
+    if memory is None or part is None or part.state is not ReplayState.RUNNING:
+        return StepResult(queued=0, came_on=False, over=True)
+    step = requeue.replay(db, memory.past, subscription, part.reached, now_ms, most_waiting)
+    if step.sequence == part.reached:
+        return StepResult(queued=0, came_on=False, over=False)
+    over = step.sequence >= memory.past.last
+    db.execute(
+        "UPDATE replay_parts SET reached = ?, queued = queued + ?, state = ? WHERE replay = ? AND destination = ?",
+        [step.sequence, step.queued, ReplayState.DONE if over else part.state, number, part.destination],
+    )
+    if over:
+        _end_if_over(db, number, now_ms)
+    return StepResult(step.queued, came_on=True, over=over)
+
+
+def remove(db: Database, number: int, destination: str, now_ms: int) -> None:
+    """End the part for a destination that is no longer configured."""
+    _end_parts(db, number, ReplayState.REMOVED, [destination])
+    _end_if_over(db, number, now_ms)
+
+
+def require_none(db: Database, destinations: Collection[str]) -> None:
+    """Raise ReplayRunningError if a replay to any of these destinations is running."""
+    running = {name for (name,) in db.execute("SELECT destination FROM replay_parts WHERE state = 'running'")}
+    if busy := running.intersection(destinations):
+        raise ReplayRunningError(busy)
+
+
+def stop(db: Database, now_ms: int, number: int | None = None) -> list[int]:
+    """End the running replay with this number, or all if it is None; return the numbers of those ended."""
+    ended = [memory for memory in under_way(db) if number in (None, memory.id)]
+    for memory in ended:
+        _end_parts(db, memory.id, ReplayState.STOPPED, [part.destination for part in memory.parts])
+        db.execute("UPDATE replays SET state = ?, ended_at = ? WHERE id = ?", [ReplayState.STOPPED, now_ms, memory.id])
+    return [memory.id for memory in ended]
+
+
+def under_way(db: Database) -> list[ReplayRun]:
+    """Return the running replays, oldest first."""
+    numbers = db.execute("SELECT id FROM replays WHERE state = 'running' ORDER BY id").fetchall()
+    return [memory for (number,) in numbers if (memory := _recall(db, number)) is not None]
+
+
+def latest(db: Database) -> list[ReplayRun]:
+    """Return the latest two replays and all running ones, newest first."""
+    numbers = db.execute(
+        "SELECT id FROM replays WHERE state = 'running' OR id IN (SELECT id FROM replays ORDER BY id DESC LIMIT 2)"
+        " ORDER BY id DESC"
+    ).fetchall()
+    return [memory for (number,) in numbers if (memory := _recall(db, number)) is not None]
+
+
+def _recall(db: Database, number: int) -> ReplayRun | None:
+    row = db.execute(
+        "SELECT state, since, until, last, source, type, attempt, events, begun_at, ended_at FROM replays WHERE id = ?",
+        [number],
+    ).fetchone()
+    if row is None:
+        return None
+    parts = db.execute(
+        "SELECT destination, state, planned, queued, reached FROM replay_parts WHERE replay = ? ORDER BY destination",
+        [number],
+    ).fetchall()
+    state, *past, events, begun_ms, ended_ms = row
+    return ReplayRun(
+        number,
+        ReplayState(state),
+        ReplayRange(*past),
+        events,
+        begun_ms,
+        ended_ms,
+        tuple(ReplayTarget(name, ReplayState(state), *counts) for name, state, *counts in parts),
+    )
+
+
+def _end_parts(db: Database, number: int, how: ReplayState, destinations: Collection[str]) -> None:
+    db.conn.executemany(
+        "UPDATE replay_parts SET state = ? WHERE replay = ? AND destination = ? AND state = 'running'",
+        [(how, number, destination) for destination in destinations],
+    )
+
+
+def _end_if_over(db: Database, number: int, now_ms: int) -> None:
+    db.execute(
+        "UPDATE replays SET state = 'done', ended_at = ? WHERE id = ? AND state = 'running'"
+        " AND NOT EXISTS (SELECT 1 FROM replay_parts WHERE replay = replays.id AND state = 'running')",
+        [now_ms, number],
+    )

@@ -1,0 +1,331 @@
+"""Operators' requests: put deliveries back into the queue, drop them, or send past events again.
+
+The rows of `attempts` stay, and so do the columns about the last attempt. Only the columns that decide about the next
+attempt are reset.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlite_utils import Database
+
+from notifier.events import EventType
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables.destinations import HealthState
+from notifier.store.tables.outbox import DeliveryState
+from notifier.suggest import nearest
+
+LOOK = 2000
+"""Number of events examined in one transaction, so that other work does not wait long for the store."""
+
+_HIGHEST = 2**63 - 1
+"""The highest number that SQLite can store."""
+_BEGINNING = len("evt_") + 6
+"""Number of characters at the beginning of an event's id that must be right to suggest a similar one."""
+
+# SQLite uses a partial index only if the query repeats the index's condition word for word.
+_UNFINISHED = "state <> 'delivered'"
+_BEGIN_ANEW = (
+    "state = 'pending', again = 1, attempts = 0, suspicions = 0, proven = 0, first_attempt_at = NULL,"
+    " tried_from = NULL, taken_by = NULL, next_attempt_at = 0, queued_at = :now"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The deliveries to put back into the queue.
+
+    `state` is dead or pending, or delivered if events are named. No `event_ids` means all events. No `destination`
+    means any.
+    """
+
+    state: DeliveryState = DeliveryState.DEAD
+    event_ids: tuple[str, ...] = ()
+    destination: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The number of deliveries put back, by destination, and the destinations that were waiting as a whole.
+
+    `why_none` is the reason if none was put back.
+    """
+
+    counts: Mapping[str, int]
+    waited: tuple[str, ...] = ()
+    why_none: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The deliveries to drop.
+
+    `state` is pending or dead. No `event_ids` means all events. No `destination` means any. `unmatched` means only
+    those that the destination's filters would now reject.
+    """
+
+    event_ids: tuple[str, ...] = ()
+    destination: str | None = None
+    state: DeliveryState = DeliveryState.PENDING
+    unmatched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRange:
+    """A range of past events: detected from `since_ms` until before `until_ms` (Unix ms), with numbers up to `last`.
+
+    `source` and `type` are None for any. Notices are never included. Deliveries that were made by an attempt after
+    number `attempt` are excluded: these events were still waiting when the range was requested, and must be sent only
+    once.
+    """
+
+    since_ms: int
+    until_ms: int
+    last: int
+    source: str | None = None
+    type: str | None = None
+    attempt: int = _HIGHEST
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The size of a replay, counted up to event number `sequence`.
+
+    `deliveries` counts the deliveries by destination, `events` the events with at least one of them. Deliveries that
+    already wait are in neither. There is nothing to send up to event number `start`.
+    """
+
+    events: int = 0
+    deliveries: Mapping[str, int] = field(default_factory=dict)
+    start: int = 0
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The progress of a replay to one destination: done up to event `sequence`; this step put back `queued`."""
+
+    sequence: int
+    queued: int = 0
+
+
+def unknown_events(db: Database, event_ids: Collection[str]) -> list[str]:
+    """Return the event ids that are not in the file, in the given order."""
+    rows = db.execute("SELECT id FROM events WHERE id IN (SELECT value FROM json_each(?))", [_json(event_ids)])
+    known = {id_ for (id_,) in rows}
+    return [id_ for id_ in event_ids if id_ not in known]
+
+
+def nearest_event(db: Database, event_id: str) -> str | None:
+    """Return the event id most similar to an unknown one; None if none begins with the same characters."""
+    start = event_id[:_BEGINNING]
+    if len(start) < _BEGINNING or not start.isascii():
+        return None
+    rows = db.execute("SELECT id FROM events WHERE id >= ? AND id < ? LIMIT 100", [start, f"{start}~"]).fetchall()
+    return nearest(event_id, [id_ for (id_,) in rows])
+
+
+def retry(db: Database, wanted: Retry, destinations: Collection[str], now_ms: int) -> Retried:
+    """Put deliveries to these destinations back into the queue.
+
+    A dead delivery starts again, with new attempts and a new time limit. A waiting one is due at once. A failing
+    destination that waits as a whole is tried at once too, even if no delivery was put back.
+    """
+    counts = {name: count for name in destinations if (count := _retry(db, wanted, name, now_ms))}
+    waited = db.execute(
+        "UPDATE destinations SET retry_at = NULL, retry_asked = 0 WHERE state = ? AND retry_at > ?"
+        " AND name IN (SELECT value FROM json_each(?)) RETURNING name",
+        [HealthState.RETRYING, now_ms, _json(destinations)],
+    ).fetchall()
+    why_none = "" if counts else _why_none(db, wanted, destinations)
+    return Retried(counts, tuple(sorted(name for (name,) in waited)), why_none)
+
+
+def _why_none(db: Database, wanted: Retry, destinations: Collection[str]) -> str:
+    """Return a text with the states of the requested deliveries, for when none is in the requested state."""
+    if not wanted.event_ids:
+        pending: int = db.execute(
+            f"SELECT count(*) FROM deliveries WHERE state = 'pending' AND {_UNFINISHED}"
+            " AND destination IN (SELECT value FROM json_each(?))",
+            [_json(destinations)],
+        ).fetchone()[0]
+        left = f"; pending: {pending:,} (`--state pending` tries those at once)" if pending else ""
+        return f"no delivery is {wanted.state}{left}"
+    rows = db.execute(
+        "SELECT state, count(*) FROM deliveries WHERE sequence IN (SELECT sequence FROM events WHERE id IN"
+        " (SELECT value FROM json_each(?))) AND destination IN (SELECT value FROM json_each(?)) GROUP BY 1 ORDER BY 1",
+        [_json(wanted.event_ids), _json(destinations)],
+    ).fetchall()
+    if not rows:
+        return "no destination that is meant was to get this: `notifier explain RECORD` says why; a replay asks again"
+    found = ", ".join(f"{count:,} {state}" for state, count in rows)
+    choices = " or ".join(f"`--state {state}`" for state, _ in rows)
+    return f"none of these deliveries is {wanted.state}, but {found}: {choices} puts those back"
+
+
+def _retry(db: Database, wanted: Retry, destination: str, now_ms: int) -> int:
+    changes = "next_attempt_at = 0" if wanted.state is DeliveryState.PENDING else _BEGIN_ANEW
+    where, values = _chosen(destination, wanted.state, wanted.event_ids)
+    return db.execute(f"UPDATE deliveries SET {changes} WHERE {where}", {**values, "now": now_ms}).rowcount
+
+
+def drop(
+    db: Database, wanted: Drop, destinations: Collection[str], subscriptions: Sequence[Subscription]
+) -> dict[str, int]:
+    """Remove deliveries to these destinations from the queue for good; return their numbers by destination."""
+    found = {name: to_be_dropped(db, wanted, name, subscriptions) for name in destinations}
+    db.conn.executemany(
+        "DELETE FROM deliveries WHERE sequence = ? AND destination = ?",
+        [(sequence, name) for name, sequences in found.items() for sequence in sequences],
+    )
+    return {name: len(sequences) for name, sequences in found.items() if sequences}
+
+
+def to_be_dropped(db: Database, wanted: Drop, destination: str, subscriptions: Sequence[Subscription]) -> list[int]:
+    """Return the numbers of the events whose delivery to a destination is to be dropped."""
+    where, values = _chosen(destination, wanted.state, wanted.event_ids)
+    if not wanted.unmatched:
+        return [sequence for (sequence,) in db.execute(f"SELECT sequence FROM deliveries WHERE {where}", values)]
+    subscription = next((it for it in subscriptions if it.destination == destination), None)
+    rows = db.execute(
+        "SELECT sequence, type, source, json_extract(data, '$.completion.training_id'),"
+        f" json_extract(data, '$.completion.user_id') FROM deliveries JOIN events USING (sequence) WHERE {where}",
+        values,
+    )
+    return [
+        sequence
+        for sequence, type_, source, training, user in rows
+        if type_ != EventType.ALERT and (subscription is None or not subscription.admits(type_, source, training, user))
+    ]
+
+
+def _chosen(destination: str, state: DeliveryState, event_ids: Collection[str]) -> tuple[str, dict[str, str | int]]:
+    # Delivered ones are requested only for named events, and found by these events' numbers.
+    finished = "" if state is DeliveryState.DELIVERED else f" AND {_UNFINISHED}"
+    where = f"destination = :destination AND state = :state{finished}"
+    values: dict[str, str | int] = {"destination": destination, "state": state}
+    if event_ids:
+        where += " AND sequence IN (SELECT sequence FROM events WHERE id IN (SELECT value FROM json_each(:ids)))"
+        values["ids"] = _json(event_ids)
+    return where, values
+
+
+def waited_for(db: Database) -> list[str]:
+    """Return the names of all destinations with waiting or given-up deliveries."""
+    return [name for (name,) in db.execute(f"SELECT DISTINCT destination FROM deliveries WHERE {_UNFINISHED}")]
+
+
+def newest(db: Database) -> int:
+    """Return the number of the newest event; 0 if there is none."""
+    number: int = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()[0]
+    return number
+
+
+def newest_attempt(db: Database) -> int:
+    """Return the number of the newest attempt; 0 if there is none."""
+    number: int = db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
+    return number
+
+
+def plan(db: Database, past: ReplayRange, subscriptions: Sequence[Subscription], so_far: Plan) -> Plan:
+    """Return the plan of a replay, continued over the next LOOK events; changes nothing in the store."""
+    last = _end_of_look(db, past, so_far.sequence)
+    wanted = {it.destination: _wanted(db, past, it, so_far.sequence, last) for it in subscriptions}
+    events = {sequence for sequences in wanted.values() for sequence in sequences}
+    return Plan(
+        so_far.events + len(events),
+        {name: so_far.deliveries.get(name, 0) + len(sequences) for name, sequences in wanted.items()},
+        so_far.start if events or so_far.events else last,
+        last,
+    )
+
+
+def replay(
+    db: Database,
+    past: ReplayRange,
+    subscription: Subscription,
+    after: int,
+    now_ms: int,
+    most_waiting: int | None = None,
+) -> Step:
+    """Put deliveries of a replay to one destination into the queue, among the next LOOK events after `after`.
+
+    An event without a delivery to the destination gets one. A waiting delivery is left as it is. Deliveries are added
+    only while fewer than `most_waiting` are pending (None: no limit).
+    """
+    room = None if most_waiting is None else most_waiting - due_now(db, subscription.destination, now_ms, most_waiting)
+    if room == 0:
+        return Step(after)
+    last = _end_of_look(db, past, after)
+    wanted = _wanted(db, past, subscription, after, last)
+    now = wanted[:room]
+    db.conn.executemany(
+        "INSERT INTO deliveries (sequence, destination, again, queued_at) VALUES (:sequence, :destination, 1, :now)"
+        f" ON CONFLICT (sequence, destination) DO UPDATE SET {_BEGIN_ANEW}",
+        [{"sequence": sequence, "destination": subscription.destination, "now": now_ms} for sequence in now],
+    )
+    return Step(last if len(now) == len(wanted) else now[-1], len(now))
+
+
+def detected_ms(db: Database, sequence: int) -> int | None:
+    """Return when the first event after this number was detected (Unix ms); None if there is none."""
+    row = db.execute(
+        "SELECT detected_at FROM events WHERE sequence > ? ORDER BY sequence LIMIT 1", [sequence]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _end_of_look(db: Database, past: ReplayRange, after: int) -> int:
+    """Return the number of the last of the next LOOK events after `after`, or the range's last if there are fewer."""
+    numbers = "SELECT sequence FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
+    found, last = db.execute(f"SELECT count(*), max(sequence) FROM ({numbers})", [after, past.last, LOOK]).fetchone()
+    return last if found == LOOK else past.last
+
+
+def due_now(db: Database, destination: str, now_ms: int, enough: int) -> int:
+    """Return how many deliveries to a destination are due now; counting stops at `enough`."""
+    waiting = (
+        f"SELECT 1 FROM deliveries WHERE destination = ? AND state = 'pending' AND {_UNFINISHED}"
+        " AND next_attempt_at <= ? LIMIT ?"
+    )
+    count: int = db.execute(f"SELECT count(*) FROM ({waiting})", [destination, now_ms, enough]).fetchone()[0]
+    return count
+
+
+def _wanted(db: Database, past: ReplayRange, subscription: Subscription, after: int, last: int) -> list[int]:
+    """Return the numbers of the past events after `after` and up to `last` that a destination gets again.
+
+    Events that already wait for it, or were delivered since the range was requested, are left out.
+    """
+    rows = db.execute(
+        "SELECT e.sequence, e.type, e.source, json_extract(e.data, '$.completion.training_id'),"
+        " json_extract(e.data, '$.completion.user_id')"
+        " FROM events e LEFT JOIN deliveries d ON d.sequence = e.sequence AND d.destination = :destination"
+        " WHERE e.sequence > :after AND e.sequence <= :last AND e.detected_at >= :since AND e.detected_at < :until"
+        " AND e.type <> :alert AND e.source = coalesce(:source, e.source) AND e.type = coalesce(:type, e.type)"
+        " AND coalesce(d.state, '') <> 'pending'"
+        " AND NOT (coalesce(d.state, '') = 'delivered' AND EXISTS (SELECT 1 FROM attempts a"
+        " WHERE a.sequence = e.sequence AND a.destination = :destination AND a.id > :attempt)) ORDER BY e.sequence",
+        {
+            "destination": subscription.destination,
+            "after": after,
+            "last": last,
+            "since": past.since_ms,
+            "until": past.until_ms,
+            "alert": EventType.ALERT,
+            "source": past.source,
+            "type": past.type,
+            "attempt": past.attempt,
+        },
+    )
+    return [
+        sequence
+        for sequence, type_, source, training, user in rows
+        if subscription.admits(type_, source, training, user)
+    ]
+
+
+def _json(values: Collection[str]) -> str:
+    # The standard library's encoder accepts any text, even bytes of a command line that are not UTF-8.
+    return json.dumps(list(values))

@@ -1,0 +1,57 @@
+"""Deletes events that were delivered long ago, a few at a time; the known records stay."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlite_utils import Database
+
+from notifier.store.tables.outbox import LONGEST_RUN
+
+CHUNK = 500
+"""Number of events examined in one transaction, so that other work does not wait long for the store."""
+
+
+class DetectionPlace(NamedTuple):
+    """A position in the order of detection, in which events are examined."""
+
+    detected_ms: int
+    sequence: int
+
+
+FIRST = DetectionPlace(-1, -1)
+"""The position before all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The number of events deleted, and the position reached, which is None if there are no more old events."""
+
+    events: int
+    place: DetectionPlace | None
+
+
+def forget(db: Database, before_ms: int, behind: DetectionPlace = FIRST) -> Forgotten:
+    """Delete finished events among the next CHUNK that were detected before a moment, with deliveries and attempts.
+
+    An event stays while one of its deliveries is pending or dead, and while a running replay has not reached it.
+    """
+    old = db.execute(
+        "SELECT detected_at, sequence, EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence"
+        " AND state <> 'delivered')"
+        " OR EXISTS (SELECT 1 FROM replays r JOIN replay_parts p ON p.replay = r.id WHERE p.state = 'running'"
+        " AND events.sequence > p.reached AND events.sequence <= r.last"
+        " AND events.detected_at >= r.since AND events.detected_at < r.until)"
+        " FROM events WHERE (detected_at, sequence) > (?, ?) AND detected_at < ?"
+        " ORDER BY detected_at, sequence LIMIT ?",
+        [*behind, before_ms, CHUNK],
+    ).fetchall()
+    rows = sorted((sequence,) for _, sequence, needed in old if not needed)
+    for table in ("deliveries", "events"):
+        db.conn.executemany(f"DELETE FROM {table} WHERE sequence = ?", rows)
+    if rows:
+        db.execute(
+            "DELETE FROM attempt_runs WHERE first_sequence BETWEEN ? AND ? AND NOT EXISTS (SELECT 1 FROM deliveries"
+            " WHERE sequence BETWEEN first_sequence AND last_sequence AND destination = attempt_runs.destination)",
+            [rows[0][0] - LONGEST_RUN + 1, rows[-1][0]],
+        )
+    return Forgotten(len(rows), DetectionPlace(*old[-1][:2]) if len(old) == CHUNK else None)

@@ -1,0 +1,115 @@
+"""Changes that a second look has to confirm, and the contents that records had before."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import orjson
+from sqlite_utils import Database
+
+
+class LookKind(StrEnum):
+    """The change to confirm: a record is gone, a removed one is back, or a record has an earlier content again."""
+
+    REMOVAL = "removal"
+    RETURN = "return"
+    EARLIER_FORM = "earlier_form"
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """One record with an unconfirmed change; times in Unix milliseconds.
+
+    `since_ms` is when the wait began, None after an answer that contradicts the change. `flips` counts these
+    contradictions, and the last was at `flipped_ms`. `form` is the fingerprint of the content that waits (0 for a
+    removal). `user_id` and `training_id` are for the precise question. `net` is the detection method that saw the
+    change first.
+    """
+
+    key: str
+    kind: LookKind
+    since_ms: int | None
+    first_ms: int
+    net: str
+    form: int
+    user_id: str
+    training_id: str
+    flips: int = 0
+    flipped_ms: int | None = None
+
+
+_COLUMNS = "key, kind, since, first_at, net, form, user_id, training_id, flips, flipped_at"
+
+
+def all_of(db: Database, source: str) -> dict[str, SecondLook]:
+    """Return all second looks of a source, by the record's key."""
+    rows = db.execute(f"SELECT {_COLUMNS} FROM second_looks WHERE source = ?", [source])
+    return {row[0]: SecondLook(row[0], LookKind(row[1]), *row[2:]) for row in rows}
+
+
+def of_record(db: Database, source: str, key: str) -> SecondLook | None:
+    """Return the second look of a record; None if it has none."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM second_looks WHERE source = ? AND key = ?", [source, key]).fetchone()
+    return None if row is None else SecondLook(row[0], LookKind(row[1]), *row[2:])
+
+
+def waiting(db: Database, source: str) -> dict[LookKind, int]:
+    """Return how many second looks of a source wait or are due, by kind."""
+    rows = db.execute(
+        "SELECT kind, count(*) FROM second_looks WHERE source = ? AND since IS NOT NULL GROUP BY kind", [source]
+    )
+    found = {LookKind(kind): number for kind, number in rows}
+    return {kind: found.get(kind, 0) for kind in LookKind}
+
+
+def put(db: Database, source: str, looks: Sequence[SecondLook]) -> None:
+    """Store second looks; they replace earlier ones of the same records."""
+    db.conn.executemany(
+        f"INSERT OR REPLACE INTO second_looks (source, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                source,
+                look.key,
+                look.kind,
+                look.since_ms,
+                look.first_ms,
+                look.net,
+                look.form,
+                look.user_id,
+                look.training_id,
+                look.flips,
+                look.flipped_ms,
+            )
+            for look in looks
+        ],
+    )
+
+
+def end(db: Database, source: str, keys: Sequence[str]) -> None:
+    """Delete the second looks of these records."""
+    db.conn.executemany("DELETE FROM second_looks WHERE source = ? AND key = ?", [(source, key) for key in keys])
+
+
+def keep_form(db: Database, source: str, key: str, form: int, now_ms: int) -> None:
+    """Store the fingerprint of the content that a record had until now."""
+    db.execute(
+        "INSERT OR REPLACE INTO record_forms (source, key, form, until) VALUES (?, ?, ?, ?)",
+        [source, key, form, now_ms],
+    )
+
+
+def earlier_forms(db: Database, source: str, keys: Sequence[str]) -> dict[str, set[int]]:
+    """Return the stored fingerprints of earlier contents of these records, by key."""
+    found: dict[str, set[int]] = {}
+    rows = db.execute(
+        "SELECT key, form FROM record_forms WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
+        [source, orjson.dumps(keys).decode()],
+    )
+    for key, form in rows:
+        found.setdefault(key, set()).add(form)
+    return found
+
+
+def forget_forms(db: Database, before_ms: int) -> None:
+    """Delete the fingerprints of contents that were replaced before a moment."""
+    db.execute("DELETE FROM record_forms WHERE until < ?", [before_ms])

@@ -1,0 +1,175 @@
+"""The stored state of each source: first contact, progress of reading, balance, held-back changes, and pauses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlite_utils import Database
+
+
+class Release(StrEnum):
+    """An operator's request about held-back changes: announce them, or learn them without events."""
+
+    TELL = "tell"
+    LEARN = "learn"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceError:
+    """The last failure of a source."""
+
+    reason: str
+    message: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMemory:
+    """The stored state of a source; times in Unix milliseconds.
+
+    `met_at_ms` is the first contact, None before the first answer. `swept_at_ms` is None before a sweep has read the
+    whole list. `head_key` is the last record that an interrupted head poll read, `head_day` its completion date.
+
+    `records` counts the known records that exist in the source's view. The API's count can differ from it for three
+    reasons: `unreadable` records of the list, without the `unreadable_known` ones among the known records; the API's
+    own error, `count_offset`; and a difference `unexplained` since `unexplained_since_ms`. `left_over` is the
+    difference that the last whole sweep left unexplained, None once it was explained.
+
+    `total_disbelieved` means that the API's `paging.total` is ignored. `page_cap` is the API's own limit of records per
+    page. `unreadable_key`, `unreadable_field` and `unreadable_problem` describe one unreadable record, as an example.
+
+    `held` removals, `held_arrivals` and `held_changes` (of `held_field`) are held back. `release_removals` and
+    `release_changes` are what the next sweep does with them. Since `gap_since_ms`, after a long outage, it is not
+    certain that every record was seen. `told_until_ms` is set if a damaged file has lost records: those entered before
+    it had been read, and are not news. Records entered before `view_since_ms` are not news either, because the `view`
+    was another one. `renumbered_ms` is when the API last gave other keys to known records; `renumbered` counts these so
+    far.
+    """
+
+    met_at_ms: int | None = None
+    swept_at_ms: int | None = None
+    head_key: str | None = None
+    head_day: str | None = None
+    records: int = 0
+    last_success_ms: int | None = None
+    silent_until_ms: int | None = None
+    silent_reason: str | None = None
+    error: SourceError | None = None
+    count_offset: int = 0
+    unreadable: int = 0
+    unreadable_known: int = 0
+    unreadable_key: str | None = None
+    unreadable_field: str | None = None
+    unreadable_problem: str | None = None
+    unexplained: int = 0
+    unexplained_since_ms: int | None = None
+    left_over: int | None = None
+    total_disbelieved: bool = False
+    page_cap: int | None = None
+    held: int = 0
+    held_arrivals: int = 0
+    held_changes: int = 0
+    held_field: str | None = None
+    release_removals: str | None = None
+    release_changes: str | None = None
+    gap_since_ms: int | None = None
+    told_until_ms: int | None = None
+    view: str | None = None
+    view_since_ms: int | None = None
+    renumbered: int = 0
+    renumbered_ms: int | None = None
+
+    @property
+    def expected(self) -> int:
+        """The number of records that the API counts if nothing has changed unseen."""
+        return self.records + self.unreadable_unknown + self.count_offset
+
+    @property
+    def unreadable_unknown(self) -> int:
+        """The number of unreadable records that are not among the known ones."""
+        return self.unreadable - self.unreadable_known
+
+
+_COLUMN_OF: Final[Mapping[str, str]] = {
+    "met_at_ms": "met_at",
+    "swept_at_ms": "swept_at",
+    "last_success_ms": "last_success",
+    "silent_until_ms": "silent_until",
+    "unexplained_since_ms": "unexplained_since",
+    "gap_since_ms": "gap_since",
+    "told_until_ms": "told_until",
+    "view_since_ms": "view_since",
+    "renumbered_ms": "renumbered_at",
+}
+_FIELDS: Final = tuple(field.name for field in fields(SourceMemory) if field.name != "error")
+_COLUMNS: Final = ", ".join(_COLUMN_OF.get(name, name) for name in _FIELDS)
+
+
+def recall(db: Database, name: str) -> SourceMemory:
+    """Return the stored state of a source; add an empty row for an unknown source."""
+    db.execute("INSERT INTO sources (name) VALUES (?) ON CONFLICT DO NOTHING", [name])
+    return _memory(
+        db.execute(
+            f"SELECT error_reason, error_message, error_at, {_COLUMNS} FROM sources WHERE name = ?", [name]
+        ).fetchone()
+    )
+
+
+def everything(db: Database) -> dict[str, SourceMemory]:
+    """Return the stored state of every source, by name."""
+    rows = db.execute(f"SELECT name, error_reason, error_message, error_at, {_COLUMNS} FROM sources ORDER BY name")
+    return {row[0]: _memory(row[1:]) for row in rows}
+
+
+def _memory(row: tuple[Any, ...]) -> SourceMemory:
+    reason, message, at_ms, *values = row
+    error = SourceError(reason, message, at_ms) if reason else None
+    return SourceMemory(error=error, **dict(zip(_FIELDS, values, strict=True)))
+
+
+def write(db: Database, name: str, /, **values: str | int | None) -> None:
+    """Store some of a source's values, by their names in SourceMemory."""
+    assignments = ", ".join(f"{_COLUMN_OF.get(field, field)} = ?" for field in values)
+    db.execute(f"UPDATE sources SET {assignments} WHERE name = ?", [*values.values(), name])
+
+
+def update(db: Database, name: str, /, **values: str | int | None) -> SourceMemory:
+    """Store some of a source's values, and return all of them."""
+    write(db, name, **values)
+    return recall(db, name)
+
+
+def succeed(
+    db: Database, name: str, now_ms: int, *, ends_silence: bool = True, longest_outage_ms: int | None = None
+) -> SourceMemory:
+    """Store a successful round, which has reached known records; the last error is kept for display.
+
+    `ends_silence` is False if another request started a silence during the round. If the last success is more than
+    `longest_outage_ms` ago, it is no longer certain that every record was seen.
+    """
+    db.execute(
+        "UPDATE sources SET last_success = ?, head_key = NULL, head_day = NULL,"
+        " gap_since = CASE WHEN ? - last_success > ? THEN coalesce(gap_since, ?) ELSE gap_since END WHERE name = ?",
+        [now_ms, now_ms, longest_outage_ms, now_ms, name],
+    )
+    if ends_silence:
+        db.execute("UPDATE sources SET silent_until = NULL, silent_reason = NULL WHERE name = ?", [name])
+    return recall(db, name)
+
+
+def fail(db: Database, name: str, error: SourceError, silent_until_ms: int | None) -> SourceMemory:
+    """Store a failed round and, if given, the time until which the source gets no requests.
+
+    If it is None, a silence from an earlier failure continues.
+    """
+    db.execute(
+        "UPDATE sources SET error_reason = ?, error_message = ?, error_at = ? WHERE name = ?",
+        [error.reason, error.message, error.at_ms, name],
+    )
+    if silent_until_ms is not None:
+        db.execute(
+            "UPDATE sources SET silent_until = ?, silent_reason = ? WHERE name = ?",
+            [silent_until_ms, error.reason, name],
+        )
+    return recall(db, name)

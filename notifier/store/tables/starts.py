@@ -1,0 +1,24 @@
+"""The starts of the daemon, and which of these runs ended without an orderly stop."""
+
+from sqlite_utils import Database
+
+_KEPT_MS = 7 * 86_400_000
+
+
+def begin(db: Database, now_ms: int) -> None:
+    """Store a start, and delete old ones."""
+    db.execute("DELETE FROM starts WHERE at < ? OR at > ?", [now_ms - _KEPT_MS, now_ms])
+    db.execute("INSERT OR REPLACE INTO starts (at, stopped_at) VALUES (?, NULL)", [now_ms])
+
+
+def end(db: Database, started_ms: int, now_ms: int) -> None:
+    """Store that the daemon which started at `started_ms` was stopped in an orderly way."""
+    db.execute("UPDATE starts SET stopped_at = ? WHERE at = ?", [now_ms, started_ms])
+
+
+def cut_off(db: Database, since_ms: int, current_ms: int) -> int:
+    """Return how many runs since a moment had no orderly stop; the run that started at `current_ms` does not count."""
+    row = db.execute(
+        "SELECT count(*) FROM starts WHERE at >= ? AND at <> ? AND stopped_at IS NULL", [since_ms, current_ms]
+    ).fetchone()
+    return int(row[0])

@@ -1,0 +1,163 @@
+"""The progress of each source's sweeps, so that a sweep can continue after a restart."""
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One reading of a whole list; `next_page` is the first page that is not yet stored. Times in Unix milliseconds.
+
+    `records` counts the records down to the last page read. `counted` is the API's number of records when
+    `counted_page` was the last page read; both are None before the first count. Known records with ids from
+    `first_new_id` on were first seen after the sweep began. `whole` means that all pages so far were complete. `marks`
+    means that the sweep stores which known records each page has. A first sweep does not, because everything that it
+    finds is new.
+    """
+
+    id: int
+    source: str
+    started_ms: int
+    finished_ms: int | None
+    next_page: int
+    last_page: int | None
+    records: int
+    changes: int
+    counted: int | None = None
+    counted_page: int | None = None
+    first_new_id: int | None = None
+    whole: bool = True
+    marks: bool = True
+
+    @property
+    def progress(self) -> float:
+        """The progress, from 0 to 1."""
+        if self.finished_ms is not None:
+            return 1.0
+        return min((self.next_page - 1) / self.last_page, 1.0) if self.last_page else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SweptPage:
+    """A page that a sweep has read; stored in the same transaction as the page's records.
+
+    `records` counts the records down to the end of the page, `unreadable` those on it that cannot be read. `marks`
+    means that the ids of its known records are stored. Known records that no page has may be gone.
+    """
+
+    sweep: int
+    number: int
+    last_page: int | None
+    records: int
+    unreadable: int
+    marks: bool
+
+
+_COLUMNS = (
+    "id, source, started_at, finished_at, next_page, last_page, records, changes, counted, counted_page,"
+    " first_new_id, whole, marks"
+)
+
+
+def latest(db: Database, source: str) -> Sweep | None:
+    """Return the source's newest sweep, finished or not; None if there is none."""
+    row = db.execute(
+        f"SELECT {_COLUMNS} FROM sweeps WHERE source = ? ORDER BY id DESC LIMIT 1",
+        [source],
+    ).fetchone()
+    return Sweep(*row) if row else None
+
+
+def latest_of_each(db: Database) -> dict[str, Sweep]:
+    """Return the newest sweep of every source that has one, by the source's name."""
+    rows = db.execute(f"SELECT {_COLUMNS} FROM sweeps WHERE id IN (SELECT max(id) FROM sweeps GROUP BY source)")
+    return {sweep.source: sweep for sweep in (Sweep(*row) for row in rows)}
+
+
+def resume(db: Database, source: str, now_ms: int) -> Sweep:
+    """Return the source's unfinished sweep, or start a new one at the first page."""
+    unfinished = latest(db, source)
+    if unfinished is not None and unfinished.finished_ms is None:
+        return unfinished
+    row = db.execute(
+        "INSERT INTO sweeps (source, started_at, first_new_id, marks)"
+        " VALUES (?, ?, (SELECT coalesce(max(id), 0) + 1 FROM records),"
+        " EXISTS (SELECT 1 FROM sources WHERE name = ? AND (swept_at IS NOT NULL OR left_over IS NOT NULL)))"
+        f" RETURNING {_COLUMNS}",
+        [source, now_ms, source],
+    ).fetchone()
+    return Sweep(*row)
+
+
+def advance(db: Database, page: SweptPage, *, changes: int, ids: bytes) -> None:
+    """Store that a page was read; `ids` are those of its known records, as 64-bit numbers."""
+    db.execute(
+        "UPDATE sweeps SET next_page = ?, last_page = ?, records = ?, changes = changes + ? WHERE id = ?",
+        [page.number + 1, page.last_page, page.records, changes, page.sweep],
+    )
+    db.execute(
+        "INSERT OR REPLACE INTO sweep_pages (sweep, page, unreadable, ids) VALUES (?, ?, ?, ?)",
+        [page.sweep, page.number, page.unreadable, ids if page.marks else b""],
+    )
+
+
+def count(db: Database, sweep: int, counted: int, page: int) -> None:
+    """Store the API's number of records when `page` was the last page read."""
+    db.execute("UPDATE sweeps SET counted = ?, counted_page = ? WHERE id = ?", [counted, page, sweep])
+
+
+def step_back(db: Database, sweep: int, page: int) -> None:
+    """Continue the sweep from an earlier page, because the list has moved."""
+    db.execute("UPDATE sweeps SET next_page = min(next_page, ?) WHERE id = ?", [page, sweep])
+
+
+def add_changes(db: Database, sweep: int, changes: int) -> None:
+    """Add to the number of changes that the sweep has found."""
+    db.execute("UPDATE sweeps SET changes = changes + ? WHERE id = ?", [changes, sweep])
+
+
+def marks(db: Database, sweep: int, after_page: int, limit: int) -> tuple[list[bytes], int | None]:
+    """Return the ids of the known records on up to `limit` pages after `after_page`, and the last page's number.
+
+    The number is None if there are no more pages.
+    """
+    rows = db.execute(
+        "SELECT ids, page FROM sweep_pages WHERE sweep = ? AND page > ? ORDER BY page LIMIT ?",
+        [sweep, after_page, limit],
+    ).fetchall()
+    return [ids for ids, _ in rows], rows[-1][1] if rows else None
+
+
+def unreadable(db: Database, sweep: int) -> int:
+    """Return how many records the sweep could not read."""
+    row = db.execute("SELECT coalesce(sum(unreadable), 0) FROM sweep_pages WHERE sweep = ?", [sweep]).fetchone()
+    return int(row[0])
+
+
+def not_whole(db: Database, sweep: int) -> None:
+    """Store that a page of the sweep was incomplete, so that records it did not see may still exist."""
+    db.execute("UPDATE sweeps SET whole = 0 WHERE id = ?", [sweep])
+
+
+def finish(db: Database, sweep: Sweep, now_ms: int) -> None:
+    """Store that the sweep has read the list to its end."""
+    db.execute("UPDATE sweeps SET finished_at = ? WHERE id = ?", [now_ms, sweep.id])
+    db.execute("DELETE FROM sweep_pages WHERE sweep = ?", [sweep.id])
+
+
+def prove(db: Database, sweep: Sweep) -> None:
+    """Store that a finished sweep has seen everything that the API counts, so that nothing before it was missed."""
+    db.execute(
+        "UPDATE sources SET swept_at = ?, gap_since = CASE WHEN gap_since > ? THEN gap_since END WHERE name = ?",
+        [sweep.finished_ms, sweep.started_ms, sweep.source],
+    )
+
+
+def abandon(db: Database, source: str) -> None:
+    """Delete a source's unfinished sweep, whose pages no longer count."""
+    db.execute(
+        "DELETE FROM sweep_pages WHERE sweep IN (SELECT id FROM sweeps WHERE source = ? AND finished_at IS NULL)",
+        [source],
+    )
+    db.execute("DELETE FROM sweeps WHERE source = ? AND finished_at IS NULL", [source])

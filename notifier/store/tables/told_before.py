@@ -1,0 +1,154 @@
+"""What a rebuilt or updated state file remembers: the events that were announced before, and those still to be sent.
+
+A record whose events were lost is found again as an unknown one, and its revisions would begin again at 1. Its next
+event would then have the id of an earlier one, and receivers that remember ids would drop it. So the table
+`told_before` holds, for each announced event that is no longer in the file, its record and revision:
+
+- An event whose id was announced is not announced again, and the record's next revision is above all announced ones.
+- There is one exception: the record was found since the file was brought up to date, or its source was read to the end
+  since. Then its state is known, and the same change is a new one with a new revision.
+
+An `owed` event is announced when its record is found again, and goes only to the destinations that have not received
+it. In nearly every file both tables are empty, which costs one query a page.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.events import Change, Completion, DetectedBy, EventType, event_id
+
+
+@dataclass(frozen=True, slots=True)
+class OwedRecord:
+    """A `created` event to announce when its record is found again, and the destinations that have not received it."""
+
+    revision: int
+    destinations: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How to announce a change: with its final revision, whether it was announced before, and to which destinations.
+
+    `only_to` is None if it goes to all destinations that want it.
+    """
+
+    change: Change
+    was_told: bool = False
+    only_to: frozenset[str] | None = None
+
+    def goes_to(self, destination: str) -> bool:
+        """Return whether the event goes to this destination, if the destination wants it."""
+        return self.only_to is None or destination in self.only_to
+
+
+@dataclass(frozen=True, slots=True)
+class ToldBefore:
+    """What the file remembers of one source."""
+
+    source: str
+    db: Database | None = None
+    owed: Mapping[str, OwedRecord] = field(default_factory=dict)
+
+    @property
+    def owes(self) -> bool:
+        """Whether any owed event waits for its record."""
+        return bool(self.owed)
+
+    def is_owed(self, key: str) -> bool:
+        """Return whether an owed event waits for this record."""
+        return key in self.owed
+
+    def owed_change(self, completion: Completion, net: DetectedBy, reason: str) -> Change | None:
+        """Return the owed change for a record that is found again; None if none is owed."""
+        owed = self.owed.get(completion.key)
+        return None if owed is None else Change(EventType.CREATED, completion, owed.revision, net, reason)
+
+    def revision_of(self, key: str) -> int:
+        """Return a record's highest revision announced before the file was brought up to date; 0 if there is none."""
+        if self.db is None:
+            return 0
+        (told,) = self.db.execute(
+            "SELECT coalesce(max(revision), 0) FROM told_before WHERE source = ? AND key = ?", [self.source, key]
+        ).fetchone()
+        return int(told)
+
+    def judge(self, id_namespace: str, change: Change) -> Telling:
+        """Return how to announce a change; an owed event of its record is deleted, because this change announces it."""
+        owed = self.owed.get(change.completion.key)
+        if owed is not None and change.type is EventType.CREATED and self.db is not None:
+            self.db.execute("DELETE FROM owed WHERE source = ? AND key = ?", [self.source, change.completion.key])
+            return Telling(replace(change, revision=owed.revision), only_to=owed.destinations)
+        if self.db is None:
+            return Telling(change)
+        highest = self.revision_of(change.completion.key)
+        if not self._was_told(event_id(id_namespace, change)) and not (is_first(change) and highest):
+            return Telling(replace(change, revision=max(change.revision, highest + 1)) if highest else change)
+        if is_first(change) or not self._is_known_as_it_is_now(change.completion.key):
+            return Telling(change, was_told=True)
+        return Telling(replace(change, revision=max(change.revision, highest + 1)))
+
+    def highest_revision(self, db: Database, key: str) -> int:
+        """Return a record's highest announced revision, including events in the file; 0 if there is none."""
+        (in_file,) = db.execute(
+            "SELECT coalesce(max(revision), 0) FROM events WHERE source = ? AND subject = ?", [self.source, key]
+        ).fetchone()
+        return max(int(in_file), self.revision_of(key))
+
+    def _was_told(self, identifier: str) -> bool:
+        if self.db is None:
+            return False
+        return self.db.execute("SELECT 1 FROM told_before WHERE id = ?", [identifier]).fetchone() is not None
+
+    def _is_known_as_it_is_now(self, key: str) -> bool:
+        """Return whether the record was found, or its source read to the end, since the file was brought up to date."""
+        if self.db is None:
+            return True
+        row = self.db.execute(
+            "SELECT max(at) <= coalesce((SELECT swept_at FROM sources WHERE name = :source), 0)"
+            " OR max(at) <= coalesce((SELECT seen_at FROM records WHERE source = :source AND key = :key), 0)"
+            " FROM told_before WHERE source = :source AND key = :key",
+            {"source": self.source, "key": key},
+        ).fetchone()
+        # The result is NULL if the essentials, in the first format, do not name the record. What they had announced is
+        # then not announced again.
+        return bool(row[0])
+
+
+def is_first(change: Change) -> bool:
+    """Return whether a change is the first event of an unknown record."""
+    return change.type is EventType.CREATED and change.revision == 1
+
+
+_SOMETHING: Final = "SELECT EXISTS (SELECT 1 FROM told_before) OR EXISTS (SELECT 1 FROM owed)"
+
+
+def past_of(db: Database, source: str, keys: Iterable[str]) -> ToldBefore:
+    """Return what the file remembers of these records of a source; empty for nearly every file."""
+    if not db.execute(_SOMETHING).fetchone()[0]:
+        return ToldBefore(source)
+    owed = db.execute(
+        "SELECT key, revision, destinations FROM owed WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
+        [source, orjson.dumps(list(keys)).decode()],
+    ).fetchall()
+    return ToldBefore(
+        source,
+        db,
+        {key: OwedRecord(revision, frozenset(orjson.loads(destinations))) for key, revision, destinations in owed},
+    )
+
+
+def forget(db: Database, before_ms: int) -> None:
+    """Delete what was remembered before a moment; records keep revisions above the announced ones."""
+    db.execute(
+        "UPDATE records SET revision = told.revision FROM (SELECT source, key, max(revision) AS revision"
+        " FROM told_before WHERE at < ? AND key IS NOT NULL GROUP BY source, key) AS told"
+        " WHERE records.source = told.source AND records.key = told.key AND records.revision < told.revision",
+        [before_ms],
+    )
+    db.execute("DELETE FROM told_before WHERE at < ?", [before_ms])
+    db.execute("DELETE FROM owed WHERE at < ?", [before_ms])

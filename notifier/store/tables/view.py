@@ -1,0 +1,34 @@
+"""Marks the known records that are in the source's view; the others are neither missing nor counted."""
+
+from sqlite_utils import Database
+
+
+def mark_view(
+    db: Database, source: str, *, training_id: str | None, user_id: str | None, has_attachments: bool | None
+) -> int:
+    """Mark the known records that these filters exclude; return how many existing records are in view."""
+    inside = ["1"]
+    values: list[str | int] = []
+    if training_id is not None:
+        inside.append("training_id = ?")
+        values.append(training_id)
+    if user_id is not None:
+        inside.append("user_id = ?")
+        values.append(user_id)
+    if has_attachments is not None:
+        inside.append("(coalesce(json_array_length(record, '$.files'), 0) > 0) = ?")
+        values.append(int(has_attachments))
+    db.execute(
+        f"UPDATE records SET out_of_view = NOT ({' AND '.join(inside)}) WHERE source = ? AND removed_at IS NULL",
+        [*values, source],
+    )
+    (existing,) = db.execute(
+        "SELECT count(*) FROM records WHERE source = ? AND removed_at IS NULL AND out_of_view = 0", [source]
+    ).fetchone()
+    return int(existing)
+
+
+def forget_waiting(db: Database, source: str) -> None:
+    """Delete the second looks and held-back changes of a source, because they belong to another list."""
+    for table in ("second_looks", "held_changes"):
+        db.execute(f"DELETE FROM {table} WHERE source = ?", [source])

@@ -1,0 +1,25 @@
+"""Suggests a known name for a name that does not exist."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+TYPOGRAPHIC_QUOTES: Final = "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
+"""Characters that word processors and chats substitute for straight quotes."""
+
+_LIKELY = 0.5
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is most similar to `given`, or None if none is similar."""
+    matches = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=_LIKELY)
+    return matches[0] if matches else None
+
+
+def hint(given: object, known: Iterable[str]) -> str:
+    """Return a suggestion of the most similar word, or else a list of all known words. It never contains `given`."""
+    words = list(known)
+    likely = nearest(given, words) if isinstance(given, str) else None
+    if likely is not None:
+        return f"did you mean `{likely}`?"
+    return f"known: {', '.join(words)}" if words else "there are none"

@@ -1,0 +1,33 @@
+"""A rate limit: an average number of operations per second, with small bursts."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """A token bucket that holds up to `rate` tokens, but at least one; a rate of 0 means no limit.
+
+    `rate` is in requests a second, and may be changed at any time without losing tokens. The current time is an
+    argument, in monotonic seconds.
+    """
+
+    rate: float
+    _tokens: float = 0.0
+    _filled_at: float | None = None
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next request may start; 0.0 if it may start now."""
+        if not self.rate:
+            return 0.0
+        most = max(1.0, self.rate)
+        if self._filled_at is None:
+            self._tokens = most
+        else:
+            self._tokens = min(most, self._tokens + (now - self._filled_at) * self.rate)
+        self._filled_at = now
+        return max(0.0, (1.0 - self._tokens) / self.rate)
+
+    def spend(self) -> None:
+        """Take one token for a request that starts now."""
+        if self.rate:
+            self._tokens -= 1.0

@@ -1,0 +1,211 @@
+"""The background tasks of a source: at most one sweep, and one search for the cause of a count difference."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+from notifier.kpa.errors import ApiError, ApiErrorReason
+from notifier.store.errors import StoreError
+from notifier.store.tables.sweeps import Sweep
+from notifier.watch.detection.balance import SearchTiming, sweep_is_affordable
+from notifier.watch.detection.scan import ScanRunner
+from notifier.watch.detection.search import DiscrepancySearch, SearchOutcome, SearchResult
+from notifier.watch.name_cache import NameCache
+from notifier.watch.observations import Observations, Question
+from notifier.watch.source_context import SourceContext
+from notifier.watch.timing import sweep_is_due
+
+_log = logging.getLogger(__name__)
+
+
+class BackgroundTasks:
+    """Starts sweeps and searches, and decides from their results when the next one may start."""
+
+    def __init__(
+        self,
+        context: SourceContext,
+        search: DiscrepancySearch,
+        scan: ScanRunner,
+        names: NameCache | None,
+        observations: Observations,
+        meet: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Initialize with the collaborators.
+
+        `meet` polls the source for its very first answer, and returns whether there was one.
+        """
+        self._context = context
+        self._clock = context.clock
+        self._search_runner = search
+        self._scan = scan
+        self._names = names
+        self._observations = observations
+        self._meet = meet
+        self._sweep_task: asyncio.Task[None] | None = None
+        self._search_task: asyncio.Task[None] | None = None
+        patience = context.patience
+        self._timing = SearchTiming(patience.first_search_again_seconds, patience.last_search_again_seconds)
+        self._sweep_not_before = 0.0
+        self._probes_not_before = 0.0
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether a sweep is running."""
+        return self._sweep_task is not None and not self._sweep_task.done()
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether a search is running."""
+        return self._search_task is not None and not self._search_task.done()
+
+    @property
+    def probes_tell(self) -> bool:
+        """Whether a place that has moved justifies a search; for a while after a search without result it does not."""
+        return self._clock.monotonic() >= self._probes_not_before
+
+    async def stop(self) -> None:
+        """Stop the sweep and the search, if they are running."""
+        if begun := [task for task in (self._sweep_task, self._search_task) if task is not None]:
+            await cancelled(begun)
+
+    async def stop_sweep(self) -> None:
+        """Stop the sweep, if one is running."""
+        if self._sweep_task is not None and self.is_sweeping:
+            await cancelled([self._sweep_task])
+
+    async def wait_for_search(self) -> None:
+        """Wait until no search is running."""
+        if self._search_task is not None:
+            await asyncio.wait([self._search_task])
+
+    def note_even(self) -> None:
+        """Record that the count has no unexplained difference: clear everything remembered about an earlier one."""
+        self._timing.clear()
+        self._observations.search_gave_up = None
+
+    def search_is_due(self, unexplained: int) -> bool:
+        """Return whether to search now, with this number of `unexplained` records."""
+        return self._timing.is_due(unexplained, self._clock.monotonic())
+
+    def begin_search(self, moved_at: int | None) -> None:
+        """Start a search, unless one is running; `moved_at` is a place where the list seems to have moved, if any."""
+        if not self.is_searching:
+            self._search_task = asyncio.create_task(self._search(moved_at), name=f"search {self._context.name}")
+
+    async def begin_due_sweep(self) -> None:
+        """Start or continue a sweep if one is due. Raises StoreError."""
+        if self._clock.monotonic() < self._sweep_not_before:
+            return
+        latest, memory = await self._scan.latest(), self._context.health.memory
+        # The view has changed since the last sweep, so the source's count is not comparable until the next one.
+        is_unread = memory.swept_at_ms is None and memory.left_over is None
+        if sweep_is_due(latest, self._context.settings.sweep_interval, self._clock.now_ms()):
+            await self.begin_sweep()
+        elif is_unread or self._observations.broken_pages or self._observations.unsearchable_since is not None:
+            # Until then only sweeps find changes outside the head, and only another sweep can show that the problem is
+            # over.
+            await self.begin_sweep_if_affordable()
+
+    async def begin_sweep(self) -> None:
+        """Start a sweep or continue the unfinished one, unless one is running. Raises StoreError."""
+        if self.is_sweeping:
+            return
+        sweep = await self._scan.begin()
+        if not self.is_sweeping:
+            self._sweep_task = asyncio.create_task(self._sweep(sweep), name=f"sweep {self._context.name}")
+
+    async def begin_sweep_if_affordable(self) -> None:
+        """Start a sweep for a difference that a search did not explain, if the last one was not too recent.
+
+        Raises StoreError.
+        """
+        latest = await self._scan.latest()
+        if latest is not None and latest.finished_ms is not None:
+            since = max(0, self._clock.now_ms() - latest.finished_ms) / 1000
+            pages = latest.last_page or 1
+            if not sweep_is_affordable(pages, since, self._context.patience.sweep_seconds_a_page):
+                return
+        await self.begin_sweep()
+
+    async def _search(self, moved_at: int | None) -> None:
+        try:
+            result = await self._search_runner.run(moved_at)
+            self._context.health.works("search")
+            self._context.health.answered(Question.SEARCH)
+            self._note_search(result)
+            if result.outcome is not SearchOutcome.FOUND:
+                await self.begin_sweep_if_affordable()
+        except ApiError as failure:
+            self._timing.searched(self._clock.monotonic(), found=False)
+            await self._context.health.fail(failure, Question.SEARCH)
+        except StoreError as error:
+            self._timing.searched(self._clock.monotonic(), found=False)
+            self._context.health.fail_to_write(error)
+        except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
+            now = self._clock.monotonic()
+            self._timing.searched(now, found=False)
+            self._probes_not_before = now + self._context.patience.first_search_again_seconds
+            await self._context.health.fail_by_fault("search", fault)
+
+    def _note_search(self, result: SearchResult) -> None:
+        now, patience = self._clock.monotonic(), self._context.patience
+        self._timing.searched(now, found=result.found > 0, rest=result.pages * patience.search_seconds_a_page)
+        match result.outcome:
+            case SearchOutcome.FOUND:
+                self._observations.search_gave_up = None
+            case SearchOutcome.UNSORTED:
+                self._note_unsorted()
+            case SearchOutcome.GAVE_UP:
+                self._observations.search_gave_up = self._observations.search_gave_up or now
+                _log.info(
+                    "a search has reached its page limit; the next sweep finds the rest",
+                    extra={"source": self._context.name, "pages": result.pages, "left": result.left},
+                )
+            case SearchOutcome.NOTHING:
+                self._probes_not_before = now + patience.first_search_again_seconds
+
+    def _note_unsorted(self) -> None:
+        if self._observations.unsearchable_since is None:
+            self._observations.unsearchable_since = self._clock.monotonic()
+            _log.warning(
+                "the list is not sorted by completion date; searches are replaced by sweeps",
+                extra={"source": self._context.name},
+            )
+
+    async def _sweep(self, sweep: Sweep) -> None:
+        # The first answer separates history from news, so it has to come from a head poll.
+        if not await self._meet():
+            return
+        try:
+            # Requests for names have the lowest priority. Without this, a long sweep would leave all messages without
+            # names.
+            if self._names is not None:
+                await self._names.fetched()
+            result = await self._scan.read(sweep)
+            self._context.health.works("sweep")
+            self._context.health.answered(Question.SCAN)
+            if not result.is_sorted:
+                self._note_unsorted()
+            else:
+                self._observations.unsearchable_since = None
+            self._observations.broken_pages = not result.whole
+            self._observations.search_gave_up = None
+        except ApiError as failure:
+            self._sweep_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
+            if failure.reason is ApiErrorReason.PAGE_NOT_WHOLE:
+                self._observations.broken_pages = True
+            await self._context.health.fail(failure, Question.SCAN)
+        except StoreError as error:
+            self._sweep_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
+            self._context.health.fail_to_write(error)
+        except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
+            self._sweep_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
+            await self._context.health.fail_by_fault("sweep", fault)
+
+
+async def cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -1,0 +1,105 @@
+"""The API's number of records: read from a page that states it, or requested with a page of one record.
+
+A page of one record gives the exact number if the API states its last page. It also shows the record at that place. If
+the place is chosen where a day begins, the record shows whether the list has moved above it (`detection.spot_check`).
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+from notifier.events import DetectedBy
+from notifier.kpa.client import Page
+from notifier.kpa.rate_limiter import Priority
+from notifier.store.tables import records_by_date
+from notifier.store.tables.second_looks import LookKind
+from notifier.watch.detection.balance import Balance, contradicts_total, count_bounds
+from notifier.watch.detection.bisection import day_of
+from notifier.watch.detection.spot_check import probe_at
+from notifier.watch.ingest import PageIngester
+from notifier.watch.second_looks import SecondLooks
+from notifier.watch.source_context import SourceContext
+from notifier.watch.source_reader import SourceReader
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The number of records according to one answer; `count` is None if the answer does not give it exactly.
+
+    The number is true at `asked_at` (monotonic seconds); `at_ms` is that moment by the server's clock. `moved_at` is a
+    place where the list was seen to have moved, None if there is none.
+    """
+
+    count: int | None
+    asked_at: float
+    at_ms: int | None = None
+    moved_at: int | None = None
+
+
+class CountCheck:
+    """Gets the count from the API of one source, and computes the balance. Raises ApiError and StoreError."""
+
+    def __init__(
+        self, context: SourceContext, reader: SourceReader, ingester: PageIngester, looks: SecondLooks
+    ) -> None:
+        self._context = context
+        self._reader = reader
+        self._ingester = ingester
+        self._looks = looks
+
+    async def read(self, page: Page) -> Counted:
+        """Return the count that a page states; `paging.total` is ignored once it has contradicted the last page."""
+        if contradicts_total(page) and not self._context.health.memory.total_disbelieved:
+            _log.warning(
+                "the API's `paging.total` contradicts its last page; from now on only the last page is believed",
+                extra={"source": self._context.name, "total": page.total, "last_page": page.last_page},
+            )
+            await self._context.health.write(total_disbelieved=1)
+        bounds = count_bounds(page, believe_total=not self._context.health.memory.total_disbelieved)
+        return Counted(bounds.exactly, page.asked_at, page.served_at_ms)
+
+    async def ask(self) -> Counted:
+        """Fetch the first record of the list, and return the count that the answer states."""
+        page = await self._reader.fetch(1, Priority.COUNT, limit=1)
+        if any(bad.is_too_large for bad in page.bad):
+            # The first record does not fit into any answer, so a page with the second one is requested.
+            page = await self._reader.fetch(2, Priority.COUNT, limit=1)
+        await self._ingester.ingest(page, DetectedBy.HEAD)
+        return await self.read(page)
+
+    async def probe(self) -> Counted:
+        """Fetch a record next to the beginning of a random day, and return the count and whether the list has moved."""
+        boundary = await self._context.store.run(records_by_date.landmark, self._context.name, self._context.random())
+        if boundary is None:
+            return await self.ask()
+        probe = probe_at(boundary, self._context.random())
+        page = await self._reader.fetch(probe.place, Priority.COUNT, limit=1)
+        if page.size == 0:
+            # The list is shorter now than this place, and an empty page does not state its length.
+            return await self.ask()
+        await self._ingester.ingest(page, DetectedBy.COUNT)
+        counted = await self.read(page)
+        moved = any(day_of(completion.completed_on) != probe.day for completion in page.completions)
+        return replace(counted, moved_at=probe.place if moved else None)
+
+    def balance(self, counted: Counted) -> Balance:
+        """Return the balance between the API's count and the records known now."""
+        memory = self._context.health.memory
+        return Balance(
+            memory.records,
+            memory.unreadable_unknown,
+            memory.count_offset,
+            len(self._looks.waiting(LookKind.REMOVAL)),
+            memory.held,
+            len(self._looks.waiting(LookKind.RETURN)),
+            counted.count,
+        )
+
+    def is_stale(self, counted: Counted) -> bool:
+        """Return whether a later answer has changed the number of known records."""
+        return counted.asked_at < self._ingester.existing_changed_at
+
+    async def fresh_balance(self) -> Balance:
+        """Request the count, and return the balance."""
+        return self.balance(await self.ask())

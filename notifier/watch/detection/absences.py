@@ -1,0 +1,274 @@
+"""Decides whether known records are gone, by four proofs: place, precise question, balance, second look.
+
+- Place: the record is missing from a whole page or sweep that was requested after the record was last seen.
+- Precise question: the record is missing from all records of its person, and `confirm_after` later from all records of
+  its training. One of these finds a record that was moved to another person or another training.
+- Balance: the API's count leaves room for the removal.
+- Second look: the second precise question confirms the first. To announce a removal some minutes late does no harm.
+"""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Self
+
+from notifier.events import DetectedBy
+from notifier.kpa.rate_limiter import Priority
+from notifier.store.tables import records_by_date, second_looks
+from notifier.store.tables.records_by_date import RemovalCandidate
+from notifier.store.tables.second_looks import LookKind, SecondLook
+from notifier.watch.count_check import CountCheck
+from notifier.watch.detection.bisection import KnownCounts, day_of
+from notifier.watch.detection.evidence import interrupted
+from notifier.watch.ingest import IngestResult, PageIngester
+from notifier.watch.second_looks import SecondLooks
+from notifier.watch.source_context import SourceContext
+from notifier.watch.source_reader import PreciseAnswer, SourceReader
+
+_log = logging.getLogger(__name__)
+
+_MOST_READINGS = 6
+"""The most times that the suspects' pages are read again. Each reading finds most of those that merely moved."""
+
+
+def held_back(suspects: int, known: int, share: float, few: int) -> bool:
+    """Return whether to hold back removals: more than `few`, and more than this share of the known records.
+
+    An error in a filter, a permission or the API is then more likely than real deletions.
+    """
+    return suspects > few and suspects > known * share
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """The result of examining missing records: the numbers of events, of removals held back, and of unasked records."""
+
+    events: int = 0
+    held: int = 0
+    left: int = 0
+
+
+class Sightings:
+    """The records that any answer has shown since a moment, which are therefore not gone."""
+
+    def __init__(self, ingester: PageIngester, since: float) -> None:
+        """Initialize to observe the answers that `ingester` writes, if requested after `since` (monotonic seconds)."""
+        self._ingester = ingester
+        self._since = since
+        self._seen: set[int] = set()
+
+    def __enter__(self) -> Self:
+        """Start to observe the answers."""
+        self._ingester.observers.append(self._observe)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop observing."""
+        self._ingester.observers.remove(self._observe)
+
+    def __contains__(self, record_id: int) -> bool:
+        """Return whether an answer has shown the record with this number in the store."""
+        return record_id in self._seen
+
+    def _observe(self, result: IngestResult) -> None:
+        if result.asked_at >= self._since:
+            self._seen.update(result.ids)
+
+
+class Absences:
+    """Decides whether known records of one source are gone. Raises ApiError and StoreError."""
+
+    def __init__(
+        self,
+        context: SourceContext,
+        reader: SourceReader,
+        ingester: PageIngester,
+        counts: CountCheck,
+        looks: SecondLooks,
+    ) -> None:
+        self._context = context
+        self._reader = reader
+        self._ingester = ingester
+        self._counts = counts
+        self._looks = looks
+        self._large_trainings: set[str] = set()
+        """Trainings with more records than one precise question may read."""
+
+    async def examine(
+        self, ids: Sequence[int], net: DetectedBy, urgency: Priority, *, most_questions: int | None = None
+    ) -> Examined:
+        """Ask the API for each of these records (by the store's numbers), unless there are too many.
+
+        A record that the answer lacks waits for a second look. If the API's count leaves no room for removals, nothing
+        is asked. Records beyond `most_questions` questions are left to the next sweep.
+        """
+        suspects = await self._suspects(ids)
+        if not suspects:
+            return Examined()
+        room = (await self._counts.fresh_balance()).spare_room
+        if room == 0:
+            return Examined()
+        if room is not None and len(suspects) > room:
+            suspects = await self._read_again(suspects, room, net, urgency)
+        memory, patience = self._context.health.memory, self._context.patience
+        possible = len(suspects) if room is None else min(room, len(suspects))
+        if held_back(possible, memory.records, self._context.settings.hold_removals_above, patience.few_records):
+            await self._hold(possible, memory.records)
+            return Examined(held=possible)
+        by_person = [(person, [*group]) for person, group in groupby(suspects, key=lambda suspect: suspect.user_id)]
+        left = 0 if most_questions is None else sum(len(group) for _, group in by_person[most_questions:])
+        events = 0
+        for user_id, group in by_person[:most_questions]:
+            events += await self._ask_for_person(user_id, group, room, net, urgency)
+        return Examined(events, left=left)
+
+    async def look_again(self, *, removals: bool) -> bool:
+        """Take the second looks that are due; return whether a sweep has to decide the rest.
+
+        Without `removals`, the second looks at removals keep waiting.
+        """
+        due = self._looks.due()
+        waiting = self._looks.waiting(LookKind.REMOVAL) if removals else ()
+        left = False
+        if any(look.key in due for look in waiting):
+            left = await self._confirm_removals(waiting, due)
+        others = [look for look in self._looks.by_key.values() if look.key in due and look.kind is not LookKind.REMOVAL]
+        for look in others[: self._context.patience.most_questions]:
+            await self._confirm_presence(look)
+        return left
+
+    async def release_held(self, ids: Sequence[int], *, silently: bool) -> int:
+        """Announce these held-back removals, or `silently` learn them; return the number of events.
+
+        An operator's command replaces the second look. The API's count must still leave room for each removal.
+        """
+        suspects = await self._context.store.run(records_by_date.suspects, ids)
+        room = (await self._counts.fresh_balance()).room
+        keys = [suspect.key for suspect in suspects][: None if room is None else room]
+        if len(keys) < len(suspects):
+            _log.warning(
+                "more records are missing than the API's count allows; the others still exist",
+                extra={"source": self._context.name, "missing": len(suspects), "room": room},
+            )
+        events = await self._ingester.remove(keys, silently=silently)
+        await self.release()
+        return events
+
+    async def release(self) -> None:
+        """Record that no removal is held back any more."""
+        if self._context.health.memory.held:
+            _log.info("removals are no longer held back", extra={"source": self._context.name})
+            await self._context.health.write(held=0)
+
+    async def _suspects(self, ids: Sequence[int]) -> list[RemovalCandidate]:
+        waiting = {look.key for look in self._looks.waiting(LookKind.REMOVAL)}
+        found = await self._context.store.run(records_by_date.suspects, ids)
+        return [suspect for suspect in found if suspect.key not in waiting]
+
+    async def _read_again(
+        self, suspects: list[RemovalCandidate], room: int, net: DetectedBy, urgency: Priority
+    ) -> list[RemovalCandidate]:
+        """Read the suspects' pages again, because more are missing than can be gone; return those still missing."""
+        with Sightings(self._ingester, self._context.clock.monotonic()) as seen:
+            for _ in range(_MOST_READINGS):
+                pages = await self._pages_of(suspects)
+                if len(pages) > self._context.patience.most_questions:
+                    break
+                for number in pages:
+                    await self._ingester.ingest(await self._reader.fetch_whole(number, urgency), net)
+                before, suspects = suspects, [suspect for suspect in suspects if suspect.id not in seen]
+                if len(suspects) <= room or len(suspects) == len(before):
+                    break
+        return suspects
+
+    async def _pages_of(self, suspects: Collection[RemovalCandidate]) -> list[int]:
+        """Return the pages on which the records of the suspects' days should be."""
+        counts = await self._context.store.run(records_by_date.counts, self._context.name)
+        by_day = {day_of(completed_on): count for completed_on, count in counts.items()}
+        known, size = KnownCounts(by_day), self._reader.large_page
+        pages: set[int] = set()
+        for day in {day_of(suspect.completed_on) for suspect in suspects}:
+            above = known.newer_than(day)
+            pages.update(range(above // size + 1, (above + max(1, by_day.get(day, 1)) - 1) // size + 2))
+        return sorted(pages)
+
+    async def _ask_for_person(
+        self, user_id: str, group: Sequence[RemovalCandidate], room: int | None, net: DetectedBy, urgency: Priority
+    ) -> int:
+        answer = await self._reader.ask(urgency, user_id=user_id)
+        if answer is not None and answer.is_whole:
+            return await self._take(answer, [suspect.key for suspect in group], room, net)
+        events = 0
+        for training_id, alike in groupby(group, key=lambda suspect: suspect.training_id):
+            answer = await self._reader.ask(urgency, user_id=user_id, training_id=training_id, whole=True)
+            if answer is not None:
+                events += await self._take(answer, [suspect.key for suspect in alike], room, net)
+        return events
+
+    async def _take(self, answer: PreciseAnswer, keys: Sequence[str], room: int | None, net: DetectedBy) -> int:
+        return len((await self._ingester.ingest_precise(answer, keys, room, net)).events)
+
+    async def _confirm_removals(self, removals: Sequence[SecondLook], due: Collection[str]) -> bool:
+        room = (await self._counts.fresh_balance()).room
+        if room == 0:
+            # The count says that all known records exist. Either these do, or new entries not yet known make up for
+            # them. A search looks for such entries. A page that shows one of these records ends its second look.
+            return False
+        if room is not None and room < len(removals):
+            return True
+        looked = [look for look in removals if look.key in due][: self._context.patience.most_questions]
+        for look in looked:
+            answer = await self._ask_for_training(look)
+            if answer is not None:
+                before = len(self._looks.by_key)
+                await self._ingester.ingest_precise(answer, [look.key], room, DetectedBy(look.net))
+                room = room if room is None else room - (before - len(self._looks.by_key))
+        return False
+
+    async def _ask_for_training(self, look: SecondLook) -> PreciseAnswer | None:
+        """Ask for all records of the training of a second look, and return the answer.
+
+        If the training has too many records, only those of the look's person are requested. If the record has no
+        training now, all records of its person are requested.
+        """
+        is_v2 = self._context.settings.api == "v2"
+        if is_v2 and not look.training_id.isdecimal():
+            return await self._reader.ask(Priority.CONFIRM, user_id=look.user_id, whole=True)
+        if look.training_id not in self._large_trainings:
+            answer = await self._reader.ask(Priority.CONFIRM, training_id=look.training_id)
+            if answer is None:
+                self._large_trainings.add(look.training_id)
+            elif answer.is_whole or any(found.key == look.key for found in answer.completions):
+                return answer
+        return await self._reader.ask(Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, whole=True)
+
+    async def _confirm_presence(self, look: SecondLook) -> None:
+        answer = await self._reader.ask(
+            Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, whole=True
+        )
+        if answer is None:
+            return
+        suspects = [look.key] if look.kind is LookKind.RETURN else []
+        await self._ingester.ingest_precise(answer, suspects, None, DetectedBy(look.net))
+        after = self._looks.by_key.get(look.key)
+        if after is not None and after.since_ms is not None and look.kind is LookKind.EARLIER_FORM:
+            # It was not found where it was seen before, so the next answer that shows it decides.
+            await self._put(interrupted(after, self._context.clock.now_ms()))
+
+    async def _put(self, look: SecondLook) -> None:
+        await self._context.store.run(second_looks.put, self._context.name, [look])
+        self._looks.note([look], ())
+
+    async def _hold(self, suspects: int, known: int) -> None:
+        if not self._context.health.memory.held:
+            _log.error(
+                "too many records seem to be gone at once; their removal is held back",
+                extra={
+                    "source": self._context.name,
+                    "suspects": suspects,
+                    "known": known,
+                    "share": self._context.settings.hold_removals_above,
+                },
+            )
+        await self._context.health.write(held=suspects)

@@ -1,0 +1,223 @@
+"""The balance of the API's count: existing + unreadable + the API's own error + the unexplained rest. Pure functions.
+
+The unexplained rest is not simply accepted: its cause is searched for. It counts as the API's own error, which later
+count checks subtract, only if two whole sweeps in a row end with the same difference.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from notifier.kpa.client import Page
+
+
+@dataclass(frozen=True, slots=True)
+class CountBounds:
+    """The number of records according to a page: at least `least`, at most `most`; None means no upper bound."""
+
+    least: int
+    most: int | None
+
+    @property
+    def exactly(self) -> int | None:
+        """The exact number; None if it is not certain."""
+        return self.least if self.least == self.most else None
+
+    def admits(self, count: int) -> bool:
+        """Return whether `count` is within the bounds."""
+        return self.least <= count and (self.most is None or count <= self.most)
+
+
+def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
+    """Return the bounds of the number of records, according to a page and its metadata.
+
+    `paging.total` is not documented for these lists. It is ignored if it contradicts the last page's number, or if the
+    page itself holds more records.
+    """
+    above, last = (page.number - 1) * page.limit, page.last_page
+    least = above + page.size if page.size else 0
+    if believe_total and page.total is not None and page.total >= least and not contradicts_total(page):
+        return CountBounds(page.total, page.total)
+    if page.size == 0:
+        return _bounds_of_nothing(page.number, page.limit, last)
+    if last == page.number or (last is None and page.size < page.limit):
+        return CountBounds(least, least)
+    if last is None:
+        return CountBounds(least, None)
+    return CountBounds(max((last - 1) * page.limit + 1, least), max(last * page.limit, least))
+
+
+def contradicts_total(page: Page) -> bool:
+    """Return whether a page's `paging.total` and its last page's number contradict each other."""
+    if page.total is None or page.last_page is None:
+        return False
+    return page.last_page != max(1, -(-page.total // page.limit))
+
+
+def _bounds_of_nothing(number: int, limit: int, last: int | None) -> CountBounds:
+    """Return the bounds according to an empty page, for example one beyond the end of the list."""
+    if number == 1:
+        return CountBounds(0, 0)
+    if last is None or last >= number:
+        return CountBounds(0, None)
+    # The list may have only one page, and that one may be empty.
+    return CountBounds((last - 1) * limit + 1 if last > 1 else 0, last * limit)
+
+
+def page_cap(page: Page, count: int | None) -> int | None:
+    """Return the API's own limit of records per page; None if no lower limit than the requested one is proven.
+
+    `count` is the exact number of records in the list. Together with the number of pages it proves the limit.
+    """
+    if page.number != 1 or page.last_page is None or not 0 < page.size < page.limit or count is None:
+        return None
+    return page.size if page.last_page > 1 and page.last_page == -(-count // page.size) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The API's count compared with the known records.
+
+    `existing` is the number of known records that exist, `unreadable` the number of unreadable records, `offset` the
+    API's own error. `leaving` counts existing records whose removal waits for a second look, `held` those whose removal
+    is held back, `returning` removed records that seem to be back. `count` is the API's count, None if it is not exact.
+    """
+
+    existing: int
+    unreadable: int
+    offset: int
+    leaving: int
+    held: int
+    returning: int
+    count: int | None
+
+    @property
+    def difference(self) -> int:
+        """The number of records that the API counts beyond the known ones; negative if it counts fewer."""
+        return 0 if self.count is None else self.count - self.existing - self.unreadable - self.offset
+
+    @property
+    def unexplained(self) -> int:
+        """The part of the difference that no waiting or held-back record explains."""
+        if self.count is None:
+            return 0
+        return self.difference + self.leaving + self.held - self.returning
+
+    @property
+    def room(self) -> int | None:
+        """The number of known records that can be gone according to the count; None if the count is not exact."""
+        return None if self.count is None else max(0, self.returning - self.difference)
+
+    @property
+    def spare_room(self) -> int | None:
+        """The number of records that can be gone besides those that wait for a second look; None without a count."""
+        return None if self.room is None else max(0, self.room - self.leaving)
+
+
+def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, lasts: bool) -> int:
+    """Return the API's own error after a whole sweep that left `unexplained` records.
+
+    `left_over` is the number that the previous whole sweep left, None if the count was explained in between. `lasts`
+    means that the first sweep with this number was long ago: the list may lag behind the count for some minutes.
+    """
+    return offset + unexplained if lasts and unexplained and unexplained == left_over else offset
+
+
+@dataclass(slots=True)
+class SearchTiming:
+    """Decides when to search: at once for a new difference, then after `first` seconds, doubled up to `longest`."""
+
+    first: float
+    longest: float
+    _difference: int = 0
+    _not_before: float = 0.0
+    _wait: float = 0.0
+    _rest_until: float = 0.0
+
+    def is_due(self, difference: int, now: float) -> bool:
+        """Return whether to search now for the cause of `difference`; `now` is in monotonic seconds."""
+        if difference == 0:
+            return False
+        if difference != self._difference:
+            # The difference has changed, so the wait is shortened to `first` seconds at most. It is not skipped: a
+            # difference that keeps changing must not cause a search each time.
+            self._wait = 0.0
+            self._not_before = min(self._not_before, now + self.first) if self._difference else 0.0
+            self._difference = difference
+        return now >= max(self._not_before, self._rest_until)
+
+    def searched(self, now: float, *, found: bool, rest: float = 0.0) -> None:
+        """Record the end of a search; the next one waits for `rest` seconds, and longer if nothing was `found`."""
+        self._wait = 0.0 if found else min(self.longest, max(self.first, 2 * self._wait))
+        self._not_before, self._rest_until = now + self._wait, now + rest
+
+    def clear(self) -> None:
+        """Forget the difference, because the count has no unexplained difference any more."""
+        self._difference, self._not_before, self._wait = 0, 0.0, 0.0
+
+
+def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: float) -> bool:
+    """Return whether the last sweep was long enough ago for another one of this many pages."""
+    return since_last_seconds >= pages * seconds_a_page
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A difference at one moment, and the number of records found outside the head until then."""
+
+    at_ms: int
+    difference: int
+    found: int
+
+
+@dataclass(slots=True)
+class UnexplainedAge:
+    """Measures since when a difference is unexplained, while new records keep arriving outside the head.
+
+    A difference is explained when it is gone, or when at least as many records as its size were found after it was
+    first seen. If the API counts fewer records than are known, only absent records explain it, not new ones.
+    """
+
+    _samples: deque[_Sample] = field(default_factory=deque)
+
+    def note(self, difference: int, found: int, now_ms: int) -> int | None:
+        """Return since when (Unix ms) the difference is unexplained; None if it is 0.
+
+        `found` is the total number of records found outside the head so far: new ones if the API counts more than are
+        known, absent ones if it counts fewer.
+        """
+        if difference == 0:
+            self._samples.clear()
+            return None
+        if self._samples and (self._samples[0].difference > 0) != (difference > 0):
+            self._samples.clear()
+        while self._samples and found - self._samples[0].found >= abs(self._samples[0].difference):
+            self._samples.popleft()
+        if not self._samples or self._samples[-1].difference != difference or self._samples[-1].found != found:
+            self._samples.append(_Sample(now_ms, difference, found))
+        return self._samples[0].at_ms
+
+    def recall(self, difference: int, since_ms: int | None) -> None:
+        """Restore the state of the previous run."""
+        self._samples.clear()
+        if difference and since_ms is not None:
+            self._samples.append(_Sample(since_ms, difference, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The state of a sweep: the API's count, the last page read, and the number of records that head polls found."""
+
+    count: int
+    page: int
+    found: int
+
+
+def page_to_repeat(mark: Mark, now: Mark, size: int) -> int | None:
+    """Return the page (of `size` records) from which a sweep has to read again; None if it can go on.
+
+    A deletion above the sweep's current page moves every later record up by one. The first record of the next page then
+    moves to a page that was already read. If the count has grown by less than the number of new records, records were
+    deleted.
+    """
+    gone = (now.found - mark.found) - (now.count - mark.count)
+    return max(1, mark.page - (gone - 1) // size) if gone > 0 else None

@@ -1,0 +1,186 @@
+"""Finds where the list has changed, by bisection: the list is sorted by completion date. Pure functions and values.
+
+The API states how many records there are, and the store knows how many it expects. If these numbers differ and the head
+of the list does not explain it, a record was entered or deleted further down. The list is sorted by completion date,
+newest first, in any order within a date. So at each place on a page where the date changes, two numbers are known: how
+many records the API has above that place, and how many known records belong there. The difference of the two is the
+*excess*, the net change above the place. If the excess differs between the two ends of a range, the change is inside
+the range. Records that arrive during the search are known from the polls that go on meanwhile.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+Day = int
+"""A completion date as the number `yyyymmdd`, which is fast to compare."""
+
+UNDATED: Day = 0
+"""The day of a record without a completion date; such records come after all dates."""
+
+_MANY = 3
+_TOP: Day = 100_000_000
+_END: Day = -1
+
+
+class NotSortedError(Exception):
+    """The list is not in the documented order, so places in it prove nothing."""
+
+
+def day_of(completed_on: str | None) -> Day:
+    """Return the day of a completion date as `Completion` has it (`YYYY-MM-DD` or None)."""
+    return UNDATED if completed_on is None else int(completed_on.replace("-", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The records between two places: completed after `older`, and on or before `newer`.
+
+    `excess` is how many more records the API has than are known, negative if fewer. `first_page` to `last_page` are the
+    pages with these records.
+    """
+
+    newer: Day
+    older: Day
+    excess: int
+    first_page: int
+    last_page: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A record that became known during the search: its day, and its time of entry (Unix ms) if the API states it.
+
+    `count` is -1 if the record is gone.
+    """
+
+    day: Day
+    entered_ms: int | None
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Boundary:
+    """A place between two days, and the number of records above it at a moment (Unix ms of the server's clock)."""
+
+    above: int
+    at_ms: int | None
+
+
+class KnownCounts:
+    """The number of known records for each completion date."""
+
+    def __init__(self, counts: Mapping[Day, int]) -> None:
+        self._counts = dict(counts)
+        self._sort()
+
+    @property
+    def records(self) -> int:
+        """The total number of known records."""
+        return self._above[-1]
+
+    def change(self, moved: Mapping[Day, int]) -> None:
+        """Add records that became known (positive), or subtract records that are gone (negative)."""
+        if not any(moved.values()):
+            return
+        for day, more in moved.items():
+            self._counts[day] = self._counts.get(day, 0) + more
+        self._sort()
+
+    def newer_than(self, day: Day) -> int:
+        """Return the number of known records completed after a day."""
+        return self._above[bisect_left(self._newest_first, -day)]
+
+    def _sort(self) -> None:
+        days = sorted(self._counts, reverse=True)
+        self._newest_first = [-day for day in days]
+        self._above = list(accumulate((self._counts[day] for day in days), initial=0))
+
+
+class Bisection:
+    """One search through a list of `total` records on pages of `size`; the API stated the total at `at_ms`.
+
+    `random` returns a random number in [0, 1).
+
+    While `next_page` returns a page, read it and call `observe_page` and `learn`. Afterwards `changed` yields the
+    ranges that still differ. The day of an unreadable record is None.
+    """
+
+    def __init__(
+        self,
+        known: KnownCounts,
+        total: int,
+        size: int,
+        at_ms: int | None = None,
+        random: Callable[[], float] = lambda: 1 / 2,
+    ) -> None:
+        self._random = random
+        self._known = known
+        self._size = size
+        self._pages: set[int] = set()
+        self._arrivals: list[Arrival] = []
+        # For each day, the place above its first record, or above where that record would be.
+        self._places: dict[Day, _Boundary] = {_TOP: _Boundary(0, None), _END: _Boundary(total, at_ms)}
+
+    def observe_page(self, number: int, days: Sequence[Day | None], at_ms: int | None = None) -> None:
+        """Record where the days change on page `number` (from 1), served at `at_ms`. Raises NotSortedError."""
+        self._pages.add(number)
+        dated = [day for day in days if day is not None]
+        if any(newer < older for newer, older in pairwise(dated)):
+            raise NotSortedError
+        above = (number - 1) * self._size
+        for place, (newer, older) in enumerate(pairwise(days), start=above + 1):
+            if newer is not None and older is not None and newer != older:
+                self._places[older] = _Boundary(place, at_ms)
+
+    def learn(self, arrivals: Iterable[Arrival]) -> None:
+        """Add records that became known since the search began, from its own pages or from other requests."""
+        moved: dict[Day, int] = {}
+        for arrival in arrivals:
+            self._arrivals.append(arrival)
+            moved[arrival.day] = moved.get(arrival.day, 0) + arrival.count
+        self._known.change(moved)
+
+    def next_page(self) -> int | None:
+        """Return the page to read next; None if every range with a change was read.
+
+        It is taken from the range with the greatest change per unread page, the newest if several are equal: the middle
+        one of its unread pages, or a random one if many records have changed.
+        """
+        best: list[int] = []
+        most, excess = 0.0, 0
+        for changed in self.changed():
+            unread = [page for page in range(changed.first_page, changed.last_page + 1) if page not in self._pages]
+            if unread and abs(changed.excess) / len(unread) > most:
+                best, most, excess = unread, abs(changed.excess) / len(unread), abs(changed.excess)
+        if not best:
+            return None
+        # If many records change all the time, every search would otherwise read the same middle pages and find nothing.
+        place = self._random() if excess >= _MANY else 1 / 2
+        return best[int(place * len(best))]
+
+    def changed(self) -> Iterable[Range]:
+        """Yield the ranges with a net change, newest first."""
+        places = sorted(self._places.items(), reverse=True)
+        excesses = [place.above - self._expected_above(day, place.at_ms) for day, place in places]
+        for ((newer, upper), (older, lower)), (before, after) in zip(pairwise(places), pairwise(excesses), strict=True):
+            if before != after:
+                # If the list moved between two requests, the lower place may now be above the upper one.
+                last = max(lower.above, upper.above + 1) - 1
+                first = max(0, upper.above) // self._size + 1
+                yield Range(newer, older, after - before, first, max(first, last // self._size + 1))
+
+    def _expected_above(self, day: Day, at_ms: int | None) -> int:
+        """Return the number of known records that were above a day's place when its page was served.
+
+        Records that were entered after that are known by now, but were not there yet.
+        """
+        later = 0
+        if at_ms is not None:
+            later = sum(
+                arrival.count
+                for arrival in self._arrivals
+                if arrival.day > day and arrival.entered_ms is not None and arrival.entered_ms > at_ms
+            )
+        return self._known.newer_than(day) - later

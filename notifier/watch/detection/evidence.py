@@ -1,0 +1,343 @@
+"""Decides what an answer proves about each of its records: news, history, or nothing yet. Pure; gives reasons.
+
+An answer describes the moment when it was requested. Content that a record never had before is announced at once.
+Content that it had earlier, and a record that is back after its removal, wait for a second look. So does a missing
+record, for which the API's count must also leave room (`absences`).
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from notifier.events import CONTENT_FIELDS, Change, Completion, DetectedBy, EventType
+from notifier.store.tables.holds import HeldChange
+from notifier.store.tables.record_lookups import StoredRecord
+from notifier.store.tables.records import Findings, SilentRecord
+from notifier.store.tables.second_looks import LookKind, SecondLook
+from notifier.store.tables.sources import Release
+from notifier.watch.detection.holds import HoldLimits, held_fields, holds_arrivals
+from notifier.watch.detection.news import Baseline, NewsReason, classify_unknown
+
+_FIRST_REVISION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The stored knowledge about the records of an answer; mappings are by the record's key.
+
+    `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
+    earlier contents. `is_narrow` means that all records of the answer lack a content field. `looks` are second looks,
+    `due` the keys of those whose wait is over. `changed_at` is when the answer with a record's known state was
+    requested, kept while older answers may still arrive. `held_changes` are records with a held-back change.
+    `unreadable` are records that could not be read before the end of the first sweep.
+    """
+
+    known: Mapping[str, StoredRecord]
+    contents: Mapping[str, Completion] = field(default_factory=dict)
+    earlier_forms: Mapping[str, Collection[int]] = field(default_factory=dict)
+    is_narrow: bool = False
+    looks: Mapping[str, SecondLook] = field(default_factory=dict)
+    due: Collection[str] = frozenset()
+    changed_at: Mapping[str, float] = field(default_factory=dict)
+    held_changes: Collection[str] = frozenset()
+    unreadable: Collection[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class HoldState:
+    """The changes held back now, and the numbers counted so far for the limits (`holds.Tally`)."""
+
+    limits: HoldLimits
+    counted_arrivals: int = 0
+    counted_changes: Mapping[str, int] = field(default_factory=dict)
+    arrivals_held: bool = False
+    held_field: str | None = None
+    release_changes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """The circumstances of one answer, which apply to all of its records.
+
+    `asked_at` is when the answer was requested, in monotonic seconds. `now_ms` is the moment of detection.
+    """
+
+    source: str
+    id_namespace: str
+    net: DetectedBy
+    asked_at: float
+    now_ms: int
+    baseline: Baseline
+    holds: HoldState
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """A known record with changed content."""
+
+    completion: Completion
+    previous: Completion
+    revision: int
+    fields: tuple[str, ...]
+
+    def change(self, net: DetectedBy) -> Change:
+        """Return the change to announce for this update."""
+        return Change(
+            EventType.UPDATED, self.completion, self.revision + 1, net, NewsReason.CONTENT_CHANGED, self.previous
+        )
+
+
+@dataclass(slots=True)
+class _Scales:
+    """Collects the results while the records of an answer are examined one by one."""
+
+    learned: list[SilentRecord] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    arrivals: list[Completion] = field(default_factory=list)
+    updates: list[_Update] = field(default_factory=list)
+    held_changes: list[HeldChange] = field(default_factory=list)
+    refreshed: list[Completion] = field(default_factory=list)
+    in_view: list[str] = field(default_factory=list)
+    looks: list[SecondLook] = field(default_factory=list)
+    ended_looks: list[str] = field(default_factory=list)
+    ended_changes: list[str] = field(default_factory=list)
+
+
+def differing(completions: Iterable[Completion], known: Mapping[str, StoredRecord]) -> list[str]:
+    """Return the keys of known, existing records whose JSON has changed."""
+    return [
+        completion.key
+        for completion in completions
+        if (memory := known.get(completion.key)) is not None
+        and not memory.removed
+        and memory.fingerprint != completion.fingerprint()
+    ]
+
+
+def weigh(completions: Sequence[Completion], evidence: Evidence, circumstances: Circumstances) -> Findings:
+    """Divide the records of an answer into history, news, second looks and changes that are held back."""
+    scales = _Scales()
+    for completion in completions:
+        if evidence.changed_at.get(completion.key, circumstances.asked_at) > circumstances.asked_at:
+            continue  # an answer that was requested later is known already
+        memory = evidence.known.get(completion.key)
+        if memory is None:
+            _weigh_unknown(completion, evidence, circumstances, scales)
+        elif memory.removed:
+            _weigh_return(completion, memory, evidence, circumstances, scales)
+        else:
+            _weigh_known(completion, memory, evidence, circumstances, scales)
+    _settle_arrivals(scales, circumstances)
+    _settle_updates(scales, circumstances)
+    return Findings(
+        circumstances.source,
+        circumstances.id_namespace,
+        learned=tuple(scales.learned),
+        changes=in_order_of_entry(scales.changes),
+        held=() if not scales.arrivals else tuple(_held(scales.arrivals, circumstances.net)),
+        refreshed=tuple(scales.refreshed),
+        in_view=tuple(scales.in_view),
+        looks=tuple(scales.looks),
+        ended_looks=tuple(scales.ended_looks),
+        held_changes=tuple(scales.held_changes),
+        ended_changes=tuple(scales.ended_changes),
+    )
+
+
+def _weigh_unknown(completion: Completion, evidence: Evidence, circumstances: Circumstances, scales: _Scales) -> None:
+    reason, is_news = classify_unknown(completion.recorded_at, circumstances.baseline)
+    appeared = reason in (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
+    if not is_news:
+        scales.learned.append(SilentRecord(completion, circumstances.net, reason))
+    elif appeared and completion.key in evidence.unreadable:
+        scales.learned.append(SilentRecord(completion, circumstances.net, NewsReason.WAS_UNREADABLE))
+    elif appeared:
+        scales.arrivals.append(completion)
+    else:
+        scales.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, circumstances.net, reason))
+
+
+def _weigh_return(
+    completion: Completion, memory: StoredRecord, evidence: Evidence, circumstances: Circumstances, scales: _Scales
+) -> None:
+    """Examine a removed record that is present again; a second look has to confirm it before it is announced."""
+    key, look = completion.key, evidence.looks.get(completion.key)
+    if look is None or look.kind is not LookKind.RETURN or look.since_ms is None:
+        scales.looks.append(_look(LookKind.RETURN, completion, completion.form(), look, circumstances))
+    elif key in evidence.due:
+        scales.changes.append(
+            Change(EventType.CREATED, completion, memory.revision + 1, circumstances.net, NewsReason.CAME_BACK)
+        )
+        scales.ended_looks.append(key)
+
+
+def _weigh_known(
+    completion: Completion, memory: StoredRecord, evidence: Evidence, circumstances: Circumstances, scales: _Scales
+) -> None:
+    """Examine a record that is known to exist: its content is unchanged, or it is an update."""
+    key, look = completion.key, evidence.looks.get(completion.key)
+    if memory.out_of_view:
+        scales.in_view.append(key)
+    if look is not None and look.kind is LookKind.REMOVAL:
+        scales.ended_looks.append(key)
+        look = None
+    previous = evidence.contents.get(key)
+    if previous is None:
+        if look is not None and look.since_ms is not None:
+            scales.looks.append(interrupted(look, circumstances.now_ms))
+    else:
+        unread = frozenset(field.name for field in completion.unread)
+        current = completion.with_last_readable(previous)
+        if (fields := changed_fields(current, previous)) and not memory.held:
+            _weigh_update(_Update(current, previous, memory.revision, fields), look, evidence, circumstances, scales)
+            return
+        if not evidence.is_narrow and unread <= {field.name for field in previous.unread}:
+            # No content field differs: only store the rest of the JSON, so that it need not be compared next time.
+            scales.refreshed.append(completion)
+    if key in evidence.held_changes:
+        scales.ended_changes.append(key)
+
+
+def _weigh_update(
+    update: _Update, look: SecondLook | None, evidence: Evidence, circumstances: Circumstances, scales: _Scales
+) -> None:
+    """Examine an update; if the record had this content earlier, it waits for a second look."""
+    key, form = update.completion.key, update.completion.form()
+    if form not in evidence.earlier_forms.get(key, ()):
+        scales.updates.append(update)
+        if look is not None:
+            scales.ended_looks.append(key)
+    elif look is None or look.since_ms is None or look.form != form:
+        scales.looks.append(_look(LookKind.EARLIER_FORM, update.completion, form, look, circumstances))
+    elif key in evidence.due:
+        scales.changes.append(update.change(circumstances.net))
+        scales.ended_looks.append(key)
+
+
+def _settle_arrivals(scales: _Scales, circumstances: Circumstances) -> None:
+    """Announce records entered before the first contact, or hold them back if too many come at once."""
+    holds = circumstances.holds
+    if holds_arrivals(
+        len(scales.arrivals), holds.counted_arrivals, holds.limits.arrivals, held_already=holds.arrivals_held
+    ):
+        return
+    for completion in scales.arrivals:
+        reason, _ = classify_unknown(completion.recorded_at, circumstances.baseline)
+        scales.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, circumstances.net, reason))
+    scales.arrivals.clear()
+
+
+def _settle_updates(scales: _Scales, circumstances: Circumstances) -> None:
+    """Announce updates, or hold back those of a field that too many records change at once."""
+    holds = circumstances.holds
+    if holds.release_changes == Release.LEARN:
+        scales.refreshed += [update.completion for update in scales.updates]
+        scales.ended_changes += [update.completion.key for update in scales.updates]
+        return
+    held: set[str] = set()
+    if holds.release_changes is None:
+        changed = Counter(name for update in scales.updates for name in update.fields)
+        held = held_fields(changed, holds.counted_changes, holds.limits.changes, holds.held_field)
+    for update in scales.updates:
+        field_held = next((name for name in update.fields if name in held), None)
+        if field_held is not None:
+            scales.held_changes.append(HeldChange(update.completion.key, field_held))
+        else:
+            scales.changes.append(update.change(circumstances.net))
+            scales.ended_changes.append(update.completion.key)
+
+
+def _held(arrivals: Iterable[Completion], net: DetectedBy) -> Iterable[SilentRecord]:
+    return (SilentRecord(completion, net, NewsReason.HELD) for completion in arrivals)
+
+
+def _look(
+    kind: LookKind, completion: Completion, form: int, before: SecondLook | None, circumstances: Circumstances
+) -> SecondLook:
+    """Return a second look whose wait begins now, or begins again."""
+    look = SecondLook(
+        completion.key,
+        kind,
+        circumstances.now_ms,
+        circumstances.now_ms,
+        circumstances.net,
+        form,
+        completion.user_id,
+        completion.training_id,
+    )
+    if before is None or before.kind is not kind:
+        return look
+    return replace(look, first_ms=before.first_ms, flips=before.flips, flipped_ms=before.flipped_ms)
+
+
+def interrupted(look: SecondLook, now_ms: int) -> SecondLook:
+    """Return a second look that an answer has contradicted: its wait is interrupted."""
+    return replace(look, since_ms=None, flips=look.flips + 1, flipped_ms=now_ms)
+
+
+def changed_fields(current: Completion, previous: Completion) -> tuple[str, ...]:
+    """Return the content fields that differ; other fields of the JSON are not announced."""
+    return tuple(name for name in CONTENT_FIELDS if getattr(current, name) != getattr(previous, name))
+
+
+def weigh_absences(
+    absent: Sequence[Completion], room: int | None, evidence: Evidence, circumstances: Circumstances
+) -> Findings:
+    """Decide about known records, given with their last content, that a precise answer lacks.
+
+    `room` is how many records can be gone according to the API's count, None if the count is unknown. Without room, no
+    record counts as gone. A removal is announced when the record was missing twice, at least `confirm_after` apart
+    (`evidence.due`).
+    """
+    changes: list[Change] = []
+    looks: list[SecondLook] = []
+    ended: list[str] = []
+    dropped: list[str] = []
+    for completion in absent:
+        key = completion.key
+        memory = evidence.known.get(key)
+        look = evidence.looks.get(key)
+        if memory is None or evidence.changed_at.get(key, circumstances.asked_at) > circumstances.asked_at:
+            continue
+        if memory.removed:
+            if look is not None and look.since_ms is not None:
+                looks.append(interrupted(look, circumstances.now_ms))
+            continue
+        if room is not None and room <= len(changes) + len(dropped):
+            continue
+        if look is None or look.kind is not LookKind.REMOVAL:
+            looks.append(_look(LookKind.REMOVAL, completion, 0, None, circumstances))
+        elif key in evidence.due:
+            ended.append(key)
+            if memory.held:
+                dropped.append(key)
+            else:
+                changes.append(removal(completion, memory.revision, circumstances.net))
+    return Findings(
+        circumstances.source,
+        circumstances.id_namespace,
+        changes=tuple(changes),
+        dropped=tuple(dropped),
+        looks=tuple(looks),
+        ended_looks=tuple(ended),
+    )
+
+
+def removal(last_known: Completion, revision: int, net: DetectedBy) -> Change:
+    """Return the change to announce for a known record that is gone."""
+    return Change(EventType.REMOVED, last_known, revision + 1, net, NewsReason.GONE)
+
+
+def in_order_of_entry(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Return changes by time of entry, oldest first; those without a time of entry come last."""
+    return tuple(
+        sorted(
+            changes,
+            key=lambda change: (change.completion.recorded_at is None, change.completion.recorded_at or 0),
+        )
+    )
+
+
+def holds_fresh(findings: Findings) -> bool:
+    """Return whether the page after this answer's page may also have unknown records."""
+    return bool(findings.held) or any(NewsReason(change.reason).is_fresh for change in findings.changes)

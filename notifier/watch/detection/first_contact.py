@@ -1,0 +1,55 @@
+"""The first contact: the moment, by the server's clock, since which entered records are news. Pure.
+
+At first it comes from the `Date` header of the first answer. If that is far from the headers of the next answers, it is
+corrected.
+"""
+
+from dataclasses import dataclass, field
+from statistics import median_low
+from typing import Final
+
+from notifier.kpa.client import Page
+
+_MOST_SAMPLES: Final = 9
+_NOISE_MS: Final = 5_000
+"""`Date` has whole seconds and requests take time, so a difference up to this is not corrected."""
+
+
+def first_contact(page: Page, now_ms: int) -> int:
+    """Return the moment of the first contact, which is not later than when the server got the request.
+
+    It is the `Date` header (whole seconds, rounded down) minus the duration of the request. Without such a header, our
+    own clock is used. Records entered in that second count as news, because one announced twice is better than one
+    lost.
+    """
+    served_ms = now_ms if page.served_at_ms is None else page.served_at_ms
+    return served_ms - round(page.seconds * 1000)
+
+
+@dataclass(slots=True)
+class ContactEstimate:
+    """Estimates the moment of the first request from the `Date` headers of several answers.
+
+    `asked_at` is that moment in monotonic seconds, `own_ms` by our own clock in Unix milliseconds.
+    """
+
+    asked_at: float
+    own_ms: int
+    _samples: list[int] = field(default_factory=list)
+
+    def add(self, page: Page) -> None:
+        """Add the estimate from a page's `Date` header, if it has one."""
+        if page.served_at_ms is not None and len(self._samples) < _MOST_SAMPLES:
+            elapsed_ms = round((page.asked_at - self.asked_at) * 1000)
+            self._samples.append(first_contact(page, 0) - elapsed_ms)
+
+    def correction(self, contact_ms: int) -> int | None:
+        """Return an earlier moment than `contact_ms` if most estimates agree on one; None if they do not.
+
+        While there are only one or two estimates, our own clock counts as one more.
+        """
+        if not self._samples:
+            return None
+        witnesses = self._samples if len(self._samples) > 2 else [*self._samples, self.own_ms]  # noqa: PLR2004
+        believed = median_low(sorted(witnesses))
+        return believed if contact_ms - believed > _NOISE_MS else None

@@ -1,0 +1,110 @@
+"""The head poll: reads the newest records of the list, until it reaches known ones."""
+
+import logging
+from typing import Final
+
+from notifier.events import DetectedBy
+from notifier.kpa.client import Page
+from notifier.kpa.rate_limiter import Priority
+from notifier.store.tables import record_lookups
+from notifier.watch.detection.first_contact import ContactEstimate, first_contact
+from notifier.watch.detection.news import NewsReason
+from notifier.watch.ingest import PageIngester
+from notifier.watch.ingest_transaction import PageMetadata
+from notifier.watch.source_context import SourceContext
+from notifier.watch.source_reader import SourceReader
+
+_log = logging.getLogger(__name__)
+
+_ANNOUNCED_AT_ONCE: Final = 200
+
+
+class HeadPoll:
+    """Reads the head of one source's list. Raises ApiError and StoreError."""
+
+    def __init__(self, context: SourceContext, reader: SourceReader, ingester: PageIngester) -> None:
+        self._context = context
+        self._reader = reader
+        self._ingester = ingester
+        self._contact: ContactEstimate | None = None
+
+    async def read(self) -> Page:
+        """Read the first page, and more pages until known records are reached; return the first page."""
+        if self._context.health.memory.met_at_ms is None:
+            return await self._meet()
+        return await self._read_to_known_ground()
+
+    async def _meet(self) -> Page:
+        """Read the first page for the first time and return it; its records are history."""
+        now_ms = self._context.clock.now_ms()
+        page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size)
+        contact_ms = first_contact(page, self._context.clock.now_ms())
+        self._contact = ContactEstimate(page.asked_at, now_ms)
+        await self._ingester.ingest(page, DetectedBy.HEAD, PageMetadata(first_contact_ms=contact_ms))
+        return page
+
+    async def check_first_contact(self, page: Page) -> None:
+        """Correct the moment of the first contact, as long as the first sweep is not finished."""
+        contact_ms = self._context.health.memory.met_at_ms
+        if self._contact is None or contact_ms is None:
+            return
+        if self._context.health.memory.swept_at_ms is not None:
+            self._contact = None
+            return
+        self._contact.add(page)
+        corrected_ms = self._contact.correction(contact_ms)
+        if corrected_ms is None:
+            return
+        _log.warning(
+            "the server's clock was ahead in its first answer; the first contact is set to an earlier moment",
+            extra={"source": self._context.name, "seconds": (contact_ms - corrected_ms) // 1000},
+        )
+        store = self._context.store
+        await self._context.health.write(met_at_ms=corrected_ms)
+        while keys := await store.run(
+            record_lookups.learned_since,
+            self._context.name,
+            NewsReason.ENTERED_BEFORE,
+            corrected_ms,
+            _ANNOUNCED_AT_ONCE,
+        ):
+            await self._ingester.announce(keys, NewsReason.ENTERED_SINCE, DetectedBy.HEAD)
+
+    async def _read_to_known_ground(self) -> Page:
+        """Read pages until known records are reached; return the first page.
+
+        If the previous poll was interrupted, read at least down to the last record that it had read.
+        """
+        memory = self._context.health.memory
+        until_key, until_day = memory.head_key, memory.head_day
+        first = page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size)
+        while True:
+            # If a head poll's page is not enough, read with the largest page size, again from the first page on.
+            following = page.number + 1 if page.limit == self._reader.large_page else 1
+            result = await self._ingester.ingest(
+                page,
+                DetectedBy.HEAD,
+                PageMetadata(head_key=until_key, head_day=until_day) if until_key is not None else _read_down_to(page),
+            )
+            reaches = until_key is not None and _reaches(page, until_key, until_day)
+            if reaches:
+                until_key = until_day = None
+            # Records below the place where a poll was interrupted have not been read yet.
+            if page.is_last or (until_key is None and not reaches and not result.holds_fresh):
+                return first
+            page = await self._reader.fetch(following, Priority.HEAD)
+
+
+def _read_down_to(page: Page) -> PageMetadata:
+    """Return the metadata that stores the page's last record as the end of what the head poll has read."""
+    if not page.completions:
+        return PageMetadata()
+    last = page.completions[-1]
+    return PageMetadata(head_key=last.key, head_day=last.completed_on)
+
+
+def _reaches(page: Page, key: str, day: str | None) -> bool:
+    """Return whether a page holds the last record that the previous poll read, or goes beyond its place."""
+    if any(completion.key == key for completion in page.completions):
+        return True
+    return bool(page.completions) and (page.completions[-1].completed_on or "") < (day or "")

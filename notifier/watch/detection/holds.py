@@ -1,0 +1,63 @@
+"""Holds back too many changes at once: removals, arrivals from before the first contact, changes of one field. Pure.
+
+An error in a filter, a permission or the API is more likely than real changes of that many records. Held changes are
+shown as a condition. An operator releases them, or the hold ends when the records are back to normal.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """The kinds of changes that can be held back, as `notifier release` names them."""
+
+    REMOVALS = "removals"
+    ARRIVALS = "arrivals"
+    CHANGES = "changes"
+
+
+def hold_limit(above: float, known: int, few: int) -> int:
+    """Return how many changes may be announced at once; if there are more, they are held back.
+
+    `above` is that number or, if below 1, a share of the `known` records. The result is at least `few`.
+    """
+    return max(few, int(above * known) if above < 1 else int(above))
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLimits:
+    """The limits for one sweep or time window: of arrivals, and of changes of one field."""
+
+    arrivals: int
+    changes: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """The number of arrivals, and of changes of each field, since `begun_at` (monotonic seconds)."""
+
+    begun_at: float
+    arrivals: int = 0
+    changes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, arrivals: int, changes: Mapping[str, int]) -> None:
+        """Add the arrivals and changes of an answer."""
+        self.arrivals += arrivals
+        self.changes.update(changes)
+
+
+def holds_arrivals(arrivals: int, counted: int, limit: int, *, held_already: bool) -> bool:
+    """Return whether to hold back the arrivals of an answer, after `counted` earlier ones."""
+    return arrivals > 0 and (held_already or counted + arrivals > limit)
+
+
+def held_fields(
+    changed: Mapping[str, int], counted: Mapping[str, int], limit: int, held_already: str | None
+) -> set[str]:
+    """Return the fields whose changes are held back.
+
+    `changed` counts the changed records of this answer by field, `counted` those of earlier answers.
+    """
+    return {name for name, records in changed.items() if name == held_already or counted.get(name, 0) + records > limit}

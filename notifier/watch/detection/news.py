@@ -1,0 +1,97 @@
+"""News or history: decides whether an unknown record is announced or learned silently. Pure functions."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+
+from notifier.config import FirstRun
+
+
+class NewsReason(StrEnum):
+    """Why a record counts as news or as history."""
+
+    FIRST_ANSWER = "stood_in_first_answer"
+    ENTERED_BEFORE = "entered_before_first_meeting"
+    UNDATED_BEFORE_SWEEP = "undated_before_first_sweep"
+    READ_BEFORE_DAMAGE = "read_before_state_file_was_damaged"
+    WAS_UNREADABLE = "was_unreadable_before_first_sweep"
+    ENTERED_BEFORE_VIEW = "entered_before_view_changed"
+    LEARNED_ON_RELEASE = "learned_on_release"
+    HELD = "arrived_with_many_others"
+    ENTERED_SINCE = "entered_since_first_meeting"
+    UNDATED_AFTER_SWEEP = "undated_after_first_sweep"
+    APPEARED_AFTER_SWEEP = "appeared_after_first_sweep"
+    FIRST_RUN = "announced_by_first_run"
+    CAME_BACK = "came_back_after_removal"
+    CONTENT_CHANGED = "content_changed"
+    GONE = "gone_from_list"
+    RELEASED = "released_by_operator"
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the record was entered while the notifier was watching."""
+        return self in _FRESH
+
+
+_FRESH = (
+    NewsReason.ENTERED_SINCE,
+    NewsReason.UNDATED_AFTER_SWEEP,
+    NewsReason.APPEARED_AFTER_SWEEP,
+    NewsReason.CAME_BACK,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The facts about a source that separate history from news.
+
+    `first_contact_ms` is when the first answer was requested, by the server's clock in Unix milliseconds; None during
+    that request. `swept` means that a sweep has read the whole list. `first_run` is the operator's setting for history.
+    `told_until_ms`: the state file was rebuilt and has lost records; those entered before this moment had been read and
+    announced. `view_since_ms`: the source had another view before; records entered before this moment are not news in
+    the present view.
+    """
+
+    first_contact_ms: int | None
+    swept: bool
+    first_run: FirstRun | date
+    told_until_ms: int | None = None
+    view_since_ms: int | None = None
+
+
+def classify_unknown(recorded_at: int | None, baseline: Baseline) -> tuple[NewsReason, bool]:
+    """Return why an unknown record is news or history, and whether to announce it.
+
+    `recorded_at` is its time of entry in Unix milliseconds, None if it has none.
+    """
+    contact_ms = baseline.first_contact_ms
+    if baseline.told_until_ms is not None and _was_read(recorded_at, baseline.told_until_ms, swept=baseline.swept):
+        return NewsReason.READ_BEFORE_DAMAGE, False
+    if contact_ms is not None and baseline.swept:
+        # Every earlier record is known, so an unknown one is new even if its time of entry says otherwise.
+        if recorded_at is None:
+            return NewsReason.UNDATED_AFTER_SWEEP, True
+        return (NewsReason.ENTERED_SINCE if recorded_at >= contact_ms else NewsReason.APPEARED_AFTER_SWEEP), True
+    if baseline.view_since_ms is not None:
+        if recorded_at is not None and recorded_at >= baseline.view_since_ms:
+            return NewsReason.ENTERED_SINCE, True
+        return NewsReason.ENTERED_BEFORE_VIEW, False
+    if contact_ms is not None and recorded_at is not None and recorded_at >= contact_ms:
+        return NewsReason.ENTERED_SINCE, True
+    if _first_run_announces(recorded_at, baseline.first_run):
+        return NewsReason.FIRST_RUN, True
+    if contact_ms is None:
+        return NewsReason.FIRST_ANSWER, False
+    return (NewsReason.UNDATED_BEFORE_SWEEP if recorded_at is None else NewsReason.ENTERED_BEFORE), False
+
+
+def _was_read(recorded_at: int | None, told_until_ms: int, *, swept: bool) -> bool:
+    """Return whether a record counts as one that a damaged file has lost, so that it is not announced a second time."""
+    return not swept and (recorded_at is None or recorded_at < told_until_ms)
+
+
+def _first_run_announces(recorded_at: int | None, first_run: FirstRun | date) -> bool:
+    if isinstance(first_run, FirstRun):
+        return first_run is FirstRun.NOTIFY
+    midnight = datetime(first_run.year, first_run.month, first_run.day, tzinfo=UTC)
+    return recorded_at is not None and recorded_at >= int(midnight.timestamp() * 1000)

@@ -1,0 +1,73 @@
+"""Recognises known records under new keys, after a change of the API version or when the API has renumbered them.
+
+In that case many known records seem to be missing, and as many unknown records have the same person, training, time of
+entry and date. The known records get the new keys, and nothing is announced or removed. All functions but `report` are
+pure.
+"""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from notifier.events import Completion, EventType
+from notifier.store.tables.records import Adoption, Findings
+from notifier.store.tables.sources import SourceMemory
+
+_log = logging.getLogger(__name__)
+
+_DAY_MS: Final = 86_400_000
+_FEW: Final = 20
+"""With more unknown records than this in one answer, they are compared with known ones, whatever the API counts."""
+
+
+def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
+    """Return whether the API changed keys within the last day, so that some records may still have their old ones."""
+    return memory.renumbered_ms is not None and 0 <= now_ms - memory.renumbered_ms < _DAY_MS
+
+
+def may_be_renumbered(unknown: int, memory: SourceMemory, most: int | None, now_ms: int) -> bool:
+    """Return whether the unknown records of an answer may be known ones under new keys.
+
+    `unknown` is their number. `most` is the most records that the API can have, None if unknown: if that leaves room
+    for them and they are few, they count as new.
+    """
+    if memory.swept_at_ms is None:
+        return False
+    if was_renumbered_lately(memory, now_ms):
+        return True
+    return unknown > _FEW or (most is not None and memory.expected + unknown > most)
+
+
+def adoptions(
+    unknown: Sequence[Completion],
+    alike: Mapping[str, Sequence[tuple[str, str]]],
+    present: Collection[str],
+    *,
+    expected: bool,
+    any_match: bool = False,
+) -> list[Adoption]:
+    """Return the unknown records that match known ones, each with the old key; each known record is used once.
+
+    `alike` maps an unknown record's key to the keys and trainings of known records with the same person, time of entry
+    and date. Records that are `present` in the same answer are never matched. `expected` means that the API version has
+    changed: ids of trainings differ, and every match counts. With `any_match`, every match counts as well. Otherwise,
+    matches count only if they are at least half of the unknown records.
+    """
+    taken: set[str] = set()
+    found: list[Adoption] = []
+    for completion in unknown:
+        for key, training_id in alike.get(completion.key, ()):
+            if key in taken or key in present or not (expected or training_id == completion.training_id):
+                continue
+            taken.add(key)
+            found.append(Adoption(key, completion))
+            break
+    return found if expected or any_match or 2 * len(found) >= len(unknown) else []
+
+
+def report(source: str, findings: Findings) -> None:
+    """Log how many unknown records of an answer were recognised under new keys, and how many were not."""
+    if findings.adopted:
+        unmatched = len(findings.learned) + sum(change.type is EventType.CREATED for change in findings.changes)
+        facts = {"source": source, "matched": len(findings.adopted), "unmatched": unmatched}
+        _log.info("records were recognised under other keys", extra=facts)

@@ -1,0 +1,363 @@
+"""Sweeps: read the whole list page by page while it may change; known records that no page shows may be gone."""
+
+import asyncio
+import logging
+from array import array
+from dataclasses import dataclass, replace
+
+from notifier.events import DetectedBy
+from notifier.kpa.client import Page
+from notifier.kpa.errors import ApiError, ApiErrorReason
+from notifier.kpa.rate_limiter import Priority
+from notifier.store.tables import left_out, records_by_date, sweeps
+from notifier.store.tables.sources import Release
+from notifier.store.tables.sweeps import Sweep, SweptPage
+from notifier.watch.count_check import CountCheck
+from notifier.watch.detection.absences import Absences, Sightings
+from notifier.watch.detection.balance import Mark, accepted_offset, page_cap, page_to_repeat
+from notifier.watch.detection.view import View
+from notifier.watch.ingest import PageIngester
+from notifier.watch.ingest_transaction import PageMetadata
+from notifier.watch.source_context import SourceContext
+from notifier.watch.source_reader import PageFault, SourceReader, page_fault
+
+_log = logging.getLogger(__name__)
+
+_PAGES_AT_ONCE = 20
+"""Number of pages whose record ids are loaded at once, which takes some milliseconds."""
+_RECORDS_AT_ONCE = 20_000
+_PAGES_A_REPORT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """The result of a sweep.
+
+    `whole` means that every page was complete, so that missing records could be judged. `is_sorted` means that the list
+    was in the order of completion dates.
+    """
+
+    whole: bool
+    is_sorted: bool
+
+
+class ScanRunner:
+    """Reads the whole list of one source, one sweep at a time. Raises ApiError and StoreError."""
+
+    def __init__(
+        self,
+        context: SourceContext,
+        reader: SourceReader,
+        ingester: PageIngester,
+        counts: CountCheck,
+        absences: Absences,
+    ) -> None:
+        self._context = context
+        self._reader = reader
+        self._ingester = ingester
+        self._counts = counts
+        self._absences = absences
+        self._sweep: Sweep | None = None
+        self._page = 0
+        self._mark: Mark | None = None
+        self._repeat_from: int | None = None
+        self._oldest_day = ""
+        self._is_sorted = True
+        self._last_keys: tuple[int, int] | None = None
+        self._left_since: float | None = None
+        self.pages_read = 0
+        """The number of sweep pages that this process has read."""
+
+    async def latest(self) -> Sweep | None:
+        """Return the newest sweep with its progress; None before the first one."""
+        return await self._context.store.run(sweeps.latest, self._context.name)
+
+    async def begin(self) -> Sweep:
+        """Start a sweep, or resume the unfinished one; return it."""
+        sweep = await self._context.store.run(sweeps.resume, self._context.name, self._context.clock.now_ms())
+        message = "sweep begins" if sweep.next_page == 1 else "sweep continues"
+        _log.info(message, extra={"source": self._context.name, "page": sweep.next_page})
+        return sweep
+
+    async def read(self, sweep: Sweep) -> ScanResult:
+        """Read the remaining pages of a sweep; a sweep that fails can be resumed."""
+        counted = await self._counts.ask()
+        self._page = sweep.next_page - 1
+        self._repeat_from = None
+        self._is_sorted = True
+        self._forget_last_page()
+        # The sweep may have been interrupted by a restart; the stored count shows how the list has changed since then.
+        self._mark = None if sweep.counted is None else self._mark_of(sweep.counted, sweep.counted_page or 0)
+        self._sweep = sweep
+        self._ingester.begin_sweep()
+        try:
+            with Sightings(self._ingester, self._context.clock.monotonic()) as seen:
+                await self.note_count(counted.count)
+                following: int | None = self._to_repeat() or sweep.next_page
+                while following is not None:
+                    following = await self._read_on(following, sweep)
+                return await self._finish(sweep, seen)
+        finally:
+            self._sweep = None
+
+    async def note_count(self, count: int | None) -> None:
+        """Record the API's current count; if it shows a deletion, the running sweep reads some pages again."""
+        if count is None or self._sweep is None:
+            return
+        before, now = self._mark, self._mark_of(count, self._page)
+        self._mark = now
+        page = None if before is None else page_to_repeat(before, now, self._reader.large_page)
+        if page is not None and page <= self._page:
+            await self._step_back(self._sweep, page)
+        if self._mark != before:
+            await self._context.store.run(sweeps.count, self._sweep.id, self._mark.count, self._mark.page)
+
+    async def _step_back(self, sweep: Sweep, page: int) -> None:
+        self._repeat_from = min(page, self._repeat_from or page)
+        self._mark_before(self._repeat_from)
+        await self._context.store.run(sweeps.step_back, sweep.id, self._repeat_from)
+        _log.info(
+            "records were deleted during the sweep; some pages are read again",
+            extra={"source": self._context.name, "page": self._repeat_from},
+        )
+
+    def _mark_before(self, page: int) -> None:
+        """Count deletions from before this page on, because the sweep reads this page again."""
+        self._page = page - 1
+        if self._mark is not None:
+            self._mark = replace(self._mark, page=page - 1)
+
+    def _mark_of(self, count: int, page: int) -> Mark:
+        return Mark(count, page, self._ingester.found_at_head)
+
+    def _to_repeat(self) -> int | None:
+        page, self._repeat_from = self._repeat_from, None
+        if page is not None:
+            # The page that was still being written has moved the mark forward.
+            self._mark_before(page)
+            self._forget_last_page()
+        return page
+
+    def _forget_last_page(self) -> None:
+        """Forget the previous page, because the next page does not follow it."""
+        self._last_keys, self._oldest_day = None, ""
+
+    async def _read_on(self, first: int, sweep: Sweep) -> int | None:
+        """Read from a page to the end; return the page to read again from if the list has moved, None otherwise."""
+        page = await self._fetch(first, sweep)
+        while True:
+            # The next page is fetched while this one is written.
+            is_last = page.is_last and not (page.last_page is None and page.size)
+            ahead = None if is_last else asyncio.create_task(self._fetch(page.number + 1, sweep))
+            try:
+                if page.size or page.number == 1:
+                    await self._take(page, sweep)
+                if (repeat := self._to_repeat()) is not None or ahead is None:
+                    return repeat
+                page = await ahead
+            finally:
+                if ahead is not None:
+                    ahead.cancel()
+
+    async def _fetch(self, number: int, sweep: Sweep) -> Page:
+        """Return a page, fetched again if incomplete; after some tries it is taken as it is, which proves less."""
+        if number == 1 and self._context.health.memory.page_cap is not None:
+            # The API's own page limit may no longer apply.
+            await self._context.health.write(page_cap=None)
+        try:
+            page = await self._reader.fetch_whole(number, Priority.SWEEP)
+        except ApiError as failure:
+            if failure.reason is not ApiErrorReason.PAGE_NOT_WHOLE:
+                raise
+            if number == 1 and await self._learn_cap():
+                page = await self._reader.fetch_whole(number, Priority.SWEEP)
+            else:
+                page = await self._fetch_broken(number, sweep, failure)
+        try:
+            self._check(page)
+        except ApiError:
+            # Read both pages again: it is unclear which of the two numbers this content belongs to.
+            await self._context.store.run(sweeps.step_back, sweep.id, page.number - 1)
+            raise
+        return page
+
+    async def _fetch_broken(self, number: int, sweep: Sweep, failure: ApiError) -> Page:
+        """Fetch an incomplete page for the records on it; the sweep then cannot show that a record is missing."""
+        _log.warning(failure.message, extra={"source": self._context.name, "page": number})
+        await self._context.store.run(sweeps.not_whole, sweep.id)
+        page = await self._reader.fetch(number, Priority.SWEEP)
+        if page_fault(page) is PageFault.LONG:
+            raise failure
+        return page
+
+    def _check(self, page: Page) -> None:
+        """Raise ApiError if a page is the same as the previous one; record whether the list is sorted."""
+        records = tuple(completion.raw for completion in page.completions)
+        keys = hash(records)
+        # Without ids, many equal records may fill several pages, which then are the same.
+        if len(set(records)) > 1 and page.number > 1 and self._last_keys == (page.number - 1, keys):
+            raise ApiError(ApiErrorReason.PAGE_NOT_WHOLE, f"page {page.number} is the same as page {page.number - 1}")
+        self._last_keys = (page.number, keys)
+        if page_fault(page) is PageFault.UNSORTED:
+            self._is_sorted = False
+
+    async def _learn_cap(self) -> bool:
+        """Return whether the API has a lower page limit than requested, and store that limit."""
+        page = await self._reader.fetch(1, Priority.SWEEP)
+        counted = await self._counts.ask()
+        cap = page_cap(page, counted.count)
+        if cap is None:
+            return False
+        _log.info(
+            "the API returns fewer records per page than requested",
+            extra={"source": self._context.name, "records": cap, "limit": page.limit},
+        )
+        await self._context.health.write(page_cap=cap)
+        return True
+
+    async def _take(self, page: Page, sweep: Sweep) -> None:
+        above = (page.number - 1) * page.limit + page.size
+        swept = SweptPage(sweep.id, page.number, page.last_page, above, len(page.bad), bool(sweep.marks))
+        self._note_order(page)
+        await self._ingester.ingest(page, DetectedBy.SWEEP, PageMetadata(swept=swept))
+        self.pages_read += 1
+        self._page = page.number
+        await self.note_count((await self._counts.read(page)).count)
+        if page.number % _PAGES_A_REPORT == 0:
+            _log.info(
+                "sweep continues", extra={"source": self._context.name, "page": page.number, "of": page.last_page}
+            )
+
+    def _note_order(self, page: Page) -> None:
+        """Record whether this page continues the order of the previous one."""
+        listed = [completion.completed_on or "" for completion in page.completions]
+        if listed and page.number > 1 and self._oldest_day and listed[-1] > self._oldest_day:
+            # New entries above may move records of the previous page to the top of this one, but never to all of its
+            # places.
+            self._is_sorted = False
+        self._oldest_day = listed[-1] if listed else self._oldest_day
+
+    async def _finish(self, sweep: Sweep, seen: Sightings) -> ScanResult:
+        done = await self.latest() or sweep
+        missing = await self._missing(done, seen) if done.marks and done.whole else []
+        await self._context.store.run(left_out.settle, done, len(missing))
+        await self._context.health.refresh()
+        if missing and self._context.health.memory.count_offset < 0:
+            # The error that the count seemed to have may be exactly these missing records.
+            await self._context.health.write(count_offset=0)
+        events = await self._settle_missing(missing)
+        await self._context.store.run(sweeps.add_changes, sweep.id, events)
+        await self._context.health.write(release_changes=None, release_removals=None)
+        await self._context.store.run(sweeps.finish, sweep, self._context.clock.now_ms())
+        await self._settle_count(done, missing=len(missing))
+        _log.info(
+            "sweep has read the whole list",
+            extra={"source": self._context.name, "records": done.records, "changes": done.changes + events},
+        )
+        return ScanResult(done.whole, self._is_sorted)
+
+    async def _settle_missing(self, missing: list[int]) -> int:
+        """Announce, hold back or ask for the known records that no page showed; return the number of events."""
+        release = self._context.health.memory.release_removals
+        if release is not None:
+            return await self._absences.release_held(missing, silently=release == Release.LEARN)
+        examined = await self._absences.examine(missing, DetectedBy.SWEEP, Priority.SWEEP)
+        if not examined.held:
+            await self._absences.release()
+        return examined.events
+
+    async def _missing(self, sweep: Sweep, elsewhere: Sightings) -> list[int]:
+        """Return the known records (by the store's numbers) that no answer has shown since the sweep began."""
+        seen = bytearray()
+        after: int | None = 0
+        while after is not None:
+            pages, after = await self._context.store.run(sweeps.marks, sweep.id, after, _PAGES_AT_ONCE)
+            for ids in pages:
+                _mark_seen(seen, array("q", ids))
+        missing: list[int] = []
+        place: records_by_date.Place | None = records_by_date.FIRST
+        first_new = sweep.first_new_id
+        while place is not None:
+            known, place = await self._context.store.run(
+                records_by_date.ids_after, self._context.name, place, _RECORDS_AT_ONCE
+            )
+            missing += [
+                id_
+                for id_ in known
+                if (id_ >= len(seen) or not seen[id_])
+                and id_ not in elsewhere
+                and (first_new is None or id_ < first_new)
+            ]
+        return missing
+
+    async def _settle_count(self, sweep: Sweep, *, missing: int) -> None:
+        """Compare the count with the known records; the sweep is a proof if it saw everything that the API counts.
+
+        A count that is too low because of the `missing` records is not the API's error.
+        """
+        counted = await self._counts.ask()
+        memory = self._context.health.memory
+        balance = self._counts.balance(counted)
+        unexplained = balance.unexplained
+        # If the pages showed as many records as the API counts, these exist. If the API counts fewer than are known, a
+        # sweep that marks must have found records missing.
+        shown = sweep.records >= (counted.count or 0)
+        # Held-back or returning records are not the API's error. Neither are records that seem to be gone. But if the
+        # count stays too high to leave room for their removal, their wait can end only by accepting an error.
+        quiet = not (balance.held or balance.returning)
+        judges = sweep.whole and quiet and (not shown if unexplained > 0 else bool(sweep.marks and not missing))
+        is_left_again = unexplained != 0 and unexplained == memory.left_over
+        now = self._context.clock.monotonic()
+        self._left_since = self._left_since if is_left_again and self._left_since is not None else now
+        lasts = now - self._left_since >= self._context.patience.offset_seconds
+        offset = accepted_offset(unexplained, memory.left_over, memory.count_offset, lasts=lasts) if judges else None
+        if (
+            quiet
+            and not balance.leaving
+            and sweep.whole
+            and not missing
+            and counted.count == memory.records + memory.unreadable_unknown
+        ):
+            # Every counted record is known and none is missing, so the count has no error any more.
+            offset = 0
+        if offset is not None and offset != memory.count_offset:
+            _log.warning(
+                "a difference that two whole sweeps left unexplained is treated as an error in the API's count",
+                extra={"source": self._context.name, "records": offset},
+            )
+            await self._context.health.write(
+                count_offset=offset, left_over=None, unexplained=0, unexplained_since_ms=None
+            )
+            unexplained = 0
+        elif sweep.whole:
+            # Before the first proof, the next sweeps are compared with this value, even if records are held back or
+            # returning.
+            counts = quiet or memory.swept_at_ms is None
+            await self._context.health.write(left_over=unexplained or None if counts else None)
+        # If the API counts fewer than are known, the sweep has missed none. Before the first proof this is not certain:
+        # deleted records among the known ones may make up for missed ones.
+        seen_all = unexplained == 0 or is_left_again or (unexplained < 0 and memory.swept_at_ms is not None)
+        if sweep.whole and seen_all:
+            await self.prove()
+
+    async def prove(self) -> None:
+        """Record that the newest finished sweep has seen everything that the API counts."""
+        sweep = await self.latest()
+        if sweep is None or sweep.finished_ms is None or not sweep.whole:
+            return
+        await self._context.store.run(sweeps.prove, sweep)
+        memory = await self._context.health.refresh()
+        view = None if memory.view is None else View.read(memory.view)
+        if view is not None and view.renumbers:
+            await self._context.health.write(view=replace(view, renumbers=False).written())
+
+
+def _mark_seen(seen: bytearray, ids: "array[int]") -> None:
+    """Set the byte at each of these numbers."""
+    if not ids:
+        return
+    highest = max(ids)
+    if highest >= len(seen):
+        seen.extend(bytes(highest + 1 - len(seen)))
+    for id_ in ids:
+        seen[id_] = 1

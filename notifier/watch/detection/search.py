@@ -1,0 +1,225 @@
+"""Searches for entries and deletions outside the head that explain a count difference, with few requests."""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from notifier.events import Completion, DetectedBy, EventType
+from notifier.kpa.client import Page
+from notifier.kpa.rate_limiter import Priority
+from notifier.store.tables import records_by_date
+from notifier.watch.count_check import CountCheck, Counted
+from notifier.watch.detection.absences import Absences, Sightings
+from notifier.watch.detection.bisection import (
+    Arrival,
+    Bisection,
+    Day,
+    KnownCounts,
+    NotSortedError,
+    Range,
+    day_of,
+)
+from notifier.watch.detection.v1_records import V1Records
+from notifier.watch.ingest import IngestResult, PageIngester
+from notifier.watch.source_context import SourceContext
+from notifier.watch.source_reader import SourceReader
+
+if TYPE_CHECKING:
+    from array import array
+
+_log = logging.getLogger(__name__)
+
+_LATEST: Day = 9999_12_31
+
+
+class SearchOutcome(StrEnum):
+    """The outcome of a search."""
+
+    FOUND = "found"
+    NOTHING = "nothing"
+    UNSORTED = "unsorted"
+    GAVE_UP = "gave_up"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The result of a search: pages read, records `found`, and missing records `left` for a sweep to ask for."""
+
+    outcome: SearchOutcome
+    pages: int
+    found: int = 0
+    left: int = 0
+
+
+class DiscrepancySearch:
+    """Searches one source's list for the cause of a count difference. Raises ApiError and StoreError."""
+
+    def __init__(
+        self,
+        context: SourceContext,
+        reader: SourceReader,
+        ingester: PageIngester,
+        counts: CountCheck,
+        absences: Absences,
+        v1_records: V1Records | None,
+    ) -> None:
+        self._context = context
+        self._reader = reader
+        self._ingester = ingester
+        self._counts = counts
+        self._absences = absences
+        self._v1_records = v1_records
+        self._pages_read = 0
+
+    async def run(self, moved_at: int | None = None) -> SearchResult:
+        """Search once, starting with a new count; records found before a failure are kept.
+
+        `moved_at` is a place (from 1) where the list was seen to have moved. Its page is read first, even if the count
+        shows no difference.
+        """
+        if self._v1_records is not None:
+            self._v1_records.uncertain.clear()
+        counted = await self._counts.ask()
+        if counted.count is None:
+            return SearchResult(SearchOutcome.NOTHING, 0)
+        with Sightings(self._ingester, counted.asked_at) as seen:
+            found = _Found()
+            self._ingester.observers.append(found.observe)
+            try:
+                return await self._search(counted, moved_at, seen, found)
+            except NotSortedError:
+                return SearchResult(SearchOutcome.UNSORTED, 0)
+            finally:
+                self._ingester.observers.remove(found.observe)
+
+    async def _search(self, counted: Counted, moved_at: int | None, seen: Sightings, found: "_Found") -> SearchResult:
+        counts = await self._context.store.run(records_by_date.counts, self._context.name)
+        known = KnownCounts({day_of(completed_on): count for completed_on, count in counts.items()})
+        total, size = counted.count or 0, self._reader.large_page
+        bisection = Bisection(known, total, size, counted.at_ms, self._context.random)
+        first = None if moved_at is None else (moved_at - 1) // size + 1
+        most_pages = self._most_pages(total, size)
+        ids: dict[int, array[int]] = {}
+        self._pages_read = 0
+        while (number := first or bisection.next_page()) is not None and len(ids) < most_pages:
+            first = None
+            page = await self._fetch(number)
+            result = await self._ingester.ingest(page, DetectedBy.COUNT)
+            bisection.learn(found.take())
+            bisection.observe_page(number, _days_on(page), page.served_at_ms)
+            ids[number] = result.ids
+        gave_up = bisection.next_page() is not None
+        missing: list[int] = []
+        for changed in bisection.changed():
+            if changed.excess < 0 and all(page in ids for page in _pages_of(changed)):
+                missing += await self._missing(changed, ids, seen)
+        examined = await self._absences.examine(
+            missing, DetectedBy.COUNT, Priority.SEARCH, most_questions=self._context.patience.most_questions
+        )
+        if self._v1_records is not None and found.total == 0 and not missing:
+            await self._count_equals(self._v1_records)
+        _log.info(
+            "searched for changes out of sight",
+            extra={
+                "source": self._context.name,
+                "pages": self._pages_read,
+                "found": found.total,
+                "missing": len(missing),
+            },
+        )
+        outcome = SearchOutcome.FOUND if found.total or missing else SearchOutcome.NOTHING
+        if gave_up or examined.left:
+            outcome = SearchOutcome.GAVE_UP
+        return SearchResult(outcome, self._pages_read, found.total + len(missing), examined.left)
+
+    async def _fetch(self, number: int) -> Page:
+        """Fetch a page; fetch it again if it is not sorted, and raise NotSortedError if it still is not."""
+        self._pages_read += 1
+        page = await self._reader.fetch_whole(number, Priority.SEARCH)
+        if _is_sorted(page):
+            return page
+        page = await self._reader.fetch_whole(number, Priority.SEARCH)
+        if _is_sorted(page):
+            return page
+        raise NotSortedError
+
+    def _most_pages(self, total: int, size: int) -> int:
+        """Return the most pages for one search: twice the logarithm of the number of pages, and some more."""
+        return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.patience.spare_search_pages
+
+    async def _missing(self, changed: Range, ids: "dict[int, array[int]]", seen: Sightings) -> list[int]:
+        """Return the known records that should be in a range but that no answer has shown since."""
+        older, newer = _iso(changed.older), _iso(min(changed.newer, _LATEST))
+        between = await self._context.store.run(records_by_date.ids_between, self._context.name, older, newer or "")
+        present = frozenset(chain.from_iterable(ids[number] for number in _pages_of(changed)))
+        missing = [id_ for id_ in between if id_ not in present and id_ not in seen]
+        if not missing or (len(missing) <= -changed.excess and changed.first_page == changed.last_page):
+            return missing
+        # A record may have moved between two requests from one page to another, and be on neither.
+        for number in _pages_of(changed):
+            await self._ingester.ingest(await self._fetch(number), DetectedBy.COUNT)
+        return [id_ for id_ in missing if id_ not in seen]
+
+    async def _count_equals(self, v1_records: V1Records) -> None:
+        """Ask how many equal records there are at the ends of the pages; done if nothing else was found."""
+        uncertain = [*v1_records.uncertain.values()][: self._context.patience.most_questions]
+        for user_id, training_id in dict.fromkeys(uncertain):
+            answer = await self._reader.ask(Priority.SEARCH, user_id=user_id, training_id=training_id, whole=True)
+            if answer is not None:
+                await self._ingester.ingest_precise(answer, (), None, DetectedBy.COUNT)
+
+
+class _Found:
+    """Collects the records that become known during a search, from its own pages and from other requests."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._arrivals: list[Arrival] = []
+
+    def observe(self, result: IngestResult) -> None:
+        self.total += len(result.learned) + len(result.changes)
+        for learned in result.learned:
+            self._arrivals.append(_arrival(learned.completion))
+        for change in result.changes:
+            match change.type:
+                case EventType.CREATED:
+                    self._arrivals.append(_arrival(change.completion))
+                case EventType.REMOVED:
+                    self._arrivals.append(Arrival(day_of(change.completion.completed_on), None, -1))
+                case EventType.UPDATED if change.previous is not None:
+                    self._arrivals.append(Arrival(day_of(change.completion.completed_on), None))
+                    self._arrivals.append(Arrival(day_of(change.previous.completed_on), None, -1))
+
+    def take(self) -> Sequence[Arrival]:
+        """Return the records that became known since the previous call."""
+        taken, self._arrivals = self._arrivals, []
+        return taken
+
+
+def _arrival(completion: Completion) -> Arrival:
+    return Arrival(day_of(completion.completed_on), completion.recorded_at)
+
+
+def _pages_of(changed: Range) -> Iterable[int]:
+    return range(changed.first_page, changed.last_page + 1)
+
+
+def _days_on(page: Page) -> list[Day | None]:
+    """Return the days of a page's records in order; None for an unreadable record."""
+    return [None if record is None else day_of(record.completed_on) for record in page.in_order()]
+
+
+def _is_sorted(page: Page) -> bool:
+    dated = [day for day in _days_on(page) if day is not None]
+    return dated == sorted(dated, reverse=True)
+
+
+def _iso(day: Day) -> str | None:
+    """Return a day as a date of the store: empty before all dates, None for records without a date."""
+    if day <= 0:
+        return None if day < 0 else ""
+    return f"{day // 10000:04}-{day // 100 % 100:02}-{day % 100:02}"

@@ -1,0 +1,66 @@
+"""Logs unreadable records and fields, each of them once, up to a maximum number."""
+
+import logging
+from collections.abc import Iterable
+
+from notifier.events import Completion, UnreadField
+from notifier.kpa.versions import InvalidRecord
+from notifier.store.tables.left_out import TOO_LARGE, WITHOUT_KEY, LeftOut
+
+_log = logging.getLogger(__name__)
+
+_MOST_REPORTS = 100
+"""The most records to name in the log: after a change of the API, all of them may be unreadable."""
+
+
+class UnreadableRecords:
+    """The unreadable records and fields of one source that were logged so far."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._reported: set[tuple[str | None, str]] = set()
+        self._fields: set[UnreadField] = set()
+
+    def report(self, records: Iterable[InvalidRecord]) -> None:
+        """Log the records that were not logged before."""
+        for bad in records:
+            if (bad.key, bad.problem) in self._reported or len(self._reported) > _MOST_REPORTS:
+                continue
+            self._reported.add((bad.key, bad.problem))
+            if len(self._reported) > _MOST_REPORTS:
+                _log.warning(
+                    "more unreadable records; further ones are not logged one by one", extra={"source": self._source}
+                )
+                continue
+            _log.warning(
+                "a record cannot be read and is left out",
+                extra={"source": self._source, "record": bad.key, "detail": bad.problem},
+            )
+
+    def report_fields(self, completions: Iterable[Completion]) -> None:
+        """Log the fields that cannot be read, each with the first affected record."""
+        for completion in completions:
+            if not completion.unread:
+                continue
+            for unread in completion.unread:
+                named = unread._replace(problem=unread.problem.partition(", but is ")[0])
+                if named in self._fields:
+                    continue
+                self._fields.add(named)
+                _log.warning(
+                    "a field cannot be read and is left empty; the event includes the raw record",
+                    extra={"source": self._source, "record": completion.key, "detail": unread.problem},
+                )
+
+
+def left_out(bad: Iterable[InvalidRecord]) -> list[LeftOut]:
+    """Return the unreadable records of an answer in the form in which they are counted; repeated ones count once."""
+    return [LeftOut(one.key or _stand_in(one), one.field_name, one.problem) for one in bad if not one.is_repeated]
+
+
+def _stand_in(bad: InvalidRecord) -> str:
+    """Return the identifier that stands for a record without a key."""
+    return f"{TOO_LARGE}-{bad.mark}" if bad.is_too_large else f"{WITHOUT_KEY}{bad.mark & _UNSIGNED:016x}"
+
+
+_UNSIGNED = 2**64 - 1

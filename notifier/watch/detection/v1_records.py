@@ -1,0 +1,123 @@
+"""Determines the keys of v1 records, which have no ids: which of several equal records is which."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from notifier.events import Completion
+from notifier.kpa.client import Page
+from notifier.kpa.rate_limiter import Priority
+from notifier.kpa.v1_keys import assign_keys, bases_at_ends, by_base, key_base
+from notifier.store.store import Store
+from notifier.store.tables import record_lookups
+from notifier.store.tables.record_lookups import StoredRecord
+from notifier.watch.source_reader import SourceReader
+
+
+@dataclass(frozen=True, slots=True)
+class _PageEnd:
+    """The end of the last page read: its last base and day, and the records of each base on that day so far."""
+
+    number: int
+    base: str | None = None
+    day: str | None = None
+    on_day: Counter[str] = field(default_factory=Counter)
+
+
+class V1Records:
+    """Assigns keys to the records of one source's answers. Raises StoreError and ApiError."""
+
+    def __init__(self, source: str, store: Store, reader: SourceReader) -> None:
+        """Initialize with the `store` of known records, and the `reader` for precise questions."""
+        self._source = source
+        self._store = store
+        self._reader = reader
+        # Separate by page size, because head polls and count checks happen between the pages of a sweep.
+        self._ends: dict[int, _PageEnd] = {}
+        self.uncertain: dict[str, tuple[str, str]] = {}
+        """Person and training by base, for records at the ends of pages; the next page may have more that are equal."""
+
+    async def settle_page(self, page: Page) -> tuple[Completion, ...]:
+        """Return the records of a page with their keys.
+
+        If equal records at an end of the page may continue on another page, a precise question counts them. In that
+        case all of them are returned, including those on other pages.
+        """
+        groups = by_base(page.completions)
+        known = await self._known(groups)
+        asked = self._bases_to_ask(page, groups, known)
+        settled: list[Completion] = []
+        for base, equals in groups.items():
+            assigned = assign_keys(equals, known[base], complete=False)
+            if assigned.unclear or base in asked:
+                settled += await self._ask(equals[0], known[base])
+            else:
+                settled += assigned.settled
+        return tuple(settled)
+
+    async def settle_whole(
+        self, completions: Sequence[Completion], suspects: Collection[str] = ()
+    ) -> tuple[Completion, ...]:
+        """Return the records of an answer with their keys; the answer holds all equals of each of its records."""
+        groups = by_base(completions)
+        known = await self._known({*groups, *map(key_base, suspects)})
+        return tuple(
+            record
+            for base, equals in groups.items()
+            for record in assign_keys(equals, known[base], complete=True).settled
+        )
+
+    def _bases_to_ask(
+        self, page: Page, groups: Mapping[str, Sequence[Completion]], known: Mapping[str, Mapping[str, StoredRecord]]
+    ) -> set[str]:
+        """Return the bases whose number of records cannot be determined from this page alone.
+
+        Equal records have the same day. Other records of that day may be between them, so they may be on different
+        pages.
+        """
+        if not page.completions:
+            return set()
+        first, last = key_base(page.completions[0].key), key_base(page.completions[-1].key)
+        existing = {base: sum(not memory.removed for memory in known[base].values()) for base in groups}
+        asked = {base for base in bases_at_ends(page.completions) if len(groups[base]) > existing[base]}
+        before = self._ends.get(page.limit)
+        if before is None or before.number != page.number - 1:
+            before = _PageEnd(page.number - 1)
+        if before.base == first and len(known[first]) < _MANY_EQUAL:
+            asked.add(first)
+        above = before.on_day if before.day == page.completions[0].completed_on else Counter[str]()
+        asked |= {base for base in groups if above[base] and above[base] + len(groups[base]) > existing[base]}
+        self._ends[page.limit] = _end_of(page, last, above)
+        if page.limit > 1:
+            for base in (first, last):
+                self.uncertain[base] = (groups[base][0].user_id, groups[base][0].training_id)
+        return asked
+
+    async def _known(self, bases: Iterable[str]) -> Mapping[str, Mapping[str, StoredRecord]]:
+        known: defaultdict[str, dict[str, StoredRecord]] = defaultdict(dict)
+        found = await self._store.run(record_lookups.known_equals, self._source, tuple(bases))
+        for key, memory in found.items():
+            known[key_base(key)][key] = memory
+        return known
+
+    async def _ask(self, unclear: Completion, known: Mapping[str, StoredRecord]) -> list[Completion]:
+        """Ask for all records of a person and a training; return those that are equal to an unclear one."""
+        answer = await self._reader.ask(
+            Priority.SEARCH, user_id=unclear.user_id, training_id=unclear.training_id, whole=True
+        )
+        if answer is None:
+            return []
+        equals = by_base(answer.completions).get(key_base(unclear.key), [])
+        return [*assign_keys(equals, known, complete=True).settled]
+
+
+def _end_of(page: Page, base: str, above: Counter[str]) -> "_PageEnd":
+    """Return the end of a page; `above` counts the records of its first day on earlier pages, by base."""
+    day = page.completions[-1].completed_on
+    on_day = Counter(key_base(record.key) for record in page.completions if record.completed_on == day)
+    if day == page.completions[0].completed_on:
+        on_day += above
+    return _PageEnd(page.number, base, day, on_day)
+
+
+_MANY_EQUAL = 1000

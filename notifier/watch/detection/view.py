@@ -1,0 +1,106 @@
+"""A view is the list that a source requests: version, address, filters. Other records are not missing or counted."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.config import SourceSettings
+from notifier.store.tables import left_out, sources, sweeps
+from notifier.store.tables.sources import SourceMemory
+from notifier.store.tables.view import forget_waiting, mark_view
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The list that a source requests.
+
+    `renumbers` means that its API version gives other keys to the known records. Until a sweep has read the whole list,
+    unknown records are matched with the known ones.
+    """
+
+    api: str
+    base_url: str
+    training_id: str | None = None
+    user_id: str | None = None
+    has_attachments: bool | None = None
+    renumbers: bool = False
+
+    @classmethod
+    def of(cls, settings: SourceSettings) -> "View":
+        """Return the view that these settings define."""
+        return cls(
+            settings.api,
+            settings.base_url.rstrip("/"),
+            settings.training_id or None,
+            settings.user_id or None,
+            settings.has_attachments,
+        )
+
+    @classmethod
+    def read(cls, text: str) -> "View":
+        """Return the view from its stored text."""
+        values: dict[str, Any] = orjson.loads(text)
+        return cls(**values)
+
+    def written(self) -> str:
+        """Return the view as text for the store."""
+        return orjson.dumps(asdict(self)).decode()
+
+    def asks_for_the_same(self, other: "View") -> bool:
+        """Return whether two views are the same list."""
+        return (self.api, self.base_url, self.filters) == (other.api, other.base_url, other.filters)
+
+    @property
+    def filters(self) -> tuple[str | None, str | None, bool | None]:
+        """The filters that narrow the list."""
+        return self.training_id, self.user_id, self.has_attachments
+
+
+def follow_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemory:
+    """Store the view of a source, mark the known records that are outside it, and return the source's state.
+
+    An unknown record that was entered before the last successful poll is history in a changed view, and is not
+    announced. The counts and sweeps of the earlier view prove nothing for the new one, so a sweep is due.
+    """
+    memory = sources.recall(db, source)
+    before = None if memory.view is None else View.read(memory.view)
+    if before is None or memory.met_at_ms is None:
+        # No earlier view is stored, because the file is from an earlier version or the source was never read.
+        return sources.update(db, source, view=view.written())
+    if view.asks_for_the_same(before):
+        return memory
+    renumbers = view.api != before.api or (before.renumbers and memory.swept_at_ms is None)
+    sweeps.abandon(db, source)
+    forget_waiting(db, source)
+    left_out.forget_all(db, source)
+    existing = mark_view(
+        db,
+        source,
+        # The API versions have different ids for trainings.
+        training_id=None if renumbers else view.training_id,
+        user_id=view.user_id,
+        has_attachments=view.has_attachments,
+    )
+    memory = sources.update(
+        db,
+        source,
+        view=View(view.api, view.base_url, *view.filters, renumbers).written(),
+        view_since_ms=memory.last_success_ms or memory.met_at_ms,
+        records=existing,
+        swept_at_ms=None,
+        head_key=None,
+        head_day=None,
+        count_offset=0,
+        unexplained=0,
+        unexplained_since_ms=None,
+        left_over=None,
+        held=0,
+        held_changes=0,
+        held_field=None,
+        page_cap=None,
+        total_disbelieved=0,
+    )
+    sweeps.resume(db, source, now_ms)
+    return memory

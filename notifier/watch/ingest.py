@@ -1,0 +1,407 @@
+"""Brings answers into the store: look up known records, decide, fetch names, and write, in one transaction."""
+
+import asyncio
+from array import array
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names
+from notifier.kpa.client import Page
+from notifier.kpa.versions import API_VERSIONS, InvalidRecord
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import holds, record_lookups
+from notifier.store.tables.records import Findings, SilentRecord
+from notifier.store.tables.second_looks import LookKind
+from notifier.store.tables.sources import SourceMemory
+from notifier.watch.detection import renumbering
+from notifier.watch.detection.balance import count_bounds
+from notifier.watch.detection.bisection import Day, day_of
+from notifier.watch.detection.evidence import Circumstances, Evidence, HoldState, changed_fields, holds_fresh, removal
+from notifier.watch.detection.holds import HoldLimits, Tally, hold_limit
+from notifier.watch.detection.news import Baseline, NewsReason
+from notifier.watch.detection.unreadable import UnreadableRecords, left_out
+from notifier.watch.detection.v1_records import V1Records
+from notifier.watch.ingest_transaction import (
+    IngestRequest,
+    PageMetadata,
+    WrittenAnswer,
+    learn_held,
+    read_all,
+    weigh_and_write,
+    write_only,
+    write_weighed,
+)
+from notifier.watch.name_cache import NameCache
+from notifier.watch.second_looks import SecondLooks
+from notifier.watch.source_context import SourceContext
+from notifier.watch.source_reader import PreciseAnswer
+
+_UNDER_WAY_SECONDS: Final = 60.0
+"""Seconds beyond twice the timeout after which no request is still under way, including its wait for a connection."""
+
+
+_NOTHING_ELSE: Final = PageMetadata()
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """The result of writing an answer to the store.
+
+    `ids` are the store's numbers of the known records in the answer. `asked_at` is when the answer was requested.
+    """
+
+    asked_at: float
+    events: tuple[Event, ...] = ()
+    holds_fresh: bool = False
+    ids: "array[int]" = field(default_factory=lambda: array("q"))
+    learned: Sequence[SilentRecord] = ()
+    changes: Sequence[Change] = ()
+
+    def found(self) -> int:
+        """Return how many records became known with this answer."""
+        return len(self.learned) + sum(change.type is EventType.CREATED for change in self.changes)
+
+    def moved(self) -> Counter[Day]:
+        """Return by how much the number of known records of each day has changed."""
+        moved = Counter(day_of(learned.completion.completed_on) for learned in self.learned)
+        for change in self.changes:
+            day = day_of(change.completion.completed_on)
+            match change.type:
+                case EventType.CREATED:
+                    moved[day] += 1
+                case EventType.REMOVED:
+                    moved[day] -= 1
+                case EventType.UPDATED if change.previous is not None:
+                    moved[day] += 1
+                    moved[day_of(change.previous.completed_on)] -= 1
+        return moved
+
+
+Observer = Callable[[IngestResult], None]
+
+
+class PageIngester:
+    """Brings the answers of one source into the store, one at a time. Raises StoreError and ApiError."""
+
+    def __init__(
+        self,
+        context: SourceContext,
+        names: NameCache | None,
+        v1_records: V1Records | None,
+        looks: SecondLooks,
+        subscriptions: Callable[[], Sequence[Subscription]],
+        on_events: Callable[[Sequence[Event]], None],
+    ) -> None:
+        """Initialize with the collaborators.
+
+        `subscriptions` returns the current subscriptions. `on_events` gets new events. `v1_records` determines the keys
+        of records without ids; None if the API version has ids.
+        """
+        self._context = context
+        self._version = API_VERSIONS[context.settings.api]
+        self._names = names
+        self._v1_records = v1_records
+        self._looks = looks
+        self._subscriptions = subscriptions
+        self._on_events = on_events
+        self._unreadable = UnreadableRecords(context.name)
+        self._tally = Tally(context.clock.monotonic())
+        self._sweep_tally = Tally(context.clock.monotonic())
+        self._held_changes: set[str] | None = None
+        self._unreadable_keys: set[str] = set()
+        # Two answers of a source must not look up and write the same key at the same time.
+        self._turn = asyncio.Lock()
+        self._changed_at: dict[str, float] = {}
+        self.observers: list[Observer] = []
+        """Callbacks that get the result of every answer."""
+        self.existing_changed_at = float("-inf")
+        """When the newest answer that changed the number of known records was requested."""
+        self.found_at_head = 0
+        """The number of records that became known by head polls, since the daemon started."""
+        self.found_out_of_sight = 0
+        """The number of records that became known by other requests."""
+        self.found_absent = 0
+        """The number of records that were found missing and wait for a second look."""
+        self.events_at_head = 0
+        """The number of events that head polls have caused, since the daemon started."""
+
+    async def ingest(self, page: Page, net: DetectedBy, metadata: PageMetadata = _NOTHING_ELSE) -> IngestResult:
+        """Write a page and its metadata to the store, in one transaction."""
+        self._unreadable.report(page.bad)
+        self._unreadable.report_fields(page.completions)
+        async with self._turn:
+            await self._note_unreadable(page)
+            completions: Sequence[Completion] = page.completions
+            if self._v1_records is not None:
+                completions = await self._v1_records.settle_page(page)
+            most = count_bounds(page, believe_total=not self._context.health.memory.total_disbelieved).most
+            result = await self._ingest(
+                completions, page.bad, (), None, most, page.asked_at, net, metadata, precise=False
+            )
+        if net is DetectedBy.HEAD:
+            self.found_at_head += result.found()
+            self.events_at_head += len(result.events)
+        return result
+
+    async def ingest_precise(
+        self, answer: PreciseAnswer, suspects: Collection[str], room: int | None, net: DetectedBy
+    ) -> IngestResult:
+        """Write the complete answer to a precise question to the store.
+
+        `suspects` are known records that the answer should contain. Those that it lacks may be gone, up to `room` of
+        them (None: any number).
+        """
+        self._unreadable.report(answer.bad)
+        async with self._turn:
+            completions: Sequence[Completion] = answer.completions
+            if self._v1_records is not None:
+                completions = await self._v1_records.settle_whole(completions, suspects)
+            present = {completion.key for completion in completions} | answer.unreadable_keys()
+            absent = (
+                ()
+                if answer.hides_a_key or not answer.is_whole
+                else tuple(key for key in suspects if key not in present)
+            )
+            return await self._ingest(
+                completions, answer.bad, absent, room, None, answer.asked_at, net, _NOTHING_ELSE, precise=True
+            )
+
+    def begin_sweep(self) -> None:
+        """Reset the numbers that are counted for the limits of a sweep."""
+        self._sweep_tally = Tally(self._context.clock.monotonic())
+
+    async def announce(self, keys: Sequence[str], reason: NewsReason, net: DetectedBy) -> int:
+        """Announce known records that had no event; return the number of events."""
+        async with self._turn:
+            contents = await self._contents(keys)
+            changes = tuple(Change(EventType.CREATED, completion, 1, net, reason) for completion in contents.values())
+            names = await self._names_for(changes)
+            findings = self._empty_findings(announced=changes, names=names)
+            events, memory = await self._context.store.run(
+                write_only, findings, self._subscriptions(), self._context.clock.now_ms()
+            )
+        self._context.health.remember(memory)
+        if events:
+            self._on_events(events)
+        return len(events)
+
+    async def remove(self, keys: Sequence[str], *, silently: bool) -> int:
+        """Mark known records as gone, and announce that unless `silently`; return the number of events."""
+        told = 0
+        for first in range(0, len(keys), _RELEASED_AT_ONCE):
+            chunk = keys[first : first + _RELEASED_AT_ONCE]
+            async with self._turn:
+                known = await self._context.store.run(record_lookups.known, self._context.name, chunk)
+                contents = await self._contents(chunk)
+                changes = (
+                    []
+                    if silently
+                    else [
+                        removal(completion, known[key].revision, DetectedBy.SWEEP)
+                        for key, completion in contents.items()
+                    ]
+                )
+                findings = replace(
+                    self._empty_findings(announced=(), names=await self._names_for(changes)),
+                    changes=tuple(changes),
+                    removed=tuple(chunk) if silently else (),
+                )
+                events, memory = await self._context.store.run(
+                    write_only, findings, self._subscriptions(), self._context.clock.now_ms()
+                )
+            self._context.health.remember(memory)
+            if events:
+                self._on_events(events)
+            told += len(events)
+        return told
+
+    async def release_arrivals(self, *, silently: bool) -> int:
+        """Announce the held-back arrivals, or `silently` learn them; return their number."""
+        store, source = self._context.store, self._context.name
+        if silently:
+            released, memory = await store.run(learn_held, source)
+            self._context.health.remember(memory)
+            return released
+        released = 0
+        while keys := await store.run(holds.arrivals, source, _RELEASED_AT_ONCE):
+            await self.announce(keys, NewsReason.RELEASED, DetectedBy.SWEEP)
+            released += len(keys)
+        return released
+
+    async def _ingest(
+        self,
+        completions: Sequence[Completion],
+        bad: Sequence[InvalidRecord],
+        absent: Collection[str],
+        room: int | None,
+        most: int | None,
+        asked_at: float,
+        net: DetectedBy,
+        metadata: PageMetadata,
+        *,
+        precise: bool,
+    ) -> IngestResult:
+        request = await self._request(completions, bad, absent, room, most, asked_at, net, metadata, precise=precise)
+        store = self._context.store
+        weighed = await store.run(weigh_and_write, request)
+        findings, written = weighed.findings, weighed.written
+        if written is None:
+            findings = replace(findings, names=await self._names_for(findings.told()))
+            written = await store.run(write_weighed, request, findings, weighed.known)
+        self._note(findings, written, asked_at, net)
+        renumbering.report(self._context.name, findings)
+        result = IngestResult(
+            asked_at, tuple(written.events), holds_fresh(findings), written.ids, findings.learned, findings.changes
+        )
+        if written.events:
+            self._on_events(written.events)
+        if net is not DetectedBy.HEAD:
+            self.found_out_of_sight += result.found() + len(findings.adopted)
+            self.found_absent += sum(look.kind is LookKind.REMOVAL for look in findings.looks)
+        for observer in self.observers:
+            observer(result)
+        return result
+
+    async def _request(
+        self,
+        completions: Sequence[Completion],
+        bad: Sequence[InvalidRecord],
+        absent: Collection[str],
+        room: int | None,
+        most: int | None,
+        asked_at: float,
+        net: DetectedBy,
+        metadata: PageMetadata,
+        *,
+        precise: bool,
+    ) -> IngestRequest:
+        context, memory = self._context, self._context.health.memory
+        if self._held_changes is None:
+            self._held_changes = await context.store.run(holds.changed_records, context.name)
+            self._unreadable_keys = await context.store.run(record_lookups.unreadable, context.name)
+        contact_ms = memory.met_at_ms
+        baseline = Baseline(
+            contact_ms,
+            memory.swept_at_ms is not None,
+            context.settings.first_run,
+            memory.told_until_ms,
+            memory.view_since_ms,
+        )
+        return IngestRequest(
+            self._version,
+            completions,
+            left_out(bad),
+            absent,
+            room,
+            most,
+            memory,
+            Evidence(
+                known={},
+                looks=self._looks.by_key,
+                # Only a precise question counts as a second look: an outdated page would show the same again.
+                due=self._looks.due() if precise else frozenset(),
+                changed_at=self._changed_at,
+                held_changes=self._held_changes,
+                unreadable=self._unreadable_keys,
+            ),
+            Circumstances(
+                context.name,
+                context.settings.namespace(context.name),
+                net,
+                asked_at,
+                context.clock.now_ms(),
+                baseline,
+                self._hold_state(memory, net),
+            ),
+            metadata,
+            self._subscriptions(),
+            self._names is not None,
+            precise,
+        )
+
+    async def _note_unreadable(self, page: Page) -> None:
+        """Store the keys that are unreadable during the first sweep: they are not news when they become readable."""
+        if page.bad and self._context.health.memory.swept_at_ms is None:
+            keys = [bad.key for bad in page.bad if bad.key is not None and not bad.is_repeated]
+            await self._context.store.run(record_lookups.note_unreadable, self._context.name, keys)
+            self._unreadable_keys.update(keys)
+
+    def _tally_of(self, net: DetectedBy) -> Tally:
+        """Return the tally that counts this answer: the sweep's own one, or that of the current time window."""
+        if net is DetectedBy.SWEEP:
+            return self._sweep_tally
+        now = self._context.clock.monotonic()
+        if now - self._tally.begun_at > self._context.patience.hold_window_seconds:
+            self._tally = Tally(now)
+        return self._tally
+
+    def _hold_state(self, memory: SourceMemory, net: DetectedBy) -> HoldState:
+        patience, settings = self._context.patience, self._context.settings
+        tally = self._tally_of(net)
+        few = patience.few_records
+        limits = HoldLimits(
+            hold_limit(settings.hold_arrivals_above, memory.records, few),
+            hold_limit(settings.hold_changes_above, memory.records, few),
+        )
+        return HoldState(
+            limits,
+            tally.arrivals,
+            tally.changes,
+            arrivals_held=memory.held_arrivals > 0,
+            # If most of the held changes have gone back, the rest is announced like any other change.
+            held_field=memory.held_field if memory.held_changes > few else None,
+            release_changes=memory.release_changes,
+        )
+
+    def _note(self, findings: Findings, written: WrittenAnswer, asked_at: float, net: DetectedBy) -> None:
+        """Remember what was written, to compare it with answers that were requested earlier and arrive later."""
+        if written.memory is not None:
+            self._context.health.remember(written.memory)
+        self._looks.note(findings.looks, findings.ended_looks)
+        if self._held_changes is not None:
+            self._held_changes.difference_update(findings.ended_changes)
+            self._held_changes.update(held.key for held in findings.held_changes)
+        arrivals = [change for change in findings.changes if change.reason in _ARRIVED]
+        updates = Counter(
+            name
+            for change in findings.changes
+            if change.previous is not None
+            for name in changed_fields(change.completion, change.previous)
+        )
+        self._tally_of(net).add(len(arrivals) + len(findings.held), updates)
+        changed = [
+            *(change.completion.key for change in findings.changes),
+            *(learned.completion.key for learned in (*findings.learned, *findings.held)),
+            *(adoption.completion.key for adoption in findings.adopted),
+            *(completion.key for completion in findings.refreshed),
+        ]
+        if not changed and not findings.in_view and not findings.dropped:
+            return
+        horizon = asked_at - 2 * self._context.settings.timeout - _UNDER_WAY_SECONDS
+        if len(self._changed_at) > _MANY_CHANGED:
+            self._changed_at = {key: at for key, at in self._changed_at.items() if at > horizon}
+        for key in changed:
+            self._changed_at[key] = max(asked_at, self._changed_at.get(key, asked_at))
+        updated = sum(change.type is EventType.UPDATED for change in findings.changes)
+        if len(findings.changes) > updated or findings.learned or findings.held or findings.in_view or findings.dropped:
+            self.existing_changed_at = max(self.existing_changed_at, asked_at)
+
+    async def _names_for(self, changes: Sequence[Change]) -> Names:
+        if self._names is None or not changes:
+            return Names()
+        return await self._names.names_for(change.completion for change in changes)
+
+    async def _contents(self, keys: Sequence[str]) -> dict[str, Completion]:
+        stored = await self._context.store.run(record_lookups.stored, self._context.name, keys)
+        return read_all(self._version, stored)
+
+    def _empty_findings(self, *, announced: Sequence[Change], names: Names) -> Findings:
+        settings, name = self._context.settings, self._context.name
+        return Findings(name, settings.namespace(name), announced=announced, names=names)
+
+
+_RELEASED_AT_ONCE: Final = 200
+_MANY_CHANGED: Final = 10_000
+_ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)

@@ -1,0 +1,256 @@
+"""The part of ingesting that runs in the store's thread: look up, decide, and write, in one transaction."""
+
+from array import array
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.events import Completion, DetectedBy, Event, EventType
+from notifier.kpa.versions import RecordFormat
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import (
+    holds,
+    left_out,
+    record_lookups,
+    records,
+    records_by_date,
+    second_looks,
+    sources,
+    sweeps,
+)
+from notifier.store.tables.left_out import LeftOut
+from notifier.store.tables.record_lookups import StoredRecord
+from notifier.store.tables.records import Adoption, Findings
+from notifier.store.tables.second_looks import LookKind
+from notifier.store.tables.sources import SourceMemory
+from notifier.store.tables.sweeps import SweptPage
+from notifier.watch.detection.evidence import Circumstances, Evidence, differing, holds_fresh, weigh, weigh_absences
+from notifier.watch.detection.news import NewsReason
+from notifier.watch.detection.renumbering import adoptions, may_be_renumbered, was_renumbered_lately
+from notifier.watch.detection.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class PageMetadata:
+    """The values to store in the same transaction as a page.
+
+    `first_contact_ms` sets the first contact. `head_key` and `head_day` store how far the head was read, if the page
+    has fresh records. Without them, after an interrupted poll, the next poll would stop too early at records that are
+    known by then. `swept` is the progress of a sweep.
+    """
+
+    first_contact_ms: int | None = None
+    head_key: str | None = None
+    head_day: str | None = None
+    swept: SweptPage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRequest:
+    """An answer and everything that the store's thread needs to decide about it.
+
+    `left_out` are the answer's unreadable records. `absent` are keys that a precise answer lacks. `room` is how many of
+    them can be gone, None if any number. `most` is the most records that the API can have according to this answer,
+    None if unknown.
+    """
+
+    version: RecordFormat
+    completions: Sequence[Completion]
+    left_out: Sequence[LeftOut]
+    absent: Collection[str]
+    room: int | None
+    most: int | None
+    memory: SourceMemory
+    evidence: Evidence
+    circumstances: Circumstances
+    metadata: PageMetadata
+    subscriptions: Sequence[Subscription]
+    announces: bool
+    precise: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The decisions about an answer; `written` is None if names have to be fetched before it can be written."""
+
+    findings: Findings
+    known: Mapping[str, StoredRecord]
+    written: "WrittenAnswer | None"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenAnswer:
+    """The events written, the ids of the answer's known records, and the source's state, None if unchanged."""
+
+    events: Sequence[Event]
+    ids: "array[int]"
+    memory: SourceMemory | None
+
+
+def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | None:
+    """Return a stored record under its key; None if it cannot be read."""
+    completions, _ = version.parse([orjson.loads(raw)])
+    return replace(completions[0], key=key) if completions else None
+
+
+def read_all(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
+    """Return stored records by key, without those that this version of the program cannot read."""
+    read = {key: read_stored(version, key, raw) for key, raw in stored.items()}
+    return {key: completion for key, completion in read.items() if completion is not None}
+
+
+def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
+    """Decide about an answer, and write the result, unless its events need names first."""
+    source = request.circumstances.source
+    keys = [completion.key for completion in request.completions]
+    unread = [record.key for record in request.left_out if record.has_key]
+    known = record_lookups.known(db, source, [*keys, *unread, *request.absent])
+    adopted = _renumbered(db, request, known)
+    completions = request.completions
+    if adopted:
+        taken = {adoption.completion.key for adoption in adopted}
+        completions = [completion for completion in completions if completion.key not in taken]
+    findings = replace(_weigh(db, request, completions, known), adopted=adopted)
+    if shown := _no_longer_absent(request):
+        findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
+    if findings.told() and request.announces:
+        return Weighed(findings, known, None)
+    return Weighed(findings, known, write_weighed(db, request, findings, known))
+
+
+def _no_longer_absent(request: IngestRequest) -> list[str]:
+    """Return the keys of records that seemed to be gone, but are in the answer and unreadable."""
+    looks = request.evidence.looks
+    keys = (record.key for record in request.left_out if record.key in looks)
+    return [key for key in keys if looks[key].kind is LookKind.REMOVAL]
+
+
+def _weigh(
+    db: Database, request: IngestRequest, completions: Sequence[Completion], known: Mapping[str, StoredRecord]
+) -> Findings:
+    source = request.circumstances.source
+    evidence = replace(request.evidence, known=known)
+    if changed := differing(completions, known):
+        contents = read_all(request.version, record_lookups.stored(db, source, changed))
+        absent = request.version.absent_fields(completions)
+        evidence = replace(
+            evidence,
+            contents=contents,
+            earlier_forms=second_looks.earlier_forms(db, source, changed),
+            is_narrow=bool(absent),
+        )
+        if absent:
+            completions = [
+                request.version.completed(completion, contents[completion.key], absent)
+                if completion.key in contents
+                else completion
+                for completion in completions
+            ]
+    findings = weigh(completions, evidence, request.circumstances)
+    if not request.absent:
+        return findings
+    contents = read_all(request.version, record_lookups.stored(db, source, list(request.absent)))
+    # New records are written before missing ones are judged, so that an entry and a deletion do not cancel out in the
+    # count.
+    entered = len(findings.learned) + len(findings.held)
+    entered += sum(change.type is EventType.CREATED for change in findings.changes)
+    room = None if request.room is None else request.room + entered
+    gone = weigh_absences([*contents.values()], room, evidence, request.circumstances)
+    return replace(
+        findings,
+        changes=(*findings.changes, *gone.changes),
+        dropped=gone.dropped,
+        looks=(*findings.looks, *gone.looks),
+        ended_looks=(*findings.ended_looks, *gone.ended_looks),
+    )
+
+
+def _renumbered(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> list[Adoption]:
+    """Return the unknown records of an answer that are known ones under new keys."""
+    now_ms = request.circumstances.now_ms
+    unknown = [completion for completion in request.completions if completion.key not in known]
+    memory = request.memory
+    view = None if memory.view is None else View.read(memory.view)
+    expects = view is not None and view.renumbers
+    if not unknown or memory.met_at_ms is None:
+        return []
+    if not (expects or request.precise or may_be_renumbered(len(unknown), memory, request.most, now_ms)):
+        return []
+    alike = record_lookups.alike(db, request.circumstances.source, unknown)
+    present = {completion.key for completion in request.completions}
+    found = adoptions(unknown, alike, present, expected=expects, any_match=was_renumbered_lately(memory, now_ms))
+    return _with_last_readable(db, request, found)
+
+
+def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Adoption]) -> list[Adoption]:
+    """Fill unreadable fields of records under new keys with the values that these fields had before."""
+    gaps = [adoption.old_key for adoption in found if adoption.completion.unread]
+    if not gaps:
+        return [*found]
+    before = read_all(request.version, record_lookups.stored(db, request.circumstances.source, gaps))
+    return [
+        replace(adoption, completion=adoption.completion.with_last_readable(before[adoption.old_key]))
+        if adoption.old_key in before
+        else adoption
+        for adoption in found
+    ]
+
+
+def write_weighed(
+    db: Database, request: IngestRequest, findings: Findings, known: Mapping[str, StoredRecord]
+) -> WrittenAnswer:
+    """Write the decisions about an answer and its metadata; return them with the ids of the answer's records."""
+    source, metadata = request.circumstances.source, request.metadata
+    keys = [completion.key for completion in request.completions]
+    recounted = _count_left_out(db, request, known)
+    # A known record in the answer exists, even if it is unreadable.
+    keys += [record.key for record in request.left_out if record.has_key and record.key in known]
+    if not findings:
+        ids = array("q", (known[key].id for key in keys if key in known))
+        if metadata.swept is not None:
+            sweeps.advance(db, metadata.swept, changes=0, ids=ids.tobytes())
+        if metadata.first_contact_ms is not None:
+            sources.write(db, source, met_at_ms=metadata.first_contact_ms)
+            recounted = True
+        return WrittenAnswer((), ids, sources.recall(db, source) if recounted else None)
+    if metadata.first_contact_ms is not None:
+        sources.write(db, source, met_at_ms=metadata.first_contact_ms)
+    if metadata.head_key is not None and holds_fresh(findings):
+        sources.write(db, source, head_key=metadata.head_key, head_day=metadata.head_day)
+    events = records.write(db, findings, request.subscriptions, request.circumstances.now_ms)
+    # A first sweep does not need the ids, and looking them up would take a tenth of its time.
+    wanted = metadata.swept is None or metadata.swept.marks
+    ids = records_by_date.ids_of(db, source, keys if wanted else ())
+    if metadata.swept is not None:
+        sweeps.advance(db, metadata.swept, changes=len(events), ids=ids.tobytes())
+    return WrittenAnswer(events, ids, sources.recall(db, source))
+
+
+def _count_left_out(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> bool:
+    """Count an answer's unreadable records, and uncount those readable now; return whether the number changed."""
+    source = request.circumstances.source
+    recounted = False
+    if request.memory.unreadable:
+        recounted = left_out.forget_readable(db, source, [completion.key for completion in request.completions])
+    # A precise question may return records outside the source's own view.
+    if request.left_out and not request.precise:
+        exist = {key for key, memory in known.items() if not memory.removed and not memory.out_of_view}
+        swept = request.circumstances.net is DetectedBy.SWEEP
+        recounted = left_out.note(db, source, request.left_out, exist, swept=swept) or recounted
+    return recounted
+
+
+def write_only(
+    db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int
+) -> tuple[list[Event], SourceMemory]:
+    """Write findings that do not come from an answer; return the events and the source's state after them."""
+    events = records.write(db, findings, subscriptions, now_ms)
+    return events, sources.recall(db, findings.source)
+
+
+def learn_held(db: Database, source: str) -> tuple[int, SourceMemory]:
+    """Mark the held-back arrivals as known without events; return their number and the source's state after it."""
+    released = holds.learn_arrivals(db, source, NewsReason.LEARNED_ON_RELEASE)
+    return released, sources.recall(db, source)

@@ -1,0 +1,223 @@
+"""Names for ids: fetched rarely, kept in the store. Events wait for a missing name only a few seconds."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from notifier.clock import Clock
+from notifier.events import Completion, Names
+from notifier.kpa.client import Client
+from notifier.kpa.errors import ApiError, ApiErrorReason
+from notifier.kpa.rate_limiter import Priority
+from notifier.store.errors import StoreError
+from notifier.store.store import Store
+from notifier.store.tables import erasure
+from notifier.store.tables import names as ledger_names
+from notifier.store.tables.names import NameList, PersonName
+
+_log = logging.getLogger(__name__)
+
+REFRESH_AFTER = 86_400.0
+"""Seconds after which the lists of names are fetched again in any case."""
+
+ASK_AGAIN_AFTER = 600.0
+"""Seconds between two fetches of a list, even if an id is unknown."""
+
+PATIENCE = 3.0
+"""Seconds that events wait for names, counted from the beginning of a fetch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The ids whose names a message shows."""
+
+    people: frozenset[str]
+    trainings: frozenset[str]
+
+
+def wanted(completions: Iterable[Completion]) -> Wanted:
+    """Return the ids of the people (including instructors) and trainings of these completions."""
+    people: set[str] = set()
+    trainings: set[str] = set()
+    for completion in completions:
+        people.add(completion.user_id)
+        trainings.add(completion.training_id)
+        if completion.instructor_id:
+            people.add(completion.instructor_id)
+    return Wanted(frozenset(people), frozenset(trainings))
+
+
+def lists_to_fetch(
+    fetched_ms: dict[NameList, int], missing: Wanted, now_ms: int, failed: Collection[NameList] = ()
+) -> tuple[NameList, ...]:
+    """Return the lists to fetch: old ones, failed ones, and those that may have a missing name. Pure."""
+    missing_of = {NameList.PEOPLE: missing.people, NameList.TRAININGS: missing.trainings}
+
+    def is_due(names: NameList) -> bool:
+        if names not in fetched_ms:
+            return True
+        age = (now_ms - fetched_ms[names]) / 1000
+        return not 0 <= age < (ASK_AGAIN_AFTER if missing_of[names] or names in failed else REFRESH_AFTER)
+
+    return tuple(names for names in NameList if is_due(names))
+
+
+async def _report(names: NameList, fault: Exception | None) -> None:
+    if fault is not None:
+        _log.error("internal error while fetching names", extra={"list": names}, exc_info=fault)
+
+
+class NameCache:
+    """The names of one source's people and trainings."""
+
+    def __init__(
+        self,
+        source: str,
+        client: Client,
+        ledger: Store,
+        clock: Clock,
+        on_failure: Callable[[str, str], None] = lambda _source, _reason: None,
+        on_fault: Callable[[NameList, Exception | None], Awaitable[None]] = _report,
+    ) -> None:
+        """Initialize with the `ledger` that stores the names of `source`, and the `client` that fetches them.
+
+        `on_failure` gets the source's name and the reason of each failure. `on_fault` is called after each fetch of a
+        list, with its internal error or None.
+        """
+        self._source = source
+        self._client = client
+        self._ledger = ledger
+        self._clock = clock
+        self._on_failure = on_failure
+        self._on_fault = on_fault
+        self._fetching: asyncio.Task[None] | None = None
+        self._patient_until = 0.0
+        self._asked_at: dict[NameList, float] = {}
+        self._failures: dict[NameList, ApiErrorReason] = {}
+
+    @property
+    def failure(self) -> ApiErrorReason | None:
+        """The reason why the last fetch of a list failed; None if none failed."""
+        return next(iter(self._failures.values()), None)
+
+    async def recall(self) -> None:
+        """Load the results of the last fetches. Raises StoreError."""
+        outcomes = await self._ledger.run(ledger_names.outcomes, self._source)
+        known = {reason.value: reason for reason in ApiErrorReason}
+        self._failures = {names: known[word] for names, word in outcomes.items() if word in known}
+
+    async def names_for(self, completions: Iterable[Completion]) -> Names:
+        """Return the names for these completions; wait a few seconds at most for unknown ones.
+
+        Raises StoreError.
+        """
+        ids = wanted(completions)
+        names = await self._find(ids)
+        missing = Wanted(ids.people - names.people.keys(), ids.trainings - names.trainings.keys())
+        if not missing.people and not missing.trainings:
+            return names
+        await self.refresh(missing)
+        if self._fetching is None:
+            return names
+        patience = self._patient_until - asyncio.get_running_loop().time()
+        await asyncio.wait([self._fetching], timeout=max(0.0, patience))
+        return await self._find(ids)
+
+    async def refresh(self, missing: Wanted = Wanted(frozenset(), frozenset())) -> None:
+        """Start to fetch the lists that are due, unless a fetch is running. Raises StoreError."""
+        if self._fetching is not None:
+            return
+        fetched_ms = await self._ledger.run(ledger_names.fetched, self._source)
+        due = self._not_recently_fetched(lists_to_fetch(fetched_ms, missing, self._clock.now_ms(), self._failures))
+        # A name that an event waits for is as urgent as the event.
+        urgency = Priority.HEAD if missing.people or missing.trainings else Priority.NAMES
+        if due and self._fetching is None:
+            self._patient_until = asyncio.get_running_loop().time() + PATIENCE
+            self._fetching = asyncio.create_task(self._fetch(due, urgency), name=f"names of {self._source}")
+
+    async def fetched(self) -> None:
+        """Wait until no fetch is running."""
+        if self._fetching is not None:
+            await asyncio.wait([self._fetching])
+
+    async def stop(self) -> None:
+        """Stop the fetch, if one is running."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+
+    def _not_recently_fetched(self, lists: tuple[NameList, ...]) -> tuple[NameList, ...]:
+        """Return the lists without those that this process has requested recently, with any result.
+
+        The store has these times too, but they are not reliable while the wall clock is set or the disk is full.
+        """
+        now = self._clock.monotonic()
+        return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= ASK_AGAIN_AFTER)
+
+    async def _find(self, ids: Wanted) -> Names:
+        return await self._ledger.run(ledger_names.find, self._source, ids.people, ids.trainings)
+
+    async def _fetch(self, lists: tuple[NameList, ...], urgency: Priority) -> None:
+        try:
+            for names in lists:
+                await self._fetch_guarded(names, urgency)
+        except StoreError as error:
+            _log.error(error.message, extra={"source": self._source, "reason": error.reason})
+        finally:
+            self._fetching = None
+
+    async def _fetch_guarded(self, names: NameList, urgency: Priority) -> None:
+        """Fetch one list; an internal error is reported and does not prevent the fetch of the other list."""
+        try:
+            await self._fetch_one(names, urgency)
+        except StoreError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
+            await self._on_fault(names, fault)
+        else:
+            await self._on_fault(names, None)
+
+    async def _fetch_one(self, names: NameList, urgency: Priority) -> None:
+        """Fetch one list; the names from an interrupted fetch are kept."""
+        self._asked_at[names] = self._clock.monotonic()
+        try:
+            match names:
+                case NameList.PEOPLE:
+                    await self._fetch_people(urgency)
+                case NameList.TRAININGS:
+                    await self._fetch_trainings(urgency)
+        except ApiError as failure:
+            self._on_failure(self._source, failure.reason)
+            self._failures[names] = failure.reason
+            before = await self._note(names, failure.reason)
+            if before != failure.reason:
+                _log.warning(
+                    "names cannot be fetched; messages show ids instead of unknown names",
+                    extra={"source": self._source, "list": names, "reason": failure.reason},
+                )
+        else:
+            self._failures.pop(names, None)
+            if await self._note(names, "ok") not in (None, "ok"):
+                _log.warning("names can be fetched again", extra={"source": self._source, "list": names})
+
+    async def _fetch_people(self, urgency: Priority) -> None:
+        users: list[str] = []
+        async with aclosing(self._client.people(urgency)) as batches:
+            async for people in batches:
+                users += people
+                rows = [PersonName(id_, person.name, person.employee_number) for id_, person in people.items()]
+                await self._ledger.run(ledger_names.learn_people, self._source, rows)
+        if users:
+            await self._ledger.run(erasure.forget_names, self._source, users)
+
+    async def _fetch_trainings(self, urgency: Priority) -> None:
+        async with aclosing(self._client.trainings(urgency)) as batches:
+            async for titles in batches:
+                await self._ledger.run(ledger_names.learn_trainings, self._source, titles.items())
+
+    async def _note(self, names: NameList, outcome: str) -> str | None:
+        """Store the outcome of a fetch; return the previous outcome, None if there was none."""
+        return await self._ledger.run(ledger_names.note_fetch, self._source, names, self._clock.now_ms(), outcome)

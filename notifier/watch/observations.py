@@ -1,0 +1,104 @@
+"""What the watcher of a source has observed about its detection; the conditions of the source are derived from it."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from notifier.config import SourceSettings
+from notifier.kpa.errors import Remedy
+from notifier.kpa.rate_limiter import Usage
+from notifier.store.tables.second_looks import SecondLook
+from notifier.store.tables.sources import SourceMemory
+from notifier.watch.patience import Patience
+
+_NEARLY_ALL = 0.75
+
+
+class Question(StrEnum):
+    """The kinds of requests to the API; each can fail independently."""
+
+    HEAD = "head"
+    COUNT = "count"
+    SEARCH = "search"
+    SCAN = "scan"
+    NAMES = "names"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A kind of request that fails: the reason, for how many seconds of this process, and the remedy."""
+
+    reason: str
+    message: str
+    lasts: float
+    remedy: Remedy = Remedy.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class Polls:
+    """The polls of a source since this process started.
+
+    `without_success` is the seconds since the last successful poll, or since the start if there was none. `is_failing`
+    means that the last answered poll failed. `faulty` is the task that an internal error has blocked for the longest
+    time, `faulty_for` for how many seconds.
+    """
+
+    without_success: float
+    any_succeeded: bool
+    is_failing: bool = False
+    faulty: str | None = None
+    faulty_for: float = 0.0
+
+
+@dataclass(slots=True)
+class Observations:
+    """The observations of this process about a source's detection; moments are monotonic seconds, None if not so now.
+
+    `search_gave_up`: since when searches read their maximum of pages without finding everything. `unsearchable_since`:
+    since when the list is not sorted. `broken_pages`: the last sweep could not get every page complete. `exhausted`:
+    during most of the last minutes the budget was used up and requests had to wait, not counting those of sweeps.
+    `used_by` says which requests used it.
+    """
+
+    search_gave_up: float | None = None
+    unsearchable_since: float | None = None
+    broken_pages: bool = False
+    exhausted: bool = False
+    used_by: str = ""
+    disagreeing: Sequence[SecondLook] = field(default_factory=tuple)
+    waiting: Sequence[SecondLook] = field(default_factory=tuple)
+    _busy: deque[tuple[float, bool]] = field(default_factory=deque)
+
+    def note_budget(self, usage: Usage, *, searching: bool, now: float, seconds: float) -> None:
+        """Record whether requests wait for a used-up budget, and whether they did for most of the last `seconds`.
+
+        With a rate of few requests a minute, each request waits for its turn, which alone does not count.
+        """
+        is_busy = (usage.starved_for > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
+        self._busy.append((now, is_busy))
+        while self._busy[-1][0] - self._busy[0][0] > seconds:
+            self._busy.popleft()
+        lasted = now - self._busy[0][0] >= seconds * _NEARLY_ALL
+        self.exhausted = lasted and 2 * sum(busy for _, busy in self._busy) > len(self._busy)
+        self.used_by = ", ".join(f"{label} {used}" for label, used in usage.by.items() if used)
+
+    def with_looks(self, disagreeing: Sequence[SecondLook], waiting: Sequence[SecondLook]) -> "Observations":
+        """Return the observations with the current second looks."""
+        return replace(self, disagreeing=disagreeing, waiting=waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """The state of one source at one moment, for the rules of its conditions.
+
+    `troubles` are the kinds of requests that fail, `untried` those not sent since this process started.
+    """
+
+    memory: SourceMemory
+    settings: SourceSettings
+    patience: Patience
+    polls: Polls
+    seen: Observations
+    troubles: Mapping[Question, Trouble] = field(default_factory=dict)
+    untried: frozenset[Question] = frozenset()

@@ -1,0 +1,93 @@
+"""Pages that are too large for one answer: several smaller pages are fetched and joined. Pure functions.
+
+Each size is a divisor of the next larger one, so that a page consists of a whole number of smaller pages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final
+
+from notifier.kpa.client import Page
+from notifier.kpa.v1_keys import key_base, numbered_key
+from notifier.kpa.versions import InvalidRecord
+
+if TYPE_CHECKING:
+    from notifier.events import Completion
+
+_TOO_LARGE: Final = "the record alone is too large for an answer that is read (more than 32 MiB)"
+
+
+def smaller_size(limit: int) -> int:
+    """Return the next smaller page size: half of `limit`, or the largest divisor below that if `limit` is odd."""
+    return limit // next(part for part in range(2, limit + 1) if limit % part == 0)
+
+
+def larger_size(limit: int, size: int) -> int:
+    """Return the size whose next smaller size is `size`, starting from `limit`."""
+    larger = [*takewhile(lambda one: one > size, _sizes(limit))]
+    return larger[-1] if larger else limit
+
+
+def _sizes(limit: int) -> list[int]:
+    sizes = [limit]
+    while sizes[-1] > 1:
+        sizes.append(smaller_size(sizes[-1]))
+    return sizes
+
+
+def page_of_too_large(number: int, asked_at: float, seconds: float) -> Page:
+    """Return a page with one unreadable record, in place of a record that is too large for any answer."""
+    bad = InvalidRecord(None, _TOO_LARGE, mark=number, is_too_large=True)
+    return Page(
+        number,
+        1,
+        size=1,
+        completions=(),
+        bad=(bad,),
+        last_page=None,
+        total=None,
+        served_at_ms=None,
+        asked_at=asked_at,
+        seconds=seconds,
+    )
+
+
+def joined(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool) -> Page:
+    """Return the page that consists of these consecutive `parts`.
+
+    A record in two parts has moved down between the requests. The page then contains it twice and is not whole. If
+    `has_ids` is False, equal records are numbered across the parts.
+    """
+    completions: list[Completion] = []
+    bad: list[InvalidRecord] = []
+    seen: dict[str, int] = {}
+    above = 0
+    for part in parts:
+        unreadable = {one.place: one for one in part.bad}
+        for place, record in enumerate(part.in_order()):
+            if record is None:
+                bad.append(replace(unreadable[place], place=above + place))
+                continue
+            base = record.key if has_ids else key_base(record.key)
+            times = seen[base] = seen.get(base, 0) + 1
+            if times == 1 or not has_ids:
+                completions.append(record if has_ids else replace(record, key=numbered_key(base, times)))
+            else:
+                bad.append(
+                    InvalidRecord(record.key, "it was read twice: the list moved", above + place, is_repeated=True)
+                )
+        above += part.size
+    told = [part for part in parts if part.last_page is not None]
+    return replace(
+        parts[0],
+        number=number,
+        limit=limit,
+        size=above,
+        completions=tuple(completions),
+        bad=tuple(bad),
+        last_page=-(-(told[-1].last_page or 0) * told[-1].limit // limit) if told else None,
+        total=told[-1].total if told else parts[-1].total,
+        seconds=sum(part.seconds for part in parts),
+        parts=len(parts),
+    )

@@ -1,0 +1,62 @@
+"""Waits and limits of detection that are not configurable."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """All waits and limits of detection in one object, so that a test can replace hours by seconds.
+
+    `large_page` is the page size of sweeps, searches and precise questions, which is the API's maximum.
+    """
+
+    large_page: int = 1000
+
+    operator_pause_seconds: float = 600.0
+    """Wait between two tries while only an operator can solve the problem."""
+    retry_seconds: float = 60.0
+    """Wait between two tries of a failed sweep, search or second look."""
+
+    first_search_again_seconds: float = 60.0
+    """Wait between the first two searches for the same unexplained difference; doubled after each search."""
+    last_search_again_seconds: float = 3600.0
+    search_seconds_a_page: float = 5.0
+    """Wait after a search, for each page that it read; this allows about ten pages a minute."""
+    sweep_seconds_a_page: float = 12.0
+    """Wait for each page of a sweep, before another sweep because of an unexplained count."""
+    unexplained_seconds: float = 600.0
+    """Age at which an unexplained count becomes a condition."""
+    offset_seconds: float = 3600.0
+    """Minimum time between two sweeps that leave the same difference, for it to count as the API's own error."""
+    exhausted_seconds: float = 600.0
+    """Time after which a used-up budget that makes requests wait becomes a condition."""
+
+    form_seconds: float = 86_400.0
+    """Time for which a record's earlier contents are remembered."""
+    flips_seconds: float = 3600.0
+    """Time within which `most_flips` changes of one record back and forth become a condition."""
+    most_flips: int = 3
+    shown_seconds: float = 86_400.0
+    """Time for which a condition about a past event is shown."""
+    hold_window_seconds: float = 600.0
+    """Time window in which arrivals and changes are counted together; a sweep has its own count."""
+
+    smaller_pages_seconds: float = 21_600.0
+    """Time for which smaller pages are requested after an answer was too large, before a larger size is tried."""
+    slow_pages_seconds: float = 600.0
+    """Time for which smaller pages are requested after answers came too late, before a larger size is tried."""
+
+    page_tries: int = 3
+    """The number of times that an incomplete page is requested."""
+    most_questions: int = 20
+    """The most precise questions of one search, and of one round of second looks."""
+    most_question_pages: int = 5
+    """The most pages of an answer about a person or a training; if it has more, the question is narrowed to both."""
+    spare_search_pages: int = 10
+    """Pages that a search may read beyond twice the logarithm of the list's pages."""
+    few_records: int = 20
+    """This many changes at once, or fewer, are never held back."""
+
+
+PATIENCE: Final = Patience()

@@ -1,0 +1,26 @@
+"""The objects that all parts of one source's watcher share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from notifier.clock import Clock
+from notifier.config import SourceSettings
+from notifier.store.store import Store
+from notifier.watch.patience import Patience
+from notifier.watch.source_health import SourceHealth
+
+RandomSource = Callable[[], float]
+"""A function that returns a random number in [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceContext:
+    """One source: its name, settings, store, health and waits."""
+
+    name: str
+    settings: SourceSettings
+    store: Store
+    clock: Clock
+    health: SourceHealth
+    patience: Patience
+    random: RandomSource

@@ -1,0 +1,302 @@
+"""The health of one source, and the silences in which it gets no requests; shared by all of its tasks."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+
+from notifier.clock import Clock
+from notifier.config import SourceSettings
+from notifier.kpa.errors import ApiError, ApiErrorReason, Remedy
+from notifier.kpa.rate_limiter import RateLimiter
+from notifier.store.errors import StoreError
+from notifier.store.store import Store
+from notifier.store.tables import sources
+from notifier.store.tables.names import NameList
+from notifier.store.tables.sources import SourceError, SourceMemory
+from notifier.watch.observations import Polls, Question, Trouble
+from notifier.watch.patience import Patience
+from notifier.watch.timing import pause_after, silence_left
+
+_log = logging.getLogger(__name__)
+
+FAULT = "program_fault"
+"""The reason of an internal error, in the place of one from the API or the state file."""
+
+_SOON = 1.0
+_UNREADY_INTERVALS = 3
+
+
+class SourceState(StrEnum):
+    """The state of a source, as `/v1/status` shows it."""
+
+    STARTING = "starting"
+    OK = "ok"
+    FAILING = "failing"
+    RATE_LIMITED = "rate_limited"
+
+
+class SourceHealth:
+    """The health of one source: its stored state, the results of its last requests, and its silences."""
+
+    def __init__(
+        self,
+        source: str,
+        settings: SourceSettings,
+        budget: RateLimiter,
+        ledger: Store,
+        clock: Clock,
+        patience: Patience,
+        on_failure: Callable[[str, str], None],
+    ) -> None:
+        """Initialize with shared objects; `on_failure` gets the source's name and the reason of each failure."""
+        self._source = source
+        self._settings = settings
+        self._budget = budget
+        self._ledger = ledger
+        self._clock = clock
+        self._patience = patience
+        self._memory = SourceMemory()
+        self._state = SourceState.STARTING
+        self._begun_at = clock.monotonic()
+        self._succeeded_at: float | None = None
+        self._quiet_until = 0.0
+        self._quiet_is_binding = False
+        self._faults: dict[str, float] = {}
+        self._on_failure = on_failure
+        self._troubles: dict[Question, tuple[Trouble, float]] = {}
+        self._tried: set[Question] = set()
+
+    @property
+    def state(self) -> SourceState:
+        """The current state of the source."""
+        return SourceState.FAILING if self._faults and self._state is SourceState.OK else self._state
+
+    @property
+    def answers(self) -> bool:
+        """Whether the API answers, even if the answer cannot be used because of an internal error."""
+        return self._state is SourceState.OK
+
+    @property
+    def memory(self) -> SourceMemory:
+        """The source's stored state, as cached in this process; `refresh` reads it again."""
+        return self._memory
+
+    async def recall(self) -> None:
+        """Load the state of the previous run, including a pause that the API requested. Raises StoreError."""
+        await self.refresh()
+        longest = max(self._settings.rate_limit_pause, self._patience.operator_pause_seconds)
+        left = silence_left(self._memory.silent_until_ms, longest, self._clock.now_ms())
+        # A restart usually follows a corrected configuration, so only the pause of a rate limit is kept.
+        if left and self._memory.silent_reason == ApiErrorReason.RATE_LIMIT_EXCEEDED:
+            self._budget.silence(left)
+            self._state = SourceState.RATE_LIMITED
+
+    async def refresh(self) -> SourceMemory:
+        """Read the source's state from the store again, and return it. Raises StoreError."""
+        self._memory = await self._ledger.run(sources.recall, self._source)
+        return self._memory
+
+    def remember(self, memory: SourceMemory) -> None:
+        """Replace the cached state of the source."""
+        self._memory = memory
+
+    async def write(self, **values: str | int | None) -> None:
+        """Store some of the source's values, by their names in SourceMemory. Raises StoreError."""
+        self._memory = await self._ledger.run(partial(sources.update, **values), self._source)
+
+    def unready(self) -> str | None:
+        """Return why the source is not ready; None if a poll succeeded within the last three intervals."""
+        limit = _UNREADY_INTERVALS * self._settings.poll_interval
+        if self._succeeded_at is not None and self._clock.monotonic() - self._succeeded_at <= limit:
+            return None
+        error = self._memory.error
+        is_news = error is not None and error.at_ms > (self._memory.last_success_ms or 0)
+        if error is not None and is_news and self._state is not SourceState.STARTING:
+            return f"{error.reason}: {error.message}"
+        return (
+            "not polled successfully yet"
+            if self._succeeded_at is None
+            else "no successful poll for three intervals; the API has not answered in that time"
+        )
+
+    def wake(self, slept: float) -> None:
+        """Exclude the seconds that the machine slept from the times since the start and the last success."""
+        self._begun_at += slept
+        if self._succeeded_at is not None:
+            self._succeeded_at += slept
+
+    def polls(self) -> Polls:
+        """Return how the polls of this process went."""
+        succeeded = self._succeeded_at is not None
+        since = self._begun_at if self._succeeded_at is None else self._succeeded_at
+        is_failing = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
+        now = self._clock.monotonic()
+        faulty = min(self._faults, key=lambda work: self._faults[work], default=None)
+        return Polls(
+            now - since,
+            any_succeeded=succeeded,
+            is_failing=is_failing,
+            faulty=faulty,
+            faulty_for=0.0 if faulty is None else now - self._faults[faulty],
+        )
+
+    def troubles(self) -> Mapping[Question, Trouble]:
+        """Return the kinds of requests that fail, with the reasons."""
+        now = self._clock.monotonic()
+        return {question: replace(trouble, lasts=now - since) for question, (trouble, since) in self._troubles.items()}
+
+    def untried(self) -> frozenset[Question]:
+        """Return the kinds of requests that this process has not sent yet."""
+        return frozenset(Question) - self._tried
+
+    def answered(self, question: Question) -> None:
+        """Record that a request of this kind was answered properly."""
+        self._tried.add(question)
+        if self._troubles.pop(question, None) is not None and question is not Question.HEAD:
+            _log.warning("the API answers again", extra={"source": self._source, "asked_for": question})
+
+    def quiet_for(self) -> float:
+        """Return for how many more seconds the source gets no requests."""
+        return max(0.0, self._quiet_until - self._clock.monotonic(), self._budget.silent_for())
+
+    def silence(self) -> str | None:
+        """Return why no request may be sent now; None if one may."""
+        quiet = self.quiet_for()
+        return f"left alone for {quiet:.0f} more seconds" if quiet else None
+
+    def binding_silence(self) -> str | None:
+        """Return why not even an operator's request may be sent now; None if it may."""
+        return self.silence() if self._quiet_is_binding or self._budget.silent_for() else None
+
+    async def succeed(self, longest_outage: float) -> None:
+        """Record a successful round; if the last one is more than `longest_outage` seconds ago, record a gap.
+
+        Raises StoreError.
+        """
+        # A sweep that runs at the same time may have started a silence.
+        silent = self.binding_silence() is not None
+        self._memory = await self._ledger.run(
+            sources.succeed,
+            self._source,
+            self._clock.now_ms(),
+            ends_silence=not silent,
+            longest_outage_ms=round(longest_outage * 1000),
+        )
+        self._succeeded_at = self._clock.monotonic()
+        self.answered(Question.HEAD)
+        if silent:
+            return
+        self._quiet_until = 0.0
+        if self._state in (SourceState.FAILING, SourceState.RATE_LIMITED):
+            _log.warning("source works again", extra={"source": self._source})
+        self._state = SourceState.OK
+
+    async def fail(self, failure: ApiError, question: Question = Question.HEAD) -> None:
+        """Record a failed request, and pause the requests to the source for as long as the failure requires.
+
+        Only a failed head poll or an exceeded rate limit makes the source itself fail.
+        """
+        self._on_failure(self._source, failure.reason)
+        pause = self._pause_after(failure, question)
+        now = self._clock.monotonic()
+        before = self._troubles.get(question)
+        trouble = Trouble(failure.reason, failure.message, 0.0, failure.remedy)
+        self._troubles[question] = trouble, now if before is None else before[1]
+        self._tried.add(question)
+        if question is not Question.HEAD and failure.reason is not ApiErrorReason.RATE_LIMIT_EXCEEDED:
+            if pause:
+                self._stay_quiet(pause, binding=failure.remedy is not Remedy.OPERATOR)
+            if before is None or before[0].reason != failure.reason:
+                facts = {"source": self._source, "reason": failure.reason, "asked_for": question}
+                _log.warning(failure.message, extra=facts)
+            return
+        limited = failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED
+        if pause:
+            self._stay_quiet(pause, binding=failure.remedy is not Remedy.OPERATOR)
+        if not self._is_known(failure.reason):
+            level = logging.ERROR if failure.remedy is not Remedy.WAIT else logging.WARNING
+            _log.log(level, failure.message, extra={"source": self._source, "reason": failure.reason})
+        self._state = SourceState.RATE_LIMITED if limited else SourceState.FAILING
+        now_ms = self._clock.now_ms()
+        error = SourceError(failure.reason, failure.message, now_ms)
+        silent_until_ms = now_ms + round(pause * 1000) if pause else None
+        try:
+            self._memory = await self._ledger.run(sources.fail, self._source, error, silent_until_ms)
+        except StoreError as trouble:
+            self.fail_to_write(trouble)
+
+    def _pause_after(self, failure: ApiError, question: Question) -> float:
+        """Return the seconds to pause.
+
+        At the first failure that only an operator can solve, this is 0.0, because the failure may pass by itself.
+        """
+        pause = pause_after(failure, self._settings.rate_limit_pause, self._patience.operator_pause_seconds)
+        before = self._troubles.get(question)
+        is_first = before is None or before[0].remedy is not Remedy.OPERATOR
+        return 0.0 if failure.remedy is Remedy.OPERATOR and is_first else pause
+
+    def fail_to_write(self, error: StoreError) -> None:
+        """Record a failure of the store.
+
+        Nothing was written, so no record counts as known without its event: the next round finds everything again.
+        """
+        self._on_failure(self._source, error.reason)
+        if not self._is_known(error.reason):
+            _log.error(error.message, extra={"source": self._source, "reason": error.reason})
+        self._state = SourceState.FAILING
+        self._memory = replace(self._memory, error=SourceError(error.reason, error.message, self._clock.now_ms()))
+        self._stay_quiet(_SOON, binding=False)
+
+    async def fail_by_fault(self, work: str, error: Exception) -> None:
+        """Record an internal error in a task (`work`): it is logged once, shown in the status, and retried later."""
+        self._on_failure(self._source, FAULT)
+        if work not in self._faults:
+            self._faults[work] = self._clock.monotonic()
+            _log.error(
+                "an internal error; retrying after a pause",
+                extra={"source": self._source, "work": work},
+                exc_info=error,
+            )
+        message = (
+            f"a fault of this program in its {work} ({type(error).__name__}); it is tried again after a pause: please"
+            " report it, with the trace in the log"
+        )
+        trouble = SourceError(FAULT, message, self._clock.now_ms())
+        try:
+            self._memory = await self._ledger.run(sources.fail, self._source, trouble, None)
+        except StoreError as unwritten:
+            self.fail_to_write(unwritten)
+
+    async def note_names(self, names: NameList, fault: Exception | None) -> None:
+        """Record the result of fetching a list of names: an internal error, or None."""
+        work = f"fetching of the names of {names}"
+        if fault is None:
+            self.works(work)
+        else:
+            await self.fail_by_fault(work, fault)
+
+    def works(self, work: str) -> None:
+        """Record that a task was done without an internal error."""
+        if self._faults.pop(work, None) is not None:
+            _log.info(
+                "work that had failed with an internal error succeeds again",
+                extra={"source": self._source, "work": work},
+            )
+
+    def rest(self, seconds: float) -> None:
+        """Send no requests for `seconds`, except those of an operator."""
+        self._stay_quiet(seconds, binding=False)
+
+    def _is_known(self, reason: str) -> bool:
+        """Return whether the same problem still lasts and was logged before."""
+        troubled = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
+        return troubled and self._memory.error is not None and self._memory.error.reason == reason
+
+    def _stay_quiet(self, seconds: float, *, binding: bool) -> None:
+        """Send no requests for `seconds`; a longer pause that is already in force stays."""
+        until = self._clock.monotonic() + seconds
+        if until >= self._quiet_until:
+            self._quiet_until = until
+            self._quiet_is_binding = binding

@@ -1,0 +1,281 @@
+"""Reads pages of one source's list, and asks precise questions: for all records of a person or a training."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from itertools import pairwise
+from typing import Final, Protocol
+
+from notifier.events import Completion
+from notifier.kpa.client import Client, Page
+from notifier.kpa.errors import ApiError, ApiErrorReason
+from notifier.kpa.rate_limiter import Priority
+from notifier.kpa.versions import InvalidRecord
+from notifier.watch.page_parts import joined, larger_size, page_of_too_large, smaller_size
+from notifier.watch.source_context import SourceContext
+
+_log = logging.getLogger(__name__)
+
+
+class PageFault(StrEnum):
+    """Why a page does not show which records are missing, or at which place a record is."""
+
+    SHORT = "short"
+    LONG = "long"
+    REPEATED_RECORD = "record_twice"
+    UNSORTED = "not_sorted_by_date"
+
+
+def page_fault(page: Page) -> PageFault | None:
+    """Return the problem of a page as a whole; None if it has none."""
+    if page.size > page.limit:
+        return PageFault.LONG
+    if page.size < page.limit and not page.is_last:
+        return PageFault.SHORT
+    if any(bad.is_repeated for bad in page.bad):
+        return PageFault.REPEATED_RECORD
+    days = [completion.completed_on or "" for completion in page.completions]
+    if any(newer < older for newer, older in pairwise(days)):
+        return PageFault.UNSORTED
+    return None
+
+
+_UNUSABLE: Final = (PageFault.SHORT, PageFault.LONG, PageFault.REPEATED_RECORD)
+"""Problems that make a page useless as a proof. An unsorted page is still complete, and its records count."""
+
+_SAYS: Final = {
+    PageFault.SHORT: "it has {page.size} of {page.limit} records and is not the last",
+    PageFault.LONG: "it has {page.size} records where {page.limit} were asked for",
+    PageFault.REPEATED_RECORD: "it has a record twice",
+    PageFault.UNSORTED: "it is not in the order of completion dates",
+}
+
+
+def not_whole(page: Page, fault: PageFault) -> ApiError:
+    """Return the ApiError for a page with this problem."""
+    return ApiError(ApiErrorReason.PAGE_NOT_WHOLE, f"page {page.number}: {_SAYS[fault].format(page=page)}")
+
+
+def refuse_unreadable(page: Page) -> None:
+    """Raise ApiError if more than half of a page's records cannot be read."""
+    bad = [record for record in page.bad if not record.is_repeated]
+    if 2 * len(bad) > page.size:
+        raise ApiError(ApiErrorReason.RECORDS_UNREADABLE, f"{len(bad)} of {page.size}, the first: {bad[0].problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class PreciseAnswer:
+    """All records of a person, a training, or both; `asked_at` is when the first page was requested.
+
+    `is_whole` means that the list did not change while its pages were read. Otherwise a record that is missing does not
+    count as gone.
+    """
+
+    completions: Sequence[Completion]
+    bad: Sequence[InvalidRecord]
+    asked_at: float
+    is_whole: bool = True
+
+    def unreadable_keys(self) -> set[str]:
+        """Return the keys of the unreadable records in the answer."""
+        return {bad.key for bad in self.bad if bad.key is not None}
+
+    @property
+    def hides_a_key(self) -> bool:
+        """Whether the answer has an unreadable record without a key, which may be any record."""
+        return any(bad.key is None for bad in self.bad)
+
+
+class SourceReader:
+    """Reads pages of one source's list. Raises ApiError."""
+
+    def __init__(self, context: SourceContext, client: Client) -> None:
+        self._context = context
+        self._client = client
+        self._fitting: dict[int, _Fitting] = {}
+        self._timed_out: set[int] = set()
+        self._too_large: set[int] = set()
+
+    @property
+    def large_page(self) -> int:
+        """The number of records on a page of a sweep or a search, which is the API's maximum."""
+        return self._context.health.memory.page_cap or self._context.patience.large_page
+
+    async def fetch(self, number: int, urgency: Priority, limit: int | None = None) -> Page:
+        """Return a page, whatever its problems; its size is `limit`, or the largest size if None."""
+        return await self._page(number, limit or self.large_page, urgency)
+
+    async def fetch_whole(self, number: int, urgency: Priority, limit: int | None = None) -> Page:
+        """Return a page, after some retries if it is incomplete. Raises ApiError `page_not_whole`."""
+        for _ in range(self._context.patience.page_tries - 1):
+            page = await self.fetch(number, urgency, limit)
+            if page_fault(page) not in _UNUSABLE:
+                return page
+        page = await self.fetch(number, urgency, limit)
+        fault = page_fault(page)
+        if fault in _UNUSABLE:
+            raise not_whole(page, fault)
+        return page
+
+    async def ask(
+        self, urgency: Priority, *, user_id: str | None = None, training_id: str | None = None, whole: bool = False
+    ) -> PreciseAnswer | None:
+        """Return all records of a person, a training, or both, from all pages.
+
+        Return None if they fill more pages than one question may read, unless the `whole` answer is requested. If the
+        list changes between two pages, it is read again. If no reading is consistent, the records of all readings are
+        returned.
+        """
+        readings: list[list[Page]] = []
+        fit = False
+        for _ in range(self._context.patience.page_tries):
+            pages = [await self._precise_page(1, urgency, user_id, training_id)]
+            if not whole and (pages[0].last_page or 1) > self._context.patience.most_question_pages:
+                return None
+            while not pages[-1].is_last:
+                pages.append(await self._precise_page(len(pages) + 1, urgency, user_id, training_id))
+            fit = self._fit_together(pages, readings[-1] if readings else None)
+            readings = [pages] if fit or self._is_v1 else [*readings, pages]
+            if fit:
+                break
+        read = [page for pages in readings for page in pages]
+        completions = [completion for page in read for completion in page.completions]
+        if not fit and not self._is_v1:
+            completions = [*{completion.key: completion for completion in completions}.values()]
+        return PreciseAnswer(completions, [bad for page in read for bad in page.bad], read[0].asked_at, fit)
+
+    def _fit_together(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
+        """Return whether all pages belong to one list that did not change while they were read.
+
+        If pages were read in parts, the reading `before` must have shown the same.
+        """
+        if len({page.last_page for page in pages}) > 1:
+            return False
+        if any(page.parts > 1 for page in pages) and (before is None or _keys(before) != _keys(pages)):
+            return False
+        keys = _keys(pages)
+        return self._is_v1 or len(keys) == len(set(keys))
+
+    @property
+    def _is_v1(self) -> bool:
+        """Whether the records have no ids, so that equal ones have the same key at first."""
+        return self._context.settings.api == "v1"
+
+    async def _precise_page(self, number: int, urgency: Priority, user_id: str | None, training_id: str | None) -> Page:
+        page = await self._page(number, self.large_page, urgency, user_id, training_id)
+        fault = page_fault(page)
+        if fault in _UNUSABLE:
+            raise not_whole(page, fault)
+        return page
+
+    async def _page(
+        self, number: int, limit: int, urgency: Priority, user_id: str | None = None, training_id: str | None = None
+    ) -> Page:
+        """Return a page, read in smaller parts if one answer would be too large or too slow.
+
+        The size that works is remembered: for hours after too large answers, for minutes after late ones. A record that
+        is too large even alone counts as unreadable.
+        """
+        fitting = self._fitting.get(limit)
+        size = limit if fitting is None else fitting.size
+        now = self._context.clock.monotonic()
+        if fitting is not None and now >= fitting.until:
+            size = larger_size(limit, size)
+        fetch = partial(self._client.page, urgency=urgency, user_id=user_id, training_id=training_id)
+        page, worked = await self._in_parts(number, limit, size, fetch)
+        if page.parts > 1 and self._is_v1:
+            # Without ids, a record that moved from one part to the next looks like two equal records.
+            again, _ = await self._in_parts(number, limit, min(worked, size), fetch)
+            if _keys([again]) != _keys([page]):
+                raise not_whole(page, PageFault.REPEATED_RECORD)
+        if worked < size or (fitting is not None and size != fitting.size):
+            self._remember_size(limit, min(worked, size))
+        return page
+
+    async def _in_parts(self, number: int, limit: int, size: int, fetch: "_Fetch") -> tuple[Page, int]:
+        """Return a page read in parts of at most `size` records, and the largest size that worked."""
+        if size == limit:
+            asked_at = asyncio.get_running_loop().time()
+            try:
+                page = await fetch(number, limit=limit)
+            except ApiError as failure:
+                seconds = asyncio.get_running_loop().time() - asked_at
+                if failure.reason is ApiErrorReason.ANSWER_TOO_LARGE and limit == 1:
+                    return page_of_too_large(number, asked_at, seconds), 0
+                await self._require_smaller(failure, number, limit, fetch)
+            else:
+                self._timed_out.discard(limit)
+                self._too_large.discard(limit)
+                return page, limit
+            size = smaller_size(limit)
+        parts: list[Page] = []
+        worked = 0
+        ratio = limit // size
+        for part in range((number - 1) * ratio + 1, number * ratio + 1):
+            page, fits = await self._in_parts(part, size, size, fetch)
+            parts.append(page)
+            worked = max(worked, fits)
+            if page.is_last:
+                break
+        return joined(number, limit, parts, has_ids=self._context.settings.api != "v1"), worked
+
+    async def _require_smaller(self, failure: ApiError, number: int, limit: int, fetch: "_Fetch") -> None:
+        """Record that a page of this size failed; return if smaller pages may help, else raise the failure."""
+        if failure.reason not in _TOO_MUCH or limit == 1:
+            raise failure
+        if failure.reason is ApiErrorReason.ANSWER_TOO_LARGE:
+            self._too_large.add(limit)
+            return
+        if limit not in self._timed_out:
+            # One late answer may be caused by the network. Only a second one in a row shows that the page is too large.
+            self._timed_out.add(limit)
+            raise failure
+        # If not even one record arrives in time, smaller pages do not help.
+        await self._expect_answer(fetch, (number - 1) * limit + 1, failure)
+
+    async def _expect_answer(self, fetch: "_Fetch", place: int, failure: ApiError) -> None:
+        try:
+            await fetch(place, limit=1)
+        except ApiError as second:
+            if second.reason is ApiErrorReason.TIMEOUT:
+                raise failure from second
+            if second.reason is not ApiErrorReason.ANSWER_TOO_LARGE:
+                raise
+
+    def _remember_size(self, limit: int, size: int) -> None:
+        before = self._fitting.get(limit)
+        if size >= limit:
+            self._fitting.pop(limit, None)
+        else:
+            patience = self._context.patience
+            seconds = patience.smaller_pages_seconds if self._too_large else patience.slow_pages_seconds
+            self._fitting[limit] = _Fitting(max(1, size), self._context.clock.monotonic() + seconds)
+        if before is None or before.size != size:
+            _log.warning(
+                "answers are too large or too slow; smaller pages are asked for" if size < limit else "pages fit again",
+                extra={"source": self._context.name, "records": max(1, size), "limit": limit},
+            )
+
+
+def _keys(pages: Sequence[Page]) -> list[str]:
+    return [completion.key for page in pages for completion in page.completions]
+
+
+class _Fetch(Protocol):
+    """Fetches one page of one size."""
+
+    async def __call__(self, number: int, *, limit: int) -> Page: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """The page size that works in place of a larger one; from `until` on (monotonic seconds) a larger one is tried."""
+
+    size: int
+    until: float
+
+
+_TOO_MUCH: Final = (ApiErrorReason.ANSWER_TOO_LARGE, ApiErrorReason.TIMEOUT)

@@ -1,0 +1,30 @@
+"""Decides when to send the next request after a failure, and when a sweep is due. Pure functions."""
+
+from notifier.kpa.errors import ApiError, ApiErrorReason, Remedy
+from notifier.store.tables.sweeps import Sweep
+
+
+def pause_after(failure: ApiError, rate_limit_pause: float, operator_pause: float) -> float:
+    """Return the seconds to pause after a failure; 0.0 means until the source's next round."""
+    if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
+        return rate_limit_pause
+    if failure.remedy is Remedy.OPERATOR:
+        return operator_pause
+    return min(failure.retry_after or 0.0, operator_pause)
+
+
+def sweep_is_due(latest: Sweep | None, interval: float, now_ms: int) -> bool:
+    """Return whether to start or continue a sweep: there was none, it is unfinished, or it began an interval ago.
+
+    If it began in the future, the clock was set back since, and it counts as long ago.
+    """
+    if latest is None or latest.finished_ms is None:
+        return True
+    return not 0 <= now_ms - latest.started_ms < interval * 1000
+
+
+def silence_left(silent_until_ms: int | None, longest: float, now_ms: int) -> float:
+    """Return the seconds left of a stored silence, at most `longest` in case the clock was set back."""
+    if silent_until_ms is None:
+        return 0.0
+    return min(max(0.0, (silent_until_ms - now_ms) / 1000), longest)

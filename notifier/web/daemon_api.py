@@ -1,0 +1,176 @@
+"""The operations of the daemon that the local HTTP interface calls, and the errors that they raise."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
+from notifier.store.queries.search import FoundRecords
+from notifier.store.tables.requeue import Drop, Retry
+from notifier.watch.detection.holds import Direction
+from notifier.web.requests import DeliveryPage, Replay
+
+
+class UnknownNameError(Exception):
+    """A request names a source or destination that is not configured."""
+
+    def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
+        """Initialize with the kind and name from the request, and the names that exist."""
+        super().__init__(f"there is no {kind} `{name}`; there is {', '.join(known) or 'none'}")
+
+
+class UnknownRecordError(Exception):
+    """A request asks for a record that no source knows."""
+
+    def __init__(self, key: str, left_out: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Initialize with the key; `left_out` maps each source that saw the record but skipped it to the reason."""
+        if left_out:
+            seen = "; ".join(
+                f"{source} has seen it, and left it out: {problem}" for source, problem in left_out.items()
+            )
+            super().__init__(f"no source knows a record `{key}`, since it cannot be read: {seen}")
+            return
+        super().__init__(
+            f"no source knows a record `{key}`: check the key, and whether a sweep has read the whole list yet "
+            "(`notifier status`)"
+        )
+
+
+class UnknownPersonError(Exception):
+    """A request to erase somebody's data names nobody, or several people; the message says so without the name."""
+
+
+class UnknownEventError(Exception):
+    """A request names an event that is not in the store."""
+
+    def __init__(self, event_id: str, likely: str | None = None) -> None:
+        """Initialize with the id from the request; `likely` is a similar id that exists."""
+        advice = "check the id (`notifier events --json` shows all that is kept)"
+        super().__init__(f"there is no event `{event_id}`: {f'did you mean `{likely}`?' if likely else advice}")
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResult:
+    """The result of a requested action: whether it was done, and the JSON object of the answer."""
+
+    ok: bool
+    body: Mapping[str, Any]
+
+
+class DeliveryControl(Protocol):
+    """The operations on a running daemon's deliveries and destinations. All of them may raise StoreError."""
+
+    async def page(self, wish: DeliveryPage) -> dict[str, Any]:
+        """Return the object of `/v1/deliveries`. Raises UnknownNameError."""
+        ...
+
+    async def retry(self, wish: Retry) -> dict[str, Any]:
+        """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError."""
+        ...
+
+    async def drop(self, wish: Drop, *, dry_run: bool) -> dict[str, Any]:
+        """Remove deliveries from the queue for good, or only count them. Raises UnknownNameError, UnknownEventError."""
+        ...
+
+    async def move(self, old: str, new: str) -> ActionResult:
+        """Move waiting deliveries from a destination that is not configured to another. Raises UnknownNameError."""
+        ...
+
+    async def end_wait(self, destination: str) -> dict[str, Any]:
+        """Try the waiting deliveries of a failing destination now. Raises UnknownNameError."""
+        ...
+
+    async def replay(self, wish: Replay) -> ActionResult:
+        """Start sending past events again, or only count them. Raises UnknownNameError."""
+        ...
+
+    async def replay_progress(self) -> dict[str, Any]:
+        """Return the object of `GET /v1/replay`."""
+        ...
+
+    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+        """Stop the replay of this number, or (None) all replays under way, for good; return the progress."""
+        ...
+
+    async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:
+        """Enable or disable a destination. Raises UnknownNameError."""
+        ...
+
+    async def test(self, destination: str) -> dict[str, Any]:
+        """Send a sample event to a destination and return the result. Raises UnknownNameError."""
+        ...
+
+    async def destination(self, destination: str) -> dict[str, Any]:
+        """Return the object of `/v1/destinations/NAME`. Raises UnknownNameError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardFigures:
+    """The figures that the dashboard shows in addition to the status, at `now_ms` (Unix ms).
+
+    `latest` holds the latest events, the newest first. `dead` holds the latest given-up deliveries, grouped by
+    destination.
+    """
+
+    now_ms: int
+    counts: DashboardCounts
+    latest: Sequence[LatestEvent]
+    dead: Sequence[DeadDelivery]
+
+
+class DaemonApi(Protocol):
+    """The daemon's operations that the local HTTP interface uses."""
+
+    @property
+    def deliveries(self) -> DeliveryControl:
+        """The operations on deliveries and destinations."""
+        ...
+
+    async def status(self) -> dict[str, Any]:
+        """Return the object of `/v1/status`."""
+        ...
+
+    async def metrics(self) -> bytes:
+        """Return the page of `/metrics`. Raises StoreError."""
+        ...
+
+    def unready(self) -> dict[str, str]:
+        """Return the sources that make the daemon not ready, each with the reason."""
+        ...
+
+    async def poll(self, source: str) -> ActionResult:
+        """Run a source's round now. Raises UnknownNameError."""
+        ...
+
+    async def sweep(self, source: str) -> ActionResult:
+        """Start or continue a sweep of a source. Raises UnknownNameError."""
+        ...
+
+    async def release(self, source: str, what: Direction, *, silently: bool, by: str) -> ActionResult:
+        """Release changes that a source holds back: report them, or learn them silently. The log names `by`.
+
+        Raises UnknownNameError.
+        """
+        ...
+
+    async def forget(self, person: str, *, dry_run: bool, by: str) -> dict[str, Any]:
+        """Erase a person's data, or say who is meant; the log says who asked (`by`). Raises UnknownPersonError."""
+        ...
+
+    async def reload(self) -> ActionResult:
+        """Re-read the configuration and apply it; an invalid one changes nothing."""
+        ...
+
+    async def record(self, key: str) -> dict[str, Any]:
+        """Return the object of `/v1/records/KEY`. Raises UnknownRecordError."""
+        ...
+
+    async def figures(self) -> DashboardFigures:
+        """Return the figures that the dashboard shows in addition to the status. Raises StoreError."""
+        ...
+
+    async def find(self, text: str) -> FoundRecords:
+        """Return records found by a key, a person's name or an employee number. Raises StoreError."""
+        ...

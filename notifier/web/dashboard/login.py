@@ -1,0 +1,143 @@
+"""Signs a browser in, by a form for the token or by a link that is valid once.
+
+Both set a cookie that contains only a random session id. The form works without JavaScript. It is accepted only from
+this server's own page: the request must name its origin, and the guard has refused all other origins.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from aiohttp import hdrs, web
+
+from notifier.web.daemon_api import ActionResult
+from notifier.web.dashboard.templating import Rendering, moved
+from notifier.web.security.guard import Guard, caller
+from notifier.web.security.links import VALID, SignInLinks
+from notifier.web.security.sessions import cookie_name
+from notifier.web.security.slowing import slow_down
+
+_log = logging.getLogger(__name__)
+
+SIGN_IN: Final = "/sign-in"
+
+_HERE: Final = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
+"""Matches a path that a browser cannot take for the address of another server."""
+
+
+class SignIn:
+    """Serves the sign-in page with its form for the token, and handles links that sign in."""
+
+    def __init__(self, guard: Guard, links: SignInLinks, rendering: Rendering, url: Callable[[], str | None]) -> None:
+        """Initialize with the parts it uses; `url` returns the dashboard's address for a browser on this machine.
+
+        The address is "" if the server listens only on a Unix socket, which a proxy or tunnel can reach, and None if it
+        listens on neither a port nor such a socket.
+        """
+        self._guard = guard
+        self._links = links
+        self._rendering = rendering
+        self._url = url
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get(SIGN_IN, self._show),
+            web.post(SIGN_IN, self._sign_in),
+            web.post("/sign-out", self._sign_out),
+        ]
+
+    def link(self) -> ActionResult:
+        """Return a new link that signs a browser in once; a failure if the server listens on no port."""
+        url = self._url()
+        if url is None:
+            message = "the daemon listens on no port now: set `listen` under [http], or see `notifier status`"
+            return ActionResult(ok=False, body={"message": message})
+        address = f"{url.rstrip('/')}{SIGN_IN}?link={self._links.make()}"
+        return ActionResult(ok=True, body={"url": address, "valid_seconds": round(VALID)})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        place = _place(request.query.get("next", "/"))
+        if self._guard.is_trusted(request):
+            return moved(place)
+        link = request.query.get("link")
+        if link is None or request.method != hdrs.METH_GET:
+            if request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}:
+                return await self._page(place)
+            # A browser that follows a link from another site does not send its session cookie, if it has one.
+            return await self._lead_on("One moment", f"{SIGN_IN}?next={quote(place, safe='')}")
+        if not self._links.use(link):
+            return await self._page(
+                place, 403, "This link was used already, or is too old: `notifier dashboard` gives a new one."
+            )
+        # A browser that followed a link from another site sends the new cookie only with requests of this page.
+        answer = await self._lead_on("Signed in", place)
+        self._begin(request, answer, is_secure=False)
+        return answer
+
+    async def _sign_in(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        token, place = form.get("token", ""), _place(str(form.get("next", "/")))
+        if self._guard.is_trusted(request):
+            return moved(place)
+        if hdrs.ORIGIN not in request.headers:
+            return await self._page(place, 403, "This browser does not say where the form came from: use another one.")
+        if not isinstance(token, str) or not self._guard.is_token(token):
+            return await self._wrong(request, place)
+        answer = moved(place)
+        # A proxy in front of this server may use TLS; only the origin shows that.
+        self._begin(request, answer, is_secure=urlsplit(request.headers[hdrs.ORIGIN]).scheme == "https")
+        return answer
+
+    async def _wrong(self, request: web.Request, place: str) -> web.Response:
+        if not self._guard.token:
+            return await self._page(place, 403, "There is no token to sign in with: run `notifier dashboard`.")
+        if wait := await slow_down(request, self._guard.guesses):
+            page = await self._page(place, 429, f"Too many wrong tokens came from here: try again in {wait} s.")
+            page.headers[hdrs.RETRY_AFTER] = str(wait)
+            return page
+        return await self._page(place, 403, "That is not the token: look at `token` under `[http]`.")
+
+    def _begin(self, request: web.Request, answer: web.Response, *, is_secure: bool) -> None:
+        host = request.headers[hdrs.HOST]
+        _log.info("signed in", extra={"address": caller(request)})
+        session = self._guard.sessions.begin(host, is_secure=is_secure)
+        name = cookie_name(host, is_secure=is_secure)
+        answer.set_cookie(name, session, httponly=True, samesite="Strict", secure=is_secure)
+
+    async def _sign_out(self, request: web.Request) -> web.Response:
+        session = self._guard.session_of(request)
+        if session is not None:
+            self._guard.sessions.end(session)
+        answer = moved(SIGN_IN)
+        for is_secure in (True, False):
+            name = cookie_name(request.headers.get(hdrs.HOST, ""), is_secure=is_secure)
+            answer.del_cookie(name, httponly=True, samesite="Strict", secure=is_secure)
+        return answer
+
+    async def _lead_on(self, title: str, place: str) -> web.Response:
+        """Return a page that makes the browser request `place`, so that the request comes from this server's page."""
+        return await self._rendering.page("lead_on.html", 200, title=title, next=place, query="", can_sign_out=False)
+
+    async def _page(self, place: str, code: int = 200, trouble: str = "") -> web.Response:
+        has_token = bool(self._guard.token)
+        return await self._rendering.page(
+            "sign_in.html", code, trouble=trouble, next=place, query="", can_sign_out=False, has_token=has_token
+        )
+
+
+def may_sign_in(request: web.Request) -> bool:
+    """Return whether a request without a token comes from a browser that asks for a page."""
+    accepts_pages = "text/html" in request.headers.get(hdrs.ACCEPT, "")
+    return request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and accepts_pages and not request.path.startswith("/v1/")
+
+
+def to_sign_in(request: web.Request) -> web.Response:
+    """Return a redirect to the sign-in page, which sends the browser back after signing in."""
+    return moved(f"{SIGN_IN}?next={quote(request.path_qs, safe='')}")
+
+
+def _place(wanted: str) -> str:
+    return wanted if _HERE.fullmatch(wanted) else "/"

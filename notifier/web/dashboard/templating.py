@@ -1,0 +1,131 @@
+"""Renders pages from templates and serves static files; both are read once and cached."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+from aiohttp import hdrs, web
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from notifier import __version__
+from notifier.web.dashboard import filters, view_model
+
+_HERE: Final = Path(__file__).parent
+_FOR_GOOD: Final = "public, max-age=31536000, immutable"
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
+    " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+"""Allows nothing from another host and nothing inline, so that even a name that was not escaped could do no harm."""
+
+PAGE_HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    # The request of a form must name its origin, which is checked; other hosts get no referrer.
+    "Referrer-Policy": "same-origin",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A static file; `mark` is a part of its address that changes with its content."""
+
+    body: bytes
+    content_type: str
+    mark: str
+
+
+def moved(place: str) -> web.Response:
+    """Return a redirect to another page of this server, which the browser then fetches with GET."""
+    return web.Response(status=303, headers={hdrs.LOCATION: place})
+
+
+class Rendering:
+    """Renders pages from templates, which are read and compiled by `prepare` or at the first use."""
+
+    def __init__(self) -> None:
+        self._reading = asyncio.Lock()
+        self._assets: dict[str, Asset] = {}
+        self._environment: Environment | None = None
+
+    async def prepare(self) -> None:
+        """Read the files and compile the templates. This takes longer than rendering, and no visitor should wait."""
+        await self._ready()
+
+    async def page(self, template: str, code: int, **values: Any) -> web.Response:
+        """Render a page and return it as a response."""
+        environment = await self._ready()
+        # Rendered in a thread, because a long list takes time and other requests must not wait for it.
+        text = await asyncio.to_thread(environment.get_template(template).render, values)
+        answer = web.Response(text=text, status=code, content_type="text/html", headers=PAGE_HEADERS)
+        answer.enable_compression()
+        return answer
+
+    async def asset(self, name: str) -> web.Response:
+        """Return a static file as a response. Raises HTTPNotFound."""
+        await self._ready()
+        asset = self._assets.get(name)
+        if asset is None:
+            raise web.HTTPNotFound
+        headers = {hdrs.CACHE_CONTROL: _FOR_GOOD}
+        answer = web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers)
+        answer.enable_compression()
+        return answer
+
+    async def _ready(self) -> Environment:
+        async with self._reading:
+            if self._environment is None:
+                self._assets = await asyncio.to_thread(_read_assets)
+                self._environment = await asyncio.to_thread(_read_templates, self._assets)
+            return self._environment
+
+
+def _read_assets() -> dict[str, Asset]:
+    types = {"style.css": "text/css", "script.js": "text/javascript"}
+    assets = {}
+    for name, content_type in types.items():
+        body = (_HERE / "static" / name).read_bytes()
+        assets[name] = Asset(body, content_type, hashlib.blake2b(body, digest_size=6).hexdigest())
+    return assets
+
+
+def _read_templates(assets: Mapping[str, Asset]) -> Environment:
+    texts = {file.name: file.read_text(encoding="utf-8") for file in (_HERE / "templates").iterdir()}
+    environment = Environment(
+        loader=DictLoader(texts),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "asset": lambda name: f"/dashboard/{name}?{assets[name].mark}",
+        "version": __version__,
+        "part": view_model.part,
+        "sweep_part": view_model.sweep_part,
+        "counted": filters.counted,
+    }
+    environment.filters |= {
+        "ago": filters.ago,
+        "at": filters.at,
+        "number": filters.number,
+        "duration": filters.duration,
+        "day": filters.day,
+        "sentence": filters.sentence,
+        "short": filters.short,
+        "clauses": filters.clauses,
+        "with_code": filters.with_code,
+        "worded": filters.worded,
+        "json": lambda value: orjson.dumps(value).decode(),
+        "in_path": lambda key: quote(key, safe=""),
+    }
+    for name in texts:
+        # Compiles the template now, in this thread, instead of during the first request.
+        environment.get_template(name)
+    return environment

@@ -1,0 +1,221 @@
+"""Derives the content of the front page from the status and the figures. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from notifier.alerts.conditions import source_subject
+from notifier.alerts.evaluation import STALE_AFTER
+from notifier.kpa.errors import ApiErrorReason, Remedy
+from notifier.store.errors import StoreReason
+from notifier.store.queries.dashboard import Day
+from notifier.web.daemon_api import DashboardFigures
+from notifier.web.dashboard.filters import counted, worded
+
+Status = Mapping[str, Any]
+"""The object of `/v1/status`."""
+
+MOST_ROWS: Final = 40
+"""The most sources, or destinations, that are listed; the ones in trouble come first."""
+
+_MOST_NAMED: Final = 3
+_OF_THE_STORE: Final = frozenset(StoreReason)
+
+_MENDED_BY_HAND: Final = frozenset(reason for reason in ApiErrorReason if reason.remedy is not Remedy.WAIT)
+
+
+class Mood(StrEnum):
+    """The overall health in one word."""
+
+    WELL = "well"
+    STARTING = "starting"
+    UNSETTLED = "unsettled"
+    ATTENTION = "attention"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSummary:
+    """The overall health: a mood and a sentence."""
+
+    mood: Mood
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Sources or destinations by name, in the order of the page; `left_out` is the number of others, not listed."""
+
+    rows: Sequence[tuple[str, Mapping[str, Any]]]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """Changes that a source does not report yet, because they are held back, unreadable or wait for a second look."""
+
+    source: str
+    what: str
+    sentence: str
+    is_held: bool
+    example: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The bar of one day in the chart, which is 100 units high."""
+
+    day: Day
+    height: float
+
+    @property
+    def top(self) -> float:
+        """The distance of the bar's upper edge from the top of the chart."""
+        return 100 - self.height
+
+
+def verdict(status: Status) -> HealthSummary:
+    """Return the overall health, as a mood and a sentence."""
+    sources, destinations = status["sources"], status["destinations"]
+    age = status["evaluation"]["age_seconds"]
+    if age is not None and age > STALE_AFTER:
+        return HealthSummary(
+            Mood.ATTENTION, f"Unknown: the notifier has not evaluated its state for {age:.0f} seconds."
+        )
+    conditions = status["conditions"]
+    told = {condition["subject"] for condition in conditions}
+    # Errors that only an operator can fix are shown at once, before a condition fires after a quarter of an hour.
+    refused = {name: it for name, it in _refused(sources).items() if source_subject(name) not in told}
+    if len(refused) == 1 and not conditions:
+        ((name, message),) = refused.items()
+        return HealthSummary(Mood.ATTENTION, f"{name} cannot be read: {message}.")
+    if things := len(conditions) + len(refused):
+        verb = "needs" if things == 1 else "need"
+        return HealthSummary(Mood.ATTENTION, f"{counted(things, 'thing')} {verb} your attention.")
+    if not destinations:
+        return HealthSummary(Mood.ATTENTION, "Completions are found, but nobody is told: there is no destination yet.")
+    if troubles := [*_source_troubles(sources), *_destination_troubles(destinations)]:
+        named, more = troubles[:_MOST_NAMED], len(troubles) - _MOST_NAMED
+        rest = f", and {counted(more, 'more trouble')}" if more > 0 else ""
+        return HealthSummary(Mood.UNSETTLED, f"Nothing is lost, but {'; '.join(named)}{rest}.")
+    if starting := [name for name, source in sources.items() if source["state"] == "starting"]:
+        whose = starting[0] if len(starting) == 1 else counted(len(starting), "source")
+        return HealthSummary(Mood.STARTING, f"Starting: waiting for the first answer of {whose}.")
+    if unread := [(name, source) for name, source in sources.items() if source["last_sweep"] is None]:
+        return HealthSummary(Mood.STARTING, f"Starting: {_first_sweep(unread)}; what is new is told meanwhile.")
+    if status["evaluation"]["at"] is None:
+        return HealthSummary(Mood.STARTING, "Starting: the notifier has not evaluated its state yet.")
+    if not status["evaluation"]["well"]:
+        return HealthSummary(Mood.ATTENTION, "Something needs your attention: the log tells more.")
+    return HealthSummary(Mood.WELL, f"All is well: {counted(len(sources), 'source')} watched, {_told(destinations)}.")
+
+
+def _refused(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the sources that fail until the operator fixes something, such as a token, each with the error message."""
+    return {
+        name: source["last_error"]["message"]
+        for name, source in sources.items()
+        if source["state"] == "failing" and source["last_error"] and source["last_error"]["reason"] in _MENDED_BY_HAND
+    }
+
+
+def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Return the progress of the first sweep in words, for sources whose list has not been read completely yet."""
+    if len(unread) > 1:
+        return f"the lists of {counted(len(unread), 'source')} have not been read as a whole yet"
+    ((name, source),) = unread
+    sweep = source["sweep"]
+    if not sweep or sweep["finished_at"]:
+        return f"the list of {name} has not been read as a whole yet"
+    of = f" of {sweep['last_page']:,}" if sweep["last_page"] else ""
+    return f"the first sweep of {name} is at page {sweep['next_page']:,}{of}"
+
+
+def _told(destinations: Mapping[str, Mapping[str, Any]]) -> str:
+    told = f"{counted(len(destinations), 'destination')} told"
+    pending = sum(one["pending"] for one in destinations.values())
+    return f"{told}, {counted(pending, 'delivery', 'deliveries')} on the way" if pending else f"{told}, nothing waits"
+
+
+def _source_troubles(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, source in sources.items():
+        match source["state"]:
+            case "failing" if (source.get("last_error") or {}).get("reason") in _OF_THE_STORE:
+                yield f"nothing can be written into the state file ({source['last_error']['message']})"
+            case "failing":
+                yield f"{name} cannot be read at present"
+            case "rate_limited":
+                yield f"{name} has to be left alone for a while"
+
+
+def _destination_troubles(destinations: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, destination in destinations.items():
+        match destination["state"]:
+            case "retrying":
+                yield f"{name} is being retried"
+            case "disabled":
+                yield f"{name} is disabled"
+        if dead := destination["dead"]:
+            yield f"{counted(dead, 'delivery', 'deliveries')} to {name} {'was' if dead == 1 else 'were'} given up"
+
+
+def withheld(sources: Mapping[str, Mapping[str, Any]]) -> list[Untold]:
+    """Return the changes that sources do not report yet, held-back ones first, at most MOST_ROWS."""
+    held = [one for name, source in sources.items() for one in _held(name, source)]
+    unreadable = [one for name, source in sources.items() for one in _unreadable(name, source)]
+    waiting = [one for name, source in sources.items() for one in _waiting(name, source)]
+    return [*held, *unreadable, *waiting][:MOST_ROWS]
+
+
+def _held(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
+    for what, held in source["held"].items():
+        if held["records"]:
+            field = f" of the field `{held['field']}`" if held.get("field") else ""
+            noun = counted(held["records"], what.removesuffix("s"))
+            verb = "is" if held["records"] == 1 else "are"
+            yield Untold(name, what, f"{noun}{field} {verb} held back.", is_held=True, example=held.get("example"))
+
+
+def _unreadable(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
+    if example := source["unreadable_example"]:
+        sentence = f"{counted(source['unreadable'], 'record')} cannot be read: {example['problem']}."
+        yield Untold(name, "unreadable", sentence, is_held=False, example=example["record"])
+
+
+def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
+    kinds = [counted(number, worded(kind)) for kind, number in source["waiting"].items() if number]
+    if kinds:
+        several = len(kinds) > 1 or sum(source["waiting"].values()) > 1
+        sentence = f"{', '.join(kinds)} {'wait' if several else 'waits'} for a second look."
+        yield Untold(name, "second-looks", sentence, is_held=False)
+
+
+def listed(rows: Mapping[str, Mapping[str, Any]]) -> Listed:
+    """Return the rows to list: all in their order, or if there are too many, the ones in trouble and then others."""
+    if len(rows) <= MOST_ROWS:
+        return Listed(tuple(rows.items()), 0)
+    ordered = sorted(rows.items(), key=lambda row: row[1]["state"] == "ok" and not row[1].get("dead"))
+    return Listed(ordered[:MOST_ROWS], len(rows) - MOST_ROWS)
+
+
+def bars(days: Sequence[Day]) -> list[Bar]:
+    """Return the bars of the days. The highest has the full height, and every day above zero has a visible bar."""
+    highest = max((day.created for day in days), default=0)
+    return [Bar(day, round(max(3, 100 * day.created / highest), 1) if day.created else 0) for day in days]
+
+
+def part(done: int, of: float | None) -> int:
+    """Return the percentage that is done; 0 if the total is unknown."""
+    return min(100, round(100 * done / of)) if of else 0
+
+
+def sweep_part(sweep: Mapping[str, Any]) -> int:
+    """Return the percentage of pages that a sweep has read."""
+    return part(sweep["next_page"] - 1, sweep["last_page"])
+
+
+def zone_of(figures: DashboardFigures) -> str:
+    """Return the time zone of the chart's days, such as `UTC+01:00`."""
+    offset = f"{datetime.fromtimestamp(figures.now_ms / 1000).astimezone():%z}"
+    return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"

@@ -1,0 +1,77 @@
+"""The feed: pages of stored events, and the stream of new events."""
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from sqlite_utils import Database
+
+from notifier.store.queries import feed
+from notifier.store.queries.feed import EventFilter, EventPage
+from notifier.store.reader import StoreReader
+from notifier.web.daemon_api import UnknownNameError
+from notifier.web.feed.broadcast import Pace, Stream
+from notifier.web.feed.stream_request import PageWish, StreamWish
+from notifier.web.feed.subscriber import Subscriber
+
+MOST_READERS: Final = 256
+"""The most readers of the stream at once."""
+
+MOST_OF_A_PEER: Final = 64
+"""The most readers of the stream from one peer, which is an address or a user of this machine."""
+
+_MOST_ON_A_PAGE: Final = 4_000_000
+"""Bytes of events after which a page ends, even if it has few events."""
+
+
+class Feed:
+    """Reads events from the store for the HTTP interface."""
+
+    def __init__(
+        self,
+        reader: StoreReader,
+        sources: Callable[[], Collection[str]],
+        pace: Pace | None = None,
+        most_readers: int = MOST_READERS,
+        most_of_peer: int = MOST_OF_A_PEER,
+    ) -> None:
+        """Initialize with the reader of the store; `sources` returns the names of the sources configured now."""
+        self._reader = reader
+        self._sources = sources
+        self.stream = Stream(reader, pace or Pace(), most_readers, most_of_peer)
+
+    def wake(self) -> None:
+        """Notify the stream that there are new events in the store."""
+        self.stream.wake()
+
+    async def stop(self) -> None:
+        """Disconnect all readers of the stream."""
+        await self.stream.stop()
+
+    async def page(self, wish: PageWish) -> EventPage:
+        """Return a page of events; an empty page means that there are no more. Raises UnknownNameError, StoreError."""
+        after = await self._reader.run(place, wish.after, wish.chosen, tuple(self._sources()))
+        while True:
+            page = await self._reader.run(feed.page_after, after, wish.chosen, wish.limit, _MOST_ON_A_PAGE)
+            if page.events or page.ended:
+                return page
+            after = page.next
+
+    async def reader(self, wish: StreamWish) -> Subscriber:
+        """Return a reader of the stream that begins at the requested place. Raises UnknownNameError, StoreError."""
+        after = await self._reader.run(place, wish.after, wish.chosen, tuple(self._sources()))
+        return Subscriber(after, wish.chosen)
+
+
+def place(db: Database, after: int | None, chosen: EventFilter, configured: Collection[str]) -> int:
+    """Return the event number after which a request begins; `after` is None to begin after all existing events.
+
+    A number higher than any in this state file comes from another state file. In that case the feed begins at its start
+    again; readers that remember the events' ids process nothing twice. Raises UnknownNameError for a source that never
+    existed.
+    """
+    if unknown := chosen.sources - {*configured, *feed.sources_heard_of(db)}:
+        raise UnknownNameError("source", min(unknown), tuple(configured))
+    last = feed.position(db)
+    if after is None:
+        return last
+    return after if after <= last else 0

@@ -1,0 +1,94 @@
+"""Formats events as server-sent events, and keeps the latest ones in memory for all readers.
+
+The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from notifier.destinations.webhook.envelope import cloudevent
+from notifier.events import Event
+from notifier.store.queries.feed import EventFilter, EventPage
+
+KEEP_ALIVE: Final = b": keep-alive\n"
+"""A comment line, which keeps proxies from closing an idle connection.
+
+It is not followed by an empty line, because some clients would take that for an event without data.
+"""
+
+OPENING: Final = b"retry: 2000\n"
+"""The first line of each stream: a browser that has lost its connection reconnects after 2000 milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBatch:
+    """Formatted events in one piece, and the number of the last event that was sent or filtered out."""
+
+    written: bytes
+    last: int
+
+
+def frame(event: Event) -> bytes:
+    """Return one event as a frame. The frame has no event name, so that a browser's `onmessage` receives it."""
+    return b"id: %d\ndata: %b\n\n" % (event.sequence, orjson.dumps(cloudevent(event)))
+
+
+def batch(page: EventPage) -> FrameBatch:
+    """Return the events of a page as one batch."""
+    return FrameBatch(b"".join(map(frame, page.events)), page.next)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    source: str
+    type: str
+    written: bytes
+
+
+class Tail:
+    """The latest events, each formatted once: all events after number `start`, up to number `end`."""
+
+    def __init__(self, start: int, most_bytes: int) -> None:
+        """Initialize without events, after number `start`; beyond `most_bytes`, the oldest events are dropped."""
+        self.start = start
+        self.end = start
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._numbers: list[int] = []
+        self._frames: list[_Frame] = []
+
+    def extend(self, events: Iterable[Event], end: int) -> None:
+        """Add all events from the current end up to number `end`."""
+        for event in events:
+            written = frame(event)
+            self._numbers.append(event.sequence)
+            self._frames.append(_Frame(event.source, event.type, written))
+            self._bytes += len(written)
+        self.end = end
+        self._push_out()
+
+    def batch(self, after: int, chosen: EventFilter, most_bytes: int) -> FrameBatch:
+        """Return about `most_bytes` of the chosen events after number `after`, which must be `start` or later."""
+        pieces: list[bytes] = []
+        size = 0
+        for place in range(bisect_right(self._numbers, after), len(self._frames)):
+            it = self._frames[place]
+            if chosen.admits(it.source, it.type):
+                pieces.append(it.written)
+                size += len(it.written)
+                if size >= most_bytes:
+                    return FrameBatch(b"".join(pieces), self._numbers[place])
+        return FrameBatch(b"".join(pieces), self.end)
+
+    def _push_out(self) -> None:
+        count = 0
+        while self._bytes > self._most_bytes:
+            self._bytes -= len(self._frames[count].written)
+            self.start = self._numbers[count]
+            count += 1
+        del self._frames[:count]
+        del self._numbers[:count]

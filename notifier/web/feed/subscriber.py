@@ -1,0 +1,69 @@
+"""A reader of the stream: its request, its position, and its connection."""
+
+import asyncio
+import socket
+from typing import Final
+
+from aiohttp import web
+
+from notifier.store.queries.feed import EventFilter
+
+_IN_THE_KERNEL: Final = 256 * 1024
+"""The bytes that the operating system may buffer for a reader. By default, it would buffer megabytes."""
+
+
+class Subscriber:
+    """Sends the stream to one connection. `after` is the number of the last event that was sent or filtered out."""
+
+    def __init__(self, after: int, chosen: EventFilter) -> None:
+        """Initialize with the requested position and filter; there is no connection yet."""
+        self.after = after
+        self.chosen = chosen
+        self.ended = asyncio.get_running_loop().create_future()
+        self._handed_at = 0.0
+        self._response: web.StreamResponse | None = None
+        self._transport: asyncio.Transport | None = None
+
+    async def connect(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Send the head of the answer; afterwards, events can be sent."""
+        await response.prepare(request)
+        self._response, self._transport = response, request.transport
+        if self._transport is not None:
+            # `hand` must never wait. Its callers check first whether the last piece was received.
+            self._transport.set_write_buffer_limits(high=2**40)
+            connection = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_THE_KERNEL)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the connection is closed."""
+        return self._transport is None or self._transport.is_closing()
+
+    @property
+    def is_taking(self) -> bool:
+        """Whether a part of the last piece has not been received yet."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
+    def idle_for(self) -> float:
+        """Return the seconds since the last piece was sent."""
+        return asyncio.get_running_loop().time() - self._handed_at
+
+    async def hand(self, written: bytes) -> None:
+        """Send a piece without waiting. It is lost if the connection is closed."""
+        self._handed_at = asyncio.get_running_loop().time()
+        try:
+            if self._response is not None:
+                await self._response.write(written)
+        except ConnectionError:
+            self.end()
+
+    def drop(self) -> None:
+        """Close the connection at once; buffered events are lost."""
+        if self._transport is not None:
+            self._transport.abort()
+        self.end()
+
+    def end(self) -> None:
+        """Mark this reader as ended; nothing more is sent."""
+        if not self.ended.done():
+            self.ended.set_result(None)

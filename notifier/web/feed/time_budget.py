@@ -1,0 +1,42 @@
+"""Limits a task to a share of the event loop's time, so that other tasks are not delayed."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+_SLICE: Final = 0.002
+"""Seconds of work after which other tasks get a turn; no task waits longer than this for the event loop."""
+
+_LONGEST_REST: Final = 1.0
+"""The longest rest in seconds, even if a piece of work took so long that its share would demand more."""
+
+
+class Duty:
+    """Counts the seconds of work, and rests long enough to keep the work within its share of the total time."""
+
+    def __init__(self, share: float) -> None:
+        """Initialize with the share, between 0 and 1."""
+        self._rest_for_each = 1 / share - 1
+        self._worked = 0.0
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Count the time spent in the context as work."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(time.perf_counter() - started)
+
+    def add(self, seconds: float) -> None:
+        """Count seconds of work that was done elsewhere."""
+        self._worked += seconds
+
+    async def rest(self) -> None:
+        """Rest and let other tasks run, if enough work was done since the last rest."""
+        if self._worked >= _SLICE:
+            pause = min(self._worked * self._rest_for_each, _LONGEST_REST)
+            self._worked = 0.0
+            await asyncio.sleep(pause)

@@ -1,0 +1,116 @@
+"""The sockets that the interface listens on, made here or handed over by systemd."""
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Final
+
+from notifier.config import TcpAddress
+from notifier.config.urls import is_loopback
+
+BACKLOG: Final = 64
+"""The most connections waiting to be accepted; as many are accepted at once, before the limits are checked."""
+
+_FIRST_HANDED_OVER: Final = 3
+"""The first descriptor that systemd hands over (sd_listen_fds(3))."""
+
+_LONGEST_SOCKET_PATH: Final = 107
+_OWNER_ONLY: Final = 0o177
+
+
+class ListenError(Exception):
+    """Listening on an address failed; the message says which address, why, and what to do."""
+
+
+async def tcp_sockets(address: TcpAddress) -> list[socket.socket]:
+    """Return a listening socket for each address of the host. Raises ListenError."""
+    opened: list[socket.socket] = []
+    try:
+        places = await asyncio.get_running_loop().getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, _, _, _, place in dict.fromkeys(places):
+            try:
+                listener = socket.socket(family, socket.SOCK_STREAM)
+            except OSError:
+                # Even on a machine without IPv6, localhost may have the address `::1`.
+                if len(places) > 1:
+                    continue
+                raise
+            opened.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(place)
+            listener.listen(BACKLOG)
+    except OSError as error:
+        for listener in opened:
+            listener.close()
+        raise ListenError(
+            f'cannot listen on {address} ({error.strerror}): free it, or set another [http] listen ("" for none)'
+        ) from error
+    return opened
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """Return a listening socket for the owner only, replacing one left by a killed process. Raises ListenError."""
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise ListenError(f"the socket's path {path} is longer than {_LONGEST_SOCKET_PATH} bytes: shorten it")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        mask = os.umask(_OWNER_ONLY)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ListenError(
+            f"cannot listen on the socket {path} ({error.strerror}): free it, or make its folder writable"
+        ) from error
+    return listener
+
+
+def handed_over(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """Return the listening sockets that systemd hands over, and remove the variables that announce them.
+
+    See sd_listen_fds(3). The variables are removed so that child processes do not take the sockets for theirs.
+    """
+    number, process = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if process != str(os.getpid()) or not number.isdecimal():
+        return []
+    found = []
+    for descriptor in range(_FIRST_HANDED_OVER, _FIRST_HANDED_OVER + int(number)):
+        os.set_inheritable(descriptor, False)
+        listener = socket.socket(fileno=descriptor)
+        listener.setblocking(False)
+        found.append(listener)
+    return found
+
+
+def is_reached_from_elsewhere(listener: socket.socket) -> bool:
+    """Return whether other machines can connect to a listening socket."""
+    return listener.family != socket.AF_UNIX and not is_loopback(str(listener.getsockname()[0]))
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket left by a killed process; a socket with a listener stays, so that binding to it fails."""
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        visitor.setblocking(False)
+        try:
+            visitor.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except BlockingIOError:
+            return

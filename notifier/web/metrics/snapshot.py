@@ -1,0 +1,75 @@
+"""A snapshot of all figures for the metrics. Times are Unix milliseconds, unless a name says otherwise."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from notifier.alerts.conditions import ConditionKey
+from notifier.store.tables.second_looks import LookKind
+from notifier.watch.detection.holds import Direction
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFigures:
+    """The figures of one source.
+
+    `allowed` is the number of requests allowed a minute, `used` the requests in the last minute, and `used_by` the same
+    by purpose; `requests` are all requests of this process. `swept` is the progress of the latest sweep, from 0 to 1,
+    and `swept_ms` is when a sweep last reached the end of the list. `held` counts held-back records, `waiting` records
+    that wait for a second look.
+    """
+
+    state: str
+    records: int
+    last_success_ms: int | None
+    next_poll_ms: int | None
+    poll_interval: float
+    requests: int
+    allowed: float
+    used: int
+    swept: float
+    swept_ms: int | None
+    held: Mapping[Direction, int]
+    waiting: Mapping[LookKind, int]
+    unexplained: int
+    count_offset: int
+    unreadable: int
+    unreadable_field: str | None
+    used_by: Mapping[str, int]
+    searching: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationFigures:
+    """The figures of one destination; `pending` and `dead` count events. `oldest_pending_ms` is None if none waits."""
+
+    state: str
+    pending: int
+    dead: int
+    oldest_pending_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """The figures of the state file: the size of each of its files, and the free space on their disk, in bytes."""
+
+    files: Mapping[str, int]
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSnapshot:
+    """All figures. `conditions` are the firing conditions, and `readers` is the number of readers of the stream.
+
+    `evaluated_ago` is the number of seconds since the daemon last evaluated its conditions (None: not yet).
+    `alerts_undelivered` is the number of seconds for which the oldest undelivered alarm has waited.
+    """
+
+    now_ms: int
+    started_ms: int
+    sources: Mapping[str, SourceFigures]
+    destinations: Mapping[str, DestinationFigures]
+    conditions: Sequence[ConditionKey]
+    store: StoreFigures
+    readers: int
+    evaluated_ago: float | None = None
+    alerts_undelivered: float = 0.0

@@ -1,0 +1,30 @@
+"""The formats of the local HTTP interface's answers, and the key under which its handlers find the daemon."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+
+from notifier.web.daemon_api import ActionResult, DaemonApi
+
+CONTROL: web.AppKey[DaemonApi] = web.AppKey("control", DaemonApi)
+
+
+def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
+    """Return an answer with a JSON body."""
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+
+
+def error_answer(status: int, reason: str, message: str) -> web.Response:
+    """Return an error in the format that all errors of this interface have."""
+    answer = json_answer({"error": {"reason": reason, "message": message}}, status)
+    if status == HTTPStatus.UNAUTHORIZED:
+        answer.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    return answer
+
+
+def done(answer: ActionResult) -> web.Response:
+    """Return the result of a requested action as an answer: 200, or 409 if it could not be done now."""
+    return json_answer(answer.body, HTTPStatus.OK if answer.ok else HTTPStatus.CONFLICT)

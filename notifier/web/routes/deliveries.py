@@ -1,0 +1,74 @@
+"""The routes of deliveries and destinations."""
+
+from aiohttp import web
+
+from notifier.web import requests
+from notifier.web.responses import CONTROL, done, json_answer
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes of deliveries and destinations."""
+    return [
+        web.get("/v1/deliveries", _deliveries),
+        web.post("/v1/deliveries/retry", _retry),
+        web.post("/v1/deliveries/drop", _drop),
+        web.post("/v1/deliveries/move", _move),
+        web.get("/v1/replay", _replay_progress),
+        web.post("/v1/replay", _replay),
+        web.post("/v1/replay/stop", _stop_replay),
+        web.get("/v1/destinations/{name}", _destination),
+        web.post("/v1/destinations/{name}/enable", _enable),
+        web.post("/v1/destinations/{name}/disable", _disable),
+        web.post("/v1/destinations/{name}/test", _test),
+        web.post("/v1/destinations/{name}/try", _try),
+    ]
+
+
+async def _deliveries(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].deliveries.page(requests.delivery_page(request.query)))
+
+
+async def _retry(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].deliveries.retry(requests.retry_wish(await request.read())))
+
+
+async def _drop(request: web.Request) -> web.Response:
+    wish, dry_run = requests.drop_wish(await request.read())
+    return json_answer(await request.app[CONTROL].deliveries.drop(wish, dry_run=dry_run))
+
+
+async def _move(request: web.Request) -> web.Response:
+    return done(await request.app[CONTROL].deliveries.move(*requests.move_wish(await request.read())))
+
+
+async def _try(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].deliveries.end_wait(request.match_info["name"]))
+
+
+async def _replay(request: web.Request) -> web.Response:
+    return done(await request.app[CONTROL].deliveries.replay(requests.replay_wish(await request.read())))
+
+
+async def _replay_progress(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].deliveries.replay_progress())
+
+
+async def _stop_replay(request: web.Request) -> web.Response:
+    number = requests.stop_wish(await request.read())
+    return json_answer(await request.app[CONTROL].deliveries.stop_replay(number))
+
+
+async def _destination(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].deliveries.destination(request.match_info["name"]))
+
+
+async def _enable(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].deliveries.set_enabled(request.match_info["name"], enabled=True))
+
+
+async def _disable(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].deliveries.set_enabled(request.match_info["name"], enabled=False))
+
+
+async def _test(request: web.Request) -> web.Response:
+    return json_answer(await request.app[CONTROL].deliveries.test(request.match_info["name"]))

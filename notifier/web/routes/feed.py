@@ -1,0 +1,53 @@
+"""The routes of the feed."""
+
+from contextlib import ExitStack
+
+from aiohttp import web
+
+from notifier.destinations.webhook.envelope import cloudevent
+from notifier.web.feed.service import Feed
+from notifier.web.feed.sse import OPENING
+from notifier.web.feed.stream_request import page_wish, stream_wish
+from notifier.web.listening.connections import connection_of
+from notifier.web.responses import json_answer
+from notifier.web.security.guard import GUARD
+
+FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes."""
+    return [
+        web.get("/v1/events", _events),
+        # A HEAD request must not become a reader of the stream.
+        web.get("/v1/events/stream", _stream, allow_head=False),
+    ]
+
+
+async def _events(request: web.Request) -> web.Response:
+    page = await request.app[FEED].page(page_wish(request.query))
+    return json_answer({"events": [cloudevent(event) for event in page.events], "next": page.next})
+
+
+async def _stream(request: web.Request) -> web.StreamResponse:
+    feed, guard = request.app[FEED], request.app[GUARD]
+    wish = stream_wish(request.query, request.headers)
+    peer = connection_of(request).network
+    session = guard.session_of(request)
+    feed.stream.take_place(peer)
+    with ExitStack() as at_end:
+        at_end.callback(feed.stream.leave_place, peer)
+        reader = await feed.reader(wish)
+        if session is not None:
+            at_end.callback(guard.sessions.watch(session, reader.end))
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream",
+                # A proxy must not buffer events until there are many.
+                "X-Accel-Buffering": "no",
+            }
+        )
+        await reader.connect(request, response)
+        await reader.hand(OPENING)
+        await feed.stream.serve(reader)
+        return response

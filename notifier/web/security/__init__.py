@@ -1,0 +1,1 @@
+"""Access control of the HTTP interface: hosts, origins, tokens, sessions and headers."""

@@ -1,0 +1,134 @@
+"""Decides which requests the local HTTP interface accepts.
+
+It refuses requests of other sites' web pages in the operator's browser, and requests from outside. The same rules hold
+for every listener, except that the owner's socket beside the state file needs neither token nor session, because only
+its owner can connect to it. Without a configured token, the `Host` must be a loopback name: a web page whose host name
+resolves to 127.0.0.1 sends its own name. A request that changes something must be JSON and must not come from a page of
+another origin.
+"""
+
+import hmac
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from notifier.config.urls import is_loopback
+from notifier.web.listening.connections import connection_of
+from notifier.web.listening.transport import Transport
+from notifier.web.security.guesses import Guesses
+from notifier.web.security.origin import SAFE_METHODS, is_foreign, is_json_or_nothing
+from notifier.web.security.sessions import SECURE_COOKIE, Sessions, cookie_name
+
+Refusal = tuple[int, str, str]
+"""The answer to a refused request: HTTP status, reason, sentence."""
+
+PROBES: Final = frozenset({"/healthz", "/readyz"})
+"""The paths that need no token on any listener, because load balancers and kubelets have none."""
+
+METRICS: Final = "/metrics"
+"""The path of the metrics, which needs a token only if one is configured, because it has no personal data."""
+
+LINK: Final = "/v1/sign-in-link"
+"""The path that makes a link to sign in; only the owner's socket serves it."""
+
+_HOST = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]+)?")
+_SIGN_IN: Final = frozenset({"/sign-in", "/sign-out", "/dashboard/style.css", "/dashboard/script.js"})
+"""The page that signs a browser in, and its static files."""
+
+FORMS: Final = frozenset({"/sign-in", "/sign-out"})
+"""The targets of forms in pages, which cannot send JSON; they affect only the browser's own cookie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Applies the rules; `token` is "" if none is configured, and `anonymous` lets requests pass without one."""
+
+    token: str
+    sessions: Sessions
+    guesses: Guesses
+    anonymous: bool = False
+
+    def refusal(self, request: web.Request) -> Refusal | None:
+        """Return the refusal of a request; None if it may pass."""
+        is_owners = _is_owners(request)
+        if (is_owners or not self.token) and not _names_loopback(request.headers.get(hdrs.HOST, "")):
+            return 403, "foreign_host", "this address only answers to loopback names: use 127.0.0.1 or localhost"
+        if is_foreign(request.method, request.headers):
+            return 403, "foreign_origin", "a page of another origin may not read or change anything here"
+        if request.path == LINK and not is_owners:
+            return 403, "owner_only", "only the socket beside the state file gives such links: run `notifier dashboard`"
+        if not self._is_open(request.path) and not self.is_trusted(request):
+            return self._unknown()
+        is_form = request.path in FORMS
+        if request.method not in SAFE_METHODS and not is_form and not is_json_or_nothing(request.headers):
+            return 415, "unsupported_media_type", "send JSON, and the header `Content-Type: application/json`"
+        return None
+
+    def is_trusted(self, request: web.Request) -> bool:
+        """Return whether a request may see and change everything."""
+        if _is_owners(request) or (self.anonymous and not self.token):
+            return True
+        return self._has_token(request) or self.has_session(request)
+
+    def is_guess(self, request: web.Request) -> bool:
+        """Return whether a request has a wrong token, even if its path needs none."""
+        scheme, _, sent = _authorization(request)
+        return bool(self.token) and not _is_owners(request) and scheme.lower() == "bearer" and not self.is_token(sent)
+
+    def is_token(self, sent: str) -> bool:
+        """Return whether `sent` is the token; the time that this takes does not show how much of it is right."""
+        # Bytes that are not UTF-8 arrive as surrogates.
+        is_same = hmac.compare_digest(sent.encode(errors="surrogateescape"), self.token.encode())
+        return bool(self.token) and is_same
+
+    def session_of(self, request: web.Request) -> str | None:
+        """Return the id of the open session that a request belongs to; None if there is none."""
+        host = request.headers.get(hdrs.HOST, "")
+        for name, is_secure in ((SECURE_COOKIE, True), (cookie_name(host, is_secure=False), False)):
+            session = request.cookies.get(name)
+            if session is not None and self.sessions.is_open(session, host, is_secure=is_secure):
+                return session
+        return None
+
+    def has_session(self, request: web.Request) -> bool:
+        """Return whether a request comes from a browser that has signed in."""
+        return self.session_of(request) is not None
+
+    def _is_open(self, path: str) -> bool:
+        """Return whether a path may be requested without a token or session."""
+        return path in PROBES or path in _SIGN_IN or (path == METRICS and not self.token)
+
+    def _has_token(self, request: web.Request) -> bool:
+        scheme, _, sent = _authorization(request)
+        return scheme.lower() == "bearer" and self.is_token(sent)
+
+    def _unknown(self) -> Refusal:
+        if self.token:
+            advice = "send the header `Authorization: Bearer TOKEN` with the [http] token"
+        else:
+            advice = "sign a browser in with `notifier dashboard`; programs need a `token` under [http], or the socket"
+        return HTTPStatus.UNAUTHORIZED, "token_required", advice
+
+
+GUARD: web.AppKey[Guard] = web.AppKey("guard", Guard)
+
+
+def caller(request: web.Request) -> str:
+    """Return the sender of a request for the log: the user at the other end of a Unix socket, or an address."""
+    return connection_of(request).peer
+
+
+def _is_owners(request: web.Request) -> bool:
+    return connection_of(request).came_by is Transport.OWNER
+
+
+def _authorization(request: web.Request) -> tuple[str, str, str]:
+    return request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+
+
+def _names_loopback(host: str) -> bool:
+    match = _HOST.fullmatch(host)
+    return match is not None and is_loopback(match["address"] or match["name"] or "")

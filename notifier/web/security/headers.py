@@ -1,0 +1,33 @@
+"""The headers of every answer, which forbid caching, framing, loading other content and guessing its type."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from aiohttp import hdrs, web
+
+EVERYWHERE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        hdrs.CACHE_CONTROL: "no-store",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+    }
+)
+"""The default headers of an answer; they allow a browser nothing, because JSON and metrics need nothing."""
+
+
+def set_headers(response: web.StreamResponse) -> None:
+    """Add the default headers to an answer, except those that it sets itself."""
+    for name, value in EVERYWHERE.items():
+        response.headers.setdefault(name, value)
+    # The default would reveal the versions of Python and aiohttp.
+    response.headers[hdrs.SERVER] = "completion-notifier"
+
+
+async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Call `set_headers` for each answer of an application; for `Application.on_response_prepare`."""
+    set_headers(response)

@@ -1,0 +1,39 @@
+"""Links that sign a browser in once; users of the owner's socket can request them."""
+
+import hashlib
+import secrets
+from collections import OrderedDict
+from typing import Final
+
+from notifier.clock import Clock
+
+VALID: Final = 600.0
+"""Seconds for which a link is valid."""
+
+_MOST_LINKS: Final = 20
+
+
+class SignInLinks:
+    """Makes and checks links; it keeps only digests of the secrets in unused links, in memory."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._made_at: OrderedDict[bytes, float] = OrderedDict()
+
+    def make(self) -> str:
+        """Return the secret of a new link; it cannot be guessed."""
+        secret = secrets.token_urlsafe(32)
+        self._made_at[_digest(secret)] = self._clock.monotonic()
+        while len(self._made_at) > _MOST_LINKS:
+            self._made_at.popitem(last=False)
+        return secret
+
+    def use(self, secret: str) -> bool:
+        """Return whether the link with this secret is valid, and make it invalid from now on."""
+        made_at = self._made_at.pop(_digest(secret), None)
+        return made_at is not None and self._clock.monotonic() - made_at < VALID
+
+
+def _digest(secret: str) -> bytes:
+    # Bytes that are not UTF-8 arrive as surrogates.
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()

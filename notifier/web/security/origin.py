@@ -1,0 +1,37 @@
+"""Checks by a browser's headers whether a request comes from a page of another origin. Pure.
+
+A program sends none of these headers, and may do everything. A browser sends them, and a web page cannot change them:
+https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site
+"""
+
+from collections.abc import Mapping
+
+from aiohttp import hdrs
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""The methods that change nothing."""
+
+_JSON = "application/json"
+_OF_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
+"""The content types that a page may send to any host without a preflight request
+(https://fetch.spec.whatwg.org/#cors-safelisted-request-header)."""
+
+
+def is_foreign(method: str, headers: Mapping[str, str]) -> bool:
+    """Return whether a request comes from a page of another origin and is not allowed.
+
+    Such a page may link here. It may neither load anything from here into itself nor change anything.
+    """
+    if headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
+        is_link = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
+        return method not in SAFE_METHODS or not is_link
+    origin = headers.get(hdrs.ORIGIN)
+    return method not in SAFE_METHODS and origin is not None and origin.partition("://")[2] != headers.get(hdrs.HOST)
+
+
+def is_json_or_nothing(headers: Mapping[str, str]) -> bool:
+    """Return whether a request has a JSON body, or no body and no content type that an HTML form can send."""
+    kind = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    if headers.get(hdrs.CONTENT_LENGTH, "0") == "0" and hdrs.TRANSFER_ENCODING not in headers:
+        return kind not in _OF_FORMS
+    return kind == _JSON

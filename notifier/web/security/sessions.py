@@ -1,0 +1,112 @@
+"""The sessions of signed-in browsers, which cannot send the token with each request.
+
+Sessions are kept in memory, so a restart signs every browser out.
+"""
+
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from notifier.clock import Clock
+
+IDLE: Final = 12 * 3600.0
+"""Seconds without any request or stream after which a session ends."""
+
+LONGEST: Final = 7 * 86_400.0
+"""Seconds after which a session ends even if it is in use."""
+
+MOST_SESSIONS: Final = 100
+"""The most open sessions; one more ends the session that was idle longest."""
+
+SECURE_COOKIE: Final = "__Host-notifier_session"
+"""The name of a session's cookie over TLS; browsers accept it from this host only, and send it over TLS only."""
+
+_PLAIN_COOKIE: Final = "notifier_session"
+
+
+@dataclass(slots=True)
+class _Session:
+    origin: str
+    is_secure: bool
+    begun_at: float
+    used_at: float
+    on_end: set[Callable[[], None]] = field(default_factory=set)
+
+
+class Sessions:
+    """The open sessions. Only digests of their ids are kept, so that the time of a lookup reveals nothing about ids.
+
+    A session is valid only for the host and port at which it began, as the browser names them: browsers send cookies to
+    all ports of a host, and other programs may listen on those.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._open: OrderedDict[bytes, _Session] = OrderedDict()
+
+    def begin(self, origin: str, *, is_secure: bool = False) -> str:
+        """Open a session for this host and port, and return its id, which cannot be guessed; `is_secure` means TLS."""
+        session, now = secrets.token_urlsafe(32), self._clock.monotonic()
+        self._open[_digest(session)] = _Session(origin.lower(), is_secure, now, now)
+        while len(self._open) > MOST_SESSIONS:
+            self._end(next(iter(self._open)))
+        return session
+
+    def is_open(self, session: str, origin: str, *, is_secure: bool = False) -> bool:
+        """Return whether the session is open for this origin, and if so extend it."""
+        self.end_old()
+        digest = _digest(session)
+        found = self._open.get(digest)
+        if found is None or found.origin != origin.lower() or found.is_secure is not is_secure:
+            return False
+        found.used_at = self._clock.monotonic()
+        self._open.move_to_end(digest)
+        return True
+
+    def end(self, session: str) -> None:
+        """Close a session, if it is open."""
+        self._end(_digest(session))
+
+    def end_old(self) -> None:
+        """Close the sessions that were idle for IDLE seconds, or are older than LONGEST."""
+        now = self._clock.monotonic()
+        for digest, session in tuple(self._open.items()):
+            is_idle = not session.on_end and now - session.used_at >= IDLE
+            if is_idle or now - session.begun_at >= LONGEST:
+                self._end(digest)
+
+    def watch(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:
+        """Call `on_end` when the session ends; return a function that cancels this and must be called at the end."""
+        found = self._open.get(_digest(session))
+        if found is None:
+            on_end()
+            return lambda: None
+        found.on_end.add(on_end)
+
+        def stop() -> None:
+            found.on_end.discard(on_end)
+            found.used_at = self._clock.monotonic()
+
+        return stop
+
+    def _end(self, digest: bytes) -> None:
+        session = self._open.pop(digest, None)
+        if session is not None:
+            for on_end in tuple(session.on_end):
+                on_end()
+
+
+def cookie_name(host: str, *, is_secure: bool) -> str:
+    """Return the name of the session cookie; without TLS it has the port, as daemons on one machine share cookies."""
+    if is_secure:
+        return SECURE_COOKIE
+    port = host.rpartition(":")[2]
+    return f"{_PLAIN_COOKIE}_{port}" if port.isdecimal() and port.isascii() else _PLAIN_COOKIE
+
+
+def _digest(session: str) -> bytes:
+    # Bytes that are not UTF-8 arrive as surrogates.
+    return hashlib.sha256(session.encode(errors="surrogateescape")).digest()

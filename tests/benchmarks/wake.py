@@ -1,0 +1,79 @@
+"""What it takes to wake the destinations of one new event, among many that have nothing to do.
+
+    python -m tests.benchmarks.wake [--destinations 1000] [--rounds 20]
+
+Each destination has a training of its own. Waking all of them, and waking those whose filters admit the event, is
+measured until the store has answered every worker, in wall and processor time.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from notifier.clock import SystemClock
+from notifier.config import HttpSettings
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.delivery.subscriptions import concerned, subscriptions
+from notifier.events import Event, EventType
+from notifier.http.exchange import new_session
+from notifier.store.store import Store
+
+
+async def measure(dispatcher: Dispatcher, store: Store, wake: Callable[[], None], rounds: int) -> tuple[float, float]:
+    """Return the median of the wall and the processor time of a wake-up, in milliseconds."""
+    passed, processor = [], []
+    for _ in range(rounds):
+        began, processor_began = time.perf_counter(), time.process_time()
+        wake()
+        while any(worker._reader.is_reading for worker in dispatcher._workers.values()):
+            await store.run(lambda _db: None)
+        passed.append(time.perf_counter() - began)
+        processor.append(time.process_time() - processor_began)
+    return 1000 * statistics.median(passed), 1000 * statistics.median(processor)
+
+
+async def run(number: int, rounds: int, folder: Path) -> None:
+    """Measure both, and print them."""
+    settings = {
+        f"d{place}": HttpSettings.model_validate(
+            {"type": "http", "url": "http://127.0.0.1:9/", "training_ids": [str(place)]}
+        )
+        for place in range(number)
+    }
+    data = orjson.dumps({"completion": {"training_id": "7", "user_id": "u"}})
+    events = [Event(1, "evt_a", EventType.CREATED, "acme", "7", 0, data)]
+    filters = subscriptions(settings)
+    store = Store(folder / "notifier.db")
+    await store.open()
+    async with new_session() as session:
+        dispatcher = Dispatcher(settings, store, SystemClock())
+        await dispatcher.start(session)
+        await measure(dispatcher, store, dispatcher.wake, 1)
+        for name, wake in (
+            ("all destinations", dispatcher.wake),
+            ("those concerned", lambda: dispatcher.wake(concerned(events, filters))),
+        ):
+            passed, processor = await measure(dispatcher, store, wake, rounds)
+            print(f"{name:<20}{passed:>9.2f} ms{processor:>9.2f} ms of processor time")
+        await dispatcher.stop(0.0)
+    await store.close()
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--destinations", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=20)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(asked.destinations, asked.rounds, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""`notifier backup` and `notifier restore`, by the real program, beside a daemon and without one."""
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.support.command_line import until
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Api, Home, Receiver
+
+AS_OF = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
+
+
+async def test_a_backup_beside_the_daemon_is_put_back_and_what_came_since_is_not_told_again(
+    home: "Home", api: "Api", receiver: "Receiver"
+) -> None:
+    home.configure(api.url, hr=receiver.url)
+    copy = home.folder / "copy.db"
+    async with home.daemon():
+        made = await home.run("backup", "copy.db")
+        refused = await home.run("restore", "copy.db")
+        again = await home.run("backup", "copy.db")
+        user, training = api.account.users[0]["id"], api.account.trainings[0].ids
+        key = str(api.account.add(user=user, training=training).id)
+        await until(lambda: has_arrived(receiver, 1))
+        (before,) = (await home.run("events", "--json")).documents
+    assert made.code == 0, made.err
+    assert re.fullmatch(
+        rf"copy\.db: 0\.\d MB, whole and checked; it knows what was read until {AS_OF}, and 0 pending deliveries",
+        made.lines[0],
+    )
+    assert made.lines[1] == "To put it back: stop the daemon, run `notifier restore copy.db`, start the daemon."
+    assert (refused.code, "in use by process" in refused.err) == (1, True)
+    assert (again.code, again.err.strip()) == (
+        1,
+        f"Error: {copy} exists: name another file, or overwrite it (--force)",
+    )
+
+    restored = await home.run("restore", "copy.db")
+    assert restored.code == 0, restored.err
+    assert re.fullmatch(rf"{home.state_file}: restored, as it was at {AS_OF}", restored.lines[0])
+    assert re.search(r"is kept as \S+/notifier\.db\.replaced-\d{8}T\d{6}Z; delete it", restored.lines[1])
+    assert "events that were already sent are not sent again" in restored.lines[2]
+    async with home.daemon():
+        await home.run("sweep", "acme")
+        later = str(api.account.add(user=user, training=training).id)
+        await until(lambda: has_arrived(receiver, 2))
+        (after,) = (await home.run("events", "--json")).documents
+    # Found again, it is no news; what is new has a number beyond all that were given out.
+    assert (before["subject"], after["subject"]) == (key, later)
+    assert int(after["sequence"]) > int(before["sequence"])
+
+
+async def has_arrived(receiver: "Receiver", count: int) -> bool:
+    return len(receiver.bodies) >= count
+
+
+async def test_without_a_daemon_it_is_the_same_and_a_bar_moves_on_a_terminal(home: "Home") -> None:
+    await home.remember("David Ball", "Ann Poe")
+    said = home.on_terminal("backup", "copy.db")
+    assert said.code == 0, said.err
+    assert "backup" in said.out
+    assert "MB" in said.out
+    assert "2 pending deliveries" in said.out
+    restored = await home.call("restore", str(home.folder / "copy.db"))
+    assert "It holds 2 pending deliveries, to go out when the daemon starts." in restored.lines
+    assert len((await home.call("deliveries", "--json")).documents) == 2
+
+
+async def test_what_is_no_backup_is_one_sentence(home: "Home") -> None:
+    missing = await home.call("restore", str(home.folder / "nothing.db"))
+    assert (missing.code, missing.err) == (1, f"Error: there is no file {home.folder}/nothing.db\n")
+    nothing_yet = await home.call("backup", str(home.folder / "copy.db"))
+    assert (nothing_yet.code, nothing_yet.err) == (
+        1,
+        f"Error: there is no state file {home.state_file} yet: there is nothing to back up\n",
+    )
+    assert not [path for path in home.folder.iterdir() if path.name.startswith(".")]

@@ -1,0 +1,152 @@
+"""Whatever nonsense any command is given, it ends with a sentence and one of the exit codes, never with a traceback."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.cli.app import COMMANDS
+from tests.support.command_line import READS_CONFIGURATION, Said, call
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Api, Home
+
+NONSENSE = ("", " ", "-", "--", "\x01", "\x1b[31m", "\udcff", "..", "/", "évt", "0", "-1", "1e309", "x" * 5000, "a\nb")
+"""What may stand where anything is expected: nothing, control characters, stray bytes, too much."""
+
+VALUES = {
+    "demo": ("--events {}", "--events 1 --listen {}"),
+    "sandbox": ("--listen {}", "--records {}", "--rate {}"),
+    "init": (
+        "--no-secrets --no-slack --no-http {}",
+        "--no-secrets --no-slack --no-http --force {}",
+        "--no-slack --no-http --token @{} never/config.toml",
+        "--no-slack --no-http --token {} never/config.toml",
+        "--no-secrets --no-http --slack-url {} never/config.toml",
+        "--no-secrets --no-slack --http-url {} never/config.toml",
+        "--no-secrets --no-slack --no-http --source {} never/config.toml",
+        "--no-secrets --no-slack --no-http --base-url {} never/config.toml",
+        "--no-secrets --no-slack --no-http --state-file {} never/config.toml",
+        "--no-secrets --no-slack --no-http --api {} never/config.toml",
+        "--no-secrets --no-slack --http-url https://x.example.com --http-name {} never/config.toml",
+    ),
+    "test": ("{}", "hr --preview --events {}"),
+    "events": ("--after {}",),
+    "deliveries": ("--state {}", "--destination {}"),
+    "explain": ("{}",),
+    "retry": ("{}", "--destination {}", "--state {}", "evt_o5xz64gu32q36eieigh27fof3j {}"),
+    "replay": (
+        "--since {}",
+        "--since 2026-11-21 --until {}",
+        "--since 2026-11-21 --destination {}",
+        "--since 2026-11-21 --source {}",
+        "--since 2026-11-21 --type {}",
+    ),
+    "enable": ("{}",),
+    "disable": ("{}",),
+    "poll": ("{}",),
+    "sweep": ("{}",),
+    "release": ("{} removals", "acme {}"),
+    "forget": ("{} --yes",),
+    "schema": ("{}",),
+    "backup": ("{}",),
+    "restore": ("{}",),
+    "install-service": ("--print --instance {}", "--print --program {}"),
+    "completion": ("{}",),
+    "help": ("{}",),
+}
+"""Where each command takes a value, among others that it needs."""
+
+TAKES_MORE = {"init", "retry"}
+TAKES_NO_VALUE = {"dashboard", "run", "check", "status", "reload", "man", "monitoring"}
+
+NEEDED = {
+    "test": ("hr",),
+    "explain": ("0",),
+    "replay": ("--since", "2026-11-21"),
+    "enable": ("hr",),
+    "disable": ("hr",),
+    "poll": ("acme",),
+    "sweep": ("acme",),
+    "release": ("acme", "changes"),
+    "forget": ("David Ball",),
+    "schema": ("config",),
+    "completion": ("bash",),
+    "backup": ("copy.db",),
+    "restore": ("copy.db",),
+    "monitoring": ("here",),
+    "retry": ("evt_x",),
+}
+
+
+def is_a_sentence(said: Said) -> bool:
+    lines = said.err.splitlines()
+    return (
+        said.code in {1, 2, 78}
+        and "Traceback" not in said.err
+        and any(line.startswith("Error: ") and len(line) > len("Error: ") + 10 for line in lines)
+        and not [character for character in said.err if not character.isprintable() and character != "\n"]
+    )
+
+
+def test_every_command_is_in_the_tables() -> None:
+    assert set(VALUES) | TAKES_NO_VALUE == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", VALUES)
+async def test_nonsense_for_a_value_is_a_sentence(home: "Home", monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(home.folder)
+    await home.remember("David Ball")
+    for words in VALUES[name]:
+        for nonsense in NONSENSE:
+            arguments = [word if word != "{}" else nonsense for word in words.split()]
+            said = await home.call(name, *arguments)
+            assert said.code == 0 or is_a_sentence(said), (arguments, said)
+            assert len(said.err) < 12_000
+    assert not Path("never").exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("extra", ["--no-such-option", "--jsn", "one-too-many", "\udcff"])
+async def test_what_a_command_does_not_take_is_wrong_usage(home: "Home", name: str, extra: str) -> None:
+    if name in TAKES_MORE and not extra.startswith("-"):
+        return
+    said = await home.call(name, *NEEDED.get(name, ()), extra)
+    assert said.code == 2
+    assert is_a_sentence(said)
+    assert said.out == ""
+
+
+async def test_stray_bytes_for_the_real_program_beside_its_daemon_are_told(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    program = (sys.executable, "-m", "notifier", "--config", str(home.config))
+    async with home.daemon():
+        for arguments in (("explain", b"\xff"), ("retry", b"\xff"), ("replay", "--since", b"\xff")):
+            done = await asyncio.to_thread(_run, *program, *arguments)
+            assert is_a_sentence(Said(done.returncode, done.stdout, done.stderr)), done
+
+
+def _run(*command: str | bytes) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("name", READS_CONFIGURATION)
+@pytest.mark.parametrize("place", ["", ".", "missing.toml", "/dev/null/config.toml", "binary", "\udcff", "n" * 300])
+async def test_a_configuration_that_cannot_be_one_is_told(home: "Home", name: str, place: str) -> None:
+    (home.folder / "binary").write_bytes(bytes(range(256)))
+    path = str(home.folder / place) if place else ""
+    for arguments in (("--config", path, name, *NEEDED.get(name, ())), (name, *NEEDED.get(name, ()), "--config", path)):
+        said = call(*arguments)
+        assert said.code == 78
+        assert is_a_sentence(said)
+
+
+@pytest.mark.parametrize("name", ["check", "run", "status"])
+@pytest.mark.parametrize("place", ["missing", "config.toml", "\udcff"])
+async def test_a_folder_of_credentials_that_is_none_is_told(home: "Home", name: str, place: str) -> None:
+    said = await home.call("--secrets-dir", str(home.folder / place), name)
+    assert said.code == 78
+    assert is_a_sentence(said)

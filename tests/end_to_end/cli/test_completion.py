@@ -1,0 +1,159 @@
+"""Shell completion: in the real shells, with and without a configuration."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from notifier.cli.app import COMMANDS, program
+from tests.support.command_line import call
+from tests.support.needed_programs import needed
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Home
+
+HEAVY = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson")
+
+
+def completed(*words: str) -> list[str]:
+    """Complete the last word, as any shell would have it."""
+    *before, last = words
+    return [item.value for item in ShellComplete(program, {}, "notifier", "").get_completions(before, last)]
+
+
+@pytest.fixture(autouse=True)
+def here(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the configuration be found without an option; root finds none in the working directory."""
+    monkeypatch.chdir(home.folder)
+    monkeypatch.setenv("NOTIFIER_CONFIG", str(home.config))
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("re",), ["retry", "replay", "release", "restore", "reload"]),
+        (("--ver",), ["--verbose", "--version"]),
+        (("retry", "--d"), ["--destination"]),
+        (("poll", ""), ["acme"]),
+        (("sweep", "a"), ["acme"]),
+        (("release", "a"), ["acme"]),
+        (("release", "acme", "re"), ["removals"]),
+        (("test", ""), ["hr"]),
+        (("enable", "h"), ["hr"]),
+        (("disable", "x"), []),
+        (("deliveries", "--destination", ""), ["hr"]),
+        (("deliveries", "--state", "d"), ["delivered", "dead"]),
+        (("retry", "--state", ""), ["dead", "pending", "delivered"]),
+        (("replay", "--source", ""), ["acme"]),
+        (("replay", "--destination", ""), ["hr"]),
+        (("completion", ""), ["bash", "zsh", "fish"]),
+        (("schema", "e"), ["event"]),
+    ],
+)
+def test_commands_options_values_and_names_are_completed(words: tuple[str, ...], wanted: list[str]) -> None:
+    assert completed(*words) == wanted
+
+
+def test_names_come_from_the_configuration_that_is_named(
+    home: "Home", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.delenv("NOTIFIER_CONFIG")
+    assert completed("poll", "") == []
+    assert completed("--config", str(home.config), "poll", "") == ["acme"]
+    assert completed("poll", "--config", str(home.config), "") == ["acme"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"[sources", b"sources = 5\n", b"\xff\xfe", b"[sources]\nacme = 1\n", b'[sources.acme]\ntoken = ""\n'],
+)
+def test_a_configuration_that_is_missing_or_wrong_gives_what_it_can_and_says_nothing(
+    home: "Home", capfd: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    if content is None:
+        home.config.unlink()
+    else:
+        home.config.write_bytes(content)
+    assert completed("poll", "") == (["acme"] if content and b"acme" in content else [])
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_to_complete_a_command_imports_nothing_heavy() -> None:
+    script = "import sys; from notifier.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    environ = {**os.environ, "_NOTIFIER_COMPLETE": "bash_complete", "COMP_WORDS": "notifier ", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False, env=environ
+    )
+    assert [line.partition(",")[2] for line in done.stdout.splitlines()] == list(COMMANDS)
+    assert not set(done.stderr.split()) & set(HEAVY)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A PATH on which this program is found as notifier."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    started = folder / "notifier"
+    started.write_text(f'#!/bin/sh\nexec {sys.executable} -m notifier "$@"\n')
+    started.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def in_shell(shell: str, script: str, path: str, cwd: Path) -> str:
+    environ = {
+        "PATH": path,
+        "HOME": str(cwd),
+        "TERM": "dumb",
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "NOTIFIER_CONFIG": str(cwd / "config.toml"),
+    }
+    done = subprocess.run(
+        [needed(shell, shell), "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=cwd,
+        env=environ,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_bash_completes(home: "Home", path: str) -> None:
+    script = """
+        eval "$(notifier completion bash)"
+        COMP_WORDS=(notifier disable "") COMP_CWORD=2
+        _notifier_completion notifier
+        echo "${COMPREPLY[@]}"
+    """
+    assert in_shell("bash", script, path, home.folder) == "hr\n"
+
+
+def test_zsh_takes_it(home: "Home", path: str) -> None:
+    script = """
+        autoload -Uz compinit && compinit -u -D
+        eval "$(notifier completion zsh)"
+        print ${_comps[notifier]}
+    """
+    assert in_shell("zsh", script, path, home.folder) == "_notifier_completion\n"
+
+
+def test_fish_completes(home: "Home", path: str) -> None:
+    script = 'notifier completion fish | source; complete --do-complete "notifier disable "'
+    assert in_shell("fish", script, path, home.folder) == "hr\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_it_is_printed_without_a_look_at_this_machines_shells(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    said = call("completion", shell)
+    assert (said.code, said.err) == (0, "")
+    assert f"_NOTIFIER_COMPLETE={shell}_complete" in said.out

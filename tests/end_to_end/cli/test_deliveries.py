@@ -1,0 +1,114 @@
+"""`notifier deliveries`: what was sent, tried, given up."""
+
+import asyncio
+import json
+import signal
+from typing import TYPE_CHECKING
+
+from notifier.store.store import Store
+from notifier.store.tables import destinations, outbox
+from notifier.store.tables.outbox import DeliveryState, Settlement
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Home
+
+AT = 1_795_280_400_123
+
+
+async def settle(home: "Home", sequence: int, state: DeliveryState, reason: str, status: int) -> None:
+    ledger = Store(home.state_file)
+    await ledger.open()
+    try:
+        await ledger.run(
+            outbox.settle,
+            [Settlement((sequence,), "hr", state, "give_up", reason, status, "no such thing", AT, 12, 0)],
+        )
+    finally:
+        await ledger.close()
+
+
+async def test_deliveries_are_a_table_in_a_pipe(home: "Home") -> None:
+    await home.remember("David Ball", "Maria Lopez")
+    await settle(home, 1, DeliveryState.DEAD, "refused", 404)
+    said = await home.call("deliveries")
+    assert said.code == 0
+    titles, first, second = said.lines
+    assert titles.startswith("EVENT  ")
+    assert first.split()[1:] == ["0", "hr", "dead", "1", "refused", "404", "give_up", "-"]
+    assert second.split()[1:] == ["1", "hr", "pending", "0", "-", "-", "now"]
+
+
+async def test_nothing_of_a_delivery_is_cut_off_on_a_narrow_terminal(home: "Home") -> None:
+    await home.remember("David Ball")
+    (event,) = (await home.call("events", "--json")).documents
+    shown = home.on_terminal("deliveries").lines[-1]
+    assert shown.split()[0] == event["id"]
+    assert shown.split()[-1] == "now"
+
+
+async def test_json_is_one_object_a_line(home: "Home") -> None:
+    await home.remember("David Ball")
+    await settle(home, 1, DeliveryState.DELIVERED, "delivered", 204)
+    (delivery,) = (await home.call("deliveries", "--json")).documents
+    assert delivery["event"].startswith("evt_")
+    assert (delivery["state"], delivery["status"], delivery["last_attempt"]) == (
+        "delivered",
+        204,
+        "2026-11-21T17:00:00.123Z",
+    )
+
+
+async def test_deliveries_are_chosen_by_state_and_destination(home: "Home") -> None:
+    await home.remember("David Ball", "Maria Lopez", to=("hr", "former"))
+    await settle(home, 1, DeliveryState.DEAD, "refused", 404)
+
+    async def chosen(*arguments: str) -> list[tuple[int, str]]:
+        said = await home.call("deliveries", "--json", *arguments)
+        return [(document["sequence"], document["destination"]) for document in said.documents]
+
+    assert await chosen("--state", "dead") == [(1, "hr")]
+    assert await chosen("--state", "pending", "--destination", "hr") == [(2, "hr")]
+    assert await chosen("--state", "delivered") == []
+
+
+async def test_a_destination_that_left_the_configuration_can_still_be_asked_about(home: "Home") -> None:
+    await home.remember("David Ball", to=("former",))
+    assert (await home.call("deliveries", "--destination", "former")).code == 2
+    ledger = Store(home.state_file)
+    await ledger.open()
+    await ledger.run(destinations.recall, "former")
+    await ledger.close()
+    said = await home.call("deliveries", "--destination", "former", "--json")
+    assert [document["destination"] for document in said.documents] == ["former"]
+
+
+async def test_follow_shows_each_delivery_that_is_tried_until_it_is_interrupted(home: "Home") -> None:
+    await home.remember("David Ball", "Maria Lopez")
+    with home.started("deliveries", "--follow", "--json", "--destination", "hr") as process:
+
+        async def next_one() -> tuple[int, str]:
+            assert process.stdout is not None
+            delivery = json.loads(await asyncio.to_thread(process.stdout.readline))
+            return delivery["sequence"], delivery["state"]
+
+        assert [await next_one(), await next_one()] == [(1, "pending"), (2, "pending")]
+        await settle(home, 2, DeliveryState.PENDING, "refused", 404)
+        assert await next_one() == (2, "pending")
+        await settle(home, 2, DeliveryState.DEAD, "refused", 404)
+        assert await next_one() == (2, "dead")
+        err = await home.end(process, signal.SIGINT)
+    assert (process.returncode, err.strip()) == (130, "")
+
+
+async def test_what_waits_for_a_former_name_is_handed_over_once(home: "Home") -> None:
+    await home.remember("David Ball", "Ann Lee", to=("former",))
+    await home.remember("Bo Ray", to=("former", "hr"))
+    assert (await home.call("deliveries", "move", "hr", "hr")).code == 1
+    assert (await home.call("deliveries", "move", "nobody", "hr")).code == 2
+    assert (await home.call("deliveries", "move", "former", "hrr")).code == 2
+    said = await home.call("deliveries", "move", "former", "hr")
+    assert (said.code, said.lines) == (0, ["2 deliveries handed over to hr"])
+    waiting = (await home.call("deliveries", "--json")).documents
+    assert [(one["sequence"], one["destination"], one["state"]) for one in waiting] == [
+        (number, "hr", "pending") for number in (1, 2, 3)
+    ]

@@ -1,0 +1,256 @@
+"""`notifier explain`: one record's life, for people and for programs."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from notifier.events import Change, Completion, DetectedBy, EventType, Names
+from notifier.store.store import Store
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import destinations, names, outbox, retention, sources
+from notifier.store.tables.destinations import Health, HealthState
+from notifier.store.tables.names import PersonName
+from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.records import Findings, SilentRecord, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlite_utils import Database
+
+    from tests.support.command_line import Home
+
+NOW = 1_795_280_400_123
+STRANGER = "Mal\x1b]0;owned\x07\x9bice"
+FIRST = Completion("1238", "1046", "u1", "2020-02-27", None, NOW - 1000, None, None, "", False, b'{"id":1238}')
+CREATED = Change(EventType.CREATED, FIRST, 1, DetectedBy.HEAD, "entered_since_first_meeting")
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Writes what has happened into a state file."""
+
+    db: "Database"
+
+    def tell(self, change: Change = CREATED, *, to: tuple[str, ...] = ("hr",), ms: int = 0) -> int:
+        """Write an event `ms` after NOW; return its number."""
+        source = "acme"
+        sources.recall(self.db, source)
+        wants = [Subscription(destination, frozenset(EventType)) for destination in to]
+        (event,) = write(self.db, Findings(source, source, changes=[change], names=Names()), wants, NOW + ms)
+        return event.sequence
+
+    def learn(self, source: str) -> None:
+        sources.recall(self.db, source)
+        write(
+            self.db,
+            Findings(source, source, learned=[SilentRecord(FIRST, DetectedBy.SWEEP, "entered_before_first_meeting")]),
+            [],
+            NOW,
+        )
+
+    def try_once(self, sequence: int, state: DeliveryState, answer: str, status: int, *, to: str, ms: int) -> None:
+        """Write down what an attempt `ms` after NOW came to; `answer` is its decision and its reason."""
+        decision, reason = answer.split()
+        settlement = Settlement((sequence,), to, state, decision, reason, status, "it said no", NOW + ms, 12, 0)
+        outbox.settle(self.db, [replace(settlement, detail="") if status < 300 else settlement])
+
+
+async def happened(home: "Home", write_past: "Callable[[Past], object]") -> None:
+    ledger = Store(home.state_file)
+    await ledger.open()
+    try:
+        await ledger.run(lambda db: write_past(Past(db)))
+    finally:
+        await ledger.close()
+
+
+def facts(lines: list[str]) -> dict[str, str]:
+    """Read the names and values above a story."""
+    end = lines.index("")
+    return {line[:10].strip(): line[12:] for line in lines[:end]}
+
+
+def cells(line: str) -> list[str]:
+    """Split a table's row where its columns are apart."""
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+async def test_a_person_reads_what_is_known_and_what_happened_in_order(home: "Home") -> None:
+    def past(at: Past) -> None:
+        names.learn_people(at.db, "acme", [PersonName("u1", "David Ball", None)])
+        changed = replace(FIRST, notes="signed")
+        created = at.tell(to=("hr", "slack"))
+        updated = at.tell(Change(EventType.UPDATED, changed, 2, DetectedBy.SWEEP, "content_changed", FIRST), ms=60_000)
+        at.try_once(created, DeliveryState.PENDING, "wait_for_endpoint server_error", 500, to="hr", ms=1_000)
+        at.try_once(created, DeliveryState.DELIVERED, "delivered delivered", 204, to="slack", ms=2_000)
+        at.try_once(created, DeliveryState.DELIVERED, "delivered delivered", 204, to="hr", ms=6_000)
+        at.try_once(updated, DeliveryState.DELIVERED, "delivered delivered", 200, to="hr", ms=61_000)
+
+    await happened(home, past)
+    said = await home.call("explain", "1238")
+    assert (said.code, said.err) == (0, "")
+    told = facts(said.lines)
+    assert list(told) == [
+        *("source", "record", "person", "training", "completed", "entered", "first seen", "taken for", "revision"),
+    ]
+    assert told["person"] == "David Ball (u1)"
+    assert told["training"] == "1046"
+    assert told["first seen"].endswith(", by a poll of the newest records")
+    assert told["taken for"] == "news: it was entered since the notifier first met the account"
+    assert told["revision"] == "2"
+    _, titles, *story = said.lines[len(told) :]
+    assert titles.split() == ["WHEN", "WHAT", "WHERE", "HOW"]
+    rows = [cells(line) for line in story]
+    assert [row[-3:-1] for row in rows] == [
+        ["created (event 1)", "-"],
+        ["attempt 1 (event 1)", "hr"],
+        ["attempt 1 (event 1)", "slack"],
+        ["attempt 2 (event 1)", "hr"],
+        ["updated (event 2)", "-"],
+        ["changed notes", "-"],
+        ["attempt 1 (event 2)", "hr"],
+    ]
+    assert rows[0][-1].startswith("evt_")
+    assert rows[1][-1] == "server_error 500, wait_for_endpoint, 12 ms: it said no"
+    assert rows[3][-1] == "delivered 204, 12 ms"
+    assert rows[4][-1].endswith("found by a sweep of the whole list; news: its content changed")
+    assert rows[5][-1] == '"" -> "signed"'
+
+
+async def test_what_was_not_delivered_stands_last_and_says_what_it_waits_for(home: "Home") -> None:
+    def past(at: Past) -> None:
+        number = at.tell(to=("disabled", "failed", "hr"))
+        at.try_once(number, DeliveryState.DEAD, "give_up refused", 404, to="failed", ms=1_000)
+        destinations.recall(at.db, "disabled")
+        destinations.remember(at.db, "disabled", Health(HealthState.DISABLED, "gone", NOW))
+
+    await happened(home, past)
+    said = await home.call("explain", "1238")
+    attempt, *ends = [cells(line) for line in said.lines[-4:]]
+    assert attempt[-1] == "refused 404, give_up, 12 ms: it said no"
+    assert [end[-3:] for end in ends] == [
+        ["pending (event 1)", "disabled", "waits for its destination to be enabled"],
+        ["dead (event 1)", "failed", "given up; the event is kept"],
+        ["pending (event 1)", "hr", "next attempt now"],
+    ]
+
+
+async def test_an_event_that_nobody_wanted_says_so(home: "Home") -> None:
+    home.config.write_text(home.config.read_text() + 'events = ["completion.removed"]\n')
+    await happened(home, lambda at: at.tell(to=()))
+    *_, nobody, hr = (await home.call("explain", "1238")).lines
+    assert cells(nobody) == ["sent to nobody", "-", "no destination was to get it"]
+    assert cells(hr) == ["not sent", "hr", "its `events` leave this type out"]
+
+
+async def test_history_says_why_nothing_was_told(home: "Home") -> None:
+    await happened(home, lambda at: at.learn("acme"))
+    said = await home.call("explain", "1238")
+    told = facts(said.lines)
+    assert told["first seen"].endswith(", by a sweep of the whole list")
+    assert told["taken for"] == "history: it was entered before the notifier first met the account"
+    assert said.lines[-1] == "No event was made of it."
+
+
+async def test_events_that_were_forgotten_are_said_to_be(home: "Home") -> None:
+    def past(at: Past) -> None:
+        first = at.tell()
+        at.try_once(first, DeliveryState.DELIVERED, "delivered delivered", 200, to="hr", ms=0)
+        retention.forget(at.db, NOW + 1)
+
+    await happened(home, past)
+    said = await home.call("explain", "1238")
+    assert facts(said.lines)["forgotten"] == (
+        "1 event, up to revision 1: older than [store] retention, or told under a former name of the source"
+    )
+    assert said.lines[-1] == "No event about it is kept any more."
+    (document,) = (await home.call("explain", "1238", "--json")).documents
+    assert (document["forgotten"], document["events"]) == ([1], [])
+
+
+async def test_a_removed_record_says_since_when(home: "Home") -> None:
+    def past(at: Past) -> None:
+        at.tell()
+        at.tell(Change(EventType.REMOVED, FIRST, 2, DetectedBy.SWEEP, "gone_from_list"), ms=60_000)
+
+    await happened(home, past)
+    said = await home.call("explain", "1238")
+    assert facts(said.lines)["removed"].count(":") == 2
+    assert "removed (event 2)" in said.out
+    assert "news: it is gone from the list" in said.out
+
+
+async def test_all_sources_that_know_the_key_are_shown_those_that_left_the_configuration_too(home: "Home") -> None:
+    def past(at: Past) -> None:
+        at.learn("former")
+        at.tell()
+
+    await happened(home, past)
+    said = await home.call("explain", "1238")
+    assert [line.split()[1] for line in said.lines if line.startswith("source ")] == ["acme", "former"]
+    documents = (await home.call("explain", "1238", "--json")).documents
+    assert [(document["source"], len(document["events"])) for document in documents] == [("acme", 1), ("former", 0)]
+
+
+async def test_json_is_one_object_for_each_source(home: "Home") -> None:
+    def past(at: Past) -> None:
+        at.try_once(at.tell(), DeliveryState.DELIVERED, "delivered delivered", 204, to="hr", ms=5)
+
+    await happened(home, past)
+    (document,) = (await home.call("explain", "1238", "--json")).documents
+    (event,) = document["events"]
+    (delivery,) = event["deliveries"]
+    (attempt,) = delivery["attempt_log"]
+    assert (document["key"], document["reason"]) == ("1238", "entered_since_first_meeting")
+    assert (event["type"], event["detected_at"]) == ("completion.created", "2026-11-21T17:00:00.123Z")
+    (listed,) = (await home.call("deliveries", "--json")).documents
+    assert {name: value for name, value in delivery.items() if name != "attempt_log"} == listed
+    assert attempt == {
+        "attempted_at": "2026-11-21T17:00:00.128Z",
+        "milliseconds": 12,
+        "decision": "delivered",
+        "reason": "delivered",
+        "status": 204,
+        "detail": None,
+    }
+
+
+@pytest.mark.parametrize("key", ["1239", "123", "\udcff"])
+async def test_a_record_that_no_source_knows_is_2_and_says_what_to_check(home: "Home", key: str) -> None:
+    await happened(home, lambda at: at.tell())
+    for arguments in ((key,), (key, "--json")):
+        said = await home.run("explain", *arguments)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith("Error: no source knows a record `")
+        assert said.err.endswith(
+            "check the key, and whether a sweep has read the whole list yet (`notifier status`)\n",
+        )
+
+
+async def test_a_stranger_cannot_steer_the_terminal(home: "Home") -> None:
+    strange = replace(FIRST, key=STRANGER, user_id=STRANGER, notes=STRANGER)
+
+    def past(at: Past) -> None:
+        at.tell(replace(CREATED, completion=strange))
+        names.learn_people(at.db, "acme", [PersonName(STRANGER, STRANGER, None)])
+        update = replace(strange, notes="")
+        at.tell(Change(EventType.UPDATED, update, 2, DetectedBy.HEAD, "content_changed", strange))
+
+    await happened(home, past)
+    said: list[Any] = [await home.call("explain", STRANGER, *more) for more in ((), ("--json",))]
+    for shown in (*said, home.on_terminal("explain", STRANGER)):
+        assert shown.code == 0
+        assert not [steering for steering in ("\x1b]", "\x07", "\x9b") if steering in shown.out]
+    assert orjson.loads(said[1].out)["user_name"] == STRANGER
+
+
+async def test_a_state_file_of_an_older_version_is_1_and_says_what_to_do(home: "Home") -> None:
+    await happened(home, lambda at: at.tell())
+    await happened(home, lambda at: at.db.execute("DELETE FROM _sqlite_migrations WHERE name <> 'initial'"))
+    said = await home.call("explain", "1238")
+    assert said.code == 1
+    assert "was written by an older version of notifier" in said.err
+    assert "start `notifier run` once, which brings it up to date" in said.err

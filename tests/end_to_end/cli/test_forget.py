@@ -1,0 +1,63 @@
+"""`notifier forget`: with a daemon and without one, it erases what it can and says what it cannot."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import Api, Home, Receiver, until
+
+
+def bytes_of(folder: Path) -> bytes:
+    """Return all bytes of the state file and of what lies beside it."""
+    return b"".join(
+        path.read_bytes() for path in sorted(folder.iterdir()) if path.name.startswith("notifier.db") and path.is_file()
+    )
+
+
+async def test_without_a_daemon_no_byte_of_the_name_is_left(home: Home) -> None:
+    await home.remember("Wilhelmina Ode", "Eve Ball")
+    assert b"Wilhelmina" in bytes_of(home.folder)
+    said = await home.call("forget", "Wilhelmina Ode", "--yes")
+    assert said.code == 0, said.err
+    assert said.lines[0] == "Erased: 1 event, 1 delivery, 0 removed records, 0 names."
+    assert "The account still has 1 record of this person" in said.out
+    assert "backups" in said.out
+    assert b"Wilhelmina" not in bytes_of(home.folder)
+    assert b"Eve Ball" in bytes_of(home.folder)
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""])
+async def test_nothing_is_erased_unless_somebody_agrees(home: Home, answer: str) -> None:
+    await home.remember("Wilhelmina Ode")
+    with home.started("forget", "Wilhelmina Ode", stdin=True) as process:
+        _, err = process.communicate(answer, timeout=20)
+    assert process.returncode == 1
+    assert "Wilhelmina Ode (person-0) of acme" in err
+    assert "nothing was erased" in err
+    assert b"Wilhelmina" in bytes_of(home.folder)
+
+
+async def test_nobody_and_several_of_a_name_are_told(home: Home) -> None:
+    await home.remember("Eve Ball", "Eve Ball")
+    nobody = await home.call("forget", "Nobody", "--yes")
+    assert (nobody.code, "nobody has this id" in nobody.err) == (2, True)
+    several = await home.call("forget", "Eve Ball", "--yes")
+    assert several.code == 2
+    assert "2 people are called that: name one by the id (person-0, person-1)" in several.err
+    assert (await home.call("forget", "person-1", "--yes")).code == 0
+
+
+async def test_a_running_daemon_erases_and_goes_on(home: Home, api: Api, receiver: Receiver) -> None:
+    home.configure(api.url, hr=receiver.url)
+    await home.remember("Wilhelmina Ode", to=("gone",))
+    async with home.daemon():
+        said = await home.call("forget", "Wilhelmina Ode", "--yes", "--json")
+        assert said.code == 0, said.err
+        assert said.documents[0]["events"] == 1
+        assert b"Wilhelmina" not in bytes_of(home.folder)
+
+        async def goes_on() -> bool:
+            return (await home.call("poll", "acme")).code == 0
+
+        await until(goes_on)
+    assert b"Wilhelmina" not in bytes_of(home.folder)

@@ -1,0 +1,98 @@
+"""Commands beside a daemon that hangs: each ends within a bounded time, with a sentence that says so."""
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from notifier.sandbox import documented_account, make_app, serve
+from tests.support.command_line import until
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Api, Home, Said
+
+COMMANDS = (
+    ("status",),
+    ("poll", "acme"),
+    ("sweep", "acme"),
+    ("release", "acme", "removals"),
+    ("reload",),
+    ("enable", "hr"),
+    ("disable", "hr"),
+    ("test", "hr"),
+    ("retry",),
+    ("replay", "--since", "2020-01-01"),
+    ("replay", "--status"),
+    ("deliveries", "drop", "hr", "--yes"),
+    ("deliveries", "move", "gone", "hr"),
+)
+
+BOUND = 15.0
+"""Seconds: five of patience, and the start of a program on a busy machine."""
+
+
+async def test_every_command_ends_and_says_that_the_daemon_does_not_answer(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    async with home.daemon() as process:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            for few in (COMMANDS[:5], COMMANDS[5:9], COMMANDS[9:]):
+                done = await asyncio.gather(*(_timed(home, *command) for command in few))
+                for command, (said, seconds) in zip(few, done, strict=True):
+                    assert said.code == 1, (command, said)
+                    assert "the daemon has not answered within 5 seconds; see its log for the reason" in said.err, (
+                        command
+                    )
+                    assert seconds < BOUND, command
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+
+async def _timed(home: "Home", *command: str) -> "tuple[Said, float]":
+    began = time.monotonic()
+    return await home.run(*command), time.monotonic() - began
+
+
+async def test_a_command_whose_work_goes_on_waits_and_one_whose_daemon_hangs_meanwhile_does_not(home: "Home") -> None:
+    """The API takes long to answer: nobody knows how long, so the command waits while the daemon answers others."""
+    held, asked = asyncio.Event(), 0
+    held.set()
+
+    @web.middleware
+    async def slow(request: web.Request, handler: Any) -> web.StreamResponse:
+        nonlocal asked
+        if not held.is_set():
+            asked += 1
+            await held.wait()
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async with serve(make_app(documented_account(), rate_limit=None, middlewares=[slow])) as url:
+        home.configure(url)
+        home.config.write_text(home.config.read_text().replace('"100ms"', '"1h"'))
+        async with home.daemon() as process:
+
+            async def is_asked() -> bool:
+                return asked > 0
+
+            for hangs in (False, True):
+                held.clear()
+                asked = 0
+                polling = asyncio.create_task(home.run("poll", "acme"))
+                await until(is_asked)
+                if hangs:
+                    process.send_signal(signal.SIGSTOP)
+                    said = await asyncio.wait_for(polling, BOUND)
+                    process.send_signal(signal.SIGCONT)
+                    assert said.code == 1
+                    assert "the daemon has not answered within 5 seconds" in said.err
+                else:
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(asyncio.shield(polling), 7)
+                    held.set()
+                    said = await polling
+                    assert (said.code, said.out) == (0, "acme: 0 new events\n")
+                held.set()

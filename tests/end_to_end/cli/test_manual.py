@@ -1,0 +1,118 @@
+"""The manual page: made of the help, without a warning of those who read it, and the one that is shipped."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from notifier.cli.app import COMMANDS, program
+from notifier.cli.errors import ExitCode
+from tests.support.command_line import call
+from tests.support.needed_programs import needed
+from tests.support.terminal import at_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = ROOT / "notifier" / "cli" / "notifier.1"
+PAGE = call("man").out
+
+
+def warnings(command: "Sequence[str]") -> list[str]:
+    """Run what reads the page from standard input and return what it complains about."""
+    done = subprocess.run(command, input=PAGE, capture_output=True, text=True, timeout=60, check=False)
+    return [line for line in (done.stderr + done.stdout).splitlines() if "WARNING" in line or "warning" in line]
+
+
+def rendered() -> str:
+    man = needed("man", "man-db")
+    done = subprocess.run(
+        [man, "-l", "-"],
+        input=PAGE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "MANWIDTH": "200", "LC_ALL": "C.UTF-8", "MAN_KEEP_FORMATTING": ""},
+    )
+    return re.sub(r".\x08", "", done.stdout)
+
+
+def test_the_page_that_is_shipped_is_up_to_date() -> None:
+    assert SHIPPED.read_text(encoding="utf-8") == PAGE, "write it again: notifier man > notifier/cli/notifier.1"
+
+
+def test_it_is_installed_with_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["shared-data"] == {"notifier/cli/notifier.1": "share/man/man1/notifier.1"}
+
+
+def test_groff_has_nothing_to_say() -> None:
+    assert warnings([needed("groff", "man-db"), "-man", "-ww", "-Tutf8", "-z"]) == []
+
+
+def test_mandoc_has_nothing_to_say_but_that_there_is_no_date() -> None:
+    # A date would have to be kept by hand; the version says how old the page is.
+    assert [
+        line for line in warnings([needed("mandoc", "mandoc"), "-Tlint", "-W", "warning"]) if "date" not in line
+    ] == []
+
+
+def test_every_command_option_and_exit_code_is_in_it() -> None:
+    text = rendered()
+    for name in COMMANDS:
+        assert re.search(rf"^   notifier {name}\b", text, re.MULTILINE)
+        command = program.get_command(click.Context(program), name)
+        assert command is not None
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert all(option in text for option in parameter.opts)
+    for code in ExitCode:
+        assert re.search(rf"^       {int(code)} +[A-Z]", text, re.MULTILINE)
+    for part in ("NAME", "SYNOPSIS", "FILES", "ENVIRONMENT", "SIGNALS", "EXAMPLES", "SEE ALSO"):
+        assert re.search(rf"^{part}$", text, re.MULTILINE)
+
+
+def test_what_can_be_copied_out_of_it_is_what_was_meant() -> None:
+    text = rendered()
+    for example in ("notifier retry --state pending --destination hr-system", "~/.zfunc/_notifier", "sources/acme"[:7]):
+        assert example in text
+    assert not set(text) & {"\u2212", "\u02dc"}
+    assert "`" not in text
+
+
+def test_man_knows_what_it_is_about() -> None:
+    needed("lexgrog", "man-db")
+    done = subprocess.run(["lexgrog", SHIPPED], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.strip().endswith(
+        '"notifier - tell Slack and HTTP endpoints who completed which training in KPA Flex"'
+    )
+
+
+def test_on_a_terminal_a_pager_shows_it(tmp_path: Path) -> None:
+    needed("man", "man-db")
+    with at_terminal("man", cwd=tmp_path, environ={"PAGER": "cat", "MANPAGER": "cat"}) as person:
+        assert person.leave() == 0
+    shown = re.sub(r".\x08", "", person.screen)
+    assert "NOTIFIER(1)" in shown
+    assert "\nEXIT STATUS\n" in shown
+
+
+def test_on_a_terminal_without_man_it_is_printed(tmp_path: Path) -> None:
+    with at_terminal("man", cwd=tmp_path, environ={"PATH": str(Path(sys.executable).parent)}) as person:
+        person.see(".SH NAME")
+        assert person.leave() == 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_text_says_nothing_that_troff_would_obey(name: str) -> None:
+    section = PAGE.partition(f".SS notifier {name}")[2].partition(".SS")[0]
+    known = (".PP", ".TP", ".RS 4", ".nf", ".fi", ".RE", ".SH", ".SS", ".BR")
+    assert [line for line in section.splitlines() if line.startswith((".", "'")) and not line.startswith(known)] == []

@@ -1,0 +1,162 @@
+"""`notifier release`: what is held back is told, or learned without telling; `notifier status` shows it before."""
+
+import os
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.command_line import until
+
+if TYPE_CHECKING:
+    from notifier.sandbox import Account
+    from tests.support.command_line import Api, Home, Said
+
+MANY = 30
+LONG_AGO = 1_400_000_000_000
+
+
+def arrive(account: "Account") -> None:
+    enter(account, created=LONG_AGO)
+
+
+def vanish(account: "Account") -> None:
+    for record in [*account.records()][:MANY]:
+        account.remove(record.id)
+
+
+def change(account: "Account") -> None:
+    for record in [*account.records()][:MANY]:
+        account.edit(record.id, notes="migrated")
+
+
+def enter(account: "Account", **fields: Any) -> None:
+    user, training = account.users[0]["id"], account.trainings[0].ids
+    for number in range(MANY):
+        account.add(user=user, training=training, date_number=20150101 + number, **fields)
+
+
+HAPPENS: dict[str, Callable[["Account"], None]] = {"removals": vanish, "arrivals": arrive, "changes": change}
+TYPES = {"removals": "completion.removed", "arrivals": "completion.created", "changes": "completion.updated"}
+
+
+@pytest.fixture
+async def home(home: "Home", api: "Api") -> "Home":
+    home.configure(api.url)
+    text = home.config.read_text()
+    home.config.write_text(text.replace("[sources.acme]", "[sources.acme]\nhold_arrivals_above = 20"))
+    enter(api.account)
+    enter(api.account)
+    assert (await home.call("sweep", "acme")).code == 0
+    return home
+
+
+async def status(home: "Home") -> dict[str, Any]:
+    (document,) = (await home.call("status", "--json")).documents
+    source: dict[str, Any] = document["sources"]["acme"]
+    return source
+
+
+async def held(home: "Home") -> dict[str, int]:
+    return {what: one["records"] for what, one in (await status(home))["held"].items() if one["records"]}
+
+
+async def told(home: "Home") -> list[str]:
+    return [event["type"] for event in (await home.call("events", "--json")).documents]
+
+
+@pytest.mark.parametrize("what", HAPPENS)
+async def test_alone_it_tells_what_is_held_back(home: "Home", api: "Api", what: str) -> None:
+    HAPPENS[what](api.account)
+    assert (await home.call("sweep", "acme")).code == 0
+    assert await held(home) == {what: MANY}
+    assert await told(home) == []
+    said = await home.call("release", "acme", what)
+    assert said.code == 0, said
+    assert said.lines == [
+        f"acme: {MANY} {what} released, to be told",
+        "No daemon runs: what is told waits in the state file until `notifier run` delivers it.",
+    ]
+    assert await told(home) == [TYPES[what]] * MANY
+    assert await held(home) == {}
+
+
+@pytest.mark.parametrize("what", HAPPENS)
+async def test_silently_it_is_learned_without_an_event(home: "Home", api: "Api", what: str) -> None:
+    HAPPENS[what](api.account)
+    await home.call("sweep", "acme")
+    said = await home.call("release", "acme", what, "--silently", "--json")
+    assert said.documents == [{"source": "acme", "what": what, "silently": True, "records": MANY, "daemon": False}]
+    await home.call("sweep", "acme")
+    assert await told(home) == []
+    assert await held(home) == {}
+    assert (await status(home))["records"] == len(api.account)
+
+
+@pytest.mark.parametrize("what", HAPPENS)
+async def test_the_daemon_does_it_and_the_log_says_who_has_asked(home: "Home", api: "Api", what: str) -> None:
+    HAPPENS[what](api.account)
+    async with home.daemon() as process:
+        assert (await home.call("sweep", "acme")).code == 0
+
+        async def is_held() -> bool:
+            return await held(home) == {what: MANY}
+
+        await until(is_held)
+        said = await home.call("release", "acme", what)
+        assert said.lines == [f"acme: {MANY} {what} released, to be told"], said
+
+        async def is_told() -> bool:
+            return await told(home) == [TYPES[what]] * MANY
+
+        await until(is_told)
+        assert await held(home) == {}
+        log = await home.end(process)
+    assert f"what={what}" in log
+    assert f"by='uid {os.getuid()}'" in log
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_where_nothing_is_held_back_that_is_said(home: "Home", *, runs: bool) -> None:
+    async def release() -> "Said":
+        return await home.call("release", "acme", "removals")
+
+    if runs:
+        async with home.daemon():
+            said = await release()
+    else:
+        said = await release()
+    assert (said.code, said.lines) == (0, ["acme: no removals are held back"])
+
+
+async def test_status_and_explain_show_what_is_held_back(home: "Home", api: "Api") -> None:
+    change(api.account)
+    arrive(api.account)
+    await home.call("sweep", "acme")
+    held_now = (await status(home))["held"]
+    assert held_now["changes"]["field"] == "notes"
+    out = (await home.call("status")).out
+    assert f"{MANY} arrivals, such as {held_now['arrivals']['example']}: `notifier release acme arrivals`" in out
+    assert f"{MANY} changes of `notes`, such as {held_now['changes']['example']}:" in out
+    arrival = (await home.call("explain", held_now["arrivals"]["example"])).out
+    assert re.search(r"taken for +held back: it arrived with many others", arrival)
+    assert "`notifier release acme arrivals`, with `--silently`" in arrival
+    changed = (await home.call("explain", held_now["changes"]["example"], "--json")).documents[0]
+    assert [one["what"] for one in changed["withheld"]] == ["held_changes"]
+
+
+async def test_explain_says_what_is_waited_for(home: "Home", api: "Api") -> None:
+    (gone, *_) = api.account.records()
+    api.account.remove(gone.id)
+    await home.call("poll", "acme")
+    assert (await status(home))["waiting"] == {"removal": 1, "return": 0, "earlier_form": 0}
+    (life,) = (await home.call("explain", str(gone.id), "--json")).documents
+    (one,) = life["withheld"]
+    assert (one["what"], one["why"]) == ("removal", "an answer lacks it: it may be gone")
+    assert one["since"] < one["not_before"]
+    out = (await home.call("explain", str(gone.id))).out
+    assert "told at earliest" in out
+    assert re.search(r"\(in [45]m\)", out)
+    assert "still missing" in out
+    assert "1 removal" in (await home.call("status")).out

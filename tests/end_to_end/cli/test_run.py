@@ -1,0 +1,111 @@
+"""`notifier run`: how it starts, why it does not, and how it leaves."""
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from notifier.sandbox import Growth, documented_account, make_app, serve
+from tests.support.command_line import call
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Api, Home
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_within_five_seconds_though_everybody_hangs(
+    home: "Home", number: signal.Signals
+) -> None:
+    account, api, receiver = documented_account(), Hanging(), Hanging(hangs=True)
+    app = web.Application(middlewares=[receiver.middleware])
+    async with serve(make_app(account, rate_limit=None, middlewares=[api.middleware])) as url, serve(app) as hook:
+        home.configure(url, hr=hook)
+        async with home.daemon() as process:
+            Growth(account).grow()
+            await asyncio.wait_for(receiver.reached.wait(), 10)
+            api.hangs = True
+            await asyncio.wait_for(api.reached.wait(), 10)
+            asked = time.monotonic()
+            err = await home.end(process, number)
+            seconds = time.monotonic() - asked
+    assert process.returncode == 0
+    assert seconds < 5
+    assert "Traceback" not in err
+    (delivery,) = (await home.call("deliveries", "--json")).documents
+    assert delivery["state"] == "pending"
+
+
+class Hanging:
+    """Lets requests hang once it is told to, and says when one does."""
+
+    def __init__(self, *, hangs: bool = False) -> None:
+        self.hangs = hangs
+        self.reached = asyncio.Event()
+
+    @property
+    def middleware(self) -> Middleware:
+        @web.middleware
+        async def hang(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if self.hangs:
+                self.reached.set()
+                await asyncio.sleep(3600)
+            return await handler(request)
+
+        return hang
+
+
+async def test_a_second_one_on_the_same_state_file_says_who_holds_it(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    async with home.daemon() as first:
+        second = await home.run("run")
+    assert second.code == 1
+    assert f"is in use by process {first.pid}: stop that one first" in second.err
+    assert first.returncode == 0
+
+
+async def test_an_address_in_use_keeps_nobody_from_working(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        home.config.write_text(home.config.read_text().replace('listen = ""', f'listen = "{address}"'))
+        async with home.daemon() as process:
+            told = json.loads((await home.run("status", "--json")).out)
+            assert [it["condition"] for it in told["conditions"]] == ["interface_down"]
+            assert told["conditions"][0]["summary"].startswith(f"cannot listen on {address}")
+            err = await home.end(process)
+    assert process.returncode == 0
+    assert f"cannot listen on {address}" in err
+
+
+def test_a_file_that_is_no_state_file_is_a_sentence(home: "Home") -> None:
+    home.state_file.write_bytes(b"what is this?" * 1000)
+    said = call("run", "--config", str(home.config))
+    assert said.code == 1
+    assert "is no state file" in said.err
+
+
+async def test_it_logs_as_configured_and_what_is_probably_not_meant(home: "Home", api: "Api") -> None:
+    home.configure(api.url, more='[log]\nformat = "json"\nlevel = "warning"\n')
+    async with home.daemon() as process:
+        err = await home.end(process)
+    entries = [json.loads(line) for line in err.splitlines()]
+    assert {entry["level"] for entry in entries} <= {"warning", "error"}
+    assert entries[0]["message"].startswith("sources.acme.requests_per_minute: is more than")
+
+
+async def test_verbose_logs_more_than_configured(home: "Home", api: "Api") -> None:
+    home.configure(api.url, more='[log]\nlevel = "error"\n')
+    with home.started("run", "--verbose") as process:
+        assert process.stderr is not None
+        assert "is more than" in await asyncio.to_thread(process.stderr.readline)
+        assert "started" in await asyncio.to_thread(process.stderr.readline)
+        await home.end(process)

@@ -1,0 +1,75 @@
+"""`notifier status` beside a running daemon, and as the real program."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from notifier import __version__
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Api, Home
+
+
+def shape(value: Any) -> Any:
+    """Reduce a document to its keys."""
+    return {key: shape(below) for key, below in value.items()} if isinstance(value, dict) else None
+
+
+async def test_with_a_daemon_it_tells_what_that_says(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    async with home.daemon():
+        (document,) = (await home.call("status", "--json")).documents
+        said = await home.call("status")
+        shown = await asyncio.to_thread(home.on_terminal, "status")
+    assert said.lines[0].startswith(f"Completion Notifier {__version__}, running since ")
+    assert "\x1b[32mok" in shown.out
+    assert document["sources"]["acme"]["state"] == "ok"
+    assert document["sources"]["acme"]["next_poll"] is not None
+    (remembered,) = (await home.call("status", "--json")).documents
+    assert remembered["started_at"] is None
+    assert shape(remembered) == shape(document)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "disable hr",
+        "enable hr",
+        "poll acme",
+        "sweep acme",
+        "release acme removals",
+        "events",
+        "deliveries",
+        "deliveries drop hr",
+        "retry --destination hr",
+        "replay --since 2026-11-21 --destination hr",
+        "replay --status",
+        "replay --stop",
+    ],
+)
+async def test_a_wrong_configuration_on_disk_does_not_keep_the_running_daemon_from_being_asked(
+    home: "Home", api: "Api", command: str
+) -> None:
+    home.configure(api.url)
+    async with home.daemon():
+        wrong = home.config.read_text() + "[nonsense]\n"
+        home.config.write_text(wrong)
+        said = await home.call(*command.split())
+    assert said.code == 0
+    assert "The running daemon is asked, which goes on with the one from before." in said.err
+    said = await home.call(*command.split())
+    assert said.code == 78
+    assert "nonsense" in said.err
+
+
+async def test_with_exit_code_it_ends_with_1_while_anything_fails(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    async with home.daemon():
+        assert (await home.call("status", "--exit-code")).code == 0
+    home.configure("http://127.0.0.1:9/v1")
+    async with home.daemon():
+        said = await home.call("status", "--exit-code")
+        assert (said.code, "failing" in said.out) == (1, True)
+        assert (await home.call("status")).code == 0

@@ -1,0 +1,189 @@
+"""What is done to a state file while it is killed: the stations of its life, each from a folder that was made ready."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from notifier.store import maintenance
+from notifier.store.backup import back_up, restore
+from notifier.store.lock import FileLock
+from notifier.store.migrations import migrations, steps
+from notifier.store.recovery.opener import open_state_file
+from notifier.store.store import APPLICATION_ID
+from notifier.store.tables import outbox, records, retention, sources
+from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.records import Findings
+from tests.support.used_state_file import HOUR, HR, NEWS, NOW, PAGE, created, fill, write_essentials
+
+LATE = range(NEWS.stop, NEWS.stop + 3)
+"""News that is found while the file is at work."""
+
+
+def unseen(_done: int, _of: int) -> None:
+    pass
+
+
+def opened(folder: Path) -> closing[Database]:
+    return closing(open_state_file(folder / "notifier.db", NOW + HOUR))
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Something to be killed in: `prepare` makes a folder ready for it, `work` is what is killed or fails.
+
+    `has_past`: whether the promise about the past can be checked of what is left of it.
+    """
+
+    prepare: Callable[[Path], None]
+    work: Callable[[Path], None]
+    has_past: bool = True
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+def lived(folder: Path) -> None:
+    with opened(folder) as db:
+        fill(db)
+        write_essentials(folder / "notifier.db", db)
+
+
+def with_room_to_give_back(folder: Path) -> None:
+    lived(folder)
+    with opened(folder) as db:
+        db.execute("CREATE TABLE padding (content BLOB)")
+        db.execute("INSERT INTO padding VALUES (zeroblob(1500000))")
+        db.execute("DROP TABLE padding")
+
+
+def with_a_backup(folder: Path) -> None:
+    lived(folder)
+    back_up(folder / "notifier.db", folder / "copy.db", unseen)
+
+
+def restored(folder: Path) -> None:
+    with_a_backup(folder)
+    put_back(folder)
+
+
+def damaged(folder: Path) -> None:
+    lived(folder)
+    with (folder / "notifier.db").open("r+b") as file:
+        file.seek(40 * PAGE)
+        file.write(b"\xab" * PAGE * 20)
+
+
+def gone(folder: Path) -> None:
+    lived(folder)
+    (folder / "notifier.db").unlink()
+
+
+def older(folder: Path) -> None:
+    with opened(folder) as db:
+        fill(db)
+    shutil.copy(folder / "notifier.db", folder / "older")
+    with opened(folder) as db:
+        write_essentials(folder / "notifier.db", db)
+    (folder / "older").replace(folder / "notifier.db")
+
+
+def by_an_earlier_version(step: str) -> Callable[[Path], None]:
+    """Make a file as the version left it that did not know a step, with a source that was met."""
+
+    def make(folder: Path) -> None:
+        with closing(sqlite3.connect(folder / "notifier.db", isolation_level=None)) as db:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute("PRAGMA journal_mode = WAL")
+            migrations.apply(Database(db), stop_before=step)
+            db.execute("INSERT INTO sources (name, met_at) VALUES ('acme', 1000)")
+            db.execute(
+                "INSERT INTO events VALUES (1, 'evt_1', 'completion.created', 'acme', '7', 1, 'head', '', 0, '{}')"
+            )
+            db.execute("INSERT INTO deliveries (sequence, destination) VALUES (1, 'hr')")
+
+    return make
+
+
+def open_and_close(folder: Path) -> None:
+    with opened(folder):
+        pass
+
+
+def work(folder: Path) -> None:
+    """Find, deliver, keep the essentials: a minute of a daemon's life."""
+    with opened(folder) as db:
+        for number in LATE:
+            with db.atomic():
+                (event,) = records.write(db, Findings("acme", "acme", changes=[created(number)]), HR, NOW)
+            with db.atomic():
+                sources.succeed(db, "acme", NOW)
+            if number == LATE.start:
+                settled = Settlement((event.sequence,), "hr", DeliveryState.DELIVERED, "t", "t", 200, "", NOW, 1, 0)
+                with db.atomic():
+                    outbox.settle(db, [settled])
+        write_essentials(folder / "notifier.db", db)
+        maintenance.checkpoint(db)
+
+
+def tidy(folder: Path) -> None:
+    """Prune, and give room back."""
+    with opened(folder) as db:
+        place: retention.DetectionPlace | None = retention.FIRST
+        while place is not None:
+            with db.atomic():
+                place = retention.forget(db, NOW - 24 * HOUR, place).place
+        with db.atomic():
+            maintenance.prune(db, NOW)
+        while maintenance.give_back(db):
+            pass
+        maintenance.checkpoint(db)
+
+
+def put_back(folder: Path) -> None:
+    restore(folder / "notifier.db", folder / "copy.db", unseen, NOW + HOUR)
+
+
+def back_up_again(folder: Path) -> None:
+    back_up(folder / "notifier.db", folder / "another.db", unseen)
+
+
+def move(folder: Path) -> None:
+    """Put the backup where there is no state file yet, and open it there."""
+    restore(folder / "elsewhere" / "notifier.db", folder / "copy.db", unseen, NOW + HOUR)
+    open_and_close(folder / "elsewhere")
+
+
+SCENARIOS = {
+    "creation": Scenario(nothing, open_and_close, has_past=False),
+    "normal work": Scenario(lived, work),
+    "pruning and vacuum": Scenario(with_room_to_give_back, tidy),
+    "restore": Scenario(with_a_backup, put_back),
+    "first start after restore": Scenario(restored, open_and_close),
+    "rebuild of a damaged file": Scenario(damaged, open_and_close),
+    "rebuild of a file that is gone": Scenario(gone, open_and_close),
+    "an older file": Scenario(older, open_and_close),
+    "backup": Scenario(lived, back_up_again),
+    "moving": Scenario(with_a_backup, move),
+    **{
+        f"migration from before {step}": Scenario(by_an_earlier_version(step), open_and_close, has_past=False)
+        for step in steps()[1:]
+    },
+}
+
+
+def perform(name: str, folder: Path) -> None:
+    """Do a scenario's work with the lock held, as every process that works on a state file does."""
+    scenario = SCENARIOS[name]
+    takes_the_lock_itself = scenario.work in (put_back, back_up_again, move)
+    lock = FileLock(folder / "notifier.db")
+    if not takes_the_lock_itself:
+        lock.acquire()
+    scenario.work(folder)
+    lock.release()

@@ -1,0 +1,167 @@
+"""The service under a real systemd, with the units as they are: what an operator sees, and what nobody need do."""
+
+import asyncio
+import json
+import time
+
+from tests.end_to_end.service.conftest import Around
+from tests.support.systemd_machine import Machine, Service
+
+NOTIFIER = "/opt/notifier/bin/notifier"
+SHORT_WATCHDOG = "WatchdogSec=3s\n"
+
+
+async def started(service: Service) -> None:
+    done = await service.systemctl("start")
+    assert done.returncode == 0, f"{done.stderr}\n{service.log}"
+
+
+def has_restarted(service: Service) -> bool:
+    return int(service.show("NRestarts")) > 0 and service.show("ActiveState") == "active"
+
+
+async def test_from_nothing_to_a_running_service_and_to_its_end(machine: Machine, around: Around) -> None:
+    said = machine.run(NOTIFIER, "install-service", "--now")
+    assert said.returncode == 1
+    assert "nothing was started: the configuration is still to be completed" in said.stderr
+    # With a name to be resolved, and a destination that starts a process of its own: the hardening lets both pass.
+    port = around.receiver.url.rpartition(":")[2]
+    phones = f'[destinations.phones]\ntype = "apprise"\nurl = "json://127.0.0.1:{port}/slack"\n'
+    configuration = around.configuration("notifier", more=phones)
+    machine.write("/etc/notifier/config.toml", configuration.replace(around.api, around.named_api))
+    secrets = "/etc/notifier/credentials"
+    machine.do("install", "-m", "0600", "/dev/stdin", f"{secrets}/NOTIFIER_SOURCES__ACME__TOKEN", given="sandbox\n")
+    assert "The configuration is valid" in machine.do(NOTIFIER, "check")
+    service = Service(machine, "notifier")
+    told = await asyncio.to_thread(machine.do, NOTIFIER, "install-service", "--now")
+    assert told.endswith("notifier: runs, now and after every boot\n"), service.log
+    assert service.show("UnitFileState") == "enabled"
+    assert service.show("ActiveState") == "active"
+    await service.until(lambda: service.show("StatusText") == "1 source ok, 2 destinations ok")
+
+    news = around.complete(3)
+    await service.until(lambda: set(around.receiver.subjects) == news and around.receiver.slack != [])
+    # Typed by root, without a word of where anything is.
+    status = json.loads(machine.do(NOTIFIER, "status", "--json"))
+    assert status["sources"]["acme"]["state"] == "ok"
+
+    begun = time.monotonic()
+    assert (await service.systemctl("stop")).returncode == 0
+    assert time.monotonic() - begun < 5
+    assert service.show("Result") == "success"
+    assert "sandbox" not in service.log
+
+    # What root does to the state file meanwhile leaves it the service's.
+    machine.do(NOTIFIER, "disable", "hr")
+    await started(service)
+    await service.until(lambda: "1 destination disabled (hr: 0 waiting)" in service.show("StatusText"))
+    machine.do("systemctl", "disable", "--now", "notifier")
+
+
+async def test_it_is_ready_when_its_source_was_asked_and_an_api_that_hangs_does_not_hold_it_up(around: Around) -> None:
+    service = around.instance("ready", source='timeout = "2s"', unit=SHORT_WATCHDOG)
+    around.answers.clear()
+    starting = asyncio.create_task(service.systemctl("start"))
+    await service.until(lambda: service.show("StatusText") == "starting: the first round of acme is still to come")
+    assert service.show("ActiveState") == "activating"
+    assert (await starting).returncode == 0
+    assert service.show("ActiveState") == "active"
+    await service.until(lambda: service.show("StatusText") == "1 source failing (acme), 1 destination ok")
+    around.answers.set()
+    await service.until(lambda: service.show("StatusText") == "1 source ok, 1 destination ok")
+
+
+async def test_killed_it_is_started_again_and_nothing_is_lost_or_doubled(around: Around) -> None:
+    service = around.instance("killed")
+    await started(service)
+    before = around.complete(20)
+    await service.until(lambda: len(around.receiver.events) > 3)
+    await service.systemctl("kill", "--signal=KILL")
+    during = around.complete(20)
+    await service.until(lambda: has_restarted(service))
+    await service.until(lambda: set(around.receiver.subjects) == before | during)
+    assert len(set(around.receiver.ids)) == 40
+
+
+async def test_a_frozen_process_is_started_again(around: Around) -> None:
+    service = around.instance("frozen", unit=SHORT_WATCHDOG)
+    await started(service)
+    await service.systemctl("kill", "--signal=STOP")
+    await service.until(lambda: has_restarted(service))
+    assert "Watchdog timeout" in service.log
+
+
+STICKING = """
+from pathlib import Path
+import notifier.daemon.systemd.liveness
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+start_timer = AsyncIOScheduler._start_timer
+
+def stick(scheduler, wait_seconds):
+    if Path("/etc/notifier/stuck/now").exists():
+        Path("/var/lib/notifier-stuck/has-stuck").touch()
+    else:
+        start_timer(scheduler, wait_seconds)
+
+AsyncIOScheduler._start_timer = stick
+notifier.daemon.systemd.liveness.LEAST_PATIENCE = 2.0
+"""
+
+
+async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(around: Around) -> None:
+    machine = around.machine
+    machine.write("/opt/sticking/sitecustomize.py", STICKING)
+    service = around.instance("stuck", unit=f"{SHORT_WATCHDOG}Environment=PYTHONPATH=/opt/sticking\n")
+    await started(service)
+    machine.write("/etc/notifier/stuck/now", "")
+    await service.until(lambda: machine.run("test", "-e", "/var/lib/notifier-stuck/has-stuck").returncode == 0)
+    await service.until(lambda: "stuck" in service.show("StatusText"))
+    answered = machine.run(NOTIFIER, "--config", "/etc/notifier/stuck/config.toml", "status", "--json")
+    assert answered.returncode == 0
+    machine.do("rm", "/etc/notifier/stuck/now")
+    await service.until(lambda: has_restarted(service))
+    assert "a part of the daemon is stuck" in service.log
+    assert "part=acme" in service.log
+    # Where it stood when the watchdog ended it.
+    assert "Fatal Python error: Aborted" in service.log
+
+
+async def test_a_wrong_configuration_is_not_tried_again(around: Around) -> None:
+    service = around.instance("wrong", source='tokem = "x"', checked=True)
+    done = await service.systemctl("start")
+    assert done.returncode != 0
+    await service.until(lambda: service.show("ActiveState") == "failed")
+    assert service.show("ExecMainStatus") == "78"
+    assert service.show("NRestarts") == "0"
+    assert "did you mean `token`?" in service.log
+
+
+async def test_a_reload_follows_the_configuration_and_refuses_a_wrong_one(around: Around) -> None:
+    service = around.instance("reloaded", unit="WatchdogSec=6s\n")
+    await started(service)
+    around.configure("reloaded", more=f'[destinations.audit]\ntype = "http"\nurl = "{around.receiver.url}/hook"\n')
+    done = await service.systemctl("reload")
+    assert done.returncode == 0, f"{done.stderr}\n{service.log}"
+    await service.until(lambda: service.show("StatusText") == "1 source ok, 2 destinations ok")
+    assert "destinations added: audit" in service.log
+    assert "(a changed one needs a restart): sources.acme.token" in service.log
+
+    around.configure("reloaded", source='tokem = "x"')
+    done = await service.systemctl("reload")
+    assert done.returncode != 0
+    assert service.show("ActiveState") == "active"
+    assert "did you mean `token`?" in service.log
+    assert "a credential that is new or was changed is not seen" in service.log
+
+    around.configure("reloaded")
+    await service.systemctl("kill", "--kill-whom=main", "--signal=HUP")
+    await service.until(lambda: service.show("StatusText") == "1 source ok, 1 destination ok")
+    assert service.show("NRestarts") == "0"
+
+
+async def test_no_folder_of_credentials_is_no_reason_to_fail(around: Around) -> None:
+    service = around.instance("bare", unit="Environment=NOTIFIER_SOURCES__ACME__TOKEN=sandbox\n")
+    around.machine.do("rm", "-r", "/etc/notifier/bare/credentials")
+    await started(service)
+    await service.until(lambda: service.show("StatusText") == "1 source ok, 1 destination ok")

@@ -1,0 +1,459 @@
+"""The daemon as a process: its log, its descriptors, its signals and its start, whatever surrounds it."""
+
+import asyncio
+import fcntl
+import json
+import os
+import pty
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+import notifier
+from notifier.sandbox import Account, documented_account
+from notifier.sandbox.account_growth import Growth
+from tests.support.program import Program, Receiver, receiving, served
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.end_to_end
+
+Process = subprocess.Popen[bytes]
+
+SOON = 5.0
+"""Seconds within which a signal is obeyed, on a busy machine."""
+
+
+@pytest.fixture
+def account() -> Account:
+    return documented_account()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as this:
+        yield this
+
+
+@pytest.fixture
+async def program(tmp_path: Path, account: Account, receiver: Receiver) -> AsyncIterator[Program]:
+    async with served(account) as api:
+        this = Program(tmp_path)
+        this.configure(api, receiver.url)
+        try:
+            yield this
+        finally:
+            if this.process is not None and this.process.poll() is None:
+                this.kill()
+
+
+def command(program: Program, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "notifier", "--config", str(program.config), *arguments]
+
+
+@contextmanager
+def started(program: Program, *arguments: str, said: int, printed: int = subprocess.DEVNULL) -> Iterator[Process]:
+    """Start the real program, by default the daemon, what it says and prints going to descriptors."""
+    line = command(program, *(arguments or ("run",)))
+    with subprocess.Popen(line, cwd=program.folder, stdout=printed, stderr=said) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def ended(process: Process, number: signal.Signals = signal.SIGTERM, within: float = 10.0) -> int:
+    """End a process by a signal; return its exit code."""
+    process.send_signal(number)
+    return await asyncio.to_thread(process.wait, within)
+
+
+async def until_up(program: Program) -> None:
+    await until(lambda: program.folder.joinpath("notifier.db.sock").exists())
+
+
+async def asked(program: Program, method: str, path: str) -> int:
+    """Ask the daemon over its socket; return the HTTP status."""
+    connector = aiohttp.UnixConnector(str(program.folder / "notifier.db.sock"))
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(5)) as session,
+        session.request(method, f"http://localhost{path}") as answer,
+    ):
+        await answer.read()
+        return answer.status
+
+
+# The log's reader
+
+
+@contextmanager
+def stuck_pipe() -> Iterator[int]:
+    """Yield the writing end of a pipe that is full, and that nobody reads."""
+    reading_end, writing_end = os.pipe()
+    fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writing_end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing_end, b"\n")
+    # The process has a description of its own, which blocks.
+    blocking = os.open(f"/proc/self/fd/{writing_end}", os.O_WRONLY)
+    os.close(writing_end)
+    try:
+        yield blocking
+    finally:
+        os.close(blocking)
+        os.close(reading_end)
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("run", "--verbose")], ids=" ".join)
+async def test_a_log_that_nobody_reads_stops_nothing(
+    program: Program, account: Account, receiver: Receiver, arguments: tuple[str, ...]
+) -> None:
+    with stuck_pipe() as pipe, started(program, *arguments, said=pipe) as process:
+        await until_up(program)
+        await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
+        Growth(account).grow(240)
+        await until(lambda: len(receiver.events) == 240)
+        assert await asked(program, "GET", "/v1/status") == 200
+        asked_at = time.monotonic()
+        assert await ended(process) == 0
+        assert time.monotonic() - asked_at < 5
+
+
+FLOOD = 3000
+TOKEN = "the-token-of-the-interface"
+REFUSED = (
+    b"GET /v1/status HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+    b"POST /v1/reload HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer wrong\r\nConnection: close\r\n\r\n",
+    b"no HTTP " + b"x" * 300 + b"\r\n\r\n",
+    (
+        b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\nConnection: close\r\n"
+        b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 11\r\n\r\ntoken=wrong"
+    ),
+)
+
+
+async def flood(port: int) -> None:
+    """Send refused requests of every kind, many at a time, from one peer that does not wait for late answers."""
+    slots = asyncio.Semaphore(40)
+
+    async def send(request: bytes) -> None:
+        async with slots:
+            with suppress(ConnectionError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(request)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(), 0.1)
+                writer.close()
+
+    await asyncio.gather(*(send(REFUSED[number % len(REFUSED)]) for number in range(FLOOD)))
+
+
+@contextmanager
+def hostile_reader() -> Iterator[tuple[int, Callable[[], bytes]]]:
+    """Yield the writing end of a small pipe, and what reads the rest of it: nothing is read before that is called."""
+    reading_end, writing_end = os.pipe()
+    fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, 4096)
+
+    def read_all() -> bytes:
+        os.close(writing_end)
+        with open(reading_end, "rb", closefd=False) as pipe:
+            return pipe.read()
+
+    try:
+        yield writing_end, read_all
+    finally:
+        os.close(reading_end)
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("run", "--verbose")], ids=" ".join)
+async def test_refused_requests_fill_no_log_that_nobody_reads_and_stop_nothing(
+    program: Program, account: Account, receiver: Receiver, arguments: tuple[str, ...]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = program.config.read_text().replace('listen = ""', f'listen = "127.0.0.1:{port}"\ntoken = "{TOKEN}"')
+    program.config.write_text(text)
+    with hostile_reader() as (pipe, read_all), started(program, *arguments, said=pipe) as process:
+        await until_up(program)
+        await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
+        flooding = asyncio.create_task(flood(port))
+        Growth(account).grow(240)
+        await until(lambda: len(receiver.events) == 240)
+        await flooding
+        assert await asked(program, "GET", "/v1/status") == 200
+        process.send_signal(signal.SIGTERM)
+        lines = (await asyncio.to_thread(read_all)).splitlines()
+        assert await asyncio.to_thread(process.wait, 10) == 0
+    facts = [json.loads(line) for line in lines]
+    said = b"\n".join(lines)
+    assert len(said) < 2 * 2**20
+    if arguments == ("run",):
+        # One event has one line; of what one peer causes there are a few.
+        assert len([one for one in facts if "event" not in one]) < 100
+    else:
+        assert any("left_out" in one for one in facts)
+    assert not any(word in said for word in (TOKEN.encode(), b"Bearer wrong"))
+
+
+async def test_a_daemon_that_cannot_start_ends_though_nobody_reads_why(program: Program) -> None:
+    program.folder.joinpath("notifier.db").write_bytes(b"what is this?" * 1000)
+    with stuck_pipe() as pipe, started(program, said=pipe) as process:
+        assert await asyncio.to_thread(process.wait, 10) == 1
+
+
+async def test_a_log_whose_reader_is_gone_is_no_failure(program: Program, account: Account, receiver: Receiver) -> None:
+    reading_end, writing_end = os.pipe()
+    os.close(reading_end)
+    with started(program, said=writing_end, printed=writing_end) as process:
+        os.close(writing_end)
+        await until_up(program)
+        await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
+        Growth(account).grow(10)
+        await until(lambda: len(receiver.events) == 10)
+        assert await ended(process) == 0
+
+
+async def test_reloads_do_not_make_it_forget_what_was_logged_too_often(program: Program) -> None:
+    program.start()
+    await until_up(program)
+    for _ in range(60):
+        assert await asked(program, "POST", "/v1/reload") == 200
+    await program.stop()
+    messages = [json.loads(line)["message"] for line in program.said().splitlines()]
+    assert messages.count("the configuration was read again") == 20
+    # One more came at the start.
+    assert sum(message.startswith("sources.acme.requests_per_minute: ") for message in messages) == 20
+
+
+# Descriptors
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+async def test_a_daemon_without_standard_streams_works_and_no_file_gets_their_place(
+    program: Program, account: Account, receiver: Receiver, closed: str
+) -> None:
+    with subprocess.Popen(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command(program, "run")],
+        cwd=program.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    ) as process:
+        try:
+            await until_up(program)
+            await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
+            Growth(account).grow()
+            await until(lambda: len(receiver.events) == 1)
+            for descriptor in range(3):
+                assert Path(f"/proc/{process.pid}/fd/{descriptor}").readlink() == Path("/dev/null")
+            assert await ended(process) == 0
+        finally:
+            process.kill()
+
+
+def test_every_command_does_without_standard_streams(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    program.configure("http://127.0.0.1:9/v1", "http://127.0.0.1:9")
+    for arguments in (("enable", "hr"), ("check",), ("status",), ("events", "--json"), ("--help",)):
+        everything_closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command(program, *arguments)]
+        assert subprocess.run(everything_closed, cwd=program.folder, timeout=30, check=False).returncode == 0, arguments
+
+
+# Signals at the start
+
+
+def catches(process: Process, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+DELAYS = (0.0, 0.1, 0.25, 0.45)
+"""Seconds after the first moment at which the daemon can hear a signal; its imports take some 0.3 of them."""
+
+
+async def heard(process: Process) -> None:
+    end = time.monotonic() + 10
+    while not catches(process, signal.SIGHUP):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.001)
+
+
+def test_signals_are_taken_before_anything_that_takes_time_is_imported() -> None:
+    script = (
+        "import sys, signal\nfrom notifier import process\nprocess.prepare(['run'])\n"
+        "assert isinstance(signal.getsignal(signal.SIGHUP), process.PendingHangup)\n"
+        "import notifier.cli\nprint(*sys.modules.keys() & {'click', 'asyncio', 'logging', 'pydantic', 'aiohttp'})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("delay", DELAYS)
+async def test_a_reload_asked_for_during_the_start_does_not_end_it(program: Program, delay: float) -> None:
+    program.start()
+    assert program.process is not None
+    await heard(program.process)
+    await asyncio.sleep(delay)
+    program.process.send_signal(signal.SIGHUP)
+    await until_up(program)
+    await until(lambda: "the configuration was read again" in program.said())
+    await program.stop()
+
+
+async def test_a_daemon_that_is_ended_during_its_start_leaves_with_0(program: Program) -> None:
+    for number, delay in [*((signal.SIGTERM, delay) for delay in DELAYS), (signal.SIGINT, 0.0), (signal.SIGINT, 0.25)]:
+        program.start()
+        assert program.process is not None
+        await heard(program.process)
+        await asyncio.sleep(delay)
+        asked_at = time.monotonic()
+        assert await ended(program.process, number) == 0, program.said()
+        assert time.monotonic() - asked_at < SOON
+        assert "Traceback" not in program.said()
+    # Nothing that they left is in the way of the next one.
+    program.start()
+    await until_up(program)
+    await program.stop()
+
+
+@pytest.mark.parametrize("arguments", [("events", "--follow"), ("test", "run"), ("--config", "run", "status")])
+def test_other_commands_are_ended_by_signals_as_any_program(arguments: tuple[str, ...]) -> None:
+    prepare = f"from notifier import process\nprocess.prepare({arguments!r})\n"
+    script = f"{prepare}import signal\nsignal.raise_signal(signal.SIGHUP)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=30, check=False).returncode == -signal.SIGHUP
+
+
+async def test_a_state_file_that_takes_long_to_open_does_not_delay_the_end(program: Program) -> None:
+    # The thread that opens it stands still, as on a disk that hangs, or in a migration of a large file.
+    script = (
+        "import sys, time\nfrom notifier.store.lock import FileLock\n"
+        "def acquire(lock): print('opening', flush=True); time.sleep(60)\nFileLock.acquire = acquire\n"
+        "from notifier.cli import main\nsys.exit(main())"
+    )
+    arguments = [sys.executable, "-c", script, "--config", str(program.config), "run"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "opening\n"
+        asked_at = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, said = await asyncio.to_thread(process.communicate, timeout=20)
+        assert time.monotonic() - asked_at < SOON
+    assert process.returncode == 0
+    assert json.loads(said.splitlines()[-1])["message"] == "stopped before it had started"
+
+
+# SIGHUP while it runs
+
+
+async def test_a_reload_that_fails_by_a_fault_is_logged_and_the_next_one_is_followed(program: Program) -> None:
+    script = (
+        "import sys\nfrom notifier.daemon.daemon import Daemon\nreload, faults = Daemon.reload, [RuntimeError('oh')]\n"
+        "async def once(self):\n  if faults: raise faults.pop()\n  return await reload(self)\n"
+        "Daemon.reload = once\nfrom notifier.cli import main\nsys.exit(main())"
+    )
+    with program.log.open("ab") as log:
+        program.process = subprocess.Popen(
+            [sys.executable, "-c", script, "--config", str(program.config), "run"], stderr=log, cwd=program.folder
+        )
+    await until_up(program)
+    program.process.send_signal(signal.SIGHUP)
+    await until(lambda: "a reload failed with an internal error" in program.said())
+    assert "RuntimeError: oh" in program.said()
+    program.process.send_signal(signal.SIGHUP)
+    await until(lambda: "the configuration was read again" in program.said())
+    await program.stop()
+
+
+@contextmanager
+def on_terminal(program: Program, *, nohup: bool = False) -> Iterator[tuple[int, int]]:
+    """Run the daemon under a shell on a terminal of its own; yield its process and the terminal's other side."""
+    before = ["nohup"] if nohup else []
+    # A shell with job control, as people have it: it hands SIGHUP on to its jobs.
+    line = " ".join([*before, *command(program, "run"), f"2>>{program.log}"])
+    shell, leader = pty.fork()
+    if shell == 0:
+        os.chdir(program.folder)
+        os.execvp("bash", ["bash", "--norc", "-i", "-c", f"{line} & echo $! > pid; wait; exit"])  # noqa: S606
+    try:
+        end = time.monotonic() + 20
+        pid = program.folder / "pid"
+        while not (pid.exists() and pid.read_text().strip()):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        yield int(pid.read_text()), leader
+    finally:
+        for process in (shell, *map(int, (program.folder / "pid").read_text().split())):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        os.waitpid(shell, 0)
+        with suppress(OSError):
+            os.close(leader)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"
+
+
+async def test_a_daemon_ends_with_the_terminal_that_it_was_started_from(program: Program) -> None:
+    with on_terminal(program) as (pid, leader):
+        await until_up(program)
+        os.kill(pid, signal.SIGHUP)
+        await until(lambda: "the configuration was read again" in program.said())
+        os.close(leader)
+        # The shell that hands the signal on may be slow, or not there; the kernel sends it as well.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGHUP)
+        await until(lambda: is_gone(pid))
+    assert "the terminal that the daemon was started from has gone away" in program.said()
+    assert json.loads(program.said().splitlines()[-1])["message"] == "stopped"
+
+
+async def test_with_nohup_it_outlives_its_terminal(program: Program) -> None:
+    with on_terminal(program, nohup=True) as (pid, leader):
+        await until_up(program)
+        os.close(leader)
+        os.kill(pid, signal.SIGHUP)
+        await until(lambda: "the configuration was read again" in program.said())
+        assert not is_gone(pid)
+
+
+# The package, replaced under it
+
+
+async def test_messages_go_on_when_the_package_is_gone_and_the_configuration_is_read_again(
+    tmp_path: Path, account: Account, receiver: Receiver
+) -> None:
+    shutil.copytree(Path(notifier.__file__).parent, tmp_path / "notifier")
+    async with served(account) as api:
+        program = Program(tmp_path)
+        channel = f'[destinations.channel]\ntype = "slack"\nurl = "{receiver.url}/slack"\nrate = 100\n'
+        program.configure(api, receiver.url, more=channel)
+        program.start()
+        try:
+            await until_up(program)
+            await until(lambda: program.folder.joinpath("notifier.db.essentials").exists())
+            shutil.rmtree(tmp_path / "notifier")
+            assert await asked(program, "POST", "/v1/reload") == 200
+            assert await asked(program, "POST", "/v1/destinations/channel/test") == 200
+            Growth(account).grow(60)
+            await until(lambda: len(receiver.events) == 60)
+            await until(lambda: any(" trainings completed" in message["text"] for message in receiver.slack))
+            await program.stop()
+        finally:
+            if program.process is not None and program.process.poll() is None:
+                program.kill()

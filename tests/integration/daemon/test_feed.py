@@ -1,0 +1,76 @@
+"""The feed of a real daemon: what it detects and what it has to say of itself, as it happens."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+import pytest
+
+from notifier.config.settings import AlertSettings
+from notifier.daemon.socket_path import socket_path
+from notifier.web.feed.broadcast import Pace
+from tests.support.daemon import ready, status_when
+from tests.support.waiting import DEADLINE
+
+if TYPE_CHECKING:
+    from notifier.daemon.daemon import Daemon
+from tests.support.daemon import World
+
+
+@asynccontextmanager
+async def reading(world: "World", path: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    connector = aiohttp.UnixConnector(str(socket_path(world.folder / "notifier.db")))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(f"http://localhost{path}") as response,
+    ):
+        assert response.status == 200
+        yield response
+
+
+async def next_event(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    async with asyncio.timeout(DEADLINE):
+        while not (line := await response.content.readline()).startswith(b"data: "):
+            assert line, "the stream has ended"
+    event: dict[str, Any] = orjson.loads(line.removeprefix(b"data: "))
+    return event
+
+
+async def test_what_is_detected_and_what_is_told_of_the_notifier_comes_as_it_happens(
+    world: "World", run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
+    world.receiver_answers = 410
+    settings = world.settings()
+    destinations = {**settings.destinations, "safety": settings.destinations["hr"]}
+    settings = settings.model_copy(update={"destinations": destinations, "alerts": AlertSettings(destination="safety")})
+    daemon = await run(settings)
+    # Whoever must wait for the next look of its own waits for too long.
+    daemon.feed.stream._pace = Pace(look=60.0)
+    await ready(daemon)
+    async with reading(world, "/v1/events/stream?type=completion.created,notifier.alert") as stream:
+        key = world.complete()
+        assert (await next_event(stream))["subject"] == key
+        notice = await next_event(stream)
+        assert (notice["type"], notice["data"]["condition"]) == ("notifier.alert", "destination_disabled")
+    async with reading(world, "/v1/events?limit=1") as response:
+        page = await response.json()
+        assert [event["subject"] for event in page["events"]] == [key]
+
+
+async def test_a_daemon_with_readers_stops_as_quickly_as_without(world: "World", run: Any) -> None:
+    daemon: Daemon = await run()
+    await ready(daemon)
+    async with reading(world, "/v1/events/stream") as stream:
+        world.complete()
+        await next_event(stream)
+        await status_when(daemon, "hr", "delivered", 1)
+        started = time.monotonic()
+        await daemon.stop()
+        assert time.monotonic() - started < 2
+        # The end as it should be, no broken connection.
+        await stream.read()

@@ -1,0 +1,201 @@
+"""A running daemon and receivers that are mended, slow, changed or dropped: the rows of delivery under pressure that
+show more on the whole program than on the worker alone."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from notifier.daemon.daemon import Daemon
+from notifier.daemon.settings_source import SettingsSource
+from notifier.store.tables.requeue import Drop, Retry
+from notifier.web.requests import Replay
+from tests.support.changing_configuration import Written, dumped
+from tests.support.clocks import SettableClock
+from tests.support.daemon import World, ready
+from tests.support.waiting import DEADLINE, until
+
+HOUR = {"Retry-After": "3600"}
+
+
+async def status_when(daemon: Daemon, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait for a status that is as it should be, and return it."""
+    async with asyncio.timeout(DEADLINE):
+        while not so(status := await daemon.status()):
+            await asyncio.sleep(0.02)
+    return status
+
+
+async def told_to_wait(world: World, daemon: Daemon) -> str:
+    """Let the receiver ask for an hour's wait at a new completion, and return the record's key."""
+    world.receiver_answers, world.receiver_says = 503, HOUR
+    key = world.complete()
+    status = await status_when(daemon, lambda status: status["destinations"]["hr"]["state"] == "retrying")
+    assert status["destinations"]["hr"]["next_attempt"] is not None
+    world.receiver_answers, world.receiver_says = 200, {}
+    return key
+
+
+def subjects(world: World) -> list[str]:
+    return [event["subject"] for event in world.received if event["subject"] != "sample"]
+
+
+async def test_09_another_address_gets_at_once_what_waited_for_the_old_one(world: World, run: Any) -> None:
+    written = Written(world.settings())
+    daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    await ready(daemon)
+    key = await told_to_wait(world, daemon)
+    written.change(
+        destinations={"hr": dumped(written.settings)["destinations"]["hr"] | {"url": f"{world.receiver}?new"}}
+    )
+    assert (await daemon.reload()).ok
+    await until(lambda: subjects(world) == [key, key], deadline=5.0)
+    status = await status_when(daemon, lambda status: not status["destinations"]["hr"]["pending"])
+    assert (status["destinations"]["hr"]["state"], status["destinations"]["hr"]["next_attempt"]) == ("ok", None)
+
+
+@pytest.mark.parametrize("way", ["test", "enable", "retry", "try"])
+async def test_10_who_says_that_it_works_ends_the_wait(world: World, run: Any, way: str) -> None:
+    daemon = await run()
+    await ready(daemon)
+    key = await told_to_wait(world, daemon)
+    match way:
+        case "test":
+            answer = await daemon.deliveries.test("hr")
+        case "enable":
+            answer = await daemon.deliveries.set_enabled("hr", enabled=True)
+        case "retry":
+            answer = await daemon.deliveries.retry(Retry())
+            assert (answer["deliveries"], answer["waited"]) == (0, ["hr"])
+        case _:
+            answer = await daemon.deliveries.end_wait("hr")
+    assert answer["waited"]
+    await until(lambda: subjects(world) == [key, key], deadline=5.0)
+
+
+async def test_11_what_is_owed_for_long_is_told_in_words(
+    world: World, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
+    monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR", 0.5)
+    daemon = await run(world.settings(rate=0.5, concurrency=1))
+    await ready(daemon)
+    for _ in range(6):
+        world.complete()
+    status = await status_when(daemon, lambda status: any(status["conditions"]))
+    (condition,) = status["conditions"]
+    assert condition["condition"] == "destination_behind"
+    assert "an hour, 6 come in; its `rate` allows 1,800 requests an hour" in condition["summary"]
+    assert status["destinations"]["hr"]["state"] == "ok"
+
+
+async def test_13_a_replay_to_one_that_is_disabled_keeps_no_other_from_beginning(
+    world: World, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.delivery.replay.MOST_WAITING", 2)
+    monkeypatch.setattr("notifier.daemon.api.replays.MOST_WAITING", 2)
+    settings = world.settings()
+    hr = settings.destinations["hr"]
+    both = settings.model_copy(update={"destinations": {"hr": hr, "old": hr}})
+    daemon = await run(both)
+    await ready(daemon)
+    for _ in range(4):
+        world.complete()
+    await status_when(daemon, lambda status: status["destinations"]["old"]["delivered"] == 4)
+    await daemon.deliveries.set_enabled("old", enabled=False)
+    first = await daemon.deliveries.replay(Replay(0))
+    assert first.ok
+
+    async def progress() -> dict[str, Any]:
+        told = await daemon.deliveries.replay_progress()
+        return {name: (part["state"], part["waits"]) for name, part in told["destinations"].items()}
+
+    waits = ("running", "`old` is disabled; `notifier enable old` lets it go on")
+    async with asyncio.timeout(20):
+        while await progress() != {"hr": ("done", None), "old": waits}:
+            await asyncio.sleep(0.05)
+    second = await daemon.deliveries.replay(Replay(0, destination="hr"))
+    assert second.ok
+    third = await daemon.deliveries.replay(Replay(0, destination="old"))
+    assert not third.ok
+    assert "`old` is under way already" in third.body["message"]
+    await daemon.deliveries.set_enabled("old", enabled=True)
+    async with asyncio.timeout(20):
+        while (await daemon.deliveries.replay_progress())["previous"]["state"] != "done":
+            await asyncio.sleep(0.05)
+
+
+async def test_15_while_requests_are_waited_for_a_changed_destination_is_there(world: World, run: Any) -> None:
+    written = Written(world.settings())
+    daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    await ready(daemon)
+    world.receiver_takes = 1.5
+    world.complete()
+    await until(lambda: bool(world.received))
+    written.change(destinations={"hr": dumped(written.settings)["destinations"]["hr"] | {"timeout": "20s"}})
+    reloading = asyncio.create_task(daemon.reload())
+    status = await status_when(daemon, lambda status: status["destinations"]["hr"]["state"] == "draining")
+    assert status["destinations"]["hr"]["pending"] == 1
+    parked = asyncio.create_task(daemon.deliveries.set_enabled("hr", enabled=False))
+    assert (await reloading).ok
+    assert (await parked)["state"] == "disabled"
+    assert (await daemon.status())["destinations"]["hr"]["delivered"] == 1
+
+
+async def test_20_reloads_give_nobody_more_requests(world: World, run: Any) -> None:
+    written = Written(world.settings(rate=1.0, concurrency=1))
+    daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    await ready(daemon)
+    for _ in range(10):
+        world.complete()
+    began = asyncio.get_running_loop().time()
+    await until(lambda: bool(world.received))
+    for number in range(8):
+        hr = dumped(written.settings)["destinations"]["hr"] | {"timeout": f"{20 + number}s"}
+        written.change(destinations={"hr": hr})
+        assert (await daemon.reload()).ok
+    passed = asyncio.get_running_loop().time() - began
+    assert len(world.received) <= 2 + passed
+
+
+async def test_21_what_a_narrower_filter_keeps_out_is_counted_at_the_reload_and_can_be_dropped(
+    world: World, run: Any
+) -> None:
+    written = Written(world.settings())
+    daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    await ready(daemon)
+    await daemon.deliveries.set_enabled("hr", enabled=False)
+    for _ in range(2):
+        world.complete()
+    await status_when(daemon, lambda status: status["destinations"]["hr"]["pending"] == 2)
+    hr = dumped(written.settings)["destinations"]["hr"]
+    written.change(destinations={"hr": hr | {"user_ids": ["somebody-else"]}})
+    answer = await daemon.reload()
+    assert answer.body["unmatched"] == {"hr": 2}
+    wish = Drop(destination="hr", unmatched=True)
+    assert (await daemon.deliveries.drop(wish, dry_run=True))["destinations"] == {"hr": 2}
+    assert (await daemon.deliveries.drop(wish, dry_run=False))["destinations"] == {"hr": 2}
+    await daemon.deliveries.set_enabled("hr", enabled=True)
+    assert (await daemon.status())["destinations"]["hr"]["pending"] == 0
+    assert world.received == []
+
+
+async def test_22_a_clock_that_is_a_day_off_is_told(
+    world: World, run: Any, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
+    clock.set_wall_clock(86_400)
+    daemon = await run(world.settings(), clock)
+    await ready(daemon)
+    world.complete()
+    status = await status_when(
+        daemon, lambda status: "clock_off" in {condition["condition"] for condition in status["conditions"]}
+    )
+    (condition,) = [it for it in status["conditions"] if it["condition"] == "clock_off"]
+    assert condition["subject"] == "clock"
+    assert "this machine's clock is 24 hours ahead of" in condition["summary"]
+    clock.set_wall_clock(-86_400)
+    await status_when(
+        daemon, lambda status: "clock_off" not in {condition["condition"] for condition in status["conditions"]}
+    )

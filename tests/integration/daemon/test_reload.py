@@ -1,0 +1,199 @@
+"""A running daemon follows a changed configuration, and loses and doubles nothing; a wrong one changes nothing."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.alerts import source_rules
+from notifier.alerts.conditions import Condition, ConditionName
+from notifier.daemon.daemon import Daemon
+from notifier.daemon.reload import Differences, left_to_restart
+from notifier.daemon.settings_source import SettingsSource
+from tests.support.changing_configuration import Written, dumped
+from tests.support.daemon import World, ready, status_when, until_swept
+from tests.support.waiting import until
+
+things = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2))
+
+
+@given(things, things)
+def test_each_name_is_added_changed_removed_or_as_it_was(before: dict[str, int], after: dict[str, int]) -> None:
+    differences = Differences.between(before, after)
+    told = [*differences.added, *differences.changed, *differences.removed]
+    same = [name for name in before if before[name] == after.get(name)]
+    assert sorted([*told, *same]) == sorted({*before, *after})
+    assert set(differences.added) == after.keys() - before.keys()
+    assert set(differences.removed) == before.keys() - after.keys()
+
+
+@pytest.fixture
+def written(world: World) -> Written:
+    return Written(world.settings())
+
+
+@pytest.fixture
+async def daemon(written: Written, run: Any) -> Daemon:
+    started: Daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    await until_swept(started)
+    return started
+
+
+def subjects(world: World) -> Counter[str]:
+    return Counter(event["subject"] for event in world.received if event["type"] == "completion.created")
+
+
+async def test_what_has_not_changed_goes_on(daemon: Daemon, world: World, written: Written) -> None:
+    answer = await daemon.reload()
+    nothing = {"added": (), "changed": (), "removed": ()}
+    assert answer.ok
+    assert answer.body == {
+        "unmatched": {},
+        "sources": nothing,
+        "destinations": nothing,
+        "left_to_restart": (),
+        "handed_over": (),
+        "message": "",
+    }
+    assert written.followed == [written.settings]
+    key = world.complete()
+    await until(lambda: subjects(world) == {key: 1})
+
+
+async def test_a_wrong_configuration_changes_nothing_and_is_reported(
+    daemon: Daemon, world: World, written: Written, caplog: pytest.LogCaptureFixture
+) -> None:
+    written.wrong = True
+    answer = await daemon.reload()
+    assert not answer.ok
+    assert "nothing was changed" in answer.body["message"]
+    assert "sources.acme-1.token: is missing" in answer.body["message"]
+    assert "the configuration could not be read again" in caplog.text
+    assert written.followed == []
+    key = world.complete()
+    await until(lambda: subjects(world) == {key: 1})
+
+
+async def test_a_source_that_is_added_is_watched_and_one_that_is_removed_is_not(
+    daemon: Daemon, world: World, written: Written
+) -> None:
+    acme = dumped(written.settings)["sources"]["acme-1"]
+    written.change(sources={"globex": acme})
+    answer = await daemon.reload()
+    assert answer.body["sources"] == {"added": ("globex",), "changed": (), "removed": ("acme-1",)}
+    await ready(daemon)
+    assert set((await daemon.status())["sources"]) == {"globex"}
+    await until_swept(daemon)
+    key = world.complete()
+    await until(lambda: bool(world.received))
+    assert {event["source"] for event in world.received} == {"/sources/globex"}
+    assert subjects(world) == {key: 1}
+
+
+async def test_a_source_that_is_changed_goes_on_where_it_was(daemon: Daemon, world: World, written: Written) -> None:
+    acme = dumped(written.settings)["sources"]["acme-1"]
+    world.hangs = True
+    asked = world.asked
+    await until(lambda: world.asked > asked)
+    key = world.complete()
+    written.change(sources={"acme-1": acme | {"page_size": 3}})
+    async with asyncio.timeout(5):
+        answer = await daemon.reload()
+    assert answer.body["sources"]["changed"] == ("acme-1",)
+    world.hangs = False
+    await until(lambda: subjects(world) == {key: 1})
+    assert (await daemon.status())["sources"]["acme-1"]["records"] == 21
+
+
+async def test_a_destination_that_is_added_hears_of_what_comes_from_then_on(
+    daemon: Daemon, world: World, written: Written
+) -> None:
+    first = world.complete()
+    await until(lambda: subjects(world) == {first: 1})
+    hr = dumped(written.settings)["destinations"]["hr"]
+    written.change(destinations={"hr": hr, "audit": hr})
+    assert (await daemon.reload()).body["destinations"]["added"] == ("audit",)
+    second = world.complete()
+    await until(lambda: subjects(world) == {first: 1, second: 2})
+
+
+async def test_templates_are_read_again_though_the_configuration_has_not_changed(
+    daemon: Daemon, world: World, written: Written
+) -> None:
+    template = world.folder / "completed.j2"
+    template.write_text("{{ key }} is old news")
+    written.change(
+        destinations={"channel": {"type": "teams", "url": world.receiver, "rate": 100, "templates": str(world.folder)}}
+    )
+    await daemon.reload()
+    template.write_text("{{ key }} is news")
+    first = world.complete()
+    await until(lambda: f"{first} is old news" in str(world.received))
+    assert (await daemon.reload()).body["destinations"]["changed"] == ()
+    second = world.complete()
+    await until(lambda: f"{second} is news" in str(world.received))
+
+
+async def test_what_waits_for_a_destination_is_there_when_it_comes_back(
+    daemon: Daemon, world: World, written: Written
+) -> None:
+    world.receiver_answers = 503
+    key = world.complete()
+    await status_when(daemon, "hr", "pending", 1)
+    hr = dumped(written.settings)["destinations"]["hr"]
+    written.change(destinations={})
+    assert (await daemon.reload()).body["destinations"]["removed"] == ("hr",)
+    assert (await daemon.status())["destinations"] == {}
+    world.received.clear()
+    world.receiver_answers = 200
+    unheard = world.complete()
+    await until_known(daemon, 22)
+    written.change(destinations={"hr": hr})
+    await daemon.reload()
+    await until(lambda: subjects(world) == {key: 1})
+    assert unheard not in subjects(world)
+
+
+async def until_known(daemon: Daemon, records: int) -> None:
+    while (await daemon.status())["sources"]["acme-1"]["records"] < records:
+        await asyncio.sleep(0.01)
+
+
+async def test_reloads_beside_a_stream_of_completions_lose_and_double_nothing(
+    daemon: Daemon, world: World, written: Written
+) -> None:
+    hr = dumped(written.settings)["destinations"]["hr"]
+    acme = dumped(written.settings)["sources"]["acme-1"]
+    keys = []
+    for number in range(12):
+        keys += [world.complete() for _ in range(3)]
+        written.change(
+            destinations={"hr": hr | {"timeout": f"{number + 5}s"}},
+            sources={"acme-1": acme | {"page_size": number + 1}},
+        )
+        assert (await daemon.reload()).ok
+    await until(lambda: len(subjects(world)) == len(keys))
+    ids = Counter(event["id"] for event in world.received)
+    assert set(subjects(world)) == set(keys)
+    # An attempt that is cut off may have arrived: it is made again under the same id.
+    assert len(ids) == len(keys)
+
+
+async def test_alerts_go_where_the_new_configuration_wants_them(
+    daemon: Daemon, world: World, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = Condition(ConditionName.GAP, "sources/acme-1", "something may have been missed")
+    monkeypatch.setattr(source_rules, "conditions", lambda *_: (wrong,))
+    written.change(alerts={"destination": "hr"})
+    assert (await daemon.reload()).ok
+    await until(lambda: [event["type"] for event in world.received] == ["notifier.alert"])
+
+
+def test_what_is_open_already_is_left_to_the_next_start(written: Written) -> None:
+    before = written.settings
+    assert left_to_restart(before, before) == ()
+    written.change(http={"listen": "127.0.0.1:8788"}, store={"path": "/elsewhere.db"})
+    assert left_to_restart(before, written.settings) == ("store.path", "http")

@@ -1,0 +1,92 @@
+"""A machine that sleeps: what has become due meanwhile is done soon after, once, and waits that are over are over."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.clocks import SettableClock
+from tests.support.daemon import World, ready, status_when
+from tests.support.waiting import until
+
+HOUR = 3_600.0
+
+
+async def test_a_poll_that_is_due_is_made_soon_after(world: World, run: Any, clock: SettableClock) -> None:
+    settings = world.settings()
+    source = settings.sources["acme-1"].model_copy(update={"poll_interval": 6 * HOUR})
+    daemon = await run(settings.model_copy(update={"sources": {"acme-1": source}}), clock)
+    await ready(daemon)
+    key = world.complete()
+    clock.sleep(8 * HOUR)
+    await until(lambda: [event["subject"] for event in world.received] == [key])
+    status = await daemon.status()
+    assert status["sources"]["acme-1"]["state"] == "ok"
+
+
+async def test_a_receivers_retry_after_is_over_and_everybody_goes_out_once(
+    world: World, run: Any, clock: SettableClock
+) -> None:
+    world.receiver_answers, world.receiver_says = 503, {"Retry-After": str(2 * 3600)}
+    daemon = await run(world.settings(retry_first="2h", retry_max="6h"), clock)
+    await ready(daemon)
+    keys = {world.complete() for _ in range(3)}
+    await status_when(daemon, "hr", "state", "retrying")
+    await status_when(daemon, "hr", "pending", 3)
+    world.receiver_answers, world.receiver_says = 200, {}
+    asked = len(world.received)
+    clock.sleep(8 * HOUR)
+    await status_when(daemon, "hr", "delivered", 3)
+    assert sorted(event["subject"] for event in world.received[asked:]) == sorted(keys)
+    assert (await daemon.status())["destinations"]["hr"]["state"] == "ok"
+
+
+async def test_the_silence_that_an_exceeded_rate_limit_asks_for_is_over(
+    world: World, run: Any, clock: SettableClock
+) -> None:
+    settings = world.settings()
+    source = settings.sources["acme-1"].model_copy(update={"rate_limit_pause": 4 * HOUR})
+    daemon = await run(settings.model_copy(update={"sources": {"acme-1": source}}), clock)
+    await ready(daemon)
+    world.api_limits = True
+    await until(lambda: daemon._sources.known("acme-1").quiet_for() > HOUR)
+    world.api_limits = False
+    key = world.complete()
+    clock.sleep(5 * HOUR)
+    await until(lambda: [event["subject"] for event in world.received] == [key])
+
+
+async def test_it_makes_no_alarm_though_nobody_can_be_reached_at_first(
+    world: World, run: Any, clock: SettableClock
+) -> None:
+    daemon = await run(world.settings(), clock)
+    await ready(daemon)
+    world.receiver_answers = 503
+    world.complete()
+    await status_when(daemon, "hr", "state", "retrying")
+    world.api_answers = 503
+    await until(lambda: daemon.unready() != {})
+    clock.sleep(12 * HOUR)
+    await daemon._look_for_troubles()
+    # The API and the receiver of the test have not slept: their clocks say that this one is wrong.
+    conditions = [it["condition"] for it in (await daemon.status())["conditions"]]
+    assert conditions in ([], ["clock_off"])
+
+
+@pytest.mark.parametrize("noticed_first", [True, False], ids=["noticed first", "an attempt ends first"])
+async def test_nothing_is_given_up_for_the_time_slept(
+    world: World, run: Any, clock: SettableClock, *, noticed_first: bool
+) -> None:
+    world.receiver_answers = 400
+    daemon = await run(world.settings(give_up_after="2h"), clock)
+    await ready(daemon)
+    key = world.complete()
+    await until(lambda: len(world.received) >= 2)
+    clock.sleep(12 * HOUR)
+    if noticed_first:
+        await daemon._look_for_troubles()
+    tried = len(world.received)
+    await until(lambda: len(world.received) >= tried + 3)
+    assert (await daemon.status())["destinations"]["hr"]["dead"] == 0
+    world.receiver_answers = 200
+    await status_when(daemon, "hr", "delivered", 1)
+    assert {event["subject"] for event in world.received} == {key}

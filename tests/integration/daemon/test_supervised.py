@@ -1,0 +1,52 @@
+"""What a service manager hears of the real daemon: who was asked, how it is doing, what a reload cannot see."""
+
+import time
+from typing import Any
+
+from notifier.config import ConfigError, Settings
+from notifier.config.errors import Problem
+from notifier.daemon.settings_source import SettingsSource
+from tests.support.changing_configuration import Written, dumped
+from tests.support.daemon import World, ready
+from tests.support.waiting import DEADLINE, until
+
+
+async def test_a_source_counts_as_asked_when_it_has_had_the_time_of_one_request(world: World, run: Any) -> None:
+    world.hangs = True
+    tables = dumped(world.settings())
+    tables["sources"]["acme-1"]["timeout"] = "300ms"
+    begun = time.monotonic()
+    daemon = await run(Settings.model_validate(tables))
+    assert daemon.unattempted() == ["acme-1"]
+    await until(lambda: daemon.unattempted() == [])
+    assert time.monotonic() - begun >= 0.3
+
+
+async def test_the_summary_names_who_is_in_trouble_and_counts_what_waits(world: World, run: Any) -> None:
+    world.receiver_answers = 500
+    daemon = await run()
+    await ready(daemon)
+    assert await daemon.summary() == "1 source ok, 1 destination ok"
+    world.complete()
+    end = time.monotonic() + DEADLINE
+    while await daemon.summary() != "1 source ok, 1 destination retrying (hr: 1 waiting)":
+        assert time.monotonic() < end, await daemon.summary()
+
+
+async def test_a_reload_tells_what_it_cannot_see(world: World, run: Any) -> None:
+    written = Written(world.settings())
+    daemon = await run(written.settings, None, SettingsSource(written.read, handed_over=("sources.acme-1.token",)))
+    done = await daemon.reload()
+    written.wrong = True
+    refused = await daemon.reload()
+    assert done.body["handed_over"] == ("sources.acme-1.token",)
+    assert refused.body["reason"] == "wrong_configuration"
+    assert "a credential that is new or was changed is not seen" in refused.body["message"]
+
+
+async def test_without_systemd_nothing_is_said_of_it(run: Any) -> None:
+    def read() -> Settings:
+        raise ConfigError([Problem("sources", "are missing")])
+
+    daemon = await run(None, None, SettingsSource(read))
+    assert "systemd" not in (await daemon.reload()).body["message"]

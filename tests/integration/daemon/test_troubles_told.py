@@ -1,0 +1,319 @@
+"""Real troubles of a real daemon, told to the destination of notices: once, over a restart too, and taken back once."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from aiohttp import web
+from sqlite_utils import Database
+
+from notifier.alerts.monitor import AlertMonitor
+from notifier.config import Settings
+from notifier.daemon.daemon import Daemon
+from notifier.daemon.settings_source import SettingsSource
+from notifier.store.errors import StoreReason
+from notifier.store.store import Store
+from notifier.store.tables.destinations import Health, HealthState, remember
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from tests.support.daemon import World
+
+LONG = 0.4
+
+
+@dataclass
+class Told:
+    """A destination for notices, what it was told, and how often the daemon has looked for something to tell."""
+
+    url: str = ""
+    looks: int = 0
+    notices: list[dict[str, Any]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+
+    async def receive(self, request: web.Request) -> web.Response:
+        event = orjson.loads(await request.read())
+        self.ids.append(event["id"])
+        self.notices.append(event["data"])
+        return web.Response()
+
+    def of_the_store(self) -> list[str]:
+        return [it["state"] for it in self.notices if it["condition"] == "store_unwritable"]
+
+    def words(self) -> list[tuple[str, str, str]]:
+        return [(notice["condition"], notice["subject"], notice["state"]) for notice in self.notices]
+
+
+@pytest.fixture
+async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
+    around = Told()
+    evaluate = AlertMonitor.evaluate
+
+    async def looked(alarms: AlertMonitor) -> None:
+        await evaluate(alarms)
+        around.looks += 1
+
+    monkeypatch.setattr(AlertMonitor, "evaluate", looked)
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
+    monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR", LONG)
+    monkeypatch.setattr("notifier.alerts.source_rules.FAILING_FOR", LONG)
+    for rules in ("source_rules", "destination_rules"):
+        monkeypatch.setattr(f"notifier.alerts.{rules}.OVER_AFTER", 0.0)
+    # Whatever room this machine has.
+    monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE", 0)
+    app = web.Application()
+    app.router.add_post("/", around.receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    around.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    yield around
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Daemon]:
+    daemon = Daemon(settings)
+    await daemon.start()
+    try:
+        yield daemon
+    finally:
+        await daemon.stop()
+
+
+async def written(settings: Settings, write: Callable[[Database], object]) -> None:
+    """Change the state file while no daemon runs."""
+    ledger = Store(settings.store.path)
+    await ledger.open()
+    await ledger.run(write)
+    await ledger.close()
+
+
+def with_notices(world: "World", told: Told, **more: Any) -> Settings:
+    document = world.settings(**more).model_dump(mode="python")
+    document["sources"]["acme-1"]["token"] = "sandbox"
+    document["destinations"]["hr"]["url"] = world.receiver
+    document["destinations"]["safety"] = {"type": "http", "url": told.url, "events": []}
+    document["alerts"] = {"destination": "safety"}
+    return Settings.model_validate(document)
+
+
+async def looked_a_few_times(told: Told) -> None:
+    enough = told.looks + 5
+    await until(lambda: told.looks >= enough)
+
+
+async def fires(daemon: Daemon) -> list[str]:
+    return [condition["condition"] for condition in (await daemon.status())["conditions"]]
+
+
+async def test_a_receiver_that_is_down_for_long_is_told_once_to_another_destination_and_taken_back_once(
+    world: "World", told: Told
+) -> None:
+    settings = with_notices(world, told)
+    world.receiver_answers = 503
+    firing = ("destination_failing", "destinations/hr", "firing")
+    async with running(settings) as daemon:
+        await until(lambda: not daemon.unready())
+        key = world.complete()
+        await until(lambda: told.words() == [firing])
+        await looked_a_few_times(told)
+    assert told.notices[0]["summary"].endswith(
+        "once it works, `notifier retry --state pending --destination hr` tries at once; 1 event waits"
+    )
+    async with running(settings) as daemon:
+        await looked_a_few_times(told)
+        assert (told.words(), await fires(daemon)) == ([firing], ["destination_failing"])
+        world.receiver_answers = 200
+        await until(lambda: len(told.notices) == 2)
+        await looked_a_few_times(told)
+    assert told.words() == [firing, ("destination_failing", "destinations/hr", "resolved")]
+    assert {event["subject"] for event in world.received} == {key}
+
+
+async def test_a_receiver_that_was_down_for_a_moment_is_not_told_of_whatever_the_stop_in_between(
+    world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR", 30.0)
+    settings = with_notices(world, told, retry_first="10m", retry_max="10m")
+    world.receiver_answers = 503
+    async with running(settings) as daemon:
+        await until(lambda: not daemon.unready())
+        world.complete()
+        await until(lambda: daemon._dispatcher.health()["hr"].state is HealthState.RETRYING)
+    await written(settings, lambda db: db.execute("UPDATE deliveries SET first_attempt_at = 1"))
+    async with running(settings) as daemon:
+        await looked_a_few_times(told)
+        assert await fires(daemon) == []
+
+
+async def test_a_destination_of_notices_is_told_nothing_of_itself(world: "World", told: Told) -> None:
+    settings = with_notices(world, told)
+    settings = settings.model_copy(update={"alerts": settings.alerts.model_copy(update={"destination": "hr"})})
+    world.receiver_answers = 503
+    async with running(settings) as daemon:
+        await until(lambda: not daemon.unready())
+        world.complete()
+        while "destination_failing" not in await fires(daemon):
+            await looked_a_few_times(told)
+        world.receiver_answers = 200
+        while await fires(daemon):
+            await looked_a_few_times(told)
+    assert {event["type"] for event in world.received} == {"completion.created"}
+
+
+async def test_a_source_that_is_down_for_long_is_told_once_and_taken_back_once(world: "World", told: Told) -> None:
+    settings = with_notices(world, told)
+    firing = ("source_failing", "sources/acme-1", "firing")
+    async with running(settings) as daemon:
+        await until(lambda: not daemon.unready())
+        world.api_answers = 503
+        await until(lambda: told.words() == [firing])
+    async with running(settings) as daemon:
+        await looked_a_few_times(told)
+        assert (told.words(), await fires(daemon)) == ([firing], ["source_failing"])
+        world.api_answers = 200
+        await until(lambda: len(told.notices) == 2)
+        await looked_a_few_times(told)
+    assert told.words() == [firing, ("source_failing", "sources/acme-1", "resolved")]
+    assert "the answer was not the API's" in told.notices[0]["summary"]
+
+
+@pytest.mark.parametrize(
+    ("write", "word"),
+    [
+        (lambda db: remember(db, "hr", Health(HealthState.DISABLED, "gone", 1)), "destination_disabled"),
+        (lambda db: db.execute("UPDATE deliveries SET state = 'dead', reason = 'refused'"), "deliveries_dead"),
+    ],
+)
+async def test_what_the_state_file_remembers_of_a_destination_is_told(
+    world: "World", told: Told, write: Callable[[Database], object], word: str
+) -> None:
+    settings = with_notices(world, told)
+    world.receiver_answers = 422
+    async with running(settings) as daemon:
+        await until(lambda: not daemon.unready())
+        world.complete()
+        await until(lambda: len(world.received) == 1)
+    await written(settings, write)
+    async with running(settings):
+        await until(lambda: told.words() == [(word, "destinations/hr", "firing")])
+
+
+async def test_a_disk_that_is_nearly_full_is_told_and_nothing_is_over_before_there_is_twice_the_room(
+    world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = {"free": 10}
+    monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE", 11)
+    monkeypatch.setattr("notifier.alerts.disk_rules.shutil.disk_usage", lambda _: Usage(10**6, disk["free"]))
+    async with running(with_notices(world, told)):
+        await until(lambda: told.words() == [("disk_nearly_full", "store", "firing")])
+        disk["free"] = 21
+        await looked_a_few_times(told)
+        assert len(told.notices) == 1
+        disk["free"] = 22
+        await until(lambda: len(told.notices) == 2)
+
+
+@dataclass
+class Usage:
+    total: int
+    free: int
+
+
+async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it_unready(
+    world: "World", told: Told
+) -> None:
+    async with running(with_notices(world, told)) as daemon:
+        await until(lambda: not daemon.unready())
+        await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 1"))
+        await until(lambda: "read_only" in daemon.unready().get("acme-1", ""))
+        source = (await daemon.status())["sources"]["acme-1"]
+        assert (source["state"], source["last_error"]["reason"]) == ("failing", "read_only")
+        await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 0"))
+        await until(lambda: not daemon.unready())
+
+
+async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_is_told_once(
+    world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.alerts.unwritable.PATIENCE_MS", 100)
+    async with running(with_notices(world, told)) as daemon:
+        await until(lambda: not daemon.unready())
+        await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 1"))
+        await until(lambda: told.of_the_store() == ["firing"])
+        assert "it is read-only: make the file and its folder writable" in told.notices[0]["summary"]
+        await looked_a_few_times(told)
+        status = await daemon.status()
+        assert "store_unwritable" in [it["condition"] for it in status["conditions"]]
+        assert b'notifier_condition{condition="store_unwritable",subject="store"} 1' in await daemon.metrics()
+        await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 0"))
+        await until(lambda: told.of_the_store() == ["firing", "resolved"])
+        await until(lambda: not daemon.unready())
+        await looked_a_few_times(told)
+        assert (await daemon.status())["conditions"] == []
+    assert told.of_the_store() == ["firing", "resolved"]
+    assert len(told.ids) == len({*told.ids})
+
+
+async def test_essentials_that_cannot_be_kept_for_long_are_told(
+    world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.daemon.maintenance.ESSENTIALS_PATIENCE", LONG)
+    settings = with_notices(world, told)
+    in_the_way = settings.store.path.with_name(f"{settings.store.path.name}.essentials.new")
+    in_the_way.mkdir()
+    async with running(settings) as daemon:
+        await until(lambda: told.words() == [("essentials_not_kept", "store", "firing")])
+        assert "Is a directory" in told.notices[0]["summary"]
+        in_the_way.rmdir()
+        world.complete()
+        await until(lambda: len(told.notices) == 2)
+        assert await fires(daemon) == []
+
+
+@pytest.mark.parametrize("part", ["", "-wal"])
+async def test_a_state_file_that_is_taken_away_ends_the_daemon_and_the_next_one_has_all_of_it(
+    world: "World", told: Told, part: str
+) -> None:
+    settings = with_notices(world, told)
+    path = settings.store.path
+    world.receiver_answers = 503
+    async with running(settings) as daemon:
+        await until(lambda: not daemon.unready())
+        world.complete()
+        await until(lambda: path.with_name(f"{path.name}.essentials").exists())
+        path.with_name(f"{path.name}{part}").unlink()
+        error = await daemon.damage()
+        assert error.reason is StoreReason.DISPLACED
+    world.receiver_answers = 200
+    async with running(settings):
+        await until(lambda: len(world.received) > 0)
+        await looked_a_few_times(told)
+    # Nothing was lost, so that there is nothing to be told of.
+    assert [word for word, *_ in told.words() if word.startswith("state_")] == []
+
+
+async def test_a_reload_takes_nothing_back(world: "World", told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifier.daemon.daemon.DRAIN", 0.5)
+    now = with_notices(world, told)
+    world.receiver_answers = 503
+    daemon = Daemon(now, configuration=SettingsSource(lambda: with_notices(world, told, timeout="20s")))
+    await daemon.start()
+    try:
+        await until(lambda: not daemon.unready())
+        world.complete()
+        await until(lambda: len(told.notices) == 1)
+        # The old worker has a request under way, and is waited for before there is a new one.
+        world.receiver_takes = 30.0
+        tried = len(world.received)
+        await until(lambda: len(world.received) > tried)
+        assert (await daemon.reload()).ok
+        await looked_a_few_times(told)
+        assert await fires(daemon) == ["destination_failing"]
+    finally:
+        await daemon.stop()
+    assert told.words() == [("destination_failing", "destinations/hr", "firing")]

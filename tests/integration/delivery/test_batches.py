@@ -1,0 +1,69 @@
+"""Batches that fail in part: the one that spoils them is found in few requests, and ids are what they were."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.support.waiting import until
+from tests.support.workers import Arrival, Receiver, Rig, answering, keys, refusing
+
+TO_FIND_ONE_IN_A_HUNDRED = 2 * 7
+"""Requests after the one that failed: two halves, and again two, down to a single event."""
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(tmp_path / "notifier.db") as standing:
+        yield standing
+
+
+@pytest.fixture
+async def receiver(rig: Rig) -> Receiver:
+    return await rig.receiver()
+
+
+def accepted(receiver: Receiver) -> set[str]:
+    """Return what has arrived without the poisonous one."""
+    return {subject for arrival in receiver.arrivals if "537" not in arrival.subjects for subject in arrival.subjects}
+
+
+@pytest.mark.parametrize("status", [422, 500])
+async def test_of_a_thousand_events_in_batches_one_is_poisonous_and_all_others_arrive_in_few_requests(
+    rig: Rig, receiver: Receiver, status: int
+) -> None:
+    receiver.answer = refusing(status, "537")
+    await rig.enter(*keys(1000))
+    async with rig.running(rig.http(receiver.url, batch_size=100, retry_first="50ms", retry_max="1h")):
+        await until(lambda: len(accepted(receiver)) == 999)
+        await until(lambda: ["537"] in [arrival.subjects for arrival in receiver.arrivals])
+    spoiled = [arrival for arrival in receiver.arrivals if "537" in arrival.subjects]
+    assert await rig.states() == {"delivered": 999, "pending": 1}
+    in_company = [arrival for arrival in spoiled if len(arrival.ids) > 1]
+    assert len(in_company) <= 7
+    probes = len(spoiled) + 1
+    assert len(receiver.arrivals) <= 10 + TO_FIND_ONE_IN_A_HUNDRED + probes
+    times_sent = Counter(receiver.subjects)
+    assert all(times_sent[key] == 1 for key in keys(1000) if key not in in_company[0].subjects)
+
+
+async def test_a_batch_that_was_cut_off_is_sent_again_under_the_same_id(rig: Rig, receiver: Receiver) -> None:
+    async def hang(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        if len(receiver.arrivals) > 4:
+            await asyncio.sleep(60)
+            raise AssertionError
+        return web.Response()
+
+    receiver.answer = hang
+    await rig.enter(*keys(90))
+    async with rig.running(rig.http(receiver.url, batch_size=10)):
+        await until(lambda: receiver.active == 5)
+    receiver.answer = answering(200)
+    async with rig.running(rig.http(receiver.url, batch_size=10)):
+        await rig.settled()
+    sent = {arrival.message_id: arrival.ids for arrival in receiver.arrivals[4:9]}
+    assert {arrival.message_id: arrival.ids for arrival in receiver.arrivals[9:]} == sent
+    assert len(sent) == 5

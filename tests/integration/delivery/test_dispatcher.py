@@ -1,0 +1,186 @@
+"""All destinations side by side, and the wall clock that all of them go by."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from sqlite_utils import Database
+
+from notifier.config.destinations import HttpSettings
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.delivery.subscriptions import subscription
+from notifier.store.tables.destinations import HealthState
+from tests.support.waiting import until
+from tests.support.workers import HASTY, Arrival, Receiver, Rig, answering, keys, refusing
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(tmp_path / "notifier.db") as standing:
+        yield standing
+
+
+@pytest.fixture
+async def receiver(rig: Rig) -> Receiver:
+    return await rig.receiver()
+
+
+@pytest.fixture
+async def dispatcher(rig: Rig, receiver: Receiver) -> AsyncIterator[Dispatcher]:
+    """Deliver to one destination, hr."""
+    settings = HttpSettings.model_validate({"type": "http", "url": receiver.url, **HASTY})
+    delivering = Dispatcher({"hr": settings}, rig.ledger, rig.clock)
+    await delivering.start(rig.session)
+    yield delivering
+    await delivering.stop(0.2)
+
+
+async def test_a_dead_and_a_hanging_destination_do_not_delay_a_healthy_one(rig: Rig, receiver: Receiver) -> None:
+    hanging = await rig.receiver()
+
+    async def hang(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    hanging.answer = hang
+    urls = {"healthy": receiver.url, "hanging": hanging.url, "dead": "http://127.0.0.1:9/"}
+    settings = {name: HttpSettings.model_validate({"type": "http", "url": url, **HASTY}) for name, url in urls.items()}
+    dispatcher = Dispatcher(settings, rig.ledger, rig.clock)
+    await dispatcher.start(rig.session)
+    entered: dict[str, float] = {}
+    for key in keys(100):
+        entered[key] = time.monotonic()
+        await rig.enter(key, to=tuple(urls))
+        dispatcher.wake()
+    await until(lambda: len(receiver.arrivals) == 100)
+    latencies = sorted(arrival.at - entered[arrival.subjects[0]] for arrival in receiver.arrivals)
+    health = dispatcher.health()
+    await dispatcher.stop(0.1)
+    assert latencies[50] < 0.1
+    assert latencies[-1] < 1.0
+    assert health["dead"].state is HealthState.RETRYING
+    waiting = await rig.ask("SELECT count(*) FROM deliveries WHERE state = 'pending' GROUP BY destination")
+    assert waiting == [(100,), (100,)]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from an event's entry to its arrival: the median, and what 95 of 100 take at most."""
+
+    median: float
+    percentile_95: float
+
+    def is_like(self, other: "Latency") -> bool:
+        """Whether it is no longer than another one, but for what a busy machine makes of it."""
+        return self.median <= 1.5 * other.median + 0.02 and self.percentile_95 <= 1.5 * other.percentile_95 + 0.02
+
+
+async def latency_at(receiver: Receiver, rig: Rig, urls: dict[str, str], begin: int) -> Latency:
+    """Deliver a hundred events to all of `urls`, with the default settings, and measure at `receiver`."""
+    settings = {name: HttpSettings.model_validate({"type": "http", "url": url}) for name, url in urls.items()}
+    dispatcher = Dispatcher(settings, rig.ledger, rig.clock)
+    await dispatcher.start(rig.session)
+    entered: dict[str, float] = {}
+    for key in keys(100, begin):
+        entered[key] = time.monotonic()
+        await rig.enter(key, to=tuple(urls))
+        dispatcher.wake()
+        await asyncio.sleep(0.005)
+    await until(lambda: set(entered) <= set(receiver.subjects))
+    await dispatcher.stop(0.1)
+    found = [arrival for arrival in receiver.arrivals if arrival.subjects[0] in entered]
+    took = sorted(arrival.at - entered[arrival.subjects[0]] for arrival in found)
+    return Latency(took[50], took[95])
+
+
+async def test_a_healthy_destination_is_as_fast_beside_a_dead_and_a_poisoned_one_as_alone(
+    rig: Rig, receiver: Receiver
+) -> None:
+    poisoned = await rig.receiver()
+    tries = 3
+    for number in range(tries):
+        begin = 1 + 1000 * number
+        poisoned.answer = refusing(500, str(begin + 110))
+        alone = await latency_at(receiver, rig, {"healthy": receiver.url}, begin)
+        urls = {"healthy": receiver.url, "dead": "http://127.0.0.1:9/", "poisoned": poisoned.url}
+        beside = await latency_at(receiver, rig, urls, begin + 100)
+        if beside.is_like(alone):
+            break
+    assert beside.is_like(alone), (alone, beside)
+    assert str(begin + 110) in poisoned.subjects
+
+
+async def test_outcomes_that_could_not_be_written_are_not_late_when_the_clock_was_set_back_meanwhile(
+    rig: Rig, receiver: Receiver, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read_only(db: Database, *, on: bool) -> None:
+        db.execute(f"PRAGMA query_only = {int(on)}")
+
+    released = asyncio.Event()
+
+    async def refuse(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        await released.wait()
+        return web.Response(status=422)
+
+    receiver.answer = refuse
+    await rig.enter("1")
+    dispatcher.wake()
+    await until(lambda: receiver.active == 1)
+    await rig.ledger.run(read_only, on=True)
+    released.set()
+    await until(lambda: "read-only" in caplog.text)
+    receiver.answer = answering(200)
+    rig.clock.set_wall_clock(-HOUR)
+    await rig.ledger.run(read_only, on=False)
+    await dispatcher.follow_clock()
+    await rig.settled(deadline=5.0)
+
+
+async def test_outcomes_that_come_in_while_the_clock_is_followed_are_not_late(
+    rig: Rig, receiver: Receiver, dispatcher: Dispatcher
+) -> None:
+    def be_busy(_db: Database) -> None:
+        time.sleep(0.3)
+
+    released = asyncio.Event()
+
+    async def refuse(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        await released.wait()
+        return web.Response(status=422)
+
+    receiver.answer = refuse
+    await rig.enter("1")
+    dispatcher.wake()
+    await until(lambda: receiver.active == 1)
+    rig.clock.set_wall_clock(-HOUR)
+    busy = asyncio.create_task(rig.ledger.run(be_busy))
+    await asyncio.sleep(0)
+    following = asyncio.create_task(dispatcher.follow_clock())
+    await asyncio.sleep(0)
+    released.set()
+    receiver.answer = answering(200)
+    await asyncio.gather(busy, following)
+    await rig.settled(deadline=5.0)
+
+
+async def test_a_destinations_filters_become_its_subscription() -> None:
+    settings = HttpSettings.model_validate(
+        {
+            "type": "http",
+            "url": "http://127.0.0.1:9/",
+            "events": ["completion.created"],
+            "sources": ["acme"],
+            "training_ids": [1046],
+            "user_ids": ["5e58"],
+        }
+    )
+    made = subscription("hr", settings)
+    assert made.destination == "hr"
+    assert (made.events, made.sources) == (frozenset({"completion.created"}), frozenset({"acme"}))
+    assert (made.training_ids, made.user_ids) == (frozenset({"1046"}), frozenset({"5e58"}))

@@ -1,0 +1,170 @@
+"""Destinations that an operator parks, resumes, or wants tried at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from notifier.delivery.health import (
+    DestinationState,
+    moved,
+    switch_unserved,
+    switched,
+    told_state,
+    without_wait,
+)
+from notifier.destinations.outcome import AttemptResult
+from notifier.destinations.sample import sample_event
+from notifier.store.tables import destinations, requeue
+from notifier.store.tables.destinations import Health, HealthState
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.requeue import Retried, Retry
+from tests.support.waiting import until
+from tests.support.workers import Receiver, Rig, answering, keys
+
+NOW = 1_795_280_400_123
+GONE = Health(HealthState.DISABLED, "gone", NOW)
+RETRYING = Health(HealthState.RETRYING, "timeout", NOW, 3, NOW + 60_000)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(tmp_path / "notifier.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def receiver(rig: Rig) -> Receiver:
+    return await rig.receiver()
+
+
+@pytest.mark.parametrize(
+    ("before", "enabled", "expected"),
+    [
+        (Health(), True, None),
+        (RETRYING, True, None),
+        (GONE, False, None),
+        (GONE, True, Health()),
+        (RETRYING, False, Health(HealthState.DISABLED, "operator", NOW + 5000)),
+        (Health(HealthState.DISABLED, "gone"), True, Health()),
+    ],
+)
+def test_a_switch_is_decided(before: Health, enabled: bool, expected: Health | None) -> None:
+    assert switched(before, enabled=enabled, now_ms=NOW + 5000) == expected
+
+
+def test_only_trouble_is_without_wait() -> None:
+    assert without_wait(RETRYING) == Health(HealthState.RETRYING, "timeout", NOW, 3, None)
+    assert without_wait(GONE) == GONE
+    assert without_wait(Health()) == Health()
+
+
+def test_what_was_remembered_moves_with_the_clock() -> None:
+    assert moved(RETRYING, 7) == Health(HealthState.RETRYING, "timeout", NOW + 7, 3, NOW + 60_007)
+    assert moved(Health(), 7) == Health()
+
+
+async def test_a_parked_destination_stays_parked_over_a_restart_and_gets_everything_once_resumed(
+    rig: Rig, receiver: Receiver
+) -> None:
+    async with rig.running(rig.http(receiver.url)) as worker:
+        await worker.set_enabled(enabled=False)
+    await rig.enter(*keys(5))
+    async with rig.running(rig.http(receiver.url)) as worker:
+        worker.wake()
+        worker.try_at_once()
+        await asyncio.sleep(0.1)
+        assert (worker.health.state, worker.health.reason) == (HealthState.DISABLED, "operator")
+        assert receiver.arrivals == []
+        await worker.set_enabled(enabled=True)
+        await rig.settled()
+    assert sorted(receiver.subjects) == keys(5)
+
+
+async def test_without_a_worker_a_destination_is_switched_in_the_state_file(rig: Rig) -> None:
+    await rig.enter("1")
+    first = await rig.ledger.run(switch_unserved, "hr", enabled=False, now_ms=NOW)
+    assert first == (Health(HealthState.DISABLED, "operator", NOW), False)
+    assert await rig.ledger.run(switch_unserved, "hr", enabled=False, now_ms=NOW + 1) == first
+    assert await rig.ledger.run(switch_unserved, "hr", enabled=True, now_ms=NOW + 9000) == (Health(), False)
+    assert await rig.ledger.run(destinations.recall, "hr") == Health()
+
+
+async def test_to_enable_what_is_enabled_and_waits_ends_the_wait(rig: Rig) -> None:
+    await rig.ledger.run(destinations.recall, "hr")
+    await rig.ledger.run(destinations.remember, "hr", RETRYING)
+    health, waited = await rig.ledger.run(switch_unserved, "hr", enabled=True, now_ms=NOW)
+    assert (health.retry_at_ms, waited) == (None, True)
+    assert await rig.ledger.run(switch_unserved, "hr", enabled=True, now_ms=NOW) == (health, False)
+
+
+@pytest.mark.parametrize(
+    ("health", "pending", "draining", "told"),
+    [
+        (Health(), 0, False, DestinationState.OK),
+        (RETRYING, 1, False, DestinationState.RETRYING),
+        (RETRYING, 0, False, DestinationState.IDLE),
+        (GONE, 0, True, DestinationState.DISABLED),
+        (Health(), 1, True, DestinationState.DRAINING),
+    ],
+)
+def test_how_a_destination_is_doing_is_told(
+    health: Health, pending: int, *, draining: bool, told: DestinationState
+) -> None:
+    assert told_state(health, pending, is_draining=draining) is told
+
+
+async def test_a_destination_in_trouble_need_not_wait_when_the_operator_retries(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = answering(503, Retry_After="3600")
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
+        await until(lambda: worker.health.state is HealthState.RETRYING)
+        worker.wake()
+        await asyncio.sleep(0.1)
+        assert len(receiver.arrivals) == 1
+        receiver.answer = answering(200)
+        assert await rig.ledger.run(requeue.retry, Retry(DeliveryState.PENDING), ["hr"], NOW) == Retried(
+            {"hr": 3}, ("hr",)
+        )
+        worker.try_at_once()
+        await rig.settled(deadline=5.0)
+        await until(lambda: worker.health.state is HealthState.OK)
+    assert await rig.ask("SELECT state, retry_at FROM destinations") == [("ok", None)]
+
+
+async def test_one_that_still_fails_is_tried_once_and_waits_again(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = answering(503, Retry_After="3600")
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
+        await until(lambda: worker.health.state is HealthState.RETRYING)
+        await rig.ledger.run(requeue.retry, Retry(DeliveryState.PENDING), ["hr"], NOW)
+        worker.try_at_once()
+        await until(lambda: worker.health.failures == 2)
+        await asyncio.sleep(0.1)
+    assert len(receiver.arrivals) == 2
+
+
+async def test_a_dead_delivery_goes_out_again_under_its_id(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = answering(400)
+    await rig.enter("1")
+    async with rig.running(rig.http(receiver.url, give_up_after="1ms")) as worker:
+        await rig.settled()
+        assert await rig.states() == {"dead": 1}
+        receiver.answer = answering(200)
+        await rig.ledger.run(requeue.retry, Retry(), ["hr"], NOW)
+        worker.try_at_once()
+        await rig.settled()
+    assert await rig.states() == {"delivered": 1}
+    assert len(set(receiver.ids)) == 1
+
+
+async def test_a_sample_leaves_no_trace(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = answering(503)
+    async with rig.running(rig.http(receiver.url)) as worker:
+        outcome, waited = await worker.send_sample(sample_event("acme", NOW))
+        assert not waited
+        assert (outcome.reason, outcome.status) == (AttemptResult.SERVER_ERROR, 503)
+        assert worker.health == Health()
+    assert receiver.subjects == ["sample"]
+    assert await rig.states() == {}

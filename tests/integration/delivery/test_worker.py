@@ -1,0 +1,240 @@
+"""A worker at its ordinary work: a real state file, real receivers, and everything delivered once."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from sqlite_utils import Database
+
+from notifier.delivery import outcome_writer
+from notifier.store.tables.destinations import HealthState
+from tests.support.waiting import until
+from tests.support.workers import Answer, Arrival, Receiver, Rig, answering, keys
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(tmp_path / "notifier.db") as standing:
+        yield standing
+
+
+@pytest.fixture
+async def receiver(rig: Rig) -> Receiver:
+    return await rig.receiver()
+
+
+def slowly(seconds: float, at_once: int = 0) -> Answer:
+    """Answer after so many seconds, the first `at_once` requests at once: with each the concurrency rises by one."""
+    first = iter(range(at_once))
+
+    async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        if next(first, None) is None:
+            await asyncio.sleep(seconds)
+        return web.Response()
+
+    return answer
+
+
+async def test_everything_that_waits_is_delivered_once(rig: Rig, receiver: Receiver) -> None:
+    await rig.enter(*keys(1200))
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    assert sorted(receiver.subjects, key=int) == keys(1200)
+    assert await rig.ask("SELECT delivered FROM destinations") == [(1200,)]
+    assert await rig.ask("SELECT count(*), min(attempts), max(attempts) FROM deliveries") == [(1200, 1, 1)]
+
+
+async def test_an_outcome_that_no_other_can_join_is_written_down_at_once(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcome_writer, "GATHER", 600.0)
+    await rig.enter(*keys(20))
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    assert sorted(receiver.subjects, key=int) == keys(20)
+
+
+async def test_the_next_deliveries_are_read_while_requests_are_under_way(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = slowly(600.0, at_once=7)
+    await rig.enter(*keys(2500))
+    async with rig.running(rig.http(receiver.url, batch_size=100, concurrency=8, timeout="60s")) as worker:
+        await until(lambda: receiver.active == 8 and len(worker._queue.ready) >= 800)
+
+
+async def test_what_is_entered_meanwhile_is_delivered_when_the_worker_is_woken(rig: Rig, receiver: Receiver) -> None:
+    async with rig.running(rig.http(receiver.url)) as worker:
+        for number in range(1, 40):
+            await rig.enter(str(number))
+            worker.wake()
+        await rig.settled()
+    assert sorted(receiver.subjects, key=int) == keys(39)
+
+
+async def test_with_a_concurrency_of_one_the_order_is_kept(rig: Rig, receiver: Receiver) -> None:
+    await rig.enter(*keys(60))
+    async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
+        await rig.enter(*keys(60, begin=61))
+        worker.wake()
+        await rig.settled()
+    assert receiver.subjects == keys(120)
+    assert {arrival.active for arrival in receiver.arrivals} == {1}
+
+
+async def test_no_more_requests_are_under_way_than_the_concurrency_allows(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = slowly(0.02)
+    await rig.enter(*keys(30))
+    async with rig.running(rig.http(receiver.url, concurrency=4)):
+        await rig.settled()
+    assert max(arrival.active for arrival in receiver.arrivals) == 4
+
+
+async def test_batches_go_full_and_the_rest_after_its_wait(rig: Rig, receiver: Receiver) -> None:
+    detected_at = time.monotonic()
+    await rig.enter(*keys(25))
+    async with rig.running(rig.http(receiver.url, batch_size=10, batch_wait="300ms")):
+        await rig.settled()
+    assert [len(arrival.ids) for arrival in receiver.arrivals] == [10, 10, 5]
+    assert sorted(receiver.subjects, key=int) == keys(25)
+    assert receiver.arrivals[2].at - detected_at >= 0.29
+
+
+async def test_slack_hears_no_more_than_a_message_a_second_and_bursts_become_digests(
+    rig: Rig, receiver: Receiver
+) -> None:
+    async with rig.running(rig.slack(receiver.url)) as worker:
+        began = time.monotonic()
+        for page in range(5):
+            await rig.enter(*keys(100, begin=1 + 100 * page))
+            worker.wake()
+        await rig.settled()
+    assert len(receiver.arrivals) <= 3
+    # None may begin before its second. On a busy machine the first may be longer under way than the next.
+    assert all(arrival.at - began >= 0.995 * number for number, arrival in enumerate(receiver.arrivals))
+    assert all(later.at - earlier.at >= 0.9 for earlier, later in pairwise(receiver.arrivals))
+
+
+async def test_templates_are_read_before_anything_is_due(rig: Rig, receiver: Receiver, tmp_path: Path) -> None:
+    template = tmp_path / "completed.j2"
+    template.write_text("{{ key }} is new")
+    async with rig.running(rig.slack(receiver.url, templates=str(tmp_path))) as worker:
+        template.unlink()
+        await rig.enter("1238")
+        worker.wake()
+        await rig.settled()
+    assert [arrival.body["text"] for arrival in receiver.arrivals] == ["1238 is new"]
+
+
+async def test_a_few_events_share_messages_of_ten_lines(rig: Rig, receiver: Receiver) -> None:
+    await rig.enter(*keys(25))
+    async with rig.running(rig.slack(receiver.url, rate=20)):
+        await rig.settled()
+    assert len(receiver.arrivals) == 3
+
+
+async def test_a_new_worker_goes_on_where_the_last_one_stopped(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = slowly(0.02)
+    await rig.enter(*keys(100))
+    for begun in (20, 60, 100):
+        async with rig.running(rig.http(receiver.url)):
+            await until(lambda begun=begun: len(receiver.arrivals) >= begun)  # type: ignore[misc]
+    assert sorted(receiver.subjects, key=int) == keys(100)
+    assert await rig.states() == {"delivered": 100}
+
+
+# Stopping
+
+
+async def test_stopping_lets_slow_requests_finish_within_the_grace(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = slowly(0.4, at_once=4)
+    await rig.enter(*keys(50))
+    worker = rig.http(receiver.url, concurrency=5)
+    await worker.start()
+    await until(lambda: receiver.active == 5)
+    await worker.stop(5.0)
+    assert await rig.states() == {"delivered": 9, "pending": 41}
+    assert len(receiver.arrivals) == 9
+
+
+async def test_stopping_cuts_off_what_hangs_and_the_next_run_sends_it_under_the_same_id(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = slowly(60, at_once=2)
+    await rig.enter(*keys(20))
+    worker = rig.http(receiver.url, concurrency=3)
+    await worker.start()
+    await until(lambda: receiver.active == 3)
+    began = time.monotonic()
+    await worker.stop(0.3)
+    assert time.monotonic() - began < 1.0
+    assert await rig.ask("SELECT count(*), sum(attempts) FROM deliveries WHERE state = 'pending'") == [(18, 0)]
+    cut_off = receiver.ids[2:]
+    receiver.answer = answering(200)
+    async with rig.running(rig.http(receiver.url, concurrency=1)):
+        await rig.settled()
+    assert receiver.ids[5:8] == cut_off
+    assert len(set(receiver.ids)) == 20
+
+
+async def test_stopping_loses_no_outcome_though_the_ledger_is_busy(rig: Rig, receiver: Receiver) -> None:
+    def be_busy(_db: Database) -> None:
+        time.sleep(0.3)
+
+    receiver.answer = slowly(0.1, at_once=7)
+    await rig.enter(*keys(15))
+    worker = rig.http(receiver.url)
+    await worker.start()
+    await until(lambda: receiver.active == 8)
+    busy = asyncio.create_task(rig.ledger.run(be_busy))
+    await until(lambda: receiver.active == 0)
+    await worker.stop(1.0)
+    await busy
+    assert await rig.states() == {"delivered": 15}
+
+
+# Parking
+
+
+async def test_a_parked_destination_keeps_its_events_over_a_restart_until_it_is_enabled(
+    rig: Rig, receiver: Receiver
+) -> None:
+    async with rig.running(rig.http(receiver.url)) as worker:
+        await worker.set_enabled(enabled=False)
+        await rig.enter(*keys(10))
+        worker.wake()
+    async with rig.running(rig.http(receiver.url)) as worker:
+        assert worker.health.state is HealthState.DISABLED
+        assert (worker.health.reason, receiver.arrivals) == ("operator", [])
+        assert await rig.states() == {"pending": 10}
+        await worker.set_enabled(enabled=True)
+        await rig.settled()
+    assert sorted(receiver.subjects, key=int) == keys(10)
+
+
+async def test_an_outcome_that_comes_in_meanwhile_does_not_undo_the_parking(rig: Rig, receiver: Receiver) -> None:
+    def be_busy(_db: Database) -> None:
+        time.sleep(0.3)
+
+    released = asyncio.Event()
+
+    async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        await released.wait()
+        return web.Response(status=500)
+
+    receiver.answer = answer
+    await rig.enter("1")
+    async with rig.running(rig.http(receiver.url)) as worker:
+        await until(lambda: receiver.active == 1)
+        busy = asyncio.create_task(rig.ledger.run(be_busy))
+        await asyncio.sleep(0)
+        parking = asyncio.create_task(worker.set_enabled(enabled=False))
+        await asyncio.sleep(0)
+        released.set()
+        await until(lambda: not receiver.active)
+        await asyncio.gather(busy, parking)
+        assert worker.health.state is HealthState.DISABLED
+    assert await rig.ask("SELECT state, reason FROM destinations") == [("disabled", "operator")]
+    assert await rig.states() == {"pending": 1}

@@ -1,0 +1,514 @@
+"""A worker whose endpoint, events, clock or state file make trouble: nobody is hammered, nothing is lost."""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from sqlite_utils import Database
+
+from notifier.config.destinations import HttpSettings
+from notifier.delivery import queue_reader
+from notifier.delivery import worker as worker_module
+from notifier.delivery.policy import decisions
+from notifier.destinations.base import Grouping
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.store.tables import conditions, outbox
+from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from notifier.store.tables.destinations import HealthState
+from notifier.store.tables.outbox import Delivery
+from tests.support.waiting import DEADLINE, until
+from tests.support.workers import HASTY, Arrival, Receiver, Rig, answering, keys, refusing
+
+DAY = 86_400.0
+CLOSED = "http://127.0.0.1:9/"
+"""Where nobody listens."""
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(tmp_path / "notifier.db") as standing:
+        yield standing
+
+
+@pytest.fixture
+async def receiver(rig: Rig) -> Receiver:
+    return await rig.receiver()
+
+
+async def until_tried(rig: Rig, times: int) -> None:
+    """Wait until so many attempts have been made in all."""
+    async with asyncio.timeout(DEADLINE):
+        while (await rig.ask("SELECT count(*) FROM attempts"))[0][0] < times:
+            await asyncio.sleep(0.01)
+
+
+# The endpoint in trouble
+
+
+async def test_after_an_outage_a_single_probe_goes_first_and_the_concurrency_rises_gently(
+    rig: Rig, receiver: Receiver
+) -> None:
+    works = asyncio.Event()
+
+    async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.03)
+        return web.Response(status=200 if works.is_set() else 500)
+
+    receiver.answer = answer
+    await rig.enter(*keys(60))
+    async with rig.running(rig.http(receiver.url, concurrency=8)):
+        await until(lambda: len(receiver.arrivals) == 8 + 3)
+        works.set()
+        await rig.settled()
+    since_the_first_failures = [arrival.active for arrival in receiver.arrivals[8:]]
+    assert since_the_first_failures[:3] == [1, 1, 1]
+    assert next(active for active in since_the_first_failures if active > 1) == 2
+    assert max(since_the_first_failures) == 8
+    assert len(set(receiver.ids)) == 60
+    assert await rig.ask("SELECT state, failures FROM destinations") == [("ok", 0)]
+
+
+async def raise_alarm(rig: Rig, number: int = 0) -> None:
+    """Write a notice for hr, as the monitor does."""
+    gap = FiringCondition("gap", f"sources/acme-{number}", "something may have been missed", rig.clock.now_ms())
+    notice = Notice(ConditionState.FIRING, gap, "began", "hr")
+    await rig.ledger.run(conditions.write, [notice], rig.clock.now_ms())
+
+
+async def test_one_refused_alarm_is_the_endpoints_trouble_and_one_refused_event_is_not(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = answering(404)
+    await rig.enter("1")
+    async with rig.running(rig.http(receiver.url, retry_first="3s", retry_max="3s")) as worker:
+        await until_tried(rig, 1)
+        assert worker.health.state is HealthState.OK
+        await raise_alarm(rig)
+        worker.wake()
+        await until_tried(rig, 2)
+        assert (worker.health.state, worker.health.reason) == (HealthState.RETRYING, AttemptResult.EVERYTHING_REFUSED)
+        assert await rig.ledger.run(conditions.refusal, "hr", ("refused",)) == "refused, HTTP 404"
+        receiver.answer = answering(200)
+        await rig.settled()
+        assert worker.health.state is HealthState.OK
+        assert await rig.ledger.run(conditions.refusal, "hr", ("refused",)) is None
+
+
+async def test_an_alarm_is_at_fault_itself_once_other_events_get_through(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = refusing(422, "sources/acme-0")
+    await raise_alarm(rig)
+    async with rig.running(rig.http(receiver.url)) as worker:
+        await until_tried(rig, 1)
+        await until(lambda: worker.health.state is HealthState.RETRYING)
+        for number in range(2, 6):
+            await rig.enter(str(number))
+            worker.wake()
+            while (await rig.ask("SELECT count(*) FROM deliveries WHERE state = 'delivered'"))[0][0] < number - 1:
+                await asyncio.sleep(0.01)
+        tried = receiver.subjects.count("sources/acme-0")
+        await until(lambda: receiver.subjects.count("sources/acme-0") > tried)
+        await until_tried(rig, len(receiver.arrivals))
+        assert worker.health.state is HealthState.OK
+        assert await rig.ledger.run(conditions.refusal, "hr", ("refused",)) == "refused, HTTP 422"
+
+
+async def test_a_retry_after_is_obeyed_though_other_requests_get_through(rig: Rig, receiver: Receiver) -> None:
+    throttled: list[float] = []
+
+    async def answer(arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        if not throttled and arrival.active == 8:
+            throttled.append(time.monotonic())
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        await asyncio.sleep(0.1)
+        return web.Response()
+
+    receiver.answer = answer
+    await rig.enter(*keys(40))
+    async with rig.running(rig.http(receiver.url, concurrency=8)):
+        await rig.settled()
+    assert len(throttled) == 1
+    after = [arrival for arrival in receiver.arrivals if arrival.at > throttled[0]]
+    assert after[0].at - throttled[0] >= 0.99
+    assert after[0].active == 1
+    assert len(set(receiver.ids)) == 40
+
+
+async def test_the_probe_is_the_event_whose_turn_it_is_though_the_ledger_is_slow(rig: Rig, receiver: Receiver) -> None:
+    def be_busy(_db: Database) -> None:
+        time.sleep(0.1)
+
+    busy: list[asyncio.Task[None]] = []
+
+    async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        if len(receiver.arrivals) > 2:
+            return web.Response()
+        busy.append(asyncio.create_task(rig.ledger.run(be_busy)))
+        await asyncio.sleep(0.02)
+        return web.Response(status=429, headers={"Retry-After": "0"})
+
+    receiver.answer = answer
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url, concurrency=1)):
+        await rig.settled()
+    assert receiver.subjects == ["1", "1", "1", "2", "3"]
+
+
+async def test_what_went_again_before_its_failure_was_written_is_not_read_once_more(
+    rig: Rig, receiver: Receiver
+) -> None:
+    goes_on = threading.Event()
+
+    def be_busy(_db: Database) -> None:
+        goes_on.wait(DEADLINE)
+
+    busy: list[asyncio.Task[None]] = []
+
+    async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        match len(receiver.arrivals):
+            case 1:
+                busy.append(asyncio.create_task(rig.ledger.run(be_busy)))
+                await asyncio.sleep(0.02)
+                return web.Response(status=500)
+            case 3:
+                # The first half is delivered. Only now the group's failure is written down, and before this success.
+                goes_on.set()
+                await asyncio.sleep(0.5)
+        return web.Response()
+
+    receiver.answer = answer
+    await rig.enter(*keys(2))
+    async with rig.running(rig.http(receiver.url, concurrency=2, batch_size=2)):
+        await rig.settled()
+    assert receiver.subjects == ["1", "2", "1", "2"]
+
+
+async def test_a_retry_after_outlives_a_restart(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = answering(503, Retry_After="2")
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
+        await until(lambda: worker.health.state is HealthState.RETRYING)
+    asked_at = receiver.arrivals[0].at
+    receiver.answer = answering(200)
+    async with rig.running(rig.http(receiver.url)) as worker:
+        assert worker.health.state is HealthState.RETRYING
+        await rig.settled()
+    assert receiver.arrivals[1].at - asked_at >= 1.99
+    assert len(receiver.arrivals) == 4
+
+
+async def test_a_connection_that_breaks_after_the_request_was_read_is_tried_again_under_the_same_id(
+    rig: Rig, receiver: Receiver
+) -> None:
+    async def answer(_arrival: Arrival, request: web.Request) -> web.StreamResponse:
+        if len(receiver.arrivals) == 1:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response()
+
+    receiver.answer = answer
+    await rig.enter("1")
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    first, second = receiver.arrivals
+    assert first.message_id == second.message_id == first.ids[0]
+    assert await rig.ask("SELECT reason FROM attempts ORDER BY id") == [("connection_lost",), ("delivered",)]
+
+
+async def test_after_a_long_outage_a_backlog_still_becomes_a_digest(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = answering(503)
+    await rig.enter(*keys(80))
+    async with rig.running(rig.slack(receiver.url, rate=50, retry_first="20ms", retry_max="20ms")):
+        await until(lambda: len(receiver.arrivals) >= 14)
+        receiver.answer = answering(200)
+        failed = len(receiver.arrivals)
+        await rig.settled()
+    told = [arrival.body["text"].splitlines()[0] for arrival in receiver.arrivals[failed:]]
+    digests = [int(line.split()[0]) for line in told if line.endswith("trainings completed")]
+    # The probe that gets through, the digest, and those whose turn comes a moment later.
+    assert max(digests) >= 79
+    assert len(told) <= 4
+
+
+async def test_what_a_long_outage_was_probed_with_goes_out_in_full_batches(rig: Rig, receiver: Receiver) -> None:
+    await rig.enter(*keys(41))
+    async with rig.running(rig.http(CLOSED, batch_size=20, batch_wait="10ms", retry_first="10ms", retry_max="20ms")):
+        await until_tried(rig, 30)
+    async with rig.running(rig.http(receiver.url, batch_size=20, batch_wait="10ms")):
+        await rig.settled()
+    assert [len(arrival.ids) for arrival in receiver.arrivals] == [20, 20, 1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+async def test_an_endpoint_that_does_as_it_likes_gets_everything_and_nothing_that_it_has_accepted_again(
+    rig: Rig, receiver: Receiver, batch_size: int
+) -> None:
+    chance = random.Random(batch_size)
+    accepted: list[str] = []
+
+    async def answer(arrival: Arrival, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(chance.random() * 0.01)
+        match chance.randrange(12):
+            case 0 | 1:
+                return web.Response(status=500)
+            case 2:
+                return web.Response(status=429, headers={"Retry-After": "0.02"})
+            case 3:
+                return web.Response(status=400)
+            case 4:
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response()
+            case _:
+                accepted.extend(arrival.subjects)
+                return web.Response()
+
+    receiver.answer = answer
+    await rig.enter(*keys(50))
+    async with rig.running(
+        rig.http(receiver.url, batch_size=batch_size, batch_wait="5ms", retry_first="10ms", retry_max="20ms")
+    ):
+        await rig.settled()
+    assert sorted(accepted, key=int) == keys(50)
+    assert await rig.states() == {"delivered": 50}
+
+
+# One event in trouble
+
+
+@pytest.mark.parametrize("poisonous", [["1"], ["1", "2"], ["5", "6", "11"]])
+async def test_an_event_that_is_answered_with_500_holds_up_the_others_for_three_attempts_at_most(
+    rig: Rig, receiver: Receiver, poisonous: list[str]
+) -> None:
+    receiver.answer = refusing(500, *poisonous)
+    await rig.enter(*keys(20))
+    async with rig.running(rig.http(receiver.url, concurrency=2, retry_first="50ms")):
+        healthy = set(keys(20)) - set(poisonous)
+        await until(lambda: healthy <= set(receiver.subjects))
+    for subject in healthy:
+        before = receiver.subjects[: receiver.subjects.index(subject)]
+        assert all(before.count(other) <= 3 for other in poisonous)
+        assert receiver.subjects.count(subject) == 1
+
+
+async def test_a_newcomer_need_not_wait_long_behind_an_event_that_has_failed_for_ages(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = refusing(500, "1")
+    await rig.enter("1")
+    async with rig.running(rig.http(receiver.url, retry_first="20ms", retry_max="1h")) as worker:
+        # The probes are over of which there are more each time: now the waits grow, and this one takes half a second.
+        await until(lambda: len(receiver.arrivals) >= 71)
+        arrived = len(receiver.arrivals)
+        await rig.enter("2")
+        worker.wake()
+        await until(lambda: "2" in receiver.subjects)
+    assert receiver.subjects[arrived] == "2"
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_a_batch_is_split_until_the_event_that_spoils_it_stands_alone(
+    rig: Rig, receiver: Receiver, status: int
+) -> None:
+    receiver.answer = refusing(status, "37")
+    await rig.enter(*keys(100))
+    async with rig.running(
+        rig.http(receiver.url, batch_size=32, batch_wait="10ms", retry_first="20ms", retry_max="40ms")
+    ):
+        await until(lambda: [arrival.subjects for arrival in receiver.arrivals].count(["37"]) >= 2)
+        await until(lambda: set(receiver.subjects) == set(keys(100)))
+    assert await rig.states() == {"delivered": 99, "pending": 1}
+    assert await rig.ask("SELECT e.subject FROM deliveries JOIN events e USING (sequence) WHERE state = 'pending'") == [
+        ("37",)
+    ]
+
+
+async def test_a_refused_batch_is_not_sent_again_as_it_was(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = refusing(400, *keys(100))
+    await rig.enter(*keys(16))
+    async with rig.running(rig.http(receiver.url, batch_size=16, batch_wait="10ms", retry_first="1h", retry_max="1h")):
+        await until(lambda: len(receiver.arrivals) >= 9)
+    groups = [tuple(arrival.ids) for arrival in receiver.arrivals if len(arrival.ids) > 1]
+    assert len(groups) == len(set(groups))
+    assert list(map(len, groups))[:4] == [16, 8, 4, 2]
+
+
+class Faulty:
+    """A destination whose code fails for some events."""
+
+    name = "hr"
+    grouping = Grouping()
+
+    def __init__(self, *subjects: str) -> None:
+        self.sent: list[str] = []
+        self._subjects = subjects
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
+        (delivery,) = deliveries
+        self.sent.append(delivery.event.subject)
+        if delivery.event.subject in self._subjects:
+            raise KeyError("an internal error")
+        return Outcome(AttemptResult.DELIVERED, 200)
+
+
+async def test_a_fault_of_our_own_costs_only_the_event_it_happens_with(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty = Faulty("3")
+    settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **HASTY})
+    await rig.enter(*keys(10))
+    async with rig.running(rig.worker(faulty, settings)) as worker:
+        await until(lambda: faulty.sent.count("3") == 3)
+        assert worker.health.state is HealthState.OK
+    assert sorted(set(faulty.sent), key=int) == keys(10)
+    assert len(faulty.sent) == 9 + 3
+    assert await rig.ask("SELECT DISTINCT reason FROM deliveries WHERE state = 'pending'") == [("unsendable",)]
+    assert "an internal error" in caplog.text
+
+
+def failing_once(work: Callable[..., Any]) -> Callable[..., Any]:
+    faults = iter([True])
+
+    def faulty(*arguments: Any, **keywords: Any) -> Any:
+        if next(faults, False):
+            raise LookupError("a fault")
+        return work(*arguments, **keywords)
+
+    return faulty
+
+
+async def test_a_fault_while_what_is_due_is_looked_for_leaves_nobody_waiting(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox, "due", failing_once(outbox.due))
+    monkeypatch.setattr(queue_reader, "FAULT_PAUSE", 0.05)
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    assert sorted(receiver.subjects) == keys(3)
+    assert "an internal error" in caplog.text
+
+
+async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(decisions, "after_attempt", failing_once(decisions.after_attempt))
+    monkeypatch.setattr(worker_module, "FAULT_PAUSE", 0.05)
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled()
+    assert set(receiver.subjects) == set(keys(3))
+    assert len(receiver.subjects) == 4
+    assert len(set(receiver.ids)) == 3
+    assert "an internal error" in caplog.text
+
+
+async def test_what_fails_for_too_long_is_given_up_and_kept(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = refusing(422, "2")
+    await rig.enter(*keys(3))
+    async with rig.running(rig.http(receiver.url, give_up_after="500ms")):
+        await rig.settled()
+    assert 3 <= receiver.subjects.count("2") <= 8
+    assert await rig.ask("SELECT state, decision, reason, status FROM deliveries WHERE state <> 'delivered'") == [
+        ("dead", "give_up", "refused", 422)
+    ]
+    assert await rig.ask("SELECT count(*) FROM events") == [(3,)]
+
+
+async def test_a_revoked_destination_is_parked_and_its_events_grow_no_older_meanwhile(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = answering(500)
+    await rig.enter(*keys(5))
+    async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
+        await until(lambda: len(receiver.arrivals) >= 2)
+        receiver.answer = answering(410)
+        await until(lambda: worker.health.state is HealthState.DISABLED)
+    receiver.answer = answering(500)
+    met_before = len(receiver.arrivals)
+    rig.clock.set_wall_clock(10 * DAY)
+    async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
+        worker.wake()
+        await asyncio.sleep(0.1)
+        assert (worker.health.reason, len(receiver.arrivals)) == ("gone", met_before)
+        await worker.set_enabled(enabled=True)
+        await until(lambda: len(receiver.arrivals) >= met_before + 3)
+        assert await rig.states() == {"pending": 5}
+        receiver.answer = answering(200)
+        await rig.settled()
+    assert await rig.states() == {"delivered": 5}
+
+
+# The state file in trouble
+
+
+async def test_while_outcomes_cannot_be_written_nothing_is_sent_and_afterwards_it_goes_on(
+    rig: Rig, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fill_the_disk(db: Database) -> None:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        db.execute(f"PRAGMA max_page_count = {pages}")
+
+    def make_room(db: Database) -> None:
+        db.execute("PRAGMA max_page_count = 1000000")
+
+    await rig.enter(*keys(800))
+    await rig.ledger.run(fill_the_disk)
+    async with rig.running(rig.http(receiver.url)):
+        await until(lambda: "the disk is full" in caplog.text)
+        await asyncio.sleep(0.3)
+        sent = len(receiver.arrivals)
+        await asyncio.sleep(1.2)
+        assert len(receiver.arrivals) == sent < 800
+        await rig.ledger.run(make_room)
+        await rig.settled()
+    assert sorted(receiver.subjects, key=int) == keys(800)
+    assert await rig.ask("SELECT delivered FROM destinations") == [(800,)]
+    assert caplog.text.count("the disk is full") == 1
+
+
+# The wall clock in trouble
+
+
+async def test_a_retry_is_not_stalled_by_a_wall_clock_that_is_set_back(rig: Rig, receiver: Receiver) -> None:
+    receiver.answer = refusing(400, "1")
+    await rig.enter(*keys(2))
+    async with rig.running(rig.http(receiver.url, retry_first="300ms")) as worker:
+        await until(lambda: set(receiver.subjects) == {"1", "2"})
+        await until(lambda: receiver.active == 0)
+        receiver.answer = answering(200)
+        rig.clock.set_wall_clock(-DAY)
+        await rig.ledger.run(outbox.postpone_schedule, -round(DAY * 1000))
+        worker.wake()
+        await rig.settled(deadline=3.0)
+
+
+async def test_a_clock_set_back_by_more_than_any_wait_stalls_nothing_even_unnoticed(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = answering(400)
+    await rig.enter("1")
+    async with rig.running(rig.http(receiver.url)):
+        await until(lambda: len(receiver.arrivals) == 1)
+    receiver.answer = answering(200)
+    rig.clock.set_wall_clock(-30 * DAY)
+    async with rig.running(rig.http(receiver.url)):
+        await rig.settled(deadline=3.0)
+
+
+async def test_an_endpoint_in_trouble_is_not_hammered_after_the_clock_was_set_back(
+    rig: Rig, receiver: Receiver
+) -> None:
+    receiver.answer = answering(500)
+    await rig.enter(*keys(200))
+    async with rig.running(rig.http(receiver.url, concurrency=1, retry_first="50ms", retry_max="1h")) as worker:
+        await until(lambda: worker.health.failures == 2)
+        rig.clock.set_wall_clock(-3600)
+        await asyncio.sleep(1.2)
+    # 1 + 1 + 4 + 8 + 16 + 32 probes in six rounds, of ever longer waits.
+    assert len(receiver.arrivals) <= 63

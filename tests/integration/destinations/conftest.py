@@ -1,0 +1,25 @@
+"""Events, and peers for destinations to talk to."""
+
+from tests.support.destinations import (
+    certificates,
+    deliveries,
+    make_alert,
+    make_event,
+    receiver,
+    renewed_certificates,
+    session,
+    strict_receiver,
+    tls_receiver,
+)
+
+__all__ = [
+    "certificates",
+    "deliveries",
+    "make_alert",
+    "make_event",
+    "receiver",
+    "renewed_certificates",
+    "session",
+    "strict_receiver",
+    "tls_receiver",
+]

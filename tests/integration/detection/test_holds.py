@@ -1,0 +1,105 @@
+"""Much at once is held, in every direction, and released by one command (rows 20 and 21)."""
+
+import pytest
+
+from notifier.sandbox import Account, synthetic_account
+from tests.support.detection_world import REMOVAL, World
+
+FEW = 20
+"""Records that a search may come upon, and tell of, before it is clear how many there are."""
+
+
+def with_files(world: World, records: int) -> Account:
+    """Make an account in which every other record has an attachment."""
+    account = synthetic_account(records, now_ms=world.true_clock.now_ms)
+    for record in [*account.records()][::2]:
+        account.edit(record.id, files=({"name": "certificate.pdf"},))
+    return account
+
+
+async def test_field_that_is_absent_from_every_record_is_not_compared(world: World) -> None:
+    await world.open(with_files(world, 2000))
+    world.control.begin("no-files:for=10m")
+    await world.sweep()
+    await world.minutes(15)
+    await world.sweep()
+    assert await world.told_after(5) == []
+    assert await world.conditions() == set()
+
+
+async def test_same_change_in_every_record_is_held_until_it_is_over(world: World) -> None:
+    await world.open(2000)
+    fault = world.control.begin("capitals:limit=1000")
+    await world.sweep()
+    assert "changes_held" in await world.conditions()
+    assert world.told == []
+    world.control.end(fault)
+    await world.sweep()
+    assert await world.told_after(5) == []
+    assert await world.conditions() == set()
+
+
+@pytest.mark.parametrize("silently", [True, False])
+async def test_changes_that_are_released_are_learned_or_told(world: World, *, silently: bool) -> None:
+    await world.open(1000)
+    # Notes beyond the first page: a head poll sees none of them.
+    changed = [world.edit(record, notes="migrated") for record in [*world.account.records()][200:400]]
+    await world.sweep()
+    assert "changes_held" in await world.conditions()
+    assert world.told == []
+    await world.release("changes", silently=silently)
+    assert sorted(await world.told_after(5)) == ([] if silently else sorted(changed))
+    await world.sweep()
+    assert await world.conditions() == set()
+    assert len(world.told) == (0 if silently else 200)
+
+
+async def test_list_without_500_for_one_scan_is_over_at_the_next_poll_whatever_is_unreadable(world: World) -> None:
+    await world.open(5000, "unreadable:5")
+    fault = world.control.begin("hidden:500")
+    assert "removals_held" in await world.conditions_until("removals_held", 15)
+    await world.scanned()
+    mark = world.mark()
+    world.control.end(fault)
+    await world.minutes(4)
+    assert await world.conditions() == {"records_unreadable"}
+    assert world.told == []
+    assert world.questions_since(mark) == 0
+
+
+@pytest.mark.parametrize("silently", [True, False])
+async def test_removals_that_are_released_are_learned_or_told(world: World, *, silently: bool) -> None:
+    await world.open(3000)
+    removed = [world.delete(record) for record in [*world.account.records()][500:700]]
+    await world.sweep()
+    assert "removals_held" in await world.conditions_until("removals_held", REMOVAL)
+    assert world.told == []
+    await world.release("removals", silently=silently)
+    assert sorted(await world.told_after(REMOVAL)) == ([] if silently else sorted(removed))
+    assert await world.known() == 2800
+    assert await world.conditions() == set()
+
+
+@pytest.mark.parametrize("silently", [True, False])
+async def test_import_of_old_records_is_held_and_released(world: World, *, silently: bool) -> None:
+    await world.open(3000)
+    world.control.edits.enter(300, held_days_ago=400, entered_days_ago=400)
+    await world.minutes(15)
+    assert "arrivals_held" in await world.conditions_until("arrivals_held", 10)
+    # A search may come upon a few of them first: so few alone are told.
+    early = len(world.told)
+    assert early < FEW
+    await world.release("arrivals", silently=silently)
+    await world.minutes(5)
+    assert len(world.told) == (early if silently else 300)
+    assert set(world.told_types) <= {"created"}
+    assert await world.known() == 3300
+    assert await world.conditions() == set()
+
+
+async def test_import_of_records_entered_now_is_not_held(world: World) -> None:
+    await world.open(3000)
+    world.control.edits.enter(300, held_days_ago=400)
+    await world.minutes(15)
+    assert world.told_types == {"created": 300}
+    assert await world.conditions() == set()

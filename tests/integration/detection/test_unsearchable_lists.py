@@ -1,0 +1,72 @@
+"""A list that cannot be searched: the condition says so, and scans do its work (rows 18 and 19)."""
+
+from itertools import cycle
+
+import pytest
+
+from notifier.sandbox import Account
+from tests.support.detection_world import World, alike, created, daily_account
+
+
+def with_import_day(world: World, records: int, others: int) -> Account:
+    """Make an account of which so many records bear the date of one day, of many people and trainings."""
+    account = daily_account(others, world.true_clock)
+    imported = alike(account, records)
+    for record, person, training in zip(imported, cycle(account.users), cycle(account.trainings), strict=False):
+        account.edit(record.id, user=person["id"], training=training.ids)
+    return account
+
+
+async def test_scan_without_a_change_asks_nothing_where_ties_come_in_any_order(world: World) -> None:
+    await world.open(with_import_day(world, 1300, 6000))
+    world.control.begin("shuffled-ties")
+    mark = world.mark()
+    await world.sweep()
+    assert world.questions_since(mark) == 0
+    assert await world.told_after(10) == []
+    assert not await world.conditions() & {"removals_held", "count_unexplained"}
+
+
+async def test_deletions_are_told_where_ties_come_in_any_order(world: World) -> None:
+    await world.open(with_import_day(world, 1300, 500))
+    world.control.begin("shuffled-ties")
+    imported = [record for record in world.account.records() if record.date_number == world.at(1000).date_number]
+    expected = [world.delete(imported[number]) for number in (300, 1100)]
+    mark = world.mark()
+    assert sorted(await world.told_after(180)) == sorted(expected)
+    assert world.questions_since(mark) <= 200
+    world.control.end()
+    await world.minutes(70)
+    assert await world.conditions() == set()
+
+
+async def test_list_that_is_sorted_the_other_way_round_is_scanned_instead_and_says_so(world: World) -> None:
+    await world.open(2000)
+    await world.minutes(5)
+    world.control.begin("oldest-first")
+    expected: list[str] = []
+    for place in (1000, 600, 1400):
+        expected += created(world.enter(like=world.at(place)))
+        assert await world.told_after(15) == expected
+    expected.append(world.delete(world.at(800)))
+    assert await world.told_after(30) == expected
+    assert "list_unsearchable" in await world.conditions()
+    world.control.end()
+    await world.minutes(70)
+    assert world.told == expected
+    assert await world.conditions() == set()
+
+
+@pytest.mark.parametrize("cap", [100, 250])
+async def test_change_out_of_sight_is_found_where_pages_are_capped(world: World, cap: int) -> None:
+    await world.open(5000, f"capped:{cap}")
+    await world.minutes(5)
+    mark = world.mark()
+    expected: list[str] = []
+    for place in (2500, 1500):
+        expected += created(world.enter(like=world.at(place)))
+        assert await world.told_after(15) == expected
+    expected.append(world.delete(world.at(2000)))
+    assert await world.told_after(30) == expected
+    assert len(world.asked_since(mark)) <= 60 * 30
+    assert not await world.conditions() - {"list_unsearchable"}

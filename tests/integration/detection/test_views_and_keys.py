@@ -1,0 +1,60 @@
+"""What a source asks for, and under which keys records come (rows 8, 9 and 20)."""
+
+import pytest
+
+from tests.support.detection_world import REMOVAL, World, created
+
+TRAINING = "1028"
+
+
+async def test_filter_set_on_purpose_removes_nothing_and_costs_nothing(world: World) -> None:
+    await world.open(3000)
+    await world.reload(training_id=TRAINING)
+    mark = world.mark()
+    await world.sweep()
+    await world.sweep()
+    inside = next(record for record in world.account.records() if record.training.v2 == int(TRAINING))
+    outside = next(record for record in world.account.records() if record.training.v2 != int(TRAINING))
+    expected = created(world.enter(training=inside.training))
+    world.enter(training=outside.training)
+    assert await world.told_after(10) == expected
+    assert world.questions_since(mark) == 0
+    assert await world.conditions() == set()
+    await world.reload(training_id=None)
+    await world.sweep()
+    assert await world.told_after(REMOVAL) == expected
+    assert await world.known() == 3002
+    assert await world.conditions() == set()
+
+
+@pytest.mark.parametrize(("records", "told"), [(3000, 60), (15, 3)])
+async def test_source_that_changes_from_v1_to_v2_tells_nothing_twice(world: World, records: int, told: int) -> None:
+    await world.open(records, api="v1", patience={"shown_seconds": 3600.0})
+    world.control.edits.enter(told)
+    assert len(await world.told_after(3)) == told
+    await world.reload(api="v2")
+    await world.sweep()
+    assert "records_renumbered" in await world.conditions_until("records_renumbered", 10)
+    await world.minutes(30)
+    assert len(world.told) == told
+    assert await world.known() == records + told
+    assert (await world.source())["state"] == "ok"
+    entered = world.enter()
+    assert (await world.told_after(3))[told:] == created(entered)
+    await world.minutes(75)
+    assert await world.conditions() == set()
+
+
+async def test_records_under_other_ids_are_the_same_records(world: World) -> None:
+    await world.open(3000)
+    world.control.edits.enter(60)
+    assert len(await world.told_after(3)) == 60
+    world.control.begin("renumbered")
+    await world.minutes(3)
+    await world.sweep()
+    assert "records_renumbered" in await world.conditions_until("records_renumbered", 30)
+    assert len(world.told) == 60
+    entered = world.enter()
+    assert (await world.told_after(10))[60:] == [f"created {entered.id + 1_000_000}"]
+    assert await world.known() == 3061
+    assert await world.conditions() == {"records_renumbered"}

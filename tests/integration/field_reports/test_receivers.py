@@ -1,0 +1,73 @@
+"""Receivers that take nothing in, that were renamed, or that ask for absurd waits: people are told, nothing is lost."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from notifier.store.queries.orphans import orphans
+from notifier.store.store import open_for_reading
+
+if TYPE_CHECKING:
+    from tests.support.detection_world import World
+
+REFUSALS = [400, 404, 406, 415, 418, 422, 423, 451, 499]
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+async def test_a_receiver_that_refuses_every_event_is_failing_whatever_it_says(world: "World", status: int) -> None:
+    await world.open(50)
+    world.answer = lambda: web.Response(status=status)
+    records = [world.enter() for _ in range(8)]
+    assert "destination_failing" in await world.conditions_until("destination_failing", 25)
+    world.answer = web.Response
+    assert sorted(await world.told_after(70)) == sorted(f"created {record.id}" for record in records)
+    assert await world.conditions() == set()
+
+
+async def test_one_poisoned_event_among_accepted_ones_is_its_own_trouble(world: "World") -> None:
+    await world.open(50)
+    answers = iter([422])
+    world.answer = lambda: web.Response(status=next(answers, 200))
+    records = [world.enter() for _ in range(8)]
+    assert sorted(await world.told_after(30)) == sorted(f"created {record.id}" for record in records)
+    assert await world.conditions() == set()
+
+
+async def test_what_waits_for_a_renamed_destination_is_told_and_can_be_handed_over(
+    world: "World", tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.open(50)
+    world.answer = lambda: web.Response(status=503)
+    waiting = [world.enter() for _ in range(2)]
+    await world.minutes(3)
+    world.destination = "hr-system"
+    await world.reload()
+    said = "2 events wait for `hr`, which is not configured"
+    assert [record.message for record in caplog.records if said in record.message]
+    assert await world.conditions() == {"deliveries_orphaned"}
+    (condition,) = (await world.daemon.status())["conditions"]
+    assert condition["subject"] == "destinations/hr"
+    assert "notifier deliveries move hr OTHER" in condition["summary"]
+    caplog.clear()
+    await world.restart()
+    assert [record.message for record in caplog.records if said in record.message]
+    world.answer = web.Response
+    new = world.enter()
+    assert await world.told_after(3) == [f"created {new.id}"]
+    moved = await world.daemon.deliveries.move("hr", "hr-system")
+    assert moved.body["deliveries"] == 2
+    assert sorted(await world.told_after(3)) == sorted(f"created {record.id}" for record in (*waiting, new))
+    assert await world.conditions() == set()
+    with open_for_reading(tmp_path / "notifier.db") as db:
+        assert orphans(db, ["hr-system"]) == []
+
+
+@pytest.mark.parametrize("wait", ["86400", "1795280400", "1795280400000", "999999999999999999999"])
+async def test_an_absurd_wait_is_not_believed_at_the_first_answer(world: "World", wait: str) -> None:
+    await world.open(50)
+    answers = iter([web.Response(status=429, headers={"Retry-After": wait})])
+    world.answer = lambda: next(answers, web.Response())
+    record = world.enter()
+    assert await world.told_after(30) == [f"created {record.id}"]

@@ -1,0 +1,150 @@
+"""Real damage to a state file: it is set aside and rebuilt, nothing is told twice, nothing undelivered is lost."""
+
+import os
+import random
+import shutil
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier.store.recovery import compare
+from notifier.store.tables import sources
+from tests.support.used_state_file import (
+    HOUR,
+    MET,
+    NOW,
+    PAGE,
+    Place,
+    check_the_promise,
+    empty,
+    read_everything_again,
+    root_of,
+    scribble_schema,
+    zero_header,
+)
+
+
+def nothing(_: Place) -> None:
+    pass
+
+
+def zero_first_page(place: Place) -> None:
+    place.overwrite(0, bytes(PAGE))
+
+
+def cut_in_half(place: Place) -> None:
+    os.truncate(place.path, place.pages // 2 * PAGE)
+
+
+def cut_within_a_page(place: Place) -> None:
+    os.truncate(place.path, place.pages // 3 * PAGE + 1000)
+
+
+def remove(place: Place) -> None:
+    place.path.unlink()
+
+
+def scribble_all_but_the_first(place: Place) -> None:
+    place.overwrite(PAGE, b"\xab" * (place.pages - 1) * PAGE)
+
+
+def scribble_every_third(place: Place) -> None:
+    for number in range(2, place.pages, 3):
+        place.overwrite(number * PAGE, random.Random(number).randbytes(PAGE))
+
+
+TABLES = ("records", "events", "deliveries", "attempt_runs", "sources", "destinations", "_sqlite_migrations")
+INDEXES = ("deliveries_unfinished", "records_by_key", "events_by_time", "sqlite_autoindex_events_1")
+DAMAGES = {
+    "the header": zero_header,
+    "the first page": zero_first_page,
+    "the schema": scribble_schema,
+    "empty": empty,
+    "half": cut_in_half,
+    "cut within a page": cut_within_a_page,
+    "gone": remove,
+    "all but the first page": scribble_all_but_the_first,
+    "every third page": scribble_every_third,
+} | {f"the root of {name}": root_of(name) for name in TABLES + INDEXES}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_set_aside_and_rebuilt_and_keeps_the_promise(
+    place: Place, damage: Callable[[Place], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(place)
+    left = place.path.read_bytes() if place.path.exists() else None
+    with closing(place.open()) as db:
+        rebuild = compare.latest(db)
+        assert rebuild is not None
+        assert (rebuild.at_ms, rebuild.problem != "") == (NOW + HOUR, True)
+        check_the_promise(db)
+    if left is None:
+        assert (place.set_aside(), rebuild.set_aside) == ([], None)
+    else:
+        assert place.set_aside() == [place.path.with_name("notifier.db.damaged-20261121T180000Z")]
+        assert rebuild.set_aside == str(place.set_aside()[0])
+        assert place.set_aside()[0].read_bytes() == left
+    assert stat.S_IMODE(place.path.stat().st_mode) == 0o600
+    assert [record.levelname for record in caplog.records] == ["CRITICAL", "WARNING"]
+    beside = {path.name.removeprefix("notifier.db") for path in place.path.parent.iterdir()}
+    assert {name for name in beside if not name.startswith(".damaged-")} == {"", ".essentials"}
+
+
+@settings(max_examples=12)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 10**6), st.integers(1, 12), st.binary(min_size=1, max_size=4)), min_size=1, max_size=6
+    )
+)
+def test_wherever_pages_are_overwritten_the_promise_is_kept(
+    lived: Path, tmp_path_factory: pytest.TempPathFactory, scribbles: list[tuple[int, int, bytes]]
+) -> None:
+    folder = tmp_path_factory.mktemp("scribbled")
+    shutil.copytree(lived, folder, dirs_exist_ok=True)
+    place = Place(folder / "notifier.db")
+    for where, pages, content in scribbles:
+        first = where % place.pages
+        size = min(pages, place.pages - first) * PAGE
+        place.overwrite(first * PAGE, (content * size)[:size])
+    with closing(place.open()) as db:
+        check_the_promise(db)
+    shutil.rmtree(folder)
+
+
+@settings(max_examples=12)
+@given(st.lists(st.tuples(st.integers(0, 10**7), st.binary(min_size=1, max_size=300)), min_size=1, max_size=8))
+def test_whatever_bytes_are_overwritten_it_starts_with_a_sound_file(
+    lived: Path, tmp_path_factory: pytest.TempPathFactory, scribbles: list[tuple[int, bytes]]
+) -> None:
+    folder = tmp_path_factory.mktemp("scribbled")
+    shutil.copytree(lived, folder, dirs_exist_ok=True)
+    place = Place(folder / "notifier.db")
+    size = place.path.stat().st_size
+    for where, content in scribbles:
+        place.overwrite(where % (size - 300), content)
+    with closing(place.open()) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert sources.recall(db, "acme").met_at_ms == MET
+        read_everything_again(db)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("damage", ["name of a table", "steps of the schema"])
+def test_a_file_whose_words_are_garbled_is_read_by_this_versions_own(place: Place, damage: str) -> None:
+    content = place.path.read_bytes()
+    old, new = {
+        "name of a table": (b"CREATE TABLE deliveries", b"CREATE TABLE de\xffiveries"),
+        "steps of the schema": (b"three_nets", b"three_pets"),
+    }[damage]
+    place.path.write_bytes(content.replace(old, new, 1))
+    if damage == "steps of the schema":
+        root_of("attempt_runs")(place)
+    with closing(place.open()) as db:
+        assert compare.latest(db) is not None
+        check_the_promise(db)

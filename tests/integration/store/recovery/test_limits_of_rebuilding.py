@@ -1,0 +1,247 @@
+"""What a rebuild saves, what it touches and what not, and what happens when it is cut off."""
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from notifier.store import maintenance
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.files import ESSENTIALS, beside
+from notifier.store.queries.feed import position
+from notifier.store.recovery import compare, essentials
+from notifier.store.recovery.compare import SEQUENCE_LEAP
+from notifier.store.recovery.essentials import EssentialsState
+from notifier.store.recovery.opener import open_state_file
+from notifier.store.store import Store, note_damage, open_database
+from notifier.store.tables import record_lookups, records, sources
+from notifier.store.tables.records import Findings
+from tests.support.used_state_file import (
+    DELIVERED,
+    HOUR,
+    HR,
+    NEWS,
+    NOW,
+    PAGE,
+    PENDING,
+    SWEPT,
+    Place,
+    check_the_promise,
+    created,
+    empty,
+    ids,
+    read_everything_again,
+    root_of,
+    scribble_schema,
+    waiting,
+    write_essentials,
+    zero_header,
+)
+
+
+def scribble_all(place: Place) -> None:
+    place.overwrite(0, b"\xab" * place.pages * PAGE)
+
+
+def test_a_whole_file_is_opened_as_it_is(place: Place) -> None:
+    with closing(place.open()) as db:
+        assert compare.latest(db) is None
+        assert position(db) == len(NEWS)
+        check_the_promise(db)
+    assert place.set_aside() == []
+
+
+@pytest.mark.parametrize("table", ["events", "deliveries", "records"])
+def test_what_has_come_in_since_the_essentials_were_written_is_not_lost_either(place: Place, table: str) -> None:
+    late = range(NEWS.stop, NEWS.stop + 3)
+    with closing(open_database(place.path)) as db, db.atomic():
+        records.write(db, Findings("acme", "acme", changes=[created(number) for number in late]), HR, NOW)
+    root_of(table)(place)
+    with closing(place.open()) as db:
+        told = read_everything_again(db, more=tuple(late))
+        assert told == (ids(late) if table == "events" else set())
+        assert waiting(db) >= ids(late) | ids(PENDING)
+        assert not waiting(db) & ids(DELIVERED)
+
+
+def test_a_leaf_that_is_lost_costs_its_own_rows_and_nothing_else(place: Place) -> None:
+    root_of("attempt_runs")(place)
+    with closing(place.open()) as db:
+        rebuild = compare.latest(db)
+        assert rebuild is not None
+        assert rebuild.lost == "attempt_runs"
+        memory = sources.recall(db, "acme")
+        assert (memory.swept_at_ms, memory.told_until_ms) == (SWEPT + HOUR, None)
+        assert db.execute("SELECT count(*) FROM deliveries").fetchone() == (len(NEWS),)
+
+
+def test_what_is_committed_but_not_in_the_file_yet_is_saved_too(place: Place) -> None:
+    with closing(open_database(place.path)) as db:
+        with db.atomic():
+            records.write(db, Findings("acme", "acme", changes=[created(NEWS.stop)]), HR, NOW)
+        root_of("attempt_runs")(place)
+        copy = Place(place.path.parent / "copy" / "notifier.db")
+        copy.path.parent.mkdir()
+        for part in ("", "-wal", ".essentials"):
+            shutil.copy(f"{place.path}{part}", f"{copy.path}{part}")
+    with closing(copy.open()) as db:
+        assert ids(range(NEWS.stop, NEWS.stop + 1)) <= waiting(db)
+    (aside,) = copy.set_aside()
+    with closing(sqlite3.connect(aside)) as kept:
+        assert kept.execute("SELECT max(sequence) FROM events").fetchone() == (len(NEWS) + 1,)
+
+
+def killing(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("left", ["file", "log", "nothing"])
+def test_a_process_that_was_killed_while_it_exchanged_the_files_goes_on(
+    place: Place, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root_of("attempt_runs")(place)
+    moved = place.path.with_name("elsewhere")
+    with monkeypatch.context() as killed:
+        killed.setattr("notifier.store.recovery.exchange._put", killing)
+        with pytest.raises(KeyboardInterrupt):
+            place.open()
+    match left:
+        case "log":
+            place.path.rename(moved)
+            place.path.with_name("notifier.db-wal").write_bytes(b"the log of another file")
+        case "nothing":
+            place.path.rename(moved)
+        case _:
+            pass
+    with closing(place.open()) as db:
+        assert compare.latest(db) is not None
+        check_the_promise(db)
+
+
+def test_the_next_number_is_beyond_all_that_anybody_may_have_seen(place: Place) -> None:
+    zero_header(place)
+    with closing(place.open()) as db:
+        assert position(db) == len(NEWS) + SEQUENCE_LEAP
+
+
+def test_an_older_file_put_back_by_hand_gives_no_number_twice(place: Place) -> None:
+    older = place.path.read_bytes()
+    with closing(open_database(place.path)) as db:
+        with db.atomic():
+            records.write(
+                db, Findings("acme", "acme", changes=[created(number) for number in range(900, 910)]), HR, NOW
+            )
+        write_essentials(place.path, db)
+    place.path.write_bytes(older)
+    with closing(place.open()) as db:
+        assert position(db) == len(NEWS) + 10 + SEQUENCE_LEAP
+
+
+@pytest.mark.parametrize("damage", [zero_header, scribble_schema, empty])
+def test_without_essentials_only_what_bears_our_mark_is_touched(place: Place, damage: Callable[[Place], None]) -> None:
+    beside(place.path, ESSENTIALS).unlink()
+    damage(place)
+    left = place.path.read_bytes()
+    if damage is zero_header:
+        with pytest.raises(StoreError) as refused:
+            place.open()
+        assert refused.value.reason is StoreReason.NOT_A_STATE_FILE
+        assert place.path.read_bytes() == left
+    else:
+        with closing(place.open()) as db:
+            assert sources.everything(db) == {}
+    assert len(place.set_aside()) == (1 if damage is scribble_schema else 0)
+
+
+def test_another_programs_database_is_refused_though_essentials_lie_beside_it(place: Place) -> None:
+    place.path.unlink()
+    with closing(sqlite3.connect(place.path)) as db, db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+    with pytest.raises(StoreError) as refused:
+        place.open()
+    assert refused.value.reason is StoreReason.NOT_A_STATE_FILE
+    assert place.set_aside() == []
+
+
+UNREADABLE = [b"", b"{", b"[]", b'{"format": 1, "sources": 7}', b'{"format": 2}', b"\xff", b'{"format": "x"}']
+
+
+@pytest.mark.parametrize("content", [*UNREADABLE, b'{"format": 99}'])
+def test_essentials_that_cannot_be_read_are_set_aside_beside_a_whole_file(
+    place: Place, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    beside(place.path, ESSENTIALS).write_bytes(content)
+    newer = content not in UNREADABLE
+    assert essentials.read(place.path).answer is (EssentialsState.NEWER if newer else EssentialsState.UNREADABLE)
+    with closing(place.open()) as db:
+        check_the_promise(db)
+    assert beside(place.path, ".essentials.unreadable").read_bytes() == content
+    assert "cannot be read; they are set aside" in caplog.text
+
+
+@pytest.mark.parametrize("content", [*UNREADABLE, b'{"format": 99}'])
+@pytest.mark.parametrize("damage", [empty, lambda place: place.path.unlink(), scribble_all])
+def test_without_a_file_and_without_essentials_that_can_be_read_it_does_not_begin_anew(
+    place: Place, content: bytes, damage: Callable[[Place], None]
+) -> None:
+    beside(place.path, ESSENTIALS).write_bytes(content)
+    damage(place)
+    newer = content not in UNREADABLE
+    for _ in range(2):
+        with pytest.raises(StoreError) as refused:
+            place.open()
+        assert refused.value.reason is (StoreReason.NEWER_VERSION if newer else StoreReason.ESSENTIALS_UNREADABLE)
+    assert ("install that version again" if newer else "restore a backup, or delete both") in refused.value.message
+
+
+def test_a_generation_of_essentials_that_cannot_be_read_leaves_the_one_before(place: Place) -> None:
+    with closing(place.open()) as db:
+        write_essentials(place.path, db)
+    beside(place.path, ESSENTIALS).write_bytes(b"torn")
+    place.path.unlink()
+    with closing(place.open()) as db:
+        check_the_promise(db)
+
+
+def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place: Place) -> None:
+    zero_header(place)
+    with closing(place.open()) as db:
+        assert db.execute("SELECT count(*) FROM told_before").fetchone()[0] > 100
+        maintenance.prune(db, NOW + HOUR + maintenance.TOLD_BEFORE_FOR + 1)
+        assert db.execute("SELECT count(*) FROM told_before").fetchone()[0] == 0
+        assert compare.latest(db) is not None
+
+
+async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next_start(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.CRITICAL + 1)
+    monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_WHOLE", 0)
+    monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_FULLY", 0)
+    root_of("records")(place)
+    ledger = Store(place.path, lambda path: open_state_file(path, NOW + HOUR))
+    await ledger.open()
+    assert place.set_aside() == []
+    with pytest.raises(StoreError) as met:
+        await ledger.run(record_lookups.known, "acme", ["7"])
+    assert met.value.reason is StoreReason.CORRUPT
+    assert ledger.damaged.is_set()
+    with pytest.raises(StoreError, match="it is damaged"):
+        await ledger.run(sources.recall, "acme")
+    await ledger.close()
+    again = Store(place.path, lambda path: open_state_file(path, NOW + HOUR))
+    await again.open()
+    await again.run(check_the_promise)
+    await again.close()
+    assert len(place.set_aside()) == 1
+    assert not place.path.with_name("notifier.db.damage-met").exists()
+
+
+def test_a_note_of_damage_that_turns_out_to_be_none_is_taken_away(place: Place) -> None:
+    note_damage(place.path)
+    with closing(place.open()) as db:
+        assert compare.latest(db) is None
+    assert not place.path.with_name("notifier.db.damage-met").exists()

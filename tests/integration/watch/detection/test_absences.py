@@ -1,0 +1,359 @@
+"""Removals: suspected by count or sweep, confirmed by a precise question, and never told by mistake."""
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from notifier.alerts.conditions import ConditionName
+from notifier.sandbox import Dialect, Record
+from notifier.sandbox.records import Version
+from notifier.watch.detection.holds import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.watched_source import Answer, Asked, Station
+
+DAY = 86_400
+HOUR = 3_600
+
+pytestmark = pytest.mark.usefixtures("small_pages")
+
+
+async def settled(station: "Station", records: int, **keys: object) -> None:
+    """Watch an account until its first sweep is done."""
+    await station.open(records, **keys)
+    await station.round()
+    station.upstream.asked.clear()
+    station.clock.advance(60)
+
+
+def chosen(station: "Station", count: int) -> list[Record]:
+    return random.Random(1).sample(list(station.account.records()), count)
+
+
+async def removed(station: "Station") -> list[str]:
+    rows = await station.query("SELECT subject FROM events WHERE type = 'completion.removed' ORDER BY sequence")
+    return [subject for (subject,) in rows]
+
+
+def conditions(station: "Station") -> list[ConditionName]:
+    return [condition.name for condition in station.conditions()]
+
+
+def questions(station: "Station") -> int:
+    """Count the precise questions: pages that are not of the whole list."""
+    return sum(asked.precise for asked in station.upstream.asked)
+
+
+async def test_a_sweep_finds_removals_that_the_count_does_not_show(either: "Station") -> None:
+    await settled(either, 230, page_size=10)
+    either.account.dialect = Dialect(total=True)
+    gone = chosen(either, 3)
+    for record in gone:
+        either.account.remove(record.id)
+    either.enter(3, date_number=20200101)
+    await either.round()
+    assert await removed(either) == []
+    either.clock.advance(DAY)
+    await either.round()
+    await either.settle()
+    assert sorted(await removed(either)) == sorted(either.keys_of(gone))
+    either.clock.advance(DAY)
+    await either.round()
+    assert len(await removed(either)) == 3
+    await either.check_the_books()
+
+
+async def test_one_question_about_a_person_is_the_first_look_at_all_of_hers(station: "Station") -> None:
+    await settled(station, 0, page_size=10)
+    alike = station.enter(4, user=station.account.users[0]["id"], training=station.account.trainings[0].ids)
+    others = station.enter(200)
+    await station.round()
+    for record in alike[:3]:
+        station.account.remove(record.id)
+    station.upstream.asked.clear()
+    await station.round()
+    assert sorted(station.waits()) == sorted(station.keys_of(alike[:3]))
+    assert questions(station) == 1
+    await station.settle()
+    assert sorted(await removed(station)) == sorted(station.keys_of(alike[:3]))
+    assert len(others) + 1 == (await station.memory()).records
+
+
+async def test_a_record_that_comes_back_is_created_anew_and_may_go_again(station: "Station") -> None:
+    await settled(station, 120)
+    gone = chosen(station, 1)[0]
+    for _ in range(2):
+        station.account.remove(gone.id)
+        await station.round()
+        await station.settle()
+        station.account.add_many([gone])
+        await station.round()
+        await station.settle()
+    rows = await station.query("SELECT type, revision, count(DISTINCT id) FROM events GROUP BY 1, 2 ORDER BY 2")
+    assert rows == [
+        ("completion.removed", 2, 1),
+        ("completion.created", 3, 1),
+        ("completion.removed", 4, 1),
+        ("completion.created", 5, 1),
+    ]
+
+
+@pytest.mark.parametrize("either", ["v1"], indirect=True)
+async def test_of_equal_records_the_last_one_is_removed(either: "Station") -> None:
+    await settled(either, 60)
+    user, training = either.account.users[0]["id"], either.account.trainings[0].ids
+    equal = [either.account.add(user=user, training=training, created=either.clock.now_ms()) for _ in range(3)]
+    await either.round()
+    keys = sorted(either.told())
+    either.account.remove(equal[1].id)
+    await either.round()
+    await either.settle()
+    assert await removed(either) == [keys[2]]
+    assert keys[2].endswith("-3")
+
+
+@pytest.mark.parametrize("net", ["count", "sweep"])
+async def test_a_question_that_fails_removes_nothing_and_is_asked_again(
+    station: "Station", refusal: "Callable[[str], Answer]", net: str
+) -> None:
+    await settled(station, 230, page_size=10)
+    gone = chosen(station, 1)[0]
+    station.account.remove(gone.id)
+    if net == "sweep":
+        station.enter(1, date_number=gone.date_number)
+        station.clock.advance(DAY)
+
+    async def fail(asked: "Asked") -> web.StreamResponse | None:
+        return await refusal("server_error")() if asked.precise else None
+
+    station.upstream.interfere = fail
+    await station.round()
+    assert await removed(station) == []
+    station.upstream.interfere = None
+    station.clock.advance(61)
+    await station.round()
+    await station.settle()
+    assert await removed(station) == [str(gone.id)]
+
+
+async def test_a_person_who_is_gone_with_all_records_is_understood(station: "Station") -> None:
+    await station.open(230, page_size=10)
+    station.account.dialect = Dialect(missing_is_error=True)
+    newcomer = "5e580f0cb780600088bd2cff"
+    [record] = station.enter(user=newcomer)
+    await station.round()
+    station.account.remove(record.id)
+    await station.round()
+    await station.settle()
+    assert await removed(station) == [str(record.id)]
+
+
+async def test_a_record_that_cannot_be_read_any_more_is_not_removed(station: "Station") -> None:
+    await settled(station, 120, page_size=10)
+    bad = chosen(station, 1)[0]
+    station.account.edit(bad.id, overrides={"created": "?"})
+    for _ in range(2):
+        station.clock.advance(DAY)
+        await station.round()
+    assert await removed(station) == []
+    station.account.edit(bad.id, overrides={})
+    await station.round()
+    assert await station.query("SELECT type FROM events") == []
+
+
+Shown = tuple[list[dict[str, object]], int]
+"""The records of a page, and the number of the last one."""
+
+
+def show(station: "Station", shown: "Callable[[Asked], Shown]") -> None:
+    """Show the whole list as it is not; precise questions are answered truly."""
+
+    async def interfere(asked: "Asked") -> web.StreamResponse | None:
+        if not asked.method.startswith("completed") or asked.precise:
+            return None
+        records, last_page = shown(asked)
+        return web.json_response({"ok": True, "completedtrainings": records, "paging": {"last_page": last_page}})
+
+    station.upstream.interfere = interfere
+
+
+def halves(station: "Station", asked: "Asked") -> Shown:
+    """Leave out the second half of each page."""
+    page = station.account.page(Version.V2, limit=asked.limit or 0, page=asked.page or 0)
+    return page.records[: max(1, len(page.records) // 2)], page.last_page
+
+
+async def test_an_empty_answer_removes_nothing_and_is_said_until_the_list_is_back(station: "Station") -> None:
+    await settled(station, 230, page_size=10)
+    show(station, lambda _: ([], 1))
+    await station.round()
+    assert conditions(station) == [ConditionName.REMOVALS_HELD]
+    assert (await station.memory()).held == 230
+    assert questions(station) == 0
+    await station.restart()
+    await station.round()
+    station.clock.advance(DAY)
+    await station.round()
+    assert conditions(station) == [ConditionName.REMOVALS_HELD]
+    station.upstream.interfere = None
+    new = station.enter()
+    await station.round()
+    await station.round()
+    assert conditions(station) == []
+    assert station.told() == station.keys_of(new)
+    assert await removed(station) == []
+    assert questions(station) == 0
+
+
+async def test_short_pages_remove_nothing(station: "Station") -> None:
+    await settled(station, 230, page_size=10)
+    show(station, lambda asked: halves(station, asked))
+    for _ in range(3):
+        station.clock.advance(DAY)
+        await station.round()
+    assert await removed(station) == []
+    station.upstream.interfere = None
+    for _ in range(2):
+        station.clock.advance(DAY)
+        await station.round()
+    assert await removed(station) == []
+    assert conditions(station) == []
+    [new] = station.enter(date_number=20200101)
+    await station.round()
+    assert station.told() == [str(new.id)]
+
+
+@pytest.mark.parametrize(("gone", "held"), [(20, False), (21, True)])
+async def test_more_than_twenty_and_more_than_a_share_are_held_back(station: "Station", gone: int, held: bool) -> None:
+    await settled(station, 300, page_size=10)
+    victims = chosen(station, gone)
+    for record in victims:
+        station.account.remove(record.id)
+    await station.round()
+    # One search asks twenty questions at most, and so does a round of second looks.
+    station.clock.advance(61)
+    await station.round()
+    await station.settle()
+    assert len(await removed(station)) == (0 if held else gone)
+    assert conditions(station) == ([ConditionName.REMOVALS_HELD] if held else [])
+    if held:
+        assert await station.watcher.release(Direction.REMOVALS, silently=False) == gone
+        await station.quiet()
+        assert sorted(await removed(station)) == sorted(station.keys_of(victims))
+        assert conditions(station) == []
+
+
+async def test_what_is_held_back_does_not_hide_what_comes_in(station: "Station") -> None:
+    await settled(station, 300, page_size=10)
+    for record in chosen(station, 40):
+        station.account.remove(record.id)
+    await station.round()
+    assert conditions(station) == [ConditionName.REMOVALS_HELD]
+    station.clock.advance(2 * HOUR)
+    [new] = station.enter(date_number=20200101)
+    for _ in range(2):
+        await station.round()
+    assert station.told() == [str(new.id)]
+    assert conditions(station) == [ConditionName.REMOVALS_HELD]
+
+
+async def test_another_list_is_swept_soon_and_not_only_when_the_last_sweep_is_old(station: "Station") -> None:
+    await settled(station, 300, page_size=10)
+    station.clock.advance(60)
+    await station.restart(training_id=str(station.account.trainings[0].ids.v2))
+    for _ in range(3):
+        station.clock.advance(60)
+        await station.round()
+    await station.settle()
+    assert (await station.memory()).swept_at_ms is not None
+
+
+async def test_a_filter_that_is_changed_removes_and_holds_nothing(station: "Station") -> None:
+    await settled(station, 300, page_size=10)
+    await station.restart(training_id=str(station.account.trainings[0].ids.v2))
+    for _ in range(3):
+        station.clock.advance(DAY)
+        await station.round()
+    assert station.told() == []
+    assert conditions(station) == []
+    station.keys.pop("training_id")
+    await station.restart()
+    for _ in range(3):
+        station.clock.advance(DAY)
+        await station.round()
+    assert station.told() == []
+    assert conditions(station) == []
+    assert (await station.memory()).records == 300
+
+
+async def test_held_removals_are_learned_silently_on_an_operators_word(station: "Station") -> None:
+    await settled(station, 300, page_size=10)
+    for record in chosen(station, 40):
+        station.account.remove(record.id)
+    await station.round()
+    assert conditions(station) == [ConditionName.REMOVALS_HELD]
+    assert await station.watcher.release(Direction.REMOVALS, silently=True) == 40
+    await station.quiet()
+    await station.round()
+    assert station.told() == []
+    assert conditions(station) == []
+    assert (await station.memory()).records == 260
+
+
+async def test_a_list_without_records_that_the_paging_counts_removes_nothing(station: "Station") -> None:
+    """The API leaves records out of its lists and answers alike, and counts them all the same."""
+    await settled(station, 230, page_size=10)
+    hidden = {record.id for record in chosen(station, 10)}
+
+    async def interfere(asked: "Asked") -> web.StreamResponse | None:
+        if not asked.method.startswith("completed") or asked.counts:
+            return None
+        if asked.precise:
+            return web.json_response({"ok": True, "completedtrainings": [], "paging": {"last_page": 1}})
+        page = station.account.page(Version.V2, limit=asked.limit or 0, page=asked.page or 0)
+        records = [record for record in page.records if record["id"] not in hidden]
+        return web.json_response({"ok": True, "completedtrainings": records, "paging": {"last_page": page.last_page}})
+
+    station.upstream.interfere = interfere
+    for _ in range(5):
+        station.clock.advance(DAY)
+        await station.round()
+    station.upstream.interfere = None
+    for _ in range(2):
+        station.clock.advance(DAY)
+        await station.round()
+    assert station.told() == []
+    assert conditions(station) == []
+
+
+async def test_a_restart_while_it_asks_goes_on_asking(station: "Station") -> None:
+    await settled(station, 230, page_size=10)
+    # No spot check sees it before the sweep.
+    station.account.dialect = Dialect(total=True)
+    gone = chosen(station, 10)
+    for record in gone:
+        station.account.remove(record.id)
+    station.enter(10, date_number=20200101)
+    station.clock.advance(DAY)
+    reached = asyncio.Event()
+
+    async def hang_at_the_fourth(asked: "Asked") -> None:
+        if asked.precise and questions(station) == 4:
+            reached.set()
+            await asyncio.Event().wait()
+
+    station.upstream.interfere = hang_at_the_fourth
+    await station.watcher.poll()
+    await station.watcher.run_followups()
+    await reached.wait()
+    station.upstream.interfere = None
+    await station.restart()
+    await station.round()
+    await station.settle()
+    assert sorted(await removed(station)) == sorted(station.keys_of(gone))
+    await station.check_the_books()

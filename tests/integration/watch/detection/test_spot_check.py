@@ -1,0 +1,123 @@
+"""Spot checks: the request for the count sees changes that leave the count as it was."""
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.alerts.conditions import ConditionName
+from notifier.sandbox import Dialect
+from notifier.store.tables.records_by_date import DayBoundary
+from notifier.watch.detection.spot_check import Probe, probe_at
+
+if TYPE_CHECKING:
+    from tests.support.watched_source import Station
+
+DAY = 86_400
+MANY_POLLS = 60
+
+
+@given(
+    days=st.lists(st.sampled_from(["2026-11-21", "2025-01-31", "2019-07-04"]), min_size=2, max_size=30), data=st.data()
+)
+def test_the_two_records_beside_the_place_where_a_day_begins_are_looked_at(
+    days: list[str], data: st.DataObject
+) -> None:
+    listed = sorted(days, reverse=True)
+    begins = [place for place in range(1, len(listed)) if listed[place] != listed[place - 1]]
+    for above in begins:
+        landmark = DayBoundary(listed[above], above, listed[above - 1])
+        spot = probe_at(landmark, data.draw(st.floats(0, 1, exclude_max=True)))
+        assert spot.place in (above, above + 1)
+        assert spot.day == int(listed[spot.place - 1].replace("-", ""))
+
+
+def test_each_of_the_two_has_its_turn() -> None:
+    landmark = DayBoundary("2019-07-04", 7, "2025-01-31")
+    assert probe_at(landmark, 0.0) == Probe(8, 20190704)
+    assert probe_at(landmark, 0.999) == Probe(7, 20250131)
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize(("entered", "deleted"), [(20190704, 2024), (20251231, 2020)], ids=["below", "above"])
+async def test_an_entry_and_a_deletion_that_leave_the_count_as_it_was_are_found_by_polls(
+    either: "Station", entered: int, deleted: int
+) -> None:
+    either.chance = random.Random(5).random
+    await either.open(1_000, page_size=20)
+    await either.round()
+    either.clock.advance(60)
+    gone = next(record for record in either.account.records() if record.date_number // 10_000 == deleted)
+    either.account.remove(gone.id)
+    [new] = either.enter(date_number=entered)
+    either.upstream.asked.clear()
+    for _ in range(MANY_POLLS):
+        either.clock.advance(60)
+        await either.round()
+        if len(either.events) == 2:
+            break
+    rows = await either.query("SELECT subject, type, net FROM events")
+    assert sorted(rows) == sorted(
+        [(either.key(new), "completion.created", "count"), (either.key(gone), "completion.removed", "count")]
+    )
+    assert len(await either.query("SELECT id FROM sweeps")) == 1
+    await either.check_the_books()
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_a_quiet_list_never_seems_to_move_whatever_the_order_of_its_ties(either: "Station") -> None:
+    await either.open(400, page_size=20)
+    await either.round()
+    either.upstream.asked.clear()
+    for seed in range(MANY_POLLS):
+        either.account.reshuffle_ties(seed)
+        either.clock.advance(60)
+        await either.round()
+    assert either.upstream.pages() == [(1, 20)] * MANY_POLLS
+    places = {page for page, limit in either.upstream.requests() if limit == 1}
+    assert len(places) > MANY_POLLS / 2
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("dialect", [Dialect(), Dialect(missing_is_error=True)])
+async def test_a_place_beyond_the_end_of_a_list_that_became_shorter_does_no_harm(
+    station: "Station", dialect: Dialect
+) -> None:
+    station.chance = lambda: 0.0
+    await station.open(200, page_size=20, hold_removals_above=1.0)
+    station.account.dialect = dialect
+    await station.round()
+    station.clock.advance(60)
+    standing = list(station.account.records())
+    for record in standing[100:]:
+        station.account.remove(record.id)
+    for _ in range(2):
+        await station.round()
+    for _ in range(10):
+        station.clock.advance(61)
+        await station.round()
+    assert station.told_types() == {"completion.removed": 100}
+    assert (await station.memory()).records == 100
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_a_list_that_is_not_sorted_by_date_is_not_searched_at_every_poll(station: "Station") -> None:
+    await station.open(300, page_size=20, hold_changes_above=1000)
+    await station.round()
+    for record in list(station.account.records())[::3]:
+        station.account.edit(record.id, overrides={"date_number": 20120101})
+    station.clock.advance(DAY)
+    await station.round()
+    assert station.told_types() == {"completion.updated": 100}
+    for _ in range(5):
+        station.clock.advance(60)
+        await station.round()
+    station.upstream.asked.clear()
+    for _ in range(20):
+        station.clock.advance(60)
+        await station.round()
+    # Sweeps alone, of a page in twelve seconds at most.
+    assert [condition.name for condition in station.conditions()] == [ConditionName.LIST_UNSEARCHABLE]
+    assert len(station.upstream.pages()) - 20 <= 20 * 60 / 12

@@ -1,0 +1,89 @@
+"""Version 1 of the API has no ids: records that are equal in what makes their key are told apart all the same."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from notifier.sandbox import Record
+    from tests.support.watched_source import Station
+
+DAY = 86_400
+
+version_1 = pytest.mark.parametrize("either", ["v1"], indirect=True)
+
+
+def entered_alike(station: "Station", *days: int, created: int | None = None) -> list["Record"]:
+    """Enter records of one person, one training and one moment, completed on different days."""
+    moment = station.clock.now_ms() if created is None else created
+    alike: dict[str, Any] = {"user": station.account.users[0]["id"], "training": station.account.trainings[0].ids}
+    return [station.account.add(**alike, created=moment, date_number=day) for day in days]
+
+
+@version_1
+async def test_equal_records_on_different_pages_are_history_once_and_never_an_update(
+    either: "Station", small_pages: int
+) -> None:
+    watcher = await either.open(4 * small_pages, page_size=20)
+    entered_alike(either, 20250101, 20120101, created=either.account.now_ms() - 9_000_000_000)
+    await either.round()
+    for _ in range(2):
+        either.clock.advance(DAY + 1)
+        await either.round()
+    assert either.events == []
+    assert watcher.memory.records == len(either.account)
+    await either.check_the_books()
+
+
+@version_1
+async def test_known_equal_records_cost_no_further_question(either: "Station", small_pages: int) -> None:
+    await either.open(4 * small_pages, page_size=20)
+    entered_alike(either, 20250101, 20120101, created=either.account.now_ms() - 9_000_000_000)
+    await either.round()
+    either.upstream.asked.clear()
+    either.clock.advance(DAY + 1)
+    await either.round()
+    pages = either.upstream.pages()
+    assert len(pages) == 1 + -(-len(either.account) // small_pages)
+
+
+@version_1
+async def test_equal_records_entered_far_apart_are_each_told_once(either: "Station", small_pages: int) -> None:
+    await either.open(4 * small_pages, page_size=20)
+    await either.round()
+    either.clock.advance(5)
+    entered_alike(either, 20261121, 20120101)
+    await either.round()
+    either.clock.advance(DAY + 1)
+    await either.round()
+    first, second = sorted(either.told())
+    assert second == f"{first}-2"
+    assert either.told_types() == {"completion.created": 2}
+    either.clock.advance(DAY + 1)
+    await either.round()
+    assert len(either.events) == 2
+
+
+@version_1
+async def test_the_edit_of_one_equal_record_is_one_update_of_that_record(either: "Station", small_pages: int) -> None:
+    await either.open(4 * small_pages, page_size=20)
+    entered = entered_alike(either, 20250101, 20120101, created=either.account.now_ms() - 9_000_000_000)
+    await either.round()
+    either.account.edit(entered[1].id, expiry=20301231)
+    either.clock.advance(DAY + 1)
+    await either.round()
+    assert either.told_types() == {"completion.updated": 1}
+    either.clock.advance(DAY + 1)
+    await either.round()
+    assert len(either.events) == 1
+    await either.check_the_books()
+
+
+@version_1
+async def test_equal_records_that_fill_whole_pages_are_all_known(either: "Station", small_pages: int) -> None:
+    watcher = await either.open(small_pages, page_size=20)
+    entered_alike(either, *[20250101] * 3 * small_pages, created=either.account.now_ms() - 9_000_000_000)
+    await either.round()
+    assert watcher.memory.swept_at_ms is not None
+    assert watcher.memory.records == len(either.account) == 4 * small_pages
+    await either.check_the_books()

@@ -1,0 +1,442 @@
+"""Which lists of names are worth a request, and what a message is given of them."""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.clock import SystemClock
+from notifier.config import SourceSettings
+from notifier.events import Completion
+from notifier.http.exchange import new_session
+from notifier.kpa.client import Client
+from notifier.kpa.exchange import HttpExchange
+from notifier.kpa.rate_limiter import RateLimiter
+from notifier.sandbox import Token
+from notifier.store.store import Store
+from notifier.store.tables.names import NameList
+from notifier.watch import name_cache as names
+from notifier.watch.name_cache import NameCache, Wanted, lists_to_fetch
+from tests.support import names_process
+
+if TYPE_CHECKING:
+    from tests.support.clocks import FakeClock
+    from tests.support.watched_source import Asked, Station
+
+NOTHING = Wanted(frozenset(), frozenset())
+SOMEONE = Wanted(frozenset({"5e58"}), frozenset())
+SOMETHING = Wanted(frozenset(), frozenset({"1046"}))
+BOTH = {NameList.PEOPLE, NameList.TRAININGS}
+NOW = 1_795_280_400_123
+
+
+def due(people_age: float, trainings_age: float, missing: Wanted) -> set[NameList]:
+    """Decide which lists to fetch, given the ages (seconds) of what is there."""
+    fetched = {
+        NameList.PEOPLE: NOW - round(people_age * 1000),
+        NameList.TRAININGS: NOW - round(trainings_age * 1000),
+    }
+    return {*lists_to_fetch(fetched, missing, NOW)}
+
+
+def test_at_first_everything_is_fetched() -> None:
+    assert {*lists_to_fetch({}, NOTHING, NOW)} == BOTH
+
+
+def test_lists_are_fetched_again_after_a_day() -> None:
+    assert due(86_399, 86_400, NOTHING) == {NameList.TRAININGS}
+
+
+def test_an_unknown_id_is_worth_a_request_every_ten_minutes() -> None:
+    assert due(599, 599, SOMEONE) == set()
+    assert due(600, 600, SOMEONE) == {NameList.PEOPLE}
+    assert due(600, 600, SOMETHING) == {NameList.TRAININGS}
+
+
+@given(ages=st.tuples(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6)))
+def test_a_clock_set_back_makes_a_list_old(ages: tuple[int, int]) -> None:
+    found = due(*ages, NOTHING)
+    for age, name in zip(ages, NameList, strict=True):
+        assert (name in found) is not (0 <= age < 86_400)
+
+
+def shown(event: Any) -> tuple[str | None, str | None, str | None]:
+    told = json.loads(event.data)["completion"]
+    return told["user_name"], told["training_title"], told["instructor_name"]
+
+
+def requests_for_names(station: "Station") -> list[str]:
+    return [asked.method for asked in station.upstream.asked if not asked.method.startswith("completedtrainings")]
+
+
+async def test_an_event_waits_for_names_and_tells_them(either: "Station") -> None:
+    await either.open(50, names=True)
+    await either.watcher.poll()
+    person, instructor, training = either.account.users[3], either.account.users[4], either.account.trainings[5]
+    either.enter(user=person["id"], instructor=instructor["id"], training=training.ids)
+    await either.watcher.poll()
+    (event,) = either.events
+    assert shown(event) == (
+        f"{person['firstname']} {person['lastname']}",
+        training.title,
+        f"{instructor['firstname']} {instructor['lastname']}",
+    )
+
+
+async def test_names_are_fetched_once_for_many_events(station: "Station") -> None:
+    await station.open(50, names=True)
+    await station.watcher.poll()
+    for _ in range(3):
+        station.enter(20)
+        await station.watcher.poll()
+    assert sorted(requests_for_names(station)) == ["trainings.v2.list", "users.list"]
+    assert len(station.events) == 60
+
+
+async def test_a_newcomer_is_asked_for_after_ten_minutes_at_the_earliest(station: "Station") -> None:
+    await station.open(50, names=True)
+    await station.round()
+    before = len(requests_for_names(station))
+    assert before == 2
+    newcomer = {**station.account.users[0], "id": "5e580f0db7806000ffffffff", "firstname": "Ada", "lastname": "New"}
+    station.account.users.append(newcomer)
+    station.enter(user=newcomer["id"])
+    await station.watcher.poll()
+    assert shown(station.events[-1])[0] is None
+    assert len(requests_for_names(station)) == before
+    station.clock.advance(600)
+    station.enter(user=newcomer["id"])
+    await station.watcher.poll()
+    assert shown(station.events[-1])[0] == "Ada New"
+    assert requests_for_names(station)[before:] == ["users.list"]
+
+
+async def test_lists_are_refreshed_daily_though_nothing_is_missing(station: "Station") -> None:
+    await station.open(50, names=True)
+    await station.round()
+    station.clock.advance(86_400)
+    before = len(requests_for_names(station))
+    await station.round()
+    await station.until(lambda: len(requests_for_names(station)) == before + 2)
+
+
+async def test_a_missing_permission_leaves_ids_and_is_said_once(
+    station: "Station", caplog: pytest.LogCaptureFixture
+) -> None:
+    station.options["tokens"] = [Token("sandbox", methods=frozenset({"completedtrainings.v2.list", "users.list"}))]
+    await station.open(50, names=True)
+    await station.watcher.poll()
+    for _ in range(3):
+        station.enter()
+        await station.watcher.poll()
+        station.clock.advance(600)
+    assert all(person and title is None for person, title, _ in map(shown, station.events))
+    assert len(station.events) == 3
+    said = [record for record in caplog.records if "names cannot be fetched" in record.message]
+    assert [(record.__dict__["list"], record.__dict__["reason"]) for record in said] == [
+        ("trainings", "token_permission")
+    ]
+
+
+async def test_slow_names_hold_an_event_up_for_a_moment_only(
+    station: "Station", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "PATIENCE", 0.05)
+    released = asyncio.Event()
+
+    async def hold_names(asked: "Asked") -> web.StreamResponse | None:
+        if asked.method == "users.list":
+            await released.wait()
+        return None
+
+    await station.open(50, names=True)
+    await station.watcher.poll()
+    station.upstream.interfere = hold_names
+    station.enter()
+    await station.watcher.poll()
+    assert shown(station.events[0])[0] is None
+    released.set()
+    await station.until(lambda: requests_for_names(station) == ["users.list", "trainings.v2.list"])
+    station.enter()
+    await station.watcher.poll()
+    assert shown(station.events[1])[0]
+
+
+async def test_a_watcher_stops_while_names_are_on_their_way(station: "Station") -> None:
+    async def hold(asked: "Asked") -> web.StreamResponse | None:
+        if asked.method == "users.list":
+            await asyncio.Event().wait()
+        return None
+
+    station.upstream.interfere = hold
+    await station.open(50, names=True)
+    await station.watcher.poll()
+    await station.watcher.run_followups()
+    await station.until(lambda: "users.list" in requests_for_names(station))
+    async with asyncio.timeout(2):
+        await station.close()
+
+
+async def test_names_that_cannot_be_written_down_do_no_harm(station: "Station") -> None:
+    await station.open(50, names=True)
+    await station.watcher.poll()
+    await station.limit_pages(1)
+    station.account.users.extend({**station.account.users[0], "id": f"{number:024x}"} for number in range(3_000))
+    station.enter()
+    await station.watcher.poll()
+    await station.until(lambda: len(requests_for_names(station)) >= 1)
+    await station.limit_pages(10**6)
+    station.clock.advance(60)
+    await station.watcher.poll()
+    assert len(station.events) == 1
+    await station.check_the_books()
+
+
+async def test_names_are_fetched_before_the_first_sweep(station: "Station", small_pages: int) -> None:
+    await station.open(3 * small_pages, names=True)
+    await station.round()
+    asked = [asked.method for asked in station.upstream.asked]
+    assert asked[1:3] == ["users.list", "trainings.v2.list"]
+    assert len(asked) > 3
+
+
+PERSONAL = {
+    "created": 1470325236552,
+    "email": "dball.acme@example.com",
+    "username": "dball",
+    "cellPhone": "(555) 555-5555",
+    "hireDate": 1345525200000,
+    "emergencyContact": "Spouse: (405) 555-1234\nBrother: (918) 555-1234",
+    "isDriver": True,
+    "role_id": "5804f0f30ef50473af5870ca",
+    "clients_id": ["5804f0f40ef50473af588730", "5804f0f40ef50473af738640"],
+    "metavalues": {"6s9dfinqcqmowmbhk0": ["1029"], "address": "12 Main Street, Oklahoma City, OK 73102, " * 2},
+}
+
+
+def user(number: int) -> bytes:
+    named = {"id": f"{number:024x}", "firstname": "David", "lastname": f"Ball {number}", "employeeNumber": f"D{number}"}
+    return json.dumps(named | PERSONAL).encode()
+
+
+def users(count: int) -> Iterator[bytes]:
+    """Write an answer of `users.list`, made while it is sent."""
+    rest = user(0).partition(b'"created"')[2]
+    yield b'{"ok": true, "users": [' + user(0)
+    for start in range(1, count, 500):
+        yield b"".join(
+            b', {"id": "%024x", "firstname": "David", "lastname": "Ball %d", "employeeNumber": "D%d", "created"%s'
+            % (number, number, number, rest)
+            for number in range(start, min(start + 500, count))
+        )
+    yield b"]}"
+
+
+def refusal(identifier: str) -> Callable[[], Iterable[bytes]]:
+    return lambda: [json.dumps({"ok": False, "error": identifier}).encode()]
+
+
+class Desk:
+    """A name book of its own, before it an API that answers as it is told, behind it a state file."""
+
+    def __init__(self, client: Client, ledger: Store, clock: "FakeClock", api: "NamesApi") -> None:
+        self.client = client
+        self.ledger = ledger
+        self.clock = clock
+        self.api = api
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew on the same state file."""
+        self.book = NameCache("acme", self.client, self.ledger, self.clock)
+
+    async def fetch(self) -> None:
+        await self.book.refresh()
+        await self.book.fetched()
+
+    async def name_of(self, number: int) -> str | None:
+        """Ask for one person's name, as a message about this person would."""
+        id_ = f"{number:024x}"
+        found = await self.book.names_for([Completion("1", "1046", id_, None, None, None, None, None, "", None, b"{}")])
+        return found.people.get(id_)
+
+    async def query(self, sql: str) -> list[tuple[Any, ...]]:
+        return await self.ledger.run(lambda db: db.execute(sql).fetchall())
+
+
+class NamesApi:
+    """Answers each method with its pieces, and goes on after the first only when it is let."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.asked: list[str] = []
+        self.let = asyncio.Event()
+        self.let.set()
+        self.answers: dict[str, Callable[[], Iterable[bytes]]] = {
+            "users.list": lambda: users(10),
+            "trainings.v2.list": lambda: [b'{"ok": true, "trainings": [{"id": 1046, "title": "Ladder Safety"}]}'],
+        }
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        method = request.path.rpartition("/")[2]
+        self.asked.append(method)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in self.answers[method]():
+            await response.write(piece)
+            await self.let.wait()
+        return response
+
+
+@pytest.fixture
+async def api(resources: AsyncExitStack) -> NamesApi:
+    served = NamesApi()
+    app = web.Application()
+    app.router.add_post("/{method}", served.handle)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    resources.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    return served
+
+
+@pytest.fixture
+async def desk(api: NamesApi, tmp_path: Path, clock: "FakeClock", resources: AsyncExitStack) -> AsyncIterator[Desk]:
+    ledger = Store(tmp_path / "notifier.db")
+    await ledger.open()
+    resources.push_async_callback(ledger.close)
+    session = await resources.enter_async_context(new_session())
+    settings = SourceSettings.model_validate({"base_url": api.url, "token": "sandbox"})
+    made = Desk(
+        Client(HttpExchange(session, settings), settings, RateLimiter(10**7, SystemClock())), ledger, clock, api
+    )
+    yield made
+    await made.book.stop()
+
+
+async def test_a_list_that_breaks_off_has_failed_though_what_came_of_it_stays(desk: Desk) -> None:
+    desk.api.answers["users.list"] = lambda: [*users(2_400)][:-1]
+    await desk.fetch()
+    [(count,)] = await desk.query("SELECT count(*) FROM people")
+    assert 2_000 <= count < 2_400
+    assert await desk.query("SELECT outcome FROM names_fetched WHERE list = 'people'") == [("not_json",)]
+    assert await desk.query("SELECT outcome FROM names_fetched WHERE list = 'trainings'") == [("ok",)]
+
+
+async def test_an_id_that_stays_unknown_is_asked_for_every_ten_minutes_whatever_the_wall_clock_does(
+    desk: Desk,
+) -> None:
+    await desk.fetch()
+    for _ in range(3):
+        desk.clock.set_wall_clock(-3600)
+        assert await desk.name_of(99) is None
+    assert desk.api.asked.count("users.list") == 1
+    desk.clock.advance(600)
+    for _ in range(3):
+        assert await desk.name_of(99) is None
+        desk.clock.set_wall_clock(3600)
+    assert desk.api.asked.count("users.list") == 2
+
+
+async def test_a_full_disk_does_not_make_every_round_ask_again(desk: Desk) -> None:
+    desk.api.answers["users.list"] = lambda: users(5_000)
+    await desk.query("PRAGMA max_page_count = 1")
+    for _ in range(10):
+        await desk.fetch()
+        desk.clock.advance(50)
+    assert sorted(desk.api.asked) == ["trainings.v2.list", "users.list"]
+    await desk.query("PRAGMA max_page_count = 1000000")
+    desk.clock.advance(100)
+    assert await desk.name_of(4_999) == "David Ball 4999"
+
+
+async def test_a_missing_permission_is_said_once_until_it_works_again(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> int:
+        return sum("names cannot be fetched" in record.message for record in caplog.records)
+
+    allowed = desk.api.answers["users.list"]
+    for answer, times in ((refusal("token_permission"), 1), (allowed, 1), (refusal("token_permission"), 2)):
+        desk.api.answers["users.list"] = answer
+        for _ in range(2):
+            desk.restart()
+            await desk.fetch()
+            desk.clock.advance(86_400)
+        assert said() == times
+
+
+async def test_events_wait_together_for_a_list_that_is_slow(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "PATIENCE", 0.3)
+    desk.api.let.clear()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(5):
+        assert await desk.name_of(3) is None
+    assert 0.3 <= loop.time() - began < 0.9
+    desk.api.let.set()
+    await desk.book.fetched()
+    assert await desk.name_of(3) == "David Ball 3"
+
+
+async def test_a_fetch_that_is_stopped_in_the_middle_leaves_nothing_open(desk: Desk) -> None:
+    desk.api.let.clear()
+    await desk.book.refresh()
+    while not desk.api.asked:
+        await asyncio.sleep(0.001)
+    await desk.book.stop()
+    desk.restart()
+    desk.api.let.set()
+    assert await desk.name_of(3) == "David Ball 3"
+
+
+@pytest.mark.parametrize("cut", [None, -1], ids=["whole", "cut off"])
+async def test_what_else_people_told_the_api_is_neither_stored_nor_logged(
+    desk: Desk, caplog: pytest.LogCaptureFixture, cut: int | None
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    desk.api.answers["users.list"] = lambda: [*users(1_500)][:cut]
+    await desk.fetch()
+    kept = b"".join(path.read_bytes() for path in desk.ledger.path.parent.iterdir()) + caplog.text.encode()
+    assert b"David Ball 999" in kept
+    for personal in (b"dball", b"(555)", b"Spouse", b"Main Street", b"5804f0f3"):
+        assert personal not in kept
+
+
+async def test_a_hundred_thousand_people_pass_without_a_peak_and_hold_nobody_up(api: NamesApi, tmp_path: Path) -> None:
+    sent = 0
+
+    def hundred_thousand() -> Iterator[bytes]:
+        nonlocal sent
+        for piece in users(100_000):
+            sent += len(piece)
+            yield piece
+
+    api.answers["users.list"] = hundred_thousand
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        names_process.__file__,
+        api.url,
+        str(tmp_path / "notifier.db"),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await child.communicate()
+    found = json.loads(output)
+    assert found["people"] == 100_000
+    assert sent > 55 * 2**20
+    # Far less than the body: on a busy machine more of it waits to be read.
+    assert found["grown"] < 40
+    # 40 ms of 4 s, most of it the interpreter's garbage collection; parsing the body at once takes half the time.
+    assert found["held"] < found["seconds"] / 20

@@ -1,0 +1,391 @@
+"""What a source's watcher tells, and what it keeps to itself."""
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
+
+import pytest
+
+from notifier.sandbox import Dialect, Override
+from notifier.watch.source_health import SourceState
+from notifier.watch.watcher import RoundResult
+
+if TYPE_CHECKING:
+    from notifier.events import Event
+    from notifier.sandbox import Record
+    from tests.support.watched_source import Station
+
+YEARS_AGO = 20190704
+
+
+def previous(event: "Event") -> dict[str, Any] | None:
+    told: dict[str, Any] | None = json.loads(event.data)["previous"]
+    return told
+
+
+async def test_five_thousand_existing_records_are_silence_and_three_new_ones_three_events(either: "Station") -> None:
+    await either.open(5000)
+    for _ in range(3):
+        assert (await either.round()).events == 0
+        either.clock.advance(60)
+    assert (await either.memory()).records == 5000
+    new = either.enter(3)
+    done = await either.round()
+    assert (done.result, done.events) == (RoundResult.DONE, 3)
+    assert either.told() == either.keys_of(new)
+    assert either.told_types() == {"completion.created": 3}
+    await either.round()
+    assert len(either.events) == 3
+    await either.check_the_books()
+
+
+async def test_the_first_alert_needs_no_sweep_first(either: "Station") -> None:
+    await either.open(2000)
+    await either.watcher.poll()
+    new = either.enter()
+    await either.watcher.poll()
+    assert either.told() == either.keys_of(new)
+    assert either.upstream.pages() == [(1, 100), (1, 100), (1, 1000)]
+
+
+async def test_an_empty_account_is_met_and_its_first_record_is_news(either: "Station") -> None:
+    await either.open(2)
+    for record in list(either.account.records()):
+        either.account.remove(record.id)
+    await either.round()
+    new = either.enter()
+    await either.round()
+    assert either.told() == either.keys_of(new)
+
+
+async def test_twenty_five_hundred_at_once_are_each_told_once_in_five_requests(either: "Station") -> None:
+    await either.open(3000)
+    await either.round()
+    new = either.enter(2500)
+    either.upstream.asked.clear()
+    assert (await either.watcher.poll()).events == 2500
+    assert either.upstream.pages() == [(1, 100), (1, 1000), (2, 1000), (3, 1000), (4, 1000)]
+    assert sorted(either.told()) == sorted(either.keys_of(new))
+    await either.round()
+    await either.check_the_books()
+    assert len(either.events) == 2500
+
+
+@pytest.mark.parametrize("page_size", [1, 49, 50])
+@pytest.mark.usefixtures("small_pages")
+async def test_the_head_is_followed_to_known_ground_whatever_its_page(station: "Station", page_size: int) -> None:
+    await station.open(300, page_size=page_size)
+    await station.round()
+    new = station.enter(120)
+    station.upstream.asked.clear()
+    await station.watcher.poll()
+    large = [(1, 50), (2, 50), (3, 50), (4, 50)]
+    first = [] if page_size == 50 else [(1, page_size)]
+    assert station.upstream.requests() == [*first, *large, (ANY, 1)]
+    assert sorted(station.told()) == sorted(station.keys_of(new))
+    await station.check_the_books()
+
+
+async def test_the_head_is_not_read_beyond_the_end_of_the_list(either: "Station") -> None:
+    await either.open(10, page_size=5)
+    await either.round()
+    either.enter(40)
+    either.upstream.asked.clear()
+    await either.watcher.poll()
+    assert either.upstream.pages() == [(1, 5), (1, 1000)]
+    assert len(either.events) == 40
+
+
+async def test_events_are_told_in_the_order_of_entry_though_the_list_is_by_date(either: "Station") -> None:
+    await either.open(50)
+    await either.round()
+    dates = [20261119, 20261121, 20261120, 20261121]
+    new = [record for date in dates for record in either.enter(date_number=date)]
+    await either.round()
+    assert either.told() == either.keys_of(new)
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_notify_announces_everything_once(either: "Station") -> None:
+    await either.open(230, first_run="notify", page_size=20)
+    assert (await either.round()).events == 20
+    everything = either.keys_of(list(either.account.records()))
+    assert sorted(either.told()) == sorted(everything)
+    await either.restart()
+    new = either.enter()
+    await either.round()
+    assert either.told()[230:] == either.keys_of(new)
+    await either.check_the_books()
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_a_date_announces_what_was_entered_since(either: "Station") -> None:
+    await either.open(200, first_run="2025-01-01", page_size=20)
+    since = datetime(2025, 1, 1, tzinfo=UTC).timestamp() * 1000
+    expected = [record for record in either.account.records() if record.created >= since]
+    assert 20 < len(expected) < 200
+    await either.round()
+    assert sorted(either.told()) == sorted(either.keys_of(expected))
+    new = either.enter(date_number=YEARS_AGO)
+    either.clock.advance(86_400)
+    await either.round()
+    assert either.told()[len(expected) :] == either.keys_of(new)
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_a_backdated_entry_that_a_deletion_hides_from_the_count_is_found_by_the_next_sweep(
+    either: "Station",
+) -> None:
+    await either.open(200, page_size=20)
+    # Nothing is asked for the count then, and no spot check sees it earlier.
+    either.account.dialect = Dialect(total=True)
+    await either.round()
+    [new] = either.enter(1, date_number=YEARS_AGO)
+    gone = min(either.account.records(), key=lambda record: record.id)
+    either.account.remove(gone.id)
+    assert (await either.round()).events == 0
+    assert either.told() == []
+    either.clock.advance(86_400)
+    await either.round()
+    await either.settle()
+    assert either.told() == either.keys_of([new, gone])
+    assert await either.query("SELECT type, net FROM events") == [
+        ("completion.created", "sweep"),
+        ("completion.removed", "sweep"),
+    ]
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_what_happened_while_the_notifier_was_down_is_told(either: "Station") -> None:
+    await either.open(150, page_size=20)
+    await either.round()
+    await either.close()
+    either.clock.advance(7 * 86_400)
+    recent, hidden = either.enter(130), either.enter(2, date_number=YEARS_AGO)
+    await either.restart()
+    await either.round()
+    assert sorted(either.told()) == sorted(either.keys_of([*recent, *hidden]))
+    await either.check_the_books()
+
+
+async def test_a_rebuilt_state_file_tells_under_the_same_ids(station: "Station") -> None:
+    await station.open(100)
+    await station.watcher.poll()
+    new = station.enter(3)
+    await station.watcher.poll()
+    before = {event.subject: event.id for event in station.events}
+    await station.close()
+    for file in station.ledger.path.parent.glob("notifier.db*"):
+        file.unlink()
+    await station.restart(first_run="2026-11-21")
+    await station.watcher.poll()
+    after = {event.subject: event.id for event in station.events[3:]}
+    assert {key: after[key] for key in station.keys_of(new)} == before
+
+
+async def test_records_of_one_second_before_the_first_answer_and_after_it(station: "Station") -> None:
+    station.account.now_ms = station.clock.now_ms
+    await station.open(50)
+    station.enter()
+    await station.watcher.poll()
+    new = station.enter()
+    await station.round()
+    assert station.told() == station.keys_of(new)
+
+
+async def test_an_edit_on_a_page_that_is_read_is_told_with_what_was_before(either: "Station") -> None:
+    await either.open(50)
+    await either.round()
+    (record,) = either.enter(expiry=20271231)
+    await either.round()
+    either.account.edit(record.id, expiry=None, instructor="5e580f0db780600000000001")
+    assert (await either.round()).events == 1
+    assert either.told_types() == {"completion.created": 1, "completion.updated": 1}
+    event = either.events[-1]
+    assert event.subject == either.key(record)
+    assert previous(event) == {"expires_on": "2027-12-31", "instructor_id": None}
+    assert (await either.round()).events == 0
+    await either.check_the_books()
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_an_edit_elsewhere_is_found_by_a_sweep(either: "Station") -> None:
+    await either.open(200, page_size=20)
+    await either.round()
+    record = list(either.account.records())[180]
+    either.account.edit(record.id, expiry=20301231)
+    assert (await either.round()).events == 0
+    either.clock.advance(86_400)
+    await either.round()
+    assert either.told() == [either.key(record)]
+    assert either.told_types() == {"completion.updated": 1}
+
+
+async def test_an_edit_back_and_forth_is_told_each_time_under_a_new_id(either: "Station") -> None:
+    await either.open(50)
+    await either.round()
+    (record,) = either.enter()
+    await either.round()
+    for expiry in (20271231, None, 20271231, None):
+        either.account.edit(record.id, expiry=expiry)
+        await either.round()
+        await either.settle()
+    assert len({event.id for event in either.events}) == len(either.events) == 5
+    await either.check_the_books()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"field_of_tomorrow": {"a": [1]}}, {"signature": {"image": "x" * 20_000}}, {"notes": None}, {"files": None}],
+)
+async def test_json_that_changes_without_saying_anything_else_is_no_event(
+    station: "Station", overrides: dict[str, Any]
+) -> None:
+    await station.open(50)
+    await station.round()
+    (record,) = station.enter()
+    await station.round()
+    station.account.edit(record.id, overrides=overrides)
+    assert (await station.round()).events == 0
+    station.account.edit(record.id, overrides=None)
+    assert (await station.round()).events == 0
+    assert len(station.events) == 1
+
+
+async def test_numbers_that_become_strings_are_no_event(either: "Station") -> None:
+    await either.open(50)
+    await either.round()
+    (record,) = either.enter()
+    await either.round()
+    date_field = "date_number" if either.version == "v2" else "dateNumber"
+    overrides = {"created": str(record.created), date_field: str(record.date_number)}
+    either.account.edit(record.id, overrides=overrides)
+    assert (await either.round()).events == 0
+
+
+async def test_large_signatures_make_no_updates_but_edits_beside_them_do(station: "Station") -> None:
+    signature = {"type": "drawn", "image": "x" * 50_000}
+    files = tuple({"name": f"page-{number}.jpg", "thumbnail": "y" * 700} for number in range(4))
+    await station.open(50)
+    await station.round()
+    new = station.enter(20, signature=signature, files=files)
+    await station.round()
+    for _ in range(2):
+        assert (await station.round()).events == 0
+    for record in new:
+        station.account.edit(record.id, signature={"type": "drawn", "image": "z" * 50_000})
+    assert (await station.round()).events == 0
+    for record in new[:2]:
+        station.account.edit(record.id, notes="Retake.", files=())
+    await station.round()
+    updates = [event for event in station.events if event.type == "completion.updated"]
+    assert [event.subject for event in updates] == station.keys_of(new[:2])
+    assert all(previous(event) == {"notes": "", "has_attachments": True} for event in updates)
+
+
+async def test_bad_records_are_said_once_and_spoil_nothing(either: "Station", caplog: pytest.LogCaptureFixture) -> None:
+    await either.open(50)
+    await either.round()
+    good = either.enter(2)
+    date_field = "date_number" if either.version == "v2" else "dateNumber"
+    either.enter(overrides={date_field: "yesterday"})
+    either.enter(overrides={date_field: 20269999})
+    for _ in range(3):
+        await either.round()
+    assert either.told() == either.keys_of(good)
+    said = [record for record in caplog.records if "cannot be read" in record.message]
+    assert len(said) == 2
+    assert {record.__dict__["source"] for record in said} == {"acme"}
+    assert either.watcher.state is SourceState.OK
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_an_account_full_of_bad_records_does_not_flood_the_log(
+    station: "Station", caplog: pytest.LogCaptureFixture
+) -> None:
+    await station.open(230)
+    for record in list(station.account.records())[60:]:
+        station.account.edit(record.id, overrides={"date_number": "2020-02-27"})
+    await station.round()
+    assert len(caplog.records) == 101
+    assert caplog.records[-1].message == "more unreadable records; further ones are not logged one by one"
+    assert (await station.memory()).records == 60
+    assert (await station.memory()).unreadable == 170
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_an_old_record_that_becomes_readable_after_the_first_sweep_is_history(station: "Station") -> None:
+    await station.open(130, page_size=10)
+    old = list(station.account.records())[100]
+    station.account.edit(old.id, overrides={"date_number": "?"})
+    await station.round()
+    station.account.edit(old.id, overrides=None)
+    station.clock.advance(86_400)
+    await station.round()
+    assert (await station.memory()).records == 130
+    assert station.told() == []
+
+
+async def test_a_bad_record_is_told_once_it_can_be_read(either: "Station") -> None:
+    await either.open(50)
+    await either.round()
+    (late,) = either.enter(overrides={either.day: "yesterday"})
+    await either.round()
+    either.enter(2)
+    await either.round()
+    assert len(either.events) == 2
+    either.account.edit(late.id, overrides=None)
+    await either.round()
+    assert either.told()[2:] == [either.key(late)]
+    await either.check_the_books()
+
+
+async def test_a_record_that_becomes_unreadable_is_neither_gone_nor_new_afterwards(either: "Station") -> None:
+    await either.open(50)
+    await either.round()
+    (record,) = either.enter()
+    await either.round()
+    either.account.edit(record.id, overrides={either.day: []})
+    await either.round()
+    either.account.edit(record.id, overrides=None)
+    await either.round()
+    assert either.told() == [either.key(record)]
+
+
+async def test_a_record_without_a_moment_of_entry_is_news_once_the_list_was_read(either: "Station") -> None:
+    await either.open(50)
+    for record in list(either.account.records())[::2]:
+        either.account.edit(record.id, overrides={"created": Override.ABSENT})
+    await either.round()
+    assert either.told() == []
+    newcomers = [f"{number:024x}" for number in range(2)]
+    for newcomer in newcomers:
+        either.enter(user=newcomer, overrides={"created": Override.ABSENT})
+    await either.round()
+    assert [json.loads(event.data)["completion"]["user_id"] for event in either.events] == newcomers[::-1]
+    await either.check_the_books()
+
+
+def entered_alike(station: "Station", count: int, **fields: Any) -> list["Record"]:
+    """Enter records that version 1 of the API cannot tell apart."""
+    alike = {"user": station.account.users[0]["id"], "training": station.account.trainings[0].ids}
+    return [station.account.add(**alike, created=station.clock.now_ms(), **fields) for _ in range(count)]
+
+
+async def test_equal_records_of_version_1_are_told_apart_by_their_number(either: "Station") -> None:
+    await either.open(50)
+    await either.round()
+    either.clock.advance(1)
+    entered_alike(either, 2)
+    await either.round()
+    entered_alike(either, 1)
+    await either.round()
+    assert len(either.events) == 3
+    if either.version == "v1":
+        first, second, third = either.told()
+        assert (second, third) == (f"{first}-2", f"{first}-3")
+    either.clock.advance(86_400)
+    await either.round()
+    assert len(either.events) == 3
+    await either.check_the_books()

@@ -1,0 +1,312 @@
+"""The dashboard as people meet it: a real browser looks at a real daemon."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import expect
+
+from notifier.sandbox import Account, build_account
+from tests.support.dashboard_server import DashboardServer, Receiver
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page, Response
+
+    from tests.integration.web.dashboard.conftest import Go, StartServer, Visit
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WEIGHT = 100_000
+TOKEN = "correct-horse-battery-staple"
+MARKUP = '<img src=x onerror="globalThis.broken=1"><script>globalThis.broken=1</script>'
+RIGHT_TO_LEFT = "\u202eمحمد عبد الله\u2066"
+ENDLESS = "Anneliese" * 1_200
+
+
+def refusing() -> dict[str, Receiver]:
+    return {"hr-system": Receiver(), "badge-gate": Receiver(422, "unknown <b>employee</b>")}
+
+
+GIVING_UP = {"badge-gate": {"give_up_after": "1ms"}}
+
+
+async def with_dead_deliveries(start_server: "StartServer", count: int = 3, **around: object) -> DashboardServer:
+    server = await start_server(receivers=refusing(), options=GIVING_UP, **around)
+    for _ in range(count):
+        server.complete()
+    assert server.daemon is not None
+    async with asyncio.timeout(20):
+        while (await server.daemon.status())["destinations"]["badge-gate"]["dead"] < count:
+            await asyncio.sleep(0.02)
+    return server
+
+
+async def test_a_new_completion_appears_within_a_second(start_server: "StartServer", visit: "Go") -> None:
+    server = await start_server()
+    person, training = server.account.users[0], server.account.trainings[0]
+    seen = await visit(server)
+    await seen.see()
+    await seen.live()
+    await expect(seen.page.get_by_text("No event yet")).to_be_visible()
+    await seen.page.evaluate("globalThis.loadedOnce = true")
+    took = []
+    for number in range(1, 4):
+        key = server.complete()
+        entered = asyncio.get_running_loop().time()
+        await seen.page.wait_for_selector(f'a[href="/records/{key}"]', timeout=20_000)
+        took.append(asyncio.get_running_loop().time() - entered)
+        tile = seen.page.locator(".tiles > div").filter(has_text="New completions").locator("dd")
+        await expect(tile).to_have_text(str(number))
+        await expect(seen.page.locator("#news")).to_contain_text(
+            f"{person['firstname']} {person['lastname']} completed {training.title}"
+        )
+    # A machine that is busy with other things may be late now and then.
+    assert min(took) < 1.0, took
+    assert await seen.page.evaluate("globalThis.loadedOnce")
+    await expect(seen.page.locator("#destination-hr-system [data-label='Delivered today']")).to_have_text("3")
+
+
+async def test_all_that_it_takes_weighs_less_than_a_hundred_kilobytes(start_server: "StartServer", visit: "Go") -> None:
+    server = await with_dead_deliveries(start_server, 12)
+    seen = await visit(server)
+    sizes: list[Response] = []
+    seen.page.on("response", lambda response: sizes.append(response))  # noqa: PLW0108 - a list's method has no marks
+    await seen.see()
+    await seen.live()
+    weights = {one.url: len(await one.body()) for one in sizes if "/v1/events/stream" not in one.url}
+    assert len(weights) >= 3
+    assert sum(weights.values()) < WEIGHT, weights
+    assert all("content-security-policy" in one.headers for one in sizes if one.url == server.url + "/")
+
+
+async def test_what_was_given_up_is_retried_by_a_button(start_server: "StartServer", visit: "Go") -> None:
+    server = await with_dead_deliveries(start_server, 3)
+    seen = await visit(server)
+    await seen.see()
+    await seen.live()
+    dead = seen.page.locator("[id^=dead-]")
+    await expect(dead).to_have_count(3)
+    await expect(dead.first).to_contain_text("refused 422: unknown <b>employee</b>")
+    server.receivers["badge-gate"].status = 200
+    await dead.first.get_by_role("button").click()
+    await expect(seen.page.get_by_role("status")).to_contain_text("1 delivery put back into the queue")
+    await expect(dead).to_have_count(2)
+    await seen.page.get_by_role("button", name="Retry all that was given up for badge-gate").click()
+    await expect(seen.page.get_by_role("status")).to_contain_text("2 deliveries put back into the queue")
+    await expect(seen.page.get_by_role("heading", name="Given up")).to_have_count(0)
+    await expect(seen.page.locator("#destination-badge-gate [data-label='Delivered today']")).to_have_text("3")
+
+
+async def test_a_destination_is_tested_disabled_and_enabled(start_server: "StartServer", visit: "Go") -> None:
+    server = await start_server()
+    seen = await visit(server)
+    await seen.see()
+    status = seen.page.get_by_role("status")
+    await seen.page.get_by_role("button", name="Send a sample event to hr-system").click()
+    await expect(status).to_contain_text("hr-system: sample event delivered, answered 200 ok")
+    assert server.receivers["hr-system"].received == 1
+    await seen.page.get_by_role("button", name="Disable hr-system").press("Enter")
+    await expect(status).to_contain_text("disabled, its events are kept")
+    await expect(seen.page.get_by_role("heading", level=1)).to_contain_text("hr-system is disabled")
+    # The keyboard's place is not lost by what is shown anew.
+    await expect(seen.page.get_by_role("button", name="Enable hr-system")).to_be_focused()
+    await seen.page.keyboard.press("Enter")
+    await expect(seen.page.get_by_role("heading", level=1)).to_contain_text("All is well")
+    await seen.page.get_by_role("button", name="Poll acme now").click()
+    await expect(status).to_contain_text("acme: polled, 0 new events")
+    await status.get_by_role("button").click()
+    await expect(status.locator("p")).to_be_hidden()
+
+
+async def serious(page: "Page") -> list[str]:
+    results = await Axe().run(page)
+    return [
+        f"{one['id']}: {node['html'][:200]} {node['any'][:1]}"
+        for one in results.response["violations"]
+        if one["impact"] in {"serious", "critical"}
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(("colours", "width"), [("light", 1280), ("dark", 375)])
+async def test_nobody_is_kept_out(start_server: "StartServer", visit: "Go", colours: str, width: int) -> None:
+    server = await with_dead_deliveries(start_server, 2)
+    assert server.daemon is not None
+    await server.daemon._look_for_troubles()
+    key = next(iter(server.account.records())).id
+    seen = await visit(server, width=width, color_scheme=colours)
+    for path in ("/", f"/records/{key}", "/records?q=ball", "/records?q=nobody", "/records"):
+        await seen.see(path)
+        assert await serious(seen.page) == [], path
+        assert await seen.overflow() == 0, path
+        assert await seen.page.get_by_role("heading", level=1).count() == 1
+        assert await seen.page.get_by_role("main").count() == 1
+    background = await seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(int(part) for part in background.removeprefix("rgb(").removesuffix(")").split(",")) / 3
+    assert (brightness > 128) == (colours == "light")
+
+
+async def test_the_keyboard_goes_everywhere_and_is_seen(start_server: "StartServer", visit: "Go") -> None:
+    server = await with_dead_deliveries(start_server, 1)
+    seen = await visit(server)
+    await seen.see()
+    await seen.page.keyboard.press("Tab")
+    skip = seen.page.get_by_role("link", name="Skip to the content")
+    await expect(skip).to_be_focused()
+    await expect(skip).to_be_in_viewport()
+    await seen.page.keyboard.press("Enter")
+    await expect(seen.page.get_by_role("main")).to_be_focused()
+    await seen.see()
+    reached = set()
+    wanted = await seen.page.locator("a[href], main button, summary, input").count()
+    for _ in range(wanted + 5):
+        await seen.page.keyboard.press("Tab")
+        where = await seen.page.evaluate(
+            """() => { const it = document.activeElement; const style = getComputedStyle(it);
+            return it === document.body ? null
+              : [it.outerHTML.slice(0, 300), style.outlineStyle, parseFloat(style.outlineWidth)]; }"""
+        )
+        if where is None:
+            break
+        assert where[1] == "solid"
+        assert where[2] >= 2, where
+        reached.add(where[0])
+    for name in ("Poll acme now", "Disable hr-system", "Retry the event", "The figures as a table"):
+        assert any(name in one for one in reached), name
+
+
+async def test_names_from_strangers_are_nothing_but_text(start_server: "StartServer", visit: "Go") -> None:
+    known = build_account(20)
+    names = (MARKUP, RIGHT_TO_LEFT, ENDLESS)
+    strangers = [
+        {**user, "firstname": name, "lastname": "Ball"} for user, name in zip(known.users, names, strict=False)
+    ]
+    account = Account(users=strangers, trainings=known.trainings)
+    server = await start_server(account=account)
+    training = account.trainings[0].ids
+    keys = [str(account.add(user=user["id"], training=training, notes=MARKUP).id) for user in account.users[:3]]
+    seen = await visit(server, width=375)
+    await seen.see()
+    await seen.live()
+    for key in keys:
+        await expect(seen.page.locator(f'a[href="/records/{key}"]').first).to_be_visible()
+    for path in ("/", *(f"/records/{key}" for key in keys), "/records?q=Ball", f"/records?q={MARKUP}"):
+        await seen.see(path)
+        await asyncio.sleep(0.1)
+        assert await seen.page.locator("main img, main script").count() == 0
+        assert await seen.page.evaluate("globalThis.broken") is None
+        assert await seen.overflow() == 0, path
+    await seen.see()
+    link = seen.page.locator(f'a[href="/records/{keys[0]}"]').first
+    assert (await link.inner_text()).startswith("<img src=x")
+    for place in await seen.page.locator("main bdi").all():
+        assert len(await place.inner_text()) <= 120
+
+
+async def test_it_is_of_use_without_script(start_server: "StartServer", visit: "Go") -> None:
+    server = await start_server()
+    key = server.complete()
+    seen = await visit(server, java_script_enabled=False)
+    async with asyncio.timeout(20):
+        await seen.see()
+        while await seen.page.locator(f'a[href="/records/{key}"]').count() == 0:
+            await seen.see()
+    # Playwright stops scripts, but lets the browser believe that there are some: it does not show what is for none.
+    assert "Without JavaScript this page stands still" in await seen.page.content()
+    await expect(seen.page.get_by_role("button", name="Disable hr-system")).to_be_hidden()
+    await seen.page.get_by_role("searchbox").fill(key)
+    await seen.page.get_by_role("button", name="Explain").click()
+    await expect(seen.page).to_have_url(f"{server.url}/records/{key}")
+    await expect(seen.page.get_by_text("it was entered since the notifier first met the account").first).to_be_visible()
+    await expect(seen.page.get_by_role("heading", name="hr-system")).to_be_visible()
+
+
+async def test_it_takes_back_what_it_says_when_nobody_answers_any_more(
+    start_server: "StartServer", visit: "Go"
+) -> None:
+    server = await start_server()
+    seen = await visit(server, may_complain=True)
+    await seen.see()
+    await seen.live()
+    heading = seen.page.get_by_role("heading", level=1)
+    await expect(heading).to_contain_text("All is well")
+    await seen.page.context.set_offline(True)
+    await expect(heading).to_have_text("The notifier does not answer.")
+    await expect(seen.page.locator("#connection")).to_have_text("what stands here is old")
+    await expect(seen.page).to_have_title("The notifier does not answer. · Completion Notifier")
+    key = server.complete()
+    await seen.page.context.set_offline(False)
+    await expect(heading).to_contain_text("All is well")
+    await expect(seen.page.locator(f'a[href="/records/{key}"]')).to_be_visible()
+    await seen.live()
+
+
+async def test_with_a_token_a_browser_signs_in_and_out(start_server: "StartServer", visit: "Go") -> None:
+    server = await start_server(token=TOKEN)
+    seen = await visit(server, may_complain=True)
+    await seen.see("/records?q=ball")
+    assert "/sign-in" in seen.page.url
+    assert await serious(seen.page) == []
+    await sign_in(seen, "guessed")
+    await expect(seen.page.get_by_role("alert")).to_contain_text("That is not the token")
+    assert await seen.page.context.cookies() == []
+    await sign_in(seen, TOKEN)
+    await expect(seen.page).to_have_url(f"{server.url}/records?q=ball")
+    (cookie,) = await seen.page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], TOKEN in cookie["value"]) == (True, "Strict", False)
+    await seen.see()
+    await seen.live()
+    await seen.page.get_by_role("button", name="Poll acme now").click()
+    await expect(seen.page.get_by_role("status")).to_contain_text("acme: polled")
+    other = await seen.page.context.new_page()
+    await other.goto(server.url)
+    await other.get_by_role("button", name="Sign out").click()
+    await expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
+    await expect(seen.page.get_by_role("status")).to_contain_text("You are signed out")
+
+
+async def test_a_link_signs_a_browser_in_once_wherever_it_is_followed_from(
+    start_server: "StartServer", visit: "Go", tmp_path: Path
+) -> None:
+    server = await start_server(anonymous=False)
+    assert server.daemon is not None
+    seen = await visit(server, may_complain=True)
+    await seen.see()
+    await expect(seen.page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await expect(seen.page.get_by_label("Token", exact=True)).to_have_count(0)
+    assert await serious(seen.page) == []
+    # As the command does it on a desktop: a page of another origin leads to the link.
+    link = server.daemon.sign_in_link()
+    page = tmp_path / "page.html"
+    page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={link}">')
+    await seen.page.goto(page.as_uri())
+    await expect(seen.page).to_have_url(f"{server.url}/")
+    await expect(seen.page.get_by_role("heading", level=1)).to_contain_text("All is well")
+    await seen.live()
+    (cookie,) = await seen.page.context.cookies()
+    assert cookie["name"] == f"notifier_session_{server.url.rpartition(':')[2]}"
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    # A link from elsewhere finds the browser signed in.
+    page.write_text(f'<!doctype html><a href="{server.url}/records?q=ball">there</a>')
+    tab = await seen.page.context.new_page()
+    await tab.goto(page.as_uri())
+    await tab.get_by_role("link", name="there").click()
+    await expect(tab).to_have_url(f"{server.url}/records?q=ball")
+    await tab.close()
+    # Once, for anybody.
+    other = await visit(server, may_complain=True)
+    await other.page.goto(str(link))
+    await expect(other.page.get_by_role("alert")).to_contain_text("This link was used already")
+    # What shows events as they happen ends with the session.
+    tab = await seen.page.context.new_page()
+    await tab.goto(server.url)
+    await tab.get_by_role("button", name="Sign out").click()
+    await expect(tab.get_by_role("heading", name="Sign in")).to_be_visible()
+    await expect(seen.page.get_by_role("status")).to_contain_text("You are signed out")
+
+
+async def sign_in(seen: "Visit", token: str) -> None:
+    await seen.page.get_by_label("Token", exact=True).fill(token)
+    await seen.page.get_by_role("button", name="Sign in").click()

@@ -1,0 +1,148 @@
+"""The description of the interface: it says what there is, and what there is does what it says."""
+
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from aiohttp import web
+from hypothesis import HealthCheck, assume, given, settings
+from schemathesis import GenerationMode
+
+from notifier.web.openapi.document import document
+from tests.support.live_daemon import live_daemon
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface
+
+DOCUMENT = document()
+EXAMPLES = 20
+NAMES = {"sources": ["acme-1", "nobody"], "destinations": ["hr", "nobody"]}
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def described() -> set[tuple[str, str]]:
+    return {(method, path) for method, path, _ in operations()}
+
+
+def closed(piece: Any) -> Any:
+    """Let no object have what is not described, so that nothing can be added and not be described."""
+    if isinstance(piece, list):
+        return [closed(each) for each in piece]
+    if not isinstance(piece, dict):
+        return piece
+    inner = {name: closed(each) for name, each in piece.items()}
+    if isinstance(inner.get("properties"), dict) and "required" in inner:
+        inner.setdefault("additionalProperties", False)
+    return inner
+
+
+def strict() -> dict[str, Any]:
+    """Return the description with closed objects, and with names that the daemon under test has."""
+    strictly = deepcopy(DOCUMENT)
+    schemas = strictly["components"]["schemas"]
+    strictly["components"]["schemas"] = {
+        name: schema if name == "Event" else closed(schema) for name, schema in schemas.items()
+    }
+    # What two fields must be to each other, no schema says.
+    del strictly["components"]["schemas"]["ReplayWish"]["properties"]["until"]
+    for path, methods in strictly["paths"].items():
+        for parameter in (each for operation in methods.values() for each in operation.get("parameters", ())):
+            if (parameter["in"], parameter["name"]) == ("path", "name"):
+                parameter["schema"]["enum"] = NAMES[path.split("/")[2]]
+    return strictly
+
+
+async def test_it_is_served(interface: "Interface") -> None:
+    async with interface.over_tcp.get(f"{interface.url}/openapi.json") as response:
+        assert response.content_type == "application/json"
+        assert await response.json() == DOCUMENT
+
+
+def test_it_is_openapi() -> None:
+    schemathesis.openapi.from_dict(deepcopy(DOCUMENT)).validate()
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(names) == len(set(names))
+
+
+def test_all_that_is_referred_to_is_there_and_all_that_is_there_is_referred_to() -> None:
+    referred = set(re.findall(r"'\$ref': '#/components/(\w+)/(\w+)", str(DOCUMENT)))
+    components = DOCUMENT["components"]
+    there = {(kind, name) for kind in ("schemas", "responses") for name in components[kind]}
+    assert referred == there
+
+
+async def test_it_describes_every_route_and_no_other(interface: "Interface") -> None:
+    app = interface.app
+    routes = {
+        (route.method, re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.resource.canonical))
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD" and is_for_programs(route)
+    }
+    assert routes == described()
+
+
+def is_for_programs(route: web.AbstractRoute) -> bool:
+    """Tell a route from those that give a person pages."""
+    return not route.handler.__module__.startswith("notifier.web.dashboard")
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), [*operations()], ids=lambda value: str(value)[:40])
+def test_what_changes_something_is_posted_and_every_parameter_is_described(
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
+    assert method in {"GET", "POST"}
+    parameters = operation.get("parameters", [])
+    in_path = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+    assert in_path == set(re.findall(r"\{(\w+)\}", path))
+    assert operation["responses"].keys() >= {"200", "401", "403"}
+    assert all(parameter["description"] for parameter in parameters)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with live_daemon(tmp_path_factory.mktemp("live")) as url:
+        yield url
+
+
+def tried() -> Iterator[Any]:
+    """Yield every operation that ends, with requests as it wants them, and as it does not where there are such."""
+    for method, path, operation in operations():
+        if path == "/v1/events/stream":
+            continue
+        yield pytest.param(method, path, GenerationMode.POSITIVE, id=f"{method} {path}")
+        # Nothing is wrong as a record's key.
+        if path != "/v1/records/{key}" and ("parameters" in operation or "requestBody" in operation):
+            yield pytest.param(method, path, GenerationMode.NEGATIVE, id=f"{method} {path} wrongly")
+
+
+def has_empty(sent: object) -> bool:
+    """Tell whether something empty is sent: that is as good as left out, and right, which no schema says."""
+    if isinstance(sent, dict):
+        return any(has_empty(value) for value in sent.values())
+    if isinstance(sent, list):
+        return any(has_empty(value) for value in sent)
+    return sent == ""
+
+
+@pytest.mark.parametrize(("method", "path", "mode"), [*tried()])
+def test_what_it_does_is_what_is_described(address: str, method: str, path: str, mode: GenerationMode) -> None:
+    api = schemathesis.openapi.from_dict(strict())
+    operation = api[path][method]
+
+    @given(operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    def try_it(case: schemathesis.Case[Any]) -> None:
+        assume(not has_empty(case.query) and not has_empty(case.body))
+        case.call_and_validate(base_url=address)
+
+    try_it()

@@ -1,0 +1,181 @@
+"""The real worker and a real state file opposite a simulated receiver, in virtual time."""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.config.destinations import HttpSettings, SlackSettings
+from notifier.delivery.worker import Worker
+from notifier.destinations.base import Grouping
+from notifier.events import EventType
+from notifier.store.tables import sources
+from notifier.store.tables.outbox import Delivery
+from notifier.token_bucket import TokenBucket
+from tests.simulation.receiver import SimulatedReceiver
+from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessLedger
+
+HOUR = 3600.0
+DAY = 86_400.0
+Settings = HttpSettings | SlackSettings
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """An event that is detected `at` so many seconds: about a record and a training, good or poisonous."""
+
+    record: str
+    at: float = 0.0
+    training: str = "t"
+    good: bool = True
+    kind: str = EventType.CREATED
+
+
+def http(**keys: Any) -> HttpSettings:
+    return HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **keys})
+
+
+def chat(**keys: Any) -> SlackSettings:
+    return SlackSettings.model_validate({"type": "slack", "url": "https://127.0.0.1:9/services/x", **keys})
+
+
+def is_poisonous(delivery: Delivery) -> bool:
+    """Tell whether an event is one of those that the receiver cannot digest."""
+    return b'"poison":true' in delivery.event.data
+
+
+@dataclass
+class World:
+    """A state file, a receiver, and the worker between them."""
+
+    store: ThreadlessLedger
+    receiver: SimulatedReceiver
+    settings: Settings
+    chance: random.Random
+    bucket: TokenBucket
+    worker: Worker | None = None
+
+    async def start(self) -> None:
+        self.worker = Worker(
+            self.receiver, self.settings, self.store, LoopClock(), self.chance.random, bucket=self.bucket
+        )
+        await self.worker.start()
+
+    async def stop(self, *, grace: float = 1.0) -> None:
+        assert self.worker is not None
+        await self.worker.stop(grace)
+        self.worker = None
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def enter(self, news: Sequence[News]) -> None:
+        """Write events, as a round of a source does."""
+        await self.store.run(_insert, news, LoopClock().now_ms())
+        if self.worker is not None:
+            self.worker.wake()
+
+    async def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        def rows(db: Database) -> list[tuple[Any, ...]]:
+            return db.execute(sql).fetchall()
+
+        return await self.store.run(rows)
+
+    async def states(self) -> dict[str, int]:
+        return dict(await self.ask("SELECT state, count(*) FROM deliveries GROUP BY 1"))
+
+
+Acts = Callable[[World], Awaitable[None]]
+
+
+def simulate(
+    receiver: SimulatedReceiver,
+    settings: Settings,
+    news: Sequence[News] = (),
+    *,
+    until: float = 4 * DAY,
+    wanted: int | None = None,
+    acts: Acts | None = None,
+    seed: int = 0,
+) -> SimulatedReceiver:
+    """Let events happen and be delivered until so many (default: all good ones) are told, or until that many seconds.
+
+    `acts` goes on beside it; the simulation ends when it has, too.
+    """
+    if isinstance(settings, SlackSettings):
+        receiver.grouping = Grouping(10, digest_above=settings.digest_above)
+    elif settings.batch_size > 1:
+        receiver.grouping = Grouping(settings.batch_size, settings.batch_wait)
+    missing = sum(it.good for it in news) if wanted is None else wanted
+
+    async def perform() -> None:
+        async with _opened() as store:
+            world = World(store, receiver, settings, random.Random(seed), TokenBucket(settings.rate))
+            await world.start()
+            acting = None if acts is None else asyncio.create_task(_acted(acts, world))
+            for moment in sorted({it.at for it in news}):
+                await asyncio.sleep(max(0.0, moment - asyncio.get_running_loop().time()))
+                await world.enter([it for it in news if it.at == moment])
+            while True:
+                good = sum(
+                    not is_poisonous(it)
+                    for it in {it.event.sequence: it for r in receiver.accepted for it in r.deliveries}.values()
+                )
+                if (good >= missing and (acting is None or acting.done())) or asyncio.get_running_loop().time() > until:
+                    break
+                await asyncio.sleep(_step(asyncio.get_running_loop().time()))
+            if acting is not None:
+                await acting
+            if world.worker is not None:
+                await world.stop()
+
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        runner.run(perform())
+    return receiver
+
+
+def _step(now: float) -> float:
+    """Look often at first, and more seldom in simulations that last for days."""
+    return min(60.0, max(0.5, now / 50))
+
+
+async def _acted(acts: Acts, world: World) -> None:
+    await acts(world)
+
+
+@asynccontextmanager
+async def _opened() -> AsyncIterator[ThreadlessLedger]:
+    with tempfile.TemporaryDirectory() as folder:
+        store = ThreadlessLedger(Path(folder) / "notifier.db")
+        await store.open()
+        await store.run(sources.recall, "acme")
+        yield store
+        await store.close()
+
+
+def _insert(db: Database, news: Sequence[News], now_ms: int) -> None:
+    """Write events without the records that they are about: hundreds of thousands are made here."""
+    (last,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
+    rows = []
+    for number, it in enumerate(news, last + 1):
+        data = {"completion": {"key": it.record, "training_id": it.training, "user_id": "u"}, "poison": not it.good}
+        rows.append((number, f"evt_{number:026}", it.kind, it.record, now_ms, orjson.dumps(data).decode()))
+    db.conn.executemany(
+        "INSERT INTO events (sequence, id, type, source, subject, revision, net, reason, detected_at, data)"
+        " VALUES (?, ?, ?, 'acme', ?, 1, 'head', 'entered_since', ?, ?)",
+        rows,
+    )
+    db.conn.executemany("INSERT INTO deliveries (sequence, destination) VALUES (?, 'hr')", [(row[0],) for row in rows])
+
+
+def plain(count: int, **keys: Any) -> list[News]:
+    """Make so many events about different records of seven trainings."""
+    return [replace(News(str(number), training=f"t{number % 7}"), **keys) for number in range(1, count + 1)]

@@ -1,0 +1,161 @@
+"""An event loop without sockets, threads and waiting, and the clock of the machine that goes by it.
+
+Where a loop would wait for its next timer, this one sets its time to that timer. Two runs of the same coroutines take
+the same course to the last callback: sets of tasks are walked in the order in which the tasks were made.
+"""
+
+import asyncio
+import itertools
+from asyncio import base_events
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Executor
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+START_SECONDS: Final = 1000.0
+"""The loop's time at the beginning of a simulation: not 0, where a moment never noted would look like a recent one."""
+
+_START_MS: Final = 1_764_547_200_000
+"""The wall clock at the beginning: 2025-12-01 00:00 UTC."""
+
+
+class DeadlockError(RuntimeError):
+    """Everything waits, and no timer is set."""
+
+
+class NumberedTask(asyncio.Task[Any]):
+    """A task whose hash is its number: the order of a set of tasks would otherwise be that of their addresses."""
+
+    def __init__(
+        self, number: int, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **keywords: Any
+    ) -> None:
+        self._number = number
+        super().__init__(coroutine, **keywords)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _TimerSelector:
+    """Stands for a loop's selector: nothing is ever ready but the next timer."""
+
+    def __init__(self, loop: "SimulatedLoop") -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> tuple[()]:
+        if timeout is None:
+            raise DeadlockError("everything waits, and no timer is set")
+        if timeout > 0:
+            self._loop.advance_to_next_timer()
+        return ()
+
+    def close(self) -> None:
+        pass
+
+
+class _Timer(Protocol):
+    def when(self) -> float: ...
+
+
+class SimulatedLoop(base_events.BaseEventLoop):
+    """Runs coroutines in simulated time; work for a thread is done at once, and is known to be done `delay()` later."""
+
+    _scheduled: list[_Timer]
+
+    def __init__(self, delay: Callable[[], float] = lambda: 0.0) -> None:
+        super().__init__()
+        self._now = START_SECONDS
+        self._selector = _TimerSelector(self)
+        self._clock_resolution = 1e-9
+        self._delay = delay
+        self._numbers = itertools.count()
+        self.faults: list[BaseException] = []
+        """What tasks died of that nobody awaited."""
+        self.set_task_factory(self._make_task)
+        self.set_exception_handler(self._note_fault)
+
+    def time(self) -> float:
+        return self._now
+
+    @property
+    def seconds(self) -> float:
+        """How long the simulation has run."""
+        return self._now - START_SECONDS
+
+    def call_at_second(self, seconds: float, callback: Callable[[*Ts], object], *arguments: *Ts) -> None:
+        """Call back so many seconds after the beginning."""
+        self.call_at(START_SECONDS + seconds, callback, *arguments)
+
+    def advance_to_next_timer(self) -> None:
+        # Exactly: `now + (when - now)` is not always `when`, and a replay would differ from what was recorded.
+        self._now = max(self._now, self._scheduled[0].when())
+
+    def run_in_executor(
+        self, _executor: Executor | None, work: Callable[[*Ts], T], *arguments: *Ts
+    ) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = self.create_future()
+        result: T | None = None
+        fault: BaseException | None = None
+        try:
+            result = work(*arguments)
+        except BaseException as error:  # noqa: BLE001  whoever awaits the future gets it
+            fault = error
+
+        def finish() -> None:
+            if future.cancelled():
+                return
+            if fault is not None:
+                future.set_exception(fault)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # a T: `work` has returned
+
+        if delay := self._delay():
+            self.call_later(delay, finish)
+        else:
+            self.call_soon(finish)
+        return future
+
+    def _make_task(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        **keywords: Any,
+    ) -> asyncio.Future[T]:
+        return NumberedTask(next(self._numbers), coroutine, loop=loop, **keywords)
+
+    def _note_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        fault = context.get("exception")
+        if fault is not None and not isinstance(fault, asyncio.CancelledError):
+            self.faults.append(fault)
+
+    def _process_events(self, _events: object) -> None:
+        pass
+
+    def _write_to_self(self) -> None:
+        pass
+
+
+class SimulatedClock:
+    """The machine's clock: steady as the loop, and a wall clock that is `wall_error_seconds` wrong."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self.wall_error_seconds = 0.0
+
+    def now_ms(self) -> int:
+        return true_ms(self._loop.seconds + self.wall_error_seconds)
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+
+def true_ms(seconds: float) -> int:
+    """Return the true time, so many seconds after the beginning, in Unix milliseconds."""
+    return _START_MS + round(seconds * 1000)
+
+
+def in_order(tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
+    """Return tasks in the order in which they were made."""
+    return sorted(tasks, key=hash)

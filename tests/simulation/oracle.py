@@ -1,0 +1,367 @@
+"""Judges what the program tells, believes, asks and says, by what is true.
+
+- Safety: every told event is true: what it says had happened in the account, once, under one id.
+- Liveness: what happened is told in time (`bounds`), and no condition is left in the end.
+- Cost: requests stay under the budget, and under what the changes are worth.
+- Voice: what is withheld or unexplained for more than ten minutes is said.
+"""
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from notifier.sandbox.records import Version
+from tests.simulation import bounds
+from tests.simulation.account import Account, Form, View
+from tests.simulation.adversary import ID_SHIFT, UNREADABLE
+from tests.simulation.bounds import Bounds
+from tests.simulation.exchange import Sent
+from tests.simulation.findings import Contact, Findings, Violation
+from tests.simulation.loop import true_ms
+from tests.simulation.plans import Plan
+from tests.simulation.safety import FIRST_CONTACT_SECONDS, Safety, same
+from tests.simulation.subject import Belief, Memory, Subject, entity_of
+
+_MINUTE: Final = 60.0
+_NEARLY_ALL: Final = 0.9
+
+_LASTING: Final[Mapping[str, frozenset[str]]] = {
+    "count_high": frozenset({"count_unexplained"}),
+    "total_high": frozenset({"count_unexplained"}),
+    "ties": frozenset({"list_unsearchable"}),
+    "oldest_first": frozenset({"list_unsearchable"}),
+    "capped": frozenset({"list_unsearchable"}),
+    "no_paging": frozenset({"list_unsearchable"}),
+    "unreadable": frozenset({"records_unreadable"}),
+}
+"""The conditions that rightly stay for as long as the API has a habit."""
+
+_SLOW_TO_END: Final = frozenset({"answers_disagree", "records_renumbered", "list_unsearchable"})
+"""The conditions that may outlast their cause for a while."""
+
+_HELD: Final = frozenset({"removals_held", "arrivals_held", "changes_held"})
+"""The conditions under which something waits for an operator."""
+
+_EXHAUSTING: Final = frozenset({"budget_exhausted", "list_unsearchable"})
+"""The conditions that say why the budget is used up."""
+
+_UNSEARCHABLE: Final = frozenset({"capped", "oldest_first", "ties"})
+"""The habits of the API with which only scans find what is out of sight, as many as the budget allows."""
+
+_LIES: Final = frozenset({"old", "replica", "half", "empty", "count_off"})
+"""What the API does for a while that makes its count worthless."""
+
+_LEAVING: Final = frozenset({"delete", "move_date", "move_person", "move_both"})
+"""What makes a record leave the place at which it was known."""
+
+_LONG_REMEMBERED: Final = frozenset({"records_renumbered"})
+
+
+class Oracle:
+    """Watches one world. What it finds is handed to `report`, each kind of each record once."""
+
+    def __init__(self, plan: Plan, account: Account, memory: Memory, report: Callable[[Violation], None]) -> None:
+        self._profile = plan.profile
+        self._account = account
+        self._memory = memory
+        self._findings = Findings(account.now, report)
+        self._fail = self._findings.fail
+        self._spells = plan.spells
+        self._habits = frozenset(plan.profile.habits)
+        self._ignored = UNREADABLE if "unreadable" in self._habits else frozenset()
+        self._deadlines: list[tuple[float, int, int]] = []
+        self._wrong_since: dict[str, float] = {}
+        self._unsaid: defaultdict[str, float] = defaultdict(float)
+        self._evident: defaultdict[str, float] = defaultdict(float)
+        self._exhausted_since: float | None = None
+        self.bounds = Bounds.of(plan.profile, len(plan.entries))
+        self.contact = Contact(Version(plan.profile.api))
+        self._safety = Safety(plan.profile, account, memory, self.contact, self._findings)
+
+    # What happens
+
+    def changed(self, number: int) -> None:
+        """Take note that somebody has changed a record: in an honest world that has to be told in time."""
+        if number in self._account.records:
+            self.contact.note(self._account.records[number])
+        if not self._profile.is_honest or self.contact.version is Version.V1:
+            return
+        history = self._account.histories[number]
+        moment = history[-1]
+        at_top = moment.form is not None and moment.place <= self._profile.page and moment.kind == "enter"
+        out_of_sight = self.bounds.difference if self._profile.far_pairs else self.bounds.scan
+        limit = self.bounds.head if at_top else out_of_sight
+        if self.contact.scanned_at is not None and (at_top or self._profile.scans or self._profile.far_pairs):
+            self._deadlines.append((moment.at + limit, number, len(history) - 1))
+
+    def load(self, view: View, version: Version) -> None:
+        """Take note that the source asks for something else from now on."""
+        if version is not self.contact.version:
+            self._safety.take_known_as_told()
+        self.contact.view_since = self._account.now()
+        self.contact.view, self.contact.version = view, version
+
+    def events_told(self) -> None:
+        """Judge what was told since the last look."""
+        self._safety.look()
+
+    @property
+    def last_told(self) -> int:
+        """The number of the last event that was looked at."""
+        return self._safety.sequence
+
+    @property
+    def events(self) -> Counter[str]:
+        """How many events of each kind were told."""
+        return self._safety.events
+
+    # Voice, and liveness on the way
+
+    def minute(self, subject: Subject, sent: Sequence[Sent]) -> None:
+        """Look at how things stand, once a minute."""
+        self.events_told()
+        now = self._account.now()
+        for fault in self._memory.faults():
+            self._fail("invariant", fault, fault)
+        if self.contact.scanned_at is None and self._memory.is_scanned():
+            self.contact.scanned_at = now
+        conditions = subject.conditions()
+        self._check_deadlines(now, conditions)
+        self._check_exhaustion(now, sent, conditions)
+        self._check_withheld(subject, conditions)
+        if self.contact.scanned_at is None or not subject.is_well:
+            return
+        self._check_wrong(now, subject, conditions)
+
+    def _check_wrong(self, now: float, subject: Subject, conditions: Mapping[str, str]) -> None:
+        """Demand a word about each record that is wrong, and in an honest world that it be put right.
+
+        That counts only the time in which the API's count gives it away: while all that is wrong leaves a difference in
+        its direction, and so does what is wrong for longer than it takes to tell it. What waits for a second look is
+        noticed, so the program takes no difference from it. An entry and a deletion that cancel out, be it with what
+        has only just happened, are a scan's to find.
+        """
+        missing, ghosts = self.differences()
+        wrong = missing + ghosts
+        self._wrong_since = {entity: self._wrong_since.get(entity, now) for entity in wrong}
+        for known in (self._unsaid, self._evident):
+            for entity in [entity for entity in known if entity not in wrong]:
+                del known[entity]
+        if "no_paging" in self._habits or self._is_lied_to(now):
+            return
+        noticed = {self._entity(withheld.key) for withheld in subject.withheld()}
+        unnoticed = [entity for entity in wrong if entity not in noticed]
+        old = [entity for entity in unnoticed if now - self._wrong_since[entity] > self.bounds.confirmed]
+        shown, lasting = (
+            sum(missing[entity] - ghosts[entity] for entity in entities) + ("count_high" in self._habits)
+            for entities in (unnoticed, old)
+        )
+        for entity in old:
+            direction = 1 if missing[entity] else -1
+            if shown * direction <= 0 or lasting * direction <= 0:
+                continue
+            if not conditions:
+                self._unsaid[entity] += _MINUTE
+            if not set(conditions) & _HELD:
+                self._evident[entity] += _MINUTE
+            if self._unsaid[entity] > self.bounds.voice:
+                self._fail("voice/quiet", "", f"{entity} is not as believed for ten minutes, and nothing says so")
+            if self._profile.is_honest and self._evident[entity] > self.bounds.difference:
+                self._fail("liveness/difference", "", f"{entity} is not as believed, and the count says so in vain")
+
+    def _is_lied_to(self, now: float) -> bool:
+        """Tell whether the API's count is not that of the account now."""
+        return any(spell.kind in _LIES and spell.begin <= now < spell.end for spell in self._spells)
+
+    def _check_withheld(self, subject: Subject, conditions: Mapping[str, str]) -> None:
+        if conditions or self._profile.clock_jumps:
+            # Since when it is withheld is told by our wall clock, which says nothing where it jumps.
+            return
+        for withheld in subject.withheld():
+            if self._account.now() - withheld.since > self.bounds.voice + self._profile.confirm_after:
+                self._fail("voice/withheld", withheld.key, f"{withheld.key} is withheld ({withheld.reason}), unsaid")
+
+    def _check_exhaustion(self, now: float, sent: Sequence[Sent], conditions: Mapping[str, str]) -> None:
+        allowed = self._profile.requests_per_minute * _NEARLY_ALL
+        last_minute = len(sent) - bisect_right(sent, now - _MINUTE, key=lambda request: request.at)
+        if last_minute < allowed or set(conditions) & _EXHAUSTING:
+            self._exhausted_since = None
+        elif self._exhausted_since is None:
+            self._exhausted_since = now
+        elif now - self._exhausted_since > self.bounds.voice and self.contact.scanned_at is not None:
+            self._fail("voice/exhausted", "", f"the budget is used up since {self._exhausted_since:.0f} s, unsaid")
+
+    def _check_deadlines(self, now: float, conditions: Mapping[str, str]) -> None:
+        if set(conditions) & _HELD:
+            # An operator is asked, who may take his time.
+            self._deadlines = [
+                (max(at, now + self.bounds.confirmed), number, place) for at, number, place in self._deadlines
+            ]
+        due = [deadline for deadline in self._deadlines if deadline[0] <= now]
+        self._deadlines = [deadline for deadline in self._deadlines if deadline[0] > now]
+        for _, number, place in due:
+            history = self._account.histories[number]
+            # A later change has its own deadline.
+            if place == len(history) - 1 and str(number) not in self._findings.untrue:
+                moment, belief = history[place], self._memory.belief(str(number))
+                if not _agrees(belief, moment.form):
+                    what = f"{moment.kind} {number} at {moment.at:.0f} s (place {moment.place})"
+                    self._fail("liveness/late", str(number), f"{what} is not told; known: {belief}")
+
+    # Liveness in the end
+
+    def differences(self) -> tuple[Counter[str], Counter[str]]:
+        """Return which records are missing, and which are believed to exist and do not."""
+        truth = self._account.entities(self.contact.view, self.contact.version, self._ignored)
+        belief = Counter(self._entity(key) for key in self._memory.known())
+        ghosts = belief - truth
+        if self.contact.view != View():
+            for number, record in self._account.records.items():
+                if not self.contact.view.shows(record):
+                    del ghosts[str(number)]
+        return truth - belief, ghosts
+
+    def settled(self, conditions: Mapping[str, str]) -> None:
+        """Judge how things stand a while after everything has come to rest: no difference in numbers is left.
+
+        A pair that cancelled out until lately, and came apart when one of it was found, has its time from then on.
+        """
+        self.events_told()
+        missing, ghosts = (
+            Counter({entity: n for entity, n in wrong.items() if self._evident[entity] > self.bounds.confirmed})
+            for wrong in self.differences()
+        )
+        balance = missing.total() - ghosts.total() + ("count_high" in self._habits)
+        if balance and not self._habits & {*_UNSEARCHABLE, "no_paging"}:
+            self._findings.fail_each("liveness/late_missing", missing, "is not known")
+            self._findings.fail_each("liveness/late_ghost", ghosts, "was deleted and is still known")
+        if not any(self.differences()):
+            self._check_left(conditions, self._lasting() | _SLOW_TO_END, "liveness/condition_late")
+
+    def ended(self, subject: Subject) -> None:
+        """Judge how things stand in the end: all is known as it is, told, and no condition is left."""
+        self.events_told()
+        missing, ghosts = self.differences()
+        self._findings.fail_each("liveness/missing", missing, "is not known")
+        self._findings.fail_each("liveness/ghost", ghosts, "was deleted and is still known")
+        beliefs = self._memory.beliefs()
+        if self.contact.version is Version.V2:
+            self._check_forms(beliefs)
+        else:
+            self._check_days()
+        self._check_left(subject.conditions(), self._lasting() | _LONG_REMEMBERED, "liveness/condition_left")
+        if self._profile.is_honest and self._memory.absorbed():
+            self._fail("voice/absorbed", "", f"a difference of {self._memory.absorbed()} is taken to be for good")
+        for withheld in subject.withheld():
+            self._fail("liveness/withheld", withheld.key, f"{withheld.key} is still withheld: {withheld.reason}")
+
+    def _check_forms(self, beliefs: Mapping[str, Belief]) -> None:
+        by_entity = {self._entity(key): belief for key, belief in beliefs.items()}
+        for number, record in self._account.in_view(self.contact.view).items():
+            belief = by_entity.get(str(number))
+            if number in self._ignored or belief is None or belief.is_removed or str(number) in self._findings.untrue:
+                continue
+            history = self._account.histories[number]
+            if not _agrees(belief, history[-1].form):
+                self._fail("liveness/stale", str(number), f"{number} is known as {belief.form}, is {history[-1].form}")
+            appeared = history[0].at
+            if number not in self._safety.created | self.contact.hidden and self._is_news(appeared, record.created):
+                text = f"{number}, entered at {appeared:.0f} s, was never told ({belief.reason})"
+                self._fail("liveness/silent", str(number), text)
+
+    def _is_news(self, appeared: float, created_ms: int) -> bool:
+        """Tell whether a record that appeared then has to be told as entered."""
+        if self.contact.first_read_at is None or appeared <= self.contact.first_read_at:
+            return False
+        if self.contact.view_since and appeared <= self.contact.view_since + self.bounds.head:
+            return False
+        since_contact = created_ms >= true_ms(self.contact.first_read_at)
+        return since_contact or (self.contact.scanned_at is not None and appeared > self.contact.scanned_at)
+
+    def _check_days(self) -> None:
+        """Compare how many of equal records were told as entered with how many were."""
+        if self.contact.scanned_at is None or self.contact.first_read_at is None:
+            return
+        for base, history in self._account.bases.items():
+            if base in self._findings.untrue:
+                continue
+            told = self._safety.told_v1[base]["created"] - self._safety.told_v1[base]["removed"]
+            now = len(history[-1][1])
+            least = now - _most_until(history, self.contact.scanned_at)
+            most = max(0, now - _number_at(history, self.contact.first_read_at - FIRST_CONTACT_SECONDS))
+            if not least <= told <= most:
+                self._fail(
+                    "liveness/silent", base, f"{told} of {base} are told, between {least} and {most} were entered"
+                )
+
+    def _check_left(self, conditions: Mapping[str, str], allowed: Iterable[str], kind: str) -> None:
+        for name in sorted(set(conditions) - set(allowed)):
+            self._fail(kind, name, f"{name} stands though all is well: {conditions[name]}")
+
+    # Cost
+
+    def cost(self, sent: Sequence[Sent], rest_at: float, restarts: Sequence[float]) -> None:
+        """Judge what was asked for: in any minute, and while nothing happened."""
+        now, limit = self._account.now(), self._profile.requests_per_minute
+        times = [request.at for request in sent]
+        for place, at in enumerate(times):
+            in_minute = bisect_right(times, at + _MINUTE - 1e-6) - place
+            # A process that begins knows nothing of what the one before it has used.
+            begun = sum(at - 1 <= restart < at + _MINUTE for restart in restarts)
+            if in_minute > limit * (1 + begun):
+                self._fail("cost/budget", "", f"{in_minute} requests in the minute from {at:.0f} s, {limit} allowed")
+        quiet_at = max(rest_at + self.bounds.scan, now - 3600)
+        quiet = [request for request in sent if request.at > quiet_at]
+        if now - quiet_at < self._profile.poll * 10:
+            return
+        precise = sum(request.is_precise for request in quiet)
+        if precise > bounds.most_precise_at_rest(self._profile, len(self._account.records)):
+            self._fail("cost/precise", "", f"{precise} precise questions in {now - quiet_at:.0f} s of rest")
+        enough = bounds.most_requests_at_rest(self._profile, len(self._account.records), now - quiet_at)
+        if len(quiet) > enough and not self._habits & _UNSEARCHABLE:
+            self._fail(
+                "cost/rest", "", f"{len(quiet)} requests in {now - quiet_at:.0f} s of rest, {enough:.0f} would do"
+            )
+        self._cost_of_changes(sent, rest_at)
+
+    def _cost_of_changes(self, sent: Sequence[Sent], rest_at: float) -> None:
+        if not self._profile.is_honest:
+            return
+        changes = sum(len(history) - 1 for history in self._account.histories.values())
+        changes += sum(history[0].kind != "begin" for history in self._account.histories.values())
+        moments = [moment for history in self._account.histories.values() for moment in history]
+        gone = sum(moment.kind in _LEAVING for moment in moments)
+        equal = sum(moment.kind == "twin" for moment in moments)
+        precise = sum(request.is_precise for request in sent)
+        if precise > bounds.most_precise(gone, equal):
+            self._fail("cost/precise", "", f"{precise} precise questions, where {gone} records left their place")
+        polls = 2 * (rest_at / self._profile.poll + 1)
+        enough = polls + bounds.most_beside_polls(self._profile, len(self._account.records), changes, rest_at)
+        used = sum(request.at < rest_at for request in sent)
+        if used > enough:
+            self._fail("cost/changes", "", f"{used} requests for {changes} changes, {enough:.0f} would do")
+
+    # Helpers
+
+    def _entity(self, key: str) -> str:
+        return entity_of(key) if key.startswith("v1-") else str(int(key) % ID_SHIFT)
+
+    def _lasting(self) -> frozenset[str]:
+        return frozenset().union(*(_LASTING.get(habit, frozenset()) for habit in self._habits))
+
+
+def _agrees(belief: Belief | None, form: Form | None) -> bool:
+    if form is None:
+        return belief is None or belief.is_removed
+    return belief is not None and not belief.is_removed and same(belief.form, form)
+
+
+def _most_until(history: Sequence[tuple[float, tuple[str, ...]]], seconds: float) -> int:
+    """Return how many equal records there were at most until a moment: so many may have been learned silently."""
+    return max((len(days) for at, days in history if at <= seconds), default=0)
+
+
+def _number_at(history: Sequence[tuple[float, tuple[str, ...]]], seconds: float) -> int:
+    """Return how many equal records there were at a moment."""
+    return next((len(days) for at, days in reversed(history) if at <= seconds), 0)

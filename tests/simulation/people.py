@@ -1,0 +1,164 @@
+"""What people do in the account: a list of timed actions, each of which can be written down and done again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from notifier.sandbox.records import Record, date_number, day_of
+from tests.simulation.account import FIRST_TWIN, Account, training, user_id
+from tests.simulation.loop import true_ms
+
+_DAY_SECONDS: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that somebody does.
+
+    `at` is in seconds from the beginning. `where` (0..1) chooses a record by its place, unless `record` names it; it
+    names the id of what is entered, too. `what` (0..1) chooses everything else.
+    """
+
+    at: float
+    kind: str
+    where: float = 0.0
+    what: float = 0.0
+    record: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """How many people and trainings there are, and over how many days their records are spread."""
+
+    people: int
+    trainings: int
+    days: int
+
+    def person(self, what: float) -> str:
+        """Choose a person."""
+        return user_id(int(what * 1e6) % self.people)
+
+    def day(self, now: float, what: float) -> int:
+        """Choose a day of the past."""
+        return day_number(now - what * self.days * _DAY_SECONDS)
+
+
+def day_number(seconds: float) -> int:
+    """Return the day of a moment, as the API writes it."""
+    return date_number(day_of(true_ms(seconds)))
+
+
+def perform(account: Account, population: Population, action: Action) -> Action | None:
+    """Do it; return it with the record that it was done to, None where there was none to do it to."""
+    if action.kind in _ENTRIES:
+        number = account.next_id if action.record is None else action.record
+        if number in account.histories:
+            return None
+        account.put(_ENTRIES[action.kind](number, account.now(), population, action.what), action.kind)
+        return replace(action, record=number)
+    if action.kind == "restore":
+        return _restore(account, action)
+    record = _chosen(account, action)
+    if record is None:
+        return None
+    if action.kind == "delete":
+        account.delete(record.id)
+    elif action.kind == "twin":
+        account.put(replace(record, id=_free_twin(account, record.id)), action.kind)
+    else:
+        account.put(_CHANGES[action.kind](account, record, population, action), action.kind)
+    return replace(action, record=record.id)
+
+
+def _chosen(account: Account, action: Action) -> Record | None:
+    if action.record is not None:
+        return account.records.get(action.record)
+    records = account.list_now
+    return records[int(action.where * len(records))] if records else None
+
+
+def _free_twin(account: Account, number: int) -> int:
+    """Return an id that does not depend on what else was entered: a replay may leave that out."""
+    while number in account.histories:
+        number += FIRST_TWIN
+    return number
+
+
+def _restore(account: Account, action: Action) -> Action | None:
+    number = action.record
+    if number is None and account.deleted:
+        number = sorted(account.deleted)[int(action.what * len(account.deleted))]
+    if number is None or number not in account.deleted:
+        return None
+    account.put(account.deleted[number], action.kind)
+    return replace(action, record=number)
+
+
+def _entry(number: int, population: Population, what: float, *, created: float, day: int) -> Record:
+    chosen = int(what * 1e6)
+    return Record(
+        id=number,
+        user=user_id(chosen % population.people),
+        training=training(chosen // 7 % population.trainings),
+        created=true_ms(created),
+        date_number=day,
+        files=({"id": number},) if number % 2 else (),
+    )
+
+
+def _enter(number: int, now: float, population: Population, what: float) -> Record:
+    return _entry(number, population, what, created=now, day=day_number(now))
+
+
+def _backdate(number: int, now: float, population: Population, what: float) -> Record:
+    return _entry(number, population, what, created=now, day=population.day(now, what))
+
+
+def _offline(number: int, now: float, population: Population, what: float) -> Record:
+    """Enter what a device without a connection had kept for up to two days."""
+    created = now - 60 - what * 2 * _DAY_SECONDS
+    return _entry(number, population, what, created=created, day=day_number(created))
+
+
+def _slow_clock(number: int, now: float, population: Population, what: float) -> Record:
+    """Enter by the clock of another machine, which is up to three minutes slow."""
+    return _entry(number, population, what, created=now - what * 180, day=day_number(now))
+
+
+def _edit(_account: Account, record: Record, _population: Population, action: Action) -> Record:
+    return replace(record, notes=f"note {int(action.what * 1e9)}")
+
+
+def _edit_back(account: Account, record: Record, population: Population, action: Action) -> Record:
+    """Give a record the notes that it had at first."""
+    first = account.histories[record.id][0].form
+    if first is None or first.notes == record.notes:
+        return _edit(account, record, population, action)
+    return replace(record, notes=first.notes or "")
+
+
+def _move_date(account: Account, record: Record, population: Population, action: Action) -> Record:
+    return replace(record, date_number=population.day(account.now(), action.what))
+
+
+def _move_person(_account: Account, record: Record, population: Population, action: Action) -> Record:
+    return replace(record, user=population.person(action.what))
+
+
+def _move_both(account: Account, record: Record, population: Population, action: Action) -> Record:
+    return _move_date(account, _move_person(account, record, population, action), population, action)
+
+
+_ENTRIES: Final[Mapping[str, Callable[[int, float, Population, float], Record]]] = {
+    "enter": _enter,
+    "backdate": _backdate,
+    "offline": _offline,
+    "slow_clock": _slow_clock,
+}
+_CHANGES: Final[Mapping[str, Callable[[Account, Record, Population, Action], Record]]] = {
+    "edit": _edit,
+    "edit_back": _edit_back,
+    "move_date": _move_date,
+    "move_person": _move_person,
+    "move_both": _move_both,
+}

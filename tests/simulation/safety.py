@@ -1,0 +1,189 @@
+"""Safety: every event that is told is true. What it says had happened in the account, once, under one id."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tests.simulation.account import Account, Form, Moment, base_of
+from tests.simulation.adversary import ID_SHIFT
+from tests.simulation.findings import Contact, Findings
+from tests.simulation.profiles import Profile
+from tests.simulation.subject import Memory, Told, count_entities, entity_of
+
+FIRST_CONTACT_SECONDS: Final = 10.0
+"""The first contact may be taken to be so much earlier than it was."""
+
+_SETTLED_SECONDS: Final = 60.0
+
+
+class Safety:
+    """Follows what is told of each record, beside what truly happened to it."""
+
+    def __init__(
+        self, profile: Profile, account: Account, memory: Memory, contact: Contact, findings: Findings
+    ) -> None:
+        self._profile = profile
+        self._account = account
+        self._memory = memory
+        self._contact = contact
+        self._findings = findings
+        self._fail, self._fail_untrue = findings.fail, findings.fail_untrue
+        self._told_at: dict[int, int] = {}
+        self._told_state: dict[int, Form | None] = {}
+        self._position_v1: dict[str, int] = {}
+        self._revisions: set[tuple[str, int]] = set()
+        self.sequence = 0
+        """The last event that was looked at."""
+        self.events: Counter[str] = Counter()
+        self.created: set[int] = set()
+        """The records that were told as entered, by id."""
+        self.told_v1: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """How many events of each kind were told of records without an id."""
+
+    def take_known_as_told(self) -> None:
+        """Take note that from now on keys are those of v2, and that what is known by others is known."""
+        known = count_entities(self._memory.known())
+        for number, record in self._account.records.items():
+            if known[base_of(record)]:
+                self._told_at[number] = len(self._account.histories[number]) - 1
+                self._told_state[number] = self._account.histories[number][-1].form
+
+    def look(self) -> None:
+        """Judge what was told since the last look."""
+        told = self._memory.told_after(self.sequence)
+        for event in told:
+            self.sequence = event.sequence
+            self.events[event.kind] += 1
+            if (event.key, event.revision) in self._revisions:
+                self._fail("safety/told_twice", event.key, f"revision {event.revision} of {event.key} was told before")
+            self._revisions.add((event.key, event.revision))
+            if event.key.startswith("v1-"):
+                self.told_v1[entity_of(event.key)][event.kind] += 1
+            else:
+                self._judge(event)
+            self._judge_net(event)
+        without_id = [event for event in told if event.key.startswith("v1-")]
+        for base in dict.fromkeys(entity_of(event.key) for event in without_id):
+            removed = any(event.kind == "removed" and entity_of(event.key) == base for event in without_id)
+            self._judge_days(base, removed=removed)
+
+    def _judge(self, event: Told) -> None:
+        number, key = int(event.key) % ID_SHIFT, str(int(event.key) % ID_SHIFT)
+        if key in self._findings.untrue:
+            return
+        history: Sequence[Moment] = self._account.histories.get(number, ())
+        if not history:
+            self._fail_untrue("safety/unknown", key, f"{event.kind} {event.key}, which never was")
+            return
+        wanted = None if event.kind == "removed" else event.form
+        place = self._place_of(event.kind, wanted, number, history)
+        if place is None or self._contradicts(event, number):
+            self._fail_untrue(self._name_of(event, number, wanted, history), key, _described(event, history))
+            return
+        if event.previous is not None and not _previous_is_true(event, history[: place + 1]):
+            text = f"before, it was said to be {dict(event.previous)}; {_described(event, history)}"
+            self._fail_untrue("safety/previous", key, text)
+        if event.kind == "created":
+            self.created.add(number)
+        self._told_at[number], self._told_state[number] = place, wanted
+
+    def _place_of(self, kind: str, wanted: Form | None, number: int, history: Sequence[Moment]) -> int | None:
+        """Return which change of a record an event tells: the first one that it can be after what was told before.
+
+        Changes may be left out, as when two follow each other between two looks. What is told as entered must have
+        appeared since, and not before the first contact.
+        """
+        told_at = self._told_at.get(number, -1 if kind == "created" else 0)
+        appeared = False
+        for place in range(told_at + 1, len(history)):
+            moment = history[place]
+            appears = moment.form is not None and (place == 0 or history[place - 1].form is None)
+            appeared = appeared or (appears and not (place == 0 and self._is_history(number, moment)))
+            if same(wanted, moment.form) and (appeared or kind != "created"):
+                return place
+        return None
+
+    def _contradicts(self, event: Told, number: int) -> bool:
+        """Tell whether an event cannot follow what was told last of this record."""
+        if number not in self._told_state:
+            return False
+        return (self._told_state[number] is None) != (event.kind == "created")
+
+    def _name_of(self, event: Told, number: int, wanted: Form | None, history: Sequence[Moment]) -> str:
+        match event.kind:
+            case "removed":
+                return "safety/removed_false"
+            case "created" if number not in self._told_at and self._is_history(number, history[0]):
+                return "safety/history_told"
+            case "created":
+                return "safety/created_again"
+            case _ if self._told_state.get(number, wanted) is None:
+                return "safety/updated_gone"
+            case _ if any(same(wanted, moment.form) for moment in history):
+                return "safety/updated_old"
+            case _:
+                return "safety/updated_false"
+
+    def _is_history(self, number: int, first: Moment) -> bool:
+        """Tell whether a record was there before anybody looked, or came where nobody looks."""
+        if first.kind == "begin" or number in self._contact.hidden:
+            return True
+        return (
+            self._contact.first_read_at is not None and first.at < self._contact.first_read_at - FIRST_CONTACT_SECONDS
+        )
+
+    def _judge_days(self, base: str, *, removed: bool) -> None:
+        """Judge what was told of records without an id by what is believed since.
+
+        What is believed to exist has existed, at one moment, beside all else that is; what is believed to be gone was
+        gone at some moment.
+        """
+        if base in self._findings.untrue:
+            return
+        begin = self._position_v1.get(base, 0)
+        days, history = Counter(self._memory.days_of(base)), self._account.bases.get(base, [])
+        truth = [Counter(days) for _, days in history]
+        present = [place for place in range(begin, len(truth)) if days <= truth[place]]
+        absent = [place for place in range(begin, len(truth)) if not removed or truth[place].total() <= days.total()]
+        if present and absent:
+            self._position_v1[base] = min(present[0], absent[0])
+        else:
+            self._fail_untrue(
+                "safety/v1_untrue", base, f"after it was told, {days} are believed; the truth was {truth}"
+            )
+
+    def _judge_net(self, event: Told) -> None:
+        wanted = self._profile.only_net
+        if (
+            wanted is None
+            or self._contact.scanned_at is None
+            or self._account.now() < self._contact.scanned_at + _SETTLED_SECONDS
+        ):
+            return
+        allowed = {"head": ("head",), "count": ("head", "count")}[wanted]
+        if event.net not in allowed:
+            self._fail("liveness/other_net", event.key, f"{event.kind} {event.key} was found by {event.net}")
+
+
+def same(told: Form | None, true: Form | None) -> bool:
+    """Tell whether two forms agree; where the API has left `files` out, nothing is known of attachments."""
+    if told is None or true is None or told.has_attachments is not None:
+        return told == true
+    return told == true._replace(has_attachments=None)
+
+
+def _previous_is_true(event: Told, history: Sequence[Moment]) -> bool:
+    """Tell whether a record was once as an update says that it was before."""
+    if not all(name in Form._fields for name in event.previous or ()):
+        return True
+    before = event.form._replace(**(event.previous or {}))
+    return any(same(before, moment.form) for moment in history)
+
+
+def _described(event: Told, history: Sequence[Moment]) -> str:
+    forms: list[Any] = [
+        (round(moment.at, 2), moment.form and (moment.form.user_id[-2:], moment.form.completed_on, moment.form.notes))
+        for moment in history
+    ]
+    told = (event.form.user_id[-2:], event.form.completed_on, event.form.notes)
+    return f"{event.kind} {event.key} as {told}; the truth: {forms}"

@@ -1,0 +1,75 @@
+"""Makes of a case that failed the smallest one that still fails, as a plan that can be kept."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from tests.simulation.plans import Plan, ordinary
+from tests.simulation.world import run_plan
+
+_PARTS: Final = ("actions", "views", "kills", "jumps", "spells", "fates", "entries", "actions")
+"""What is left out, in this order: actions are what people read."""
+
+Fails = Callable[[Plan], bool]
+
+
+class NothingFoundError(Exception):
+    """The plan does not show the violation that it is to be shrunk for."""
+
+
+def shrink(plan: Plan, kind: str, seconds: float) -> Plan:
+    """Return a smaller plan that shows a violation of this kind, within so many seconds of work.
+
+    Raises NothingFoundError where the plan does not show it.
+    """
+    outcome = run_plan(plan, stop_at=kind)
+    violation = outcome.first(kind)
+    if violation is None:
+        raise NothingFoundError(f"no {kind} in this plan")
+    end = violation.at + 1
+    actions = tuple(action for action in outcome.plan.actions if action.at <= end)
+    shrunk = replace(outcome.plan, actions=actions, until=end)
+    deadline = time.process_time() + seconds
+
+    def fails(trial: Plan) -> bool:
+        return time.process_time() < deadline and run_plan(trial, stop_at=kind).first(kind) is not None
+
+    if not fails(shrunk):
+        raise NothingFoundError(f"written down, the plan does not show {kind} again")
+    if fails(plain := ordinary(shrunk)):
+        shrunk = plain
+    for part in _PARTS:
+        shrunk = _without_needless(shrunk, part, fails)
+    return replace(shrunk, kind=kind, note=violation.text)
+
+
+def _without_needless(plan: Plan, part: str, fails: Fails) -> Plan:
+    """Leave out what is not needed of one part of a plan: by halves at first, one by one in the end."""
+    items = _items(plan, part)
+    if not items:
+        return plan
+    if fails(nothing := _with(plan, part, [])):
+        return nothing
+    size = max(1, len(items) // 2)
+    while True:
+        place, shorter = 0, False
+        while place < len(items):
+            trial = [*items[:place], *items[place + size :]]
+            if fails(_with(plan, part, trial)):
+                items, shorter = trial, True
+            else:
+                place += size
+        if size == 1 and not shorter:
+            return _with(plan, part, items)
+        size = max(1, size // 2)
+
+
+def _items(plan: Plan, part: str) -> Sequence[Any]:
+    found = getattr(plan, part)
+    return [*found.items()] if part == "fates" else found
+
+
+def _with(plan: Plan, part: str, items: Sequence[Any]) -> Plan:
+    value: Any = dict(items) if part == "fates" else tuple(items)
+    return replace(plan, **{part: value})

@@ -1,0 +1,378 @@
+"""The part of the program that is put to the test, and all that the simulation knows of its inside.
+
+The watcher and the store are the real ones. Everything that touches their interface stands here, so that a change of
+it is followed in one place.
+"""
+
+import asyncio
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+import orjson
+from sqlite_utils import Database
+
+import notifier.daemon.sources
+from notifier.alerts import source_rules
+from notifier.alerts.conditions import Condition
+from notifier.config import Settings
+from notifier.config.settings import SourceSettings
+from notifier.daemon.reload import Differences
+from notifier.daemon.scheduler import Schedule
+from notifier.daemon.sources import SourceRegistry
+from notifier.daemon.watcher_factory import build_watcher
+from notifier.events import Completion
+from notifier.kpa.versions import API_VERSIONS
+from notifier.store.store import Store, open_database
+from notifier.watch.detection.holds import Direction
+from notifier.watch.patience import Patience
+from notifier.watch.source_health import SourceState
+from notifier.watch.watcher import Watcher
+from tests.simulation.account import Form
+from tests.simulation.exchange import SimulatedExchange
+from tests.simulation.loop import START_SECONDS, SimulatedClock, in_order
+from tests.simulation.profiles import Profile
+
+SOURCE: Final = "acme"
+
+_V1_KEY_LENGTH: Final = len("v1-") + 16
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event that was told: `form` is what it says of the record, `previous` the old values that it names."""
+
+    sequence: int
+    kind: str
+    key: str
+    revision: int
+    net: str
+    form: Form
+    previous: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What the store holds of a record."""
+
+    form: Form
+    is_removed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What the watcher has noticed and not told yet: which record, since when (seconds from the beginning), and why."""
+
+    key: str
+    since: float
+    reason: str
+
+
+def entity_of(key: str) -> str:
+    """Return what of a key is compared with the account: the id of v2, or what equal records of v1 share."""
+    return key[:_V1_KEY_LENGTH] if key.startswith("v1-") else key
+
+
+class Memory:
+    """A state file in memory, which outlives the stores that own it one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "notifier.db"
+        self._db = _UnclosedDatabase(_new_connection())
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def new_store(self) -> Store:
+        """Return a store of this file, as a new process would open it."""
+        return Store(self._path, lambda _path: self._db)
+
+    def close(self) -> None:
+        self._db.conn.close()
+
+    def told_after(self, sequence: int) -> list[Told]:
+        """Return the events after this one."""
+        rows = self._rows(
+            "SELECT sequence, type, subject, revision, net, data FROM events WHERE sequence > ? ORDER BY sequence",
+            [sequence],
+        )
+        return [_told(*row) for row in rows]
+
+    def known(self) -> list[str]:
+        """Return the keys of the records that are believed to exist."""
+        return [
+            key for (key,) in self._rows("SELECT key FROM records WHERE removed_at IS NULL AND out_of_view = 0", [])
+        ]
+
+    def belief(self, key: str) -> Belief | None:
+        """Return what is known of a record."""
+        rows = self._rows("SELECT key, removed_at, reason, record FROM records WHERE key = ?", [key])
+        return next((belief for _, belief in _beliefs(rows)), None)
+
+    def beliefs(self) -> dict[str, Belief]:
+        """Return what is known of every record, by key."""
+        return dict(_beliefs(self._rows("SELECT key, removed_at, reason, record FROM records", [])))
+
+    def days_of(self, base: str) -> tuple[str, ...]:
+        """Return the days of the records without an id that share this, sorted."""
+        rows = self._rows(
+            "SELECT completed_on FROM records WHERE removed_at IS NULL AND key >= ? AND key < ? || '.'", [base, base]
+        )
+        return tuple(sorted(day for (day,) in rows))
+
+    def is_scanned(self) -> bool:
+        """Tell whether a full scan has reached the end of the list once."""
+        return bool(self._rows("SELECT 1 FROM sources WHERE swept_at IS NOT NULL", []))
+
+    def faults(self) -> list[str]:
+        """Return what contradicts itself."""
+        rows = self._rows(
+            "SELECT s.records, (SELECT count(*) FROM records r WHERE r.source = s.name AND r.removed_at IS NULL"
+            " AND r.out_of_view = 0)"
+            " FROM sources s",
+            [],
+        )
+        return [f"the source says {said} records and holds {held}" for said, held in rows if said != held]
+
+    def absorbed(self) -> int:
+        """Return by how many records the API's count may differ for good, as the program believes."""
+        rows = self._rows("SELECT count_offset FROM sources WHERE held = 0", [])
+        return int(rows[0][0]) if rows else 0
+
+    def _rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._db.conn.execute(sql, values).fetchall()
+
+
+class Subject:
+    """The watching half of a daemon: one source, looked at in rounds, from one start of the process to its end."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        loaded: Mapping[str, Any],
+        memory: Memory,
+        exchange: SimulatedExchange,
+        clock: SimulatedClock,
+        chance: Callable[[], float],
+        on_events: Callable[[], None],
+    ) -> None:
+        self._profile = profile
+        self._loaded = dict(loaded)
+        self._memory = memory
+        self._exchange = exchange
+        self._clock = clock
+        self._chance = chance
+        self._on_events = on_events
+        self._store = memory.new_store()
+        self._watcher: Watcher | None = None
+
+    async def run(self) -> None:
+        """Open the store, and look at the source, round after round, until cancelled."""
+        await self._store.open()
+        self._watcher = self._make(self._settings())
+        await self._watcher.start()
+        loop = asyncio.get_running_loop()
+        due = loop.time() + 0.3 * min(self._profile.poll, 60)
+        while True:
+            await asyncio.sleep(due - loop.time())
+            await self._round()
+            late = loop.time() - due
+            due = due + self._profile.poll if late < self._profile.poll else loop.time() + self._profile.poll
+
+    async def load(self, changes: Mapping[str, Any]) -> None:
+        """Take other settings, as a reload does."""
+        self._loaded.update(changes)
+        watcher = self._watcher
+        if watcher is not None:
+            await watcher.stop()
+        self._watcher = self._make(self._settings())
+        await self._watcher.start()
+
+    async def kill(self, spared: set[asyncio.Task[Any]]) -> None:
+        """End as by kill -9: nothing that is under way is done, and the store has what it has."""
+        for task in in_order(asyncio.all_tasks() - spared):
+            task.cancel()
+        self._store._db = None
+        await asyncio.sleep(0.01)
+        await self._store.close()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the source says that all is well."""
+        return self._watcher is not None and self._watcher.state is SourceState.OK
+
+    def conditions(self) -> dict[str, str]:
+        """Return what people are told to be wrong with the source: a sentence by the name of each condition."""
+        found = self._conditions(self._watcher) if self._watcher else ()
+        return {condition.name.value: condition.summary for condition in found}
+
+    def _conditions(self, watcher: Watcher) -> Iterator[Condition]:
+        return source_rules.conditions(watcher.name, watcher.report(), (), self._clock.now_ms())
+
+    def withheld(self) -> list[Withheld]:
+        """Return what was noticed and is not told yet."""
+        looks = [] if self._watcher is None else self._watcher.second_looks.by_key.values()
+        now, now_ms = self._clock.monotonic(), self._clock.now_ms()
+        return [
+            Withheld(look.key, now - START_SECONDS - (now_ms - look.since_ms) / 1000, look.kind)
+            for look in looks
+            if look.since_ms is not None
+        ]
+
+    async def release(self, what: str) -> bool:
+        """Tell what is held (`removals`, `arrivals`, `changes`), as an operator does; False where that is not known."""
+        if self._watcher is None:
+            return False
+        await self._watcher.release(Direction(what), silently=False)
+        return True
+
+    async def _round(self) -> None:
+        watcher = self._watcher
+        if watcher is not None and (await watcher.poll()).is_done:
+            await watcher.run_followups()
+
+    def _make(self, settings: Settings) -> Watcher:
+        return build_watcher(
+            settings,
+            SOURCE,
+            _NO_SESSION,
+            self._store,
+            self._clock,
+            lambda: (),
+            lambda _events: self._on_events(),
+            patience=Patience(large_page=self._profile.large_page),
+            chance=self._chance,
+            exchange=self._exchange,
+        )
+
+    def _settings(self) -> Settings:
+        profile = self._profile
+        wanted: dict[str, Any] = {
+            "token": "t" * 41,
+            "api": profile.api,
+            "base_url": "http://127.0.0.1:1/v1",
+            "poll_interval": _milliseconds(profile.poll),
+            "page_size": profile.page,
+            "sweep_interval": _milliseconds(profile.scan),
+            "requests_per_minute": profile.requests_per_minute,
+            "confirm_after": _milliseconds(profile.confirm_after),
+            "timeout": _milliseconds(self._exchange.timeout_seconds),
+            "names": False,
+            **profile.settings,
+            **self._loaded,
+        }
+        # Those that a version does not have are left out.
+        table = {
+            name: value for name, value in wanted.items() if name in SourceSettings.model_fields and value is not None
+        }
+        return Settings.model_validate({"sources": {SOURCE: table}, "store": {"path": str(self._memory.path)}})
+
+
+class ScheduledSubject(Subject):
+    """The same under the daemon's own `SourceRegistry` and schedule (APScheduler)."""
+
+    _sources: SourceRegistry | None = None
+
+    async def run(self) -> None:
+        await self._store.open()
+        schedule = Schedule(self._clock)
+        self._sources = SourceRegistry(
+            schedule,
+            self._store,
+            self._clock,
+            lambda: (),
+            lambda _events: self._on_events(),
+            lambda _round, _seconds: None,
+            lambda _source, _reason: None,
+        )
+        await self._renew(Differences(added=(SOURCE,)))
+        schedule.start(_nothing)
+        await asyncio.Event().wait()
+
+    async def load(self, changes: Mapping[str, Any]) -> None:
+        self._loaded.update(changes)
+        await self._renew(Differences(changed=(SOURCE,)))
+
+    async def _renew(self, differences: Differences) -> None:
+        if self._sources is None:
+            return
+        patience = Patience(large_page=self._profile.large_page)
+        make = partial(build_watcher, patience=patience, chance=self._chance, exchange=self._exchange)
+        with mock.patch.object(notifier.daemon.sources, "build_watcher", make):
+            await self._sources.renew(self._settings(), _NO_SESSION, differences)
+        self._watcher = self._sources.known(SOURCE)
+
+
+def new_subject(profile: Profile) -> type[Subject]:
+    """Return which kind of subject a profile wants."""
+    return ScheduledSubject if profile.scheduled else Subject
+
+
+def count_entities(keys: Sequence[str]) -> Counter[str]:
+    """Count the known records as the account's are counted."""
+    return Counter(map(entity_of, keys))
+
+
+_NO_SESSION: Final[Any] = None
+"""In place of a session that nobody uses where an exchange is given."""
+
+
+def _milliseconds(seconds: float) -> str:
+    """Write a duration as the configuration does."""
+    return f"{round(seconds * 1000)}ms"
+
+
+async def _nothing() -> None:
+    pass
+
+
+class _UnclosedDatabase(Database):
+    def close(self) -> None:
+        """Leave the connection open for the next process."""
+
+
+def _new_connection() -> sqlite3.Connection:
+    """Open a new state file in memory, of an image: all steps of the schema would take longer than a simulated hour."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.deserialize(_image())
+    for pragma in ("foreign_keys = ON", "temp_store = MEMORY", "synchronous = OFF", "journal_mode = MEMORY"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+@cache
+def _image() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        db = open_database(Path(folder) / "image.db")
+        db.conn.execute("PRAGMA journal_mode = DELETE").fetchall()
+        image: bytes = db.conn.serialize()
+        db.close()
+    return image
+
+
+def _told(sequence: int, kind: str, key: str, revision: int, net: str, data: str) -> Told:
+    document = orjson.loads(data)
+    completion = document["completion"]
+    form = Form(*(completion[name] for name in Form._fields))
+    return Told(sequence, kind.rpartition(".")[2], key, revision, net, form, document["previous"])
+
+
+def _beliefs(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Belief]]:
+    for key, removed_at, reason, record in rows:
+        version = API_VERSIONS["v1" if key.startswith("v1-") else "v2"]
+        completions, _ = version.parse([orjson.loads(record)])
+        if completions:
+            yield key, Belief(_form(completions[0]), removed_at is not None, reason)
+
+
+def _form(completion: Completion) -> Form:
+    content = completion.content()
+    return Form(*(content[name] for name in Form._fields))

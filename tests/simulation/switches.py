@@ -1,0 +1,232 @@
+"""Turns single rules of the program off, to see whether the simulation notices.
+
+A switch names what it replaces as `module:attribute`, and by what. The twelve rules of detection have one each, at the
+least; one whose code is not there (`is_there` says so) is a fault of the switch.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from unittest import mock
+
+from notifier.kpa.rate_limiter import Bucket, Priority
+from notifier.store.tables import sources
+
+Replacement = Callable[[Any], Any]
+"""Makes of what is there what takes its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One rule that can be turned off, and the profiles in which that should show first."""
+
+    name: str
+    patches: Sequence[tuple[str, Replacement]]
+    profiles: Sequence[str]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything to replace."""
+        return bool(self.patches) and all(_found(target) is not None for target, _ in self.patches)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Run with the rule turned off."""
+        with ExitStack() as stack:
+            for target, replacement in self.patches:
+                found = _found(target)
+                if found is None:
+                    raise LookupError(f"{self.name}: there is no {target}")
+                owner, attribute, value = found
+                stack.enter_context(mock.patch.object(owner, attribute, replacement(value)))
+            yield
+
+
+def _found(target: str) -> tuple[Any, str, Any] | None:
+    """Return the owner of `module:Class.attribute`, the attribute's name, and what is there; None for nothing."""
+    module, _, path = target.partition(":")
+    try:
+        owner: Any = importlib.import_module(module)
+        *way, attribute = path.split(".")
+        for name in way:
+            owner = getattr(owner, name)
+        return owner, attribute, vars(owner).get(attribute, getattr(owner, attribute))
+    except (ImportError, AttributeError):
+        return None
+
+
+def _always(value: Any) -> Replacement:
+    """Replace a function by one that returns this whatever it is called with."""
+    return lambda _before: lambda *_arguments, **_keywords: value
+
+
+def _always_later(value: Any) -> Replacement:
+    """The same for a coroutine function."""
+
+    def replaced(_before: Any) -> Any:
+        async def work(*_arguments: Any, **_keywords: Any) -> Any:
+            return value
+
+        return work
+
+    return replaced
+
+
+def _twice_the_rate(_before: Any) -> Any:
+    def for_rate(per_minute: float) -> Bucket:
+        return Bucket(1 + per_minute / 10, 60 / (2 * per_minute))
+
+    return staticmethod(for_rate)
+
+
+def _whenever_asked(before: Any) -> Any:
+    """Weigh the records of an answer as if it had been asked for after everything that is known.
+
+    What it shows of the past would wait for a second look (rule 5): that is left out, where no server lags.
+    """
+
+    def weigh(completions: Any, evidence: Any, circumstances: Any) -> Any:
+        return before(completions, replace(evidence, changed_at={}, earlier_forms={}), circumstances)
+
+    return weigh
+
+
+def _unknown(_before: Any) -> Any:
+    return property(lambda _of: None)
+
+
+def _due_at_once(_before: Any) -> Any:
+    return lambda looks: frozenset(looks.by_key)
+
+
+def _absorbed_at_once(_before: Any) -> Any:
+    def accepted_offset(unexplained: int, _left_over: int | None, offset: int, **_keywords: bool) -> int:
+        return offset + unexplained
+
+    return accepted_offset
+
+
+def _by_moment_of_entry(before: Any) -> Any:
+    """Take for history what was entered before the first contact, whenever it appears."""
+
+    def classify_unknown(recorded_at: Any, baseline: Any) -> Any:
+        return before(recorded_at, replace(baseline, swept=False))
+
+    return classify_unknown
+
+
+def _asked_for_its_person_again(_before: Any) -> Any:
+    async def ask(absences: Any, look: Any) -> Any:
+        return await absences._reader.ask(
+            Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, whole=True
+        )
+
+    return ask
+
+
+def _view_forgotten(_before: Any) -> Any:
+    return lambda db, source, _view, _now_ms: sources.recall(db, source)
+
+
+_PLAIN: Final = (
+    Switch(
+        "budget: twice the rate",
+        [("notifier.kpa.rate_limiter:Bucket.for_rate", _twice_the_rate)],
+        ("import_day", "tight"),
+    ),
+    Switch(
+        "a return is not told",
+        [("notifier.watch.detection.evidence:_weigh_return", _always(None))],
+        ("calm_pairs", "calm"),
+    ),
+    Switch(
+        "removals are not asked for",
+        [("notifier.watch.detection.absences:Absences._suspects", _always_later([]))],
+        ("calm", "count_only_deletes"),
+    ),
+)
+"""What has nothing to do with evidence."""
+
+_RULES: Final = (
+    Switch(
+        "rule 1: an answer speaks for the moment it was asked for",
+        [("notifier.watch.ingest_transaction:weigh", _whenever_asked)],
+        ("ambush_edits", "latency", "slow_store"),
+    ),
+    Switch(
+        "rule 2: a page is whole or no evidence",
+        [
+            ("notifier.watch.source_reader:page_fault", _always(None)),
+            ("notifier.watch.detection.scan:page_fault", _always(None)),
+            ("notifier.watch.detection.scan:ScanRunner._check", _always(None)),
+            ("notifier.watch.source_reader:SourceReader._fit_together", _always(value=True)),
+        ],
+        ("page_one", "capped", "everything"),
+    ),
+    Switch(
+        "rule 3: the balance, never absorbed",
+        [("notifier.watch.detection.scan:accepted_offset", _absorbed_at_once)],
+        ("everything", "lacking", "count_spell"),
+    ),
+    Switch(
+        "rule 4: absence needs room in the balance",
+        [("notifier.watch.detection.balance:Balance.room", _unknown)],
+        ("lacking", "short_pages", "calm"),
+    ),
+    Switch(
+        "rule 4: absence needs a second look",
+        [("notifier.watch.second_looks:SecondLooks.due", _due_at_once)],
+        ("empty", "replica_seconds", "old_answers"),
+    ),
+    Switch(
+        "rule 5: an earlier form waits",
+        [("notifier.store.tables.second_looks:earlier_forms", _always({}))],
+        ("replica_seconds", "old_answers"),
+    ),
+    Switch(
+        "rule 6: a record in motion is one record",
+        [
+            ("notifier.watch.detection.absences:Sightings.__contains__", _always(value=False)),
+            ("notifier.watch.detection.absences:Absences._ask_for_training", _asked_for_its_person_again),
+        ],
+        ("moves_beside_deletions", "ambush_moves"),
+    ),
+    Switch(
+        "rule 7: news or history",
+        [("notifier.watch.detection.evidence:classify_unknown", _by_moment_of_entry)],
+        ("calm_offline", "count_only"),
+    ),
+    Switch(
+        "rule 8: much at once is held",
+        [
+            ("notifier.watch.ingest:hold_limit", _always(10**9)),
+            ("notifier.watch.detection.absences:held_back", _always(value=False)),
+        ],
+        ("half",),
+    ),
+    Switch(
+        "rule 9: the view", [("notifier.watch.watcher:follow_view", _view_forgotten)], ("view_filter", "view_person")
+    ),
+    Switch(
+        "rule 10: the same record under another key",
+        [("notifier.watch.ingest_transaction:_renumbered", _always([]))],
+        ("view_api", "renumbered"),
+    ),
+    Switch(
+        "rule 11: v1 has no ids",
+        [("notifier.watch.detection.v1_records:V1Records._bases_to_ask", _always(frozenset()))],
+        ("v1_twins",),
+    ),
+    Switch(
+        "rule 12: a list that cannot be searched",
+        [
+            ("notifier.watch.background_tasks:BackgroundTasks._note_unsorted", _always(None)),
+            ("notifier.watch.detection.scan:ScanRunner._learn_cap", _always_later(value=False)),
+        ],
+        ("ties", "oldest_first", "capped"),
+    ),
+)
+
+SWITCHES: Final = (*_RULES, *_PLAIN)

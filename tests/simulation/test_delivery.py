@@ -1,0 +1,186 @@
+"""Properties of delivery under any mixture of trouble, each story made by a seed: the real worker, in virtual time.
+
+By hand, for an hour: `python -m tests.simulation.test_delivery 3600`; seeds that fail are printed, and go into FAILED.
+"""
+
+import asyncio
+import math
+import random
+import sys
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import pytest
+
+from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
+from tests.simulation.delivery import HOUR, News, Settings, World, chat, http, is_poisonous, plain, simulate
+from tests.simulation.receiver import (
+    BROKEN,
+    NOT_FOUND,
+    REFUSED,
+    THROTTLED,
+    TIMED_OUT,
+    TOO_LARGE,
+    UNAVAILABLE,
+    UNREACHABLE,
+    Outage,
+    SimulatedReceiver,
+)
+
+FAILED: Sequence[int] = ()
+"""Seeds of stories that have failed once."""
+
+SEEDS = (*FAILED, *range(1, 25))
+DAY = 86_400.0
+
+
+def story(seed: int) -> None:
+    """Make a receiver, settings and events by chance, restart now and then, and check what must hold."""
+    chance = random.Random(seed)
+    receiver = _receiver(chance)
+    settings = _settings(chance)
+    news = _news(chance)
+
+    async def restarts(world: World) -> None:
+        for _ in range(chance.choice((0, 0, 1, 3))):
+            await asyncio.sleep(chance.random() * HOUR)
+            await world.stop(grace=chance.choice((0.0, 0.01, 1.0)))
+            await asyncio.sleep(chance.random() * 60)
+            await world.start()
+
+    simulate(receiver, settings, news, until=10 * DAY, acts=restarts, seed=seed)
+    told = receiver.told()
+    good = {number for number, it in enumerate(news, 1) if it.good}
+    assert good <= told.keys(), f"{len(good - told.keys())} good events were never told"
+    assert in_order_of_records(receiver), "an event came before an earlier one of its record"
+    assert asked_waits_are_kept(receiver), "a request came before the moment that the receiver had asked for"
+    quiet = sum(outage.end - outage.begin for outage in receiver.outages)
+    bad = sum(not it.good for it in news)
+    bound = 40 + quiet / 60 + 80 * (1 + len(receiver.outages)) + 40 * bad + (3 if receiver.says_when else 6) * len(news)
+    assert len(receiver.refused) <= bound, f"{len(receiver.refused)} requests were refused"
+
+
+def _receiver(chance: random.Random) -> SimulatedReceiver:
+    outages = []
+    for _ in range(chance.choice((0, 0, 1, 2))):
+        begin = chance.random() * 2 * HOUR
+        outcome = chance.choice(
+            (BROKEN, UNAVAILABLE, UNREACHABLE, TIMED_OUT, Outcome(AttemptResult.SERVER_ERROR, 503, 120.0))
+        )
+        outages.append(Outage(begin, begin + chance.choice((5.0, 300.0, 5 * HOUR)), outcome))
+    return SimulatedReceiver(
+        random.Random(chance.random()),
+        every=chance.choice((0.0, 0.0, 0.0, 1.1, 10.0)),
+        a_minute=chance.choice((0, 0, 0, 30)),
+        says_when=chance.random() < 0.7,
+        poisonous=is_poisonous,
+        poison=chance.choice((BROKEN, REFUSED, NOT_FOUND)),
+        flapping=chance.choice((0.0, 0.0, 0.1, 0.3)),
+        flap=chance.choice((BROKEN, UNREACHABLE)),
+        limit=chance.choice((10**9, 10**9, 40)),
+        too_many=TOO_LARGE,
+        outages=outages,
+    )
+
+
+def _settings(chance: random.Random) -> Settings:
+    if chance.random() < 0.3:
+        return chat(give_up_after="9d")
+    return http(
+        batch_size=chance.choice((1, 1, 10, 100)),
+        concurrency=chance.choice((1, 2, 8)),
+        give_up_after="9d",
+    )
+
+
+def _news(chance: random.Random) -> list[News]:
+    """Make events: some edited, none of them an edit of a bad one, for that waits until it is given up."""
+    share = chance.choice((0.0, 0.0, 0.02, 0.2))
+    made: list[News] = []
+    for number in range(chance.choice((30, 150, 300))):
+        good = chance.random() >= share
+        record = str(number)
+        if made and good and chance.random() < 0.2:
+            earlier = chance.choice(made[-10:])
+            record = earlier.record if earlier.good else record
+        made.append(News(record, at=number * chance.choice((0.0, 1.0)), training=f"t{number % 5}", good=good))
+    return sorted(made, key=lambda it: it.at)
+
+
+def in_order_of_records(receiver: SimulatedReceiver) -> bool:
+    """Tell whether, of each record, no event was first taken in before an earlier one."""
+    newest: dict[str, int] = {}
+    seen: set[int] = set()
+    for request in receiver.accepted:
+        for delivery in request.deliveries:
+            sequence, subject = delivery.event.sequence, delivery.event.subject
+            if sequence not in seen and sequence < newest.get(subject, 0):
+                return False
+            seen.add(sequence)
+            newest[subject] = max(sequence, newest.get(subject, 0))
+    return True
+
+
+def asked_waits_are_kept(receiver: SimulatedReceiver) -> bool:
+    """Tell whether no request began between the moment at which a wait was asked for and its end."""
+    waits = [
+        (request.ended, request.ended + request.outcome.retry_after)
+        for request in receiver.requests
+        if request.outcome.retry_after is not None
+    ]
+    begins = sorted(request.began for request in receiver.requests)
+    return not any(
+        place < len(begins) and begins[place] < until - 1e-3
+        for told, until in waits
+        for place in [bisect_right(begins, told + 1e-3)]
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_happens_everything_good_is_told_in_order_and_nobody_is_hammered(seed: int) -> None:
+    story(seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("outcome", [THROTTLED, UNAVAILABLE], ids=["429", "503"])
+def test_accepted_requests_are_no_more_than_full_groups_and_failures(outcome: Outcome, seed: int) -> None:
+    receiver = SimulatedReceiver(random.Random(seed), flapping=0.3, flap=outcome, every=0.5)
+    simulate(receiver, http(batch_size=50, batch_wait="1ms"), plain(2000), seed=seed)
+    failures = sum(request.outcome.scope is not FailureScope.NONE for request in receiver.requests)
+    assert len(receiver.accepted) <= math.ceil(2000 / 50) + failures
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.45])
+def test_a_share_of_failures_by_chance_slows_the_drain_by_no_more_than_its_retries(share: float) -> None:
+    def seconds(failing: float) -> float:
+        receiver = SimulatedReceiver(random.Random(5), flapping=failing, flap=BROKEN)
+        return max(simulate(receiver, http(rate=5), plain(600)).told().values())
+
+    assert seconds(share) <= 2 / (1 - share) * seconds(0.0)
+
+
+@pytest.mark.parametrize("count", [4, 16, 64])
+def test_a_good_event_behind_bad_ones_is_few_probes_late(count: int) -> None:
+    news = [*(News(str(number), training="session", good=False) for number in range(count)), News("G", training="g")]
+    receiver = simulate(SimulatedReceiver(poisonous=is_poisonous), http(), news)
+    before = receiver.requests.index(receiver.accepted[0])
+    assert before <= 5 + 8 + 4 * math.log2(count)
+
+
+def main(seconds: float) -> None:
+    """Play one story after another for so many seconds."""
+    end, seed = time.monotonic() + seconds, 1000
+    failed = []
+    while time.monotonic() < end:
+        try:
+            story(seed)
+        except AssertionError as error:
+            failed.append(seed)
+            sys.stdout.write(f"seed {seed}: {str(error).splitlines()[0] if str(error) else error!r}\n")
+        seed += 1
+    sys.stdout.write(f"{seed - 1000} stories, failed: {failed or 'none'}\n")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

@@ -1,0 +1,12 @@
+"""The rules that can be turned off by hand: `python -m tests.simulation switches`."""
+
+import pytest
+
+from tests.simulation.switches import SWITCHES, Switch
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=[switch.name for switch in SWITCHES])
+def test_a_switch_finds_what_it_turns_off(switch: Switch) -> None:
+    assert switch.is_there
+    with switch.off():
+        pass

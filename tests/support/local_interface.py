@@ -1,0 +1,266 @@
+"""A local interface that listens, and a daemon of its own invention behind it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from notifier.alerts.evaluation import evaluation_status
+from notifier.config import HttpInterfaceSettings
+from notifier.store.queries.dashboard import DashboardCounts, Day
+from notifier.store.queries.search import FoundRecords
+from notifier.store.reader import StoreReader
+from notifier.store.store import Store
+from notifier.store.tables.requeue import Drop, Retry
+from notifier.watch.detection.holds import Direction
+from notifier.web.daemon_api import (
+    ActionResult,
+    DashboardFigures,
+    UnknownEventError,
+    UnknownNameError,
+    UnknownPersonError,
+    UnknownRecordError,
+)
+from notifier.web.feed.broadcast import Pace
+from notifier.web.feed.service import Feed
+from notifier.web.listening.limits import ConnectionLimits
+from notifier.web.requests import DeliveryPage, Replay
+from notifier.web.server import LocalServer
+
+
+@dataclass
+class Deliveries:
+    """Stands for what the daemon does about deliveries and destinations: notes what it is asked."""
+
+    asked: list[Any] = field(default_factory=list)
+    replay_runs: bool = False
+
+    async def page(self, wish: DeliveryPage) -> dict[str, Any]:
+        return self._noted(wish, {"deliveries": [], "next": "0,"})
+
+    async def retry(self, wish: Retry) -> dict[str, Any]:
+        if "evt_gone" in wish.event_ids:
+            raise UnknownEventError("evt_gone")
+        return self._noted(wish, {"deliveries": 3})
+
+    async def drop(self, wish: Drop, *, dry_run: bool) -> dict[str, Any]:
+        return self._noted((wish, dry_run), {"deliveries": 2})
+
+    async def move(self, old: str, new: str) -> ActionResult:
+        return ActionResult(ok=True, body=self._noted(("move", old, new), {"deliveries": 2}))
+
+    async def end_wait(self, destination: str) -> dict[str, Any]:
+        self._know(destination)
+        return self._noted(("try", destination), {"destination": destination})
+
+    async def replay(self, wish: Replay) -> ActionResult:
+        return ActionResult(ok=not self.replay_runs, body=self._noted(wish, {"events": 7}))
+
+    async def replay_progress(self) -> dict[str, Any]:
+        return self._noted("progress", {"state": "running"})
+
+    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+        return self._noted(("stop", number), {"state": "stopped"})
+
+    async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:
+        self._know(destination)
+        return self._noted((destination, enabled), {"destination": destination})
+
+    async def test(self, destination: str) -> dict[str, Any]:
+        self._know(destination)
+        return self._noted(("test", destination), {"destination": destination})
+
+    async def destination(self, destination: str) -> dict[str, Any]:
+        self._know(destination)
+        return {"destination": destination}
+
+    def _know(self, destination: str) -> None:
+        if destination != "hr":
+            raise UnknownNameError("destination", destination, ("hr",))
+
+    def _noted(self, what: Any, body: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(what)
+        return body
+
+
+@dataclass
+class Daemon:
+    """Stands for the daemon behind the interface: notes what it is asked to do."""
+
+    not_ready: dict[str, str] = field(default_factory=dict)
+    refuses: bool = False
+    trouble: Exception | None = None
+    done: list[tuple[str, str]] = field(default_factory=list)
+    records: set[str] = field(default_factory=set)
+    released: list[tuple[Direction, bool, str]] = field(default_factory=list)
+    forgotten: list[tuple[str, str]] = field(default_factory=list)
+    deliveries: Deliveries = field(default_factory=Deliveries)
+
+    async def status(self) -> dict[str, Any]:
+        if self.trouble is not None:
+            raise self.trouble
+        return {
+            "version": "1",
+            "started_at": None,
+            "sources": {},
+            "destinations": {},
+            "conditions": [],
+            "evaluation": evaluation_status(None, 0.0),
+        }
+
+    async def metrics(self) -> bytes:
+        return b"notifier_up 1\n"
+
+    def unready(self) -> dict[str, str]:
+        return self.not_ready
+
+    async def poll(self, source: str) -> ActionResult:
+        return self._do("poll", source)
+
+    async def sweep(self, source: str) -> ActionResult:
+        return self._do("sweep", source)
+
+    async def release(self, source: str, what: Direction, *, silently: bool, by: str) -> ActionResult:
+        self.released.append((what, silently, by))
+        return self._do("release", source)
+
+    async def forget(self, person: str, *, dry_run: bool, by: str) -> dict[str, Any]:
+        if person == "nobody":
+            raise UnknownPersonError("nobody has this id")
+        if not dry_run:
+            self.forgotten.append((person, by))
+        counts = dict.fromkeys(("events", "deliveries", "records", "names", "living"), 0)
+        return {"people": [], "dry_run": dry_run, **counts, "unreached": []}
+
+    async def reload(self) -> ActionResult:
+        return self._do("reload", "")
+
+    async def record(self, key: str) -> dict[str, Any]:
+        if key not in self.records:
+            raise UnknownRecordError(key)
+        return {"key": key, "sources": {"acme": {"key": key}}}
+
+    async def figures(self) -> DashboardFigures:
+        days = tuple(Day(date(2026, 11, 1 + ago)) for ago in range(30))
+        return DashboardFigures(1_795_280_400_123, DashboardCounts(days, {}, None, {}), (), ())
+
+    async def find(self, text: str) -> FoundRecords:
+        return FoundRecords(is_key=text in self.records)
+
+    def _do(self, what: str, source: str) -> ActionResult:
+        if source != "acme":
+            raise UnknownNameError("source", source, ("acme",))
+        self.done.append((what, source))
+        return ActionResult(ok=not self.refuses, body={"source": source, "what": what})
+
+
+@dataclass
+class Interface:
+    """Where to reach an interface, and the daemon behind it."""
+
+    daemon: Daemon
+    ledger: Store
+    feed: Feed
+    server: LocalServer
+    socket: Path
+    port: int
+    over_tcp: aiohttp.ClientSession
+    over_socket: aiohttp.ClientSession
+    stop: Callable[[], Awaitable[None]]
+
+    @property
+    def app(self) -> web.Application:
+        return self.server.app
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def raw(self, request: bytes) -> bytes:
+        """Send bytes as they are, and return what comes back until the connection is closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+
+PACE = Pace(batch=0.02, patience=0.5, keep_alive=0.3, look=0.05)
+MOST_READERS = 8
+
+Open = Callable[..., Awaitable[Interface]]
+
+
+@pytest.fixture
+async def resources() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+async def ledger(resources: AsyncExitStack, tmp_path: Path) -> Store:
+    opened = Store(tmp_path / "state" / "notifier.db")
+    await opened.open()
+    resources.push_async_callback(opened.close)
+    return opened
+
+
+@pytest.fixture
+def reader(resources: AsyncExitStack, ledger: Store) -> StoreReader:
+    opened = StoreReader(ledger)
+    resources.push_async_callback(opened.close)
+    return opened
+
+
+@pytest.fixture
+def listen(resources: AsyncExitStack, ledger: Store, reader: StoreReader, tmp_path: Path) -> Open:
+    """Open an interface; without a token it is anonymous, and listens on loopback only."""
+
+    async def start(
+        address: str = "127.0.0.1:0",
+        token: str = "",
+        path: Path | None = None,
+        *,
+        anonymous: bool | None = None,
+        limits: ConnectionLimits | None = None,
+        handed_over: Sequence[socket.socket] = (),
+    ) -> Interface:
+        daemon = Daemon()
+        is_open = not token if anonymous is None else anonymous
+        settings = HttpInterfaceSettings.model_validate({"listen": address, "token": token, "anonymous": is_open})
+        path = path or tmp_path / "notifier.db.sock"
+        feed = Feed(reader, lambda: ["acme", "other"], pace=PACE, most_readers=MOST_READERS)
+        server = LocalServer(daemon, feed, settings, path, handed_over, limits)
+        resources.push_async_callback(server.stop)
+        await server.start()
+        resources.push_async_callback(feed.stop)
+        over_tcp = await resources.enter_async_context(aiohttp.ClientSession())
+        connector = aiohttp.UnixConnector(str(path))
+        over_socket = await resources.enter_async_context(aiohttp.ClientSession(connector=connector))
+        return Interface(
+            daemon,
+            ledger,
+            feed,
+            server,
+            path,
+            server.places[0][1] if server.places else 0,
+            over_tcp,
+            over_socket,
+            server.stop,
+        )
+
+    return start
+
+
+@pytest.fixture
+async def interface(listen: Open) -> Interface:
+    return await listen()

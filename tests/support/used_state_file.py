@@ -1,0 +1,192 @@
+"""A state file with a past, to be damaged; and the promise, as it can be checked of whatever becomes of it."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import orjson
+import pytest
+from sqlite_utils import Database
+
+from notifier.config import FirstRun
+from notifier.events import Change, Completion, DetectedBy, EventType, event_id
+from notifier.store.recovery import essentials, snapshot
+from notifier.store.recovery.opener import open_state_file
+from notifier.store.store import open_database
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import destinations, outbox, record_lookups, records, sources, sweeps
+from notifier.store.tables.destinations import Health, HealthState
+from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.records import Findings, SilentRecord
+from notifier.watch.detection.evidence import Circumstances, Evidence, HoldState, weigh
+from notifier.watch.detection.holds import HoldLimits
+from notifier.watch.detection.news import Baseline, NewsReason
+
+HOUR = 3_600_000
+NOW = 1_795_280_400_000
+MET = NOW - 72 * HOUR
+SWEPT = NOW - 40 * HOUR
+HISTORY, NEWS = range(600), range(600, 900)
+DELIVERED, DEAD, PENDING = NEWS[:280], NEWS[280:283], NEWS[283:]
+PAGE = 4096
+
+HR = [Subscription("hr", frozenset({"completion.created", "completion.updated", "completion.removed"}))]
+
+
+def completion(number: int) -> Completion:
+    """Make a record: the first ones were entered before the first meeting, the others evenly since."""
+    entered = (
+        MET - HOUR * (1 + number) if number in HISTORY else MET + (number - HISTORY.stop) * (NOW - MET) // len(NEWS)
+    )
+    raw = orjson.dumps({"id": number, "notes": "A remark of some length. " * (number % 7)})
+    return Completion(str(number), "7", f"u{number % 50}", "2026-01-01", None, entered, None, None, "", False, raw)
+
+
+def created(number: int) -> Change:
+    return Change(EventType.CREATED, completion(number), 1, DetectedBy.HEAD, NewsReason.ENTERED_SINCE)
+
+
+def live(path: Path) -> None:
+    """Make a state file with a past: history, news that was delivered, dead or still waits, and a parked receiver."""
+    with closing(open_database(path)) as db:
+        fill(db)
+        write_essentials(path, db)
+
+
+def fill(db: Database) -> None:
+    """Write that past into a new state file."""
+    with db.atomic():
+        sources.recall(db, "acme")
+        sources.update(db, "acme", met_at_ms=MET)
+        destinations.recall(db, "hr")
+        destinations.recall(db, "gone")
+        destinations.remember(db, "gone", Health(HealthState.DISABLED, "gone", NOW))
+        learned = [SilentRecord(completion(number), DetectedBy.SWEEP, NewsReason.ENTERED_BEFORE) for number in HISTORY]
+        records.write(db, Findings("acme", "acme", learned=learned), HR, MET)
+        sweep = sweeps.resume(db, "acme", SWEPT)
+        sweeps.finish(db, sweep, SWEPT + HOUR)
+        sweeps.prove(db, replace(sweep, finished_ms=SWEPT + HOUR))
+    for number in NEWS:
+        with db.atomic():
+            detected_ms = (completion(number).recorded_at or 0) + 60_000
+            (event,) = records.write(db, Findings("acme", "acme", changes=[created(number)]), HR, detected_ms)
+            state = DeliveryState.DELIVERED if number in DELIVERED else DeliveryState.DEAD
+            if number not in PENDING:
+                settled = Settlement((event.sequence,), "hr", state, "test", "test", 200, "", detected_ms, 1, 0)
+                outbox.settle(db, [settled])
+    with db.atomic():
+        sources.succeed(db, "acme", NOW)
+
+
+def write_essentials(path: Path, db: Database, now_ms: int = NOW) -> None:
+    with db.atomic():
+        known = snapshot.gather(db, now_ms)
+    essentials.write(path, known)
+
+
+@dataclass
+class Place:
+    """A copy of that state file, to be damaged."""
+
+    path: Path
+
+    @property
+    def pages(self) -> int:
+        return self.path.stat().st_size // PAGE
+
+    def overwrite(self, offset: int, content: bytes) -> None:
+        with self.path.open("r+b") as file:
+            file.seek(offset)
+            file.write(content)
+
+    def open(self, now_ms: int = NOW + HOUR) -> Database:
+        return open_state_file(self.path, now_ms)
+
+    def set_aside(self) -> list[Path]:
+        return sorted(self.path.parent.glob("notifier.db.damaged-*Z"))
+
+
+def ids(numbers: range) -> set[str]:
+    return {event_id("acme", created(number)) for number in numbers}
+
+
+def waiting(db: Database, state: str = "pending") -> set[str]:
+    rows = db.execute("SELECT e.id FROM deliveries d JOIN events e USING (sequence) WHERE d.state = ?", [state])
+    return {id_ for (id_,) in rows}
+
+
+def read_everything_again(
+    db: Database, more: tuple[int, ...] = (), subscriptions: Sequence[Subscription] = HR
+) -> set[str]:
+    """Do what polls and a sweep do, with the rules that tell news from history; return the ids of what is told."""
+    told: set[str] = set()
+    numbers = [*more, *reversed(NEWS), *HISTORY]
+    for start in range(0, len(numbers), 500):
+        page = [completion(number) for number in numbers[start : start + 500]]
+        memory = sources.recall(db, "acme")
+        baseline = Baseline(memory.met_at_ms, memory.swept_at_ms is not None, FirstRun.SILENT, memory.told_until_ms)
+        known = record_lookups.known(db, "acme", [it.key for it in page])
+        holds = HoldState(HoldLimits(len(numbers), len(numbers)))
+        circumstances = Circumstances("acme", "acme", DetectedBy.SWEEP, 0.0, NOW + 2 * HOUR, baseline, holds)
+        findings = weigh(page, Evidence(known), circumstances)
+        with db.atomic():
+            told |= {event.id for event in records.write(db, findings, subscriptions, NOW + 2 * HOUR)}
+    return told
+
+
+def check_the_promise(db: Database) -> None:
+    """Nothing undelivered is lost, nothing that was delivered is told again, numbers grow, what is new is news."""
+    assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert waiting(db) >= ids(PENDING)
+    assert waiting(db, "dead") == ids(DEAD)
+    assert not waiting(db) & ids(DELIVERED)
+    assert db.execute("SELECT state FROM destinations WHERE name = 'gone'").fetchone() == ("disabled",)
+    newest = db.execute("SELECT max(sequence) FROM events").fetchone()[0]
+    assert newest == len(NEWS)
+    new = NEWS.stop + 40
+    assert read_everything_again(db, more=(new,)) == ids(range(new, new + 1))
+    assert db.execute("SELECT max(sequence) FROM events").fetchone()[0] > newest
+    known = db.execute("SELECT count(*), count(DISTINCT key) FROM records WHERE removed_at IS NULL").fetchone()
+    assert known == (len(HISTORY) + len(NEWS) + 1,) * 2
+    assert sources.recall(db, "acme").records == known[0]
+
+
+def root_of(table: str) -> Callable[[Place], None]:
+    def scribble(place: Place) -> None:
+        with closing(sqlite3.connect(place.path)) as db:
+            (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()
+        place.overwrite((page - 1) * PAGE, bytes(PAGE))
+
+    return scribble
+
+
+def zero_header(place: Place) -> None:
+    place.overwrite(0, bytes(100))
+
+
+def scribble_schema(place: Place) -> None:
+    place.overwrite(100, b"\xab" * (PAGE - 100))
+
+
+def empty(place: Place) -> None:
+    os.truncate(place.path, 0)
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a state file that has a past."""
+    folder = tmp_path_factory.mktemp("lived")
+    live(folder / "notifier.db")
+    return folder
+
+
+@pytest.fixture
+def place(lived: Path, tmp_path: Path) -> Place:
+    """A copy of that state file, to be damaged."""
+    shutil.copytree(lived, tmp_path, dirs_exist_ok=True)
+    return Place(tmp_path / "notifier.db")

@@ -1,0 +1,341 @@
+"""A source under watch: a simulated account, its API with faults on demand, a state file, watchers that come and go."""
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from notifier.alerts import source_rules
+from notifier.alerts.conditions import Condition
+from notifier.config import Settings
+from notifier.daemon.watcher_factory import build_watcher
+from notifier.delivery.subscriptions import subscriptions
+from notifier.kpa.v1_keys import key_without_id
+from notifier.sandbox import TOKENS, Account, Record, Token, make_app, serve, synthetic_account
+from notifier.store.store import Store
+from notifier.store.tables.sources import SourceMemory, recall
+from notifier.watch.patience import Patience
+from notifier.watch.watcher import Round, Watcher
+
+if TYPE_CHECKING:
+    from notifier.events import Event
+    from notifier.watch.source_context import RandomSource
+    from tests.support.clocks import FakeClock
+
+PATIENCE = 10.0
+MOST_ROUNDS = 10
+
+Answer = Callable[[], Awaitable[web.StreamResponse | None]]
+"""What a request is answered with in the API's place; None lets it through after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it arrived: the last part of the method's name, and what of the list was asked for."""
+
+    method: str
+    page: int | None
+    limit: int | None
+    precise: bool = False
+    """Whether only the records of a person are asked for."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is the one-record page of a count check."""
+        return self.limit == 1
+
+
+@dataclass
+class Upstream:
+    """The API between the account and the watcher, where a test may interfere with single requests."""
+
+    asked: list[Asked] = field(default_factory=list)
+    interfere: Callable[[Asked], Awaitable[web.StreamResponse | None]] | None = None
+    under_way: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    @web.middleware
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        parameters = json.loads(await request.read())
+        method = request.path.rpartition("/")[2]
+        asked = Asked(method, parameters.get("page"), parameters.get("limit"), "user_id" in parameters)
+        self.asked.append(asked)
+        task = asyncio.current_task()
+        assert task is not None
+        self.under_way.add(task)
+        answer = await self.interfere(asked) if self.interfere else None
+        self.under_way.discard(task)
+        return answer or await handler(request)
+
+    def hang_up(self) -> None:
+        """Answer nobody any more, so that the server need not wait for those a test has held up."""
+        for task in self.under_way:
+            task.cancel()
+
+    def pages(self) -> list[tuple[int | None, int | None]]:
+        """Tell which pages of the list of completions were asked for, number and limit, without counts."""
+        return [(page, limit) for page, limit in self.requests() if limit != 1]
+
+    def requests(self) -> list[tuple[int | None, int | None]]:
+        """Tell what of the list of completions was asked for, number and limit, counts by one-record pages too."""
+        return [(asked.page, asked.limit) for asked in self.asked if asked.method.startswith("completedtrainings")]
+
+    def fail(self, numbers: Iterable[int], answer: Answer, *, method: str = "completedtrainings") -> None:
+        """Give another answer to these requests, counted from 1 from now on; those that only count are left out."""
+        chosen = frozenset(numbers)
+        count = itertools.count(1)
+
+        async def interfere(asked: Asked) -> web.StreamResponse | None:
+            if not asked.method.startswith(method) or asked.counts:
+                return None
+            return await answer() if next(count) in chosen else None
+
+        self.interfere = interfere
+
+
+def refuse(identifier: str) -> Answer:
+    """Answer with one of the API's own errors."""
+
+    async def answer() -> web.StreamResponse:
+        return web.json_response({"ok": False, "error": identifier})
+
+    return answer
+
+
+async def bad_gateway() -> web.StreamResponse:
+    """Answer as a proxy does whose server is away."""
+    return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
+
+
+async def cut_off() -> web.StreamResponse:
+    """Answer with half a page."""
+    return web.Response(text='{"ok": true, "completedtrainings": [{"id": 1', content_type="application/json")
+
+
+class Station:
+    """One source, acme, from its account to the state file; a watcher at a time looks after it."""
+
+    large_page = Patience().large_page
+
+    def __init__(self, folder: Path, version: str, clock: "FakeClock", resources: AsyncExitStack) -> None:
+        self.clock = clock
+        self.version = version
+        self.account = Account(now_ms=clock.now_ms)
+        self.upstream = Upstream()
+        self.events: list[Event] = []
+        self.ledger = Store(folder / "notifier.db")
+        self.patience = Patience()
+        self.options: dict[str, Any] = {"rate_limit": None}
+        self.keys: dict[str, Any] = {}
+        self.tokens: dict[str, Token] = {}
+        self.chance: RandomSource = random.Random(1).random
+        self._folder = folder
+        self._resources = resources
+        self._url = ""
+        self._session: aiohttp.ClientSession | None = None
+        self._watcher: Watcher | None = None
+
+    @property
+    def watcher(self) -> Watcher:
+        assert self._watcher is not None
+        return self._watcher
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Return what people must be told of the source."""
+        return tuple(source_rules.conditions("acme", self.watcher.report(), (), self.clock.now_ms()))
+
+    async def open(self, records: int | None = None, **keys: Any) -> Watcher:
+        """Serve the account, with `records` in it, and begin to watch it with these keys of the source's settings."""
+        if records is not None:
+            self.account = synthetic_account(records, now_ms=self.clock.now_ms)
+        app = make_app(
+            self.account,
+            clock=self.clock.monotonic,
+            middlewares=[self.upstream.handle],
+            **self.options,
+        )
+        self.tokens = app[TOKENS]
+        self._url = await self._resources.enter_async_context(serve(app))
+        self._resources.callback(self.upstream.hang_up)
+        self._session = await self._resources.enter_async_context(aiohttp.ClientSession())
+        self.keys = keys
+        await self.ledger.open()
+        self._resources.push_async_callback(self.close)
+        return await self.begin()
+
+    async def begin(self) -> Watcher:
+        """Put a new watcher to work."""
+        assert self._session is not None
+        defaults = {
+            "api": self.version,
+            "base_url": self._url,
+            "token": "sandbox",
+            "requests_per_minute": 10**9,
+            "timeout": "5s",
+            "names": False,
+            "confirm_after": "1s",
+        }
+        hr = {"type": "http", "url": "http://127.0.0.1:9/"}
+        settings = Settings.model_validate(
+            {"sources": {"acme": defaults | self.keys}, "destinations": {"hr": hr, "audit": hr}}
+        )
+        wanted = subscriptions(settings.destinations)
+        self._watcher = build_watcher(
+            settings,
+            "acme",
+            self._session,
+            self.ledger,
+            self.clock,
+            lambda: wanted,
+            self.events.extend,
+            patience=replace(self.patience, large_page=self.large_page),
+            chance=self.chance,
+        )
+        await self._watcher.start()
+        return self._watcher
+
+    async def restart(self, **keys: Any) -> Watcher:
+        """Stop everything but the API, and begin again on the same file."""
+        await self.close()
+        self.ledger = Store(self._folder / "notifier.db")
+        await self.ledger.open()
+        self.keys |= keys
+        return await self.begin()
+
+    async def close(self) -> None:
+        if self._watcher is not None:
+            await self._watcher.stop()
+            self._watcher = None
+        await self.ledger.close()
+
+    async def round(self) -> Round:
+        """Do what the daemon does at every interval, and wait for all that it begins."""
+        done = await self.watcher.poll()
+        await self.watcher.run_followups()
+        await self.quiet()
+        return done
+
+    async def settle(self) -> None:
+        """Do rounds, a little more than `confirm_after` apart, until nothing waits for a second look."""
+        # A search rests for some seconds after the one before.
+        self.clock.advance(60)
+        for _ in range(MOST_ROUNDS):
+            self.clock.advance(2)
+            await self.round()
+            if not self.waits():
+                return
+        raise AssertionError("something still waits for a second look")
+
+    def waits(self) -> list[str]:
+        """Return the keys of the records that wait for a second look."""
+        return [look.key for look in self.watcher.second_looks.by_key.values() if look.since_ms is not None]
+
+    async def quiet(self) -> None:
+        """Wait until no sweep and no search is under way."""
+        await self.until(lambda: not self.watcher.is_sweeping and not self.watcher.is_searching)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            await asyncio.sleep(0.002)
+
+    def enter(self, count: int = 1, **fields: Any) -> list[Record]:
+        """Enter so many completions now, one a millisecond; they are of today unless `fields` say otherwise."""
+        people = [person["id"] for person in self.account.users]
+        trainings = [training.ids for training in self.account.trainings]
+        entered = []
+        for number in range(count):
+            self.clock.advance(0.001)
+            defaults = {"user": people[number % len(people)], "training": trainings[number % len(trainings)]}
+            entered.append(self.account.add(**(defaults | fields)))
+        return entered
+
+    def told(self) -> list[str]:
+        """Return what the events so far are about, in order."""
+        return [event.subject for event in self.events]
+
+    def told_types(self) -> Counter[str]:
+        return Counter(event.type for event in self.events)
+
+    @property
+    def day(self) -> str:
+        """The API's name of the completion day."""
+        return "date_number" if self.version == "v2" else "dateNumber"
+
+    def key(self, record: Record) -> str:
+        """Return the key of a record, which must have no equal."""
+        if self.version == "v2":
+            return str(record.id)
+        return key_without_id(record.user, record.training.v1, record.created)
+
+    def keys_of(self, records: Sequence[Record]) -> list[str]:
+        return [self.key(record) for record in records]
+
+    async def memory(self) -> SourceMemory:
+        return await self.ledger.run(recall, "acme")
+
+    async def query(self, sql: str) -> list[tuple[Any, ...]]:
+        return await self.ledger.run(lambda db: db.execute(sql).fetchall())
+
+    async def check_the_books(self) -> None:
+        """Every event was heard of once and has a delivery for each destination; what exists is counted right."""
+        written = [row[0] for row in await self.query("SELECT id FROM events ORDER BY sequence")]
+        assert [event.id for event in self.events] == written
+        assert len(set(written)) == len(written)
+        deliveries = await self.query("SELECT sequence, count(DISTINCT destination) FROM deliveries GROUP BY 1")
+        assert {count for _, count in deliveries} <= {2}
+        assert len(deliveries) == len(written)
+        existing = await self.query("SELECT count(*) FROM records WHERE removed_at IS NULL")
+        assert (await self.memory()).records == existing[0][0]
+
+    async def limit_pages(self, pages: int) -> None:
+        """Let the disk be full beyond so many pages of the file."""
+        await self.ledger.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}"))
+
+
+@pytest.fixture
+async def resources() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def station(tmp_path: Path, clock: "FakeClock", resources: AsyncExitStack) -> Station:
+    """A source watched by version 2 of the API."""
+    return Station(tmp_path, "v2", clock, resources)
+
+
+@pytest.fixture(params=["v1", "v2"])
+def either(request: pytest.FixtureRequest, tmp_path: Path, clock: "FakeClock", resources: AsyncExitStack) -> Station:
+    """A source watched by either version of the API."""
+    return Station(tmp_path, request.param, clock, resources)
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let sweeps read fifty records at a time, so that a small account has many pages."""
+    monkeypatch.setattr(Station, "large_page", 50)
+    return 50
+
+
+@pytest.fixture(scope="session")
+def faults() -> dict[str, Answer]:
+    """Ways in which a request fails that waiting helps against."""
+    return {"server_error": refuse("server_error"), "bad_gateway": bad_gateway, "cut_off": cut_off}
+
+
+@pytest.fixture(scope="session")
+def refusal() -> Callable[[str], Answer]:
+    return refuse

@@ -1,0 +1,215 @@
+"""What the tests of the worker share: a real state file, real receivers, and workers between them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import orjson
+from aiohttp import web
+from sqlite_utils import Database
+
+from notifier.config.destinations import HttpSettings, SlackSettings
+from notifier.delivery.worker import Worker
+from notifier.destinations.base import Destination
+from notifier.destinations.registry import build
+from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.store.store import Store
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import sources
+from notifier.store.tables.records import Findings, write
+from tests.support.clocks import SettableClock
+from tests.support.waiting import DEADLINE
+
+EVENTS = frozenset(EventType)
+HASTY = {"retry_first": "100ms", "retry_max": "400ms", "timeout": "5s"}
+"""Settings under which a test need not wait for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request as it arrived: when (monotonic seconds), with what, and as one of how many under way."""
+
+    at: float
+    message_id: str
+    body: Any
+    active: int
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the events in it."""
+        events = self.body if isinstance(self.body, list) else [self.body]
+        return [event["id"] for event in events]
+
+    @property
+    def subjects(self) -> list[str]:
+        """The keys of the records in it."""
+        events = self.body if isinstance(self.body, list) else [self.body]
+        return [event["subject"] for event in events]
+
+
+Answer = Callable[[Arrival, web.Request], Awaitable[web.StreamResponse]]
+
+
+def answering(status: int, **headers: str) -> Answer:
+    """Answer every request alike; `_` in a header's name stands for `-`."""
+
+    async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.Response(status=status, text="ok" if status == 200 else "no", headers=named)
+
+    return answer
+
+
+def refusing(status: int, *subjects: str) -> Answer:
+    """Answer with `status` to whatever carries one of these records, with 200 to all else."""
+
+    async def answer(arrival: Arrival, _request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status if set(subjects) & set(arrival.subjects) else 200)
+
+    return answer
+
+
+@dataclass(slots=True)
+class Receiver:
+    """A real local endpoint that notes what arrives and answers as it is told."""
+
+    url: str = ""
+    answer: Answer = field(default_factory=lambda: answering(200))
+    arrivals: list[Arrival] = field(default_factory=list)
+    active: int = 0
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all events that arrived, as often as they did."""
+        return [identifier for arrival in self.arrivals for identifier in arrival.ids]
+
+    @property
+    def subjects(self) -> list[str]:
+        """The keys of all records that arrived, as often as they did."""
+        return [subject for arrival in self.arrivals for subject in arrival.subjects]
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = orjson.loads(await request.read())
+        self.active += 1
+        arrival = Arrival(time.monotonic(), request.headers.get("webhook-id", ""), body, self.active)
+        self.arrivals.append(arrival)
+        try:
+            return await self.answer(arrival, request)
+        finally:
+            self.active -= 1
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    """Open a receiver on a free port."""
+    receiver = Receiver()
+    app = web.Application(client_max_size=2**26)
+    app.router.add_post("/", receiver.handle)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+@dataclass
+class Rig:
+    """A state file, and workers that deliver what is entered into it."""
+
+    path: Path
+    clock: SettableClock = field(default_factory=SettableClock)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def __aenter__(self) -> Self:
+        self.ledger = Store(self.path)
+        await self.ledger.open()
+        self._stack.push_async_callback(self.ledger.close)
+        self.session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        await self.ledger.run(sources.recall, "acme")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def receiver(self) -> Receiver:
+        """Open a receiver for as long as this rig stands."""
+        return await self._stack.enter_async_context(receiving())
+
+    async def enter(self, *keys: str, to: Sequence[str] = ("hr",)) -> None:
+        """Write one event about each of these records, for these destinations."""
+        changes = [Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, "entered_since") for key in keys]
+        subscriptions = [Subscription(name, EVENTS) for name in to]
+        findings = Findings("acme", "acme", changes=changes)
+        await self.ledger.run(write, findings, subscriptions, self.clock.now_ms())
+
+    def http(self, url: str, name: str = "hr", **keys: Any) -> Worker:
+        """Make a worker for an endpoint."""
+        settings = HttpSettings.model_validate({"type": "http", "url": url, **HASTY, **keys})
+        return self.worker(build(name, settings, self.session, self.clock), settings)
+
+    def slack(self, url: str, **keys: Any) -> Worker:
+        """Make a worker for a Slack channel."""
+        settings = SlackSettings.model_validate({"type": "slack", "url": url, **HASTY, **keys})
+        return self.worker(build("hr", settings, self.session, self.clock), settings)
+
+    def worker(self, destination: Destination, settings: HttpSettings | SlackSettings) -> Worker:
+        """Make a worker for a destination; its waits are as long as they can be."""
+        return Worker(destination, settings, self.ledger, self.clock, lambda: 0.999)
+
+    @asynccontextmanager
+    async def running(self, worker: Worker) -> AsyncIterator[Worker]:
+        """Let a worker work, and stop it at the end."""
+        await worker.start()
+        try:
+            yield worker
+        finally:
+            await worker.stop(0.2)
+
+    async def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Query the state file."""
+
+        def rows(db: Database) -> list[tuple[Any, ...]]:
+            return db.execute(sql).fetchall()
+
+        return await self.ledger.run(rows)
+
+    async def states(self) -> dict[str, int]:
+        """Count the deliveries by their state."""
+        return dict(await self.ask("SELECT state, count(*) FROM deliveries GROUP BY 1"))
+
+    async def settled(self, deadline: float = DEADLINE) -> None:
+        """Wait until nothing is pending any more."""
+        end = time.monotonic() + deadline
+        while "pending" in await self.states():
+            assert time.monotonic() < end, f"still {await self.states()}"
+            await asyncio.sleep(0.01)
+
+
+def completion(key: str) -> Completion:
+    """Make a completion."""
+    return Completion(
+        key=key,
+        training_id="1046",
+        user_id="5e580f0cb780600088bd2c11",
+        completed_on="2020-02-27",
+        expires_on=None,
+        recorded_at=1_582_830_441_803,
+        instructor_id=None,
+        group_training_id=None,
+        notes="",
+        has_attachments=False,
+        raw=orjson.dumps({"id": key}),
+    )
+
+
+def keys(count: int, begin: int = 1) -> list[str]:
+    """Name so many records, from `begin` on."""
+    return [str(number) for number in range(begin, begin + count)]

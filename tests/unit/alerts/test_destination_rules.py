@@ -1,0 +1,260 @@
+"""What people must be told of a destination."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
+from notifier.alerts.destination_rules import FAILING_FOR, FORGOTTEN_AFTER, conditions, failing_for
+from notifier.delivery.destination_report import DestinationReport, Serving
+from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
+from notifier.store.tables.destinations import (
+    BY_OPERATOR,
+    Health,
+    HealthState,
+    LastError,
+    Learned,
+    OwedEvents,
+    Undelivered,
+)
+from notifier.store.tables.outbox import DeliveryState
+
+NOW = 1_795_280_400_123  # 2026-11-21T17:00:00.123Z
+LONG_MS = round(FAILING_FOR * 1000)
+TRYING = 10 * round(FORGOTTEN_AFTER * 1000)
+DAY_MS = round(FORGOTTEN_AFTER * 1000)
+RETRYING = Health(HealthState.RETRYING, AttemptResult.SERVER_ERROR, NOW - LONG_MS, failures=9)
+BEGUN = replace(RETRYING, since_ms=NOW)
+GONE = Health(HealthState.DISABLED, AttemptResult.GONE, NOW)
+PARKED = Health(HealthState.DISABLED, BY_OPERATOR, NOW - DAY_MS)
+ERROR = LastError(AttemptResult.SERVER_ERROR, "HTTP 503: busy", NOW)
+UNTRIED = Undelivered(DeliveryState.PENDING, None, 3)
+TRIED = Undelivered(DeliveryState.PENDING, AttemptResult.SERVER_ERROR, 2, TRYING - LONG_MS, NOW)
+REFUSED = Undelivered(DeliveryState.PENDING, AttemptResult.REFUSED, 1, TRYING - DAY_MS, NOW)
+DEAD = Undelivered(DeliveryState.DEAD, AttemptResult.REFUSED, 2, TRYING - DAY_MS, NOW - 2000)
+SUBJECT = "destinations/hr"
+
+healths = st.sampled_from([Health(), BEGUN, GONE, PARKED])
+ages = st.integers(-LONG_MS, 3 * LONG_MS)
+
+
+def told(
+    health: Health,
+    *undelivered: Undelivered,
+    error: LastError | None = ERROR,
+    uptime: float = 1e6,
+    owed: OwedEvents | None = None,
+    serving: Mapping[str, Any] | None = None,
+    firing: Collection[ConditionKey] = (),
+) -> list[Condition]:
+    served = Serving(health, uptime, TRYING, **(serving or {}))
+    found = conditions("hr", DestinationReport(served, undelivered, error, owed, NOW), firing)
+    return [it for it in found if it.lived >= it.begins_after or it.key in firing]
+
+
+def names(found: Sequence[Condition]) -> list[str]:
+    assert {condition.subject for condition in found} <= {SUBJECT}
+    return [condition.name for condition in found]
+
+
+def fails(health: Health, *undelivered: Undelivered, uptime: float = 1e6, stands: bool = False) -> bool:
+    lasts = failing_for(Serving(health, uptime, TRYING), undelivered, NOW, stands=stands)
+    return lasts is not None and (stands or lasts >= FAILING_FOR)
+
+
+@given(ages, st.floats(0, 2 * FAILING_FOR))
+def test_trouble_is_told_by_the_age_of_the_oldest_event_that_it_keeps_waiting(age_ms: int, uptime: float) -> None:
+    old = replace(TRIED, tried_from_ms=TRYING - age_ms)
+    assert fails(BEGUN, old, UNTRIED, uptime=uptime) is (age_ms >= LONG_MS and uptime >= FAILING_FOR)
+
+
+@pytest.mark.parametrize("reason", AttemptResult)
+def test_an_event_that_is_refused_for_itself_says_nothing_of_the_endpoint(reason: AttemptResult) -> None:
+    theirs = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
+    assert fails(BEGUN, replace(TRIED, reason=reason)) is (failure_scope(reason) in theirs)
+
+
+@given(health=healths, moment=st.booleans())
+def test_a_moment_of_trouble_neither_begins_nor_ends_anything(health: Health, *, moment: bool) -> None:
+    young = [replace(TRIED, tried_from_ms=TRYING - 1000)] if moment else []
+    assert not fails(health, *young, UNTRIED, REFUSED)
+    assert fails(BEGUN, *young, UNTRIED, stands=True)
+
+
+@given(ages)
+def test_it_is_over_when_a_request_gets_through_and_nothing_old_waits_for_another_try(age_ms: int) -> None:
+    old = replace(TRIED, tried_from_ms=TRYING - age_ms)
+    assert fails(Health(), old, REFUSED, stands=True) is (age_ms >= LONG_MS)
+
+
+def test_once_every_delivery_was_given_up_nothing_waits_and_nothing_fails() -> None:
+    assert not fails(RETRYING, DEAD, stands=True)
+
+
+@given(age_ms=ages, stands=st.booleans())
+def test_an_endpoint_that_takes_nothing_fails_by_the_age_of_its_trouble(age_ms: int, *, stands: bool) -> None:
+    refusing = Health(HealthState.RETRYING, AttemptResult.EVERYTHING_REFUSED, NOW - age_ms)
+    assert fails(refusing, REFUSED, stands=stands) is (stands or age_ms >= LONG_MS)
+
+
+LATE = OwedEvents(NOW - LONG_MS, taken=1900, come_in=3600)
+BEHIND = (ConditionName.DESTINATION_BEHIND.value, SUBJECT)
+
+
+@given(age_ms=ages, uptime=st.floats(0, 2 * FAILING_FOR), stands=st.booleans())
+def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: float, *, stands: bool) -> None:
+    found = told(
+        Health(), UNTRIED, owed=replace(LATE, since_ms=NOW - age_ms), uptime=uptime, firing={BEHIND} if stands else ()
+    )
+    late = age_ms >= LONG_MS and (stands or uptime >= FAILING_FOR)
+    assert names(found) == (["destination_behind"] if late else [])
+
+
+@pytest.mark.parametrize(
+    ("health", "serving", "owed", "way"),
+    [
+        (Health(), {}, LATE, "taken 1,900 an hour, 3,600 come in"),
+        (
+            Health(),
+            {"learned": Learned(rate=0.5)},
+            LATE,
+            "taken 1,900 an hour, 3,600 come in; it takes 1,800 requests an hour, and refuses more",
+        ),
+        (
+            Health(),
+            {"rate": 1.0},
+            LATE,
+            "taken 1,900 an hour, 3,600 come in; its `rate` allows 3,600 requests an hour",
+        ),
+        (
+            Health(HealthState.RETRYING, AttemptResult.THROTTLED, NOW, asked=True),
+            {"waits_until_ms": NOW + 60_000},
+            LATE,
+            "it has asked for a wait until 2026-11-21T17:01:00.123Z (Retry-After)",
+        ),
+        (BEGUN, {}, LATE, "no delivery succeeds at the moment,  server_error (HTTP 503: busy)"),
+        (
+            Health(),
+            {},
+            replace(LATE, blocked=2, blocked_by="evt_a"),
+            (
+                "taken 1,900 an hour, 3,600 come in; 2 of them wait behind an earlier event of their record, the first"
+                " behind evt_a (`notifier deliveries drop evt_a --destination hr` frees the way)"
+            ),
+        ),
+    ],
+)
+def test_what_is_in_the_way_is_said_in_words(
+    health: Health, serving: dict[str, Any], owed: OwedEvents, way: str
+) -> None:
+    (condition,) = told(health, UNTRIED, owed=owed, serving=serving)
+    assert condition.name is ConditionName.DESTINATION_BEHIND
+    assert condition.summary == (
+        f"hr: the oldest event for it has been waiting since 2026-11-21T16:45:00.123Z: {way}; 3 events wait"
+    )
+
+
+def test_what_fails_is_not_told_twice() -> None:
+    assert names(told(RETRYING, TRIED, owed=LATE)) == ["destination_failing"]
+
+
+def test_a_restart_ends_nothing_and_a_stop_however_long_begins_nothing() -> None:
+    old = replace(TRIED, tried_from_ms=TRYING - DAY_MS)
+    assert fails(RETRYING, old, uptime=0.0, stands=True)
+    assert not fails(RETRYING, old, uptime=0.0)
+
+
+def test_what_fails_says_since_when_why_and_how_many_wait() -> None:
+    firing = {(ConditionName.DESTINATION_FAILING.value, SUBJECT)}
+    (condition,) = told(RETRYING, TRIED, UNTRIED)
+    assert (condition.key, condition.summary) == (
+        (ConditionName.DESTINATION_FAILING, SUBJECT),
+        (
+            "hr: events have not got through since 2026-11-21T16:45:00.123Z: server_error (HTTP 503: busy); they are"
+            " tried again, check the receiver; once it works, `notifier retry --state pending --destination hr` tries"
+            " at once; 5 events wait"
+        ),
+    )
+    (condition,) = told(Health(), replace(TRIED, count=1), error=replace(ERROR, reason="refused"), firing=firing)
+    assert condition.summary.endswith("--destination hr` tries at once; 1 event waits")
+
+
+def test_of_one_that_refuses_everything_it_is_said_what_to_check() -> None:
+    refused = replace(TRIED, reason=AttemptResult.EVERYTHING_REFUSED)
+    error = LastError(AttemptResult.EVERYTHING_REFUSED, "HTTP 401: who are you?", NOW)
+    (condition,) = told(replace(RETRYING, reason=AttemptResult.EVERYTHING_REFUSED), refused, error=error)
+    assert condition.name is ConditionName.DESTINATION_FAILING
+    assert condition.summary == (
+        "hr: events have not got through since 2026-11-21T16:45:00.123Z: everything_refused (HTTP 401: who are you?);"
+        " they are tried again, check `url`, `headers` and the receiver; once it works, `notifier retry --state pending"
+        " --destination hr` tries at once; 2 events wait"
+    )
+
+
+@pytest.mark.parametrize("reason", [AttemptResult.GONE, AttemptResult.WEBHOOK_REVOKED])
+def test_one_that_has_disabled_itself_is_told_at_once(reason: AttemptResult) -> None:
+    (condition,) = told(replace(GONE, reason=reason), UNTRIED, error=LastError(reason, "HTTP 410", NOW))
+    assert (condition.name, condition.subject) == (ConditionName.DESTINATION_DISABLED, SUBJECT)
+    assert condition.summary == (
+        "hr: disabled since 2026-11-21T17:00:00.123Z, because its answer says that it wants no more requests: "
+        f"{reason} (HTTP 410); put the new `url` into the configuration, run `notifier reload`, and then"
+        " `notifier enable hr`; 3 events wait"
+    )
+
+
+@pytest.mark.parametrize(
+    ("since_ms", "waiting", "is_told"),
+    [
+        (NOW - DAY_MS, [UNTRIED], True),
+        (NOW - DAY_MS + 1, [UNTRIED], False),
+        (NOW - DAY_MS, [], False),
+        (NOW - DAY_MS, [DEAD], False),
+    ],
+)
+def test_whoever_has_disabled_it_by_hand_is_reminded_after_a_day_when_events_wait(
+    since_ms: int, waiting: list[Undelivered], *, is_told: bool
+) -> None:
+    found = told(replace(PARKED, since_ms=since_ms), *waiting)
+    assert (ConditionName.DESTINATION_DISABLED in names(found)) is is_told
+
+
+def test_what_is_disabled_by_hand_says_how_it_goes_on() -> None:
+    (condition,) = told(PARKED, UNTRIED)
+    assert condition.summary == (
+        "hr: disabled by hand since 2026-11-20T17:00:00.123Z; `notifier enable hr` lets it go on; 3 events wait"
+    )
+
+
+@given(healths, ages)
+def test_what_is_disabled_does_not_fail_as_well(health: Health, age_ms: int) -> None:
+    firing = {(name.value, SUBJECT) for name in ConditionName}
+    found = names(told(health, replace(TRIED, tried_from_ms=TRYING - age_ms), firing=firing))
+    assert len(found) <= 1
+
+
+def test_dead_deliveries_are_counted_with_the_latest_reason_and_what_to_do() -> None:
+    latest = replace(DEAD, reason=AttemptResult.TIMEOUT, count=1, last_attempt_ms=NOW - 1000)
+    (condition,) = told(Health(), DEAD, latest)
+    assert condition == Condition(
+        ConditionName.DELIVERIES_DEAD,
+        SUBJECT,
+        "hr: 3 deliveries were given up, the latest at 2026-11-21T16:59:59.123Z: timeout; `notifier deliveries"
+        " --state dead --destination hr` shows them, `notifier retry --destination hr` sends them again, and `notifier"
+        " deliveries drop hr --state dead --yes` gives them up for good",
+    )
+    assert told(Health(), latest)[0].summary.startswith("hr: a delivery was given up, the latest at ")
+
+
+def test_nothing_is_wrong_with_one_that_works() -> None:
+    young = replace(REFUSED, tried_from_ms=TRYING - 1000)
+    assert told(Health(), UNTRIED, young) == []
+
+
+def test_an_event_that_is_refused_for_long_while_others_get_through_is_told() -> None:
+    (condition,) = told(Health(), UNTRIED, REFUSED)
+    assert (condition.name, condition.cause) == (ConditionName.DESTINATION_BEHIND, "refused")
+    assert "`notifier deliveries drop EVENT_ID --destination hr` takes one out of the queue" in condition.summary

@@ -1,0 +1,64 @@
+"""The room that is left for the state file."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.alerts.conditions import ConditionName
+from notifier.alerts.disk_rules import LEAST_FREE, Room, conditions, is_nearly_full, room_beside
+from notifier.store.errors import StoreError, StoreReason
+
+HERE = Path("/var/lib/notifier")
+FIRING = {(ConditionName.DISK_NEARLY_FULL.value, "store")}
+sizes = st.integers(0, 10**13)
+
+
+def room(free: int, total: int = 10**11) -> Room:
+    return Room(HERE, free, total)
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "stands", "nearly_full"),
+    [
+        (LEAST_FREE, 10**11, False, False),
+        (LEAST_FREE - 1, 10**11, False, True),
+        (2 * LEAST_FREE, 10**11, True, False),
+        (2 * LEAST_FREE - 1, 10**11, True, True),
+        (10_000_000, 100_000_000, False, False),
+        (9_999_999, 100_000_000, False, True),
+        (19_999_999, 100_000_000, True, True),
+        (0, 10**11, False, True),
+    ],
+)
+def test_it_is_nearly_full_below_a_measure_and_until_there_is_twice_as_much(
+    free: int, total: int, *, stands: bool, nearly_full: bool
+) -> None:
+    assert is_nearly_full(room(free, total), stands=stands) is nearly_full
+
+
+@given(sizes, sizes)
+def test_what_fires_goes_on_where_it_would_begin(free: int, total: int) -> None:
+    assert is_nearly_full(room(free, total), stands=True) or not is_nearly_full(room(free, total), stands=False)
+
+
+def test_it_says_where_and_the_same_as_long_as_it_lasts() -> None:
+    (begins,) = conditions(room(LEAST_FREE - 1), ())
+    (goes_on,) = conditions(room(2 * LEAST_FREE - 1), FIRING)
+    assert begins == goes_on
+    assert (begins.name, begins.subject) == (ConditionName.DISK_NEARLY_FULL, "store")
+    assert begins.summary.startswith("less than 400 MB are free in /var/lib/notifier, where the state file is; make")
+    assert list(conditions(room(2 * LEAST_FREE), FIRING)) == []
+
+
+async def test_it_is_looked_at_beside_the_state_file(tmp_path: Path) -> None:
+    seen = await room_beside(tmp_path / "notifier.db")
+    assert seen.path == tmp_path
+    assert 0 <= seen.free <= seen.total
+
+
+async def test_a_folder_that_is_gone_is_trouble_with_the_state_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="does not say how much room is left") as trouble:
+        await room_beside(tmp_path / "gone" / "notifier.db")
+    assert trouble.value.reason is StoreReason.IO_ERROR

@@ -1,0 +1,61 @@
+"""What ends a condition without mending anything is no all-clear."""
+
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.alerts import rules
+from notifier.alerts.conditions import Condition, ConditionName
+from notifier.alerts.endings import withdrawn
+from notifier.store.recovery import compare
+from notifier.store.store import Store
+from notifier.store.tables import starts
+from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState
+
+FAILING = ("destination_failing", "destinations/hr")
+PARKED = Health(HealthState.DISABLED, BY_OPERATOR, 1)
+DISABLED = Condition(ConditionName.DESTINATION_DISABLED, "destinations/hr", "disabled")
+
+
+@pytest.mark.parametrize(
+    ("health", "current", "waiting", "why"),
+    [
+        (None, [], 3, "hr has left the configuration with 3 events waiting, which are kept:"),
+        (PARKED, [], 1, "hr was disabled by hand; 1 event kept until `notifier enable hr`"),
+        (Health(HealthState.DISABLED, "gone", 1), [DISABLED], 1, "hr: there is now `destination_disabled` instead"),
+        (Health(HealthState.RETRYING, "timeout", 1), [], 0, "hr has nothing left to be sent;"),
+        (Health(), [], 0, ""),
+    ],
+)
+def test_it_says_why_a_destination_fails_no_more(
+    health: Health | None, current: list[Condition], waiting: int, why: str
+) -> None:
+    found = withdrawn([FAILING], current, ["acme"], {} if health is None else {"hr": health}, {"hr": waiting})
+    assert found.get(FAILING, "").startswith(why)
+    assert bool(found) is bool(why)
+
+
+def test_a_source_that_left_the_configuration_was_not_mended() -> None:
+    key = ("source_failing", "sources/gone")
+    assert withdrawn([key], [], ["acme"], {}, {}) == {key: "gone has left the configuration"}
+
+
+async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(tmp_path: Path) -> None:
+    def write(db: Database) -> None:
+        db.execute("INSERT INTO rebuilds (at, problem, lost) VALUES (5, 'damaged', 'nothing')")
+
+    store = Store(tmp_path / "notifier.db")
+    await store.open()
+    await store.run(write)
+    assert await store.run(compare.latest) is not None
+    await store.run(compare.end, 9)
+    assert await store.run(compare.latest) is None
+    for at in (10, 20, 30, 40):
+        await store.run(starts.begin, at)
+    await store.run(starts.end, 20, 25)
+    cut_off = await store.run(starts.cut_off, 0, 40)
+    assert cut_off == 2
+    await store.close()
+    assert list(rules.of_starts(cut_off)) == []
+    assert [it.name for it in rules.of_starts(3)] == [ConditionName.RESTARTING]

@@ -1,0 +1,302 @@
+"""Operational notices on their way: from what is wrong, through the state file, to the destination of notices."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from jsonschema import Draft202012Validator
+from sqlite_utils import Database
+
+from notifier.alerts import source_rules
+from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, destination_subject, source_subject
+from notifier.alerts.evaluation import EvaluationFindings
+from notifier.alerts.monitor import AlertMonitor
+from notifier.config import Settings
+from notifier.config.destinations import HttpFormat
+from notifier.daemon.daemon import Daemon
+from notifier.destinations import slack
+from notifier.destinations.sample import sample_event
+from notifier.destinations.webhook.envelope import batch, single
+from notifier.destinations.webhook.event_schema import schema
+from notifier.events import Event
+from notifier.messages.layout import lay_out
+from notifier.messages.templates import Templates
+from notifier.store.queries import history
+from notifier.store.store import Store
+from notifier.store.tables import conditions
+from tests.support.clocks import FakeClock
+from tests.support.waiting import until
+
+DAY = 24 * 3600.0
+GAP = Condition(ConditionName.GAP, source_subject("acme"), "something may have been missed")
+HELD = Condition(ConditionName.REMOVALS_HELD, source_subject("acme"), "40 records seem to be gone")
+
+
+@dataclass
+class Trouble:
+    """What is wrong now, the state file that remembers it, and how often somebody was woken to tell."""
+
+    ledger: Store
+    clock: FakeClock = field(default_factory=FakeClock)
+    wrong: list[Condition] = field(default_factory=list)
+    withdrawn: dict[ConditionKey, str] = field(default_factory=dict)
+    woken: int = 0
+    fired: set[ConditionKey] = field(default_factory=set)
+
+    def alarms(self, alerts_to: str = "safety") -> AlertMonitor:
+        return AlertMonitor(self.ledger, self.clock, alerts_to, self._current, self._wake)
+
+    async def _current(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
+        self.fired = set(firing)
+        return EvaluationFindings(self.wrong, self.withdrawn)
+
+    def _wake(self, _events: Sequence[Event]) -> None:
+        self.woken += 1
+
+    async def events(self) -> list[Event]:
+        return await self.ledger.run(history.events_after, 0, 100)
+
+    async def said(self) -> list[tuple[str, str]]:
+        """Return the notices so far: the condition and its state."""
+        notices = [orjson.loads(event.data) for event in await self.events()]
+        return [(notice["condition"], notice["state"]) for notice in notices]
+
+
+@pytest.fixture
+async def trouble(tmp_path: Path) -> AsyncIterator[Trouble]:
+    ledger = Store(tmp_path / "notifier.db")
+    await ledger.open()
+    yield Trouble(ledger)
+    await ledger.close()
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
+    return [(record.levelname, record.message, vars(record).get("condition", "")) for record in caplog.records]
+
+
+async def test_a_condition_is_told_reminded_of_and_taken_back(
+    trouble: Trouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "notifier")
+    alarms = trouble.alarms()
+    await alarms.evaluate()
+    assert (trouble.woken, await trouble.said()) == (0, [])
+    trouble.wrong = [GAP]
+    for _ in range(3):
+        await alarms.evaluate()
+        trouble.clock.advance(30)
+    assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
+    trouble.clock.advance(DAY)
+    await alarms.evaluate()
+    assert await trouble.said() == [("gap", "firing")] * 2
+    trouble.wrong = []
+    for _ in range(2):
+        await alarms.evaluate()
+    assert await trouble.said() == [("gap", "firing"), ("gap", "firing"), ("gap", "resolved")]
+    assert trouble.woken == 3
+    assert logged(caplog) == [
+        ("WARNING", "a condition needs attention", "gap"),
+        ("WARNING", "a condition is resolved", "gap"),
+    ]
+
+
+async def test_a_restart_repeats_nothing_and_forgets_nothing(
+    trouble: Trouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    trouble.wrong = [GAP]
+    await trouble.alarms().evaluate()
+    caplog.clear()
+    await trouble.alarms().evaluate()
+    assert (await trouble.said(), caplog.records) == ([("gap", "firing")], [])
+    trouble.wrong = []
+    await trouble.alarms().evaluate()
+    assert await trouble.said() == [("gap", "firing"), ("gap", "resolved")]
+
+
+async def test_who_says_what_is_wrong_is_told_what_fired_until_now_over_a_restart_too(trouble: Trouble) -> None:
+    trouble.wrong = [GAP]
+    await trouble.alarms().evaluate()
+    assert trouble.fired == set()
+    trouble.wrong = [HELD]
+    await trouble.alarms().evaluate()
+    assert trouble.fired == {GAP.key}
+    await trouble.alarms().evaluate()
+    assert trouble.fired == {HELD.key}
+
+
+async def test_without_a_destination_it_is_kept_and_logged_and_told_when_there_is_one(
+    trouble: Trouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    trouble.wrong = [GAP]
+    nobody = trouble.alarms("")
+    for _ in range(2):
+        await nobody.evaluate()
+    assert (trouble.woken, await trouble.said()) == (0, [])
+    assert [standing.name for standing in await trouble.ledger.run(conditions.everything)] == ["gap"]
+    assert logged(caplog) == [("WARNING", "a condition needs attention", "gap")]
+    began_ms = trouble.clock.now_ms()
+    trouble.clock.advance(3600)
+    await trouble.alarms("safety").evaluate()
+    assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
+    (standing,) = await trouble.ledger.run(conditions.everything)
+    assert (standing.since_ms, standing.told_ms) == (began_ms, trouble.clock.now_ms())
+
+
+async def test_what_cannot_be_written_is_told_as_soon_as_it_can(
+    trouble: Trouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read_only(db: Database, *, on: bool) -> None:
+        db.execute(f"PRAGMA query_only = {int(on)}")
+
+    trouble.wrong = [GAP]
+    alarms = trouble.alarms()
+    await trouble.ledger.run(read_only, on=True)
+    for _ in range(3):
+        await alarms.evaluate()
+    assert [(record.levelname, vars(record)["reason"]) for record in caplog.records] == [("ERROR", "read_only")]
+    await trouble.ledger.run(read_only, on=False)
+    await alarms.evaluate()
+    assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
+
+
+async def test_notices_are_events_that_every_destination_can_say(trouble: Trouble) -> None:
+    alarms = trouble.alarms()
+    trouble.wrong = [GAP, HELD]
+    await alarms.evaluate()
+    trouble.wrong = [GAP]
+    await alarms.evaluate()
+    gap, held, over = await trouble.events()
+    (alone, *_) = [orjson.loads(single(event, HttpFormat.CLOUDEVENTS).body) for event in (gap, held, over)]
+    mixed = orjson.loads(batch([sample_event("acme", 0), gap, held, over], HttpFormat.CLOUDEVENTS).body)
+    for event in mixed:
+        Draft202012Validator(schema()).validate(event)
+    assert alone == mixed[1]
+    assert (alone["source"], alone["subject"], alone["type"]) == ("/notifier", "sources/acme", "notifier.alert")
+    templates = Templates(None, print)
+    layout = lay_out([sample_event("acme", 0), gap, held, over], templates, digest=False, fits=slack.fits)
+    text = "\n".join(row.text for row in layout)
+    assert text.splitlines()[0] == "1 training completed, 3 notices"
+    assert "⚠️ Alert: gap · sources/acme · something may have been missed · since 2026-11-21T17:00:00" in text
+    assert "✅ Resolved: removals held · sources/acme · No longer so: 40 records seem to be gone" in text
+    many = [gap, *(sample_event("acme", number) for number in range(60))]
+    digest = lay_out(many, templates, digest=True, fits=slack.fits)
+    assert any("Alert: gap" in row.text for row in digest)
+
+
+@dataclass
+class Post:
+    """Receivers of two destinations, hr and safety, and what is wrong with the only source."""
+
+    state_file: Path
+    wrong: list[Condition] = field(default_factory=list)
+    received: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"hr": [], "safety": []})
+    url: str = ""
+
+    async def receive(self, request: web.Request) -> web.Response:
+        self.received[request.match_info["name"]].append(orjson.loads(await request.read()))
+        return web.Response()
+
+    def settings(self, alerts_to: str, *destinations: str) -> Settings:
+        """Configure a source that never answers, and destinations that want no events."""
+        wants_nothing = {"type": "http", "events": []}
+        return Settings.model_validate(
+            {
+                "store": {"path": str(self.state_file)},
+                "http": {"listen": ""},
+                "alerts": {"destination": alerts_to},
+                "sources": {"acme": {"base_url": "http://127.0.0.1:9/v1", "token": "sandbox"}},
+                "destinations": {name: {**wants_nothing, "url": f"{self.url}/{name}"} for name in destinations},
+            }
+        )
+
+
+@pytest.fixture
+async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Post]:
+    around = Post(tmp_path / "notifier.db")
+    monkeypatch.setattr(source_rules, "conditions", lambda *_: tuple(around.wrong))
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
+    app = web.Application()
+    app.router.add_post("/{name}", around.receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    around.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield around
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Daemon]:
+    daemon = Daemon(settings)
+    await daemon.start()
+    try:
+        yield daemon
+    finally:
+        await daemon.stop()
+
+
+async def test_the_daemon_tells_the_destination_of_notices_and_no_other(post: Post) -> None:
+    post.wrong = [GAP, Condition(ConditionName.GAP, destination_subject("safety"), "its own trouble")]
+    async with running(post.settings("safety", "hr", "safety")) as daemon:
+        fire = (await daemon.status())["conditions"]
+        assert [it["subject"] for it in fire] == ["destinations/safety", "sources/acme"]
+        await until(lambda: len(post.received["safety"]) == 1)
+        post.wrong = []
+        await until(lambda: len(post.received["safety"]) == 2)
+        assert (await daemon.status())["conditions"] == []
+    firing, resolved = post.received["safety"]
+    assert (firing["data"]["state"], firing["subject"]) == ("firing", "sources/acme")
+    assert (resolved["data"]["state"], resolved["subject"]) == ("resolved", "sources/acme")
+    assert firing["id"] != resolved["id"]
+    assert post.received["hr"] == []
+
+
+async def test_a_destination_of_notices_can_leave_the_configuration_and_another_one_take_its_place(post: Post) -> None:
+    post.wrong = [GAP]
+    for settings in (post.settings("safety", "safety"), post.settings("")):
+        async with running(settings) as daemon:
+            assert [it["condition"] for it in (await daemon.status())["conditions"]] == ["gap"]
+    async with running(post.settings("hr", "hr")):
+        # It hears what stands, not only its end.
+        await until(lambda: len(post.received["hr"]) == 1)
+        post.wrong = []
+        await until(lambda: len(post.received["hr"]) == 2)
+    assert [event["data"]["state"] for event in post.received["hr"]] == ["firing", "resolved"]
+
+
+async def test_the_former_destination_hears_once_that_it_gets_no_more_and_the_new_one_what_stands(post: Post) -> None:
+    post.wrong = [GAP, HELD]
+    async with running(post.settings("safety", "hr", "safety")) as daemon:
+        await until(lambda: len(post.received["safety"]) == 2)
+        await until_delivered(daemon, "safety", 2)
+    for _ in range(2):
+        # At the start, too: the state file remembers to whom each was told.
+        async with running(post.settings("hr", "hr", "safety")) as daemon:
+            await until(lambda: len(post.received["hr"]) == 2)
+            await until(lambda: len(post.received["safety"]) == 3)
+            await until_delivered(daemon, "hr", 2)
+    *_, last = post.received["safety"]
+    Draft202012Validator(schema()).validate(last)
+    assert (last["data"]["condition"], last["data"]["state"]) == ("alerts_moved", "withdrawn")
+    assert last["data"]["summary"] == (
+        "alerts now go to hr, and nothing more of them comes here; these conditions still stand: gap (sources/acme);"
+        " removals_held (sources/acme)"
+    )
+    assert [event["data"]["state"] for event in post.received["hr"]] == ["firing", "firing"]
+    async with running(post.settings("", "hr", "safety")):
+        await until(lambda: len(post.received["hr"]) == 3)
+    assert "alerts now go to nobody" in post.received["hr"][-1]["data"]["summary"]
+    assert len(post.received["safety"]) == 3
+
+
+async def until_delivered(daemon: Daemon, destination: str, events: int) -> None:
+    """Wait until the state file knows that so many events got through."""
+    while (await daemon.status())["destinations"][destination]["delivered"] != events:
+        await asyncio.sleep(0.02)

@@ -1,0 +1,288 @@
+"""What people must be told of a source."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
+from notifier.alerts.source_rules import FAILING_FOR, conditions, fails, gap
+from notifier.config import SourceSettings
+from notifier.kpa.errors import ApiError, ApiErrorReason
+from notifier.kpa.rate_limiter import Usage
+from notifier.store.tables.second_looks import LookKind, SecondLook
+from notifier.store.tables.sources import SourceError, SourceMemory
+from notifier.watch.observations import Observations, Polls, Question, SourceReport, Trouble
+from notifier.watch.patience import PATIENCE
+
+DAY = 86_400.0
+DAY_MS = 86_400_000
+MOMENT = 10_000.0
+NOW = 1_795_280_400_123  # 2026-11-21T17:00:00.123Z
+WHOLE = SourceMemory(met_at_ms=NOW - 30 * DAY_MS, swept_at_ms=NOW - 1000, records=1200)
+
+SETTINGS = SourceSettings.model_validate({"token": "t", "sweep_interval": "24h", "poll_interval": "60s"})
+WELL = Polls(30.0, any_succeeded=True)
+FAILING = (ConditionName.SOURCE_FAILING.value, "sources/acme")
+
+moments = st.integers(1, 2**42)
+spans = st.floats(0, 1e6)
+
+
+def told(
+    memory: SourceMemory, polls: Polls = WELL, firing: Collection[ConditionKey] = (), seen: Observations | None = None
+) -> list[Condition]:
+    report = SourceReport(memory, SETTINGS, PATIENCE, polls, seen or Observations())
+    found = conditions("acme", report, firing, NOW)
+    return [it for it in found if it.lived >= it.begins_after or it.key in firing or it.name is ConditionName.GAP]
+
+
+@given(without=spans, interval=spans, is_failing=st.booleans())
+def test_a_source_fails_with_its_last_poll_or_without_an_answer_for_three_intervals(
+    without: float, interval: float, *, is_failing: bool
+) -> None:
+    polls = Polls(without, any_succeeded=True, is_failing=is_failing)
+    assert fails(polls, interval, stands=False) is (is_failing or without >= 3 * interval)
+
+
+@given(spans, spans)
+def test_a_restart_ends_nothing_before_a_poll_has_succeeded(without: float, interval: float) -> None:
+    assert fails(Polls(without, any_succeeded=False), interval, stands=True)
+    polls = Polls(without, any_succeeded=True)
+    assert fails(polls, interval, stands=True) is fails(polls, interval, stands=False)
+
+
+def test_a_stop_however_long_is_no_failure() -> None:
+    error = SourceError("server_error", "the API had an internal error", NOW - 30 * DAY_MS)
+    memory = replace(WHOLE, last_success_ms=NOW - 30 * DAY_MS, error=error)
+    assert told(memory, Polls(5.0, any_succeeded=False)) == []
+
+
+def test_a_source_that_fails_says_since_when_why_and_what_to_do() -> None:
+    failure = ApiError(ApiErrorReason.TOKEN_INVALID)
+    memory = replace(WHOLE, last_success_ms=NOW - 1_000_000, error=SourceError("token_invalid", failure.message, NOW))
+    (condition,) = told(memory, Polls(FAILING_FOR, any_succeeded=True))
+    assert (condition.key, condition.cause, condition.summary) == (
+        (ConditionName.SOURCE_FAILING, "sources/acme"),
+        "token_invalid",
+        (
+            "acme: no poll has succeeded since 2026-11-21T16:43:20.123Z: the API does not know the token; put a valid"
+            " one into the source's `token`"
+        ),
+    )
+
+
+def test_a_source_that_is_rate_limited_says_whose_the_limit_is() -> None:
+    memory = replace(WHOLE, error=SourceError("rate_limit_exceeded", "the limit is exceeded", NOW))
+    (condition,) = told(memory, Polls(5.0, any_succeeded=False), {FAILING})
+    assert condition.name is ConditionName.SOURCE_FAILING
+    assert "no poll has succeeded yet: the API's limit of about 80 requests a minute, which all of" in condition.summary
+    assert "lower `requests_per_minute` here" in condition.summary
+
+
+@pytest.mark.parametrize("error", [None, SourceError("timeout", "the API did not answer in time", NOW - 2_000_000)])
+def test_an_error_that_is_over_is_not_blamed(error: SourceError | None) -> None:
+    memory = replace(WHOLE, last_success_ms=NOW - 1_000_000, error=error)
+    (condition,) = told(memory, Polls(FAILING_FOR, any_succeeded=True))
+    assert (
+        condition.summary
+        == "acme: no poll has succeeded since 2026-11-21T16:43:20.123Z; the API has not answered in that time"
+    )
+
+
+@given(moments, st.none() | moments, st.booleans())
+def test_before_the_first_meeting_there_is_nothing_to_miss(now_ms: int, gap_since_ms: int | None, swept: bool) -> None:
+    memory = SourceMemory(swept_at_ms=1 if swept else None, gap_since_ms=gap_since_ms)
+    assert gap(memory, DAY, now_ms) is None
+
+
+@pytest.mark.parametrize(("age_ms", "proven"), [(0, True), (2 * DAY_MS, True), (2 * DAY_MS + 1, False)])
+def test_a_sweep_proves_everything_for_two_intervals(age_ms: int, proven: bool) -> None:
+    assert (gap(replace(WHOLE, swept_at_ms=NOW - age_ms), DAY, NOW) is None) is proven
+
+
+@pytest.mark.parametrize(("age_ms", "proven"), [(0, True), (2 * DAY_MS, True), (2 * DAY_MS + 1, False)])
+def test_the_first_sweep_has_two_intervals_from_the_first_meeting(age_ms: int, proven: bool) -> None:
+    assert (gap(SourceMemory(met_at_ms=NOW - age_ms), DAY, NOW) is None) is proven
+
+
+@given(moments, moments, st.floats(1, 1e7), moments)
+def test_the_longer_the_interval_the_later_the_alarm(met: int, swept: int, interval: float, now_ms: int) -> None:
+    memory = SourceMemory(met_at_ms=met, swept_at_ms=swept)
+    if gap(memory, interval, now_ms) is None:
+        assert gap(memory, interval * 2, now_ms) is None
+    else:
+        assert now_ms - swept > 2000 * interval
+
+
+def test_it_says_since_when_nothing_is_proven() -> None:
+    reason = gap(replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), DAY, NOW)
+    assert reason is not None
+    assert "no sweep has read the whole list since 2026-11-18T17:00:00.123Z" in reason
+    never_swept = gap(SourceMemory(met_at_ms=NOW - 4 * DAY_MS), DAY, NOW)
+    assert never_swept is not None
+    assert "2026-11-17T17:00:00.123Z" in never_swept
+
+
+def test_after_an_outage_longer_than_the_retention_there_is_a_gap() -> None:
+    reason = gap(replace(WHOLE, gap_since_ms=NOW - 1000), DAY, NOW)
+    assert reason is not None
+    assert "before 2026-11-21T16:59:59.123Z it was not read for longer than the retention" in reason
+
+
+def test_nothing_is_wrong_with_a_source_that_was_swept() -> None:
+    assert told(WHOLE) == []
+
+
+def test_a_gap_is_a_condition_of_its_source() -> None:
+    memory = replace(WHOLE, gap_since_ms=NOW)
+    (condition,) = told(memory)
+    assert (condition.key, condition.summary) == (("gap", "sources/acme"), f"acme: {gap(memory, DAY, NOW)}")
+    assert condition.begins_after == 0.0
+
+
+def test_removals_that_are_held_back_are_a_condition_of_their_source() -> None:
+    (condition,) = told(replace(WHOLE, records=123_456, held=7000))
+    assert (condition.name, condition.subject) == (ConditionName.REMOVALS_HELD, "sources/acme")
+    assert condition.summary.startswith("acme: 7,000 of 123,456 known records are gone")
+    assert "`notifier release acme removals`" in condition.summary
+
+
+def test_both_can_be_wrong_at_once() -> None:
+    both = told(replace(WHOLE, held=21, gap_since_ms=NOW))
+    assert [condition.name for condition in both] == [ConditionName.GAP, ConditionName.REMOVALS_HELD]
+
+
+def names(memory: SourceMemory, seen: Observations | None = None) -> list[ConditionName]:
+    return [condition.name for condition in told(memory, seen=seen)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "command"),
+    [
+        ({"held_arrivals": 300}, ConditionName.ARRIVALS_HELD, "`notifier release acme arrivals`"),
+        ({"held_changes": 70, "held_field": "notes"}, ConditionName.CHANGES_HELD, "`notifier release acme changes`"),
+    ],
+)
+def test_what_is_held_back_names_the_command_that_releases_it(
+    fields: dict[str, Any], name: ConditionName, command: str
+) -> None:
+    (condition,) = told(replace(WHOLE, **fields))
+    assert condition.name is name
+    assert command in condition.summary
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(599.999, False), (600.0, True)])
+@pytest.mark.parametrize(("unexplained", "words"), [(3, "3 more"), (-2, "2 fewer")])
+def test_a_count_that_is_unexplained_for_ten_minutes_is_a_condition(
+    unexplained: int, words: str, seconds: float, shown: bool
+) -> None:
+    since_ms = NOW - round(seconds * 1000)
+    found = told(replace(WHOLE, unexplained=unexplained, unexplained_since_ms=since_ms, unreadable=4))
+    *unexplained_for_long, left_out = found
+    assert left_out.name is ConditionName.RECORDS_UNREADABLE
+    assert [condition.name for condition in unexplained_for_long] == [ConditionName.COUNT_UNEXPLAINED] * shown
+    summaries = [condition.summary for condition in unexplained_for_long]
+    assert all(words in summary and "1,200 records are known and 4 more" in summary for summary in summaries)
+
+
+def test_an_error_in_the_apis_count_stays_shown() -> None:
+    assert names(replace(WHOLE, count_offset=-1)) == [ConditionName.COUNT_UNEXPLAINED]
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(599.0, False), (601.0, True)])
+def test_a_second_look_that_cannot_be_had_is_shown(seconds: float, shown: bool) -> None:
+    since_ms = NOW - round(seconds * 1000)
+    waiting = SecondLook("1238", LookKind.REMOVAL, since_ms, since_ms, "count", 0, "u", "t")
+    seen = Observations(waiting=[waiting])
+    assert names(WHOLE, seen) == [ConditionName.COUNT_UNEXPLAINED] * shown
+
+
+def test_answers_that_disagree_are_shown_with_an_example() -> None:
+    look = SecondLook("1238", LookKind.EARLIER_FORM, None, NOW, "head", 7, "u", "t", flips=3, flipped_ms=NOW)
+    (condition,) = told(WHOLE, seen=Observations(disagreeing=[look]))
+    assert condition.name is ConditionName.ANSWERS_DISAGREE
+    assert "1 record, such as 1238" in condition.summary
+
+
+@pytest.mark.parametrize(("age_ms", "shown"), [(0, True), (DAY_MS - 1, True), (DAY_MS, False)])
+def test_records_that_were_renumbered_are_shown_for_a_day(age_ms: int, shown: bool) -> None:
+    memory = replace(WHOLE, renumbered=60, renumbered_ms=NOW - age_ms)
+    assert names(memory) == [ConditionName.RECORDS_RENUMBERED] * shown
+
+
+def test_a_list_that_cannot_be_searched_or_is_not_whole_is_shown_once() -> None:
+    for seen in (
+        Observations(unsearchable_since=1.0),
+        Observations(broken_pages=True),
+        Observations(unsearchable_since=1.0, broken_pages=True),
+    ):
+        assert names(WHOLE, seen) == [ConditionName.LIST_UNSEARCHABLE]
+
+
+def usage(waiting: int, starved_for: float) -> Usage:
+    return Usage(60, 60, 60, waiting, 999, {"head": 20, "sweep": 40, "names": 0}, starved_for)
+
+
+def watch_the_budget(seen: Observations, starved_for: float, *, searching: bool, minutes: int, since: float) -> None:
+    """Look at the budget twice a minute, as the daemon does."""
+    for look in range(2 * minutes + 1):
+        now = since + look * 30
+        seen.note_budget(usage(1, starved_for=starved_for), searching=searching, now=now, seconds=600.0)
+
+
+def test_budget_that_lets_requests_wait_for_ten_minutes_is_shown_with_what_uses_it() -> None:
+    seen = Observations()
+    watch_the_budget(seen, 2.0, searching=False, minutes=7, since=MOMENT)
+    assert names(WHOLE, seen) == []
+    watch_the_budget(seen, 2.0, searching=False, minutes=3, since=MOMENT + 420)
+    (condition,) = told(WHOLE, seen=seen)
+    assert condition.name is ConditionName.BUDGET_EXHAUSTED
+    assert "head 20, sweep 40)" in condition.summary
+
+
+def test_budget_that_a_search_uses_up_is_shown_until_it_is_over() -> None:
+    seen = Observations()
+    watch_the_budget(seen, 0.0, searching=True, minutes=10, since=MOMENT)
+    assert names(WHOLE, seen) == [ConditionName.BUDGET_EXHAUSTED]
+    watch_the_budget(seen, 0.0, searching=False, minutes=6, since=MOMENT + 600)
+    assert names(WHOLE, seen) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "name", "begins_after"),
+    [
+        (Question.COUNT, ConditionName.COUNT_FAILING, 900.0),
+        (Question.SCAN, ConditionName.SWEEP_FAILING, 900.0),
+        (Question.NAMES, ConditionName.NAMES_UNKNOWN, 3600.0),
+    ],
+)
+def test_what_fails_besides_the_head_is_a_condition_of_its_own(
+    question: Question, name: ConditionName, begins_after: float
+) -> None:
+    trouble = Trouble("server_error", "the API had an internal error", 1.0)
+    report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), {question: trouble})
+    (condition,) = conditions("acme", report, (), NOW)
+    assert (condition.name, condition.net, condition.cause) == (name, question, "server_error")
+    assert condition.begins_after == begins_after
+
+
+def test_what_was_not_asked_since_the_start_goes_on_if_it_fired() -> None:
+    report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), untried=frozenset(Question))
+    assert list(conditions("acme", report, (), NOW)) == []
+    (condition,) = conditions("acme", report, {("sweep_failing", "sources/acme")}, NOW)
+    assert condition.name is ConditionName.SWEEP_FAILING
+
+
+def test_a_state_file_that_cannot_be_written_is_no_failure_of_the_api() -> None:
+    memory = replace(WHOLE, error=SourceError("disk_full", "the disk is full", NOW))
+    assert told(memory, Polls(FAILING_FOR, any_succeeded=True, is_failing=True)) == []
+
+
+def test_after_a_long_stop_the_scan_has_its_time_before_there_is_a_gap() -> None:
+    report = SourceReport(replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), SETTINGS, PATIENCE, WELL, Observations())
+    (condition,) = conditions("acme", report, (), NOW)
+    assert (condition.name, condition.lived, condition.begins_after) == (ConditionName.GAP, 0.0, 3 * 3600.0)

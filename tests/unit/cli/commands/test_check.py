@@ -1,0 +1,189 @@
+"""`notifier check`: what is configured, and what the tokens see."""
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.sandbox import (
+    TRAFFIC,
+    Dialect,
+    RateLimit,
+    Token,
+    build_account,
+    documented_account,
+    make_app,
+    serve,
+)
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Api, Home, Said
+
+SLACK = '[destinations.channel]\ntype = "slack"\nurl = "https://hooks.slack.com/services/T0/B0/xyz"\n'
+
+
+def row(said: "Said", source: str = "acme") -> list[str]:
+    """Return the last table's row of a source."""
+    return [line for line in said.lines if line.startswith(f"{source} ")][-1].split()
+
+
+async def test_it_shows_what_is_configured_and_no_secret(home: "Home") -> None:
+    home.configure("https://api.kpaehs.com/v1", more='secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\n' + SLACK)
+    said = await home.call("check")
+    assert said.code == 0
+    assert said.lines[:2] == [f"configuration  {home.config}", f"state file     {home.state_file}"]
+    assert row(said) == ["acme", "v2", "https://api.kpaehs.com/...", "100ms", "silent"]
+    assert row(said, "channel") == ["channel", "slack", "https://hooks.slack.com/...", "created", "all"]
+    assert "The configuration is valid, with 1 warning." in said.out
+    for secret in ("sandbox", "whsec", "xyz"):
+        assert secret not in said.out + said.err
+
+
+async def test_of_a_url_whose_host_may_be_a_secret_only_the_scheme_is_shown(home: "Home") -> None:
+    home.configure(more='[destinations.phones]\ntype = "apprise"\nurl = "tgram://123456789:AbCdEfGhIj/12345/"\n')
+    said = await home.call("check")
+    assert said.code == 0
+    assert row(said, "phones") == ["phones", "apprise", "tgram://...", "created", "all"]
+    assert not any(secret in said.out + said.err for secret in ("123456789", "AbCdEfGhIj", "12345"))
+
+
+async def test_a_url_that_apprise_does_not_understand_is_78(home: "Home") -> None:
+    home.configure(more='[destinations.phones]\ntype = "apprise"\nurl = "unheard-of://AbCdEfGhIj"\n')
+    said = await home.call("check")
+    assert said.code == 78
+    assert "destinations.phones.url: must be a URL that apprise understands" in said.err
+    assert "AbCdEfGhIj" not in said.out + said.err
+
+
+async def test_warnings_are_no_failure(home: "Home") -> None:
+    home.configure(hr="http://example.com/hook")
+    said = await home.call("check")
+    assert said.code == 0
+    assert "Warning: destinations.hr.url: is http://" in said.out
+    assert "with 3 warnings" in said.out
+
+
+async def test_strictly_warnings_are_78(home: "Home") -> None:
+    home.configure(hr="http://example.com/hook")
+    said = await home.call("check", "--strict")
+    assert said.code == 78
+    assert "Warning: destinations.hr.url: is http://" in said.out
+    assert said.err == "Error: 3 warnings, which --strict makes an error\n"
+
+
+async def test_programs_read_errors_and_warnings_apart(home: "Home") -> None:
+    home.configure(hr="http://example.com/hook")
+    (document,) = (await home.call("check", "--json")).documents
+    assert document["errors"] == []
+    assert [warning.partition(":")[0] for warning in document["warnings"]] == [
+        "sources.acme.requests_per_minute",
+        "destinations.hr.url",
+        "destinations.hr.secret",
+    ]
+    home.config.write_text(home.config.read_text().replace("token", "tokn"))
+    said = await home.call("check", "--json")
+    assert said.code == 78
+    (document,) = said.documents
+    assert document["errors"] == [
+        "sources.acme.token: is required; set it in the file or as NOTIFIER_SOURCES__ACME__TOKEN",
+        "sources.acme.tokn: unknown key; did you mean `token`?",
+    ]
+
+
+async def test_online_it_shows_what_the_token_sees(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    said = await home.call("check", "--online")
+    assert said.code == 0
+    assert row(said) == ["acme", "yes", "6", "2020-02-27", "7", "6"]
+    assert not home.state_file.exists()
+
+
+async def test_v1_is_counted_by_its_last_page(home: "Home") -> None:
+    account = documented_account(dialect=Dialect(total=False))
+    async with serve(make_app(account)) as url:
+        home.configure(url)
+        home.config.write_text(home.config.read_text().replace("[sources.acme]", '[sources.acme]\napi = "v1"'))
+        said = await home.call("check", "--online")
+    assert said.code == 0
+    assert row(said)[2] == "6"
+
+
+async def test_four_requests_are_enough_and_go_out_at_once(home: "Home") -> None:
+    app = make_app(build_account(500))
+    async with serve(app) as url:
+        home.configure(url)
+        home.config.write_text(home.config.read_text().replace("60000", "1").replace('"100ms"', '"2m"'))
+        began = time.monotonic()
+        assert (await home.call("check", "--online")).code == 0
+        assert time.monotonic() - began < 3
+    assert app[TRAFFIC].requests == {"completedtrainings.v2.list": 2, "users.list": 1, "trainings.v2.list": 1}
+
+
+async def test_records_of_the_newest_page_that_cannot_be_read_are_told(home: "Home") -> None:
+    account = build_account(500)
+    for record in [*account.records()][10:13]:
+        account.edit(record.id, overrides={"date_number": "2026-11-20"})
+    async with serve(make_app(account)) as url:
+        home.configure(url)
+        said = await home.call("check", "--online")
+        (document,) = (await home.call("check", "--online", "--json")).documents
+    assert said.code == 1
+    assert "3 of the newest 100 records cannot be read, such as" in said.err
+    assert "`date_number` should be a day" in said.err
+    assert document["sources"]["acme"]["online"]["unreadable"] == 3
+
+
+async def test_what_waits_for_a_destination_that_is_not_configured_is_a_warning(home: "Home") -> None:
+    await home.remember("David Ball", "Ann Lee", to=("former",))
+    said = await home.call("check", "--strict")
+    assert said.code == 78
+    assert "Warning: 2 events wait for `former`, which is not configured" in said.out
+    (document,) = (await home.call("check", "--json")).documents
+    assert any("notifier deliveries move former OTHER" in warning for warning in document["warnings"])
+
+
+async def test_without_names_it_does_not_ask_for_them(home: "Home") -> None:
+    app = make_app(documented_account())
+    async with serve(app) as url:
+        home.configure(url)
+        home.config.write_text(home.config.read_text().replace("[sources.acme]", "[sources.acme]\nnames = false"))
+        said = await home.call("check", "--online")
+    assert row(said)[-2:] == ["-", "-"]
+    assert app[TRAFFIC].requests == {"completedtrainings.v2.list": 2}
+
+
+@pytest.mark.parametrize(
+    ("token", "limit", "shown", "told"),
+    [
+        (Token("other"), None, ["no", "-", "-", "-", "-"], ["the API does not know the token"]),
+        (Token("sandbox", active=False), None, ["no", "-", "-", "-", "-"], ["the token has been deactivated"]),
+        (
+            Token("sandbox", methods=frozenset({"completedtrainings.v2.list"})),
+            None,
+            ["yes", "6", "2020-02-27", "-", "-"],
+            ["names of people: the token may not use", "names of trainings: the token may not use"],
+        ),
+        (Token("sandbox"), RateLimit(1), ["yes", "6", "2020-02-27", "-", "-"], ["the newest page: the customer's"]),
+    ],
+)
+async def test_what_fails_online_is_1_and_a_sentence(
+    home: "Home", token: Token, limit: RateLimit | None, shown: list[str], told: list[str]
+) -> None:
+    app = make_app(documented_account(), tokens=[token], rate_limit=limit)
+    async with serve(app) as url:
+        home.configure(url)
+        said = await home.call("check", "--online")
+    assert said.code == 1
+    assert row(said)[1:] == shown
+    details = said.err.splitlines()[1:]
+    assert len(details) == len(told)
+    assert all(detail.startswith(f"  acme: {sentence}") for detail, sentence in zip(details, told, strict=True))
+
+
+async def test_one_source_that_fails_does_not_hide_another(home: "Home", api: "Api") -> None:
+    home.configure(api.url, more='[sources.broken]\nbase_url = "http://127.0.0.1:9/v1"\ntoken = "t"\n')
+    said = await home.call("check", "--online")
+    assert said.code == 1
+    assert row(said)[1] == "yes"
+    assert row(said, "broken")[1] == "no"
+    assert said.err.startswith("Error: 1 thing failed online:\n  broken: there was no connection to the API")

@@ -1,0 +1,165 @@
+"""`notifier status`: asked of the daemon when one runs, else of the state file."""
+
+import asyncio
+import json
+import os
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier import __version__
+from notifier.cli import daemon_client
+from notifier.cli.errors import CommandError
+from notifier.store.store import Store
+from notifier.store.tables import conditions, sources
+from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from notifier.store.tables.sources import SourceError
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Home
+
+FAR = 4_000_000_000_000
+
+
+async def test_without_a_daemon_it_tells_what_the_state_file_remembers(home: "Home") -> None:
+    await home.remember("David Ball", "Maria Lopez")
+    said = await home.call("status")
+    assert said.code == 0
+    assert said.lines[0] == f"No daemon runs; this is what the state file {home.state_file} remembers."
+    assert "acme    starting        2  -" in said.out
+    assert "hr           untried  -             2" in said.out
+
+
+async def test_json_is_one_line_and_says_that_nothing_was_started(home: "Home") -> None:
+    await home.remember("David Ball")
+    (document,) = (await home.call("status", "--json")).documents
+    assert (document["version"], document["started_at"]) == (__version__, None)
+    assert document["sources"]["acme"]["records"] == 1
+    assert document["destinations"]["hr"]["pending"] == 1
+    assert document["conditions"] == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "silent_until_ms", "state"),
+    [
+        ("token_invalid", FAR, "failing"),
+        ("rate_limit_exceeded", FAR, "rate_limited"),
+        ("timeout", None, "failing"),
+    ],
+)
+async def test_a_source_that_failed_last_is_shown_with_its_error(
+    home: "Home", reason: str, silent_until_ms: int | None, state: str
+) -> None:
+    await home.remember("David Ball")
+    ledger = Store(home.state_file)
+    await ledger.open()
+    await ledger.run(sources.succeed, "acme", 1_000)
+    await ledger.run(sources.fail, "acme", SourceError(reason, "it said \x1b[31mno", 2_000), silent_until_ms)
+    await ledger.close()
+    assert (await home.call("status", "--json")).documents[0]["sources"]["acme"]["state"] == state
+    said = await home.call("status")
+    assert f"{reason}" in said.lines[-1]
+    assert "it said ?[31mno" in said.lines[-1]
+
+
+async def test_what_needs_attention_comes_first(home: "Home") -> None:
+    await home.remember("David Ball")
+    gap = FiringCondition("gap", "sources/acme", "something may have been missed", 1_795_280_400_123)
+    ledger = Store(home.state_file)
+    await ledger.open()
+    await ledger.run(conditions.write, [Notice(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
+    await ledger.close()
+    assert (await home.call("status", "--json")).documents[0]["conditions"] == [
+        {
+            "condition": "gap",
+            "subject": "sources/acme",
+            "summary": "something may have been missed",
+            "since": "2026-11-21T17:00:00.123Z",
+            "net": None,
+            "cause": None,
+            "remedy": None,
+            "lived_seconds": 0,
+        }
+    ]
+    said = await home.call("status")
+    lines = said.lines
+    assert lines[2].startswith("NEEDS ATTENTION  SUBJECT")
+    assert lines[3].startswith("gap              sources/acme")
+    assert lines[3].endswith("something may have been missed")
+    assert (lines[4], lines[5][:6]) == ("", "SOURCE")
+
+
+async def test_a_socket_that_a_killed_daemon_left_is_no_daemon(home: "Home") -> None:
+    await home.remember("David Ball")
+    with closing(socket.socket(socket.AF_UNIX)) as left:
+        left.bind(str(home.socket))
+    said = await home.call("status")
+    assert said.code == 0
+    assert said.lines[0].startswith("No daemon runs")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"", "the daemon went away before it had answered"),
+        (b"SSH-2.0-what\r\n", "the daemon went away before it had answered"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", "the daemon went away before it had answered"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{", "the daemon went away before it had answered"),
+        (
+            b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+            + json.dumps({"error": {"reason": "disk_full", "message": "the disk is full"}}).encode(),
+            "the daemon says: the disk is full",
+        ),
+    ],
+)
+async def test_an_answer_that_is_none_is_a_sentence(home: "Home", answer: bytes, told: str) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(say, home.socket):
+        said = await home.call("status")
+    assert said.code == 1
+    assert told in said.err
+
+
+async def test_a_daemon_that_hangs_is_not_waited_for(home: "Home") -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as hanging:
+        hanging.bind(str(home.socket))
+        hanging.listen()
+        with pytest.raises(CommandError, match=r"has not answered within 0\.1 seconds"):
+            daemon_client.request(home.state_file, "GET", "/v1/status", timeout=0.1)
+
+
+def test_a_path_too_long_for_a_socket_has_no_daemon(home: "Home") -> None:
+    assert daemon_client.request(home.folder / ("x" * 200), "GET", "/v1/status") is None
+
+
+async def test_a_daemon_that_holds_the_state_file_and_does_not_listen_is_no_daemon_that_does_not_run(
+    home: "Home",
+) -> None:
+    await home.remember("David Ball")
+    ledger = Store(home.state_file)
+    await ledger.open()
+    try:
+        said = await home.call("status")
+    finally:
+        await ledger.close()
+    assert said.code == 1
+    assert said.err.startswith(f"Error: process {os.getpid()} holds the state file ")
+    assert (await home.call("status")).code == 0
+
+
+async def test_with_exit_code_it_ends_with_1_for_what_the_state_file_remembers(home: "Home") -> None:
+    await home.remember("David Ball")
+    assert (await home.call("status", "--exit-code")).code == 0
+    ledger = Store(home.state_file)
+    await ledger.open()
+    await ledger.run(sources.fail, "acme", SourceError("timeout", "no answer", 2_000), None)
+    await ledger.close()
+    assert (await home.call("status", "--exit-code")).code == 1
+    assert (await home.call("status")).code == 0

@@ -1,0 +1,150 @@
+"""`notifier test`: one sample event, by the real way."""
+
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Home, Receiver
+
+
+async def test_a_sample_event_is_sent_and_the_answer_shown(home: "Home", receiver: "Receiver") -> None:
+    receiver.says = "thank \x1b[31myou"
+    home.configure(hr=receiver.url)
+    said = await home.call("test", "hr")
+    assert said.code == 0
+    facts = dict(line.split(maxsplit=1) for line in said.lines)
+    (body,) = receiver.bodies
+    event = orjson.loads(body)
+    assert (facts["destination"], facts["event"], facts["result"]) == ("hr", event["id"], "delivered")
+    assert facts["status"] == "200"
+    assert facts["answer"].startswith("thank ")
+    assert facts["time"].endswith(" ms")
+    assert "\x1b" not in said.out
+    assert (event["source"], event["data"]["record"]) == ("/sources/acme", {"sample": True})
+    assert not home.state_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "advice"),
+    [
+        (500, "server_error", "whether what stands there is up"),
+        (401, "refused", "`secret` and `headers`"),
+        (410, "gone", "a new `url`"),
+    ],
+)
+async def test_an_event_that_is_not_taken_is_1_with_advice(
+    home: "Home", receiver: "Receiver", status: int, reason: str, advice: str
+) -> None:
+    receiver.status = status
+    home.configure(hr=receiver.url)
+    said = await home.call("test", "hr")
+    assert said.code == 1
+    assert f"hr did not accept the event ({reason}): " in said.err
+    assert advice in said.err
+    assert len(receiver.bodies) == 1
+
+
+async def test_nobody_there_is_1_with_the_reason(home: "Home") -> None:
+    said = await home.call("test", "hr")
+    assert said.code == 1
+    assert "connect_failed" in said.out
+    assert "Error: hr did not accept the event (connect_failed)" in said.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme", "status"), [("teams", "http", "200"), ("apprise", "json", "-")], ids=["teams", "apprise"]
+)
+async def test_whatever_the_type_a_sample_is_sent_and_the_answer_shown(
+    home: "Home", receiver: "Receiver", kind: str, scheme: str, status: str
+) -> None:
+    url = receiver.url.replace("http", scheme, 1)
+    home.configure(more=f'[destinations.people]\ntype = "{kind}"\nurl = "{url}"\n')
+    said = await home.call("test", "people")
+    assert said.code == 0
+    facts = dict(line.split(maxsplit=1) for line in said.lines)
+    assert (facts["destination"], facts["result"], facts["status"]) == ("people", "delivered", status)
+    (body,) = receiver.bodies
+    assert b"Sample Training (a test by Completion Notifier)" in body
+    receiver.status = 500
+    said = await home.call("test", "people")
+    assert said.code == 1
+    assert "people did not accept the event" in said.err
+
+
+CHANNEL = """
+[destinations.channel]
+type = "slack"
+url = "https://hooks.slack.com/services/T0/B0/xyz"
+"""
+
+
+async def test_a_preview_shows_the_request_without_secrets_and_sends_nothing(
+    home: "Home", receiver: "Receiver"
+) -> None:
+    home.configure(hr=receiver.url, more='headers = { X-Api-Key = "key-of-hr" }\nsecret = "whsec_' + "c2Vj" * 8 + '"')
+    said = await home.call("test", "hr", "--preview")
+    assert said.code == 0
+    assert said.lines[0] == "request 1 of 1, with 1 event"
+    headers = dict(line.split(maxsplit=1) for line in said.lines[1:-1])
+    event = orjson.loads(said.lines[-1])
+    assert headers["x-api-key"] == "..."
+    assert headers["webhook-id"] == event["id"]
+    assert headers["webhook-signature"].startswith("v1,")
+    assert event["data"]["record"] == {"sample": True}
+    assert receiver.bodies == []
+    assert "key-of-hr" not in said.out
+    assert "c2Vj" not in said.out
+
+
+async def test_a_burst_is_previewed_as_it_would_be_divided(home: "Home") -> None:
+    home.configure(more=CHANNEL)
+    said = await home.call("test", "channel", "--preview", "--events", "12")
+    assert said.code == 0
+    assert [line for line in said.lines if line.startswith("request")] == [
+        "request 1 of 2, with 10 events",
+        "request 2 of 2, with 2 events",
+    ]
+    bodies = [orjson.loads(line) for line in said.lines if line.startswith("{")]
+    assert [body["text"].splitlines()[0] for body in bodies] == ["10 trainings completed", "2 trainings completed"]
+    assert "  • Sample Person 12 completed Sample Training" in said.out
+    assert "xyz" not in said.out
+
+
+async def test_many_are_previewed_as_a_digest(home: "Home") -> None:
+    home.configure(more=CHANNEL)
+    said = await home.call("test", "channel", "--preview", "--events", "60")
+    assert said.lines[0] == "request 1 of 1, with 60 events"
+    assert "  60 trainings completed" in said.lines
+
+
+async def test_more_than_one_event_is_never_sent(home: "Home", receiver: "Receiver") -> None:
+    home.configure(hr=receiver.url)
+    said = await home.call("test", "hr", "--events", "3")
+    assert said.code == 2
+    assert "--events needs --preview" in said.err
+    assert receiver.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("slack", "https://hooks.slack.com/services/T0/B0/xyz"),
+        ("teams", "https://example.logic.azure.com/workflows/xyz"),
+        ("apprise", "json://example.com/xyz"),
+    ],
+    ids=["slack", "teams", "apprise"],
+)
+async def test_an_own_template_is_previewed_and_a_wrong_one_is_78(home: "Home", kind: str, url: str) -> None:
+    home.configure(more=f'[destinations.channel]\ntype = "{kind}"\nurl = "{url}"\ntemplates = "words"\n')
+    folder = home.folder / "words"
+    folder.mkdir()
+    (folder / "completed.j2").write_text("Hurra, {{ person | bold }}!")
+    said = await home.call("test", "channel", "--preview")
+    assert "  Hurra, Sample Person!" in said.lines
+    (folder / "completed.j2").write_text("Hurra,\n{{ nobody }}!")
+    for command in (["check"], ["test", "channel"]):
+        said = await home.call(*command)
+        assert said.code == 78
+        assert "destinations.channel.templates: completed.j2, line 2: `nobody` is unknown" in said.err

@@ -1,0 +1,162 @@
+"""Every way to get it wrong has its exit code and its sentence, and none has a traceback."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.store.store import Store
+from tests.support.command_line import READS_CONFIGURATION, call
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Home
+
+ARGUMENTS = {
+    "test": ("hr",),
+    "explain": ("1238",),
+    "poll": ("acme",),
+    "sweep": ("acme",),
+    "release": ("acme", "removals"),
+    "forget": ("nobody", "--yes"),
+    "replay": ("--since", "2026-11-21"),
+    "enable": ("hr",),
+    "disable": ("hr",),
+    "backup": ("copy.db",),
+    "restore": ("copy.db",),
+}
+
+GARBAGE = {
+    "no TOML": (b"[sources", "not valid TOML"),
+    "no text": (b"\xff\xfe\x00", "not UTF-8"),
+    "nothing": (b"", "sources"),
+    "a wrong value": (b'[sources.acme]\ntoken="t"\npoll_interval="soon"\n', "sources.acme.poll_interval"),
+    "an unknown key": (b'[sources.acme]\ntoken="t"\npoll_intervall="1s"\n', "did you mean `poll_interval`"),
+    "a wrong shape": (b"sources = 3\n", "sources"),
+    "no token": (b"[sources.acme]\n", "sources.acme.token"),
+    "terminal escapes": (b'[sources.acme]\ntoken="t"\n"\\u001b[31m" = 1\n', "sources.acme"),
+}
+
+
+@pytest.mark.parametrize("content", GARBAGE)
+async def test_a_wrong_configuration_is_78_and_says_what_is_wrong(home: "Home", content: str) -> None:
+    written, told = GARBAGE[content]
+    home.config.write_bytes(written)
+    said = await home.call("check")
+    assert said.code == 78
+    assert told in said.err
+    assert said.err.startswith("Error: ")
+    assert "\x1b" not in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("name", READS_CONFIGURATION)
+async def test_every_command_that_needs_a_configuration_says_so(home: "Home", name: str) -> None:
+    home.config.unlink()
+    said = await home.call(name, *ARGUMENTS.get(name, ()))
+    assert said.code == 78
+    assert "config.toml: cannot be read: No such file or directory" in said.err
+
+
+def test_no_configuration_at_all_is_78(monkeypatch: pytest.MonkeyPatch, home: "Home") -> None:
+    home.config.unlink()
+    monkeypatch.chdir(home.folder)
+    said = call("check")
+    assert said.code == 78
+    assert "there is none: looked for" in said.err
+
+
+async def test_all_problems_are_told_at_once(home: "Home") -> None:
+    home.config.write_text('[sources.acme]\npage_size = 0\ntoken = "t"\ntimeout = "0s"\n')
+    said = await home.call("check")
+    assert said.err.startswith("Error: there are 2 problems with the configuration:\n  ")
+    assert "  sources.acme.page_size: " in said.err
+    assert "  sources.acme.timeout: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("poll", "acm"), "there is no source `acm`; did you mean `acme`?"),
+        (("sweep", "zzz"), "there is no source `zzz`; known: acme"),
+        (("release", "acm", "removals"), "there is no source `acm`; did you mean `acme`?"),
+        (("release", "acme", "removal"), "did you mean `removals`?"),
+        (("poll", "\x1b[31m"), "there is no source `?[31m`"),
+        (("test", "hrr"), "there is no destination `hrr`; did you mean `hr`?"),
+        (("deliveries", "--destination", "hrr"), "there is no destination `hrr`; did you mean `hr`?"),
+        (("deliveries", "--state", "lost"), "'lost' is not one of 'pending', 'delivered', 'dead'"),
+        (("deliveries", "--state", "ded"), "did you mean `dead`?"),
+        (("retry", "--state", "pendin"), "did you mean `pending`?"),
+        (("replay", "--since", "2026-11-21", "--type", "completed.created"), "did you mean `completion.created`?"),
+        (("replay", "--since", "2026-11-21", "--source", "acm"), "there is no source `acm`; did you mean `acme`?"),
+        (("schema", "configg"), "did you mean `config`?"),
+        (("completion", "zhs"), "did you mean `zsh`?"),
+        (("status", "--jsn"), "Did you mean '--json'?"),
+        (("events", "--after", "-1"), "--after"),
+        (("events", "--after", "soon"), "--after"),
+        (("demo", "--events", "0"), "--events"),
+        (("demo", "--listen", "nowhere"), "host:port"),
+        (("sandbox", "--listen", "unix:/tmp/there"), "host:port only"),
+        (("sandbox", "--listen", ""), "host:port only"),
+        (("sandbox", "--records", "0"), "--records"),
+        (("sandbox", "--rate", "0/s"), "above 0"),
+        (("sandbox", "--rate", "5/d"), "5/s, 5/m or 5/h"),
+        (("sandbox", "--rate", "1000000"), "at most 10000/s"),
+        (("schema", "nothing"), "'config', 'event'"),
+        (("schema",), "Missing argument"),
+        (("explain",), "Missing argument"),
+        (("explain", "\x1b[31m"), "no source knows a record `?[31m`: check the key, and whether a sweep has read"),
+        (("explain", "\udcff"), "no source knows a record `?`"),
+        (("status", "--all"), "No such option"),
+    ],
+)
+async def test_wrong_usage_is_2_and_says_what_is_wrong(home: "Home", arguments: tuple[str, ...], told: str) -> None:
+    await home.remember("David Ball")
+    said = await home.call(*arguments)
+    assert said.code == 2
+    assert told in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("name", ["status", "events", "deliveries", "explain"])
+async def test_no_state_file_is_1_and_says_what_to_do(home: "Home", name: str) -> None:
+    said = await home.call(name, *ARGUMENTS.get(name, ()))
+    assert said.code == 1
+    assert said.err == f"Error: there is no state file {home.state_file} yet: start `notifier run`\n"
+
+
+@pytest.mark.parametrize("name", ["status", "events", "deliveries", "explain", "poll", "sweep", "release"])
+async def test_a_file_that_is_no_state_file_is_1(home: "Home", name: str) -> None:
+    home.state_file.write_bytes(b"what is this?" * 1000)
+    said = await home.call(name, *ARGUMENTS.get(name, ()))
+    assert said.code == 1
+    assert "is no state file, or a damaged one: name another path in [store]" in said.err
+
+
+@pytest.mark.parametrize("name", ["events", "deliveries"])
+async def test_a_damaged_state_file_is_1_and_says_what_to_do(home: "Home", name: str) -> None:
+    await home.remember(*(f"Person {number}" for number in range(500)))
+    content = home.state_file.read_bytes()
+    half = len(content) // 2
+    home.state_file.write_bytes(content[:half] + b"\xff" * half)
+    said = await home.call(name)
+    assert said.code == 1
+    assert "it is damaged: `notifier run` sets it aside when it starts and saves what can be read" in said.err
+
+
+@pytest.mark.parametrize("name", ["status", "events"])
+async def test_a_state_file_that_cannot_be_there_is_1(home: "Home", name: str) -> None:
+    home.config.write_text(home.config.read_text().replace("notifier.db", "n" * 300))
+    said = await home.call(name)
+    assert said.code == 1
+    assert "File name too long" in said.err
+
+
+@pytest.mark.parametrize("name", ["poll", "sweep", "release"])
+async def test_a_state_file_in_use_is_1_and_says_who_holds_it(home: "Home", name: str) -> None:
+    ledger = Store(home.state_file)
+    await ledger.open()
+    try:
+        said = await home.call(name, *ARGUMENTS.get(name, ()))
+    finally:
+        await ledger.close()
+    assert said.code == 1
+    assert f"is in use by process {home.lock_holder()}" in said.err

@@ -1,0 +1,99 @@
+"""Words for people: safe to print, and short."""
+
+import json
+import time
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier import redact
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import counted, distance, harmless, harmless_json, milliseconds, moment
+from notifier.cli.output import TableWriter
+from notifier.cli.table_columns import Column
+from notifier.redact import remember
+
+NOW = 1_795_280_400_123
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
+    assert harmless(text).isprintable()
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.characters(categories=["L", "N", "P"])))
+def test_words_stay_as_they_are(text: str) -> None:
+    assert harmless(text) == text
+
+
+def test_an_escape_sequence_becomes_visible() -> None:
+    assert harmless("\x1b[31mDavid\r\nBall\u202e\x9b") == "?[31mDavid Ball??"
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_harmless_json_is_the_same_json(text: str) -> None:
+    line = harmless_json(json.dumps({"name": text}, ensure_ascii=False))
+    assert json.loads(line) == {"name": text}
+    assert not any(character in line for character in "\x7f\x9b\u202e\u2028")
+
+
+def test_a_long_cell_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    TableWriter(Column("name"), Column("more")).show([("x" * 5000, "y")])
+    assert capsys.readouterr().out.splitlines()[1] == f"{'x' * 299}…  y"
+
+
+def test_an_error_holds_no_configured_secret_and_nothing_that_a_terminal_obeys() -> None:
+    remember(["the-secret-token"])
+    assert CommandError("refused the-secret-token\x9b\u202e").message == "refused [secret]??"
+    redact._known.clear()
+
+
+def test_distance_tells_the_largest_unit() -> None:
+    distances = [distance(NOW + 1000 * seconds, NOW) for seconds in (-90_000, -7_300, -61, -1, 0, 59, 3_600)]
+    assert distances == ["1d ago", "2h ago", "1m ago", "1s ago", "now", "in 59s", "in 1h"]
+    assert distance(NOW - 400, NOW) == "now"
+    assert distance(None, NOW) == "-"
+
+
+def test_moments_are_read_and_written() -> None:
+    assert milliseconds("2026-11-21T17:00:00.123Z") == NOW
+    assert milliseconds(None) is None
+    assert moment(None) == "-"
+    assert len(moment(NOW)) == len("2026-11-21 17:00:00")
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    counts = counted(0, "event"), counted(1, "event"), counted(3012, "event"), counted(2, "person", "people")
+    assert counts == ("0 events", "1 event", "3,012 events", "2 people")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+@pytest.mark.parametrize(
+    ("ms", "in_utc"),
+    [
+        (253_402_300_799_000, "9999-12-31 23:59:59"),
+        (253_402_300_800_000, "253402300800000 ms"),
+        (-62_135_596_800_000, "0001-01-01 00:00:00"),
+        (10**18, "1000000000000000000 ms"),
+    ],
+)
+def test_a_moment_at_the_end_of_the_calendar_can_be_written_everywhere(
+    monkeypatch: pytest.MonkeyPatch, zone: str, ms: int, in_utc: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        written = moment(ms)
+    time.tzset()
+    if written.endswith(" UTC"):
+        assert written.removesuffix(" UTC") == in_utc
+    elif written.endswith(" ms"):
+        assert written == in_utc
+    else:
+        away = datetime.fromisoformat(written).replace(tzinfo=UTC).timestamp() - ms / 1000
+        assert abs(away) < 86_400

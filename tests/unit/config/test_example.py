@@ -1,0 +1,144 @@
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notifier.config import (
+    AlertSettings,
+    AppriseSettings,
+    DestinationSettings,
+    HttpInterfaceSettings,
+    HttpSettings,
+    LogSettings,
+    Settings,
+    SlackSettings,
+    SourceSettings,
+    StoreSettings,
+    TeamsSettings,
+    load,
+    schema,
+)
+from notifier.config.base_table import BaseTable
+
+EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
+TEXT = EXAMPLE.read_text(encoding="utf-8")
+COMMENTED_KEY = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)
+
+LISTED = tomllib.loads(COMMENTED_KEY.sub("", TEXT))
+"""All keys that the example lists, those in comments too."""
+
+WRITTEN = tomllib.loads(TEXT)
+"""The keys that are in force when somebody copies the example."""
+
+SOURCE = "acme"
+SLACK = "safety-channel"
+TEAMS = "site-office"
+APPRISE = "phones"
+HTTP = "hr-system"
+PLACEHOLDERS = [
+    "sources.acme.token",
+    "destinations.safety-channel.url",
+    "destinations.site-office.url",
+    "destinations.hr-system.secret",
+]
+"""The values that everybody has to write."""
+
+
+def required(table: type[BaseTable], values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if table.model_fields[key].is_required()}
+
+
+def test_the_example_is_valid_and_its_placeholders_are_all_that_is_warned_about() -> None:
+    assert [warning.key for warning in load(EXAMPLE, environ={}).warnings()] == PLACEHOLDERS
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        (Settings, LISTED),
+        (StoreSettings, LISTED["store"]),
+        (LogSettings, LISTED["log"]),
+        (HttpInterfaceSettings, LISTED["http"]),
+        (AlertSettings, LISTED["alerts"]),
+        (SourceSettings, LISTED["sources"][SOURCE]),
+    ],
+)
+def test_every_key_is_listed_in_the_order_of_the_settings(table: type[BaseTable], values: dict[str, Any]) -> None:
+    assert list(values) == list(table.model_fields)
+
+
+def test_every_key_of_an_http_endpoint_is_listed_its_own_first() -> None:
+    common = list(DestinationSettings.model_fields)
+    own = [key for key in HttpSettings.model_fields if key not in common]
+    assert list(LISTED["destinations"][HTTP]) == [*own, *common]
+
+
+@pytest.mark.parametrize(
+    ("table", "name"), [(SlackSettings, SLACK), (TeamsSettings, TEAMS), (AppriseSettings, APPRISE)]
+)
+def test_of_a_channel_its_own_keys_are_listed_and_those_whose_defaults_differ(
+    table: type[DestinationSettings], name: str
+) -> None:
+    common = DestinationSettings.model_fields
+    own = [key for key in table.model_fields if key not in common]
+    different = [key for key in common if table.model_fields[key].default != common[key].default]
+    assert list(LISTED["destinations"][name]) == [*own, *different]
+
+
+def test_of_an_http_endpoint_no_common_key_differs() -> None:
+    common = DestinationSettings.model_fields
+    assert all(
+        HttpSettings.model_fields[key].default == common[key].default for key in DestinationSettings.model_fields
+    )
+
+
+def test_every_value_that_is_not_required_is_the_true_default() -> None:
+    least = {
+        "NOTIFIER_SOURCES": {SOURCE: required(SourceSettings, WRITTEN["sources"][SOURCE])},
+        "NOTIFIER_DESTINATIONS": {
+            SLACK: required(SlackSettings, WRITTEN["destinations"][SLACK]),
+            TEAMS: required(TeamsSettings, WRITTEN["destinations"][TEAMS]),
+            HTTP: required(HttpSettings, WRITTEN["destinations"][HTTP]),
+        },
+    }
+    by_default = load(Path("/dev/null"), environ={name: json.dumps(table) for name, table in least.items()})
+    assert load(EXAMPLE, environ={}) == by_default
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        (StoreSettings, WRITTEN["store"]),
+        (LogSettings, WRITTEN["log"]),
+        (HttpInterfaceSettings, WRITTEN["http"]),
+        (AlertSettings, WRITTEN["alerts"]),
+        (SourceSettings, WRITTEN["sources"][SOURCE]),
+        (SlackSettings, WRITTEN["destinations"][SLACK]),
+        (TeamsSettings, WRITTEN["destinations"][TEAMS]),
+        (AppriseSettings, LISTED["destinations"][APPRISE]),
+        (HttpSettings, WRITTEN["destinations"][HTTP]),
+    ],
+)
+def test_defaults_are_written_as_the_schema_tells_them(table: type[BaseTable], values: dict[str, Any]) -> None:
+    keys = schema()["$defs"][table.__name__]["properties"]
+    optional = values.keys() - required(table, values).keys()
+    assert {key: values[key] for key in optional} == {key: keys[key]["default"] for key in optional}
+
+
+def test_only_keys_without_a_default_and_what_needs_an_extra_are_in_comments() -> None:
+    assert set(LISTED["sources"][SOURCE]) - set(WRITTEN["sources"][SOURCE]) == {
+        key for key, field in SourceSettings.model_fields.items() if field.default is None
+    }
+    apprise = {APPRISE: LISTED["destinations"][APPRISE]}
+    assert LISTED["destinations"] == WRITTEN["destinations"] | apprise
+
+
+def test_what_stands_in_comments_can_be_used_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(COMMENTED_KEY.sub("", TEXT), encoding="utf-8")
+    settings = load(file, environ={})
+    assert settings.sources[SOURCE].training_id == "1046"
+    assert isinstance(settings.destinations[APPRISE], AppriseSettings)

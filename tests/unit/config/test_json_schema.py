@@ -1,0 +1,95 @@
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from notifier.config import (
+    AlertSettings,
+    AppriseSettings,
+    HttpInterfaceSettings,
+    HttpSettings,
+    LogSettings,
+    Settings,
+    SlackSettings,
+    SourceSettings,
+    StoreSettings,
+    TeamsSettings,
+    schema,
+)
+from notifier.config.base_table import BaseTable
+
+TABLES = [
+    Settings,
+    StoreSettings,
+    LogSettings,
+    HttpInterfaceSettings,
+    AlertSettings,
+    SourceSettings,
+    SlackSettings,
+    TeamsSettings,
+    AppriseSettings,
+    HttpSettings,
+]
+
+
+WHOLE = schema()
+
+
+def described(table: type[BaseTable]) -> dict[str, Any]:
+    found: dict[str, Any] = WHOLE if table is Settings else WHOLE["$defs"][table.__name__]
+    return found
+
+
+def test_it_is_json_and_says_what_it_is() -> None:
+    assert json.loads(json.dumps(WHOLE))["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_key_is_there_with_a_description_and_no_other_is_allowed(table: type[BaseTable]) -> None:
+    assert set(described(table)["properties"]) == set(table.model_fields)
+    assert all(key["description"].endswith(".") for key in described(table)["properties"].values())
+    assert described(table)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_is_required_has_no_default_and_the_rest_has_one_where_it_can_be_written(table: type[BaseTable]) -> None:
+    keys = described(table)["properties"]
+    required = set(described(table).get("required", ()))
+    without_default = {name for name, key in keys.items() if "default" not in key}
+    assert required == {name for name, field in table.model_fields.items() if field.is_required()}
+    assert without_default - required == {name for name, field in table.model_fields.items() if field.default is None}
+
+
+def test_durations_are_text_with_a_pattern_and_secrets_are_marked() -> None:
+    keys = described(SourceSettings)["properties"]
+    assert keys["poll_interval"]["type"] == "string"
+    assert keys["poll_interval"]["default"] == "60s"
+    assert keys["poll_interval"]["pattern"] == "^([0-9]{1,15})(ms|s|m|h|d)$"
+    assert keys["token"]["type"] == "string"
+    assert keys["token"]["writeOnly"] is True
+
+
+def test_names_follow_their_rule_and_types_of_destinations_are_told_apart() -> None:
+    destinations = described(Settings)["properties"]["destinations"]
+    ((pattern, either),) = destinations["patternProperties"].items()
+    assert pattern == "^[a-z0-9]+(-[a-z0-9]+)*$"
+    assert destinations["additionalProperties"] is False
+    assert either["properties"]["type"]["enum"] == ["slack", "teams", "apprise", "http"]
+
+
+@pytest.mark.parametrize("type_", ["slack", "teams", "apprise", "http"])
+def test_an_unknown_key_of_a_destination_is_one_error_that_names_it(type_: str) -> None:
+    destination = {"type": type_, "url": "https://hooks.example/x", "colour": "red"}
+    wrong = {"sources": {"acme": {"token": "t"}}, "destinations": {"hr": destination}}
+    (error,) = jsonschema.Draft202012Validator(WHOLE).iter_errors(wrong)
+    assert "colour" in error.message
+    assert [*error.absolute_path] == ["destinations", "hr"]
+
+
+def test_the_schema_can_be_referred_to() -> None:
+    assert WHOLE["$id"] == "urn:completion-notifier:configuration"
+
+
+def test_nothing_in_it_is_null() -> None:
+    assert "null" not in json.dumps(WHOLE)

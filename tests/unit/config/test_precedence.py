@@ -1,0 +1,437 @@
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notifier.config import ConfigError, HttpSettings, Settings, handed_over, load, locate_state_file
+
+Load = Callable[..., Settings]
+Problems = Callable[..., list[str]]
+
+FILE = """
+[sources.acme]
+token = "from-file"
+page_size = 10
+[destinations.hr-system]
+type = "http"
+url = "https://hr.example.com/hook"
+headers = { Authorization = "from-file", X-Other = "kept" }
+"""
+
+
+def endpoint(settings: Settings, name: str = "hr-system") -> HttpSettings:
+    destination = settings.destinations[name]
+    assert isinstance(destination, HttpSettings)
+    return destination
+
+
+def test_environment_beats_credential_files_beat_the_file_beats_defaults(load_text: Load, secrets_dir: Path) -> None:
+    key = "NOTIFIER_SOURCES__ACME__TOKEN"
+
+    assert load_text(FILE).sources["acme"].page_size == 10
+    assert load_text(FILE).sources["acme"].poll_interval == 60
+    assert load_text(FILE).sources["acme"].token.get_secret_value() == "from-file"
+
+    (secrets_dir / key).write_text("from-credential\n")
+    with_credential = load_text(FILE, secrets_dir=secrets_dir)
+    assert with_credential.sources["acme"].token.get_secret_value() == "from-credential"
+    assert with_credential.sources["acme"].page_size == 10
+
+    with_variable = load_text(FILE, environ={key: "from-variable"}, secrets_dir=secrets_dir)
+    assert with_variable.sources["acme"].token.get_secret_value() == "from-variable"
+    assert with_variable.sources["acme"].page_size == 10
+
+
+def test_a_variable_reaches_a_name_with_a_hyphen_whatever_its_case(load_text: Load) -> None:
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    for name in ("NOTIFIER_DESTINATIONS__HR_SYSTEM__SECRET", "notifier_destinations__hr_system__secret"):
+        settings = load_text(FILE, environ={name: secret})
+        assert [known.get_secret_value() for known in endpoint(settings).secret] == [secret]
+        assert list(settings.destinations) == ["hr-system"]
+
+
+def test_a_variable_replaces_one_header_and_leaves_the_others(load_text: Load) -> None:
+    environ = {
+        "NOTIFIER_DESTINATIONS__HR_SYSTEM__HEADERS__AUTHORIZATION": "Bearer new",
+        "NOTIFIER_DESTINATIONS__HR_SYSTEM__HEADERS__X_API_KEY": "added",
+    }
+    headers = endpoint(load_text(FILE, environ=environ)).headers
+    assert {name: value.get_secret_value() for name, value in headers.items()} == {
+        "Authorization": "Bearer new",
+        "X-Other": "kept",
+        "X-Api-Key": "added",
+    }
+
+
+def test_a_header_may_be_set_that_the_notifier_does_not_set(load_text: Load) -> None:
+    environ = {"NOTIFIER_DESTINATIONS__HR_SYSTEM__HEADERS__WEBHOOK_REQUEST_ORIGIN": "notifier.example"}
+    assert "Webhook-Request-Origin" in endpoint(load_text(FILE, environ=environ)).headers
+
+
+def test_lists_and_tables_are_json(load_text: Load) -> None:
+    settings = load_text(
+        FILE,
+        environ={
+            "NOTIFIER_DESTINATIONS__HR_SYSTEM__EVENTS": '["completion.removed"]',
+            "NOTIFIER_DESTINATIONS__HR_SYSTEM__TRAINING_IDS": '[1046, "1047"]',
+            "NOTIFIER_DESTINATIONS__HR_SYSTEM__HEADERS": ' {"Authorization": "json"}',
+            "NOTIFIER_SOURCES__BETA": '{"token": "b", "page_size": 5}',
+            "NOTIFIER_LOG": '{"level": "debug"}',
+        },
+    )
+    assert endpoint(settings).events == ("completion.removed",)
+    assert endpoint(settings).training_ids == ("1046", "1047")
+    assert endpoint(settings).headers["Authorization"].get_secret_value() == "json"
+    assert settings.sources["beta"].page_size == 5
+    assert settings.log.level == "debug"
+
+
+def test_a_variable_for_one_key_beats_one_for_its_table(load_text: Load) -> None:
+    environ = {
+        "NOTIFIER_SOURCES__ACME__PAGE_SIZE": "1",
+        "NOTIFIER_SOURCES__ACME": '{"page_size": 2, "timeout": "2s"}',
+        "NOTIFIER_SOURCES": '{"acme": {"page_size": 3, "timeout": "3s", "names": false}}',
+    }
+    acme = load_text(FILE, environ=environ).sources["acme"]
+    assert (acme.page_size, acme.timeout, acme.names) == (1, 2, False)
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("FALSE", False), ("1", True), ("no", False)])
+def test_truth_can_be_written_in_the_ways_of_the_shell(text: str, value: bool, load_text: Load) -> None:
+    assert load_text(FILE, environ={"NOTIFIER_SOURCES__ACME__NAMES": text}).sources["acme"].names is value
+
+
+def test_an_empty_variable_is_a_value(load_text: Load) -> None:
+    assert (
+        load_text('[http]\ntoken = "x"\n' + FILE, environ={"NOTIFIER_HTTP__TOKEN": ""}).http.token.get_secret_value()
+        == ""
+    )
+
+
+def test_without_any_file_the_environment_can_be_everything(tmp_path: Path) -> None:
+    environ = {
+        "NOTIFIER_SOURCES__ACME__TOKEN": "x",
+        "NOTIFIER_DESTINATIONS__SAFETY__TYPE": "slack",
+        "NOTIFIER_DESTINATIONS__SAFETY__URL": "https://hooks.slack.com/services/T/B/x",
+        "NOTIFIER_ALERTS__DESTINATION": "safety",
+    }
+    settings = load(environ=environ, cwd=tmp_path)
+    assert list(settings.sources) == ["acme"]
+    assert settings.alerts.destination in settings.destinations
+
+
+def test_systemd_credentials_are_found_and_secrets_dir_comes_before_them(tmp_path: Path, secrets_dir: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("systemd")
+    (other / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("other")
+    environ = {"CREDENTIALS_DIRECTORY": str(secrets_dir)}
+
+    assert load(environ=environ, cwd=tmp_path).sources["acme"].token.get_secret_value() == "systemd"
+    settings = load(environ=environ, secrets_dir=Path("other"), cwd=tmp_path)
+    assert settings.sources["acme"].token.get_secret_value() == "other"
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [(b"t0ken", "t0ken"), (b"t0ken\n", "t0ken"), (b"t0ken\r\n", "t0ken")],
+)
+def test_a_trailing_newline_is_not_part_of_a_credential(
+    content: bytes, value: str, load_text: Load, secrets_dir: Path
+) -> None:
+    (secrets_dir / "notifier_sources__acme__token").write_bytes(content)
+    assert load_text(secrets_dir=secrets_dir).sources["acme"].token.get_secret_value() == value
+
+
+def test_only_one_newline_is_stripped(problems_of: Problems, secrets_dir: Path) -> None:
+    (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("t0ken\n\n")
+    (problem,) = problems_of(secrets_dir=secrets_dir)
+    assert problem.startswith("sources.acme.token: must be one word")
+    assert problem.endswith(f"(from {secrets_dir}/NOTIFIER_SOURCES__ACME__TOKEN)")
+
+
+def test_other_files_among_the_credentials_are_nobodys_business(load_text: Load, secrets_dir: Path) -> None:
+    (secrets_dir / "database-password").write_bytes(b"\xff")
+    (secrets_dir / "folder").mkdir()
+    load_text(secrets_dir=secrets_dir)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("NOTIFIER_SOURCES__ACME__TOKN", "unknown key; did you mean `NOTIFIER_SOURCES__ACME__TOKEN`?"),
+        ("NOTIFIER_SOURCE__ACME__TOKEN", "unknown key; did you mean `NOTIFIER_SOURCES__ACME__TOKEN`?"),
+        ("NOTIFIER_SOURCES_ACME_TOKEN", "unknown key; did you mean `NOTIFIER_SOURCES__NAME__TOKEN`?"),
+        ("NOTIFIER_LOG_LEVEL", "unknown key; did you mean `NOTIFIER_LOG__LEVEL`?"),
+        ("NOTIFIER_LOG__LEVEL__X", "unknown key; did you mean `NOTIFIER_LOG__LEVEL`?"),
+        ("NOTIFIER_DESTINATIONS__HR_SYSTEM__DIGEST", "did you mean `NOTIFIER_DESTINATIONS__HR_SYSTEM__DIGEST_ABOVE`?"),
+        ("NOTIFIER_SOURCES__", "unknown key; did you mean `NOTIFIER_SOURCES`?"),
+        ("NOTIFIER_", "two underscores between the levels"),
+        ("NOTIFIER_QQQ", "variables are written like NOTIFIER_SOURCES__NAME__TOKEN"),
+    ],
+)
+def test_a_variable_that_means_nothing_is_an_unknown_key(
+    name: str, message: str, problems_of: Problems, secrets_dir: Path
+) -> None:
+    (problem,) = problems_of(environ={name: "s3cr3t"})
+    assert problem.startswith(f"{name}: ")
+    assert message in problem
+
+    (secrets_dir / name).write_text("s3cr3t")
+    assert problems_of(secrets_dir=secrets_dir) == [f"{secrets_dir}/{problem}"]
+
+
+KUBERNETES = {
+    "NOTIFIER_SERVICE_HOST": "10.96.0.17",
+    "NOTIFIER_SERVICE_PORT": "8787",
+    "NOTIFIER_SERVICE_PORT_HTTP": "8787",
+    "NOTIFIER_PORT": "tcp://10.96.0.17:8787",
+    "NOTIFIER_PORT_8787_TCP": "tcp://10.96.0.17:8787",
+    "NOTIFIER_PORT_8787_TCP_PROTO": "tcp",
+    "NOTIFIER_PORT_8787_TCP_PORT": "8787",
+    "NOTIFIER_PORT_8787_TCP_ADDR": "10.96.0.17",
+    "NOTIFIER_WEB_SERVICE_HOST": "fd00::17",
+    "NOTIFIER_WEB_PORT_53_UDP": "udp://[fd00::17]:53",
+}
+
+
+def test_what_kubernetes_sets_for_a_service_of_this_name_is_no_key(load_text: Load) -> None:
+    assert load_text(environ=KUBERNETES) == load_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("NOTIFIER_PORT", "8787"),
+        ("NOTIFIER_SERVICE_HOST", "kpa.example.com"),
+        ("NOTIFIER_SERVICE_HOSTS", "10.96.0.17"),
+        ("NOTIFIER_SERVICE__PORT", "8787"),
+        ("NOTIFIER_PORT_TCP", "tcp://10.96.0.17:8787"),
+        ("notifier_service_port", "8787"),
+    ],
+)
+def test_what_only_resembles_them_is_a_mistake(name: str, text: str, problems_of: Problems) -> None:
+    (problem,) = problems_of(environ={name: text})
+    assert problem.startswith(f"{name}: unknown key; ")
+
+
+def test_a_key_set_twice_in_different_case_is_told(problems_of: Problems) -> None:
+    assert problems_of(environ={"NOTIFIER_LOG__LEVEL": "info", "notifier_log__level": "debug"}) == [
+        "notifier_log__level: means the same key as NOTIFIER_LOG__LEVEL; remove one of them"
+    ]
+
+
+@pytest.mark.parametrize("text", ["[", '{"a": }', "[" * 100_000, f"[{'9' * 5000}]"])
+def test_json_that_cannot_be_read_is_told(text: str, problems_of: Problems) -> None:
+    (problem,) = problems_of(environ={"NOTIFIER_DESTINATIONS": text})
+    assert problem.startswith("NOTIFIER_DESTINATIONS: is not")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("NOTIFIER_SOURCES__ACME__PAGE_SIZE", "many", "sources.acme.page_size: must be a whole number"),
+        ("NOTIFIER_SOURCES__ACME__POLL_INTERVAL", "60", "sources.acme.poll_interval: must be a duration, one whole"),
+        (
+            "NOTIFIER_DESTINATIONS__HR_SYSTEM__EVENTS",
+            "completion.created",
+            "destinations.hr-system.events: must be a list",
+        ),
+        ("NOTIFIER_DESTINATIONS__HR_SYSTEM__SOURCES", '["acme", "b"]', "destinations.hr-system.sources[1]: names no"),
+        ("NOTIFIER_LOG", '{"level": "loud"}', "log.level: must be"),
+        ("NOTIFIER_SOURCES__B", '{"tokn": "x", "token": "y"}', "sources.b.tokn: unknown key; did you mean `token`?"),
+        ("NOTIFIER_SOURCES", "acme", "sources: must be a table"),
+    ],
+)
+def test_a_wrong_value_from_a_variable_names_key_and_variable(
+    name: str, text: str, problem: str, problems_of: Problems
+) -> None:
+    (line,) = problems_of(FILE, environ={name: text})
+    assert line.startswith(problem)
+    assert line.endswith(f"(from {name})")
+
+
+def test_a_wrong_value_of_the_file_is_not_blamed_on_a_variable_for_its_table(problems_of: Problems) -> None:
+    (line,) = problems_of(FILE + '[log]\nlevel = "loud"', environ={"NOTIFIER_LOG": '{"format": "json"}'})
+    assert line.startswith("log.level: ")
+    assert "NOTIFIER_LOG" not in line
+
+
+@pytest.mark.parametrize("make_unreadable", [Path.mkdir, lambda file: file.symlink_to("missing")])
+def test_an_unreadable_credential_file_is_told(
+    make_unreadable: Callable[[Path], Any], problems_of: Problems, secrets_dir: Path
+) -> None:
+    file = secrets_dir / "NOTIFIER_HTTP__TOKEN"
+    make_unreadable(file)
+    (problem,) = problems_of(secrets_dir=secrets_dir)
+    assert problem.startswith(f"{file}: the credential file cannot be read: ")
+
+
+def test_a_credential_file_that_is_no_text_is_told(problems_of: Problems, secrets_dir: Path) -> None:
+    (secrets_dir / "NOTIFIER_HTTP__TOKEN").write_bytes(b"\xff\xfe")
+    assert problems_of(secrets_dir=secrets_dir) == [
+        f"{secrets_dir}/NOTIFIER_HTTP__TOKEN: the credential file is not UTF-8 text"
+    ]
+
+
+def test_a_missing_folder_of_credentials_is_told(problems_of: Problems, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    expected = [f"{missing}: the folder of credential files cannot be read: No such file or directory"]
+    assert problems_of(secrets_dir=missing) == expected
+    assert problems_of(environ={"CREDENTIALS_DIRECTORY": str(missing)}) == expected
+
+
+def test_bytes_of_the_environment_that_are_no_text_are_told(problems_of: Problems) -> None:
+    values: Mapping[str, str] = {
+        "NOTIFIER_SOURCES__ACME__TOKEN": "\udcff",
+        "NOTIFIER_SOURCES__ACME__ID_NAMESPACE": "\udcff",
+        "NOTIFIER_SOURCES__ACME__BASE_URL": "https://\udcff/",
+        "NOTIFIER_SOURCES__ACME__USER_ID": "\udcff",
+        "NOTIFIER_STORE__PATH": "\udcff",
+    }
+    assert len(problems_of(environ=values)) == len(values)
+    assert all(problem.isascii() for problem in problems_of(environ={"NOTIFIER_\udcff\n": "x"}))
+
+
+def test_each_path_counts_from_where_it_is_written(tmp_path: Path) -> None:
+    folder, cwd = tmp_path / "etc", tmp_path / "work"
+    folder.mkdir()
+    cwd.mkdir()
+    (folder / "ca.pem").touch()
+    (cwd / "ca.pem").touch()
+    file = folder / "notifier.toml"
+    file.write_text(f'[store]\npath = "state.db"\n{FILE}ca_file = "ca.pem"\n')
+
+    from_file = load(file, environ={}, cwd=cwd)
+    assert from_file.store.path == folder / "state.db"
+    assert endpoint(from_file).ca_file == folder / "ca.pem"
+
+    environ = {
+        "NOTIFIER_STORE": json.dumps({"path": "x.db"}),
+        "NOTIFIER_DESTINATIONS__HR_SYSTEM__CA_FILE": "ca.pem",
+    }
+    from_variables = load(file, environ=environ, cwd=cwd)
+    assert from_variables.store.path == cwd / "x.db"
+    assert endpoint(from_variables).ca_file == cwd / "ca.pem"
+
+
+def test_a_tilde_is_the_home(load_text: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert load_text('[store]\npath = "~/state.db"\n' + FILE).store.path == Path("/home/somebody/state.db")
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/notifier", "HOME": "/h"}, "/var/lib/notifier/notifier.db"),
+        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "/var/lib/a/notifier.db"),
+        ({"XDG_STATE_HOME": "/h/state", "HOME": "/h"}, "/h/state/notifier/notifier.db"),
+        ({"XDG_STATE_HOME": "relative", "HOME": "/h"}, "/h/.local/state/notifier/notifier.db"),
+        ({"HOME": "/h"}, "/h/.local/state/notifier/notifier.db"),
+    ],
+)
+def test_the_state_file_has_a_place_by_default(environ: dict[str, str], path: str, load_text: Load) -> None:
+    assert load_text(environ=environ).store.path == Path(path)
+
+
+def test_a_removed_working_directory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="the working directory is gone"):
+        load(environ={})
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_credential_that_systemd_loaded_with_its_folder_keeps_its_own_name(
+    load_text: Load, secrets_dir: Path
+) -> None:
+    (secrets_dir / "notifier_NOTIFIER_SOURCES__ACME__TOKEN").write_text("its-own\n")
+    # What SetCredential= gives where there is no folder.
+    (secrets_dir / "notifier").write_text("none")
+    settings = load_text("[sources.acme]\n", environ={"CREDENTIALS_DIRECTORY": str(secrets_dir)})
+    assert settings.sources["acme"].token.get_secret_value() == "its-own"
+
+
+def test_a_credential_under_both_names_is_one_too_many(problems_of: Problems, secrets_dir: Path) -> None:
+    for name in ("NOTIFIER_SOURCES__ACME__TOKEN", "notifier_NOTIFIER_SOURCES__ACME__TOKEN"):
+        (secrets_dir / name).write_text("t0ken")
+    (problem,) = problems_of(secrets_dir=secrets_dir)
+    assert "means the same key as" in problem
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a service's configuration, with its credentials beside it; returns the configuration file."""
+    monkeypatch.setattr("notifier.config.paths.SYSTEM_FILE", tmp_path / "etc" / "config.toml")
+    folder = tmp_path / "etc" / "globex"
+    (folder / "credentials").mkdir(parents=True)
+    (folder / "credentials" / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("the-services")
+    (folder / "config.toml").write_text("[sources.acme]\n")
+    return folder / "config.toml"
+
+
+def test_a_commands_credentials_are_those_beside_a_services_configuration(service: Path, secrets_dir: Path) -> None:
+    assert load(service, environ={}).sources["acme"].token.get_secret_value() == "the-services"
+    (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("systemd")
+    settings = load(service, environ={"CREDENTIALS_DIRECTORY": str(secrets_dir)})
+    assert settings.sources["acme"].token.get_secret_value() == "systemd"
+
+
+def test_a_commands_state_file_is_that_of_the_service_whose_configuration_is_read(
+    service: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.config.paths.STATE_ROOT", tmp_path / "lib")
+    users = load(service, environ={"XDG_STATE_HOME": str(tmp_path / "home")}).store.path
+    assert users == tmp_path / "home" / "notifier" / "notifier.db"
+    (tmp_path / "lib" / "notifier-globex").mkdir(parents=True)
+    of_service = tmp_path / "lib" / "notifier-globex" / "notifier.db"
+    assert load(service, environ={}).store.path == of_service
+    assert locate_state_file(service, environ={}) == of_service
+    assert load(service, environ={"STATE_DIRECTORY": "/elsewhere"}).store.path == Path("/elsewhere/notifier.db")
+    service.write_text('[store]\npath = "/named/state.db"\n[sources.acme]\n')
+    assert load(service, environ={}).store.path == Path("/named/state.db")
+
+
+def test_a_folder_called_credentials_elsewhere_is_nobodys_business(tmp_path: Path, secrets_dir: Path) -> None:
+    (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("not meant")
+    file = tmp_path / "config.toml"
+    file.write_text("[sources.acme]\n")
+    with pytest.raises(ConfigError):
+        load(file, environ={})
+
+
+def test_the_state_file_is_located_without_what_only_the_service_was_given(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[store]\npath = "here.db"\n[sources.acme]\ntokem = 1\n')
+    gone = {"CREDENTIALS_DIRECTORY": str(tmp_path / "gone")}
+    assert locate_state_file(file, environ=gone) == tmp_path / "here.db"
+    file.write_text("[sources.acme]\n")
+    assert locate_state_file(file, environ={"STATE_DIRECTORY": "/var/lib/x"}) == Path("/var/lib/x/notifier.db")
+
+
+@pytest.mark.parametrize("text", ["[store", "[store]\npath = 3\n"])
+def test_a_state_file_that_cannot_be_told_is_a_problem_of_the_configuration(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError):
+        locate_state_file(file, environ={})
+
+
+def test_keys_that_systemd_has_handed_over_are_known_by_name(secrets_dir: Path, tmp_path: Path) -> None:
+    for name in (
+        "notifier_NOTIFIER_SOURCES__ACME__TOKEN",
+        "NOTIFIER_DESTINATIONS__HR_SYSTEM__SECRET",
+        "NOTIFIER_X",
+        "y",
+    ):
+        (secrets_dir / name).write_text("x")
+    assert handed_over({"CREDENTIALS_DIRECTORY": str(secrets_dir)}) == (
+        "destinations.hr-system.secret",
+        "sources.acme.token",
+    )
+    assert handed_over({"CREDENTIALS_DIRECTORY": str(tmp_path / "gone")}) == ()
+    assert handed_over({}) is None

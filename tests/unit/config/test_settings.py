@@ -1,0 +1,242 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from notifier.config import (
+    ApiVersion,
+    FirstRun,
+    HttpFormat,
+    HttpSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    Settings,
+    SlackSettings,
+    TcpAddress,
+    UnixAddress,
+)
+
+Load = Callable[..., Settings]
+
+SOURCE = '[sources.acme]\ntoken = "t0ken"\n'
+SLACK = '[destinations.safety]\ntype = "slack"\nurl = "https://hooks.slack.com/services/T/B/x"\n'
+HTTP = '[destinations.hr]\ntype = "http"\nurl = "https://hr.example.com/hook"\n'
+SIGNED = HTTP + 'secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\n'
+TEAMS = '[destinations.teams]\ntype = "teams"\nurl = "https://acme.webhook.office.com/webhookb2/x"\n'
+SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "QUFB" * 8, "whsec_" + "QUFB" * 21 + "QQ")
+
+
+def test_defaults_are_those_of_the_contract(load_text: Load) -> None:
+    settings = load_text(SOURCE + SLACK + HTTP)
+
+    assert settings.store.retention == 90 * 86_400
+    assert (settings.log.level, settings.log.format) == (LogLevel.INFO, LogFormat.AUTO)
+    assert settings.http.listen == TcpAddress("127.0.0.1", 8787)
+    assert settings.http.token.get_secret_value() == ""
+    assert (settings.alerts.destination, settings.alerts.heartbeat_url.get_secret_value()) == ("", "")
+
+    source = settings.sources["acme"]
+    assert source.api is ApiVersion.V2
+    assert source.base_url == "https://api.kpaehs.com/v1"
+    assert (source.poll_interval, source.sweep_interval) == (60, 86_400)
+    assert (source.rate_limit_pause, source.timeout) == (60, 30)
+    assert (source.page_size, source.requests_per_minute) == (100, 30)
+    assert source.hold_removals_above == 0.05
+    assert source.first_run is FirstRun.SILENT
+    assert source.names
+    assert (source.training_id, source.user_id, source.has_attachments) == (None, None, None)
+
+    slack, http = settings.destinations["safety"], settings.destinations["hr"]
+    assert isinstance(slack, SlackSettings)
+    assert isinstance(http, HttpSettings)
+    assert slack.digest_above == 50
+    assert (slack.events, slack.concurrency, slack.rate) == (("completion.created",), 1, 1)
+    assert http.events == ("completion.created", "completion.updated", "completion.removed")
+    assert (http.concurrency, http.rate) == (8, 0)
+    assert (http.secret, http.headers, http.ca_file) == ((), {}, None)
+    assert (http.format, http.batch_size, http.batch_wait) == (HttpFormat.CLOUDEVENTS, 1, 1)
+    for destination in (slack, http):
+        assert (destination.sources, destination.training_ids, destination.user_ids) == ((), (), ())
+        assert (destination.timeout, destination.retry_first) == (15, 5)
+        assert (destination.retry_max, destination.give_up_after) == (6 * 3_600, 3 * 86_400)
+
+
+@pytest.mark.parametrize(
+    ("written", "meaning"),
+    [
+        ('"silent"', FirstRun.SILENT),
+        ('"notify"', FirstRun.NOTIFY),
+        ('"2026-01-01"', date(2026, 1, 1)),
+        ("2026-01-01", date(2026, 1, 1)),
+    ],
+)
+def test_first_run_is_a_word_or_a_date(written: str, meaning: FirstRun | date, load_text: Load) -> None:
+    assert load_text(f"{SOURCE}first_run = {written}").sources["acme"].first_run == meaning
+
+
+def test_event_ids_come_from_the_namespace_or_else_the_name(load_text: Load) -> None:
+    settings = load_text(f'{SOURCE}[sources.new]\ntoken = "x"\nid_namespace = "old"')
+    assert {name: source.namespace(name) for name, source in settings.sources.items()} == {"acme": "acme", "new": "old"}
+
+
+def test_ids_are_text_even_when_they_are_written_as_numbers(load_text: Load) -> None:
+    settings = load_text(f"{SOURCE}training_id = 1046\n{SLACK}user_ids = [1, '5e58']")
+    assert settings.sources["acme"].training_id == "1046"
+    assert settings.destinations["safety"].user_ids == ("1", "5e58")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1/", "http://localhost/v1", "http://[::1]:1/v1"])
+def test_the_api_may_be_unencrypted_on_this_machine(url: str, load_text: Load) -> None:
+    assert load_text(f'{SOURCE}base_url = "{url}"').sources["acme"].base_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize("secrets", [SECRETS[:1], SECRETS])
+def test_webhook_secrets_are_one_or_several_with_padding_or_without(secrets: tuple[str, ...], load_text: Load) -> None:
+    destination = load_text(f"{SOURCE}{HTTP}secret = {list(secrets)}").destinations["hr"]
+    assert isinstance(destination, HttpSettings)
+    assert tuple(secret.get_secret_value() for secret in destination.secret) == secrets
+
+
+def test_one_webhook_secret_needs_no_list(load_text: Load) -> None:
+    destination = load_text(f'{SOURCE}{HTTP}secret = "{SECRETS[0]}"').destinations["hr"]
+    assert isinstance(destination, HttpSettings)
+    assert [secret.get_secret_value() for secret in destination.secret] == [SECRETS[0]]
+
+
+@pytest.mark.parametrize(
+    ("listen", "token", "meaning"),
+    [
+        ("", "", None),
+        ("unix:/run/notifier.sock", "", UnixAddress(Path("/run/notifier.sock"))),
+        ("0.0.0.0:80", "t0ken-of-16-chars", TcpAddress("0.0.0.0", 80)),  # noqa: S104 - an example, nothing listens
+    ],
+)
+def test_the_local_interface_can_be_elsewhere(
+    listen: str, token: str, meaning: TcpAddress | UnixAddress | None, load_text: Load
+) -> None:
+    assert load_text(f'[http]\nlisten = "{listen}"\ntoken = "{token}"\n{SOURCE}').http.listen == meaning
+
+
+def test_files_that_can_be_read_are_taken(load_text: Load, tmp_path: Path) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (tmp_path / name).touch()
+    destination = load_text(
+        f'{SOURCE}{HTTP}ca_file = "ca.pem"\nclient_cert_file = "cert.pem"\nclient_key_file = "key.pem"'
+    ).destinations["hr"]
+    assert isinstance(destination, HttpSettings)
+    assert destination.ca_file == tmp_path / "ca.pem"
+    assert destination.client_key_file == tmp_path / "key.pem"
+
+
+def test_settings_cannot_be_changed(load_text: Load) -> None:
+    log = load_text().log
+    for key in LogSettings.model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(log, key, getattr(log, key))
+
+
+def test_the_same_configuration_gives_equal_settings_another_one_does_not(load_text: Load) -> None:
+    assert load_text(SOURCE) == load_text(SOURCE)
+    assert load_text(SOURCE) != load_text(f"{SOURCE}page_size = 1")
+
+
+def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
+    assert load_text(SOURCE + SLACK + SIGNED).warnings() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (SOURCE, "destinations: there are none"),
+        (f"[http]\nanonymous = true\n{SOURCE}{SIGNED}", "http.anonymous: lets everybody with an account on this"),
+        (
+            f'[http]\nlisten = "0.0.0.0:80"\ntoken = "sixteen-or-more-"\n{SOURCE}{SIGNED}',
+            "http.listen: lets other machines connect over plain HTTP",
+        ),
+        (SOURCE + SIGNED.replace("https:", "http:"), "destinations.hr.url: is http://"),
+        (f"{SOURCE}{SIGNED}events = []", "destinations.hr.events: is empty"),
+        (f"{SOURCE}requests_per_minute = 81\n{SIGNED}", "sources.acme.requests_per_minute: is more than"),
+        (f'{SOURCE}poll_interval = "4s"\n{SIGNED}', "sources.acme.poll_interval: takes up to 30 of the 30"),
+        (f'[alerts]\nheartbeat_url = "http://hc-ping.com/x"\n{SOURCE}{SIGNED}', "alerts.heartbeat_url: is http://"),
+        (SOURCE.replace("t0ken", "...") + SIGNED, "sources.acme.token: is a placeholder"),
+        (SOURCE.replace("t0ken", "${KPA_TOKEN}") + SIGNED, "sources.acme.token: is a placeholder"),
+        (SOURCE.replace("t0ken", "your-api-token") + SIGNED, "sources.acme.token: is a placeholder"),
+        (SOURCE.replace("t0ken", "<token>") + SIGNED, "sources.acme.token: is a placeholder"),
+        (SOURCE.replace("t0ken", "'t0ken'") + SIGNED, "sources.acme.token: has quotes that are part of it"),
+        (SOURCE + SLACK.replace("T/B/x", "..."), "destinations.safety.url: has a placeholder in it"),
+        (SOURCE + SLACK.replace("T/B/x", "T00000000/B00000000/x"), "destinations.safety.url: has a placeholder in it"),
+        (SOURCE + SLACK.replace("hooks.slack.com", "example.com"), "destinations.safety.url: is not one of Slack's"),
+        (SOURCE + TEAMS, "destinations.teams.url: is an Office 365 connector"),
+        (SOURCE + HTTP, "destinations.hr.secret: is empty"),
+        (
+            SOURCE + HTTP + 'secret = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"\n',
+            "destinations.hr.secret: has few different bytes",
+        ),
+        (
+            SOURCE + TEAMS.replace("webhook.office.com", "example.com"),
+            "destinations.teams.url: is not one of Microsoft's workflows",
+        ),
+        (f'{SOURCE}{SIGNED}training_ids = ["1046", "Ladder Safety"]', "destinations.hr.training_ids[1]: is a title"),
+        (f'{SOURCE}training_id = "Ladder Safety"\n{SIGNED}', "sources.acme.training_id: is a title"),
+        (f"{SOURCE}first_run = 2999-01-01\n{SIGNED}", "sources.acme.first_run: is a day to come"),
+        (SOURCE + SOURCE.replace("acme", "beta") + SIGNED, "sources.beta.token: is that of source `acme`"),
+        (SOURCE + SLACK + SLACK.replace("safety", "other"), "destinations.other.url: is that of destination `safety`"),
+    ],
+)
+def test_what_is_probably_not_meant_gives_a_warning(text: str, warning: str, load_text: Load) -> None:
+    (line,) = map(str, load_text(text).warnings())
+    assert line.startswith(warning)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SOURCE + SLACK.replace("T/B/x", "TTODO/BX/xxxxtoken"),
+        SOURCE + HTTP + 'headers = { Authorization = "Bearer x" }',
+        SOURCE + HTTP.replace("https://", "https://user:pass@"),
+        SOURCE + 'training_id = "1"\n' + SOURCE.replace("acme", "beta") + 'training_id = "2"\n' + SIGNED,
+        SOURCE + SLACK + SLACK.replace("safety", "other") + 'training_ids = ["1046"]',
+        f"{SOURCE}first_run = 2020-01-01\n{SIGNED}",
+    ],
+)
+def test_what_only_resembles_a_mistake_gives_no_warning(text: str, load_text: Load) -> None:
+    assert load_text(text).warnings() == ()
+
+
+def test_a_file_of_authorities_without_a_certificate_gives_a_warning(load_text: Load, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    text = f'{SOURCE}{SIGNED}ca_file = "{file}"'
+    file.write_text("-----BEGIN PRIVATE KEY-----\n")
+    (line,) = map(str, load_text(text).warnings())
+    assert line.startswith("destinations.hr.ca_file: has no certificate in it")
+    file.write_text("-----BEGIN CERTIFICATE-----\n")
+    assert load_text(text).warnings() == ()
+
+
+def test_polls_that_leave_a_fifth_of_the_requests_give_no_warning(load_text: Load) -> None:
+    assert load_text(f'{SOURCE}poll_interval = "5s"\n{SIGNED}').warnings() == ()
+
+
+@pytest.mark.parametrize("share", ["1", "1.0", "0.000001"])
+def test_removals_may_be_held_back_above_any_share(share: str, load_text: Load) -> None:
+    assert load_text(f"{SOURCE}hold_removals_above = {share}").sources["acme"].hold_removals_above == float(share)
+
+
+def test_a_destination_for_nothing_but_notices_gives_no_warning(load_text: Load) -> None:
+    assert load_text(f'[alerts]\ndestination = "hr"\n{SOURCE}{SIGNED}events = []').warnings() == ()
+
+
+def test_plain_http_within_this_machine_gives_no_warning(load_text: Load) -> None:
+    assert load_text(SOURCE + SIGNED.replace("https://hr.example.com", "http://127.0.0.1:1")).warnings() == ()
+
+
+def test_importing_it_brings_no_library_that_reading_a_configuration_does_not_need() -> None:
+    program = "import sys, notifier.config; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert {"pydantic", "pydantic_settings"} <= set(loaded)
+    assert not {"aiohttp", "apscheduler", "click", "orjson", "rich", "sqlite_utils", "sqlite3"} & set(loaded)

@@ -1,0 +1,144 @@
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from notifier.config import ConfigError, configured_names, load
+from notifier.config.trust import distrust
+from tests.unit.config.conftest import Load
+
+HTTP = '[sources.acme]\ntoken = "t0ken-of-acme"\n[destinations.hr]\ntype = "http"\nurl = "https://hr.example.com/x"\n'
+SLACK = '[destinations.safety]\ntype = "slack"\nurl = "https://hooks.slack.com/services/T/B/x"\n'
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "config.toml"
+    file.write_text(HTTP)
+    file.chmod(0o600)
+    return file
+
+
+def problem(file: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(file, environ={}, cwd=file.parent)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("mode", "is_trusted"), [(0o600, True), (0o644, True), (0o662, False), (0o620, False)])
+def test_a_configuration_that_others_may_write_is_refused(file: Path, mode: int, is_trusted: bool) -> None:
+    # A group with somebody else in it.
+    if os.geteuid() == 0:
+        os.chown(file, 0, 1)
+    file.chmod(mode)
+    if is_trusted:
+        load(file, environ={}, cwd=file.parent)
+    else:
+        assert f"can be written by other users (mode {mode:04o})" in problem(file)
+
+
+def test_the_group_that_only_the_owner_is_in_counts_as_the_owner(file: Path) -> None:
+    file.chmod(0o660)
+    owner = pwd.getpwuid(os.geteuid())
+    if owner.pw_gid != file.stat().st_gid:
+        pytest.skip("this user's files belong to another group")
+    assert distrust(file) is None
+
+
+def test_a_folder_that_others_may_write_is_refused_unless_it_is_sticky(file: Path) -> None:
+    file.parent.chmod(0o777)
+    assert "is in a folder that other users can write (mode 0777)" in problem(file)
+    file.parent.chmod(0o1777)
+    load(file, environ={}, cwd=file.parent)
+
+
+@only_root
+def test_a_file_or_folder_of_a_third_user_is_refused(file: Path) -> None:
+    os.chown(file, 12345, 12345)
+    assert "belongs to user 12345, and not to you or root" in problem(file)
+    os.chown(file, 0, 0)
+    os.chown(file.parent, 12345, 12345)
+    assert "is in a folder of user 12345's, who could replace it" in problem(file)
+
+
+@only_root
+def test_a_link_counts_as_what_it_leads_to(file: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "config.toml").write_text(HTTP)
+    os.chown(theirs, 12345, 12345)
+    file.unlink()
+    file.symlink_to(theirs / "config.toml")
+    assert "is in a folder of user 12345's" in problem(file)
+
+
+@pytest.mark.parametrize("place", ["NOTIFIER_LOG__LEVEL", "."])
+def test_credentials_that_others_may_write_are_refused(file: Path, place: str) -> None:
+    folder = file.parent / "credentials"
+    folder.mkdir()
+    (folder / "NOTIFIER_LOG__LEVEL").write_text("debug")
+    (folder / place).chmod(0o777)
+    with pytest.raises(ConfigError, match=r"can be written by other users \(mode 0777\)"):
+        load(file, environ={}, secrets_dir=folder, cwd=file.parent)
+
+
+def test_no_credentials_are_read_for_a_configuration_that_is_refused(file: Path) -> None:
+    folder = file.parent / "credentials"
+    folder.mkdir()
+    (folder / "NOTIFIER_NONSENSE").write_text("x")
+    file.chmod(0o666)
+    with pytest.raises(ConfigError) as caught:
+        load(file, environ={}, secrets_dir=folder, cwd=file.parent)
+    assert [one.key for one in caught.value.problems] == [str(file)]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("ca.pem", "ca_file"), ("cert.pem", "client_cert_file"), ("line.txt", "templates")]
+)
+def test_certificates_and_templates_that_others_may_write_are_refused(
+    load_text: Load, tmp_path: Path, name: str, key: str
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / name).touch()
+    (folder / name).chmod(0o666)
+    text = HTTP + f'{key} = "{folder / name}"' if key != "templates" else HTTP + SLACK + f'{key} = "{folder}"'
+    with pytest.raises(ConfigError, match="can be written by other users"):
+        load_text(text)
+
+
+def test_shell_completion_reads_no_file_that_is_refused(file: Path) -> None:
+    assert configured_names(file, environ={}, cwd=file.parent).destinations == ("hr",)
+    file.chmod(0o666)
+    with pytest.raises(ConfigError):
+        configured_names(file, environ={}, cwd=file.parent)
+
+
+@only_root
+def test_root_takes_no_configuration_from_the_working_directory(file: Path) -> None:
+    with pytest.raises(ConfigError, match=f"root does not use {file} unless it is named"):
+        load(environ={}, cwd=file.parent)
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"), [(HTTP, True), (HTTP.replace("t0ken-of-acme", "..."), False), (SLACK + HTTP, True)]
+)
+def test_secrets_that_everybody_can_read_give_a_warning(file: Path, text: str, warned: bool) -> None:
+    file.write_text(text)
+
+    def warnings() -> list[str]:
+        return [one.message for one in load(file, environ={}, cwd=file.parent).warnings() if one.key == str(file)]
+
+    assert warnings() == []
+    file.chmod(0o644)
+    assert warnings() == ([f"holds secrets, and every user can read it: chmod o-r {file}"] if warned else [])
+
+
+def test_a_file_without_secrets_may_be_read_by_everybody(file: Path) -> None:
+    file.write_text(HTTP.replace('token = "t0ken-of-acme"\n', ""))
+    file.chmod(0o644)
+    environ = {"NOTIFIER_SOURCES__ACME__TOKEN": "t0ken-of-acme"}
+    assert str(file) not in [one.key for one in load(file, environ=environ, cwd=file.parent).warnings()]

@@ -1,0 +1,114 @@
+from collections.abc import Callable
+
+import pytest
+
+Problems = Callable[..., list[str]]
+
+SOURCE = '[sources.acme]\ntoken = "t0ken"\n'
+SLACK = '[destinations.safety]\ntype = "slack"\nurl = "https://hooks.slack.com/services/T/B/x"\n'
+HTTP = '[destinations.hr]\ntype = "http"\nurl = "https://hr.example.com/hook"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "nearest"),
+    [
+        (f"[destination.hr]\n{SOURCE}", "destination", "destinations"),
+        (f'[Store]\npath = "x"\n{SOURCE}', "Store", "store"),
+        (f"[store]\nretain = 1\n{SOURCE}", "store.retain", "retention"),
+        (f"[log]\nlevels = 1\n{SOURCE}", "log.levels", "level"),
+        (f"[http]\nlisten_address = 1\n{SOURCE}", "http.listen_address", "listen"),
+        (f"[alerts]\nheartbeat = 1\n{SOURCE}", "alerts.heartbeat", "heartbeat_url"),
+        (f"{SOURCE}polling_interval = 1", "sources.acme.polling_interval", "poll_interval"),
+        (f"{SOURCE}poll-interval = 1", "sources.acme.poll-interval", "poll_interval"),
+        (f"{SOURCE}{SLACK}digest_over = 1", "destinations.safety.digest_over", "digest_above"),
+        (f"{SOURCE}{HTTP}secrets = 1", "destinations.hr.secrets", "secret"),
+        (f"{SOURCE}{HTTP}retry_min = 1", "destinations.hr.retry_min", "retry_max"),
+        (f"{SOURCE}{HTTP}header = {{}}", "destinations.hr.header", "headers"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known_one(text: str, key: str, nearest: str, problems_of: Problems) -> None:
+    assert problems_of(text) == [f"{key}: unknown key; did you mean `{nearest}`?"]
+
+
+def test_an_unknown_key_like_no_other_is_answered_with_all_that_are_known(problems_of: Problems) -> None:
+    assert problems_of(f"zzz = 1\n{SOURCE}") == [
+        "zzz: unknown key; known: store, log, http, alerts, sources, destinations"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "types"),
+    [
+        (f'{SOURCE}{SLACK}secret = "x"', "destinations.safety.secret", '"http"'),
+        (f"{SOURCE}{HTTP}digest_above = 5", "destinations.hr.digest_above", '"slack", "teams" or "apprise"'),
+    ],
+)
+def test_a_key_of_another_type_of_destination_is_told_as_that(
+    text: str, key: str, types: str, problems_of: Problems
+) -> None:
+    assert problems_of(text) == [f"{key}: unknown key here: it belongs to the type {types}"]
+
+
+def test_a_key_with_odd_characters_stays_on_its_line(problems_of: Problems) -> None:
+    assert problems_of(f'"a\\nb \\u001b[31m" = 1\n{SOURCE}') == [
+        '"a\\nb \\u001b[31m": unknown key; known: store, log, http, alerts, sources, destinations'
+    ]
+
+
+@pytest.mark.parametrize("key", ["self", "model_config", "model_extra", "__class__", "_env_file", "settings_cls"])
+def test_names_of_the_machinery_are_unknown_keys_like_any_other(key: str, problems_of: Problems) -> None:
+    (problem,) = problems_of(f"{key} = 1\n{SOURCE}")
+    assert problem.startswith(f"{key}: unknown key")
+
+
+def test_a_very_long_key_is_answered_at_once(problems_of: Problems) -> None:
+    (problem,) = problems_of(f"{'k' * 100_000} = 1\n{SOURCE}")
+    assert "unknown key" in problem
+
+
+@pytest.mark.parametrize("above", ["", "sources.", "sources.acme.", "destinations.x."])
+def test_keys_nested_without_end_are_told(above: str, problems_of: Problems) -> None:
+    assert problems_of(f"{above}{'.'.join('a' * 1500)} = 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "home"),
+    [
+        (f'{SOURCE}{SLACK}listen = ""', "destinations.safety.listen", "[http]"),
+        (f'{SOURCE}retention = "9d"', "sources.acme.retention", "[store]"),
+        (f'poll_interval = "9s"\n{SOURCE}', "poll_interval", "[sources.NAME]"),
+        (f'[http]\nheartbeat_url = ""\n{SOURCE}', "http.heartbeat_url", "[alerts]"),
+        (f"[log]\nbatch_size = 9\n{SOURCE}", "log.batch_size", "[destinations.NAME]"),
+    ],
+)
+def test_a_key_in_the_wrong_table_is_told_its_own(text: str, key: str, home: str, problems_of: Problems) -> None:
+    assert problems_of(text) == [f"{key}: unknown key here: it belongs to `{home}`"]
+
+
+def test_keys_of_a_source_right_below_sources_are_told_where_they_belong(problems_of: Problems) -> None:
+    (problem,) = problems_of('[sources]\ntoken = "t0ken"\n')
+    assert problem.startswith("sources.token: is a key of a source: it belongs into a table [sources.NAME]")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("webhook", 'write type = "http"'), ("email", "mailto://"), ("Discord", "apprise"), ("msteams", '"teams"')],
+)
+def test_a_type_by_another_name_is_told_what_to_write(written: str, meant: str, problems_of: Problems) -> None:
+    (problem,) = problems_of(f'{SOURCE}[destinations.x]\ntype = "{written}"\nurl = "https://a/b"\n')
+    assert problem.startswith('destinations.x.type: must be "slack", "teams", "apprise" or "http"')
+    assert meant in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "slip"),
+    [
+        ("token = \u201ct0ken\u201d", "typographic quotes: write straight ones"),
+        ("token = t0ken", "text must be in quotes"),
+        ('path = "C:\\Users\\x"', "put a Windows path into single quotes"),
+    ],
+)
+def test_a_common_slip_of_toml_is_told_in_words(line: str, slip: str, problems_of: Problems) -> None:
+    (problem,) = problems_of(f"[sources.acme]\n{line}\n")
+    assert "line 2, column " in problem
+    assert slip in problem

@@ -1,0 +1,262 @@
+"""One record's life as programs get it, and the sentences that people get with it."""
+
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.config import FirstRun
+from notifier.daemon.api.record import forgotten, not_told, record_document, withheld
+from notifier.daemon.api.record_sentences import FOUND, HISTORY, MISSING, NEWS, NOT_TOLD, WAITS_FOR, NotTold, why
+from notifier.events import Completion, DetectedBy
+from notifier.store.queries.record_history import EventHistory, RecordHistory
+from notifier.store.store import Store
+from notifier.store.subscriptions import Filter, Subscription
+from notifier.store.tables import sources
+from notifier.store.tables.records import Findings, SilentRecord, write
+from notifier.store.tables.second_looks import LookKind, SecondLook
+from notifier.watch.detection.evidence import Circumstances, Evidence, HoldState, weigh
+from notifier.watch.detection.holds import HoldLimits
+from notifier.watch.detection.news import Baseline, NewsReason
+from notifier.web.daemon_api import UnknownRecordError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MET = 1_795_280_400_123
+LIFE = RecordHistory(
+    "acme",
+    "1",
+    "u",
+    None,
+    "t",
+    None,
+    None,
+    None,
+    MET,
+    DetectedBy.HEAD,
+    NewsReason.ENTERED_SINCE,
+    1,
+    None,
+    held=False,
+    held_field=None,
+    out_of_view=False,
+    look=None,
+    events=(),
+)
+
+
+def weighed(completion: Completion, baseline: Baseline, net: DetectedBy, *, arrivals: int = 200) -> Findings:
+    holds = HoldState(HoldLimits(arrivals, 200))
+    return weigh([completion], Evidence({}), Circumstances("acme", "acme", net, 0.0, MET, baseline, holds))
+
+
+def test_every_way_to_find_a_record_has_a_sentence() -> None:
+    assert set(FOUND) == set(DetectedBy)
+
+
+@pytest.mark.parametrize("reason", NewsReason)
+def test_every_reason_has_one_sentence(reason: NewsReason) -> None:
+    assert (reason in HISTORY) != (reason in NEWS)
+    assert why(reason).startswith(("history: it ", "news: it", "held back: it "))
+
+
+def test_no_two_reasons_have_the_same_sentence() -> None:
+    sentences = [*HISTORY.values(), *NEWS.values()]
+    assert len(set(sentences)) == len(sentences)
+
+
+def test_a_reason_of_another_version_stands_for_itself() -> None:
+    assert why("found_in_a_dream") == "found_in_a_dream"
+
+
+@given(
+    recorded=st.none() | st.integers(MET - 10, MET + 10),
+    met=st.none() | st.just(MET),
+    swept=st.booleans(),
+    first_run=st.sampled_from([FirstRun.SILENT, FirstRun.NOTIFY, date(2026, 11, 21)]),
+    view_since=st.none() | st.integers(MET - 10, MET + 10),
+    arrivals=st.sampled_from([0, 200]),
+)
+def test_the_sentences_agree_with_the_verdicts_on_what_is_history(
+    recorded: int | None,
+    met: int | None,
+    *,
+    swept: bool,
+    first_run: FirstRun | date,
+    view_since: int | None,
+    arrivals: int,
+) -> None:
+    baseline = Baseline(met, swept, first_run, view_since_ms=view_since)
+    findings = weighed(completion(recorded), baseline, DetectedBy.HEAD, arrivals=arrivals)
+    assert all(learned.reason in HISTORY for learned in (*findings.learned, *findings.held))
+    assert all(change.reason in NEWS for change in findings.changes)
+    assert len(findings.learned) + len(findings.held) + len(findings.changes) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "revision", "kept", "expected"),
+    [
+        (NewsReason.ENTERED_SINCE, 1, {1}, ()),
+        (NewsReason.ENTERED_SINCE, 1, set(), (1,)),
+        (NewsReason.ENTERED_BEFORE, 1, set(), ()),
+        (NewsReason.ENTERED_BEFORE, 2, {2}, ()),
+        (NewsReason.ENTERED_BEFORE, 3, {3}, (2,)),
+        (NewsReason.FIRST_RUN, 3, {2}, (1, 3)),
+    ],
+)
+def test_what_was_never_told_is_not_called_forgotten(
+    reason: NewsReason, revision: int, kept: set[int], expected: tuple[int, ...]
+) -> None:
+    events = tuple(
+        EventHistory(n, "evt", "completion.updated", n, MET, DetectedBy.HEAD, reason, "7", "u", {}, ()) for n in kept
+    )
+    assert forgotten(replace(LIFE, reason=reason, revision=revision, events=events)) == expected
+
+
+@pytest.mark.parametrize("kind", LookKind)
+def test_what_waits_says_since_when_until_when_and_what_is_missing(kind: LookKind) -> None:
+    look = SecondLook("1", kind, MET, MET - 5, DetectedBy.COUNT, 0, "u", "t")
+    (one,) = withheld(replace(LIFE, look=look), 300.0)
+    assert (one.what, one.why, one.missing) == (kind, WAITS_FOR[kind], MISSING[kind])
+    assert (one.since_ms, one.not_before_ms) == (MET, MET + 300_000)
+
+
+def test_after_an_answer_that_said_otherwise_nobody_knows_until_when() -> None:
+    look = SecondLook("1", LookKind.REMOVAL, None, MET, DetectedBy.COUNT, 0, "u", "t", flips=2, flipped_ms=MET)
+    (one,) = withheld(replace(LIFE, look=look), 300.0)
+    assert "a later answer has said otherwise" in one.why
+    assert (one.since_ms, one.not_before_ms) == (None, None)
+
+
+def test_of_a_source_that_is_not_configured_nobody_knows_until_when() -> None:
+    look = SecondLook("1", LookKind.REMOVAL, MET, MET, DetectedBy.COUNT, 0, "u", "t")
+    assert [one.not_before_ms for one in withheld(replace(LIFE, look=look), None)] == [None]
+
+
+def test_what_is_held_back_names_the_command_that_releases_it() -> None:
+    arrival, change = withheld(replace(LIFE, held=True, held_field="notes"), 300.0)
+    assert (arrival.what, arrival.since_ms) == ("held_arrivals", MET)
+    assert "`notifier release acme arrivals`" in arrival.missing
+    assert (change.what, change.since_ms) == ("held_changes", None)
+    assert "`notes`" in change.why
+    assert "`notifier release acme changes`" in change.missing
+
+
+def test_of_most_records_nothing_is_withheld() -> None:
+    assert withheld(LIFE, 300.0) == []
+
+
+def test_every_kind_of_second_look_has_its_sentences() -> None:
+    assert set(WAITS_FOR) == set(MISSING) == set(LookKind)
+
+
+def test_every_filter_and_a_later_configuration_have_a_sentence() -> None:
+    assert set(NOT_TOLD) == set(NotTold) == {*Filter, "configured_later"}
+
+
+@pytest.mark.parametrize(
+    ("subscription", "reason"),
+    [
+        (Subscription("hr", frozenset({"completion.created"})), "events"),
+        (Subscription("hr", frozenset({"completion.updated"}), sources=frozenset({"beta"})), "sources"),
+        (Subscription("hr", frozenset({"completion.updated"}), training_ids=frozenset({"8"})), "training_ids"),
+        (Subscription("hr", frozenset({"completion.updated"}), user_ids=frozenset({"v"})), "user_ids"),
+        (Subscription("hr", frozenset({"completion.updated"})), "configured_later"),
+    ],
+)
+def test_whoever_has_no_delivery_is_listed_with_the_reason(subscription: Subscription, reason: str) -> None:
+    event = EventHistory(1, "evt", "completion.updated", 1, MET, DetectedBy.HEAD, NewsReason.GONE, "7", "u", {}, ())
+    assert not_told("acme", event, [subscription]) == {"hr": reason}
+
+
+async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "Path") -> None:
+    ledger = Store(tmp_path / "notifier.db")
+    await ledger.open()
+    try:
+        for source in ("acme", "beta"):
+            await ledger.run(sources.recall, source)
+        baseline = Baseline(MET, swept=True, first_run=FirstRun.SILENT)
+        findings = weighed(completion(MET + 1), baseline, DetectedBy.COUNT)
+        wants = [Subscription("hr", frozenset({"completion.created"}))]
+        (event,) = await ledger.run(write, findings, wants, MET)
+        learned = [SilentRecord(completion(None), DetectedBy.SWEEP, NewsReason.UNDATED_BEFORE_SWEEP)]
+        await ledger.run(write, Findings("beta", "beta", learned=learned), wants, MET)
+        document = await ledger.run(record_document, "1238", [*wants, Subscription("slack", frozenset())], {})
+        with pytest.raises(UnknownRecordError, match="no source knows a record `1239`"):
+            await ledger.run(record_document, "1239", [], {})
+    finally:
+        await ledger.close()
+    record: dict[str, Any] = {
+        "key": "1238",
+        "user_id": "u",
+        "user_name": None,
+        "training_id": "7",
+        "training_title": None,
+        "completed_on": "2026-01-01",
+        "seen_at": "2026-11-21T17:00:00.123Z",
+        "removed_at": None,
+        "revision": 1,
+        "in_view": True,
+        "withheld": [],
+        "forgotten": [],
+    }
+    found = {
+        "net": "count",
+        "reason": "entered_since_first_meeting",
+        "found": "by the list's count, which led to its place",
+        "why": "news: it was entered since the notifier first met the account",
+    }
+    delivery = {
+        "sequence": 1,
+        "event": event.id,
+        "type": "completion.created",
+        "source": "acme",
+        "record": "1238",
+        "destination": "hr",
+        "state": "pending",
+        "attempts": 0,
+        "decision": None,
+        "reason": None,
+        "status": None,
+        "detail": None,
+        "last_attempt": None,
+        "next_attempt": None,
+        "attempt_log": [],
+    }
+    told = {
+        "sequence": 1,
+        "id": event.id,
+        "type": "completion.created",
+        "revision": 1,
+        "detected_at": "2026-11-21T17:00:00.123Z",
+        **found,
+        "changes": {},
+        "deliveries": [delivery],
+        "not_told": {"slack": "events"},
+        "not_told_why": {"slack": "its `events` leave this type out"},
+    }
+    assert orjson.loads(orjson.dumps(document)) == {
+        "key": "1238",
+        "sources": {
+            "acme": {"source": "acme", "recorded_at": "2026-11-21T17:00:00.124Z", **record, **found, "events": [told]},
+            "beta": {
+                "source": "beta",
+                "recorded_at": None,
+                **record,
+                "net": "sweep",
+                "reason": "undated_before_first_sweep",
+                "found": "by a sweep of the whole list",
+                "why": "history: it has no moment of entry, and the list had not been read to its end yet",
+                "events": [],
+            },
+        },
+    }
+
+
+def completion(recorded_ms: int | None) -> Completion:
+    return Completion("1238", "7", "u", "2026-01-01", None, recorded_ms, None, None, "", False, b'{"id":1238}')

@@ -1,0 +1,141 @@
+"""Who is stuck: never one that gets on, always one that does not, whatever the clock and the machine do."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.daemon.systemd.liveness import (
+    LEAST_PATIENCE,
+    LEDGER,
+    LONG_ROUND,
+    LONG_TRANSACTION,
+    JobStats,
+    Stalled,
+    lived,
+    observe,
+    parts,
+    stuck,
+)
+
+TICK = 5.0
+PATIENCE = 60.0
+
+intervals = st.floats(0.1, 2 * 86_400)
+gaps = st.lists(st.floats(0.0, 40.0), min_size=1, max_size=40)
+
+
+class Watch:
+    """Looks again and again, as the supervision does, while the daemon lives through the time in between."""
+
+    def __init__(self, *pulses: JobStats, patience: float = PATIENCE) -> None:
+        self.pulses = list(pulses)
+        self.answers = 0
+        self.seen: dict[str, Stalled] = {}
+        self.patience = patience
+
+    def look(self, gap: float = TICK) -> dict[str, float]:
+        """Look, `gap` seconds after the last time."""
+        current = parts(self.pulses, self.answers, self.patience)
+        self.seen = observe(self.seen, current, lived(gap, TICK))
+        return stuck(self.seen, current)
+
+    def look_for(self, seconds: float, *, ledger_lives: bool = True) -> dict[str, float]:
+        """Look for so long, and return what is stuck at the end."""
+        found = self.look()
+        for _ in range(int(seconds // TICK) + 1):
+            self.answers += ledger_lives
+            found = self.look()
+        return found
+
+
+@given(intervals, st.integers(0, 30), st.floats(0.0, 1.0))
+def test_a_job_that_keeps_its_interval_is_never_stuck(interval: float, rounds: int, lateness: float) -> None:
+    watch = Watch(JobStats("acme", interval))
+    waited = 0.0
+    for _ in range(min(rounds * int(interval / TICK + 1), 500)):
+        watch.answers += 1
+        assert watch.look() == {}
+        waited += TICK
+        if waited >= interval + lateness * (PATIENCE - 2 * TICK):
+            pulse = watch.pulses[0]
+            watch.pulses[0] = replace(pulse, begun=pulse.begun + 1, ended=pulse.ended + 1)
+            waited = 0.0
+
+
+@given(st.floats(0.1, 3600.0), st.integers(0, 5), st.integers(0, 3))
+def test_a_job_that_begins_no_more_is_stuck_soon_after_its_interval_and_nothing_else_is(
+    interval: float, runs: int, others: int
+) -> None:
+    still = JobStats("acme", interval, begun=runs, ended=runs)
+    watch = Watch(still, *(JobStats(f"other-{number}", 7 * 86_400) for number in range(others)))
+    assert watch.look_for(interval + PATIENCE - 2 * TICK) == {}
+    assert list(watch.look_for(3 * TICK)) == ["acme"]
+
+
+def test_a_round_without_a_sign_of_life_is_stuck_only_after_a_long_time() -> None:
+    watch = Watch(JobStats("acme", 60.0, begun=5, ended=4, signs=17))
+    assert watch.look_for(LONG_ROUND) == {}
+    assert list(watch.look_for(PATIENCE + 2 * TICK)) == ["acme"]
+
+
+def test_a_round_that_may_wait_longer_for_an_answer_is_given_that_time() -> None:
+    watch = Watch(JobStats("acme", 60.0, step=2 * LONG_ROUND, begun=5, ended=4))
+    assert watch.look_for(2 * LONG_ROUND) == {}
+
+
+@given(st.integers(1, 5))
+def test_a_long_round_that_gets_on_is_not_stuck(hours: int) -> None:
+    watch = Watch(JobStats("acme", 60.0, begun=1))
+    for number in range(2 * hours):
+        watch.pulses[0] = replace(watch.pulses[0], signs=number)
+        assert watch.look_for(LONG_ROUND / 2) == {}
+
+
+def test_the_ledger_is_stuck_when_it_gives_no_answer_for_longer_than_a_long_transaction() -> None:
+    watch = Watch()
+    assert watch.look_for(LONG_TRANSACTION, ledger_lives=False) == {}
+    assert list(watch.look_for(PATIENCE + 2 * TICK, ledger_lives=False)) == [LEDGER]
+    assert watch.look_for(TICK) == {}
+
+
+@given(gaps, st.floats(60.0, 1e7))
+def test_time_that_the_daemon_did_not_live_through_is_nobodys_fault(between: list[float], frozen: float) -> None:
+    """A frozen process, a suspended machine, a clock that goes back: one look after it says nothing."""
+    watch = Watch(JobStats("acme", PATIENCE))
+    for gap in between[:5]:
+        watch.look(gap)
+    assert watch.look(frozen) == {}
+    assert watch.look(-frozen) == {}
+
+
+@given(gaps)
+def test_seconds_lived_are_never_more_than_the_gap_and_never_less_than_none(between: list[float]) -> None:
+    for gap in (*between, -1.0):
+        assert 0.0 <= lived(gap, TICK) <= max(0.0, gap)
+        assert lived(gap, TICK) <= 2 * TICK
+
+
+def test_a_job_made_anew_under_the_same_name_begins_anew() -> None:
+    watch = Watch(JobStats("acme", 60.0, born=0))
+    watch.look_for(60.0 + PATIENCE - 2 * TICK)
+    watch.pulses = [JobStats("acme", 60.0, born=1)]
+    assert watch.look_for(60.0) == {}
+
+
+def test_a_job_that_is_gone_is_forgotten() -> None:
+    watch = Watch(JobStats("acme", 60.0))
+    assert watch.look_for(300.0) != {}
+    watch.pulses = []
+    assert watch.look_for(300.0) == {}
+
+
+def test_even_an_impatient_watchdog_leaves_the_time_to_notice_a_jump_of_the_clock() -> None:
+    watch = Watch(JobStats("acme", 0.2), patience=1.0)
+    assert watch.look_for(LEAST_PATIENCE - 2 * TICK) == {}
+
+
+@given(st.integers(0, 3), st.booleans(), st.floats(0.0, 100.0))
+def test_a_first_round_is_attempted_when_it_is_over_or_has_had_its_time(ended: int, running: bool, ago: float) -> None:
+    pulse = JobStats("acme", 60.0, step=30.0, begun=ended + running, ended=ended, begun_at=1_000.0)
+    assert pulse.is_attempted(1_000.0 + ago) is (ended > 0 or (running and ago >= 30.0))

@@ -1,0 +1,129 @@
+"""What systemd is told, as it arrives at a real socket."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from notifier.daemon.systemd.notify import SystemdNotifier
+from tests.support.notify_socket import NotifySocket
+
+PID = 4711
+
+
+@pytest.fixture(params=["path", "abstract"])
+def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NotifySocket]:
+    address = str(tmp_path / "notify") if request.param == "path" else f"@notifier-tests-{os.getpid()}"
+    this = NotifySocket(address)
+    yield this
+    this.close()
+
+
+def manager(listener: NotifySocket, **environ: str) -> SystemdNotifier:
+    return SystemdNotifier.from_environment({"NOTIFY_SOCKET": listener.address, **environ}, PID)
+
+
+def test_each_message_is_what_systemd_documents(listener: NotifySocket) -> None:
+    told = manager(listener)
+    told.more_time(30)
+    told.status("3 sources ok")
+    told.ready()
+    told.alive()
+    told.stopping()
+    assert listener.heard() == [
+        "EXTEND_TIMEOUT_USEC=30000000",
+        "STATUS=3 sources ok",
+        "READY=1",
+        "WATCHDOG=1",
+        "STOPPING=1\nSTATUS=stopping",
+    ]
+
+
+def test_a_reload_has_a_beginning_and_an_end_whatever_comes_of_it(listener: NotifySocket) -> None:
+    told = manager(listener)
+    told.ready()
+    with pytest.raises(KeyError), told.told_of_reload():
+        raise KeyError
+    _, begun, ended = listener.heard()
+    reloading, moment = begun.splitlines()
+    assert reloading == "RELOADING=1"
+    assert moment.removeprefix("MONOTONIC_USEC=").isdigit()
+    assert ended == "READY=1"
+
+
+def test_a_reload_during_the_start_does_not_pass_for_its_end(listener: NotifySocket) -> None:
+    with manager(listener).told_of_reload():
+        pass
+    assert listener.heard() == []
+
+
+def test_the_same_status_is_told_once_and_always_as_one_line(listener: NotifySocket) -> None:
+    told = manager(listener)
+    for sentence in ("ok", "ok", "a\nREADY=1", "ok"):
+        told.status(sentence)
+    assert listener.heard() == ["STATUS=ok", "STATUS=a READY=1", "STATUS=ok"]
+
+
+def test_nobody_is_told_when_nobody_listens() -> None:
+    told = SystemdNotifier.from_environment({"WATCHDOG_USEC": "1000000"}, PID)
+    told.ready()
+    told.alive()
+    assert not told.listens
+    assert told.watchdog is None
+
+
+@pytest.mark.parametrize("address", ["", "vsock:2:1234", "relative/path"])
+def test_an_address_of_another_kind_is_nobody(address: str) -> None:
+    assert not SystemdNotifier.from_environment({"NOTIFY_SOCKET": address}, PID).listens
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "3000000"}, 3.0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(PID)}, 3.0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(PID + 1)}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "-1"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "٣"}, None),
+    ],
+)
+def test_the_watchdog_is_fed_only_where_it_is_meant_for_this_process(
+    environ: dict[str, str], seconds: float | None
+) -> None:
+    assert SystemdNotifier.from_environment({"NOTIFY_SOCKET": "/run/x", **environ}, PID).watchdog == seconds
+
+
+def until_full(told: SystemdNotifier, listener: NotifySocket) -> int:
+    """Fill the socket's buffer; return how many messages it has taken."""
+    for number in range(10_000):
+        told.status(f"sentence {number}")
+        if told._waiting:
+            return number
+    raise AssertionError(listener.address)
+
+
+def test_what_systemd_does_not_take_at_once_is_told_later_in_order_and_nobody_waits(listener: NotifySocket) -> None:
+    told = manager(listener)
+    taken = until_full(told, listener)
+    told.ready()
+    told.alive()
+    told.status("the newest sentence")
+    assert listener.heard() == [f"STATUS=sentence {number}" for number in range(taken)]
+    told.alive()
+    assert listener.heard() == ["READY=1", "STATUS=the newest sentence", "WATCHDOG=1"]
+
+
+def test_a_systemd_that_is_gone_is_told_of_once(listener: NotifySocket, caplog: pytest.LogCaptureFixture) -> None:
+    told = manager(listener)
+    listener.close()
+    if not listener.address.startswith("@"):
+        Path(listener.address).unlink()
+    told.ready()
+    told.alive()
+    told.flush()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -1,0 +1,39 @@
+"""A second daemon for the same sources would tell everything twice: it is warned of before it begins."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from notifier.config import Settings
+from notifier.daemon.other_daemons import warn_of_neighbours
+from notifier.store.recovery import essentials, snapshot
+from notifier.store.store import open_database
+from notifier.store.tables import sources
+
+
+@pytest.mark.parametrize(
+    ("source", "exists", "warned"), [("acme", False, True), ("globex", False, False), ("acme", True, False)]
+)
+def test_a_new_state_file_beside_one_of_the_same_sources_is_warned_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    source: str,
+    exists: bool,
+    warned: bool,
+) -> None:
+    monkeypatch.setattr("notifier.config.paths.STATE_ROOT", tmp_path / "lib")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    other = tmp_path / "lib" / "notifier" / "notifier.db"
+    other.parent.mkdir(parents=True)
+    with closing(open_database(other)) as db:
+        sources.recall(db, "acme")
+        sources.write(db, "acme", met_at_ms=1)
+        essentials.write(other, snapshot.gather(db, 2))
+    own = tmp_path / "own.db"
+    if exists:
+        own.touch()
+    settings = Settings.model_validate({"store": {"path": str(own)}, "sources": {source: {"token": "t"}}})
+    warn_of_neighbours(settings)
+    assert [str(other) in str(record.__dict__.get("path")) for record in caplog.records] == [True] * warned

@@ -1,0 +1,251 @@
+"""The schedule on the real scheduler: every source at its interval, whatever its rounds and the wall clock do."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.daemon.scheduler import EveryFromNow, Schedule, stagger
+from tests.support.clocks import SettableClock
+from tests.support.waiting import until
+
+DAY = 86_400.0
+
+moments = st.floats(0.0, 2.0**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+intervals = st.floats(0.001, 10 * DAY)
+
+
+class Rounds:
+    """Notes when rounds begin, and how many run at the same time; each takes `seconds`."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.began: list[float] = []
+        self.most = 0
+        self._seconds = seconds
+        self._running = 0
+
+    async def round(self) -> None:
+        self.began.append(time.monotonic())
+        self._running += 1
+        self.most = max(self.most, self._running)
+        try:
+            await asyncio.sleep(self._seconds)
+        finally:
+            self._running -= 1
+
+    def since(self, moment: float) -> int:
+        """Count the rounds that began after a moment (monotonic seconds)."""
+        return sum(begun > moment for begun in self.began)
+
+
+class Jumps:
+    """Counts how often the schedule says that the clock has jumped."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def __call__(self) -> None:
+        self.count += 1
+
+
+def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return what the program itself has logged; the scheduler's own log goes nowhere when it runs."""
+    return [record for record in caplog.records if record.name.startswith("notifier.")]
+
+
+@pytest.fixture
+async def schedule(clock: SettableClock) -> AsyncIterator[Schedule]:
+    made = Schedule(clock)
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def jumps() -> Jumps:
+    return Jumps()
+
+
+async def test_every_source_keeps_its_own_interval_without_drift(schedule: Schedule, jumps: Jumps) -> None:
+    rounds = {interval: Rounds(seconds=0.02) for interval in (0.1, 0.25)}
+    for interval, work in rounds.items():
+        schedule.add(str(interval), interval, work.round)
+    schedule.start(jumps)
+    await until(lambda: len(rounds[0.1].began) > 15)
+    for interval, work in rounds.items():
+        took = work.began[-1] - work.began[0]
+        assert took == pytest.approx((len(work.began) - 1) * interval, abs=0.09)
+    assert jumps.count == 0
+
+
+async def test_sources_do_not_all_begin_at_once(schedule: Schedule, jumps: Jumps) -> None:
+    for number in range(6):
+        schedule.add(f"source-{number}", 60.0, Rounds().round)
+    schedule.start(jumps)
+    first = sorted(schedule.next_run_ms(f"source-{number}") or 0 for number in range(6))
+    assert first[0] <= time.time() * 1000 + 100
+    assert first[-1] <= time.time() * 1000 + 60_000
+    assert all(later - earlier >= 5_000 for earlier, later in pairwise(first))
+
+
+async def test_a_round_that_takes_longer_than_its_interval_is_not_doubled(
+    schedule: Schedule, jumps: Jumps, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = Rounds(seconds=0.25)
+    schedule.add("slow", 0.1, rounds.round)
+    schedule.start(jumps)
+    await until(lambda: len(rounds.began) == 4)
+    assert rounds.most == 1
+    assert ours(caplog) == []
+
+
+async def test_a_round_that_fails_is_reported_and_the_next_one_comes(
+    schedule: Schedule, jumps: Jumps, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = 0
+
+    async def fail() -> None:
+        nonlocal attempts
+        attempts += 1
+        raise KeyError("an internal error")
+
+    schedule.add("faulty", 0.1, fail)
+    schedule.start(jumps)
+    await until(lambda: attempts == 3)
+    faults = ours(caplog)
+    assert [(fault.getMessage(), fault.levelno) for fault in faults[:2]] == [
+        ("a round failed with an internal error", logging.ERROR)
+    ] * 2
+    assert "an internal error" in caplog.text
+
+
+async def test_nothing_begins_after_the_end_and_a_round_that_is_cut_off_is_no_fault(
+    schedule: Schedule, jumps: Jumps, caplog: pytest.LogCaptureFixture
+) -> None:
+    long, short = Rounds(seconds=60.0), Rounds()
+    schedule.add("long", 60.0, long.round)
+    schedule.add("short", 0.05, short.round)
+    schedule.start(jumps)
+    await until(lambda: bool(long.began) and len(short.began) >= 2)
+    await schedule.stop()
+    await asyncio.sleep(0.01)
+    ended = len(short.began)
+    await asyncio.sleep(0.2)
+    assert len(short.began) == ended
+    assert ours(caplog) == []
+
+
+@pytest.mark.parametrize("seconds", [-DAY, DAY, -3600.0, 365 * DAY])
+async def test_a_clock_that_jumps_neither_stalls_rounds_nor_doubles_them(
+    schedule: Schedule, jumps: Jumps, clock: SettableClock, caplog: pytest.LogCaptureFixture, seconds: float
+) -> None:
+    rounds = Rounds(seconds=0.02)
+    schedule.add("acme", 0.3, rounds.round)
+    schedule.start(jumps)
+    await until(lambda: len(rounds.began) == 2)
+    clock.set_wall_clock(seconds)
+    jumped = time.monotonic()
+    await until(lambda: rounds.since(jumped) == 4, deadline=5.0)
+    took = time.monotonic() - jumped
+    assert 0.85 <= took <= 2.0
+    assert rounds.most == 1
+    assert jumps.count == 1
+    assert [vars(record)["seconds"] for record in ours(caplog)] == [pytest.approx(seconds, abs=0.5)]
+
+
+async def test_after_the_machine_has_slept_what_is_due_runs_at_once_and_once(
+    schedule: Schedule, jumps: Jumps, clock: SettableClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "notifier")
+    hourly, daily, woken = Rounds(), Rounds(), asyncio.Event()
+
+    async def on_wake(_slept: float) -> None:
+        woken.set()
+
+    schedule.add("at once", 60.0, Rounds().round)
+    schedule.add("hourly", 3600.0, hourly.round)
+    schedule.add("daily", DAY, daily.round)
+    schedule.start(jumps, on_wake)
+    clock.sleep(60.0)
+    await until(lambda: len(hourly.began) == 1 and len(daily.began) == 1 and woken.is_set())
+    left = (schedule.next_run_ms("daily") or 0) - clock.now_ms()
+    clock.sleep(8 * 3600.0)
+    await until(lambda: len(hourly.began) == 2)
+    assert left - (schedule.next_run_ms("daily") or 0) + clock.now_ms() == pytest.approx(8 * 3_600_000, abs=5_000)
+    await asyncio.sleep(0.3)
+    assert (len(hourly.began), len(daily.began)) == (2, 1)
+    assert 0 < (schedule.next_run_ms("hourly") or 0) - clock.now_ms() <= 3_600_000
+    assert jumps.count == 0
+    slept = [vars(record)["seconds"] for record in ours(caplog)]
+    assert slept == [pytest.approx(60.0, abs=0.5), pytest.approx(8 * 3600.0, abs=0.5)]
+
+
+async def test_a_clock_that_is_set_by_a_moment_only_makes_no_fuss(
+    schedule: Schedule, jumps: Jumps, clock: SettableClock
+) -> None:
+    rounds = Rounds()
+    schedule.add("acme", 0.1, rounds.round)
+    schedule.start(jumps)
+    await until(lambda: len(rounds.began) == 2)
+    clock.set_wall_clock(-1.0)
+    await until(lambda: len(rounds.began) == 5, deadline=5.0)
+    assert jumps.count == 0
+
+
+@given(moments, st.none() | st.floats(-400 * DAY, 400 * DAY), intervals)
+def test_the_next_round_is_never_past_and_never_further_away_than_the_interval(
+    now: datetime, ago: float | None, interval: float
+) -> None:
+    previous = None if ago is None else now - timedelta(seconds=ago)
+    following = EveryFromNow(interval).get_next_fire_time(previous, now)
+    assert now < following <= now + timedelta(seconds=interval)
+
+
+@given(moments, intervals, st.floats(0.0, 0.99))
+def test_a_round_that_begins_a_little_late_does_not_shift_the_following_ones(
+    due: datetime, interval: float, late: float
+) -> None:
+    now = due + timedelta(seconds=interval) * late
+    assert EveryFromNow(interval).get_next_fire_time(due, now) == due + timedelta(seconds=interval)
+
+
+@given(st.integers(1, 200))
+def test_any_number_of_sources_is_spread_evenly(count: int) -> None:
+    starts = sorted(stagger(index) for index in range(count))
+    assert starts[0] == 0.0
+    gaps = [later - earlier for earlier, later in pairwise([*starts, 1.0])]
+    assert min(gaps) > 0.3 / count
+    assert max(gaps) < 2.7 / count
+
+
+async def test_what_a_job_does_can_be_seen(schedule: Schedule, jumps: Jumps) -> None:
+    goes_on = asyncio.Event()
+    steps = 0
+
+    async def round_of_two_steps() -> None:
+        nonlocal steps
+        steps += 1
+        await goes_on.wait()
+        raise KeyError("an internal error")
+
+    schedule.add("acme", 0.1, round_of_two_steps, step=7.0, signs=lambda: steps)
+    (before,) = schedule.pulses()
+    schedule.start(jumps)
+    await until(lambda: schedule.pulses()[0].is_running)
+    (during,) = schedule.pulses()
+    goes_on.set()
+    await until(lambda: schedule.pulses()[0].ended > 1)
+    schedule.remove("acme")
+    schedule.add("acme", 0.1, round_of_two_steps)
+    (anew,) = schedule.pulses()
+
+    assert (before.interval, before.step, before.begun, before.ended, before.signs) == (0.1, 7.0, 0, 0, 0)
+    assert (during.begun, during.ended, during.signs) == (1, 0, 1)
+    assert during.begun_at <= time.monotonic()
+    assert anew.born != before.born
+    assert anew.begun == 0

@@ -1,0 +1,77 @@
+"""Signals: what they ask for while the daemon runs, and who hears them before and afterwards."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from notifier.daemon.signals import daemon_signals, stop_on_signal
+from notifier.process import PendingHangup
+
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def handlers_as_they_were() -> Iterator[None]:
+    earlier = {number: signal.getsignal(number) for number in NUMBERS}
+    yield
+    for number, handler in earlier.items():
+        signal.signal(number, handler)
+
+
+def mine(number: int, _frame: object) -> None:
+    raise AssertionError(number)
+
+
+async def heard(event: asyncio.Event) -> None:
+    async with asyncio.timeout(5):
+        await event.wait()
+
+
+@pytest.mark.parametrize("before", [mine, signal.SIG_IGN, signal.SIG_DFL])
+async def test_the_handlers_that_were_there_come_back(before: signal.Handlers) -> None:
+    for number in NUMBERS:
+        signal.signal(number, before)
+    with daemon_signals():
+        assert before not in {signal.getsignal(number) for number in NUMBERS}
+    assert {signal.getsignal(number) for number in NUMBERS} == {before}
+    with stop_on_signal():
+        assert signal.getsignal(signal.SIGHUP) == before
+    assert {signal.getsignal(number) for number in NUMBERS} == {before}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_what_ends_a_program_asks_the_daemon_to_stop(number: signal.Signals) -> None:
+    with daemon_signals() as signals:
+        os.kill(os.getpid(), number)
+        await heard(signals.stop)
+        assert not signals.reload.is_set()
+
+
+async def test_without_a_terminal_sighup_asks_for_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifier.process.has_terminal", lambda: False)
+    with daemon_signals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await heard(signals.reload)
+        assert not signals.stop.is_set()
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_on_a_terminal_sighup_stops_when_that_is_gone(monkeypatch: pytest.MonkeyPatch, *, is_gone: bool) -> None:
+    monkeypatch.setattr("notifier.process.has_terminal", lambda: True)
+    with daemon_signals() as signals:
+        monkeypatch.setattr("notifier.daemon.signals.has_terminal", lambda: not is_gone)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await heard(signals.stop if is_gone else signals.reload)
+        assert signals.stop.is_set() is is_gone
+
+
+async def test_one_that_came_during_the_start_counts_as_well() -> None:
+    pending = PendingHangup(signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, pending)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert pending.came
+    with daemon_signals() as signals:
+        await heard(signals.reload)

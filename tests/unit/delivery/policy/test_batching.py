@@ -1,0 +1,176 @@
+"""Which deliveries travel together: full groups, digests, halves of what was refused; and the size that is taken."""
+
+from math import inf
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.delivery.policy.batching import (
+    MOST_IN_A_DIGEST,
+    Batch,
+    BatchSize,
+    after_success,
+    after_too_large,
+    halves,
+    next_batch,
+    together,
+)
+from notifier.destinations.base import Grouping
+from notifier.events import Event, EventType
+from notifier.store.tables.outbox import Delivery
+
+NOW = 1_000_000
+
+
+def waiting(count: int, **keys: Any) -> list[Delivery]:
+    return [Delivery(event(number), "there", **keys) for number in range(1, count + 1)]
+
+
+def event(number: int, record: str = "") -> Event:
+    return Event(number, f"evt_{number}", EventType.CREATED, "acme", record or str(number), NOW, b"{}")
+
+
+def batch(queue: list[Delivery], grouping: Grouping, **keys: Any) -> Batch:
+    return next_batch(queue, grouping, keys.pop("size", BatchSize()), **{"rate": inf, "now_ms": NOW, **keys})
+
+
+records = st.integers(1, 6).map(str)
+queues = st.lists(st.tuples(records, st.booleans(), st.integers(0, 2)), min_size=1, max_size=60).map(
+    lambda rows: [
+        Delivery(event(number, record), "there", attempts=tried, failures=tried, proven=proven)
+        for number, (record, proven, tried) in enumerate(rows, 1)
+    ]
+)
+groupings = st.builds(Grouping, st.integers(1, 40), st.sampled_from([0.0, 30.0]), st.none() | st.integers(1, 60))
+
+
+@given(queue=queues, grouping=groupings, busy=st.sets(records, max_size=3), in_order=st.booleans())
+def test_a_batch_is_in_order_within_its_bounds_and_past_nothing_of_its_records(
+    queue: list[Delivery], grouping: Grouping, busy: set[str], *, in_order: bool
+) -> None:
+    found = batch(queue, grouping, busy={("acme", record) for record in busy}, in_order=in_order)
+    chosen = [it.event.sequence for it in found.deliveries]
+    assert chosen == sorted(chosen)
+    assert len(chosen) <= (MOST_IN_A_DIGEST if grouping.digest_above is not None else grouping.size)
+    assert not busy & {it.event.subject for it in found.deliveries}
+    for it in found.deliveries:
+        earlier = [
+            one for one in queue if one.event.record == it.event.record and one.event.sequence < it.event.sequence
+        ]
+        assert {one.event.sequence for one in earlier} <= set(chosen)
+    if any(it.proven for it in found.deliveries):
+        assert len(chosen) == 1
+    if found.wait:
+        assert not chosen
+
+
+@given(st.integers(1, 30), st.integers(0, 29))
+def test_where_all_goes_in_order_nothing_goes_past_what_has_to_stay(count: int, guilty: int) -> None:
+    queue = waiting(count)
+    if guilty < count:
+        queue[guilty] = queue[guilty]._replace(proven=True)
+    chosen = together(queue, 100, (), in_order=True)
+    assert chosen == (queue[:guilty] or queue[:1])
+
+
+@pytest.mark.parametrize(
+    ("queued", "sent"), [(1, 1), (10, 10), (11, 10), (50, 10), (51, 51), (1000, 1000), (1500, 1000)]
+)
+def test_more_than_so_many_become_one_digest(queued: int, sent: int) -> None:
+    assert len(batch(waiting(queued), Grouping(10, digest_above=50)).deliveries) == sent
+
+
+@pytest.mark.parametrize(("rate", "sent"), [(1.0, 10), (0.5, 40), (1 / 30, 40)])
+def test_what_would_take_longer_than_a_minute_one_by_one_becomes_a_digest(rate: float, sent: int) -> None:
+    assert len(batch(waiting(40), Grouping(10, digest_above=50), rate=rate).deliveries) == sent
+
+
+def sessions(*names: str | None) -> list[Delivery]:
+    return [Delivery(event(number)._replace(type=name or ""), "there") for number, name in enumerate(names, 1)]
+
+
+BY_SESSION = Grouping(10, digest_above=100, together=lambda event: event.type or None)
+
+
+@pytest.mark.parametrize(
+    ("queue", "sent"),
+    [
+        ([None] * 15, [10, 5]),
+        (["a"] * 15, [15]),
+        (["a"] * 49 + ["b"] * 3, [49, 3]),
+        (["a"] * 60, [50, 10]),
+        ([None] * 3 + ["a"] * 12, [3, 12]),
+        ([None] * 3 + ["a"] * 12 + [None] * 4, [3, 12, 4]),
+        (["a"] * 4 + ["b"] * 6 + ["c"] * 11, [10, 11]),
+        ([None, "a", "b"] * 10, [10, 10, 10]),
+    ],
+)
+def test_what_belongs_together_is_not_divided(queue: list[str | None], sent: list[int]) -> None:
+    left = sessions(*queue)
+    counts = []
+    while left:
+        counts.append(len(batch(left, BY_SESSION).deliveries))
+        left = left[counts[-1] :]
+    assert counts == sent
+
+
+def test_a_full_group_does_not_wait_and_another_one_waits_from_the_detection_on() -> None:
+    grouping = Grouping(100, wait=1.0)
+    assert len(batch(waiting(100), grouping).deliveries) == 100
+    assert batch(waiting(2), grouping, now_ms=NOW + 250) == Batch(wait=0.75)
+    assert len(batch(waiting(2), grouping, now_ms=NOW + 1000).deliveries) == 2
+    assert len(batch(waiting(2), grouping, now_ms=NOW - 5000).deliveries) == 2, "the clock was set back"
+
+
+def test_a_second_attempt_does_not_wait_for_company() -> None:
+    queue = [waiting(1, attempts=1)[0], *waiting(2)[1:]]
+    assert len(batch(queue, Grouping(100, wait=1.0)).deliveries) == 2
+
+
+@given(st.integers(2, 1000))
+def test_halves_are_the_group_in_order_and_neither_is_empty(count: int) -> None:
+    group = waiting(count)
+    first, second = halves(group)
+    assert [*first, *second] == group
+    assert 0 <= len(second) - len(first) <= 1
+    assert first
+
+
+def test_a_size_that_was_too_large_is_halved_only_once_a_half_gets_through() -> None:
+    size = after_too_large(BatchSize(), 100, 100, trial=False)
+    assert size.within(100) == 100
+    size = after_success(size, 50, 100, half=True, trial=False)
+    assert size.limit == 50
+
+
+@given(st.integers(1, 200), st.integers(2, 1000))
+def test_the_size_that_works_is_found_and_passed_ever_less_often(works: int, most: int) -> None:
+    size, too_large = BatchSize(), 0
+    group = most
+    half = False
+    for _ in range(600):
+        trial = not half and size.limit is not None and size.full >= size.needed
+        count = (
+            min(most, 2 * size.within(most)) if trial else min(group, size.within(most)) if half else size.within(most)
+        )
+        if count > works:
+            too_large += 1
+            size = after_too_large(size, count, most, trial=trial)
+            group, half = (max(1, count // 2), True) if not trial else (count, False)
+        else:
+            size = after_success(size, count, most, half=half, trial=trial)
+            group, half = most, False
+    assert works / 2 <= size.within(most) <= max(works, 1) or most <= works
+    assert too_large <= 10 + 4
+
+
+def test_with_success_it_grows_back() -> None:
+    size = BatchSize(limit=10)
+    for _ in range(10):
+        size = after_success(size, 10, 100, half=False, trial=False)
+    assert batch(waiting(100), Grouping(100), size=size).trial
+    size = after_success(size, 20, 100, half=False, trial=True)
+    assert size.limit == 20
+    assert after_success(size, 100, 100, half=False, trial=True).limit is None

@@ -1,0 +1,94 @@
+"""When one event is tried again, and when it is given up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.config.destinations import HttpSettings
+from notifier.delivery.policy.retry import (
+    Decision,
+    Retries,
+    after_failure,
+    backoff,
+    is_given_up,
+    least_attempts,
+)
+from notifier.destinations.outcome import LONGEST_WAIT
+from notifier.events import Event
+from notifier.store.tables.outbox import Delivery, DeliveryState
+
+SETTINGS = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/"})
+DAY_MS = 86_400_000
+
+
+def delivery(**keys: int | bool | None) -> Delivery:
+    return Delivery(Event(1, "evt_1", "completion.created", "acme", "1", 0, b"{}"), "hr", **keys)  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_the_wait_grows_with_jitter_between_a_tenth_and_the_whole_of_its_bound(failures: int, jitter: float) -> None:
+    bound = min(5.0 * 2.0 ** min(failures - 1, 60), 21_600.0)
+    assert 0.1 * bound <= backoff(failures, SETTINGS, jitter) <= bound <= LONGEST_WAIT
+
+
+@pytest.mark.parametrize(
+    ("proven", "retries", "longest"),
+    [(True, Retries(), 21_600), (False, Retries(), 300), (True, Retries((True, False, False, False, False)), 5)],
+)
+def test_how_long_an_event_waits_at_most(*, proven: bool, retries: Retries, longest: float) -> None:
+    decision = after_failure(
+        delivery(failures=40), SETTINGS, retries, proven=proven, waits_with_endpoint=False, trying_ms=0, jitter=1.0
+    )
+    assert (decision.decision, decision.wait) == (Decision.RETRY_LATER, longest)
+
+
+@pytest.mark.parametrize(("proven", "expected"), [(False, Decision.WAIT_FOR_ENDPOINT), (True, Decision.RETRY_LATER)])
+def test_only_the_guilty_wait_longer_than_their_endpoint(*, proven: bool, expected: Decision) -> None:
+    decision = after_failure(
+        delivery(), SETTINGS, Retries(), proven=proven, waits_with_endpoint=True, trying_ms=0, jitter=0.5
+    )
+    assert decision.decision is expected
+
+
+@given(st.integers(0, 10 * DAY_MS), st.integers(0, 100))
+def test_it_is_given_up_for_time_of_trying_and_after_as_many_attempts_as_an_hour_holds(
+    age_ms: int, attempts: int
+) -> None:
+    given_up = is_given_up(delivery(attempts=attempts, tried_from_ms=7), SETTINGS, 7 + age_ms)
+    assert given_up is (age_ms > 3 * DAY_MS and attempts + 1 >= 10)
+
+
+def test_what_was_never_tried_is_not_given_up() -> None:
+    assert not is_given_up(delivery(attempts=50), SETTINGS, 100 * DAY_MS)
+
+
+@pytest.mark.parametrize(
+    ("keys", "attempts"),
+    [
+        ({}, 10),
+        ({"retry_first": "1m"}, 6),
+        ({"give_up_after": "1s"}, 1),
+        ({"retry_first": "1ms", "retry_max": "1ms"}, 100),
+    ],
+)
+def test_how_many_attempts_an_hour_holds(keys: dict[str, str], attempts: int) -> None:
+    settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **keys})
+    assert least_attempts(settings) == attempts
+
+
+def test_a_delivery_that_is_given_up_is_dead() -> None:
+    old = delivery(attempts=20, tried_from_ms=0)
+    decision = after_failure(
+        old, SETTINGS, Retries(), proven=True, waits_with_endpoint=False, trying_ms=4 * DAY_MS, jitter=0.5
+    )
+    assert (decision.state, decision.decision) == (DeliveryState.DEAD, Decision.GIVE_UP)
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_chance_is_judged_by_the_latest_twenty_retries(outcomes: list[bool]) -> None:
+    retries = Retries()
+    for outcome in outcomes:
+        retries = retries.after(got_through=outcome)
+    latest = outcomes[-20:]
+    assert retries.latest == tuple(latest)
+    assert retries.are_chance is (len(latest) >= 5 and sum(latest) * 5 >= len(latest))

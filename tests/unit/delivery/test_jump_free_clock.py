@@ -1,0 +1,59 @@
+"""A clock that goes on as before when the wall clock is set, until it is told to follow."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.delivery.jump_free_clock import JumpFreeClock
+from tests.support.clocks import FakeClock
+
+jumps = st.floats(-1e8, -3.0) | st.floats(3.0, 1e8)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 1000.0), jumps), max_size=10))
+def test_it_is_not_shaken_by_a_wall_clock_that_is_set(turns: list[tuple[float, float]]) -> None:
+    clock = FakeClock()
+    steady = JumpFreeClock(clock)
+    began_ms, seconds, set_by = steady.now_ms(), 0.0, 0.0
+    for passing, jump in turns:
+        clock.advance(passing)
+        seconds += passing
+        # Only what is astray by now counts: set back to where it was, the clock is followed again.
+        if abs(set_by + jump) >= 3.0:
+            clock.set_wall_clock(jump)
+            set_by += jump
+        assert steady.now_ms() == pytest.approx(began_ms + seconds * 1000, abs=20)
+        assert steady.monotonic() == clock.monotonic()
+    assert steady.astray_ms() == pytest.approx(set_by * 1000, abs=20)
+
+
+@given(jumps)
+def test_told_to_follow_it_shows_the_wall_clock_again(jump: float) -> None:
+    clock = FakeClock()
+    steady = JumpFreeClock(clock)
+    clock.set_wall_clock(jump)
+    steady.follow(steady.astray_ms())
+    assert steady.now_ms() == clock.now_ms()
+    assert steady.astray_ms() == 0
+
+
+@given(st.lists(st.floats(-1.9, 1.9), max_size=30))
+def test_small_corrections_are_followed_at_once(corrections: list[float]) -> None:
+    clock = FakeClock()
+    steady = JumpFreeClock(clock)
+    for correction in corrections:
+        clock.set_wall_clock(correction)
+        assert steady.now_ms() == clock.now_ms()
+
+
+@given(st.lists(st.floats(0.0, 100.0), min_size=2, max_size=30))
+def test_left_alone_it_only_grows(waits: list[float]) -> None:
+    clock = FakeClock()
+    steady = JumpFreeClock(clock)
+    shown = []
+    for wait in waits:
+        clock.advance(wait)
+        shown.append(steady.now_ms())
+    assert all(later >= earlier for earlier, later in pairwise(shown))

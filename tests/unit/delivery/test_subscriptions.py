@@ -1,0 +1,52 @@
+"""Which destinations new events may be for: none that gets one is left out."""
+
+from collections.abc import Sequence
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.delivery.subscriptions import concerned
+from notifier.events import Event, EventType
+from notifier.store.subscriptions import Subscription
+
+TYPES = [EventType.CREATED, EventType.UPDATED, EventType.REMOVED]
+SOME = st.frozensets(st.sampled_from(["1", "2", "3"]), max_size=2)
+FILTERS = st.lists(
+    st.builds(Subscription, st.just(""), st.frozensets(st.sampled_from(TYPES), min_size=1), SOME, SOME, SOME),
+    max_size=5,
+)
+KINDS = st.tuples(st.sampled_from(TYPES), *[st.sampled_from(["1", "2", "3"])] * 3)
+
+
+def event(type_: str, source: str, training_id: str = "1", user_id: str = "1") -> Event:
+    data = orjson.dumps({"completion": {"training_id": training_id, "user_id": user_id}})
+    return Event(1, "evt_a", type_, source, "7", 0, data)
+
+
+def named(filters: Sequence[Subscription]) -> list[Subscription]:
+    return [
+        Subscription(str(number), it.events, it.sources, it.training_ids, it.user_ids)
+        for number, it in enumerate(filters)
+    ]
+
+
+@given(st.lists(KINDS, min_size=1, max_size=4), FILTERS.map(named))
+def test_concerned_leaves_out_no_destination_that_gets_an_event(
+    kinds: Sequence[tuple[str, str, str, str]], filters: Sequence[Subscription]
+) -> None:
+    found = concerned([event(*kind) for kind in kinds], filters)
+    assert found is not None
+    assert {it.destination for it in filters if any(it.admits(*kind) for kind in kinds)} <= {*found}
+
+
+@given(KINDS, FILTERS.map(named))
+def test_concerned_by_one_event_are_exactly_those_that_get_it(
+    kind: tuple[str, str, str, str], filters: Sequence[Subscription]
+) -> None:
+    assert concerned([event(*kind)], filters) == [it.destination for it in filters if it.admits(*kind)]
+
+
+def test_concerned_by_an_alert_may_be_any_destination() -> None:
+    created, alert = event(EventType.CREATED, "acme"), event(EventType.ALERT, "acme")
+    assert concerned([created, alert], [Subscription("hr", frozenset({EventType.CREATED}))]) is None

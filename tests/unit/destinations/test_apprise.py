@@ -1,0 +1,266 @@
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from notifier.config.destinations import AppriseSettings
+from notifier.destinations import apprise
+from notifier.destinations.apprise import AppriseDestination
+from notifier.destinations.apprise_pool import MOST_PROCESSES, ApprisePool
+from notifier.destinations.base import Grouping
+from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
+from notifier.messages.layout import LINES, lay_out
+from notifier.messages.templates import Templates
+from notifier.messages.variables import session_of
+from notifier.store.tables.outbox import Delivery
+
+if TYPE_CHECKING:
+    from notifier.events import Event
+    from tests.support.destinations import MakeEvent, Receiver
+
+Deliveries = Callable[..., list[Delivery]]
+PASSWORD, TOPIC = "pass-w0rd-of-many-words", "topic-that-is-a-secret"
+
+
+def make(receiver: "Receiver", **keys: Any) -> AppriseDestination:
+    _, _, address = receiver.url.partition("://")
+    url = f"json://someone:{PASSWORD}@{address}/{TOPIC}"
+    return AppriseDestination("phones", AppriseSettings.model_validate({"type": "apprise", "url": url, **keys}))
+
+
+def message(events: "Sequence[Event]", *, digest: bool) -> tuple[str, str]:
+    layout = lay_out(events, Templates(None, print), digest=digest, fits=apprise.fits)
+    return apprise.title_and_body(layout)
+
+
+async def test_what_the_service_gets_and_the_log_does_not(
+    receiver: "Receiver",
+    make_event: "MakeEvent",
+    deliveries: Deliveries,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    destination = make(receiver)
+    assert destination.grouping == Grouping(size=LINES, digest_above=50, together=session_of)
+    events = [make_event(1), make_event(2)]
+    assert await destination.send(deliveries(*events)) == Outcome(AttemptResult.DELIVERED)
+    receiver.answers(403, f"{PASSWORD} {TOPIC}".encode())
+    refused = await destination.send(deliveries(*events))
+    assert refused.reason is AttemptResult.SERVICE_FAILED
+    assert refused.scope is FailureScope.UNKNOWN
+    assert "403" in refused.detail
+    sent = orjson.loads(receiver.received[0].body)
+    assert sent["title"] == "2 trainings completed"
+    assert sent["message"].splitlines() == [
+        "• David Ball completed Ladder Safety on 27 Feb 2020 · #1197",
+        "• David Ball completed Ladder Safety on 27 Feb 2020 · #1198",
+    ]
+    logged = [record.getMessage() for record in caplog.records if record.name != "aiohttp.access"]
+    said = f"{refused.detail}{logged}{capfd.readouterr()}"
+    assert not any(secret in said for secret in (PASSWORD, TOPIC))
+
+
+@pytest.mark.parametrize(("state", "level"), [("firing", "warning"), ("resolved", "success"), (None, "info")])
+async def test_a_notice_has_the_level_of_its_condition(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, state: str | None, level: str
+) -> None:
+    event = make_event(1)
+    if state is not None:
+        data = {"condition": "gap", "state": state, "subject": "sources/acme", "summary": "so", "since": "2026-11-21"}
+        event = event._replace(type="notifier.alert", data=orjson.dumps(data))
+    assert (await make(receiver).send(deliveries(event))).reason is AttemptResult.DELIVERED
+    assert orjson.loads(receiver.received[0].body)["type"] == level
+
+
+@pytest.mark.parametrize(
+    ("scheme", "subject"), [("mailtos", "David Ball completed"), ("MAILTO", "David"), ("json", "")]
+)
+def test_a_mail_of_a_single_line_has_a_subject(scheme: str, subject: str) -> None:
+    found = apprise.subject(f"{scheme}://user:pass@example.com", "David Ball completed Ladder Safety\nmore")
+    assert found.startswith(subject)
+    assert bool(found) == bool(subject)
+    assert "\n" not in found
+    assert len(apprise.subject("mailto://example.com", "x" * 5000)) <= 120
+
+
+async def test_what_is_too_long_for_the_service_goes_in_pieces_and_nothing_is_cut(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    _, _, address = receiver.url.partition("://")
+    # Its messages have 1,200 characters at most, and no title.
+    url = f"smseagle://{PASSWORD}@{address}/15551234567"
+    destination = AppriseDestination("phones", AppriseSettings.model_validate({"type": "apprise", "url": url}))
+    receiver.answers(200, b'{"result": [{"message_id": 1, "status": "ok"}]}')
+    events = [make_event(number, user_name=f"{number} " + "Wolkenstein " * 8) for number in range(1, 11)]
+    assert await destination.send(deliveries(*events)) == Outcome(AttemptResult.DELIVERED)
+    pieces = [orjson.loads(received.body)["params"]["message"] for received in receiver.received]
+    assert len(pieces) == 2
+    assert max(map(len, pieces)) <= 1200
+    lines = "\n".join(pieces).splitlines()
+    assert all(any(line.endswith(f"#{event.subject}") for line in lines) for event in events)
+
+
+async def test_a_title_that_is_too_long_for_the_service_is_not_cut_and_no_locale_garbles_it(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    _, _, address = receiver.url.partition("://")
+    destination = AppriseDestination(
+        "phones", AppriseSettings.model_validate({"type": "apprise", "url": f"ntfy://{address}/{TOPIC}"})
+    )
+    receiver.answers(200, b"{}")
+    training = "😀 Work at Height and Rescue from Height, Refresher for Supervisors and Deputies " * 2
+    events = [make_event(number, group_training_id="9", training_title=training) for number in (1, 2)]
+    assert await destination.send(deliveries(*events)) == Outcome(AttemptResult.DELIVERED)
+    sent = orjson.loads(receiver.received[0].body)
+    assert "title" not in sent
+    title = sent["message"].splitlines()[0]
+    assert title.startswith("😀 Work")
+    assert title.endswith("group session on 27 Feb 2020 · 2 people")
+
+
+async def test_the_event_loop_goes_on_while_an_attempt_takes_its_time_and_its_process_ends_with_it(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    receiver.script = hang
+    attempt = asyncio.create_task(make(receiver).send(deliveries(make_event())))
+    # Less than the time after which it would end by itself.
+    async with asyncio.timeout(10):
+        await begun.wait()
+        attempt.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+        await ended.wait()
+
+
+async def test_no_part_of_the_url_is_in_what_the_library_says(make_event: "MakeEvent", deliveries: Deliveries) -> None:
+    settings = AppriseSettings.model_validate({"type": "apprise", "url": f"json://{TOPIC}.invalid/{PASSWORD}"})
+    outcome = await AppriseDestination("phones", settings).send(deliveries(make_event()))
+    assert outcome.detail == "A Connection error occurred sending JSON notification to [secret]."
+
+
+async def test_a_process_that_cannot_be_started_is_endpoint_trouble(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    assert await make(receiver).send(deliveries(make_event())) == Outcome(
+        AttemptResult.SERVICE_FAILED, detail="no process could be started for apprise: No such file or directory"
+    )
+
+
+async def test_a_process_that_says_nothing_is_endpoint_trouble(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/true")
+    assert await make(receiver).send(deliveries(make_event())) == Outcome(
+        AttemptResult.SERVICE_FAILED, detail="apprise ended without saying whether it was delivered"
+    )
+
+
+async def test_of_several_targets_each_gets_a_message_once(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    _, _, address = receiver.url.partition("://")
+    refuses = True
+
+    async def script(request: web.Request) -> web.Response:
+        topic = (await request.json())["topic"]
+        return web.Response(status=403 if topic == "bad" and refuses else 200, body=b"{}")
+
+    receiver.script = script
+    url = f"ntfy://{address}/good/bad/better"
+    destination = AppriseDestination("phones", AppriseSettings.model_validate({"type": "apprise", "url": url}))
+    waiting = deliveries(make_event())
+    first = await destination.send(waiting)
+    assert (first.reason, first.scope, len(first.taken_by)) == (AttemptResult.PARTLY_TAKEN, FailureScope.EVENT, 2)
+    assert "403" in first.detail
+    waiting = [it._replace(taken_by=first.taken_by) for it in waiting]
+    again = await destination.send(waiting)
+    assert again == replace(first, detail=again.detail)
+    refuses = False
+    assert await destination.send(waiting) == Outcome(AttemptResult.DELIVERED)
+    topics = [orjson.loads(received.body)["topic"] for received in receiver.received]
+    assert sorted(topics) == ["bad", "bad", "bad", "better", "good"]
+
+
+async def test_many_destinations_share_a_few_processes_that_are_kept(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    active: list[int] = []
+    now = 0
+
+    async def script(_: web.Request) -> web.Response:
+        nonlocal now
+        now += 1
+        active.append(now)
+        await asyncio.sleep(0.05)
+        now -= 1
+        return web.Response()
+
+    receiver.script = script
+    pool = ApprisePool()
+    _, _, address = receiver.url.partition("://")
+    settings = AppriseSettings.model_validate({"type": "apprise", "url": f"json://{address}/{TOPIC}"})
+    many = [AppriseDestination(f"phones-{number}", settings, pool) for number in range(8)]
+    try:
+        outcomes = await asyncio.gather(*(one.send(deliveries(make_event())) for one in many))
+        assert len(pool._idle) <= MOST_PROCESSES
+    finally:
+        await pool.close()
+    assert {outcome.reason for outcome in outcomes} == {AttemptResult.DELIVERED}
+    assert max(active) <= MOST_PROCESSES
+
+
+async def test_the_librarys_process_is_given_no_secret_and_imports_nothing_from_outside(
+    receiver: "Receiver",
+    make_event: "MakeEvent",
+    deliveries: Deliveries,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("NOTIFIER_SOURCES__ACME__TOKEN", "the-token-of-acme")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.exit('taken over')")
+    pool = ApprisePool()
+    _, _, address = receiver.url.partition("://")
+    settings = AppriseSettings.model_validate({"type": "apprise", "url": f"json://{address}/{TOPIC}"})
+    try:
+        outcome = await AppriseDestination("phones", settings, pool).send(deliveries(make_event()))
+        (process,) = pool._idle
+        environ = Path(f"/proc/{process.pid}/environ").read_bytes()
+        command = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+    finally:
+        await pool.close()
+    assert outcome.reason is AttemptResult.DELIVERED
+    assert b"-I" in command
+    assert b"PATH=" in environ
+    assert not any(word in environ for word in (b"NOTIFIER", b"the-token-of-acme", b"PYTHONPATH"))
+
+
+def test_one_completion_has_no_title_and_calls_nobody(make_event: "MakeEvent") -> None:
+    title, text = message([make_event(user_name="@everyone")], digest=False)
+    assert title == ""
+    assert text == "@\u2060everyone completed Ladder Safety on 27 Feb 2020 · #1238"
+
+
+def test_a_digest_says_how_to_see_each(make_event: "MakeEvent") -> None:
+    title, text = message([make_event(number) for number in range(100, 160)], digest=True)
+    assert title == "60 trainings completed"
+    assert text.splitlines() == ["• Ladder Safety: 60", "David Ball", "Each one: notifier events --after 99"]

@@ -1,0 +1,50 @@
+"""A destination's health belongs to an address and its credentials."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notifier.config.destinations import HttpSettings
+from notifier.destinations.fingerprint import fingerprint, identity
+
+
+def settings(**keys: Any) -> HttpSettings:
+    return HttpSettings.model_validate(
+        {"type": "http", "url": "https://hr.example.com/hook", "headers": {"Authorization": "Bearer one"}, **keys}
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"url": "https://hr.example.com/other"},
+        {"headers": {"Authorization": "Bearer two"}},
+        {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+    ],
+)
+def test_another_address_or_other_credentials_are_told_apart(other: dict[str, Any]) -> None:
+    stored = fingerprint(identity(settings()), None)
+    assert fingerprint(identity(settings()), stored) == stored
+    assert fingerprint(identity(settings(**other)), stored) != stored
+
+
+def test_what_is_neither_makes_no_difference() -> None:
+    stored = fingerprint(identity(settings()), None)
+    tuned = settings(batch_size=100, timeout="3s", retry_max="1h", headers={"authorization": "Bearer one"})
+    assert fingerprint(identity(tuned), stored) == stored
+
+
+def test_a_renewed_certificate_is_another_one(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("one")
+    stored = fingerprint(identity(settings(ca_file=str(file))), None)
+    file.write_text("another")
+    assert fingerprint(identity(settings(ca_file=str(file))), stored) != stored
+
+
+def test_it_tells_nothing_and_is_another_one_for_each_file() -> None:
+    first, second = (fingerprint(identity(settings()), None) for _ in range(2))
+    assert first != second
+    assert "one" not in first
+    assert len(first) == 16 + 1 + 16

@@ -1,0 +1,127 @@
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from notifier.config.destinations import HttpFormat
+from notifier.destinations.sample import sample_event
+from notifier.destinations.webhook.envelope import batch, cloudevent, single
+from notifier.destinations.webhook.event_schema import schema
+from notifier.events import Event, EventType, batch_id
+
+if TYPE_CHECKING:
+    from tests.support.destinations import MakeEvent
+
+NOW_MS = 1_795_280_400_123
+EXAMPLE = Event(
+    sequence=42,
+    id="evt_abcdefghijklmnopqrstuvwxyz",
+    type="completion.created",
+    source="acme",
+    subject="1238",
+    time_ms=NOW_MS,
+    data=b'{"completion": {"key":"1238"}, "previous":null,"record":{"id":1238,"\\ud83d":1.50}}',
+)
+"""Its `data` has spaces, a number's trailing zero and half a character, none of which may be touched."""
+
+CLOUDEVENT = (
+    b'{"specversion":"1.0","id":"evt_abcdefghijklmnopqrstuvwxyz","source":"/sources/acme",'
+    b'"type":"completion.created","time":"2026-11-21T17:00:00.123Z","subject":"1238",'
+    b'"sequence":"00000000000000000042","datacontenttype":"application/json","data":' + EXAMPLE.data + b"}"
+)
+STANDARD = (
+    b'{"id":"evt_abcdefghijklmnopqrstuvwxyz","type":"completion.created","timestamp":"2026-11-21T17:00:00.123Z",'
+    b'"source":"/sources/acme","data":' + EXAMPLE.data + b"}"
+)
+BATCH_ID = batch_id((EXAMPLE.id,))
+
+
+def test_one_cloudevent_is_an_object() -> None:
+    envelope = single(EXAMPLE, HttpFormat.CLOUDEVENTS)
+    assert envelope.body == CLOUDEVENT
+    assert (envelope.message_id, envelope.content_type) == (EXAMPLE.id, "application/cloudevents+json")
+
+
+def test_one_standard_event_is_an_object() -> None:
+    envelope = single(EXAMPLE, HttpFormat.STANDARD)
+    assert envelope.body == STANDARD
+    assert (envelope.message_id, envelope.content_type) == (EXAMPLE.id, "application/json")
+
+
+def test_a_batch_of_cloudevents_is_an_array_even_of_one() -> None:
+    envelope = batch([EXAMPLE], HttpFormat.CLOUDEVENTS)
+    assert envelope.body == b"[" + CLOUDEVENT + b"]"
+    assert (envelope.message_id, envelope.content_type) == (BATCH_ID, "application/cloudevents-batch+json")
+
+
+def test_a_batch_of_standard_events_is_an_array_under_events_even_of_one() -> None:
+    envelope = batch([EXAMPLE], HttpFormat.STANDARD)
+    assert envelope.body == b'{"events":[' + STANDARD + b"]}"
+    assert (envelope.message_id, envelope.content_type) == (BATCH_ID, "application/json")
+
+
+@pytest.mark.parametrize("form", HttpFormat)
+def test_a_batch_keeps_its_events_order_and_its_id(make_event: "MakeEvent", form: HttpFormat) -> None:
+    events = [make_event(sequence) for sequence in (3, 1, 2)]
+    first, again = batch(events, form), batch(events, form)
+    parsed = orjson.loads(first.body)
+    assert [event["id"] for event in (parsed["events"] if form is HttpFormat.STANDARD else parsed)] == [
+        e.id for e in events
+    ]
+    assert first == again
+    assert first.message_id != batch(events[:2], form).message_id
+
+
+@pytest.mark.parametrize("form", HttpFormat)
+def test_a_notice_comes_from_the_notifier_itself(make_alert: "MakeEvent", form: HttpFormat) -> None:
+    assert orjson.loads(single(make_alert(), form).body)["source"] == "/notifier"
+
+
+def validated(event: Event) -> dict[str, Any]:
+    written: dict[str, Any] = orjson.loads(orjson.dumps(cloudevent(event)))
+    Draft202012Validator(schema()).validate(written)
+    return written
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED, EventType.REMOVED])
+def test_events_are_as_the_schema_says(make_event: "MakeEvent", kind: EventType) -> None:
+    written = validated(make_event(kind=kind, previous={"notes": "old"} if kind is EventType.UPDATED else None))
+    assert list(written) == schema()["required"]
+    assert list(written["data"]) == schema()["$defs"]["change"]["required"]
+    assert list(written["data"]["completion"]) == schema()["$defs"]["completion"]["required"]
+
+
+def test_notices_are_as_the_schema_says(make_alert: "MakeEvent") -> None:
+    assert list(validated(make_alert())["data"]) == schema()["$defs"]["notice"]["required"]
+
+
+def test_the_schema_tells_wrong_events_from_right_ones(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
+    for wrong in (
+        make_event(completed_on="27.2.2020"),
+        make_event(user_id=5),
+        make_event(kind="completion.forgotten"),
+        make_event(kind=EventType.ALERT),
+        make_alert(state="perhaps"),
+    ):
+        with pytest.raises(ValidationError):
+            validated(wrong)
+
+
+def test_a_sample_is_a_valid_event_that_says_it_is_none() -> None:
+    written = validated(sample_event("acme", NOW_MS))
+    assert written["id"].startswith("evt_sample")
+    assert written["sequence"] == "0" * 20
+    assert written["subject"] == written["data"]["completion"]["key"] == "sample"
+    assert "Sample" in written["data"]["completion"]["user_name"]
+    assert "test" in written["data"]["completion"]["training_title"]
+    assert written["data"]["completion"]["completed_on"] == "2026-11-21"
+
+
+def test_every_sample_has_an_id_of_its_own() -> None:
+    assert sample_event("acme", NOW_MS).id != sample_event("acme", NOW_MS + 1).id

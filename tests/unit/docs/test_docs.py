@@ -1,0 +1,93 @@
+"""The documentation: every page can be shown, every link leads somewhere, and every command in it exists."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from notifier.cli.app import program
+from tests.support.command_line import call
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "notifier" / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+TEXTS = [ROOT / "README.md", *PAGES, *sorted((ROOT / ".github").glob("*.md"))]
+README_MOST_BYTES = 9_000
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that a page's headings get."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= README_MOST_BYTES
+
+
+def test_each_topic_is_listed_with_its_title_and_shown() -> None:
+    listed = call("help").out
+    for page in PAGES:
+        title = page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        assert re.search(rf"^{page.stem} +{re.escape(title)}$", listed, re.MULTILINE)
+        assert call("help", page.stem).out == page.read_text(encoding="utf-8")
+
+
+def test_a_topic_that_there_is_not_names_the_nearest_one() -> None:
+    said = call("help", "receiving-event")
+    assert (said.code, "receiving-events" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
+def test_every_link_leads_to_a_file_and_a_heading(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    for link in links:
+        if re.match(r"(https?|mailto):", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (file.parent / path).resolve() if path else file
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
+def test_every_command_in_it_exists_and_has_the_options_that_are_named(file: Path) -> None:
+    text = re.sub(r"`\\\|", "|", file.read_text(encoding="utf-8"))
+    for line in re.findall(r"`(?:sudo )?notifier ([^`\n]*)`", text):
+        for words in _alternatives(line):
+            _check(words, line)
+
+
+def _alternatives(line: str) -> list[list[str]]:
+    """Return a command's words without what stands for a value or for more of the kind."""
+    cleaned = re.sub(r"[\[\]]|\.\.\.|<[^>]*>", " ", line.replace("\\|", "|"))
+    return [shlex.split(cleaned.replace("'", ""))]
+
+
+def _check(words: list[str], line: str) -> None:
+    known = {option for parameter in program.params for option in parameter.opts}
+    command: click.Command = program
+    context = click.Context(program)
+    for word in words:
+        if word.startswith("-"):
+            name = word.partition("=")[0]
+            assert name in known | {"--help", "--version", "-h"}, f"{name} of `notifier {line}`"
+        elif isinstance(command, click.Group):
+            found = command.get_command(context, word)
+            if found is None and command is program:
+                assert word.isupper(), f"{word} of `notifier {line}`"
+                return
+            if found is not None:
+                command = found
+                known |= {option for parameter in command.params for option in parameter.opts}
+
+
+def test_the_json_in_it_is_json() -> None:
+    for file in TEXTS:
+        for block in re.findall(r"^```json\n(.*?)^```", file.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            json.loads(block)

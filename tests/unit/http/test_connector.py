@@ -1,0 +1,134 @@
+"""Addresses and authorities change while the daemon runs: nobody stays with the old ones for ever."""
+
+import asyncio
+import socket
+import ssl
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from notifier.http.exchange import TransportError, TransportReason, new_session, post
+from tests.support.waiting import until
+
+OLD, NEW = "127.0.0.1", "127.0.0.2"
+
+
+class ChangingResolver(AbstractResolver):
+    """What a name server says of every name."""
+
+    def __init__(self) -> None:
+        self.address = OLD
+        self.asked = 0
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked += 1
+        return [ResolveResult(hostname=host, host=self.address, port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
+
+
+class TwoAddresses:
+    """A server that listens at both addresses, and counts who comes where, and by how many connections."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.came: Counter[str] = Counter()
+        self.connections: set[tuple[str, int]] = set()
+
+    async def open(self, resources: AsyncExitStack) -> None:
+        app = web.Application()
+        app.router.add_post("/", self._answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        resources.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, OLD, 0).start()
+        self.port = runner.addresses[0][1]
+        await web.TCPSite(runner, NEW, self.port).start()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        assert request.transport is not None
+        self.came[request.transport.get_extra_info("sockname")[0]] += 1
+        self.connections.add(request.transport.get_extra_info("peername"))
+        return web.Response(body=await request.read())
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[TwoAddresses]:
+    async with AsyncExitStack() as resources:
+        this = TwoAddresses()
+        await this.open(resources)
+        yield this
+
+
+async def keep_asking(resolver: ChangingResolver, server: TwoAddresses, asked: asyncio.Event) -> None:
+    async with new_session(resolver) as session:
+        while True:
+            answer = await post(session, f"http://peer.test:{server.port}/", b"x", headers={}, timeout=5.0, limit=10)
+            assert answer.body == b"x"
+            asked.set()
+            await asyncio.sleep(0.005)
+
+
+async def test_a_busy_connection_does_not_stay_with_the_old_address(
+    server: TwoAddresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.http.connector.CONNECTION_LIFE", 0.3)
+    monkeypatch.setattr("notifier.http.connector.REMEMBER_NAMES", 0)
+    resolver, asked = ChangingResolver(), asyncio.Event()
+    asking = asyncio.create_task(keep_asking(resolver, server, asked))
+    await asked.wait()
+    resolver.address = NEW
+    await until(lambda: server.came[NEW] >= 5)
+    old = server.came[OLD]
+    await asyncio.sleep(0.1)
+    assert server.came[OLD] == old
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+
+
+async def test_a_young_connection_is_used_again_and_the_name_is_not_asked_for_each_time(server: TwoAddresses) -> None:
+    resolver, asked = ChangingResolver(), asyncio.Event()
+    asking = asyncio.create_task(keep_asking(resolver, server, asked))
+    await until(lambda: server.came[OLD] >= 20)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert (len(server.connections), resolver.asked) == (1, 1)
+
+
+async def test_whom_the_system_has_come_to_trust_is_trusted_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, certificate, key = (tmp_path / name for name in ("bundle.pem", "own.pem", "own.key"))
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=own"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    bundle.touch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setattr("notifier.http.connector.LOOK_AT_AUTHORITIES", 0.0)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"x")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, new_session() as session:
+        with pytest.raises(TransportError) as refused:
+            await post(session, url, b"x", headers={}, timeout=5.0, limit=10)
+        assert refused.value.reason is TransportReason.CERTIFICATE_REJECTED
+        bundle.write_bytes(certificate.read_bytes())
+        assert (await post(session, url, b"x", headers={}, timeout=5.0, limit=10)).status == 200

@@ -1,0 +1,641 @@
+"""One exchange with peers that break, stall or shout: what is not tried with the API's client or a destination."""
+
+import asyncio
+import base64
+import gzip
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from notifier.http.exchange import Answer, TransportError, TransportReason, new_session, post, request_url, stream
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+SECRET = "lastsegmentIsTheSecret"
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+async def resources() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+async def session(resources: AsyncExitStack) -> aiohttp.ClientSession:
+    return await resources.enter_async_context(new_session())
+
+
+@pytest.fixture
+def listening(resources: AsyncExitStack) -> Callable[[Peer], Awaitable[str]]:
+    """Start a peer that speaks as it likes; return its base URL."""
+
+    async def start(peer: Peer) -> str:
+        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await peer(reader, writer)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                pass
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(converse, "127.0.0.1", 0)
+        resources.callback(server.close)
+        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    return start
+
+
+@pytest.fixture
+def serving(resources: AsyncExitStack) -> Callable[..., Awaitable[str]]:
+    """Serve one handler by a real HTTP server; return its base URL."""
+
+    async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> str:
+        app = web.Application(client_max_size=2**27)
+        app.router.add_route("*", "/{path:.*}", handler)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        resources.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    return start
+
+
+async def exchange(
+    session: aiohttp.ClientSession, url: str, body: bytes = b"{}", *, limit: int = 1000, truncate: bool = False
+) -> Answer:
+    return await post(
+        session, f"{url}/{SECRET}", body, headers={"x-key": SECRET}, timeout=2.0, limit=limit, truncate=truncate
+    )
+
+
+async def failure(session: aiohttp.ClientSession, url: str, body: bytes = b"{}") -> TransportError:
+    with pytest.raises(TransportError) as raised:
+        await exchange(session, url, body)
+    assert SECRET not in str(raised.value)
+    assert "://" not in str(raised.value)
+    return raised.value
+
+
+def speaking(answer: bytes, *, then_stay: float = 0.0) -> Peer:
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        await asyncio.sleep(then_stay)
+
+    return peer
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (HEAD + b"X-Long: " + b"x" * 70_000 + b"\r\n\r\n", TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"X: y\r\n" * 50_000, TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"Content-Length: -1\r\n\r\n", TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n0\r\n\r\n", TransportReason.PROTOCOL_BROKEN),
+        (HEAD + b"no colon\r\n\r\n", TransportReason.PROTOCOL_BROKEN),
+        (b"\x15\x03\x01\x00\x02\x02\x46", TransportReason.PROTOCOL_BROKEN),
+        (b"HTTP/1.1", TransportReason.CONNECTION_LOST),
+        (HEAD, TransportReason.CONNECTION_LOST),
+    ],
+)
+async def test_what_is_no_http_is_named(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, reason: TransportReason
+) -> None:
+    assert (await failure(session, await listening(speaking(answer)))).reason is reason
+
+
+def noting(requests: list[bytes]) -> Peer:
+    """Take note of what is sent, and say yes."""
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    return peer
+
+
+ROOMY = {
+    "one field of nine thousand bytes": b"Content-Security-Policy: " + b"x" * 9_000 + b"\r\n",
+    "one field of almost 64 KiB": b"X-Long: " + b"x" * 65_000 + b"\r\n",
+    "two hundred cookies": b"Set-Cookie: track=me; Path=/\r\n" * 200,
+    "nearly four hundred fields": b"X-Many: " + b"x" * 100 + b"\r\n" + b"X-Many: y\r\n" * 396,
+}
+
+
+@pytest.mark.parametrize("fields", ROOMY.values(), ids=ROOMY)
+async def test_there_is_room_for_what_proxies_add(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], fields: bytes
+) -> None:
+    url = await listening(speaking(HEAD + fields + b"Connection: close\r\nContent-Length: 2\r\n\r\nok", then_stay=0.1))
+    assert (await exchange(session, url)).body == b"ok"
+    assert await stream_all(session, url) == b"ok"
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"
+CHUNKED = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HINT * 20 + HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\nok",
+        CHUNKED + b"0\r\n" + b"X-Many: y\r\n" * 390 + b"\r\n",
+        CHUNKED + b"0\r\nX-Long: " + b"x" * 60_000 + b"\r\n\r\n",
+    ],
+    ids=["interim answers", "many trailers", "a long trailer"],
+)
+async def test_there_is_room_for_what_honest_peers_send_beside_a_body(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes
+) -> None:
+    assert (await exchange(session, await listening(speaking(answer, then_stay=0.1)))).body == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("begin", "more", "message"),
+    [
+        (b"", CONTINUE, "more than 20 interim answers (1xx) came before an answer"),
+        (b"", HINT.replace(b"<x>", b"x" * 60_000), "the answer's header is longer than 65,536 bytes"),
+        (CHUNKED + b"0\r\n", b"X: " + b"x" * 60_000 + b"\r\n", "more than 65,536 bytes came without any"),
+        (CHUNKED + b"1;x=", b"x" * 60_000, "more than 65,536 bytes came without any"),
+    ],
+    ids=["interim answers", "large interim answers", "trailers", "a chunk's extension"],
+)
+async def test_what_a_peer_sends_for_ever_beside_a_body_is_cut_off_and_stalls_nothing(
+    session: aiohttp.ClientSession,
+    listening: Callable[[Peer], Awaitable[str]],
+    begin: bytes,
+    more: bytes,
+    message: str,
+) -> None:
+    sent = 0
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(begin)
+        piece = more * max(1, 100_000 // len(more))
+        with suppress(ConnectionError):
+            while sent < 50_000_000:
+                writer.write(piece)
+                sent += len(piece)
+                await writer.drain()
+
+    wrong = await failure(session, await listening(peer))
+    assert wrong.reason is TransportReason.PROTOCOL_BROKEN
+    assert wrong.message.startswith(message)
+    assert sent < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            HEAD + b"X-Long: " + b"x" * 70_000 + b"\r\n\r\n",
+            "the answer's header is longer than 65,536 bytes, interim answers included",
+        ),
+        (
+            b"HTTP/1.1 200 " + b"O" * 70_000 + b"\r\n\r\n",
+            "the answer's header is longer than 65,536 bytes, interim answers included",
+        ),
+        (HEAD + b"X: y\r\n" * 500 + b"\r\n", "the answer's header has more than 400 fields"),
+        (
+            HEAD + b"Content-Length: -1\r\n\r\n",
+            "not an HTTP answer: invalid character in Content-Length, in the field Content-Length",
+        ),
+        (
+            HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+            "not an HTTP answer: duplicate Content-Length, in the field Content-Length",
+        ),
+        (
+            HEAD + b"X Key: " + SECRET.encode() + b"\r\n\r\n",
+            "not an HTTP answer: invalid header token, in the field X Key",
+        ),
+        (HEAD + b"no colon\r\n\r\n", "not an HTTP answer: invalid header token, in the line `no colon`"),
+        (
+            HEAD + b"X-Key: a\0" + SECRET.encode() + b"\r\n\r\n",
+            "not an HTTP answer: a header field has a character that none may have",
+        ),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not an HTTP answer: it begins with `SSH-2.0-OpenSSH_9.2`"),
+        (b"HTTP/3.9 200 OK\r\n\r\n", "not an HTTP answer: invalid HTTP version, in the line `HTTP/3.9 200 OK`"),
+        (
+            HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+            "the answer's body cannot be decoded: it is said to be gzip",
+        ),
+    ],
+)
+async def test_what_was_wrong_with_an_answer_is_said(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, message: str
+) -> None:
+    error = await failure(session, await listening(speaking(answer, then_stay=0.1)))
+    assert (error.reason, error.message) == (TransportReason.PROTOCOL_BROKEN, message)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://nothing.invalid", TransportReason.NAME_NOT_RESOLVED),
+        ("http://xn--\u00fc\u00fc..example", TransportReason.PROTOCOL_BROKEN),
+        ("http://[::1", TransportReason.PROTOCOL_BROKEN),
+        ("http://127.0.0.1:99999", TransportReason.PROTOCOL_BROKEN),
+        ("ftp://127.0.0.1", TransportReason.PROTOCOL_BROKEN),
+        ("http://", TransportReason.PROTOCOL_BROKEN),
+        ("", TransportReason.PROTOCOL_BROKEN),
+    ],
+)
+async def test_an_address_that_leads_nowhere_is_named(
+    session: aiohttp.ClientSession, url: str, reason: TransportReason
+) -> None:
+    assert (await failure(session, url)).reason is reason
+
+
+async def test_a_name_that_is_too_long_is_named_whichever_part_of_the_system_says_so(
+    session: aiohttp.ClientSession,
+) -> None:
+    said = (await failure(session, "http://" + "x" * 300 + ".example")).reason
+    assert said in (TransportReason.PROTOCOL_BROKEN, TransportReason.NAME_NOT_RESOLVED)
+
+
+AS_WRITTEN = (
+    "/a%2Fb?x=%2F%28%3A%7E&y=z",
+    "//double/../up",
+    "/a;b=c|d{e}'(f)*?sig=a+b%2Bc%20d/e?f",
+    "/%7Euser/%e4%F6?",
+    "/",
+)
+
+
+@pytest.mark.parametrize("path", AS_WRITTEN)
+async def test_an_address_goes_out_as_it_is_written(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], path: str
+) -> None:
+    requests: list[bytes] = []
+    url = await listening(noting(requests))
+    await post(session, url + path, b"{}", headers={}, timeout=2.0, limit=10)
+    async with stream(session, url + path, b"{}", headers={}, timeout=2.0, limit=10):
+        pass
+    # A question mark with nothing behind it is the one thing that the library leaves out.
+    assert {request.split(b" ")[1].decode() for request in requests} == {path.removesuffix("?")}
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("", b"/"),
+        ("?a=b#fragment", b"/?a=b"),
+        ("/Zürich/Straße 5?q=ключ", b"/Z%C3%BCrich/Stra%C3%9Fe%205?q=%D0%BA%D0%BB%D1%8E%D1%87"),
+    ],
+)
+async def test_what_cannot_stand_in_a_request_is_encoded(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], written: str, sent: bytes
+) -> None:
+    requests: list[bytes] = []
+    url = await listening(noting(requests))
+    await post(session, url + written, b"{}", headers={}, timeout=2.0, limit=10)
+    assert requests[0].split(b" ")[1] == sent
+
+
+@pytest.mark.parametrize(
+    ("written", "pair"),
+    [
+        ("user:pass", "user:pass"),
+        ("user", "user:"),
+        ("üser:пароль", "üser:пароль"),
+        ("%C3%BCser:%D0%BF%3A%40", "üser:п:@"),
+    ],
+)
+async def test_user_and_password_are_sent_in_utf_8(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], written: str, pair: str
+) -> None:
+    requests: list[bytes] = []
+    url = (await listening(noting(requests))).replace("://", f"://{written}@")
+    await post(session, f"{url}/x", b"{}", headers={}, timeout=2.0, limit=10)
+    (line,) = (line for line in requests[0].split(b"\r\n") if line.startswith(b"Authorization: "))
+    assert base64.b64decode(line.removeprefix(b"Authorization: Basic ")).decode() == pair
+    assert b"@" not in requests[0]
+
+
+def test_a_host_is_written_for_the_network() -> None:
+    assert str(request_url("https://Bücher.example:8443/x")[0]) == "https://xn--bcher-kva.example:8443/x"
+    assert str(request_url("http://[::1]:8080/x")[0]) == "http://[::1]:8080/x"
+
+
+async def test_a_header_that_would_smuggle_another_is_not_sent(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        raise AssertionError
+
+    with pytest.raises(TransportError) as raised:
+        await post(session, await serving(handler), b"", headers={"x": "a\r\ny: b"}, timeout=2.0, limit=10)
+    assert raised.value.reason is TransportReason.PROTOCOL_BROKEN
+
+
+async def test_tls_to_a_peer_that_speaks_none_is_named(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    url = (await listening(plain)).replace("http:", "https:")
+    error = await failure(session, url)
+    assert error.reason is TransportReason.PROTOCOL_BROKEN
+    assert error.message.startswith("the peer does not speak TLS at this port")
+
+
+async def test_a_certificate_for_another_name_is_rejected_in_openssls_words(
+    session: aiohttp.ClientSession, resources: AsyncExitStack, tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "other.pem", tmp_path / "other.key"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=other"
+    names = ["-addext", "subjectAltName=DNS:other.example", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(speaking(HEAD), "127.0.0.1", 0, ssl=context)
+    resources.callback(server.close)
+    trusting = ssl.create_default_context(cafile=certificate)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with pytest.raises(TransportError) as raised:
+        await post(session, url, b"", headers={}, timeout=2.0, limit=10, ssl_context=trusting)
+    assert raised.value.reason is TransportReason.CERTIFICATE_REJECTED
+    assert "IP address mismatch" in raised.value.message
+
+
+async def test_a_peer_that_accepts_and_says_nothing_takes_no_longer_than_the_timeout(
+    session: aiohttp.ClientSession,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        began = time.monotonic()
+        with pytest.raises(TransportError) as raised:
+            await post(session, f"http://127.0.0.1:{deaf.getsockname()[1]}", b"", headers={}, timeout=0.3, limit=10)
+    assert (raised.value.reason, raised.value.message) == (
+        TransportReason.TIMEOUT,
+        "no whole answer within 0.3 seconds",
+    )
+    assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize(("timeout", "to_connect"), [(0.4, "0.3"), (1.2, "0.9")])
+async def test_a_connection_that_does_not_come_about_in_time_is_told_from_an_answer_that_does_not(
+    session: aiohttp.ClientSession, timeout: float, to_connect: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        begun = time.monotonic()
+        with pytest.raises(TransportError) as raised:
+            # It accepts, and never speaks TLS: nothing of the request is sent.
+            await post(
+                session, f"https://127.0.0.1:{deaf.getsockname()[1]}", b"", headers={}, timeout=timeout, limit=10
+            )
+    assert (raised.value.reason, raised.value.message) == (
+        TransportReason.CONNECT_FAILED,
+        f"no connection within {to_connect} seconds",
+    )
+    assert time.monotonic() - begun < timeout + 1
+
+
+async def test_a_peer_that_does_not_read_takes_no_longer_than_the_timeout(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    async def deaf(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(2)
+
+    with pytest.raises(TransportError) as raised:
+        await post(session, await listening(deaf), b"x" * 2**25, headers={}, timeout=0.3, limit=10)
+    assert raised.value.reason is TransportReason.TIMEOUT
+
+
+@pytest.mark.parametrize("size", [0, 999, 1000, 1001, 200_000])
+async def test_a_body_is_read_whole_cut_or_refused_by_its_length(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]], size: int
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=b"x" * size)
+
+    url = await serving(handler)
+    assert (await exchange(session, url, truncate=True)).body == b"x" * min(size, 1000)
+    if size <= 1000:
+        assert (await exchange(session, url)).body == b"x" * size
+    else:
+        assert (await failure(session, url)).reason is TransportReason.ANSWER_TOO_LARGE
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 400, 500])
+async def test_any_status_is_an_answer(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]], status: int
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Location": "/elsewhere"})
+
+    answer = await exchange(session, await serving(handler))
+    assert (answer.status, answer.headers["location"]) == (status, "/elsewhere")
+
+
+async def test_a_large_body_arrives_as_it_is(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text=str(len(await request.read())))
+
+    url = await serving(handler)
+    for size in (2**20, 2**20 + 1, 5 * 2**20):
+        assert (await exchange(session, url, b"x" * size)).body == str(size).encode()
+
+
+async def test_cookies_of_a_peer_are_not_kept(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    sent: list[str | None] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        sent.append(request.headers.get("Cookie"))
+        return web.Response(headers={"Set-Cookie": "track=me"})
+
+    # Of a numeric address no cookie would be kept anyway.
+    url = (await serving(handler)).replace("127.0.0.1", "localhost")
+    for _ in range(2):
+        await exchange(session, url)
+    assert sent == [None, None]
+
+
+async def test_a_kept_connection_that_the_peer_has_closed_since_is_a_lost_one_and_nothing_is_sent_twice(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    requests: list[bytes] = []
+
+    async def once_and_then_never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            requests.append(await reader.readuntil(b"{}"))
+            if len(requests) % 2 == 0:
+                return
+            writer.write(HEAD + b"Content-Length: 0\r\n\r\n")
+            await writer.drain()
+
+    url = await listening(once_and_then_never)
+    assert (await exchange(session, url)).status == 200
+    assert (await failure(session, url)).reason is TransportReason.CONNECTION_LOST
+    assert len(requests) == 2
+    assert (await exchange(session, url)).status == 200
+
+
+async def test_many_exchanges_do_not_wait_for_each_other(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    arrived = 0
+    together = asyncio.Event()
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 150:
+            together.set()
+        await together.wait()
+        return web.Response()
+
+    url = await serving(handler)
+    answers = await asyncio.gather(*(exchange(session, url) for _ in range(150)))
+    assert {answer.status for answer in answers} == {200}
+
+
+async def test_an_exchange_that_is_cut_off_is_no_failure_of_the_peer(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    task = asyncio.create_task(exchange(session, await listening(speaking(b"", then_stay=1))))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def stream_all(
+    session: aiohttp.ClientSession, url: str, *, timeout: float = 2.0, limit: int = 10**6, pause: float = 0.0
+) -> bytes:
+    body = b""
+    async with stream(session, f"{url}/{SECRET}", b"{}", headers={}, timeout=timeout, limit=limit) as answer:
+        while piece := await answer.read():
+            assert len(piece) <= 2**14
+            body += piece
+            await asyncio.sleep(pause)
+    return body
+
+
+async def test_a_body_is_handed_on_while_the_peer_still_speaks(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
+) -> None:
+    heard = asyncio.Event()
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + b"X-Kind: list\r\nContent-Length: 6\r\n\r\none")
+        await heard.wait()
+        writer.write(b"two")
+        await writer.drain()
+
+    url = await listening(peer)
+    async with stream(session, url, b"{}", headers={}, timeout=2.0, limit=6) as answer:
+        assert (answer.head.status, answer.head.headers["x-kind"], answer.head.body) == (200, "list", b"")
+        assert await answer.read() == b"one"
+        heard.set()
+        assert [await answer.read() for _ in range(2)] == [b"two", b""]
+
+
+@pytest.mark.parametrize("size", [0, 1000, 200_000])
+async def test_a_body_in_pieces_is_counted_as_it_is_after_decompression(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]], size: int
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=gzip.compress(b"x" * size), headers={"Content-Encoding": "gzip"})
+
+    url = await serving(handler)
+    assert await stream_all(session, url, limit=size) == b"x" * size
+    if size:
+        with pytest.raises(TransportError) as raised:
+            await stream_all(session, url, limit=size - 1)
+        assert raised.value.reason is TransportReason.ANSWER_TOO_LARGE
+
+
+async def test_a_redirect_in_pieces_is_an_answer(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    async with stream(session, await serving(handler), b"", headers={}, timeout=2.0, limit=10) as answer:
+        assert (answer.head.status, answer.head.headers["location"]) == (307, "/elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1", TransportReason.CONNECTION_LOST),
+        (HEAD + b"Content-Length: 9\r\n\r\nhalf", TransportReason.CONNECTION_LOST),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz", TransportReason.PROTOCOL_BROKEN),
+    ],
+)
+async def test_what_breaks_before_or_within_a_body_in_pieces_is_named(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, reason: TransportReason
+) -> None:
+    url = await listening(speaking(answer))
+    with pytest.raises(TransportError) as raised:
+        await stream_all(session, url)
+    assert raised.value.reason is reason
+    assert SECRET not in str(raised.value)
+
+
+async def test_one_timeout_covers_a_body_in_pieces_though_some_are_always_at_hand(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(2**16))
+
+    url = await serving(handler)
+    began = time.monotonic()
+    with pytest.raises(TransportError) as raised:
+        await stream_all(session, url, timeout=0.3, limit=10**12, pause=0.01)
+    assert raised.value.reason is TransportReason.TIMEOUT
+    assert time.monotonic() - began < 1.5
+
+
+async def test_a_connection_is_kept_after_a_whole_body_and_closed_after_half_of_one(
+    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
+) -> None:
+    connections: list[object] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.transport not in connections:
+            connections.append(request.transport)
+        return web.Response(body=bytes(10**6))
+
+    async def give_up() -> None:
+        async with stream(session, url, b"", headers={}, timeout=2.0, limit=10**6) as answer:
+            await answer.read()
+            raise ValueError("the reader's own")
+
+    url = await serving(handler)
+    for _ in range(2):
+        await stream_all(session, url)
+    assert len(connections) == 1
+    with pytest.raises(ValueError, match="the reader's own"):
+        await give_up()
+    assert session.connector is not None
+    assert not session.connector._acquired
+    await stream_all(session, url)
+    assert len(connections) == 2

@@ -1,0 +1,67 @@
+"""What the peers' `Date` headers say of this machine's clock."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.alerts.conditions import CLOCK, ConditionName
+from notifier.alerts.rules import OFF_SECONDS, RIGHT_SECONDS, of_clock
+from notifier.http.peer_clocks import PeerClocks
+from tests.support.clocks import SettableClock
+
+KEY = (ConditionName.CLOCK_OFF.value, CLOCK)
+
+
+class StoppedClock(SettableClock):
+    """A wall clock that shows one moment, so that no millisecond passes between two peers."""
+
+    def now_ms(self) -> int:
+        return 1_795_280_400_000 + self.offset_ms
+
+
+def heard(*offsets: float) -> PeerClocks:
+    clocks = PeerClocks(StoppedClock())
+    for number, offset in enumerate(offsets):
+        clocks.note(str(number), clocks.clock.now_ms() + round(offset * 1000))
+    return clocks
+
+
+def test_nobody_has_told_the_time() -> None:
+    clocks = heard()
+    clocks.note("api", None)
+    assert clocks.offset() is None
+    assert list(of_clock(clocks, ())) == []
+
+
+@given(st.floats(-1e6, 1e6))
+def test_it_is_told_from_two_minutes_on_and_over_below_one(offset: float) -> None:
+    assert bool(list(of_clock(heard(offset), ()))) is (abs(offset) >= OFF_SECONDS) or abs(abs(offset) - OFF_SECONDS) < 1
+    assert (
+        bool(list(of_clock(heard(offset), {KEY}))) is (abs(offset) >= RIGHT_SECONDS)
+        or abs(abs(offset) - RIGHT_SECONDS) < 1
+    )
+
+
+def test_one_peer_with_a_wrong_clock_accuses_nobody() -> None:
+    assert list(of_clock(heard(0.0, 0.3, 86_400.0), ())) == []
+
+
+@pytest.mark.parametrize(
+    ("offsets", "words"),
+    [
+        ((86_400.0 * 3,), "this machine's clock is 3 days behind its peer's clock: "),
+        ((-7200.0, -7201.0, 0.0), "this machine's clock is 2 hours ahead of the clocks of 3 peers: "),
+        ((150.0,), "this machine's clock is 2 minutes behind its peer's clock: "),
+    ],
+)
+def test_it_says_by_how_much(offsets: tuple[float, ...], words: str) -> None:
+    (condition,) = of_clock(heard(*offsets), ())
+    assert condition.summary.startswith(words)
+
+
+def test_what_was_said_long_ago_counts_no_more() -> None:
+    clocks = heard(86_400.0)
+    clock = clocks.clock
+    assert isinstance(clock, SettableClock)
+    clock.slept += 3601
+    assert clocks.offset() is None

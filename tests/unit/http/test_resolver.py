@@ -1,0 +1,113 @@
+"""Names that hang hold up nobody else, and an address that was known is used while its name hangs."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from notifier.http import resolver as resolver_module
+from notifier.http.exchange import TransportError, TransportReason, new_session, post
+from notifier.http.resolver import MOST_SLOW_LOOK_UPS, NameTimeoutError, Resolver
+
+
+@pytest.fixture
+async def resolver() -> AsyncIterator[Resolver]:
+    made = Resolver()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator["Names"]:
+    names = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", names.look_up)
+    yield names
+    names.go_on.set()
+
+
+class Names:
+    """A name service: what begins with `silent` is answered by nobody, what is unknown fails, and all else is here."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.silent = "silent"
+        self.unknown = "unknown"
+        self.go_on = threading.Event()
+        self._getaddrinfo = socket.getaddrinfo
+
+    def look_up(self, host: str, *arguments: Any, **keywords: Any) -> Any:
+        self.asked.append(host)
+        if host.startswith(self.silent):
+            self.go_on.wait(60)
+        if host.startswith(self.unknown):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return self._getaddrinfo("127.0.0.1", *arguments, **keywords)
+
+
+@pytest.mark.usefixtures("names")
+async def test_ninety_nine_names_that_hang_hold_up_neither_another_name_nor_work_in_threads(resolver: Resolver) -> None:
+    hanging = [asyncio.create_task(resolver.resolve(f"silent-{number}")) for number in range(99)]
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    (address,) = await resolver.resolve("localhost", 80)
+    assert (address["host"], address["port"]) == ("127.0.0.1", 80)
+    assert await asyncio.to_thread(lambda: 7) == 7
+    assert time.monotonic() - began < 2
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def test_a_name_is_looked_up_once_at_a_time(resolver: Resolver, names: Names) -> None:
+    found = await asyncio.gather(*(resolver.resolve("localhost", 80) for _ in range(20)))
+    assert len(found) == 20
+    assert names.asked == ["localhost"]
+
+
+async def test_what_hangs_again_and_again_has_few_threads(
+    resolver: Resolver, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver_module, "LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr(resolver_module, "STALE_SECONDS", 0.0)
+    many = [f"silent-{number}" for number in range(40)]
+    outcomes = await asyncio.gather(*(resolver.resolve(name) for name in many), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {NameTimeoutError}
+    assert len(names.asked) == 40
+    # Each of them has hung for longer than a look-up may take.
+    await asyncio.sleep(0.1)
+    names.go_on.set()
+    await asyncio.sleep(0.2)
+    names.go_on.clear()
+    names.asked.clear()
+    await asyncio.gather(*(resolver.resolve(name) for name in many), return_exceptions=True)
+    assert len(names.asked) <= MOST_SLOW_LOOK_UPS
+
+
+async def test_the_last_known_address_serves_while_its_name_hangs(
+    resolver: Resolver, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver_module, "STALE_AFTER_SECONDS", 0.05)
+    known = await resolver.resolve("hr.example.com", 443)
+    names.silent = "hr"
+    assert await resolver.resolve("hr.example.com", 443) == known
+
+
+async def test_a_name_that_is_gone_is_gone(resolver: Resolver, names: Names) -> None:
+    await resolver.resolve("hr.example.com", 443)
+    names.unknown = "hr"
+    with pytest.raises(socket.gaierror):
+        await resolver.resolve("hr.example.com", 443)
+
+
+@pytest.mark.usefixtures("names")
+async def test_a_request_says_that_the_name_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver_module, "LOOK_UP_SECONDS", 0.05)
+    async with new_session() as session:
+        with pytest.raises(TransportError) as caught:
+            await post(session, "http://silent.example.com/", b"", headers={}, timeout=5, limit=10)
+    assert caught.value.reason is TransportReason.NAME_NOT_RESOLVED
+    assert caught.value.message.startswith("the name silent.example.com could not be resolved within")

@@ -1,0 +1,98 @@
+"""Every failure has a name, a remedy, and a sentence that can be shown to anybody."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.http.exchange import TransportError, TransportReason
+from notifier.kpa.errors import API_IDENTIFIERS, MEANINGS, ApiError, ApiErrorReason, Remedy, no_answer, quoted, refusal
+from notifier.redact import redact
+
+SECRET = "tKn-0123456789abcdefghijklmnopqrstuvwxyzA"
+
+DOCUMENTED = {
+    "api_method_not_found": Remedy.OPERATOR,
+    "request_method_invalid": Remedy.REQUEST,
+    "request_data_invalid": Remedy.REQUEST,
+    "rate_limit_exceeded": Remedy.WAIT,
+    "token_missing": Remedy.OPERATOR,
+    "token_invalid": Remedy.OPERATOR,
+    "token_inactive": Remedy.OPERATOR,
+    "token_permission": Remedy.OPERATOR,
+    "account_inactive": Remedy.OPERATOR,
+    "parameter_unexpected": Remedy.REQUEST,
+    "parameter_missing": Remedy.REQUEST,
+    "parameter_invalid": Remedy.OPERATOR,
+    "server_error": Remedy.WAIT,
+    "content_not_found": Remedy.OPERATOR,
+}
+
+
+def test_the_documented_identifiers_are_the_apis() -> None:
+    assert set(DOCUMENTED) == API_IDENTIFIERS
+
+
+@pytest.mark.parametrize(("identifier", "remedy"), DOCUMENTED.items())
+def test_an_identifier_is_its_own_reason_with_its_remedy(identifier: str, remedy: Remedy) -> None:
+    failure = refusal(identifier, None, SECRET)
+    assert (failure.reason, failure.remedy) == (ApiErrorReason(identifier), remedy)
+
+
+def test_every_reason_has_a_meaning() -> None:
+    assert set(MEANINGS) == set(ApiErrorReason)
+
+
+def test_what_breaks_on_the_way_has_the_transports_words() -> None:
+    for word in TransportReason:
+        failure = no_answer(TransportError(word, "in the transport's words"), SECRET)
+        assert failure.reason.value == word.value
+        assert "in the transport's words" in failure.message
+        assert failure.remedy is (Remedy.OPERATOR if word == "certificate_rejected" else Remedy.WAIT)
+
+
+@pytest.mark.parametrize("reason", ApiErrorReason)
+def test_a_sentence_says_what_happened_and_what_to_do_and_needs_no_redaction(reason: ApiErrorReason) -> None:
+    message = ApiError(reason).message
+    assert MEANINGS[reason].happened in message
+    assert MEANINGS[reason].advice in message
+    assert redact(message) == message
+
+
+@pytest.mark.parametrize(
+    "identifier", ["invalid_token", "TOKEN_INVALID", "", "timeout", "http_status", "unknown_error"]
+)
+def test_an_identifier_outside_the_list_is_unknown_even_if_it_is_a_word_of_ours(identifier: str) -> None:
+    failure = refusal(identifier, "It is so.", SECRET)
+    assert failure.reason is ApiErrorReason.UNKNOWN_ERROR
+    assert identifier in failure.message
+    assert "It is so." in failure.message
+
+
+@pytest.mark.parametrize("nonsense", [None, True, 5, 1.5, ["token_invalid"], {"error": "token_invalid"}])
+def test_an_error_of_another_type_is_unknown(nonsense: object) -> None:
+    assert refusal(nonsense, nonsense, SECRET).message == ApiError(ApiErrorReason.UNKNOWN_ERROR).message
+
+
+def test_the_token_is_never_quoted() -> None:
+    for identifier in ("token_invalid", SECRET, f"no_{SECRET}"):
+        failure = refusal(identifier, f"The token `{SECRET}` was not found.", SECRET)
+        assert SECRET not in failure.message
+        assert "The token `[secret]` was not found." in failure.message
+
+
+def test_a_long_quotation_is_cut_after_the_token_is_gone() -> None:
+    for before in range(150, 250):
+        words = quoted("x" * before + SECRET + "y" * 500, SECRET)
+        assert len(words) < 250
+        assert SECRET[:5] not in words
+
+
+def test_a_quotation_of_megabytes_costs_no_time() -> None:
+    assert quoted("a" * 30_000_000, SECRET) == "30000000 characters"
+
+
+@given(st.text())
+def test_a_quotation_is_one_printable_line(text: str) -> None:
+    words = quoted(text, SECRET)
+    assert words.isprintable()
+    assert len(words) < 210

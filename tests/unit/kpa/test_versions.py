@@ -1,0 +1,406 @@
+"""Records of both versions become completions, or are reported, and never anything in between."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.events import Completion
+from notifier.kpa.versions import API_VERSIONS, V1, V2, InvalidRecord, RecordFormat
+
+RECORD_V2 = {
+    "id": 1238,
+    "training_id": 1046,
+    "m_user_id": "5e580f0cb780600088bd2c11",
+    "created": 1582830441803,
+    "date_number": 20200227,
+    "special_expiration_date_number": 20210101,
+    "m_instructor_id": "5e580f0db780600088bd2ccd",
+    "group_training_id": 1050,
+    "notes": "on paper",
+    "signature": None,
+    "files": [{"name": "card.jpg"}],
+}
+RECORD_V1 = {
+    "user_id": "5804f0f40ef50473af5870e6",
+    "training_id": "5804f0f70ef50473af5871ab",
+    "created": 1476718840233,
+    "dateNumber": 20190101,
+    "specialExpirationDateNumber": 20191231,
+    "instructor_id": "5804f0f40ef50473af58717c",
+    "groupTraining_id": "5804f0f80ef50473af5875dc",
+}
+
+
+def example(version: RecordFormat) -> dict[str, Any]:
+    return RECORD_V2 if version is V2 else RECORD_V1
+
+
+A_LIST, AN_OBJECT = ["5e580f0cb780600088bd2c11"], {"id": 1}
+NO_ID = [None, "", "12\x0034", True, False, 1.5, 1e300, A_LIST, AN_OBJECT]
+NO_OPTIONAL_ID = [True, False, 1.5, A_LIST, [], AN_OBJECT, {}]
+NO_MOMENT = [
+    "-1",
+    True,
+    1.5,
+    "yesterday",
+    "2020-02-27",
+    "1e99",
+    "1.5e0",
+    "٣",
+    [],
+    {},
+]
+NOT_BELIEVED = [-1, 5, 1582830441, 1104537599999, 1582830441803000, 253402300800000, 10**19, "1582830441"]
+NO_DAY = [20201345, 20210229, 20200000, 20200100, -20200227, 202002270, 1, 99991232, 10**19, "2020-02-27"]
+NO_DAY += ["yesterday", True, 1.5, "20200227.5", 2e99, A_LIST, [], {}]
+NO_TEXT: list[Any] = [5, 0, True, False, 1.5, ["on paper"], [], {}]
+NO_LIST = ["", "card.jpg", 1, 0, True, False, {}, AN_OBJECT]
+
+WITHOUT_WHICH_NOTHING_IS_TOLD: list[tuple[RecordFormat, str, list[Any]]] = [
+    (V2, "id", NO_ID),
+    (V2, "training_id", NO_ID),
+    (V2, "m_user_id", NO_ID),
+    (V2, "date_number", NO_DAY),
+    (V1, "training_id", NO_ID),
+    (V1, "user_id", NO_ID),
+    (V1, "created", NO_MOMENT),
+    (V1, "dateNumber", NO_DAY),
+]
+BESIDE: list[tuple[RecordFormat, str, str, list[Any]]] = [
+    (V2, "created", "recorded_at", [*NO_MOMENT, *NOT_BELIEVED]),
+    (V2, "special_expiration_date_number", "expires_on", NO_DAY),
+    (V2, "m_instructor_id", "instructor_id", NO_OPTIONAL_ID),
+    (V2, "group_training_id", "group_training_id", NO_OPTIONAL_ID),
+    (V2, "notes", "notes", NO_TEXT),
+    (V2, "files", "has_attachments", NO_LIST),
+    (V1, "specialExpirationDateNumber", "expires_on", NO_DAY),
+    (V1, "instructor_id", "instructor_id", NO_OPTIONAL_ID),
+    (V1, "groupTraining_id", "group_training_id", NO_OPTIONAL_ID),
+]
+
+
+def only(version: RecordFormat, record: object) -> Completion:
+    completions, bad = version.parse([record])
+    assert bad == []
+    [completion] = completions
+    return completion
+
+
+def without(record: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in names}
+
+
+def test_a_v2_record_gives_every_field() -> None:
+    assert only(V2, RECORD_V2) == Completion(
+        key="1238",
+        training_id="1046",
+        user_id="5e580f0cb780600088bd2c11",
+        completed_on="2020-02-27",
+        expires_on="2021-01-01",
+        recorded_at=1582830441803,
+        instructor_id="5e580f0db780600088bd2ccd",
+        group_training_id="1050",
+        notes="on paper",
+        has_attachments=True,
+        raw=b"",
+    )
+
+
+def test_a_v1_record_gives_every_field_that_v1_has() -> None:
+    canonical = b'["5804f0f40ef50473af5870e6","5804f0f70ef50473af5871ab","1476718840233"]'
+    assert only(V1, RECORD_V1) == Completion(
+        key="v1-" + hashlib.sha256(canonical).hexdigest()[:16],
+        training_id="5804f0f70ef50473af5871ab",
+        user_id="5804f0f40ef50473af5870e6",
+        completed_on="2019-01-01",
+        expires_on="2019-12-31",
+        recorded_at=1476718840233,
+        instructor_id="5804f0f40ef50473af58717c",
+        group_training_id="5804f0f80ef50473af5875dc",
+        notes=None,
+        has_attachments=None,
+        raw=b"",
+    )
+
+
+def test_keys_never_change_from_one_release_to_the_next() -> None:
+    assert only(V1, RECORD_V1).key == "v1-28951e5a0a8876e4"
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "keys"),
+    [
+        ("v2", "completedtrainings.v2.list.2020.json", ["1238", "1236", "1233"]),
+        ("v2", "completedtrainings.v2.list.today.json", ["1238"]),
+        ("v1", "completedtrainings.list.v1.json", None),
+    ],
+)
+def test_the_documented_examples_are_read_whole(
+    version: str, name: str, keys: list[str] | None, sample: Callable[[str], Any]
+) -> None:
+    records = sample(name)["completedtrainings"]
+    completions, bad = API_VERSIONS[version].parse(records)
+    assert bad == []
+    assert [orjson.loads(completion.raw) for completion in completions] == records
+    found = [completion.key for completion in completions]
+    assert len(set(found)) == len(records)
+    assert keys is None or found == keys
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_the_record_is_kept_whole_with_fields_nobody_knows(version: RecordFormat) -> None:
+    record = example(version) | {"brand_new": {"deep": [1, None, "ü"]}, "created": "1582830441803"}
+    assert orjson.loads(only(version, record).raw) == record
+
+
+def test_a_record_without_a_field_keeps_what_an_earlier_form_had_of_it_when_it_is_read_again() -> None:
+    whole = only(V2, {**example(V2), "files": [{"id": 1}], "notes": "before"})
+    narrow = only(V2, {**without(example(V2), "files"), "notes": "after"})
+    absent = V2.absent_fields([narrow])
+    completed = V2.completed(narrow, whole, absent)
+    assert absent == frozenset({"has_attachments"})
+    assert (completed.has_attachments, completed.notes) == (True, "after")
+    assert only(V2, orjson.loads(completed.raw)).content() == completed.content()
+
+
+def test_numbers_may_arrive_as_strings() -> None:
+    texts = {"id": "1238", "training_id": "1046", "created": "1582830441803", "date_number": "20200227"}
+    texts |= {"special_expiration_date_number": "20210101", "group_training_id": "1050"}
+    assert only(V2, RECORD_V2 | texts) == only(V2, RECORD_V2)
+    texts = {"created": "1476718840233", "dateNumber": "20190101", "specialExpirationDateNumber": "20191231"}
+    assert only(V1, RECORD_V1 | texts) == only(V1, RECORD_V1)
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "field"),
+    [
+        (V2, "created", "recorded_at"),
+        (V2, "date_number", "completed_on"),
+        (V2, "special_expiration_date_number", "expires_on"),
+        (V2, "m_instructor_id", "instructor_id"),
+        (V2, "group_training_id", "group_training_id"),
+        (V1, "created", "recorded_at"),
+        (V1, "dateNumber", "completed_on"),
+        (V1, "specialExpirationDateNumber", "expires_on"),
+        (V1, "instructor_id", "instructor_id"),
+        (V1, "groupTraining_id", "group_training_id"),
+    ],
+)
+def test_an_absent_a_null_and_an_empty_field_are_the_same(version: RecordFormat, name: str, field: str) -> None:
+    absent = only(version, without(example(version), name))
+    assert getattr(absent, field) is None
+    assert only(version, example(version) | {name: None}) == absent
+    assert only(version, example(version) | {name: ""}) == absent
+    if not name.endswith("_id"):
+        assert only(version, example(version) | {name: 0}) == absent
+        assert only(version, example(version) | {name: "0"}) == absent
+
+
+def test_an_account_that_gets_notes_and_files_sees_no_change() -> None:
+    before = only(V2, without(RECORD_V2, "notes", "files", "signature"))
+    assert (before.notes, before.has_attachments) == ("", False)
+    for empty in ({"notes": "", "files": []}, {"notes": None, "files": None}):
+        assert only(V2, RECORD_V2 | empty) == before
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "value"),
+    [(version, name, value) for version, name, values in WITHOUT_WHICH_NOTHING_IS_TOLD for value in values],
+)
+def test_who_what_or_when_that_cannot_be_read_makes_the_record_bad_and_spoils_no_other(
+    version: RecordFormat, name: str, value: object
+) -> None:
+    good = example(version)
+    completions, bad = version.parse([good | {name: value}, good | {"id": 7, "training_id": "7"}])
+    assert [completion.training_id for completion in completions] == ["7"]
+    [record] = bad
+    assert f"`{name}`" in record.problem
+    assert record.field_name == name
+    of_the_key = {"id"} if version is V2 else {"user_id", "training_id", "created"}
+    assert record.key == (None if name in of_the_key else only(version, good).key)
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "field", "value"),
+    [(version, name, field, value) for version, name, field, values in BESIDE for value in values],
+)
+def test_any_other_field_that_cannot_be_read_is_left_empty_and_named(
+    version: RecordFormat, name: str, field: str, value: object
+) -> None:
+    record = example(version) | {name: value}
+    completion = only(version, record)
+    assert getattr(completion, field) is None
+    assert replace(completion, **{field: getattr(only(version, example(version)), field)}) == only(
+        version, example(version)
+    )
+    assert orjson.loads(completion.raw) == record
+    [unread] = completion.unread
+    assert (unread.name, unread.api_name) == (field, name)
+    assert f"`{name}`" in unread.problem
+
+
+def test_a_v1_moment_that_is_not_believed_still_tells_records_apart() -> None:
+    seconds, later = only(V1, RECORD_V1 | {"created": 1476718840}), only(V1, RECORD_V1 | {"created": 1476718841})
+    assert seconds.recorded_at is later.recorded_at is None
+    assert seconds.key != later.key
+
+
+@pytest.mark.parametrize("form", [float, lambda number: f"{number}.0", lambda number: f"{float(number):.12e}"])
+def test_whole_numbers_may_be_written_with_a_fraction_or_an_exponent(form: Callable[[Any], object]) -> None:
+    names = ("created", "date_number", "special_expiration_date_number")
+    record = RECORD_V2 | {"created": 1582830000000}
+    written = record | {name: form(record[name]) for name in names}
+    assert only(V2, written) == only(V2, record)
+    assert only(V2, record | {"id": 1238.0, "training_id": 1046.0}) == only(V2, record)
+
+
+def test_a_missing_id_makes_the_record_bad() -> None:
+    for version, names in ((V2, ("id", "training_id", "m_user_id")), (V1, ("training_id", "user_id"))):
+        for name in names:
+            completions, bad = version.parse([without(example(version), name)])
+            assert not completions
+            assert "missing" in bad[0].problem
+
+
+@pytest.mark.parametrize("record", [None, True, 5, "text", [], [RECORD_V2]])
+def test_what_is_no_object_is_bad(record: object) -> None:
+    assert V2.parse([record]) == ([], [InvalidRecord(None, "the record is not an object")])
+
+
+def test_a_problem_shows_numbers_and_no_text() -> None:
+    [of_number] = V2.parse([RECORD_V2 | {"date_number": 20201345}])[1]
+    problem = "`date_number` should be a day (yyyymmdd), but is 20201345"
+    assert of_number == InvalidRecord("1238", problem, field_name="date_number")
+    [of_text] = V2.parse([RECORD_V2 | {"date_number": "Susan's mobile: 555"}])[1]
+    assert of_text.problem == "`date_number` should be a day (yyyymmdd), but is other text"
+
+
+@pytest.mark.parametrize("damage", [{"notes": "half an emoji: \ud83d"}, {"signature": 10**30}])
+def test_a_record_that_cannot_be_kept_is_bad(damage: dict[str, Any]) -> None:
+    completions, bad = V2.parse([RECORD_V2 | damage, RECORD_V2 | {"id": 5}])
+    assert [completion.key for completion in completions] == ["5"]
+    assert "cannot be written as JSON" in bad[0].problem
+
+
+def test_a_record_nested_too_deeply_is_bad() -> None:
+    nested: list[Any] = []
+    for _ in range(500):
+        nested = [nested]
+    assert V2.parse([RECORD_V2 | {"signature": nested}])[1][0].key is None
+
+
+def test_days_of_any_year_are_days() -> None:
+    assert only(V2, RECORD_V2 | {"date_number": 2200227}).completed_on == "0220-02-27"
+    assert only(V2, RECORD_V2 | {"date_number": 99991231}).completed_on == "9999-12-31"
+    assert only(V2, RECORD_V2 | {"date_number": 20240229}).completed_on == "2024-02-29"
+
+
+def test_the_last_moment_that_can_be_written_is_a_moment() -> None:
+    completion = only(V2, RECORD_V2 | {"created": 253402300799999})
+    assert completion.content()["recorded_at"] == "9999-12-31T23:59:59.999Z"
+
+
+def test_v1_keys_tell_user_training_and_moment_apart_and_nothing_else() -> None:
+    variants = [
+        RECORD_V1,
+        RECORD_V1 | {"user_id": "u"},
+        RECORD_V1 | {"training_id": "t"},
+        RECORD_V1 | {"created": 1476718840234},
+        RECORD_V1 | {"created": 0},
+    ]
+    assert len({only(V1, record).key for record in variants}) == len(variants)
+    assert only(V1, RECORD_V1 | {"dateNumber": 20200101, "notes": "x"}).key == only(V1, RECORD_V1).key
+
+
+def test_equal_v1_records_are_numbered_in_order() -> None:
+    key = only(V1, RECORD_V1).key
+    other = RECORD_V1 | {"user_id": "someone else"}
+    completions, _ = V1.parse([RECORD_V1, other, RECORD_V1 | {"dateNumber": 20180101}, RECORD_V1])
+    assert [completion.key for completion in completions] == [key, only(V1, other).key, f"{key}-2", f"{key}-3"]
+
+
+def test_an_unreadable_one_of_equal_v1_records_keeps_its_number() -> None:
+    key = only(V1, RECORD_V1).key
+    completions, bad = V1.parse([RECORD_V1 | {"dateNumber": "?"}, RECORD_V1])
+    assert [record.key for record in bad] == [key]
+    assert [completion.key for completion in completions] == [f"{key}-2"]
+
+
+def test_a_v2_id_that_stands_twice_on_a_page_counts_once() -> None:
+    completions, bad = V2.parse([RECORD_V2, RECORD_V2 | {"notes": "another"}])
+    assert [completion.notes for completion in completions] == ["on paper"]
+    assert [record.key for record in bad] == ["1238"]
+
+
+@pytest.mark.parametrize(
+    ("version", "training_id", "sent"),
+    [
+        (V2, "1046", 1046),
+        (V2, "abc", "abc"),
+        (V2, "5804f0f70ef50473af5871ab", "5804f0f70ef50473af5871ab"),
+        (V2, "9" * 24, "9" * 24),
+        (V1, "1" * 24, "1" * 24),
+        (V1, "1046", "1046"),
+    ],
+)
+def test_a_v2_training_is_asked_for_by_its_number(version: RecordFormat, training_id: str, sent: object) -> None:
+    assert version.training_filter(training_id) == sent
+    assert type(version.training_filter(training_id)) is type(sent)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+plausible_values: st.SearchStrategy[Any] = (
+    st.integers(0, 10**13)
+    | st.integers(1900, 2100).map(lambda year: year * 10000 + 1231)
+    | st.integers(0, 10**13).map(str)
+    | st.sampled_from(["5e580f0cb780600088bd2c11", "", None, []])
+)
+
+
+def records_of(version: RecordFormat) -> st.SearchStrategy[Any]:
+    names = sorted(example(version))
+    damaged = st.dictionaries(st.sampled_from(names), json_values | plausible_values, max_size=4)
+    return json_values | damaged | damaged.map(lambda damage: example(version) | damage)
+
+
+@given(st.sampled_from([V1, V2]).flatmap(lambda version: st.tuples(st.just(version), st.lists(records_of(version)))))
+def test_arbitrary_json_gives_well_formed_completions_or_bad_records(
+    drawn: tuple[RecordFormat, list[Any]],
+) -> None:
+    version, records = drawn
+    completions, bad = version.parse(records)
+    assert len(completions) + len(bad) == len(records)
+    keys = [completion.key for completion in completions]
+    assert len(set(keys)) == len(keys)
+    for completion in completions:
+        assert_well_formed(completion, version)
+    for record in bad:
+        assert record.key is None or type(record.key) is str
+        assert record.problem
+
+
+def assert_well_formed(completion: Completion, version: RecordFormat) -> None:
+    for required in (completion.key, completion.training_id, completion.user_id):
+        assert type(required) is str
+        assert required
+    for optional in (completion.instructor_id, completion.group_training_id):
+        assert optional is None or (type(optional) is str and optional)
+    for day in (completion.completed_on, completion.expires_on):
+        assert day is None or (type(day) is str and len(day) == len("2020-02-27"))
+    assert completion.recorded_at is None or (type(completion.recorded_at) is int and completion.recorded_at > 0)
+    unread = {field.name for field in completion.unread}
+    assert type(completion.notes) is (str if version is V2 and "notes" not in unread else type(None))
+    filled = version is V2 and "has_attachments" not in unread
+    assert type(completion.has_attachments) is (bool if filled else type(None))
+    assert isinstance(orjson.loads(completion.raw), dict)
+    orjson.dumps(completion.content())

@@ -1,0 +1,107 @@
+"""Templates of users that would never end, or use everything: they stop nothing, and are reported."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.config import SlackSettings
+from notifier.messages.bounded_rendering import BoundedRendering, TemplateProblemError
+from notifier.messages.renderer import MessageRenderer
+from notifier.messages.template_check import problems
+from notifier.messages.templates import SHIPPED
+from notifier.messages.variables import Template
+
+if TYPE_CHECKING:
+    from tests.support.destinations import MakeEvent
+
+INNER = "{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}"
+LOOPS = f"{{% for a in range(99999) %}}{INNER}{{% endfor %}}x"
+ENDLESS = {
+    "loops within loops": LOOPS,
+    "a large number": "{% set a = 10 %}{{ a ** (a ** 9) }}",
+    "a large number that is computed early": "{{ 10 ** (10 ** 9) }}",
+    "a long text": "{{ 'x' | center(10 ** 10) }}",
+    "a long list": "{{ range(99999) | list * 99999 }}",
+    "sorted lists": "{% for a in range(9999) %}{% set b = range(99999) | sort %}{% endfor %}x",
+}
+
+
+@pytest.fixture
+def bounded(request: pytest.FixtureRequest) -> Iterator[BoundedRendering]:
+    rendering = BoundedRendering({**SHIPPED, "completed.j2": request.param}, seconds=0.5, start_seconds=5)
+    yield rendering
+    rendering.close()
+
+
+@pytest.mark.parametrize("bounded", ENDLESS.values(), ids=ENDLESS, indirect=True)
+def test_what_does_not_end_is_ended_and_not_tried_again(bounded: BoundedRendering) -> None:
+    began = time.monotonic()
+    with pytest.raises(TemplateProblemError) as refused:
+        bounded.lines(Template.COMPLETED, {})
+    assert any(word in refused.value.problem.what for word in ("takes longer than", "memory", "Memory", "too long"))
+    assert time.monotonic() - began < 20
+    began = time.monotonic()
+    with pytest.raises(TemplateProblemError):
+        bounded.lines(Template.COMPLETED, {})
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("bounded", [LOOPS], indirect=True)
+def test_the_other_templates_go_on(bounded: BoundedRendering) -> None:
+    with pytest.raises(TemplateProblemError):
+        bounded.lines(Template.COMPLETED, {})
+    notice = {"withdrawn": False, "resolved": True, "condition": "gap", "subject": "acme", "summary": "", "since": ""}
+    assert "gap" in bounded.lines(Template.NOTICE, notice)[0]
+
+
+@pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
+def test_the_process_knows_nothing_of_this_ones_surroundings_and_ends_with_it(
+    bounded: BoundedRendering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFIER_SOURCES__ACME__TOKEN", "secret")
+    assert bounded.lines(Template.COMPLETED, {"person": "half a \ud800"}) == ["half a \N{REPLACEMENT CHARACTER}"]
+    (child,) = children()
+    environment = Path(f"/proc/{child}/environ").read_bytes()
+    assert b"secret" not in environment
+    assert Path(f"/proc/{child}/cwd").readlink() == Path("/")
+    bounded.close()
+    assert child not in children()
+
+
+def children() -> list[str]:
+    tasks = Path("/proc/self/task").iterdir()
+    return [child for task in tasks for child in (task / "children").read_text().split()]
+
+
+async def test_meanwhile_the_event_loop_goes_on_and_the_shipped_template_speaks(
+    tmp_path: Path, make_event: "MakeEvent", caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "completed.j2").write_text(LOOPS)
+    settings = SlackSettings.model_validate(
+        {"type": "slack", "url": "https://hooks.slack.com/services/T/B/x", "templates": str(tmp_path)}
+    )
+    renderer = MessageRenderer("safety", settings, lambda _: True)
+    await renderer.prepare()
+    longest = 0.0
+    laying_out = asyncio.create_task(renderer.lay_out([make_event()]))
+    while not laying_out.done():
+        began = time.monotonic()
+        await asyncio.sleep(0.01)
+        longest = max(longest, time.monotonic() - began)
+    (row,) = await laying_out
+    assert row.text.startswith("David Ball")
+    assert longest < 1
+    assert "takes longer than 2 s" in str([vars(record).get("detail") for record in caplog.records])
+
+
+def test_a_check_finds_it(tmp_path: Path) -> None:
+    (tmp_path / "completed.j2").write_text(LOOPS)
+    settings = SlackSettings.model_validate(
+        {"type": "slack", "url": "https://hooks.slack.com/services/T/B/x", "templates": str(tmp_path)}
+    )
+    (found,) = problems({"safety": settings}, lambda _: lambda _: True)
+    assert found.message == "completed.j2: takes longer than 2 s"

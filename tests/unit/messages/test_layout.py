@@ -1,0 +1,159 @@
+"""What messages say, whatever service they go to: examples that one can read."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.events import Event, EventType
+from notifier.messages.layout import lay_out
+from notifier.messages.rich_text import Line
+from notifier.messages.templates import Templates
+
+if TYPE_CHECKING:
+    from tests.support.destinations import MakeEvent
+
+SHIPPED = Templates(None, print)
+
+
+def drawn(events: list[Event], *, digest: bool = False) -> str:
+    """Draw a message that has room for everything: `*bold*`, `code`, bullets; nested ones further in."""
+    layout = lay_out(events, SHIPPED, digest=digest, fits=lambda _: True)
+    bullets = {None: "", 0: "• ", 1: "  • "}
+    return "\n".join(bullets[row.depth] + _drawn_line(row.line) for row in layout)
+
+
+def _drawn_line(line: Line) -> str:
+    marks = {"bold": "*", "code": "`", None: ""}
+    return "".join(f"{marks[span.style]}{span.text}{marks[span.style]}" for span in line)
+
+
+ANN = {"user_id": "5f1", "user_name": "Ann Lee"}
+BO = {"user_id": "5f2", "user_name": "Bo"}
+SESSION = {"group_training_id": "77", "instructor_id": "5f9", "instructor_name": "Ida Wu"}
+
+
+def test_one_completion_is_one_line(make_event: "MakeEvent") -> None:
+    event = make_event(expires_on="2021-02-27", instructor_id="5f9", instructor_name="Ida Wu")
+    line = "completed Ladder Safety on 27 Feb 2020 · expires 27 Feb 2021 · instructor Ida Wu · #1238"
+    assert drawn([event]) == f"*David Ball* {line}"
+
+
+def test_what_is_not_known_is_left_out_and_ids_stand_for_names(make_event: "MakeEvent") -> None:
+    event = make_event(user_name=None, training_title=None, completed_on=None, instructor_id="5f9")
+    assert drawn([event]) == "*user 5e580f0cb780600088bd2c11* completed training 1046 · instructor 5f9 · #1238"
+
+
+def test_a_change_says_what_was_and_what_is(make_event: "MakeEvent") -> None:
+    previous = {"expires_on": None, "instructor_id": "5f8", "notes": "", "has_attachments": False}
+    event = make_event(
+        kind=EventType.UPDATED,
+        previous=previous,
+        expires_on="2021-02-27",
+        instructor_id="5f9",
+        instructor_name="Ida Wu",
+        notes="renewed",
+        has_attachments=True,
+    )
+    assert drawn([event]) == (
+        "*David Ball* · Ladder Safety on 27 Feb 2020 was changed: instructor 5f8 → Ida Wu, "
+        "expires none → 27 Feb 2021, notes none → renewed, attachments no → yes · #1238"
+    )
+
+
+def test_notes_that_look_like_days_stay_as_they_are(make_event: "MakeEvent") -> None:
+    event = make_event(kind=EventType.UPDATED, previous={"notes": "20200227"}, notes="2020-02-28")
+    assert "notes 20200227 → 2020-02-28" in drawn([event])
+
+
+def test_half_a_character_costs_no_more_than_itself(make_event: "MakeEvent") -> None:
+    assert drawn([make_event(user_name="Zo\ud83d Ball")]).startswith("*Zo\ufffd Ball* completed Ladder Safety")
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"completion": 5}', b"{" * 100_000])
+def test_data_that_says_nothing_still_names_its_record(make_event: "MakeEvent", data: bytes) -> None:
+    assert drawn([make_event()._replace(data=data)]) == "*somebody* completed a training · #1238"
+
+
+def test_a_removal_says_so(make_event: "MakeEvent") -> None:
+    assert drawn([make_event(kind=EventType.REMOVED)]) == (
+        "*David Ball* · Ladder Safety on 27 Feb 2020 was removed · #1238"
+    )
+
+
+def test_a_notice_says_its_condition_state_and_summary(make_alert: "MakeEvent") -> None:
+    assert drawn([make_alert()]) == (
+        "⚠️ *Alert: source failing* · acme · No successful poll for 15 minutes. · since 2026-11-21T16:45:00.000Z"
+    )
+    assert drawn([make_alert(state="resolved", summary="Polls succeed again.", since=None)]) == (
+        "✅ *Resolved: source failing* · acme · Polls succeed again."
+    )
+
+
+def test_several_stand_under_their_count(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
+    events = [
+        make_event(1),
+        make_event(2, **ANN, completed_on="2020-02-28"),
+        make_event(3, kind=EventType.REMOVED, **BO),
+        make_alert(4, since=None),
+    ]
+    assert drawn(events).splitlines() == [
+        "*2 trainings completed, 1 record removed, 1 notice*",
+        "• *David Ball* completed Ladder Safety on 27 Feb 2020 · #1197",
+        "• *Ann Lee* completed Ladder Safety on 28 Feb 2020 · #1198",
+        "• *Bo* · Ladder Safety on 27 Feb 2020 was removed · #1199",
+        "• ⚠️ *Alert: source failing* · acme · No successful poll for 15 minutes.",
+    ]
+
+
+def test_a_group_session_is_a_heading_with_its_people(make_event: "MakeEvent") -> None:
+    events = [make_event(1, **SESSION), make_event(2, **SESSION, **ANN), make_event(3, **SESSION, **BO)]
+    assert drawn(events).splitlines() == [
+        "*Ladder Safety* · group session on 27 Feb 2020 · instructor Ida Wu · 3 people",
+        "• *David Ball* · #1197",
+        "• *Ann Lee* · #1198",
+        "• *Bo* · #1199",
+    ]
+
+
+def test_a_group_session_among_others_stays_together(make_event: "MakeEvent") -> None:
+    events = [
+        make_event(1, **SESSION),
+        make_event(2, **ANN),
+        make_event(3, **SESSION, **BO, expires_on="2021-02-27"),
+        make_event(4, **(SESSION | {"group_training_id": "78"}), **BO),
+        make_event(5, **SESSION, **BO, completed_on="2020-02-28"),
+    ]
+    assert drawn(events).splitlines() == [
+        "*5 trainings completed*",
+        "• *Ladder Safety* · group session on 27 Feb 2020 · instructor Ida Wu · 2 people",
+        "  • *David Ball* · #1197",
+        "  • *Bo* · expires 27 Feb 2021 · #1199",
+        "• *Ann Lee* completed Ladder Safety on 27 Feb 2020 · #1198",
+        "• *Bo* completed Ladder Safety on 27 Feb 2020 · instructor Ida Wu · #1200",
+        "• *Bo* completed Ladder Safety on 28 Feb 2020 · instructor Ida Wu · #1201",
+    ]
+
+
+def test_a_digest_counts_and_says_where_to_see_the_rest(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
+    titles = ["Ladder Safety"] * 30 + ["Forklift"] * 20 + [f"Course {number:02d}" for number in range(12)]
+    events = [
+        make_event(1000 + number, training_id=title, training_title=title, user_id=person, user_name=f"Person {person}")
+        for number, title in enumerate(titles)
+        for person in [f"{number % 11:02d}"]
+    ]
+    events += [make_event(2000, kind=EventType.UPDATED, training_id="Ladder Safety"), make_alert(2001, since=None)]
+    assert drawn(events, digest=True).splitlines() == [
+        "*62 trainings completed, 1 record changed, 1 notice*",
+        "• ⚠️ *Alert: source failing* · acme · No successful poll for 15 minutes.",
+        "• Ladder Safety: 31",
+        "• Forklift: 20",
+        *(f"• Course {number:02d}: 1" for number in range(8)),
+        "• 4 other trainings: 4",
+        "Person 00, Person 01, Person 02, Person 03, Person 04, Person 05, Person 06, Person 07 and 4 others",
+        "Each one: `notifier events --after 999`",
+    ]
+
+
+def test_names_are_cut_no_shorter_than_needed(make_event: "MakeEvent") -> None:
+    name = "Maximiliane Wolkenstein-Trostburg zu Rodenegg" * 3
+    assert f"*{name}* completed" in drawn([make_event(user_name=name)])

@@ -1,0 +1,259 @@
+"""What holds for any input, at each service that people read: its limits are kept, and every event is shown."""
+
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier.destinations import apprise, slack, teams
+from notifier.events import Event, EventType
+from notifier.messages.layout import LINES, Fits, Layout, lay_out
+from notifier.messages.templates import Templates
+from notifier.messages.variables import notice, read, session_of, words
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.destinations import MakeEvent
+
+SHIPPED = Templates(None, print)
+INVISIBLE = str.maketrans("", "", "\u2060\u2068\u2069")
+"""What is put around or into names: isolates of their direction, and joiners that disarm them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A destination type: what tells that a layout fits there, and what checks and reads the message it becomes."""
+
+    fits: Fits
+    read: Callable[[Layout], str]
+
+
+def read_slack(layout: Layout) -> str:
+    """Check what Slack demands of any message, and return all text of its blocks."""
+    content = orjson.loads(slack.body(layout))
+    assert 0 < len(content["text"]) <= 5 * 4000
+    assert not set("<>") & set(content["text"])
+    assert content["mrkdwn"] is False
+    assert not any(char < " " and char != "\n" for char in content["text"])
+    (block,) = content["blocks"]
+    assert len(orjson.dumps(content["blocks"])) < 13_000
+    sections: list[dict[str, Any]] = []
+    for element in block["elements"]:
+        sections += element["elements"] if element["type"] == "rich_text_list" else [element]
+    assert sections
+    assert all(section["elements"] for section in sections)
+    texts = [piece["text"] for section in sections for piece in section["elements"]]
+    assert all(0 < len(text) <= 3000 for text in texts)
+    return "\n".join("".join(piece["text"] for piece in section["elements"]) for section in sections)
+
+
+def read_teams(layout: Layout) -> str:
+    """Check what Teams demands of any message, and return all text of its card."""
+    body = teams.body(layout)
+    assert len(body) <= 28_000 / 2
+    (attachment,) = orjson.loads(body)["attachments"]
+    blocks = attachment["content"]["body"]
+    assert all(block["inlines"] for block in blocks)
+    assert all(run["text"] for block in blocks for run in block["inlines"])
+    assert not any("{{" in run["text"] for block in blocks for run in block["inlines"])
+    return "\n".join("".join(run["text"] for run in block["inlines"]) for block in blocks)
+
+
+def read_apprise(layout: Layout) -> str:
+    """Check that a message is short enough for any service, and return all its text."""
+    title, body = apprise.title_and_body(layout)
+    assert body
+    assert len(title) + len(body) <= 1900
+    assert "\n" not in title
+    return f"{title}\n{body}"
+
+
+SERVICES = {
+    "slack": Service(slack.fits, read_slack),
+    "teams": Service(teams.fits, read_teams),
+    "apprise": Service(apprise.fits, read_apprise),
+}
+
+
+@pytest.fixture(scope="session", params=SERVICES)
+def service(request: pytest.FixtureRequest) -> Service:
+    return SERVICES[request.param]
+
+
+def said(service: Service, events: list[Event], templates: Templates = SHIPPED, *, digest: bool = False) -> str:
+    """Return all text of the message that events become, once it has been checked."""
+    text = service.read(lay_out(events, templates, digest=digest, fits=service.fits))
+    text.encode()
+    assert not any((char < " " and char != "\n") or "\x7f" <= char <= "\x9f" for char in text)
+    assert text.count("\u2068") == text.count("\u2069")
+    return text
+
+
+def is_digest(text: str, events: list[Event]) -> bool:
+    """Tell whether a message counts all of `events` instead of showing each, and says where to see them."""
+    return f"notifier events --after {min(event.sequence for event in events) - 1}" in text
+
+
+def check_each_is_shown(text: str, events: list[Event]) -> None:
+    """Check that each event is in a line of its own: who, and which record; of a notice, which condition."""
+    lines = [line.translate(INVISIBLE) for line in text.split("\n")]
+    for event in events:
+        if event.type == EventType.ALERT:
+            needed = [notice(read(event), 8)["condition"]]
+        else:
+            said = words(read(event), 8).variables
+            needed = [said["person"], f"#{said['key']}"] if said["key"] else [said["person"]]
+        places = [line for line in lines if all(shortened(word) in line for word in needed)]
+        assert places, needed
+
+
+def shortened(word: str) -> str:
+    """Return what is shown of a name however short it is cut."""
+    return word.translate(INVISIBLE).removesuffix("…")
+
+
+ANY_TEXT = (
+    st.text(st.characters() | st.sampled_from('\x00\ud83d\udfff\u202eאש😀<&\\"@{'), max_size=400)
+    | st.sampled_from(["😀" * 400, '"\\' * 300, "שלום " * 90, "@" * 300, "\ud800" * 300, "x" * 9000])
+    | st.none()
+)
+"""Any code points, lone surrogates included, and much of what takes most room."""
+
+NAMES = st.text(string.ascii_letters + " '-éßøאش", min_size=1, max_size=30).filter(lambda name: name.split())
+TEXT_FIELDS = ("training_id", "training_title", "user_id", "user_name", "instructor_id", "instructor_name", "notes")
+DATES = ("completed_on", "expires_on", "recorded_at")
+FIELDS = st.fixed_dictionaries(dict.fromkeys((*TEXT_FIELDS, *DATES, "group_training_id"), ANY_TEXT))
+KINDS = st.sampled_from([*EventType, "completion.of_tomorrow"])
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(KINDS, FIELDS, FIELDS | st.none()), min_size=1, max_size=LINES), st.booleans())
+def test_whatever_is_in_the_fields_the_limits_are_kept_and_every_event_is_shown(
+    service: Service,
+    make_event: "MakeEvent",
+    items: list[tuple[str, dict[str, Any], dict[str, Any] | None]],
+    digest: bool,
+) -> None:
+    events = [make_event(number, kind, old, **fields) for number, (kind, fields, old) in enumerate(items)]
+    text = said(service, events, digest=digest)
+    if digest or is_digest(text, events):
+        # A change of everything is long: ten of them have no room in the shortest messages.
+        assert digest or (service is SERVICES["apprise"] and EventType.UPDATED in {event.type for event in events})
+        assert is_digest(text, events)
+    else:
+        check_each_is_shown(text, events)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["1", "2", None])), min_size=1, max_size=LINES))
+def test_names_of_an_ordinary_length_are_all_shown_in_full(
+    service: Service, make_event: "MakeEvent", items: list[tuple[str, str, str | None]]
+) -> None:
+    events = [
+        make_event(number, user_name=person, training_id=title, training_title=title, group_training_id=group)
+        for number, (person, title, group) in enumerate(items)
+    ]
+    text = said(service, events)
+    assert not is_digest(text, events)
+    assert "…" not in text
+    check_each_is_shown(text, events)
+    lines = text.translate(INVISIBLE).split("\n")
+    for event, (person, title, _) in zip(events, items, strict=True):
+        assert [line for line in lines if " ".join(person.split()) in line and line.endswith(f"#{event.subject}")]
+        assert any(" ".join(title.split()) in line for line in lines)
+
+
+@pytest.mark.parametrize("wide", ["😀", "\\", "\ud800", "ש", "&", "\x00a", "@", "{"])
+@pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED])
+def test_ten_of_the_longest_still_fit(service: Service, make_event: "MakeEvent", wide: str, kind: EventType) -> None:
+    old = dict.fromkeys((*TEXT_FIELDS, *DATES, "group_training_id"), wide * 4000)
+    events = [make_event(number, kind, old, **(old | {"key": f"{wide * 10}{number}"})) for number in range(LINES)]
+    text = said(service, events)
+    if kind is EventType.UPDATED and service is SERVICES["apprise"]:
+        assert is_digest(text, events)
+    else:
+        check_each_is_shown(text, events)
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(11, 50), st.sampled_from(["x", "😀", "\\", "ש", "@", "Ann "]), st.integers(1, 300), st.integers(1, 40)
+)
+def test_a_group_session_of_any_size_is_told_whole_or_counted(
+    service: Service, make_event: "MakeEvent", people: int, wide: str, name: int, key: int
+) -> None:
+    events = [
+        make_event(
+            number, group_training_id="1", user_id=f"{number}", user_name=wide * name, key=f"{number:02}{wide * key}"
+        )
+        for number in range(people)
+    ]
+    assert len(set(map(session_of, events))) == 1
+    text = said(service, events)
+    if is_digest(text, events):
+        assert text.lstrip().startswith(f"{people} trainings completed")
+        assert len(wide.encode()) * min(key, 40) > (0 if service is SERVICES["apprise"] else 60)
+    else:
+        check_each_is_shown(text, events)
+
+
+@pytest.mark.parametrize("count", [1, 11, 1000])
+def test_a_digest_of_any_size_fits(
+    service: Service, make_event: "MakeEvent", make_alert: "MakeEvent", count: int
+) -> None:
+    events = [
+        make_event(number, user_id=str(number), user_name="😀" * 500, training_id=str(number), training_title="@" * 900)
+        for number in range(count)
+    ]
+    events += [make_alert(number, summary="😀" * 900, subject="😀" * 900) for number in range(5)]
+    text = said(service, events, digest=True)
+    assert text.startswith(f"{count:,} training")
+    assert is_digest(text, events)
+
+
+HOSTILE = {
+    "completed.j2": "{{ notes }}\x01{{ person }}\x03 \x00\u202e{{ '\\ud800' }} {{ key }} {{ 'y' * notes | length }}",
+    "member.j2": "\u2068 {{ key }} \x02{{ person }} {{ 'z' * 400 }}",
+    "session.j2": "<!channel> {{ '<@U1>' * people }} \u2069\u2069\x02",
+    "heading.j2": "\n\n\t* {{ '-' * completed }}\x0b\u2028&&& \x03\x01",
+    "changed.j2": "{% for c in changes %}{{ c.old * 50 }}{% endfor %}{{ 1 // (changes | length - 3) }} {{ key }}",
+    "digest.j2": "- \x01\x03\n- \n{% for p in people %}- - {{ p * 99 }}\n\n{% endfor %}{{ heading }}",
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    folder: Path = tmp_path_factory.mktemp("templates")
+    for name, text in HOSTILE.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return Templates(folder, lambda _: None)
+
+
+HOSTILE_KINDS = st.sampled_from([EventType.CREATED, EventType.CREATED, EventType.UPDATED, "completion.of_tomorrow"])
+HOSTILE_FIELDS = st.fixed_dictionaries(
+    dict.fromkeys(("user_id", "user_name", "training_id", "training_title", "notes"), ANY_TEXT)
+    | {"group_training_id": st.sampled_from([None, "1", "2"])}
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(HOSTILE_KINDS, HOSTILE_FIELDS), min_size=1, max_size=LINES), st.booleans())
+def test_no_template_breaks_a_message_or_loses_a_record(
+    service: Service,
+    make_event: "MakeEvent",
+    hostile: Templates,
+    items: list[tuple[str, dict[str, str]]],
+    digest: bool,
+) -> None:
+    events = [
+        make_event(number, kind, {"notes": "", **fields}, **fields) for number, (kind, fields) in enumerate(items)
+    ]
+    text = said(service, events, hostile, digest=digest)
+    if not digest:
+        assert is_digest(text, events) or all(event.subject in text for event in events)

@@ -1,0 +1,122 @@
+"""What all destinations that people read have in common, whatever their service."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from notifier.delivery.preview import requests
+from notifier.destinations.base import Grouping, Preparing, Previewing
+from notifier.destinations.registry import build
+from notifier.messages.variables import session_of
+from notifier.store.tables.outbox import Delivery
+from tests.support.completion_types import TYPES
+
+if TYPE_CHECKING:
+    from tests.support.clocks import FakeClock
+    from tests.support.destinations import MakeEvent
+
+Make = Callable[..., Any]
+Deliveries = Callable[..., list[Delivery]]
+
+
+@pytest.fixture(params=TYPES)
+def make(request: pytest.FixtureRequest, session: aiohttp.ClientSession, clock: "FakeClock") -> Make:
+    """Make a destination of each of the types."""
+    table, url = TYPES[request.param]
+
+    def made(**keys: Any) -> Any:
+        settings = table.model_validate({"type": request.param, "url": url, **keys})
+        return build("there", settings, session, clock)
+
+    return made
+
+
+async def shown(destination: Any, deliveries: list[Delivery]) -> list[tuple[str, ...]]:
+    """Return the lines of the messages that deliveries become."""
+    grouping = destination.grouping
+    assert isinstance(destination, Previewing)
+    preview = destination.preview
+    return [(await preview(group)).lines for group in requests(deliveries, grouping, 1.0)]
+
+
+async def test_the_same_words_go_everywhere(
+    make: Make, make_event: "MakeEvent", make_alert: "MakeEvent", deliveries: Deliveries
+) -> None:
+    events = [make_event(1), make_event(2, "completion.removed"), make_alert(3, since=None)]
+    assert await shown(make(), deliveries(*events)) == [
+        (
+            "1 training completed, 1 record removed, 1 notice",
+            "• David Ball completed Ladder Safety on 27 Feb 2020 · #1197",
+            "• David Ball · Ladder Safety on 27 Feb 2020 was removed · #1198",
+            "• ⚠️ Alert: source failing · acme · No successful poll for 15 minutes.",
+        )
+    ]
+
+
+async def test_a_group_session_of_more_than_ten_stays_together(
+    make: Make, make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    single = make_event(1)
+    people = [make_event(number, group_training_id="9", user_name=f"Person {number}") for number in range(2, 27)]
+    alone, together = await shown(make(), deliveries(single, *people))
+    assert alone == ("David Ball completed Ladder Safety on 27 Feb 2020 · #1197",)
+    assert together[0] == "Ladder Safety · group session on 27 Feb 2020 · 25 people"
+    assert together[1:] == tuple(f"• Person {number} · #{1196 + number}" for number in range(2, 27))
+
+
+async def test_ten_share_a_message_and_more_than_the_setting_become_a_digest(
+    make: Make, make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    some = make(digest_above=12)
+    assert some.grouping == Grouping(10, digest_above=12, together=session_of)
+    waiting = deliveries(*(make_event(number) for number in range(1, 14)))
+    assert [len(lines) for lines in await shown(some, waiting[:12])] == [11, 3]
+    (digest,) = await shown(some, waiting)
+    assert digest == (
+        "13 trainings completed",
+        "• Ladder Safety: 13",
+        "David Ball",
+        "Each one: notifier events --after 0",
+    )
+
+
+async def test_a_message_of_more_than_ten_that_are_no_session_is_a_digest(
+    make: Make, make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    preview = await make().preview(deliveries(*(make_event(number) for number in range(1, 12))))
+    assert preview.lines[-1] == "Each one: notifier events --after 0"
+
+
+async def test_own_templates_speak_and_are_read_before_the_first_message_and_again_when_asked(
+    make: Make, make_event: "MakeEvent", deliveries: Deliveries, tmp_path: Path
+) -> None:
+    file = tmp_path / "completed.j2"
+    file.write_text("{{ person | bold }} a terminé {{ training }}")
+    destination = make(templates=str(tmp_path))
+    assert isinstance(destination, Preparing)
+    await destination.prepare()
+    file.write_text("{{ person }}: {{ training }}")
+    assert await shown(destination, deliveries(make_event())) == [("David Ball a terminé Ladder Safety",)]
+    await destination.prepare()
+    assert await shown(destination, deliveries(make_event())) == [("David Ball: Ladder Safety",)]
+
+
+async def test_a_wrong_template_delays_nothing_and_is_logged_once(
+    make: Make,
+    make_event: "MakeEvent",
+    deliveries: Deliveries,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "completed.j2").write_text("{{ person | bold }}\n{{ 1 // (key | length - 4) }}")
+    destination = make(templates=str(tmp_path))
+    for _ in range(3):
+        assert await shown(destination, deliveries(make_event())) == [
+            ("David Ball completed Ladder Safety on 27 Feb 2020 · #1238",)
+        ]
+    (record,) = caplog.records
+    facts = vars(record)
+    assert (facts["destination"], facts["detail"][:42]) == ("there", "completed.j2, line 2: ZeroDivisionError: i")

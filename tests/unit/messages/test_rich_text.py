@@ -1,0 +1,53 @@
+"""Text that people typed, made fit to be shown."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.messages.rich_text import day, literal, spans, tidy
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        ("", ""),
+        (" \t\u2028\u3000 ", ""),
+        ("\u200b\u200d", ""),
+        ("a\x00b\x1b[31m", "a b [31m"),
+        ("a\ud800b", "a\ufffdb"),
+        ("a\n\n\tb", "a b"),
+        ("שלם", "\u2068שלם\u2069"),
+        ("\u202egnp.exe", "gnp.exe"),
+        ("\u2069\u2069escaped", "escaped"),
+        ("123456789", "1234567…"),
+        ("😀😀😀😀😀😀😀😀😀", "😀😀😀😀😀😀😀…"),
+        (1046, "1046"),
+    ],
+)
+def test_text_is_literal_bounded_and_disturbs_nothing_around_it(value: Any, text: str) -> None:
+    assert literal(value, 8) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("2020-02-27", "27 Feb 2020"),
+        ("9999-12-31", "31 Dec 9999"),
+        (None, ""),
+        ("soon", "soon"),
+        (20200227, "20200227"),
+    ],
+)
+def test_days_are_written_for_people(value: Any, text: str) -> None:
+    assert day(value, 20) == text
+
+
+@given(st.text(st.characters() | st.sampled_from("\x01\x02\x03\u2068\u2069\u202e\n- ")))
+def test_whatever_a_template_gives_becomes_one_valid_line(text: str) -> None:
+    line = "".join(span.text for span in spans(tidy(text)))
+    line.encode()
+    assert not any(char < " " or "\u202a" <= char <= "\u202e" for char in line)
+    assert tidy(tidy(text)) == tidy(text)

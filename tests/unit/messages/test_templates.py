@@ -1,0 +1,151 @@
+"""Users' own templates: what they can say, what they cannot do, and how they are found wrong before they are used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.config import MessageSettings
+from notifier.destinations.registry import kind
+from notifier.events import Event, EventType
+from notifier.messages.layout import lay_out
+from notifier.messages.template_check import problems
+from notifier.messages.templates import Templates
+from notifier.messages.variables import Template
+from tests.support.completion_types import TYPES
+
+if TYPE_CHECKING:
+    from notifier.messages.rendering import TemplateProblem
+    from tests.support.destinations import MakeEvent
+
+SHIPPED = Path(__file__).parents[3] / "notifier" / "messages" / "shipped"
+
+
+def wrong(folder: Path, name: str = "slack") -> list[str]:
+    """Return what is wrong with the templates of a folder, for a destination of a type."""
+    table, url = TYPES[name]
+    settings = table.model_validate({"type": name, "url": url, "templates": str(folder)})
+    found = list(problems({"hr": settings}, lambda one: kind(one).fits))
+    assert {problem.key for problem in found} <= {"destinations.hr.templates"}
+    return [problem.message for problem in found]
+
+
+def said(templates: Templates, *events: Event, room: int = 9999) -> list[str]:
+    """Return the rows of a message of so many characters at most."""
+    layout = lay_out(events, templates, digest=False, fits=lambda rows: sum(len(row.text) for row in rows) <= room)
+    return [row.text for row in layout]
+
+
+def test_there_is_a_file_for_each_template_and_nothing_else() -> None:
+    assert {file.name for file in SHIPPED.iterdir()} == {template.file for template in Template}
+
+
+def test_whatever_people_read_is_made_of_templates() -> None:
+    assert {table for table, _ in TYPES.values()} == set(MessageSettings.__subclasses__())
+    for name, (table, url) in TYPES.items():
+        assert kind(table.model_validate({"type": name, "url": url})).fits is not None
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_what_a_user_copies_from_the_shipped_ones_is_right(tmp_path: Path, name: str) -> None:
+    for file in SHIPPED.iterdir():
+        (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    assert wrong(tmp_path, name) == []
+
+
+def test_an_own_template_speaks_and_the_others_are_the_shipped_ones(tmp_path: Path, make_event: "MakeEvent") -> None:
+    (tmp_path / "completed.j2").write_text("{{ training | upper | code }}:\n  {{ person | bold }}\n({{ source }})")
+    troubles: list[TemplateProblem] = []
+    templates = Templates(tmp_path, troubles.append)
+    assert said(templates, make_event(), make_event(43, EventType.REMOVED)) == [
+        "1 training completed, 1 record removed",
+        "• LADDER SAFETY: David Ball (acme)",
+        "• David Ball · Ladder Safety on 27 Feb 2020 was removed · #1239",
+    ]
+    (row,) = lay_out([make_event()], templates, digest=False, fits=lambda _: True)
+    assert [(span.text, span.style) for span in row.line] == [
+        ("LADDER SAFETY", "code"),
+        (": ", None),
+        ("David Ball", "bold"),
+        (" (acme)", None),
+    ]
+    assert troubles == []
+
+
+def test_own_templates_share_parts(tmp_path: Path, make_event: "MakeEvent") -> None:
+    (tmp_path / "completed.j2").write_text('{% from "_parts.j2" import who %}{{ who(person) }} did it')
+    (tmp_path / "_parts.j2").write_text("{% macro who(name) %}{{ name | bold }}{% endmacro %}")
+    assert wrong(tmp_path) == []
+    assert said(Templates(tmp_path, print), make_event()) == ["David Ball did it"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("completed.j2", "hi\n{{ persn }}", "completed.j2, line 2: `persn` is unknown; did you mean `person`?"),
+        ("removed.j2", "a\nb\n{% if %}", "removed.j2, line 3: Expected an expression, got 'end of statement block'"),
+        ("changed.j2", "{% for c in changes %}\n{{ c.olt }}{% endfor %}-", "changed.j2, line 2: 'dict object' has no"),
+        ("session.j2", "{{ training | bolt }}", "session.j2, line 1: No filter named 'bolt'."),
+        ("member.j2", "{{ person.__class__.__mro__ }}", "member.j2, line 1: access to attribute '__class__' of 'str'"),
+        ("heading.j2", "{{ completed.append(1) }}", "heading.j2, line 1: 'int object' has no attribute 'append'"),
+        ("digest.j2", "{{ people.append('x') }}", "digest.j2, line 1: access to attribute 'append' of 'list'"),
+        ("notice.j2", '{% include "none.j2" %}', "notice.j2, line 1: there is no file of the name none.j2"),
+        ("other.j2", "{{ person + 1 }}", "other.j2, line 1: TypeError: can only concatenate str"),
+        ("other.j2", "{% if person == 'David Ball' %}x{% endif %}", "other.j2: gives no text"),
+        ("completed.j2", "{% for i in range(99999) %}x{% endfor %}", "completed.j2: gives more than 20,000 characters"),
+        ("completed.j2", '{% include "completed.j2" %}', "completed.j2, line 1: RecursionError: "),
+        ("complete.j2", "x", "complete.j2: no message is made with it; did you mean `completed.j2`?"),
+    ],
+)
+def test_what_is_wrong_is_told_by_file_and_line(tmp_path: Path, file: str, text: str, told: str) -> None:
+    (tmp_path / file).write_text(text)
+    (message,) = wrong(tmp_path)
+    assert message.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "too_much"), [("slack", 2990, 3001), ("teams", 10_000, 14_000), ("apprise", 1000, 1900)]
+)
+def test_how_much_there_is_room_for_depends_on_the_type(tmp_path: Path, name: str, room: int, too_much: int) -> None:
+    (tmp_path / "session.j2").write_text("x" * room)
+    assert wrong(tmp_path, name) == []
+    (tmp_path / "session.j2").write_text("x" * too_much)
+    assert wrong(tmp_path, name) == ["gives more than there is room for in a message, however short names are cut"]
+
+
+def test_what_has_no_room_is_said_by_the_shipped_template(tmp_path: Path, make_event: "MakeEvent") -> None:
+    (tmp_path / "completed.j2").write_text("{{ person }} {{ 'x' * 500 }}")
+    troubles: list[TemplateProblem] = []
+    templates = Templates(tmp_path, troubles.append)
+    assert said(templates, make_event(), room=600)[0].endswith("xxx")
+    assert troubles == []
+    assert said(templates, make_event(1), make_event(2), room=600)[1].startswith("• David Ball completed Ladder Safety")
+    assert [trouble.file for trouble in troubles] == [""]
+
+
+def test_a_template_is_not_blamed_when_the_shipped_ones_need_as_much(tmp_path: Path, make_event: "MakeEvent") -> None:
+    (tmp_path / "digest.j2").write_text("{{ heading }} in all")
+    troubles: list[TemplateProblem] = []
+    assert said(Templates(tmp_path, troubles.append), make_event(1), make_event(2), room=80) == [
+        "2 trainings completed in all"
+    ]
+    assert troubles == []
+
+
+def test_every_wrong_file_is_told_once(tmp_path: Path) -> None:
+    for template in Template:
+        (tmp_path / template.file).write_text("{{ nobody_knows }}")
+    assert {message.split(",")[0] for message in wrong(tmp_path)} == {template.file for template in Template}
+    assert len(wrong(tmp_path)) == len(Template)
+
+
+def test_a_file_that_is_no_text_is_told_and_replaced(tmp_path: Path, make_event: "MakeEvent") -> None:
+    (tmp_path / "completed.j2").write_bytes(b"\xff\xfe\x00")
+    assert wrong(tmp_path) == ["completed.j2: is not text in UTF-8"]
+    (text,) = said(Templates(tmp_path, lambda _: None), make_event())
+    assert text.startswith("David Ball completed")
+
+
+def test_a_folder_that_goes_away_does_not_matter(tmp_path: Path, make_event: "MakeEvent") -> None:
+    (text,) = said(Templates(tmp_path / "gone", lambda _: None), make_event())
+    assert text.startswith("David Ball completed")

@@ -1,0 +1,230 @@
+"""Parameters and answers of each method."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from notifier.sandbox import Account, Dialect, Growth, Version, documented_account, synthetic_account
+
+if TYPE_CHECKING:
+    from tests.unit.sandbox.conftest import Caller, Start
+
+V1, V2 = "completedtrainings.list", "completedtrainings.v2.list"
+Sample = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture
+def account() -> Account:
+    return synthetic_account(450, seed=5)
+
+
+@pytest.fixture
+async def api(start: "Start", account: Account) -> "Caller":
+    return await start(account, rate_limit=None)
+
+
+async def test_both_versions_serve_the_documented_examples(start: "Start", sample: Sample) -> None:
+    old = await start(documented_account(Version.V1))
+    assert await old.post(V1) == {**sample("completedtrainings.list.v1.json"), "paging": {"last_page": 1}}
+    new = await start(documented_account(Version.V2, dialect=Dialect(newer_fields=False)))
+    assert await new.post(V2) == {**sample("completedtrainings.v2.list.2020.json"), "paging": {"last_page": 1}}
+
+
+async def test_names_are_served_for_both_versions(start: "Start", sample: Sample) -> None:
+    api = await start(documented_account())
+    users = (await api.post("users.list"))["users"]
+    assert users[:2] == sample("users.list.json")["users"]
+    for method, name in (("trainings.list", "trainings.list.v1.json"), ("trainings.v2.list", "trainings.v2.list.json")):
+        trainings = (await api.post(method))["trainings"]
+        assert all(training in trainings for training in sample(name)["trainings"])
+        assert all(training["id"] and training["title"] for training in trainings)
+
+
+async def test_names_join_the_completions_of_either_version(api: "Caller") -> None:
+    users = {user["id"] for user in (await api.post("users.list"))["users"]}
+    titles = {training["id"] for training in (await api.post("trainings.list"))["trainings"]}
+    titles_v2 = {training["id"] for training in (await api.post("trainings.v2.list"))["trainings"]}
+    for record in (await api.post(V1, limit=1000))["completedtrainings"]:
+        assert record["user_id"] in users
+        assert record["training_id"] in titles
+    for record in (await api.post(V2, limit=1000))["completedtrainings"]:
+        assert record["m_user_id"] in users
+        assert record["training_id"] in titles_v2
+
+
+async def test_the_echo_is_the_whole_answer(api: "Caller") -> None:
+    response = {"ok": True, "foo": "bar", "nested": [1, {"a": None}]}
+    assert await api.post("api.echo", response=response) == response
+
+
+@pytest.mark.parametrize("method", [V1, V2])
+async def test_pages_of_any_size_make_up_the_whole_list(api: "Caller", account: Account, method: str) -> None:
+    everything = (await api.post(method, limit=1000))["completedtrainings"]
+    assert len(everything) == len(account) == 450
+    for limit in (100, 7, 450, 449):
+        read: list[dict[str, Any]] = []
+        number, last_page = 1, 1
+        while number <= last_page:
+            answer = await api.post(method, limit=limit, page=number)
+            last_page = answer["paging"]["last_page"]
+            assert len(answer["completedtrainings"]) <= limit
+            read += answer["completedtrainings"]
+            number += 1
+        assert read == everything
+        assert last_page == -(-450 // limit)
+
+
+async def test_without_parameters_the_first_hundred_are_listed(api: "Caller") -> None:
+    default = await api.post(V2)
+    assert default == await api.post(V2, limit=100, page=1)
+    assert len(default["completedtrainings"]) == 100
+
+
+async def test_a_page_of_one_record_tells_how_many_there_are(api: "Caller") -> None:
+    assert (await api.post(V2, limit=1))["paging"] == {"last_page": 450}
+
+
+async def test_an_empty_list_has_one_page(start: "Start") -> None:
+    api = await start(Account())
+    assert await api.post(V1) == {"ok": True, "completedtrainings": [], "paging": {"last_page": 1}}
+
+
+async def test_the_total_stands_there_only_when_the_account_says_so(api: "Caller", account: Account) -> None:
+    user = next(account.records()).user
+    assert (await api.post(V1))["paging"] == {"last_page": 5}
+    account.dialect = Dialect(total=True)
+    assert (await api.post(V1))["paging"] == {"last_page": 5, "total": 450}
+    answer = await api.post(V2, user_id=user)
+    assert answer["paging"] == {"last_page": 1, "total": len(answer["completedtrainings"])}
+
+
+async def test_filters_choose_records_and_page_through_them(api: "Caller", account: Account) -> None:
+    record = next(account.records())
+    everything = (await api.post(V2, limit=1000))["completedtrainings"]
+    for filters, chosen in (
+        ({"user_id": record.user}, [r for r in everything if r["m_user_id"] == record.user]),
+        ({"training_id": record.training.v2}, [r for r in everything if r["training_id"] == record.training.v2]),
+        ({"has_attachments": True}, [r for r in everything if r["files"]]),
+        ({"has_attachments": False}, [r for r in everything if not r["files"]]),
+        (
+            {"user_id": record.user, "training_id": record.training.v2, "has_attachments": bool(record.files)},
+            [
+                r
+                for r in everything
+                if (r["m_user_id"], r["training_id"], bool(r["files"]))
+                == (record.user, record.training.v2, bool(record.files))
+            ],
+        ),
+    ):
+        assert chosen
+        assert (await api.post(V2, limit=1000, **filters))["completedtrainings"] == chosen
+        second = await api.post(V2, limit=2, page=2, **filters)
+        assert second["completedtrainings"] == chosen[2:4]
+        assert second["paging"]["last_page"] == -(-len(chosen) // 2)
+
+
+async def test_v1_filters_by_its_own_training_ids(api: "Caller", account: Account) -> None:
+    record = next(account.records())
+    everything = (await api.post(V1, limit=1000))["completedtrainings"]
+    answer = await api.post(V1, limit=1000, training_id=record.training.v1, user_id=record.user)
+    assert answer["completedtrainings"] == [
+        r for r in everything if (r["training_id"], r["user_id"]) == (record.training.v1, record.user)
+    ]
+
+
+async def test_ids_may_be_written_otherwise(api: "Caller", account: Account) -> None:
+    record = next(account.records())
+    expected = await api.post(V2, training_id=record.training.v2, user_id=record.user)
+    assert expected["completedtrainings"]
+    assert await api.post(V2, training_id=str(record.training.v2), user_id=record.user.upper()) == expected
+
+
+async def test_a_filter_that_names_nothing_lists_nothing(api: "Caller") -> None:
+    empty = {"ok": True, "completedtrainings": [], "paging": {"last_page": 1}}
+    assert await api.post(V2, user_id="0" * 24) == empty
+    assert await api.post(V2, training_id=-1) == empty
+    assert await api.post(V1, training_id="0" * 24) == empty
+
+
+async def test_beyond_the_last_page_there_is_nothing(api: "Caller") -> None:
+    assert await api.post(V2, page=6) == {"ok": True, "completedtrainings": [], "paging": {"last_page": 5}}
+
+
+async def test_what_is_missing_can_be_made_an_error(api: "Caller", account: Account) -> None:
+    account.dialect = Dialect(missing_is_error=True)
+    user = next(account.records()).user
+    for parameters in ({"user_id": "0" * 24}, {"training_id": 7}, {"page": 6}, {"user_id": user, "page": 99}):
+        assert (await api.post(V2, **parameters))["error"] == "content_not_found"
+    for parameters in ({"page": 5}, {"user_id": user}, {"user_id": user, "has_attachments": True}):
+        assert (await api.post(V2, **parameters))["ok"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        *((name, value) for name in ("limit", "page") for value in (0, -1, 1.5, "10", True, None, [1])),
+        ("limit", 1001),
+        *(("user_id", value) for value in ("", "5e58", 7, None, "g" * 24, "0" * 25)),
+        *(("pretty", value) for value in (1, "true", None)),
+    ],
+)
+@pytest.mark.parametrize("method", [V1, V2])
+async def test_values_that_are_not_allowed_are_refused(
+    api: "Caller", method: str, parameter: str, value: object
+) -> None:
+    answer = await api.post(method, **{parameter: value})
+    assert answer["error"] == "parameter_invalid"
+    assert f"`{parameter}`" in answer["description"]
+
+
+@pytest.mark.parametrize(
+    ("method", "parameter", "value"),
+    [
+        (V1, "training_id", 1046),
+        (V1, "training_id", "1046"),
+        (V2, "training_id", "5804f0f70ef50473af5871ab"),
+        (V2, "training_id", True),
+        (V2, "training_id", 1046.0),
+        (V2, "training_id", None),
+        (V2, "has_attachments", "true"),
+        (V2, "has_attachments", 1),
+    ],
+)
+async def test_values_of_the_other_version_are_refused(
+    api: "Caller", method: str, parameter: str, value: object
+) -> None:
+    assert (await api.post(method, **{parameter: value}))["error"] == "parameter_invalid"
+
+
+@pytest.mark.parametrize(
+    ("method", "parameter"),
+    [
+        (V1, "has_attachments"),
+        (V1, "colour"),
+        (V2, "m_user_id"),
+        ("users.list", "limit"),
+        ("trainings.v2.list", "page"),
+    ],
+)
+async def test_parameters_that_a_method_does_not_have_are_refused(api: "Caller", method: str, parameter: str) -> None:
+    answer = await api.post(method, **{parameter: 1})
+    assert answer["error"] == "parameter_unexpected"
+    assert f"`{parameter}`" in answer["description"]
+
+
+@pytest.mark.parametrize("limit", [1, 1000])
+async def test_the_extremes_of_the_limit_are_allowed(api: "Caller", limit: int) -> None:
+    assert len((await api.post(V1, limit=limit))["completedtrainings"]) == min(limit, 450)
+
+
+async def test_the_list_shifts_while_the_account_changes(api: "Caller", account: Account) -> None:
+    before = (await api.post(V2, limit=10))["completedtrainings"]
+    (added,) = Growth(account, seed=1).grow()
+    account.edit(added.id, date_number=99991231)
+    account.remove(before[4]["id"])
+    after = (await api.post(V2, limit=10))["completedtrainings"]
+    assert [record["id"] for record in after[:10]] == [
+        added.id,
+        *(record["id"] for record in before if record["id"] != before[4]["id"]),
+    ]

@@ -1,0 +1,42 @@
+"""The list that the service is installed from: complete, pinned, with hashes, and what is tried here."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[3]
+PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)[^\n]*\\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n?)+)", re.MULTILINE)
+TEXT = (ROOT / "systemd" / "requirements.txt").read_text(encoding="utf-8")
+PINNED = {name: Version(version) for name, version, _ in PIN.findall(TEXT)}
+
+
+def needed() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [Requirement(line) for line in project["dependencies"]]
+
+
+def test_every_library_is_pinned_with_hashes() -> None:
+    lines = [line for line in TEXT.splitlines() if line and line[0] not in "# "]
+    assert len(lines) == len(PINNED) > 20
+
+
+def test_every_dependency_is_in_a_version_that_is_allowed() -> None:
+    assert [str(one) for one in needed() if PINNED[canonicalize_name(one.name)] not in one.specifier] == []
+
+
+def test_the_versions_are_those_that_are_tried() -> None:
+    tried = re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (ROOT / ".ci" / "constraints.txt").read_text(), re.MULTILINE)
+    constraints = {name: Version(version) for name, version in tried}
+    assert {name: constraints.get(name) for name in PINNED if name != "pip"} == {
+        name: version for name, version in PINNED.items() if name != "pip"
+    }
+
+
+def test_no_version_with_a_known_hole_is_allowed() -> None:
+    lowest = {one.name: min(Version(it.version) for it in one.specifier if it.operator == ">=") for one in needed()}
+    assert lowest["jinja2"] >= Version("3.1.6")
+    assert lowest["aiohttp"] >= Version("3.14")

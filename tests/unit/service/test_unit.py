@@ -1,0 +1,115 @@
+"""The units: what is shipped to be read is what is installed, systemd understands it, and it is locked up tightly."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from notifier.config import HttpInterfaceSettings
+from notifier.service.unit import ServicePaths, executable, unit
+
+UNITS = Path(__file__).parents[3] / "systemd"
+PROGRAM = PurePosixPath("/opt/notifier/bin/notifier")
+PLAIN = ServicePaths()
+ONE_OF_SEVERAL = ServicePaths("acme")
+MOST_EXPOSURE = "15"
+"""In tenths, as `systemd-analyze security --threshold` takes it."""
+
+
+@pytest.fixture
+def analyze() -> str:
+    found = shutil.which("systemd-analyze")
+    if found is None:
+        skip = "looking at units takes systemd-analyze, of Debian's package systemd"
+        assert "TESTS_MUST_NOT_SKIP" not in os.environ, skip
+        pytest.skip(skip)
+    return found
+
+
+@pytest.mark.parametrize("names", [PLAIN, ONE_OF_SEVERAL])
+def test_the_unit_in_the_repository_is_the_one_that_is_installed(names: ServicePaths) -> None:
+    assert (UNITS / names.unit_file).read_text(encoding="utf-8") == unit(PROGRAM, names)
+
+
+def test_there_is_no_other_unit() -> None:
+    assert {file.name for file in UNITS.glob("*.service")} == {PLAIN.unit_file, ONE_OF_SEVERAL.unit_file}
+
+
+@pytest.mark.parametrize("in_a_home", [False, True])
+@pytest.mark.parametrize("names", [PLAIN, ONE_OF_SEVERAL])
+def test_systemd_understands_every_line_of_it_and_finds_it_locked_up(
+    names: ServicePaths, in_a_home: bool, analyze: str, tmp_path: Path
+) -> None:
+    # A program that is there, since `verify` looks for it.
+    file = tmp_path / names.unit_file
+    file.write_text(unit(PurePosixPath("/bin/true"), names, in_a_home=in_a_home))
+    verified = subprocess.run([analyze, "verify", "--man=no", file], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
+    judged = subprocess.run(
+        [analyze, "security", "--offline=true", f"--threshold={MOST_EXPOSURE}", "--no-pager", file],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout
+
+
+def test_the_example_of_a_drop_in_is_understood_once_its_comments_are_taken_off(analyze: str, tmp_path: Path) -> None:
+    file = tmp_path / PLAIN.unit_file
+    file.write_text(unit(PurePosixPath("/bin/true"), PLAIN))
+    (example,) = UNITS.glob("notifier.service.d/*.conf.example")
+    text = example.read_text(encoding="utf-8")
+    for drop_in in (text, re.sub(r"^#(?=[A-Z]\w+=)", "", text, flags=re.MULTILINE)):
+        folder = tmp_path / f"{PLAIN.unit_file}.d"
+        folder.mkdir(exist_ok=True)
+        (folder / "example.conf").write_text(drop_in)
+        verified = subprocess.run([analyze, "verify", "--man=no", file], capture_output=True, text=True, check=False)
+        assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_the_socket_is_understood_and_listens_where_the_service_would(analyze: str, tmp_path: Path) -> None:
+    service, file = tmp_path / PLAIN.unit_file, tmp_path / "notifier.socket"
+    service.write_text(unit(PurePosixPath("/bin/true"), PLAIN))
+    text = (UNITS / file.name).read_text(encoding="utf-8")
+    for written in (text, re.sub(r"^#(?=[A-Z]\w+=)", "", text, flags=re.MULTILINE)):
+        file.write_text(written)
+        verified = subprocess.run([analyze, "verify", "--man=no", file], capture_output=True, text=True, check=False)
+        assert (verified.returncode, verified.stderr) == (0, "")
+    assert f"\nListenStream={HttpInterfaceSettings().listen}\n" in text
+
+
+def test_the_pause_between_two_tries_grows_where_systemd_can_do_that() -> None:
+    old, new = unit(PROGRAM, PLAIN, 253), unit(PROGRAM, PLAIN, 254)
+    assert "RestartSec=15s\n" in old
+    assert "RestartSteps" not in old
+    assert "RestartSec=5s\n" in new
+    assert "RestartMaxDelaySec=5min\n" in new
+
+
+def test_a_program_in_a_home_is_seen_and_nothing_can_be_changed_there() -> None:
+    assert "\nProtectHome=yes\n" in unit(PROGRAM, PLAIN)
+    assert "\nProtectHome=read-only\n" in unit(PROGRAM, PLAIN, in_a_home=True)
+
+
+def test_several_services_share_no_directory_with_each_other_or_with_the_plain_one() -> None:
+    text = unit(PROGRAM, ONE_OF_SEVERAL)
+    assert "\nStateDirectory=notifier-%i\n" in text
+    assert "\nRuntimeDirectory=notifier-%i\n" in text
+    assert "\nUser=notifier-%i\n" in text
+    assert "\nEnvironment=NOTIFIER_CONFIG=/etc/notifier/%i/config.toml\n" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("/opt/notifier/bin/notifier", "/opt/notifier/bin/notifier"),
+        ("/opt/50%/notifier", "/opt/50%%/notifier"),
+        ("/opt/my tools/notifier", '"/opt/my tools/notifier"'),
+        ('/opt/a"b\\c/notifier', '"/opt/a\\"b\\\\c/notifier"'),
+    ],
+)
+def test_a_path_stands_as_systemd_reads_it(path: str, written: str) -> None:
+    assert executable(PurePosixPath(path)) == written

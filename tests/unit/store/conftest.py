@@ -1,0 +1,109 @@
+"""State files, and what the ledger's functions are about."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.store.store import Store
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import sources
+from notifier.store.tables.records import Findings, write
+from tests.support.tables_in_memory import tables_in_memory
+from tests.support.used_state_file import lived, place
+
+__all__ = ["lived", "place"]
+
+EVENTS = frozenset({"completion.created", "completion.updated", "completion.removed"})
+
+NewDatabase = Callable[[], closing[Database]]
+MakeCompletion = Callable[..., Completion]
+MakeChange = Callable[..., Change]
+Tell = Callable[..., list[int]]
+
+
+@pytest.fixture(scope="session")
+def new_database() -> NewDatabase:
+    """Make the tables in memory, for tests that need many databases; they know of one source, acme."""
+
+    def make() -> closing[Database]:
+        db = tables_in_memory()
+        db.execute("PRAGMA foreign_keys = ON")
+        sources.recall(db, "acme")
+        return closing(db)
+
+    return make
+
+
+@pytest.fixture
+def db(new_database: NewDatabase) -> Iterator[Database]:
+    with new_database() as database:
+        yield database
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+@pytest.fixture
+async def ledger(path: Path) -> AsyncIterator[Store]:
+    """Open a real state file."""
+    opened = Store(path)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def completion() -> MakeCompletion:
+    """Make a completion by its key; other fields, and those of its JSON (`raw`), where the test says so."""
+
+    def make(key: str = "1238", raw: dict[str, Any] | None = None, **fields: Any) -> Completion:
+        defaults: dict[str, Any] = {
+            "training_id": "1046",
+            "user_id": "5e580f0cb780600088bd2c11",
+            "completed_on": "2020-02-27",
+            "expires_on": None,
+            "recorded_at": 1_582_830_441_803,
+            "instructor_id": None,
+            "group_training_id": None,
+            "notes": "",
+            "has_attachments": False,
+        }
+        return Completion(key=key, raw=json.dumps({"id": key} | (raw or {})).encode(), **(defaults | fields))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def change(completion: MakeCompletion) -> MakeChange:
+    """Make a change of one completion, which is new unless the test says otherwise."""
+
+    def make(
+        of: Completion | str = "1238",
+        type_: EventType = EventType.CREATED,
+        revision: int = 1,
+        previous: Completion | None = None,
+    ) -> Change:
+        what = completion(of) if isinstance(of, str) else of
+        return Change(type_, what, revision, DetectedBy.HEAD, "entered_since_first_meeting", previous)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tell(change: MakeChange) -> Tell:
+    """Write one event for each key, to be delivered to each destination; return their numbers."""
+
+    def tell_all(db: Database, *keys: str, to: tuple[str, ...] = ("hr",), now_ms: int = 0) -> list[int]:
+        subscriptions = [Subscription(destination, EVENTS) for destination in to]
+        findings = Findings("acme", "acme", changes=[change(key) for key in keys])
+        return [event.sequence for event in write(db, findings, subscriptions, now_ms)]
+
+    return tell_all

@@ -1,0 +1,233 @@
+"""The figures of the dashboard: what is counted, on which day, and that nothing large is read for it."""
+
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from notifier.events import EventType
+from notifier.store.migrations import migrations
+from notifier.store.queries import dashboard, search
+from notifier.store.queries.dashboard import Latency, quantile
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import conditions, outbox, requeue, retention, rollups
+from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.records import Findings, write
+from notifier.store.tables.requeue import ReplayRange, Retry
+from tests.unit.store.conftest import EVENTS
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import MakeChange, Tell
+
+NOON = round(datetime(2026, 11, 25, 12, 0, tzinfo=UTC).timestamp() * 1000)
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+def delivered(sequence: int, at_ms: int, *, to: str = "hr", took: int = 0, state: str = "delivered") -> Settlement:
+    return Settlement((sequence,), to, DeliveryState(state), "done", "ok", 200, "", at_ms, took, 0)
+
+
+def test_each_event_is_counted_on_the_day_of_its_detection(db: Database, tell: "Tell", change: "MakeChange") -> None:
+    for days_ago in (0, 0, 1, 29, 30):
+        tell(db, f"{days_ago}-{len(dashboard.latest(db, 100))}", now_ms=NOON - days_ago * DAY)
+    changed = Findings("acme", "acme", changes=[change("9", EventType.UPDATED, 2, previous=change("9").completion)])
+    write(db, changed, [], NOON)
+    write(db, Findings("acme", "acme", changes=[change("9", EventType.REMOVED, 3)]), [], NOON)
+    days = dashboard.counts(db, NOON, UTC).days
+    assert [day.date for day in days] == [date(2026, 11, 25) - timedelta(days=ago) for ago in reversed(range(30))]
+    assert {day.date.isoformat(): day.created for day in days if day.created} == {
+        "2026-11-25": 2,
+        "2026-11-24": 1,
+        "2026-10-27": 1,
+    }
+    assert (days[-1].updated, days[-1].removed) == (1, 1)
+
+
+def test_an_event_that_is_there_already_is_not_counted_again(db: Database, tell: "Tell") -> None:
+    tell(db, "1", now_ms=NOON)
+    tell(db, "1", now_ms=NOON)
+    assert dashboard.counts(db, NOON, UTC).days[-1].created == 1
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        (UTC, "2026-11-24"),
+        (timezone(timedelta(hours=-8)), "2026-11-24"),
+        (timezone(timedelta(hours=5, minutes=45)), "2026-11-25"),
+        (timezone(timedelta(hours=1)), "2026-11-25"),
+    ],
+)
+def test_a_day_begins_where_the_machine_is(db: Database, tell: "Tell", zone: timezone, day: str) -> None:
+    tell(db, "1", now_ms=NOON - 12 * HOUR - HOUR // 2)
+    days = dashboard.counts(db, NOON, zone).days
+    assert [str(one.date) for one in days if one.created] == [day]
+
+
+@pytest.fixture
+def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Be where clocks are set back on the first of November 2026."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "EST5EDT,M3.2.0,M11.1.0")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_new_york")
+def test_a_day_on_which_clocks_are_set_is_longer(db: Database, tell: "Tell") -> None:
+    first = round(datetime(2026, 10, 30).astimezone().timestamp() * 1000)
+    for hour in range(96):
+        tell(db, str(hour), now_ms=first + hour * HOUR)
+    days = dashboard.counts(db, first + 96 * HOUR).days
+    assert [one.created for one in days if one.created] == [24, 24, 25, 23]
+
+
+def test_what_is_delivered_is_counted_by_destination_and_day(db: Database, tell: "Tell") -> None:
+    one, two, three = tell(db, "1", "2", "3", to=("hr", "slack"), now_ms=NOON - DAY)
+    outbox.settle(db, [delivered(one, NOON - DAY), delivered(two, NOON, state="pending"), delivered(three, NOON)])
+    outbox.settle(db, [delivered(two, NOON + 1000), delivered(two, NOON, to="slack"), delivered(one, NOON, to="slack")])
+    assert dashboard.counts(db, NOON, UTC).delivered_today == {"hr": 2, "slack": 2}
+    assert dashboard.counts(db, NOON + DAY, UTC).delivered_today == {}
+
+
+def test_latency_is_from_detection_to_the_answer(db: Database, tell: "Tell") -> None:
+    numbers = tell(db, *map(str, range(20)), to=("hr", "slack"), now_ms=NOON)
+    outbox.settle(db, [delivered(number, NOON + 10 * place, took=5) for place, number in enumerate(numbers, 1)])
+    outbox.settle(db, [delivered(numbers[0], NOON + 123_456, to="slack")])
+    counted = dashboard.counts(db, NOON + HOUR, UTC)
+    assert counted.latencies == {"hr": Latency(20, 100, 190), "slack": Latency(1, 120_000, 120_000)}
+    assert counted.latency == Latency(21, 110, 200)
+    assert dashboard.counts(db, NOON + 25 * HOUR, UTC).latency is None
+
+
+def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: Database, tell: "Tell") -> None:
+    one, two, three = tell(db, "1", "2", "3", now_ms=NOON)
+    outbox.settle(db, [delivered(one, NOON), delivered(two, NOON, state="dead")])
+    everything = Subscription("hr", EVENTS)
+    requeue.retry(db, Retry(DeliveryState.DEAD), ["hr"], NOON)
+    past = ReplayRange(NOON, NOON + 1, three)
+    requeue.replay(db, past, everything, 0, NOON)
+    requeue.replay(db, past, Subscription("new", EVENTS), 0, NOON)
+    later = NOON + 5 * HOUR
+    outbox.settle(db, [*(delivered(number, later) for number in (one, two)), delivered(three, NOON + 90)])
+    outbox.settle(db, [delivered(one, later, to="new")])
+    counted = dashboard.counts(db, later, UTC)
+    assert counted.delivered_today == {"hr": 4, "new": 1}
+    assert counted.latencies == {"hr": Latency(2, 0, 90)}
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_latency(db: Database, tell: "Tell") -> None:
+    (number,) = tell(db, "1", now_ms=NOON)
+    outbox.settle(db, [delivered(number, NOON - HOUR)])
+    assert dashboard.counts(db, NOON, UTC).latency == Latency(1, 0, 0)
+
+
+@given(st.integers(0, 10**15))
+def test_a_latency_is_kept_to_two_digits(milliseconds: int) -> None:
+    database = sqlite3.connect(":memory:")
+    (kept,) = database.execute(
+        f"SELECT {rollups.two_digits('value')} FROM (SELECT ? AS value)", [milliseconds]
+    ).fetchone()
+    database.close()
+    assert kept <= milliseconds < kept * 1.1 + 1
+    assert len(str(kept).rstrip("0")) <= 2
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.sampled_from([0.5, 0.95, 1.0]))
+def test_a_quantile_is_that_of_all_values(values: list[int], part: float) -> None:
+    found = quantile(sorted(Counter(values).items()), part)
+    assert sum(value <= found for value in values) >= part * len(values)
+    assert sum(value < found for value in values) < part * len(values)
+
+
+def test_the_latest_events_come_with_what_became_of_them(db: Database, tell: "Tell") -> None:
+    for number in range(30):
+        tell(db, str(number), to=("hr", "slack"), now_ms=NOON + number)
+    standing = FiringCondition("gap", "sources/acme", "A gap.", NOON)
+    conditions.write(db, [Notice(ConditionState.FIRING, standing, "new", "hr")], NOON)
+    outbox.settle(db, [delivered(30, NOON), delivered(30, NOON, to="slack", state="dead")])
+    notice, newest, *others = dashboard.latest(db, 20)
+    assert (notice.event.type, notice.event.summary, notice.event.person) == ("notifier.alert", "A gap.", None)
+    assert (newest.event.subject, newest.event.training, newest.event.summary) == ("29", "1046", None)
+    assert newest.deliveries == {"delivered": 1, "dead": 1}
+    assert [line.event.sequence for line in others] == list(range(29, 11, -1))
+    (given_up,) = dashboard.dead(db, ["hr", "slack"], 5)
+    assert (given_up.delivery.destination, given_up.event.subject) == ("slack", "29")
+
+
+def test_notices_are_no_completions(db: Database) -> None:
+    standing = FiringCondition("gap", "sources/acme", "A gap.", NOON)
+    conditions.write(db, [Notice(ConditionState.FIRING, standing, "new", "hr")], NOON)
+    day = dashboard.counts(db, NOON, UTC).days[-1]
+    assert (day.created, day.updated, day.removed) == (0, 0, 0)
+
+
+def test_counts_outlive_events_but_not_for_ever(db: Database, tell: "Tell") -> None:
+    (number,) = tell(db, "1", now_ms=NOON)
+    outbox.settle(db, [delivered(number, NOON)])
+    assert retention.forget(db, NOON + 1).events == 1
+    assert dashboard.counts(db, NOON, UTC).days[-1].created == 1
+    rollups.forget(db, NOON + 39 * DAY)
+    assert dashboard.counts(db, NOON, UTC).days[-1].created == 1
+    rollups.forget(db, NOON + 41 * DAY)
+    assert dashboard.counts(db, NOON, UTC).days[-1].created == 0
+    assert [db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in COUNTED] == [0, 0, 0]
+
+
+COUNTED = ("detected_counts", "delivered_counts", "latency_counts")
+
+
+def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
+    db = Database(tmp_path / "old.db")
+    migrations.apply(db, stop_before="kept_figures")
+    at = NOON - DAY
+    db.execute("INSERT INTO events VALUES (1, 'evt_1', 'completion.created', 'a', '1', 1, 'head', '', ?, '{}')", [at])
+    db.execute("INSERT INTO events VALUES (2, 'evt_2', 'notifier.alert', '', 'a', 0, '', '', ?, '{}')", [at])
+    db.execute(
+        "INSERT INTO deliveries (sequence, destination, state, last_attempt_at) VALUES (1, 'hr', 'delivered', ?)",
+        [NOON],
+    )
+    migrations.apply(db)
+    counted = dashboard.counts(db, NOON, UTC)
+    assert [day.created for day in counted.days[-3:]] == [0, 1, 0]
+    assert counted.delivered_today == {"hr": 1}
+    db.close()
+
+
+def test_nothing_large_is_read_from_end_to_end(db: Database, tell: "Tell") -> None:
+    numbers = tell(db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
+    outbox.settle(db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
+    db.execute("INSERT INTO people VALUES ('acme', '5e580f0cb780600088bd2c11', 'David Ball', 'D1')")
+    db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
+    search.prepare(db)
+    statements: list[str] = []
+    db.conn.set_trace_callback(statements.append)
+    dashboard.counts(db, NOON)
+    dashboard.latest(db, 20)
+    dashboard.dead(db, ["hr", "slack"], 5)
+    assert search.find(db, "David").records
+    assert search.find(db, "7").is_key
+    db.conn.set_trace_callback(None)
+    plans = {statement: plan(db, statement) for statement in statements if statement.startswith("SELECT")}
+    assert len(plans) >= 8
+    for statement, steps in plans.items():
+        for step in steps:
+            # The newest events are read backwards, and no further than the limit.
+            if step == "SCAN events" and "ORDER BY sequence DESC LIMIT" in statement:
+                continue
+            assert not re.match(r"SCAN (events|records|deliveries|attempts|[edr])\b", step), (statement, steps)
+
+
+def plan(db: Database, statement: str) -> list[str]:
+    return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")]

@@ -1,0 +1,55 @@
+"""The feed's pages: whatever is there and however it is asked for, every chosen event stands on one of them, once."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.events import Event
+from notifier.store.queries import feed
+from notifier.store.queries.feed import EventFilter
+from notifier.store.tables import sources
+from notifier.store.tables.records import Findings, write
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import MakeChange, NewDatabase
+
+ANY = EventFilter()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["acme", "other"]), st.booleans()), max_size=30),
+    st.integers(1, 10),
+    st.integers(1, 3_000),
+    st.integers(1, 7),
+    st.sampled_from([ANY, EventFilter(frozenset({"other"})), EventFilter(types=frozenset({"completion.removed"}))]),
+)
+def test_every_chosen_event_stands_on_one_page(
+    new_database: "NewDatabase",
+    change: "MakeChange",
+    made: list[tuple[str, bool]],
+    limit: int,
+    most_bytes: int,
+    look: int,
+    chosen: EventFilter,
+) -> None:
+    with new_database() as db, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feed, "LOOK", look)
+        sources.recall(db, "other")
+        kept = []
+        for number, (source, forgotten) in enumerate(made):
+            (event,) = write(db, Findings(source, source, changes=[change(str(number))]), (), 0)
+            if forgotten:
+                db.execute("DELETE FROM events WHERE sequence = ?", [event.sequence])
+            elif chosen.admits(event.source, event.type):
+                kept.append(event)
+        assert feed.position(db) == len(made)
+        found, after, ended = list[Event](), 0, False
+        while not ended:
+            page = feed.page_after(db, after, chosen, limit, most_bytes)
+            assert len(page.events) <= limit
+            assert page.next > after or page.ended
+            found += page.events
+            after, ended = page.next, page.ended
+        assert found == kept

@@ -1,0 +1,161 @@
+"""What has happened, read a page at a time."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from notifier.store.queries import history
+from notifier.store.queries.history import DeliveryCursor, DeliveryFilter, PastDelivery
+from notifier.store.tables import destinations, outbox
+from notifier.store.tables.destinations import Health, HealthState
+from notifier.store.tables.outbox import DeliveryState, Settlement
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import NewDatabase, Tell
+
+NOW = 1_795_280_400_123
+ALL = DeliveryFilter()
+
+
+def settle(db: Database, sequence: int, state: DeliveryState, *, to: str = "hr", next_attempt_ms: int = 0) -> None:
+    outbox.settle(
+        db,
+        [Settlement((sequence,), to, state, "retry_later", "server_error", 503, "busy", NOW, 12, next_attempt_ms)],
+    )
+
+
+def read_events(db: Database, *, page: int) -> list[int]:
+    found: list[int] = []
+    while events := history.events_after(db, found[-1] if found else 0, page):
+        assert len(events) <= page
+        assert not found or events[0].sequence > found[-1], "a page repeats what was read"
+        found += [event.sequence for event in events]
+    return found
+
+
+def read_deliveries(db: Database, chosen: DeliveryFilter = ALL, *, page: int = 100) -> list[PastDelivery]:
+    found: list[PastDelivery] = []
+    while deliveries := history.deliveries_after(db, found[-1].cursor if found else DeliveryCursor(), chosen, page):
+        assert len(deliveries) <= page
+        assert not found or deliveries[0].cursor > found[-1].cursor, "a page repeats what was read"
+        found += deliveries
+    return found
+
+
+def test_events_come_in_order_and_whole(db: Database, tell: "Tell") -> None:
+    first, second = tell(db, "1238", "1239", now_ms=NOW)
+    events = history.events_after(db, 0, 10)
+    assert [(event.sequence, event.subject) for event in events] == [(first, "1238"), (second, "1239")]
+    assert events[0].time_ms == NOW
+    assert b'"key":"1238"' in events[0].data
+    assert history.events_after(db, first, 10) == events[1:]
+    assert history.events_after(db, second, 10) == []
+
+
+@settings(deadline=None)
+@given(count=st.integers(0, 12), page=st.integers(1, 5))
+def test_pages_put_together_hold_every_event_and_delivery_once(
+    new_database: "NewDatabase", tell: "Tell", count: int, page: int
+) -> None:
+    with new_database() as db:
+        told = tell(db, *map(str, range(count)), to=("hr", "slack"))
+        assert read_events(db, page=page) == told
+        expected = [(sequence, destination) for sequence in told for destination in ("hr", "slack")]
+        assert [delivery.cursor for delivery in read_deliveries(db, page=page)] == expected
+
+
+@settings(deadline=None)
+@given(count=st.integers(0, 8), wanted=st.integers(1, 8))
+def test_the_latest_are_the_end_of_all(new_database: "NewDatabase", tell: "Tell", count: int, wanted: int) -> None:
+    with new_database() as db:
+        told = tell(db, *map(str, range(count)))
+        after = history.sequence_before_latest(db, wanted)
+        assert [event.sequence for event in history.events_after(db, after, 100)] == told[-wanted:]
+        latest = history.latest_deliveries(db, ALL, wanted)
+        assert latest == read_deliveries(db)[-wanted:]
+
+
+def test_a_delivery_tells_what_became_of_it(db: Database, tell: "Tell") -> None:
+    (sequence,) = tell(db, "1238")
+    settle(db, sequence, DeliveryState.PENDING, next_attempt_ms=NOW + 5_000)
+    (delivery,) = read_deliveries(db)
+    assert delivery.document() == {
+        "sequence": sequence,
+        "event": history.events_after(db, 0, 1)[0].id,
+        "type": "completion.created",
+        "source": "acme",
+        "record": "1238",
+        "destination": "hr",
+        "state": "pending",
+        "attempts": 1,
+        "decision": "retry_later",
+        "reason": "server_error",
+        "status": 503,
+        "detail": "busy",
+        "last_attempt": "2026-11-21T17:00:00.123Z",
+        "next_attempt": "2026-11-21T17:00:05.123Z",
+    }
+
+
+def test_a_delivery_never_tried_is_due_at_once(db: Database, tell: "Tell") -> None:
+    tell(db, "1238")
+    (delivery,) = read_deliveries(db)
+    assert (delivery.attempts, delivery.last_attempt_ms, delivery.next_attempt_ms) == (0, None, 0)
+    assert delivery.document()["last_attempt"] is None
+
+
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
+def test_what_is_finished_has_no_next_attempt(db: Database, tell: "Tell", state: DeliveryState) -> None:
+    (sequence,) = tell(db, "1238")
+    settle(db, sequence, state, next_attempt_ms=NOW)
+    (delivery,) = read_deliveries(db)
+    assert (delivery.state, delivery.next_attempt_ms) == (state, None)
+
+
+def test_a_delivery_waits_with_its_destination(db: Database, tell: "Tell") -> None:
+    tell(db, "1238", to=("hr", "slack"))
+    for name, health in (
+        ("hr", Health(HealthState.RETRYING, "timeout", NOW, 1, retry_at_ms=NOW + 9_000)),
+        ("slack", Health(HealthState.DISABLED, "gone", NOW)),
+    ):
+        destinations.recall(db, name)
+        destinations.remember(db, name, health)
+    assert [delivery.next_attempt_ms for delivery in read_deliveries(db)] == [NOW + 9_000, None]
+
+
+def test_deliveries_are_chosen_by_state_and_destination(db: Database, tell: "Tell") -> None:
+    one, two, three = tell(db, "1", "2", "3", to=("hr", "slack"))
+    settle(db, one, DeliveryState.DELIVERED)
+    settle(db, two, DeliveryState.DEAD)
+    settle(db, two, DeliveryState.DEAD, to="slack")
+
+    def chosen(state: DeliveryState | None = None, destination: str | None = None) -> list[DeliveryCursor]:
+        wanted = DeliveryFilter(state, destination)
+        found = [delivery.cursor for delivery in read_deliveries(db, wanted)]
+        assert [delivery.cursor for delivery in history.latest_deliveries(db, wanted, 100)] == found
+        return found
+
+    assert chosen(DeliveryState.DEAD) == [(two, "hr"), (two, "slack")]
+    assert chosen(DeliveryState.DELIVERED) == [(one, "hr")]
+    assert chosen(destination="hr") == [(one, "hr"), (two, "hr"), (three, "hr")]
+    assert chosen(DeliveryState.PENDING, "slack") == [(one, "slack"), (three, "slack")]
+    assert chosen(DeliveryState.PENDING, "nobody") == []
+
+
+def test_what_is_dead_is_found_without_reading_what_was_delivered(db: Database, tell: "Tell") -> None:
+    tell(db, "1")
+    steps: list[str] = []
+    db.execute("PRAGMA optimize")
+    with db.tracer(lambda sql, _: steps.append(sql)):
+        history.latest_deliveries(db, DeliveryFilter(DeliveryState.DEAD, "hr"), 10)
+    plan = db.execute(f"EXPLAIN QUERY PLAN {steps[-1]}", ["dead", "hr", 10]).fetchall()
+    assert any("deliveries_unfinished" in row[-1] for row in plan)
+
+
+def test_destinations_that_were_told_are_known_after_they_left_the_configuration(db: Database) -> None:
+    assert history.destinations_told(db) == set()
+    destinations.recall(db, "former")
+    assert history.destinations_told(db) == {"former"}

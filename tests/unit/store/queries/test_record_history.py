@@ -1,0 +1,172 @@
+"""One record's life, put together from all that the state file has of it."""
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.events import DetectedBy, EventType
+from notifier.store.queries.record_history import FieldChange, PastAttempt, RecordHistory, lives
+from notifier.store.store import Store, open_for_reading
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import names, outbox, records, retention, sources
+from notifier.store.tables.names import PersonName
+from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.records import Findings, SilentRecord
+
+if TYPE_CHECKING:
+    from notifier.events import Change
+    from tests.unit.store.conftest import MakeChange, MakeCompletion, Tell
+
+NOW = 1_795_280_400_123
+DAVID = "5e580f0cb780600088bd2c11"
+HR = Subscription("hr", frozenset(EventType))
+
+
+def write(db: Database, *changes: "Change", source: str = "acme", now_ms: int = NOW) -> None:
+    records.write(db, Findings(source, source, changes=changes), [HR], now_ms)
+
+
+def learn(db: Database, completion: "MakeCompletion", source: str, net: DetectedBy = DetectedBy.SWEEP) -> None:
+    sources.recall(db, source)
+    learned = [SilentRecord(completion("1238"), net, "entered_before_first_meeting")]
+    records.write(db, Findings(source, source, learned=learned), [HR], NOW)
+
+
+def settle(db: Database, sequence: int, state: DeliveryState, status: int, at_ms: int, *, to: str = "hr") -> None:
+    outbox.settle(db, [Settlement((sequence,), to, state, "decided", "ended", status, "said", at_ms, 12, 0)])
+
+
+def only(db: Database, key: str = "1238") -> RecordHistory:
+    (life,) = lives(db, key)
+    return life
+
+
+def test_a_key_that_no_source_knows_has_no_life(db: Database, tell: "Tell") -> None:
+    tell(db, "1238")
+    assert [lives(db, key) for key in ("123", "12388", "", "%", "\0", "\udcff")] == [[]] * 6
+
+
+def test_the_record_is_told_with_the_names_known_now(db: Database, tell: "Tell") -> None:
+    tell(db, "1238", now_ms=NOW)
+    assert (only(db).user_name, only(db).training_title) == (None, None)
+    names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
+    names.learn_trainings(db, "acme", [("1046", "Ladder Safety")])
+    life = only(db)
+    assert (life.source, life.key) == ("acme", "1238")
+    assert (life.user_id, life.user_name) == (DAVID, "David Ball")
+    assert (life.training_id, life.training_title) == ("1046", "Ladder Safety")
+    assert (life.completed_on, life.recorded_ms, life.seen_ms) == ("2020-02-27", 1_582_830_441_803, NOW)
+    assert (life.net, life.reason, life.revision) == (DetectedBy.HEAD, "entered_since_first_meeting", 1)
+    assert life.removed_ms is None
+
+
+def test_every_source_that_knows_the_key_tells_its_own_life(
+    db: Database, tell: "Tell", completion: "MakeCompletion"
+) -> None:
+    learn(db, completion, "zeta")
+    learn(db, completion, "beta", DetectedBy.COUNT)
+    tell(db, "1238", "1239")
+    found = lives(db, "1238")
+    assert [(life.source, life.net, len(life.events)) for life in found] == [
+        ("acme", DetectedBy.HEAD, 1),
+        ("beta", DetectedBy.COUNT, 0),
+        ("zeta", DetectedBy.SWEEP, 0),
+    ]
+
+
+def test_events_come_in_order_with_what_each_of_them_changed(
+    db: Database, change: "MakeChange", completion: "MakeCompletion"
+) -> None:
+    first, second = completion("1238"), completion("1238", notes="signed", completed_on=None)
+    write(db, change(first))
+    write(db, change("1239"))
+    write(db, change(second, EventType.UPDATED, 2, previous=first), now_ms=NOW + 1)
+    write(db, change(second, EventType.REMOVED, 3), now_ms=NOW + 2)
+    life = only(db)
+    assert (life.revision, life.removed_ms, life.completed_on) == (3, NOW + 2, None)
+    assert [(event.sequence, event.type, event.revision, event.detected_ms) for event in life.events] == [
+        (1, "completion.created", 1, NOW),
+        (3, "completion.updated", 2, NOW + 1),
+        (4, "completion.removed", 3, NOW + 2),
+    ]
+    assert [event.changes for event in life.events] == [
+        {},
+        {"completed_on": FieldChange("2020-02-27", None), "notes": FieldChange("", "signed")},
+        {},
+    ]
+    assert life.events[0].id.startswith("evt_")
+    assert (life.events[1].net, life.events[1].reason) == (DetectedBy.HEAD, "entered_since_first_meeting")
+
+
+def test_each_delivery_has_its_own_attempts_in_order(db: Database, tell: "Tell") -> None:
+    first, other = tell(db, "1238", "1239", to=("hr", "slack"))
+    settle(db, first, DeliveryState.PENDING, 500, NOW)
+    settle(db, first, DeliveryState.DEAD, 404, NOW + 1, to="slack")
+    settle(db, other, DeliveryState.DELIVERED, 202, NOW + 2)
+    # The clock was set back meanwhile: the order is that of the attempts all the same.
+    settle(db, first, DeliveryState.DELIVERED, 204, NOW - 1000)
+    (event,) = only(db).events
+    hr, slack = event.deliveries
+    assert (hr.delivery.destination, hr.delivery.state, hr.delivery.attempts) == ("hr", DeliveryState.DELIVERED, 2)
+    assert hr.attempts == (
+        PastAttempt(NOW, 12, "decided", "ended", 500, "said"),
+        PastAttempt(NOW - 1000, 12, "decided", "ended", 204, "said"),
+    )
+    assert (slack.delivery.destination, slack.delivery.state) == ("slack", DeliveryState.DEAD)
+    assert [attempt.status for attempt in slack.attempts] == [404]
+
+
+def test_an_event_that_nobody_wanted_has_no_deliveries(db: Database, tell: "Tell") -> None:
+    tell(db, "1238", to=())
+    (event,) = only(db).events
+    assert event.deliveries == ()
+
+
+@pytest.mark.parametrize("forgotten", [0, 1, 2, 3])
+def test_revisions_whose_events_were_forgotten_are_missed(
+    db: Database, change: "MakeChange", completion: "MakeCompletion", forgotten: int
+) -> None:
+    versions = [completion("1238", notes=str(number)) for number in range(3)]
+    write(db, change(versions[0]), now_ms=1)
+    for number in (1, 2):
+        update = change(versions[number], EventType.UPDATED, number + 1, previous=versions[number - 1])
+        write(db, update, now_ms=number + 1)
+    for sequence in (1, 2, 3):
+        settle(db, sequence, DeliveryState.DELIVERED, 200, NOW)
+    assert retention.forget(db, forgotten + 1).events == forgotten
+    life = only(db)
+    assert len(life.events) == 3 - forgotten
+    assert life.revisions_without_event == (1, 2, 3)[:forgotten]
+
+
+def test_an_operational_notice_about_a_namesake_is_no_part_of_the_life(db: Database, tell: "Tell") -> None:
+    tell(db, "acme")
+    db.execute(
+        "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
+        " VALUES ('evt_notice', 'notifier.alert', 'acme', 'acme', 0, '', '', 0, '{}')"
+    )
+    assert [event.type for event in only(db, "acme").events] == ["completion.created"]
+
+
+async def test_it_can_be_read_beside_the_one_who_writes(ledger: Store, tell: "Tell") -> None:
+    await ledger.run(sources.recall, "acme")
+    with closing(open_for_reading(ledger.path)) as reader:
+        assert lives(reader, "1238") == []
+        await ledger.run(tell, "1238")
+        assert only(reader) == (await ledger.run(lives, "1238"))[0]
+
+
+def test_a_record_is_found_without_reading_others(db: Database, tell: "Tell") -> None:
+    tell(db, "1238")
+    asked: list[tuple[str, list[object]]] = []
+    with db.tracer(lambda sql, values: asked.append((sql, list(values or [])))):
+        lives(db, "1238")
+    plans = [db.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall() for sql, values in asked if "SELECT" in sql]
+    steps = [step[-1] for plan in plans for step in plan]
+    assert len(plans) == 6
+    assert "SEARCH r USING INDEX records_by_key (source=? AND key=?)" in steps
+    # There are as many sources as are configured; json_each holds the numbers that are asked for.
+    scanned = {step for step in steps if step.startswith("SCAN")}
+    assert scanned <= {"SCAN s", "SCAN json_each VIRTUAL TABLE INDEX 1:"}

@@ -1,0 +1,137 @@
+"""Finding records by what people know: a key, a name, a number."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.events import DetectedBy, EventType
+from notifier.store.queries.search import MOST_PEOPLE, MOST_RECORDS, FoundRecords, find, prepare
+from notifier.store.tables import names, sources
+from notifier.store.tables.names import PersonName
+from notifier.store.tables.records import Findings, SilentRecord, write
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import MakeChange, MakeCompletion
+
+
+@pytest.fixture(params=["prepared", "as yet unprepared"])
+def known(request: pytest.FixtureRequest, db: Database, completion: "MakeCompletion") -> Database:
+    """Two people of one source, with two records and one; the other source has one of the same id."""
+    people = [PersonName("u1", "David Ball", "D-1"), PersonName("u2", "Zoë Ångström", None)]
+    names.learn_people(db, "acme", people)
+    names.learn_people(db, "beta", [PersonName("u1", "100% Other_Person", None)])
+    names.learn_trainings(db, "acme", [("7", "Ladder Safety")])
+    sources.recall(db, "beta")
+    records: dict[str, list[tuple[str, str, str | None, str]]] = {
+        "acme": [("1", "u1", "2026-01-01", "7"), ("2", "u1", "2026-03-01", "8"), ("3", "u2", None, "7")],
+        "beta": [("9", "u1", "2026-02-01", "7")],
+    }
+    for source, those in records.items():
+        learned = [
+            SilentRecord(
+                completion(key, user_id=user, completed_on=on, training_id=training), DetectedBy.HEAD, "first_answer"
+            )
+            for key, user, on, training in those
+        ]
+        write(db, Findings(source, source, learned=learned), [], 0)
+    if request.param == "prepared":
+        db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
+        prepare(db)
+    return db
+
+
+def keys(finds: FoundRecords) -> list[str]:
+    return [record.key for record in finds.records]
+
+
+def test_a_key_is_recognised_whatever_it_looks_like(known: Database) -> None:
+    assert find(known, " 9 ").is_key
+    assert find(known, "4") == FoundRecords()
+
+
+@pytest.mark.parametrize("text", ["david ball", "BALL", "avid", "Ball Da", "D-1"])
+def test_a_person_is_found_by_parts_of_the_name_or_by_the_number(known: Database, text: str) -> None:
+    found = find(known, text)
+    assert [person.name for person in found.people] == ["David Ball"]
+    assert keys(found) == ["2", "1"]
+    assert (found.records[1].training, found.records[0].training) == ("Ladder Safety", "8")
+
+
+@pytest.mark.parametrize("text", ["zoë", "ZOË", "ångström", "Zoë ång"])
+def test_letters_beyond_ascii_have_two_cases_too(known: Database, text: str) -> None:
+    assert keys(find(known, text)) == ["3"]
+
+
+def test_ids_of_another_source_are_another_persons(known: Database) -> None:
+    found = find(known, "Other_Person")
+    assert [(record.source, record.key) for record in found.records] == [("beta", "9")]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "D", "%", "_a", "100%x", "' OR 1=1 --", "\udcff", "\\", "ball ball nobody"])
+def test_what_fits_nobody_finds_nothing(known: Database, text: str) -> None:
+    assert find(known, text) == FoundRecords()
+
+
+def test_signs_with_a_meaning_in_sql_are_signs(known: Database) -> None:
+    assert keys(find(known, "100%")) == ["9"]
+    assert keys(find(known, "r_P")) == ["9"]
+
+
+def test_removed_records_are_found_and_marked(known: Database, change: "MakeChange") -> None:
+    write(known, Findings("acme", "acme", changes=[change("2", EventType.REMOVED, 2)]), [], 5)
+    assert [(record.key, record.removed) for record in find(known, "Ball").records] == [("2", True), ("1", False)]
+
+
+def test_very_much_is_cut_off(db: Database, completion: "MakeCompletion") -> None:
+    names.learn_people(db, "acme", [PersonName(f"u{n}", f"Ball {n}", None) for n in range(50)])
+    learned = [
+        SilentRecord(completion(str(n), user_id="u1"), DetectedBy.HEAD, "first_answer") for n in range(500, 1000)
+    ]
+    write(db, Findings("acme", "acme", learned=learned), [], 0)
+    found = find(db, "ball")
+    assert (len(found.people), len(found.records)) == (MOST_PEOPLE, MOST_RECORDS)
+    assert find(db, "ball " * 5000).people
+
+
+def test_a_source_that_is_watched_no_more_does_not_keep_people_from_being_found(
+    db: Database, completion: "MakeCompletion", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.store.queries.search.FEW_RECORDS", 2)
+    names.learn_people(db, "acme", [PersonName("u1", "David Ball", None)])
+    learned = [SilentRecord(completion(str(n), user_id="u1"), DetectedBy.SWEEP, "first_sweep") for n in range(3)]
+    write(db, Findings("acme", "acme", learned=learned), [], 0)
+    db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
+    db.execute("INSERT INTO sources (name, met_at) VALUES ('removed', 1)")
+    prepare(db, ["acme", "removed"])
+    assert find(db, "ball").too_early
+    prepare(db, ["acme"])
+    assert keys(find(db, "ball")) == ["2", "1", "0"]
+
+
+def test_while_a_first_sweep_reads_many_records_people_are_found_without_theirs(
+    db: Database, completion: "MakeCompletion", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.store.queries.search.FEW_RECORDS", 2)
+    names.learn_people(db, "acme", [PersonName("u1", "David Ball", None)])
+    learned = [SilentRecord(completion(str(n), user_id="u1"), DetectedBy.SWEEP, "first_sweep") for n in range(3)]
+    write(db, Findings("acme", "acme", learned=learned), [], 0)
+    db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
+    db.execute("INSERT INTO sources (name, met_at) VALUES ('beta', 1)")
+    prepare(db)
+    found = find(db, "ball")
+    assert (len(found.people), found.records, found.too_early) == (1, (), True)
+    assert find(db, "2").is_key
+    db.execute("UPDATE sources SET swept_at = 2 WHERE name = 'beta'")
+    prepare(db)
+    prepare(db)
+    found = find(db, "ball")
+    assert (keys(found), found.too_early) == (["2", "1", "0"], False)
+
+
+def test_an_account_that_was_never_met_holds_nothing_up(db: Database) -> None:
+    prepare(db)
+    assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'").fetchone() == (0,)
+    db.execute("INSERT OR REPLACE INTO sources (name, met_at, swept_at) VALUES ('acme', 1, 2), ('never', NULL, NULL)")
+    prepare(db)
+    assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'").fetchone() == (1,)

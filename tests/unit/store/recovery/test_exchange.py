@@ -1,0 +1,217 @@
+"""Another file in the state file's place: whole or not at all, and what was begun is finished or discarded."""
+
+import errno
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from notifier.store.backup import BackupError, back_up, restore
+from notifier.store.files import EXCHANGE, beside
+from notifier.store.recovery import compare, exchange
+from notifier.store.recovery.opener import pending
+from tests.support.used_state_file import HOUR, NOW, Place, check_the_promise, root_of
+
+STEPS = ("_keep", "put_in_place", "give_to_the_owner", "_seal", "remove_all")
+
+
+def unseen(_done: int, _of: int) -> None:
+    pass
+
+
+class Killed(BaseException):
+    """What no code expects, as a kill."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
+@pytest.fixture
+def backup(place: Place) -> Path:
+    made = place.path.parent / "backup.db"
+    back_up(place.path, made, unseen)
+    return made
+
+
+def cut_off(place: Place, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rebuild a damaged file, and be killed before a step of the exchange."""
+    root_of("attempt_runs")(place)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"notifier.store.recovery.exchange.{step}", killed)
+        with pytest.raises(Killed):
+            place.open()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_what_was_killed_is_finished_by_the_next_opening(
+    place: Place, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(place, step, monkeypatch)
+    assert place.path.exists()
+    with closing(place.open()) as db:
+        latest = compare.latest(db)
+        assert latest is not None
+        # It says where the old file lies, whichever process has put it there.
+        assert latest.set_aside == str(place.set_aside()[0])
+        check_the_promise(db)
+    assert len(place.set_aside()) == 1
+    assert place.path.stat().st_nlink == place.set_aside()[0].stat().st_nlink == 1
+    assert not beside(place.path, EXCHANGE).exists()
+
+
+@pytest.mark.parametrize("step", ["_keep", "put_in_place"])
+def test_a_backup_restored_after_a_rebuild_that_was_killed_stays(
+    place: Place, backup: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(place, step, monkeypatch)
+    restore(place.path, backup, unseen, NOW + HOUR)
+    with closing(place.open()) as db:
+        assert db.execute("SELECT count(*) FROM attempt_runs").fetchone()[0] > 100
+        check_the_promise(db)
+
+
+@pytest.mark.parametrize("by", ["copy", "rename"])
+def test_a_file_put_there_by_hand_after_a_rebuild_that_was_killed_stays(
+    place: Place, backup: Path, by: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut_off(place, "put_in_place", monkeypatch)
+    assert pending(place.path) is not None
+    if by == "copy":
+        shutil.copy(backup, place.path)
+    else:
+        backup.replace(place.path)
+    assert pending(place.path) is None
+    with closing(place.open()) as db:
+        assert db.execute("SELECT count(*) FROM attempt_runs").fetchone()[0] > 100
+        check_the_promise(db)
+    assert "is discarded" in caplog.text
+    assert place.path.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("step", STEPS[:-1])
+def test_a_restore_that_was_killed_leaves_the_old_file_or_the_new_one(
+    place: Place, backup: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(f"notifier.store.recovery.exchange.{step}", killed)
+        with pytest.raises(Killed):
+            restore(place.path, backup, unseen, NOW + HOUR)
+    assert place.path.exists()
+    with closing(place.open()) as db:
+        check_the_promise(db)
+    assert compare_names(place.path.parent) <= {"", ".essentials", ".essentials.old", ".lock", ".replaced"}
+
+
+def compare_names(folder: Path) -> set[str]:
+    names = {path.name.removeprefix("notifier.db") for path in folder.iterdir() if path.name.startswith("notifier.db")}
+    return {name.partition("-2")[0] for name in names}
+
+
+def test_without_hard_links_the_old_file_is_renamed_and_a_kill_in_between_is_got_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr("os.link", no_links)
+    root_of("attempt_runs")(place)
+    with monkeypatch.context() as patched:
+        patched.setattr("notifier.store.recovery.exchange.put_in_place", killed)
+        with pytest.raises(Killed):
+            place.open()
+    assert not place.path.exists()
+    assert pending(place.path) is not None
+    with closing(place.open()) as db:
+        check_the_promise(db)
+    assert len(place.set_aside()) == 1
+
+
+def test_a_log_of_the_old_file_is_not_taken_for_the_new_ones(place: Place, backup: Path) -> None:
+    copy = Place(place.path.parent / "copy" / "notifier.db")
+    copy.path.parent.mkdir()
+    with closing(place.open()) as db:
+        with db.atomic():
+            db.execute("UPDATE records SET user_id = 'somebody else'")
+        for name in ("", "-wal", ".essentials"):
+            shutil.copy(f"{place.path}{name}", f"{copy.path}{name}")
+    done = restore(copy.path, backup, unseen, NOW + HOUR)
+    assert done.replaced is not None
+    with closing(copy.open()) as db:
+        assert db.execute("SELECT count(*) FROM records WHERE user_id = 'somebody else'").fetchone() == (0,)
+        check_the_promise(db)
+    with closing(sqlite3.connect(done.replaced)) as old:
+        assert old.execute("SELECT count(*) FROM records WHERE user_id = 'somebody else'").fetchone() == (900,)
+
+
+def test_what_an_earlier_version_has_left_is_used_where_nothing_else_is_left(place: Place) -> None:
+    made = place.path.with_name("notifier.db.rebuilt")
+    shutil.copy(place.path, made)
+    place.path.unlink()
+    place.path.with_name("notifier.db.rebuilding").touch()
+    with closing(place.open()) as db:
+        assert compare.latest(db) is None
+        check_the_promise(db)
+    made.touch()
+    with closing(place.open()) as db:
+        assert db.execute("SELECT count(*) FROM records").fetchone() == (901,)
+    assert not made.exists()
+
+
+MACHINERY = (".rebuilt", ".rebuilding", ".exchange", ".exchange-wal", ".essentials.old", ".damage-met", "-journal")
+
+
+@pytest.mark.parametrize("name", [*MACHINERY, ".damaged-20261121T180000Z", ".replaced-x", ".essentials.unreadable"])
+def test_no_name_of_the_machinery_is_a_place_for_a_backup(place: Place, name: str) -> None:
+    with pytest.raises(BackupError, match="is part of the state file itself"):
+        back_up(place.path, place.path.with_name(f"notifier.db{name}"), unseen)
+
+
+def test_a_copy_that_lies_under_a_name_of_the_machinery_is_not_taken_for_a_finished_one(place: Place) -> None:
+    shutil.copy(place.path, beside(place.path, EXCHANGE))
+    with closing(place.open()) as db:
+        check_the_promise(db)
+    assert not beside(place.path, EXCHANGE).exists()
+
+
+def test_backups_that_were_killed_leave_one_file_that_the_next_one_takes(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+
+    def kill(_done: int, _of: int) -> None:
+        os.kill(os.getpid(), 9)
+
+    for number in range(2):
+        if (child := os.fork()) == 0:
+            back_up(place.path, folder / f"{number}.db", kill)
+        os.waitpid(child, 0)
+        assert len([*folder.iterdir()]) == 1
+    back_up(place.path, folder / "good.db", unseen)
+    assert [path.name for path in folder.iterdir()] == ["good.db"]
+
+
+def test_two_backups_into_one_folder_at_a_time_are_refused(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    refused: list[str] = []
+
+    def meanwhile(_done: int, _of: int) -> None:
+        with pytest.raises(BackupError) as caught:
+            back_up(place.path, folder / "other.db", unseen)
+        refused.append(str(caught.value))
+
+    back_up(place.path, folder / "one.db", meanwhile)
+    assert "another backup is being written into" in refused[0]
+    assert [path.name for path in folder.iterdir()] == ["one.db"]
+
+
+def test_a_header_says_what_it_replaces_under_which_name_and_why(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(place, "_keep", monkeypatch)
+    header = exchange._read_header(beside(place.path, EXCHANGE))
+    assert header is not None
+    assert header.replaces == exchange.identity(place.path)
+    assert header.aside == "notifier.db.damaged-20261121T180000Z"
+    assert header.why == "damaged"

@@ -1,0 +1,296 @@
+"""The one way in which a state file is opened: what it recovers from, what it refuses, and in which words."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.files import ESSENTIALS, beside
+from notifier.store.recovery import compare, exchange
+from notifier.store.recovery.compare import RebuildKind
+from notifier.store.recovery.opener import REBUILDS_WITHIN_MS, open_state_file, open_store, pending
+from notifier.store.store import open_for_reading, use_write_ahead_log
+from notifier.store.tables import sources
+from tests.support.used_state_file import (
+    HISTORY,
+    HOUR,
+    NEWS,
+    NOW,
+    PAGE,
+    Place,
+    check_the_promise,
+    read_everything_again,
+    zero_header,
+)
+
+REPOSITORY = Path(__file__).parents[4]
+
+OPENS = re.compile(r"\bStore\(|\b(?:open_database|open_state_file)\b|store import [^\n]*\bconnect\b")
+
+
+def test_there_is_one_way_in_which_the_program_opens_it() -> None:
+    """The store defines what the opener uses, and a restore reads what it replaces; nobody else opens one to write."""
+    texts = {path: path.read_text(encoding="utf-8") for path in (REPOSITORY / "notifier").rglob("*.py")}
+    found = {path.stem for path, text in texts.items() if OPENS.search(text.replace("class Store(", ""))}
+    assert found == {"store", "backup", "opener"}
+
+
+KILLED_AMID_A_TRANSACTION = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA journal_mode = DELETE")
+db.execute("PRAGMA cache_size = 10")
+db.execute("BEGIN IMMEDIATE")
+db.execute("UPDATE records SET record = record || ' '")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill_amid_a_transaction(path: Path) -> None:
+    """Leave a journal that must be rolled back, as every kill does in a file that has no write-ahead log."""
+    done = subprocess.run([sys.executable, "-c", KILLED_AMID_A_TRANSACTION, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.with_name(f"{path.name}-journal").stat().st_size > PAGE
+
+
+def test_a_journal_that_a_killed_process_has_left_is_rolled_back(place: Place) -> None:
+    kill_amid_a_transaction(place.path)
+    with pytest.raises(StoreError) as refused:
+        open_for_reading(place.path).execute("SELECT count(*) FROM records")
+    assert refused.value.reason is StoreReason.INTERRUPTED
+    assert "start `notifier run` once" in refused.value.message
+    with closing(place.open()) as db:
+        assert compare.latest(db) is None
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        check_the_promise(db)
+
+
+def test_a_write_ahead_log_that_cannot_be_had_is_said(place: Place) -> None:
+    """What a failing disk, or a network share, makes of the change: SQLite answers, and raises nothing."""
+    shutil.copy(place.path, place.path.with_name("plain.db"))
+    with closing(sqlite3.connect(place.path.with_name("plain.db"))) as plain:
+        plain.execute("PRAGMA journal_mode = DELETE")
+    uri = f"{place.path.with_name('plain.db').as_uri()}?vfs=unix-dotfile"
+    with closing(Database(sqlite3.connect(uri, uri=True, isolation_level=None))) as db:
+        with pytest.raises(StoreError, match="cannot be given a write-ahead log") as refused:
+            use_write_ahead_log(db, place.path)
+        assert refused.value.reason is StoreReason.IO_ERROR
+
+
+async def test_what_was_taken_away_with_its_lock_is_left_to_whoever_has_begun_anew(place: Place) -> None:
+    store = open_store(place.path, lambda: NOW + HOUR)
+    await store.open()
+    for path in place.path.parent.iterdir():
+        path.unlink()
+    other = open_store(place.path, lambda: NOW + HOUR)
+    await other.open()
+    with pytest.raises(StoreError):
+        await store.check_place()
+    await store.close()
+    assert await other.run(lambda db: db.execute("SELECT count(*) FROM records").fetchone()) == (0,)
+    await other.check_place()
+    await other.close()
+
+
+def test_a_creation_that_was_cut_off_by_an_earlier_version_is_taken_up_again(tmp_path: Path) -> None:
+    path = tmp_path / "notifier.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY)")
+        db.execute("DROP TABLE _sqlite_migrations")
+    with closing(open_state_file(path, NOW)) as opened:
+        assert sources.everything(opened) == {}
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5])
+def test_of_a_file_whose_last_pages_are_cut_off_all_else_is_read(place: Place, cut: int) -> None:
+    os.truncate(place.path, (place.pages - cut) * PAGE)
+    with closing(place.open()) as db:
+        latest = compare.latest(db)
+        assert latest is not None
+        assert latest.lost != "everything"
+        kept = db.execute("SELECT count(*) FROM records").fetchone()[0]
+        assert kept > (len(HISTORY) + len(NEWS)) * 0.9
+        check_the_promise(db)
+
+
+def test_a_file_with_a_second_name_is_refused_and_left_alone(place: Place) -> None:
+    os.link(place.path, place.path.with_name("other"))
+    before = place.path.read_bytes()
+    error = refusal(place.path)
+    assert error.reason is StoreReason.LINKED
+    assert "has a second name (a hard link" in error.message
+    assert place.path.read_bytes() == before
+    place.path.with_name("other").unlink()
+    assert check_opens(place.path)
+
+
+def refusal(path: Path) -> StoreError:
+    import asyncio  # noqa: PLC0415
+
+    async def attempt() -> StoreError:
+        with pytest.raises(StoreError) as caught:
+            await open_store(path, lambda: NOW + HOUR).open()
+        return caught.value
+
+    return asyncio.run(attempt())
+
+
+def check_opens(path: Path) -> bool:
+    with closing(open_state_file(path, NOW + HOUR)) as db:
+        return bool(db.execute("SELECT count(*) FROM records").fetchone() == (len(HISTORY) + len(NEWS),))
+
+
+async def test_while_it_is_used_another_name_for_it_is_no_way_around_the_lock(place: Place) -> None:
+    store = open_store(place.path, lambda: NOW + HOUR)
+    await store.open()
+    elsewhere = place.path.parent / "elsewhere"
+    elsewhere.mkdir()
+    os.link(place.path, elsewhere / "notifier.db")
+    with pytest.raises(StoreError) as refused:
+        await open_store(elsewhere / "notifier.db", lambda: NOW + HOUR).open()
+    assert refused.value.reason is StoreReason.IN_USE
+    assert "under another name (a hard link, or a mount)" in refused.value.message
+    await store.run(check_the_promise)
+    await store.close()
+
+
+@pytest.fixture
+def mounted(place: Place) -> Iterator[Path]:
+    """The state file, bound to another place by itself."""
+    other = place.path.parent / "data" / "notifier.db"
+    other.parent.mkdir()
+    other.touch()
+    mount = ["mount", "--bind", str(place.path), str(other)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        skip = "mounting takes root"
+        assert "TESTS_MUST_NOT_SKIP" not in os.environ, skip
+        pytest.skip(skip)
+    yield other
+    subprocess.run(["umount", "--lazy", str(other)], check=True)
+
+
+def test_a_file_that_is_mounted_by_itself_is_refused(mounted: Path) -> None:
+    error = refusal(mounted)
+    assert error.reason is StoreReason.LINKED
+    assert "mount its folder instead" in error.message
+
+
+def test_a_disk_that_damages_every_new_file_is_named_and_not_filled_with_copies(place: Place) -> None:
+    moment = NOW + HOUR
+    made = []
+    for _ in range(2):
+        zero_header(place)
+        with closing(place.open(moment)) as db:
+            made.append(db.execute("SELECT count(*) FROM records").fetchone()[0])
+        moment += 15_000
+    zero_header(place)
+    with pytest.raises(StoreError) as refused:
+        place.open(moment)
+    assert refused.value.reason is StoreReason.FAILING_DISK
+    assert "its disk fails" in refused.value.message
+    assert len(exchange.copies(place.path)) == 2
+    for _ in range(5):
+        moment += REBUILDS_WITHIN_MS
+        with closing(place.open(moment)):
+            pass
+        zero_header(place)
+    assert len(exchange.copies(place.path)) == exchange.COPIES_KEPT
+    assert exchange.copied_at_ms(exchange.copies(place.path)[-1]) == moment
+
+
+DAMAGES: dict[str, Callable[[Place], None]] = {
+    "gone": lambda place: place.path.unlink(),
+    "empty": lambda place: os.truncate(place.path, 0),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_who_only_reads_makes_nothing_and_says_what_an_opening_would_do(
+    place: Place, damage: Callable[[Place], None]
+) -> None:
+    assert pending(place.path) is None
+    damage(place)
+    before = sorted(place.path.parent.iterdir())
+    assert pending(place.path) == "the state file is gone, and can be rebuilt"
+    with pytest.raises(StoreError):
+        open_for_reading(place.path)
+    assert sorted(place.path.parent.iterdir()) == before
+    beside(place.path, ESSENTIALS).unlink()
+    assert pending(place.path) is None
+
+
+@pytest.mark.parametrize("where", ["file", "log", "both", "replaced", "replaced by a rename"])
+async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing_is_lost(
+    place: Place, where: str
+) -> None:
+    store = open_store(place.path, lambda: NOW + HOUR)
+    await store.open()
+    await store.check_place()
+    await store.run(read_everything_again, more=(NEWS.stop,))
+    log = beside(place.path, "-wal")
+    match where:
+        case "file":
+            place.path.unlink()
+        case "log":
+            log.unlink()
+        case "both":
+            place.path.unlink()
+            log.unlink()
+            beside(place.path, "-shm").unlink()
+        case "replaced":
+            content = place.path.read_bytes()
+            place.path.unlink()
+            place.path.write_bytes(content)
+        case _:
+            other = place.path.with_name("other")
+            other.write_bytes(place.path.read_bytes())
+            other.replace(place.path)
+    with pytest.raises(StoreError) as noticed:
+        await store.check_place()
+    assert noticed.value.reason is StoreReason.DISPLACED
+    assert store.damaged.is_set()
+    with pytest.raises(StoreError):
+        await store.run(sources.recall, "acme")
+    await store.close()
+    with closing(place.open(NOW + 2 * HOUR)) as db:
+        latest = compare.latest(db)
+        if where.startswith("replaced"):
+            assert latest is not None
+            assert latest.kind is RebuildKind.BEHIND
+        else:
+            assert latest is None
+        # It waits still, under its number or as what the essentials knew.
+        assert db.execute("SELECT count(*) FROM events WHERE subject = '900'").fetchone() == (1,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_log_with_a_damaged_page_costs_nothing_that_the_essentials_know(tmp_path: Path, seed: int) -> None:
+    from tests.support.used_state_file import fill, write_essentials  # noqa: PLC0415
+
+    path = tmp_path / "notifier.db"
+    copy = Place(tmp_path / "copy" / "notifier.db")
+    copy.path.parent.mkdir()
+    with closing(open_state_file(path, NOW)) as db:
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        fill(db)
+        write_essentials(path, db)
+        for name in ("", "-wal", ".essentials"):
+            copy.path.with_name(f"notifier.db{name}").write_bytes(path.with_name(f"notifier.db{name}").read_bytes())
+    log = beside(copy.path, "-wal")
+    with log.open("r+b") as file:
+        file.seek(32 + (seed * 7 + 3) * (PAGE + 24) + 1000)
+        file.write(random.Random(seed).randbytes(512))
+    with closing(copy.open()) as db:
+        check_the_promise(db)

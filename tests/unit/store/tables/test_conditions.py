@@ -1,0 +1,192 @@
+"""A condition's turn and its notice are written together, for one destination alone."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from sqlite_utils import Database
+
+from notifier.store.queries import history
+from notifier.store.store import Store
+from notifier.store.tables import conditions, destinations, outbox, retention
+from notifier.store.tables.conditions import ConditionState, FiringCondition, Handover, Notice, Phase
+from notifier.store.tables.outbox import DeliveryState, Settlement
+
+if TYPE_CHECKING:
+    from notifier.events import Event
+    from tests.unit.store.conftest import Tell
+
+NOW = 1_795_280_400_123
+GAP = FiringCondition("gap", "sources/acme", "something may have been missed", NOW - 1000, NOW)
+HELD = FiringCondition("removals_held", "sources/acme", "40 records seem gone", NOW - 2000)
+
+
+def firing(standing: FiringCondition, destination: str | None = "safety") -> Notice:
+    return Notice(ConditionState.FIRING, standing, "began", destination)
+
+
+def resolved(standing: FiringCondition, destination: str | None = "safety") -> Notice:
+    return Notice(ConditionState.RESOLVED, standing, "ended", destination)
+
+
+def deliveries(db: Database) -> list[tuple[int, str]]:
+    return list(db.execute("SELECT sequence, destination FROM deliveries ORDER BY sequence"))
+
+
+def test_what_fires_is_remembered_the_longest_first(db: Database) -> None:
+    conditions.write(db, [firing(GAP), firing(HELD)], NOW)
+    assert conditions.everything(db) == (HELD, GAP)
+    later = FiringCondition(GAP.name, GAP.subject, "worse", GAP.since_ms, NOW + 5)
+    over = FiringCondition(HELD.name, HELD.subject, "over", HELD.since_ms, phase=Phase.OVER)
+    conditions.write(db, [firing(later, None), resolved(over)], NOW)
+    assert conditions.everything(db) == (later,)
+
+
+def test_a_notice_is_an_event_for_one_destination(db: Database) -> None:
+    (event,) = conditions.write(db, [firing(GAP)], NOW).events
+    assert (event.type, event.source, event.subject, event.time_ms) == ("notifier.alert", "", "sources/acme", NOW)
+    assert orjson.loads(event.data) == {
+        "condition": "gap",
+        "state": "firing",
+        "subject": "sources/acme",
+        "subjects": ["sources/acme"],
+        "summary": "something may have been missed",
+        "since": "2026-11-21T16:59:59.123Z",
+        "cause": "",
+        "net": "",
+        "remedy": "",
+        "ending": "",
+    }
+    assert history.events_after(db, 0, 10) == [event]
+    assert deliveries(db) == [(event.sequence, "safety")]
+    (delivery,) = outbox.due(db, "safety", now_ms=NOW, horizon_ms=NOW + 1, limit=10, in_flight=()).deliveries
+    assert delivery.event == event
+
+
+def test_whom_nobody_is_told_of_has_no_event(db: Database) -> None:
+    assert conditions.write(db, [firing(GAP, None)], NOW).events == ()
+    assert conditions.write(db, [resolved(GAP, None)], NOW).events == ()
+    assert history.events_after(db, 0, 10) == []
+    assert deliveries(db) == []
+
+
+def test_each_notice_has_an_id_of_its_own_and_the_same_one_is_not_written_twice(db: Database) -> None:
+    every = [firing(GAP), firing(HELD), resolved(GAP)]
+    events = [*conditions.write(db, every, NOW).events, *conditions.write(db, [firing(GAP)], NOW + 1).events]
+    assert len({event.id for event in events}) == 4
+    assert conditions.write(db, every, NOW).events == ()
+
+
+def test_a_later_word_takes_the_earlier_one_that_waits_out_of_the_queue(db: Database) -> None:
+    (first,) = conditions.write(db, [firing(GAP)], NOW).events
+    (other,) = conditions.write(db, [firing(HELD)], NOW).events
+    later = conditions.write(db, [resolved(GAP)], NOW + 60_000)
+    assert later.withdrawn == {"safety"}
+    assert deliveries(db) == [(other.sequence, "safety"), (later.events[0].sequence, "safety")]
+    assert first.sequence not in dict(deliveries(db))
+    assert conditions.undelivered_since(db, "safety") == NOW
+
+
+def test_what_was_delivered_is_not_withdrawn(db: Database) -> None:
+    destinations.recall(db, "safety")
+    (event,) = conditions.write(db, [firing(GAP)], NOW).events
+    done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
+    outbox.settle(db, [done])
+    assert conditions.undelivered_since(db, "safety") is None
+    assert not conditions.write(db, [resolved(GAP)], NOW + 1).withdrawn
+
+
+def delivered(db: Database, event: "Event") -> None:
+    destinations.recall(db, "safety")
+    done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
+    outbox.settle(db, [done])
+
+
+def test_the_last_word_to_a_destination_names_what_it_was_told_of_and_still_stands(db: Database) -> None:
+    told, waits = conditions.write(db, [firing(GAP), firing(HELD)], NOW).events
+    delivered(db, told)
+    handover = Handover("safety", "ops", [GAP, HELD])
+    later = conditions.write(db, [], NOW + 60_000, [handover])
+    (event,) = later.events
+    said = orjson.loads(event.data)
+    assert (said["condition"], said["state"], said["ending"]) == ("alerts_moved", "withdrawn", "alerts now go to ops")
+    # What has not got through there is taken back, and not spoken of.
+    assert said["conditions"] == [{"condition": "gap", "subject": GAP.subject}]
+    assert said["summary"].endswith(f"these conditions still stand: gap ({GAP.subject})")
+    assert later.withdrawn == {"safety"}
+    assert deliveries(db) == [(told.sequence, "safety"), (event.sequence, "safety")]
+    assert waits.sequence not in dict(deliveries(db))
+
+
+def test_a_destination_that_heard_of_nothing_gets_no_last_word(db: Database) -> None:
+    conditions.write(db, [firing(GAP)], NOW)
+    later = conditions.write(db, [], NOW + 60_000, [Handover("safety", "", [GAP])])
+    assert later.events == ()
+    assert later.withdrawn == {"safety"}
+    assert deliveries(db) == []
+
+
+def test_a_last_word_about_very_many_conditions_names_a_hundred(db: Database) -> None:
+    many = [replace(GAP, subject=f"sources/customer-{number}") for number in range(130)]
+    for event in conditions.write(db, [firing(it) for it in many], NOW).events:
+        delivered(db, event)
+    (event,) = conditions.write(db, [], NOW + 1, [Handover("safety", "", many)]).events
+    said = orjson.loads(event.data)
+    assert said["summary"].count("customer-") == 100
+    assert said["summary"].endswith("; and 30 more, which `notifier status` shows")
+    assert "alerts now go to nobody" in said["summary"]
+
+
+def test_conditions_of_one_name_and_cause_are_told_together_with_every_subject_named(db: Database) -> None:
+    many = [
+        firing(
+            FiringCondition(
+                "source_failing", f"sources/customer-{number}", f"customer-{number}: down", NOW, NOW, cause=cause
+            )
+        )
+        for number, cause in enumerate(["http_status"] * 60 + ["token_invalid"])
+    ]
+    together, alone = conditions.write(db, many, NOW).events
+    said = orjson.loads(together.data)
+    assert (said["subject"], len(said["subjects"]), said["cause"]) == ("sources", 60, "http_status")
+    assert all(f"customer-{number}" in said["summary"] for number in range(60))
+    assert alone.subject == "sources/customer-60"
+    # The end of one of them leaves the word about the others where it is.
+    conditions.write(db, [resolved(many[3].standing)], NOW + 1)
+    assert together.sequence in dict(deliveries(db))
+
+
+async def test_a_turn_and_its_notice_are_written_both_or_neither(ledger: Store) -> None:
+    def cut_off(db: Database) -> None:
+        conditions.write(db, [firing(GAP)], NOW)
+        raise RuntimeError
+
+    def remembered(db: Database) -> tuple[Any, ...]:
+        return conditions.everything(db), history.events_after(db, 0, 10), deliveries(db)
+
+    with pytest.raises(RuntimeError):
+        await ledger.run(cut_off)
+    assert await ledger.run(remembered) == ((), [], [])
+
+
+def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "Tell") -> None:
+    destinations.recall(db, "safety")
+    tell(db, "1238", to=("safety",))
+    (event,) = conditions.write(db, [firing(GAP)], NOW).events
+    assert destinations.everything(db)["safety"].pending == 2
+    done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
+    outbox.settle(db, [done])
+    memory = destinations.everything(db)["safety"]
+    assert (memory.pending, memory.delivered) == (1, 1)
+
+
+def test_a_condition_goes_on_when_its_notice_is_forgotten(db: Database) -> None:
+    (event,) = conditions.write(db, [firing(GAP)], NOW).events
+    destinations.recall(db, "safety")
+    done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
+    outbox.settle(db, [done])
+    assert retention.forget(db, NOW + 1).events == 1
+    assert conditions.everything(db) == (GAP,)
+    conditions.write(db, [resolved(GAP)], NOW + 2)
+    assert [later.sequence for later in history.events_after(db, 0, 10)] == [event.sequence + 1]

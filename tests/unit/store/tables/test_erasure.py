@@ -1,0 +1,149 @@
+"""What is erased of people, and what stays so that nothing is told twice."""
+
+import json
+from contextlib import closing
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.events import Change, Completion, DetectedBy, EventType, Names
+from notifier.store.migrations import migrations
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import erasure, names, records
+from notifier.store.tables.erasure import KnownPerson
+from notifier.store.tables.names import PersonName
+from notifier.store.tables.record_lookups import known, stored
+from notifier.store.tables.records import Findings
+from tests.unit.store.conftest import MakeCompletion
+
+NOW = 1_795_280_400_123
+DAVID, EVE = "5e580f0cb780600088bd2c11", "eve"
+HR = Subscription("hr", frozenset(EventType))
+
+
+@pytest.fixture
+def db(db: Database, completion: MakeCompletion) -> Database:
+    """David has a removed and a living record, Eve a living one of which David is the instructor."""
+    names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", "E-17"), PersonName(EVE, "Eve Ball", None)])
+    known_names = Names({DAVID: "David Ball", EVE: "Eve Ball"})
+    made = [
+        completion("1", {"notes": "sore back"}, notes="sore back"),
+        completion("2"),
+        completion("3", {"m_instructor_id": DAVID}, user_id=EVE, instructor_id=DAVID),
+    ]
+    told = [Change(EventType.CREATED, it, 1, DetectedBy.HEAD, "new") for it in made]
+    gone = [Change(EventType.REMOVED, made[0], 2, DetectedBy.SWEEP, "gone")]
+    for changes in (told, gone):
+        records.write(db, Findings("acme", "acme", changes=changes, names=known_names), [HR], NOW)
+    return db
+
+
+def everything(db: Database) -> str:
+    """Return all that the file holds, as text."""
+    return "\n".join(db.conn.iterdump())
+
+
+def test_a_removed_record_loses_its_content_after_the_retention(db: Database) -> None:
+    before = db.execute("SELECT key, revision, fingerprint, completed_on, removed_at FROM records").fetchall()
+    assert erasure.erase_removed(db, NOW) == 0
+    assert erasure.erase_removed(db, NOW + 1) == 1
+    assert erasure.erase_removed(db, NOW + 1) == 0
+    rows = dict(db.execute("SELECT key, user_id || record FROM records").fetchall())
+    assert rows["1"] == "{}"
+    assert DAVID in rows["2"]
+    assert db.execute("SELECT key, revision, fingerprint, completed_on, removed_at FROM records").fetchall() == before
+    assert stored(db, "acme", ["1", "2"]).keys() == {"2"}
+
+
+def test_a_record_without_its_content_comes_back_under_the_next_id(db: Database, completion: MakeCompletion) -> None:
+    erasure.erase_removed(db, NOW + 1)
+    memory = known(db, "acme", ["1"])["1"]
+    back = Change(EventType.CREATED, completion("1"), memory.revision + 1, DetectedBy.HEAD, "back")
+    (event,) = records.write(db, Findings("acme", "acme", changes=[back]), [HR], NOW)
+    assert event.id not in {id_ for (id_,) in db.execute("SELECT id FROM events WHERE sequence < ?", [event.sequence])}
+    assert stored(db, "acme", ["1"])
+
+
+@pytest.mark.parametrize("text", [DAVID, "E-17", "David Ball"])
+def test_a_person_is_found_by_id_number_or_exact_name(db: Database, text: str) -> None:
+    assert erasure.find_people(db, text) == [KnownPerson("acme", DAVID, "David Ball")]
+    assert erasure.find_people(db, text.lower() + "x") == []
+
+
+def test_a_person_whose_name_is_gone_is_found_by_records_and_events(db: Database) -> None:
+    db.execute("DELETE FROM people")
+    assert erasure.find_people(db, DAVID) == [KnownPerson("acme", DAVID, "David Ball")]
+    assert erasure.find_people(db, "David Ball") == [KnownPerson("acme", DAVID, "David Ball")]
+    db.execute("DELETE FROM deliveries")
+    db.execute("DELETE FROM events")
+    assert erasure.find_people(db, DAVID) == [KnownPerson("acme", DAVID, None)]
+
+
+def test_of_a_person_only_what_the_account_still_has_stays(db: Database) -> None:
+    person = KnownPerson("acme", DAVID, "David Ball")
+    events = erasure.erase_events(db, person)
+    assert (events.events, events.deliveries, events.behind) == (3, 3, None)
+    assert erasure.erase_records(db, person) == erasure.Erased(records=1, names=1, living=1)
+    left = everything(db)
+    assert "David Ball" not in left
+    assert "sore back" not in left
+    assert [row[0] for row in db.execute("SELECT key FROM records WHERE user_id = ?", [DAVID])] == ["2"]
+    (data,) = db.execute("SELECT data FROM events").fetchone()
+    described = json.loads(data)["completion"]
+    assert (described["user_name"], described["instructor_id"], described["instructor_name"]) == (
+        "Eve Ball",
+        None,
+        None,
+    )
+
+
+def test_names_without_a_user_and_a_living_record_go(db: Database) -> None:
+    names.learn_people(db, "acme", [PersonName("left", "Long Gone", None), PersonName("here", "No Record", None)])
+    assert erasure.forget_names(db, "acme", ["here"]) == 1
+    assert {id_ for (id_,) in db.execute("SELECT id FROM people")} == {DAVID, EVE, "here"}
+
+
+def signed(completion: MakeCompletion, key: str = "9") -> Completion:
+    content = "JVBERi0xLjQ" * 40
+    raw: dict[str, Any] = {
+        "signature": {"points": [[4, 18]]},
+        "files": [{"name": "card.pdf", "size": 3, "content": content, "pages": ["x"]}, "a bare one"],
+    }
+    return completion(key, raw, has_attachments=True)
+
+
+def test_a_signature_and_the_content_of_files_are_never_stored(db: Database, completion: MakeCompletion) -> None:
+    one = signed(completion)
+    change = Change(EventType.CREATED, one, 1, DetectedBy.HEAD, "new")
+    records.write(db, Findings("acme", "acme", changes=[change]), [HR], NOW)
+    assert "JVBERi0xLjQ" not in everything(db)
+    assert "points" not in everything(db)
+    record = json.loads(stored(db, "acme", ["9"])["9"])
+    assert record == {"id": "9", "signature": None, "files": [{"name": "card.pdf", "size": 3}, None]}
+    assert known(db, "acme", ["9"])["9"].fingerprint == one.fingerprint()
+
+
+def test_what_an_earlier_version_stored_is_erased_and_is_no_change(completion: MakeCompletion) -> None:
+    one = signed(completion)
+    with closing(Database(memory=True)) as db:
+        earlier = [step for step in migrations.pending(db) if step.name != "personal_data"]
+        for step in earlier:
+            step.fn(db)
+        values = ["acme", "9", 1, "u", "t", NOW, "head", "new", one.fingerprint(), one.raw.decode()]
+        db.execute(
+            "INSERT INTO records (source, key, revision, user_id, training_id, seen_at, net, reason, fingerprint,"
+            " record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+        (step,) = [step for step in migrations.pending(db) if step.name == "personal_data"]
+        step.fn(db)
+        assert known(db, "acme", ["9"])["9"].fingerprint == one.fingerprint()
+        assert json.loads(stored(db, "acme", ["9"])["9"]) == {"id": "9", "signature": None, "files": [None, None]}
+
+
+async def test_what_is_deleted_is_overwritten(ledger: Any) -> None:
+    def on(db: Database) -> int:
+        return int(db.execute("PRAGMA secure_delete").fetchone()[0])
+
+    assert await ledger.run(on) == 1

@@ -1,0 +1,327 @@
+"""Deliveries that wait, and what became of each attempt."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from notifier.store.tables import destinations, outbox
+from notifier.store.tables.outbox import LONGEST_RUN, DeliveryState, Due, Settlement
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import NewDatabase, Tell
+
+NOW = 1_000_000
+HORIZON = NOW + 3600_000
+
+
+def due(db: Database, *, now_ms: int = NOW, limit: int = 100, in_flight: Sequence[int] = ()) -> Due:
+    return outbox.due(db, "hr", now_ms=now_ms, horizon_ms=now_ms + 3600_000, limit=limit, in_flight=in_flight)
+
+
+def numbers(found: Due) -> list[int]:
+    return [delivery.event.sequence for delivery in found.deliveries]
+
+
+def settlement(
+    sequence: int,
+    state: DeliveryState = DeliveryState.DELIVERED,
+    *,
+    next_attempt_ms: int = 0,
+    attempted_ms: int = NOW,
+    destination: str = "hr",
+    trying_ms: int = 0,
+) -> Settlement:
+    return Settlement(
+        (sequence,),
+        destination,
+        state,
+        "wait_and_retry",
+        "http_status",
+        503,
+        "said so",
+        attempted_ms,
+        20,
+        next_attempt_ms,
+        trying_ms=trying_ms,
+    )
+
+
+def retry_at(sequence: int, next_attempt_ms: int, destination: str = "hr") -> Settlement:
+    return settlement(sequence, DeliveryState.PENDING, next_attempt_ms=next_attempt_ms, destination=destination)
+
+
+def rows(db: Database, table: str) -> list[dict[str, Any]]:
+    return list(db[table].rows)
+
+
+def test_new_events_are_due_at_once_in_order_and_for_each_destination_apart(db: Database, tell: "Tell") -> None:
+    both = tell(db, "1", "2", to=("hr", "slack"))
+    slack = tell(db, "3", to=("slack",))
+    ours = tell(db, "4")
+    assert numbers(due(db)) == [*both, *ours]
+    assert not {*slack} & {*numbers(due(db))}
+
+
+def test_a_delivery_carries_its_event_whole(db: Database, tell: "Tell") -> None:
+    (sequence,) = tell(db, "1238", now_ms=NOW)
+    (delivery,) = due(db).deliveries
+    stored = rows(db, "events")[0]
+    event = delivery.event
+    assert (event.sequence, event.id, event.type) == (sequence, stored["id"], "completion.created")
+    assert (event.source, event.subject, event.time_ms) == ("acme", "1238", NOW)
+    assert event.data.decode() == stored["data"]
+    assert (delivery.destination, delivery.attempts, delivery.tried_from_ms) == ("hr", 0, None)
+
+
+def test_the_limit_keeps_the_oldest(db: Database, tell: "Tell") -> None:
+    sequences = tell(db, *"123456")
+    assert due(db, limit=4) == Due(due(db).deliveries[:4], None)
+    assert numbers(due(db, limit=6)) == sequences
+
+
+def test_what_is_in_flight_is_left_out(db: Database, tell: "Tell") -> None:
+    sequences = tell(db, *"12345")
+    assert numbers(due(db, in_flight=sequences[1:4])) == [sequences[0], sequences[4]]
+
+
+def test_a_scheduled_attempt_waits_for_its_moment_and_no_longer(db: Database, tell: "Tell") -> None:
+    first, second = tell(db, "1", "2")
+    outbox.settle(db, [retry_at(first, NOW + 5000), retry_at(second, NOW + 3000)])
+    assert due(db, now_ms=NOW) == Due((), NOW + 3000)
+    assert due(db, now_ms=NOW + 2999) == Due((), NOW + 3000)
+    found = due(db, now_ms=NOW + 3000)
+    assert (numbers(found), found.next_due_ms) == ([second], NOW + 5000)
+    found = due(db, now_ms=NOW + 5000)
+    assert (numbers(found), found.next_due_ms) == ([first, second], None)
+
+
+def test_an_attempt_scheduled_by_a_clock_since_set_back_is_due(db: Database, tell: "Tell") -> None:
+    sequences = tell(db, "1", "2")
+    outbox.settle(db, [retry_at(sequences[0], HORIZON), retry_at(sequences[1], HORIZON + 1)])
+    assert numbers(due(db, now_ms=NOW)) == [sequences[1]]
+
+
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
+def test_what_is_delivered_or_dead_is_never_due_again(db: Database, tell: "Tell", state: DeliveryState) -> None:
+    first, second = tell(db, "1", "2")
+    outbox.settle(db, [settlement(first, state)])
+    assert numbers(due(db)) == [second]
+    assert numbers(due(db, now_ms=NOW * 1000)) == [second]
+
+
+def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
+    (sequence,) = tell(db, "1", to=("hr", "slack"))
+    outbox.settle(
+        db, [Settlement((sequence,), "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
+    )
+    outbox.settle(db, [Settlement((sequence,), "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)])
+    common = {"sequence": sequence, "destination": "hr"}
+    assert rows(db, "deliveries") == [
+        common
+        | {
+            "state": "delivered",
+            "attempts": 2,
+            "suspicions": 1,
+            "again": 0,
+            "next_attempt_at": 0,
+            "first_attempt_at": 1000,
+            "tried_from": 0,
+            "proven": 0,
+            "taken_by": None,
+            "queued_at": None,
+        }
+        | {"last_attempt_at": 6000, "decision": "done", "reason": "ok", "status": 200, "detail": "fine"},
+        common
+        | {
+            "destination": "slack",
+            "state": "pending",
+            "attempts": 0,
+            "suspicions": 0,
+            "again": 0,
+            "next_attempt_at": 0,
+            "first_attempt_at": None,
+            "tried_from": None,
+            "proven": 0,
+            "taken_by": None,
+            "queued_at": None,
+        }
+        | {"last_attempt_at": None, "decision": None, "reason": None, "status": None, "detail": None},
+    ]
+    assert rows(db, "attempts") == [
+        common
+        | {"id": 1, "attempted_at": 1000, "milliseconds": 900, "decision": "retry", "reason": "timeout"}
+        | {"status": None, "detail": None},
+        common
+        | {"id": 2, "attempted_at": 6000, "milliseconds": 20, "decision": "done", "reason": "ok"}
+        | {"status": 200, "detail": "fine"},
+    ]
+
+
+def test_the_next_attempt_knows_how_many_there_were_and_since_when(db: Database, tell: "Tell") -> None:
+    (sequence,) = tell(db, "1")
+    for attempted_ms in (1000, 2000, 3000):
+        outbox.settle(db, [settlement(sequence, DeliveryState.PENDING, attempted_ms=NOW, trying_ms=attempted_ms)])
+    (delivery,) = due(db).deliveries
+    assert (delivery.attempts, delivery.tried_from_ms) == (3, 1000)
+
+
+def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
+    destinations.recall(db, "hr")
+    destinations.recall(db, "slack")
+    sequences = tell(db, *"1234", to=("hr", "slack"))
+    outbox.settle(
+        db,
+        [
+            settlement(sequences[0]),
+            settlement(sequences[1], DeliveryState.DEAD),
+            retry_at(sequences[2], NOW + 1),
+            settlement(sequences[0], destination="slack"),
+        ],
+    )
+    assert numbers(due(db)) == sequences[3:]
+    assert {name: memory.delivered for name, memory in destinations.everything(db).items()} == {"hr": 1, "slack": 1}
+    assert len(rows(db, "attempts")) == 4
+
+
+def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Database, tell: "Tell") -> None:
+    destinations.recall(db, "hr")
+    sequences = tell(db, *map(str, range(1, 8)), to=("hr", "slack"))
+    shared = (*sequences[:3], *sequences[5:])
+    outbox.settle(db, [replace(settlement(0), sequences=shared)])
+    assert numbers(due(db)) == sequences[3:5]
+    assert [(row["sequence"], row["destination"]) for row in rows(db, "attempts")] == [(it, "hr") for it in shared]
+    assert [(row["first_sequence"], row["last_sequence"]) for row in rows(db, "attempt_runs")] == [
+        (sequences[0], sequences[2]),
+        (sequences[5], sequences[6]),
+    ]
+    assert destinations.everything(db)["hr"].delivered == len(shared)
+    assert {row["attempts"] for row in rows(db, "deliveries") if row["destination"] == "slack"} == {0}
+
+
+def test_every_attempt_of_a_very_long_run_is_told_of(db: Database, tell: "Tell") -> None:
+    sequences = tell(db, *map(str, range(LONGEST_RUN + 1)))
+    outbox.settle(db, [replace(settlement(0), sequences=tuple(sequences))])
+    assert [row["sequence"] for row in rows(db, "attempts")] == sequences
+
+
+def test_to_tell_of_all_attempts_each_run_is_read_once(db: Database) -> None:
+    plan = [step for *_, step in db.execute("EXPLAIN QUERY PLAN SELECT * FROM attempts").fetchall()]
+    assert plan == ["SCAN r", "SEARCH d USING PRIMARY KEY (sequence>? AND sequence<?)"]
+
+
+def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
+    tell(db, "1")
+    before = rows(db, "deliveries")
+    outbox.settle(db, [])
+    assert rows(db, "deliveries") == before
+
+
+@settings(max_examples=40)
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_any_words_of_a_peer_are_kept(new_database: "NewDatabase", tell: "Tell", detail: str) -> None:
+    with new_database() as db:
+        (sequence,) = tell(db, "1")
+        outbox.settle(db, [Settlement((sequence,), "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
+        assert rows(db, "deliveries")[0]["detail"] == (detail or None)
+
+
+def test_a_schedule_follows_a_clock_that_was_set(db: Database, tell: "Tell") -> None:
+    soon, later, at_once, dead = tell(db, *"1234")
+    outbox.settle(
+        db,
+        [
+            retry_at(soon, 1000),
+            retry_at(later, 50_000),
+            settlement(dead, DeliveryState.DEAD, next_attempt_ms=50_000),
+        ],
+    )
+    outbox.postpone_schedule(db, -20_000)
+    schedule = {row["sequence"]: row["next_attempt_at"] for row in rows(db, "deliveries")}
+    assert schedule == {soon: 0, later: 30_000, at_once: 0, dead: 50_000}
+
+
+def test_another_address_begins_with_all_its_patience(db: Database, tell: "Tell") -> None:
+    tried, other = tell(db, "1", "2", to=("hr", "slack"))
+    for name in ("hr", "slack"):
+        outbox.settle(db, [replace(retry_at(tried, 5000, name), suspicious=True, proven=True)])
+    outbox.begin_patience(db, "hr")
+    (again, fresh) = due(db).deliveries
+    assert (again.failures, again.proven, again.tried_from_ms) == (0, False, None)
+    assert fresh.event.sequence == other
+    (kept,) = [row for row in rows(db, "deliveries") if (row["sequence"], row["destination"]) == (tried, "slack")]
+    assert (kept["suspicions"], kept["proven"], kept["next_attempt_at"]) == (1, 1, 5000)
+
+
+def test_an_event_is_not_due_while_an_earlier_one_of_its_record_waits_for_another_attempt(
+    db: Database, tell: "Tell"
+) -> None:
+    first, second, third = tell(db, "7", "8", "9")
+    db.execute("UPDATE events SET subject = '7' WHERE subject = '9'")
+    outbox.settle(db, [retry_at(first, NOW + 1)])
+    assert numbers(due(db, now_ms=NOW)) == [second]
+    assert numbers(due(db, now_ms=NOW + 1)) == [first, second, third]
+    outbox.settle(db, [settlement(first, DeliveryState.DEAD)])
+    assert numbers(due(db, now_ms=NOW)) == [second, third]
+
+
+def test_candidates_come_from_all_over_the_queue_and_are_behind_nothing(db: Database, tell: "Tell") -> None:
+    numbered = tell(db, *map(str, range(100, 160)))
+    db.execute("UPDATE events SET subject = (sequence - 1) % 40")
+    found = outbox.candidates(
+        db, "hr", lambda first, last: [first, (first + last) // 2, last], now_ms=NOW, horizon_ms=HORIZON, busy=[3]
+    )
+    sequences = [it.event.sequence for it in found.deliveries]
+    assert sequences == sorted({*numbered[:8], numbered[29]} - {3})
+
+
+DELAYED = "deliveries_delayed (destination=?"
+
+
+def test_what_is_delivered_is_not_looked_through_to_find_what_is_due(db: Database, tell: "Tell") -> None:
+    tell(db, "1")
+    asked: list[tuple[str, Any]] = []
+    with db.tracer(lambda sql, parameters: asked.append((sql, parameters))):
+        due(db)
+    assert asked
+    for sql, parameters in asked:
+        plan = [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()]
+        assert not [step for step in plan if step.startswith(("SCAN d", "SCAN e"))]
+        assert [step for step in plan if "deliveries_unfinished (destination=? AND state=?)" in step or DELAYED in step]
+
+
+moments = st.integers(NOW - 3, NOW + 3) | st.just(HORIZON) | st.just(HORIZON + 1)
+schedules = st.lists(st.tuples(st.sampled_from(DeliveryState), moments, st.booleans()), max_size=12)
+
+
+@settings(max_examples=40)
+@given(schedules, st.integers(1, 14))
+def test_everything_due_is_found_in_order_and_nothing_else(
+    new_database: "NewDatabase", tell: "Tell", schedule: list[tuple[DeliveryState, int, bool]], limit: int
+) -> None:
+    with new_database() as db:
+        sequences = tell(db, *(str(number) for number in range(len(schedule))))
+        outbox.settle(
+            db,
+            [
+                settlement(sequence, state, next_attempt_ms=next_ms)
+                for sequence, (state, next_ms, _) in zip(sequences, schedule, strict=True)
+            ],
+        )
+        pending = [
+            (sequence, next_ms)
+            for sequence, (state, next_ms, in_flight) in zip(sequences, schedule, strict=True)
+            if state is DeliveryState.PENDING and not in_flight
+        ]
+        in_flight = [sequence for sequence, row in zip(sequences, schedule, strict=True) if row[2]]
+        found = due(db, limit=limit, in_flight=in_flight)
+        assert numbers(found) == [s for s, next_ms in pending if not NOW < next_ms <= HORIZON][:limit]
+        # Waking up too often is harmless, too late is not.
+        waits = [next_ms for _, next_ms in pending if NOW < next_ms <= HORIZON]
+        if waits and len(found.deliveries) < limit:
+            assert NOW < (found.next_due_ms or math.inf) <= min(waits)

@@ -1,0 +1,213 @@
+"""Records that become known, and the one transaction that makes a record known and its event told."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from notifier.events import DetectedBy, EventType, Names, event_id, storable
+from notifier.kpa.versions import V2
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import record_lookups, records, sources
+from notifier.store.tables.record_lookups import StoredRecord
+from notifier.store.tables.records import Findings, SilentRecord
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import MakeChange, MakeCompletion, NewDatabase
+
+CREATED = frozenset({"completion.created"})
+EVERYTHING = frozenset(EventType)
+
+
+def count(db: Database) -> int:
+    return sources.recall(db, "acme").records
+
+
+def learn(db: Database, *completions: Any) -> None:
+    learned = [SilentRecord(one, DetectedBy.SWEEP, "entered_before_first_meeting") for one in completions]
+    records.write(db, Findings("acme", "acme", learned=learned), [Subscription("hr", EVERYTHING)], 1000)
+
+
+def tell(db: Database, *changes: Any, to: tuple[Subscription, ...] = (), names: Names | None = None) -> Any:
+    return records.write(db, Findings("acme", "space", changes=changes, names=names or Names()), to, 2000)
+
+
+def rows(db: Database, table: str, *columns: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[column] for column in columns) for row in db[table].rows]
+
+
+def test_history_is_known_and_not_told(db: Database, completion: "MakeCompletion") -> None:
+    one, two = completion("1"), completion("2")
+    learn(db, one, two)
+    assert rows(db, "events", "id") == rows(db, "deliveries", "sequence") == []
+    assert record_lookups.known(db, "acme", ["1", "2", "3"]) == {
+        "1": StoredRecord(1, one.fingerprint(), removed=False, id=1),
+        "2": StoredRecord(1, two.fingerprint(), removed=False, id=2),
+    }
+    assert count(db) == 2
+
+
+def test_what_is_known_is_not_learned_again(db: Database, completion: "MakeCompletion") -> None:
+    learn(db, completion("1"), completion("2"))
+    learn(db, completion("2", {"other": 1}), completion("3"))
+    assert count(db) == 3
+    assert record_lookups.stored(db, "acme", ["2"]) == {"2": completion("2").raw}
+
+
+def test_news_becomes_a_record_an_event_and_a_delivery_for_each_who_wants_it(
+    db: Database, change: "MakeChange"
+) -> None:
+    news = change("1238")
+    to = (
+        Subscription("hr", CREATED),
+        Subscription("audit", EVERYTHING),
+        Subscription("other", CREATED, frozenset({"globex"})),
+    )
+    names = Names({"5e580f0cb780600088bd2c11": "David Ball"}, {"1046": "Ladder Safety"})
+    (event,) = tell(db, news, to=to, names=names)
+    assert (event.id, event.type, event.source) == (event_id("space", news), "completion.created", "acme")
+    assert (event.subject, event.time_ms) == ("1238", 2000)
+    told = json.loads(event.data)["completion"]
+    assert (told["user_name"], told["training_title"]) == ("David Ball", "Ladder Safety")
+    assert rows(db, "events", "sequence", "id", "data") == [(event.sequence, event.id, event.data.decode())]
+    assert rows(db, "deliveries", "sequence", "destination", "state") == [
+        (event.sequence, "audit", "pending"),
+        (event.sequence, "hr", "pending"),
+    ]
+    assert record_lookups.known(db, "acme", ["1238"])["1238"].revision == 1
+    assert count(db) == 1
+
+
+def test_an_event_that_nobody_wants_is_an_event_all_the_same(db: Database, change: "MakeChange") -> None:
+    assert len(tell(db, change("1"))) == 1
+    assert rows(db, "deliveries", "sequence") == []
+
+
+def test_events_are_numbered_in_the_order_in_which_they_are_told(db: Database, change: "MakeChange") -> None:
+    events = [*tell(db, change("9"), change("4")), *tell(db, change("7"))]
+    assert [event.subject for event in events] == ["9", "4", "7"]
+    sequences = [event.sequence for event in events]
+    assert sequences == sorted(set(sequences))
+
+
+def test_no_number_is_given_twice_even_after_the_last_event_was_cleared_away(
+    db: Database, change: "MakeChange"
+) -> None:
+    (first,) = tell(db, change("1"))
+    db.execute("DELETE FROM events")
+    (second,) = tell(db, change("2"))
+    assert second.sequence > first.sequence
+
+
+def test_an_event_that_was_told_already_is_not_told_again(db: Database, change: "MakeChange") -> None:
+    to = (Subscription("hr", EVERYTHING),)
+    assert len(tell(db, change("1"), to=to)) == 1
+    db.execute("DELETE FROM records")
+    assert tell(db, change("1"), to=to) == []
+    assert len(rows(db, "events", "id")) == len(rows(db, "deliveries", "sequence")) == 1
+    assert "1" in record_lookups.known(db, "acme", ["1"])
+
+
+def test_an_update_replaces_the_record_and_keeps_how_it_was_found(
+    db: Database, completion: "MakeCompletion", change: "MakeChange"
+) -> None:
+    before = completion("1", {"notes": "old"}, notes="old")
+    after = completion("1", {"notes": "new"}, notes="new", completed_on="2020-02-28", user_id="u", training_id="t")
+    learn(db, before)
+    (event,) = tell(db, change(after, EventType.UPDATED, 2, before))
+    assert json.loads(event.data)["previous"] == {
+        "notes": "old",
+        "completed_on": "2020-02-27",
+        "user_id": before.user_id,
+        "training_id": "1046",
+    }
+    assert record_lookups.known(db, "acme", ["1"]) == {"1": StoredRecord(2, after.fingerprint(), removed=False, id=1)}
+    assert record_lookups.stored(db, "acme", ["1"]) == {"1": after.raw}
+    columns = ("completed_on", "user_id", "training_id", "seen_at", "net", "reason")
+    assert rows(db, "records", *columns) == [("2020-02-28", "u", "t", 1000, "sweep", "entered_before_first_meeting")]
+    assert count(db) == 1
+
+
+def test_a_record_that_goes_and_comes_back_is_counted_as_what_exists(
+    db: Database, completion: "MakeCompletion", change: "MakeChange"
+) -> None:
+    one = completion("1")
+    learn(db, one, completion("2"))
+    tell(db, change(one, EventType.REMOVED, 2))
+    assert record_lookups.known(db, "acme", ["1"])["1"] == StoredRecord(2, one.fingerprint(), removed=True, id=1)
+    assert count(db) == 1
+    tell(db, change(one, EventType.CREATED, 3))
+    assert record_lookups.known(db, "acme", ["1"])["1"] == StoredRecord(3, one.fingerprint(), removed=False, id=1)
+    assert count(db) == 2
+    assert rows(db, "events", "type", "revision") == [("completion.removed", 2), ("completion.created", 3)]
+
+
+def test_sources_share_keys_without_meeting(db: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
+    sources.recall(db, "globex")
+    learn(db, completion("1"))
+    assert record_lookups.known(db, "globex", ["1"]) == {}
+    (event,) = records.write(db, Findings("globex", "globex", changes=[change("1")]), (), 2000)
+    assert event.source == "globex"
+    assert (count(db), sources.recall(db, "globex").records) == (1, 1)
+
+
+keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@settings(max_examples=40)
+@given(told=st.sets(keys, max_size=8), learned=st.sets(keys, max_size=8), unknown=st.sets(keys, max_size=8))
+def test_any_key_is_known_exactly_when_it_was_written(
+    new_database: "NewDatabase",
+    completion: "MakeCompletion",
+    change: "MakeChange",
+    told: set[str],
+    learned: set[str],
+    unknown: set[str],
+) -> None:
+    with new_database() as db:
+        learn(db, *(completion(key) for key in learned))
+        events = tell(db, *(change(key) for key in told - learned))
+        assert {event.subject for event in events} == told - learned
+        assert record_lookups.known(db, "acme", [*told, *learned, *unknown]).keys() == told | learned
+        assert record_lookups.stored(db, "acme", [*unknown]).keys() == unknown & (told | learned)
+        assert count(db) == len(told | learned)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+bulk = st.sampled_from([None, {"image": "x" * 9000}, [{"stroke": "x" * 300}] * 20, {"image": ""}, "x" * 9000])
+records_v2 = st.fixed_dictionaries(
+    {"id": st.just(1238), "training_id": st.just(1046), "m_user_id": st.just("5e58"), "date_number": st.just(20200227)},
+    optional={
+        "created": st.integers(0, 2**41),
+        "notes": st.one_of(texts, texts.map(lambda text: text * 300)),
+        "signature": bulk,
+        "files": st.lists(st.fixed_dictionaries({"name": texts, "content": st.just("y" * 600)}), max_size=9),
+        "field_of_tomorrow": bulk,
+    },
+)
+
+
+@settings(max_examples=40)
+@given(records_v2)
+def test_what_is_left_out_of_a_large_record_is_never_missed(
+    new_database: "NewDatabase", change: "MakeChange", record: dict[str, Any]
+) -> None:
+    (one,), bad = V2.parse([record])
+    assert not bad
+    with new_database() as db:
+        (event,) = tell(db, change(one))
+        assert json.loads(event.data)["record"] == json.loads(storable(one.raw))
+        (stored,) = record_lookups.stored(db, "acme", [one.key]).values()
+        (again,), bad = V2.parse([json.loads(stored)])
+        assert not bad
+        assert again.content() == one.content()
+
+
+def test_a_signatures_image_is_not_kept_twice(db: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
+    one = completion("1", {"signature": {"image": "x" * 100_000}, "files": [{"name": "card.jpg"}]})
+    tell(db, change(one))
+    (stored,) = record_lookups.stored(db, "acme", ["1"]).values()
+    assert json.loads(stored) == {"id": "1", "signature": None, "files": [{"name": "card.jpg"}]}
+    assert record_lookups.known(db, "acme", ["1"])["1"].fingerprint == one.fingerprint()

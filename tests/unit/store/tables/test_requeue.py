@@ -1,0 +1,258 @@
+"""What an operator wants sent again: what goes back into the queue, and what is left as it is."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from notifier.events import EventType
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import destinations, outbox, records, requeue, sources
+from notifier.store.tables.destinations import Health, HealthState
+from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.records import Findings
+from notifier.store.tables.requeue import Plan, ReplayRange, Retried, Retry, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlite_utils import Database
+
+    from notifier.store.store import Store
+    from tests.unit.store.conftest import MakeChange, MakeCompletion
+
+ALL = frozenset(str(type_) for type_ in EventType)
+HR = Subscription("hr", ALL)
+DAY = 86_400_000
+NOW = 1_795_280_400_123
+
+
+@pytest.fixture
+def tell(change: "MakeChange", completion: "MakeCompletion") -> "Callable[..., list[int]]":
+    """Write one event a record, detected one a day, for these destinations."""
+
+    def write(db: "Database", *keys: str, to: tuple[str, ...] = ("hr",), **fields: Any) -> list[int]:
+        sources.recall(db, "acme")
+        for name in to:
+            destinations.recall(db, name)
+        wants = [Subscription(name, ALL) for name in to]
+        before = requeue.newest(db)
+        return [
+            event.sequence
+            for day, key in enumerate(keys, before)
+            for event in records.write(
+                db, Findings("acme", "acme", changes=[change(completion(key, **fields))]), wants, NOW + day * DAY
+            )
+        ]
+
+    return write
+
+
+def settle(db: "Database", state: DeliveryState, *sequences: int, to: str = "hr", later_ms: int = 0) -> None:
+    outbox.settle(
+        db,
+        [
+            Settlement((number,), to, state, "decided", "refused", 400, "no", NOW, 5, later_ms, True)
+            for number in sequences
+        ],
+    )
+
+
+def rows(db: "Database", columns: str = "sequence, state") -> list[tuple[Any, ...]]:
+    return db.execute(f"SELECT {columns} FROM deliveries ORDER BY sequence, destination").fetchall()
+
+
+def past(db: "Database", **more: Any) -> ReplayRange:
+    return ReplayRange(**{"since_ms": 0, "until_ms": NOW + 1000 * DAY, "last": requeue.newest(db), **more})
+
+
+def counted(db: "Database", wanted: ReplayRange, *subscriptions: Subscription) -> Plan:
+    plan = Plan()
+    while plan.sequence < wanted.last:
+        plan = requeue.plan(db, wanted, subscriptions, plan)
+    return plan
+
+
+def replayed(
+    db: "Database", wanted: ReplayRange, subscription: Subscription = HR, *, most_waiting: int | None = None
+) -> int:
+    reached = queued = 0
+    while reached < wanted.last:
+        step = requeue.replay(db, wanted, subscription, reached, NOW, most_waiting)
+        reached, queued = step.sequence, queued + step.queued
+    return queued
+
+
+# Retry
+
+
+async def test_a_dead_delivery_begins_anew_and_its_attempts_are_remembered(
+    ledger: "Store", tell: "Callable[..., list[int]]"
+) -> None:
+    (first, second) = await ledger.run(tell, "1", "2")
+    await ledger.run(settle, DeliveryState.DEAD, first)
+    await ledger.run(settle, DeliveryState.DELIVERED, second)
+    assert await ledger.run(requeue.retry, Retry(), ["hr"], NOW) == Retried({"hr": 1})
+    assert await ledger.run(rows, "state, attempts, suspicions, first_attempt_at, next_attempt_at, reason") == [
+        ("pending", 0, 0, None, 0, "refused"),
+        ("delivered", 1, 1, NOW, 0, "refused"),
+    ]
+    assert await ledger.run(lambda db: db.execute("SELECT count(*) FROM attempts").fetchone()) == (2,)
+    due = await ledger.run(outbox.due, "hr", now_ms=NOW, horizon_ms=NOW + DAY, limit=10, in_flight=())
+    assert [it.again for it in due.deliveries] == [True]
+    assert [(it.event.sequence, it.attempts) for it in due.deliveries] == [(first, 0)]
+
+
+def test_a_pending_delivery_is_due_at_once_and_grows_no_younger(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    tell(db, "1", "2")
+    settle(db, DeliveryState.PENDING, 1, later_ms=NOW + DAY)
+    settle(db, DeliveryState.DEAD, 2)
+    assert requeue.retry(db, Retry(DeliveryState.PENDING), ["hr"], NOW) == Retried({"hr": 1})
+    assert rows(db, "state, attempts, suspicions, first_attempt_at, next_attempt_at") == [
+        ("pending", 1, 1, NOW, 0),
+        ("dead", 1, 1, NOW, 0),
+    ]
+
+
+def test_why_none_goes_back_says_what_waits(db: "Database", tell: "Callable[..., list[int]]") -> None:
+    tell(db, "1", "2")
+    why = requeue.retry(db, Retry(), ["hr"], NOW).why_none
+    assert why == "no delivery is dead; pending: 2 (`--state pending` tries those at once)"
+
+
+def test_only_what_is_named_goes_back(db: "Database", tell: "Callable[..., list[int]]") -> None:
+    tell(db, "1", "2", to=("hr", "it"))
+    for name in ("hr", "it"):
+        settle(db, DeliveryState.DEAD, 1, 2, to=name)
+    (identifier,) = db.execute("SELECT id FROM events WHERE sequence = 2").fetchone()
+    assert requeue.retry(db, Retry(event_ids=(identifier,)), ["it", "gone"], NOW) == Retried({"it": 1})
+    assert [row for row in rows(db, "sequence, destination, state") if row[2] == "pending"] == [(2, "it", "pending")]
+    assert requeue.retry(db, Retry(), ["hr"], NOW) == Retried({"hr": 2})
+
+
+def test_a_destination_in_trouble_is_tried_at_once_and_a_disabled_one_stays_so(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    tell(db, "1", to=("hr", "it", "off"))
+    for name, state in (("hr", HealthState.RETRYING), ("it", HealthState.RETRYING), ("off", HealthState.DISABLED)):
+        destinations.remember(db, name, Health(state, "timeout", NOW, 3, NOW + DAY))
+    assert requeue.retry(db, Retry(DeliveryState.PENDING), ["hr", "off"], NOW) == Retried({"hr": 1, "off": 1}, ("hr",))
+    assert destinations.recall(db, "hr") == Health(HealthState.RETRYING, "timeout", NOW, 3, None)
+    assert destinations.recall(db, "it").retry_at_ms == NOW + DAY
+    assert destinations.recall(db, "off").state is HealthState.DISABLED
+
+
+def test_events_that_are_not_kept_are_named(db: "Database", tell: "Callable[..., list[int]]") -> None:
+    tell(db, "1")
+    (identifier,) = db.execute("SELECT id FROM events").fetchone()
+    assert requeue.unknown_events(db, ["evt_b", identifier, "evt_a"]) == ["evt_b", "evt_a"]
+
+
+# Replay
+
+
+def test_past_events_are_pending_again_under_their_old_ids_and_keep_their_history(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    tell(db, "1", "2", "3")
+    settle(db, DeliveryState.DELIVERED, 1)
+    settle(db, DeliveryState.DEAD, 2)
+    before = db.execute("SELECT id FROM events").fetchall()
+    # What waits already is left as it is, and counts for nothing.
+    assert counted(db, past(db), HR) == Plan(2, {"hr": 2}, 0, 3)
+    assert replayed(db, past(db)) == 2
+    assert rows(db, "state, suspicions, attempts, first_attempt_at, reason") == [
+        ("pending", 0, 0, None, "refused"),
+        ("pending", 0, 0, None, "refused"),
+        ("pending", 0, 0, None, None),
+    ]
+    assert db.execute("SELECT id FROM events").fetchall() == before
+    assert db.execute("SELECT count(*) FROM attempts").fetchone() == (2,)
+    assert replayed(db, past(db)) == 0
+
+
+def test_what_is_delivered_after_it_was_asked_for_does_not_go_twice(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    tell(db, "1", "2", "3", "4", "5")
+    settle(db, DeliveryState.DELIVERED, 1, 2)
+    asked = past(db, attempt=requeue.newest_attempt(db))
+    assert counted(db, asked, HR).deliveries == {"hr": 2}
+    # These waited, and were sent; that one was given up meanwhile.
+    settle(db, DeliveryState.PENDING, 3)
+    settle(db, DeliveryState.DELIVERED, 3, 4)
+    settle(db, DeliveryState.DEAD, 5)
+    assert replayed(db, asked) == 3
+    assert [number for number, state in rows(db) if state == "pending"] == [1, 2, 5]
+
+
+def test_a_destination_that_came_later_gets_what_its_filter_admits(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    tell(db, "1", "2", "3", training_id="7")
+    tell(db, "4", "5", training_id="8")
+    late = Subscription("late", ALL, training_ids=frozenset({"7"}))
+    assert counted(db, past(db), late).deliveries == {"late": 3}
+    assert replayed(db, past(db), late) == 3
+    assert db.execute("SELECT sequence FROM deliveries WHERE destination = 'late'").fetchall() == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"since_ms": NOW + 2 * DAY}, 2),
+        ({"until_ms": NOW + 2 * DAY}, 2),
+        ({"since_ms": NOW + DAY, "until_ms": NOW + DAY + 1}, 1),
+        ({"source": "acme"}, 4),
+        ({"source": "other"}, 0),
+        ({"type": "completion.created"}, 4),
+        ({"type": "completion.removed"}, 0),
+        ({"last": 3}, 3),
+    ],
+)
+def test_only_what_is_meant_is_sent(
+    db: "Database", tell: "Callable[..., list[int]]", more: dict[str, Any], expected: int
+) -> None:
+    settle(db, DeliveryState.DELIVERED, *tell(db, "1", "2", "3", "4"))
+    assert counted(db, past(db, **more), HR).events == expected
+    assert replayed(db, past(db, **more)) == expected
+
+
+def test_notices_are_not_sent_again(db: "Database") -> None:
+    db.execute(
+        "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
+        " VALUES ('evt_x', 'notifier.alert', '', 's', 0, '', 'began', 5, '{}')"
+    )
+    assert counted(db, past(db), HR).events == replayed(db, past(db)) == 0
+
+
+def test_no_more_wait_than_may_and_it_goes_on_where_it_stopped(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 8))))
+    tell(db, "new")
+    assert requeue.replay(db, past(db), HR, 0, NOW, 3) == Step(2, 2)
+    assert requeue.replay(db, past(db), HR, 2, NOW, 3) == Step(2, 0)
+    settle(db, DeliveryState.DELIVERED, 1, 2)
+    assert requeue.replay(db, past(db), HR, 2, NOW, 3) == Step(4, 2)
+    assert rows(db)[4:] == [(5, "delivered"), (6, "delivered"), (7, "delivered"), (8, "pending")]
+
+
+def test_a_long_past_is_looked_at_bit_by_bit(
+    db: "Database", tell: "Callable[..., list[int]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requeue, "LOOK", 3)
+    settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 11))))
+    late = past(db, since_ms=NOW + 7 * DAY)
+    assert counted(db, late, HR) == Plan(3, {"hr": 3}, 6, 10)
+    # What was forgotten meanwhile stops nothing.
+    db.execute("DELETE FROM attempt_runs")
+    db.execute("DELETE FROM deliveries WHERE sequence >= 9")
+    db.execute("DELETE FROM events WHERE sequence >= 9")
+    assert replayed(db, late) == 1
+
+
+def test_what_is_behind_an_event_is_dated(db: "Database", tell: "Callable[..., list[int]]") -> None:
+    tell(db, "1", "2")
+    assert [requeue.detected_ms(db, number) for number in range(3)] == [NOW, NOW + DAY, None]

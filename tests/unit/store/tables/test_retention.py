@@ -1,0 +1,132 @@
+"""What was delivered long ago is forgotten, and nothing else."""
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.store import maintenance
+from notifier.store.store import Store
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import destinations, outbox, records, retention, sources
+from notifier.store.tables.outbox import DeliveryState, Settlement
+
+LONG_AGO, LATELY, BOUND = 1_000, 9_000, 5_000
+
+
+def change(number: int) -> Change:
+    raw = b'{"id":%d}' % number
+    completion = Completion(str(number), "7", "u", "2026-01-01", None, 1, None, None, "", False, raw)
+    return Change(EventType.CREATED, completion, 1, DetectedBy.HEAD, "test")
+
+
+async def write(ledger: Store, numbers: range, detected_ms: int, state: DeliveryState | None) -> None:
+    wants = [Subscription("hr", frozenset({"completion.created"}))] if state else []
+    findings = records.Findings("acme", "acme", changes=[change(number) for number in numbers])
+    events = await ledger.run(records.write, findings, wants, detected_ms)
+    if state:
+        settled = [
+            Settlement((event.sequence,), "hr", state, "test", "test", 200, "", detected_ms, 1, 0) for event in events
+        ]
+        await ledger.run(outbox.settle, settled)
+
+
+async def count(ledger: Store, table: str) -> int:
+    return await ledger.run(lambda db: int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))
+
+
+@pytest.mark.parametrize(
+    ("detected_ms", "state", "kept"),
+    [
+        (LONG_AGO, DeliveryState.DELIVERED, 0),
+        (LONG_AGO, None, 0),
+        (LONG_AGO, DeliveryState.PENDING, 3),
+        (LONG_AGO, DeliveryState.DEAD, 3),
+        (LATELY, DeliveryState.DELIVERED, 3),
+    ],
+)
+async def test_only_what_is_old_and_done_is_forgotten(
+    ledger: Store, detected_ms: int, state: DeliveryState | None, kept: int
+) -> None:
+    await ledger.run(sources.recall, "acme")
+    await ledger.run(destinations.recall, "hr")
+    await write(ledger, range(3), detected_ms, state)
+    await ledger.run(retention.forget, BOUND)
+    assert await count(ledger, "events") == kept
+    assert await count(ledger, "deliveries") == (kept if state else 0)
+    assert await count(ledger, "attempts") == (kept if state else 0)
+    assert await count(ledger, "records") == 3
+
+
+async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_not_used_again(ledger: Store) -> None:
+    await ledger.run(sources.recall, "acme")
+    await ledger.run(destinations.recall, "hr")
+    await write(ledger, range(6_000), LONG_AGO, DeliveryState.DELIVERED)
+    pages = await ledger.run(pragma, "page_count")
+    assert await forget_all(ledger) == [500] * 12 + [0]
+    assert await ledger.run(pragma, "freelist_count") > 300
+    while await ledger.run_bare(maintenance.give_back):
+        pass
+    assert await ledger.run(pragma, "freelist_count") == maintenance.FREE_PAGES_KEPT
+    assert await ledger.run(pragma, "page_count") < pages - 300
+    [event] = await ledger.run(records.write, records.Findings("acme", "acme", changes=[change(9_999)]), [], LATELY)
+    assert event.sequence == 6_001
+
+
+async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_once(ledger: Store) -> None:
+    await ledger.run(sources.recall, "acme")
+    await ledger.run(destinations.recall, "hr")
+    await write(ledger, range(1_200), LONG_AGO, DeliveryState.DEAD)
+    await write(ledger, range(1_200, 1_300), LONG_AGO, DeliveryState.DELIVERED)
+    assert await forget_all(ledger) == [0, 0, 100]
+    assert await count(ledger, "events") == 1_200
+
+
+async def test_what_is_old_is_found_whatever_the_clock_had_done_meanwhile(ledger: Store) -> None:
+    await ledger.run(sources.recall, "acme")
+    await write(ledger, range(3), LATELY, None)
+    await write(ledger, range(3, 6), LONG_AGO, None)
+    assert await forget_all(ledger) == [3]
+    assert await ledger.run(lambda db: [row[0] for row in db.execute("SELECT subject FROM events")]) == ["0", "1", "2"]
+
+
+async def test_no_event_that_is_young_is_read(ledger: Store) -> None:
+    plan = await ledger.run(
+        lambda db: [
+            row[3]
+            for row in db.execute(
+                "EXPLAIN QUERY PLAN SELECT 1 FROM events WHERE (detected_at, sequence) > (0, 0) AND detected_at < 5"
+                " ORDER BY detected_at, sequence LIMIT 500"
+            )
+        ]
+    )
+    assert len(plan) == 1
+    assert plan[0].startswith("SEARCH events USING COVERING INDEX events_by_time")
+
+
+def pragma(db: Database, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+async def forget_all(ledger: Store) -> list[int]:
+    """Forget bit by bit; return how many events each bit was."""
+    bits: list[int] = []
+    place: retention.DetectionPlace | None = retention.FIRST
+    while place is not None:
+        done = await ledger.run(retention.forget, BOUND, place)
+        bits.append(done.events)
+        place = done.place
+    return bits
+
+
+async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(ledger: Store) -> None:
+    await ledger.run(sources.recall, "acme")
+    await ledger.run(destinations.recall, "hr")
+    for number, detected_ms in enumerate((LONG_AGO, LONG_AGO, LATELY)):
+        await write(ledger, range(number, number + 1), detected_ms, DeliveryState.PENDING)
+    together = Settlement((1, 2, 3), "hr", DeliveryState.DELIVERED, "test", "test", 200, "", LATELY, 1, 0)
+    await ledger.run(outbox.settle, [together])
+    await ledger.run(retention.forget, BOUND)
+    told = "SELECT sequence, count(*) FROM attempts GROUP BY 1"
+    assert await ledger.run(lambda db: db.execute(told).fetchall()) == [(3, 2)]
+    await ledger.run(retention.forget, LATELY + 1)
+    assert await count(ledger, "attempt_runs") == 0

@@ -1,0 +1,273 @@
+"""A copy of the state file made while it is in use, and put back: whole, checked, and never over anything."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.store.backup import BackupError, Copy, back_up, restore
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.queries.feed import position
+from notifier.store.recovery import essentials
+from notifier.store.recovery.compare import SEQUENCE_LEAP
+from notifier.store.recovery.opener import open_state_file
+from notifier.store.recovery.snapshot import Snapshot
+from notifier.store.store import Store, open_database, open_for_reading
+from notifier.store.tables import sources
+from tests.unit.store.conftest import Tell
+
+NOW = 1_795_280_400_000
+
+
+def unseen(_done: int, _of: int) -> None:
+    pass
+
+
+@pytest.fixture
+async def lived(ledger: Store, tell: Tell) -> Store:
+    """A state file in use, with some megabytes and a few events."""
+
+    def live(db: Database) -> None:
+        sources.recall(db, "acme")
+        tell(db, *(str(number) for number in range(20)))
+        sources.succeed(db, "acme", NOW)
+        for number in range(300):
+            db.execute("INSERT INTO people VALUES ('acme', ?, ?, NULL)", [str(number), "x" * 20_000])
+
+    await ledger.run(live)
+    return ledger
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    return folder / "copy.db"
+
+
+async def copied(ledger: Store, target: Path, **options: bool) -> Copy:
+    return await asyncio.to_thread(back_up, ledger.path, target, unseen, **options)
+
+
+def events(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT count(*) FROM events").fetchone()[0])
+
+
+async def test_it_is_whole_alone_and_the_owners(lived: Store, target: Path) -> None:
+    before = os.umask(0)
+    try:
+        copy = await copied(lived, target)
+    finally:
+        os.umask(before)
+    assert copy == Copy(target.stat().st_size, NOW, 20)
+    assert copy.size > 6_000_000
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert [path.name for path in target.parent.iterdir()] == ["copy.db"]
+    with closing(open_for_reading(target)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert events(target) == 20
+
+
+async def test_it_holds_one_moment_and_keeps_nobody_from_writing(lived: Store, target: Path, tell: Tell) -> None:
+    reached, released = threading.Event(), threading.Event()
+
+    def progress(_done: int, _of: int) -> None:
+        reached.set()
+        assert released.wait(20)
+
+    copying = asyncio.create_task(asyncio.to_thread(back_up, lived.path, target, progress))
+    assert await asyncio.to_thread(reached.wait, 20)
+    for number in range(100, 200):
+        await asyncio.wait_for(lived.run(tell, str(number)), 5)
+    released.set()
+    assert (await copying).pending == 20
+    assert events(target) == 20
+    assert events(lived.path) == 120
+
+
+async def test_nothing_is_overwritten_unless_it_is_meant(lived: Store, target: Path) -> None:
+    target.write_text("something dear")
+    with pytest.raises(BackupError, match=r"copy\.db exists: name another file, or overwrite it \(--force\)"):
+        await copied(lived, target)
+    assert target.read_text() == "something dear"
+    await copied(lived, target, overwrite=True)
+    assert events(target) == 20
+    assert len([*target.parent.iterdir()]) == 1
+
+
+async def test_a_file_that_comes_into_being_meanwhile_is_not_overwritten_either(lived: Store, target: Path) -> None:
+    def progress(_done: int, _of: int) -> None:
+        target.write_text("something dear")
+
+    with pytest.raises(BackupError, match="was created meanwhile"):
+        await asyncio.to_thread(back_up, lived.path, target, progress)
+    assert target.read_text() == "something dear"
+    assert len([*target.parent.iterdir()]) == 1
+
+
+@pytest.mark.parametrize("name", ["", "-wal", "-shm", ".lock", ".sock", ".essentials"])
+async def test_the_state_file_itself_is_no_place_for_its_copy(lived: Store, tmp_path: Path, name: str) -> None:
+    with pytest.raises(BackupError, match="is part of the state file itself"):
+        await copied(lived, tmp_path / f"notifier.db{name}", overwrite=True)
+    link = tmp_path / "link.db"
+    link.symlink_to(lived.path)
+    with pytest.raises(BackupError, match="is a link, and none is followed"):
+        await copied(lived, link, overwrite=True)
+
+
+async def test_a_place_that_does_not_do_is_named(lived: Store, target: Path) -> None:
+    with pytest.raises(BackupError, match="backups is a folder: name a file in it"):
+        await copied(lived, target.parent)
+    with pytest.raises(BackupError, match=r"nothing can be written into .*nowhere \(No such file or directory\)"):
+        await copied(lived, target.parent / "nowhere" / "copy.db")
+
+
+async def test_a_copy_that_is_cut_off_leaves_nothing(lived: Store, target: Path) -> None:
+    def interrupt(_done: int, _of: int) -> None:
+        raise KeyboardInterrupt
+
+    def cut_off() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            back_up(lived.path, target, interrupt)
+
+    await asyncio.to_thread(cut_off)
+    assert [*target.parent.iterdir()] == []
+
+
+def test_what_is_no_state_file_is_not_copied(path: Path, target: Path) -> None:
+    with pytest.raises(BackupError, match="there is nothing to back up"):
+        back_up(path, target, unseen)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+    with pytest.raises(BackupError, match="is no state file of this program"):
+        back_up(path, target, unseen)
+    path.write_bytes(b"garbage" * 1000)
+    with pytest.raises(BackupError, match="is no state file, or damaged"):
+        back_up(path, target, unseen)
+    assert [*target.parent.iterdir()] == []
+
+
+async def test_a_damaged_file_makes_no_backup(lived: Store, target: Path) -> None:
+    await lived.close()
+    with lived.path.open("r+b") as file:
+        file.seek(4096 * 30)
+        file.write(b"\xab" * 4096 * 40)
+    with pytest.raises(BackupError, match="damaged"):
+        await copied(lived, target)
+    assert [*target.parent.iterdir()] == []
+
+
+async def test_it_is_put_back_and_the_old_one_kept_and_no_number_given_twice(
+    lived: Store, target: Path, tell: Tell
+) -> None:
+    await copied(lived, target)
+    await lived.run(tell, *(str(number) for number in range(100, 130)))
+    await lived.close()
+    seen: list[tuple[int, int]] = []
+    done = restore(lived.path, target, lambda done, of: seen.append((done, of)), NOW)
+    assert done.replaced == lived.path.with_name("notifier.db.replaced-20261121T170000Z")
+    assert (events(done.replaced), events(lived.path)) == (50, 20)
+    assert stat.S_IMODE(lived.path.stat().st_mode) == 0o600
+    assert seen[-1][0] == seen[-1][1] > 1000
+    assert events(target) == 20
+    with closing(open_state_file(lived.path, NOW)) as db:
+        assert position(db) == 50 + SEQUENCE_LEAP
+        assert sources.recall(db, "acme").last_success_ms == NOW
+
+
+async def test_where_nothing_can_be_read_the_essentials_tell_the_highest_number(lived: Store, target: Path) -> None:
+    await copied(lived, target)
+    essentials.write(lived.path, Snapshot(NOW, 77_000))
+    await lived.close()
+    lived.path.write_bytes(b"garbage" * 1000)
+    restore(lived.path, target, unseen, NOW)
+    with closing(open_state_file(lived.path, NOW)) as db:
+        assert position(db) == 77_000 + SEQUENCE_LEAP
+
+
+async def test_it_is_put_where_there_is_none_yet(lived: Store, target: Path, tmp_path: Path) -> None:
+    await copied(lived, target)
+    elsewhere = tmp_path / "other machine" / "notifier.db"
+    assert restore(elsewhere, target, unseen, NOW).replaced is None
+    assert events(elsewhere) == 20
+
+
+async def test_nothing_is_put_back_while_a_daemon_runs(lived: Store, target: Path) -> None:
+    await copied(lived, target)
+    with pytest.raises(StoreError) as refused:
+        restore(lived.path, target, unseen, NOW)
+    assert refused.value.reason is StoreReason.IN_USE
+    assert events(lived.path) == 20
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+def garbage(target: Path) -> None:
+    target.write_bytes(b"garbage" * 1000)
+
+
+def foreign(target: Path) -> None:
+    with closing(sqlite3.connect(target)) as db, db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+
+
+def newer(target: Path) -> None:
+    with closing(open_database(target)) as db, db.atomic():
+        db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('notifier', 'beams', '')")
+
+
+def damaged(target: Path) -> None:
+    with closing(open_database(target)) as db, db.atomic():
+        for number in range(100):
+            db.execute("INSERT INTO people VALUES ('acme', ?, ?, NULL)", [str(number), "x" * 20_000])
+    with target.open("r+b") as file:
+        file.seek(4096 * 60)
+        file.write(bytes(4096 * 10))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (nothing, "there is no file"),
+        (garbage, "is no state file, or damaged"),
+        (foreign, "is no state file of this program"),
+        (newer, "was written by a newer version of notifier (it knows beams)"),
+        (damaged, "is damaged"),
+    ],
+)
+async def test_what_cannot_be_put_back_is_said_and_changes_nothing(
+    lived: Store, target: Path, make: Callable[[Path], None], says: str
+) -> None:
+    await lived.close()
+    make(target)
+    content = lived.path.read_bytes()
+    with pytest.raises(BackupError) as refused:
+        restore(lived.path, target, unseen, NOW)
+    assert says in str(refused.value)
+    assert lived.path.read_bytes() == content
+    assert not [path for path in lived.path.parent.iterdir() if "replaced" in path.name or path.name.startswith(".")]
+
+
+async def test_the_state_file_is_not_put_back_over_itself(lived: Store) -> None:
+    with pytest.raises(BackupError, match="is the state file itself"):
+        restore(lived.path, lived.path, unseen, NOW)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_what_root_puts_back_belongs_to_whom_the_old_one_did(lived: Store, target: Path) -> None:
+    await copied(lived, target)
+    await lived.close()
+    shutil.chown(lived.path, 12345, 12345)
+    restore(lived.path, target, unseen, NOW)
+    assert (lived.path.stat().st_uid, lived.path.with_name("notifier.db.lock").stat().st_uid) == (12345, 12345)

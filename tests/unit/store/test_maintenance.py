@@ -1,0 +1,98 @@
+"""A state file that is left alone for years: what grows beside events and records, the write-ahead log, statistics."""
+
+import re
+import sqlite3
+from contextlib import closing
+
+from sqlite_utils import Database
+
+from notifier.store import maintenance
+from notifier.store.maintenance import REBUILDS_KEPT, SWEEPS_KEPT, log_size
+from notifier.store.store import Store
+from notifier.store.tables import outbox, sources, sweeps
+from notifier.store.tables.sweeps import SweptPage
+from tests.unit.store.conftest import Tell
+
+LIMIT = 8_000_000
+
+
+def fill(db: Database, megabytes: int) -> None:
+    for number in range(megabytes * 50):
+        db.execute("INSERT OR REPLACE INTO people VALUES ('acme', ?, ?, NULL)", [str(number), "x" * 20_000])
+
+
+def sweep_once(db: Database, source: str, *, finish: bool = True) -> int:
+    sweep = sweeps.resume(db, source, 0)
+    sweeps.advance(db, SweptPage(sweep.id, 1, 1, 10, 0, marks=True), changes=0, ids=b"12345678")
+    if finish:
+        sweeps.finish(db, sweep, 0)
+    return sweep.id
+
+
+def test_old_sweeps_are_forgotten_and_what_an_unfinished_one_has_marked_is_not(db: Database) -> None:
+    sources.recall(db, "globex")
+    acme = [sweep_once(db, "acme") for _ in range(SWEEPS_KEPT + 5)]
+    globex = [sweep_once(db, "globex"), sweep_once(db, "globex", finish=False)]
+    db.execute("INSERT INTO sweep_pages (sweep, page, unreadable, ids) VALUES (?, 9, 0, x'')", [acme[0]])
+    maintenance.prune(db, 0)
+    assert [row[0] for row in db.execute("SELECT id FROM sweeps ORDER BY id")] == [*acme[-SWEEPS_KEPT:], *globex]
+    assert [row[0] for row in db.execute("SELECT sweep FROM sweep_pages")] == [globex[-1]]
+    latest = sweeps.latest(db, "acme")
+    assert latest is not None
+    assert latest.id == acme[-1]
+
+
+def test_of_many_rebuilds_the_latest_are_remembered(db: Database) -> None:
+    db.conn.executemany("INSERT INTO rebuilds (at, problem, lost) VALUES (?, '', '')", [(at,) for at in range(50)])
+    maintenance.prune(db, 0)
+    kept = [row[0] for row in db.execute("SELECT at FROM rebuilds ORDER BY at")]
+    assert kept == [*range(50 - REBUILDS_KEPT, 50)]
+
+
+async def test_the_write_ahead_log_stays_small_while_much_is_written(ledger: Store) -> None:
+    largest = 0
+    for _ in range(10):
+        await ledger.run(fill, 4)
+        largest = max(largest, log_size(ledger.path))
+    # Four megabytes at which SQLite begins to write into the file, and a transaction's own four.
+    assert 0 < largest < 10_000_000
+    await ledger.run_bare(maintenance.checkpoint)
+    assert log_size(ledger.path) == 0
+
+
+async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_is_gone(ledger: Store) -> None:
+    await ledger.run(fill, 1)
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM people").fetchone()
+        for _ in range(10):
+            await ledger.run(fill, 3)
+        assert log_size(ledger.path) > 25_000_000
+        # Who is in the way is not waited for.
+        await ledger.run_bare(maintenance.checkpoint)
+        reader.execute("COMMIT")
+    await ledger.run_bare(maintenance.checkpoint)
+    assert log_size(ledger.path) == 0
+    assert await ledger.run(lambda db: db.execute("PRAGMA busy_timeout").fetchone()[0]) == 5000
+
+
+async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(ledger: Store, tell: Tell) -> None:
+    def live(db: Database) -> None:
+        sources.recall(db, "acme")
+        tell(db, *(str(number) for number in range(3_000)))
+        db.execute("UPDATE deliveries SET state = 'delivered' WHERE sequence < 2950")
+
+    await ledger.run(live)
+    await ledger.run_bare(lambda db: db.execute("ANALYZE").fetchall())
+    await ledger.run_bare(maintenance.optimize)
+
+    def plans(db: Database) -> list[str]:
+        seen: list[str] = []
+        db.conn.set_trace_callback(seen.append)
+        outbox.due(db, "hr", now_ms=1, horizon_ms=2, limit=10, in_flight=())
+        db.conn.set_trace_callback(None)
+        return ["\n".join(str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {query}")) for query in seen]
+
+    delayed, due = await ledger.run(plans)
+    assert "INDEX deliveries_delayed" in delayed
+    assert re.search(r"SEARCH d USING (COVERING )?INDEX deliveries_unfinished", due), due

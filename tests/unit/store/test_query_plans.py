@@ -1,0 +1,294 @@
+"""What a statement costs does not grow with the state file, whatever SQLite plans it: an old one and a new one.
+
+Each function that runs per page, per event or per request is called on two files, one eight times as large. Its
+statements are counted in steps of SQLite's machine: by this Python's SQLite as they run, and by a newer one that a
+package brings. What has to read all records may cost eight times as much, and never more.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.store.queries import feed, history, record_history, search
+from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
+from notifier.store.queries.orphans import orphans
+from notifier.store.store import open_database
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import (
+    destinations,
+    holds,
+    left_out,
+    names,
+    outbox,
+    record_lookups,
+    records,
+    records_by_date,
+    requeue,
+    second_looks,
+    sources,
+    sweeps,
+)
+from notifier.store.tables.left_out import LeftOut
+from notifier.store.tables.names import PersonName
+from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.records import Findings, SilentRecord
+from notifier.store.tables.requeue import Retry
+from notifier.store.tables.second_looks import LookKind, SecondLook
+from notifier.store.tables.sweeps import SweptPage
+
+SMALL: Final = 1_000
+LARGE: Final = 8_000
+PAGE: Final = 500
+A_DAY: Final = 20
+"""Records of one completion date; so many has each person, too."""
+
+TYPES: Final = frozenset(str(type_) for type_ in EventType)
+SUBSCRIPTIONS: Final = [Subscription("hr", TYPES), Subscription("audit", TYPES)]
+
+
+class Work(Protocol):
+    """Something that is done on a state file of so many records."""
+
+    def __call__(self, db: Database, size: int) -> object: ...
+
+
+def completion(number: int, notes: str = "") -> Completion:
+    day, person = number // A_DAY, number % max(1, SMALL // A_DAY) + number // SMALL * (SMALL // A_DAY)
+    raw = b'{"id":%d,"notes":"%b","files":[]}' % (number, notes.encode())
+    key = f"v1-{number:016x}"
+    date = f"{2000 + day // 336:04}-{day % 336 // 28 + 1:02}-{day % 28 + 1:02}"
+    return Completion(key, f"t{number % 50}", f"u{person}", date, None, 10**12 + number, None, None, notes, False, raw)
+
+
+def newest(size: int, count: int = PAGE) -> list[Completion]:
+    return [completion(number) for number in range(size - count, size)]
+
+
+def keys(size: int, count: int = PAGE) -> list[str]:
+    return [one.key for one in newest(size, count)]
+
+
+def filled(path: Path, size: int) -> Path:
+    """Make a state file with so many records, each with an event and two deliveries, tried once, names, looks."""
+    with closing(open_database(path)) as db, db.atomic():
+        sources.recall(db, "acme")
+        sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
+        for first in range(0, size, 1000):
+            created = [
+                Change(EventType.CREATED, completion(number), 1, DetectedBy.HEAD, "entered_since_first_meeting")
+                for number in range(first, min(size, first + 1000))
+            ]
+            records.write(db, Findings("acme", "acme", changes=created), SUBSCRIPTIONS, first)
+        db.execute("UPDATE deliveries SET state = 'delivered', attempts = 1, last_attempt_at = sequence")
+        db.execute("UPDATE deliveries SET state = 'pending' WHERE sequence BETWEEN 10 AND 600 AND destination = 'hr'")
+        destinations.recall(db, "hr")
+        db.execute(
+            "INSERT INTO attempt_runs (first_sequence, last_sequence, destination, attempted_at, milliseconds,"
+            " decision, reason) SELECT sequence, sequence, destination, sequence, 5, 'delivered', 'accepted'"
+            " FROM deliveries"
+        )
+        names.learn_people(db, "acme", [PersonName(f"u{n}", f"Person {n}", f"E{n}") for n in range(size // A_DAY)])
+        names.learn_trainings(db, "acme", [(f"t{n}", f"Training {n}") for n in range(50)])
+        sweeps.resume(db, "acme", 5)
+        sweep = sweeps.latest(db, "acme")
+        assert sweep is not None
+        for number in range(1, size // 100):
+            page = SweptPage(sweep.id, number, None, number * 100, 0, marks=True)
+            sweeps.advance(db, page, changes=0, ids=bytes(800))
+        search.prepare(db)
+        noted = [LeftOut(f"x{number}", "date_number", "is no day") for number in range(size)]
+        left_out.note(db, "acme", noted, (), swept=True)
+        for number in range(size):
+            second_looks.keep_form(db, "acme", completion(number).key, number, number)
+    return path
+
+
+def look(key: str) -> SecondLook:
+    return SecondLook(key, LookKind.REMOVAL, 1, 1, "head", 0, "u1", "t1")
+
+
+def write_news(db: Database, size: int) -> object:
+    changes = [
+        Change(EventType.UPDATED, completion(number, "new"), 2, DetectedBy.HEAD, "content_changed", completion(number))
+        for number in range(size - 50, size)
+    ]
+    changes += [
+        Change(EventType.CREATED, completion(number), 1, DetectedBy.HEAD, "entered_since_first_meeting")
+        for number in range(size + 1, size + 50)
+    ]
+    learned = [
+        SilentRecord(completion(number), DetectedBy.SWEEP, "entered_before_first_meeting")
+        for number in range(10**6, 10**6 + 50)
+    ]
+    looks = [look(key) for key in keys(size, 10)]
+    return records.write(db, Findings("acme", "acme", changes=changes, learned=learned, looks=looks), SUBSCRIPTIONS, 9)
+
+
+BOUNDED: dict[str, Work] = {
+    "lookups.known": lambda db, size: record_lookups.known(db, "acme", keys(size)),
+    "lookups.known_equals": lambda db, size: record_lookups.known_equals(db, "acme", keys(size)),
+    "lookups.stored": lambda db, size: record_lookups.stored(db, "acme", keys(size)),
+    "lookups.alike": lambda db, size: record_lookups.alike(db, "acme", newest(size, 100)),
+    "lookups.unreadable": lambda db, _: record_lookups.unreadable(db, "acme"),
+    "holds.changed_records": lambda db, _: holds.changed_records(db, "acme"),
+    "holds.examples": lambda db, _: holds.examples(db, "acme"),
+    "records.write": write_news,
+    "left_out.note": lambda db, size: left_out.note(
+        db, "acme", [LeftOut(f"x{n}", None, "?") for n in range(size - 20, size + 20)], (), swept=False
+    ),
+    "left_out.forget_readable": lambda db, _: left_out.forget_readable(db, "acme", [f"x{n}" for n in range(20)]),
+    "left_out.of_record": lambda db, _: left_out.of_record(db, "x5"),
+    "second_looks.earlier_forms": lambda db, size: second_looks.earlier_forms(db, "acme", keys(size)),
+    "second_looks.of_record": lambda db, size: second_looks.of_record(db, "acme", keys(size)[0]),
+    "second_looks.waiting": lambda db, _: second_looks.waiting(db, "acme"),
+    "sources.succeed": lambda db, _: sources.succeed(db, "acme", 5, longest_outage_ms=1),
+    "sweeps.latest": lambda db, _: sweeps.latest(db, "acme"),
+    "sweeps.latest_of_each": lambda db, _: sweeps.latest_of_each(db),
+    "sweeps.marks": lambda db, _: sweeps.marks(db, 1, 3, 5),
+    "sweeps.advance": lambda db, _: sweeps.advance(db, SweptPage(1, 3, 9, 1, 0, True), changes=1, ids=b""),
+    "days.ids_of": lambda db, size: records_by_date.ids_of(db, "acme", keys(size)),
+    "days.suspects": lambda db, size: records_by_date.suspects(db, range(size - 100, size)),
+    "days.ids_after": lambda db, _: records_by_date.ids_after(db, "acme", records_by_date.FIRST, 100),
+    "days.ids_between": lambda db, size: records_by_date.ids_between(
+        db, "acme", completion(size - 99).completed_on, completion(size - 1).completed_on or ""
+    ),
+    "names.find": lambda db, _: names.find(db, "acme", {f"u{n}" for n in range(20)}, {f"t{n}" for n in range(20)}),
+    "names.fetched": lambda db, _: names.fetched(db, "acme"),
+    "feed.page_after": lambda db, size: feed.page_after(db, size - 200, feed.EventFilter(), 100, 10**6),
+    "feed.position": lambda db, _: feed.position(db),
+    "history.events_after": lambda db, size: history.events_after(db, size - 100, 100),
+    "history.sequence_before_latest": lambda db, _: history.sequence_before_latest(db, 50),
+    "history.deliveries_after": lambda db, size: history.deliveries_after(
+        db, DeliveryCursor(size - 60, "hr"), DeliveryFilter(), 100
+    ),
+    "history.latest_deliveries": lambda db, _: history.latest_deliveries(db, DeliveryFilter(), 50),
+    "outbox.due": lambda db, _: outbox.due(db, "hr", now_ms=10, horizon_ms=10**9, limit=100, in_flight=()),
+    "outbox.settle": lambda db, size: outbox.settle(
+        db, [Settlement(tuple(range(size - 50, size)), "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 10**9, 5, 0)]
+    ),
+    "destinations.owed": lambda db, _: destinations.owed(db, "hr", now_ms=10**9, horizon_ms=10**10, late_ms=1),
+    "orphans.orphans": lambda db, _: orphans(db, ["hr"]),
+    "again.retry": lambda db, size: requeue.retry(
+        db, Retry(DeliveryState.DELIVERED, (event_of(db, size - 5),)), ["hr"], 10**9
+    ),
+    "lives.lives": lambda db, size: record_history.lives(db, keys(size, 1)[0]),
+}
+
+
+def event_of(db: Database, sequence: int) -> str:
+    (found,) = db.execute("SELECT id FROM events WHERE sequence = ?", [sequence]).fetchone()
+    return str(found)
+
+
+READS_ALL: dict[str, Work] = {
+    "days.counts": lambda db, _: records_by_date.counts(db, "acme"),
+    "days.landmark": lambda db, _: records_by_date.landmark(db, "acme", 0.1),
+    "finding.find": lambda db, _: search.find(db, "person 7"),
+    "left_out.settle": lambda db, _: left_out.settle(db, sweeps.resume(db, "acme", 1), 3),
+}
+
+
+@dataclass(slots=True)
+class Steps:
+    """How many steps SQLite's machine took, and the statements that it was given."""
+
+    count: int = 0
+    statements: list[str] = field(default_factory=list)
+
+    def step(self) -> int:
+        self.count += 1
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    small: Path
+    large: Path
+
+
+@pytest.fixture(scope="module", params=["never analyzed", "analyzed"])
+def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("plans")
+    made = Files(filled(folder / "small.db", SMALL), filled(folder / "large.db", LARGE))
+    if request.param == "analyzed":
+        for path in (made.small, made.large):
+            with closing(open_database(path)) as db:
+                db.execute("ANALYZE")
+    return made
+
+
+def steps_here(path: Path, work: Callable[[Database], object]) -> Steps:
+    """Count what this Python's SQLite takes; what is written is undone."""
+    steps = Steps()
+    with closing(open_database(path)) as db:
+        db.execute("BEGIN")
+        db.conn.set_trace_callback(steps.statements.append)
+        db.conn.set_progress_handler(steps.step, 1)
+        work(db)
+        db.conn.set_progress_handler(None, 0)
+        db.conn.set_trace_callback(None)
+        db.execute("ROLLBACK")
+    return steps
+
+
+def steps_of_newest(path: Path, statements: list[str]) -> int:
+    """Count what the newest SQLite takes for the same statements."""
+    import apsw  # noqa: PLC0415 - where it is installed
+
+    steps = Steps()
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute("BEGIN")
+        db.set_progress_handler(lambda: bool(steps.step()), 1)
+        for statement in statements:
+            db.execute(statement).fetchall()
+        db.set_progress_handler(None)
+        db.execute("ROLLBACK")
+    return steps.count
+
+
+def measured(files: Files, work: Work, sqlite: str) -> Iterator[int]:
+    for path, size in ((files.small, SMALL), (files.large, LARGE)):
+        steps = steps_here(path, partial(_call, work, size))
+        yield steps.count if sqlite == "of this Python" else steps_of_newest(path, steps.statements)
+
+
+def _call(work: Work, size: int, db: Database) -> Any:
+    found = work(db, size)
+    return found if not isinstance(found, Iterator) else list(found)
+
+
+sqlites = pytest.mark.parametrize(
+    "sqlite",
+    [
+        "of this Python",
+        pytest.param(
+            "newest",
+            marks=pytest.mark.skipif(
+                find_spec("apsw") is None and "TESTS_MUST_NOT_SKIP" not in os.environ, reason="needs the package apsw"
+            ),
+        ),
+    ],
+)
+
+
+@sqlites
+@pytest.mark.parametrize("name", BOUNDED)
+def test_it_costs_the_same_whatever_the_state_file_holds(files: Files, name: str, sqlite: str) -> None:
+    small, large = measured(files, BOUNDED[name], sqlite)
+    assert large <= 1.3 * small + 200, f"{small:,} steps at {SMALL:,} records, {large:,} at {LARGE:,}"
+
+
+@sqlites
+@pytest.mark.parametrize("name", READS_ALL)
+def test_what_reads_all_records_reads_each_once(files: Files, name: str, sqlite: str) -> None:
+    small, large = measured(files, READS_ALL[name], sqlite)
+    assert large <= 1.3 * LARGE / SMALL * small + 200, f"{small:,} steps at {SMALL:,} records, {large:,} at {LARGE:,}"

@@ -1,0 +1,147 @@
+"""Reading for the HTTP interface: beside the writing, not too much at once, and never for long."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.reader import ReadingLimits, StoreReader
+from notifier.store.store import Store
+from tests.support.waiting import until
+
+QUICK = ReadingLimits(wait=0.3, work=0.3)
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[Store]:
+    store = Store(tmp_path / "notifier.db")
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def reader(opened: Store) -> AsyncIterator[StoreReader]:
+    one = StoreReader(opened, QUICK)
+    yield one
+    await one.close()
+
+
+def one(db: Database) -> int:
+    (found,) = db.execute("SELECT 1").fetchone()
+    return int(found)
+
+
+def endless(db: Database) -> None:
+    db.execute(ENDLESS).fetchone()
+
+
+async def test_it_reads_while_the_store_writes(opened: Store, reader: StoreReader) -> None:
+    may_end = threading.Event()
+
+    def write(db: Database) -> None:
+        db.execute("INSERT INTO sources (name) VALUES ('acme')")
+        may_end.wait(20)
+
+    def names(db: Database) -> list[str]:
+        return [name for (name,) in db.execute("SELECT name FROM sources")]
+
+    writing = asyncio.create_task(opened.run(write))
+    try:
+        assert await reader.run(names) == []
+    finally:
+        may_end.set()
+    await writing
+    assert await reader.run(names) == ["acme"]
+
+
+async def test_what_it_reads_is_of_one_moment(opened: Store) -> None:
+    reader = StoreReader(opened, ReadingLimits(work=20))
+    first_read, written = threading.Event(), threading.Event()
+
+    def twice(db: Database) -> list[int]:
+        count = "SELECT count(*) FROM sources"
+        before = db.execute(count).fetchone()[0]
+        first_read.set()
+        written.wait(20)
+        return [before, db.execute(count).fetchone()[0]]
+
+    reading = asyncio.create_task(reader.run(twice))
+    await asyncio.to_thread(first_read.wait, 20)
+    await opened.run(lambda db: db.execute("INSERT INTO sources (name) VALUES ('acme')"))
+    written.set()
+    assert await reading == [0, 0]
+    await reader.close()
+
+
+async def test_it_cannot_write(reader: StoreReader) -> None:
+    with pytest.raises(StoreError) as refused:
+        await reader.run(lambda db: db.execute("DELETE FROM sources"))
+    assert refused.value.reason is StoreReason.READ_ONLY
+
+
+async def test_work_that_takes_too_long_is_interrupted_and_the_next_is_not(reader: StoreReader) -> None:
+    began = time.monotonic()
+    results = await asyncio.gather(reader.run(endless), reader.run(endless), return_exceptions=True)
+    for result in results:
+        assert isinstance(result, StoreError)
+        assert result.reason is StoreReason.BUSY
+        assert "takes longer than 0.3 s" in result.message
+    assert time.monotonic() - began < 10
+    assert [await reader.run(one) for _ in range(4)] == [1] * 4
+
+
+async def test_who_waits_too_long_for_a_turn_is_told_so(opened: Store) -> None:
+    reader = StoreReader(opened, ReadingLimits(wait=0.2, work=60))
+    busy = [asyncio.create_task(reader.run(endless)) for _ in range(2)]
+    await asyncio.sleep(0)
+    patient = asyncio.create_task(reader.run_patiently(one))
+    with pytest.raises(StoreError) as refused:
+        await reader.run(one)
+    assert refused.value.reason is StoreReason.BUSY
+    assert not patient.done()
+    for task in busy:
+        task.cancel()
+    assert await patient == 1
+    await reader.close()
+
+
+async def test_work_that_nobody_waits_for_is_interrupted(opened: Store) -> None:
+    reader = StoreReader(opened, ReadingLimits(wait=20, work=60))
+    given_up = [asyncio.create_task(reader.run(endless)) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    for task in given_up:
+        task.cancel()
+    assert await reader.run(one) == 1
+    await reader.close()
+
+
+async def test_closing_interrupts_what_is_being_read(opened: Store) -> None:
+    reader = StoreReader(opened, ReadingLimits(work=60))
+    reading = asyncio.create_task(reader.run(endless))
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(20):
+        await reader.close()
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        await reading
+
+
+async def test_damage_that_it_meets_is_the_stores(opened: Store, reader: StoreReader) -> None:
+    def damaged(_db: Database) -> None:
+        error = sqlite3.DatabaseError("malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    with pytest.raises(StoreError):
+        await reader.run(damaged)
+    await until(opened.damaged.is_set)
+    with pytest.raises(StoreError) as refused:
+        await reader.run(one)
+    assert refused.value.reason is StoreReason.CORRUPT

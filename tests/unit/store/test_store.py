@@ -1,0 +1,486 @@
+"""The state file as a file: who may open it, what else may stand in its place, and what a full disk does to it."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.store.errors import StoreError, StoreReason, as_store_error
+from notifier.store.migrations import migrations
+from notifier.store.store import APPLICATION_ID, Store, open_for_reading
+from notifier.store.tables import sources
+
+REPOSITORY = Path(__file__).parents[3]
+
+HOLDER = """
+import asyncio, pathlib, sys
+from notifier.store.store import Store
+async def hold():
+    await Store(pathlib.Path(sys.argv[1])).open()
+    print("open", flush=True)
+    await asyncio.sleep(60)
+asyncio.run(hold())
+"""
+
+
+@contextmanager
+def held_by_another_process(path: Path) -> Iterator[int]:
+    """Keep the state file open elsewhere; the other process ends by SIGKILL."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "open\n"
+            yield holder.pid
+        finally:
+            holder.send_signal(signal.SIGKILL)
+
+
+async def refusal(path: Path) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        await Store(path).open()
+    return caught.value
+
+
+def pragma(db: Database, name: str) -> Any:
+    return db.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def remember_names(db: Database, count: int) -> None:
+    """Write some kilobytes for each of so many sources."""
+    for number in range(count):
+        db.execute("INSERT INTO sources (name, error_message) VALUES (?, ?)", [f"s{number}", "x" * 5000])
+
+
+def count_sources(db: Database) -> int:
+    found: int = db.execute("SELECT count(*) FROM sources").fetchone()[0]
+    return found
+
+
+async def test_nobody_but_the_owner_can_read_a_new_file(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        ledger = Store(path)
+        await ledger.open()
+        await ledger.run(sources.recall, "acme")
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        await ledger.close()
+    finally:
+        os.umask(before)
+    assert modes == {
+        "notifier.db": 0o600,
+        "notifier.db-wal": 0o600,
+        "notifier.db-shm": 0o600,
+        "notifier.db.lock": 0o600,
+    }
+
+
+async def test_what_is_committed_survives_a_power_cut(ledger: Store) -> None:
+    assert await ledger.run(pragma, "journal_mode") == "wal"
+    assert await ledger.run(pragma, "synchronous") == 2  # FULL
+    assert await ledger.run(pragma, "foreign_keys") == 1
+    assert await ledger.run(pragma, "auto_vacuum") == 2  # INCREMENTAL
+
+
+async def test_missing_folders_are_made(tmp_path: Path) -> None:
+    ledger = Store(tmp_path / "state" / "notifier" / "notifier.db")
+    await ledger.open()
+    await ledger.close()
+
+
+async def test_what_was_written_is_there_again(path: Path) -> None:
+    for expected in (0, 1, 2):
+        ledger = Store(path)
+        await ledger.open()
+        assert await ledger.run(count_sources) == expected
+        await ledger.run(sources.recall, f"source-{expected}")
+        await ledger.close()
+
+
+async def test_a_second_process_is_refused_and_told_who_holds_the_file(path: Path) -> None:
+    with held_by_another_process(path) as pid:
+        error = await refusal(path)
+    assert error.reason is StoreReason.IN_USE
+    assert f"in use by process {pid}:" in error.message
+
+
+async def test_a_killed_holder_leaves_the_file_free(path: Path) -> None:
+    with held_by_another_process(path):
+        pass
+    ledger = Store(path)
+    await ledger.open()
+    await ledger.close()
+
+
+async def test_the_same_process_is_refused_as_well(ledger: Store) -> None:
+    error = await refusal(ledger.path)
+    assert error.reason is StoreReason.IN_USE
+    assert f"process {os.getpid()}:" in error.message
+    await ledger.run(sources.recall, "acme")
+
+
+async def test_another_name_for_the_folder_is_no_way_around_the_lock(ledger: Store, tmp_path: Path) -> None:
+    other_name = tmp_path / "elsewhere"
+    other_name.symlink_to(ledger.path.parent)
+    assert (await refusal(other_name / ledger.path.name)).reason is StoreReason.IN_USE
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", ".lock"])
+async def test_no_link_is_followed(path: Path, tmp_path: Path, suffix: str) -> None:
+    precious = tmp_path / "elsewhere"
+    precious.write_text("something dear")
+    if suffix not in {"", ".lock"}:
+        store = Store(path)
+        await store.open()
+        await store.close()
+    path.with_name(path.name + suffix).symlink_to(precious)
+    error = await refusal(path)
+    assert error.reason is StoreReason.LINKED
+    assert f"notifier.db{suffix}: it is a link, and none is followed" in error.message
+    assert precious.read_text() == "something dear"
+
+
+async def test_a_lock_with_a_second_name_is_not_written_to(path: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "elsewhere"
+    precious.write_text("something dear")
+    path.with_name("notifier.db.lock").hardlink_to(precious)
+    assert "it has a second name" in (await refusal(path)).message
+    assert precious.read_text() == "something dear"
+
+
+@pytest.mark.parametrize("left", [b"", b"\xff", b"99999999999999999999999\n"])
+async def test_what_an_earlier_holder_left_in_the_lock_file_does_not_matter(path: Path, left: bytes) -> None:
+    path.with_name("notifier.db.lock").write_bytes(left)
+    ledger = Store(path)
+    await ledger.open()
+    assert f"process {os.getpid()}:" in (await refusal(path)).message
+    await ledger.close()
+
+
+async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, ledger: Store) -> None:
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('notifier', 'holograms', '')"
+        )
+    content = path.read_bytes()
+    error = await refusal(path)
+    assert error.reason is StoreReason.NEWER_VERSION
+    assert "written by a newer version of notifier (it knows holograms): install that version again" in error.message
+    assert path.read_bytes() == content
+    with pytest.raises(StoreError, match="newer version"):
+        open_for_reading(path)
+
+
+def make_older(path: Path, *, lacks: str) -> None:
+    """Make a state file as the version made it that did not know the step `lacks`."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrations.apply(Database(connection), stop_before=lacks)
+
+
+def steps() -> list[str]:
+    with closing(Database(memory=True)) as empty:
+        return [step.name for step in migrations.pending(empty)]
+
+
+@pytest.mark.parametrize("lacks", steps())
+async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_to_date(path: Path, lacks: str) -> None:
+    make_older(path, lacks=lacks)
+    content = path.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        open_for_reading(path)
+    assert caught.value.reason is StoreReason.OLDER_VERSION
+    assert f"state file {path} was written by an older version" in caught.value.message
+    assert f"(it lacks {', '.join(steps()[steps().index(lacks) :])}): start `notifier run` once" in caught.value.message
+    assert path.read_bytes() == content
+    ledger = Store(path)
+    await ledger.open()
+    with closing(open_for_reading(path)) as reader:
+        assert count_sources(reader) == 0
+    await ledger.close()
+
+
+def test_of_attempts_that_were_not_told_apart_each_may_have_been_the_events_fault() -> None:
+    with closing(Database(memory=True)) as db:
+        migrations.apply(db, stop_before="suspicions")
+        db.execute("INSERT INTO deliveries (sequence, destination, attempts) VALUES (1, 'hr', 2), (2, 'hr', 0)")
+        migrations.apply(db)
+        assert db.execute("SELECT suspicions FROM deliveries").fetchall() == [(2,), (0,)]
+
+
+async def test_the_attempts_in_an_older_file_are_told_of_as_before(path: Path) -> None:
+    make_older(path, lacks="attempts_in_runs")
+    attempts = [
+        (1, 1, "hr", 1000, 20, "retry_later", "refused", 400, "no"),
+        (2, 1, "hr", 2000, 9, "delivered", "delivered", 200, None),
+    ]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        event = (1, "evt_1", "completion.created", "acme", "7", 1, "head", "test", 0, "{}")
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", event)
+        connection.execute("INSERT INTO deliveries (sequence, destination) VALUES (1, 'hr')")
+        connection.executemany("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", attempts)
+    ledger = Store(path)
+    await ledger.open()
+    assert await ledger.run(lambda db: db.execute("SELECT * FROM attempts ORDER BY id").fetchall()) == attempts
+    await ledger.close()
+
+
+async def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    content = path.read_bytes()
+    error = await refusal(path)
+    assert error.reason is StoreReason.NOT_A_STATE_FILE
+    assert "database of another program" in error.message
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("size", [20, 100, 5000, 100_000])
+async def test_anything_else_in_its_place_is_refused_and_left_alone(path: Path, size: int) -> None:
+    path.write_bytes(b"<html>" * (size // 6))
+    content = path.read_bytes()
+    assert (await refusal(path)).reason is StoreReason.NOT_A_STATE_FILE
+    assert path.read_bytes() == content
+
+
+async def test_a_folder_in_its_place_is_refused(path: Path) -> None:
+    path.mkdir()
+    error = await refusal(path)
+    assert error.reason is StoreReason.NOT_A_STATE_FILE
+    assert "is a folder" in error.message
+
+
+async def test_an_empty_file_becomes_a_state_file(path: Path) -> None:
+    path.touch()
+    ledger = Store(path)
+    await ledger.open()
+    assert await ledger.run(count_sources) == 0
+    await ledger.close()
+
+
+async def test_a_creation_that_was_cut_off_is_taken_up_again(path: Path, ledger: Store) -> None:
+    application_id = await ledger.run(pragma, "application_id")
+    await ledger.close()
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {application_id}")
+    again = Store(path)
+    await again.open()
+    assert await again.run(count_sources) == 0
+    await again.close()
+
+
+async def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    error = await refusal(tmp_path / "file" / "below" / "notifier.db")
+    assert error.reason is StoreReason.NOT_WRITABLE
+    assert f"{tmp_path}/file/below cannot be made" in error.message
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "n" * 252])
+async def test_a_name_that_the_file_system_does_not_take_is_refused(tmp_path: Path, name: str) -> None:
+    assert (await refusal(tmp_path / name)).reason is StoreReason.NOT_WRITABLE
+
+
+async def test_a_link_that_leads_in_circles_is_refused(path: Path) -> None:
+    path.symlink_to(path)
+    assert (await refusal(path)).reason is StoreReason.LINKED
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_folder_without_write_access_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    error = await refusal(folder / "notifier.db")
+    assert error.reason is StoreReason.NOT_WRITABLE
+    assert "give this user write access" in error.message
+
+
+async def test_a_damaged_file_is_named_as_such(path: Path, ledger: Store) -> None:
+    await ledger.run(remember_names, 20)
+    await ledger.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xab" * (len(content) - 4096))
+    damaged = Store(path)
+    try:
+        await damaged.open()
+        with pytest.raises(StoreError) as caught:
+            await damaged.run(count_sources)
+        error = caught.value
+    except StoreError as at_once:
+        error = at_once
+    finally:
+        await damaged.close()
+    assert error.reason is StoreReason.CORRUPT
+    assert "restore a backup" in error.message
+
+
+async def test_a_failed_start_leaves_the_file_free(path: Path) -> None:
+    path.write_bytes(b"garbage, for the time being" * 50)
+    failed = Store(path)
+    with pytest.raises(StoreError):
+        await failed.open()
+    path.unlink()
+    ledger = Store(path)
+    await ledger.open()
+    await failed.close()
+    await ledger.run(sources.recall, "acme")
+    await ledger.close()
+
+
+async def test_it_may_be_closed_twice_or_unopened(path: Path) -> None:
+    ledger = Store(path)
+    await ledger.open()
+    await ledger.close()
+    await ledger.close()
+    await Store(path).close()
+
+
+async def test_work_handed_in_before_the_end_is_done(path: Path) -> None:
+    ledger = Store(path)
+    await ledger.open()
+    works = [asyncio.create_task(ledger.run(sources.recall, f"s{number}")) for number in range(50)]
+    await asyncio.sleep(0)
+    await ledger.close()
+    await asyncio.gather(*works)
+    again = Store(path)
+    await again.open()
+    assert await again.run(count_sources) == 50
+    await again.close()
+
+
+async def test_work_that_fails_undoes_all_that_it_did(ledger: Store) -> None:
+    def fail_in_the_end(db: Database) -> None:
+        remember_names(db, 3)
+        with db.atomic():
+            sources.recall(db, "acme")
+        raise ValueError("on second thoughts")
+
+    with pytest.raises(ValueError, match="second thoughts"):
+        await ledger.run(fail_in_the_end)
+    assert await ledger.run(count_sources) == 0
+    await ledger.run(sources.recall, "acme")
+    assert await ledger.run(count_sources) == 1
+
+
+async def test_a_fault_of_the_program_is_not_taken_for_one_of_the_file(ledger: Store) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        await ledger.run(lambda db: db.execute("SELECT * FROM nonsense"))
+    assert await ledger.run(count_sources) == 0
+
+
+async def test_a_full_disk_undoes_the_transaction_and_is_got_over(ledger: Store) -> None:
+    await ledger.run(sources.recall, "acme")
+    pages = await ledger.run(pragma, "page_count")
+    await ledger.run(pragma, f"max_page_count = {pages}")
+    for _ in range(2):
+        with pytest.raises(StoreError) as caught:
+            await ledger.run(remember_names, 100)
+        assert caught.value.reason is StoreReason.DISK_FULL
+        assert str(ledger.path) in caught.value.message
+        assert await ledger.run(count_sources) == 1
+    await ledger.run(pragma, f"max_page_count = {pages + 1000}")
+    await ledger.run(remember_names, 100)
+    assert await ledger.run(count_sources) == 101
+    assert await ledger.run(pragma, "integrity_check") == "ok"
+
+
+async def test_a_file_that_became_read_only_is_named_as_such(ledger: Store) -> None:
+    await ledger.run(pragma_set, "query_only = ON")
+    with pytest.raises(StoreError) as caught:
+        await ledger.run(sources.recall, "acme")
+    assert caught.value.reason is StoreReason.READ_ONLY
+    await ledger.run(pragma_set, "query_only = OFF")
+    await ledger.run(sources.recall, "acme")
+
+
+def pragma_set(db: Database, setting: str) -> None:
+    db.execute(f"PRAGMA {setting}")
+
+
+async def test_another_program_that_writes_to_it_is_named_as_such(ledger: Store) -> None:
+    await ledger.run(pragma_set, "busy_timeout = 0")
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as intruder:
+        intruder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError) as caught:
+            await ledger.run(sources.recall, "acme")
+    assert caught.value.reason is StoreReason.LOCKED
+    await ledger.run(sources.recall, "acme")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (sqlite3.SQLITE_IOERR_FSYNC, StoreReason.IO_ERROR),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, StoreReason.DISK_FULL),
+        (sqlite3.SQLITE_READONLY_DBMOVED, StoreReason.READ_ONLY),
+        (sqlite3.SQLITE_CANTOPEN_ISDIR, StoreReason.NOT_WRITABLE),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, StoreReason.LOCKED),
+        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, None),
+        (None, None),
+    ],
+)
+def test_an_extended_code_is_named_like_its_primary_one(code: int | None, reason: StoreReason | None) -> None:
+    error = sqlite3.OperationalError("as SQLite says it")
+    if code is not None:
+        error.sqlite_errorcode = code
+    named = as_store_error(error, Path("/somewhere/notifier.db"))
+    assert (named.reason if named else None) is reason
+
+
+async def test_it_can_be_read_beside_the_one_who_writes(ledger: Store) -> None:
+    with closing(open_for_reading(ledger.path)) as reader:
+        await ledger.run(remember_names, 3)
+        assert count_sources(reader) == 3
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            sources.recall(reader, "acme")
+
+
+async def test_it_can_be_read_while_nobody_writes(ledger: Store) -> None:
+    await ledger.run(remember_names, 3)
+    await ledger.close()
+    with closing(open_for_reading(ledger.path)) as reader:
+        assert count_sources(reader) == 3
+
+
+def make_nothing(_: Path) -> None:
+    pass
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_garbage(path: Path) -> None:
+    path.write_bytes(b"garbage" * 100)
+
+
+def make_foreign_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+
+
+@pytest.mark.parametrize("make", [make_nothing, make_folder, make_garbage, make_foreign_database])
+def test_a_reader_is_told_when_there_is_no_state_file(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    with pytest.raises(StoreError) as caught:
+        open_for_reading(path)
+    assert caught.value.reason is StoreReason.NOT_A_STATE_FILE
+
+
+def test_a_reader_is_told_when_the_file_cannot_be_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as caught:
+        open_for_reading(tmp_path / ("n" * 300))
+    assert caught.value.reason is StoreReason.NOT_WRITABLE

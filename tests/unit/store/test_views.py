@@ -1,0 +1,128 @@
+"""The questions operators ask, answered by the state file itself, with whatever SQLite tool is at hand."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.events import DetectedBy, EventType, Names
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import names, outbox, records
+from notifier.store.tables.names import PersonName
+from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.records import Findings, SilentRecord
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import MakeChange, MakeCompletion
+
+DAVID = "5e580f0cb780600088bd2c11"
+NOON = 1_582_804_800_000  # 2020-02-27 12:00:00
+DETECTED, TRIED, NEXT = "2020-02-27 12:00:00", "2020-02-27 12:00:05", "2020-02-27 12:01:00"
+
+
+@pytest.fixture
+def lived_in(db: Database, completion: "MakeCompletion", change: "MakeChange") -> Database:
+    """Hold one record of history and two that were told to two destinations, with every end a delivery can come to."""
+    names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
+    names.learn_trainings(db, "acme", [("1046", "Ladder Safety")])
+    history = [SilentRecord(completion("1"), DetectedBy.SWEEP, "entered_before_first_meeting")]
+    news = [change("2"), change(completion("3", user_id="gone", recorded_at=None))]
+    found = Findings("acme", "acme", history, news, Names({DAVID: "David Ball"}, {"1046": "Ladder Safety"}))
+    to = [Subscription("hr", frozenset(EventType)), Subscription("slack", frozenset(EventType))]
+    one, two = records.write(db, found, to, NOON)
+    records.write(db, Findings("acme", "acme", changes=[change("2", EventType.REMOVED, 2)]), (), NOON + 9000)
+    pending, dead, delivered = DeliveryState.PENDING, DeliveryState.DEAD, DeliveryState.DELIVERED
+    outbox.settle(
+        db,
+        [
+            Settlement((one.sequence,), "hr", delivered, "done", "ok", 200, "", NOON + 5000, 10, 0),
+            Settlement(
+                (two.sequence,), "hr", pending, "retry", "http_status", 503, "busy", NOON + 5000, 30, NOON + 60_000
+            ),
+            Settlement((one.sequence,), "slack", dead, "give_up", "http_status", 400, "invalid", NOON + 5000, 20, 0),
+        ],
+    )
+    return db
+
+
+def rows(db: Database, view: str) -> list[dict[str, Any]]:
+    return list(db[view].rows)
+
+
+def test_every_view_answers(lived_in: Database) -> None:
+    for view in lived_in.view_names():
+        assert rows(lived_in, view)
+    assert set(lived_in.view_names()) >= {"known_completions", "latest_events", "waiting_deliveries", "dead_deliveries"}
+
+
+def test_what_is_known_and_why(lived_in: Database) -> None:
+    known = {row["key"]: row for row in rows(lived_in, "known_completions")}
+    assert known["1"].items() >= {
+        ("person", "David Ball"),
+        ("training", "Ladder Safety"),
+        ("completed_on", "2020-02-27"),
+        ("entered", "2020-02-27 19:07:21"),
+        ("first_seen", DETECTED),
+        ("net", "sweep"),
+        ("reason", "entered_before_first_meeting"),
+        ("revision", 1),
+        ("removed", None),
+    }
+    assert known["2"]["removed"] == "2020-02-27 12:00:09"
+    assert (known["3"]["person"], known["3"]["user_id"], known["3"]["entered"]) == (None, "gone", None)
+
+
+def test_what_happened_last_comes_first(lived_in: Database) -> None:
+    latest = rows(lived_in, "latest_events")
+    assert [(row["type"], row["record"]) for row in latest] == [
+        ("completion.removed", "2"),
+        ("completion.created", "3"),
+        ("completion.created", "2"),
+    ]
+    assert latest[2].items() >= {
+        ("detected", DETECTED),
+        ("source", "acme"),
+        ("person", "David Ball"),
+        ("training", "Ladder Safety"),
+        ("completed_on", "2020-02-27"),
+        ("net", "head"),
+    }
+    assert latest[2]["id"].startswith("evt_")
+
+
+def test_what_waits_and_for_what(lived_in: Database) -> None:
+    hr, slack = sorted(rows(lived_in, "waiting_deliveries"), key=lambda row: str(row["destination"]))
+    assert hr.items() >= {
+        ("destination", "hr"),
+        ("record", "3"),
+        ("attempts", 1),
+        ("detected", DETECTED),
+        ("next_attempt", NEXT),
+        ("reason", "http_status"),
+        ("status", 503),
+        ("detail", "busy"),
+    }
+    assert (slack["destination"], slack["record"], slack["attempts"], slack["reason"]) == ("slack", "3", 0, None)
+
+
+def test_what_was_given_up_and_why(lived_in: Database) -> None:
+    (dead,) = rows(lived_in, "dead_deliveries")
+    assert dead.items() >= {
+        ("destination", "slack"),
+        ("record", "2"),
+        ("attempts", 1),
+        ("last_attempt", TRIED),
+        ("decision", "give_up"),
+        ("status", 400),
+        ("detail", "invalid"),
+    }
+
+
+def test_how_attempts_ended(lived_in: Database) -> None:
+    outcomes = {(row["destination"], row["reason"]): row for row in rows(lived_in, "attempt_outcomes")}
+    assert outcomes.keys() == {("hr", "ok"), ("hr", "http_status"), ("slack", "http_status")}
+    assert outcomes["hr", "http_status"].items() >= {
+        ("attempts", 1),
+        ("average_milliseconds", 30.0),
+        ("latest", TRIED),
+    }

@@ -1,0 +1,184 @@
+"""What an event is called and what it says."""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.events import (
+    CONTENT_FIELDS,
+    Change,
+    Completion,
+    DetectedBy,
+    EventType,
+    Names,
+    batch_id,
+    event_data,
+    event_id,
+)
+
+DAVID, LADDERS = "5e580f0cb780600088bd2c11", "1046"
+COMPLETION = Completion(
+    key="1238",
+    training_id=LADDERS,
+    user_id=DAVID,
+    completed_on="2020-02-27",
+    expires_on=None,
+    recorded_at=1_582_830_441_803,
+    instructor_id=None,
+    group_training_id=None,
+    notes="",
+    has_attachments=False,
+    raw=b'{"id":1238,"surprise":[1,2.50,"\\u00fc"]}',
+)
+BEFORE = replace(COMPLETION, notes="old")
+CREATED = Change(EventType.CREATED, COMPLETION, 1, DetectedBy.HEAD, "entered_since")
+UPDATED = Change(EventType.UPDATED, COMPLETION, 2, DetectedBy.SWEEP, "content_changed", BEFORE)
+REMOVED = Change(EventType.REMOVED, COMPLETION, 3, DetectedBy.SWEEP, "gone")
+
+days = st.none() | st.dates().map(str)
+texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+completions = st.builds(
+    Completion,
+    key=st.text("ab1-", max_size=4),
+    training_id=st.text("ab1", max_size=3),
+    user_id=st.text("ab1", max_size=3),
+    completed_on=days,
+    expires_on=days,
+    recorded_at=st.none() | st.integers(0, 2**41),
+    instructor_id=texts,
+    group_training_id=texts,
+    notes=texts,
+    has_attachments=st.none() | st.booleans(),
+    raw=st.just(b"{}"),
+)
+changes = st.builds(
+    lambda kind, completion, revision, previous: Change(
+        kind, completion, revision, DetectedBy.HEAD, "", previous if kind is EventType.UPDATED else None
+    ),
+    st.sampled_from([EventType.CREATED, EventType.UPDATED, EventType.REMOVED]),
+    completions,
+    st.integers(1, 5),
+    completions,
+)
+
+
+def said(change: Change, names: Names | None = None) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(event_data(change, names or Names()))
+    return data
+
+
+# Ids
+
+
+@pytest.mark.parametrize(
+    ("change", "identifier"),
+    [
+        (CREATED, "evt_tofbshskqtor6ra3r2mqgsi22k"),
+        (UPDATED, "evt_yv4rgyfwudadvo6yspre7xusfv"),
+        (REMOVED, "evt_kbe7r3c3lzno57etr7d3erb45g"),
+    ],
+)
+def test_ids_are_the_same_in_every_version_of_the_program(change: Change, identifier: str) -> None:
+    assert event_id("acme", change) == identifier
+
+
+def test_the_id_of_a_batch_is_the_same_in_every_version_of_the_program() -> None:
+    assert batch_id(("evt_a", "evt_b")) == "msg_he2i3olotti3zllbxz3htojuor"
+
+
+@given(changes, st.text("ac-", max_size=5))
+def test_an_id_is_26_characters_without_dots(change: Change, namespace: str) -> None:
+    assert re.fullmatch(r"evt_[a-z2-7]{26}", event_id(namespace, change))
+
+
+@given(changes, changes, st.text("ab1", max_size=3), st.text("ab1", max_size=3))
+def test_changes_that_say_something_else_have_other_ids(one: Change, other: Change, here: str, there: str) -> None:
+    def essence(namespace: str, change: Change) -> object:
+        was = None if change.previous is None else (change.previous.content(), change.completion.content())
+        return (namespace, change.completion.key, change.type, change.revision, was)
+
+    same = essence(here, one) == essence(there, other)
+    assert (event_id(here, one) == event_id(there, other)) == same
+
+
+@given(changes)
+def test_how_and_why_it_was_found_makes_no_other_id(change: Change) -> None:
+    found_otherwise = replace(change, net=DetectedBy.COUNT, reason="another")
+    shown_otherwise = replace(change, completion=replace(change.completion, raw=b'{"more":1}'))
+    assert event_id("acme", found_otherwise) == event_id("acme", shown_otherwise) == event_id("acme", change)
+
+
+def test_a_record_that_flips_back_and_forth_gets_a_new_id_each_time() -> None:
+    there = [replace(UPDATED, revision=revision) for revision in (2, 4, 6)]
+    back = [replace(UPDATED, revision=revision, completion=BEFORE, previous=COMPLETION) for revision in (3, 5)]
+    assert len({event_id("acme", change) for change in [*there, *back]}) == 5
+
+
+@given(st.lists(st.text("evt_ab", min_size=1), max_size=4), st.lists(st.text("evt_ab", min_size=1), max_size=4))
+def test_the_same_events_and_only_they_make_the_same_batch(these: list[str], those: list[str]) -> None:
+    assert (batch_id(tuple(these)) == batch_id(tuple(those))) == (these == those)
+    assert re.fullmatch(r"msg_[a-z2-7]{26}", batch_id(tuple(these)))
+
+
+# Data
+
+
+def test_data_has_the_shape_of_the_contract() -> None:
+    names = Names({DAVID: "David Ball"}, {LADDERS: "Ladder Safety"})
+    assert said(CREATED, names) == {
+        "completion": {
+            "key": "1238",
+            "training_id": LADDERS,
+            "training_title": "Ladder Safety",
+            "user_id": DAVID,
+            "user_name": "David Ball",
+            "instructor_id": None,
+            "instructor_name": None,
+            "group_training_id": None,
+            "completed_on": "2020-02-27",
+            "expires_on": None,
+            "recorded_at": "2020-02-27T19:07:21.803Z",
+            "notes": "",
+            "has_attachments": False,
+        },
+        "previous": None,
+        "record": {"id": 1238, "surprise": [1, 2.50, "ü"]},
+    }
+
+
+def test_the_record_stands_in_it_as_the_api_returned_it() -> None:
+    assert event_data(CREATED, Names()).endswith(b'"record":' + COMPLETION.raw + b"}")
+
+
+def test_names_that_are_not_known_are_null() -> None:
+    taught = replace(COMPLETION, instructor_id="5e580f0cb780600088bd2c99")
+    completion = said(replace(CREATED, completion=taught), Names({}, {"1047": "Another"}))["completion"]
+    assert (completion["user_name"], completion["instructor_name"], completion["training_title"]) == (None, None, None)
+
+
+def test_an_instructor_has_a_persons_name() -> None:
+    taught = replace(COMPLETION, instructor_id=DAVID)
+    assert said(replace(CREATED, completion=taught), Names({DAVID: "David Ball"}))["completion"]["instructor_name"] == (
+        "David Ball"
+    )
+
+
+@given(completions, completions)
+def test_previous_holds_the_changed_fields_with_their_old_values_and_no_others(
+    old: Completion, new: Completion
+) -> None:
+    data = said(Change(EventType.UPDATED, new, 2, DetectedBy.SWEEP, "content_changed", old))
+    before, now = old.content(), new.content()
+    assert data["previous"] == {name: before[name] for name in CONTENT_FIELDS if before[name] != now[name]}
+    assert set(data["previous"]) <= set(data["completion"])
+
+
+@given(completions)
+def test_content_is_what_an_update_is_about(completion: Completion) -> None:
+    assert tuple(completion.content()) == CONTENT_FIELDS
+    assert completion == replace(completion, raw=b'{"something":"else"}')

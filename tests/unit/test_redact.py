@@ -1,0 +1,156 @@
+"""Nothing that opens a door gets through, and what people say to each other does."""
+
+import json
+import string
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from notifier import redact as redaction
+from notifier.redact import hide_cut, hide_known, redact, remember
+
+UNRESERVED = string.ascii_letters + string.digits + "-._~"
+SUB_DELIMITERS = "!$&'()*+,;="
+
+words = st.text(UNRESERVED, min_size=8, max_size=30).map(lambda text: f"x{text}x")
+parts = st.text(UNRESERVED + SUB_DELIMITERS + ":@%|`^", min_size=8, max_size=30).map(lambda text: f"x{text}x")
+hosts = st.sampled_from(["hooks.example.com", "127.0.0.1:8787", "[::1]:9", "localhost"])
+around = st.sampled_from(
+    [("", ""), ("'", "'"), ('"', '"'), ("(", ")"), ("<", ">"), ("to ", ", it said"), ("url=", ".")]
+)
+
+
+@given(parts, parts, words, hosts, around, st.sampled_from(["http", "https", "HTTPS", "unix+https"]))
+def test_of_a_url_only_scheme_and_host_are_left(
+    path: str, query: str, userinfo: str, host: str, quotes: tuple[str, str], scheme: str
+) -> None:
+    url = f"{scheme}://{userinfo}:{userinfo}@{host}/services/{path}?key={query}#{path}"
+    shown = redact(f"POST {quotes[0]}{url}{quotes[1]} failed")
+    assert not any(secret in shown for secret in (path, query, userinfo))
+    assert f"{scheme}://{host}/..." in shown
+    assert shown.startswith("POST ")
+    assert shown.endswith(" failed")
+
+
+@given(parts, hosts)
+def test_a_password_may_hold_what_it_likes(password: str, host: str) -> None:
+    shown = redact(f"no answer from https://notifier:{password}@{host}/hook")
+    assert password.strip("x") not in shown
+    assert all(piece not in shown for piece in password.split("@") if len(piece) > 7)
+
+
+@given(words, words)
+def test_slashes_that_json_escapes_hide_nothing(path: str, userinfo: str) -> None:
+    shown = redact(f'{{"url":"https:\\/\\/{userinfo}@hooks.example.com\\/services\\/{path}"}}')
+    assert path not in shown
+    assert userinfo not in shown
+    assert "https:\\/\\/hooks.example.com/..." in shown
+
+
+@given(
+    st.text(UNRESERVED + "+/=", min_size=6, max_size=60), st.sampled_from(["Bearer ", "bearer  ", "BEARER\t"]), around
+)
+def test_a_bearer_token_is_hidden(token: str, scheme: str, quotes: tuple[str, str]) -> None:
+    shown = redact(f"refused {quotes[0]}{scheme}{token}{quotes[1]}")
+    assert scheme + token not in shown
+    assert shown.startswith(f"refused {quotes[0]}{scheme}[secret]")
+
+
+@pytest.mark.parametrize("credentials", ["dXNlcjpwYXNzd29yZA==", "bm90aWZpZXI6aHVudGVyMg==", "dXNlcjpwYXNz"])
+def test_a_basic_credential_is_hidden(credentials: str) -> None:
+    assert redact(f"Authorization: Basic {credentials} was refused") == "Authorization: Basic [secret] was refused"
+
+
+@given(st.text(string.ascii_letters + string.digits + "+/", min_size=1, max_size=60), st.sampled_from(["", "=", "=="]))
+def test_a_webhook_secret_is_hidden(secret: str, padding: str) -> None:
+    assert redact(f"signed with whsec_{secret}{padding}.") == "signed with [secret]."
+
+
+@given(
+    st.sampled_from(["token", "access_token", "client_secret", "Password", "api_key", "X-Api-Key", "apikey"]),
+    st.sampled_from(["{}={}", "{}: {}", '"{}": "{}"', "'{}': '{}'", '\\"{}\\":\\"{}\\"', "{} = {}", "{}='{}'"]),
+    words,
+)
+def test_what_is_called_a_secret_is_hidden(name: str, form: str, secret: str) -> None:
+    assert secret not in redact("refused: " + form.format(name, secret) + " said the peer")
+
+
+@given(st.lists(st.text(min_size=4), min_size=1, max_size=4), st.text(), st.text())
+def test_known_secrets_are_hidden_wherever_they_stand(secrets: list[str], before: str, after: str) -> None:
+    for secret in secrets:
+        shown = redact(f"{before}{secret}{after}", *secrets)
+        left = shown.replace("[secret]", "\N{REPLACEMENT CHARACTER}" * 4)
+        assert secret not in left or secret in "\N{REPLACEMENT CHARACTER}" * 4
+
+
+def test_a_secret_within_another_one_leaves_nothing_of_it() -> None:
+    assert redact("key-and-more", "key-", "key-and-more") == "[secret]"
+
+
+def test_what_is_too_short_to_be_a_secret_is_no_secret() -> None:
+    assert redact("a cat sat", "a", "cat", "") == "a cat sat"
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "the token lacks the permission",
+        "the API does not know the token; put a valid one into the source's `token`",
+        "token_permission",
+        "a secret was not set, and no password either",
+        "Basic Training, Basic Forklift Safety and basic understanding",
+        "no whole answer within 15 seconds",
+        "the name hooks.example.com could not be resolved",
+        "TLS failed: self-signed certificate",
+        "Bearer of bad news",
+        "1:2 ratio; see https://example.com and http://127.0.0.1:8787/",
+        "state file /var/lib/notifier/notifier.db: the disk is full",
+        "12:00 // a comment",
+    ],
+)
+def test_ordinary_sentences_survive(sentence: str) -> None:
+    assert redact(sentence) == sentence
+
+
+@given(st.text(), st.text(UNRESERVED, min_size=4))
+@example("secr", "secr")
+def test_hiding_twice_is_hiding_once(text: str, secret: str) -> None:
+    once = redact(f"{text} https://a:b@c/d Bearer {secret}{secret}", secret)
+    assert redact(once, secret) == once
+
+
+def test_a_long_text_takes_no_long_time() -> None:
+    for text in ("a://" * 50_000, "a" * 200_000, "token=" * 30_000, "https://" + "a@" * 100_000, "Bearer " * 30_000):
+        redact(text)
+
+
+@pytest.fixture
+def configured() -> Iterator[str]:
+    """A secret of the configuration."""
+    secret = 'S/3cr"et+of/the-configuration'
+    remember([secret, "short"])
+    yield secret
+    redaction._known.clear()
+
+
+def test_a_configured_secret_is_hidden_in_every_form(configured: str) -> None:
+    forms = (configured, json.dumps(configured), json.dumps(configured).replace("/", "\\/"), quote(configured, safe=""))
+    for form in forms:
+        assert redact(f"it said {form.strip(chr(34))} and no more") == "it said [secret] and no more"
+        assert hide_known(f"/path https://host/x {configured}") == "/path https://host/x [secret]"
+    assert redact("a short word") == "a short word"
+
+
+@given(words, st.integers(4, 30), st.sampled_from(["", "…", "...", "`", "…`"]))
+def test_what_is_left_of_a_secret_that_was_cut_is_hidden(secret: str, size: int, end: str) -> None:
+    shown = hide_cut(f"refused: {secret[:size]}{end}", secret)
+    assert shown == f"refused: [secret]{end}"
+
+
+def test_the_end_of_an_ordinary_text_stays(configured: str) -> None:
+    assert hide_cut("nothing was cut S/3") == "nothing was cut S/3"
+    assert hide_cut("nothing was cut S/3c") == "nothing was cut [secret]"
+    assert configured

@@ -1,0 +1,375 @@
+"""What the API says of the number of records, and what follows from it, against lists that are known whole."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier.kpa.client import Page
+from notifier.watch.detection.balance import (
+    Balance,
+    CountBounds,
+    Mark,
+    SearchTiming,
+    UnexplainedAge,
+    accepted_offset,
+    contradicts_total,
+    count_bounds,
+    page_cap,
+    page_to_repeat,
+    sweep_is_affordable,
+)
+
+
+def pages_of(records: int, limit: int) -> int:
+    return max(1, -(-records // limit))
+
+
+def page(number: int, limit: int, size: int, *, last_page: int | None = None, total: int | None = None) -> Page:
+    return Page(number, limit, size, (), (), last_page, total, served_at_ms=None, asked_at=0.0, seconds=0.1)
+
+
+@dataclass(frozen=True)
+class Api:
+    """A list of so many records, and what its answers say beside them."""
+
+    records: int
+    says_last_page: bool
+    says_total: bool
+
+    def page(self, number: int, limit: int, total: int | None = None) -> Page:
+        """Answer with a page, in which `total` stands in place of the right one."""
+        right = self.records if self.says_total else None
+        return page(
+            number,
+            limit,
+            min(limit, max(0, self.records - (number - 1) * limit)),
+            last_page=pages_of(self.records, limit) if self.says_last_page else None,
+            total=right if total is None else total,
+        )
+
+
+apis = st.builds(Api, st.integers(0, 60), st.booleans(), st.booleans())
+numbers = st.integers(1, 12)
+limits = st.integers(1, 20)
+
+
+@given(apis, numbers, limits)
+def test_what_any_page_tells_is_true(api: Api, number: int, limit: int) -> None:
+    told = count_bounds(api.page(number, limit))
+    assert told.admits(api.records)
+    assert told.exactly in (None, api.records)
+
+
+@given(apis, limits)
+def test_the_last_page_tells_exactly(api: Api, limit: int) -> None:
+    last = pages_of(api.records, limit)
+    # A last page that is full does not show that it is the last, unless the API says so.
+    if api.says_last_page or api.says_total or api.records % limit or api.records == 0:
+        assert count_bounds(api.page(last, limit)).exactly == api.records
+
+
+@given(apis.filter(lambda api: api.says_total), numbers, limits)
+def test_with_the_total_every_page_tells_exactly(api: Api, number: int, limit: int) -> None:
+    assert count_bounds(api.page(number, limit)).exactly == api.records
+
+
+@given(apis.filter(lambda api: api.says_last_page))
+def test_a_page_of_one_record_tells_exactly(api: Api) -> None:
+    assert count_bounds(api.page(1, 1)).exactly == api.records
+
+
+@given(apis.filter(lambda api: api.says_last_page), numbers, limits, st.integers(0, 500))
+def test_a_total_that_does_not_go_with_the_last_page_is_ignored(api: Api, number: int, limit: int, total: int) -> None:
+    if pages_of(total, limit) != pages_of(api.records, limit):
+        without = Api(api.records, says_last_page=True, says_total=False)
+        assert count_bounds(api.page(number, limit, total)) == count_bounds(without.page(number, limit))
+
+
+@given(apis.filter(lambda api: api.says_last_page), limits)
+def test_the_last_pages_number_leaves_no_more_open_than_a_page(api: Api, limit: int) -> None:
+    told = count_bounds(api.page(1, limit))
+    assert told.most is not None
+    assert told.most - told.least < limit
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (page(1, 100, 100), CountBounds(100, None)),
+        (page(1, 100, 99), CountBounds(99, 99)),
+        (page(3, 100, 0), CountBounds(0, None)),
+        (page(3, 100, 0, last_page=2), CountBounds(101, 200)),
+        (page(1, 100, 0), CountBounds(0, 0)),
+        (page(1, 100, 100, last_page=3), CountBounds(201, 300)),
+        (page(3, 100, 17, last_page=3), CountBounds(217, 217)),
+        (page(1, 100, 100, last_page=3, total=217), CountBounds(217, 217)),
+        (page(1, 100, 100, last_page=3, total=100), CountBounds(201, 300)),
+        (page(1, 100, 100, total=217), CountBounds(217, 217)),
+    ],
+)
+def test_what_a_page_tells(answer: Page, told: CountBounds) -> None:
+    assert count_bounds(answer) == told
+
+
+@given(st.integers(0, 50), st.none() | st.integers(0, 50), st.integers(-5, 60))
+def test_what_it_admits_lies_between_the_bounds(least: int, more: int | None, count: int) -> None:
+    told = CountBounds(least, None if more is None else least + more)
+    assert told.admits(count) is (count >= least and (more is None or count <= least + more))
+    assert told.exactly == (least if more == 0 else None)
+
+
+@given(apis, numbers, limits)
+def test_contradicts_total_true_answers_do_not(api: Api, number: int, limit: int) -> None:
+    assert not contradicts_total(api.page(number, limit))
+
+
+@given(apis, numbers, limits)
+def test_count_bounds_a_disbelieved_total_is_as_none(api: Api, number: int, limit: int) -> None:
+    without = Api(api.records, api.says_last_page, says_total=False)
+    assert count_bounds(api.page(number, limit), believe_total=False) == count_bounds(without.page(number, limit))
+
+
+@given(st.integers(0, 300), st.integers(1, 50), st.integers(1, 50))
+def test_page_cap_is_proven_by_the_count_and_the_number_of_pages(records: int, cap: int, limit: int) -> None:
+    given_ = min(cap, limit)
+    answer = page(1, limit, min(given_, records), last_page=pages_of(records, given_))
+    capped = given_ < limit and records > given_
+    assert page_cap(answer, records) == (given_ if capped else None)
+    assert page_cap(answer, None) is None
+
+
+@given(st.integers(50, 300), st.integers(2, 49), st.integers(1, 5))
+def test_page_cap_a_page_that_is_short_once_is_none(records: int, limit: int, lacking: int) -> None:
+    size = max(1, limit - lacking)
+    if pages_of(records, limit) != pages_of(records, size):
+        assert page_cap(page(1, limit, size, last_page=pages_of(records, limit)), records) is None
+
+
+few = st.integers(0, 20)
+balances = st.builds(Balance, few, few, st.integers(-9, 9), few, few, few, st.integers(0, 90))
+
+
+@given(few, few, st.integers(-9, 9), few, few, few)
+def test_balance_what_waits_and_is_held_explains_itself(
+    existing: int, unreadable: int, offset: int, leaving: int, held: int, returning: int
+) -> None:
+    known = existing + leaving + held
+    balance = Balance(known, unreadable, offset, leaving, held, returning, existing + unreadable + offset + returning)
+    assert balance.unexplained == 0
+    assert balance.room == leaving + held
+    assert balance.spare_room == held
+
+
+@given(balances)
+def test_balance_room_is_never_more_than_the_count_leaves(balance: Balance) -> None:
+    room, spare = balance.room, balance.spare_room
+    assert room is not None
+    assert spare is not None
+    assert 0 <= spare <= room
+    if room:
+        assert balance.count is not None
+        assert balance.count - balance.unreadable - balance.offset - balance.returning + room == balance.existing
+
+
+@given(balances)
+def test_balance_without_a_count_explains_all_and_leaves_room_open(balance: Balance) -> None:
+    open_ = replace(balance, count=None)
+    assert open_.difference == open_.unexplained == 0
+    assert open_.room is open_.spare_room is None
+
+
+@given(balances, st.integers(-5, 5))
+def test_balance_one_more_counted_is_one_more_unexplained(balance: Balance, more: int) -> None:
+    counted = replace(balance, count=(balance.count or 0) + more)
+    assert counted.unexplained == balance.unexplained + more
+
+
+differences = st.integers(-50, 50)
+
+
+@given(differences, differences.filter(bool))
+def test_accepted_offset_takes_what_two_whole_sweeps_left(offset: int, unexplained: int) -> None:
+    assert accepted_offset(unexplained, unexplained, offset, lasts=True) == offset + unexplained
+    assert accepted_offset(unexplained, unexplained, offset, lasts=False) == offset
+
+
+@given(differences, differences, st.none() | differences)
+def test_accepted_offset_takes_nothing_that_one_sweep_left(offset: int, unexplained: int, before: int | None) -> None:
+    if unexplained != before or unexplained == 0:
+        assert accepted_offset(unexplained, before, offset, lasts=True) == offset
+
+
+FIRST, LONGEST = 60.0, 3600.0
+
+
+@given(differences.filter(bool), st.floats(0, 1e7))
+def test_search_timing_a_new_difference_is_searched_for_at_once(difference: int, now: float) -> None:
+    timing = SearchTiming(FIRST, LONGEST)
+    assert timing.is_due(difference, now)
+    assert not timing.is_due(0, now)
+
+
+def test_search_timing_waits_twice_as_long_after_each_search_in_vain() -> None:
+    timing, now, waits = SearchTiming(FIRST, LONGEST), 0.0, []
+    for _ in range(9):
+        assert timing.is_due(-3, now)
+        timing.searched(now, found=False)
+        began = now
+        while not timing.is_due(-3, now):
+            now += 1.0
+        waits.append(now - began)
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+
+
+def test_search_timing_what_found_something_is_followed_at_once() -> None:
+    timing = SearchTiming(FIRST, LONGEST)
+    timing.searched(0.0, found=False)
+    assert timing.is_due(2, 60.0)
+    timing.searched(60.0, found=True)
+    assert timing.is_due(2, 60.0)
+    timing.searched(60.0, found=True, rest=30.0)
+    assert not timing.is_due(2, 89.0)
+    assert timing.is_due(2, 90.0)
+
+
+@given(st.lists(st.tuples(differences, st.booleans(), st.floats(0, 9000)), max_size=30))
+def test_search_timing_no_difference_waits_longer_than_the_longest(steps: list[tuple[int, bool, float]]) -> None:
+    timing, now = SearchTiming(FIRST, LONGEST), 0.0
+    for difference, found, gap in steps:
+        if timing.is_due(difference, now):
+            timing.searched(now, found=found)
+        assert timing.is_due(difference, now + LONGEST) is (difference != 0)
+        now += gap
+
+
+def test_search_timing_another_difference_need_not_wait_out_a_long_wait() -> None:
+    timing = SearchTiming(FIRST, LONGEST)
+    now = 0.0
+    for _ in range(7):
+        assert timing.is_due(-3, now)
+        timing.searched(now, found=False)
+        now += LONGEST
+    timing.searched(now, found=False)
+    assert not timing.is_due(-4, now)
+    assert timing.is_due(-4, now + FIRST)
+
+
+def test_search_timing_even_balance_forgets_everything() -> None:
+    timing = SearchTiming(FIRST, LONGEST)
+    assert timing.is_due(-3, 0.0)
+    timing.searched(0.0, found=False)
+    timing.clear()
+    assert timing.is_due(-3, 1.0)
+
+
+@given(st.integers(1, 1000), st.floats(0, 1e6))
+def test_sweep_is_affordable_after_its_pages_have_rested(pages: int, since: float) -> None:
+    assert sweep_is_affordable(pages, since, 12.0) is (since >= 12 * pages)
+
+
+def test_unexplained_age_begins_with_the_first_difference_and_ends_with_it() -> None:
+    age = UnexplainedAge()
+    assert age.note(2, 0, 1000) == 1000
+    assert age.note(3, 0, 2000) == 1000
+    assert age.note(0, 0, 3000) is None
+    assert age.note(-1, 0, 4000) == 4000
+
+
+def test_unexplained_age_what_came_first_is_explained_first() -> None:
+    age = UnexplainedAge()
+    assert age.note(2, 0, 1000) == 1000
+    assert age.note(2, 1, 2000) == 1000
+    assert age.note(2, 2, 3000) == 2000
+    assert age.note(2, 9, 4000) == 4000
+
+
+def test_unexplained_age_goes_on_after_a_restart() -> None:
+    age = UnexplainedAge()
+    age.recall(2, 500)
+    assert age.note(2, 0, 1000) == 500
+    age.recall(0, None)
+    assert age.note(2, 0, 1000) == 1000
+
+
+@dataclass
+class MovingList:
+    """A list that is swept while records are entered and deleted; every entry is found by a head poll."""
+
+    records: list[int]
+    found: int = 0
+
+    def move(self, moves: list[int | None]) -> None:
+        """Enter a record at the top for each None, and delete what stands at each number."""
+        for place in moves:
+            if place is None:
+                self.found += 1
+                self.records.insert(0, -self.found)
+            elif self.records:
+                del self.records[place % len(self.records)]
+
+    def mark(self, page: int) -> Mark:
+        return Mark(len(self.records), page, self.found)
+
+
+# Deletions near the top: those above the place where the sweep reads move what it has not read yet.
+moves = st.lists(st.none() | st.integers(0, 12), max_size=12)
+lists = st.integers(20, 60).map(lambda count: MovingList([*range(count)]))
+small_sizes = st.integers(1, 5)
+few_pages = st.integers(1, 4)
+
+
+@settings(max_examples=300)
+@given(lists, small_sizes, few_pages, moves, moves)
+def test_no_unread_record_stands_above_the_place_to_read_on_from(
+    moving: MovingList, size: int, page: int, earlier: list[int | None], later: list[int | None]
+) -> None:
+    unread = {*moving.records[page * size :]}
+    before = moving.mark(page)
+    moving.move(earlier)
+    unread -= {*moving.records[page * size : (page + 1) * size]}
+    moving.move(later)
+    following = page_to_repeat(before, moving.mark(page + 1), size) or page + 2
+    assert not unread & {*moving.records[: (following - 1) * size]}
+
+
+@settings(max_examples=300)
+@given(lists, small_sizes, st.lists(st.tuples(moves, st.booleans()), max_size=12))
+def test_a_sweep_that_reads_again_from_there_misses_nothing(
+    moving: MovingList, size: int, meanwhile: list[tuple[list[int | None], bool]]
+) -> None:
+    there_all_along = {*moving.records}
+    read: set[int] = set()
+    steps = iter(meanwhile)
+    number, mark, is_last = 1, moving.mark(0), False
+    while not is_last:
+        standing = moving.records[(number - 1) * size : number * size]
+        read |= {*standing}
+        moved, tells_count = next(steps, ([], True))
+        moving.move(moved)
+        is_last = len(standing) < size
+        following = number + 1
+        if (tells_count or is_last) and (repeat := page_to_repeat(mark, moving.mark(number), size)) is not None:
+            following, is_last = repeat, False
+        if tells_count or is_last:
+            # Where it steps back, the page read last is the one before.
+            mark = moving.mark(following - 1)
+        number = following
+    assert there_all_along & {*moving.records} <= read
+
+
+@given(lists, few_pages, small_sizes, st.integers(0, 12))
+def test_entries_that_head_polls_have_found_make_no_page_be_read_again(
+    moving: MovingList, page: int, size: int, entries: int
+) -> None:
+    before = moving.mark(page)
+    moving.move([None] * entries)
+    assert page_to_repeat(before, moving.mark(page + 1), size) is None
+
+
+@pytest.mark.parametrize(
+    ("gone", "page"), [(-5, None), (0, None), (1, 7), (10, 7), (11, 6), (60, 2), (61, 1), (500, 1)]
+)
+def test_it_reads_again_as_many_pages_as_may_have_moved(gone: int, page: int | None) -> None:
+    assert page_to_repeat(Mark(1000, 7, found=3), Mark(1002 - gone, 9, found=5), size=10) == page

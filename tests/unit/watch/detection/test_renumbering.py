@@ -1,0 +1,73 @@
+"""Known records under other keys: when they are looked for, and which match."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.events import Completion
+from notifier.store.tables.records import Adoption
+from notifier.store.tables.sources import SourceMemory
+from notifier.watch.detection.renumbering import adoptions, may_be_renumbered
+
+SWEPT = SourceMemory(swept_at_ms=1, records=100, unreadable=2, count_offset=-1)
+
+
+def completion(key: str, training_id: str = "t") -> Completion:
+    return Completion(key, training_id, "u", "2020-02-27", None, 1, None, None, None, None, json.dumps(key).encode())
+
+
+@given(st.integers(1, 300), st.none() | st.integers(0, 500))
+def test_may_be_renumbered_not_before_the_first_sweep(unknown: int, most: int | None) -> None:
+    assert not may_be_renumbered(unknown, replace(SWEPT, swept_at_ms=None), most, 0)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "most", "may_be"),
+    [(1, 102, False), (1, 101, True), (20, 121, False), (20, 120, True), (20, None, False), (21, None, True)],
+)
+def test_may_be_renumbered_more_unknown_than_the_count_has_room_for_or_many(
+    unknown: int, most: int | None, may_be: bool
+) -> None:
+    assert may_be_renumbered(unknown, SWEPT, most, 0) is may_be
+
+
+unknowns = st.lists(st.sampled_from("tuv"), max_size=8).map(
+    lambda trainings: [completion(f"new-{place}", training) for place, training in enumerate(trainings)]
+)
+known_pairs = st.tuples(st.integers(0, 9).map(str), st.sampled_from("tuv"))
+matches = st.dictionaries(st.integers(0, 7).map(lambda place: f"new-{place}"), st.lists(known_pairs, max_size=4))
+
+
+@given(unknowns, matches, st.sets(st.integers(0, 9).map(str)), st.booleans())
+def test_adoptions_match_each_known_record_once_and_none_that_is_present(
+    unknown: list[Completion], alike: dict[str, list[tuple[str, str]]], present: set[str], expected: bool
+) -> None:
+    found = adoptions(unknown, alike, present, expected=expected)
+    assert len({adoption.old_key for adoption in found}) == len({one.completion.key for one in found}) == len(found)
+    assert not {adoption.old_key for adoption in found} & present
+    for adoption in found:
+        trainings = dict(alike[adoption.completion.key])
+        assert adoption.old_key in trainings
+        same = (adoption.old_key, adoption.completion.training_id) in alike[adoption.completion.key]
+        assert expected or same
+    assert expected or 2 * len(found) >= len(unknown) or not found
+
+
+def test_adoptions_unless_expected_most_have_to_match() -> None:
+    unknown = [completion(f"new-{place}") for place in range(5)]
+    two = {"new-0": [("1", "t")], "new-1": [("2", "t")]}
+    three = {**two, "new-2": [("3", "t")]}
+    assert adoptions(unknown, two, (), expected=False) == []
+    assert adoptions(unknown, three, (), expected=False) == [
+        Adoption(key, completion(new)) for key, new in (("1", "new-0"), ("2", "new-1"), ("3", "new-2"))
+    ]
+    assert len(adoptions(unknown, two, (), expected=True)) == 2
+
+
+def test_adoptions_another_training_matches_only_where_the_api_version_changed() -> None:
+    alike = {"new": [("1", "other")]}
+    assert adoptions([completion("new")], alike, (), expected=False) == []
+    assert adoptions([completion("new")], alike, (), expected=True) == [Adoption("1", completion("new"))]

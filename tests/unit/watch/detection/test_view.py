@@ -1,0 +1,83 @@
+"""What a source asks for: when two views are of the same list, and what becomes of what is known in another one."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from notifier.config import SourceSettings
+from notifier.store.tables import sources, sweeps
+from notifier.watch.detection.view import View, follow_view
+from tests.support.tables_in_memory import tables_in_memory
+
+ids = st.none() | st.sampled_from(["1", "2"])
+views = st.builds(
+    View,
+    st.sampled_from(["v1", "v2"]),
+    st.sampled_from(["https://a", "https://b"]),
+    ids,
+    ids,
+    st.none() | st.booleans(),
+)
+
+
+@given(views, views, st.booleans())
+def test_asks_for_the_same_whatever_it_says_of_keys(one: View, other: View, renumbers: bool) -> None:
+    assert one.asks_for_the_same(replace(one, renumbers=renumbers))
+    assert one.asks_for_the_same(other) is (one == other) is other.asks_for_the_same(one)
+
+
+@given(views)
+def test_view_is_read_as_it_was_written(view: View) -> None:
+    assert View.read(view.written()) == view
+
+
+def test_view_of_settings_leaves_out_what_says_nothing() -> None:
+    settings = SourceSettings.model_validate({"token": "t", "base_url": "https://a/", "training_id": "7"})
+    bare = SourceSettings.model_validate({"token": "t", "base_url": "https://a"})
+    assert View.of(settings) == View("v2", "https://a", "7")
+    assert View.of(bare).filters == (None, None, None)
+
+
+@pytest.fixture
+def db() -> Iterator[Database]:
+    with closing(tables_in_memory()) as database:
+        sources.recall(database, "acme")
+        yield database
+
+
+WIDE = View("v2", "https://a")
+NOW_MS = 10
+
+
+def test_follow_view_first_view_changes_nothing_else(db: Database) -> None:
+    before = sources.update(db, "acme", met_at_ms=1, swept_at_ms=2, unexplained=3)
+    assert follow_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.written())
+    assert follow_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.written())
+
+
+def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_sweep(db: Database) -> None:
+    follow_view(db, "acme", WIDE, NOW_MS)
+    sources.write(db, "acme", met_at_ms=1, swept_at_ms=2, unexplained=3, count_offset=4, held=5, last_success_ms=9)
+    sweeps.resume(db, "acme", 5)
+    narrow = replace(WIDE, training_id="7")
+    memory = follow_view(db, "acme", narrow, NOW_MS)
+    assert View.read(memory.view or "") == narrow
+    assert (memory.met_at_ms, memory.view_since_ms, memory.swept_at_ms) == (1, 9, None)
+    assert (memory.unexplained, memory.count_offset, memory.held) == (0, 0, 0)
+    due = sweeps.latest(db, "acme")
+    assert due is not None
+    assert (due.started_ms, due.finished_ms, due.next_page, due.marks) == (NOW_MS, None, 1, False)
+
+
+def test_follow_view_another_api_version_expects_other_keys_until_a_sweep_is_a_proof(db: Database) -> None:
+    follow_view(db, "acme", WIDE, NOW_MS)
+    sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
+    assert View.read(follow_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers
+    assert View.read(follow_view(db, "acme", replace(WIDE, api="v1", user_id="u"), NOW_MS).view or "").renumbers
+    sources.write(db, "acme", swept_at_ms=3)
+    assert not View.read(follow_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers

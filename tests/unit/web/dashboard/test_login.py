@@ -1,0 +1,96 @@
+"""Signing in and out: by the token, by a link, over TLS, and what ends with a session."""
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from tests.support.ways_in import TOKEN
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface, Open
+
+HTML = {"Accept": "text/html"}
+
+
+async def posted(interface: "Interface", token: str, origin: str, host: str = "") -> aiohttp.ClientResponse:
+    headers = {"Origin": origin, **({"Host": host} if host else {})}
+    return await interface.over_tcp.post(
+        f"{interface.url}/sign-in", data={"token": token}, headers=headers, allow_redirects=False
+    )
+
+
+async def test_over_tls_the_cookie_is_for_this_host_and_tls_alone(listen: "Open") -> None:
+    interface = await listen(token=TOKEN)
+    response = await posted(interface, TOKEN, "https://notifier.example", "notifier.example")
+    assert response.status == 303
+    set_cookie = response.headers["Set-Cookie"]
+    assert re.fullmatch(r"__Host-notifier_session=[\w-]+; HttpOnly; Path=/; SameSite=Strict; Secure", set_cookie), (
+        set_cookie
+    )
+    cookie = set_cookie.partition(";")[0]
+    for host, status in (("notifier.example", 200), ("other.example", 401)):
+        headers = {"Host": host, "Cookie": cookie}
+        async with interface.over_tcp.get(f"{interface.url}/v1/status", headers=headers) as answer:
+            assert answer.status == status
+    # The same under the name of a plain cookie, which another port of this host could have set.
+    headers = {"Host": "notifier.example", "Cookie": cookie.removeprefix("__Host-")}
+    async with interface.over_tcp.get(f"{interface.url}/v1/status", headers=headers) as answer:
+        assert answer.status == 401
+
+
+async def test_without_tls_the_cookie_has_the_name_of_its_port(listen: "Open") -> None:
+    interface = await listen(token=TOKEN)
+    response = await posted(interface, TOKEN, interface.url)
+    assert re.fullmatch(
+        rf"notifier_session_{interface.port}=[\w-]+; HttpOnly; Path=/; SameSite=Strict", response.headers["Set-Cookie"]
+    )
+
+
+async def test_where_there_is_no_token_none_signs_in(listen: "Open") -> None:
+    interface = await listen(anonymous=False)
+    for token in ("", "x", TOKEN):
+        response = await posted(interface, token, interface.url)
+        assert response.status == 403
+        assert "Set-Cookie" not in response.headers
+    async with interface.over_tcp.get(f"{interface.url}/sign-in", headers=HTML) as response:
+        page = await response.text()
+    assert "notifier dashboard" in page
+    assert 'name="token"' not in page
+
+
+@pytest.mark.parametrize("place", ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:x", '/"x'])
+async def test_a_link_leads_nowhere_else(listen: "Open", place: str) -> None:
+    interface = await listen(anonymous=False)
+    async with interface.over_socket.post("http://localhost/v1/sign-in-link") as made:
+        link = (await made.json())["url"]
+    async with interface.over_tcp.get(link, params={"link": link.partition("=")[2], "next": place}) as response:
+        text = await response.text()
+    assert "evil.example" not in text
+    assert "javascript:" not in text
+    assert re.search(r'content="0; url=/(&#34;x)?"', text)
+
+
+async def test_the_streams_of_a_session_end_with_it_and_others_do_not(listen: "Open") -> None:
+    interface = await listen(token=TOKEN)
+    sessions = [await posted(interface, TOKEN, interface.url) for _ in range(2)]
+    cookies = [{"Cookie": one.headers["Set-Cookie"].partition(";")[0]} for one in sessions]
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    url = f"{interface.url}/v1/events/stream"
+    async with (
+        interface.over_tcp.get(url, headers=cookies[0]) as ends,
+        interface.over_tcp.get(url, headers=cookies[1]) as stays,
+        interface.over_tcp.get(url, headers=bearer) as stays_too,
+    ):
+        out = {**cookies[0], "Origin": interface.url}
+        async with interface.over_tcp.post(f"{interface.url}/sign-out", headers=out, allow_redirects=False) as response:
+            assert response.status == 303
+        async with asyncio.timeout(20):
+            await ends.read()
+        assert not stays.content.at_eof()
+        assert not stays_too.content.at_eof()
+        assert interface.feed.stream.readers == 2
+    async with interface.over_tcp.get(f"{interface.url}/v1/status", headers=cookies[0]) as response:
+        assert response.status == 401

@@ -1,0 +1,160 @@
+"""The pages as any HTTP client gets them: their headers, their errors, and who is let in."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.store.errors import StoreError, StoreReason
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface, Open
+
+TOKEN = "correct-horse-battery-staple"
+PAGES = ("/", "/records", "/records?q=nobody", "/records/nothing")
+BROWSER = {"Accept": "text/html,application/xhtml+xml"}
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_forbids_what_it_does_not_need(interface: "Interface", path: str) -> None:
+    async with interface.over_tcp.get(interface.url + path) as response:
+        assert response.content_type == "text/html"
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        text = await response.text()
+        assert " style=" not in text
+        assert "<script>" not in text
+        assert " onclick" not in text
+
+
+async def test_files_are_kept_by_browsers_until_they_change(interface: "Interface") -> None:
+    async with interface.over_tcp.get(f"{interface.url}/") as response:
+        page = await response.text()
+    for name, kind in (("style.css", "text/css"), ("script.js", "text/javascript")):
+        address = page[page.index(f"/dashboard/{name}?") :].partition('"')[0]
+        async with interface.over_tcp.get(interface.url + address) as response:
+            assert (response.status, response.content_type) == (200, kind)
+            assert "immutable" in response.headers["Cache-Control"]
+
+
+async def test_a_key_that_is_searched_leads_to_its_page(interface: "Interface") -> None:
+    interface.daemon.records = {"1238", "<b>", "a/b"}
+    for key, place in (("1238", "/records/1238"), ("<b>", "/records/%3Cb%3E"), ("a/b", "/records/a%2Fb")):
+        async with interface.over_tcp.get(
+            f"{interface.url}/records", params={"q": key}, allow_redirects=False
+        ) as response:
+            assert (response.status, response.headers["Location"]) == (303, place)
+
+
+async def test_a_page_says_what_is_wrong_in_words(interface: "Interface") -> None:
+    async with interface.over_tcp.get(f"{interface.url}/records/%3Cscript%3E") as response:
+        assert (response.status, response.content_type) == (404, "text/html")
+        text = await response.text()
+        assert "No source knows a record <code>&lt;script&gt;</code>" in text
+    interface.daemon.trouble = StoreError(StoreReason.DISK_FULL, "the disk is <full>")
+    async with interface.over_tcp.get(f"{interface.url}/") as response:
+        assert (response.status, response.content_type) == (503, "text/html")
+        assert "The disk is &lt;full&gt;." in await response.text()
+
+
+async def test_without_a_destination_a_page_says_what_to_do(interface: "Interface") -> None:
+    async with interface.over_tcp.get(f"{interface.url}/") as response:
+        text = await response.text()
+    assert "there is no destination yet" in text
+    assert "[destinations.safety-channel]" in text
+
+
+async def test_a_browser_without_the_token_is_asked_for_it(listen: "Open") -> None:
+    guarded = await listen("0.0.0.0:0", TOKEN)
+    session, url = guarded.over_tcp, guarded.url
+    async with session.get(f"{url}/records?q=a%20b", headers=BROWSER, allow_redirects=False) as response:
+        assert response.status == 303
+        assert response.headers["Location"] == "/sign-in?next=%2Frecords%3Fq%3Da%2520b"
+    async with session.get(f"{url}/v1/status", headers=BROWSER, allow_redirects=False) as response:
+        assert response.status == 401
+    async with session.get(f"{url}/", headers={"Accept": "*/*"}, allow_redirects=False) as response:
+        assert response.status == 401
+    for path in ("/sign-in", "/dashboard/style.css", "/dashboard/script.js"):
+        async with session.get(url + path, headers=BROWSER, allow_redirects=False) as response:
+            assert response.status == 200
+
+
+async def test_the_token_opens_a_session_for_the_browser_alone(listen: "Open") -> None:
+    guarded = await listen("0.0.0.0:0", TOKEN)
+    session, url = guarded.over_tcp, guarded.url
+    form = {"token": TOKEN, "next": "/records"}
+    # A server for TLS stands before it: what arrives here is plain.
+    ours = {"Host": "notifier.example", "Origin": "https://notifier.example"}
+    async with session.post(f"{url}/sign-in", data=form, headers=ours, allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (303, "/records")
+        (cookie,) = response.cookies.values()
+        assert (cookie["httponly"], cookie["samesite"], cookie["secure"]) == (True, "Strict", True)
+        assert TOKEN not in cookie.value
+    signed_in = {"Cookie": f"__Host-notifier_session={cookie.value}"}
+    async with session.post(f"{url}/v1/sources/acme/poll", json={}, headers=ours | signed_in) as response:
+        assert response.status == 200
+    foreign = {"Host": "notifier.example", "Origin": "https://evil.example"}
+    async with session.post(f"{url}/v1/sources/acme/poll", json={}, headers=foreign | signed_in) as response:
+        assert response.status == 403
+    async with session.post(f"{url}/sign-out", headers=ours | signed_in, allow_redirects=False) as response:
+        assert response.status == 303
+    async with session.get(f"{url}/v1/status", headers=ours | signed_in) as response:
+        assert response.status == 401
+
+
+@pytest.mark.parametrize("place", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nX: y", "", "x"])
+async def test_after_signing_in_one_stays_here(listen: "Open", place: str) -> None:
+    guarded = await listen("127.0.0.1:0", TOKEN)
+    form = {"token": TOKEN, "next": place}
+    headers = {"Origin": guarded.url}
+    async with guarded.over_tcp.post(
+        f"{guarded.url}/sign-in", data=form, headers=headers, allow_redirects=False
+    ) as response:
+        assert (response.status, response.headers["Location"]) == (303, "/")
+        assert not response.cookies[f"notifier_session_{guarded.port}"]["secure"]
+
+
+async def test_another_page_cannot_sign_a_browser_in(listen: "Open") -> None:
+    guarded = await listen("127.0.0.1:0", TOKEN)
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {}):
+        async with guarded.over_tcp.post(
+            f"{guarded.url}/sign-in", data={"token": TOKEN}, headers=headers, allow_redirects=False
+        ) as response:
+            assert response.status == 403
+            assert not response.cookies
+
+
+async def test_who_guesses_has_to_wait_and_is_told(listen: "Open") -> None:
+    guarded = await listen("127.0.0.1:0", TOKEN)
+    headers = {"Origin": guarded.url}
+
+    async def guess(token: str) -> tuple[int, str | None, str]:
+        async with guarded.over_tcp.post(
+            f"{guarded.url}/sign-in", data={"token": token}, headers=headers, allow_redirects=False
+        ) as response:
+            return response.status, response.headers.get("Retry-After"), await response.text()
+
+    codes = [(await guess(token))[0] for token in ("", "\u00fc", "a", "b", "c")]
+    assert codes == [403] * 5
+    more = [asyncio.create_task(guess(token)) for token in ("d", "e", "f")]
+    await asyncio.sleep(0.2)
+    assert not any(task.done() for task in more)
+    # Nobody is locked out by what others guess behind the same proxy.
+    assert (await guess(TOKEN))[0] == 303
+    answers = [await task for task in more]
+    code, wait, text = answers[-1]
+    assert code == 429
+    assert f"try again in {wait} s" in text
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_where_no_token_is_needed_nobody_is_asked(interface: "Interface", method: str) -> None:
+    headers = {"Origin": interface.url}
+    async with interface.over_tcp.request(
+        method, f"{interface.url}/sign-in", headers=headers, allow_redirects=False
+    ) as response:
+        assert (response.status, response.headers["Location"]) == (303, "/")
+        assert not response.cookies

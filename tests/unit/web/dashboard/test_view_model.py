@@ -1,0 +1,139 @@
+"""What the front page says of a status."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.store.queries.dashboard import Day
+from notifier.web.dashboard.view_model import MOST_ROWS, Mood, bars, listed, part, verdict
+
+
+def source(state: str = "ok", **more: Any) -> dict[str, Any]:
+    return {"state": state, "last_error": None, "last_sweep": "2026-11-21T17:00:00Z", "sweep": None, **more}
+
+
+def unread(next_page: int, last_page: int | None = None, finished_at: str | None = None) -> dict[str, Any]:
+    sweep = {"next_page": next_page, "last_page": last_page, "finished_at": finished_at}
+    return source(last_sweep=None, sweep=sweep)
+
+
+def rejected(reason: str) -> dict[str, Any]:
+    message = "the API does not know the token; put a valid one into the source's `token`"
+    return {"state": "failing", "last_error": {"reason": reason, "message": message, "at": "2026-11-21T17:00:00Z"}}
+
+
+def destination(state: str = "ok", pending: int = 0, dead: int = 0) -> dict[str, Any]:
+    return {"state": state, "pending": pending, "dead": dead}
+
+
+def status(
+    conditions: int = 0, destinations: dict[str, Any] | None = None, age: float = 1.0, **sources: Any
+) -> dict[str, Any]:
+    return {
+        "sources": sources or {"acme": source()},
+        "destinations": {"hr": destination()} if destinations is None else destinations,
+        "conditions": [{"subject": f"store/{number}"} for number in range(conditions)],
+        "evaluation": {"at": "2026-11-21T17:00:00.123Z", "age_seconds": age, "well": not conditions},
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "mood", "sentence"),
+    [
+        (status(), Mood.WELL, "All is well: 1 source watched, 1 destination told, nothing waits."),
+        (
+            status(destinations={"hr": destination(pending=1200), "slack": destination()}, a=source(), b=source()),
+            Mood.WELL,
+            "All is well: 2 sources watched, 2 destinations told, 1,200 deliveries on the way.",
+        ),
+        (status(1), Mood.ATTENTION, "1 thing needs your attention."),
+        (status(3), Mood.ATTENTION, "3 things need your attention."),
+        (
+            status(acme=rejected("token_invalid")),
+            Mood.ATTENTION,
+            "acme cannot be read: the API does not know the token; put a valid one into the source's `token`.",
+        ),
+        (status(2, acme=rejected("token_invalid")), Mood.ATTENTION, "3 things need your attention."),
+        (status(acme=rejected("timeout")), Mood.UNSETTLED, "Nothing is lost, but acme cannot be read at present."),
+        (
+            status(age=300.0),
+            Mood.ATTENTION,
+            "Unknown: the notifier has not evaluated its state for 300 seconds.",
+        ),
+        (
+            status(acme={"state": "failing", "last_error": {"reason": "disk_full", "message": "the disk is full"}}),
+            Mood.UNSETTLED,
+            "Nothing is lost, but nothing can be written into the state file (the disk is full).",
+        ),
+        (
+            status(destinations={}),
+            Mood.ATTENTION,
+            "Completions are found, but nobody is told: there is no destination yet.",
+        ),
+        (
+            status(acme=unread(3, 1030)),
+            Mood.STARTING,
+            "Starting: the first sweep of acme is at page 3 of 1,030; what is new is told meanwhile.",
+        ),
+        (
+            status(acme=unread(1), b=source()),
+            Mood.STARTING,
+            "Starting: the first sweep of acme is at page 1; what is new is told meanwhile.",
+        ),
+        (
+            status(acme=unread(4, 3, "2026-11-21T17:00:00Z")),
+            Mood.STARTING,
+            "Starting: the list of acme has not been read as a whole yet; what is new is told meanwhile.",
+        ),
+        (
+            status(a=unread(1), b=source(last_sweep=None)),
+            Mood.STARTING,
+            "Starting: the lists of 2 sources have not been read as a whole yet; what is new is told meanwhile.",
+        ),
+        (status(acme=source("starting")), Mood.STARTING, "Starting: waiting for the first answer of acme."),
+        (status(acme=source("failing")), Mood.UNSETTLED, "Nothing is lost, but acme cannot be read at present."),
+        (
+            status(a=source("rate_limited"), destinations={"b": destination("retrying"), "c": destination(dead=1)}),
+            Mood.UNSETTLED,
+            (
+                "Nothing is lost, but a has to be left alone for a while; b is being retried; 1 delivery to c was given"
+                " up."
+            ),
+        ),
+        (
+            status(destinations={f"d-{number}": destination("disabled") for number in range(5)}),
+            Mood.UNSETTLED,
+            "Nothing is lost, but d-0 is disabled; d-1 is disabled; d-2 is disabled, and 2 more troubles.",
+        ),
+    ],
+)
+def test_one_sentence_says_how_it_is(now: dict[str, Any], mood: Mood, sentence: str) -> None:
+    said = verdict(now)
+    assert (said.mood, said.sentence) == (mood, sentence)
+
+
+def test_of_very_many_those_in_trouble_are_seen() -> None:
+    rows = {f"s-{number}": source() for number in range(1000)} | {"last": source("failing")}
+    shown = listed(rows)
+    assert shown.rows[0] == ("last", source("failing"))
+    assert (len(shown.rows), shown.left_out) == (MOST_ROWS, 1001 - MOST_ROWS)
+    assert listed({"b": source(), "a": source("failing")}).rows == (("b", source()), ("a", source("failing")))
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30))
+def test_bars_are_as_high_as_days_were_busy(created: list[int]) -> None:
+    days = [Day(date(2026, 1, 1) + timedelta(number), one) for number, one in enumerate(created)]
+    drawn = bars(days)
+    assert [bar.day for bar in drawn] == days
+    for bar in drawn:
+        assert (bar.height > 0) == (bar.day.created > 0)
+        assert 0 <= bar.top <= 100
+        assert bar.day.created < max(created) or not bar.day.created or bar.height == 100
+
+
+@given(st.integers(0, 10**6), st.none() | st.integers(0, 10**6))
+def test_a_part_is_a_percentage(done: int, of: int | None) -> None:
+    assert 0 <= part(done, of) <= 100

@@ -1,0 +1,273 @@
+"""The feed as a stream of server-sent events."""
+
+import asyncio
+import socket
+import struct
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from notifier.destinations.webhook.envelope import cloudevent
+from notifier.events import Event
+from notifier.store.errors import StoreError, StoreReason
+from notifier.web.feed.broadcast import Pace
+from notifier.web.feed.subscriber import Subscriber
+from tests.support.event_stream import detect, listening, numbers
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface
+
+
+async def test_it_begins_with_what_comes_from_now_on(interface: "Interface") -> None:
+    await detect(interface, range(3))
+    async with listening(interface) as listener:
+        assert listener.response.headers["Content-Type"] == "text/event-stream"
+        assert listener.response.headers["Cache-Control"] == "no-store"
+        await detect(interface, [10])
+        (event,) = await listener.next(1)
+        assert event.id == "4"
+        assert event.data["subject"] == "10"
+        assert event.data["specversion"] == "1.0"
+        assert event.fields == {"id", "data"}
+        assert listener.retry == "2000"
+
+
+@pytest.mark.parametrize(("query", "last"), [("?after=2", None), ("", "2"), ("?after=0", "2"), ("?after=2", "")])
+async def test_it_goes_on_where_the_reader_was(interface: "Interface", query: str, last: str | None) -> None:
+    await detect(interface, range(4))
+    async with listening(interface, query, last) as listener:
+        assert numbers(await listener.next(2)) == [3, 4]
+        await detect(interface, [10])
+        assert numbers(await listener.next(1)) == [5]
+
+
+async def test_it_holds_only_what_is_asked_for(interface: "Interface") -> None:
+    async with (
+        listening(interface, "?source=other") as other,
+        listening(interface, "?type=completion.created&source=acme") as acme,
+        listening(interface, "?type=completion.removed&after=0") as removed,
+    ):
+        for number in range(6):
+            await detect(interface, [number], source="other" if number % 2 else "acme")
+        assert numbers(await other.next(3)) == [2, 4, 6]
+        assert numbers(await acme.next(3)) == [1, 3, 5]
+        await interface.feed.stop()
+        assert await removed.to_the_end() == []
+
+
+async def test_the_first_reader_of_an_old_number_gets_everything_anew(interface: "Interface") -> None:
+    await detect(interface, range(3))
+    async with listening(interface, last="4000") as listener:
+        assert numbers(await listener.next(3)) == [1, 2, 3]
+
+
+async def test_nothing_is_lost_or_doubled_between_history_and_what_comes(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All ways that an event can take: from memory, from the ledger, in one batch or over several.
+    monkeypatch.setattr("notifier.web.feed.broadcast._TAIL", 20_000)
+    monkeypatch.setattr("notifier.web.feed.broadcast._BATCH", 5_000)
+    monkeypatch.setattr("notifier.web.feed.broadcast._EVENTS", 30)
+    bursts, size = 25, 37
+    last = bursts * size
+
+    async def detecting() -> None:
+        for burst in range(bursts):
+            await detect(interface, range(burst * size, (burst + 1) * size))
+            await asyncio.sleep(0.005)
+
+    async def following(pauses: float) -> None:
+        """Come and go, and each time say only what was had last."""
+        had: list[int] = []
+        while len(had) < last:
+            async with listening(interface, "?after=0", str(had[-1]) if had else None) as listener:
+                had += numbers(await listener.next(min(301, last - len(had))))
+            await asyncio.sleep(pauses)
+        assert had == list(range(1, last + 1))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(detecting())
+        for pauses in (0.0, 0.02, 0.1):
+            group.create_task(following(pauses))
+
+
+async def test_an_event_is_written_once_for_all_readers_and_many_are_sent_at_once(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, handed = Counter[int](), 0
+    hand = Subscriber.hand
+
+    def writing(event: Event) -> dict[str, Any]:
+        written[event.sequence] += 1
+        return cloudevent(event)
+
+    async def handing(reader: Subscriber, some: bytes) -> None:
+        nonlocal handed
+        handed += 1
+        await hand(reader, some)
+
+    monkeypatch.setattr("notifier.web.feed.sse.cloudevent", writing)
+    monkeypatch.setattr(Subscriber, "hand", handing)
+    async with listening(interface) as one, listening(interface) as two, listening(interface, "?source=acme") as three:
+        for first in range(0, 200, 10):
+            await detect(interface, range(first, first + 10))
+        for listener in (one, two, three):
+            assert numbers(await listener.next(200)) == list(range(1, 201))
+    assert set(written.values()) == {1}
+    # Each reader is handed the opening, and 20 pages at most.
+    assert handed <= 3 * 21
+
+
+async def test_silence_is_broken_by_comments(interface: "Interface") -> None:
+    async with listening(interface) as listener:
+        reading = asyncio.create_task(listener.to_the_end())
+        await until(lambda: listener.comments >= 2)
+        assert listener.received == []
+        await interface.feed.stop()
+        await reading
+
+
+async def test_a_reader_that_does_not_read_is_let_go_and_comes_back_for_the_rest(interface: "Interface") -> None:
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", interface.port))
+    slow.sendall(b"GET /v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await until(lambda: interface.feed.stream.readers == 1)
+    async with listening(interface) as quick:
+        for first in range(0, 3000, 500):
+            await detect(interface, range(first, first + 500))
+        assert numbers(await quick.next(3000)) == list(range(1, 3001))
+        await until(lambda: interface.feed.stream.readers == 1)
+    slow.setblocking(False)
+    had = await asyncio.to_thread(read_all, slow)
+    last = int(had.rpartition(b"\nid: ")[2].partition(b"\n")[0])
+    assert 0 < last < 3000
+    # The event whose id it has seen last may have been cut off: the standard takes it for not received.
+    async with listening(interface, last=str(last - 1)) as again:
+        assert numbers(await again.next(3000 - last + 1)) == list(range(last, 3001))
+
+
+def read_all(connection: socket.socket) -> bytes:
+    connection.settimeout(10)
+    pieces = []
+    try:
+        while piece := connection.recv(65536):
+            pieces.append(piece)
+    except ConnectionResetError:
+        pass
+    connection.close()
+    return b"".join(pieces)
+
+
+async def test_there_is_a_bound_on_readers_and_who_leaves_makes_room(interface: "Interface") -> None:
+    async with listening(interface):
+        async with AsyncExitStack() as crowd:
+            while interface.feed.stream.readers < 8:
+                await crowd.enter_async_context(listening(interface))
+            async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as response:
+                assert response.status == 503
+                assert (await response.json())["error"]["reason"] == "too_many_readers"
+        await until(lambda: interface.feed.stream.readers == 1)
+        async with listening(interface) as listener:
+            await detect(interface, [1])
+            assert numbers(await listener.next(1)) == [1]
+    await until(lambda: interface.feed.stream.readers == 0)
+
+
+async def test_a_refused_wish_takes_no_place(interface: "Interface") -> None:
+    for _ in range(10):
+        async with interface.over_tcp.get(f"{interface.url}/v1/events/stream?source=nobody") as response:
+            assert response.status == 404
+    assert interface.feed.stream.readers == 0
+
+
+async def test_who_asks_for_the_head_alone_is_no_reader(interface: "Interface") -> None:
+    async with interface.over_tcp.head(f"{interface.url}/v1/events/stream") as response:
+        assert response.status == 405
+    assert interface.feed.stream.readers == 0
+
+
+async def test_a_stop_ends_the_stream_as_it_should(interface: "Interface") -> None:
+    async with listening(interface) as listener:
+        reading = asyncio.create_task(listener.to_the_end())
+        await detect(interface, [1])
+        await until(lambda: len(listener.received) == 1)
+        await interface.feed.stop()
+        # No error: what is sent in chunks has its last one.
+        assert len(await reading) == 1
+    async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as response:
+        assert response.status == 503
+
+
+async def test_trouble_with_the_ledger_is_waited_out(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    troubles = [StoreError(StoreReason.IO_ERROR, "the disk reports errors")] * 3
+    run = interface.feed.stream._reader.run_patiently
+
+    async def failing(*args: object) -> object:
+        if troubles and getattr(args[0], "__name__", "") == "_timed_page":
+            raise troubles.pop()
+        return await run(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("notifier.web.feed.broadcast._LEDGER_RETRY", 0.01)
+    monkeypatch.setattr(interface.feed.stream._reader, "run_patiently", failing)
+    async with listening(interface) as listener:
+        await detect(interface, [1])
+        assert numbers(await listener.next(1)) == [1]
+    assert not troubles
+    assert caplog.text.count("the disk reports errors") == 1
+
+
+async def test_a_fault_ends_the_stream_so_that_readers_come_back(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(interface) as listener:
+        with monkeypatch.context() as patch:
+            patch.setattr("notifier.web.feed.sse.cloudevent", lambda _event: 1 / 0)
+            await detect(interface, [1])
+            assert await listener.to_the_end() == []
+    assert "an internal error" in caplog.text
+    async with listening(interface, last="0") as again:
+        assert numbers(await again.next(1)) == [1]
+
+
+async def test_a_reader_that_does_not_read_delays_no_stop(interface: "Interface") -> None:
+    interface.feed.stream._pace = Pace(patience=60.0)
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect(("127.0.0.1", interface.port))
+        stuck.sendall(b"GET /v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await detect(interface, range(2000))
+        await until(lambda: any(reader.is_taking for reader in interface.feed.stream._readers))
+        started = time.monotonic()
+        await interface.feed.stop()
+        await interface.stop()
+        assert time.monotonic() - started < 2
+
+
+async def test_a_reader_over_the_owners_socket_is_served_too(interface: "Interface") -> None:
+    async with interface.over_socket.get("http://localhost/v1/events/stream?after=0") as response:
+        await detect(interface, [1])
+        async with asyncio.timeout(10):
+            while not (await response.content.readline()).startswith(b"data: "):
+                pass
+
+
+async def test_a_reader_who_is_gone_before_the_answer_is_no_fault(
+    interface: "Interface", caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(50):
+        reader = socket.create_connection(("127.0.0.1", interface.port))
+        reader.sendall(b"GET /v1/events/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        # It is asked for, and the connection reset, before the answer can begin.
+        await asyncio.sleep(0)
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reader.close()
+        await asyncio.sleep(0.002)
+    await until(lambda: interface.feed.stream.readers == 0)
+    assert "fault" not in caplog.text

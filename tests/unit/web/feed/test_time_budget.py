@@ -1,0 +1,59 @@
+"""Work that keeps to its share of the time."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.web.feed.time_budget import Duty
+
+
+def rests(monkeypatch: pytest.MonkeyPatch, share: float, pieces: list[float]) -> list[float]:
+    """Do pieces of work that take so many seconds, resting after each; return the seconds of rest."""
+    rested: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        rested.append(seconds)
+
+    async def work() -> None:
+        duty = Duty(share)
+        for seconds in pieces:
+            duty.add(seconds)
+            await duty.rest()
+
+    monkeypatch.setattr("notifier.web.feed.time_budget.asyncio.sleep", sleep)
+    asyncio.run(work())
+    return rested
+
+
+@pytest.mark.parametrize(
+    ("pieces", "rested"),
+    [
+        ([0.001], []),
+        ([0.001, 0.001], [0.038]),
+        ([0.01], [0.19]),
+        ([0.01, 0.0001], [0.19]),
+        ([0.01, 0.02], [0.19, 0.38]),
+        ([10.0], [1.0]),
+    ],
+)
+def test_rests_after_work(monkeypatch: pytest.MonkeyPatch, pieces: list[float], rested: list[float]) -> None:
+    assert rests(monkeypatch, 0.05, pieces) == pytest.approx(rested)
+
+
+@given(st.lists(st.floats(0, 0.05), max_size=50), st.sampled_from([0.05, 0.2, 0.5]))
+def test_work_is_never_more_than_its_share_but_for_the_last_piece(pieces: list[float], share: float) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        rested = sum(rests(patch, share, pieces))
+    worked = sum(pieces)
+    assert worked <= share * (worked + rested) + 0.002 + 1e-9
+
+
+async def test_time_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([10.0, 10.5])
+    monkeypatch.setattr("notifier.web.feed.time_budget.time.perf_counter", lambda: next(moments))
+    duty = Duty(0.5)
+    with duty.work():
+        pass
+    assert duty._worked == 0.5

@@ -1,0 +1,320 @@
+"""How many connections there may be, and for how long: nobody can use up what the daemon and its owner need."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import AsyncExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from notifier.daemon.descriptors import descriptors_in_use
+from notifier.web.daemon_api import ActionResult
+from notifier.web.listening.limits import ConnectionLimits, limits_for
+from tests.support.waiting import until
+from tests.support.ways_in import TOKEN, WAYS, Way
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface, Open
+
+QUICK = ConnectionLimits(head=0.5, body=0.5, rest=0.6, stalled=0.5)
+
+
+@pytest.fixture(autouse=True)
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifier.web.listening.connections._LOOK", 0.05)
+
+
+async def closed(reader: asyncio.StreamReader) -> bytes:
+    """Wait until a connection is closed by the other end, and return what came before."""
+    async with asyncio.timeout(20):
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b""),
+        (b"GET /healthz HTTP/1.1\r\nHost: loc", b""),
+        (
+            b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n",
+            b"",
+        ),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 200 "),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea", b"HTTP/1.1 200 "),
+        (b"POST /sign-out HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab", b"HTTP/1.1 408 "),
+    ],
+    ids=["nothing", "half a head", "most of a head", "a request", "one and a half", "half a body"],
+)
+async def test_no_connection_lasts_without_being_used(
+    listen: "Open", tmp_path: Path, way: Way, sent: bytes, answer: bytes
+) -> None:
+    entrance = await way.open(lambda *a, **k: listen(*a, **k, limits=QUICK), tmp_path)
+    if entrance.socket:
+        reader, writer = await asyncio.open_unix_connection(str(entrance.socket))
+    else:
+        reader, writer = await asyncio.open_connection("127.0.0.1", entrance.interface.port)
+    began = time.monotonic()
+    writer.write(sent)
+    came = await closed(reader)
+    assert came.startswith(answer)
+    assert bool(came) is bool(answer)
+    assert time.monotonic() - began >= 0.4
+    writer.close()
+
+
+async def test_a_head_that_comes_byte_by_byte_has_no_more_time(listen: "Open") -> None:
+    interface = await listen(limits=QUICK)
+    reader, writer = await asyncio.open_connection("127.0.0.1", interface.port)
+    gone = asyncio.create_task(closed(reader))
+    for byte in b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 1000:
+        if gone.done():
+            break
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0.05)
+    assert await gone == b""
+    writer.close()
+
+
+async def test_an_answer_that_nobody_takes_is_given_up(listen: "Open", monkeypatch: pytest.MonkeyPatch) -> None:
+    interface = await listen(limits=QUICK)
+
+    async def much(_self: object) -> bytes:
+        return b"x" * 50_000_000
+
+    monkeypatch.setattr(type(interface.daemon), "metrics", much)
+    with closing(socket.create_connection(("127.0.0.1", interface.port))) as silent:
+        silent.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connections = interface.server._connections
+        await until(lambda: len(connections) == 1)
+        await until(lambda: len(connections) == 0)
+
+
+async def test_a_stream_may_be_silent_for_as_long_as_nothing_happens(listen: "Open") -> None:
+    interface = await listen(limits=QUICK)
+    async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as response:
+        await asyncio.sleep(1.5)
+        assert not response.content.at_eof()
+        assert interface.feed.stream.readers == 1
+
+
+# How many
+
+
+async def test_the_oldest_idle_connection_makes_room_and_one_at_work_does_not(
+    listen: "Open", caplog: pytest.LogCaptureFixture
+) -> None:
+    interface = await listen(limits=replace(QUICK, head=60, rest=60, most_of_peer=4))
+    at_work = await interface.over_tcp.get(f"{interface.url}/v1/events/stream")
+    silent = [await asyncio.open_connection("127.0.0.1", interface.port) for _ in range(3)]
+    await until(lambda: len(interface.server._connections) == 4)
+    for reader, _ in silent[:2]:
+        silent.append(await asyncio.open_connection("127.0.0.1", interface.port))
+        assert await closed(reader) == b""
+    async with aiohttp.ClientSession() as other, other.get(f"{interface.url}/healthz") as response:
+        assert response.status == 200
+        assert await closed(silent[2][0]) == b""
+    assert not at_work.content.at_eof()
+    at_work.close()
+    for _, writer in silent:
+        writer.close()
+    # However many are closed, the log is not filled.
+    assert len([it for it in caplog.records if "too many connections" in it.getMessage()]) == 1
+
+
+async def test_where_all_are_at_work_a_new_connection_is_closed(listen: "Open") -> None:
+    interface = await listen(limits=replace(QUICK, most_of_peer=3))
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            stream = await session.get(f"{interface.url}/v1/events/stream")
+            stack.callback(stream.close)
+        reader, writer = await asyncio.open_connection("127.0.0.1", interface.port)
+        assert await closed(reader) == b""
+        writer.close()
+        async with interface.over_socket.get("http://localhost/healthz") as response:
+            assert response.status == 200
+
+
+async def test_guessers_whose_answers_are_held_back_make_room(listen: "Open") -> None:
+    interface = await listen(token=TOKEN, limits=replace(QUICK, most_of_peer=8))
+    wrong = {"Authorization": "Bearer wrong"}
+
+    async def guess() -> None:
+        async with aiohttp.ClientSession() as session:
+            try:
+                await session.get(f"{interface.url}/v1/status", headers=wrong)
+            except aiohttp.ClientError:
+                return
+
+    guessing = [asyncio.create_task(guess()) for _ in range(40)]
+    await asyncio.sleep(0.3)
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    async with aiohttp.ClientSession() as session, session.get(f"{interface.url}/v1/status", headers=right) as response:
+        assert response.status == 200
+    await asyncio.gather(*guessing)
+
+
+async def test_streams_of_one_peer_are_limited_and_leave_places_for_others(
+    listen: "Open", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interface = await listen()
+    monkeypatch.setattr(interface.feed.stream, "_most_of_peer", 2)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            stream = await interface.over_tcp.get(f"{interface.url}/v1/events/stream")
+            stack.callback(stream.close)
+        async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as refused:
+            assert refused.status == 503
+            assert (await refused.json())["error"]["reason"] == "too_many_readers"
+        stream = await interface.over_socket.get("http://localhost/v1/events/stream")
+        stack.callback(stream.close)
+        assert stream.status == 200
+
+
+FLOOD = """
+import resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000))
+held = []
+for _ in range(1100):
+    one = socket.socket(socket.AF_UNIX if len(sys.argv) > 2 else socket.AF_INET)
+    one.settimeout(2)
+    try:
+        one.connect(sys.argv[2] if len(sys.argv) > 2 else ("127.0.0.1", int(sys.argv[1])))
+    except OSError:
+        continue
+    held.append(one)
+print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+def another_user() -> list[str]:
+    """Return what runs a program as another user of this machine; only root can do so."""
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+
+
+async def test_silent_connections_of_another_user_use_up_nothing(listen: "Open") -> None:
+    descriptors = 256
+    interface = await listen(token=TOKEN, limits=replace(limits_for(descriptors), head=60, rest=60))
+    before = descriptors_in_use()
+    assert before is not None
+    with subprocess.Popen(
+        [*another_user(), "/usr/bin/env", "python3", "-c", FLOOD, str(interface.port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",
+    ) as flood:
+        assert flood.stdin is not None
+        assert flood.stdout is not None
+        assert int(await asyncio.to_thread(flood.stdout.readline)) > 100
+        await until(lambda: len(interface.server._connections) <= limits_for(descriptors).most)
+        now = descriptors_in_use()
+        assert now is not None
+        # What the daemon needs for polls and deliveries is left.
+        assert now.used - before.used <= descriptors // 2
+        async with interface.over_socket.get("http://localhost/v1/status") as response:
+            assert response.status == 200
+        right = {"Authorization": f"Bearer {TOKEN}"}
+        async with interface.over_tcp.get(f"{interface.url}/v1/status", headers=right) as response:
+            assert response.status == 200
+        flood.stdin.close()
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "limits"),
+    [
+        (16, (8, 8, 8)),
+        (256, (64, 32, 16)),
+        (1024, (256, 128, 64)),
+        (4096, (512, 256, 64)),
+        (1_048_576, (512, 256, 64)),
+    ],
+)
+def test_the_limits_follow_what_the_process_may_have(descriptors: int, limits: tuple[int, int, int]) -> None:
+    found = limits_for(descriptors)
+    assert (found.most, found.most_of_peer, found.most_of_owner) == limits
+    assert (found.head, found.body, found.rest) == (10, 10, 75)
+
+
+RAISE = """
+import resource, socket
+from notifier.daemon.descriptors import descriptors_in_use, raise_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300))
+raise_limit()
+before = descriptors_in_use()
+with socket.socket(), socket.socket():
+    more = descriptors_in_use()
+print(before.most, more.used - before.used)
+"""
+
+
+def test_a_process_may_have_as_many_descriptors_as_the_system_lets_it() -> None:
+    said = subprocess.run([sys.executable, "-c", RAISE], check=True, capture_output=True, text=True).stdout
+    assert said == "300 2\n"
+
+
+# A client that is gone
+
+
+async def test_reading_ends_with_the_client_and_what_changes_something_does_not(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, ended, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def read(_self: object) -> bytes:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        return b""
+
+    async def change(_self: object, source: str) -> ActionResult:
+        began.set()
+        await asyncio.sleep(0.3)
+        done.set()
+        return ActionResult(ok=True, body={"source": source})
+
+    monkeypatch.setattr(type(interface.daemon), "metrics", read)
+    monkeypatch.setattr(type(interface.daemon), "poll", change)
+    for request, effect in ((b"GET /metrics", ended), (b"POST /v1/sources/acme/poll", done)):
+        began.clear()
+        _, writer = await asyncio.open_connection("127.0.0.1", interface.port)
+        writer.write(request + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(20):
+            await began.wait()
+            writer.close()
+            await effect.wait()
+
+
+async def test_strangers_share_a_page_of_metrics(listen: "Open", monkeypatch: pytest.MonkeyPatch) -> None:
+    interface = await listen(anonymous=False)
+    made = 0
+
+    async def page(_self: object) -> bytes:
+        nonlocal made
+        made += 1
+        await asyncio.sleep(0.05)
+        return b"notifier_up %d\n" % made
+
+    monkeypatch.setattr(type(interface.daemon), "metrics", page)
+
+    async def ask() -> bytes:
+        async with interface.over_tcp.get(f"{interface.url}/metrics") as response:
+            return await response.read()
+
+    assert set(await asyncio.gather(*(ask() for _ in range(50)))) == {b"notifier_up 1\n"}
+    await asyncio.sleep(1.1)
+    assert await ask() == b"notifier_up 2\n"

@@ -1,0 +1,294 @@
+"""The page that Prometheus reads: what it says, that it is well-formed, and that its series are bounded."""
+
+import math
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.delivery.policy.retry import Decision
+from notifier.destinations.outcome import AttemptResult
+from notifier.events import Event
+from notifier.kpa.errors import ApiErrorReason
+from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.store.tables.second_looks import LookKind
+from notifier.watch.detection.holds import Direction
+from notifier.web.metrics.counters import Counters
+from notifier.web.metrics.snapshot import DestinationFigures, MetricsSnapshot, SourceFigures, StoreFigures
+from tests.support.metric_page import only, read
+from tests.support.promtool import promtool
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface
+
+NOW = 1_795_280_400_000
+POLLED = SourceFigures(
+    state="ok",
+    records=1238,
+    last_success_ms=NOW - 2_000,
+    next_poll_ms=NOW + 58_000,
+    poll_interval=60.0,
+    requests=17,
+    allowed=24.0,
+    used=6,
+    swept=0.25,
+    swept_ms=NOW - 3_600_000,
+    held={Direction.REMOVALS: 40, Direction.ARRIVALS: 0, Direction.CHANGES: 7},
+    waiting={LookKind.REMOVAL: 2, LookKind.RETURN: 0, LookKind.EARLIER_FORM: 1},
+    unexplained=-3,
+    count_offset=5,
+    unreadable=4,
+    unreadable_field="date_number",
+    used_by={"head": 1, "sweep": 5},
+    searching=True,
+)
+IN_TROUBLE = DestinationFigures("retrying", 3, 2, NOW - 1_500)
+NEVER_POLLED = replace(POLLED, state="starting", records=0, last_success_ms=None, next_poll_ms=None, swept_ms=None)
+
+
+def figures(sources: int = 1, destinations: int = 1) -> MetricsSnapshot:
+    return MetricsSnapshot(
+        now_ms=NOW,
+        started_ms=NOW - 60_000,
+        sources={f"acme-{number}": POLLED for number in range(sources)},
+        destinations={f"hr-{number}": IN_TROUBLE for number in range(destinations)},
+        conditions=[("gap", "sources/acme-0")],
+        store=StoreFigures({"database": 4096, "wal": 0}, 10**9),
+        readers=2,
+    )
+
+
+def counting(sources: int = 1, destinations: int = 1) -> Counters:
+    counts = Counters()
+    counts.keep([f"acme-{number}" for number in range(sources)], [f"hr-{number}" for number in range(destinations)])
+    return counts
+
+
+def event(source: str = "acme-0", type_: str = "completion.created", time_ms: int = NOW) -> Event:
+    return Event(1, "evt_1", type_, source, "1", time_ms, b"{}")
+
+
+def settled(
+    counts: Counters, state: str, decision: str, reason: str, *events: Event, to: str = "hr-0", again: bool = False
+) -> None:
+    """Let a request, which took half a second, be decided about."""
+    settlements = [
+        Settlement((it.sequence,), to, DeliveryState(state), decision, reason, 200, "", NOW, 500, 0) for it in events
+    ]
+    counts.attempted([Delivery(it, to, again=again) for it in events], settlements)
+
+
+def test_it_says_how_things_stand() -> None:
+    page = read(counting().page(figures()))
+    acme, hr = "source=acme-0", "destination=hr-0"
+    assert only(page, "notifier_start_time_seconds") == NOW / 1000 - 60
+    assert {labels: value for labels, value in page["notifier_source_state"].items() if value} == {
+        frozenset({acme, "state=ok"}): 1
+    }
+    assert len(page["notifier_source_state"]) == 4
+    assert only(page, "notifier_source_records", acme) == 1238
+    assert only(page, "notifier_source_last_success_timestamp_seconds", acme) == NOW / 1000 - 2
+    assert only(page, "notifier_source_next_poll_timestamp_seconds", acme) == NOW / 1000 + 58
+    assert only(page, "notifier_source_poll_interval_seconds", acme) == 60
+    assert only(page, "notifier_source_requests_total", acme) == 17
+    assert only(page, "notifier_source_budget_allowed_per_minute", acme) == 24
+    assert only(page, "notifier_source_budget_used_ratio", acme) == 0.25
+    assert page["notifier_source_budget_used_requests"] == {
+        frozenset({acme, "purpose=head"}): 1,
+        frozenset({acme, "purpose=sweep"}): 5,
+    }
+    assert page["notifier_source_held_records"] == {
+        frozenset({acme, "what=removals"}): 40,
+        frozenset({acme, "what=arrivals"}): 0,
+        frozenset({acme, "what=changes"}): 7,
+    }
+    assert page["notifier_source_second_looks"] == {
+        frozenset({acme, "kind=removal"}): 2,
+        frozenset({acme, "kind=return"}): 0,
+        frozenset({acme, "kind=earlier_form"}): 1,
+    }
+    assert only(page, "notifier_source_unexplained_records", acme) == -3
+    assert only(page, "notifier_source_count_offset_records", acme) == 5
+    assert only(page, "notifier_source_unreadable_records", acme, "field=date_number") == 4
+    assert only(page, "notifier_source_searching", acme) == 1
+    assert only(page, "notifier_source_sweep_progress_ratio", acme) == 0.25
+    assert only(page, "notifier_source_last_sweep_timestamp_seconds", acme) == NOW / 1000 - 3600
+    assert only(page, "notifier_destination_state", hr, "state=retrying") == 1
+    assert only(page, "notifier_destination_state", hr, "state=ok") == 0
+    assert only(page, "notifier_destination_pending", hr) == 3
+    assert only(page, "notifier_destination_dead", hr) == 2
+    assert only(page, "notifier_destination_oldest_pending_seconds", hr) == 1.5
+    assert only(page, "notifier_destination_delivered_total", hr) == 0
+    assert only(page, "notifier_condition", "condition=gap", "subject=sources/acme-0") == 1
+    assert only(page, "notifier_state_file_bytes", "file=database") == 4096
+    assert only(page, "notifier_state_file_bytes", "file=wal") == 0
+    assert only(page, "notifier_state_file_free_bytes") == 10**9
+    assert only(page, "notifier_stream_readers") == 2
+    assert only(page, "notifier_process_resident_memory_bytes") > 0
+    (version,) = page["notifier_build_info"]
+    assert next(iter(version)).startswith("version=")
+
+
+def test_what_has_not_happened_yet_has_no_moment() -> None:
+    nothing_waits = DestinationFigures("ok", 0, 0, None)
+    now = replace(figures(), sources={"acme-0": NEVER_POLLED}, destinations={"hr-0": nothing_waits}, conditions=())
+    page = read(counting().page(now))
+    for name in ("last_success_timestamp", "next_poll_timestamp", "last_sweep_timestamp"):
+        assert f"notifier_source_{name}_seconds" not in page
+    assert only(page, "notifier_source_state", "source=acme-0", "state=starting") == 1
+    assert only(page, "notifier_destination_oldest_pending_seconds", "destination=hr-0") == 0
+    assert "notifier_condition" not in page
+
+
+def test_events_are_counted_by_source_and_type_and_notices_without_a_source() -> None:
+    counts = counting()
+    assert only(read(counts.page(figures())), "notifier_events_total", "source=acme-0", "type=completion.updated") == 0
+    counts.detected([event(), event(), event(type_="completion.removed"), event("", "notifier.alert")])
+    page = read(counts.page(figures()))
+    assert only(page, "notifier_events_total", "source=acme-0", "type=completion.created") == 2
+    assert only(page, "notifier_events_total", "source=acme-0", "type=completion.removed") == 1
+    assert only(page, "notifier_events_total", "source=", "type=notifier.alert") == 1
+
+
+def test_failures_are_counted_by_reason() -> None:
+    counts = counting()
+    for reason in ("timeout", "timeout", "token_invalid"):
+        counts.failed("acme-0", reason)
+    page = read(counts.page(figures()))
+    assert only(page, "notifier_source_failures_total", "source=acme-0", "reason=timeout") == 2
+    assert only(page, "notifier_source_failures_total", "source=acme-0", "reason=token_invalid") == 1
+
+
+def test_the_first_failure_of_each_kind_is_an_increase() -> None:
+    counts = counting()
+    page = read(counts.page(figures()))
+    for reason in ApiErrorReason:
+        assert only(page, "notifier_source_failures_total", "source=acme-0", f"reason={reason}") == 0
+    told = {label for labels in page["notifier_attempts_total"] for label in labels if label.startswith("reason=")}
+    assert told == {f"reason={result}" for result in AttemptResult}
+    hr = "destination=hr-0"
+    for decision, failed in [("wait_for_endpoint", "server_error"), ("hold", "gone"), ("give_up", "refused")]:
+        assert only(page, "notifier_attempts_total", hr, f"decision={decision}", f"reason={failed}") == 0
+
+
+def test_what_is_sent_again_at_somebodys_wish_says_nothing_of_latency() -> None:
+    counts = counting()
+    month_ago = event(time_ms=NOW - 30 * 86_400_000)
+    settled(counts, "delivered", "delivered", "delivered", month_ago, again=True)
+    page = read(counts.page(figures()))
+    assert only(page, "notifier_delivery_latency_seconds_count", "destination=hr-0") == 0
+    assert only(page, "notifier_attempt_duration_seconds_count", "destination=hr-0") == 1
+    counts.attempted(
+        [Delivery(month_ago, "hr-0", again=True), Delivery(event(time_ms=NOW - 1_500), "hr-0")],
+        [Settlement((1, 2), "hr-0", DeliveryState.DELIVERED, "delivered", "delivered", 200, "", NOW, 500, 0)],
+    )
+    page = read(counts.page(figures()))
+    assert only(page, "notifier_delivery_latency_seconds_sum", "destination=hr-0") == 2
+
+
+def test_a_last_success_in_the_future_is_not_shown() -> None:
+    ahead = replace(POLLED, last_success_ms=NOW + 3 * 86_400_000)
+    page = read(counting().page(replace(figures(), sources={"acme-0": ahead})))
+    assert "notifier_source_last_success_timestamp_seconds" not in page
+
+
+def test_attempts_are_counted_for_each_event_and_measured_for_each_request() -> None:
+    counts = counting()
+    settled(counts, "pending", "wait_for_endpoint", "timeout", event(), event())
+    settled(counts, "delivered", "delivered", "delivered", event(time_ms=NOW - 1_500), event(time_ms=NOW + 9_000))
+    settled(counts, "delivered", "delivered", "delivered", event(time_ms=NOW + 9_000))
+    counts.polled(0.2)
+    page = read(counts.page(figures()))
+    hr = "destination=hr-0"
+    assert only(page, "notifier_attempts_total", hr, "decision=wait_for_endpoint", "reason=timeout") == 2
+    assert only(page, "notifier_attempts_total", hr, "decision=delivered", "reason=delivered") == 3
+    assert only(page, "notifier_destination_delivered_total", hr) == 3
+    assert only(page, "notifier_attempt_duration_seconds_count", hr) == 3
+    assert only(page, "notifier_attempt_duration_seconds_sum", hr) == 1.5
+    # Two seconds after the detection of the older one, and, by a clock that was set, before it.
+    assert only(page, "notifier_delivery_latency_seconds_count", hr) == 2
+    assert only(page, "notifier_delivery_latency_seconds_sum", hr) == 2
+    assert only(page, "notifier_delivery_latency_seconds_bucket", hr, "le=2.5") == 2
+    assert only(page, "notifier_delivery_latency_seconds_bucket", hr, "le=1.0") == 1
+    assert only(page, "notifier_poll_duration_seconds_bucket", "le=0.25") == 1
+
+
+def test_what_is_configured_no_more_is_forgotten_and_not_counted() -> None:
+    counts = counting(2, 2)
+    counts.failed("acme-1", "timeout")
+    settled(counts, "delivered", "delivered", "delivered", event(), to="hr-1")
+    counts.keep(["acme-0"], ["hr-0"])
+    # Whatever was still under way.
+    counts.failed("acme-1", "timeout")
+    counts.detected([event("acme-1")])
+    settled(counts, "delivered", "delivered", "delivered", event(), to="hr-1")
+    page = counts.page(figures())
+    assert b"acme-0" in page
+    assert b"acme-1" not in page
+    assert b"hr-1" not in page
+    counts.keep(["acme-0", "acme-1"], ["hr-0", "hr-1"])
+    again = read(counts.page(figures()))
+    assert only(again, "notifier_events_total", "source=acme-1", "type=completion.created") == 0
+    assert only(again, "notifier_attempt_duration_seconds_count", "destination=hr-1") == 0
+
+
+@pytest.mark.parametrize("name", ["notifier_attempts", "notifier_poll_duration_seconds"])
+def test_no_series_says_when_another_was_created(name: str) -> None:
+    assert f"{name}_created".encode() not in counting().page(figures())
+
+
+def test_series_are_bounded_with_a_thousand_sources() -> None:
+    sources, destinations = 1_000, 20
+    counts = counting(sources, destinations)
+    for number in range(sources):
+        for reason in ("timeout", "rate_limit_exceeded", "server_error"):
+            counts.failed(f"acme-{number}", reason)
+        counts.detected([event(f"acme-{number}", type_) for type_ in ("completion.created", "completion.removed")])
+    for number in range(destinations):
+        settled(counts, "delivered", "delivered", "delivered", event(), to=f"hr-{number}")
+    page = counts.page(figures(sources, destinations))
+    series = read(page)
+    values = defaultdict[str, set[str]](set)
+    for found in series.values():
+        for labels in found:
+            for label in labels:
+                name, _, value = label.partition("=")
+                values[name].add(value)
+    assert {name: len(found) for name, found in values.items()} == {
+        "source": sources + 1,
+        "purpose": 2,
+        "what": 3,
+        "kind": 3,
+        "field": 1,
+        "destination": destinations,
+        "state": 9,
+        "type": 4,
+        "reason": len({*ApiErrorReason, *AttemptResult}),
+        "decision": len(Decision),
+        "condition": 1,
+        "subject": 1,
+        "file": 2,
+        "version": 1,
+        "le": len({label for found in series.values() for labels in found for label in labels if label[:3] == "le="}),
+    }
+    # Of each source: four states, nine gauges, requests, three types, and every reason.
+    assert sum(len(found) for found in series.values()) < sources * 60 + destinations * 110 + 100
+    checked = promtool("check", "metrics", said=page)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_promtool_has_nothing_to_say() -> None:
+    counts = counting()
+    settled(counts, "pending", "wait_for_endpoint", "timeout", event())
+    checked = promtool("check", "metrics", said=counts.page(figures()))
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+    assert all(not math.isnan(value) for found in read(counts.page(figures())).values() for value in found.values())
+
+
+async def test_it_is_served_as_prometheus_reads_it(interface: "Interface") -> None:
+    async with interface.over_tcp.get(f"{interface.url}/metrics") as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert response.headers["Cache-Control"] == "no-store"
+        assert await response.read() == b"notifier_up 1\n"

@@ -1,0 +1,143 @@
+"""The feed, page by page."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from notifier.alerts.conditions import ConditionName
+from notifier.store.queries import feed
+from notifier.store.tables import conditions
+from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from tests.support.event_stream import detect
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface
+
+
+async def ask(interface: "Interface", query: str = "") -> tuple[int, Any]:
+    async with interface.over_tcp.get(f"{interface.url}/v1/events{query}") as response:
+        return response.status, await response.json()
+
+
+async def page(interface: "Interface", query: str = "") -> tuple[list[int], int]:
+    status, body = await ask(interface, query)
+    assert status == 200, body
+    assert set(body) == {"events", "next"}
+    return [int(event["sequence"]) for event in body["events"]], body["next"]
+
+
+async def test_it_is_empty_at_first(interface: "Interface") -> None:
+    assert await ask(interface) == (200, {"events": [], "next": 0})
+
+
+async def test_an_event_is_the_cloudevent_that_webhooks_get(interface: "Interface") -> None:
+    await detect(interface, [1238])
+    _, body = await ask(interface)
+    (event,) = body["events"]
+    assert event.pop("data")["completion"]["key"] == "1238"
+    assert event.pop("id").startswith("evt_")
+    assert event == {
+        "specversion": "1.0",
+        "source": "/sources/acme",
+        "type": "completion.created",
+        "time": "2026-11-21T17:00:00.123Z",
+        "subject": "1238",
+        "sequence": "00000000000000000001",
+        "datacontenttype": "application/json",
+    }
+
+
+async def test_a_long_history_is_read_page_by_page(interface: "Interface") -> None:
+    everything = await detect(interface, range(250))
+    read: list[int] = []
+    after = 0
+    while True:
+        found, after = await page(interface, f"?after={after}&limit=60")
+        if not found:
+            break
+        read += found
+    assert (read, after) == (everything, 250)
+    assert len((await page(interface))[0]) == 100
+
+
+async def test_a_page_holds_only_what_is_asked_for(interface: "Interface") -> None:
+    acme = await detect(interface, range(5))
+    other = await detect(interface, range(5), source="other")
+    await tell_of_trouble(interface)
+    assert await page(interface, "?source=acme") == (acme, 11)
+    assert await page(interface, "?source=acme,other") == (acme + other, 11)
+    assert await page(interface, "?source=acme&source=other&type=") == (acme + other, 11)
+    assert await page(interface, "?source=other&limit=2") == (other[:2], other[1])
+    assert await page(interface, "?type=notifier.alert") == ([11], 11)
+    assert await page(interface, "?type=completion.removed,completion.updated") == ([], 11)
+    assert await page(interface, "?source=acme&type=notifier.alert") == ([], 11)
+
+
+async def test_what_is_not_asked_for_is_passed_over_however_much_it_is(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "LOOK", 10)
+    await detect(interface, range(95))
+    wanted = await detect(interface, range(3), source="other")
+    assert await page(interface, "?source=other") == (wanted, 98)
+    assert await page(interface, "?source=other&after=98") == ([], 98)
+
+
+async def test_a_page_ends_before_it_gets_too_large(interface: "Interface", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifier.web.feed.service._MOST_ON_A_PAGE", 1)
+    await detect(interface, range(3))
+    assert await page(interface) == ([1], 1)
+    assert await page(interface, "?after=2") == ([3], 3)
+
+
+async def test_a_number_of_another_state_file_begins_anew(interface: "Interface") -> None:
+    everything = await detect(interface, range(3))
+    assert await page(interface, "?after=3") == ([], 3)
+    assert await page(interface, "?after=4") == (everything, 3)
+    assert await page(interface, f"?after={2**63 - 1}") == (everything, 3)
+
+
+async def test_numbers_of_what_is_forgotten_are_still_known(interface: "Interface") -> None:
+    await detect(interface, range(3))
+    await interface.ledger.run(lambda db: db.execute("DELETE FROM events").rowcount)
+    assert await page(interface, "?after=3") == ([], 3)
+    assert await detect(interface, range(3, 4)) == [4]
+    assert await page(interface, "?after=3") == ([4], 4)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("?after=x", "`after` must be an event's sequence"),
+        ("?after=-1", "`after` must be an event's sequence"),
+        ("?after=1,hr", "`after` must be an event's sequence"),
+        ("?after=9223372036854775808", "`after` must be an event's sequence"),
+        ("?after=%D9%A1", "`after` must be an event's sequence"),
+        ("?limit=0", "`limit` must be 1 to 1000"),
+        ("?limit=1001", "`limit` must be 1 to 1000"),
+        ("?type=completion", "`type` must be among completion.created, completion.updated, "),
+        ("?source=Acme", "`source` must be names of sources"),
+        ("?source=%FF", "`source` must be names of sources"),
+    ],
+)
+async def test_what_cannot_be_meant_is_said_to_be_wrong(interface: "Interface", query: str, said: str) -> None:
+    paths = ["", "/stream"] if "limit" not in query else [""]
+    for path in paths:
+        status, body = await ask(interface, f"{path}{query}")
+        assert (status, body["error"]["reason"]) == (400, "bad_request")
+        assert body["error"]["message"].startswith(said)
+
+
+async def test_a_source_that_never_was_is_said_to_be_unknown(interface: "Interface") -> None:
+    await detect(interface, range(1), source="dropped")
+    assert (await page(interface, "?source=dropped"))[0] == [1]
+    for path in ("", "/stream"):
+        status, body = await ask(interface, f"{path}?source=acne")
+        assert (status, body["error"]["reason"]) == (404, "unknown_name")
+        assert body["error"]["message"] == "there is no source `acne`; there is acme, other"
+
+
+async def tell_of_trouble(interface: "Interface") -> None:
+    standing = FiringCondition(ConditionName.GAP, "sources/acme", "acme: not everything was seen", 1_795_280_400_123)
+    notice = Notice(ConditionState.FIRING, standing, "began", "hr")
+    await interface.ledger.run(conditions.write, [notice], 1_795_280_400_123)

@@ -1,0 +1,35 @@
+"""The route that erases a person's data."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface
+
+
+async def ask(interface: "Interface", **more: Any) -> tuple[int, Any]:
+    async with interface.over_tcp.post(f"{interface.url}/v1/people/forget", **more) as response:
+        return response.status, await response.json()
+
+
+async def test_a_person_is_forgotten_or_only_looked_up(interface: "Interface") -> None:
+    status, body = await ask(interface, json={"person": " David Ball ", "dry_run": True})
+    assert (status, body["dry_run"], interface.daemon.forgotten) == (200, True, [])
+    status, _ = await ask(interface, json={"person": " David Ball "})
+    assert status == 200
+    assert [person for person, _ in interface.daemon.forgotten] == ["David Ball"]
+
+
+async def test_nobody_is_told_without_repeating_the_name(interface: "Interface") -> None:
+    status, body = await ask(interface, json={"person": "nobody"})
+    assert (status, body["error"]["reason"]) == (404, "unknown_person")
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{}", '{"person": " "}', '{"person": 7}', '{"person": "\\ud800"}', '{"person": "x", "dry_run": 1}']
+)
+async def test_what_names_nobody_is_wrong(interface: "Interface", body: str) -> None:
+    status, said = await ask(interface, data=body, headers={"Content-Type": "application/json"})
+    assert (status, said["error"]["reason"]) == (400, "bad_request")
+    assert interface.daemon.forgotten == []

@@ -1,0 +1,153 @@
+"""Sessions end, links are valid once, and whoever guesses has to wait."""
+
+import pytest
+
+from notifier.web.listening.transport import network_of
+from notifier.web.security.guesses import FREE_GUESSES, LONGEST_WAIT, Guesses
+from notifier.web.security.links import VALID, SignInLinks
+from notifier.web.security.sessions import IDLE, LONGEST, MOST_SESSIONS, Sessions, cookie_name
+from tests.support.clocks import FakeClock
+
+HERE = "127.0.0.1:8787"
+
+
+def test_a_session_is_open_until_it_is_ended(clock: FakeClock) -> None:
+    sessions = Sessions(clock)
+    one, other = sessions.begin(HERE), sessions.begin(HERE)
+    assert one != other
+    assert sessions.is_open(one, HERE)
+    sessions.end(one)
+    sessions.end("never begun")
+    assert not sessions.is_open(one, HERE)
+    assert sessions.is_open(other, HERE)
+
+
+@pytest.mark.parametrize("guess", ["", "x", "\udcff"])
+def test_what_was_never_begun_is_not_open(clock: FakeClock, guess: str) -> None:
+    sessions = Sessions(clock)
+    sessions.begin(HERE)
+    assert not sessions.is_open(guess, HERE)
+
+
+@pytest.mark.parametrize("elsewhere", ["127.0.0.1:9999", "127.0.0.1", "localhost:8787", ""])
+def test_a_session_is_valid_at_the_host_and_port_it_was_begun_at(clock: FakeClock, elsewhere: str) -> None:
+    sessions = Sessions(clock)
+    session = sessions.begin(HERE)
+    assert not sessions.is_open(session, elsewhere)
+    assert sessions.is_open(session, HERE)
+
+
+def test_a_session_over_tls_is_valid_over_tls_alone(clock: FakeClock) -> None:
+    sessions = Sessions(clock)
+    plain, secure = sessions.begin("n.example"), sessions.begin("N.example", is_secure=True)
+    assert sessions.is_open(plain, "n.example")
+    assert sessions.is_open(secure, "n.example", is_secure=True)
+    assert not sessions.is_open(plain, "n.example", is_secure=True)
+    assert not sessions.is_open(secure, "n.example")
+
+
+def test_use_keeps_a_session_open_and_rest_ends_it(clock: FakeClock) -> None:
+    sessions = Sessions(clock)
+    used = sessions.begin(HERE)
+    for _ in range(5):
+        clock.advance(IDLE - 1)
+        assert sessions.is_open(used, HERE)
+    clock.advance(IDLE)
+    assert not sessions.is_open(used, HERE)
+
+
+def test_no_use_keeps_a_session_open_for_longer_than_a_week(clock: FakeClock) -> None:
+    sessions = Sessions(clock)
+    ended: list[str] = []
+    session = sessions.begin(HERE)
+    sessions.watch(session, lambda: ended.append("stream"))
+    while clock.monotonic() + IDLE / 2 < LONGEST:
+        clock.advance(IDLE / 2)
+        assert sessions.is_open(session, HERE)
+    assert ended == []
+    clock.advance(IDLE / 2)
+    sessions.end_old()
+    assert ended == ["stream"]
+    assert not sessions.is_open(session, HERE)
+
+
+def test_a_stream_keeps_a_session_open_and_ends_with_it(clock: FakeClock) -> None:
+    sessions = Sessions(clock)
+    ended: list[str] = []
+    session = sessions.begin(HERE)
+    leave = sessions.watch(session, lambda: ended.append("left"))
+    sessions.watch(session, lambda: ended.append("stays"))
+    clock.advance(IDLE + 1)
+    leave()
+    assert sessions.is_open(session, HERE)
+    sessions.end(session)
+    assert ended == ["stays"]
+    sessions.watch(session, lambda: ended.append("too late"))
+    assert ended == ["stays", "too late"]
+
+
+def test_of_very_many_sessions_the_one_at_rest_ends(clock: FakeClock) -> None:
+    sessions = Sessions(clock)
+    first, second = sessions.begin(HERE), sessions.begin(HERE)
+    assert sessions.is_open(first, HERE)
+    for _ in range(MOST_SESSIONS - 1):
+        sessions.begin(HERE)
+    assert sessions.is_open(first, HERE)
+    assert not sessions.is_open(second, HERE)
+
+
+def test_a_cookie_has_the_name_of_its_port() -> None:
+    assert cookie_name(HERE, is_secure=False) == "notifier_session_8787"
+    assert cookie_name("[::1]:8788", is_secure=False) == "notifier_session_8788"
+    assert cookie_name("notifier.example", is_secure=False) == cookie_name("x:\u0663", is_secure=False)
+    assert cookie_name("notifier.example", is_secure=True) == "__Host-notifier_session"
+
+
+def test_a_link_is_valid_once_and_not_for_long(clock: FakeClock) -> None:
+    links = SignInLinks(clock)
+    one, late = links.make(), links.make()
+    assert links.use(one)
+    assert not links.use(one)
+    assert not links.use("guessed")
+    clock.advance(VALID)
+    assert not links.use(late)
+
+
+def test_of_very_many_links_the_newest_are_valid(clock: FakeClock) -> None:
+    links = SignInLinks(clock)
+    made = [links.make() for _ in range(21)]
+    assert [links.use(one) for one in made] == [False, *[True] * 20]
+
+
+def test_each_wrong_token_more_doubles_the_wait(clock: FakeClock) -> None:
+    guesses = Guesses(clock)
+    waits = []
+    for number in range(FREE_GUESSES + 9):
+        assert guesses.note_wrong("192.0.2.1") == number + 1
+        waits.append(guesses.wait("192.0.2.1"))
+        clock.advance(waits[-1])
+        assert guesses.wait("192.0.2.1") == 0
+    assert waits[: FREE_GUESSES - 1] == [0] * (FREE_GUESSES - 1)
+    assert waits[FREE_GUESSES - 1 :] == [1, 2, 4, 8, 16, 32, *[LONGEST_WAIT] * 4]
+
+
+def test_who_does_not_guess_does_not_wait(clock: FakeClock) -> None:
+    guesses = Guesses(clock)
+    for _ in range(20):
+        guesses.note_wrong(network_of("2001:db8::1"))
+    assert guesses.wait(network_of("2001:db8::ffff")) > 0
+    others = ("2001:db8:1::1", "192.0.2.1", "uid 1000", "unknown")
+    assert [guesses.wait(network_of(other)) for other in others] == [0] * 4
+    assert network_of("::ffff:192.0.2.1") == "192.0.2.1"
+
+
+def test_guesses_are_forgotten(clock: FakeClock) -> None:
+    guesses = Guesses(clock)
+    for _ in range(20):
+        guesses.note_wrong("192.0.2.1")
+    clock.advance(3600)
+    guesses.note_wrong("192.0.2.1")
+    assert guesses.wait("192.0.2.1") == 0
+    for number in range(5000):
+        guesses.note_wrong(f"10.0.{number // 256}.{number % 256}")
+    assert len(guesses._wrong) == 1000
