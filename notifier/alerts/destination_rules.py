@@ -1,12 +1,17 @@
-"""The conditions of a destination: failing, behind, disabled, or with deliveries that were given up. Pure functions."""
+"""The conditions of a destination, and of deliveries to one that is no longer configured. Pure, except the log.
 
-from collections.abc import Collection, Iterator, Sequence
+A destination may be failing, behind, disabled, or have deliveries that were given up.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeGuard
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, destination_subject
 from notifier.clock import iso_utc
-from notifier.delivery.destination_report import DestinationReport, Serving
+from notifier.delivery.health import DestinationReport, Serving
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
+from notifier.store.queries.orphans import Orphan
 from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState, LastError, OwedEvents, Undelivered
 from notifier.store.tables.outbox import DeliveryState
 
@@ -26,6 +31,7 @@ _NOT_ITS_OWN = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
 _OF_THE_ENDPOINT = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _NOT_ITS_OWN)
 _OF_THE_EVENT = frozenset(reason for reason in AttemptResult if failure_scope(reason) is FailureScope.EVENT)
 _OF_PACE = frozenset(reason for reason in AttemptResult if failure_scope(reason) is FailureScope.PACE)
+_log = logging.getLogger(__name__)
 
 
 def conditions(name: str, report: DestinationReport, firing: Collection[ConditionKey]) -> Iterator[Condition]:
@@ -217,3 +223,33 @@ def _why(reason: str | None, last_error: LastError | None) -> str:
 
 def _events(waiting: int) -> str:
     return "1 event waits" if waiting == 1 else f"{waiting:,} events wait"
+
+
+def orphan_sentence(orphan: Orphan) -> str:
+    """Return a sentence with the number of events that wait for an unconfigured destination, and the remedies."""
+    name = orphan.destination
+    waiting = f"{orphan.pending:,} {'event waits' if orphan.pending == 1 else 'events wait'}"
+    given_up = f" ({orphan.dead:,} more were given up)" if orphan.dead else ""
+    return (
+        f"{waiting} for `{name}`, which is not configured{given_up}:"
+        f" name it again, hand them over with `notifier deliveries move {name} OTHER`, or drop them with"
+        f" `notifier deliveries drop {name} --yes`"
+    )
+
+
+def orphan_conditions(orphans: Iterable[Orphan]) -> Iterator[Condition]:
+    """Yield a condition for each unconfigured destination for which events wait."""
+    for orphan in orphans:
+        if orphan.pending:
+            yield Condition(
+                ConditionName.DELIVERIES_ORPHANED, destination_subject(orphan.destination), orphan_sentence(orphan)
+            )
+
+
+def report_orphans(orphans: Iterable[Orphan]) -> None:
+    """Log the unconfigured destinations for which events wait; called at the start and after each reload."""
+    for orphan in orphans:
+        if orphan.pending:
+            _log.warning(
+                orphan_sentence(orphan), extra={"destination": orphan.destination, "deliveries": orphan.pending}
+            )

@@ -117,7 +117,7 @@ def main() -> int:
         return failure.exit_code
     except Exception as fault:  # noqa: BLE001 - shown, without secrets
         # Imported only here, because most runs never need it.
-        from notifier.cli.internal_errors import own_up  # noqa: PLC0415
+        from notifier.cli.errors import own_up  # noqa: PLC0415
 
         own_up(fault)
         return ExitCode.FAILED

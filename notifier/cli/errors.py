@@ -1,13 +1,18 @@
 """The exit codes and errors of commands: a command that fails prints a sentence, never a traceback."""
 
+import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from errno import EDQUOT, EIO, ENOSPC
 
 import click
 
 from notifier.cli.formatting import harmless
-from notifier.redact import hide_known
+from notifier.redact import hide_known, redact
+
+_OUTPUT_FAILED = frozenset({ENOSPC, EDQUOT, EIO})
 
 
 class ExitCode(IntEnum):
@@ -51,3 +56,16 @@ def as_command_error(*errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         raise CommandError(str(error)) from error
+
+
+def own_up(fault: Exception) -> None:
+    """Report an internal error in the log, or on standard error if logging is not set up yet."""
+    if isinstance(fault, OSError) and fault.errno in _OUTPUT_FAILED and fault.filename is None:
+        click.echo(f"Error: the output cannot be written: {fault.strerror}", err=True)
+    elif logging.getLogger().handlers:
+        logging.getLogger(__name__).critical(
+            "the program ends because of an internal error: please report it", exc_info=fault
+        )
+    else:
+        click.echo(redact("".join(traceback.format_exception(fault))), err=True, nl=False)
+        click.echo("Error: this is an internal error: please report it with the text above", err=True)

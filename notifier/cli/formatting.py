@@ -1,7 +1,8 @@
-"""Formats values as short text that is safe to print on a terminal."""
+"""Formats values as short text that is safe to print on a terminal, and describes the columns of tables."""
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -59,3 +60,12 @@ def distance(ms: int | None, now_ms: int) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun, such as `1 new event` or `3,012 new events`."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table; `right`: right-aligned, for numbers; `least`: the minimum width if more rows may follow."""
+
+    title: str
+    right: bool = False
+    least: int = 0

@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from notifier.cli.errors import CommandError, as_command_error
-from notifier.cli.sweep_progress import Show
+from notifier.cli.progress import Show
 from notifier.config import Settings
 from notifier.daemon.api.status import sweep_status
 from notifier.daemon.offline import lone_watcher

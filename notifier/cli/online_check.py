@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from notifier import log
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import counted
+from notifier.cli.formatting import Column, counted
 from notifier.cli.global_options import GlobalOptions
 from notifier.cli.output import TableWriter
-from notifier.cli.table_columns import Column
 from notifier.config import Settings
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def orphans(settings: Settings) -> "Iterator[str]":
     if not settings.store.path.exists():
         return
     # Imported here, because only this needs the state file, which usually does not exist at the first check.
-    from notifier.alerts.orphan_rules import sentence  # noqa: PLC0415
+    from notifier.alerts.destination_rules import orphan_sentence  # noqa: PLC0415
     from notifier.store.errors import StoreError  # noqa: PLC0415
     from notifier.store.queries.orphans import orphans as found_in  # noqa: PLC0415
     from notifier.store.store import open_for_reading  # noqa: PLC0415
@@ -52,7 +51,7 @@ def orphans(settings: Settings) -> "Iterator[str]":
     except StoreError:
         # Errors of the state file are not reported here; the daemon reports them when it starts.
         return
-    yield from (sentence(orphan) for orphan in found if orphan.pending)
+    yield from (orphan_sentence(orphan) for orphan in found if orphan.pending)
 
 
 def show(sights: "Sequence[ProbeResult]") -> None:

@@ -8,8 +8,7 @@ import click
 import orjson
 
 from notifier.cli.errors import CommandError, ExitCode
-from notifier.cli.formatting import harmless, harmless_json
-from notifier.cli.table_columns import Column
+from notifier.cli.formatting import Column, harmless, harmless_json
 
 Page = TypeVar("Page")
 

@@ -1,4 +1,4 @@
-"""Types of option values that click does not have."""
+"""Types of option values that click does not have, and the completion of names from the configuration."""
 
 import math
 import re
@@ -6,6 +6,8 @@ from typing import Final
 
 import click
 
+from notifier.cli.global_options import GlobalOptions
+from notifier.config import ConfigError, ConfiguredNames, configured_names
 from notifier.config.errors import InvalidValue
 from notifier.config.urls import TcpAddress, UnixAddress, parse_listen
 from notifier.suggest import nearest
@@ -15,6 +17,8 @@ Address = TcpAddress | UnixAddress
 _RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/([smh]))?")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _HIGHEST_RATE: Final = 10_000
+one_json_object: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+"""The option of commands that report one result."""
 
 
 class ListenType(click.ParamType[Address | None]):
@@ -58,8 +62,23 @@ class OneOf(click.Choice[str]):
         return f"{message.removesuffix('.')}; did you mean `{likely}`?" if likely else message
 
 
-one_json_object: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-"""The option of commands that report one result."""
-
 LISTEN: Final = ListenType()
 RATE: Final = RateType()
+
+
+def source_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the sources whose names begin with `incomplete`."""
+    return [name for name in _names(context).sources if name.startswith(incomplete)]
+
+
+def destination_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the destinations whose names begin with `incomplete`."""
+    return [name for name in _names(context).destinations if name.startswith(incomplete)]
+
+
+def _names(context: click.Context) -> ConfiguredNames:
+    given = context.find_object(GlobalOptions) or GlobalOptions()
+    try:
+        return configured_names(given.config, secrets_dir=given.secrets_dir)
+    except ConfigError:
+        return ConfiguredNames()

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from notifier.cli.table_columns import Column
+from notifier.cli.formatting import Column
 
 _GAP: Final = 2
 _STYLES: Final = {

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from notifier import __version__
-from notifier.alerts import destination_rules, disk_rules, orphan_rules, rules
+from notifier.alerts import destination_rules, disk_rules, rules
 from notifier.alerts.conditions import Condition, ConditionKey
 from notifier.alerts.endings import withdrawn
 from notifier.alerts.evaluation import Evaluation, EvaluationFindings, evaluation_status, unready
@@ -28,9 +28,15 @@ from notifier.daemon.descriptors import descriptors_in_use
 from notifier.daemon.filter_check import UnknownIds
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.maintenance import Housekeeping
-from notifier.daemon.reload import Changes, Differences, changes_between, left_to_restart, reload_document
+from notifier.daemon.reload import (
+    Changes,
+    Differences,
+    SettingsSource,
+    changes_between,
+    left_to_restart,
+    reload_document,
+)
 from notifier.daemon.scheduler import Schedule
-from notifier.daemon.settings_source import SettingsSource
 from notifier.daemon.socket_path import WRONG_CONFIGURATION, socket_path
 from notifier.daemon.sources import SourceRegistry
 from notifier.daemon.systemd.liveness import JobStats
@@ -197,7 +203,7 @@ class Daemon:
             stack.push_async_callback(self._housekeeping.stop)
             self._session = session = await stack.enter_async_context(new_session())
             stack.push_async_callback(self._dispatcher.stop, DRAIN)
-            orphan_rules.report(await self._orphans())
+            destination_rules.report_orphans(await self._orphans())
             await self._dispatcher.start(session)
             stack.push_async_callback(self.deliveries.stop)
             await self.deliveries.start()
@@ -325,7 +331,7 @@ class Daemon:
         await self._alarms.evaluate()
         self._configuration.followed(settings)
         self._settings = settings
-        orphan_rules.report(await self._orphans())
+        destination_rules.report_orphans(await self._orphans())
 
     async def status(self) -> dict[str, Any]:
         """Return the JSON object of `/v1/status`. Raises StoreError."""
@@ -434,7 +440,7 @@ class Daemon:
         current = [
             *self._sources.conditions(firing),
             *await self._of_rebuild(),
-            *orphan_rules.conditions(await self._orphans()),
+            *destination_rules.orphan_conditions(await self._orphans()),
             *rules.of_clock(self._peer_clocks, firing),
             *[
                 condition

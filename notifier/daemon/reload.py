@@ -1,6 +1,6 @@
-"""Finds the differences that a new configuration makes for a running daemon. Pure."""
+"""Re-reads the configuration of a running daemon, and finds the differences that a new one makes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,3 +114,27 @@ def unfollowed(name: str, before: Destination | None, after: Destination | None)
         f" {'has' if len(keys) == 1 else 'have'} changed since; run `notifier reload` first"
     )
     return Unfollowed(tuple(f"{table}.{key}" for key in keys), said)
+
+
+def _nothing(_settings: Settings) -> None:
+    """Ignore new settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSource:
+    """Functions to re-read the configuration of a running daemon.
+
+    `read` returns the current settings or raises ConfigError; `followed` is called with settings that have been
+    applied. `handed_over` lists the keys that systemd passed to this process as credentials (None: systemd passed
+    none). These keys keep their values from the start, even if their files change.
+    """
+
+    read: Callable[[], Settings]
+    followed: Callable[[Settings], None] = _nothing
+    handed_over: tuple[str, ...] | None = None
+
+    def hint(self) -> str:
+        """Return a hint to add to the errors of a re-read configuration; "" if systemd passed no credentials."""
+        if self.handed_over is None:
+            return ""
+        return "\na credential that is new or was changed is not seen: systemd hands them over at the start only"

@@ -9,7 +9,7 @@ from typing import Any, Final
 from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.descriptors import raise_limit
-from notifier.daemon.settings_source import SettingsSource
+from notifier.daemon.reload import SettingsSource
 from notifier.daemon.signals import daemon_signals
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import Watchdog, time_to_start

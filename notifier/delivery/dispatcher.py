@@ -11,8 +11,8 @@ import aiohttp
 
 from notifier.clock import Clock
 from notifier.config import Destination as AnyDestination
-from notifier.delivery.destination_report import DestinationReport, Serving
-from notifier.delivery.jump_free_clock import JumpFreeClock
+from notifier.delivery.clocks import JumpFreeClock
+from notifier.delivery.health import DestinationReport, Serving
 from notifier.delivery.outcome_writer import OnAttempt
 from notifier.delivery.worker import Worker
 from notifier.destinations.apprise_pool import ApprisePool

@@ -1,7 +1,8 @@
 """The health of a destination, and how attempts, an operator's switches and changes of the wall clock alter it."""
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sqlite_utils import Database
@@ -9,9 +10,23 @@ from sqlite_utils import Database
 from notifier.delivery.policy.circuit_breaker import Breaker, Mode, Waits, probes
 from notifier.destinations.outcome import LONGEST_WAIT, AttemptResult, FailureScope, Outcome, failure_scope
 from notifier.store.tables import destinations
-from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState, LastError
+from notifier.store.tables.destinations import (
+    BY_OPERATOR,
+    Health,
+    HealthState,
+    LastError,
+    Learned,
+    OwedEvents,
+    Undelivered,
+)
 
 _log = logging.getLogger(__name__)
+_TOLD_WITH_STATUS = (
+    AttemptResult.REFUSED,
+    AttemptResult.SERVER_ERROR,
+    AttemptResult.GONE,
+    AttemptResult.WEBHOOK_REVOKED,
+)
 
 
 class DestinationState(StrEnum):
@@ -103,14 +118,6 @@ def after_attempt(
     return after, LastError(outcome.reason, _with_status(outcome), now_ms)
 
 
-_TOLD_WITH_STATUS = (
-    AttemptResult.REFUSED,
-    AttemptResult.SERVER_ERROR,
-    AttemptResult.GONE,
-    AttemptResult.WEBHOOK_REVOKED,
-)
-
-
 def _with_status(outcome: Outcome) -> str:
     """Return the peer's words, preceded by the HTTP status if the outcome is a refusal or failure that has one."""
     if outcome.status is None or outcome.reason not in _TOLD_WITH_STATUS:
@@ -185,3 +192,33 @@ def report(name: str, health: Health, outcome: Outcome) -> None:
             _log.warning("destination fails; its events wait and are tried again", extra=facts)
         case HealthState.DISABLED:
             _log.error("destination disabled by its own answer; its events are kept until it is enabled", extra=facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a destination is being served right now.
+
+    `tried_for` is the number of seconds it has been enabled in this process. `trying_ms` is the same time in
+    milliseconds, earlier processes included. `waits_until_ms` is when it is tried again (Unix ms; None: it does not
+    wait). `rate` is the configured limit in requests a second (0: none). `is_draining` is true while its settings are
+    being changed and requests under way may still finish.
+    """
+
+    health: Health
+    tried_for: float
+    trying_ms: int
+    waits_until_ms: int | None = None
+    learned: Learned = field(default_factory=Learned)
+    rate: float = 0.0
+    is_draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationReport:
+    """Everything known about one destination at `now_ms` (Unix ms, on the clock that also measures its waits)."""
+
+    serving: Serving
+    undelivered: Sequence[Undelivered]
+    last_error: LastError | None
+    owed: OwedEvents | None
+    now_ms: int

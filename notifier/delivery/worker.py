@@ -14,7 +14,8 @@ from math import inf
 from notifier.clock import Clock
 from notifier.config import DestinationSettings
 from notifier.delivery import health
-from notifier.delivery.destination_report import Serving
+from notifier.delivery.clocks import TryingClock
+from notifier.delivery.health import Serving
 from notifier.delivery.outcome_writer import OnAttempt, OutcomeWriter, report_attempt, settlements_of
 from notifier.delivery.policy import decisions
 from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, BatchSize
@@ -24,7 +25,6 @@ from notifier.delivery.policy.rate import AdaptiveRate, after_start
 from notifier.delivery.queue_reader import FAULT_PAUSE, QueueReader
 from notifier.delivery.ready_queue import ReadyQueue
 from notifier.delivery.request_chooser import RequestChooser
-from notifier.delivery.trying_clock import TryingClock
 from notifier.destinations import fingerprint
 from notifier.destinations.base import Destination, Preparing
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome

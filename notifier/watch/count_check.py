@@ -1,7 +1,9 @@
 """The API's number of records: read from a page that states it, or requested with a page of one record.
 
 A page of one record gives the exact number if the API states its last page. It also shows the record at that place. If
-the place is chosen where a day begins, the record shows whether the list has moved above it (`detection.spot_check`).
+the place is chosen where a day begins, the record shows whether the list has moved above it: an entry and a deletion
+together leave the count unchanged, but all records between the two places move by one. An entry and a deletion on
+neighbouring days are found only by chance, those on the same day by the next sweep.
 """
 
 import logging
@@ -11,10 +13,10 @@ from notifier.events import DetectedBy
 from notifier.kpa.client import Page
 from notifier.kpa.rate_limiter import Priority
 from notifier.store.tables import records_by_date
+from notifier.store.tables.records_by_date import DayBoundary
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.balance import Balance, contradicts_total, count_bounds
-from notifier.watch.detection.bisection import day_of
-from notifier.watch.detection.spot_check import probe_at
+from notifier.watch.detection.bisection import Day, day_of
 from notifier.watch.ingest import PageIngester
 from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
@@ -103,3 +105,22 @@ class CountCheck:
     async def fresh_balance(self) -> Balance:
         """Request the count, and return the balance."""
         return self.balance(await self.ask())
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A place in the list, from 1, and the day of the record there if the list has not moved."""
+
+    place: int
+    day: Day
+
+
+def probe_at(boundary: DayBoundary, chance: float) -> Probe:
+    """Return one of the two records next to the beginning of a day; `chance` is in [0, 1).
+
+    The first record of the day shows whether the list has moved down. The last record of the day above shows whether it
+    has moved up.
+    """
+    if chance < 1 / 2:
+        return Probe(boundary.above + 1, day_of(boundary.day))
+    return Probe(boundary.above, day_of(boundary.day_above))

@@ -24,16 +24,16 @@ from notifier.web.dashboard.templating import Rendering
 from notifier.web.feed.broadcast import TooManyReadersError
 from notifier.web.feed.service import Feed
 from notifier.web.listening.connections import connection_of
-from notifier.web.metrics.shared_page import SharedPage
+from notifier.web.metrics.snapshot import SharedPage
 from notifier.web.openapi.document import document
 from notifier.web.requests import WrongRequestError, parse_release
 from notifier.web.responses import CONTROL, done, error_answer, json_answer
 from notifier.web.routes import deliveries, people
 from notifier.web.routes import feed as feed_routes
 from notifier.web.security.guard import FORMS, GUARD, LINK, Guard, caller
+from notifier.web.security.guesses import refuse_guess
 from notifier.web.security.headers import add_headers
 from notifier.web.security.origin import SAFE_METHODS
-from notifier.web.security.slowing import refuse_guess
 
 _log = logging.getLogger(__name__)
 

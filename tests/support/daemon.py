@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 
 from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.settings_source import SettingsSource
+from notifier.daemon.reload import SettingsSource
 from notifier.sandbox import Account, build_account, make_app, serve
 from tests.support.clocks import SettableClock
 from tests.support.waiting import DEADLINE, until

@@ -9,12 +9,11 @@ import click
 from notifier.cli import online_check
 from notifier.cli.context import read_settings
 from notifier.cli.errors import ConfigurationError
-from notifier.cli.formatting import counted, harmless
+from notifier.cli.formatting import Column, counted, harmless
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, say_facts
 from notifier.cli.parameter_types import one_json_object
-from notifier.cli.table_columns import Column
 from notifier.config import ConfigError, Settings, find_file, format_duration
 from notifier.redact import redact
 

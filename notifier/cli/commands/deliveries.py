@@ -11,14 +11,12 @@ from notifier import log
 from notifier.cli import daemon_client
 from notifier.cli.context import read_settings, require_destination, settings_or_state_file
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import NOTHING, counted, distance
+from notifier.cli.formatting import NOTHING, Column, counted, distance
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.name_completion import destination_names
 from notifier.cli.output import TableWriter, echo, echo_json, is_terminal, show_pages
-from notifier.cli.parameter_types import OneOf, one_json_object
+from notifier.cli.parameter_types import OneOf, destination_names, one_json_object
 from notifier.cli.store_access import Followed, following
-from notifier.cli.table_columns import Column
 from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.store.queries import history

@@ -5,9 +5,8 @@ import click
 from notifier.cli.destination_switch import switch
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.name_completion import destination_names
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import one_json_object
+from notifier.cli.parameter_types import destination_names, one_json_object
 
 
 @click.command(epilog=examples("notifier disable hr-system"))

@@ -8,12 +8,11 @@ import click
 import orjson
 
 from notifier.cli.context import settings_or_state_file
-from notifier.cli.formatting import moment
+from notifier.cli.formatting import Column, moment
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo_json, is_terminal, show_pages
 from notifier.cli.store_access import Followed, following
-from notifier.cli.table_columns import Column
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.events import Event
 from notifier.store.queries import history

@@ -8,12 +8,11 @@ import orjson
 
 from notifier.cli.context import read_settings
 from notifier.cli.errors import NameNotFoundError
-from notifier.cli.formatting import NOTHING, counted, distance, moment
+from notifier.cli.formatting import NOTHING, Column, counted, distance, moment
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, say_facts
 from notifier.cli.store_access import reading
-from notifier.cli.table_columns import Column
 from notifier.clock import SystemClock
 from notifier.daemon.api.record import forgotten, known_lives, life_document, not_told, withheld
 from notifier.daemon.api.record_sentences import FOUND, NOT_TOLD, why

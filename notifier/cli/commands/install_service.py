@@ -16,8 +16,7 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.config.paths import CREDENTIALS_NAME
 from notifier.service import systemctl
-from notifier.service.install import Done, Placed, PlacingError, place
-from notifier.service.next_steps import next_steps
+from notifier.service.install import Done, Placed, PlacingError, next_steps, place
 from notifier.service.preflight import (
     ELSEWHERE,
     OWNED,

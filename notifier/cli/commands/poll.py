@@ -9,9 +9,8 @@ from notifier.cli.errors import CommandError
 from notifier.cli.formatting import counted
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.name_completion import source_names
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import one_json_object
+from notifier.cli.parameter_types import one_json_object, source_names
 
 
 @click.command(epilog=examples("notifier poll acme"))

@@ -12,10 +12,9 @@ from notifier.cli.errors import CommandError
 from notifier.cli.formatting import counted
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.name_completion import source_names
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import OneOf, one_json_object
-from notifier.cli.sweep_progress import Show, shown, watch
+from notifier.cli.parameter_types import OneOf, one_json_object, source_names
+from notifier.cli.progress import Show, shown, watch
 from notifier.watch.detection.holds import Direction
 
 

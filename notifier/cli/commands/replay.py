@@ -16,9 +16,8 @@ from notifier.cli.errors import CommandError
 from notifier.cli.formatting import counted, milliseconds, moment
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.name_completion import destination_names, source_names
 from notifier.cli.output import echo, echo_json, is_terminal
-from notifier.cli.parameter_types import OneOf, one_json_object
+from notifier.cli.parameter_types import OneOf, destination_names, one_json_object, source_names
 from notifier.cli.replay_text import history_lines, left_lines
 from notifier.cli.store_access import reading
 from notifier.clock import SystemClock

@@ -7,12 +7,12 @@ import click
 
 from notifier.cli.context import become_owner_of, read_settings_as_caller
 from notifier.cli.copies_as_root import lent_to_owner, owner_may_read
-from notifier.cli.copy_progress import shown_copying
 from notifier.cli.errors import as_command_error
 from notifier.cli.formatting import counted, harmless, moment
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
+from notifier.cli.progress import shown_copying
 from notifier.clock import SystemClock
 from notifier.privileges import other_owner
 from notifier.store.backup import BackupError

@@ -10,9 +10,8 @@ from notifier.cli.context import read_settings, require_destination, settings_or
 from notifier.cli.formatting import counted
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.name_completion import destination_names
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import OneOf, one_json_object
+from notifier.cli.parameter_types import OneOf, destination_names, one_json_object
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import Retry
 from notifier.web.requests import NAME_EVENTS, RETRIED_STATES

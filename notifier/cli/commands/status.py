@@ -9,12 +9,11 @@ import click
 from notifier.cli import daemon_client
 from notifier.cli.context import read_settings, settings_or_state_file
 from notifier.cli.errors import CommandError, ExitCode
-from notifier.cli.formatting import NOTHING, counted, distance, harmless, milliseconds, moment
+from notifier.cli.formatting import NOTHING, Column, counted, distance, harmless, milliseconds, moment
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json
 from notifier.cli.store_access import reading
-from notifier.cli.table_columns import Column
 from notifier.clock import SystemClock
 from notifier.config import Settings
 

@@ -9,10 +9,9 @@ from notifier.cli.errors import CommandError
 from notifier.cli.formatting import counted
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.name_completion import source_names
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import one_json_object
-from notifier.cli.sweep_progress import shown, watch
+from notifier.cli.parameter_types import one_json_object, source_names
+from notifier.cli.progress import shown, watch
 
 
 @click.command(epilog=examples("notifier sweep acme"))

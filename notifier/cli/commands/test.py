@@ -14,8 +14,8 @@ from notifier.cli.errors import CommandError
 from notifier.cli.formatting import NOTHING, counted, harmless, harmless_json
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.name_completion import destination_names
 from notifier.cli.output import echo, echo_json, say_facts
+from notifier.cli.parameter_types import destination_names
 from notifier.cli.store_access import reading
 from notifier.clock import SystemClock
 from notifier.config import Destination, Settings

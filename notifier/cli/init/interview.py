@@ -1,19 +1,23 @@
 """Asks the questions for a first configuration that no option of the command has answered."""
 
 import secrets
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from notifier.cli.formatting import harmless
 from notifier.cli.init.draft import ConfigDraft, EndpointDraft, new_secret, problem_at
-from notifier.cli.init.prompts import Check, ask, confirm, somebody_is_there
 from notifier.config.settings import SourceSettings
 
 BASE_URL: Final = str(SourceSettings.model_fields["base_url"].default)
 _SECRET_BYTES: Final = 32
+
+Check = Callable[[str], str | None]
+"""Returns why an answer is not valid, or None if it is."""
 
 
 class Interview:
@@ -129,3 +133,30 @@ def _with(answers: ConfigDraft, key: str, answer: Any) -> ConfigDraft:
 
 def _is_answered(given: Mapping[str, Any], kind: str) -> bool:
     return given[f"no_{kind}"] or given[f"{kind}_url"] is not None
+
+
+def somebody_is_there() -> bool:
+    """Return whether standard input and standard error are terminals, so that questions can be asked.
+
+    Questions are written to standard error, so that standard output can be redirected.
+    """
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def ask(question: str, check: Check, *, default: str = "", hidden: bool = False) -> str:
+    """Ask for a line of text. Enter alone means the default; `hidden` text is not shown while it is typed.
+
+    Raises click.Abort on Ctrl-C and at the end of the input.
+    """
+    while True:
+        typed: str = click.prompt(question, default=default, show_default=bool(default), hide_input=hidden, err=True)
+        answer = typed.strip()
+        reason = check(answer)
+        if reason is None:
+            return answer
+        click.echo(f"  That cannot be used: {harmless(reason)}", err=True)
+
+
+def confirm(question: str, *, default: bool = True) -> bool:
+    """Ask for yes or no. Raises click.Abort on Ctrl-C and at the end of the input."""
+    return click.confirm(question, default=default, err=True)

@@ -10,9 +10,8 @@ from notifier.alerts import disk_rules
 from notifier.alerts.evaluation import Evaluation
 from notifier.clock import Clock
 from notifier.daemon.sources import SourceRegistry
-from notifier.delivery.destination_report import Serving
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.delivery.health import told_state
+from notifier.delivery.health import Serving, told_state
 from notifier.store.reader import StoreReader
 from notifier.store.tables import destinations, sources, sweeps
 from notifier.store.tables.destinations import DestinationMemory

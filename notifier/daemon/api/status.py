@@ -8,8 +8,7 @@ from sqlite_utils import Database
 
 from notifier import __version__
 from notifier.clock import iso_utc
-from notifier.delivery.destination_report import Serving
-from notifier.delivery.health import told_state
+from notifier.delivery.health import Serving, told_state
 from notifier.kpa.rate_limiter import Priority, Usage
 from notifier.store.tables import destinations, holds, replays, sweeps
 from notifier.store.tables.conditions import FiringCondition

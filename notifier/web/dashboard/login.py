@@ -15,9 +15,9 @@ from aiohttp import hdrs, web
 from notifier.web.daemon_api import ActionResult
 from notifier.web.dashboard.templating import Rendering, moved
 from notifier.web.security.guard import Guard, caller
+from notifier.web.security.guesses import slow_down
 from notifier.web.security.links import VALID, SignInLinks
 from notifier.web.security.sessions import cookie_name
-from notifier.web.security.slowing import slow_down
 
 _log = logging.getLogger(__name__)
 

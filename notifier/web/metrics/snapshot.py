@@ -1,11 +1,20 @@
-"""A snapshot of all figures for the metrics. Times are Unix milliseconds, unless a name says otherwise."""
+"""A snapshot of all figures for the metrics, and the page that is made of it at most once a second.
 
-from collections.abc import Mapping, Sequence
+Times are Unix milliseconds, unless a name says otherwise.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from notifier.alerts.conditions import ConditionKey
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.holds import Direction
+
+KEPT: Final = 1.0
+"""Seconds for which a page is cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +82,21 @@ class MetricsSnapshot:
     readers: int
     evaluated_ago: float | None = None
     alerts_undelivered: float = 0.0
+
+
+class SharedPage:
+    """Caches the last page."""
+
+    def __init__(self) -> None:
+        """Initialize without a page."""
+        self._making = asyncio.Lock()
+        self._page = b""
+        self._made_at = -KEPT
+
+    async def page(self, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return the cached page, or if it is too old a new one from `make`. Raises whatever `make` raises."""
+        async with self._making:
+            if time.monotonic() - self._made_at >= KEPT:
+                self._page = await make()
+                self._made_at = time.monotonic()
+            return self._page

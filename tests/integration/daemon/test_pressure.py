@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.settings_source import SettingsSource
+from notifier.daemon.reload import SettingsSource
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.web.requests import Replay
 from tests.support.changing_configuration import Written, dumped

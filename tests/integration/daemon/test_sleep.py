@@ -37,7 +37,7 @@ async def test_a_receivers_retry_after_is_over_and_everybody_goes_out_once(
     clock.sleep(8 * HOUR)
     await status_when(daemon, "hr", "delivered", 3)
     assert sorted(event["subject"] for event in world.received[asked:]) == sorted(keys)
-    assert (await daemon.status())["destinations"]["hr"]["state"] == "ok"
+    await status_when(daemon, "hr", "state", "ok")
 
 
 async def test_the_silence_that_an_exceeded_rate_limit_asks_for_is_over(

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from notifier.alerts.monitor import AlertMonitor
 from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.settings_source import SettingsSource
+from notifier.daemon.reload import SettingsSource
 from notifier.store.errors import StoreReason
 from notifier.store.store import Store
 from notifier.store.tables.destinations import Health, HealthState, remember

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
 from notifier.alerts.destination_rules import FAILING_FOR, FORGOTTEN_AFTER, conditions, failing_for
-from notifier.delivery.destination_report import DestinationReport, Serving
+from notifier.delivery.health import DestinationReport, Serving
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.store.tables.destinations import (
     BY_OPERATOR,

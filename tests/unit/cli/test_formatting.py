@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from notifier import redact
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import counted, distance, harmless, harmless_json, milliseconds, moment
+from notifier.cli.formatting import Column, counted, distance, harmless, harmless_json, milliseconds, moment
 from notifier.cli.output import TableWriter
-from notifier.cli.table_columns import Column
 from notifier.redact import remember
 
 NOW = 1_795_280_400_123

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from notifier.alerts.conditions import ConditionName
 from notifier.sandbox import Dialect
 from notifier.store.tables.records_by_date import DayBoundary
-from notifier.watch.detection.spot_check import Probe, probe_at
+from notifier.watch.count_check import Probe, probe_at
 
 if TYPE_CHECKING:
     from tests.support.watched_source import Station

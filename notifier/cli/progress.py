@@ -1,4 +1,4 @@
-"""Follows a sweep of the running daemon to its end, and shows its progress."""
+"""Shows the progress of a sweep or of copying the state file on a terminal."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +11,26 @@ from notifier.cli.errors import CommandError
 from notifier.cli.formatting import counted
 from notifier.cli.output import is_terminal
 
+_PAGE: Final = 4096
 _LOOK: Final = 0.3
-
 Show = Callable[[dict[str, Any]], None]
 """Shows the progress of a sweep, given as the object in `/v1/status`."""
+
+
+@contextmanager
+def shown_copying(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows progress on a terminal, and does nothing elsewhere.
+
+    Its arguments are the number of pages copied and their total.
+    """
+    if not is_terminal():
+        yield lambda _done, _of: None
+        return
+    # Imported only for a terminal, because the import takes a tenth of a second.
+    from notifier.cli.rich_output import progress_bar  # noqa: PLC0415
+
+    with progress_bar(title) as update:
+        yield lambda done, of: update(done, of, f"{done * _PAGE / 1_000_000:,.1f} MB")
 
 
 def watch(state_file: Path, source: str, show: Show) -> dict[str, Any]:

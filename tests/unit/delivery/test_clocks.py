@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.delivery.jump_free_clock import JumpFreeClock
+from notifier.delivery.clocks import JumpFreeClock
 from tests.support.clocks import FakeClock
 
 jumps = st.floats(-1e8, -3.0) | st.floats(3.0, 1e8)

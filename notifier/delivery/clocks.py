@@ -1,0 +1,90 @@
+"""The clocks of delivery: a wall clock without jumps for schedules and ages, and a stopwatch of the time of trying."""
+
+from notifier.clock import Clock
+
+_TOLERANCE_MS = 2000
+"""Milliseconds. A smaller difference is normal drift and is adopted at once; a larger one means the clock was set."""
+
+
+class JumpFreeClock:
+    """A wall clock that ignores a change of the system clock until `follow` is called.
+
+    Between the change and the moment when the stored times are shifted by the same amount, deliveries would otherwise
+    appear days old or not yet due.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset_ms = clock.now_ms() - self._monotonic_ms()
+
+    def now_ms(self) -> int:
+        """Return the time in Unix milliseconds, without any change of the system clock that was not followed yet."""
+        now_ms = self._clock.now_ms()
+        steady_ms = self._monotonic_ms() + self._offset_ms
+        if abs(now_ms - steady_ms) >= _TOLERANCE_MS:
+            return steady_ms
+        self._offset_ms += now_ms - steady_ms
+        return now_ms
+
+    def monotonic(self) -> float:
+        """Return monotonic seconds."""
+        return self._clock.monotonic()
+
+    @property
+    def is_astray(self) -> bool:
+        """Whether the wall clock was set and `follow` has not been called since."""
+        return abs(self.astray_ms()) >= _TOLERANCE_MS
+
+    def astray_ms(self) -> int:
+        """Return how many milliseconds the system's wall clock is ahead of this clock (negative: behind)."""
+        return self._clock.now_ms() - self._monotonic_ms() - self._offset_ms
+
+    def follow(self, by_ms: int) -> None:
+        """Move this clock forward by `by_ms` milliseconds, or back if negative."""
+        self._offset_ms += by_ms
+
+    def _monotonic_ms(self) -> int:
+        return round(self._clock.monotonic() * 1000)
+
+
+class TryingClock:
+    """A stopwatch of the time of trying; it decides when a delivery is given up."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._before_ms = 0
+        self._since: float | None = None
+        self._started_at = 0.0
+
+    def ms(self) -> int:
+        """Return the total milliseconds, earlier processes included."""
+        lately = 0.0 if self._since is None else self._clock.monotonic() - self._since
+        return self._before_ms + round(max(0.0, lately) * 1000)
+
+    def seconds_running(self) -> float:
+        """Return the seconds since it was last started in this process; 0.0 while it is stopped."""
+        return 0.0 if self._since is None else self._clock.monotonic() - self._started_at
+
+    def begin(self, before_ms: int, *, runs: bool) -> None:
+        """Continue from `before_ms`, the value that an earlier process stored; `runs`: start at once."""
+        self._before_ms = before_ms
+        self._since = None
+        self.run(runs=runs)
+
+    def run(self, *, runs: bool) -> None:
+        """Start the clock if `runs`, otherwise stop it."""
+        self._before_ms = self.ms()
+        now = self._clock.monotonic()
+        if self._since is None:
+            self._started_at = now
+        self._since = now if runs else None
+
+    def start_again(self) -> None:
+        """Restart `seconds_running` at zero, because another address is tried."""
+        self._started_at = self._clock.monotonic()
+
+    def leave_out(self, seconds: float) -> None:
+        """Exclude the `seconds` that have just passed, if the clock runs."""
+        if self._since is not None:
+            self._since += seconds
+            self._started_at += seconds
