@@ -34,9 +34,10 @@ lowest:
 coverage:
     .ci/coverage
 
-# Write the manual page again.
-man:
+# Write the manual page and the generated parts of the documentation again.
+docs:
     .venv/bin/notifier man > notifier/cli/notifier.1
+    {{python}} -m tests.support.generated_docs
 
 # Take the dashboard's pictures again.
 screenshots:

@@ -30,7 +30,7 @@ _ABOUT: Final = (
         " one object a line. Colours are used on terminals only, and not where NO_COLOR is set."
     ),
 )
-_EXITS: Final = (
+EXITS: Final = (
     (ExitCode.DONE, "Done, also when there was nothing to do."),
     (ExitCode.FAILED, "It failed; one sentence on standard error says what, and what to do."),
     (ExitCode.WRONG_USAGE, "Wrong usage, unknown names of sources, destinations, records and events included."),
@@ -108,7 +108,7 @@ def _lines() -> Iterator[str]:
     yield from (".SH COMMANDS",)
     for name in COMMANDS:
         yield from _command(whole, name)
-    yield from (".SH EXIT STATUS", *_tagged((str(int(code)), text) for code, text in _EXITS))
+    yield from (".SH EXIT STATUS", *_tagged((str(int(code)), text) for code, text in EXITS))
     yield from (".SH FILES", *_tagged(_FILES))
     yield from (".SH ENVIRONMENT", *_tagged(_ENVIRONMENT))
     yield from (".SH SIGNALS", *_tagged(_SIGNALS))

@@ -51,25 +51,26 @@ class DestinationSettings(BaseTable, ABC):
     """The keys for the address and the credentials; if one of them changes, the destination is another endpoint."""
 
     events: tuple[CompletionEvent, ...] = ("completion.created", "completion.updated", "completion.removed")
-    """The types of events that go there; none: only operational notices, if they go there."""
+    """The types of events that are sent. Empty: only alerts, if `[alerts] destination` names this destination."""
     sources: tuple[SourceName, ...] = ()
-    """Only events of these sources; empty: of all."""
+    """Send only events of these sources. Empty: of all."""
     training_ids: tuple[Id, ...] = ()
-    """Only completions of these trainings; empty: of all."""
+    """Send only completions of these trainings. Empty: of all."""
     user_ids: tuple[Id, ...] = ()
-    """Only completions of these people; empty: of all."""
+    """Send only completions of these people. Empty: of all."""
     concurrency: Count = 8
-    """How many requests may be on their way at the same time."""
+    """How many requests may be in progress at the same time. With 1, deliveries start in order."""
     rate: Rate = 0.0
-    """Requests a second on average; 0: no limit."""
+    """The most requests a second on average; as many as one second allows may be sent at once. 0: no limit."""
     timeout: Duration = default("15s")
-    """The time one attempt may take, the answer's body included."""
+    """How long one attempt may take, including the answer's body."""
     retry_first: Duration = default("5s")
-    """How long after a failed attempt the next one comes at first; it grows exponentially, with full jitter."""
+    """The longest wait after the first failed attempt. It doubles with each further failure; the actual wait is random,
+    up to this limit."""
     retry_max: Duration = default("6h")
-    """The longest time between two attempts."""
+    """The longest wait between two attempts."""
     give_up_after: Duration = default("3d")
-    """How long after the first attempt a delivery is given up; time spent disabled does not count."""
+    """How long after its first attempt a delivery is given up. Only time in which the notifier could try it counts."""
 
     @abstractmethod
     def address(self) -> str:
@@ -98,17 +99,18 @@ class MessageSettings(DestinationSettings):
     type: str
     """The type of destination."""
     url: SecretStr
-    """Where to; whoever knows it can post."""
+    """The address that messages are sent to. Anyone who knows it can post."""
     digest_above: Count = 50
-    """More waiting events than this become one digest; fewer go as messages of up to ten lines."""
+    """If more events than this wait, they are sent as one digest. Fewer are sent as messages of up to ten lines."""
     templates: ReadableFolder = default("")
-    """A folder of Jinja templates that say messages' lines instead of the shipped ones of the same names."""
+    """A folder with your own Jinja templates for the lines of messages. Each replaces the shipped template of the same
+    name."""
     events: tuple[CompletionEvent, ...] = ("completion.created",)
-    """The types of events that go there; none: only operational notices, if they go there."""
+    """The types of events that are sent. Empty: only alerts, if `[alerts] destination` names this destination."""
     concurrency: Count = 1
-    """How many messages may be on their way at the same time."""
+    """How many messages may be in progress at the same time."""
     rate: Rate = 1.0
-    """Messages a second on average."""
+    """The most messages a second on average."""
 
     def address(self) -> str:
         """Return the address that events go to, without any secret."""
@@ -126,9 +128,9 @@ class SlackSettings(MessageSettings):
     type: Literal["slack"]
     """The type of destination."""
     url: EncryptedUrl
-    """The incoming webhook's URL; whoever knows it can post to the channel."""
+    """The URL of the incoming webhook. Anyone who knows it can post to the channel."""
     rate: Rate = 1.0
-    """Messages a second on average; Slack allows about one."""
+    """The most messages a second on average. Slack allows about one."""
 
     def warnings(self) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
@@ -142,9 +144,9 @@ class TeamsSettings(MessageSettings):
     type: Literal["teams"]
     """The type of destination."""
     url: EncryptedUrl
-    """The URL of the workflow "When a Teams webhook request is received"; whoever knows it can post."""
+    """The URL of the workflow "When a Teams webhook request is received". Anyone who knows it can post."""
     rate: Rate = 1.0
-    """Messages a second on average; Teams allows no more than four in any second."""
+    """The most messages a second on average. Teams allows at most four in any second."""
 
     def warnings(self) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
@@ -158,9 +160,7 @@ class AppriseSettings(MessageSettings):
     type: Literal["apprise"]
     """The type of destination."""
     url: AppriseUrl
-    """The service's URL as apprise writes it; any part of it may be a secret."""
-    concurrency: Count = 1
-    """How many messages may be on their way at the same time; each takes a process of its own."""
+    """The service's URL in apprise's notation. Any part of it may be a secret."""
 
     def address(self) -> str:
         """Return the address that events go to, without any secret."""
@@ -175,23 +175,23 @@ class HttpSettings(DestinationSettings):
     type: Literal["http"]
     """The type of destination."""
     url: AnyUrl
-    """Where to; http:// is allowed, and warned about beyond this machine."""
+    """The address that events are sent to. `notifier check` warns about http:// addresses on other machines."""
     secret: WebhookSecrets = default("")
-    """What requests are signed with: `whsec_...`, or a list with the newest first; empty: no signature."""
+    """The secret that signs requests: `whsec_...`, or a list with the newest first. Empty: requests are not signed."""
     format: HttpFormat = HttpFormat.CLOUDEVENTS
-    """The body's format."""
+    """The format of the body: a CloudEvent, or the plain form of Standard Webhooks."""
     batch_size: CountUpTo1000 = 1
-    """The most events in one request."""
+    """The most events in one request. With 1, a body is one event; otherwise it is a batch, even of a single event."""
     batch_wait: Duration = default("1s")
-    """How long a batch waits to become full."""
+    """How long a batch that is not full waits for further events."""
     headers: Headers = default({})
-    """Additional headers."""
+    """Additional headers of each request."""
     ca_file: ReadableFile = default("")
-    """Certificates (PEM) of a private certificate authority."""
+    """A file with the certificates (PEM) of a private certificate authority."""
     client_cert_file: ReadableFile = default("")
-    """The certificate (PEM) to show the receiver: mutual TLS."""
+    """A file with the certificate (PEM) that is shown to the receiver (mutual TLS)."""
     client_key_file: ReadableFile = default("")
-    """The certificate's private key (PEM), when it is not in the same file."""
+    """A file with the certificate's private key (PEM), if it is not in `client_cert_file`."""
 
     def address(self) -> str:
         """Return the address that events go to, without any secret."""

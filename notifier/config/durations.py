@@ -8,7 +8,7 @@ from pydantic import Field, PlainSerializer, PlainValidator
 from notifier.config.errors import InvalidValue
 
 _MILLISECONDS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_PATTERN: Final = r"^([0-9]{1,15})(ms|s|m|h|d)$"
+PATTERN: Final = r"^([0-9]{1,15})(ms|s|m|h|d)$"
 _EXAMPLES: Final = '"500ms", "30s", "5m", "6h" or "3d"'
 _LONGEST_DAYS: Final = 36_500
 
@@ -20,7 +20,7 @@ def parse_duration(written: object) -> float:
     """
     if isinstance(written, int | float) and not isinstance(written, bool):
         raise InvalidValue(f"must be a duration in quotes, with its unit, such as {_EXAMPLES}; a plain number has none")
-    match = re.fullmatch(_PATTERN, written) if isinstance(written, str) else None
+    match = re.fullmatch(PATTERN, written) if isinstance(written, str) else None
     if match is None:
         raise InvalidValue(f"must be a duration, one whole number and one unit, such as {_EXAMPLES}")
     milliseconds = int(match[1]) * _MILLISECONDS[match[2]]
@@ -41,7 +41,7 @@ def format_duration(seconds: float) -> str:
     return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
 
 
-DurationText = Annotated[str, Field(pattern=_PATTERN)]
+DurationText = Annotated[str, Field(pattern=PATTERN)]
 """A duration in the notation of the configuration."""
 
 Duration = Annotated[

@@ -122,11 +122,10 @@ class StoreSettings(BaseTable):
     """The state file."""
 
     path: StateFile = default("")
-    """The SQLite file; empty: $STATE_DIRECTORY/notifier.db, of a configuration in /etc/notifier its service's, else
-    notifier/notifier.db in the user's state directory."""
+    """The path of the SQLite file. Empty: `$STATE_DIRECTORY/notifier.db` if that variable is set; the service's file in
+    /var/lib for a configuration in /etc/notifier; otherwise notifier/notifier.db in the user's state directory."""
     retention: Duration = default("90d")
-    """How long delivered events, their deliveries and the content of removed records are kept; that they are known
-    stays."""
+    """How long delivered events, their deliveries and the content of removed records are kept."""
 
 
 class LogSettings(BaseTable):
@@ -135,18 +134,18 @@ class LogSettings(BaseTable):
     level: LogLevel = LogLevel.INFO
     """The least important messages that are logged."""
     format: LogFormat = LogFormat.AUTO
-    """`auto`: text on a terminal, journal priorities under systemd."""
+    """The format of log lines. `auto` is text, under systemd with the priorities of the journal."""
 
 
 class HttpInterfaceSettings(BaseTable):
     """The local HTTP interface: status, metrics, the feed of events, the dashboard."""
 
     listen: ListenAddress = default("127.0.0.1:8787")
-    """Where to listen: host:port, unix:/absolute/path, or empty for nowhere."""
+    """The address to listen on: host:port or unix:/absolute/path. Empty: listen nowhere."""
     token: OptionalToken = default("")
-    """The bearer token to ask for; required when other machines can connect, then with 16 characters or more."""
+    """The bearer token that clients must send. Required, with 16 characters or more, if other machines can connect."""
     anonymous: bool = False
-    """Whether everybody with an account on this machine may see and do everything without a token."""
+    """Whether every user of this machine may read and change everything without a token."""
 
     def conflicts(self) -> Iterator[Problem]:
         """Yield the problems of keys that contradict each other; key paths start at this table."""
@@ -186,12 +185,13 @@ class HttpInterfaceSettings(BaseTable):
 
 
 class AlertSettings(BaseTable):
-    """Operational notices: the notifier's own troubles."""
+    """Messages about problems of the notifier itself."""
 
     destination: OptionalDestinationName = ""
-    """The destination they go to; empty: only to the log and the status."""
+    """The destination that alerts are sent to. Empty: problems are shown only in the log and the status."""
     heartbeat_url: OptionalUrl = default("")
-    """Fetched after every successful round: a dead man's switch; the URL is a secret."""
+    """A URL that is requested after every successful round, so that a service there notices when the requests stop (a
+    dead man's switch). The URL is a secret."""
 
     def heard_by(self) -> str:
         """Return the channel that reports conditions: the destination's name, else the heartbeat; "" for none."""
@@ -199,28 +199,33 @@ class AlertSettings(BaseTable):
 
 
 class SourceSettings(BaseTable):
-    """One account of the API, watched."""
+    """One account of the API that is watched."""
 
     api: ApiVersion = ApiVersion.V2
-    """`v2`: completedtrainings.v2.list, `v1`: completedtrainings.list."""
+    """The version of the API: `v2` reads completedtrainings.v2.list, `v1` reads completedtrainings.list."""
     base_url: BaseUrl = "https://api.kpaehs.com/v1"
-    """Where the API's methods are."""
+    """The URL of the API, without the names of its methods."""
     token: Token
-    """The API token: as good as an administrator's password."""
+    """The API token. It gives the same access as an administrator's password."""
     poll_interval: Duration = default("60s")
-    """How often the head of the list is read."""
+    """How often the newest records are read."""
     page_size: CountUpTo1000 = 100
-    """Records on a page of a head poll; sweeps read 1000 at a time."""
+    """How many records a poll reads at once. Sweeps read 1000 at once."""
     sweep_interval: Duration = default("24h")
     """How often the whole list is read."""
     hold_removals_above: Share = 0.05
-    """More removals suspected at once than this share of the known records, and than 20, are held back; 1: never."""
+    """Removals are held back if more than this share of the known records, and more than 20, seem to be gone at once.
+    1: never."""
     hold_arrivals_above: RecordsOrShare = 200
-    """More arrivals at once than this, entered before the first contact, are held back: records, or below 1 a share."""
+    """New records are held back if more than this appear at once that were entered before the notifier first read the
+    account. From 1 on it is a number of records, below 1 a share of the known records; 20 or fewer are never held
+    back."""
     hold_changes_above: RecordsOrShare = 0.05
-    """More records at once than this, changed in the same field, are held back: records, or below 1 a share."""
+    """Changes are held back if more records than this change at once in the same field. From 1 on it is a number of
+    records, below 1 a share of the known records; 20 or fewer are never held back."""
     confirm_after: ConfirmAfter = default("5m")
-    """A removal, a return or an earlier state is told when a second look, so long after the first, says the same."""
+    """How long to wait before a removal, a return or an earlier content of a record is checked again. It is reported
+    only if both checks agree. At least `1s`."""
     first_run: Annotated[
         FirstRun | date,
         PlainValidator(
@@ -229,23 +234,25 @@ class SourceSettings(BaseTable):
         ),
         PlainSerializer(str, return_type=str),
     ] = FirstRun.SILENT
-    """What existing records are: known (`silent`), news (`notify`), or news when entered since a date (UTC)."""
+    """Which records that already exist are reported at the first contact with the account: none (`silent`), all
+    (`notify`), or those entered on a date (UTC) or later."""
     requests_per_minute: Count = 30
-    """The share of the about 80 requests a minute that all integrations of the customer have together."""
+    """The most requests a minute. The API allows about 80 a minute for all integrations of a customer together."""
     rate_limit_pause: Duration = default("60s")
-    """The silence after `rate_limit_exceeded`."""
+    """How long no request is sent after the API answers `rate_limit_exceeded`."""
     timeout: Duration = default("30s")
-    """The time one request may take."""
+    """How long one request may take."""
     names: bool = True
-    """Whether to look up people's and trainings' names."""
+    """Whether to look up the names of people and trainings."""
     id_namespace: Text = ""
-    """What the ids of this source's events are derived from; empty: the source's name."""
+    """The text that the ids of this source's events are derived from. Empty: the source's name. If you rename a source,
+    set it to the old name to keep the ids."""
     training_id: Id | None = None
-    """Only completions of this training."""
+    """Watch only completions of this training."""
     user_id: Id | None = None
-    """Only completions of this person."""
+    """Watch only completions of this person."""
     has_attachments: bool | None = None
-    """Only completions with (true) or without (false) attachments; `v2` only."""
+    """Watch only completions with (`true`) or without (`false`) attachments. Needs `api = "v2"`."""
 
     def namespace(self, name: str) -> str:
         """Return the text that event ids are derived from: `id_namespace`, or the source's `name` if that is empty."""
@@ -289,11 +296,11 @@ class Settings(BaseTable):
     http: HttpInterfaceSettings = default({})
     """The local HTTP interface."""
     alerts: AlertSettings = default({})
-    """Operational notices."""
+    """Messages about problems of the notifier itself."""
     sources: Annotated[dict[Name, SourceSettings], Field(min_length=1)]
     """The accounts that are watched, by name."""
     destinations: dict[Name, Destination] = default({})
-    """Who is told, by name."""
+    """The receivers of events, by name."""
 
     _shown_to_all: Path | None = PrivateAttr(default=None)
 

@@ -21,7 +21,12 @@ _STAY: Final = 30.0
 
 @click.command(epilog=examples("notifier demo", "notifier demo --events 100 --listen 127.0.0.1:8787"))
 @click.option(
-    "--events", type=click.IntRange(min=1), default=10, show_default=True, help="Number of completions to report."
+    "--events",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="How many completions to report.",
 )
 @click.option("--listen", type=LISTEN, metavar="ADDR", help="Where the dashboard listens; by default on a free port.")
 @with_global_options

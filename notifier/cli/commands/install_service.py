@@ -53,6 +53,7 @@ _SYSTEM: Final = Path("/")
     "--root",
     type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
     default=_SYSTEM,
+    show_default=True,
     metavar="PATH",
     help="Write below this folder, for the image of another machine.",
 )

@@ -56,6 +56,7 @@ def _list_faults(ctx: click.Context, _param: click.Parameter, wanted: bool) -> N
 @click.option(
     "--records",
     type=click.IntRange(min=1),
+    metavar="N",
     help="How many made-up records to start with; else the documented examples.",
 )
 @click.option("--rate", type=RATE, metavar="N/s", help="Rate at which new records are added: 5/s, 5/m or 5/h.")

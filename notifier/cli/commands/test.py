@@ -50,6 +50,7 @@ _MOST_EVENTS: Final = 1000
     "--events",
     type=click.IntRange(1, _MOST_EVENTS),
     default=1,
+    show_default=True,
     metavar="N",
     help="Number of events to preview together.",
 )

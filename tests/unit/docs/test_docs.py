@@ -10,6 +10,7 @@ import pytest
 
 from notifier.cli.app import program
 from tests.support.command_line import call
+from tests.support.generated_docs import WRITE, contexts, on_page, references
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "notifier" / "docs"
@@ -91,3 +92,18 @@ def test_the_json_in_it_is_json() -> None:
     for file in TEXTS:
         for block in re.findall(r"^```json\n(.*?)^```", file.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
             json.loads(block)
+
+
+@pytest.mark.parametrize("page", references())
+def test_the_generated_part_of_a_page_is_up_to_date(page: str) -> None:
+    assert on_page(page) == references()[page], f"write it again: {WRITE}"
+
+
+def test_the_help_of_each_option_with_a_default_tells_it() -> None:
+    for context in contexts(click.Context(program, info_name="notifier")):
+        for parameter in context.command.params:
+            default = parameter.get_default(context)
+            if isinstance(parameter, click.Option) and not parameter.is_flag and isinstance(default, str | int | Path):
+                record = parameter.get_help_record(context)
+                assert record is not None
+                assert f"default: {default}" in record[1], f"{context.command_path} {parameter.opts}"
