@@ -225,7 +225,7 @@ class SourceSettings(BaseTable):
     records, below 1 a share of the known records; 20 or fewer are never held back."""
     confirm_after: ConfirmAfter = default("5m")
     """How long to wait before a removal, a return or an earlier content of a record is checked again. It is reported
-    only if both checks agree. At least `1s`."""
+    only if the second look agrees. At least `1s`."""
     first_run: Annotated[
         FirstRun | date,
         PlainValidator(

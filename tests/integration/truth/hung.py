@@ -18,10 +18,10 @@ class Outside:
 
 HUNG = Outside(
     "the daemon hangs",
-    says="nothing new; after ten seconds an open dashboard says that the notifier does not answer",
+    says="nothing new; an open dashboard says after ten seconds that the notifier does not answer",
     exit_code=1,
     seconds=5.0,
     rules=("NotifierDown",),
-    remedy="systemd starts it anew after a minute (`WatchdogSec`); `systemctl restart notifier`",
+    remedy="systemd restarts it after a minute (`WatchdogSec`); `systemctl restart notifier`",
     headline="The notifier has not answered for ten seconds.",
 )

@@ -12,8 +12,8 @@ END: Final = "<!-- end: what every surface says -->"
 
 _HEAD: Final = (
     (
-        "| state | stands, and is told | `status --exit-code` | source, destination | `/readyz` | heartbeat"
-        " | Prometheus | what ends it |"
+        "| state | active conditions, which are also reported | `status --exit-code` | source, destination"
+        " | `/readyz` | heartbeat | Prometheus | what ends it |"
     ),
     "|---|---|---|---|---|---|---|---|",
 )
@@ -32,16 +32,16 @@ def in_readme() -> str:
 def _row(state: State) -> str:
     stands = ", ".join(f"`{name}`" for name in state.stands) or "nothing"
     if state.stands and state.told == ():
-        stands += " (nobody is reached)"
+        stands += " (the alert reaches no one)"
     cells = (
         state.name,
         stands,
         "1" if state.fails or state.stands else "0",
         f"`{state.source}`, {f'`{state.destination}`' if state.destination else 'gone'}",
         f"503: {', '.join(state.unready)}" if state.unready else "200",
-        "beats" if state.beats else "stops",
+        "continues" if state.beats else "stops",
         ", ".join(f"`{alert}`" for alert in state.rules) or "nothing",
-        state.remedy or ("none is needed" if state.mend else "-"),
+        state.remedy or ("nothing to do" if state.mend else "-"),
     )
     return f"| {' | '.join(cells)} |"
 
