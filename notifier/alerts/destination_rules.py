@@ -72,16 +72,19 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
         yield Condition(
             ConditionName.DESTINATION_BEHIND,
             subject,
-            f"{name}: {_events(refused)} for another attempt: it is refused while others get through:"
+            f"{name}: {_events(refused)} for another attempt: the receiver refuses it but accepts others:"
             f" {_why(None, last_error)}; `notifier deliveries --state pending --destination {name}` shows each, and"
-            f" `notifier deliveries drop EVENT_ID --destination {name}` takes one out of the queue",
+            f" `notifier deliveries drop EVENT_ID --destination {name}` removes one from the queue",
             cause="refused",
         )
     put_back = sum(it.put_back for it in undelivered if it.state is DeliveryState.PENDING)
     if dead:
         yield Condition(ConditionName.DELIVERIES_DEAD, subject, f"{name}: {_dead(name, dead, last_error)}")
     elif put_back and (ConditionName.DELIVERIES_DEAD, subject) in firing:
-        summary = f"{name}: {put_back:,} of the deliveries that were given up were put back, and are not delivered yet"
+        summary = (
+            f"{name}: {put_back:,} of the deliveries that were given up were put back into the queue and are not"
+            " delivered yet"
+        )
         yield Condition(ConditionName.DELIVERIES_DEAD, subject, summary)
 
 
@@ -166,27 +169,27 @@ def _failing(
     reason = serving.health.reason or next((it.reason for it in undelivered if _waits_for_endpoint(it)), None)
     where = "`url`, `headers` and the receiver" if reason == AttemptResult.EVERYTHING_REFUSED else "the receiver"
     return (
-        f"events have not got through{since}: {_why(reason, last_error)}; they are tried again, check {where}; once it"
-        f" works, `notifier retry --state pending --destination {name}` tries at once"
+        f"events cannot be delivered{since}: {_why(reason, last_error)}; they are tried again, check {where}; once"
+        f" it works, `notifier retry --state pending --destination {name}` tries at once"
     )
 
 
 def _behind(name: str, serving: Serving, owed: OwedEvents, last_error: LastError | None) -> str:
     health = serving.health
     if health.state is HealthState.RETRYING and health.asked and serving.waits_until_ms is not None:
-        way = f"it has asked for a wait until {iso_utc(serving.waits_until_ms)} (Retry-After)"
+        way = f"the receiver has asked for a wait until {iso_utc(serving.waits_until_ms)} (Retry-After)"
     elif health.state is HealthState.RETRYING and health.reason not in _OF_PACE:
-        way = f"no delivery succeeds at the moment,  {_why(health.reason, last_error)}"
+        way = f"no delivery succeeds at the moment: {_why(health.reason, last_error)}"
     else:
-        way = f"taken {owed.taken:,} an hour, {owed.come_in:,} come in"
+        way = f"deliveries an hour: {owed.taken:,}, new events an hour: {owed.come_in:,}"
         if serving.learned.rate is not None:
-            way += f"; it takes {serving.learned.rate * 3600:,.0f} requests an hour, and refuses more"
+            way += f"; the receiver accepts {serving.learned.rate * 3600:,.0f} requests an hour and refuses more"
         elif serving.rate:
             way += f"; its `rate` allows {serving.rate * 3600:,.0f} requests an hour"
     if owed.blocked_by is not None:
         way += (
             f"; {owed.blocked:,} of them wait behind an earlier event of their record, the first behind"
-            f" {owed.blocked_by} (`notifier deliveries drop {owed.blocked_by} --destination {name}` frees the way)"
+            f" {owed.blocked_by} (`notifier deliveries drop {owed.blocked_by} --destination {name}` unblocks it)"
         )
     return f"the oldest event for it has been waiting since {iso_utc(owed.since_ms)}: {way}"
 
@@ -194,10 +197,11 @@ def _behind(name: str, serving: Serving, owed: OwedEvents, last_error: LastError
 def _disabled(name: str, health: Health, last_error: LastError | None) -> str:
     since = "" if health.since_ms is None else f" since {iso_utc(health.since_ms)}"
     if health.reason == BY_OPERATOR:
-        return f"disabled by hand{since}; `notifier enable {name}` lets it go on"
+        return f"disabled by hand{since}; `notifier enable {name}` enables it"
     return (
-        f"disabled{since}, because its answer says that it wants no more requests: {_why(health.reason, last_error)};"
-        f" put the new `url` into the configuration, run `notifier reload`, and then `notifier enable {name}`"
+        f"disabled{since}, because the receiver answered that it accepts no more requests:"
+        f" {_why(health.reason, last_error)}; enter the new `url` in the configuration, run `notifier reload`, and"
+        f" then `notifier enable {name}`"
     )
 
 
@@ -207,17 +211,16 @@ def _dead(name: str, dead: Sequence[Undelivered], last_error: LastError | None) 
     when = "" if latest.last_attempt_ms is None else f" at {iso_utc(latest.last_attempt_ms)}"
     given_up = f"{count:,} deliveries were given up" if count > 1 else "a delivery was given up"
     return (
-        f"{given_up}, the latest{when}: {_why(latest.reason, last_error)};"
-        f" `notifier deliveries --state dead --destination {name}` shows them,"
-        f" `notifier retry --destination {name}` sends them again, and"
-        f" `notifier deliveries drop {name} --state dead --yes` gives them up for good"
+        f"{given_up}, the latest{when}: {_why(latest.reason, last_error)}; `notifier deliveries --state dead"
+        f" --destination {name}` shows them, `notifier retry --destination {name}` sends them again, and `notifier"
+        f" deliveries drop {name} --state dead --yes` removes them for good"
     )
 
 
 def _why(reason: str | None, last_error: LastError | None) -> str:
     """Return a reason as text, with the message of the peer or the network if that was the latest error."""
     if last_error is None or reason not in (None, last_error.reason):
-        return reason or "the log may tell why"
+        return reason or "see the log for the reason"
     return f"{last_error.reason} ({last_error.message})" if last_error.message else last_error.reason
 
 
@@ -231,9 +234,8 @@ def orphan_sentence(orphan: Orphan) -> str:
     waiting = f"{orphan.pending:,} {'event waits' if orphan.pending == 1 else 'events wait'}"
     given_up = f" ({orphan.dead:,} more were given up)" if orphan.dead else ""
     return (
-        f"{waiting} for `{name}`, which is not configured{given_up}:"
-        f" name it again, hand them over with `notifier deliveries move {name} OTHER`, or drop them with"
-        f" `notifier deliveries drop {name} --yes`"
+        f"{waiting} for `{name}`, which is not configured{given_up}: restore the name, move them with `notifier"
+        f" deliveries move {name} OTHER`, or drop them with `notifier deliveries drop {name} --yes`"
     )
 
 

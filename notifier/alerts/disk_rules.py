@@ -35,7 +35,8 @@ async def room_beside(state_file: Path) -> Room:
     except OSError as error:
         raise StoreError(
             StoreReason.IO_ERROR,
-            f"the folder of state file {state_file} does not say how much room is left ({error.strerror}): check it",
+            f"the free space in the folder of state file {state_file} cannot be read ({error.strerror}): check the"
+            " folder",
         ) from error
     return Room(state_file.parent, usage.free, usage.total)
 
@@ -47,7 +48,7 @@ def conditions(room: Room, firing: Collection[ConditionKey]) -> Iterator[Conditi
             ConditionName.DISK_NEARLY_FULL,
             STORE,
             f"less than {_least(room) * _ENOUGH // 1_000_000:,} MB are free in {room.path}, where the state file is;"
-            " make room: when the disk is full, nothing more is detected or delivered until there is some",
+            " free some space: while the disk is full, nothing new is detected or delivered",
         )
 
 

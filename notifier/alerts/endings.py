@@ -34,7 +34,7 @@ def withdrawn(
             kind, _, whose = subject.partition("/")
             why = ""
             if kind == "sources" and whose not in sources:
-                why = f"{whose} has left the configuration"
+                why = f"{whose} was removed from the configuration"
             elif kind == "destinations":
                 why = _of_destination(name, whose, destinations.get(whose), waiting.get(whose, 0), seen)
             if why:
@@ -49,14 +49,14 @@ def _of_destination(name: str, whose: str, health: Health | None, waiting: int, 
         return ""
     if health is None:
         kept = f" with {events} waiting, which are kept: `notifier deliveries --destination {whose}`" if waiting else ""
-        return f"{whose} has left the configuration{kept}"
+        return f"{whose} was removed from the configuration{kept}"
     if name not in _OF_SERVING:
         return ""
     if health.state is HealthState.DISABLED and health.reason == BY_OPERATOR:
         return f"{whose} was disabled by hand; {events} kept until `notifier enable {whose}`"
     subject = destination_subject(whose)
     if later := next((it for it in _TAKEN_OVER_BY if it != name and (it.value, subject) in seen), None):
-        return f"{whose}: there is now `{later}` instead"
+        return f"{whose}: `{later}` replaces this condition"
     if health.state is HealthState.RETRYING and not waiting:
-        return f"{whose} has nothing left to be sent; whether it works shows with the next event"
+        return f"no event waits for {whose} any more; the next event will show whether it works"
     return ""

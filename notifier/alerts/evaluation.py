@@ -82,8 +82,8 @@ def unready(evaluation: Evaluation | None, now: float) -> dict[str, str]:
     found = {}
     if evaluation.is_silenced:
         found["alerts"] = (
-            f"an alarm has waited for {evaluation.undelivered or 0.0:.0f} seconds to be delivered to"
-            f" {evaluation.listener}; `notifier status` shows what stands"
+            f"an alert for {evaluation.listener} has waited for {evaluation.undelivered or 0.0:.0f} seconds to be"
+            " delivered; `notifier status` shows the active conditions"
         )
     if evaluation.is_stale(now):
         found["evaluation"] = f"the notifier has not evaluated its state for {now - evaluation.at:.0f} seconds"

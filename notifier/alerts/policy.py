@@ -206,7 +206,7 @@ def _of_what_is_not(
             ConditionState.WITHDRAWN,
         )
     else:
-        summary, reason, state = f"No longer so: {life.summary}", NoticeReason.ENDED, ConditionState.RESOLVED
+        summary, reason, state = f"This is over: {life.summary}", NoticeReason.ENDED, ConditionState.RESOLVED
     over = replace(life, phase=Phase.OVER, summary=summary, ended_ms=now_ms, ending=withdrawn or "resolved")
     return Notice(state, over if told is None else _counted(over, now_ms), reason, told)
 

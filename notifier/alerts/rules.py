@@ -54,16 +54,16 @@ def of_rebuild(found: Comparison | None, watched: Collection[SourceMemory]) -> I
     if found.kind is RebuildKind.BEHIND:
         name = ConditionName.STATE_BEHIND
         said = (
-            f"the state file was older than what lies beside it (a restored backup, a copy, a log that was lost): at"
-            f" {iso_utc(found.at_ms)} what it lacked was brought in: {found.lost}"
+            "the state file was older than the files beside it (a restored backup, a copy, a lost write-ahead log):"
+            f" at {iso_utc(found.at_ms)} the missing data was added: {found.lost}"
         )
     else:
         name = ConditionName.STATE_REBUILT
         if found.set_aside is None:
-            old = "nothing was left of it"
+            old = "nothing of it could be kept"
         else:
-            old = f"it lies in {found.set_aside}, which may be deleted when it is no longer needed"
-        lost = "nothing was lost" if found.lost == "nothing" else f"what could not be read: {found.lost}"
+            old = f"the damaged file is kept as {found.set_aside}; delete it when it is no longer needed"
+        lost = "nothing was lost" if found.lost == "nothing" else f"these parts could not be read: {found.lost}"
         said = (
             f"the state file was damaged ({found.problem}) and was rebuilt at {iso_utc(found.at_ms)}; {lost}; {old};"
             " check the disk"
@@ -71,9 +71,7 @@ def of_rebuild(found: Comparison | None, watched: Collection[SourceMemory]) -> I
     since = (
         "" if found.since_ms is None else f", but updates and removals since {iso_utc(found.since_ms)} may be missing"
     )
-    yield Condition(
-        name, STORE, f"{said}. Events go on under the same ids{since}. This ends when every source has been swept"
-    )
+    yield Condition(name, STORE, f"{said}. Events keep their ids{since}. This ends when every source has been swept")
 
 
 def of_clock(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Condition]:
@@ -90,7 +88,8 @@ def of_essentials(failure: str | None) -> Iterator[Condition]:
         yield Condition(
             ConditionName.ESSENTIALS_NOT_KEPT,
             STORE,
-            f"{failure}. Should the state file be lost now, what waits and what was told since is lost with it",
+            f"{failure}. If the state file is lost now, waiting events and the ids of events sent since then are"
+            " lost with it",
         )
 
 
@@ -100,7 +99,7 @@ def of_starts(cut_off: int) -> Iterator[Condition]:
         yield Condition(
             ConditionName.RESTARTING,
             PROCESS,
-            f"the daemon was started again {cut_off} times within an hour without having been stopped: it was killed or"
+            f"the daemon was started {cut_off} times within an hour without having been stopped: it was killed or"
             " crashed each time. Nothing is lost, but deliveries are late",
             remedy="`journalctl -u notifier -p warning` shows why each run ended",
         )
@@ -112,7 +111,7 @@ def of_configuration(problem: str | None) -> Iterator[Condition]:
         yield Condition(
             ConditionName.CONFIGURATION_BROKEN,
             CONFIGURATION,
-            f"{problem}. The daemon keeps the previous configuration; its next start would fail",
+            f"{problem}. The daemon keeps the previous configuration, but its next start would fail",
             remedy="correct the file and run `notifier reload`",
         )
 
@@ -123,8 +122,10 @@ def of_heartbeat(problem: str | None, failing_for: float) -> Iterator[Condition]
         yield Condition(
             ConditionName.HEARTBEAT_FAILING,
             HEARTBEAT,
-            f"the heartbeat fails ({problem}), so nobody would notice if the daemon stopped",
-            remedy="check `[alerts] heartbeat_url`: only an answer of 200 to 299 counts, and no redirect is followed",
+            f"the heartbeat fails ({problem}), so it would not be noticed if the daemon stopped",
+            remedy=(
+                "check `[alerts] heartbeat_url`: only an answer of 200 to 299 counts, and redirects are not followed"
+            ),
             begins_after=HEARTBEAT_PATIENCE,
             lived=failing_for,
         )
@@ -140,12 +141,16 @@ def of_alerts(evaluation: Evaluation | None) -> Iterator[Condition]:
     destination, refused = evaluation.listener, evaluation.refused
     if refused or evaluation.is_silenced:
         who = f"{destination}, which refuses them ({refused})" if refused else destination
-        beats = "is stopped until they do" if evaluation.is_silenced else "stops if they do not within 15 minutes"
+        beats = (
+            "has stopped until they can be delivered"
+            if evaluation.is_silenced
+            else "will stop if they cannot be delivered within 15 minutes"
+        )
         yield Condition(
             ConditionName.ALERTS_UNDELIVERED,
             ALERTS,
-            f"alarms do not get through to {who}, so no one is told of these conditions; the heartbeat {beats}",
-            remedy=f"`notifier test {destination}` shows its answer; put another one into `[alerts] destination`",
+            f"alerts cannot be delivered to {who}, so no one is told about these conditions; the heartbeat {beats}",
+            remedy=f"`notifier test {destination}` shows its answer; correct it, or set another `[alerts] destination`",
         )
 
 
@@ -155,9 +160,9 @@ def of_interface(problem: str | None) -> Iterator[Condition]:
         yield Condition(
             ConditionName.INTERFACE_DOWN,
             INTERFACE,
-            f"{problem}. Polls and deliveries go on, and commands work; dashboard, feed and metrics cannot be reached"
-            " there. It is tried again every ten seconds",
-            remedy="`ss -ltnp` shows which program has the port",
+            f"{problem}. Polls, deliveries and commands work, but the dashboard, the feed and the metrics cannot be"
+            " reached there. The daemon tries again every ten seconds",
+            remedy="`ss -ltnp` shows which program uses the port",
         )
 
 
@@ -168,8 +173,8 @@ def of_descriptors(used: int, most: int | None, firing: Collection[ConditionKey]
         yield Condition(
             ConditionName.DESCRIPTORS_LOW,
             PROCESS,
-            f"of {most:,} file descriptors that the process may have, more than"
-            f" {_ENOUGH_DESCRIPTORS * 100:.0f} percent are in use; without any left, polls and deliveries fail",
+            f"more than {_ENOUGH_DESCRIPTORS * 100:.0f} percent of the {most:,} file descriptors that the process"
+            " may have are in use; if none is left, polls and deliveries fail",
             remedy="raise `LimitNOFILE=` of the service (`systemctl edit notifier`), or `ulimit -n`",
         )
 
@@ -178,8 +183,9 @@ def _of_offset(offset: float, peers: int) -> str:
     """Return a sentence that says how far the clock is off, and what to do."""
     whose = "its peer's clock" if peers == 1 else f"the clocks of {peers} peers"
     return (
-        f"this machine's clock is {_span(abs(offset))} {'behind' if offset > 0 else 'ahead of'} {whose}: signatures are"
-        " refused for it, and times in events are wrong; set it right (`timedatectl set-ntp true`)"
+        f"this machine's clock is {_span(abs(offset))} {'behind' if offset > 0 else 'ahead of'} {whose}: receivers"
+        " may refuse signatures because of it, and times in events are wrong; set the clock (`timedatectl set-ntp"
+        " true`)"
     )
 
 

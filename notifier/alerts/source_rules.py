@@ -29,17 +29,23 @@ _OTHERS: Final[Mapping[Question, tuple[ConditionName, str, float]]] = MappingPro
     {
         Question.COUNT: (
             ConditionName.COUNT_FAILING,
-            "its newest records are read, but its count cannot be, so changes out of sight are found by scans only",
+            (
+                "its newest records are read, but its count cannot be read, so changes of older records are found by"
+                " sweeps only"
+            ),
             FAILING_FOR,
         ),
         Question.SCAN: (
             ConditionName.SWEEP_FAILING,
-            "its newest records are read, but scans of the whole list fail, so edits and removals are not found",
+            (
+                "its newest records are read, but sweeps of the whole list fail, so edits and removals of older records"
+                " are not found"
+            ),
             FAILING_FOR,
         ),
         Question.NAMES: (
             ConditionName.NAMES_UNKNOWN,
-            "the names of people and trainings cannot be fetched, so messages show ids",
+            "the names of people and trainings cannot be read, so messages show ids",
             3600.0,
         ),
     }
@@ -49,8 +55,8 @@ _MOST_POLLS = 3
 _MOST_SWEEPS = 2
 
 _POOL_USED_UP = (
-    "the API's limit of about 80 requests a minute, which all of the customer's integrations share, is exceeded again"
-    " and again; lower `requests_per_minute` here, or let the other integrations ask for less"
+    "the API's limit of about 80 requests a minute, which all of the customer's integrations share, is exceeded"
+    " again and again; lower `requests_per_minute` here, or reduce the requests of the other integrations"
 )
 
 
@@ -75,11 +81,11 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
             lived=polls.without_success,
         )
     elif polls.faulty is not None:
-        message = "the log has its trace" if memory.error is None else memory.error.message
+        message = "see the log for the traceback" if memory.error is None else memory.error.message
         yield replace(
             condition(ConditionName.SOURCE_FAILING, f"its {polls.faulty} fails: {message}"),
             cause=FAULT,
-            remedy="report it, with the trace in the log",
+            remedy="report it with the traceback in the log",
             begins_after=FAILING_FOR,
             ends_after=over_after(interval),
             lived=polls.faulty_for,
@@ -114,7 +120,7 @@ def _of_other_questions(source: str, report: SourceReport, firing: Collection[Co
             continue
         if trouble is None and not (stands and question in report.untried):
             continue
-        why = "it was not asked again since the start" if trouble is None else trouble.message
+        why = "it has not been requested again since the start" if trouble is None else trouble.message
         yield Condition(
             name,
             subject,
@@ -150,9 +156,10 @@ def _of_the_count(
         yield (
             ConditionName.ANSWERS_DISAGREE,
             (
-                f"the API's answers disagree about {_records(len(seen.disagreeing))}, such as {example.key}: they show"
-                f" an earlier and the present state in turns ({example.flips} times). Nothing is told of it until they"
-                f" agree for {settings.confirm_after:.0f} seconds; if it stays, ask KPA whether a server of theirs lags"
+                f"the API's answers disagree about {_records(len(seen.disagreeing))}, such as {example.key}: they"
+                f" alternate between an earlier and the present content ({example.flips} times). Nothing about it is"
+                f" reported until they agree for {settings.confirm_after:.0f} seconds; if this continues, ask KPA"
+                " whether one of their servers lags"
             ),
         )
     since_ms = memory.unexplained_since_ms
@@ -171,39 +178,39 @@ def _of_the_list(
     memory: SourceMemory, patience: Patience, seen: Observations, now_ms: int
 ) -> Iterator[tuple[ConditionName, str]]:
     if memory.unreadable:
-        which = f"such as {memory.unreadable_key}" if memory.unreadable_key else "without a key that could name it"
+        which = f"such as {memory.unreadable_key}" if memory.unreadable_key else "without a key"
         yield (
             ConditionName.RECORDS_UNREADABLE,
             (
-                f"{_records(memory.unreadable)} of the list cannot be read, {which}: {memory.unreadable_problem}. They"
-                " are left out, and told once they can be read; correct them in KPA Flex, or ask KPA what has changed"
+                f"{_records(memory.unreadable)} of the list cannot be read, {which}: {memory.unreadable_problem}."
+                " They are left out, and reported once they can be read; correct them in KPA Flex, or ask KPA what"
+                " has changed"
             ),
         )
     if memory.renumbered_ms is not None and 0 <= now_ms - memory.renumbered_ms < patience.shown_seconds * 1000:
         yield (
             ConditionName.RECORDS_RENUMBERED,
             (
-                f"the API gives {_records(memory.renumbered)} another key than before; they were recognised by person,"
-                " training, moment of entry and date, and nothing is told of it. Receivers that keep the records' keys"
-                " will meet the new ones in later events"
+                f"the API gives {_records(memory.renumbered)} another key than before; they were recognised by"
+                " person, training, time of entry and date, and nothing is reported. Receivers that store the"
+                " records' keys will see the new ones in later events"
             ),
         )
     if seen.unsearchable_since is not None:
         yield (
             ConditionName.LIST_UNSEARCHABLE,
             (
-                "the list is not sorted by completion date, newest first: places in it tell nothing, so changes out of"
-                " sight are found only by sweeps of the whole list, which run whenever the count differs; ask KPA what"
-                " has changed"
+                "the list is not sorted by completion date, newest first, so changes of older records are found"
+                " only by sweeps of the whole list, which run whenever the count differs; ask KPA what has changed"
             ),
         )
     elif seen.broken_pages:
         yield (
             ConditionName.LIST_UNSEARCHABLE,
             (
-                "pages of the last sweep were incomplete even after several requests. A record that is not on them may"
-                " still exist, so removals are not reported until a sweep gets every page whole; ask KPA why their"
-                " list is incomplete"
+                "pages of the last sweep were incomplete even after several requests. A record that is not on them"
+                " may still exist, so removals are not reported until a sweep gets every page complete; ask KPA why"
+                " their list is incomplete"
             ),
         )
 
@@ -213,8 +220,8 @@ def _of_the_budget(settings: SourceSettings, seen: Observations) -> Iterator[tup
         yield (
             ConditionName.BUDGET_EXHAUSTED,
             (
-                f"the {settings.requests_per_minute} `requests_per_minute` are used up (in the last minute:"
-                f" {seen.used_by}), so searches and second looks come late; raise `requests_per_minute`, or poll less"
+                f"all {settings.requests_per_minute} `requests_per_minute` are in use (in the last minute:"
+                f" {seen.used_by}), so searches and second looks are late; raise `requests_per_minute`, or poll less"
                 " often"
             ),
         )
@@ -223,25 +230,25 @@ def _of_the_budget(settings: SourceSettings, seen: Observations) -> Iterator[tup
 def held(source: str, memory: SourceMemory) -> Iterator[tuple[ConditionName, str]]:
     """Yield a condition and a sentence for each kind of change that is held back."""
     remedies = {
-        direction: f"run `notifier release {source} {direction}` to tell {what}, or add `--silently` to learn {what}"
+        direction: f"run `notifier release {source} {direction}` to report {what}, or add `--silently` to accept {what}"
         for direction, what in (("removals", "it"), ("arrivals", "them"), ("changes", "them"))
     }
     if memory.held:
         yield (
             ConditionName.REMOVALS_HELD,
             (
-                f"{memory.held:,} of {memory.records:,} known records are gone from the list at once, so their removal"
-                " is held back; look for a filter or a permission that has changed. If they were really deleted,"
-                f" {remedies['removals']} without telling"
+                f"{memory.held:,} of {memory.records:,} known records are missing from the list at once, so their"
+                " removal is held back; check whether a filter or a permission has changed. If they were really"
+                f" deleted, {remedies['removals']} without reporting them"
             ),
         )
     if memory.held_arrivals:
         yield (
             ConditionName.ARRIVALS_HELD,
             (
-                f"{memory.held_arrivals:,} records that were entered before the notifier first met the account have"
-                " come into the list at once, so they are held back; an import, or a filter that has changed, does"
-                f" that. Now {remedies['arrivals']} without telling"
+                f"{memory.held_arrivals:,} records that were entered before the notifier first read the account have"
+                " appeared in the list at once, so they are held back; the cause may be an import, or a filter that"
+                f" has changed. Now {remedies['arrivals']} without reporting them"
             ),
         )
     if memory.held_changes:
@@ -250,7 +257,7 @@ def held(source: str, memory: SourceMemory) -> Iterator[tuple[ConditionName, str
             (
                 f"the field `{memory.held_field}` has changed in {memory.held_changes:,} of {memory.records:,} known"
                 " records at once, so the changes are held back; the API may have changed its answers. If they are"
-                f" real, {remedies['changes']} without telling"
+                f" real, {remedies['changes']} without reporting them"
             ),
         )
 
@@ -271,21 +278,21 @@ def unexplained(
     if memory.unexplained and since_ms is not None and now_ms - since_ms >= patience.unexplained_seconds * 1000:
         more = "more" if memory.unexplained > 0 else "fewer"
         return (
-            f"the API counts {abs(memory.unexplained):,} {more} than that, for a reason not yet found: {figures}. The"
-            " search is repeated; a sweep of the whole list finds what can be found"
+            f"the API counts {abs(memory.unexplained):,} {more} than that, and the reason has not been found yet:"
+            f" {figures}. The search is repeated; a sweep of the whole list finds what can be found"
         )
     patient_ms = max(patience.unexplained_seconds, 2 * confirm_after) * 1000
     late = [look for look in waiting if look.since_ms is not None and now_ms - look.since_ms >= patient_ms]
     if late:
         return (
-            f"{_records(len(late))}, such as {late[0].key}, wait for a second look that could not be had yet"
+            f"{_records(len(late))}, such as {late[0].key}, wait for a second look that was not possible yet"
             f" ({late[0].kind.replace('_', ' ')}); the next sweep of the whole list decides"
         )
     if memory.count_offset:
         more = "more" if memory.count_offset > 0 else "fewer"
         return (
-            f"the API counts {abs(memory.count_offset):,} {more} than it shows: {figures}. Two sweeps of the whole list"
-            " have found nothing, so it is taken for an error in its count; changes are still noticed"
+            f"the API counts {abs(memory.count_offset):,} {more} than it lists: {figures}. Two sweeps of the whole"
+            " list have found nothing, so this is treated as an error in its count; changes are still detected"
         )
     return None
 
@@ -312,7 +319,7 @@ def _failure(memory: SourceMemory) -> str:
     error, success_ms = memory.error, memory.last_success_ms
     since = "no poll has succeeded " + ("yet" if success_ms is None else f"since {iso_utc(success_ms)}")
     if error is None or error.at_ms < (success_ms or 0):
-        return f"{since}; the API has not answered in that time"
+        return f"{since}; the API has not answered since then"
     return f"{since}: {_POOL_USED_UP if error.reason == ApiErrorReason.RATE_LIMIT_EXCEEDED else error.message}"
 
 
@@ -327,12 +334,12 @@ def gap(memory: SourceMemory, sweep_interval: float, now_ms: int) -> str | None:
     proven_ms = memory.swept_at_ms or memory.met_at_ms
     if now_ms - proven_ms > _MOST_SWEEPS * sweep_interval * 1000:
         return (
-            f"no sweep has read the whole list since {iso_utc(proven_ms)}: what was entered, changed or removed below"
-            " the first page may have gone unseen; the last error in `notifier status` may tell why"
+            f"no sweep has read the whole list since {iso_utc(proven_ms)}: changes below the first page may have"
+            " been missed since then; the last error in `notifier status` may show the reason"
         )
     if memory.gap_since_ms is not None:
         return (
-            f"before {iso_utc(memory.gap_since_ms)} it was not read for longer than the retention: what was entered and"
-            " removed in that time was never seen; a whole sweep finds the rest"
+            f"before {iso_utc(memory.gap_since_ms)} the list was not read for longer than the retention: records"
+            " that were both entered and removed in that time were never seen; a complete sweep finds the rest"
         )
     return None

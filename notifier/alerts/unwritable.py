@@ -99,7 +99,7 @@ class UnwritableStore:
             self._told_to = ""
             return []
         now_ms = self._clock.now_ms()
-        over = FiringCondition(before.name, STORE, f"No longer so: {before.summary}", before.since_ms, now_ms)
+        over = FiringCondition(before.name, STORE, f"This is over: {before.summary}", before.since_ms, now_ms)
         notice = Notice(ConditionState.RESOLVED, over, "ended", told_to, is_forgotten=True)
         try:
             events = list((await self._store.run(conditions.write, [notice], now_ms)).events)

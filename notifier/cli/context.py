@@ -70,8 +70,8 @@ def become_owner_of(state_file: Path) -> None:
     for needed in (Path(notifier.__file__), Path(click.__file__), Path(os.__file__)):
         if not privileges.may_use(needed, owner, os.R_OK):
             raise CommandError(
-                f"the state file {state_file} is {owner}'s, who cannot read this program ({needed.parent}): install it"
-                " where every user can run it"
+                f"the state file {state_file} belongs to {owner}, who cannot read this program ({needed.parent}):"
+                " install it where every user can run it"
             )
     privileges.become(owner, state_file)
 
@@ -93,8 +93,8 @@ def settings_or_state_file(given: GlobalOptions) -> tuple[Settings | None, Path]
         if not _listens(socket_path(state_file)):
             raise
         click.echo(
-            f"The configuration is wrong: {wrong.message}\n"
-            "The running daemon is asked, which goes on with the one from before.",
+            f"The configuration is wrong: {wrong.message}\nThis asks the running daemon, which still uses the"
+            " previous configuration.",
             err=True,
         )
         return None, state_file

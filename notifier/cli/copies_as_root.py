@@ -42,7 +42,7 @@ def made_by_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *,
     target = target.absolute()
     _require_own_folder(target)
     if target.is_symlink():
-        raise BackupError(f"{target} is a link, and none is followed: name the file itself")
+        raise BackupError(f"{target} is a symbolic link, which is not followed: name the file itself")
     if target.is_dir():
         raise BackupError(f"{target} is a folder: name a file in it")
     if target.exists() and not overwrite:
@@ -68,7 +68,7 @@ def lent_to_owner(owner: Owner, source: Path) -> Iterator[Path]:
         raise BackupError(f"{source} cannot be read: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BackupError(f"{source} is no file")
+            raise BackupError(f"{source} is not a regular file")
         with _shared_folder(owner) as folder:
             lent = folder / source.name
             with acting_as(owner):
@@ -114,7 +114,7 @@ def _put(source: IO[bytes], target: Path, *, overwrite: bool) -> None:
         else:
             os.link(fresh, target)
     except FileExistsError as error:
-        raise BackupError(f"{target} was created meanwhile: name another file, or --force") from error
+        raise BackupError(f"{target} was created in the meantime: name another file, or use --force") from error
     except OSError as error:
         raise BackupError(f"{target} cannot be written ({error.strerror}): name another place") from error
     finally:

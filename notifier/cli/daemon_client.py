@@ -74,7 +74,9 @@ def request(
                 f"the daemon has not answered within {timeout or PATIENCE:g} seconds; see its log for the reason"
             ) from error
         except (OSError, HTTPException, ValueError) as error:
-            raise CommandError("the daemon went away before it had answered; see its log for the reason") from error
+            raise CommandError(
+                "the daemon closed the connection before it answered; see its log for the reason"
+            ) from error
     if "error" in said:
         # The command has checked names of sources and destinations before; only the daemon can look up an event.
         kind = NameNotFoundError if said["error"]["reason"] in _UNKNOWN else CommandError

@@ -17,73 +17,78 @@ _COMMON: Final = {option for parameter in program.params for option in parameter
 
 _ABOUT: Final = (
     (
-        "KPA Flex (formerly KPA EHS, iScout) records which employee completed which training, and has no webhooks."
-        " Completion Notifier is the missing webhook: a daemon that watches the list of completed trainings and tells"
-        " Slack channels and HTTP endpoints about every new, changed and removed completion, whatever fails."
+        "KPA Flex (formerly KPA EHS, iScout) records which employee completed which training, but has no webhooks."
+        " Completion Notifier adds them: a daemon watches the list of completed trainings and notifies Slack"
+        " channels and HTTP endpoints of every new, changed and removed completion."
     ),
     (
-        "Each event has one id for good, and is delivered to each of its destinations at least once, under that id."
-        " `notifier run` is the daemon; the other commands prepare it, ask it, or do by themselves what it would do."
+        "The id of an event never changes, and each event is delivered to each of its destinations at least once."
+        " `notifier run` is the daemon. The other commands set it up, query it, or do its work when it is not"
+        " running."
     ),
     (
-        "Tables and progress are for people on a terminal. In a pipe tables are plain text, and `--json` prints JSON,"
-        " one object a line. Colours are used on terminals only, and not where NO_COLOR is set."
+        "On a terminal, commands print formatted tables and progress. In a pipe, tables are plain text. `--json`"
+        " prints JSON, one object a line. Colours are used only on a terminal, and not if NO_COLOR is set."
     ),
 )
 EXITS: Final = (
-    (ExitCode.DONE, "Done, also when there was nothing to do."),
-    (ExitCode.FAILED, "It failed; one sentence on standard error says what, and what to do."),
-    (ExitCode.WRONG_USAGE, "Wrong usage, unknown names of sources, destinations, records and events included."),
-    (ExitCode.WRONG_CONFIGURATION, "The configuration is wrong or missing. The systemd unit does not start again."),
-    (ExitCode.INTERRUPTED, "Ctrl-C has ended it."),
+    (ExitCode.DONE, "Success, also if there was nothing to do."),
+    (ExitCode.FAILED, "Failure; one sentence on standard error says what failed, and what to do."),
+    (ExitCode.WRONG_USAGE, "Wrong usage, including unknown names of sources, destinations, records and events."),
+    (
+        ExitCode.WRONG_CONFIGURATION,
+        "The configuration is wrong or missing. systemd does not restart the service after it.",
+    ),
+    (ExitCode.INTERRUPTED, "Ended by Ctrl-C."),
 )
 _FILES: Final = (
-    (f"./{FILE_NAME}, {SYSTEM_FILE}", f"The configuration, where neither `--config` nor ${CONFIG_VARIABLE} names one."),
+    (f"./{FILE_NAME}, {SYSTEM_FILE}", f"The configuration, if neither `--config` nor ${CONFIG_VARIABLE} names one."),
     (
         (
             f"$STATE_DIRECTORY/{STATE_FILE_NAME}, /var/lib/notifier/{STATE_FILE_NAME},"
             f" $XDG_STATE_HOME/notifier/{STATE_FILE_NAME}, ~/.local/state/notifier/{STATE_FILE_NAME}"
         ),
-        "The state file, where `[store] path` does not name one: an SQLite database with everything that is known.",
+        "The state file, if `[store] path` does not name one: an SQLite database with all data.",
     ),
     (
         f"{STATE_FILE_NAME}.sock",
-        "Beside the state file: the socket on which the running daemon answers its own user's commands.",
+        "Beside the state file: the socket on which the running daemon answers commands of its own user.",
     ),
 )
 _ENVIRONMENT: Final = (
-    (CONFIG_VARIABLE, "The configuration file, where `--config` names none."),
+    (CONFIG_VARIABLE, "The configuration file, if `--config` does not name one."),
     (
         "NOTIFIER_SOURCES__ACME__TOKEN and the like",
         (
-            "Any key of the configuration: two underscores stand between the levels, one for the hyphen of a name; case"
-            " does not matter, lists and tables are JSON. Variables win over credential files, those over the file."
+            "Any key of the configuration. Two underscores separate the levels, and one underscore stands for the"
+            " hyphen of a name; case does not matter, and lists and tables are JSON. Variables override credential"
+            " files, and those override the configuration file."
         ),
     ),
     (
         "CREDENTIALS_DIRECTORY",
         (
             "A folder of files with such names, each with one value: the place for secrets, as systemd provides it"
-            " (LoadCredential=). `--secrets-dir` names another one."
+            " (LoadCredential=). `--secrets-dir` names another folder."
         ),
     ),
-    ("STATE_DIRECTORY, XDG_STATE_HOME", "Where the state file is; see FILES."),
-    ("JOURNAL_STREAM", "Set by systemd: the log then bears the journal's priorities."),
-    ("NO_COLOR", "Where it is set, nothing is coloured."),
+    ("STATE_DIRECTORY, XDG_STATE_HOME", "The place of the state file; see FILES."),
+    ("JOURNAL_STREAM", "Set by systemd: the log then contains the journal's priorities."),
+    ("NO_COLOR", "If it is set, the output has no colours."),
 )
 _SIGNALS: Final = (
-    ("SIGTERM, SIGINT", "`notifier run` leaves within five seconds, losing nothing."),
-    ("SIGHUP", "`notifier run` reads its configuration again, as `notifier reload` lets it do."),
+    ("SIGTERM, SIGINT", "`notifier run` exits within five seconds without losing anything."),
+    ("SIGHUP", "`notifier run` reads its configuration again, like `notifier reload`."),
 )
 _EXAMPLES: Final = (
-    ("See it work, with nothing to set up:", "notifier demo"),
-    ("Begin: write a configuration, try it, send a sample, and watch:", "notifier init"),
+    ("Try the whole pipeline without any set-up:", "notifier demo"),
+    ("Write a configuration, try it, send a sample, and start the daemon:", "notifier init"),
     ("", "notifier check --online"),
     ("", "notifier test safety-channel"),
     ("", "notifier run"),
-    ("Did HR hear of record 1239?", "notifier explain 1239"),
-    ("Send again what was given up, once the receiver is mended:", "notifier retry --destination hr-system"),
-    ("Follow what is detected, as CloudEvents:", "notifier events --follow --json"),
+    ("Find out what happened to record 1239 and where it was sent:", "notifier explain 1239"),
+    ("Send dead deliveries again after the receiver was repaired:", "notifier retry --destination hr-system"),
+    ("Follow detected events, as CloudEvents:", "notifier events --follow --json"),
 )
 
 _LEADING: Final = re.compile(r"^([.'])", re.MULTILINE)

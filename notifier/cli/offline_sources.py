@@ -81,7 +81,7 @@ async def _end_of_sweep(watcher: Watcher, show: Show) -> dict[str, Any]:
             break
         await asyncio.sleep(_LOOK)
     if progress["finished_at"] is None:
-        raise _failure(watcher, "the sweep was cut off")
+        raise _failure(watcher, "the sweep was interrupted")
     return progress
 
 

@@ -63,4 +63,4 @@ def refuse(sights: "Sequence[ProbeResult]") -> None:
     """Raise CommandError if one of the sources cannot be used as configured."""
     troubles = [f"{sight.source}: {trouble}" for sight in sights for trouble in sight.troubles]
     if troubles:
-        raise CommandError(f"{counted(len(troubles), 'thing')} failed online:", *troubles)
+        raise CommandError(f"{counted(len(troubles), 'request')} failed online:", *troubles)

@@ -38,9 +38,9 @@ def watch(state_file: Path, source: str, show: Show) -> dict[str, Any]:
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/status")
         if answer is None:
-            raise CommandError("the daemon has stopped; the next `notifier run` goes on with the sweep")
+            raise CommandError("the daemon has stopped; the next `notifier run` continues the sweep")
         if source not in answer.body["sources"]:
-            raise CommandError(f"{source} has left the configuration of the daemon, and its sweep is cut off")
+            raise CommandError(f"{source} was removed from the daemon's configuration, so its sweep was interrupted")
         described = answer.body["sources"][source]
         progress: dict[str, Any] = described["sweep"]
         show(progress)
@@ -49,7 +49,7 @@ def watch(state_file: Path, source: str, show: Show) -> dict[str, Any]:
         if not progress["running"]:
             failing = described["failing"]
             error = failing.get("scan") or failing.get("head") or described["last_error"]
-            raise CommandError(f"{source}: {error['message'] if error else 'the sweep was cut off'}")
+            raise CommandError(f"{source}: {error['message'] if error else 'the sweep was interrupted'}")
         time.sleep(_LOOK)
 
 

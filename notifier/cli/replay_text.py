@@ -8,7 +8,7 @@ from notifier.cli.formatting import counted, milliseconds, moment
 def history_lines(told: dict[str, Any]) -> list[str]:
     """Return lines about the latest replay, the previous one, and others that are under way."""
     if told["state"] is None:
-        return ["no replay is remembered"]
+        return ["no replay is stored"]
     return [line for replay in (told, told["previous"], *told["others"]) if replay for line in _lines(replay)]
 
 
@@ -21,15 +21,15 @@ def left_lines(replay: dict[str, Any]) -> list[str]:
         if part["queued"] < part["deliveries"]
     ]
     if lines and replay["state"] == "running":
-        lines.append("  it goes on by itself: `notifier replay --status` tells how far it has come")
+        lines.append("  it continues by itself: `notifier replay --status` shows its progress")
     elif lines and replay["goes_on_since"] is not None:
-        lines.append(f"  another one goes on with `--since {replay['goes_on_since']}`")
+        lines.append(f"  a new one with `--since {replay['goes_on_since']}` continues it")
     return lines
 
 
 def _lines(replay: dict[str, Any]) -> list[str]:
     begun, ended = (moment(milliseconds(replay[key])) for key in ("begun_at", "ended_at"))
-    how = f"under way since {begun}" if replay["ended_at"] is None else f"{replay['state']} at {ended}"
+    how = f"running since {begun}" if replay["ended_at"] is None else f"{replay['state']} at {ended}"
     much = f"{replay['queued']:,} of {counted(replay['deliveries'], 'delivery', 'deliveries')} put back into the queue"
     meant = "".join(f", {key} {replay[key]}" for key in ("source", "type") if replay[key])
     return [

@@ -110,7 +110,7 @@ def _unreadable(page: Page) -> Iterator[str]:
         which = "" if alike[0].key is None else f", such as {alike[0].key}"
         yield (
             f"{len(alike)} of the newest {counted(page.size, 'record')} cannot be read{which}: {alike[0].problem};"
-            " they are left out until they can be"
+            " they are left out until they can be read"
         )
 
 

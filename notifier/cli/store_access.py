@@ -22,8 +22,10 @@ def reading(path: Path) -> Iterator[Database]:
     """
     if to_do := pending(path):
         if not path.exists():
-            raise CommandError(f"{to_do}: start `notifier run` once, which does it")
-        click.echo(f"Note: {to_do}; `notifier run` does it when it starts, and this is what was before.", err=True)
+            raise CommandError(f"{to_do}: start `notifier run` once, which does that")
+        click.echo(
+            f"Note: {to_do}; `notifier run` does that when it starts, and this is the state before it.", err=True
+        )
     try:
         with closing(open_for_reading(path)) as db:
             yield db
@@ -83,5 +85,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _failure(error: StoreError) -> CommandError:
     if error.reason in {StoreReason.NOT_WRITABLE, StoreReason.READ_ONLY}:
-        return CommandError(f"{error.message}, or run this as the user whom the daemon runs as")
+        return CommandError(f"{error.message}, or run this command as the user that runs the daemon")
     return CommandError(error.message)

@@ -18,7 +18,7 @@ def _understood(url: SecretStr) -> SecretStr:
     logging.getLogger("apprise").disabled = True
     if Apprise.instantiate(url.get_secret_value()) is None:
         if package := _missing_package(url.get_secret_value()):
-            raise InvalidValue(f"is of a service for which apprise needs another package: pip install '{package}'")
+            raise InvalidValue(f"belongs to a service for which apprise needs another package: pip install '{package}'")
         raise InvalidValue(
             "must be a URL that apprise understands, such as ntfys://ntfy.example.com/topic; its"
             " documentation lists the services"

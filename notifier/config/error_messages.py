@@ -55,7 +55,9 @@ _TYPES_MEANT: Final[Mapping[str, str]] = {
 """Corrections for words that people often write as a destination's `type`."""
 
 _QUOTED: Final = re.compile(r"'([^']*)'")
-_NO_SOURCE: Final = "at least one is needed: a table [sources.NAME] with a token, or NOTIFIER_SOURCES__NAME__TOKEN"
+_NO_SOURCE: Final = (
+    "at least one source is required: a table [sources.NAME] with a token, or NOTIFIER_SOURCES__NAME__TOKEN"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,11 @@ def _message(details: "ErrorDetails", place: _Place) -> str:
         case "value_error" if isinstance(context["error"], InvalidValue):
             return str(context["error"])
         case "model_type" | "model_attributes_type" if place.path[:-1] == ("sources",) and _is_source_key(place):
-            return "is a key of a source: it belongs into a table [sources.NAME], with a name of your choice"
+            return "is a key of a source: put it into a table [sources.NAME], with a name of your choice"
         case known if known in _SENTENCES:
             return _SENTENCES[known].format(**context)
         case _:
-            return "is not a value that is possible here"
+            return "is not a valid value"
 
 
 def _unknown_key(key: str, place: _Place) -> str:
@@ -143,7 +145,7 @@ def _unknown_key(key: str, place: _Place) -> str:
     if owners:
         return f"unknown key here: it belongs to the type {_alternatives(owners)}"
     if nearest(key, known) is None and (home := _home_of(key)):
-        return f"unknown key here: it belongs to `[{home}]`"
+        return f"unknown key here: it belongs in `[{home}]`"
     return f"unknown key; {hint(key, known)}"
 
 

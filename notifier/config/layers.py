@@ -84,7 +84,7 @@ def read_toml(file: Path) -> Layer:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Problem(str(file), _toml_message(error, text))]) from None
     except (ValueError, RecursionError):
-        message = "is not TOML that can be read: a number is too long, or tables are nested too deeply"
+        message = "cannot be read as TOML: a number is too long, or tables are nested too deeply"
         raise ConfigError([Problem(str(file), message)]) from None
     return Layer(introspection.anchored(values, Settings, file.parent.absolute()))
 
@@ -107,9 +107,9 @@ def _likely_slip(line: str) -> str:
     _, equals, value = line.partition("=")
     value = value.strip()
     if any(quote in line for quote in TYPOGRAPHIC_QUOTES):
-        return '; it has typographic quotes: write straight ones, "..."'
+        return '; it contains typographic quotes: use straight ones, "..."'
     if equals and value.startswith('"') and "\\" in value:
-        return "; a backslash in double quotes begins an escape: put a Windows path into single quotes, '...'"
+        return "; a backslash in double quotes starts an escape: write a Windows path in single quotes, '...'"
     if (equals and value[:1].isalpha()) or value.startswith(("/", "\\")):
         return '; text must be in quotes, "..."'
     return ""
@@ -145,7 +145,7 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
     try:
         names = _credential_names(directory)
     except OSError as error:
-        remedy = "; run this as root (sudo), or as the one whose it is" if isinstance(error, PermissionError) else ""
+        remedy = "; run this as root (sudo), or as its owner" if isinstance(error, PermissionError) else ""
         yield Problem(str(directory), f"the folder of credential files cannot be read: {error.strerror}{remedy}")
         return
     if distrusted := distrust(directory):
@@ -286,4 +286,4 @@ def _decode(text: str, kind: Any) -> Any:
     except json.JSONDecodeError as error:
         raise InvalidValue(f"is not valid JSON (at character {error.pos + 1})") from None
     except (ValueError, RecursionError):
-        raise InvalidValue("is not JSON that can be read: a number is too long, or it is nested too deeply") from None
+        raise InvalidValue("cannot be read as JSON: a number is too long, or it is nested too deeply") from None

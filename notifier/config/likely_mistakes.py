@@ -37,9 +37,9 @@ _RETIRED: Final = ("webhook.office.com", "outlook.office.com")
 def of_secret(secret: str) -> str | None:
     """Check a token or another secret; return a sentence about the likely mistake, or None."""
     if _PLACEHOLDER.search(secret):
-        return "is a placeholder: write the real one; variables are not expanded in this file"
+        return "is a placeholder: write the real value; variables are not expanded in this file"
     if secret[:1] in _QUOTES or secret[-1:] in _QUOTES:
-        return "has quotes that are part of it: leave out one pair"
+        return "contains a pair of quotes: leave it out"
     return None
 
 
@@ -53,7 +53,7 @@ def of_signing_secret(secret: str) -> str | None:
     except ValueError:
         key = written.encode()
     if len(set(key)) < _FEWEST_BYTES:
-        return "has few different bytes, and can be guessed: make another one (openssl rand -base64 32, after whsec_)"
+        return "has few different bytes and can be guessed: create another one (openssl rand -base64 32, after whsec_)"
     return None
 
 
@@ -63,16 +63,19 @@ def of_teams_url(url: str) -> str | None:
     is_theirs = any(host == domain or host.endswith(f".{domain}") for domain in _TEAMS_DOMAINS)
     if is_theirs or is_loopback(host) or of_url(url):
         return None
-    return 'is not one of Microsoft\'s workflows (...logic.azure.com, ...api.powerplatform.com); for others use "http"'
+    return (
+        "is not a URL of Microsoft's workflows (...logic.azure.com, ...api.powerplatform.com); for other services"
+        ' use "http"'
+    )
 
 
 def of_url(url: str) -> str | None:
     """Check a destination's URL."""
     if _PLACEHOLDER.search(url):
-        return "has a placeholder in it: write the real URL; variables are not expanded in this file"
+        return "contains a placeholder: write the real URL; variables are not expanded in this file"
     host = urlsplit(url).hostname or ""
     if any(host == retired or host.endswith(f".{retired}") for retired in _RETIRED):
-        return "is an Office 365 connector, which Microsoft has retired: make a workflow in Teams, and use its URL"
+        return "is an Office 365 connector, which Microsoft has retired: create a workflow in Teams and use its URL"
     return None
 
 
@@ -81,12 +84,12 @@ def of_slack_url(url: str) -> str | None:
     host = urlsplit(url).hostname or ""
     if host in _SLACK_HOSTS or is_loopback(host):
         return None
-    return 'is not one of Slack\'s (https://hooks.slack.com/...); for another service use type = "http" or "apprise"'
+    return 'is not a Slack URL (https://hooks.slack.com/...); for another service use type = "http" or "apprise"'
 
 
 def of_id(identifier: str) -> str | None:
     """Check an id of the API that a filter uses."""
-    return "is a title or a name: an id is wanted" if " " in identifier.strip() else None
+    return "is a title or a name, but an id is required" if " " in identifier.strip() else None
 
 
 def of_certificate_file(file: Path) -> str | None:
@@ -95,4 +98,4 @@ def of_certificate_file(file: Path) -> str | None:
         content = file.read_bytes()
     except OSError:
         return None
-    return None if _CERTIFICATE.search(content) else "has no certificate in it (PEM: -----BEGIN CERTIFICATE-----)"
+    return None if _CERTIFICATE.search(content) else "contains no certificate (PEM: -----BEGIN CERTIFICATE-----)"

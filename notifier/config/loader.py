@@ -174,7 +174,6 @@ def _nothing_found(cwd: Path) -> Problem:
         places += f" (root does not use {met} unless it is named: --config {met})"
     return Problem(
         "configuration",
-        f"there is none: looked for {places}; `notifier init` writes one, or name one with --config or "
-        "$NOTIFIER_CONFIG; "
-        "NOTIFIER_SOURCES__NAME__TOKEN does without",
+        f"no configuration was found: looked for {places}; `notifier init` writes one, or name one with --config or"
+        " $NOTIFIER_CONFIG; with NOTIFIER_SOURCES__NAME__TOKEN, no file is needed",
     )

@@ -103,4 +103,6 @@ def working_directory() -> Path:
     try:
         return Path.cwd()
     except OSError as error:
-        raise ConfigError([Problem("configuration", f"the working directory is gone ({error.strerror})")]) from None
+        raise ConfigError(
+            [Problem("configuration", f"the working directory no longer exists ({error.strerror})")]
+        ) from None

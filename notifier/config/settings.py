@@ -97,7 +97,7 @@ def _first_run(written: object) -> FirstRun | date:
         try:
             return date.fromisoformat(text)
         except ValueError:
-            raise InvalidValue("is not a day of the calendar") from None
+            raise InvalidValue("is not a valid date") from None
     likely = nearest(text, words)
     meant = f"; did you mean `{likely}`?" if likely else ""
     raise InvalidValue(f'must be "silent", "notify", or a date such as "2026-01-01"{meant}')
@@ -106,7 +106,7 @@ def _first_run(written: object) -> FirstRun | date:
 def _confirm_after(written: object) -> float:
     seconds = parse_duration(written)
     if seconds < 1:
-        raise InvalidValue('must be at least "1s": two looks at the same moment prove no more than one')
+        raise InvalidValue('must be at least "1s", because a second look at the same moment proves nothing more')
     return seconds
 
 
@@ -160,23 +160,29 @@ class HttpInterfaceSettings(BaseTable):
                     " (openssl rand -hex 32)",
                 )
             if self.anonymous:
-                yield Problem("anonymous", "is for this machine alone; remove it, or let `listen` be on loopback")
+                yield Problem(
+                    "anonymous",
+                    (
+                        "is only for interfaces that other machines cannot reach; remove it, or let `listen` be on"
+                        " loopback"
+                    ),
+                )
         if self.anonymous and token:
-            yield Problem("anonymous", "does not go together with a `token`; remove one of them")
+            yield Problem("anonymous", "cannot be combined with a `token`; remove one of them")
 
     def warnings(self) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
         if self.anonymous and self.listen is not None:
             yield Problem(
                 "anonymous",
-                "lets everybody with an account on this machine read who completed what, and disable, replay and test;"
-                " `notifier dashboard` signs a browser in without it",
+                "lets every user of this machine read who completed what, and disable, replay and test; `notifier"
+                " dashboard` signs a browser in without it",
             )
         if self._is_reached_from_elsewhere:
             yield Problem(
                 "listen",
                 "lets other machines connect over plain HTTP: the token and people's records cross the network"
-                " unencrypted; put a proxy that speaks TLS in front, on this machine, and listen on 127.0.0.1",
+                " unencrypted; put a proxy with TLS in front of it on this machine, and listen on 127.0.0.1",
             )
 
     @property
@@ -261,7 +267,7 @@ class SourceSettings(BaseTable):
     def conflicts(self) -> Iterator[Problem]:
         """Yield the problems of keys that contradict each other; key paths start at this table."""
         if self.has_attachments is not None and self.api is ApiVersion.V1:
-            yield Problem("has_attachments", 'exists in the API\'s v2 only; remove it, or set api = "v2"')
+            yield Problem("has_attachments", 'exists only in v2 of the API; remove it, or set api = "v2"')
 
     def warnings(self, today: date) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes on `today` (UTC); key paths start at this table."""
@@ -271,18 +277,19 @@ class SourceSettings(BaseTable):
             if identifier is not None and (mistake := likely_mistakes.of_id(identifier)):
                 yield Problem(key, mistake)
         if isinstance(self.first_run, date) and self.first_run > today:
-            yield Problem("first_run", "is a day to come: nothing that is entered until then is told")
+            yield Problem("first_run", "is in the future: nothing that is entered before that date is reported")
         if self.requests_per_minute > _SHARED_REQUESTS_PER_MINUTE:
             yield Problem(
                 "requests_per_minute",
-                f"is more than the about {_SHARED_REQUESTS_PER_MINUTE} that the API allows all integrations together",
+                f"is more than the about {_SHARED_REQUESTS_PER_MINUTE} requests a minute that the API allows all"
+                " integrations together",
             )
         polls = 60 / self.poll_interval * _REQUESTS_OF_A_POLL
         if polls > self.requests_per_minute * _MOST_FOR_POLLS:
             yield Problem(
                 "poll_interval",
-                f"takes up to {polls:g} of the {self.requests_per_minute} requests_per_minute: polls will be late, and"
-                " sweeps and names slow; make it longer, or requests_per_minute higher",
+                f"needs up to {polls:g} of the {self.requests_per_minute} requests_per_minute: polls will be late,"
+                " and sweeps and names slow; make it longer, or requests_per_minute higher",
             )
 
 
@@ -332,16 +339,14 @@ class Settings(BaseTable):
         for name, source in sorted(self.sources.items(), key=lambda item: bool(item[1].id_namespace)):
             owner = owners.setdefault(source.namespace(name), name)
             if owner != name:
-                message = f"makes the same event ids as source `{owner}`; each source needs a namespace of its own"
+                message = f"produces the same event ids as source `{owner}`; each source needs its own namespace"
                 yield Problem(dotted(("sources", name, "id_namespace")), message)
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences about settings that are valid and may be intended, but that the operator should know."""
         if self.alerts.heard_by():
             return ()
-        return (
-            "no one is alerted when something goes wrong: there is no `[alerts] destination` and no `heartbeat_url`",
-        )
+        return ("no one is alerted if something goes wrong: neither `[alerts] destination` nor `heartbeat_url` is set",)
 
     def warnings(self) -> tuple[Problem, ...]:
         """Return the values that are valid but probably mistakes."""
@@ -350,17 +355,19 @@ class Settings(BaseTable):
     def _warnings(self, today: date) -> Iterator[Problem]:
         yield from _below(("http",), self.http.warnings())
         if (file := self._shown_to_all) is not None:
-            yield Problem(str(file), f"holds secrets, and every user can read it: chmod o-r {file}")
+            yield Problem(str(file), f"contains secrets, and every user can read it: chmod o-r {file}")
         if is_plain_beyond_loopback(self.alerts.heartbeat_url.get_secret_value()):
             yield Problem("alerts.heartbeat_url", "is http://: it crosses the network unencrypted; use https://")
         if not self.destinations:
-            yield Problem("destinations", "there are none: completions are recorded, and nobody is told")
+            yield Problem("destinations", "there are none: completions are recorded, but no one is notified")
         for name, source in self.sources.items():
             yield from _below(("sources", name), source.warnings(today))
         for name, destination in self.destinations.items():
             yield from _below(("destinations", name), destination.warnings())
             if not destination.events and name != self.alerts.destination:
-                yield Problem(dotted(("destinations", name, "events")), "is empty: nothing is ever sent there")
+                yield Problem(
+                    dotted(("destinations", name, "events")), "is empty: nothing is ever sent to this destination"
+                )
         yield from self._twice()
 
     def _twice(self) -> Iterator[Problem]:
@@ -370,14 +377,18 @@ class Settings(BaseTable):
             filters = (source.training_id, source.user_id, source.has_attachments)
             first = accounts.setdefault((source.base_url, source.token.get_secret_value(), filters), name)
             if first != name:
-                yield Problem(dotted(("sources", name, "token")), f"is that of source `{first}`: all is told twice")
+                yield Problem(
+                    dotted(("sources", name, "token")),
+                    f"is the same as that of source `{first}`: everything is reported twice",
+                )
         addresses: dict[object, str] = {}
         for name, destination in self.destinations.items():
             wanted = (destination.sources, destination.training_ids, destination.user_ids, destination.events)
             first = addresses.setdefault((destination.url.get_secret_value(), wanted), name)
             if first != name:
                 yield Problem(
-                    dotted(("destinations", name, "url")), f"is that of destination `{first}`: all goes there twice"
+                    dotted(("destinations", name, "url")),
+                    f"is the same as that of destination `{first}`: everything is sent there twice",
                 )
 
 

@@ -18,7 +18,7 @@ from notifier.config.settings import Settings
 _TABLE: Final = re.compile(r"(?:# )?\[(?P<name>[a-z0-9_.-]+)\]")
 _KEY: Final = re.compile(r'(?:# )?(?P<key>[a-z_0-9]+) = (?:[^#"]|"[^"]*")*(?P<comment>#.*)?')
 _COMMENT_AT: Final = 32
-_FIRST_LINE: Final = "# Completion Notifier: every key; what stands in a comment has its default."
+_FIRST_LINE: Final = "# Completion Notifier: every key; the keys in comments have their defaults."
 _ALWAYS: Final = ("store", "log", "http", "alerts")
 
 
@@ -80,7 +80,7 @@ def _lines(text: str, names: Mapping[str, str], values: Values) -> Iterator[str]
                 yield line if line.startswith("# ") else f"# {line}"
             elif isinstance(value, Elsewhere):
                 place = (*_renamed(f"[{table}]", names)[1:-1].split("."), key["key"])
-                yield f"# {key['key']}: in the credential file, or variable, {variable_name(place)}"
+                yield f"# {key['key']}: in the credential file or variable {variable_name(place)}"
             else:
                 written = f"{key['key']} = {json.dumps(value, ensure_ascii=False)}"
                 yield f"{written:<{_COMMENT_AT - 2}}  {key['comment'] or ''}".rstrip()

@@ -34,11 +34,11 @@ def distrust(path: Path) -> str | None:
 def _distrust(found: os.stat_result, path: Path) -> str | None:
     if found.st_uid not in (os.geteuid(), _ROOT):
         return (
-            f"belongs to {_name(found.st_uid)}, and not to you or root: make it yours (chown), or run this as"
+            f"belongs to {_name(found.st_uid)}, not to you or root: change its owner (chown), or run this as"
             f" {_name(found.st_uid)}"
         )
     if _others_write(found):
-        return f"can be written by other users (mode {_mode(found)}): take that from them (chmod go-w {path})"
+        return f"can be written by other users (mode {_mode(found)}): remove that permission (chmod go-w {path})"
     return None
 
 
@@ -47,8 +47,8 @@ def _distrust_of_folder(found: os.stat_result, path: Path) -> str | None:
     if found.st_uid in (os.geteuid(), _ROOT) and (found.st_mode & stat.S_ISVTX or not _others_write(found)):
         return None
     if found.st_uid not in (os.geteuid(), _ROOT):
-        return f"is in a folder of {_name(found.st_uid)}'s, who could replace it: move it into one of yours"
-    return f"is in a folder that other users can write (mode {_mode(found)}): chmod go-w {path}"
+        return f"is in a folder of {_name(found.st_uid)}, who could replace it: move it into a folder of yours"
+    return f"is in a folder that other users can write to (mode {_mode(found)}): chmod go-w {path}"
 
 
 def readable_by_everybody(file: Path) -> bool:

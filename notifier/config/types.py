@@ -49,7 +49,9 @@ def _name(name: str) -> str:
         return name
     possible = re.sub(r"[^a-z0-9]+", "-", name[:60].lower()).strip("-")
     meant = f"; did you mean `{possible}`?" if possible else ""
-    raise InvalidValue(f"is not a name: names are lower-case letters, digits, and single hyphens between them{meant}")
+    raise InvalidValue(
+        f"is not a valid name: names consist of lower-case letters, digits, and single hyphens between them{meant}"
+    )
 
 
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"})]
@@ -58,13 +60,13 @@ Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "
 
 def _source_name(name: str, info: ValidationInfo) -> str:
     if isinstance(info.context, Surroundings) and name not in info.context.sources:
-        raise InvalidValue(f"names no source that is configured; {hint(name, info.context.sources)}")
+        raise InvalidValue(f"does not name a configured source; {hint(name, info.context.sources)}")
     return name
 
 
 def _destination_name(name: str, info: ValidationInfo) -> str:
     if name and isinstance(info.context, Surroundings) and name not in info.context.destinations:
-        raise InvalidValue(f"names no destination that is configured; {hint(name, info.context.destinations)}")
+        raise InvalidValue(f"does not name a configured destination; {hint(name, info.context.destinations)}")
     return name
 
 
@@ -119,7 +121,7 @@ def _one_word(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if " " in text or not (text.isascii() and text.isprintable()):
         raise InvalidValue(
-            "must be one word of visible ASCII characters; there is a space, a line break or the like in it"
+            "must be one word of visible ASCII characters; it contains a space, a line break or another character"
         )
     return secret
 
@@ -142,7 +144,7 @@ def _base_url(url: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise InvalidValue("must not contain a user name or password; the token has its own key")
     if parts.query or parts.fragment:
-        raise InvalidValue("must end before any `?` or `#`; the methods' names are put behind it")
+        raise InvalidValue("must end before any `?` or `#`, because the methods' names are added at its end")
     return url.rstrip("/")
 
 
@@ -268,7 +270,7 @@ def _readable_file(value: object) -> Path | None:
     except OSError as error:
         raise InvalidValue(f"names a file that cannot be read: {error.strerror}") from None
     if distrusted := distrust(path):
-        raise InvalidValue(f"names a file that is not used: it {distrusted}")
+        raise InvalidValue(f"names a file that is refused: it {distrusted}")
     return path
 
 
@@ -281,10 +283,10 @@ def _readable_folder(value: object) -> Path | None:
     except OSError as error:
         raise InvalidValue(f"names a folder that cannot be read: {error.strerror}") from None
     if distrusted := distrust(path):
-        raise InvalidValue(f"names a folder that is not used: it {distrusted}")
+        raise InvalidValue(f"names a folder that is refused: it {distrusted}")
     for name in files:
         if distrusted := distrust(path / name):
-            raise InvalidValue(f"names a folder that is not used: {name} in it {distrusted}")
+            raise InvalidValue(f"names a folder that is refused: {name} in it {distrusted}")
     return path
 
 

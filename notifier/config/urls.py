@@ -81,7 +81,8 @@ def _parse_unix(path: str) -> UnixAddress:
         raise InvalidValue("must be an absolute path after `unix:`, such as unix:/run/notifier/notifier.sock")
     if len(path.encode(errors="surrogateescape")) > _LONGEST_SOCKET_PATH:
         raise InvalidValue(
-            f"must be a socket path of at most {_LONGEST_SOCKET_PATH} bytes, the system takes no longer one"
+            f"must be a socket path of at most {_LONGEST_SOCKET_PATH} bytes, because the system does not allow a"
+            " longer one"
         )
     return UnixAddress(Path(path))
 
@@ -136,7 +137,7 @@ def _check_host(host: str) -> None:
         is_name = False
     if not is_name:
         raise InvalidValue(
-            "must have a host that can exist: letters, digits, hyphens and dots, and 63 at most between dots"
+            "must have a valid host: letters, digits, hyphens and dots, and at most 63 characters between dots"
         )
 
 
@@ -144,7 +145,7 @@ def _check_credentials(user: str, password: str) -> None:
     """Raise InvalidValue for a user or password that Basic authentication cannot carry (RFC 7617, section 2)."""
     if ":" in user:
         raise InvalidValue(
-            "must have a user name without a colon; Basic authentication cannot tell it from the password"
+            "must have a user name without a colon, because Basic authentication cannot separate it from the password"
         )
     if any(unicodedata.category(character) == "Cc" for character in user + password):
         raise InvalidValue("must have a user name and a password without control characters")
@@ -154,7 +155,7 @@ def check_encrypted_url(url: str) -> SplitResult:
     """Return the parts of a URL, which must be https, or http to this machine. Raises InvalidValue otherwise."""
     parts = check_url(url)
     if is_plain_beyond_loopback(url):
-        raise InvalidValue("must begin with https://; http:// is allowed for this machine only (127.0.0.1, localhost)")
+        raise InvalidValue("must begin with https://; http:// is allowed only for this machine (127.0.0.1, localhost)")
     return parts
 
 

@@ -294,7 +294,7 @@ class Daemon:
             message = f"the configuration is wrong, and nothing was changed: {error}{self._configuration.hint()}"
         except StoreError as error:
             reason = error.reason
-            message = f"the new configuration is followed only in part; reload again: {error.message}"
+            message = f"the new configuration was applied only in part; reload again: {error.message}"
         else:
             left = left_to_restart(self._opened_with, settings)
             self._broken = None

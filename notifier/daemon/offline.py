@@ -18,7 +18,7 @@ from notifier.watch.watcher import Watcher
 
 _log = logging.getLogger(__name__)
 
-UNWRITTEN = "the essentials cannot be written beside the state file; make room, or make its folder writable"
+UNWRITTEN = "the essentials cannot be written beside the state file; free some space, or make its folder writable"
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ def warn_of_neighbours(settings: Settings) -> None:
         if same:
             _log.warning(
                 "another state file on this machine has sources of the same names: a second daemon sends everything"
-                " twice; if it is the same account, stop one of them, or name that file as [store] path",
+                " twice; if it is the same account, stop one of them, or set [store] path to that file",
                 extra={"path": str(state_file), "source": ", ".join(same)},
             )
 

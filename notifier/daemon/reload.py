@@ -102,15 +102,15 @@ def unfollowed(name: str, before: Destination | None, after: Destination | None)
         return Unfollowed()
     table = dotted(("destinations", name))
     if before is None:
-        return Unfollowed((table,), f"the daemon does not follow {name} yet, which is new: run `notifier reload` first")
+        return Unfollowed((table,), f"the daemon does not know {name} yet, which is new: run `notifier reload` first")
     if after is None:
-        said = f"the configuration has no {name} any more, which the daemon still follows: run `notifier reload`"
+        said = f"the configuration no longer contains {name}, but the daemon still uses it: run `notifier reload`"
         return Unfollowed((table,), said)
     keys = [key for key in type(before).model_fields if getattr(before, key) != getattr(after, key, None)]
     # If the type has changed, the other differences follow from it and are not listed.
     keys = ["type"] if type(before) is not type(after) else keys
     said = (
-        f"the daemon follows an older configuration of {name}: {', '.join(f'`{key}`' for key in keys)}"
+        f"the daemon still uses an older configuration of {name}: {', '.join(f'`{key}`' for key in keys)}"
         f" {'has' if len(keys) == 1 else 'have'} changed since; run `notifier reload` first"
     )
     return Unfollowed(tuple(f"{table}.{key}" for key in keys), said)
@@ -137,4 +137,4 @@ class SettingsSource:
         """Return a hint to add to the errors of a re-read configuration; "" if systemd passed no credentials."""
         if self.handed_over is None:
             return ""
-        return "\na credential that is new or was changed is not seen: systemd hands them over at the start only"
+        return "\na new or changed credential is not seen, because systemd passes credentials only at the start"

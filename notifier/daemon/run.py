@@ -72,7 +72,7 @@ async def _start(daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task
         manager.stopping()
         start.cancel()
         await asyncio.wait([start], timeout=STOP_SECONDS)
-        _log.info("stopped before it had started")
+        _log.info("stopped before it was started")
         raise StoppedAtStart
     try:
         start.result()

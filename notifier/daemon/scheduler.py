@@ -188,7 +188,7 @@ class Schedule:
             jump = ahead_of_wall - self._ahead_of(self._wall())
             ahead_of_wall -= jump
             if abs(jump) >= JUMP:
-                _log.warning("the wall clock has jumped", extra={"seconds": round(jump, 1)})
+                _log.warning("the system clock was set", extra={"seconds": round(jump, 1)})
                 if self._on_jump is not None:
                     await self._on_jump()
 

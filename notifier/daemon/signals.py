@@ -45,7 +45,7 @@ def daemon_signals() -> Iterator[Signals]:
 
     def decide() -> None:
         if pending.ends_with_terminal and not has_terminal():
-            _log.info("the terminal that the daemon was started from has gone away")
+            _log.info("the terminal that the daemon was started from was closed")
             signals.stop.set()
         else:
             signals.reload.set()

@@ -78,7 +78,7 @@ class AppriseDestination(ChatDestination):
             case {"taken": True}:
                 return Outcome(AttemptResult.DELIVERED)
             case {"taken": False, "by": list(by), "said": str(said)}:
-                words = shown(said or "apprise says no more than that", _secrets(self._url.get_secret_value()))
+                words = shown(said or "apprise gives no reason", _secrets(self._url.get_secret_value()))
                 if by:
                     return Outcome(AttemptResult.PARTLY_TAKEN, detail=words, taken_by=frozenset(map(str, by)))
                 return Outcome(AttemptResult.SERVICE_FAILED, detail=words)

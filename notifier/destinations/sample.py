@@ -32,7 +32,7 @@ def sample_event(source: str, now_ms: int, number: int = 1) -> Event:
         recorded_at=now_ms,
         instructor_id=None,
         group_training_id=None,
-        notes="Nobody completed anything: this is a test.",
+        notes="No training was completed: this is a test.",
         has_attachments=False,
         raw=b'{"sample":true}',
     )

@@ -37,7 +37,7 @@ class Certificates:
         try:
             context = ssl.create_default_context(cafile=self.authority)
         except (OSError, ValueError) as error:
-            raise _unusable(f"ca_file {self.authority}", "no usable certificate in it", error) from error
+            raise _unusable(f"ca_file {self.authority}", "it contains no usable certificate", error) from error
         if self.client is not None:
             files = f"client_cert_file {self.client}"
             if self.key is not None:
@@ -46,7 +46,7 @@ class Certificates:
                 # With an empty password, OpenSSL refuses an encrypted key instead of asking for a password.
                 context.load_cert_chain(self.client, self.key, password="")
             except (OSError, ValueError) as error:
-                lacking = "no usable certificate with its unencrypted private key in it"
+                lacking = "it contains no usable certificate with its unencrypted private key"
                 raise _unusable(files, lacking, error) from error
         return context
 

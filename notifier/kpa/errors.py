@@ -71,8 +71,8 @@ class Meaning:
 
 _IT_IS_TRIED_AGAIN = "it is retried automatically"
 _CHECK_BASE_URL = "check the source's `base_url`"
-_REPORT = "please report it as a defect of this program"
-_IF_IT_STAYS = f"{_IT_IS_TRIED_AGAIN}; if it stays, {_CHECK_BASE_URL} and the network between here and the API"
+_REPORT = "please report it as an error of this program"
+_IF_IT_STAYS = f"{_IT_IS_TRIED_AGAIN}; if this continues, {_CHECK_BASE_URL} and the network between here and the API"
 
 MEANINGS: Final[Mapping[ApiErrorReason, Meaning]] = MappingProxyType(
     {
@@ -87,18 +87,18 @@ MEANINGS: Final[Mapping[ApiErrorReason, Meaning]] = MappingProxyType(
             f"{_IT_IS_TRIED_AGAIN} after a pause; if it happens often, lower `requests_per_minute`",
         ),
         ApiErrorReason.TOKEN_MISSING: Meaning(
-            Remedy.OPERATOR, "the API saw no token in the request", "set the source's `token`"
+            Remedy.OPERATOR, "the API found no token in the request", "set the source's `token`"
         ),
         ApiErrorReason.TOKEN_INVALID: Meaning(
-            Remedy.OPERATOR, "the API does not know the token", "put a valid one into the source's `token`"
+            Remedy.OPERATOR, "the API does not know the token", "enter a valid one as the source's `token`"
         ),
         ApiErrorReason.TOKEN_INACTIVE: Meaning(
             Remedy.OPERATOR,
             "the token has been deactivated",
-            "activate it in KPA Flex or put another one into the source's `token`",
+            "activate it in KPA Flex, or set another one as the source's `token`",
         ),
         ApiErrorReason.TOKEN_PERMISSION: Meaning(
-            Remedy.OPERATOR, "the token may not use this method", "give it the permission in KPA Flex"
+            Remedy.OPERATOR, "the token may not use this method", "give it that permission in KPA Flex"
         ),
         ApiErrorReason.ACCOUNT_INACTIVE: Meaning(
             Remedy.OPERATOR, "the account behind the token is not active", "ask KPA or the account's administrator"
@@ -117,7 +117,7 @@ MEANINGS: Final[Mapping[ApiErrorReason, Meaning]] = MappingProxyType(
         ApiErrorReason.SERVER_ERROR: Meaning(Remedy.WAIT, "the API had an internal error", _IT_IS_TRIED_AGAIN),
         ApiErrorReason.CONTENT_NOT_FOUND: Meaning(
             Remedy.OPERATOR,
-            "the API does not have what was asked for",
+            "the API does not have what was requested",
             "check the source's `training_id` and `user_id`",
         ),
         ApiErrorReason.UNKNOWN_ERROR: Meaning(
@@ -137,13 +137,13 @@ MEANINGS: Final[Mapping[ApiErrorReason, Meaning]] = MappingProxyType(
         ApiErrorReason.TIMEOUT: Meaning(
             Remedy.WAIT,
             "the API did not answer in time",
-            f"{_IT_IS_TRIED_AGAIN}; if it stays, raise the source's `timeout`",
+            f"{_IT_IS_TRIED_AGAIN}; if this continues, raise the source's `timeout`",
         ),
         ApiErrorReason.CONNECTION_LOST: Meaning(Remedy.WAIT, "the connection to the API was lost", _IT_IS_TRIED_AGAIN),
-        ApiErrorReason.ANSWER_TOO_LARGE: Meaning(Remedy.WAIT, "the answer was too large to be the API's", _IF_IT_STAYS),
+        ApiErrorReason.ANSWER_TOO_LARGE: Meaning(Remedy.WAIT, "the answer was too large", _IF_IT_STAYS),
         ApiErrorReason.PROTOCOL_BROKEN: Meaning(Remedy.WAIT, "the answer was not HTTP", _IF_IT_STAYS),
         ApiErrorReason.HTTP_STATUS: Meaning(
-            Remedy.WAIT, "the answer was not the API's, which is always HTTP 200", _IF_IT_STAYS
+            Remedy.WAIT, "the answer did not have HTTP status 200, as all answers of the API have", _IF_IT_STAYS
         ),
         ApiErrorReason.NOT_JSON: Meaning(Remedy.WAIT, "the answer was not JSON", _IF_IT_STAYS),
         ApiErrorReason.UNEXPECTED_SHAPE: Meaning(
@@ -151,8 +151,8 @@ MEANINGS: Final[Mapping[ApiErrorReason, Meaning]] = MappingProxyType(
         ),
         ApiErrorReason.PAGE_NOT_WHOLE: Meaning(
             Remedy.WAIT,
-            "a page of the list was not whole, so nothing can be concluded from what is not on it",
-            f"{_IT_IS_TRIED_AGAIN}; if it stays, ask KPA why their list is incomplete",
+            "a page of the list was incomplete, so missing records prove nothing",
+            f"{_IT_IS_TRIED_AGAIN}; if this continues, ask KPA why their list is incomplete",
         ),
         ApiErrorReason.RECORDS_UNREADABLE: Meaning(
             Remedy.WAIT,

@@ -77,7 +77,7 @@ def believable_moment(record: dict[str, Any], name: str) -> int | None:
     return number
 
 
-_A_MOMENT: Final = "a moment since 2005 in Unix milliseconds"
+_A_MOMENT: Final = "a time since 2005 in Unix milliseconds"
 
 
 def day(record: dict[str, Any], name: str) -> str | None:

@@ -103,7 +103,7 @@ class RecordFormat:
                 key = self._key(record)
                 times = times_seen[key] = times_seen.get(key, 0) + 1
                 if times > 1 and self.record_id is not None:
-                    problem = f"`{self.record_id}` stands on an earlier record of the same page"
+                    problem = f"`{self.record_id}` already belongs to an earlier record of the same page"
                     bad.append(InvalidRecord(key, problem, place, is_repeated=True, field_name=self.record_id))
                     continue
                 if times > 1:
@@ -220,4 +220,4 @@ def _as_json(record: Any) -> bytes:
         # The bytes that orjson returns keep its whole buffer of about 4 kB; a copy does not.
         return bytes(memoryview(orjson.dumps(record)))
     except orjson.JSONEncodeError as error:
-        raise UnreadableError(f"the record cannot be written as JSON again ({error})") from error
+        raise UnreadableError(f"the record cannot be converted to JSON ({error})") from error

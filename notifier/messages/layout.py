@@ -81,7 +81,7 @@ def lay_out(events: Sequence[Event], templates: "Templates", *, digest: bool, fi
     if layout is None and templates.shipped is not None:
         layout = _fitting(contents, templates.shipped, fits, digest=digest)
         if layout is not None:
-            templates.report("gives more than there is room for in a message, however short names are cut")
+            templates.report("produces more text than a message has room for, even with short names")
     if layout is None and not digest:
         return lay_out(events, templates, digest=True, fits=fits)
     return layout or _digest(contents, templates.shipped or templates, _DIGEST_WIDTHS[-1])

@@ -70,12 +70,12 @@ def rendered(environment: ImmutableSandboxedEnvironment, template: Template, var
     for piece in environment.get_template(template.file).generate(variables):
         length += len(piece)
         if length > MOST_CHARACTERS:
-            raise TemplateRuntimeError(f"gives more than {MOST_CHARACTERS:,} characters")
+            raise TemplateRuntimeError(f"produces more than {MOST_CHARACTERS:,} characters")
         pieces.append(piece)
     text = "".join(pieces)
     lines = list(filter(None, map(tidy, text.split("\n") if template is Template.DIGEST else [text])))
     if not lines:
-        raise TemplateRuntimeError("gives no text")
+        raise TemplateRuntimeError("produces no text")
     return lines
 
 
@@ -99,7 +99,7 @@ def _what(error: Exception, variables: Variables) -> str:
     if unknown := _UNDEFINED.fullmatch(str(error)):
         return f"`{unknown[1]}` is unknown; {hint(unknown[1], variables)}"
     if isinstance(error, TemplateNotFound):
-        return f"there is no file of the name {error.name}"
+        return f"there is no file named {error.name}"
     if isinstance(error, TemplateRuntimeError):
         return str(error)
     return f"{type(error).__name__}: {error}"

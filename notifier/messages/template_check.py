@@ -66,7 +66,7 @@ def _troubles(folder: Path, fits: Fits) -> Iterator[TemplateProblem]:
 def _unknown(stem: str) -> str:
     likely = nearest(stem, list(Template))
     meant = f"did you mean `{likely}{SUFFIX}`? " if likely else ""
-    return f"no message is made with it; {meant}A file that others include must begin with `{_OWN_PARTS}`"
+    return f"no message uses it; {meant}A file that other templates include must begin with `{_OWN_PARTS}`"
 
 
 def _samples() -> Iterator[tuple[list[Event], bool]]:

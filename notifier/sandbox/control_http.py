@@ -14,21 +14,23 @@ from notifier.sandbox.notation import NotationError
 
 PREFIX: Final = "/control"
 
-_WHICH: Final = "WHICH is #1500, #1500+#1501 (ids), 20 (so many, spread over the list) or 50%."
+_WHICH: Final = "WHICH is #1500, #1500+#1501 (ids), 20 (that many records, spread over the list) or 50%."
 _SCOPE: Final = (
-    "Which requests: page=N, limit=N, of=list|count|precise, method=NAME|all (else all lists of completions);",
-    "of these every=N (each N-th), times=N (so many at most), after=DURATION, for=DURATION.",
+    "Which requests: page=N, limit=N, of=list|count|precise, method=NAME|all (otherwise all lists of completions);",
+    "of these every=N (each N-th), times=N (at most N), after=DURATION, for=DURATION.",
 )
 
 
 def describe() -> Iterator[str]:
     """Yield the lines of the page that documents the control, the faults and the edits."""
     yield "GET /control                  this page"
-    yield "GET /control/faults           what is running, as JSON"
-    yield "POST /control/faults          begin a fault; the body is NAME[:VALUE][,KEY=VALUE...]"
-    yield "DELETE /control/faults[/ID]   end one, or all"
-    yield "POST /control/edits           make an edit, written in the same way; with a key of those below it waits"
-    yield "                              until such an answer has been computed, and is made while it is on its way"
+    yield "GET /control/faults           the running faults, as JSON"
+    yield "POST /control/faults          start a fault; the body is NAME[:VALUE][,KEY=VALUE...]"
+    yield "DELETE /control/faults[/ID]   stop one fault, or all"
+    yield (
+        "POST /control/edits           make an edit, written in the same way; with a key that selects requests (below),"
+    )
+    yield "                              it is made between such a request and its answer"
     yield from ("", "Faults:")
     yield from (f"  {kind.notation:<30} {kind.about}" for kind in FAULT_KINDS.values())
     yield from ("", "Edits:")
@@ -75,7 +77,7 @@ class _Routes:
     async def end(self, request: web.Request) -> web.Response:
         ending = [running for running in self._control.running() if str(running.id) == request.match_info["id"]]
         if not ending:
-            return _json(_error("unknown_fault", "no fault of this number is running"), 404)
+            return _json(_error("unknown_fault", "no fault with this number is running"), 404)
         return self._end(ending)
 
     async def edit(self, request: web.Request) -> web.Response:

@@ -32,7 +32,7 @@ class Edits:
         """
         account = self.account
         if not account.users or not account.trainings:
-            raise EditError("an account without people or trainings has nobody to enter")
+            raise EditError("an account without people or trainings has no person to enter")
         now = account.now_ms()
         fields: dict[str, Any] = {"date_number": date_number(self._day(held_days_ago))}
         entered = []
@@ -105,7 +105,7 @@ class EditKind:
 
 def _chosen(edits: Edits, written: ParsedNotation) -> frozenset[int]:
     if not written.value:
-        raise NotationError(f"`{written.name}` needs to know which records: #1500, #1500+#1501, 20 or 50%")
+        raise NotationError(f"`{written.name}` needs the records: #1500, #1500+#1501, 20 or 50%")
     return read_chosen(written.value).among([*edits.account.records()])
 
 
@@ -141,23 +141,25 @@ EDIT_KINDS: Mapping[str, EditKind] = {
     kind.name: kind
     for kind in (
         EditKind("enter", "N", (), "N completions of today", _enter),
-        EditKind("backdate", "N", ("days",), "N completions of so many days ago (30)", _enter),
-        EditKind("offline", "N", ("days",), "N completions recorded so many days ago (1), synchronised now", _enter),
+        EditKind("backdate", "N", ("days",), "N completions of some days ago (30)", _enter),
+        EditKind("offline", "N", ("days",), "N completions recorded some days ago (1), synchronised now", _enter),
         EditKind(
             "edit",
             "WHICH",
             ("notes",),
-            "other notes",
+            "change the notes",
             lambda edits, it: edits.edit(_chosen(edits, it), notes=it.parameters.get("notes", "corrected")),
         ),
-        EditKind("move", "WHICH", ("days", "person"), "another date, another person (24 hex digits), or both", _move),
+        EditKind(
+            "move", "WHICH", ("days", "person"), "set another date, another person (24 hex digits), or both", _move
+        ),
         EditKind("delete", "WHICH", (), "deleted", lambda edits, it: edits.delete(_chosen(edits, it))),
-        EditKind("restore", "#ID", (), "entered again as deleted; without an id the last one", _restore),
+        EditKind("restore", "#ID", (), "enter a deleted record again; without an id the last one", _restore),
         EditKind(
             "twin",
             "WHICH",
             (),
-            "another record, equal but for its id",
+            "add another record that differs only in its id",
             lambda edits, it: edits.twin(_chosen(edits, it)),
         ),
     )

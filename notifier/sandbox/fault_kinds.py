@@ -78,32 +78,55 @@ def _read_error(text: str) -> Fault:
 FAULT_KINDS: Mapping[str, FaultKind] = {
     kind.name: kind
     for kind in (
-        FaultKind("late", "DURATION", "computed at once, so long on its way", lambda it: Late(read_seconds(it))),
-        FaultKind("hang", "", "never answered", lambda _: Late(math.inf)),
-        FaultKind("stale", "DURATION", "as of so long ago", lambda it: Stale(read_seconds(it))),
-        FaultKind("hidden", "WHICH", "records neither listed nor counted", lambda it: Hidden(read_chosen(it))),
+        FaultKind(
+            "late",
+            "DURATION",
+            "answers are computed at once but arrive this much later",
+            lambda it: Late(read_seconds(it)),
+        ),
+        FaultKind("hang", "", "requests are never answered", lambda _: Late(math.inf)),
+        FaultKind(
+            "stale",
+            "DURATION",
+            "answers show the account as it was this long ago",
+            lambda it: Stale(read_seconds(it)),
+        ),
+        FaultKind("hidden", "WHICH", "records are neither listed nor counted", lambda it: Hidden(read_chosen(it))),
         FaultKind("halved", "", "only the newer half is listed and counted", lambda _: Halved()),
         FaultKind("empty", "", "nothing is listed or counted", lambda _: Empty()),
-        FaultKind("unlisted", "WHICH", "records counted, but on no page", lambda it: Unlisted(read_chosen(it))),
-        FaultKind("short", "WHICH", "records left out of their page", lambda it: Short(read_chosen(it))),
-        FaultKind("miscounted", "N", "every count off by N, as -1", lambda it: Miscounted(read_offset(it))),
-        FaultKind("total", "N", "`paging.total` told, off by N", lambda it: Total(read_offset(it)), default="0"),
-        FaultKind("no-last-page", "", "`paging.last_page` missing", lambda _: NoLastPage()),
-        FaultKind("capped", "N", "at most N records a page", lambda it: Capped(read_number(it))),
-        FaultKind("same-page", "", "page 1 whatever page is asked for", lambda _: SamePage()),
-        FaultKind("oldest-first", "", "sorted the other way round", lambda _: OldestFirst()),
-        FaultKind("shuffled-ties", "", "one date in another order at each request", lambda _: ShuffledTies()),
-        FaultKind("unreadable", "WHICH", "records with a date that is none", lambda it: Unreadable(read_chosen(it))),
-        FaultKind("no-files", "", "the field `files` left out", lambda _: NoFiles()),
-        FaultKind("capitals", "", "user ids in capitals", lambda _: Capitals()),
-        FaultKind("renumbered", "N", "all ids higher by N", lambda it: Renumbered(read_number(it)), default="1000000"),
-        FaultKind("wrong-date", "DURATION", "`Date` off by so much, as 1d", lambda it: WrongDate(read_seconds(it))),
+        FaultKind("unlisted", "WHICH", "records are counted, but on no page", lambda it: Unlisted(read_chosen(it))),
+        FaultKind("short", "WHICH", "records are missing from their page", lambda it: Short(read_chosen(it))),
+        FaultKind(
+            "miscounted", "N", "every count is wrong by N, for example -1", lambda it: Miscounted(read_offset(it))
+        ),
+        FaultKind(
+            "total", "N", "`paging.total` is present, wrong by N", lambda it: Total(read_offset(it)), default="0"
+        ),
+        FaultKind("no-last-page", "", "`paging.last_page` is missing", lambda _: NoLastPage()),
+        FaultKind("capped", "N", "a page has at most N records", lambda it: Capped(read_number(it))),
+        FaultKind("same-page", "", "every request gets page 1", lambda _: SamePage()),
+        FaultKind("oldest-first", "", "the list is sorted oldest first", lambda _: OldestFirst()),
+        FaultKind(
+            "shuffled-ties", "", "records of one date are in another order at each request", lambda _: ShuffledTies()
+        ),
+        FaultKind("unreadable", "WHICH", "records have an invalid date", lambda it: Unreadable(read_chosen(it))),
+        FaultKind("no-files", "", "the field `files` is missing", lambda _: NoFiles()),
+        FaultKind("capitals", "", "user ids are in capitals", lambda _: Capitals()),
+        FaultKind(
+            "renumbered", "N", "all ids are higher by N", lambda it: Renumbered(read_number(it)), default="1000000"
+        ),
+        FaultKind(
+            "wrong-date",
+            "DURATION",
+            "the header `Date` is wrong by this much, for example 1d",
+            lambda it: WrongDate(read_seconds(it)),
+        ),
         FaultKind("rate-limit", "", "`rate_limit_exceeded`", lambda _: _read_error("rate_limit_exceeded")),
         FaultKind("error", "NAME", "an error of the API", _read_error, default="server_error"),
         FaultKind(
             "status", "N", "an HTTP status without JSON", lambda it: Status(read_number(it, least=400)), default="502"
         ),
-        FaultKind("cut-off", "", "half of the body", lambda _: CutOff()),
+        FaultKind("cut-off", "", "only half of the body is sent", lambda _: CutOff()),
     )
 }
 """Every kind of fault by its name."""

@@ -25,15 +25,15 @@ class PlacingError(Exception):
 class Done(StrEnum):
     """The results of placing a file or folder."""
 
-    IS_THERE = "is there"
-    MADE = "made"
-    MADE_FOR_SECRETS = "made, for secrets: nobody but root can look into it"
-    CLOSED = "closed to all but root"
-    LEFT_ALONE = "is there, and was left alone"
-    WITHHELD = "is there, but the service could not read it"
-    TO_BE_COMPLETED = "written, to be completed by you"
+    IS_THERE = "exists"
+    MADE = "created"
+    MADE_FOR_SECRETS = "created, for secrets: only root can read it"
+    CLOSED = "permissions removed: only root can read it now"
+    LEFT_ALONE = "exists, and was not changed"
+    WITHHELD = "exists, but the service could not read it"
+    TO_BE_COMPLETED = "written; complete it"
     WRITTEN = "written"
-    AS_IT_SHOULD_BE = "is as it should be"
+    AS_IT_SHOULD_BE = "is up to date"
     REPLACED = "replaced by this version's"
 
 
@@ -89,8 +89,8 @@ def _refuse_foreign(path: Path) -> None:
         if stat.S_ISLNK(found.st_mode) and found.st_uid in (0, os.geteuid()):
             return
         raise PlacingError(
-            f"{path} can be written by users other than root: chown root:root {path}, chmod go-w {path}, and look what"
-            " is in it"
+            f"{path} can be written by users other than root: chown root:root {path}, chmod go-w {path}, and check"
+            " its content"
         )
 
 
@@ -169,7 +169,7 @@ def next_steps(names: ServicePaths, program: Path, done: Collection[Done] = ()) 
         return ["Next:", "", *_to_start(names, program, done)]
     return [
         "Next: complete the configuration, and put each secret into a file named like its variable (paste it, Enter,",
-        "Ctrl-D); then look whether all is well, and start.",
+        "Ctrl-D); then check the configuration, and start the service.",
         "",
         f"  sudoedit {names.configuration}",
         f"  sudo install -m 0600 /dev/stdin {secrets}/NOTIFIER_SOURCES__ACME__TOKEN",

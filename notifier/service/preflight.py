@@ -18,16 +18,16 @@ _HOMES: Final = ("/home", "/root", "/run/user")
 """The folders that ProtectHome= hides (systemd.exec(5))."""
 
 ELSEWHERE: Final = (
-    "install it where everybody can run it: into a virtual environment in /opt/notifier, with `pipx install --global`, "
-    "or with `uv tool install` and UV_TOOL_DIR=/opt/uv UV_PYTHON_INSTALL_DIR=/opt/uv/python "
-    "UV_TOOL_BIN_DIR=/usr/local/bin"
+    "install it where every user can run it: into a virtual environment in /opt/notifier, with `pipx install"
+    " --global`, or with `uv tool install` and UV_TOOL_DIR=/opt/uv UV_PYTHON_INSTALL_DIR=/opt/uv/python"
+    " UV_TOOL_BIN_DIR=/usr/local/bin"
 )
 """Advice for obstacles."""
 
 
 OWNED: Final = (
-    "give it to root alone: chown -R root:root FOLDER and chmod -R go-w FOLDER, or install it as root (sudo) into"
-    " /opt/notifier"
+    "make root its only owner: chown -R root:root FOLDER and chmod -R go-w FOLDER, or install it as root (sudo)"
+    " into /opt/notifier"
 )
 """Advice for files that users other than root can write."""
 
@@ -108,16 +108,16 @@ def is_in_a_home(path: Path) -> bool:
 
 def _obstacle(path: Path) -> str | None:
     if any(path.is_relative_to(hidden) for hidden in _OF_THE_SERVICE_ALONE):
-        return f"{path} is in a folder for temporary files, of which the service has its own"
+        return f"{path} is in a folder for temporary files, but the service has its own such folder"
     if ".cache" in path.parts:
         return f"{path} is in a cache, which may be emptied at any time (by `uvx` or `pipx run`?)"
     for place, needed in _way_to(path):
         try:
             mode = stat.S_IMODE(place.stat().st_mode)
         except OSError as error:
-            return f"{place} cannot be looked at: {error.strerror}"
+            return f"{place} cannot be read: {error.strerror}"
         if mode & needed != needed:
-            return f"the service runs as a user of its own, who cannot reach {place} (mode {mode:04o})"
+            return f"the service runs as its own user, who cannot reach {place} (mode {mode:04o})"
     return None
 
 

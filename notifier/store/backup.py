@@ -70,7 +70,7 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
     with _made_beside(target, real_path(state_file)) as fresh:
         copy = _copy(state_file, fresh, progress)
         if not overwrite and os.path.lexists(target):
-            raise BackupError(f"{target} was created meanwhile: name another file, or overwrite it (--force)")
+            raise BackupError(f"{target} was created in the meantime: name another file, or overwrite it (--force)")
         try:
             put_in_place(fresh, target)
         except OSError as error:
@@ -129,13 +129,13 @@ def _looked_for(path: Path) -> Path:
     try:
         path.exists()
     except OSError as error:
-        raise BackupError(f"{path} can be no file ({error.strerror}): name another one") from error
+        raise BackupError(f"{path} cannot be a file ({error.strerror}): name another one") from error
     return real_path(path)
 
 
 def _refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:
     if target.is_symlink():
-        raise BackupError(f"{target} is a link, and none is followed: name the file itself")
+        raise BackupError(f"{target} is a symbolic link, which is not followed: name the file itself")
     if target.is_dir():
         raise BackupError(f"{target} is a folder: name a file in it")
     if is_part_of_the_state(state_file, target):
@@ -156,11 +156,11 @@ def _made_beside(target: Path, state_file: Path) -> Iterator[Path]:
         descriptor = _locked(fresh)
     except BlockingIOError as error:
         raise BackupError(
-            f"another backup is being written into {target.parent}: wait for its end, or name another folder"
+            f"another backup is being written into {target.parent}: wait until it has finished, or name another folder"
         ) from error
     except OSError as error:
         raise BackupError(
-            f"nothing can be written into {target.parent} ({error.strerror}): make that folder, or name another place"
+            f"nothing can be written into {target.parent} ({error.strerror}): create that folder, or name another place"
         ) from error
     try:
         yield fresh
@@ -226,7 +226,7 @@ def _copy(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool =
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
     if not path.is_file():
-        raise BackupError(f"there is no file {path}" if not path.exists() else f"{path} is no file")
+        raise BackupError(f"there is no file {path}" if not path.exists() else f"{path} is not a regular file")
     try:
         return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_PATIENCE)
     except sqlite3.Error as error:
@@ -235,7 +235,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 def _refuse_foreign(db: sqlite3.Connection, path: Path, *, refuse_newer: bool) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise BackupError(f"{path} is no state file of this program: name another one")
+        raise BackupError(f"{path} is not a state file of this program: name another one")
     if refuse_newer and (steps := unknown_steps(Database(db))):
         raise BackupError(
             f"{path} was written by a newer version of notifier (it knows {', '.join(steps)}): install that version"
@@ -246,7 +246,9 @@ def _checked(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
     """Check that a copy is intact; return the time of its last successful poll, or None, and its waiting deliveries."""
     (said,) = copy.execute("PRAGMA quick_check(1)").fetchone()
     if said != "ok":
-        raise BackupError(f"{source} is damaged ({said.splitlines()[-1]}), and so would be a copy of it: {_MEND}")
+        raise BackupError(
+            f"{source} is damaged ({said.splitlines()[-1]}), so a copy of it would be damaged too: {_MEND}"
+        )
     (success,) = copy.execute("SELECT max(last_success) FROM sources").fetchone()
     (pending,) = copy.execute(
         "SELECT count(*) FROM deliveries WHERE state = 'pending' AND state <> 'delivered'"
@@ -255,19 +257,19 @@ def _checked(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
 
 
 _MEND: Final = (
-    "`notifier run` sets a damaged state file aside when it starts and saves what can be read; or use a backup"
+    "`notifier run` sets a damaged state file aside when it starts and recovers what can be read; or use a backup"
 )
 
 
 def _as_backup_error(error: sqlite3.Error, source: Path, folder: Path) -> BackupError:
     if is_damage(error):
-        return BackupError(f"{source} is no state file, or damaged ({error}): {_MEND}")
+        return BackupError(f"{source} is not a state file, or is damaged ({error}): {_MEND}")
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
             return BackupError(
-                f"the copy cannot be written into {folder} ({error}): make room there, and check its disk"
+                f"the copy cannot be written into {folder} ({error}): free some space there, and check its disk"
             )
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY:
-            return BackupError(f"{source} cannot be read ({error}): run this as the user whom the daemon runs as")
+            return BackupError(f"{source} cannot be read ({error}): run this as the user that runs the daemon")
         case _:
             return BackupError(f"{source} cannot be copied: {error}")

@@ -41,10 +41,13 @@ class StoreError(Exception):
         self.message = message
 
 
-_FULL = (StoreReason.DISK_FULL, "the disk is full: make room; nothing is lost, it goes on by itself")
+_FULL = (
+    StoreReason.DISK_FULL,
+    "the disk is full: free some space; nothing is lost, and the daemon then continues by itself",
+)
 _INTERRUPTED = (
     StoreReason.INTERRUPTED,
-    "a process was killed while it wrote to it: start `notifier run` once, which finishes or undoes what was begun",
+    "a process was killed while it wrote the file: start `notifier run` once, which finishes or undoes that change",
 )
 _BY_SQLITE_CODE = {
     # SQLite reports this when recovery needs write access; it does not mean that permissions are wrong.
@@ -59,11 +62,11 @@ _BY_SQLITE_CODE = {
     sqlite3.SQLITE_IOERR: (StoreReason.IO_ERROR, "the disk reports errors: check it and the space left on it"),
     sqlite3.SQLITE_CORRUPT: (
         StoreReason.CORRUPT,
-        "it is damaged: `notifier run` sets it aside when it starts and saves what can be read; or restore a backup",
+        "it is damaged: `notifier run` sets it aside when it starts and recovers what can be read; or restore a backup",
     ),
     sqlite3.SQLITE_NOTADB: (
         StoreReason.NOT_A_STATE_FILE,
-        "it is no state file, or a damaged one: name another path in [store], or let `notifier run` mend it",
+        "it is not a state file, or is damaged: name another path in [store], or let `notifier run` repair it",
     ),
     sqlite3.SQLITE_BUSY: (StoreReason.LOCKED, "another program is writing to it: end that program"),
     sqlite3.SQLITE_LOCKED: (StoreReason.LOCKED, "another program is writing to it: end that program"),

@@ -49,7 +49,7 @@ _NAMES: Final = frozenset(
 
 _log = logging.getLogger(__name__)
 
-_LINK: Final = "it is a link, and none is followed"
+_LINK: Final = "it is a symbolic link, which is not followed"
 
 
 def real_path(path: Path) -> Path:
@@ -91,7 +91,7 @@ def _foreign(found: os.stat_result, path: Path) -> str | None:
     It may be used if it is a regular file with one name that belongs to this user or to the owner of its folder.
     """
     if not stat.S_ISREG(found.st_mode):
-        return "it is no regular file"
+        return "it is not a regular file"
     if found.st_nlink > 1:
         return "it has a second name"
     if found.st_uid in (os.geteuid(), (folder := path.parent.stat()).st_uid):
@@ -152,12 +152,12 @@ def _close_to_others(path: Path, mode: int, flags: int) -> None:
             os.close(descriptor)
     except OSError as error:
         _log.warning(
-            "other users may look into the state file, and this cannot be changed",
+            "other users can read the state file, and its permissions cannot be changed",
             extra={"path": str(path), "detail": error.strerror},
         )
     else:
         _log.warning(
-            "other users could look into the state file; its mode was changed",
+            "other users could read the state file; its mode was changed",
             extra={"path": str(path), "detail": f"from {stat.S_IMODE(before.st_mode):04o} to {mode:04o}"},
         )
 

@@ -66,8 +66,8 @@ class FileLock:
             os.close(descriptor)
             raise StoreError(
                 StoreReason.IN_USE,
-                f"state file {self._state_file} is in use by process {holder}: "
-                "stop that one first, or give this one another [store] path",
+                f"state file {self._state_file} is in use by process {holder}: stop that process first, or set"
+                " another [store] path here",
             ) from error
         self._descriptor = descriptor
         # The process id in the file only informs a second process; a full disk must not keep this one from starting.
@@ -96,8 +96,8 @@ class FileLock:
         if self._file is not None and os.fstat(self._file).st_nlink > 1:
             raise StoreError(
                 StoreReason.LINKED,
-                f"state file {self._state_file} has a second name (a hard link: `find / -inum"
-                f" {os.fstat(self._file).st_ino}` finds it): remove that one, or replace it by a copy",
+                f"state file {self._state_file} has a second name (a hard link; `find / -inum"
+                f" {os.fstat(self._file).st_ino}` finds it): remove it, or replace it with a copy",
             )
 
     def is_in_place(self) -> bool:
@@ -146,7 +146,7 @@ class FileLock:
             raise StoreError(
                 StoreReason.IN_USE,
                 f"state file {self._state_file} is in use by another process under another name (a hard link, or a"
-                " mount): stop that one, or give this one another [store] path",
+                " mount): stop that process, or set another [store] path here",
             ) from error
         return descriptor
 
@@ -158,8 +158,8 @@ class FileLock:
         if str(self._real) in _mounts() and not self._real.is_dir():
             raise StoreError(
                 StoreReason.LINKED,
-                f"state file {self._state_file} is mounted by itself: mount its folder instead, for what belongs to it"
-                " lies beside it",
+                f"state file {self._state_file} is mounted as a single file: mount its folder instead, because it"
+                " needs the files beside it",
             )
 
 

@@ -69,7 +69,7 @@ class StoreReader:
                 await self._turns.acquire()
         except TimeoutError:
             raise StoreError(
-                StoreReason.BUSY, "too much is being read from the state file at the moment: try again in a while"
+                StoreReason.BUSY, "the state file is being read by too many requests at the moment: try again later"
             ) from None
 
     async def _on_lane(self, work: Callable[[Database], T]) -> T:
@@ -85,7 +85,7 @@ class StoreReader:
         except TimeoutError:
             raise StoreError(
                 StoreReason.BUSY,
-                f"this takes longer than {self._limits.work:g} s to read: ask for less, or try again in a while",
+                f"reading this takes longer than {self._limits.work:g} s: request less, or try again later",
             ) from None
         except StoreError as error:
             self._store.note_damage_met(error)

@@ -133,7 +133,7 @@ class Store:
         except OSError as error:
             raise StoreError(
                 StoreReason.NOT_WRITABLE,
-                f"the folder {self.path.parent} cannot be made ({error.strerror}): name another [store] path",
+                f"the folder {self.path.parent} cannot be created ({error.strerror}): name another [store] path",
             ) from error
         self._lock.acquire()
         self._db = self._opener(self.path)
@@ -177,8 +177,8 @@ class Store:
             return
         self.damage = StoreError(
             StoreReason.DISPLACED,
-            f"state file {self.path} or its write-ahead log was removed or replaced while it was in use: what was open"
-            " is saved; start again, and stop the daemon before the next such change",
+            f"state file {self.path} or its write-ahead log was removed or replaced while it was in use: the open"
+            " file is saved; start again, and stop the daemon before the next such change",
         )
         raise self.damage
 
@@ -260,8 +260,8 @@ def use_write_ahead_log(db: Database, path: Path) -> None:
     if mode != "wal":
         raise StoreError(
             StoreReason.IO_ERROR,
-            f"state file {path} cannot be given a write-ahead log: the disk reports errors, or its file system takes"
-            " none (a network share, say); check it, or name a [store] path on a local disk",
+            f"state file {path} cannot have a write-ahead log: the disk reports errors, or its file system does not"
+            " support one (for example a network share); check it, or set [store] path to a local disk",
         )
 
 
@@ -353,6 +353,6 @@ def _refuse_older(db: Database, path: Path) -> None:
     if steps := [step.name for step in migrations.pending(db)]:
         raise StoreError(
             StoreReason.OLDER_VERSION,
-            f"state file {path} was written by an older version of notifier, or its creation was cut off "
-            f"(it lacks {', '.join(steps)}): start `notifier run` once, which brings it up to date",
+            f"state file {path} was written by an older version of notifier, or its creation was interrupted (it"
+            f" lacks {', '.join(steps)}): start `notifier run` once, which updates it",
         )

@@ -113,7 +113,7 @@ def _refusals(guard: Guard, body_seconds: float) -> Any:
             async with asyncio.timeout(body_seconds):
                 await request.read()
         except TimeoutError:
-            answer = error_answer(408, "request_timeout", f"the body did not come within {body_seconds:g} seconds")
+            answer = error_answer(408, "request_timeout", f"the body did not arrive within {body_seconds:g} seconds")
             answer.force_close()
             return answer
         is_known = request.match_info.http_exception is None
@@ -139,7 +139,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except tuple(_NAMED) as error:
         return error_answer(*_NAMED[type(error)], str(error))
     except web.RequestPayloadError:
-        return error_answer(400, "bad_request", "the body does not come as its headers say")
+        return error_answer(400, "bad_request", "the body does not match its headers")
     except StoreError as error:
         return error_answer(503, error.reason, error.message)
     except web.HTTPException as error:

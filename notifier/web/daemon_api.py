@@ -27,9 +27,9 @@ class UnknownRecordError(Exception):
         """Initialize with the key; `left_out` maps each source that saw the record but skipped it to the reason."""
         if left_out:
             seen = "; ".join(
-                f"{source} has seen it, and left it out: {problem}" for source, problem in left_out.items()
+                f"{source} has read it, but leaves it out: {problem}" for source, problem in left_out.items()
             )
-            super().__init__(f"no source knows a record `{key}`, since it cannot be read: {seen}")
+            super().__init__(f"no source knows a record `{key}`, because it cannot be read: {seen}")
             return
         super().__init__(
             f"no source knows a record `{key}`: check the key, and whether a sweep has read the whole list yet "
@@ -46,7 +46,7 @@ class UnknownEventError(Exception):
 
     def __init__(self, event_id: str, likely: str | None = None) -> None:
         """Initialize with the id from the request; `likely` is a similar id that exists."""
-        advice = "check the id (`notifier events --json` shows all that is kept)"
+        advice = "check the id (`notifier events --json` shows all stored events)"
         super().__init__(f"there is no event `{event_id}`: {f'did you mean `{likely}`?' if likely else advice}")
 
 

@@ -173,7 +173,7 @@ class LocalServer:
     async def _serve_handed_over(self) -> None:
         if not self._token and any(map(is_reached_from_elsewhere, self._handed_over)):
             raise ListenError(
-                "systemd hands over a socket that other machines can connect to, and there is no [http] token: set one,"
+                "systemd passes a socket that other machines can connect to, but there is no [http] token: set one,"
                 " or let the socket's unit listen on 127.0.0.1"
             )
         for listener in self._handed_over:

@@ -44,7 +44,7 @@ async def test_nothing_that_is_typed_before_the_next_start_makes_history_of_what
         said = await asyncio.to_thread(program.command, *typed.split())
         if typed == "status":
             assert said.returncode == 1
-            assert "the state file is gone, and can be rebuilt: start `notifier run` once" in said.stderr
+            assert "the state file is missing, and can be rebuilt: start `notifier run` once" in said.stderr
             assert not program.folder.joinpath("notifier.db").exists()
         else:
             assert said.returncode == 0, said.stderr

@@ -350,7 +350,7 @@ async def test_a_state_file_that_takes_long_to_open_does_not_delay_the_end(progr
         _, said = await asyncio.to_thread(process.communicate, timeout=20)
         assert time.monotonic() - asked_at < SOON
     assert process.returncode == 0
-    assert json.loads(said.splitlines()[-1])["message"] == "stopped before it had started"
+    assert json.loads(said.splitlines()[-1])["message"] == "stopped before it was started"
 
 
 # SIGHUP while it runs
@@ -419,7 +419,7 @@ async def test_a_daemon_ends_with_the_terminal_that_it_was_started_from(program:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGHUP)
         await until(lambda: is_gone(pid))
-    assert "the terminal that the daemon was started from has gone away" in program.said()
+    assert "the terminal that the daemon was started from was closed" in program.said()
     assert json.loads(program.said().splitlines()[-1])["message"] == "stopped"
 
 

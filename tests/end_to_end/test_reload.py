@@ -34,7 +34,7 @@ async def test_it_follows_a_changed_configuration_and_not_a_wrong_one(program: P
         await program.stop()
     assert (alone.returncode, alone.stderr) == (
         1,
-        "Error: no daemon runs: there is nothing to reload; `notifier run` starts one\n",
+        "Error: no daemon is running, so there is nothing to reload; `notifier run` starts one\n",
     )
     assert wrong.returncode == 78
     assert "did you mean `token`" in wrong.stderr

@@ -134,7 +134,7 @@ class Daemon:
 
     async def forget(self, person: str, *, dry_run: bool, by: str) -> dict[str, Any]:
         if person == "nobody":
-            raise UnknownPersonError("nobody has this id")
+            raise UnknownPersonError("no person has this id")
         if not dry_run:
             self.forgotten.append((person, by))
         counts = dict.fromkeys(("events", "deliveries", "records", "names", "living"), 0)

@@ -98,7 +98,7 @@ def test_what_is_too_short_to_be_a_secret_is_no_secret() -> None:
     "sentence",
     [
         "the token lacks the permission",
-        "the API does not know the token; put a valid one into the source's `token`",
+        "the API does not know the token; enter a valid one as the source's `token`",
         "token_permission",
         "a secret was not set, and no password either",
         "Basic Training, Basic Forklift Safety and basic understanding",

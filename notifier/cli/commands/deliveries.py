@@ -117,7 +117,7 @@ def drop(
     if what.startswith(EVENT_ID):
         wish = Drop((what,), destination, DeliveryState(state), unmatched=unmatched)
     elif destination is not None:
-        raise click.UsageError("`--destination` goes with an event's id: name the destination once")
+        raise click.UsageError("`--destination` needs an event's id: name the destination only once")
     else:
         wish = Drop((), what, DeliveryState(state), unmatched=unmatched)
     body = {
@@ -143,7 +143,7 @@ def drop(
     echo(f"{counted(told['deliveries'], 'delivery', 'deliveries')} {'dropped' if yes else 'would be dropped'}")
     echo(*(f"  {name}: {count:,}" for name, count in told["destinations"].items()))
     if not yes and told["deliveries"]:
-        raise CommandError("nothing was dropped: say `--yes` to do it")
+        raise CommandError("nothing was dropped: add `--yes` to drop them")
 
 
 @deliveries.command(epilog=examples("notifier deliveries move hr hr-system"))
@@ -176,7 +176,7 @@ def move(given: GlobalOptions, old: str, new: str, *, as_json: bool) -> None:
     if as_json:
         echo_json([{**told, "daemon": answer is not None}])
         return
-    echo(f"{counted(told['deliveries'], 'delivery', 'deliveries')} handed over to {new}")
+    echo(f"{counted(told['deliveries'], 'delivery', 'deliveries')} moved to {new}")
 
 
 def _check_destination(db: Database, settings: Settings | None, name: str | None) -> None:

@@ -23,4 +23,4 @@ def disable(given: GlobalOptions, destination: str, *, as_json: bool) -> None:
         echo_json([health])
         return
     why = f"reason: {health['reason']}"
-    echo(f"{destination} is disabled ({why}); what goes there is kept until `notifier enable {destination}`")
+    echo(f"{destination} is disabled ({why}); its events are kept until `notifier enable {destination}`")

@@ -24,7 +24,7 @@ def enable(given: GlobalOptions, destination: str, *, as_json: bool) -> None:
     if as_json:
         echo_json([health])
     else:
-        tried = "; it waited before another attempt, and what waits for it is tried now" if health["waited"] else ""
+        tried = "; its pause after failures has ended, and its waiting events are tried now" if health["waited"] else ""
         echo(f"{destination} is enabled{tried}")
         if health["message"]:
             echo(f"But {health['message']}")

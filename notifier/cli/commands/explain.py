@@ -63,7 +63,7 @@ def _show(
         if life.events:
             TableWriter(*_COLUMNS).show(_story(life, wanted, now_ms))
         else:
-            echo("No event about it is kept any more." if forgotten(life) else "No event was made of it.")
+            echo("Its events are no longer stored." if forgotten(life) else "It caused no event.")
 
 
 def _facts(life: RecordHistory) -> Iterator[tuple[str, str]]:
@@ -74,25 +74,25 @@ def _facts(life: RecordHistory) -> Iterator[tuple[str, str]]:
     yield "completed", life.completed_on or NOTHING
     yield "entered", moment(life.recorded_ms)
     yield "first seen", f"{moment(life.seen_ms)}, {FOUND[life.net]}"
-    yield "taken for", why(life.reason)
+    yield "treated as", why(life.reason)
     if life.removed_ms is not None:
         yield "removed", moment(life.removed_ms)
     yield "revision", str(life.revision)
     if revisions := forgotten(life):
         gone = f"{counted(len(revisions), 'event')}, up to revision {revisions[-1]}"
-        yield "forgotten", f"{gone}: older than [store] retention, or told under a former name of the source"
+        yield "forgotten", f"{gone}: older than [store] retention, or created under a former name of the source"
 
 
 def _waits(life: RecordHistory, confirm_after: float | None, now_ms: int) -> Iterator[tuple[str, str]]:
     """Yield the facts about changes that are not reported yet: the reason, the earliest time, and what is missing."""
     if life.out_of_view:
-        yield "out of view", "the source does not ask for it now: nothing is told of it until it does"
+        yield "excluded", "the source does not request it now; nothing about it is reported until it does"
     for one in withheld(life, confirm_after):
         since = f"since {moment(one.since_ms)}: " if one.since_ms is not None else ""
-        yield "not told yet", f"{since}{one.why}"
+        yield "not reported yet", f"{since}{one.why}"
         if one.not_before_ms is not None:
             due_ms = max(one.not_before_ms, now_ms)
-            yield "told at earliest", f"{moment(one.not_before_ms)} ({distance(due_ms, now_ms)})"
+            yield "reported at the earliest", f"{moment(one.not_before_ms)} ({distance(due_ms, now_ms)})"
         yield "still missing", one.missing
 
 
@@ -122,7 +122,7 @@ def _event_rows(source: str, event: EventHistory, wanted: Sequence[Subscription]
     for field, change in event.changes.items():
         yield "", f"changed {field}", NOTHING, _change(change)
     if not event.deliveries:
-        yield "", "sent to nobody", NOTHING, "no destination was to get it"
+        yield "", "not sent", NOTHING, "no destination was to receive it"
     for destination, reason in not_told(source, event, wanted).items():
         yield "", "not sent", destination, NOT_TOLD[reason]
 

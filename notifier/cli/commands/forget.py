@@ -50,8 +50,8 @@ def forget(given: GlobalOptions, person: str, *, yes: bool, as_json: bool) -> No
     echo(f"Erased: {', '.join(erased)}.")
     if done["living"]:
         living = counted(done["living"], "record")
-        echo(f"The account still has {living} of this person: remove them there, then run this again.")
-    echo("Out of reach:", *(f"  {place}" for place in done["unreached"]))
+        echo(f"The account still has {living} of this person: delete them there, then run this command again.")
+    echo("Not erased:", *(f"  {place}" for place in done["unreached"]))
 
 
 def _forget(settings: Settings, person: str, *, dry_run: bool) -> dict[str, Any]:
@@ -75,6 +75,6 @@ def _ask(meant: dict[str, Any]) -> None:
     try:
         agreed = click.confirm("Erase this person's data? This cannot be undone", err=True)
     except click.Abort:
-        raise CommandError("nothing was erased: nobody answered; --yes erases without asking") from None
+        raise CommandError("nothing was erased: the question was not answered; --yes erases without asking") from None
     if not agreed:
         raise CommandError("nothing was erased")

@@ -84,7 +84,7 @@ def _place(path: Path, *, force: bool) -> Path:
         file = (working_directory() / path).absolute()
         if not (file.is_symlink() or file.exists()):
             if not file.parent.is_dir():
-                raise CommandError(f"there is no folder {file.parent}: make it first")
+                raise CommandError(f"there is no folder {file.parent}: create it first")
         elif not force:
             raise CommandError(f"{file} already exists: name another PATH, or use --force to overwrite it")
         elif file.is_dir():
@@ -106,7 +106,7 @@ def _read(name: str, value: Any) -> Any:
             return sys.stdin.readline(_LONGEST_SECRET).strip()
         return Path(file).read_text(encoding="utf-8")[:_LONGEST_SECRET].strip()
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise CommandError(f"{file} cannot be read: {why}") from error
 
 
@@ -124,12 +124,13 @@ def _write(given: GlobalOptions, file: Path, interview: Interview, answers: Conf
         echo(f"Secrets: {', '.join(credentials)} in {harmless(str(given.secrets_dir))}")
     elif credentials:
         echo(
-            "The secrets are left out. Put each into a file of this name, and name their folder with --secrets-dir, or",
-            "let systemd provide it (LoadCredential=):",
+            "The secrets are not in the file. Write each into a file with this name, and name their folder with"
+            " --secrets-dir, or",
+            "let systemd provide them (LoadCredential=):",
             *(f"  {name}" for name in credentials),
         )
     if answers.http is not None:
-        echo("", f"The secret that signs requests to {answers.http.name}; the receiver needs it, and it is not")
+        echo("", f"The secret that signs requests to {answers.http.name}; the receiver needs it, and it will not be")
         echo("shown again:", f"  {answers.http.secret}")
     _say_what_next(given, file, answers)
 
@@ -147,11 +148,15 @@ def _say_what_next(given: GlobalOptions, file: Path, answers: ConfigDraft) -> No
     if given.secrets_dir is not None:
         named += f" --secrets-dir {quote(str(given.secrets_dir))}"
     destination = answers.slack or answers.http
-    steps = [("check --online", "tries the token"), ("run", "watches, and tells")]
+    steps = [("check --online", "tries the token"), ("run", "runs the daemon")]
     if destination is not None:
-        steps.insert(1, (f"test {destination.name}", "sends a sample"))
+        steps.insert(1, (f"test {destination.name}", "sends a sample event"))
     width = max(len(command) for command, _ in steps)
     echo("", "Next:", *(f"  notifier {command:<{width}} {harmless(named)}   {what}" for command, what in steps))
     echo(
-        "", "As a service of systemd: `sudo notifier install-service` makes /etc/notifier and says what belongs there."
+        "",
+        (
+            "To run it as a systemd service: `sudo notifier install-service` creates /etc/notifier and lists the"
+            " remaining steps."
+        ),
     )

@@ -81,15 +81,15 @@ def install_service(
             click.echo(f"Warning: {harmless(sentence)}", err=True)
         return
     if now and root != _SYSTEM:
-        raise click.UsageError("--now starts a service of this machine, --root is for another one")
+        raise click.UsageError("--now starts a service on this machine, but --root is for another one")
     if hindered:
         raise CommandError("the service could not run this program:", *hindered, ELSEWHERE)
     if open_to_others:
-        raise CommandError("others could change the program that the service runs:", *open_to_others, OWNED)
+        raise CommandError("other users could change the program that the service runs:", *open_to_others, OWNED)
     if root == _SYSTEM and os.geteuid() != 0:
-        raise CommandError("this writes to /etc: run it as root (sudo), or see with --print what it would write")
+        raise CommandError("this writes to /etc: run it as root (sudo), or use --print to see what it would write")
     if now and not systemctl.is_running():
-        raise CommandError("systemd does not manage this machine: without --now, this writes the files only")
+        raise CommandError("systemd does not manage this machine: without --now, this only writes the files")
     with as_command_error(PlacingError, systemctl.SystemctlError):
         _install(names, runs, text, root, now=now)
 
@@ -101,7 +101,7 @@ def _names(instance: str | None) -> ServicePaths:
     ):
         longest = _LONGEST_USER - len(ServicePaths("").directory)
         raise click.UsageError(
-            f"--instance {harmless(instance)}: a name is made of up to {longest} lower-case letters, digits and single"
+            f"--instance {harmless(instance)}: a name has up to {longest} lower-case letters, digits and single"
             f" hyphens, and is not `{CREDENTIALS_NAME}`"
         )
     return names
@@ -111,7 +111,7 @@ def _program(named: Path | None) -> tuple[Path, tuple[Path, ...]]:
     """Return the program that the service runs, and the files it reads to start. Raises CommandError, UsageError."""
     if named is not None:
         if not named.is_absolute():
-            raise click.UsageError("--program: give the whole path, from / on")
+            raise click.UsageError("--program: give the absolute path, beginning with /")
         # A program that does not exist here is meant for another machine.
         return named, (named,) if named.exists() else ()
     present = present_program(sys.argv[0])
@@ -131,9 +131,7 @@ def _install(names: ServicePaths, program: Path, text: str, root: Path, *, now: 
     if not now:
         echo("", *next_steps(names, program, {placed.done for placed in done}))
     elif any(placed.done is Done.TO_BE_COMPLETED for placed in done):
-        raise CommandError(
-            "nothing was started: the configuration is still to be completed", *next_steps(names, program)
-        )
+        raise CommandError("nothing was started: complete the configuration first", *next_steps(names, program))
     else:
         _start(names, anew=any(placed.done is Done.REPLACED for placed in done))
 
@@ -142,4 +140,4 @@ def _start(names: ServicePaths, *, anew: bool) -> None:
     """Start the service; with `anew`, restart a running one. Raises SystemctlError."""
     systemctl.systemctl("enable", names.service)
     systemctl.systemctl("restart" if anew else "start", names.service)
-    echo(f"{names.service}: runs, now and after every boot")
+    echo(f"{names.service}: running, now and after every boot")

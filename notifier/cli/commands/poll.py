@@ -44,4 +44,4 @@ def poll(given: GlobalOptions, source: str, *, as_json: bool) -> None:
         return
     echo(f"{source}: {counted(events, 'new event')}")
     if events and answer is None:
-        echo("No daemon runs: what was found waits in the state file until `notifier run` delivers it.")
+        echo("No daemon is running: new events wait in the state file until `notifier run` delivers them.")

@@ -57,7 +57,7 @@ def release(given: GlobalOptions, source: str, what: str, *, silently: bool, as_
         return
     echo(_said(source, direction, released, silently=silently))
     if released and not silently and answer is None:
-        echo("No daemon runs: what is told waits in the state file until `notifier run` delivers it.")
+        echo("No daemon is running: released events wait in the state file until `notifier run` delivers them.")
 
 
 def _wait(state_file: Path, source: str, what: Direction, released: int, show: Show) -> None:
@@ -67,7 +67,9 @@ def _wait(state_file: Path, source: str, what: Direction, released: int, show: S
     try:
         watch(state_file, source, show)
     except CommandError as failure:
-        raise CommandError(f"{failure.message}; the decision is kept, and the next whole sweep applies it") from failure
+        raise CommandError(
+            f"{failure.message}; the decision is stored, and the next complete sweep applies it"
+        ) from failure
 
 
 _HELD: Final = {
@@ -80,5 +82,5 @@ _HELD: Final = {
 def _said(source: str, what: Direction, released: int, *, silently: bool) -> str:
     if not released:
         return f"{source}: no {what} are held back"
-    how = "learned without telling" if silently else "released, to be told"
+    how = "accepted without reporting" if silently else "released, to be reported"
     return f"{source}: {counted(released, _HELD[what])} {how}"

@@ -31,7 +31,7 @@ def reload(given: GlobalOptions, *, as_json: bool) -> None:
     # This command does not check the configuration itself, because only the daemon has systemd's credentials.
     answer = daemon_client.request(locate_state_file(given), "POST", "/v1/reload", timeout=_PATIENCE)
     if answer is None:
-        raise CommandError("no daemon runs: there is nothing to reload; `notifier run` starts one")
+        raise CommandError("no daemon is running, so there is nothing to reload; `notifier run` starts one")
     if not answer.done:
         kind = ConfigurationError if answer.body["reason"] == WRONG_CONFIGURATION else CommandError
         raise kind(*answer.body["message"].splitlines())
@@ -56,18 +56,18 @@ def _lines(changed: dict[str, Any]) -> list[str]:
         if names
     ]
     told += [
-        f"{counted(count, 'event')} that {'waits' if count == 1 else 'wait'} for {name} would not get through its"
-        f" filters any more, and {'is' if count == 1 else 'are'} sent all the same;"
-        f" `notifier deliveries drop {name} --unmatched --yes` takes out what is left of them"
+        f"{counted(count, 'event')} that {'waits' if count == 1 else 'wait'} for {name} would not pass its filters"
+        f" any more, and {'is' if count == 1 else 'are'} sent anyway; `notifier deliveries drop {name} --unmatched"
+        " --yes` removes those that are still in the queue"
         for name, count in changed["unmatched"].items()
     ]
     if changed["left_to_restart"]:
-        told.append(f"takes effect with the next start only: {', '.join(changed['left_to_restart'])}")
+        told.append(f"takes effect only after a restart: {', '.join(changed['left_to_restart'])}")
     if not told:
         told.append("the configuration was read again; no source and no destination has changed")
     if changed["handed_over"]:
         told.append(
-            "as they were at the start, for systemd hands them over then only (a changed one needs a restart): "
-            + ", ".join(changed["handed_over"])
+            "unchanged since the start, because systemd passes them to the service only then (restart it after"
+            " changing one): " + ", ".join(changed["handed_over"])
         )
     return told

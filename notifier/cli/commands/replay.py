@@ -65,7 +65,7 @@ def replay(
     if not (status or stop) and not body["since"]:
         raise click.MissingParameter(param_hint="'--since'", param_type="option")
     if (status or stop) and (status == stop or any(body.values())):
-        raise click.UsageError("`--status` and `--stop` go with no other option")
+        raise click.UsageError("`--status` and `--stop` cannot be combined with other options")
     settings, state_file = settings_or_state_file(given)
     if status or stop:
         told = _stopped(state_file, given) if stop else _progress(state_file)
@@ -132,7 +132,7 @@ def _watched(state_file: Path, number: int, show: Show) -> dict[str, Any]:
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/replay")
         if answer is None:
-            raise CommandError("the daemon has stopped; the next `notifier run` goes on with the replay")
+            raise CommandError("the daemon has stopped; the next `notifier run` continues the replay")
         progress = _of(answer.body, number)
         show(progress["queued"], progress["deliveries"])
         if progress["state"] == "done":
@@ -154,7 +154,7 @@ def _of(told: dict[str, Any], number: int) -> dict[str, Any]:
     replays: tuple[dict[str, Any] | None, ...] = (told, told["previous"], *told["others"])
     progress = next((it for it in replays if it and it["id"] == number), None)
     if progress is None:
-        raise CommandError("the replay has ended, and others have begun since: `notifier replay --status` shows them")
+        raise CommandError("the replay has ended, and others have started since: `notifier replay --status` shows them")
     return progress
 
 
@@ -182,7 +182,9 @@ def _stopped(state_file: Path, given: GlobalOptions) -> dict[str, Any]:
 def _interrupted(state_file: Path, number: int | None) -> None:
     """Stop the daemon's replay of this number, or (None) the one whose events are still being counted."""
     answer = daemon_client.request(state_file, "POST", "/v1/replay/stop", body={"id": number})
-    click.echo("stopped: what is in the queue is delivered, the rest is not put there", err=True)
+    click.echo(
+        "stopped: deliveries that are already in the queue are sent, the rest is not added to the queue", err=True
+    )
     for line in left_lines(_of(answer.body, number)) if answer is not None and number is not None else ():
         click.echo(line, err=True)
 
@@ -195,10 +197,10 @@ def _tell(plan: dict[str, Any], wish: Replay, left: list[str], *, alone: bool) -
     else:
         echo(f"{much} put back into the queue", *left)
         if alone and plan["deliveries"]:
-            echo("No daemon runs: they wait in the state file until `notifier run` delivers them.")
+            echo("No daemon is running: they wait in the state file until `notifier run` delivers them.")
     if plan["forgotten_before"] is not None:
         bound = moment(milliseconds(plan["forgotten_before"]))
-        echo(f"What was delivered of events from before {bound} was deleted (`retention`) and cannot be sent again.")
+        echo(f"Delivered events from before {bound} were deleted (`retention`) and cannot be sent again.")
 
 
 @contextmanager

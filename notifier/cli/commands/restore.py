@@ -37,14 +37,14 @@ def restore(given: GlobalOptions, file: Path) -> None:
         with lent_to_owner(owner, file) if owner is not None and needs_root else nullcontext(file) as source:
             become_owner_of(state_file)
             done = put_back(state_file, source, progress, SystemClock().now_ms())
-    echo(f"{harmless(str(state_file))}: restored, as it was at {moment(done.copy.last_success_ms)}")
+    echo(f"{harmless(str(state_file))}: restored to its state at {moment(done.copy.last_success_ms)}")
     if done.replaced is not None:
-        echo(f"The file that was there is kept as {harmless(str(done.replaced))}; delete it when all is well.")
+        echo(f"The previous file is kept as {harmless(str(done.replaced))}; delete it when everything works.")
     if done.copy.pending:
         waiting = counted(done.copy.pending, "pending delivery", "pending deliveries")
-        echo(f"It holds {waiting}, to go out when the daemon starts.")
+        echo(f"It contains {waiting}, which the daemon sends when it starts.")
     echo(
-        "When the daemon starts, it adds what is known of the time since the backup: waiting events are delivered, and"
-        " events that were already sent are not sent again. Everything else is found again through the API and sent"
-        " under the same ids."
+        "When the daemon starts, it adds what is known about the time since the backup: waiting events are"
+        " delivered, and events that were already sent are not sent again. Other changes are found again through the"
+        " API and sent with the same ids."
     )

@@ -73,7 +73,7 @@ def retry(
     if told["message"]:
         echo(told["message"])
     if waited:
-        now = "is tried now" if answer is not None else "is tried as soon as `notifier run` begins"
-        echo(f"{', '.join(waited)} waited before another attempt: what waits there {now}")
+        now = "are tried now" if answer is not None else "are tried as soon as `notifier run` starts"
+        echo(f"{', '.join(waited)} paused after failures; the waiting events {now}")
     if count and answer is None:
-        echo("No daemon runs: they wait in the state file until `notifier run` delivers them.")
+        echo("No daemon is running: they wait in the state file until `notifier run` delivers them.")

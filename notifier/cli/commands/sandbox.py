@@ -96,7 +96,7 @@ def sandbox(
     """
     log.setup(given.log_level(otherwise="error"), "text")
     if not isinstance(listen, TcpAddress):
-        raise click.BadParameter("the simulated API listens on host:port only", param_hint="--listen")
+        raise click.BadParameter("the simulated API can listen only on host:port", param_hint="--listen")
     account = build_account(records or 0)
     limit = None if no_rate_limit else RateLimit()
     asyncio.run(_serve(account, listen, limit, rate, faults))
@@ -134,7 +134,7 @@ def _introduce(account: Account, base_url: str, limit: RateLimit | None, faults:
         f"  control   {base_url.removesuffix('/v1')}/control",
         *(f"  fault     {fault}" for fault in faults),
         "",
-        "To watch it, put this into config.toml:",
+        "To watch it, add this to config.toml:",
         "",
         "[sources.sandbox]",
         f'base_url = "{base_url}"',

@@ -63,8 +63,8 @@ def status(given: GlobalOptions, *, as_json: bool, exit_code: bool) -> None:
     answer = daemon_client.request(state_file, "GET", "/v1/status")
     if answer is None and (holder := daemon_client.holder(state_file)):
         raise CommandError(
-            f"process {holder} holds the state file {state_file}, and does not answer yet: it is starting (opening a"
-            " large file takes minutes), stopping, or its socket was removed; see its log"
+            f"process {holder} uses the state file {state_file} and does not answer yet: it is starting (opening a"
+            " large file takes minutes) or stopping, or its socket was removed; see its log"
         )
     document = answer.body if answer is not None else _remembered(settings or read_settings(given), now_ms)
     if as_json:
@@ -101,7 +101,7 @@ def _remembered(settings: Settings, now_ms: int) -> dict[str, Any]:
 def _show(document: dict[str, Any], state_file: Path, now_ms: int) -> None:
     started_ms = milliseconds(document["started_at"])
     if started_ms is None:
-        echo(f"No daemon runs; this is what the state file {harmless(str(state_file))} remembers.", "")
+        echo(f"No daemon is running; this is what the state file {harmless(str(state_file))} contains.", "")
     else:
         echo(f"Completion Notifier {document['version']}, running since {moment(started_ms)}")
         echo(_evaluated(document["evaluation"]), "")
@@ -119,7 +119,7 @@ def _show(document: dict[str, Any], state_file: Path, now_ms: int) -> None:
         TableWriter(*_DESTINATION_COLUMNS).show(rows)
     for it in document["replays"]:
         much = f"{it['queued']:,} of {counted(it['deliveries'], 'delivery', 'deliveries')}"
-        echo("", f"A replay to `{it['destination']}` is under way: {much} put back into the queue")
+        echo("", f"A replay to `{it['destination']}` is running: {much} put back into the queue")
     if errors := list(_errors(document, now_ms)):
         echo("")
         TableWriter(Column("last errors"), Column("when"), Column("reason"), Column("message")).show(errors)
@@ -129,7 +129,7 @@ def _evaluated(evaluation: dict[str, Any]) -> str:
     if evaluation["at"] is None:
         return "Its state has not been evaluated yet."
     heard = evaluation["alerts_to"]
-    told = f"alarms go to {heard}" if heard else "alarms: no one is told ([alerts] in the configuration)"
+    told = f"alerts go to {heard}" if heard else "alerts: no one is told ([alerts] in the configuration)"
     return f"State evaluated {evaluation['age_seconds']:.0f} s ago; {told}"
 
 
@@ -161,14 +161,14 @@ def _detection_rows(name: str, source: dict[str, Any]) -> Iterator[tuple[str, st
         if one["records"]:
             field = f" of `{one['field']}`" if one.get("field") else ""
             example = f", such as {one['example']}" if one.get("example") else ""
-            release = f"`notifier release {name} {what}` tells them"
+            release = f"`notifier release {name} {what}` reports them"
             yield name, "held back", f"{one['records']:,} {what}{field}{example}: {release}"
     waiting = [counted(number, kind.replace("_", " ")) for kind, number in source["waiting"].items() if number]
     if waiting:
         yield name, "waiting", f"for a second look: {', '.join(waiting)}"
     figures = {
         "unexplained": (source["unexplained"], "+,"),
-        "the API's own error": (source["count_offset"], "+,"),
+        "an error of the API": (source["count_offset"], "+,"),
         "unreadable": (source["unreadable"], ","),
     }
     if any(number for number, _ in figures.values()):
@@ -178,7 +178,7 @@ def _detection_rows(name: str, source: dict[str, Any]) -> Iterator[tuple[str, st
         which = "" if example["record"] is None else f", such as {example['record']}"
         yield name, "unreadable", f"{counted(source['unreadable'], 'record')}{which}: {example['problem']}"
     if source["searching"]:
-        yield name, "searching", "for a change out of sight"
+        yield name, "searching", "for a change of an older record"
     budget = source["budget"]
     if budget["used"]:
         by = ", ".join(f"{purpose} {used:,}" for purpose, used in budget["by"].items() if used)
@@ -192,7 +192,7 @@ def _sweep(sweep: dict[str, Any] | None, now_ms: int) -> str:
     if sweep["finished_at"] is not None:
         return f"done {distance(milliseconds(sweep['finished_at']), now_ms)}"
     place = f"at page {sweep['next_page']} of {sweep['last_page'] or '?'}"
-    return place if sweep["running"] else f"halted {place}"
+    return place if sweep["running"] else f"stopped {place}"
 
 
 def _destination_row(name: str, destination: dict[str, Any], now_ms: int) -> tuple[str, ...]:

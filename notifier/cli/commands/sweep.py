@@ -46,7 +46,7 @@ def sweep(given: GlobalOptions, source: str, *, as_json: bool) -> None:
         )
         return
     echo(
-        f"{source}: the whole list is read, {counted(done['records'], 'record')}, {counted(done['changes'], 'change')}"
+        f"{source}: the whole list was read, {counted(done['records'], 'record')}, {counted(done['changes'], 'change')}"
     )
     if done["changes"] and answer is None:
-        echo("No daemon runs: what was found waits in the state file until `notifier run` delivers it.")
+        echo("No daemon is running: new events wait in the state file until `notifier run` delivers them.")

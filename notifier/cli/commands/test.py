@@ -30,11 +30,13 @@ from notifier.store.tables.destinations import Health, health_of
 from notifier.store.tables.outbox import Delivery
 
 _ADVICE: Final = {
-    FailureScope.PACE: "it asks to be left alone for a while: try again later",
-    FailureScope.ENDPOINT: "check its `url`, and whether what stands there is up",
-    FailureScope.UNKNOWN: "check its `url`, and whether what stands there is up",
-    FailureScope.EVENT: "it answers but refuses what is sent: check its `url`, `secret` and `headers`, and its own log",
-    FailureScope.PERMANENT: "nothing will be accepted there any more: put a new `url` into the configuration",
+    FailureScope.PACE: "it asks for a pause: try again later",
+    FailureScope.ENDPOINT: "check its `url`, and whether the receiver is running",
+    FailureScope.UNKNOWN: "check its `url`, and whether the receiver is running",
+    FailureScope.EVENT: (
+        "it answers but refuses the event: check its `url`, `secret` and `headers`, and the receiver's log"
+    ),
+    FailureScope.PERMANENT: "this address will not accept anything any more: enter a new `url` in the configuration",
 }
 
 
@@ -99,7 +101,7 @@ def test(given: GlobalOptions, destination: str, *, preview: bool, events: int, 
         facts = [(name, str(value or NOTHING)) for name, value in document.items()]
         say_facts([*facts, ("time", f"{milliseconds} ms")])
         if waited:
-            echo(f"{destination} waited before another attempt: it waits no longer")
+            echo(f"the pause of {destination} after failures has ended")
         if standing["message"]:
             echo(f"But {standing['message']}")
     if outcome.reason is not AttemptResult.DELIVERED:

@@ -40,13 +40,13 @@ class Interview:
         self.with_secrets = self._wants_secrets()
         if self.with_secrets or self._secrets_dir is not None:
             self._set("token", "Its API token (not shown)", ("sources", self._so_far.source, "token"), hidden=True)
-        self._set("base_url", "Where the API is", ("sources", self._so_far.source, "base_url"), default=BASE_URL)
+        self._set("base_url", "The API's address", ("sources", self._so_far.source, "base_url"), default=BASE_URL)
         if self._given["api"]:
             self._set("api", "", ("sources", self._so_far.source, "api"))
         self._so_far = replace(self._so_far, slack=self._endpoint("slack", "The webhook URL of a Slack channel"))
         self._so_far = replace(self._so_far, http=self._endpoint("http", "The URL of an HTTP endpoint"))
         if self._asks or self._given["state_file"]:
-            self._set("state_file", "Where the state file is to be (Enter: its usual place)", ("store", "path"))
+            self._set("state_file", "The path of the state file (Enter: its usual place)", ("store", "path"))
         return self._so_far
 
     def wants_check(self) -> bool:
@@ -62,7 +62,7 @@ class Interview:
         given = self._given
         for kind in ("slack", "http"):
             if given[f"no_{kind}"] and (given[f"{kind}_url"] or given[f"{kind}_name"]):
-                raise click.UsageError(f"--no-{kind} and --{kind}-url or --{kind}-name do not go together")
+                raise click.UsageError(f"--no-{kind} cannot be combined with --{kind}-url or --{kind}-name")
         if self._asks:
             return
         missing = [f"--{kind}-url or --no-{kind}" for kind in ("slack", "http") if not _is_answered(given, kind)]
@@ -75,10 +75,10 @@ class Interview:
         wanted: bool | None = self._given["with_secrets"]
         if self._secrets_dir is not None:
             if wanted:
-                raise click.UsageError("--secrets and --secrets-dir do not go together")
+                raise click.UsageError("--secrets cannot be combined with --secrets-dir")
             return False
         if wanted is None:
-            return not self._asks or confirm("Write the token and other secrets into the file, for your eyes only?")
+            return not self._asks or confirm("Write the token and other secrets into the file, readable only by you?")
         return wanted
 
     def _endpoint(self, kind: str, question: str) -> EndpointDraft | None:
@@ -100,7 +100,7 @@ class Interview:
 
         def wrong_name(name: str) -> str | None:
             if before.slack is not None and before.slack.name == name:
-                return "the Slack channel has this name already"
+                return "the Slack channel already has this name"
             return problem_at(_with(before, kind, EndpointDraft(name, url)), "destinations", name)
 
         name = self._answer(f"{kind}_name", "A name for it", wrong_name, default=name)

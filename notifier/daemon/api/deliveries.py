@@ -115,7 +115,7 @@ class Deliveries:
         except ReplayRunningError as error:
             return ActionResult(ok=False, body={"message": str(error)})
         except ReplayStoppedError:
-            return ActionResult(ok=False, body={"message": "the replay was stopped before it had begun"})
+            return ActionResult(ok=False, body={"message": "the replay was stopped before it started"})
         body = plan_document(plan, forgotten_before_ms(self._settings(), past, now_ms))
         return ActionResult(ok=True, body={"id": number, **body, "message": ""})
 
@@ -181,7 +181,7 @@ class Deliveries:
         try:
             settings = await asyncio.to_thread(self._read_again)
         except ConfigError:
-            said = "the configuration is wrong now (`notifier check`), and the daemon goes on with the one from before"
+            said = "the configuration is wrong now (`notifier check`), and the daemon still uses the previous one"
             return Unfollowed(message=said)
         return unfollowed(
             destination, self._settings().destinations.get(destination), settings.destinations.get(destination)
@@ -231,8 +231,8 @@ def standing_document(destination: str, health: Health | None, older: Unfollowed
 def disabled_sentence(destination: str, health: Health) -> str:
     """Return a sentence that says that a destination is disabled, why, and what follows from that."""
     return (
-        f"{destination} is disabled (reason: {health.reason}): only a test is sent there, and its events are kept until"
-        f" `notifier enable {destination}`"
+        f"{destination} is disabled (reason: {health.reason}): only tests are sent to it, and its events are kept"
+        f" until `notifier enable {destination}`"
     )
 
 
@@ -279,11 +279,11 @@ def move_known(db: Database, old: str, new: str, configured: Sequence[str], now_
     if new not in configured:
         raise UnknownNameError("destination", new, tuple(configured))
     if old in configured:
-        message = f"`{old}` is configured: only what waits for a destination that no longer is can be handed over"
+        message = f"`{old}` is configured: only the events of a destination that is no longer configured can be moved"
         return ActionResult(ok=False, body={"deliveries": 0, "message": message})
     known = [orphan.destination for orphan in orphans(db, configured)]
     if old not in known:
-        raise UnknownNameError("destination that is not configured, and that events wait for,", old, tuple(known))
+        raise UnknownNameError("destination that is not configured and that events wait for,", old, tuple(known))
     moved = move(db, old, new, now_ms)
     _log.warning("deliveries moved by an operator", extra={"destination": new, "deliveries": moved})
     return ActionResult(ok=True, body={"deliveries": moved, "message": ""})

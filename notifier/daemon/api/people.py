@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 UNREACHED = (
     "backups, and files set aside beside the state file",
     "what destinations have received",
-    "the account itself: what is there is read again",
+    "the account itself: its records are read again",
 )
 """The other places where a person's data may be and from which this program cannot erase it."""
 
@@ -71,9 +71,9 @@ def _sum(one: erasure.Erased, other: erasure.Erased) -> erasure.Erased:
 
 def _require_one(text: str, people: Sequence[KnownPerson]) -> None:
     if not people:
-        raise UnknownPersonError("nobody has this id, employee number or exact name: nothing was erased")
+        raise UnknownPersonError("no person has this id, employee number or exact name: nothing was erased")
     ids = sorted({person.id for person in people})
     if len(ids) > 1 and text not in ids:
         raise UnknownPersonError(
-            f"{len(ids)} people are called that: name one by the id ({', '.join(ids[:10])}); nothing was erased"
+            f"{len(ids)} people have this name: give the id of one of them ({', '.join(ids[:10])}); nothing was erased"
         )

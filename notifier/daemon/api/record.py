@@ -68,19 +68,20 @@ def withheld(life: RecordHistory, confirm_after: float | None) -> list[Withheld]
     """Return the changes of a record that are not reported yet; `confirm_after` is in seconds. Pure."""
     found = []
     if life.held:
-        found.append(_held(life.source, Direction.ARRIVALS, "it arrived with many others at once", life.seen_ms))
+        found.append(_held(life.source, Direction.ARRIVALS, "it appeared together with many others", life.seen_ms))
     if life.held_field is not None:
-        why_held = f"its `{life.held_field}` changed, as in many other records at once"
+        why_held = f"its `{life.held_field}` changed, at the same time as in many other records"
         found.append(_held(life.source, Direction.CHANGES, why_held))
     if life.unreadable is not None:
-        reason = f"the list has it, but as it stands there now it cannot be read: {life.unreadable.problem}"
-        found.append(Withheld("unreadable", reason, "a record that can be read: correct it in KPA Flex"))
+        reason = f"it is in the list, but its present content cannot be read: {life.unreadable.problem}"
+        found.append(Withheld("unreadable", reason, "content that can be read: correct the record in KPA Flex"))
     if look := life.look:
         reason = WAITS_FOR[look.kind]
         not_before_ms = None
         if look.since_ms is None:
             reason = (
-                f"{reason}; a later answer has said otherwise, so that the wait begins again when one says so again"
+                f"{reason}; a later answer contradicted this, so the wait starts again with the next answer that"
+                " shows it"
             )
         elif confirm_after is not None:
             not_before_ms = look.since_ms + round(confirm_after * 1000)
@@ -89,7 +90,7 @@ def withheld(life: RecordHistory, confirm_after: float | None) -> list[Withheld]
 
 
 def _held(source: str, what: Direction, reason: str, since_ms: int | None = None) -> Withheld:
-    release = f"an operator's word: `notifier release {source} {what}`, with `--silently` to learn without telling"
+    release = f"your decision: `notifier release {source} {what}`, with `--silently` to accept it without reporting"
     return Withheld(f"held_{what}", f"{reason}, and is held back", release, since_ms)
 
 

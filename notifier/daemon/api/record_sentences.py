@@ -13,38 +13,42 @@ from notifier.watch.detection.news import NewsReason
 FOUND: Final[Mapping[DetectedBy, str]] = MappingProxyType(
     {
         DetectedBy.HEAD: "by a poll of the newest records",
-        DetectedBy.COUNT: "by the list's count, which led to its place",
+        DetectedBy.COUNT: "by the API's count, which started a search",
         DetectedBy.SWEEP: "by a sweep of the whole list",
     }
 )
 
 HISTORY: Final[Mapping[str, str]] = MappingProxyType(
     {
-        NewsReason.FIRST_ANSWER: "it stood in the first answer that the API ever gave",
-        NewsReason.ENTERED_BEFORE: "it was entered before the notifier first met the account",
-        NewsReason.UNDATED_BEFORE_SWEEP: "it has no moment of entry, and the list had not been read to its end yet",
-        NewsReason.READ_BEFORE_DAMAGE: "it was lost with a damaged state file, and had been read and told before",
-        NewsReason.WAS_UNREADABLE: "it could not be read before the list had been read to its end",
-        NewsReason.ENTERED_BEFORE_VIEW: "it was entered before the source asked for what it asks for now",
-        NewsReason.LEARNED_ON_RELEASE: "it had arrived with many others, and an operator released them silently",
-        NewsReason.HELD: "it arrived with many others that were entered before the notifier first met the account",
+        NewsReason.FIRST_ANSWER: "it was in the first answer of the API",
+        NewsReason.ENTERED_BEFORE: "it was entered before the notifier first read the account",
+        NewsReason.UNDATED_BEFORE_SWEEP: "it has no time of entry, and the list had not been read to its end yet",
+        NewsReason.READ_BEFORE_DAMAGE: "it was lost with a damaged state file, and had been read and reported before",
+        NewsReason.WAS_UNREADABLE: "it could not be read until the list had been read to its end",
+        NewsReason.ENTERED_BEFORE_VIEW: "it was entered before the source's present filters were set",
+        NewsReason.LEARNED_ON_RELEASE: "it appeared together with many others, and was released silently",
+        NewsReason.HELD: (
+            "it appeared together with many others that were entered before the notifier first read the account"
+        ),
     }
 )
 """The reasons for learning a record silently, so that its first revision has no event."""
 
 NEWS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        NewsReason.ENTERED_SINCE: "it was entered since the notifier first met the account",
-        NewsReason.UNDATED_AFTER_SWEEP: "it has no moment of entry, and came after the list had been read to its end",
+        NewsReason.ENTERED_SINCE: "it was entered after the notifier first read the account",
+        NewsReason.UNDATED_AFTER_SWEEP: "it has no time of entry, and appeared after the list had been read to its end",
         NewsReason.APPEARED_AFTER_SWEEP: (
-            "it was entered before the notifier first met the account, and came into the list after that had been read"
-            " to its end"
+            "it was entered before the notifier first read the account, and appeared in the list after that had"
+            " been read to its end"
         ),
-        NewsReason.RELEASED: "it had arrived with many others, was held back, and an operator released them",
-        NewsReason.FIRST_RUN: "it was there before the notifier, and `first_run` announces such records",
+        NewsReason.RELEASED: "it appeared together with many others, was held back, and was released",
+        NewsReason.FIRST_RUN: (
+            "it existed before the notifier first read the account, and `first_run` reports such records"
+        ),
         NewsReason.CAME_BACK: "it was removed, and came back",
         NewsReason.CONTENT_CHANGED: "its content changed",
-        NewsReason.GONE: "it is gone from the list",
+        NewsReason.GONE: "it is no longer in the list",
     }
 )
 """The reasons for writing an event about a record."""
@@ -52,8 +56,8 @@ NEWS: Final[Mapping[str, str]] = MappingProxyType(
 
 WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
-        LookKind.REMOVAL: "an answer lacks it: it may be gone",
-        LookKind.RETURN: "it was removed, and an answer shows it again",
+        LookKind.REMOVAL: "an answer does not contain it: it may have been removed",
+        LookKind.RETURN: "it was removed, and an answer contains it again",
         LookKind.EARLIER_FORM: "an answer shows a content that it had before",
     }
 )
@@ -62,11 +66,10 @@ WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
 MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
         LookKind.REMOVAL: (
-            "a precise question about its training that lacks it too, and a count of the API that has room for it to"
-            " be gone"
+            "a request for its training that does not contain it either, and a count of the API that is low enough"
         ),
-        LookKind.RETURN: "a precise question about its person and training that shows it too",
-        LookKind.EARLIER_FORM: "a precise question about its person and training that shows the same content",
+        LookKind.RETURN: "a request for its person and training that contains it too",
+        LookKind.EARLIER_FORM: "a request for its person and training that shows the same content",
     }
 )
 """The confirmation that is still needed before the change is reported."""
@@ -84,10 +87,10 @@ class NotTold(StrEnum):
 
 NOT_TOLD: Final[Mapping[NotTold, str]] = MappingProxyType(
     {
-        NotTold.EVENTS: "its `events` leave this type out",
-        NotTold.SOURCES: "its `sources` leave this source out",
-        NotTold.TRAINING_IDS: "its `training_ids` leave this training out",
-        NotTold.USER_IDS: "its `user_ids` leave this person out",
+        NotTold.EVENTS: "its `events` exclude this type",
+        NotTold.SOURCES: "its `sources` exclude this source",
+        NotTold.TRAINING_IDS: "its `training_ids` exclude this training",
+        NotTold.USER_IDS: "its `user_ids` exclude this person",
         NotTold.CONFIGURED_LATER: "it was added, or its filters were changed, after the event was detected",
     }
 )

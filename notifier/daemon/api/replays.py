@@ -88,9 +88,9 @@ def _waits(db: Database, part: ReplayTarget, now_ms: int) -> str | None:
     name = part.destination
     health = destinations.health_of(db, name)
     if health.state is HealthState.DISABLED:
-        return f"`{name}` is disabled; `notifier enable {name}` lets it go on"
+        return f"`{name}` is disabled; `notifier enable {name}` enables it"
     if requeue.due_now(db, name, now_ms, MOST_WAITING) < MOST_WAITING:
         return None
     if health.state is HealthState.RETRYING:
-        return f"nothing gets through to `{name}` ({health.reason})"
-    return f"{MOST_WAITING:,} events wait for `{name}` already"
+        return f"no delivery to `{name}` succeeds ({health.reason})"
+    return f"{MOST_WAITING:,} events already wait for `{name}`"

@@ -59,7 +59,7 @@ async def _ask_for_time(manager: SystemdNotifier) -> None:
     end = time.monotonic() + OPENING
     while time.monotonic() < end:
         await asyncio.sleep(_ASK_EVERY)
-        manager.status("starting: the state file is being opened and brought up to date")
+        manager.status("starting: the state file is being opened and updated")
         manager.more_time(_ASK_FOR)
 
 
@@ -100,7 +100,7 @@ class Watchdog:
         longest = max((pulse.step for pulse in self._daemon.pulses()), default=0.0)
         self._manager.more_time(SPREAD + longest + _PATIENCE)
         while waits_for := self._daemon.unattempted():
-            self._manager.status(f"starting: the first round of {', '.join(waits_for)} is still to come")
+            self._manager.status(f"starting: waiting for the first round of {', '.join(waits_for)}")
             await asyncio.sleep(_READY_LOOK)
 
     def _look(self) -> None:
@@ -118,14 +118,14 @@ class Watchdog:
         still = stuck(self._seen, current)
         for name in still.keys() - self._stuck.keys():
             _log.critical(
-                "a part of the daemon is stuck; the watchdog is no longer fed, so that systemd restarts the daemon",
+                "a part of the daemon hangs; the watchdog is no longer notified, so that systemd restarts the daemon",
                 extra={"part": name, "seconds": round(still[name])},
             )
         for name in self._stuck.keys() - still.keys():
-            _log.warning("a stuck part of the daemon is running again", extra={"part": name})
+            _log.warning("the part of the daemon that hung is running again", extra={"part": name})
         self._stuck = still
         if still:
-            self._manager.status(f"stuck, waiting for a restart: {', '.join(sorted(still))}")
+            self._manager.status(f"hanging, waiting for a restart: {', '.join(sorted(still))}")
         elif self._manager.watchdog is not None:
             self._manager.alive()
 

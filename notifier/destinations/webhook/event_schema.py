@@ -23,19 +23,23 @@ def schema() -> dict[str, Any]:
                 "id": {
                     "type": "string",
                     "pattern": "^evt_[a-z2-7]{26}$",
-                    "description": "The same on every delivery of this event: remember it to see each event once.",
+                    "description": (
+                        "The id is the same on every delivery of this event: remember it to process each event once."
+                    ),
                 },
-                "source": _text("`/sources/` and the source's name in the configuration; of notices `/notifier`."),
+                "source": _text("`/sources/` and the source's name in the configuration; `/notifier` for alerts."),
                 "type": {
                     "enum": [str(kind) for kind in EventType],
                     "description": "What happened.",
                 },
                 "time": _moment("When it was detected."),
-                "subject": _text("The key of the completion record; of a notice, what it is about."),
+                "subject": _text("The key of the completion record; for an alert, what it is about."),
                 "sequence": {
                     "type": "string",
                     "pattern": "^[0-9]{20}$",
-                    "description": "Grows with every event, in the order of detection. A sample event has zero.",
+                    "description": (
+                        "A number that grows with every event, in the order of detection. A sample event has zero."
+                    ),
                 },
                 "datacontenttype": {"const": "application/json"},
                 "data": {"type": "object"},
@@ -54,22 +58,21 @@ def _change() -> dict[str, Any]:
             "completion": {"$ref": "#/$defs/completion"},
             "previous": {
                 "type": ["object", "null"],
-                "description": "Of `completion.updated`: the changed fields of `completion` with their old values.",
+                "description": "For `completion.updated`: the changed fields of `completion` with their old values.",
             },
             "record": {
                 "type": "object",
-                "description": "The record as the API returned it, with whatever fields that has, but no signature and"
-                " no file's content.",
+                "description": "The record as the API returned it, without its signature and the contents of files.",
             },
         },
-        description="Data of the `completion.*` types. Of `completion.removed`: the last known state.",
+        description="Data of the `completion.*` types. For `completion.removed`: the last known state.",
     )
 
 
 def _completion() -> dict[str, Any]:
     return _object(
         {
-            "key": _text("What tells the record from all others of its source: its id, or a hash of it with API v1."),
+            "key": _text("Identifies the record within its source: its id, or a hash of it with v1 of the API."),
             "training_id": _text("Which training was completed."),
             "training_title": _text("Its title.", nullable=True),
             "user_id": _text("Who completed it."),
@@ -77,52 +80,53 @@ def _completion() -> dict[str, Any]:
             "instructor_id": _text("Who taught it.", nullable=True),
             "instructor_name": _text("The instructor's name.", nullable=True),
             "group_training_id": _text("The group session in which it was completed.", nullable=True),
-            "completed_on": _day("The day of completion, which may lie before the day of entry by years."),
-            "expires_on": _day("The day on which this completion expires, when it has one of its own."),
+            "completed_on": _day("The day of completion, which may be years before the day of entry."),
+            "expires_on": _day("The day on which this completion expires, if it has a day of its own."),
             "recorded_at": _moment("When the record was entered.", nullable=True),
-            "notes": _text("What was noted with it.", nullable=True),
+            "notes": _text("The notes of the record.", nullable=True),
             "has_attachments": {
                 "type": ["boolean", "null"],
-                "description": "Whether files are attached; null when the API version does not say.",
+                "description": "Whether files are attached; null if the API version does not say.",
             },
         },
-        description="The completion; unknown names, and what the API version does not have, are null.",
+        description="The completion. Unknown names, and fields that the API version does not have, are null.",
     )
 
 
 def _notice() -> dict[str, Any]:
     always = _object(
         {
-            "condition": _text("The condition that the notice is about, in a fixed word."),
+            "condition": _text("The name of the condition that the alert is about."),
             "state": {
                 "enum": ["firing", "resolved", "withdrawn"],
                 "description": (
-                    "Whether the condition holds, has passed, or is told of no more although nothing was mended."
+                    "Whether the condition is active, has ended, or is no longer reported although nothing was"
+                    " corrected."
                 ),
             },
-            "subject": _text("The source or destination concerned; where there are several, what they are."),
-            "summary": _text("What it means, in a sentence."),
+            "subject": _text("The source or destination concerned; if there are several, which kind they are."),
+            "summary": _text("What the alert means, in a sentence."),
             "since": _moment("When the condition began."),
         },
-        description="Data of `notifier.alert`: an operational notice of the notifier about itself.",
+        description="Data of `notifier.alert`: an alert of the notifier about itself.",
     )
     # Added later; older notices lack it.
     added = {
         "subjects": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "Every source or destination concerned: equal troubles are told together.",
+            "description": "Every source or destination concerned: equal problems are reported together.",
         },
-        "cause": _text("Why, in a fixed word; may be empty."),
-        "net": _text("Which question to the API of a source it is about; may be empty."),
+        "cause": _text("The reason, one of a fixed set of words; may be empty."),
+        "net": _text("Which kind of request to the API of a source it is about; may be empty."),
         "remedy": _text("What to do; may be empty."),
-        "ending": _text("Of what is over: `resolved`, or why it is withdrawn; else empty."),
+        "ending": _text("For a condition that has ended: `resolved`, or why it is withdrawn; otherwise empty."),
         "conditions": {
             "type": "array",
             "items": _object({"condition": _text("The condition."), "subject": _text("The source or destination.")}),
             "description": (
-                "Only of `alerts_moved`, the last word to a destination that got notices until now: what it was told of"
-                " and still stands."
+                "Only for `alerts_moved`, the last message to a destination that received alerts until now: the"
+                " active conditions that it was told about."
             ),
         },
     }

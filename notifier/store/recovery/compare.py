@@ -124,11 +124,11 @@ class Missing:
     def __str__(self) -> str:
         """Return the missing parts as text."""
         said = [f"source {name} was unknown" for name in self.unmet]
-        said += [f"source {name} was read later than it knew" for name in self.earlier]
+        said += [f"source {name} was read later than the file knew" for name in self.earlier]
         if self.undelivered:
             said.append(f"{self.undelivered} undelivered events were missing")
         if self.numbers:
-            said.append("events with higher numbers had been given out")
+            said.append("events with higher numbers had been created")
         return ", ".join(said)
 
 
@@ -248,7 +248,7 @@ def _bring_in(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebu
 def _note(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
     lost = str(rebuild.loss) if rebuild else str(missing)
     if known.left_out:
-        lost += f"; and {known.left_out} undelivered events, more than the essentials hold"
+        lost += f"; and {known.left_out} undelivered events, more than the essentials can store"
     kind = RebuildKind.REBUILT if rebuild else RebuildKind.BEHIND
     problem = rebuild.problem if rebuild else "it was older than the essentials beside it"
     since_ms = known.written_ms if known.sources else missing.since_ms

@@ -66,7 +66,7 @@ MOST_REBUILDS: Final = 2
 
 REBUILDS_WITHIN_MS: Final = 3_600_000
 
-_GONE: Final = "it is gone"
+_GONE: Final = "it is missing"
 _EMPTY: Final = "it is empty"
 
 
@@ -99,7 +99,7 @@ def open_state_file(path: Path, now_ms: int) -> Database:
     except OSError as error:
         raise StoreError(
             StoreReason.NOT_WRITABLE,
-            f"the folder of state file {path} cannot be worked in ({error.strerror}): check it and its disk",
+            f"the folder of state file {path} cannot be used ({error.strerror}): check it and its disk",
         ) from error
 
 
@@ -111,12 +111,12 @@ def pending(path: Path) -> str | None:
     real = real_path(path)
     try:
         if exchange.is_pending(real):
-            return "a restored or rebuilt state file waits to be put in its place"
+            return "a restored or rebuilt state file is ready to replace the old one"
         if not real.exists() or real.stat().st_size == 0:
             return (
                 None
                 if essentials.read(real).answer is EssentialsState.NONE
-                else "the state file is gone, and can be rebuilt"
+                else "the state file is missing, and can be rebuilt"
             )
     except OSError:
         return None
@@ -191,13 +191,13 @@ def _without_essentials(real: Path, problem: str, reading: Reading) -> StoreErro
     if reading.answer is EssentialsState.NEWER:
         return StoreError(
             StoreReason.NEWER_VERSION,
-            f"state file {real}: {problem}, and what lies beside it was written by a newer version of notifier"
+            f"state file {real}: {problem}, and a file beside it was written by a newer version of notifier"
             f" ({side_file}, {reading.detail}): install that version again, or restore a backup",
         )
     return StoreError(
         StoreReason.ESSENTIALS_UNREADABLE,
-        f"state file {real}: {problem}, and {side_file} cannot be read ({reading.detail}), so that nobody knows what"
-        " was told: restore a backup, or delete both to start over",
+        f"state file {real}: {problem}, and {side_file} cannot be read ({reading.detail}), so it is unknown which"
+        " events were sent: restore a backup, or delete both to start over",
     )
 
 
@@ -227,7 +227,7 @@ def _open_whole(real: Path, path: Path, *, is_ours: bool) -> Database | str:
         except UNREADABLE as error:
             if not is_damage(error):
                 raise
-            return "its tables cannot be brought up to date"
+            return "its tables cannot be updated to this version"
         on_failure.pop_all()
         return db
 
@@ -276,8 +276,8 @@ def _refuse_to_loop(real: Path, path: Path, now_ms: int) -> None:
     if len(lately) >= MOST_REBUILDS:
         raise StoreError(
             StoreReason.FAILING_DISK,
-            f"state file {path} was rebuilt {len(lately)} times within the hour and is damaged again: its disk fails;"
-            " move its folder to another disk, or restore a backup onto one",
+            f"state file {path} was rebuilt {len(lately)} times within an hour and is damaged again, so its disk is"
+            " probably failing; move its folder to another disk, or restore a backup onto one",
         )
 
 

@@ -53,7 +53,7 @@ class SignIn:
         """Return a new link that signs a browser in once; a failure if the server listens on no port."""
         url = self._url()
         if url is None:
-            message = "the daemon listens on no port now: set `listen` under [http], or see `notifier status`"
+            message = "the daemon listens on no port now: set `listen` under [http], or use `notifier status`"
             return ActionResult(ok=False, body={"message": message})
         address = f"{url.rstrip('/')}{SIGN_IN}?link={self._links.make()}"
         return ActionResult(ok=True, body={"url": address, "valid_seconds": round(VALID)})
@@ -70,7 +70,7 @@ class SignIn:
             return await self._lead_on("One moment", f"{SIGN_IN}?next={quote(place, safe='')}")
         if not self._links.use(link):
             return await self._page(
-                place, 403, "This link was used already, or is too old: `notifier dashboard` gives a new one."
+                place, 403, "This link was already used, or is too old: `notifier dashboard` prints a new one."
             )
         # A browser that followed a link from another site sends the new cookie only with requests of this page.
         answer = await self._lead_on("Signed in", place)
@@ -83,7 +83,9 @@ class SignIn:
         if self._guard.is_trusted(request):
             return moved(place)
         if hdrs.ORIGIN not in request.headers:
-            return await self._page(place, 403, "This browser does not say where the form came from: use another one.")
+            return await self._page(
+                place, 403, "This browser does not send the origin of the form: use another browser."
+            )
         if not isinstance(token, str) or not self._guard.is_token(token):
             return await self._wrong(request, place)
         answer = moved(place)
@@ -93,12 +95,12 @@ class SignIn:
 
     async def _wrong(self, request: web.Request, place: str) -> web.Response:
         if not self._guard.token:
-            return await self._page(place, 403, "There is no token to sign in with: run `notifier dashboard`.")
+            return await self._page(place, 403, "No token is configured to sign in with: run `notifier dashboard`.")
         if wait := await slow_down(request, self._guard.guesses):
             page = await self._page(place, 429, f"Too many wrong tokens came from here: try again in {wait} s.")
             page.headers[hdrs.RETRY_AFTER] = str(wait)
             return page
-        return await self._page(place, 403, "That is not the token: look at `token` under `[http]`.")
+        return await self._page(place, 403, "That is not the token: see `token` under `[http]`.")
 
     def _begin(self, request: web.Request, answer: web.Response, *, is_secure: bool) -> None:
         host = request.headers[hdrs.HOST]

@@ -94,20 +94,24 @@ def verdict(status: Status) -> HealthSummary:
         verb = "needs" if things == 1 else "need"
         return HealthSummary(Mood.ATTENTION, f"{counted(things, 'thing')} {verb} your attention.")
     if not destinations:
-        return HealthSummary(Mood.ATTENTION, "Completions are found, but nobody is told: there is no destination yet.")
+        return HealthSummary(
+            Mood.ATTENTION, "Completions are found, but no one is notified: there is no destination yet."
+        )
     if troubles := [*_source_troubles(sources), *_destination_troubles(destinations)]:
         named, more = troubles[:_MOST_NAMED], len(troubles) - _MOST_NAMED
-        rest = f", and {counted(more, 'more trouble')}" if more > 0 else ""
+        rest = f", and {counted(more, 'more problem')}" if more > 0 else ""
         return HealthSummary(Mood.UNSETTLED, f"Nothing is lost, but {'; '.join(named)}{rest}.")
     if starting := [name for name, source in sources.items() if source["state"] == "starting"]:
         whose = starting[0] if len(starting) == 1 else counted(len(starting), "source")
         return HealthSummary(Mood.STARTING, f"Starting: waiting for the first answer of {whose}.")
     if unread := [(name, source) for name, source in sources.items() if source["last_sweep"] is None]:
-        return HealthSummary(Mood.STARTING, f"Starting: {_first_sweep(unread)}; what is new is told meanwhile.")
+        return HealthSummary(
+            Mood.STARTING, f"Starting: {_first_sweep(unread)}; new completions are reported meanwhile."
+        )
     if status["evaluation"]["at"] is None:
         return HealthSummary(Mood.STARTING, "Starting: the notifier has not evaluated its state yet.")
     if not status["evaluation"]["well"]:
-        return HealthSummary(Mood.ATTENTION, "Something needs your attention: the log tells more.")
+        return HealthSummary(Mood.ATTENTION, "Something needs your attention: see the log.")
     return HealthSummary(Mood.WELL, f"All is well: {counted(len(sources), 'source')} watched, {_told(destinations)}.")
 
 
@@ -123,30 +127,30 @@ def _refused(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """Return the progress of the first sweep in words, for sources whose list has not been read completely yet."""
     if len(unread) > 1:
-        return f"the lists of {counted(len(unread), 'source')} have not been read as a whole yet"
+        return f"the lists of {counted(len(unread), 'source')} have not been read completely yet"
     ((name, source),) = unread
     sweep = source["sweep"]
     if not sweep or sweep["finished_at"]:
-        return f"the list of {name} has not been read as a whole yet"
+        return f"the list of {name} has not been read completely yet"
     of = f" of {sweep['last_page']:,}" if sweep["last_page"] else ""
     return f"the first sweep of {name} is at page {sweep['next_page']:,}{of}"
 
 
 def _told(destinations: Mapping[str, Mapping[str, Any]]) -> str:
-    told = f"{counted(len(destinations), 'destination')} told"
+    told = f"{counted(len(destinations), 'destination')} notified"
     pending = sum(one["pending"] for one in destinations.values())
-    return f"{told}, {counted(pending, 'delivery', 'deliveries')} on the way" if pending else f"{told}, nothing waits"
+    return f"{told}, {counted(pending, 'delivery', 'deliveries')} in progress" if pending else f"{told}, nothing waits"
 
 
 def _source_troubles(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, source in sources.items():
         match source["state"]:
             case "failing" if (source.get("last_error") or {}).get("reason") in _OF_THE_STORE:
-                yield f"nothing can be written into the state file ({source['last_error']['message']})"
+                yield f"the state file cannot be written ({source['last_error']['message']})"
             case "failing":
-                yield f"{name} cannot be read at present"
+                yield f"{name} cannot be read at the moment"
             case "rate_limited":
-                yield f"{name} has to be left alone for a while"
+                yield f"{name} is pausing because of the API's rate limit"
 
 
 def _destination_troubles(destinations: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

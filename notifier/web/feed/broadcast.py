@@ -84,9 +84,11 @@ class Stream:
         if self._stopped:
             raise TooManyReadersError("the daemon is stopping: reconnect when it runs again")
         if self._places.total() >= self._most_readers:
-            raise TooManyReadersError(f"the stream has {self._most_readers} readers, and no more can be served")
+            raise TooManyReadersError(f"the stream already has {self._most_readers} readers, which is the limit")
         if self._places[peer] >= self._most_of_peer:
-            raise TooManyReadersError(f"the stream has {self._most_of_peer} readers from there, and no more may come")
+            raise TooManyReadersError(
+                f"the stream already has {self._most_of_peer} readers from your address, which is the limit"
+            )
         self._places[peer] += 1
 
     def leave_place(self, peer: str) -> None:

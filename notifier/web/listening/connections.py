@@ -221,5 +221,5 @@ def connection_of(request: web.BaseRequest) -> Connection:
     """Return the connection of a request."""
     connection = request.protocol
     if not isinstance(connection, Connection):
-        raise TypeError("the interface's listeners make all connections")
+        raise TypeError("the listeners of the HTTP interface create all connections")
     return connection

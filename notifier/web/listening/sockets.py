@@ -50,7 +50,8 @@ async def tcp_sockets(address: TcpAddress) -> list[socket.socket]:
         for listener in opened:
             listener.close()
         raise ListenError(
-            f'cannot listen on {address} ({error.strerror}): free it, or set another [http] listen ("" for none)'
+            f'cannot listen on {address} ({error.strerror}): free that address, or set another [http] listen (""'
+            " for none)"
         ) from error
     return opened
 
@@ -71,7 +72,7 @@ def unix_socket(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ListenError(
-            f"cannot listen on the socket {path} ({error.strerror}): free it, or make its folder writable"
+            f"cannot listen on the socket {path} ({error.strerror}): free that path, or make its folder writable"
         ) from error
     return listener
 

@@ -50,7 +50,7 @@ class Counters:
         ProcessCollector(namespace="notifier", registry=self._registry)
         self._events = Counter(
             "notifier_events",
-            "Events detected by this process; operational notices have an empty source.",
+            "Events detected by this process; alerts have an empty source.",
             ["source", "type"],
             registry=self._registry,
         )
@@ -65,7 +65,7 @@ class Counters:
         )
         self._attempts = Counter(
             "notifier_attempts",
-            "Attempts to deliver an event, by what was decided after them and why.",
+            "Attempts to deliver an event, by the decision after them and its reason.",
             ["destination", "decision", "reason"],
             registry=self._registry,
         )
@@ -84,8 +84,8 @@ class Counters:
         )
         self._latency = Histogram(
             "notifier_delivery_latency_seconds",
-            "From the detection of an event to its delivery; of a request with many, of the oldest one."
-            " Events that are sent again on request are not in it.",
+            "From the detection of an event to its delivery; for a request with several events, that of the oldest"
+            " one. Replayed events are not included.",
             ["destination"],
             buckets=_OF_A_WAY,
             registry=self._registry,

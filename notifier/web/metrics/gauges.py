@@ -23,21 +23,19 @@ _MILLISECONDS: Final = 1000
 
 def families(figures: MetricsSnapshot) -> Iterator[Metric]:
     """Yield the metrics of all figures."""
-    yield _alone("notifier_build_info", "The version that runs.", {"version": __version__}, 1)
+    yield _alone("notifier_build_info", "The version of the running program.", {"version": __version__}, 1)
     started = figures.started_ms / _MILLISECONDS
     yield _alone("notifier_start_time_seconds", "When this process started (Unix time).", {}, started)
     yield from _of_sources(figures.sources, figures.now_ms)
     yield from _of_destinations(figures.destinations, figures.now_ms)
-    firing = GaugeMetricFamily(
-        "notifier_condition", "1 for each condition that fires.", labels=["condition", "subject"]
-    )
+    firing = GaugeMetricFamily("notifier_condition", "1 for each active condition.", labels=["condition", "subject"])
     for condition, subject in figures.conditions:
         firing.add_metric([condition, subject], 1)
     yield firing
     if figures.evaluated_ago is not None:
-        help_ = "How long ago the daemon looked for conditions."
+        help_ = "How long ago the daemon evaluated its conditions."
         yield _alone("notifier_evaluation_age_seconds", help_, {}, figures.evaluated_ago)
-    help_ = "For how long the oldest alarm has waited to be delivered; 0 when none waits."
+    help_ = "For how long the oldest alert has waited to be delivered; 0 if none waits."
     yield _alone("notifier_alerts_undelivered_seconds", help_, {}, figures.alerts_undelivered)
     yield from _of_store(figures.store)
     yield _alone("notifier_stream_readers", "Readers of the stream of events.", {}, figures.readers)
@@ -55,7 +53,7 @@ def _of_sources(sources: Mapping[str, SourceFigures], now_ms: int) -> Iterator[M
     yield gauge("records", "Known records that exist.", lambda it: it.records)
     yield gauge(
         "last_success_timestamp_seconds",
-        "When a poll last succeeded (Unix time); not there while that lies in the future, by a clock that was set.",
+        "When a poll last succeeded (Unix time); missing while that time is in the future because the clock was set.",
         lambda it: _seconds(it.last_success_ms) if (it.last_success_ms or 0) <= now_ms else None,
     )
     yield gauge(
@@ -70,35 +68,36 @@ def _of_sources(sources: Mapping[str, SourceFigures], now_ms: int) -> Iterator[M
     )
     yield gauge(
         "budget_used_ratio",
-        "Requests of the last minute as a part of those allowed now.",
+        "Requests of the last minute as a share of those allowed now.",
         lambda it: it.used / it.allowed if it.allowed else 0,
     )
     yield _split(
         "notifier_source_budget_used_requests",
-        "Requests of the last minute, by what they were for.",
+        "Requests of the last minute, by purpose.",
         ("source", "purpose"),
         {name: it.used_by for name, it in sources.items()},
     )
     yield _split(
         "notifier_source_held_records",
-        "Records of which a removal, an arrival or a change is held back until an operator releases it.",
+        "Records of which a removal, an arrival or a change is held back until you release it.",
         ("source", "what"),
         {name: it.held for name, it in sources.items()},
     )
     yield _split(
         "notifier_source_second_looks",
-        "Records of which a removal, a return or an earlier form waits for a second look.",
+        "Records of which a removal, a return or an earlier content waits for a second look.",
         ("source", "kind"),
         {name: it.waiting for name, it in sources.items()},
     )
     yield gauge(
         "unexplained_records",
-        "Records that the API counts and nothing explains; below 0 where it counts too few.",
+        "Records that the API counts without a known reason; below 0 if it counts too few.",
         lambda it: it.unexplained,
     )
     yield gauge(
         "count_offset_records",
-        "What is taken for the API's own error in its count: two sweeps of the whole list have not found it.",
+        "The difference that is treated as an error in the API's count, because two sweeps of the whole list have"
+        " not explained it.",
         lambda it: it.count_offset,
     )
     yield _split(
@@ -107,8 +106,8 @@ def _of_sources(sources: Mapping[str, SourceFigures], now_ms: int) -> Iterator[M
         ("source", "field"),
         {name: {it.unreadable_field or "": it.unreadable} for name, it in sources.items()},
     )
-    yield gauge("searching", "1 while a change out of sight is being searched for.", lambda it: it.searching)
-    yield gauge("sweep_progress_ratio", "How far the newest sweep of the whole list has come.", lambda it: it.swept)
+    yield gauge("searching", "1 while a change of an older record is being searched for.", lambda it: it.searching)
+    yield gauge("sweep_progress_ratio", "The progress of the newest sweep of the whole list.", lambda it: it.swept)
     yield gauge(
         "last_sweep_timestamp_seconds",
         "When a sweep last reached the end of the list (Unix time).",
@@ -129,7 +128,7 @@ def _of_destinations(destinations: Mapping[str, DestinationFigures], now_ms: int
     yield gauge("dead", "Events whose delivery was given up.", lambda it: it.dead)
     yield gauge(
         "oldest_pending_seconds",
-        "How long ago the oldest event that waits was detected; 0 when none waits.",
+        "How long ago the oldest waiting event was detected; 0 if none waits.",
         lambda it: 0 if it.oldest_pending_ms is None else max(0, now_ms - it.oldest_pending_ms) / _MILLISECONDS,
     )
 
@@ -139,7 +138,7 @@ def _of_store(store: StoreFigures) -> Iterator[Metric]:
     for name, size in store.files.items():
         files.add_metric([name], size)
     yield files
-    yield _alone("notifier_state_file_free_bytes", "Room that is left where the state file is.", {}, store.free)
+    yield _alone("notifier_state_file_free_bytes", "Free space where the state file is.", {}, store.free)
 
 
 def _makers(

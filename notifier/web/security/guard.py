@@ -55,11 +55,19 @@ class Guard:
         """Return the refusal of a request; None if it may pass."""
         is_owners = _is_owners(request)
         if (is_owners or not self.token) and not _names_loopback(request.headers.get(hdrs.HOST, "")):
-            return 403, "foreign_host", "this address only answers to loopback names: use 127.0.0.1 or localhost"
+            return (
+                403,
+                "foreign_host",
+                "this address only answers requests for loopback names: use 127.0.0.1 or localhost",
+            )
         if is_foreign(request.method, request.headers):
-            return 403, "foreign_origin", "a page of another origin may not read or change anything here"
+            return 403, "foreign_origin", "a page of another origin may not read or change anything"
         if request.path == LINK and not is_owners:
-            return 403, "owner_only", "only the socket beside the state file gives such links: run `notifier dashboard`"
+            return (
+                403,
+                "owner_only",
+                "only the socket beside the state file provides such links: run `notifier dashboard`",
+            )
         if not self._is_open(request.path) and not self.is_trusted(request):
             return self._unknown()
         is_form = request.path in FORMS

@@ -94,6 +94,8 @@ async def refuse_guess(request: web.Request, guesses: Guesses) -> web.Response:
     wait = await slow_down(request, guesses)
     if not wait:
         return error_answer(401, "token_required", "that is not the [http] token")
-    answer = error_answer(429, "too_many_guesses", f"too many wrong tokens came from here: try again in {wait} s")
+    answer = error_answer(
+        429, "too_many_guesses", f"too many wrong tokens were sent from your address: try again in {wait} s"
+    )
     answer.headers[hdrs.RETRY_AFTER] = str(wait)
     return answer

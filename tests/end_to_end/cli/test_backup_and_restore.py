@@ -26,10 +26,10 @@ async def test_a_backup_beside_the_daemon_is_put_back_and_what_came_since_is_not
         (before,) = (await home.run("events", "--json")).documents
     assert made.code == 0, made.err
     assert re.fullmatch(
-        rf"copy\.db: 0\.\d MB, whole and checked; it knows what was read until {AS_OF}, and 0 pending deliveries",
+        rf"copy\.db: 0\.\d MB, checked; it contains what was read until {AS_OF}, and 0 pending deliveries",
         made.lines[0],
     )
-    assert made.lines[1] == "To put it back: stop the daemon, run `notifier restore copy.db`, start the daemon."
+    assert made.lines[1] == "To restore it: stop the daemon, run `notifier restore copy.db`, start the daemon."
     assert (refused.code, "in use by process" in refused.err) == (1, True)
     assert (again.code, again.err.strip()) == (
         1,
@@ -38,7 +38,7 @@ async def test_a_backup_beside_the_daemon_is_put_back_and_what_came_since_is_not
 
     restored = await home.run("restore", "copy.db")
     assert restored.code == 0, restored.err
-    assert re.fullmatch(rf"{home.state_file}: restored, as it was at {AS_OF}", restored.lines[0])
+    assert re.fullmatch(rf"{home.state_file}: restored to its state at {AS_OF}", restored.lines[0])
     assert re.search(r"is kept as \S+/notifier\.db\.replaced-\d{8}T\d{6}Z; delete it", restored.lines[1])
     assert "events that were already sent are not sent again" in restored.lines[2]
     async with home.daemon():
@@ -63,7 +63,7 @@ async def test_without_a_daemon_it_is_the_same_and_a_bar_moves_on_a_terminal(hom
     assert "MB" in said.out
     assert "2 pending deliveries" in said.out
     restored = await home.call("restore", str(home.folder / "copy.db"))
-    assert "It holds 2 pending deliveries, to go out when the daemon starts." in restored.lines
+    assert "It contains 2 pending deliveries, which the daemon sends when it starts." in restored.lines
     assert len((await home.call("deliveries", "--json")).documents) == 2
 
 

@@ -48,7 +48,7 @@ async def test_a_link_signs_a_browser_in_once(home: "Home", api: "Api") -> None:
                 assert response.status == 200
         async with aiohttp.ClientSession() as other, other.get(link) as response:
             assert response.status == 403
-            assert "This link was used already" in await response.text()
+            assert "This link was already used" in await response.text()
             assert not response.cookies
 
 

@@ -107,7 +107,7 @@ async def test_what_waits_for_a_former_name_is_handed_over_once(home: "Home") ->
     assert (await home.call("deliveries", "move", "nobody", "hr")).code == 2
     assert (await home.call("deliveries", "move", "former", "hrr")).code == 2
     said = await home.call("deliveries", "move", "former", "hr")
-    assert (said.code, said.lines) == (0, ["2 deliveries handed over to hr"])
+    assert (said.code, said.lines) == (0, ["2 deliveries moved to hr"])
     waiting = (await home.call("deliveries", "--json")).documents
     assert [(one["sequence"], one["destination"], one["state"]) for one in waiting] == [
         (number, "hr", "pending") for number in (1, 2, 3)

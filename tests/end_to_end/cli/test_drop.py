@@ -14,7 +14,7 @@ async def test_without_yes_nothing_is_dropped_and_it_says_what_would_be(home: "H
     await home.remember("Jorge Miller", "David Ball")
     said = await home.call("deliveries", "drop", "hr")
     assert (said.code, said.lines) == (1, ["2 deliveries would be dropped", "  hr: 2"])
-    assert "nothing was dropped: say `--yes` to do it" in said.err
+    assert "nothing was dropped: add `--yes` to drop them" in said.err
     assert await states(home) == ["pending"] * 2
 
 
@@ -43,7 +43,7 @@ async def test_names_and_ids_that_nothing_has_are_said(home: "Home") -> None:
     unknown = await home.call("deliveries", "drop", "evt_o5xz64gu32q36eieigh27fof3j", "--yes")
     assert (unknown.code, "evt_o5xz64gu32q36eieigh27fof3j" in unknown.err) == (2, True)
     twice = await home.call("deliveries", "drop", "hr", "--destination", "hr", "--yes")
-    assert (twice.code, "name the destination once" in twice.err) == (2, True)
+    assert (twice.code, "name the destination only once" in twice.err) == (2, True)
     assert await states(home) == ["pending"]
 
 

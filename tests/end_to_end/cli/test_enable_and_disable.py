@@ -20,7 +20,7 @@ async def test_alone_it_parks_and_resumes_in_the_state_file(home: "Home") -> Non
     await home.remember("Jorge Miller")
     parked = await home.call("disable", "hr")
     assert (parked.code, parked.err) == (0, "")
-    assert parked.out == "hr is disabled (reason: operator); what goes there is kept until `notifier enable hr`\n"
+    assert parked.out == "hr is disabled (reason: operator); its events are kept until `notifier enable hr`\n"
     assert (await described(home))["state"] == "disabled"
     resumed = await home.call("enable", "hr")
     assert (resumed.code, resumed.out) == (0, "hr is enabled\n")

@@ -94,12 +94,12 @@ async def test_a_person_reads_what_is_known_and_what_happened_in_order(home: "Ho
     assert (said.code, said.err) == (0, "")
     told = facts(said.lines)
     assert list(told) == [
-        *("source", "record", "person", "training", "completed", "entered", "first seen", "taken for", "revision"),
+        *("source", "record", "person", "training", "completed", "entered", "first seen", "treated as", "revision"),
     ]
     assert told["person"] == "David Ball (u1)"
     assert told["training"] == "1046"
     assert told["first seen"].endswith(", by a poll of the newest records")
-    assert told["taken for"] == "news: it was entered since the notifier first met the account"
+    assert told["treated as"] == "news: it was entered after the notifier first read the account"
     assert told["revision"] == "2"
     _, titles, *story = said.lines[len(told) :]
     assert titles.split() == ["WHEN", "WHAT", "WHERE", "HOW"]
@@ -142,8 +142,8 @@ async def test_an_event_that_nobody_wanted_says_so(home: "Home") -> None:
     home.config.write_text(home.config.read_text() + 'events = ["completion.removed"]\n')
     await happened(home, lambda at: at.tell(to=()))
     *_, nobody, hr = (await home.call("explain", "1238")).lines
-    assert cells(nobody) == ["sent to nobody", "-", "no destination was to get it"]
-    assert cells(hr) == ["not sent", "hr", "its `events` leave this type out"]
+    assert cells(nobody) == ["not sent", "-", "no destination was to receive it"]
+    assert cells(hr) == ["not sent", "hr", "its `events` exclude this type"]
 
 
 async def test_history_says_why_nothing_was_told(home: "Home") -> None:
@@ -151,8 +151,8 @@ async def test_history_says_why_nothing_was_told(home: "Home") -> None:
     said = await home.call("explain", "1238")
     told = facts(said.lines)
     assert told["first seen"].endswith(", by a sweep of the whole list")
-    assert told["taken for"] == "history: it was entered before the notifier first met the account"
-    assert said.lines[-1] == "No event was made of it."
+    assert told["treated as"] == "history: it was entered before the notifier first read the account"
+    assert said.lines[-1] == "It caused no event."
 
 
 async def test_events_that_were_forgotten_are_said_to_be(home: "Home") -> None:
@@ -164,9 +164,9 @@ async def test_events_that_were_forgotten_are_said_to_be(home: "Home") -> None:
     await happened(home, past)
     said = await home.call("explain", "1238")
     assert facts(said.lines)["forgotten"] == (
-        "1 event, up to revision 1: older than [store] retention, or told under a former name of the source"
+        "1 event, up to revision 1: older than [store] retention, or created under a former name of the source"
     )
-    assert said.lines[-1] == "No event about it is kept any more."
+    assert said.lines[-1] == "Its events are no longer stored."
     (document,) = (await home.call("explain", "1238", "--json")).documents
     assert (document["forgotten"], document["events"]) == ([1], [])
 
@@ -180,7 +180,7 @@ async def test_a_removed_record_says_since_when(home: "Home") -> None:
     said = await home.call("explain", "1238")
     assert facts(said.lines)["removed"].count(":") == 2
     assert "removed (event 2)" in said.out
-    assert "news: it is gone from the list" in said.out
+    assert "news: it is no longer in the list" in said.out
 
 
 async def test_all_sources_that_know_the_key_are_shown_those_that_left_the_configuration_too(home: "Home") -> None:
@@ -253,4 +253,4 @@ async def test_a_state_file_of_an_older_version_is_1_and_says_what_to_do(home: "
     said = await home.call("explain", "1238")
     assert said.code == 1
     assert "was written by an older version of notifier" in said.err
-    assert "start `notifier run` once, which brings it up to date" in said.err
+    assert "start `notifier run` once, which updates it" in said.err

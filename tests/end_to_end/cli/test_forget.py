@@ -40,10 +40,10 @@ async def test_nothing_is_erased_unless_somebody_agrees(home: Home, answer: str)
 async def test_nobody_and_several_of_a_name_are_told(home: Home) -> None:
     await home.remember("Eve Ball", "Eve Ball")
     nobody = await home.call("forget", "Nobody", "--yes")
-    assert (nobody.code, "nobody has this id" in nobody.err) == (2, True)
+    assert (nobody.code, "no person has this id" in nobody.err) == (2, True)
     several = await home.call("forget", "Eve Ball", "--yes")
     assert several.code == 2
-    assert "2 people are called that: name one by the id (person-0, person-1)" in several.err
+    assert "2 people have this name: give the id of one of them (person-0, person-1)" in several.err
     assert (await home.call("forget", "person-1", "--yes")).code == 0
 
 

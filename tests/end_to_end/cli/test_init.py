@@ -59,21 +59,21 @@ def a_whole_interview(folder: Path, api_url: str) -> Terminal:
         person.answer("A name for the account [kpa]:", "Acme Inc")
         person.see("That cannot be used: ")
         person.answer("A name for the account [kpa]:", "acme")
-        person.answer("for your eyes only? [Y/n]:", "")
+        person.answer("readable only by you? [Y/n]:", "")
         person.answer("Its API token (not shown):", "")
         person.answer("That cannot be used: must not be empty\nIts API token (not shown):", "two words")
         person.see("That cannot be used: must be one word of visible ASCII characters")
         person.answer("Its API token (not shown):", "sandbox")
-        person.answer("Where the API is [https://api.kpaehs.com/v1]:", "api.kpaehs.com")
+        person.answer("The API's address [https://api.kpaehs.com/v1]:", "api.kpaehs.com")
         person.see("That cannot be used: ")
-        person.answer("Where the API is [https://api.kpaehs.com/v1]:", api_url)
+        person.answer("The API's address [https://api.kpaehs.com/v1]:", api_url)
         person.answer("Slack channel (Enter: none, not shown):", "hooks.slack.com/x")
         person.see("That cannot be used: ")
         person.answer("Slack channel (Enter: none, not shown):", SLACK)
         person.answer("A name for it [slack]:", "safety")
         person.answer("HTTP endpoint (Enter: none):", HTTP)
         person.answer("A name for it [webhook]:", "safety")
-        person.see("That cannot be used: the Slack channel has this name already")
+        person.see("That cannot be used: the Slack channel already has this name")
         person.answer("A name for it [webhook]:", "")
         person.answer("(Enter: its usual place):", "state/notifier.db")
         person.see(f"Written: {folder / 'config.toml'}")
@@ -89,7 +89,7 @@ def test_ctrl_c_ends_it_and_nothing_is_written(tmp_path: Path) -> None:
     for key in ("\x03", "\x04"):
         with at_terminal("init", cwd=tmp_path) as person:
             person.answer("A name for the account", "acme")
-            person.answer("for your eyes only?", "y")
+            person.answer("readable only by you?", "y")
             person.see("Its API token (not shown):")
             person.type(key)
             assert person.leave() == 130
@@ -111,8 +111,8 @@ def test_what_options_answer_is_not_asked(tmp_path: Path) -> None:
         "--no-check",
     )
     with at_terminal("init", *options, cwd=tmp_path) as person:
-        person.answer("for your eyes only?", "n")
-        person.answer("Where the API is", "")
+        person.answer("readable only by you?", "n")
+        person.answer("The API's address", "")
         person.answer("its usual place", "")
         assert person.leave() == 0
     assert "Slack" not in person.screen
@@ -165,8 +165,8 @@ def test_where_nobody_can_be_asked_what_is_missing_is_named(
         (("--token", TOKEN, "--slack-url", "http://hooks.slack.com/x"), "--slack-url: "),
         (("--token", TOKEN, "--http-url", "nowhere"), "--http-url: "),
         (("--token", TOKEN, "--http-url", HTTP, "--http-name", "h r"), "--http-name: "),
-        (("--token", TOKEN, "--slack-url", SLACK, "--http-url", HTTP, "--http-name", "slack"), "has this name already"),
-        (("--token", TOKEN, "--no-slack", "--slack-url", SLACK), "do not go together"),
+        (("--token", TOKEN, "--slack-url", SLACK, "--http-url", HTTP, "--http-name", "slack"), "already has this name"),
+        (("--token", TOKEN, "--no-slack", "--slack-url", SLACK), "cannot be combined"),
     ],
 )
 def test_a_wrong_answer_is_told_and_never_repeated(tmp_path: Path, given: tuple[str, ...], told: str) -> None:
@@ -205,7 +205,7 @@ def test_a_working_directory_that_is_gone_is_told(tmp_path: Path, monkeypatch: p
     gone.rmdir()
     said = init("--token", TOKEN, "--no-slack", "--no-http")
     assert said.code == 1
-    assert "the working directory is gone" in said.err
+    assert "the working directory no longer exists" in said.err
 
 
 @pytest.mark.parametrize(("place", "told"), [("missing/config.toml", "there is no folder"), (".", "already exists")])
@@ -251,7 +251,7 @@ def test_secrets_can_be_left_out_and_their_files_are_named(tmp_path: Path) -> No
     assert [line.strip() for line in said.lines if line.startswith("  NOTIFIER_")] == names
     text = file.read_text()
     assert (SLACK in text, HTTP in text) == (False, True)
-    assert all(f"in the credential file, or variable, {name}" in text for name in names)
+    assert all(f"in the credential file or variable {name}" in text for name in names)
 
 
 @pytest.mark.parametrize("url", ["https://u:pass@hr.example.com/", "https://hr.example.com/?key=pass"])
@@ -292,5 +292,5 @@ async def test_a_token_that_is_refused_is_told_and_the_file_stays(tmp_path: Path
     options = ("--token", "wrong", "--base-url", api.url, "--no-slack", "--no-http", "--check")
     said = await asyncio.to_thread(init, str(file), *options)
     assert said.code == 1
-    assert "Error: 1 thing failed online:\n  kpa: " in said.err
+    assert "Error: 1 request failed online:\n  kpa: " in said.err
     assert file.exists()

@@ -42,7 +42,7 @@ async def test_enabling_the_old_address_says_that_a_reload_is_due_and_the_printe
         assert said.code == 0
         assert said.out == (
             "hr is enabled\n"
-            "But the daemon follows an older configuration of hr: `url`, `secret` have changed since;"
+            "But the daemon still uses an older configuration of hr: `url`, `secret` have changed since;"
             " run `notifier reload` first\n"
         )
         await until(is_disabled)
@@ -70,7 +70,7 @@ async def test_a_sample_says_whose_address_it_went_to(home: "Home", api: "Api", 
         said = await home.call("test", "hr")
         assert said.code == 0
         assert said.lines[-1] == (
-            "But the daemon follows an older configuration of hr: `url`, `secret` have changed since; run"
+            "But the daemon still uses an older configuration of hr: `url`, `secret` have changed since; run"
             " `notifier reload` first"
         )
         assert SECRET not in said.out + said.err
@@ -92,13 +92,13 @@ async def test_one_that_is_new_gone_or_in_a_broken_file_is_said_too(
         home.configure(api.url, hr=receiver.url, more=f'[destinations.late]\ntype = "http"\nurl = "{receiver.url}"\n')
         said = await home.call("test", "late")
         assert said.code == 0
-        assert said.lines[-1] == "But the daemon does not follow late yet, which is new: run `notifier reload` first"
+        assert said.lines[-1] == "But the daemon does not know late yet, which is new: run `notifier reload` first"
         assert (await asks(home, "GET", "/v1/destinations/late"))["state"] is None
         assert (await asks(home, "GET", "/v1/destinations/nobody"))["error"]["reason"] == "unknown_name"
         home.config.write_text(home.config.read_text().replace("destinations.hr", "destinations.people"))
         told = await asks(home, "POST", "/v1/destinations/hr/test")
         assert told["unfollowed"] == ["destinations.hr"]
-        assert "the configuration has no hr any more, which the daemon still follows" in told["message"]
+        assert "the configuration no longer contains hr, but the daemon still uses it" in told["message"]
         home.config.write_text(home.config.read_text() + "[nonsense]\n")
         told = await asks(home, "POST", "/v1/destinations/hr/enable")
         assert "`notifier check`" in told["message"]
@@ -112,7 +112,7 @@ async def test_a_sample_to_a_disabled_one_says_so(home: "Home", api: "Api", rece
     await home.remember("Jorge Miller")
     assert (await home.call("disable", "hr")).code == 0
     expected = (
-        "hr is disabled (reason: operator): only a test is sent there, and its events are kept until"
+        "hr is disabled (reason: operator): only tests are sent to it, and its events are kept until"
         " `notifier enable hr`"
     )
     said = await home.call("test", "hr")

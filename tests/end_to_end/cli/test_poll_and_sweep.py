@@ -30,7 +30,7 @@ async def test_alone_it_polls_and_leaves_what_it_found_to_be_delivered(home: "Ho
     second = await home.call("poll", "acme")
     assert second.lines == [
         "acme: 1 new event",
-        "No daemon runs: what was found waits in the state file until `notifier run` delivers it.",
+        "No daemon is running: new events wait in the state file until `notifier run` delivers them.",
     ]
     assert await subjects(home) == [str(record.id)]
     (delivery,) = (await home.call("deliveries", "--json")).documents
@@ -38,12 +38,12 @@ async def test_alone_it_polls_and_leaves_what_it_found_to_be_delivered(home: "Ho
 
 
 async def test_alone_it_sweeps_and_finds_what_was_edited_or_entered(home: "Home", api: "Api") -> None:
-    assert (await home.call("sweep", "acme")).lines == ["acme: the whole list is read, 6 records, 0 changes"]
+    assert (await home.call("sweep", "acme")).lines == ["acme: the whole list was read, 6 records, 0 changes"]
     (record,) = Growth(api.account).grow()
     api.account.edit(1238, notes="corrected")
     said = await home.call("sweep", "acme")
     assert said.code == 0
-    assert said.lines[0] == "acme: the whole list is read, 7 records, 2 changes"
+    assert said.lines[0] == "acme: the whole list was read, 7 records, 2 changes"
     assert sorted(await subjects(home)) == ["1238", str(record.id)]
 
 
@@ -71,7 +71,7 @@ async def test_alone_it_waits_for_what_the_count_betrays(home: "Home", api: "Api
 async def test_a_sweep_that_is_a_first_meeting_counts_all_that_it_announces(home: "Home") -> None:
     home.config.write_text(home.config.read_text().replace("[sources.acme]", '[sources.acme]\nfirst_run = "notify"'))
     said = await home.call("sweep", "acme")
-    assert said.lines[0] == "acme: the whole list is read, 6 records, 6 changes"
+    assert said.lines[0] == "acme: the whole list was read, 6 records, 6 changes"
     assert len(await subjects(home)) == 6
 
 
@@ -80,7 +80,7 @@ async def test_a_sweep_shows_a_bar_on_a_terminal(home: "Home") -> None:
     assert shown.code == 0
     assert "━" in shown.out
     assert "6 records" in shown.out
-    assert shown.lines[-1].endswith("acme: the whole list is read, 6 records, 0 changes")
+    assert shown.lines[-1].endswith("acme: the whole list was read, 6 records, 0 changes")
 
 
 @pytest.mark.parametrize("name", ["poll", "sweep"])
@@ -118,7 +118,7 @@ async def test_the_daemon_does_it_when_one_runs(home: "Home", api: "Api") -> Non
         found = await subjects(home)
         failed = await home.call("poll", "other")
     assert (polled.code, polled.out) == (0, "acme: 1 new event\n")
-    assert (swept.code, swept.out) == (0, "acme: the whole list is read, 7 records, 1 change\n")
+    assert (swept.code, swept.out) == (0, "acme: the whole list was read, 7 records, 1 change\n")
     assert found == [str(record.id), "1238"]
     assert failed.code == 1
     assert failed.err.startswith("Error: other: there was no connection to the API; ")
@@ -156,4 +156,4 @@ async def test_a_source_that_leaves_the_configuration_while_its_sweep_is_watched
         monkeypatch.setattr(daemon_client, "request", without_acme)
         said = await home.call("sweep", "acme")
     assert (said.code, said.out) == (1, "")
-    assert "acme has left the configuration of the daemon" in said.err
+    assert "acme was removed from the daemon's configuration" in said.err

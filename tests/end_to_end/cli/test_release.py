@@ -1,4 +1,4 @@
-"""`notifier release`: what is held back is told, or learned without telling; `notifier status` shows it before."""
+"""`notifier release`: what is held back is told, or accepted without reporting; `notifier status` shows it before."""
 
 import os
 import re
@@ -75,8 +75,8 @@ async def test_alone_it_tells_what_is_held_back(home: "Home", api: "Api", what: 
     said = await home.call("release", "acme", what)
     assert said.code == 0, said
     assert said.lines == [
-        f"acme: {MANY} {what} released, to be told",
-        "No daemon runs: what is told waits in the state file until `notifier run` delivers it.",
+        f"acme: {MANY} {what} released, to be reported",
+        "No daemon is running: released events wait in the state file until `notifier run` delivers them.",
     ]
     assert await told(home) == [TYPES[what]] * MANY
     assert await held(home) == {}
@@ -105,7 +105,7 @@ async def test_the_daemon_does_it_and_the_log_says_who_has_asked(home: "Home", a
 
         await until(is_held)
         said = await home.call("release", "acme", what)
-        assert said.lines == [f"acme: {MANY} {what} released, to be told"], said
+        assert said.lines == [f"acme: {MANY} {what} released, to be reported"], said
 
         async def is_told() -> bool:
             return await told(home) == [TYPES[what]] * MANY
@@ -140,7 +140,7 @@ async def test_status_and_explain_show_what_is_held_back(home: "Home", api: "Api
     assert f"{MANY} arrivals, such as {held_now['arrivals']['example']}: `notifier release acme arrivals`" in out
     assert f"{MANY} changes of `notes`, such as {held_now['changes']['example']}:" in out
     arrival = (await home.call("explain", held_now["arrivals"]["example"])).out
-    assert re.search(r"taken for +held back: it arrived with many others", arrival)
+    assert re.search(r"treated as +held back: it appeared together with many others", arrival)
     assert "`notifier release acme arrivals`, with `--silently`" in arrival
     changed = (await home.call("explain", held_now["changes"]["example"], "--json")).documents[0]
     assert [one["what"] for one in changed["withheld"]] == ["held_changes"]
@@ -153,10 +153,10 @@ async def test_explain_says_what_is_waited_for(home: "Home", api: "Api") -> None
     assert (await status(home))["waiting"] == {"removal": 1, "return": 0, "earlier_form": 0}
     (life,) = (await home.call("explain", str(gone.id), "--json")).documents
     (one,) = life["withheld"]
-    assert (one["what"], one["why"]) == ("removal", "an answer lacks it: it may be gone")
+    assert (one["what"], one["why"]) == ("removal", "an answer does not contain it: it may have been removed")
     assert one["since"] < one["not_before"]
     out = (await home.call("explain", str(gone.id))).out
-    assert "told at earliest" in out
+    assert "reported at the earliest" in out
     assert re.search(r"\(in [45]m\)", out)
     assert "still missing" in out
     assert "1 removal" in (await home.call("status")).out

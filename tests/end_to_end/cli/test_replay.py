@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.support.command_line import Api, Home, Receiver
 
-WAITS = "No daemon runs: they wait in the state file until `notifier run` delivers them."
+WAITS = "No daemon is running: they wait in the state file until `notifier run` delivers them."
 WHEN = ("--since", "2026-11-21", "--until", "2026-11-21")
 """The day of which the events are that these tests remember."""
 
@@ -107,8 +107,8 @@ async def test_what_is_forgotten_is_said_to_be(home: "Home") -> None:
     home.configure()
     await remember(home, 1)
     said = await home.call("replay", "--since", "2000-01-01", "--dry-run")
-    assert said.lines[-1].startswith("What was delivered of events from before 2")
-    assert said.lines[-1].endswith(" was deleted (`retention`) and cannot be sent again.")
+    assert said.lines[-1].startswith("Delivered events from before 2")
+    assert said.lines[-1].endswith(" were deleted (`retention`) and cannot be sent again.")
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,9 @@ async def test_it_does_not_flood_and_ends_at_ctrl_c(home: "Home", api: "Api") ->
             said = await home.end(process, signal.SIGINT)
             assert process.returncode == 130
         assert said.splitlines() == [
-            "stopped: what is in the queue is delivered, the rest is not put there",
+            "stopped: deliveries that are already in the queue are sent, the rest is not added to the queue",
             "  hr: 500 of 1,200 deliveries, stopped",
-            "  another one goes on with `--since 2026-11-21T17:00:00.123Z`",
+            "  a new one with `--since 2026-11-21T17:00:00.123Z` continues it",
             "",
         ]
         remaining = await home.call("replay", *WHEN, "--dry-run")
@@ -210,11 +210,11 @@ async def test_a_daemon_that_stops_meanwhile_goes_on_when_it_is_back(home: "Home
             await home.end(daemon)
             _, err = await asyncio.to_thread(process.communicate, timeout=10)
             assert process.returncode == 1
-    assert "the next `notifier run` goes on with the replay" in err or "went away" in err
+    assert "the next `notifier run` continues the replay" in err or "closed the connection" in err
     assert "Traceback" not in err
     # Meanwhile it stands in the state file, and nobody begins another.
     (first, *_) = (await home.call("replay", "--status")).lines
-    assert first.startswith("replay 1, under way since 2")
+    assert first.startswith("replay 1, running since 2")
     second = await home.call("replay", *WHEN)
     assert (second.code, "a replay to `hr` is under way already" in second.err) == (1, True)
     await write(home, "UPDATE deliveries SET state = 'delivered'")
@@ -227,7 +227,7 @@ async def test_the_latest_replays_are_told_of_and_the_one_under_way_is_stopped(h
     home.configure(api.url)
     keep(home)
     await remember(home, 600)
-    assert (await home.call("replay", "--status")).lines == ["no replay is remembered"]
+    assert (await home.call("replay", "--status")).lines == ["no replay is stored"]
     await home.call("replay", *WHEN, "--source", "acme")
     await write(home, "UPDATE deliveries SET state = 'delivered'")
     async with home.daemon():
@@ -235,7 +235,7 @@ async def test_the_latest_replays_are_told_of_and_the_one_under_way_is_stopped(h
         with home.started("replay", *WHEN):
             await queued(home, 500)
         # The command was killed, and the replay was not.
-        assert "under way" in (await home.call("replay", "--status")).lines[0]
+        assert "running" in (await home.call("replay", "--status")).lines[0]
     told = (await home.call("replay", "--stop")).lines
     assert told[0].startswith("replay 2, stopped at 2")
     assert told[0].endswith(": 500 of 600 deliveries put back into the queue")
@@ -276,7 +276,7 @@ def test_what_is_cut_off_alone_is_under_way_until_it_is_stopped(home: "Home", mo
     monkeypatch.setattr(requeue, "LOOK", 2)
     with pytest.raises(SystemExit):
         put_back_alone(home, sys.exit)
-    assert ", under way since " in status_of_replay(home)
+    assert ", running since " in status_of_replay(home)
     assert status_of_replay(home).endswith(": 2 of 5 deliveries put back into the queue")
     assert call("--config", str(home.config), "replay", *WHEN).code == 1
     assert call("--config", str(home.config), "replay", "--stop").code == 0
@@ -287,7 +287,7 @@ def test_what_is_cut_off_alone_is_under_way_until_it_is_stopped(home: "Home", mo
 async def test_to_ask_for_the_status_goes_with_nothing_else(home: "Home", more: tuple[str, ...]) -> None:
     answer = await home.call("replay", "--status", *more)
     assert (answer.code, answer.out) == (2, "")
-    assert "`--status` and `--stop` go with no other option" in answer.err
+    assert "`--status` and `--stop` cannot be combined with other options" in answer.err
 
 
 async def test_wrong_usage_is_2_where_there_is_no_configuration_either(home: "Home") -> None:

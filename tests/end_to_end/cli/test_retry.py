@@ -61,7 +61,7 @@ async def test_a_destination_in_trouble_is_tried_when_its_pending_ones_are_retri
         said = await home.call("retry", "--state", "pending")
         assert said.lines == [
             "2 deliveries put back into the queue",
-            "hr waited before another attempt: what waits there is tried now",
+            "hr paused after failures; the waiting events are tried now",
         ]
         await until(is_delivered)
         assert await state() == "ok"

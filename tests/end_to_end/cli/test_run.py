@@ -68,7 +68,7 @@ async def test_a_second_one_on_the_same_state_file_says_who_holds_it(home: "Home
     async with home.daemon() as first:
         second = await home.run("run")
     assert second.code == 1
-    assert f"is in use by process {first.pid}: stop that one first" in second.err
+    assert f"is in use by process {first.pid}: stop that process first" in second.err
     assert first.returncode == 0
 
 
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_state_file_is_a_sentence(home: "Home") -> None:
     home.state_file.write_bytes(b"what is this?" * 1000)
     said = call("run", "--config", str(home.config))
     assert said.code == 1
-    assert "is no state file" in said.err
+    assert "is not a state file" in said.err
 
 
 async def test_it_logs_as_configured_and_what_is_probably_not_meant(home: "Home", api: "Api") -> None:

@@ -58,7 +58,7 @@ async def test_a_wrong_configuration_on_disk_does_not_keep_the_running_daemon_fr
         home.config.write_text(wrong)
         said = await home.call(*command.split())
     assert said.code == 0
-    assert "The running daemon is asked, which goes on with the one from before." in said.err
+    assert "This asks the running daemon, which still uses the previous configuration." in said.err
     said = await home.call(*command.split())
     assert said.code == 78
     assert "nonsense" in said.err

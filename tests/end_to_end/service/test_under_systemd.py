@@ -23,7 +23,7 @@ def has_restarted(service: Service) -> bool:
 async def test_from_nothing_to_a_running_service_and_to_its_end(machine: Machine, around: Around) -> None:
     said = machine.run(NOTIFIER, "install-service", "--now")
     assert said.returncode == 1
-    assert "nothing was started: the configuration is still to be completed" in said.stderr
+    assert "nothing was started: complete the configuration first" in said.stderr
     # With a name to be resolved, and a destination that starts a process of its own: the hardening lets both pass.
     port = around.receiver.url.rpartition(":")[2]
     phones = f'[destinations.phones]\ntype = "apprise"\nurl = "json://127.0.0.1:{port}/slack"\n'
@@ -34,7 +34,7 @@ async def test_from_nothing_to_a_running_service_and_to_its_end(machine: Machine
     assert "The configuration is valid" in machine.do(NOTIFIER, "check")
     service = Service(machine, "notifier")
     told = await asyncio.to_thread(machine.do, NOTIFIER, "install-service", "--now")
-    assert told.endswith("notifier: runs, now and after every boot\n"), service.log
+    assert told.endswith("notifier: running, now and after every boot\n"), service.log
     assert service.show("UnitFileState") == "enabled"
     assert service.show("ActiveState") == "active"
     await service.until(lambda: service.show("StatusText") == "1 source ok, 2 destinations ok")
@@ -62,7 +62,7 @@ async def test_it_is_ready_when_its_source_was_asked_and_an_api_that_hangs_does_
     service = around.instance("ready", source='timeout = "2s"', unit=SHORT_WATCHDOG)
     around.answers.clear()
     starting = asyncio.create_task(service.systemctl("start"))
-    await service.until(lambda: service.show("StatusText") == "starting: the first round of acme is still to come")
+    await service.until(lambda: service.show("StatusText") == "starting: waiting for the first round of acme")
     assert service.show("ActiveState") == "activating"
     assert (await starting).returncode == 0
     assert service.show("ActiveState") == "active"
@@ -121,7 +121,7 @@ async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(
     assert answered.returncode == 0
     machine.do("rm", "/etc/notifier/stuck/now")
     await service.until(lambda: has_restarted(service))
-    assert "a part of the daemon is stuck" in service.log
+    assert "a part of the daemon hangs" in service.log
     assert "part=acme" in service.log
     # Where it stood when the watchdog ended it.
     assert "Fatal Python error: Aborted" in service.log
@@ -145,14 +145,14 @@ async def test_a_reload_follows_the_configuration_and_refuses_a_wrong_one(around
     assert done.returncode == 0, f"{done.stderr}\n{service.log}"
     await service.until(lambda: service.show("StatusText") == "1 source ok, 2 destinations ok")
     assert "destinations added: audit" in service.log
-    assert "(a changed one needs a restart): sources.acme.token" in service.log
+    assert "(restart it after changing one): sources.acme.token" in service.log
 
     around.configure("reloaded", source='tokem = "x"')
     done = await service.systemctl("reload")
     assert done.returncode != 0
     assert service.show("ActiveState") == "active"
     assert "did you mean `token`?" in service.log
-    assert "a credential that is new or was changed is not seen" in service.log
+    assert "a new or changed credential is not seen" in service.log
 
     around.configure("reloaded")
     await service.systemctl("kill", "--kill-whom=main", "--signal=HUP")

@@ -141,7 +141,7 @@ async def test_a_replay_is_told_of_and_goes_on_after_a_restart(there: Interface)
         return (body["id"], body["state"], body["queued"]) == (2, "running", 500)
 
     before = await there.shows("/v1/replay", half_way)
-    waits = "`hr` is disabled; `notifier enable hr` lets it go on"
+    waits = "`hr` is disabled; `notifier enable hr` enables it"
     assert before["destinations"] == {"hr": {"state": "running", "deliveries": 700, "queued": 500, "waits": waits}}
     assert (before["previous"]["id"], before["previous"]["state"], before["previous"]["deliveries"]) == (1, "done", 0)
     await there.restart()

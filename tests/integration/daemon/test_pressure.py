@@ -86,7 +86,7 @@ async def test_11_what_is_owed_for_long_is_told_in_words(
     status = await status_when(daemon, lambda status: any(status["conditions"]))
     (condition,) = status["conditions"]
     assert condition["condition"] == "destination_behind"
-    assert "an hour, 6 come in; its `rate` allows 1,800 requests an hour" in condition["summary"]
+    assert "new events an hour: 6; its `rate` allows 1,800 requests an hour" in condition["summary"]
     assert status["destinations"]["hr"]["state"] == "ok"
 
 
@@ -111,7 +111,7 @@ async def test_13_a_replay_to_one_that_is_disabled_keeps_no_other_from_beginning
         told = await daemon.deliveries.replay_progress()
         return {name: (part["state"], part["waits"]) for name, part in told["destinations"].items()}
 
-    waits = ("running", "`old` is disabled; `notifier enable old` lets it go on")
+    waits = ("running", "`old` is disabled; `notifier enable old` enables it")
     async with asyncio.timeout(20):
         while await progress() != {"hr": ("done", None), "old": waits}:
             await asyncio.sleep(0.05)

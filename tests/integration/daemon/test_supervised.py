@@ -41,7 +41,7 @@ async def test_a_reload_tells_what_it_cannot_see(world: World, run: Any) -> None
     refused = await daemon.reload()
     assert done.body["handed_over"] == ("sources.acme-1.token",)
     assert refused.body["reason"] == "wrong_configuration"
-    assert "a credential that is new or was changed is not seen" in refused.body["message"]
+    assert "a new or changed credential is not seen" in refused.body["message"]
 
 
 async def test_without_systemd_nothing_is_said_of_it(run: Any) -> None:

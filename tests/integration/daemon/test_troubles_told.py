@@ -179,7 +179,7 @@ async def test_a_source_that_is_down_for_long_is_told_once_and_taken_back_once(w
         await until(lambda: len(told.notices) == 2)
         await looked_a_few_times(told)
     assert told.words() == [firing, ("source_failing", "sources/acme-1", "resolved")]
-    assert "the answer was not the API's" in told.notices[0]["summary"]
+    assert "the answer did not have HTTP status 200" in told.notices[0]["summary"]
 
 
 @pytest.mark.parametrize(

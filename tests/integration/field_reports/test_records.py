@@ -67,7 +67,7 @@ async def test_explain_says_that_it_was_seen_and_why_it_is_left_out(world: "Worl
     world.account.edit(known.id, overrides={"date_number": 99999999})
     await world.minutes(2)
     with open_for_reading(tmp_path / "notifier.db") as db:
-        with pytest.raises(UnknownRecordError, match=r"acme has seen it, and left it out: `date_number`"):
+        with pytest.raises(UnknownRecordError, match=r"acme has read it, but leaves it out: `date_number`"):
             known_lives(db, str(unknown.id))
         (life,) = known_lives(db, str(known.id))
     assert life.unreadable is not None

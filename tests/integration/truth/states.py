@@ -372,7 +372,7 @@ async def replaying(site: Site) -> None:
         assert under_way["queued"] < under_way["deliveries"] == 31
         assert seen["destinations"]["hr"]["pending"] == 10
         said = await site.types("status")
-    assert f"A replay to `hr` is under way: {under_way['queued']} of 31 deliveries put back" in said.out
+    assert f"A replay to `hr` is running: {under_way['queued']} of 31 deliveries put back" in said.out
 
 
 async def port_taken(site: Site) -> None:
@@ -438,7 +438,7 @@ STATES = (
         api(bad_gateway),
         1.5,
         source="failing",
-        headline="Nothing is lost, but acme cannot be read at present",
+        headline="Nothing is lost, but acme cannot be read at the moment",
         fails=True,
         mend=works_again,
         remedy="nothing to do",
@@ -744,7 +744,7 @@ STATES = (
         destination="retrying",
         rules=("NotifierDestinationFailing",),
         mend=after(takes_again(), types("retry", "--state", "pending", "--destination", "hr")),
-        remedy="nothing to do: the old destination is told that it gets no more alerts, the new one which conditions are active",
+        remedy="nothing to do: both destinations are told which conditions are active",
     ),
     State(
         "the heartbeat URL redirects",

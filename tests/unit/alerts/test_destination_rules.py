@@ -117,33 +117,36 @@ def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: 
 @pytest.mark.parametrize(
     ("health", "serving", "owed", "way"),
     [
-        (Health(), {}, LATE, "taken 1,900 an hour, 3,600 come in"),
+        (Health(), {}, LATE, "deliveries an hour: 1,900, new events an hour: 3,600"),
         (
             Health(),
             {"learned": Learned(rate=0.5)},
             LATE,
-            "taken 1,900 an hour, 3,600 come in; it takes 1,800 requests an hour, and refuses more",
+            (
+                "deliveries an hour: 1,900, new events an hour: 3,600; the receiver accepts 1,800 requests an hour"
+                " and refuses more"
+            ),
         ),
         (
             Health(),
             {"rate": 1.0},
             LATE,
-            "taken 1,900 an hour, 3,600 come in; its `rate` allows 3,600 requests an hour",
+            "deliveries an hour: 1,900, new events an hour: 3,600; its `rate` allows 3,600 requests an hour",
         ),
         (
             Health(HealthState.RETRYING, AttemptResult.THROTTLED, NOW, asked=True),
             {"waits_until_ms": NOW + 60_000},
             LATE,
-            "it has asked for a wait until 2026-11-21T17:01:00.123Z (Retry-After)",
+            "the receiver has asked for a wait until 2026-11-21T17:01:00.123Z (Retry-After)",
         ),
-        (BEGUN, {}, LATE, "no delivery succeeds at the moment,  server_error (HTTP 503: busy)"),
+        (BEGUN, {}, LATE, "no delivery succeeds at the moment: server_error (HTTP 503: busy)"),
         (
             Health(),
             {},
             replace(LATE, blocked=2, blocked_by="evt_a"),
             (
-                "taken 1,900 an hour, 3,600 come in; 2 of them wait behind an earlier event of their record, the first"
-                " behind evt_a (`notifier deliveries drop evt_a --destination hr` frees the way)"
+                "deliveries an hour: 1,900, new events an hour: 3,600; 2 of them wait behind an earlier event of"
+                " their record, the first behind evt_a (`notifier deliveries drop evt_a --destination hr` unblocks it)"
             ),
         ),
     ],
@@ -174,7 +177,7 @@ def test_what_fails_says_since_when_why_and_how_many_wait() -> None:
     assert (condition.key, condition.summary) == (
         (ConditionName.DESTINATION_FAILING, SUBJECT),
         (
-            "hr: events have not got through since 2026-11-21T16:45:00.123Z: server_error (HTTP 503: busy); they are"
+            "hr: events cannot be delivered since 2026-11-21T16:45:00.123Z: server_error (HTTP 503: busy); they are"
             " tried again, check the receiver; once it works, `notifier retry --state pending --destination hr` tries"
             " at once; 5 events wait"
         ),
@@ -189,7 +192,7 @@ def test_of_one_that_refuses_everything_it_is_said_what_to_check() -> None:
     (condition,) = told(replace(RETRYING, reason=AttemptResult.EVERYTHING_REFUSED), refused, error=error)
     assert condition.name is ConditionName.DESTINATION_FAILING
     assert condition.summary == (
-        "hr: events have not got through since 2026-11-21T16:45:00.123Z: everything_refused (HTTP 401: who are you?);"
+        "hr: events cannot be delivered since 2026-11-21T16:45:00.123Z: everything_refused (HTTP 401: who are you?);"
         " they are tried again, check `url`, `headers` and the receiver; once it works, `notifier retry --state pending"
         " --destination hr` tries at once; 2 events wait"
     )
@@ -200,8 +203,8 @@ def test_one_that_has_disabled_itself_is_told_at_once(reason: AttemptResult) -> 
     (condition,) = told(replace(GONE, reason=reason), UNTRIED, error=LastError(reason, "HTTP 410", NOW))
     assert (condition.name, condition.subject) == (ConditionName.DESTINATION_DISABLED, SUBJECT)
     assert condition.summary == (
-        "hr: disabled since 2026-11-21T17:00:00.123Z, because its answer says that it wants no more requests: "
-        f"{reason} (HTTP 410); put the new `url` into the configuration, run `notifier reload`, and then"
+        "hr: disabled since 2026-11-21T17:00:00.123Z, because the receiver answered that it accepts no more requests: "
+        f"{reason} (HTTP 410); enter the new `url` in the configuration, run `notifier reload`, and then"
         " `notifier enable hr`; 3 events wait"
     )
 
@@ -225,7 +228,7 @@ def test_whoever_has_disabled_it_by_hand_is_reminded_after_a_day_when_events_wai
 def test_what_is_disabled_by_hand_says_how_it_goes_on() -> None:
     (condition,) = told(PARKED, UNTRIED)
     assert condition.summary == (
-        "hr: disabled by hand since 2026-11-20T17:00:00.123Z; `notifier enable hr` lets it go on; 3 events wait"
+        "hr: disabled by hand since 2026-11-20T17:00:00.123Z; `notifier enable hr` enables it; 3 events wait"
     )
 
 
@@ -244,7 +247,7 @@ def test_dead_deliveries_are_counted_with_the_latest_reason_and_what_to_do() -> 
         SUBJECT,
         "hr: 3 deliveries were given up, the latest at 2026-11-21T16:59:59.123Z: timeout; `notifier deliveries"
         " --state dead --destination hr` shows them, `notifier retry --destination hr` sends them again, and `notifier"
-        " deliveries drop hr --state dead --yes` gives them up for good",
+        " deliveries drop hr --state dead --yes` removes them for good",
     )
     assert told(Health(), latest)[0].summary.startswith("hr: a delivery was given up, the latest at ")
 
@@ -257,4 +260,4 @@ def test_nothing_is_wrong_with_one_that_works() -> None:
 def test_an_event_that_is_refused_for_long_while_others_get_through_is_told() -> None:
     (condition,) = told(Health(), UNTRIED, REFUSED)
     assert (condition.name, condition.cause) == (ConditionName.DESTINATION_BEHIND, "refused")
-    assert "`notifier deliveries drop EVENT_ID --destination hr` takes one out of the queue" in condition.summary
+    assert "`notifier deliveries drop EVENT_ID --destination hr` removes one from the queue" in condition.summary

@@ -48,7 +48,7 @@ def test_it_says_where_and_the_same_as_long_as_it_lasts() -> None:
     (goes_on,) = conditions(room(2 * LEAST_FREE - 1), FIRING)
     assert begins == goes_on
     assert (begins.name, begins.subject) == (ConditionName.DISK_NEARLY_FULL, "store")
-    assert begins.summary.startswith("less than 400 MB are free in /var/lib/notifier, where the state file is; make")
+    assert begins.summary.startswith("less than 400 MB are free in /var/lib/notifier, where the state file is; free")
     assert list(conditions(room(2 * LEAST_FREE), FIRING)) == []
 
 
@@ -59,6 +59,6 @@ async def test_it_is_looked_at_beside_the_state_file(tmp_path: Path) -> None:
 
 
 async def test_a_folder_that_is_gone_is_trouble_with_the_state_file(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="does not say how much room is left") as trouble:
+    with pytest.raises(StoreError, match="the free space in the folder of state file") as trouble:
         await room_beside(tmp_path / "gone" / "notifier.db")
     assert trouble.value.reason is StoreReason.IO_ERROR

@@ -21,10 +21,10 @@ DISABLED = Condition(ConditionName.DESTINATION_DISABLED, "destinations/hr", "dis
 @pytest.mark.parametrize(
     ("health", "current", "waiting", "why"),
     [
-        (None, [], 3, "hr has left the configuration with 3 events waiting, which are kept:"),
+        (None, [], 3, "hr was removed from the configuration with 3 events waiting, which are kept:"),
         (PARKED, [], 1, "hr was disabled by hand; 1 event kept until `notifier enable hr`"),
-        (Health(HealthState.DISABLED, "gone", 1), [DISABLED], 1, "hr: there is now `destination_disabled` instead"),
-        (Health(HealthState.RETRYING, "timeout", 1), [], 0, "hr has nothing left to be sent;"),
+        (Health(HealthState.DISABLED, "gone", 1), [DISABLED], 1, "hr: `destination_disabled` replaces this condition"),
+        (Health(HealthState.RETRYING, "timeout", 1), [], 0, "no event waits for hr any more;"),
         (Health(), [], 0, ""),
     ],
 )
@@ -38,7 +38,7 @@ def test_it_says_why_a_destination_fails_no_more(
 
 def test_a_source_that_left_the_configuration_was_not_mended() -> None:
     key = ("source_failing", "sources/gone")
-    assert withdrawn([key], [], ["acme"], {}, {}) == {key: "gone has left the configuration"}
+    assert withdrawn([key], [], ["acme"], {}, {}) == {key: "gone was removed from the configuration"}
 
 
 async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(tmp_path: Path) -> None:

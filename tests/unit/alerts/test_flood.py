@@ -22,7 +22,7 @@ SOURCES = [
     Condition(
         ConditionName.SOURCE_FAILING,
         source_subject(f"customer-{number}"),
-        f"customer-{number}: no poll has succeeded since 2026-11-21T17:00:00.123Z: the answer was not the API's",
+        f"customer-{number}: no poll has succeeded since 2026-11-21T17:00:00.123Z: the connection was lost",
         cause="http_status" if number % 50 else "token_invalid",
     )
     for number in range(MANY)
@@ -31,7 +31,7 @@ DESTINATIONS = [
     Condition(
         ConditionName.DESTINATION_FAILING,
         destination_subject(f"receiver-{number}"),
-        f"receiver-{number}: events have not got through",
+        f"receiver-{number}: events cannot be delivered",
         cause="server_error",
     )
     for number in range(MANY)

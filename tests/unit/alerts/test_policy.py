@@ -80,7 +80,7 @@ def test_what_is_remembered_is_since_when_and_when_it_was_told() -> None:
 
 def test_the_all_clear_says_what_it_was() -> None:
     (over,) = decide([], [standing(NOW)], "safety", NOW)
-    assert (over.state, over.standing.summary) == (RESOLVED, "No longer so: something may have been missed")
+    assert (over.state, over.standing.summary) == (RESOLVED, "This is over: something may have been missed")
 
 
 def test_a_destination_does_not_hear_of_itself_but_another_one_does() -> None:
@@ -188,9 +188,9 @@ def test_what_comes_back_within_an_hour_is_the_same_and_takes_an_hour_to_end_aga
 def test_what_was_withdrawn_is_no_all_clear() -> None:
     life = Life()
     life.minutes(16, FAILS)
-    life.look(withdrawn="acme has left the configuration")
+    life.look(withdrawn="acme was removed from the configuration")
     assert (life.states, life.fires) == (["firing", "withdrawn"], False)
-    assert life.lives[FAILS_KEY].summary == "acme has left the configuration. Before: acme: it fails"
+    assert life.lives[FAILS_KEY].summary == "acme was removed from the configuration. Before: acme: it fails"
 
 
 def test_what_has_passed_before_it_was_told_leaves_nothing() -> None:

@@ -17,23 +17,23 @@ def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> No
     (condition,) = of_rebuild(REBUILD, [SWEPT, NOT_SWEPT])
     assert condition.key == ("state_rebuilt", "store")
     assert condition.summary == (
-        "the state file was damaged (file is not a database) and was rebuilt at 2026-11-21T17:00:00.123Z; what could"
-        " not be read: events, records; it lies in /state/notifier.db.damaged-20261121T170000Z, which may be deleted"
-        " when it is no longer needed; check the disk. Events go on under the same ids. This ends when every source"
-        " has been swept"
+        "the state file was damaged (file is not a database) and was rebuilt at 2026-11-21T17:00:00.123Z; these"
+        " parts could not be read: events, records; the damaged file is kept as"
+        " /state/notifier.db.damaged-20261121T170000Z; delete it when it is no longer needed; check the disk. Events"
+        " keep their ids. This ends when every source has been swept"
     )
 
 
 def test_it_says_so_when_nothing_was_lost_or_nothing_left() -> None:
     (condition,) = of_rebuild(replace(REBUILD, lost="nothing", set_aside=None), [NOT_SWEPT])
-    assert "; nothing was lost; nothing was left of it; check" in condition.summary
+    assert "; nothing was lost; nothing of it could be kept; check" in condition.summary
 
 
 def test_a_file_that_was_only_older_is_said_more_mildly_with_what_it_lacked_and_since_when() -> None:
     behind = Comparison(AT, "it was older", None, "source beta was unknown", AT - 60_000, RebuildKind.BEHIND)
     (condition,) = of_rebuild(behind, [NOT_SWEPT])
     assert condition.key == ("state_behind", "store")
-    assert "what it lacked was brought in: source beta was unknown" in condition.summary
+    assert "the missing data was added: source beta was unknown" in condition.summary
     assert "updates and removals since 2026-11-21T16:59:00.123Z may be missing" in condition.summary
 
 
@@ -49,7 +49,9 @@ def test_a_file_that_never_was_rebuilt_has_no_such_condition() -> None:
 def test_an_address_that_cannot_be_listened_on_is_told_with_what_goes_on() -> None:
     (condition,) = of_interface("cannot listen on 127.0.0.1:8787 (Address already in use): free it")
     assert condition.key == ("interface_down", "interface")
-    assert condition.summary.startswith("cannot listen on 127.0.0.1:8787 (Address already in use): free it. Polls and")
+    assert condition.summary.startswith(
+        "cannot listen on 127.0.0.1:8787 (Address already in use): free it. Polls, deliveries and"
+    )
     assert list(of_interface(None)) == []
 
 
@@ -72,8 +74,8 @@ def test_alarms_that_are_refused_are_a_condition_at_once_and_those_that_wait_aft
     (refused,) = of_alerts(replace(waits, refused="refused, HTTP 404"))
     assert refused.key == (ConditionName.ALERTS_UNDELIVERED, "alerts")
     assert refused.summary == (
-        "alarms do not get through to ops, which refuses them (refused, HTTP 404), so no one is told of these"
-        " conditions; the heartbeat stops if they do not within 15 minutes"
+        "alerts cannot be delivered to ops, which refuses them (refused, HTTP 404), so no one is told about these"
+        " conditions; the heartbeat will stop if they cannot be delivered within 15 minutes"
     )
     (late,) = of_alerts(replace(waits, undelivered=900.0))
-    assert late.summary.endswith("the heartbeat is stopped until they do")
+    assert late.summary.endswith("the heartbeat has stopped until they can be delivered")

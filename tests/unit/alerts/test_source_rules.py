@@ -69,8 +69,8 @@ def test_a_source_that_fails_says_since_when_why_and_what_to_do() -> None:
         (ConditionName.SOURCE_FAILING, "sources/acme"),
         "token_invalid",
         (
-            "acme: no poll has succeeded since 2026-11-21T16:43:20.123Z: the API does not know the token; put a valid"
-            " one into the source's `token`"
+            "acme: no poll has succeeded since 2026-11-21T16:43:20.123Z: the API does not know the token; enter a"
+            " valid one as the source's `token`"
         ),
     )
 
@@ -89,7 +89,7 @@ def test_an_error_that_is_over_is_not_blamed(error: SourceError | None) -> None:
     (condition,) = told(memory, Polls(FAILING_FOR, any_succeeded=True))
     assert (
         condition.summary
-        == "acme: no poll has succeeded since 2026-11-21T16:43:20.123Z; the API has not answered in that time"
+        == "acme: no poll has succeeded since 2026-11-21T16:43:20.123Z; the API has not answered since then"
     )
 
 
@@ -130,7 +130,7 @@ def test_it_says_since_when_nothing_is_proven() -> None:
 def test_after_an_outage_longer_than_the_retention_there_is_a_gap() -> None:
     reason = gap(replace(WHOLE, gap_since_ms=NOW - 1000), DAY, NOW)
     assert reason is not None
-    assert "before 2026-11-21T16:59:59.123Z it was not read for longer than the retention" in reason
+    assert "before 2026-11-21T16:59:59.123Z the list was not read for longer than the retention" in reason
 
 
 def test_nothing_is_wrong_with_a_source_that_was_swept() -> None:
@@ -147,7 +147,7 @@ def test_a_gap_is_a_condition_of_its_source() -> None:
 def test_removals_that_are_held_back_are_a_condition_of_their_source() -> None:
     (condition,) = told(replace(WHOLE, records=123_456, held=7000))
     assert (condition.name, condition.subject) == (ConditionName.REMOVALS_HELD, "sources/acme")
-    assert condition.summary.startswith("acme: 7,000 of 123,456 known records are gone")
+    assert condition.summary.startswith("acme: 7,000 of 123,456 known records are missing")
     assert "`notifier release acme removals`" in condition.summary
 
 

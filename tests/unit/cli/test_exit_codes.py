@@ -61,7 +61,7 @@ def test_no_configuration_at_all_is_78(monkeypatch: pytest.MonkeyPatch, home: "H
     monkeypatch.chdir(home.folder)
     said = call("check")
     assert said.code == 78
-    assert "there is none: looked for" in said.err
+    assert "no configuration was found: looked for" in said.err
 
 
 async def test_all_problems_are_told_at_once(home: "Home") -> None:
@@ -94,8 +94,8 @@ async def test_all_problems_are_told_at_once(home: "Home") -> None:
         (("events", "--after", "soon"), "--after"),
         (("demo", "--events", "0"), "--events"),
         (("demo", "--listen", "nowhere"), "host:port"),
-        (("sandbox", "--listen", "unix:/tmp/there"), "host:port only"),
-        (("sandbox", "--listen", ""), "host:port only"),
+        (("sandbox", "--listen", "unix:/tmp/there"), "only on host:port"),
+        (("sandbox", "--listen", ""), "only on host:port"),
         (("sandbox", "--records", "0"), "--records"),
         (("sandbox", "--rate", "0/s"), "above 0"),
         (("sandbox", "--rate", "5/d"), "5/s, 5/m or 5/h"),
@@ -128,7 +128,7 @@ async def test_a_file_that_is_no_state_file_is_1(home: "Home", name: str) -> Non
     home.state_file.write_bytes(b"what is this?" * 1000)
     said = await home.call(name, *ARGUMENTS.get(name, ()))
     assert said.code == 1
-    assert "is no state file, or a damaged one: name another path in [store]" in said.err
+    assert "is not a state file, or is damaged: name another path in [store]" in said.err
 
 
 @pytest.mark.parametrize("name", ["events", "deliveries"])
@@ -139,7 +139,7 @@ async def test_a_damaged_state_file_is_1_and_says_what_to_do(home: "Home", name:
     home.state_file.write_bytes(content[:half] + b"\xff" * half)
     said = await home.call(name)
     assert said.code == 1
-    assert "it is damaged: `notifier run` sets it aside when it starts and saves what can be read" in said.err
+    assert "it is damaged: `notifier run` sets it aside when it starts and recovers what can be read" in said.err
 
 
 @pytest.mark.parametrize("name", ["status", "events"])

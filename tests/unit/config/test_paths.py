@@ -38,7 +38,9 @@ def test_without_a_file_and_without_a_source_it_is_told_what_to_do(tmp_path: Pat
         load(environ={"NOTIFIER_NONSENSE": "1", "NOTIFIER_LOG__LEVEL": "debug"}, cwd=tmp_path)
     nonsense, nothing = str(caught.value).splitlines()
     assert nonsense.startswith("NOTIFIER_NONSENSE: unknown key")
-    assert nothing.startswith(f"configuration: there is none: looked for {tmp_path}/config.toml and {SYSTEM_FILE}; ")
+    assert nothing.startswith(
+        f"configuration: no configuration was found: looked for {tmp_path}/config.toml and {SYSTEM_FILE}; "
+    )
     for way in ("`notifier init` writes one", "--config", "$NOTIFIER_CONFIG", "NOTIFIER_SOURCES__NAME__TOKEN"):
         assert way in nothing
 
@@ -72,8 +74,8 @@ def test_a_file_that_is_there_but_cannot_be_read_is_not_passed_over(tmp_path: Pa
         (b"[a]\nx = 1\nx = 2\n", "line 3, column 6: is not valid TOML: cannot overwrite a value"),
         (b'token = "s3cr3t', "at its end: is not valid TOML: "),
         (b"[sources.acme]\n\n# caf\xe9\n", "line 3: is not UTF-8 text; save the file as UTF-8"),
-        (b"a = " + b"9" * 5000, "is not TOML that can be read: "),
-        (b"a = " + b"[" * 100_000, "is not TOML that can be read: "),
+        (b"a = " + b"9" * 5000, "cannot be read as TOML: "),
+        (b"a = " + b"[" * 100_000, "cannot be read as TOML: "),
         (b"\x00", "line 1, column 1: is not valid TOML: "),
     ],
 )

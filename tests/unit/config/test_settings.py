@@ -153,7 +153,7 @@ def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
     ("text", "warning"),
     [
         (SOURCE, "destinations: there are none"),
-        (f"[http]\nanonymous = true\n{SOURCE}{SIGNED}", "http.anonymous: lets everybody with an account on this"),
+        (f"[http]\nanonymous = true\n{SOURCE}{SIGNED}", "http.anonymous: lets every user of this machine"),
         (
             f'[http]\nlisten = "0.0.0.0:80"\ntoken = "sixteen-or-more-"\n{SOURCE}{SIGNED}',
             "http.listen: lets other machines connect over plain HTTP",
@@ -161,16 +161,16 @@ def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
         (SOURCE + SIGNED.replace("https:", "http:"), "destinations.hr.url: is http://"),
         (f"{SOURCE}{SIGNED}events = []", "destinations.hr.events: is empty"),
         (f"{SOURCE}requests_per_minute = 81\n{SIGNED}", "sources.acme.requests_per_minute: is more than"),
-        (f'{SOURCE}poll_interval = "4s"\n{SIGNED}', "sources.acme.poll_interval: takes up to 30 of the 30"),
+        (f'{SOURCE}poll_interval = "4s"\n{SIGNED}', "sources.acme.poll_interval: needs up to 30 of the 30"),
         (f'[alerts]\nheartbeat_url = "http://hc-ping.com/x"\n{SOURCE}{SIGNED}', "alerts.heartbeat_url: is http://"),
         (SOURCE.replace("t0ken", "...") + SIGNED, "sources.acme.token: is a placeholder"),
         (SOURCE.replace("t0ken", "${KPA_TOKEN}") + SIGNED, "sources.acme.token: is a placeholder"),
         (SOURCE.replace("t0ken", "your-api-token") + SIGNED, "sources.acme.token: is a placeholder"),
         (SOURCE.replace("t0ken", "<token>") + SIGNED, "sources.acme.token: is a placeholder"),
-        (SOURCE.replace("t0ken", "'t0ken'") + SIGNED, "sources.acme.token: has quotes that are part of it"),
-        (SOURCE + SLACK.replace("T/B/x", "..."), "destinations.safety.url: has a placeholder in it"),
-        (SOURCE + SLACK.replace("T/B/x", "T00000000/B00000000/x"), "destinations.safety.url: has a placeholder in it"),
-        (SOURCE + SLACK.replace("hooks.slack.com", "example.com"), "destinations.safety.url: is not one of Slack's"),
+        (SOURCE.replace("t0ken", "'t0ken'") + SIGNED, "sources.acme.token: contains a pair of quotes"),
+        (SOURCE + SLACK.replace("T/B/x", "..."), "destinations.safety.url: contains a placeholder"),
+        (SOURCE + SLACK.replace("T/B/x", "T00000000/B00000000/x"), "destinations.safety.url: contains a placeholder"),
+        (SOURCE + SLACK.replace("hooks.slack.com", "example.com"), "destinations.safety.url: is not a Slack URL"),
         (SOURCE + TEAMS, "destinations.teams.url: is an Office 365 connector"),
         (SOURCE + HTTP, "destinations.hr.secret: is empty"),
         (
@@ -179,13 +179,16 @@ def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
         ),
         (
             SOURCE + TEAMS.replace("webhook.office.com", "example.com"),
-            "destinations.teams.url: is not one of Microsoft's workflows",
+            "destinations.teams.url: is not a URL of Microsoft's workflows",
         ),
         (f'{SOURCE}{SIGNED}training_ids = ["1046", "Ladder Safety"]', "destinations.hr.training_ids[1]: is a title"),
         (f'{SOURCE}training_id = "Ladder Safety"\n{SIGNED}', "sources.acme.training_id: is a title"),
-        (f"{SOURCE}first_run = 2999-01-01\n{SIGNED}", "sources.acme.first_run: is a day to come"),
-        (SOURCE + SOURCE.replace("acme", "beta") + SIGNED, "sources.beta.token: is that of source `acme`"),
-        (SOURCE + SLACK + SLACK.replace("safety", "other"), "destinations.other.url: is that of destination `safety`"),
+        (f"{SOURCE}first_run = 2999-01-01\n{SIGNED}", "sources.acme.first_run: is in the future"),
+        (SOURCE + SOURCE.replace("acme", "beta") + SIGNED, "sources.beta.token: is the same as that of source `acme`"),
+        (
+            SOURCE + SLACK + SLACK.replace("safety", "other"),
+            "destinations.other.url: is the same as that of destination `safety`",
+        ),
     ],
 )
 def test_what_is_probably_not_meant_gives_a_warning(text: str, warning: str, load_text: Load) -> None:
@@ -213,7 +216,7 @@ def test_a_file_of_authorities_without_a_certificate_gives_a_warning(load_text: 
     text = f'{SOURCE}{SIGNED}ca_file = "{file}"'
     file.write_text("-----BEGIN PRIVATE KEY-----\n")
     (line,) = map(str, load_text(text).warnings())
-    assert line.startswith("destinations.hr.ca_file: has no certificate in it")
+    assert line.startswith("destinations.hr.ca_file: contains no certificate")
     file.write_text("-----BEGIN CERTIFICATE-----\n")
     assert load_text(text).warnings() == ()
 

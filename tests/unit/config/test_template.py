@@ -53,7 +53,7 @@ def test_it_says_what_it_was_told_whatever_the_names_and_values(
         "destinations": {slack: {"type": "slack", "url": url}, http: {"type": "http"}},
     }
     variable = f"NOTIFIER_DESTINATIONS__{http.upper().replace('-', '_')}__SECRET"
-    assert f"# secret: in the credential file, or variable, {variable}\n" in text
+    assert f"# secret: in the credential file or variable {variable}\n" in text
 
 
 def test_its_own_words_about_names_follow_the_names() -> None:

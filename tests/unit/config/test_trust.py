@@ -50,7 +50,7 @@ def test_the_group_that_only_the_owner_is_in_counts_as_the_owner(file: Path) -> 
 
 def test_a_folder_that_others_may_write_is_refused_unless_it_is_sticky(file: Path) -> None:
     file.parent.chmod(0o777)
-    assert "is in a folder that other users can write (mode 0777)" in problem(file)
+    assert "is in a folder that other users can write to (mode 0777)" in problem(file)
     file.parent.chmod(0o1777)
     load(file, environ={}, cwd=file.parent)
 
@@ -58,10 +58,10 @@ def test_a_folder_that_others_may_write_is_refused_unless_it_is_sticky(file: Pat
 @only_root
 def test_a_file_or_folder_of_a_third_user_is_refused(file: Path) -> None:
     os.chown(file, 12345, 12345)
-    assert "belongs to user 12345, and not to you or root" in problem(file)
+    assert "belongs to user 12345, not to you or root" in problem(file)
     os.chown(file, 0, 0)
     os.chown(file.parent, 12345, 12345)
-    assert "is in a folder of user 12345's, who could replace it" in problem(file)
+    assert "is in a folder of user 12345, who could replace it" in problem(file)
 
 
 @only_root
@@ -72,7 +72,7 @@ def test_a_link_counts_as_what_it_leads_to(file: Path, tmp_path: Path) -> None:
     os.chown(theirs, 12345, 12345)
     file.unlink()
     file.symlink_to(theirs / "config.toml")
-    assert "is in a folder of user 12345's" in problem(file)
+    assert "is in a folder of user 12345" in problem(file)
 
 
 @pytest.mark.parametrize("place", ["NOTIFIER_LOG__LEVEL", "."])
@@ -134,7 +134,7 @@ def test_secrets_that_everybody_can_read_give_a_warning(file: Path, text: str, w
 
     assert warnings() == []
     file.chmod(0o644)
-    assert warnings() == ([f"holds secrets, and every user can read it: chmod o-r {file}"] if warned else [])
+    assert warnings() == ([f"contains secrets, and every user can read it: chmod o-r {file}"] if warned else [])
 
 
 def test_a_file_without_secrets_may_be_read_by_everybody(file: Path) -> None:

@@ -82,12 +82,12 @@ def test_keys_nested_without_end_are_told(above: str, problems_of: Problems) -> 
     ],
 )
 def test_a_key_in_the_wrong_table_is_told_its_own(text: str, key: str, home: str, problems_of: Problems) -> None:
-    assert problems_of(text) == [f"{key}: unknown key here: it belongs to `{home}`"]
+    assert problems_of(text) == [f"{key}: unknown key here: it belongs in `{home}`"]
 
 
 def test_keys_of_a_source_right_below_sources_are_told_where_they_belong(problems_of: Problems) -> None:
     (problem,) = problems_of('[sources]\ntoken = "t0ken"\n')
-    assert problem.startswith("sources.token: is a key of a source: it belongs into a table [sources.NAME]")
+    assert problem.startswith("sources.token: is a key of a source: put it into a table [sources.NAME]")
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_a_type_by_another_name_is_told_what_to_write(written: str, meant: str, 
 @pytest.mark.parametrize(
     ("line", "slip"),
     [
-        ("token = \u201ct0ken\u201d", "typographic quotes: write straight ones"),
+        ("token = \u201ct0ken\u201d", "typographic quotes: use straight ones"),
         ("token = t0ken", "text must be in quotes"),
-        ('path = "C:\\Users\\x"', "put a Windows path into single quotes"),
+        ('path = "C:\\Users\\x"', "write a Windows path in single quotes"),
     ],
 )
 def test_a_common_slip_of_toml_is_told_in_words(line: str, slip: str, problems_of: Problems) -> None:

@@ -21,10 +21,10 @@ WRONG_SOURCE = [
     ("base_url", '"https://[::1"', "valid host and port"),
     ("base_url", '"https://example.com:99999/"', "valid host and port"),
     ("base_url", '"https://example.com/a b"', "without spaces"),
-    ("base_url", '"https://api..example.com/"', "a host that can exist"),
-    ("base_url", f'"https://{"x" * 64}.example.com/"', "a host that can exist"),
-    ("base_url", '"https://api.exa%6dple.com/"', "a host that can exist"),
-    ("base_url", '"https://xn--üü.example/"', "a host that can exist"),
+    ("base_url", '"https://api..example.com/"', "a valid host"),
+    ("base_url", f'"https://{"x" * 64}.example.com/"', "a valid host"),
+    ("base_url", '"https://api.exa%6dple.com/"', "a valid host"),
+    ("base_url", '"https://xn--üü.example/"', "a valid host"),
     ("base_url", '"https://user:pw@example.com/v1"', "must not contain a user name or password"),
     ("base_url", '"https://example.com/v1?token=x"', "must end before any `?` or `#`"),
     ("base_url", "1", "must be text in quotes"),
@@ -55,7 +55,7 @@ WRONG_SOURCE = [
     ("hold_removals_above", "true", "must be a number"),
     ("hold_removals_above", '"5%"', "must be a number"),
     ("first_run", '"quiet"', '"silent", "notify", or a date'),
-    ("first_run", '"2026-02-30"', "not a day of the calendar"),
+    ("first_run", '"2026-02-30"', "not a valid date"),
     ("first_run", '"20260101"', "or a date"),
     ("first_run", "2026-01-01T00:00:00Z", "or a date"),
     ("first_run", "true", "or a date"),
@@ -76,7 +76,7 @@ WRONG_SLACK = [
     ("events", '"completion.created"', "must be a list"),
     ("events[0]", '["completion.create"]', "did you mean `completion.created`?"),
     ("events[1]", '["completion.created", "notifier.alert"]', 'must be "completion.created"'),
-    ("sources[0]", '["acne"]', "names no source that is configured; did you mean `acme`?"),
+    ("sources[0]", '["acne"]', "does not name a configured source; did you mean `acme`?"),
     ("sources", '"acme"', "must be a list"),
     ("training_ids[0]", '[""]', "must not be empty"),
     ("user_ids[0]", "[true]", "must be text in quotes"),
@@ -94,7 +94,7 @@ WRONG_SLACK = [
 WRONG_HTTP = [
     ("url", '"https://us%3Aer:pw@hr.example.com/"', "a user name without a colon"),
     ("url", '"https://user:p%0Aw@hr.example.com/"', "without control characters"),
-    ("url", '"https://hr..example.com/"', "a host that can exist"),
+    ("url", '"https://hr..example.com/"', "a valid host"),
     ("url", '"hr.example.com/hook"', "must be a URL"),
     ("url", '"mailto:hr@example.com"', "must be a URL"),
     ("secret", '"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"', 'must be "whsec_"'),
@@ -146,26 +146,26 @@ WRONG_ELSEWHERE = [
     ("http.token", '[http]\ntoken = "two words"', "must be one word"),
     ("http.token", '[http]\nlisten = "0.0.0.0:8787"\ntoken = "fifteen-letters"', "must have 16 characters or more"),
     ("http.anonymous", '[http]\nanonymous = "all"', "must be true or false"),
-    ("http.anonymous", '[http]\nanonymous = true\ntoken = "x"', "does not go together with a `token`"),
+    ("http.anonymous", '[http]\nanonymous = true\ntoken = "x"', "cannot be combined with a `token`"),
     (
         "alerts.destination",
         '[alerts]\ndestination = "safty"',
-        "names no destination that is configured; did you mean `safety`?",
+        "does not name a configured destination; did you mean `safety`?",
     ),
     ("alerts.heartbeat_url", '[alerts]\nheartbeat_url = "hc-ping.com/x"', "must be a URL"),
     ("sources.beta", "[sources]\nbeta = 5", "must be a table"),
     ("sources.beta.token", "[sources.beta]", "is required; set it in the file or as NOTIFIER_SOURCES__BETA__TOKEN"),
-    ("sources.beta.has_attachments", '[sources.beta]\ntoken="x"\napi="v1"\nhas_attachments=true', "v2 only"),
+    ("sources.beta.has_attachments", '[sources.beta]\ntoken="x"\napi="v1"\nhas_attachments=true', "only in v2"),
     (
         "sources.beta.id_namespace",
         '[sources.beta]\ntoken="x"\nid_namespace="acme"',
         "the same event ids as source `acme`",
     ),
     ('sources."HR System"', '[sources."HR System"]\ntoken="x"', "did you mean `hr-system`?"),
-    ("sources.a_b", '[sources.a_b]\ntoken="x"', "is not a name"),
+    ("sources.a_b", '[sources.a_b]\ntoken="x"', "is not a valid name"),
     ("sources.a--b", '[sources.a--b]\ntoken="x"', "single hyphens"),
-    ("sources.-a", '[sources.-a]\ntoken="x"', "is not a name"),
-    ('sources.""', '[sources.""]\ntoken="x"', "is not a name"),
+    ("sources.-a", '[sources.-a]\ntoken="x"', "is not a valid name"),
+    ('sources.""', '[sources.""]\ntoken="x"', "is not a valid name"),
     ("destinations.Safety", '[destinations.Safety]\ntype="slack"\nurl="https://a/b"', "did you mean `safety`?"),
     ("destinations.x", "[destinations]\nx = 5", "must be a table"),
     (
@@ -230,7 +230,7 @@ def test_templates_that_are_no_folder_are_told(value: str, sentence: str, proble
 @pytest.mark.parametrize("text", ["", "sources = {}", '[alerts]\ndestination = ""', "[sources]"])
 def test_a_configuration_without_a_source_is_wrong(text: str, problems_of: Problems) -> None:
     (problem,) = problems_of(text)
-    assert problem.startswith("sources: at least one is needed")
+    assert problem.startswith("sources: at least one source is required")
 
 
 def test_all_problems_are_told_at_once_each_on_its_line(problems_of: Problems) -> None:

@@ -144,7 +144,9 @@ async def test_a_renewal_that_has_come_half_way_is_endpoint_trouble_until_it_is_
     for _ in range(2):
         outcome = await destination.send(sent)
         assert outcome.reason is AttemptResult.CERTIFICATE_REJECTED
-        assert outcome.detail.startswith(f"client_cert_file {files.client} with client_key_file {files.key}: no usable")
+        assert outcome.detail.startswith(
+            f"client_cert_file {files.client} with client_key_file {files.key}: it contains no usable"
+        )
     shutil.copy(renewed_certificates.key, files.key)
     assert (await destination.send(sent)).reason is AttemptResult.DELIVERED
 

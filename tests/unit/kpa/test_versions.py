@@ -285,7 +285,7 @@ def test_a_problem_shows_numbers_and_no_text() -> None:
 def test_a_record_that_cannot_be_kept_is_bad(damage: dict[str, Any]) -> None:
     completions, bad = V2.parse([RECORD_V2 | damage, RECORD_V2 | {"id": 5}])
     assert [completion.key for completion in completions] == ["5"]
-    assert "cannot be written as JSON" in bad[0].problem
+    assert "cannot be converted to JSON" in bad[0].problem
 
 
 def test_a_record_nested_too_deeply_is_bad() -> None:

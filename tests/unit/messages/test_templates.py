@@ -89,12 +89,16 @@ def test_own_templates_share_parts(tmp_path: Path, make_event: "MakeEvent") -> N
         ("member.j2", "{{ person.__class__.__mro__ }}", "member.j2, line 1: access to attribute '__class__' of 'str'"),
         ("heading.j2", "{{ completed.append(1) }}", "heading.j2, line 1: 'int object' has no attribute 'append'"),
         ("digest.j2", "{{ people.append('x') }}", "digest.j2, line 1: access to attribute 'append' of 'list'"),
-        ("notice.j2", '{% include "none.j2" %}', "notice.j2, line 1: there is no file of the name none.j2"),
+        ("notice.j2", '{% include "none.j2" %}', "notice.j2, line 1: there is no file named none.j2"),
         ("other.j2", "{{ person + 1 }}", "other.j2, line 1: TypeError: can only concatenate str"),
-        ("other.j2", "{% if person == 'David Ball' %}x{% endif %}", "other.j2: gives no text"),
-        ("completed.j2", "{% for i in range(99999) %}x{% endfor %}", "completed.j2: gives more than 20,000 characters"),
+        ("other.j2", "{% if person == 'David Ball' %}x{% endif %}", "other.j2: produces no text"),
+        (
+            "completed.j2",
+            "{% for i in range(99999) %}x{% endfor %}",
+            "completed.j2: produces more than 20,000 characters",
+        ),
         ("completed.j2", '{% include "completed.j2" %}', "completed.j2, line 1: RecursionError: "),
-        ("complete.j2", "x", "complete.j2: no message is made with it; did you mean `completed.j2`?"),
+        ("complete.j2", "x", "complete.j2: no message uses it; did you mean `completed.j2`?"),
     ],
 )
 def test_what_is_wrong_is_told_by_file_and_line(tmp_path: Path, file: str, text: str, told: str) -> None:
@@ -110,7 +114,7 @@ def test_how_much_there_is_room_for_depends_on_the_type(tmp_path: Path, name: st
     (tmp_path / "session.j2").write_text("x" * room)
     assert wrong(tmp_path, name) == []
     (tmp_path / "session.j2").write_text("x" * too_much)
-    assert wrong(tmp_path, name) == ["gives more than there is room for in a message, however short names are cut"]
+    assert wrong(tmp_path, name) == ["produces more text than a message has room for, even with short names"]
 
 
 def test_what_has_no_room_is_said_by_the_shipped_template(tmp_path: Path, make_event: "MakeEvent") -> None:

@@ -150,7 +150,7 @@ def test_people_correct_move_delete_restore_and_double(control: SandboxControl, 
     ("text", "problem"),
     [
         ("paint:#1", "there is no edit `paint`"),
-        ("delete", "needs to know which records"),
+        ("delete", "needs the records"),
         ("move:#1", "needs days=, person= or both"),
         ("enter:0", "whole number from 1"),
         ("delete:#1,days=3", "`delete` has no `days`"),

@@ -69,10 +69,10 @@ def test_again_it_changes_nothing(image: Image) -> None:
     said = image.install()
     assert {path: path.stat().st_mtime_ns for path in image.root.rglob("*")} == files
     assert [line.rpartition(": ")[2] for line in said.lines[:4]] == [
-        "is there",
-        "is there",
-        "is there, and was left alone",
-        "is as it should be",
+        "exists",
+        "exists",
+        "exists, and was not changed",
+        "is up to date",
     ]
 
 
@@ -104,7 +104,7 @@ def test_secrets_that_others_could_read_are_closed_up(image: Image) -> None:
     image.install()
     image.path("/etc/notifier/credentials").chmod(0o755)
     said = image.install()
-    assert f"{image.path('/etc/notifier/credentials')}: closed to all but root" in said.lines
+    assert f"{image.path('/etc/notifier/credentials')}: permissions removed: only root can read it now" in said.lines
     assert image.mode("/etc/notifier/credentials") == 0o700
 
 
@@ -112,7 +112,7 @@ def test_a_configuration_that_the_service_could_not_read_is_told_with_the_remedy
     image.install()
     image.path("/etc/notifier/config.toml").chmod(0o600)
     said = image.install()
-    assert "is there, but the service could not read it" in said.out
+    assert "exists, but the service could not read it" in said.out
     assert "  sudo chmod 0644 /etc/notifier/config.toml" in said.lines
     assert image.mode("/etc/notifier/config.toml") == 0o600
 
@@ -162,7 +162,7 @@ def test_printed_it_is_the_unit_and_nothing_is_written(image: Image) -> None:
 def test_another_machines_service_cannot_be_started(image: Image) -> None:
     said = image.install("--now")
     assert said.code == 2
-    assert "--now starts a service of this machine" in said.err
+    assert "--now starts a service on this machine" in said.err
 
 
 def test_what_stands_in_the_way_is_one_sentence(image: Image) -> None:
@@ -199,7 +199,7 @@ def test_a_program_that_the_services_user_cannot_reach_is_told(tmp_path: Path, m
     (told,) = obstacles([program, program])
     # The tests' folder may be closed to others itself.
     assert told in {
-        f"the service runs as a user of its own, who cannot reach {folder} (mode {folder.stat().st_mode & 0o7777:04o})"
+        f"the service runs as its own user, who cannot reach {folder} (mode {folder.stat().st_mode & 0o7777:04o})"
         for folder in program.parents
     }
 
@@ -207,7 +207,7 @@ def test_a_program_that_the_services_user_cannot_reach_is_told(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("/opt/nowhere/notifier", "/opt/nowhere cannot be looked at: No such file or directory"),
+        ("/opt/nowhere/notifier", "/opt/nowhere cannot be read: No such file or directory"),
         ("/opt/.cache/uv/notifier", "/opt/.cache/uv/notifier is in a cache"),
         ("/var/tmp/venv/bin/notifier", "/var/tmp/venv/bin/notifier is in a folder for temporary files"),  # noqa: S108
     ],
@@ -252,7 +252,7 @@ def test_the_service_is_not_installed_for_a_program_that_others_could_change(ima
     # The tests' own folder is closed to others, which is reported first.
     said = call("install-service", "--root", str(image.root), "--print", "--program", str(program))
     assert f"Warning: {program} belongs to user 12345, who could change what the service runs" in said.err
-    assert "Warning: give it to root alone" in said.err
+    assert "Warning: make root its only owner" in said.err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

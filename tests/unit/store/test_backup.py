@@ -108,7 +108,7 @@ async def test_a_file_that_comes_into_being_meanwhile_is_not_overwritten_either(
     def progress(_done: int, _of: int) -> None:
         target.write_text("something dear")
 
-    with pytest.raises(BackupError, match="was created meanwhile"):
+    with pytest.raises(BackupError, match="was created in the meantime"):
         await asyncio.to_thread(back_up, lived.path, target, progress)
     assert target.read_text() == "something dear"
     assert len([*target.parent.iterdir()]) == 1
@@ -120,7 +120,7 @@ async def test_the_state_file_itself_is_no_place_for_its_copy(lived: Store, tmp_
         await copied(lived, tmp_path / f"notifier.db{name}", overwrite=True)
     link = tmp_path / "link.db"
     link.symlink_to(lived.path)
-    with pytest.raises(BackupError, match="is a link, and none is followed"):
+    with pytest.raises(BackupError, match="is a symbolic link, which is not followed"):
         await copied(lived, link, overwrite=True)
 
 
@@ -148,10 +148,10 @@ def test_what_is_no_state_file_is_not_copied(path: Path, target: Path) -> None:
         back_up(path, target, unseen)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE recipes (name TEXT)")
-    with pytest.raises(BackupError, match="is no state file of this program"):
+    with pytest.raises(BackupError, match="is not a state file of this program"):
         back_up(path, target, unseen)
     path.write_bytes(b"garbage" * 1000)
-    with pytest.raises(BackupError, match="is no state file, or damaged"):
+    with pytest.raises(BackupError, match="is not a state file, or is damaged"):
         back_up(path, target, unseen)
     assert [*target.parent.iterdir()] == []
 
@@ -240,8 +240,8 @@ def damaged(target: Path) -> None:
     ("make", "says"),
     [
         (nothing, "there is no file"),
-        (garbage, "is no state file, or damaged"),
-        (foreign, "is no state file of this program"),
+        (garbage, "is not a state file, or is damaged"),
+        (foreign, "is not a state file of this program"),
         (newer, "was written by a newer version of notifier (it knows beams)"),
         (damaged, "is damaged"),
     ],

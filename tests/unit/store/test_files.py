@@ -81,7 +81,7 @@ async def test_the_state_file_is_closed_when_it_is_opened(folder: Path) -> None:
 
 def test_a_pipe_or_a_folder_is_not_opened_as_a_file(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
-    with pytest.raises(OSError, match="it is no regular file"):
+    with pytest.raises(OSError, match="it is not a regular file"):
         open_private(folder / "pipe", os.O_RDWR)
     with pytest.raises(IsADirectoryError):
         open_private(folder, os.O_RDONLY)
@@ -103,7 +103,7 @@ def test_no_file_is_given_away_through_a_link(folder: Path, precious: Path) -> N
     link = folder / "notifier.db.lock"
     link.symlink_to(precious)
     os.chown(folder, 12345, 12345)
-    with pytest.raises(OSError, match="it is a link"):
+    with pytest.raises(OSError, match="it is a symbolic link"):
         give_to_the_owner(folder / "notifier.db", link)
     assert precious.stat().st_uid == 0
 

@@ -147,7 +147,7 @@ async def test_no_link_is_followed(path: Path, tmp_path: Path, suffix: str) -> N
     path.with_name(path.name + suffix).symlink_to(precious)
     error = await refusal(path)
     assert error.reason is StoreReason.LINKED
-    assert f"notifier.db{suffix}: it is a link, and none is followed" in error.message
+    assert f"notifier.db{suffix}: it is a symbolic link, which is not followed" in error.message
     assert precious.read_text() == "something dear"
 
 
@@ -286,7 +286,7 @@ async def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     error = await refusal(tmp_path / "file" / "below" / "notifier.db")
     assert error.reason is StoreReason.NOT_WRITABLE
-    assert f"{tmp_path}/file/below cannot be made" in error.message
+    assert f"{tmp_path}/file/below cannot be created" in error.message
 
 
 @pytest.mark.parametrize("name", ["n" * 255, "n" * 252])

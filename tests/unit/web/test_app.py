@@ -248,7 +248,7 @@ async def test_a_socket_that_somebody_listens_on_is_left_alone(listen: "Open", t
 
 async def test_a_file_in_the_sockets_place_is_left_alone(listen: "Open", tmp_path: Path) -> None:
     (tmp_path / "notifier.db.sock").write_text("mine")
-    with pytest.raises(ListenError, match=r"notifier\.db\.sock \(Address already in use\): free it"):
+    with pytest.raises(ListenError, match=r"notifier\.db\.sock \(Address already in use\): free that path"):
         await listen()
     assert (tmp_path / "notifier.db.sock").read_text() == "mine"
 
@@ -261,7 +261,7 @@ async def test_a_path_that_is_too_long_for_a_socket_is_said_to_be(listen: "Open"
 
 
 async def test_a_socket_in_no_folder_is_said_to_be(listen: "Open", tmp_path: Path) -> None:
-    with pytest.raises(ListenError, match=r"No such file or directory\): free it, or make its folder writable"):
+    with pytest.raises(ListenError, match=r"No such file or directory\): free that path, or make its folder writable"):
         await listen(path=tmp_path / "gone" / "notifier.db.sock")
 
 
@@ -272,7 +272,7 @@ async def test_a_port_in_use_is_told_and_tried_again(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         interface = await listen(f"127.0.0.1:{port}")
-        said = rf"cannot listen on 127\.0\.0\.1:{port} .*in use.*: free it, or set"
+        said = rf"cannot listen on 127\.0\.0\.1:{port} .*in use.*: free that address, or set"
         assert re.search(said, interface.server.problem or "")
         assert interface.server.url is None
         async with interface.over_socket.get("http://localhost/healthz") as response:

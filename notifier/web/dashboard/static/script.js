@@ -1,4 +1,4 @@
-// What the pages cannot do by themselves: the viewer's own time, buttons, and showing what is new as it happens.
+// What needs a script: times in the viewer's time zone, buttons, and updates of the page as events happen.
 
 const REFRESH_EVERY = 5000;
 const REFRESH_APART = 400;
@@ -30,11 +30,11 @@ function localise(root) {
 
 const sentences = {
   poll: (body) => body.message || `${body.source}: polled, ${counted(body.events, "new event")}`,
-  sweep: (body) => body.message || `${body.source}: the sweep is under way`,
+  sweep: (body) => body.message || `${body.source}: the sweep is running`,
   release: (body) => {
     if (!body.records) return `${body.source}: no ${body.what} are held back any more`;
-    const how = body.silently ? "learned without telling" : "told";
-    const when = body.what === "arrivals" ? "" : ", by a sweep of the whole list that begins now";
+    const how = body.silently ? "accepted without reporting" : "reported";
+    const when = body.what === "arrivals" ? "" : ", by a sweep of the whole list that starts now";
     return `${body.source}: ${counted(body.records, "record")} held back: ${body.what} are ${how}${when}`;
   },
   retry: (body) => `${counted(body.deliveries, "delivery", "deliveries")} put back into the queue`,
@@ -45,7 +45,7 @@ const sentences = {
   },
 };
 
-/** What is to be known beside it: an older configuration is followed, or the destination is disabled. */
+/** Return a warning: the daemon uses an older configuration, or the destination is disabled. */
 function but(body) {
   return body.message ? `. But ${body.message}` : "";
 }
@@ -54,14 +54,14 @@ function counted(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
-/** Say what came of something. */
+/** Show a message. */
 function tell(sentence, isWrong) {
   told.classList.toggle("wrong", isWrong);
   told.hidden = false;
   told.querySelector("p").textContent = sentence;
 }
 
-/** What was asked for and is not answered yet: nobody waits for a notifier that answers nothing else either. */
+/** The requests of buttons without an answer yet; they are given up when the notifier answers nothing else either. */
 const unanswered = new Set();
 
 async function press(button) {
@@ -79,7 +79,7 @@ async function press(button) {
     const failed = !answer.ok || ("result" in body && "milliseconds" in body && !(body.status >= 200 && body.status < 300));
     tell(body.error?.message ?? sentences[button.dataset.told](body), failed);
   } catch {
-    const done = waiting.signal.aborted ? "it may do what was asked for once it goes on" : "nothing was done, as far as one can tell from here";
+    const done = waiting.signal.aborted ? "it may still do this when it continues" : "probably nothing was done";
     tell(`The notifier does not answer: ${done}.`, true);
   } finally {
     unanswered.delete(waiting);
@@ -97,9 +97,9 @@ document.addEventListener("click", (event) => {
   }
 });
 
-// Showing what is new: the page is fetched again, and what differs is changed in place
+// Updates: the page is fetched again, and the elements that differ are changed in place
 
-/** Make an element's content that of another one, and leave alone whatever is the same: focus, and open details. */
+/** Change an element's content into that of another one. Equal parts are left unchanged, so focus and open details stay. */
 function follow(old, fresh) {
   for (const { name, value } of fresh.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
@@ -150,7 +150,7 @@ async function refresh() {
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, Math.max(0, milliseconds)));
 
-/** Milliseconds: a notifier that hangs takes the question and never answers. */
+/** Milliseconds; a notifier that hangs accepts a request and never answers. */
 const ANSWERS_WITHIN = 10_000;
 
 async function fetchAgain() {
@@ -183,7 +183,7 @@ async function fetchAgain() {
   }
 }
 
-/** Take back the verdict: nobody knows any more. The next page that arrives puts it right. */
+/** Replace the verdict, because the state is unknown. The next page that arrives restores it. */
 function lose(words) {
   const verdict = main.querySelector(".verdict");
   if (!verdict) return;
@@ -191,13 +191,13 @@ function lose(words) {
   verdict.querySelector("h1 span").textContent = words;
   verdict.querySelector(".shape").setAttribute("class", "shape bad");
   verdict.querySelector("use").setAttribute("href", "#shape-bad");
-  connection("what stands here is old", true);
+  connection("this page is out of date", true);
   const title = `${words} · Completion Notifier`;
   if (document.title !== title) speak(words);
   document.title = title;
 }
 
-/** Say beside the verdict whether what is shown is new. */
+/** Show beside the verdict whether the page is up to date. */
 function connection(words, isLost) {
   const state = document.querySelector("#connection");
   if (!state) return;
@@ -215,7 +215,7 @@ let speaking = null;
 let settling = null;
 let returning = null;
 
-/** What a screen reader says of an event. */
+/** What a screen reader says about an event. */
 const happenings = {
   "completion.created": ({ completion }) => `New: ${who(completion)} completed ${what(completion)}`,
   "completion.updated": ({ completion }) => `the record of ${who(completion)}, ${what(completion)}, was changed`,
@@ -225,7 +225,7 @@ const happenings = {
 const who = (completion) => completion.user_name ?? completion.user_id;
 const what = (completion) => completion.training_title ?? completion.training_id;
 
-/** Tell a screen reader, without talking all the time. */
+/** Announce a sentence to a screen reader, at most once every SPEAK_APART milliseconds. */
 function speak(sentence) {
   unspoken.push(sentence);
   speaking ??= setTimeout(() => {
@@ -238,7 +238,7 @@ function speak(sentence) {
 }
 
 function listen() {
-  // What is on the page is all up to this event: nothing that follows is missed, and nothing old is sent.
+  // The page shows everything up to this event, so the stream begins after it.
   stream = new EventSource(`/v1/events/stream?after=${main.dataset.live}`);
   stream.addEventListener("open", () => {
     isLive = true;
@@ -266,7 +266,7 @@ function stopListening() {
   isLive = false;
 }
 
-/** Listen while somebody looks, and only then. After an interruption the page is fetched, and not all that was missed. */
+/** Listen only while the page is visible. After an interruption the page is fetched again instead of all missed events. */
 async function watch() {
   if (document.visibilityState !== "visible") {
     stopListening();

@@ -93,7 +93,7 @@ async def test_what_was_given_up_is_retried_by_a_button(start_server: "StartServ
     await dead.first.get_by_role("button").click()
     await expect(seen.page.get_by_role("status")).to_contain_text("1 delivery put back into the queue")
     await expect(dead).to_have_count(2)
-    await seen.page.get_by_role("button", name="Retry all that was given up for badge-gate").click()
+    await seen.page.get_by_role("button", name="Retry all dead deliveries to badge-gate").click()
     await expect(seen.page.get_by_role("status")).to_contain_text("2 deliveries put back into the queue")
     await expect(seen.page.get_by_role("heading", name="Given up")).to_have_count(0)
     await expect(seen.page.locator("#destination-badge-gate [data-label='Delivered today']")).to_have_text("3")
@@ -214,12 +214,14 @@ async def test_it_is_of_use_without_script(start_server: "StartServer", visit: "
         while await seen.page.locator(f'a[href="/records/{key}"]').count() == 0:
             await seen.see()
     # Playwright stops scripts, but lets the browser believe that there are some: it does not show what is for none.
-    assert "Without JavaScript this page stands still" in await seen.page.content()
+    assert "Without JavaScript, this page is not updated" in await seen.page.content()
     await expect(seen.page.get_by_role("button", name="Disable hr-system")).to_be_hidden()
     await seen.page.get_by_role("searchbox").fill(key)
     await seen.page.get_by_role("button", name="Explain").click()
     await expect(seen.page).to_have_url(f"{server.url}/records/{key}")
-    await expect(seen.page.get_by_text("it was entered since the notifier first met the account").first).to_be_visible()
+    await expect(
+        seen.page.get_by_text("it was entered after the notifier first read the account").first
+    ).to_be_visible()
     await expect(seen.page.get_by_role("heading", name="hr-system")).to_be_visible()
 
 
@@ -234,7 +236,7 @@ async def test_it_takes_back_what_it_says_when_nobody_answers_any_more(
     await expect(heading).to_contain_text("All is well")
     await seen.page.context.set_offline(True)
     await expect(heading).to_have_text("The notifier does not answer.")
-    await expect(seen.page.locator("#connection")).to_have_text("what stands here is old")
+    await expect(seen.page.locator("#connection")).to_have_text("this page is out of date")
     await expect(seen.page).to_have_title("The notifier does not answer. · Completion Notifier")
     key = server.complete()
     await seen.page.context.set_offline(False)
@@ -298,7 +300,7 @@ async def test_a_link_signs_a_browser_in_once_wherever_it_is_followed_from(
     # Once, for anybody.
     other = await visit(server, may_complain=True)
     await other.page.goto(str(link))
-    await expect(other.page.get_by_role("alert")).to_contain_text("This link was used already")
+    await expect(other.page.get_by_role("alert")).to_contain_text("This link was already used")
     # What shows events as they happen ends with the session.
     tab = await seen.page.context.new_page()
     await tab.goto(server.url)

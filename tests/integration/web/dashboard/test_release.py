@@ -28,7 +28,7 @@ async def holding_arrivals(start_server: "StartServer") -> tuple[DashboardServer
     return server, keys
 
 
-@pytest.mark.parametrize(("button", "told"), [("Tell them", MANY), ("Learn silently", 0)])
+@pytest.mark.parametrize(("button", "told"), [("Report them", MANY), ("Accept silently", 0)])
 async def test_arrivals_that_are_held_back_are_released_by_a_button(
     start_server: "StartServer", visit: "Go", button: str, told: int
 ) -> None:
@@ -57,5 +57,5 @@ async def test_what_waits_for_a_second_look_is_shown_with_its_witness(start_serv
     await seen.see()
     await expect(seen.page.locator("#withheld-acme-second-looks")).to_contain_text("1 removal waits for a second look")
     await seen.see(f"/records/{gone.id}")
-    await expect(seen.page.locator("main")).to_contain_text("Not told yet, since")
-    await expect(seen.page.locator("main")).to_contain_text("Still missing: a precise question about its training")
+    await expect(seen.page.locator("main")).to_contain_text("Not reported yet, since")
+    await expect(seen.page.locator("main")).to_contain_text("Still missing: a request for its training")

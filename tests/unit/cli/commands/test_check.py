@@ -186,4 +186,4 @@ async def test_one_source_that_fails_does_not_hide_another(home: "Home", api: "A
     assert said.code == 1
     assert row(said)[1] == "yes"
     assert row(said, "broken")[1] == "no"
-    assert said.err.startswith("Error: 1 thing failed online:\n  broken: there was no connection to the API")
+    assert said.err.startswith("Error: 1 request failed online:\n  broken: there was no connection to the API")

@@ -12,7 +12,7 @@ from tests.support.command_line import deliveries, states
 if TYPE_CHECKING:
     from tests.support.command_line import Home
 
-WAITS = "No daemon runs: they wait in the state file until `notifier run` delivers them."
+WAITS = "No daemon is running: they wait in the state file until `notifier run` delivers them."
 
 
 async def settle(home: "Home", state: DeliveryState, *sequences: int, to: str = "hr") -> None:

@@ -27,7 +27,7 @@ async def test_without_a_daemon_it_tells_what_the_state_file_remembers(home: "Ho
     await home.remember("David Ball", "Maria Lopez")
     said = await home.call("status")
     assert said.code == 0
-    assert said.lines[0] == f"No daemon runs; this is what the state file {home.state_file} remembers."
+    assert said.lines[0] == f"No daemon is running; this is what the state file {home.state_file} contains."
     assert "acme    starting        2  -" in said.out
     assert "hr           untried  -             2" in said.out
 
@@ -97,16 +97,16 @@ async def test_a_socket_that_a_killed_daemon_left_is_no_daemon(home: "Home") -> 
         left.bind(str(home.socket))
     said = await home.call("status")
     assert said.code == 0
-    assert said.lines[0].startswith("No daemon runs")
+    assert said.lines[0].startswith("No daemon is running")
 
 
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (b"", "the daemon went away before it had answered"),
-        (b"SSH-2.0-what\r\n", "the daemon went away before it had answered"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", "the daemon went away before it had answered"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{", "the daemon went away before it had answered"),
+        (b"", "the daemon closed the connection before it answered"),
+        (b"SSH-2.0-what\r\n", "the daemon closed the connection before it answered"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", "the daemon closed the connection before it answered"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{", "the daemon closed the connection before it answered"),
         (
             b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
             + json.dumps({"error": {"reason": "disk_full", "message": "the disk is full"}}).encode(),
@@ -150,7 +150,7 @@ async def test_a_daemon_that_holds_the_state_file_and_does_not_listen_is_no_daem
     finally:
         await ledger.close()
     assert said.code == 1
-    assert said.err.startswith(f"Error: process {os.getpid()} holds the state file ")
+    assert said.err.startswith(f"Error: process {os.getpid()} uses the state file ")
     assert (await home.call("status")).code == 0
 
 

@@ -29,7 +29,7 @@ async def test_a_sample_event_is_sent_and_the_answer_shown(home: "Home", receive
 @pytest.mark.parametrize(
     ("status", "reason", "advice"),
     [
-        (500, "server_error", "whether what stands there is up"),
+        (500, "server_error", "whether the receiver is running"),
         (401, "refused", "`secret` and `headers`"),
         (410, "gone", "a new `url`"),
     ],

@@ -129,7 +129,7 @@ def test_what_waits_says_since_when_until_when_and_what_is_missing(kind: LookKin
 def test_after_an_answer_that_said_otherwise_nobody_knows_until_when() -> None:
     look = SecondLook("1", LookKind.REMOVAL, None, MET, DetectedBy.COUNT, 0, "u", "t", flips=2, flipped_ms=MET)
     (one,) = withheld(replace(LIFE, look=look), 300.0)
-    assert "a later answer has said otherwise" in one.why
+    assert "a later answer contradicted this" in one.why
     assert (one.since_ms, one.not_before_ms) == (None, None)
 
 
@@ -208,8 +208,8 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
     found = {
         "net": "count",
         "reason": "entered_since_first_meeting",
-        "found": "by the list's count, which led to its place",
-        "why": "news: it was entered since the notifier first met the account",
+        "found": "by the API's count, which started a search",
+        "why": "news: it was entered after the notifier first read the account",
     }
     delivery = {
         "sequence": 1,
@@ -238,7 +238,7 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
         "changes": {},
         "deliveries": [delivery],
         "not_told": {"slack": "events"},
-        "not_told_why": {"slack": "its `events` leave this type out"},
+        "not_told_why": {"slack": "its `events` exclude this type"},
     }
     assert orjson.loads(orjson.dumps(document)) == {
         "key": "1238",
@@ -251,7 +251,7 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
                 "net": "sweep",
                 "reason": "undated_before_first_sweep",
                 "found": "by a sweep of the whole list",
-                "why": "history: it has no moment of entry, and the list had not been read to its end yet",
+                "why": "history: it has no time of entry, and the list had not been read to its end yet",
                 "events": [],
             },
         },

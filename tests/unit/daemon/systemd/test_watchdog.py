@@ -88,7 +88,7 @@ async def heard(listener: NotifySocket, patient: Patient) -> AsyncIterator[Heard
 
 
 async def test_ready_is_said_when_every_source_was_attempted_and_not_before(patient: Patient, heard: Heard) -> None:
-    await until(lambda: "STATUS=starting: the first round of acme is still to come" in heard)
+    await until(lambda: "STATUS=starting: waiting for the first round of acme" in heard)
     # The minute over which first rounds are spread, one request's time, and a minute more.
     assert "EXTEND_TIMEOUT_USEC=150000000" in heard
     await asyncio.sleep(0.1)
@@ -103,7 +103,7 @@ async def test_a_stuck_schedule_starves_the_watchdog_and_is_named(
     patient.waits_for = []
     await until(lambda: "WATCHDOG=1" in heard)
     patient.runs = False
-    await until(lambda: "STATUS=stuck, waiting for a restart: acme" in heard)
+    await until(lambda: "STATUS=hanging, waiting for a restart: acme" in heard)
     heard.clear()
     await asyncio.sleep(2 * WATCHDOG)
     assert "WATCHDOG=1" not in heard
@@ -120,7 +120,7 @@ async def test_a_stuck_ledger_starves_the_watchdog_though_the_loop_and_the_sched
     patient.waits_for = []
     await until(lambda: "WATCHDOG=1" in heard)
     patient.answers.clear()
-    await until(lambda: f"STATUS=stuck, waiting for a restart: {LEDGER}" in heard)
+    await until(lambda: f"STATUS=hanging, waiting for a restart: {LEDGER}" in heard)
     patient.answers.set()
     heard.clear()
     await until(lambda: "WATCHDOG=1" in heard)

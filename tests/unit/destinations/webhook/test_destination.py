@@ -192,21 +192,24 @@ def files(tmp_path: Path, certificates: "CertificateFiles") -> Path:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        ({"ca_file": "text"}, "ca_file FOLDER/text: no usable certificate in it"),
+        ({"ca_file": "text"}, "ca_file FOLDER/text: it contains no usable certificate"),
         ({"ca_file": "gone"}, "ca_file FOLDER/gone: No such file or directory"),
-        ({"client_cert_file": "text"}, "client_cert_file FOLDER/text: no usable certificate with its"),
-        ({"client_cert_file": "certificate"}, "client_cert_file FOLDER/certificate: no usable certificate with its"),
+        ({"client_cert_file": "text"}, "client_cert_file FOLDER/text: it contains no usable certificate with its"),
+        (
+            {"client_cert_file": "certificate"},
+            "client_cert_file FOLDER/certificate: it contains no usable certificate with its",
+        ),
         (
             {"client_cert_file": "certificate", "client_key_file": "gone"},
             "client_cert_file FOLDER/certificate with client_key_file FOLDER/gone: No such file or directory",
         ),
         (
             {"client_cert_file": "certificate", "client_key_file": "other"},
-            "client_cert_file FOLDER/certificate with client_key_file FOLDER/other: no usable certificate with its",
+            "client_cert_file FOLDER/certificate with client_key_file FOLDER/other: it contains no usable certificate",
         ),
         (
             {"client_cert_file": "certificate", "client_key_file": "encrypted"},
-            "client_cert_file FOLDER/certificate with client_key_file FOLDER/encrypted: no usable certificate with its",
+            "client_cert_file FOLDER/certificate with client_key_file FOLDER/encrypted: it contains no usable ",
         ),
     ],
 )

@@ -209,7 +209,7 @@ def test_what_is_beyond_all_that_is_kept_is_said(place: Place, monkeypatch: pyte
     with closing(place.open()) as db:
         latest = compare.latest(db)
         assert latest is not None
-        assert "and 8 undelivered events, more than the essentials hold" in latest.lost
+        assert "and 8 undelivered events, more than the essentials can store" in latest.lost
 
 
 def test_updates_and_removals_are_kept_whole_before_what_can_be_found_again(

@@ -83,7 +83,7 @@ def test_a_write_ahead_log_that_cannot_be_had_is_said(place: Place) -> None:
         plain.execute("PRAGMA journal_mode = DELETE")
     uri = f"{place.path.with_name('plain.db').as_uri()}?vfs=unix-dotfile"
     with closing(Database(sqlite3.connect(uri, uri=True, isolation_level=None))) as db:
-        with pytest.raises(StoreError, match="cannot be given a write-ahead log") as refused:
+        with pytest.raises(StoreError, match="cannot have a write-ahead log") as refused:
             use_write_ahead_log(db, place.path)
         assert refused.value.reason is StoreReason.IO_ERROR
 
@@ -198,7 +198,7 @@ def test_a_disk_that_damages_every_new_file_is_named_and_not_filled_with_copies(
     with pytest.raises(StoreError) as refused:
         place.open(moment)
     assert refused.value.reason is StoreReason.FAILING_DISK
-    assert "its disk fails" in refused.value.message
+    assert "its disk is probably failing" in refused.value.message
     assert len(exchange.copies(place.path)) == 2
     for _ in range(5):
         moment += REBUILDS_WITHIN_MS
@@ -222,7 +222,7 @@ def test_who_only_reads_makes_nothing_and_says_what_an_opening_would_do(
     assert pending(place.path) is None
     damage(place)
     before = sorted(place.path.parent.iterdir())
-    assert pending(place.path) == "the state file is gone, and can be rebuilt"
+    assert pending(place.path) == "the state file is missing, and can be rebuilt"
     with pytest.raises(StoreError):
         open_for_reading(place.path)
     assert sorted(place.path.parent.iterdir()) == before

@@ -21,7 +21,7 @@ def unread(next_page: int, last_page: int | None = None, finished_at: str | None
 
 
 def rejected(reason: str) -> dict[str, Any]:
-    message = "the API does not know the token; put a valid one into the source's `token`"
+    message = "the API does not know the token; enter a valid one as the source's `token`"
     return {"state": "failing", "last_error": {"reason": reason, "message": message, "at": "2026-11-21T17:00:00Z"}}
 
 
@@ -43,21 +43,21 @@ def status(
 @pytest.mark.parametrize(
     ("now", "mood", "sentence"),
     [
-        (status(), Mood.WELL, "All is well: 1 source watched, 1 destination told, nothing waits."),
+        (status(), Mood.WELL, "All is well: 1 source watched, 1 destination notified, nothing waits."),
         (
             status(destinations={"hr": destination(pending=1200), "slack": destination()}, a=source(), b=source()),
             Mood.WELL,
-            "All is well: 2 sources watched, 2 destinations told, 1,200 deliveries on the way.",
+            "All is well: 2 sources watched, 2 destinations notified, 1,200 deliveries in progress.",
         ),
         (status(1), Mood.ATTENTION, "1 thing needs your attention."),
         (status(3), Mood.ATTENTION, "3 things need your attention."),
         (
             status(acme=rejected("token_invalid")),
             Mood.ATTENTION,
-            "acme cannot be read: the API does not know the token; put a valid one into the source's `token`.",
+            "acme cannot be read: the API does not know the token; enter a valid one as the source's `token`.",
         ),
         (status(2, acme=rejected("token_invalid")), Mood.ATTENTION, "3 things need your attention."),
-        (status(acme=rejected("timeout")), Mood.UNSETTLED, "Nothing is lost, but acme cannot be read at present."),
+        (status(acme=rejected("timeout")), Mood.UNSETTLED, "Nothing is lost, but acme cannot be read at the moment."),
         (
             status(age=300.0),
             Mood.ATTENTION,
@@ -66,47 +66,50 @@ def status(
         (
             status(acme={"state": "failing", "last_error": {"reason": "disk_full", "message": "the disk is full"}}),
             Mood.UNSETTLED,
-            "Nothing is lost, but nothing can be written into the state file (the disk is full).",
+            "Nothing is lost, but the state file cannot be written (the disk is full).",
         ),
         (
             status(destinations={}),
             Mood.ATTENTION,
-            "Completions are found, but nobody is told: there is no destination yet.",
+            "Completions are found, but no one is notified: there is no destination yet.",
         ),
         (
             status(acme=unread(3, 1030)),
             Mood.STARTING,
-            "Starting: the first sweep of acme is at page 3 of 1,030; what is new is told meanwhile.",
+            "Starting: the first sweep of acme is at page 3 of 1,030; new completions are reported meanwhile.",
         ),
         (
             status(acme=unread(1), b=source()),
             Mood.STARTING,
-            "Starting: the first sweep of acme is at page 1; what is new is told meanwhile.",
+            "Starting: the first sweep of acme is at page 1; new completions are reported meanwhile.",
         ),
         (
             status(acme=unread(4, 3, "2026-11-21T17:00:00Z")),
             Mood.STARTING,
-            "Starting: the list of acme has not been read as a whole yet; what is new is told meanwhile.",
+            "Starting: the list of acme has not been read completely yet; new completions are reported meanwhile.",
         ),
         (
             status(a=unread(1), b=source(last_sweep=None)),
             Mood.STARTING,
-            "Starting: the lists of 2 sources have not been read as a whole yet; what is new is told meanwhile.",
+            (
+                "Starting: the lists of 2 sources have not been read completely yet; new completions are reported"
+                " meanwhile."
+            ),
         ),
         (status(acme=source("starting")), Mood.STARTING, "Starting: waiting for the first answer of acme."),
-        (status(acme=source("failing")), Mood.UNSETTLED, "Nothing is lost, but acme cannot be read at present."),
+        (status(acme=source("failing")), Mood.UNSETTLED, "Nothing is lost, but acme cannot be read at the moment."),
         (
             status(a=source("rate_limited"), destinations={"b": destination("retrying"), "c": destination(dead=1)}),
             Mood.UNSETTLED,
             (
-                "Nothing is lost, but a has to be left alone for a while; b is being retried; 1 delivery to c was given"
-                " up."
+                "Nothing is lost, but a is pausing because of the API's rate limit; b is being retried; 1 delivery to c"
+                " was given up."
             ),
         ),
         (
             status(destinations={f"d-{number}": destination("disabled") for number in range(5)}),
             Mood.UNSETTLED,
-            "Nothing is lost, but d-0 is disabled; d-1 is disabled; d-2 is disabled, and 2 more troubles.",
+            "Nothing is lost, but d-0 is disabled; d-1 is disabled; d-2 is disabled, and 2 more problems.",
         ),
     ],
 )

@@ -42,15 +42,15 @@ ASKED: Final = {
     "why `/readyz` is not ready": ("GET", "/readyz", 200),
     "`/metrics`": ("GET", "/metrics", 200),
     "the sign-in page": ("GET", "/sign-in", 200),
-    "everything else that is read": ("GET", "/v1/status", 200),
-    "what changes something": ("POST", "/v1/sources/acme/poll", 200),
+    "other requests that only read": ("GET", "/v1/status", 200),
+    "requests that change something": ("POST", "/v1/sources/acme/poll", 200),
     "a link that signs in": ("POST", "/v1/sign-in-link", 200),
 }
 WHO: Final = {
     "everybody": {"stranger", "token", "session"},
     "token, signed in": {"token", "session"},
     "signed in": {"session"},
-    "nobody": set[str](),
+    "no one": set[str](),
 }
 COLUMNS: Final = ("the owner's socket", "`listen`", "with `token`", "with `anonymous`")
 
