@@ -183,7 +183,7 @@ async def test_a_watcher_stops_while_names_are_on_their_way(station: "Station") 
     await station.watcher.poll()
     await station.watcher.run_followups()
     await station.until(lambda: "users.list" in requests_for_names(station))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await station.close()
 
 
