@@ -3,16 +3,14 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from notifier import __version__
-from notifier.alerts import destination_rules, disk_rules, rules
-from notifier.alerts.conditions import Condition, ConditionKey
-from notifier.alerts.endings import withdrawn
-from notifier.alerts.evaluation import Evaluation, EvaluationFindings, evaluation_status, unready
+from notifier.alerts import destination_rules
+from notifier.alerts.evaluation import Evaluation, evaluation_status, unready
 from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
@@ -24,7 +22,7 @@ from notifier.daemon.api.metrics import MetricsCollector
 from notifier.daemon.api.record import record_document
 from notifier.daemon.api.status import destination_status, remembered_status, status_document
 from notifier.daemon.api.status_line import summary
-from notifier.daemon.descriptors import descriptors_in_use
+from notifier.daemon.conditions import ConditionCollector, DaemonState
 from notifier.daemon.filter_check import UnknownIds
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.maintenance import Housekeeping
@@ -48,10 +46,8 @@ from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.queries import search
-from notifier.store.queries.orphans import Orphan, orphans
 from notifier.store.queries.search import FoundRecords
 from notifier.store.reader import StoreReader
-from notifier.store.recovery import compare
 from notifier.store.recovery.opener import open_store
 from notifier.store.tables import destinations, starts
 from notifier.store.tables.destinations import HealthState
@@ -169,22 +165,31 @@ class Daemon:
         self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
         self._server: LocalServer | None = None
-        self._alarms = AlertMonitor(
-            self._ledger,
-            self._clock,
-            settings.alerts.destination,
-            self._findings,
-            self._announce,
-            lambda name: self._dispatcher.set_aside([name]),
-            self._dispatcher.health,
-        )
-        self._overview = Overview(self._reader, self._clock)
         self._housekeeping = Housekeeping(
             self._ledger,
             self._clock,
             lambda: self._settings.store.retention,
             lambda: tuple(self._settings.sources),
         )
+        self._conditions = ConditionCollector(
+            self._ledger,
+            self._clock,
+            self._sources,
+            self._dispatcher,
+            self._housekeeping,
+            self._peer_clocks,
+            self._state,
+        )
+        self._alarms = AlertMonitor(
+            self._ledger,
+            self._clock,
+            settings.alerts.destination,
+            self._conditions.findings,
+            self._announce,
+            lambda name: self._dispatcher.set_aside([name]),
+            self._dispatcher.health,
+        )
+        self._overview = Overview(self._reader, self._clock)
         self._broken: str | None = None
         self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
@@ -203,7 +208,7 @@ class Daemon:
             stack.push_async_callback(self._housekeeping.stop)
             self._session = session = await stack.enter_async_context(new_session())
             stack.push_async_callback(self._dispatcher.stop, DRAIN)
-            destination_rules.report_orphans(await self._orphans())
+            destination_rules.report_orphans(await self._conditions.orphans())
             await self._dispatcher.start(session)
             stack.push_async_callback(self.deliveries.stop)
             await self.deliveries.start()
@@ -331,7 +336,7 @@ class Daemon:
         await self._alarms.evaluate()
         self._configuration.followed(settings)
         self._settings = settings
-        destination_rules.report_orphans(await self._orphans())
+        destination_rules.report_orphans(await self._conditions.orphans())
 
     async def status(self) -> dict[str, Any]:
         """Return the JSON object of `/v1/status`. Raises StoreError."""
@@ -432,51 +437,15 @@ class Daemon:
             if events := await self._unwritable.look():
                 self._announce(events)
 
-    async def _findings(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
-        """Return the conditions that hold now; `firing` are those that were firing before. Raises StoreError."""
-        reports = await self._dispatcher.reports(destination_rules.FAILING_FOR)
-        cut_off = await self._ledger.run(starts.cut_off, self._long_ago_ms(), self._started_ms or 0)
-        heartbeat, evaluation = self._heartbeat, self._alarms.evaluation
-        current = [
-            *self._sources.conditions(firing),
-            *await self._of_rebuild(),
-            *destination_rules.orphan_conditions(await self._orphans()),
-            *rules.of_clock(self._peer_clocks, firing),
-            *[
-                condition
-                for name, report in reports.items()
-                for condition in destination_rules.conditions(name, report, firing)
-            ],
-            *rules.of_essentials(self._housekeeping.failure()),
-            *disk_rules.conditions(await disk_rules.room_beside(self._ledger.path), firing),
-            *rules.of_starts(cut_off),
-            *rules.of_interface(self.interface_problem),
-            *await self._of_descriptors(firing),
-            *rules.of_configuration(self._broken),
-            *(() if heartbeat is None else rules.of_heartbeat(heartbeat.problem, heartbeat.failing_for)),
-            *rules.of_alerts(evaluation),
-        ]
-        waiting = await self._ledger.run(destinations.waiting, {it.partition("/")[2] for _, it in firing})
-        serving = {name: report.serving.health for name, report in reports.items()}
-        return EvaluationFindings(current, withdrawn(firing, current, self._sources.names(), serving, waiting))
-
-    async def _of_rebuild(self) -> list[Condition]:
-        rebuild = await self._ledger.run(compare.latest)
-        found = list(rules.of_rebuild(rebuild, self._sources.memories()))
-        if rebuild is not None and not found:
-            await self._ledger.run(compare.end, self._clock.now_ms())
-        return found
-
-    async def _of_descriptors(self, firing: Collection[ConditionKey]) -> list[Condition]:
-        found = await asyncio.to_thread(descriptors_in_use)
-        return [] if found is None else list(rules.of_descriptors(found.used, found.most, firing))
-
-    def _long_ago_ms(self) -> int:
-        return self._clock.now_ms() - round(rules.RESTARTS_WITHIN * 1000)
-
-    async def _orphans(self) -> list[Orphan]:
-        """Return the destinations that deliveries wait for but that are not configured. Raises StoreError."""
-        return await self._ledger.run(orphans, tuple(self._settings.destinations))
+    def _state(self) -> DaemonState:
+        return DaemonState(
+            self._started_ms or 0,
+            tuple(self._settings.destinations),
+            self.interface_problem,
+            self._broken,
+            self._heartbeat,
+            self._alarms.evaluation,
+        )
 
     def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:
