@@ -17,6 +17,7 @@ from notifier.daemon.daemon import Daemon
 from notifier.sandbox import Account, build_account, make_app, serve
 from notifier.sandbox.records import Version
 from tests.support.clocks import LapsingClock
+from tests.support.servers import serving
 from tests.support.time_lapse import TimeLapse
 
 INTERVAL = 60.0
@@ -57,11 +58,8 @@ class Soak:
             api = await resources.enter_async_context(serve(make_app(self.account, rate_limit=None)))
             hooks = web.Application(middlewares=[])
             hooks.router.add_post("/", self._receive)
-            runner = web.AppRunner(hooks, shutdown_timeout=0.1)
-            await runner.setup()
-            resources.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            receiver = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+            url = await resources.enter_async_context(serving(hooks))
+            receiver = f"{url}/"
             daemon = Daemon(self._settings(api, receiver), LapsingClock(self.loop))
             await daemon.start()
             resources.push_async_callback(daemon.stop)
