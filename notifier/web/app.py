@@ -26,7 +26,7 @@ from notifier.web.feed.service import Feed
 from notifier.web.listening.connections import connection_of
 from notifier.web.metrics.snapshot import SharedPage
 from notifier.web.openapi.document import document
-from notifier.web.requests import WrongRequestError, parse_release
+from notifier.web.requests import ReleaseRequest, WrongRequestError, parse_body
 from notifier.web.responses import CONTROL, done, error_answer, json_answer
 from notifier.web.routes import deliveries, people
 from notifier.web.routes import feed as feed_routes
@@ -201,7 +201,7 @@ async def _sweep(request: web.Request) -> web.Response:
 
 
 async def _release(request: web.Request) -> web.Response:
-    wanted = parse_release(await request.read())
+    wanted = parse_body(ReleaseRequest, await request.read())
     released = await request.app[CONTROL].release(
         request.match_info["name"], wanted.what, silently=wanted.silently, by=caller(request)
     )

@@ -9,7 +9,8 @@ from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, Late
 from notifier.store.queries.search import FoundRecords
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.watch.detection.holds import Direction
-from notifier.web.requests import DeliveryPage, Replay
+from notifier.web.queries import DeliveryPage
+from notifier.web.requests import Replay
 
 
 class UnknownNameError(Exception):

@@ -32,7 +32,8 @@ from notifier.web.daemon_api import (
 from notifier.web.feed.broadcast import Pace
 from notifier.web.feed.service import Feed
 from notifier.web.listening.limits import ConnectionLimits
-from notifier.web.requests import DeliveryPage, Replay
+from notifier.web.queries import DeliveryPage
+from notifier.web.requests import Replay
 from notifier.web.server import LocalServer
 
 

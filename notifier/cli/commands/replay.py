@@ -23,7 +23,7 @@ from notifier.cli.store_access import reading
 from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.daemon.api.replays import replays_document
-from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, replay_wish
+from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, parse_replay
 
 _LOOK: Final = 0.3
 _WAITS_SECONDS: Final = 10.0
@@ -111,7 +111,7 @@ def _replay(state_file: Path, given: GlobalOptions, wish: Replay, body: dict[str
 
 def _checked(settings: Settings | None, body: dict[str, Any]) -> Replay:
     try:
-        wish = replay_wish(orjson.dumps(body))
+        wish = parse_replay(orjson.dumps(body))
     except WrongRequestError as error:
         raise click.UsageError(str(error)) from error
     except TypeError as error:

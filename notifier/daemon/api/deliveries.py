@@ -25,7 +25,8 @@ from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.replays import ReplayRunningError
 from notifier.store.tables.requeue import Drop, Retried, Retry
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError
-from notifier.web.requests import DeliveryPage, Replay, written_cursor
+from notifier.web.queries import DeliveryPage, written_cursor
+from notifier.web.requests import Replay
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from notifier.web.openapi.parts import (
     whole,
     wish,
 )
-from notifier.web.requests import DROPPED_STATES, MOST_ON_A_PAGE, RETRIED_STATES
+from notifier.web.queries import MOST_ON_A_PAGE
+from notifier.web.requests import DROPPED_STATES, RETRIED_STATES
 
 _TAG = "deliveries"
 

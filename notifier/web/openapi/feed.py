@@ -14,7 +14,7 @@ from notifier.web.openapi.parts import (
     text,
     whole,
 )
-from notifier.web.requests import MOST_ON_A_PAGE
+from notifier.web.queries import MOST_ON_A_PAGE
 
 _TAG = "feed"
 _HIGHEST = 2**63 - 1
