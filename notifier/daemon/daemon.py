@@ -6,11 +6,11 @@ import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from notifier import __version__
 from notifier.alerts import destination_rules
-from notifier.alerts.evaluation import Evaluation, evaluation_status, unready
+from notifier.alerts.evaluation import Evaluation, unready
 from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
@@ -20,7 +20,7 @@ from notifier.daemon.api.dashboard import Overview
 from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.api.metrics import MetricsCollector
 from notifier.daemon.api.record import record_document
-from notifier.daemon.api.status import destination_status, remembered_status, status_document
+from notifier.daemon.api.status import destination_status, evaluation_status, remembered_status, status_document
 from notifier.daemon.api.status_line import summary
 from notifier.daemon.conditions import ConditionCollector, DaemonState
 from notifier.daemon.filter_check import UnknownIds
@@ -61,6 +61,15 @@ from notifier.web.server import LocalServer
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from notifier.web.documents.records import (
+        PersonForgottenDocument,
+        PollDocument,
+        RecordDocument,
+        ReleasedDocument,
+        SweepBegunDocument,
+    )
+    from notifier.web.documents.status import ReloadDocument, ReloadFailedDocument, StatusDocument
 
 _log = logging.getLogger(__name__)
 
@@ -277,7 +286,7 @@ class Daemon:
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 
-    async def reload(self) -> ActionResult:
+    async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
         # The lock keeps another reload from beginning between the notices to systemd of this one's start and end.
         async with self._reloading:
@@ -288,7 +297,7 @@ class Daemon:
         self._dispatcher.wake()
         return result
 
-    async def _read_again(self) -> ActionResult:
+    async def _read_again(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         try:
             settings = await asyncio.to_thread(self._configuration.read)
             changes = changes_between(self._settings, settings)
@@ -305,7 +314,7 @@ class Daemon:
             self._broken = None
             _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
             document = reload_document(changes, left, self._configuration.handed_over or (), unmatched)
-            return ActionResult(ok=True, body={**document, "message": ""})
+            return ActionResult(ok=True, body=document)
         self._broken = message
         await self._alarms.evaluate()
         _log.error("the configuration could not be read again", extra={"detail": message})
@@ -338,7 +347,7 @@ class Daemon:
         self._settings = settings
         destination_rules.report_orphans(await self._conditions.orphans())
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> "StatusDocument":
         """Return the JSON object of `/v1/status`. Raises StoreError."""
         remembered = await self._reader.run(remembered_status, self._sources.holding())
         serving = self._dispatcher.serving()
@@ -385,7 +394,7 @@ class Daemon:
         """Return the sources that are not ready, each with the reason."""
         return {**self._sources.unready(), **unready(self.evaluation, self._clock.monotonic())}
 
-    async def record(self, key: str) -> dict[str, Any]:
+    async def record(self, key: str) -> "RecordDocument":
         """Return the JSON object of `/v1/records/KEY`. Raises UnknownRecordError, StoreError."""
         confirm_after = {name: source.confirm_after for name, source in self._settings.sources.items()}
         return await self._reader.run(record_document, key, self._subscriptions, confirm_after)
@@ -398,19 +407,21 @@ class Daemon:
         """Find records by key, person's name or employee number. Raises StoreError."""
         return await self._reader.run(search.find, text)
 
-    async def poll(self, source: str) -> ActionResult:
+    async def poll(self, source: str) -> "ActionResult[PollDocument]":
         """Run a round of a source now. Raises UnknownNameError."""
         return await self._sources.poll(source)
 
-    async def sweep(self, source: str) -> ActionResult:
+    async def sweep(self, source: str) -> "ActionResult[SweepBegunDocument]":
         """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
         return await self._sources.sweep(source)
 
-    async def release(self, source: str, what: Direction, *, silently: bool, by: str) -> ActionResult:
+    async def release(
+        self, source: str, what: Direction, *, silently: bool, by: str
+    ) -> "ActionResult[ReleasedDocument]":
         """Report the records that a source holds back, or learn them silently. Raises UnknownNameError, StoreError."""
         return await self._sources.release(source, what, silently=silently, by=by)
 
-    async def forget(self, person: str, *, dry_run: bool, by: str) -> dict[str, Any]:
+    async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
         """Erase a person's data; with `dry_run`, only find the person. Raises UnknownPersonError, StoreError."""
         done = await people.forget(self._ledger, person, dry_run=dry_run, by=by)
         if not dry_run:

@@ -2,9 +2,8 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Final, get_origin
+from typing import TYPE_CHECKING, Annotated, Final, get_origin
 
-from multidict import MultiMapping
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
@@ -13,6 +12,9 @@ from notifier.store.queries.feed import EventFilter
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.tables.outbox import DeliveryState
 from notifier.web.requests import HIGHEST, Model, MustBe, WrongRequestError, error_sentence
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
 
 MOST_ON_A_PAGE: Final = 1000
 _ON_A_PAGE: Final = 100
@@ -33,7 +35,7 @@ class BaseQuery(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
-def parse_query(model: type[Model], query: MultiMapping[str]) -> Model:
+def parse_query(model: type[Model], query: "MultiMapping[str]") -> Model:
     """Parse the parameters of a query, or the headers that a model describes. Raises WrongRequestError."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     given = {
@@ -159,13 +161,13 @@ class DeliveryPage:
     limit: int
 
 
-def parse_delivery_page(query: MultiMapping[str]) -> DeliveryPage:
+def parse_delivery_page(query: "MultiMapping[str]") -> DeliveryPage:
     """Parse a DeliveriesQuery. Raises WrongRequestError."""
     it = parse_query(DeliveriesQuery, query)
     return DeliveryPage(DeliveryFilter(it.state, it.destination), it.after or DeliveryCursor(), it.limit)
 
 
-def parse_stream(query: MultiMapping[str], headers: MultiMapping[str]) -> StreamQuery:
+def parse_stream(query: "MultiMapping[str]", headers: "MultiMapping[str]") -> StreamQuery:
     """Parse a StreamQuery; for a reader that reconnects, `after` is its `Last-Event-ID`. Raises WrongRequestError."""
     wanted = parse_query(StreamQuery, query)
     last = parse_query(StreamHeaders, headers).last_event_id

@@ -127,11 +127,11 @@ async def ready(daemon: Daemon) -> None:
     await until(lambda: not daemon.unready())
 
 
-async def status_when(daemon: Daemon, destination: str, key: str, value: object) -> dict[str, Any]:
+async def status_when(daemon: Daemon, destination: str, key: str, value: object) -> Any:
     """Wait until the status says so of a destination."""
     end = time.monotonic() + DEADLINE
     while True:
-        status = await daemon.status()
+        status: Any = await daemon.status()
         if status["destinations"][destination][key] == value:
             return status
         assert time.monotonic() < end, status

@@ -237,10 +237,9 @@ class World:
             pass
         return seen
 
-    async def source(self) -> dict[str, Any]:
+    async def source(self) -> Any:
         """Return what the status says of the source."""
-        source: dict[str, Any] = (await self.daemon.status())["sources"]["acme"]
-        return source
+        return (await self.daemon.status())["sources"]["acme"]
 
     async def known(self) -> int:
         """Return how many records are known to exist."""

@@ -16,6 +16,7 @@ from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
 from notifier.sandbox import Account, build_account, make_app, serve
 from notifier.sandbox.records import Version
+from notifier.web.documents.status import StatusDocument
 from tests.support.clocks import LapsingClock
 from tests.support.servers import serving
 from tests.support.time_lapse import TimeLapse
@@ -95,7 +96,7 @@ class Soak:
             for record in self.account.page(Version.V2, limit=EDITS_AN_HOUR).records:
                 self.account.edit(record["id"], notes=f"edited in hour {hour}")
 
-    def _figures(self, status: dict[str, Any]) -> Figures:
+    def _figures(self, status: StatusDocument) -> Figures:
         gc.collect()
         path = self.folder / "notifier.db"
         return Figures(

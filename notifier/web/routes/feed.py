@@ -1,6 +1,7 @@
 """The routes of the feed."""
 
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -11,6 +12,9 @@ from notifier.web.listening.connections import connection_of
 from notifier.web.queries import PageQuery, parse_query, parse_stream
 from notifier.web.responses import json_answer
 from notifier.web.security.guard import GUARD
+
+if TYPE_CHECKING:
+    from notifier.web.documents.records import EventPageDocument
 
 FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)
 
@@ -26,7 +30,8 @@ def routes() -> list[web.RouteDef]:
 
 async def _events(request: web.Request) -> web.Response:
     page = await request.app[FEED].page(parse_query(PageQuery, request.query))
-    return json_answer({"events": [cloudevent(event) for event in page.events], "next": page.next})
+    body: EventPageDocument = {"events": [cloudevent(event) for event in page.events], "next": page.next}
+    return json_answer(body)
 
 
 async def _stream(request: web.Request) -> web.StreamResponse:

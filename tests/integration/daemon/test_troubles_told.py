@@ -219,7 +219,7 @@ async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it
         await until(lambda: not daemon.unready())
         await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 1"))
         await until(lambda: "read_only" in daemon.unready().get("acme-1", ""))
-        source = (await daemon.status())["sources"]["acme-1"]
+        source: Any = (await daemon.status())["sources"]["acme-1"]
         assert (source["state"], source["last_error"]["reason"]) == ("failing", "read_only")
         await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 0"))
         await until(lambda: not daemon.unready())

@@ -52,7 +52,7 @@ def strict() -> dict[str, Any]:
         name: schema if name == "Event" else closed(schema) for name, schema in schemas.items()
     }
     # What two fields must be to each other, no schema says.
-    del strictly["components"]["schemas"]["ReplayWish"]["properties"]["until"]
+    del strictly["components"]["schemas"]["ReplayRequest"]["properties"]["until"]
     for path, methods in strictly["paths"].items():
         for parameter in (each for operation in methods.values() for each in operation.get("parameters", ())):
             if (parameter["in"], parameter["name"]) == ("path", "name"):
