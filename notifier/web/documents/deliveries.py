@@ -64,7 +64,7 @@ class DroppedDocument(TypedDict):
 
 
 class MovedDocument(TypedDict):
-    """The deliveries that another destination has got."""
+    """The deliveries that were moved to another destination; the message says why none could be."""
 
     deliveries: Annotated[Count, Field(description="Deliveries that were moved.")]
     message: Annotated[str, Field(description="Why no delivery could be moved; empty if one could.")]
@@ -109,7 +109,7 @@ class StandingDocument(UnfollowedDocument):
 
 
 class DestinationStandingDocument(StandingDocument):
-    """The object of `/v1/destinations/NAME`."""
+    """The state of one destination, and the changes of its configuration that the daemon has not loaded."""
 
     destination: Annotated[str, Field(description="The destination.")]
 

@@ -26,7 +26,7 @@ class EventPageDocument(TypedDict):
 
 
 class PollDocument(TypedDict):
-    """The result of a poll."""
+    """The result of a poll; the message says why it could not be done."""
 
     source: Annotated[str, Field(description="The source.")]
     result: Annotated[RoundResult, Field(description="The result of the poll.")]
@@ -35,7 +35,7 @@ class PollDocument(TypedDict):
 
 
 class SweepBegunDocument(TypedDict):
-    """The sweep that has begun or continues."""
+    """The sweep that has begun or continues; the message says why none may be made."""
 
     source: Annotated[str, Field(description="The source.")]
     message: Annotated[str, Field(description="Why no sweep may be made now; empty if one may.")]
@@ -147,7 +147,7 @@ class LifeDocument(FoundDocument):
 
 
 class RecordDocument(TypedDict):
-    """The object of `/v1/records/KEY`."""
+    """A record's history at each source that knows it."""
 
     key: Annotated[str, Field(description="The record's key.")]
     sources: Annotated[dict[str, LifeDocument], Field(description="Its history at each source that knows it.")]

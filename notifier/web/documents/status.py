@@ -11,13 +11,13 @@ from notifier.web.documents.shared import Count, Moment
 
 
 class HealthDocument(TypedDict):
-    """The object of `/healthz`."""
+    """The answer that the process works."""
 
     ok: Literal[True]
 
 
 class ReadinessDocument(TypedDict):
-    """The object of `/readyz`."""
+    """Whether every source was polled successfully within three intervals."""
 
     ready: Annotated[bool, Field(description="Whether every source can be relied on.")]
     unready: NotRequired[
@@ -146,7 +146,9 @@ class SourceDocument(TypedDict):
 
     state: Annotated[SourceState, Field(description="The source's state.")]
     records: Annotated[Count, Field(description="Known records that exist.")]
-    unreadable: Annotated[Count, Field(description="Records of the list that are left out, because they are invalid.")]
+    unreadable: Annotated[
+        Count, Field(description="Records of the list that are left out, because they cannot be read.")
+    ]
     unreadable_example: Annotated[UnreadableDocument | None, Field(description="One of the unreadable records.")]
     unexplained: Annotated[
         int, Field(description="Records that the API counts and nothing explains; negative if it counts too few.")
@@ -236,7 +238,7 @@ class ReplayUnderWayDocument(TypedDict):
 
 
 class StatusDocument(TypedDict):
-    """The object of `/v1/status`."""
+    """The state of all sources and destinations."""
 
     version: Annotated[str, Field(description="The version of the program.")]
     started_at: Annotated[Moment | None, Field(description="When the daemon started.")]
@@ -274,7 +276,7 @@ class ReloadDocument(TypedDict):
 
 
 class ReloadFailedDocument(TypedDict):
-    """Why a reload failed."""
+    """Why the configuration could not be read or applied."""
 
     reason: Annotated[str, Field(description="The error's name.")]
     message: Annotated[str, Field(description="Why it failed, and what was changed nevertheless.")]

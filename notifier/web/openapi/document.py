@@ -1,20 +1,18 @@
 """The OpenAPI document at `/openapi.json` (https://spec.openapis.org/oas/v3.1.0), made from the operations' types."""
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from http import HTTPStatus
-from inspect import getdoc
 from itertools import chain
 from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic.json_schema import JsonSchemaMode
-from typing_extensions import is_typeddict
 
 from notifier import __version__
 from notifier.destinations.webhook.event_schema import schema as event_schema
 from notifier.web.documents.shared import ErrorDocument
-from notifier.web.openapi.operations import JSON, OPERATIONS, Operation
+from notifier.web.openapi.operations import IN_PATH, JSON, OPERATIONS, Operation
 from notifier.web.openapi.schemas import Described, schemas_of
 from notifier.web.queries import BaseQuery
 from notifier.web.requests import BaseRequest
@@ -34,7 +32,6 @@ _ERRORS: Final[Mapping[int, str]] = {
 }
 """The descriptions of the errors by HTTP status."""
 
-_CONFLICT: Final = "It cannot be done now; the message says why."
 _ALWAYS: Final = (401, 403, 408, 429, 500)
 _OF_A_BODY: Final = (413, 415)
 
@@ -68,7 +65,10 @@ def document() -> Described:
         "paths": paths,
         "components": {
             "schemas": components,
-            "responses": {str(status): _answer(said, schemas[ErrorDocument]) for status, said in _ERRORS.items()},
+            "responses": {
+                str(status): {**_answer(schemas[ErrorDocument], components), "description": said}
+                for status, said in _ERRORS.items()
+            },
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -101,13 +101,14 @@ def _types() -> Iterator[tuple[Any, JsonSchemaMode]]:
 
 def _described(it: Operation, tag: str, schemas: Mapping[Any, Described], components: Described) -> Described:
     """Return the description of one operation."""
+    in_path = re.findall(r"/(\w+)/{(\w+)}", it.route)
     described: Described = {"operationId": it.name, "summary": it.summary, "tags": [tag]}
     if it.description:
         described["description"] = it.description
     parameters = [
         *(
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": said}
-            for name, said in it.in_path.items()
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": IN_PATH[of]}
+            for of, name in in_path
         ),
         *_parameters(it.query, "query", components),
         *_parameters(it.headers, "header", components),
@@ -120,14 +121,12 @@ def _described(it: Operation, tag: str, schemas: Mapping[Any, Described], compon
         *_ALWAYS,
         *it.errors,
         *((400,) if it.query or it.body else ()),
+        *((404,) if in_path else ()),
         *(_OF_A_BODY if it.body else ()),
     }
     described["responses"] = {
-        "200": _answer(_said(it.done), schemas[it.done], it.media_type),
-        **{
-            str(status): _answer(_CONFLICT if status == HTTPStatus.CONFLICT else _said(other), schemas[other])
-            for status, other in it.others.items()
-        },
+        "200": _answer(schemas[it.done], components, it.media_type),
+        **{str(status): _answer(schemas[other], components) for status, other in it.others.items()},
         **{str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(errors)},
     }
     return described
@@ -151,12 +150,9 @@ def _is_needed(model: type[BaseRequest]) -> bool:
     return False
 
 
-def _said(document: Any) -> str:
-    return getdoc(document) or "" if is_typeddict(document) else "The answer."
-
-
-def _answer(description: str, schema: Described, media_type: str = JSON) -> Described:
-    return {"description": description, "content": {media_type: {"schema": schema}}}
+def _answer(schema: Described, components: Described, media_type: str = JSON) -> Described:
+    described = components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return {"description": described["description"], "content": {media_type: {"schema": schema}}}
 
 
 def _moved(piece: Any) -> Any:

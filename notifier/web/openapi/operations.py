@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-from pydantic import WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from notifier.web.documents import deliveries, records, status
 from notifier.web.documents.shared import MessageDocument
@@ -23,18 +23,32 @@ from notifier.web.requests import (
 
 JSON: Final = "application/json"
 
-_OPENAPI = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "required": ["openapi", "info", "paths"]})]
-_SOURCE: Final = {"name": "The source's name in the configuration."}
-_DESTINATION: Final = {"name": "The destination's name in the configuration."}
+_PROMETHEUS = Annotated[str, Field(description="Prometheus's text format 0.0.4.")]
+_STREAM = Annotated[
+    str, Field(description="Server-sent events: `id` is the event's number, `data` the CloudEvent on one line.")
+]
+_OPENAPI = Annotated[
+    dict[str, Any],
+    WithJsonSchema({"type": "object", "required": ["openapi", "info", "paths"], "description": "OpenAPI 3.1."}),
+]
+
+IN_PATH: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "sources": "The source's name in the configuration.",
+        "destinations": "The destination's name in the configuration.",
+        "records": "The record's key.",
+    }
+)
+"""The descriptions of parameters in paths, by the part of the path before them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One method of a path, as `GET /v1/status`.
 
-    `done` is the type of the answer 200, and `others` has those of other answers by status. `in_path` describes the
-    parameters in the path. `errors` are the errors that not every request may get; 400 follows from parameters and a
-    body.
+    `done` is the type of the answer 200, and `others` has those of other answers by status; their descriptions are
+    those of the types. `errors` are the errors that not every request may get, without those that follow from the
+    parameters and the body.
     """
 
     route: str
@@ -44,7 +58,6 @@ class Operation:
     description: str = ""
     others: Mapping[int, Any] = field(default_factory=lambda: MappingProxyType({}))
     media_type: str = JSON
-    in_path: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     query: type[BaseQuery] | None = None
     headers: type[BaseQuery] | None = None
     body: type[BaseRequest] | None = None
@@ -61,7 +74,12 @@ _GENERAL: Final = (
         others={503: status.ReadinessDocument},
     ),
     Operation(
-        "GET /metrics", "metrics", "Return the metrics for Prometheus", str, media_type="text/plain", errors=(503,)
+        "GET /metrics",
+        "metrics",
+        "Return the metrics for Prometheus",
+        _PROMETHEUS,
+        media_type="text/plain",
+        errors=(503,),
     ),
     Operation("GET /openapi.json", "openapi", "Return this description", _OPENAPI),
     Operation(
@@ -103,10 +121,9 @@ _FEED: Final = (
         "GET /v1/events/stream",
         "stream",
         "Return new events as they are detected",
-        str,
-        "The stream has server-sent events: `id` is the event's number, `data` the CloudEvent on one line. Without"
-        " `after` and `Last-Event-ID` it begins with the next new event. A client that reads too slowly is"
-        " disconnected; it can reconnect and continue after the last event that it received.",
+        _STREAM,
+        "Without `after` and `Last-Event-ID` the stream begins with the next new event. A client that reads too slowly"
+        " is disconnected; it can reconnect and continue after the last event that it received.",
         media_type="text/event-stream",
         query=StreamQuery,
         headers=StreamHeaders,
@@ -121,8 +138,6 @@ _SOURCES: Final = (
         "Look for new completions now",
         records.PollDocument,
         others={409: records.PollDocument},
-        in_path=_SOURCE,
-        errors=(404,),
     ),
     Operation(
         "POST /v1/sources/{name}/sweep",
@@ -130,8 +145,7 @@ _SOURCES: Final = (
         "Begin to read the whole list, or continue",
         records.SweepBegunDocument,
         others={409: records.SweepBegunDocument},
-        in_path=_SOURCE,
-        errors=(404, 503),
+        errors=(503,),
     ),
     Operation(
         "POST /v1/sources/{name}/release",
@@ -139,17 +153,15 @@ _SOURCES: Final = (
         "Report the changes that are held back, or learn them without reporting them",
         records.ReleasedDocument,
         "Arrivals are released at once; removals and changes by a sweep of the whole list, which begins now.",
-        in_path=_SOURCE,
         body=ReleaseRequest,
-        errors=(404, 503),
+        errors=(503,),
     ),
     Operation(
         "GET /v1/records/{key}",
         "record",
         "Return one record's history: how it was found, what was sent where, each attempt",
         records.RecordDocument,
-        in_path={"key": "The record's key."},
-        errors=(404, 503),
+        errors=(503,),
     ),
 )
 
@@ -192,40 +204,24 @@ _DELIVERIES: Final = (
         "destination",
         "Return whether a destination is enabled, and whether its configuration has changed since it was read",
         deliveries.DestinationStandingDocument,
-        in_path=_DESTINATION,
-        errors=(404,),
     ),
-    Operation(
-        "POST /v1/destinations/{name}/try",
-        "try",
-        "Try a failing destination now",
-        deliveries.TriedDocument,
-        in_path=_DESTINATION,
-        errors=(404,),
-    ),
+    Operation("POST /v1/destinations/{name}/try", "try", "Try a failing destination now", deliveries.TriedDocument),
     Operation(
         "POST /v1/destinations/{name}/enable",
         "enable",
         "Enable a destination",
         deliveries.SwitchedDocument,
-        in_path=_DESTINATION,
-        errors=(404, 503),
+        errors=(503,),
     ),
     Operation(
         "POST /v1/destinations/{name}/disable",
         "disable",
         "Disable a destination; the deliveries that wait for it are kept",
         deliveries.SwitchedDocument,
-        in_path=_DESTINATION,
-        errors=(404, 503),
+        errors=(503,),
     ),
     Operation(
-        "POST /v1/destinations/{name}/test",
-        "test",
-        "Send one sample event to a destination",
-        deliveries.TestedDocument,
-        in_path=_DESTINATION,
-        errors=(404,),
+        "POST /v1/destinations/{name}/test", "test", "Send one sample event to a destination", deliveries.TestedDocument
     ),
 )
 
