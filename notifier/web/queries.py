@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, get_origin
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
@@ -11,7 +11,7 @@ from notifier.events import EventType
 from notifier.store.queries.feed import EventFilter
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.tables.outbox import DeliveryState
-from notifier.web.requests import HIGHEST, Model, MustBe, WrongRequestError, error_sentence
+from notifier.web.requests import HIGHEST, MustBe, WrongRequestError, error_sentence
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -35,7 +35,10 @@ class BaseQuery(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
-def parse_query(model: type[Model], query: "MultiMapping[str]") -> Model:
+Query = TypeVar("Query", bound=BaseQuery)
+
+
+def parse_query(model: type[Query], query: "MultiMapping[str]") -> Query:
     """Parse the parameters of a query, or the headers that a model describes. Raises WrongRequestError."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     given = {

@@ -64,7 +64,6 @@ class BaseRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
-Model = TypeVar("Model", bound=BaseModel)
 RequestBody = TypeVar("RequestBody", bound=BaseRequest)
 
 

@@ -14,7 +14,7 @@ TEMPLATE: Final = "#/components/schemas/{model}"
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes schemas as people would: without titles that repeat names, and without defaults that are no value."""
+    """Writes nullable types in one line, leaves out defaults that are no value, and shortens names."""
 
     def normalize_name(self, name: str) -> str:
         return super().normalize_name(name.removesuffix("Document"))
@@ -28,9 +28,6 @@ class _Generator(GenerateJsonSchema):
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> Described:
         return super().default_schema(schema) if schema.get("default") else self.generate_inner(schema["schema"])
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the signature is pydantic's
-        return False
 
 
 def schemas_of(types: Iterable[tuple[Any, JsonSchemaMode]]) -> tuple[dict[Any, Described], Described]:
