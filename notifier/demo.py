@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import orjson
 from aiohttp import web
@@ -21,6 +21,9 @@ from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.fixtures import build_account
 from notifier.sandbox.server import DEFAULT_TOKEN, make_app, serve
 from notifier.web.listening.sockets import ListenError
+
+if TYPE_CHECKING:
+    from notifier.web.documents.status import StatusDocument
 
 _KNOWN: Final = 400
 _PAUSE: Final = 0.7
@@ -170,7 +173,7 @@ async def _grow(account: Account, events: int, out: TextIO) -> None:
         await asyncio.sleep(_PAUSE)
 
 
-async def _until(daemon: Daemon, is_so: Callable[[dict[str, Any]], bool]) -> None:
+async def _until(daemon: Daemon, is_so: Callable[["StatusDocument"], bool]) -> None:
     while True:
         if is_so(await daemon.status()):
             return

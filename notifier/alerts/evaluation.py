@@ -3,10 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from notifier.alerts.conditions import Condition, ConditionKey
-from notifier.clock import iso_utc
 from notifier.store.tables.conditions import FiringCondition
 
 STALE_AFTER: Final = 120.0
@@ -51,28 +50,6 @@ class Evaluation:
     def is_well(self, now: float) -> bool:
         """Return whether the evaluation is recent, no condition fires, and alerts are delivered."""
         return not self.standing and not self.is_silenced and not self.is_stale(now)
-
-
-def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str = "") -> dict[str, Any]:
-    """Return an evaluation as `/v1/status` shows it; `evaluation` is None when no daemon runs.
-
-    `heard_by` is the name of the channel that reports conditions, "" if there is none.
-    """
-    if evaluation is None:
-        return {
-            "at": None,
-            "age_seconds": None,
-            "well": False,
-            "alerts_to": heard_by or None,
-            "undelivered_seconds": None,
-        }
-    return {
-        "at": iso_utc(evaluation.at_ms),
-        "age_seconds": round(max(0.0, now - evaluation.at), 1),
-        "well": evaluation.is_well(now),
-        "alerts_to": heard_by or None,
-        "undelivered_seconds": None if evaluation.undelivered is None else round(evaluation.undelivered, 1),
-    }
 
 
 def unready(evaluation: Evaluation | None, now: float) -> dict[str, str]:

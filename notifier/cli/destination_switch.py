@@ -1,5 +1,6 @@
 """The common part of `notifier enable` and `notifier disable`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from notifier import log
@@ -8,7 +9,7 @@ from notifier.cli.context import read_settings, require_destination, settings_or
 from notifier.cli.global_options import GlobalOptions
 
 
-def switch(given: GlobalOptions, destination: str, *, enabled: bool) -> dict[str, Any]:
+def switch(given: GlobalOptions, destination: str, *, enabled: bool) -> Mapping[str, Any]:
     """Enable or disable a destination, through the running daemon or, without one, in this process.
 
     Returns the daemon's answer, or an equal one. Raises CommandError, NameNotFoundError.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from notifier.cli.errors import NameNotFoundError, as_command_error
 from notifier.clock import SystemClock
@@ -24,6 +24,16 @@ from notifier.store.tables.replays import ReplayRunningError
 from notifier.store.tables.requeue import Drop, Plan, Retry
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError, UnknownPersonError
 from notifier.web.requests import Replay
+
+if TYPE_CHECKING:
+    from notifier.web.documents.deliveries import (
+        DroppedDocument,
+        MovedDocument,
+        PlanDocument,
+        ReplayProgressDocument,
+        RetriedDocument,
+    )
+    from notifier.web.documents.records import PersonForgottenDocument
 
 
 def switch_alone(settings: Settings, destination: str, *, enabled: bool) -> tuple[Health, bool]:
@@ -48,14 +58,14 @@ def end_wait_alone(settings: Settings, destination: str) -> bool:
         return asyncio.run(end_wait())
 
 
-def retry_alone(settings: Settings, wish: Retry) -> dict[str, Any]:
+def retry_alone(settings: Settings, wish: Retry) -> "RetriedDocument":
     """Put deliveries back into the queue; return the same object as the daemon would.
 
     Raises CommandError, NameNotFoundError.
     """
     names = tuple(settings.destinations) if wish.destination is None else (wish.destination,)
 
-    async def put_back() -> dict[str, Any]:
+    async def put_back() -> "RetriedDocument":
         async with lone_ledger(settings) as ledger:
             retried = await ledger.run(retry_known, wish, names, SystemClock().now_ms())
             return retry_document(retried.counts, retried.waited, retried.why_none)
@@ -64,13 +74,13 @@ def retry_alone(settings: Settings, wish: Retry) -> dict[str, Any]:
         return asyncio.run(put_back())
 
 
-def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> dict[str, Any]:
+def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> "PersonForgottenDocument":
     """Erase a person's data, or look up who is meant; return what the daemon would report.
 
     Raises CommandError, NameNotFoundError.
     """
 
-    async def forget() -> dict[str, Any]:
+    async def forget() -> "PersonForgottenDocument":
         async with lone_ledger(settings) as ledger:
             done = await people.forget(ledger, person, dry_run=dry_run, by="the command line")
             if not dry_run:
@@ -83,7 +93,7 @@ def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> dict[str,
         return asyncio.run(forget())
 
 
-def drop_alone(settings: Settings, wish: Drop, *, dry_run: bool) -> dict[str, Any]:
+def drop_alone(settings: Settings, wish: Drop, *, dry_run: bool) -> "DroppedDocument":
     """Remove deliveries from the queue for good, or only count them; return the same object as the daemon would.
 
     Raises CommandError, NameNotFoundError.
@@ -99,13 +109,13 @@ def drop_alone(settings: Settings, wish: Drop, *, dry_run: bool) -> dict[str, An
     return {"deliveries": sum(counts.values()), "destinations": counts, "dry_run": dry_run}
 
 
-def move_alone(settings: Settings, old: str, new: str) -> ActionResult:
+def move_alone(settings: Settings, old: str, new: str) -> "ActionResult[MovedDocument]":
     """Move the waiting deliveries of a destination to another; return the same result as the daemon would.
 
     Raises CommandError, NameNotFoundError.
     """
 
-    async def hand_over() -> ActionResult:
+    async def hand_over() -> "ActionResult[MovedDocument]":
         async with lone_ledger(settings) as ledger:
             return await ledger.run(move_known, old, new, tuple(settings.destinations), SystemClock().now_ms())
 
@@ -122,7 +132,7 @@ def _unknown_named() -> Iterator[None]:
         raise NameNotFoundError(str(error)) from error
 
 
-def replay_alone(settings: Settings, wish: Replay, show: Callable[[int, int], None]) -> dict[str, Any]:
+def replay_alone(settings: Settings, wish: Replay, show: Callable[[int, int], None]) -> "PlanDocument":
     """Put the requested past events back into the queue without pauses; with `wish.dry_run`, only count them.
 
     Pauses are not needed, because without a daemon there are no newer events that would have to wait. A replay
@@ -130,7 +140,7 @@ def replay_alone(settings: Settings, wish: Replay, show: Callable[[int, int], No
     with the number of deliveries put back and their total. Returns the plan as the daemon would. Raises CommandError.
     """
 
-    async def put_back() -> dict[str, Any]:
+    async def put_back() -> "PlanDocument":
         async with lone_ledger(settings) as ledger:
             now_ms = SystemClock().now_ms()
             newest = [await ledger.run(number) for number in (requeue.newest, requeue.newest_attempt)]
@@ -153,13 +163,13 @@ def replay_alone(settings: Settings, wish: Replay, show: Callable[[int, int], No
         return asyncio.run(put_back())
 
 
-def stop_replay_alone(settings: Settings) -> dict[str, Any]:
+def stop_replay_alone(settings: Settings) -> "ReplayProgressDocument":
     """Stop the replays that the last daemon left unfinished; return the object of `GET /v1/replay`.
 
     Raises CommandError.
     """
 
-    async def stop() -> dict[str, Any]:
+    async def stop() -> "ReplayProgressDocument":
         async with lone_ledger(settings) as ledger:
             await ledger.run(replays.stop, SystemClock().now_ms())
             return await ledger.run(replays_document, SystemClock().now_ms())

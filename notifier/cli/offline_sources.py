@@ -1,6 +1,7 @@
 """Runs a round, a sweep or a release in this process, for commands that run without a daemon."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from notifier.cli.errors import CommandError, as_command_error
@@ -36,11 +37,11 @@ def poll_alone(settings: Settings, source: str) -> int:
         return asyncio.run(look())
 
 
-def sweep_alone(settings: Settings, source: str, show: Show) -> dict[str, Any]:
+def sweep_alone(settings: Settings, source: str, show: Show) -> Mapping[str, Any]:
     """Run a sweep of the whole list, showing its progress, and return its result. Raises CommandError."""
     found: list[Event] = []
 
-    async def read() -> dict[str, Any]:
+    async def read() -> Mapping[str, Any]:
         async with lone_watcher(settings, source, found.extend) as watcher:
             # A first sweep begins with a head poll anyway. Before a later one, this poll finds new records quickly.
             await _poll(watcher)
@@ -71,11 +72,11 @@ def release_alone(settings: Settings, source: str, what: Direction, *, silently:
         return asyncio.run(release())
 
 
-async def _end_of_sweep(watcher: Watcher, show: Show) -> dict[str, Any]:
+async def _end_of_sweep(watcher: Watcher, show: Show) -> Mapping[str, Any]:
     """Show a sweep's progress until it ends, and return its result. Raises CommandError if it was cut off."""
     while True:
         running = watcher.is_sweeping
-        progress = sweep_status(await watcher.latest_sweep(), running=running) or {}
+        progress: Mapping[str, Any] = sweep_status(await watcher.latest_sweep(), running=running) or {}
         show(progress)
         if not running:
             break

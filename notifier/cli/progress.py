@@ -1,7 +1,7 @@
 """Shows the progress of a sweep or of copying the state file on a terminal."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from notifier.cli.output import is_terminal
 
 _PAGE: Final = 4096
 _LOOK: Final = 0.3
-Show = Callable[[dict[str, Any]], None]
+Show = Callable[[Mapping[str, Any]], None]
 """Shows the progress of a sweep, given as the object in `/v1/status`."""
 
 
@@ -33,7 +33,7 @@ def shown_copying(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, of: update(done, of, f"{done * _PAGE / 1_000_000:,.1f} MB")
 
 
-def watch(state_file: Path, source: str, show: Show) -> dict[str, Any]:
+def watch(state_file: Path, source: str, show: Show) -> Mapping[str, Any]:
     """Follow the daemon's sweep to its end and return its result. Raises CommandError if it was cut off."""
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/status")
@@ -42,7 +42,7 @@ def watch(state_file: Path, source: str, show: Show) -> dict[str, Any]:
         if source not in answer.body["sources"]:
             raise CommandError(f"{source} was removed from the daemon's configuration, so its sweep was interrupted")
         described = answer.body["sources"][source]
-        progress: dict[str, Any] = described["sweep"]
+        progress: Mapping[str, Any] = described["sweep"]
         show(progress)
         if progress["finished_at"] is not None and not progress["running"]:
             return progress

@@ -1,18 +1,19 @@
 """Describes replays in lines of text, from the object of `GET /v1/replay`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from notifier.cli.formatting import counted, milliseconds, moment
 
 
-def history_lines(told: dict[str, Any]) -> list[str]:
+def history_lines(told: Mapping[str, Any]) -> list[str]:
     """Return lines about the latest replay, the previous one, and others that are under way."""
     if told["state"] is None:
         return ["no replay is stored"]
     return [line for replay in (told, told["previous"], *told["others"]) if replay for line in _lines(replay)]
 
 
-def left_lines(replay: dict[str, Any]) -> list[str]:
+def left_lines(replay: Mapping[str, Any]) -> list[str]:
     """Return lines about the deliveries that a replay has not queued, and how to continue; none if all are queued."""
     lines = [
         f"  {name}: {part['queued']:,} of {counted(part['deliveries'], 'delivery', 'deliveries')}, {part['state']}"
@@ -27,7 +28,7 @@ def left_lines(replay: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _lines(replay: dict[str, Any]) -> list[str]:
+def _lines(replay: Mapping[str, Any]) -> list[str]:
     begun, ended = (moment(milliseconds(replay[key])) for key in ("begun_at", "ended_at"))
     how = f"running since {begun}" if replay["ended_at"] is None else f"{replay['state']} at {ended}"
     much = f"{replay['queued']:,} of {counted(replay['deliveries'], 'delivery', 'deliveries')} put back into the queue"
@@ -42,5 +43,5 @@ def _lines(replay: dict[str, Any]) -> list[str]:
     ]
 
 
-def _waits(part: dict[str, Any]) -> str:
+def _waits(part: Mapping[str, Any]) -> str:
     return f"; waits: {part['waits']}" if part["waits"] else ""

@@ -3,16 +3,14 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from notifier import __version__
-from notifier.alerts import destination_rules, disk_rules, rules
-from notifier.alerts.conditions import Condition, ConditionKey
-from notifier.alerts.endings import withdrawn
-from notifier.alerts.evaluation import Evaluation, EvaluationFindings, evaluation_status, unready
+from notifier.alerts import destination_rules
+from notifier.alerts.evaluation import Evaluation, unready
 from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
@@ -22,9 +20,9 @@ from notifier.daemon.api.dashboard import Overview
 from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.api.metrics import MetricsCollector
 from notifier.daemon.api.record import record_document
-from notifier.daemon.api.status import destination_status, remembered_status, status_document
+from notifier.daemon.api.status import destination_status, evaluation_status, remembered_status, status_document
 from notifier.daemon.api.status_line import summary
-from notifier.daemon.descriptors import descriptors_in_use
+from notifier.daemon.conditions import ConditionCollector, DaemonState
 from notifier.daemon.filter_check import UnknownIds
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.maintenance import Housekeeping
@@ -48,10 +46,8 @@ from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.queries import search
-from notifier.store.queries.orphans import Orphan, orphans
 from notifier.store.queries.search import FoundRecords
 from notifier.store.reader import StoreReader
-from notifier.store.recovery import compare
 from notifier.store.recovery.opener import open_store
 from notifier.store.tables import destinations, starts
 from notifier.store.tables.destinations import HealthState
@@ -65,6 +61,15 @@ from notifier.web.server import LocalServer
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from notifier.web.documents.records import (
+        PersonForgottenDocument,
+        PollDocument,
+        RecordDocument,
+        ReleasedDocument,
+        SweepBegunDocument,
+    )
+    from notifier.web.documents.status import ReloadDocument, ReloadFailedDocument, StatusDocument
 
 _log = logging.getLogger(__name__)
 
@@ -169,22 +174,31 @@ class Daemon:
         self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
         self._server: LocalServer | None = None
-        self._alarms = AlertMonitor(
-            self._ledger,
-            self._clock,
-            settings.alerts.destination,
-            self._findings,
-            self._announce,
-            lambda name: self._dispatcher.set_aside([name]),
-            self._dispatcher.health,
-        )
-        self._overview = Overview(self._reader, self._clock)
         self._housekeeping = Housekeeping(
             self._ledger,
             self._clock,
             lambda: self._settings.store.retention,
             lambda: tuple(self._settings.sources),
         )
+        self._conditions = ConditionCollector(
+            self._ledger,
+            self._clock,
+            self._sources,
+            self._dispatcher,
+            self._housekeeping,
+            self._peer_clocks,
+            self._state,
+        )
+        self._alarms = AlertMonitor(
+            self._ledger,
+            self._clock,
+            settings.alerts.destination,
+            self._conditions.findings,
+            self._announce,
+            lambda name: self._dispatcher.set_aside([name]),
+            self._dispatcher.health,
+        )
+        self._overview = Overview(self._reader, self._clock)
         self._broken: str | None = None
         self._reloading = asyncio.Lock()
         self._running = AsyncExitStack()
@@ -203,7 +217,7 @@ class Daemon:
             stack.push_async_callback(self._housekeeping.stop)
             self._session = session = await stack.enter_async_context(new_session())
             stack.push_async_callback(self._dispatcher.stop, DRAIN)
-            destination_rules.report_orphans(await self._orphans())
+            destination_rules.report_orphans(await self._conditions.orphans())
             await self._dispatcher.start(session)
             stack.push_async_callback(self.deliveries.stop)
             await self.deliveries.start()
@@ -272,7 +286,7 @@ class Daemon:
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 
-    async def reload(self) -> ActionResult:
+    async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
         # The lock keeps another reload from beginning between the notices to systemd of this one's start and end.
         async with self._reloading:
@@ -283,7 +297,7 @@ class Daemon:
         self._dispatcher.wake()
         return result
 
-    async def _read_again(self) -> ActionResult:
+    async def _read_again(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         try:
             settings = await asyncio.to_thread(self._configuration.read)
             changes = changes_between(self._settings, settings)
@@ -300,7 +314,7 @@ class Daemon:
             self._broken = None
             _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
             document = reload_document(changes, left, self._configuration.handed_over or (), unmatched)
-            return ActionResult(ok=True, body={**document, "message": ""})
+            return ActionResult(ok=True, body=document)
         self._broken = message
         await self._alarms.evaluate()
         _log.error("the configuration could not be read again", extra={"detail": message})
@@ -331,9 +345,9 @@ class Daemon:
         await self._alarms.evaluate()
         self._configuration.followed(settings)
         self._settings = settings
-        destination_rules.report_orphans(await self._orphans())
+        destination_rules.report_orphans(await self._conditions.orphans())
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> "StatusDocument":
         """Return the JSON object of `/v1/status`. Raises StoreError."""
         remembered = await self._reader.run(remembered_status, self._sources.holding())
         serving = self._dispatcher.serving()
@@ -380,7 +394,7 @@ class Daemon:
         """Return the sources that are not ready, each with the reason."""
         return {**self._sources.unready(), **unready(self.evaluation, self._clock.monotonic())}
 
-    async def record(self, key: str) -> dict[str, Any]:
+    async def record(self, key: str) -> "RecordDocument":
         """Return the JSON object of `/v1/records/KEY`. Raises UnknownRecordError, StoreError."""
         confirm_after = {name: source.confirm_after for name, source in self._settings.sources.items()}
         return await self._reader.run(record_document, key, self._subscriptions, confirm_after)
@@ -393,19 +407,21 @@ class Daemon:
         """Find records by key, person's name or employee number. Raises StoreError."""
         return await self._reader.run(search.find, text)
 
-    async def poll(self, source: str) -> ActionResult:
+    async def poll(self, source: str) -> "ActionResult[PollDocument]":
         """Run a round of a source now. Raises UnknownNameError."""
         return await self._sources.poll(source)
 
-    async def sweep(self, source: str) -> ActionResult:
+    async def sweep(self, source: str) -> "ActionResult[SweepBegunDocument]":
         """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
         return await self._sources.sweep(source)
 
-    async def release(self, source: str, what: Direction, *, silently: bool, by: str) -> ActionResult:
+    async def release(
+        self, source: str, what: Direction, *, silently: bool, by: str
+    ) -> "ActionResult[ReleasedDocument]":
         """Report the records that a source holds back, or learn them silently. Raises UnknownNameError, StoreError."""
         return await self._sources.release(source, what, silently=silently, by=by)
 
-    async def forget(self, person: str, *, dry_run: bool, by: str) -> dict[str, Any]:
+    async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
         """Erase a person's data; with `dry_run`, only find the person. Raises UnknownPersonError, StoreError."""
         done = await people.forget(self._ledger, person, dry_run=dry_run, by=by)
         if not dry_run:
@@ -432,51 +448,15 @@ class Daemon:
             if events := await self._unwritable.look():
                 self._announce(events)
 
-    async def _findings(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
-        """Return the conditions that hold now; `firing` are those that were firing before. Raises StoreError."""
-        reports = await self._dispatcher.reports(destination_rules.FAILING_FOR)
-        cut_off = await self._ledger.run(starts.cut_off, self._long_ago_ms(), self._started_ms or 0)
-        heartbeat, evaluation = self._heartbeat, self._alarms.evaluation
-        current = [
-            *self._sources.conditions(firing),
-            *await self._of_rebuild(),
-            *destination_rules.orphan_conditions(await self._orphans()),
-            *rules.of_clock(self._peer_clocks, firing),
-            *[
-                condition
-                for name, report in reports.items()
-                for condition in destination_rules.conditions(name, report, firing)
-            ],
-            *rules.of_essentials(self._housekeeping.failure()),
-            *disk_rules.conditions(await disk_rules.room_beside(self._ledger.path), firing),
-            *rules.of_starts(cut_off),
-            *rules.of_interface(self.interface_problem),
-            *await self._of_descriptors(firing),
-            *rules.of_configuration(self._broken),
-            *(() if heartbeat is None else rules.of_heartbeat(heartbeat.problem, heartbeat.failing_for)),
-            *rules.of_alerts(evaluation),
-        ]
-        waiting = await self._ledger.run(destinations.waiting, {it.partition("/")[2] for _, it in firing})
-        serving = {name: report.serving.health for name, report in reports.items()}
-        return EvaluationFindings(current, withdrawn(firing, current, self._sources.names(), serving, waiting))
-
-    async def _of_rebuild(self) -> list[Condition]:
-        rebuild = await self._ledger.run(compare.latest)
-        found = list(rules.of_rebuild(rebuild, self._sources.memories()))
-        if rebuild is not None and not found:
-            await self._ledger.run(compare.end, self._clock.now_ms())
-        return found
-
-    async def _of_descriptors(self, firing: Collection[ConditionKey]) -> list[Condition]:
-        found = await asyncio.to_thread(descriptors_in_use)
-        return [] if found is None else list(rules.of_descriptors(found.used, found.most, firing))
-
-    def _long_ago_ms(self) -> int:
-        return self._clock.now_ms() - round(rules.RESTARTS_WITHIN * 1000)
-
-    async def _orphans(self) -> list[Orphan]:
-        """Return the destinations that deliveries wait for but that are not configured. Raises StoreError."""
-        return await self._ledger.run(orphans, tuple(self._settings.destinations))
+    def _state(self) -> DaemonState:
+        return DaemonState(
+            self._started_ms or 0,
+            tuple(self._settings.destinations),
+            self.interface_problem,
+            self._broken,
+            self._heartbeat,
+            self._alarms.evaluation,
+        )
 
     def _on_events(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from notifier.config import Destination, Settings
 from notifier.config.errors import dotted
+
+if TYPE_CHECKING:
+    from notifier.web.documents.status import DifferencesDocument, ReloadDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Differences:
         """The names that are new or changed, whose objects have to be created again."""
         return (*self.added, *self.changed)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> "DifferencesDocument":
         """Return the differences as a JSON object."""
         return {"added": self.added, "changed": self.changed, "removed": self.removed}
 
@@ -61,7 +64,7 @@ def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
 
 def reload_document(
     changes: Changes, left: tuple[str, ...], handed_over: tuple[str, ...], unmatched: Mapping[str, int]
-) -> dict[str, Any]:
+) -> "ReloadDocument":
     """Return the result of a reload as a JSON object: its changes, and the keys that take effect at the next start.
 
     `unmatched` is, by destination, the number of waiting events that no longer pass its filters. Keys `handed_over` by
@@ -73,6 +76,7 @@ def reload_document(
         "left_to_restart": left,
         "handed_over": handed_over,
         "unmatched": dict(unmatched),
+        "message": "",
     }
 
 

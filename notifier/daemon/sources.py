@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -29,6 +29,10 @@ from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import Round, RoundResult, Watcher
 from notifier.web.daemon_api import ActionResult, UnknownNameError
 from notifier.web.metrics.snapshot import SourceFigures
+
+if TYPE_CHECKING:
+    from notifier.web.documents.records import PollDocument, ReleasedDocument, SweepBegunDocument
+    from notifier.web.documents.status import SourceDocument
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +158,7 @@ class SourceRegistry:
         memories = {name: watcher.memory for name, watcher in self._watchers.items()}
         return [name for name, memory in memories.items() if memory.held_arrivals or memory.held_changes]
 
-    def status(self, sweeps: Mapping[str, Sweep], examples: Mapping[str, HeldExamples]) -> dict[str, dict[str, Any]]:
+    def status(self, sweeps: Mapping[str, Sweep], examples: Mapping[str, HeldExamples]) -> dict[str, "SourceDocument"]:
         """Return each source's description for `/v1/status`; `sweeps` and `examples` (of held records) are stored."""
         return {
             name: source_status(
@@ -198,7 +202,7 @@ class SourceRegistry:
             for usage in (watcher.usage,)
         }
 
-    async def poll(self, name: str) -> ActionResult:
+    async def poll(self, name: str) -> "ActionResult[PollDocument]":
         """Run a round of a source now. Raises UnknownNameError."""
         watcher = self.known(name)
         done = await watcher.poll(by_hand=True)
@@ -208,7 +212,7 @@ class SourceRegistry:
             body={"source": name, "result": done.result, "events": done.events, "message": done.message},
         )
 
-    async def sweep(self, name: str) -> ActionResult:
+    async def sweep(self, name: str) -> "ActionResult[SweepBegunDocument]":
         """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
         watcher = self.known(name)
         refusal = watcher.binding_silence()
@@ -217,7 +221,7 @@ class SourceRegistry:
         progress = sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping)
         return ActionResult(ok=refusal is None, body={"source": name, "message": refusal or "", "sweep": progress})
 
-    async def release(self, name: str, what: Direction, *, silently: bool, by: str) -> ActionResult:
+    async def release(self, name: str, what: Direction, *, silently: bool, by: str) -> "ActionResult[ReleasedDocument]":
         """Report the records that a source holds back, or learn them silently; the log names the requester (`by`).
 
         Raises UnknownNameError, StoreError.

@@ -71,13 +71,20 @@ class PreciseAnswer:
     """All records of a person, a training, or both; `asked_at` is when the first page was requested.
 
     `is_whole` means that the list did not change while its pages were read. Otherwise a record that is missing does not
-    count as gone.
+    count as gone. `user_id` and `training_id` are what was asked for.
     """
 
     completions: Sequence[Completion]
     bad: Sequence[InvalidRecord]
     asked_at: float
     is_whole: bool = True
+    user_id: str | None = None
+    training_id: str | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of records, including the unreadable ones."""
+        return len(self.completions) + len(self.bad)
 
     def unreadable_keys(self) -> set[str]:
         """Return the keys of the unreadable records in the answer."""
@@ -145,7 +152,20 @@ class SourceReader:
         completions = [completion for page in read for completion in page.completions]
         if not fit and not self._is_v1:
             completions = [*{completion.key: completion for completion in completions}.values()]
-        return PreciseAnswer(completions, [bad for page in read for bad in page.bad], read[0].asked_at, fit)
+        bad = [record for page in read for record in page.bad]
+        return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
+
+    async def left_out(self, answer: PreciseAnswer, urgency: Priority) -> int | None:
+        """Return how many records the API counts for the question of an answer, beyond those that the answer shows.
+
+        The number of a page of one record is exact. None if the API does not state it.
+        """
+        page = await self._page(1, 1, urgency, answer.user_id, answer.training_id)
+        if page.last_page is None:
+            return None
+        # An empty list has a page, too.
+        count = 0 if page.last_page == 1 and page.size == 0 else page.last_page
+        return count - answer.size
 
     def _fit_together(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
         """Return whether all pages belong to one list that did not change while they were read.

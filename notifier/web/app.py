@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -25,8 +25,7 @@ from notifier.web.feed.broadcast import TooManyReadersError
 from notifier.web.feed.service import Feed
 from notifier.web.listening.connections import connection_of
 from notifier.web.metrics.snapshot import SharedPage
-from notifier.web.openapi.document import document
-from notifier.web.requests import WrongRequestError, parse_release
+from notifier.web.requests import ReleaseRequest, WrongRequestError, parse_body
 from notifier.web.responses import CONTROL, done, error_answer, json_answer
 from notifier.web.routes import deliveries, people
 from notifier.web.routes import feed as feed_routes
@@ -34,6 +33,9 @@ from notifier.web.security.guard import FORMS, GUARD, LINK, Guard, caller
 from notifier.web.security.guesses import refuse_guess
 from notifier.web.security.headers import add_headers
 from notifier.web.security.origin import SAFE_METHODS
+
+if TYPE_CHECKING:
+    from notifier.web.documents.status import HealthDocument, ReadinessDocument
 
 _log = logging.getLogger(__name__)
 
@@ -162,12 +164,13 @@ def _is_gone(request: web.Request) -> bool:
 
 
 async def _healthz(_request: web.Request) -> web.Response:
-    return json_answer({"ok": True})
+    body: HealthDocument = {"ok": True}
+    return json_answer(body)
 
 
 async def _readyz(request: web.Request) -> web.Response:
     unready = request.app[CONTROL].unready()
-    body: dict[str, Any] = {"ready": not unready}
+    body: ReadinessDocument = {"ready": not unready}
     if request.app[GUARD].is_trusted(request):
         body["unready"] = unready
     return json_answer(body, 503 if unready else 200)
@@ -181,7 +184,15 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 async def _openapi(_request: web.Request) -> web.Response:
-    return json_answer(document())
+    # Making the document takes a tenth of a second when it is first asked for.
+    return json_answer(await asyncio.to_thread(_document))
+
+
+def _document() -> Mapping[str, Any]:
+    # Imported only here, so that the start of the daemon does not wait for it.
+    from notifier.web.openapi.document import document  # noqa: PLC0415
+
+    return document()
 
 
 async def _status(request: web.Request) -> web.Response:
@@ -201,7 +212,7 @@ async def _sweep(request: web.Request) -> web.Response:
 
 
 async def _release(request: web.Request) -> web.Response:
-    wanted = parse_release(await request.read())
+    wanted = parse_body(ReleaseRequest, await request.read())
     released = await request.app[CONTROL].release(
         request.match_info["name"], wanted.what, silently=wanted.silently, by=caller(request)
     )

@@ -3,13 +3,37 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
 from notifier.store.queries.search import FoundRecords
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.watch.detection.holds import Direction
-from notifier.web.requests import DeliveryPage, Replay
+from notifier.web.queries import DeliveryPage
+from notifier.web.requests import Replay
+
+if TYPE_CHECKING:
+    from notifier.web.documents.deliveries import (
+        DeliveryPageDocument,
+        DestinationStandingDocument,
+        DroppedDocument,
+        MovedDocument,
+        ReplayPlanDocument,
+        ReplayProgressDocument,
+        RetriedDocument,
+        SwitchedDocument,
+        TestedDocument,
+        TriedDocument,
+    )
+    from notifier.web.documents.records import (
+        PersonForgottenDocument,
+        PollDocument,
+        RecordDocument,
+        ReleasedDocument,
+        SweepBegunDocument,
+    )
+    from notifier.web.documents.shared import MessageDocument
+    from notifier.web.documents.status import ReloadDocument, ReloadFailedDocument, StatusDocument
 
 
 class UnknownNameError(Exception):
@@ -50,58 +74,61 @@ class UnknownEventError(Exception):
         super().__init__(f"there is no event `{event_id}`: {f'did you mean `{likely}`?' if likely else advice}")
 
 
+Body_co = TypeVar("Body_co", bound=Mapping[str, Any], covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class ActionResult:
+class ActionResult(Generic[Body_co]):
     """The result of a requested action: whether it was done, and the JSON object of the answer."""
 
     ok: bool
-    body: Mapping[str, Any]
+    body: Body_co
 
 
 class DeliveryControl(Protocol):
     """The operations on a running daemon's deliveries and destinations. All of them may raise StoreError."""
 
-    async def page(self, wish: DeliveryPage) -> dict[str, Any]:
+    async def page(self, wish: DeliveryPage) -> "DeliveryPageDocument":
         """Return the object of `/v1/deliveries`. Raises UnknownNameError."""
         ...
 
-    async def retry(self, wish: Retry) -> dict[str, Any]:
+    async def retry(self, wish: Retry) -> "RetriedDocument":
         """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError."""
         ...
 
-    async def drop(self, wish: Drop, *, dry_run: bool) -> dict[str, Any]:
+    async def drop(self, wish: Drop, *, dry_run: bool) -> "DroppedDocument":
         """Remove deliveries from the queue for good, or only count them. Raises UnknownNameError, UnknownEventError."""
         ...
 
-    async def move(self, old: str, new: str) -> ActionResult:
+    async def move(self, old: str, new: str) -> "ActionResult[MovedDocument]":
         """Move waiting deliveries from a destination that is not configured to another. Raises UnknownNameError."""
         ...
 
-    async def end_wait(self, destination: str) -> dict[str, Any]:
+    async def end_wait(self, destination: str) -> "TriedDocument":
         """Try the waiting deliveries of a failing destination now. Raises UnknownNameError."""
         ...
 
-    async def replay(self, wish: Replay) -> ActionResult:
+    async def replay(self, wish: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
         """Start sending past events again, or only count them. Raises UnknownNameError."""
         ...
 
-    async def replay_progress(self) -> dict[str, Any]:
+    async def replay_progress(self) -> "ReplayProgressDocument":
         """Return the object of `GET /v1/replay`."""
         ...
 
-    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+    async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
         """Stop the replay of this number, or (None) all replays under way, for good; return the progress."""
         ...
 
-    async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:
+    async def set_enabled(self, destination: str, *, enabled: bool) -> "SwitchedDocument":
         """Enable or disable a destination. Raises UnknownNameError."""
         ...
 
-    async def test(self, destination: str) -> dict[str, Any]:
+    async def test(self, destination: str) -> "TestedDocument":
         """Send a sample event to a destination and return the result. Raises UnknownNameError."""
         ...
 
-    async def destination(self, destination: str) -> dict[str, Any]:
+    async def destination(self, destination: str) -> "DestinationStandingDocument":
         """Return the object of `/v1/destinations/NAME`. Raises UnknownNameError."""
         ...
 
@@ -128,7 +155,7 @@ class DaemonApi(Protocol):
         """The operations on deliveries and destinations."""
         ...
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> "StatusDocument":
         """Return the object of `/v1/status`."""
         ...
 
@@ -140,30 +167,32 @@ class DaemonApi(Protocol):
         """Return the sources that make the daemon not ready, each with the reason."""
         ...
 
-    async def poll(self, source: str) -> ActionResult:
+    async def poll(self, source: str) -> "ActionResult[PollDocument]":
         """Run a source's round now. Raises UnknownNameError."""
         ...
 
-    async def sweep(self, source: str) -> ActionResult:
+    async def sweep(self, source: str) -> "ActionResult[SweepBegunDocument]":
         """Start or continue a sweep of a source. Raises UnknownNameError."""
         ...
 
-    async def release(self, source: str, what: Direction, *, silently: bool, by: str) -> ActionResult:
+    async def release(
+        self, source: str, what: Direction, *, silently: bool, by: str
+    ) -> "ActionResult[ReleasedDocument]":
         """Release changes that a source holds back: report them, or learn them silently. The log names `by`.
 
         Raises UnknownNameError.
         """
         ...
 
-    async def forget(self, person: str, *, dry_run: bool, by: str) -> dict[str, Any]:
+    async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
         """Erase a person's data, or say who is meant; the log says who asked (`by`). Raises UnknownPersonError."""
         ...
 
-    async def reload(self) -> ActionResult:
+    async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         """Re-read the configuration and apply it; an invalid one changes nothing."""
         ...
 
-    async def record(self, key: str) -> dict[str, Any]:
+    async def record(self, key: str) -> "RecordDocument":
         """Return the object of `/v1/records/KEY`. Raises UnknownRecordError."""
         ...
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import hdrs, web
 
 from notifier.web.daemon_api import ActionResult, DaemonApi
+
+if TYPE_CHECKING:
+    from notifier.web.documents.shared import ErrorDocument
 
 CONTROL: web.AppKey[DaemonApi] = web.AppKey("control", DaemonApi)
 
@@ -19,12 +22,13 @@ def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
 
 def error_answer(status: int, reason: str, message: str) -> web.Response:
     """Return an error in the format that all errors of this interface have."""
-    answer = json_answer({"error": {"reason": reason, "message": message}}, status)
+    body: ErrorDocument = {"error": {"reason": reason, "message": message}}
+    answer = json_answer(body, status)
     if status == HTTPStatus.UNAUTHORIZED:
         answer.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     return answer
 
 
-def done(answer: ActionResult) -> web.Response:
+def done(answer: ActionResult[Mapping[str, Any]]) -> web.Response:
     """Return the result of a requested action as an answer: 200, or 409 if it could not be done now."""
     return json_answer(answer.body, HTTPStatus.OK if answer.ok else HTTPStatus.CONFLICT)

@@ -91,8 +91,7 @@ class LocalServer:
 
     def sign_in_link(self) -> str | None:
         """Return a link that signs a browser in once; None if the server listens on no port."""
-        made = self._sign_in.link()
-        return str(made.body["url"]) if made.ok else None
+        return self._sign_in.make_link()
 
     def _address(self) -> str | None:
         """Return the URL; "" if it listens on a Unix socket for others instead of a port, and None if on neither."""

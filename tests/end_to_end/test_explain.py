@@ -10,6 +10,7 @@ from aiohttp import web
 from notifier.sandbox.fixtures import build_account
 from notifier.sandbox.records import Twin
 from tests.support.program import Program, served
+from tests.support.servers import serving
 from tests.support.waiting import until
 
 
@@ -31,12 +32,9 @@ async def hesitant() -> AsyncIterator[Hesitant]:
     this = Hesitant()
     app = web.Application()
     app.router.add_post("/hook", this.hook)
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    this.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield this
-    await runner.cleanup()
+    async with serving(app, shutdown_timeout=1.0) as url:
+        this.url = url
+        yield this
 
 
 async def ask(program: Program, path: str) -> Any:

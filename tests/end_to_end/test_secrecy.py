@@ -17,6 +17,7 @@ from aiohttp import web
 
 from notifier.cli.app import COMMANDS
 from tests.support.command_line import Home
+from tests.support.servers import serving
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.end_to_end
@@ -90,12 +91,9 @@ async def parroting() -> AsyncIterator[Parrot]:
     this = Parrot()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", this.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    this.url = f"127.0.0.1:{runner.addresses[0][1]}"
-    yield this
-    await runner.cleanup()
+    async with serving(app, access_log=None) as url:
+        this.url = url.removeprefix("http://")
+        yield this
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from sqlite_utils import Database
 from notifier.sandbox import build_account
 from notifier.store.store import Store
 from notifier.store.tables.rollups import QUARTER_MS
+from notifier.web.documents.status import StatusDocument
 from tests.support.dashboard_server import DashboardServer, Receiver, browser
 
 HERE = Path(__file__).parent
@@ -64,7 +65,7 @@ def spread_over_the_day(db: Database) -> None:
         )
 
 
-async def until(is_so: Callable[[dict[str, Any]], bool], server: DashboardServer) -> None:
+async def until(is_so: Callable[[StatusDocument], bool], server: DashboardServer) -> None:
     """Wait for what a status tells."""
     assert server.daemon is not None
     async with asyncio.timeout(60):

@@ -27,6 +27,7 @@ from notifier.store.store import Store
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
+from tests.support.servers import serving
 
 DEADLINE = 20.0
 
@@ -305,9 +306,6 @@ async def receiver() -> AsyncIterator[Receiver]:
     this = Receiver()
     app = web.Application()
     app.router.add_post("/hook", this.take)
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    this.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield this
-    await runner.cleanup()
+    async with serving(app, shutdown_timeout=1.0) as url:
+        this.url = f"{url}/hook"
+        yield this

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from notifier.daemon.daemon import Daemon
 from notifier.daemon.reload import SettingsSource
 from notifier.sandbox import Account, build_account, make_app, serve
 from tests.support.clocks import SettableClock
+from tests.support.servers import serving
 from tests.support.waiting import DEADLINE, until
 
 
@@ -51,11 +52,8 @@ class World:
         self.api = await self.resources.enter_async_context(serve(app))
         hooks = web.Application()
         hooks.router.add_post("/", self._receive)
-        runner = web.AppRunner(hooks, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        self.resources.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.receiver = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        url = await self.resources.enter_async_context(serving(hooks, handler_cancellation=True))
+        self.receiver = f"{url}/"
 
     def _stand_between(self) -> Any:
         @web.middleware
@@ -129,11 +127,11 @@ async def ready(daemon: Daemon) -> None:
     await until(lambda: not daemon.unready())
 
 
-async def status_when(daemon: Daemon, destination: str, key: str, value: object) -> dict[str, Any]:
+async def status_when(daemon: Daemon, destination: str, key: str, value: object) -> Any:
     """Wait until the status says so of a destination."""
     end = time.monotonic() + DEADLINE
     while True:
-        status = await daemon.status()
+        status: Any = await daemon.status()
         if status["destinations"][destination][key] == value:
             return status
         assert time.monotonic() < end, status
@@ -148,3 +146,14 @@ async def until_swept(daemon: Daemon) -> None:
     ):
         assert time.monotonic() < end
         await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Daemon]:
+    """Run a daemon."""
+    daemon = Daemon(settings)
+    await daemon.start()
+    try:
+        yield daemon
+    finally:
+        await daemon.stop()

@@ -16,6 +16,7 @@ from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
 from notifier.sandbox import Account, build_account, make_app, serve
 from notifier.sandbox.account_growth import Growth
+from tests.support.servers import serving
 from tests.support.waiting import DEADLINE
 
 CHROMIUM: Final = shutil.which("chromium")
@@ -70,11 +71,8 @@ class DashboardServer:
         hooks = web.Application()
         for name, receiver in self.receivers.items():
             hooks.router.add_post(f"/{name}", receiver.answer)
-        runner = web.AppRunner(hooks, shutdown_timeout=0.1)
-        await runner.setup()
-        self._resources.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.daemon = Daemon(self._settings(api, f"http://127.0.0.1:{runner.addresses[0][1]}"))
+        url = await self._resources.enter_async_context(serving(hooks))
+        self.daemon = Daemon(self._settings(api, url))
         await self.daemon.start()
         self._resources.push_async_callback(self.daemon.stop)
 

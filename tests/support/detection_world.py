@@ -27,6 +27,7 @@ from notifier.sandbox import CONTROL, Account, Record, SandboxControl, make_app,
 from notifier.sandbox.records import date_number, day_of
 from notifier.watch.patience import PATIENCE
 from tests.support.clocks import LapsingClock
+from tests.support.servers import serving
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -124,11 +125,8 @@ class World:
         hooks = web.Application()
         hooks.on_response_prepare.append(self._dated)
         hooks.router.add_post("/", self._receive)
-        runner = web.AppRunner(hooks, shutdown_timeout=0.1)
-        await runner.setup()
-        self._resources.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self._receiver = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        url = await self._resources.enter_async_context(serving(hooks))
+        self._receiver = f"{url}/"
 
     async def open(
         self, account: Account | int, *faults: str, patience: Mapping[str, Any] | None = None, **keys: Any
@@ -239,10 +237,9 @@ class World:
             pass
         return seen
 
-    async def source(self) -> dict[str, Any]:
+    async def source(self) -> Any:
         """Return what the status says of the source."""
-        source: dict[str, Any] = (await self.daemon.status())["sources"]["acme"]
-        return source
+        return (await self.daemon.status())["sources"]["acme"]
 
     async def known(self) -> int:
         """Return how many records are known to exist."""

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from notifier.alerts.evaluation import evaluation_status
 from notifier.config import HttpInterfaceSettings
+from notifier.daemon.api.status import evaluation_status
 from notifier.store.queries.dashboard import DashboardCounts, Day
 from notifier.store.queries.search import FoundRecords
 from notifier.store.reader import StoreReader
@@ -32,7 +32,8 @@ from notifier.web.daemon_api import (
 from notifier.web.feed.broadcast import Pace
 from notifier.web.feed.service import Feed
 from notifier.web.listening.limits import ConnectionLimits
-from notifier.web.requests import DeliveryPage, Replay
+from notifier.web.queries import DeliveryPage
+from notifier.web.requests import Replay
 from notifier.web.server import LocalServer
 
 
@@ -43,42 +44,42 @@ class Deliveries:
     asked: list[Any] = field(default_factory=list)
     replay_runs: bool = False
 
-    async def page(self, wish: DeliveryPage) -> dict[str, Any]:
+    async def page(self, wish: DeliveryPage) -> Any:
         return self._noted(wish, {"deliveries": [], "next": "0,"})
 
-    async def retry(self, wish: Retry) -> dict[str, Any]:
+    async def retry(self, wish: Retry) -> Any:
         if "evt_gone" in wish.event_ids:
             raise UnknownEventError("evt_gone")
         return self._noted(wish, {"deliveries": 3})
 
-    async def drop(self, wish: Drop, *, dry_run: bool) -> dict[str, Any]:
+    async def drop(self, wish: Drop, *, dry_run: bool) -> Any:
         return self._noted((wish, dry_run), {"deliveries": 2})
 
-    async def move(self, old: str, new: str) -> ActionResult:
+    async def move(self, old: str, new: str) -> ActionResult[Any]:
         return ActionResult(ok=True, body=self._noted(("move", old, new), {"deliveries": 2}))
 
-    async def end_wait(self, destination: str) -> dict[str, Any]:
+    async def end_wait(self, destination: str) -> Any:
         self._know(destination)
         return self._noted(("try", destination), {"destination": destination})
 
-    async def replay(self, wish: Replay) -> ActionResult:
+    async def replay(self, wish: Replay) -> ActionResult[Any]:
         return ActionResult(ok=not self.replay_runs, body=self._noted(wish, {"events": 7}))
 
-    async def replay_progress(self) -> dict[str, Any]:
+    async def replay_progress(self) -> Any:
         return self._noted("progress", {"state": "running"})
 
-    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+    async def stop_replay(self, number: int | None) -> Any:
         return self._noted(("stop", number), {"state": "stopped"})
 
-    async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:
+    async def set_enabled(self, destination: str, *, enabled: bool) -> Any:
         self._know(destination)
         return self._noted((destination, enabled), {"destination": destination})
 
-    async def test(self, destination: str) -> dict[str, Any]:
+    async def test(self, destination: str) -> Any:
         self._know(destination)
         return self._noted(("test", destination), {"destination": destination})
 
-    async def destination(self, destination: str) -> dict[str, Any]:
+    async def destination(self, destination: str) -> Any:
         self._know(destination)
         return {"destination": destination}
 
@@ -86,7 +87,7 @@ class Deliveries:
         if destination != "hr":
             raise UnknownNameError("destination", destination, ("hr",))
 
-    def _noted(self, what: Any, body: dict[str, Any]) -> dict[str, Any]:
+    def _noted(self, what: Any, body: dict[str, Any]) -> Any:
         self.asked.append(what)
         return body
 
@@ -104,7 +105,7 @@ class Daemon:
     forgotten: list[tuple[str, str]] = field(default_factory=list)
     deliveries: Deliveries = field(default_factory=Deliveries)
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Any:
         if self.trouble is not None:
             raise self.trouble
         return {
@@ -122,17 +123,17 @@ class Daemon:
     def unready(self) -> dict[str, str]:
         return self.not_ready
 
-    async def poll(self, source: str) -> ActionResult:
+    async def poll(self, source: str) -> ActionResult[Any]:
         return self._do("poll", source)
 
-    async def sweep(self, source: str) -> ActionResult:
+    async def sweep(self, source: str) -> ActionResult[Any]:
         return self._do("sweep", source)
 
-    async def release(self, source: str, what: Direction, *, silently: bool, by: str) -> ActionResult:
+    async def release(self, source: str, what: Direction, *, silently: bool, by: str) -> ActionResult[Any]:
         self.released.append((what, silently, by))
         return self._do("release", source)
 
-    async def forget(self, person: str, *, dry_run: bool, by: str) -> dict[str, Any]:
+    async def forget(self, person: str, *, dry_run: bool, by: str) -> Any:
         if person == "nobody":
             raise UnknownPersonError("no person has this id")
         if not dry_run:
@@ -140,10 +141,10 @@ class Daemon:
         counts = dict.fromkeys(("events", "deliveries", "records", "names", "living"), 0)
         return {"people": [], "dry_run": dry_run, **counts, "unreached": []}
 
-    async def reload(self) -> ActionResult:
+    async def reload(self) -> ActionResult[Any]:
         return self._do("reload", "")
 
-    async def record(self, key: str) -> dict[str, Any]:
+    async def record(self, key: str) -> Any:
         if key not in self.records:
             raise UnknownRecordError(key)
         return {"key": key, "sources": {"acme": {"key": key}}}
@@ -155,7 +156,7 @@ class Daemon:
     async def find(self, text: str) -> FoundRecords:
         return FoundRecords(is_key=text in self.records)
 
-    def _do(self, what: str, source: str) -> ActionResult:
+    def _do(self, what: str, source: str) -> ActionResult[Any]:
         if source != "acme":
             raise UnknownNameError("source", source, ("acme",))
         self.done.append((what, source))

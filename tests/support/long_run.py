@@ -16,7 +16,9 @@ from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
 from notifier.sandbox import Account, build_account, make_app, serve
 from notifier.sandbox.records import Version
+from notifier.web.documents.status import StatusDocument
 from tests.support.clocks import LapsingClock
+from tests.support.servers import serving
 from tests.support.time_lapse import TimeLapse
 
 INTERVAL = 60.0
@@ -57,11 +59,8 @@ class Soak:
             api = await resources.enter_async_context(serve(make_app(self.account, rate_limit=None)))
             hooks = web.Application(middlewares=[])
             hooks.router.add_post("/", self._receive)
-            runner = web.AppRunner(hooks, shutdown_timeout=0.1)
-            await runner.setup()
-            resources.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            receiver = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+            url = await resources.enter_async_context(serving(hooks))
+            receiver = f"{url}/"
             daemon = Daemon(self._settings(api, receiver), LapsingClock(self.loop))
             await daemon.start()
             resources.push_async_callback(daemon.stop)
@@ -97,7 +96,7 @@ class Soak:
             for record in self.account.page(Version.V2, limit=EDITS_AN_HOUR).records:
                 self.account.edit(record["id"], notes=f"edited in hour {hour}")
 
-    def _figures(self, status: dict[str, Any]) -> Figures:
+    def _figures(self, status: StatusDocument) -> Figures:
         gc.collect()
         path = self.folder / "notifier.db"
         return Figures(

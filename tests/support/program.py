@@ -18,6 +18,7 @@ from standardwebhooks import Webhook
 from notifier.cli import daemon_client
 from notifier.sandbox.account import Account
 from notifier.sandbox.server import make_app, serve
+from tests.support.servers import serving
 from tests.support.waiting import until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
@@ -74,14 +75,9 @@ async def receiving() -> AsyncIterator[Receiver]:
     app = web.Application()
     app.add_routes([web.post("/hook", this.hook), web.post("/slack", this.channel), web.get("/beat", this.beat)])
     app.add_routes([web.post("/alerts", this.alert)])
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    this.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(app, shutdown_timeout=1.0) as url:
+        this.url = url
         yield this
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
 from tests.support.clocks import SettableClock
+from tests.support.servers import serving
 from tests.support.waiting import DEADLINE
 
 EVENTS = frozenset(EventType)
@@ -110,14 +111,9 @@ async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application(client_max_size=2**26)
     app.router.add_post("/", receiver.handle)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    try:
+    async with serving(app, handler_cancellation=True) as url:
+        receiver.url = f"{url}/"
         yield receiver
-    finally:
-        await runner.cleanup()
 
 
 @dataclass

@@ -73,7 +73,7 @@ def flood(pipe: Pipe, message: str, level: int = logging.INFO) -> int:
 def test_a_reader_that_hangs_holds_nobody_up_and_what_is_left_out_is_counted(pipe: Pipe) -> None:
     started = time.monotonic()
     lines = flood(pipe, "something happened")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     entries = pipe.read(until="were left out")
     (count,) = [entry for entry in entries if entry["message"] == "lines of the log were left out"]
     written = [entry for entry in entries if entry is not count]
@@ -120,7 +120,7 @@ def test_flushing_waits_for_a_reader_but_not_for_long(pipe: Pipe) -> None:
     flood(pipe, "something happened")
     started = time.monotonic()
     pipe.handler.flush()
-    assert 0.5 < time.monotonic() - started < 3
+    assert 0.5 < time.monotonic() - started < 10
     reader = threading.Thread(target=pipe.read, args=("at last",))
     reader.start()
     pipe.log("at last", logging.ERROR)
@@ -128,7 +128,7 @@ def test_flushing_waits_for_a_reader_but_not_for_long(pipe: Pipe) -> None:
     assert not reader.is_alive()
     started = time.monotonic()
     pipe.handler.flush()
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 0.9
 
 
 def test_a_reader_that_is_gone_harms_nothing(pipe: Pipe) -> None:

@@ -1,8 +1,8 @@
 """`notifier deliveries`."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import click
 from sqlite_utils import Database
@@ -19,6 +19,7 @@ from notifier.cli.parameter_types import OneOf, destination_names, one_json_obje
 from notifier.cli.store_access import Followed, following
 from notifier.clock import SystemClock
 from notifier.config import Settings
+from notifier.daemon.api.delivery import delivery_document
 from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter, PastDelivery
 from notifier.store.tables.outbox import DeliveryState
@@ -129,7 +130,7 @@ def drop(
     }
     answer = daemon_client.request(state_file, "POST", "/v1/deliveries/drop", body=body)
     if answer is not None:
-        told = answer.body
+        told: Mapping[str, Any] = answer.body
     else:
         # Imported only without a daemon, because the import takes half a second.
         from notifier.cli.offline_deliveries import drop_alone  # noqa: PLC0415
@@ -214,7 +215,7 @@ def _past_pages(db: Database, chosen: DeliveryFilter) -> Iterator[list[PastDeliv
 
 
 def _show_json(page: Sequence[PastDelivery]) -> None:
-    echo_json(delivery.document() for delivery in page)
+    echo_json(delivery_document(delivery) for delivery in page)
 
 
 def _table(*, grows: bool) -> Callable[[Sequence[PastDelivery]], None]:

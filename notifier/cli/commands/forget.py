@@ -1,5 +1,6 @@
 """`notifier forget`."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -54,7 +55,7 @@ def forget(given: GlobalOptions, person: str, *, yes: bool, as_json: bool) -> No
     echo("Not erased:", *(f"  {place}" for place in done["unreached"]))
 
 
-def _forget(settings: Settings, person: str, *, dry_run: bool) -> dict[str, Any]:
+def _forget(settings: Settings, person: str, *, dry_run: bool) -> Mapping[str, Any]:
     answer = daemon_client.request(
         settings.store.path, "POST", "/v1/people/forget", body={"person": person, "dry_run": dry_run}, timeout=None
     )
@@ -66,7 +67,7 @@ def _forget(settings: Settings, person: str, *, dry_run: bool) -> dict[str, Any]
     return forget_alone(settings, person, dry_run=dry_run)
 
 
-def _ask(meant: dict[str, Any]) -> None:
+def _ask(meant: Mapping[str, Any]) -> None:
     """Ask whether to erase the data of these people. Raises CommandError if the answer is no, or none comes."""
     for one in meant["people"]:
         click.echo(

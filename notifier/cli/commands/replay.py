@@ -1,7 +1,7 @@
 """`notifier replay`."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from notifier.cli.store_access import reading
 from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.daemon.api.replays import replays_document
-from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, replay_wish
+from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, parse_replay
 
 _LOOK: Final = 0.3
 _WAITS_SECONDS: Final = 10.0
@@ -79,6 +79,7 @@ def replay(
 
 
 def _replay(state_file: Path, given: GlobalOptions, wish: Replay, body: dict[str, Any], *, as_json: bool) -> None:
+    plan: dict[str, Any]
     number: int | None = None
     left: list[str] = []
     try:
@@ -91,7 +92,7 @@ def _replay(state_file: Path, given: GlobalOptions, wish: Replay, body: dict[str
 
                 settings = read_settings(given)
                 log.setup(given.log_level(), "text")
-                plan = replay_alone(settings, wish, show)
+                plan = {**replay_alone(settings, wish, show)}
             elif not answer.done:
                 raise CommandError(answer.body["message"])
             else:
@@ -111,7 +112,7 @@ def _replay(state_file: Path, given: GlobalOptions, wish: Replay, body: dict[str
 
 def _checked(settings: Settings | None, body: dict[str, Any]) -> Replay:
     try:
-        wish = replay_wish(orjson.dumps(body))
+        wish = parse_replay(orjson.dumps(body))
     except WrongRequestError as error:
         raise click.UsageError(str(error)) from error
     except TypeError as error:
@@ -123,7 +124,7 @@ def _checked(settings: Settings | None, body: dict[str, Any]) -> Replay:
     return wish
 
 
-def _watched(state_file: Path, number: int, show: Show) -> dict[str, Any]:
+def _watched(state_file: Path, number: int, show: Show) -> Mapping[str, Any]:
     """Follow the daemon's replay until it ends, or until all of the rest has to wait; return its result.
 
     Raises CommandError if the daemon or the replay was stopped.
@@ -149,16 +150,16 @@ def _watched(state_file: Path, number: int, show: Show) -> dict[str, Any]:
         time.sleep(_LOOK)
 
 
-def _of(told: dict[str, Any], number: int) -> dict[str, Any]:
+def _of(told: Mapping[str, Any], number: int) -> Mapping[str, Any]:
     """Return the replay with this number from the object of `GET /v1/replay`. Raises CommandError if it is missing."""
-    replays: tuple[dict[str, Any] | None, ...] = (told, told["previous"], *told["others"])
+    replays: tuple[Mapping[str, Any] | None, ...] = (told, told["previous"], *told["others"])
     progress = next((it for it in replays if it and it["id"] == number), None)
     if progress is None:
         raise CommandError("the replay has ended, and others have started since: `notifier replay --status` shows them")
     return progress
 
 
-def _progress(state_file: Path) -> dict[str, Any]:
+def _progress(state_file: Path) -> Mapping[str, Any]:
     """Return the object of `GET /v1/replay`, from the daemon or, without one, from the state file."""
     answer = daemon_client.request(state_file, "GET", "/v1/replay")
     if answer is not None:
@@ -167,7 +168,7 @@ def _progress(state_file: Path) -> dict[str, Any]:
         return replays_document(db, SystemClock().now_ms())
 
 
-def _stopped(state_file: Path, given: GlobalOptions) -> dict[str, Any]:
+def _stopped(state_file: Path, given: GlobalOptions) -> Mapping[str, Any]:
     """Stop the replays under way, and return the object of `GET /v1/replay`."""
     answer = daemon_client.request(state_file, "POST", "/v1/replay/stop")
     if answer is not None:
@@ -189,7 +190,7 @@ def _interrupted(state_file: Path, number: int | None) -> None:
         click.echo(line, err=True)
 
 
-def _tell(plan: dict[str, Any], wish: Replay, left: list[str], *, alone: bool) -> None:
+def _tell(plan: Mapping[str, Any], wish: Replay, left: list[str], *, alone: bool) -> None:
     much = f"{counted(plan['events'], 'event')}, {counted(plan['deliveries'], 'delivery', 'deliveries')}"
     if wish.dry_run:
         echo(f"{much} would be put back into the queue")

@@ -1,6 +1,6 @@
 """`notifier status`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,7 +75,7 @@ def status(given: GlobalOptions, *, as_json: bool, exit_code: bool) -> None:
         raise click.exceptions.Exit(ExitCode.FAILED)
 
 
-def is_failing(document: dict[str, Any]) -> bool:
+def is_failing(document: Mapping[str, Any]) -> bool:
     """Return whether the object of `/v1/status` shows any failure. Pure."""
     evaluation, destinations = document["evaluation"], document["destinations"].values()
     return (
@@ -86,11 +86,11 @@ def is_failing(document: dict[str, Any]) -> bool:
     )
 
 
-def _is_disabled_by_itself(destination: dict[str, Any]) -> bool:
+def _is_disabled_by_itself(destination: Mapping[str, Any]) -> bool:
     return bool(destination["state"] == "disabled" and destination["reason"] != _BY_OPERATOR)
 
 
-def _remembered(settings: Settings, now_ms: int) -> dict[str, Any]:
+def _remembered(settings: Settings, now_ms: int) -> Mapping[str, Any]:
     # Imported only without a daemon, because the import takes half a second.
     from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ def _remembered(settings: Settings, now_ms: int) -> dict[str, Any]:
         return remembered_status(db, settings.sources, settings.destinations, now_ms)
 
 
-def _show(document: dict[str, Any], state_file: Path, now_ms: int) -> None:
+def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
     started_ms = milliseconds(document["started_at"])
     if started_ms is None:
         echo(f"No daemon is running; this is what the state file {harmless(str(state_file))} contains.", "")
@@ -125,7 +125,7 @@ def _show(document: dict[str, Any], state_file: Path, now_ms: int) -> None:
         TableWriter(Column("last errors"), Column("when"), Column("reason"), Column("message")).show(errors)
 
 
-def _evaluated(evaluation: dict[str, Any]) -> str:
+def _evaluated(evaluation: Mapping[str, Any]) -> str:
     if evaluation["at"] is None:
         return "Its state has not been evaluated yet."
     heard = evaluation["alerts_to"]
@@ -133,7 +133,7 @@ def _evaluated(evaluation: dict[str, Any]) -> str:
     return f"State evaluated {evaluation['age_seconds']:.0f} s ago; {told}"
 
 
-def _condition_row(condition: dict[str, Any], now_ms: int) -> tuple[str, ...]:
+def _condition_row(condition: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
     return (
         condition["condition"],
         condition["subject"],
@@ -142,7 +142,7 @@ def _condition_row(condition: dict[str, Any], now_ms: int) -> tuple[str, ...]:
     )
 
 
-def _source_row(name: str, source: dict[str, Any], now_ms: int) -> tuple[str, ...]:
+def _source_row(name: str, source: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
     return (
         name,
         source["state"],
@@ -154,7 +154,7 @@ def _source_row(name: str, source: dict[str, Any], now_ms: int) -> tuple[str, ..
     )
 
 
-def _detection_rows(name: str, source: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield rows about held-back records, second looks, the count, and the use of requests, as far as there are any."""
     held = source["held"]
     for what, one in held.items():
@@ -186,7 +186,7 @@ def _detection_rows(name: str, source: dict[str, Any]) -> Iterator[tuple[str, st
         yield name, "requests", f"{budget['used']:,} of {budget['allowed']:g} in the last minute: {by}{waits}"
 
 
-def _sweep(sweep: dict[str, Any] | None, now_ms: int) -> str:
+def _sweep(sweep: Mapping[str, Any] | None, now_ms: int) -> str:
     if sweep is None:
         return NOTHING
     if sweep["finished_at"] is not None:
@@ -195,7 +195,7 @@ def _sweep(sweep: dict[str, Any] | None, now_ms: int) -> str:
     return place if sweep["running"] else f"stopped {place}"
 
 
-def _destination_row(name: str, destination: dict[str, Any], now_ms: int) -> tuple[str, ...]:
+def _destination_row(name: str, destination: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
     return (
         name,
         destination["state"],
@@ -207,7 +207,7 @@ def _destination_row(name: str, destination: dict[str, Any], now_ms: int) -> tup
     )
 
 
-def _errors(document: dict[str, Any], now_ms: int) -> Iterator[tuple[str, ...]]:
+def _errors(document: Mapping[str, Any], now_ms: int) -> Iterator[tuple[str, ...]]:
     for name, described in [*document["sources"].items(), *document["destinations"].items()]:
         error = described["last_error"]
         if error is not None:

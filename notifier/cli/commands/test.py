@@ -1,7 +1,7 @@
 """`notifier test`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -108,7 +108,7 @@ def test(given: GlobalOptions, destination: str, *, preview: bool, events: int, 
         raise CommandError(f"{destination} did not accept the event ({outcome.reason}): {_ADVICE[outcome.scope]}")
 
 
-def _standing(settings: Settings, destination: str) -> dict[str, Any]:
+def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
     """Return the destination's state, and the keys for which the daemon still uses an older configuration."""
     # Imported here, because the imports take half a second and a preview does not need them.
     from notifier.daemon.api.deliveries import standing_document  # noqa: PLC0415

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
 from notifier.clock import Clock
 from notifier.config import ConfigError, Destination, Settings
+from notifier.daemon.api.delivery import delivery_document
 from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
 from notifier.daemon.reload import Unfollowed, unfollowed
 from notifier.delivery.dispatcher import Dispatcher
@@ -25,7 +26,24 @@ from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.replays import ReplayRunningError
 from notifier.store.tables.requeue import Drop, Retried, Retry
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError
-from notifier.web.requests import DeliveryPage, Replay, written_cursor
+from notifier.web.queries import DeliveryPage, written_cursor
+from notifier.web.requests import Replay
+
+if TYPE_CHECKING:
+    from notifier.web.documents.deliveries import (
+        DeliveryPageDocument,
+        DestinationStandingDocument,
+        DroppedDocument,
+        MovedDocument,
+        ReplayPlanDocument,
+        ReplayProgressDocument,
+        RetriedDocument,
+        StandingDocument,
+        SwitchedDocument,
+        TestedDocument,
+        TriedDocument,
+    )
+    from notifier.web.documents.shared import MessageDocument
 
 _log = logging.getLogger(__name__)
 
@@ -63,18 +81,18 @@ class Deliveries:
         """Interrupt a replay; the next run of the daemon continues it."""
         await self._replaying.close()
 
-    async def page(self, wish: DeliveryPage) -> dict[str, Any]:
+    async def page(self, wish: DeliveryPage) -> "DeliveryPageDocument":
         """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError, StoreError."""
         return await self._reader.run(delivery_page, wish, tuple(self._settings().destinations))
 
-    async def retry(self, wish: Retry) -> dict[str, Any]:
+    async def retry(self, wish: Retry) -> "RetriedDocument":
         """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError, StoreError."""
         names = self._named(wish.destination)
         retried = await self._ledger.run(retry_known, wish, names, self._clock.now_ms())
         waited = self._dispatcher.try_at_once(names)
         return retry_document(retried.counts, waited, retried.why_none)
 
-    async def drop(self, wish: Drop, *, dry_run: bool) -> dict[str, Any]:
+    async def drop(self, wish: Drop, *, dry_run: bool) -> "DroppedDocument":
         """Remove deliveries from the queue for good and count them; with `dry_run`, only count them.
 
         Raises UnknownNameError, UnknownEventError, StoreError.
@@ -86,7 +104,7 @@ class Deliveries:
             self._dispatcher.set_aside(counts)
         return {"deliveries": sum(counts.values()), "destinations": counts, "dry_run": dry_run}
 
-    async def move(self, old: str, new: str) -> ActionResult:
+    async def move(self, old: str, new: str) -> "ActionResult[MovedDocument]":
         """Move the waiting deliveries of a destination that is no longer configured to another destination.
 
         Raises UnknownNameError, StoreError.
@@ -98,7 +116,7 @@ class Deliveries:
         self._dispatcher.wake()
         return answer
 
-    async def replay(self, wish: Replay) -> ActionResult:
+    async def replay(self, wish: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
         """Begin to send past events again, or only count them. Raises UnknownNameError, StoreError."""
         self._named(wish.destination)
         if wish.source is not None and wish.source not in self._settings().sources:
@@ -116,19 +134,20 @@ class Deliveries:
             return ActionResult(ok=False, body={"message": str(error)})
         except ReplayStoppedError:
             return ActionResult(ok=False, body={"message": "the replay was stopped before it started"})
-        body = plan_document(plan, forgotten_before_ms(self._settings(), past, now_ms))
-        return ActionResult(ok=True, body={"id": number, **body, "message": ""})
+        size = plan_document(plan, forgotten_before_ms(self._settings(), past, now_ms))
+        body: ReplayPlanDocument = {"id": number, **size, "message": ""}
+        return ActionResult(ok=True, body=body)
 
-    async def replay_progress(self) -> dict[str, Any]:
+    async def replay_progress(self) -> "ReplayProgressDocument":
         """Return the JSON object of `GET /v1/replay`. Raises StoreError."""
         return await self._reader.run(replays_document, self._clock.now_ms())
 
-    async def stop_replay(self, number: int | None) -> dict[str, Any]:
+    async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
         """End a replay for good, and return how far it got. Raises StoreError."""
         await self._replaying.stop(number)
         return await self.replay_progress()
 
-    async def set_enabled(self, destination: str, *, enabled: bool) -> dict[str, Any]:
+    async def set_enabled(self, destination: str, *, enabled: bool) -> "SwitchedDocument":
         """Enable or disable a destination. Raises UnknownNameError, StoreError."""
         self._named(destination)
         health, waited = await self._dispatcher.set_enabled(destination, enabled=enabled)
@@ -144,12 +163,12 @@ class Deliveries:
                 counts[name] = len(found)
         return counts
 
-    async def end_wait(self, destination: str) -> dict[str, Any]:
+    async def end_wait(self, destination: str) -> "TriedDocument":
         """End the wait of a destination in trouble, and try its deliveries now. Raises UnknownNameError."""
         self._named(destination)
         return {"destination": destination, "waited": bool(self._dispatcher.try_at_once((destination,)))}
 
-    async def test(self, destination: str) -> dict[str, Any]:
+    async def test(self, destination: str) -> "TestedDocument":
         """Send a sample event to a destination, once, and return the result. Raises UnknownNameError."""
         self._named(destination)
         settings, older = self._settings(), await self._unfollowed(destination)
@@ -168,7 +187,7 @@ class Deliveries:
             **standing_document(destination, health, older),
         }
 
-    async def destination(self, destination: str) -> dict[str, Any]:
+    async def destination(self, destination: str) -> "DestinationStandingDocument":
         """Return the JSON object of `/v1/destinations/NAME`. Raises UnknownNameError."""
         older = await self._unfollowed(destination)
         health = self._dispatcher.health().get(destination)
@@ -200,7 +219,7 @@ class Deliveries:
         return subscriptions(self._settings().destinations)
 
 
-def switched_document(destination: str, health: Health, older: Unfollowed, *, waited: bool) -> dict[str, Any]:
+def switched_document(destination: str, health: Health, older: Unfollowed, *, waited: bool) -> "SwitchedDocument":
     """Return the state of a destination that was enabled or disabled.
 
     `waited` says whether the destination was in trouble and waited before its next try.
@@ -215,7 +234,7 @@ def switched_document(destination: str, health: Health, older: Unfollowed, *, wa
     }
 
 
-def standing_document(destination: str, health: Health | None, older: Unfollowed) -> dict[str, Any]:
+def standing_document(destination: str, health: Health | None, older: Unfollowed) -> "StandingDocument":
     """Return the state of a destination, and the changes to its configuration that the daemon does not follow yet."""
     said = [older.message] if older.message else []
     if health is not None and health.state is HealthState.DISABLED:
@@ -242,7 +261,7 @@ def retry_known(db: Database, wish: Retry, destinations: Sequence[str], now_ms: 
     return requeue.retry(db, wish, destinations, now_ms)
 
 
-def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: str) -> dict[str, Any]:
+def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: str) -> "RetriedDocument":
     """Return the numbers of deliveries put back, and the destinations whose wait was ended by this."""
     return {
         "deliveries": sum(counts.values()),
@@ -274,7 +293,9 @@ def drop_known(
     return counts
 
 
-def move_known(db: Database, old: str, new: str, configured: Sequence[str], now_ms: int) -> ActionResult:
+def move_known(
+    db: Database, old: str, new: str, configured: Sequence[str], now_ms: int
+) -> "ActionResult[MovedDocument]":
     """Move the waiting deliveries of `old` to `new`, unless `old` is configured. Raises UnknownNameError."""
     if new not in configured:
         raise UnknownNameError("destination", new, tuple(configured))
@@ -294,14 +315,14 @@ def _require_events(db: Database, event_ids: Sequence[str]) -> None:
         raise UnknownEventError(unknown[0], requeue.nearest_event(db, unknown[0]))
 
 
-def delivery_page(db: Database, wish: DeliveryPage, configured: Sequence[str]) -> dict[str, Any]:
+def delivery_page(db: Database, wish: DeliveryPage, configured: Sequence[str]) -> "DeliveryPageDocument":
     """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError for a destination that never existed."""
     name = wish.chosen.destination
     if name is not None and name not in {*configured, *history.destinations_told(db)}:
         raise UnknownNameError("destination", name, tuple(configured))
     page = history.deliveries_after(db, wish.after, wish.chosen, wish.limit)
     return {
-        "deliveries": [delivery.document() for delivery in page],
+        "deliveries": [delivery_document(delivery) for delivery in page],
         "next": written_cursor(page[-1].cursor if page else wish.after),
     }
 

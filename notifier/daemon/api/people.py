@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from notifier.store import maintenance
 from notifier.store.queries.record_history import can_be_stored
@@ -10,6 +10,9 @@ from notifier.store.store import Store
 from notifier.store.tables import erasure
 from notifier.store.tables.erasure import KnownPerson
 from notifier.web.daemon_api import UnknownPersonError
+
+if TYPE_CHECKING:
+    from notifier.web.documents.records import PersonForgottenDocument
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +24,7 @@ UNREACHED = (
 """The other places where a person's data may be and from which this program cannot erase it."""
 
 
-async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> dict[str, Any]:
+async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
     """Erase a person's data from the state file; with `dry_run`, only return the people that `text` identifies.
 
     The log names the requester (`by`) but not the person. The caller must write the essentials again afterwards. Raises

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
 from notifier.clock import iso_utc
+from notifier.daemon.api.delivery import delivery_document
 from notifier.daemon.api.record_sentences import FOUND, HISTORY, MISSING, NOT_TOLD, WAITS_FOR, NotTold, why
 from notifier.store.queries.record_history import (
     DeliveryLife,
@@ -21,6 +22,17 @@ from notifier.store.tables import left_out
 from notifier.watch.detection.holds import Direction
 from notifier.web.daemon_api import UnknownRecordError
 
+if TYPE_CHECKING:
+    from notifier.web.documents.records import (
+        AttemptDocument,
+        DeliveryLifeDocument,
+        FoundDocument,
+        LifeDocument,
+        LifeEventDocument,
+        RecordDocument,
+        WithheldDocument,
+    )
+
 
 def known_lives(db: Database, key: str) -> list[RecordHistory]:
     """Return the record's history at every source that knows it. Raises UnknownRecordError if none does."""
@@ -33,7 +45,7 @@ def known_lives(db: Database, key: str) -> list[RecordHistory]:
 
 def record_document(
     db: Database, key: str, subscriptions: Sequence[Subscription], confirm_after: Mapping[str, float]
-) -> dict[str, Any]:
+) -> "RecordDocument":
     """Return the object of `/v1/records/KEY`. Raises UnknownRecordError if no source knows the record.
 
     `subscriptions` are the filters of the destinations that are configured now. `confirm_after` is, for each source,
@@ -117,7 +129,7 @@ def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscript
 
 def life_document(
     life: RecordHistory, subscriptions: Sequence[Subscription], confirm_after: float | None
-) -> dict[str, Any]:
+) -> "LifeDocument":
     """Return the record's history at one source as a JSON object.
 
     `confirm_after` is the number of seconds between the first and the second look; None if the source is not
@@ -143,7 +155,7 @@ def life_document(
     }
 
 
-def _withheld(one: Withheld) -> dict[str, Any]:
+def _withheld(one: Withheld) -> "WithheldDocument":
     return {
         "what": one.what,
         "why": one.why,
@@ -153,7 +165,7 @@ def _withheld(one: Withheld) -> dict[str, Any]:
     }
 
 
-def _event(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, Any]:
+def _event(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> "LifeEventDocument":
     untold = not_told(source, event, subscriptions)
     return {
         "sequence": event.sequence,
@@ -169,16 +181,16 @@ def _event(source: str, event: EventHistory, subscriptions: Sequence[Subscriptio
     }
 
 
-def _found(what: RecordHistory | EventHistory) -> dict[str, Any]:
+def _found(what: RecordHistory | EventHistory) -> "FoundDocument":
     return {"net": what.net, "reason": what.reason, "found": FOUND[what.net], "why": why(what.reason)}
 
 
-def _delivery(life: DeliveryLife) -> dict[str, Any]:
+def _delivery(life: DeliveryLife) -> "DeliveryLifeDocument":
     """Return a delivery in the format of `notifier deliveries --json`, with all its attempts."""
-    return {**life.delivery.document(), "attempt_log": [_attempt(attempt) for attempt in life.attempts]}
+    return {**delivery_document(life.delivery), "attempt_log": [_attempt(attempt) for attempt in life.attempts]}
 
 
-def _attempt(attempt: PastAttempt) -> dict[str, Any]:
+def _attempt(attempt: PastAttempt) -> "AttemptDocument":
     return {
         "attempted_at": iso_utc(attempt.attempted_ms),
         "milliseconds": attempt.milliseconds,

@@ -1,8 +1,6 @@
 """The documents about replays: the plan of one, and the progress of all."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlite_utils import Database
 
@@ -14,14 +12,30 @@ from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.replays import ReplayRun, ReplayState, ReplayTarget
 from notifier.store.tables.requeue import Plan, ReplayRange
 
-_NONE_YET: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        **dict.fromkeys(("id", "state", "goes_on_since", "since", "until", "source", "type", "begun_at", "ended_at")),
-        **dict.fromkeys(("events", "deliveries", "queued"), 0),
-        "waits_for": (),
-        "destinations": {},
-    }
-)
+if TYPE_CHECKING:
+    from notifier.web.documents.deliveries import (
+        PlanDocument,
+        ReplayDocument,
+        ReplayProgressDocument,
+        ReplayTargetDocument,
+    )
+
+_NONE_YET: Final["ReplayDocument"] = {
+    "id": None,
+    "state": None,
+    "events": 0,
+    "deliveries": 0,
+    "queued": 0,
+    "waits_for": [],
+    "goes_on_since": None,
+    "since": None,
+    "until": None,
+    "source": None,
+    "type": None,
+    "begun_at": None,
+    "ended_at": None,
+    "destinations": {},
+}
 
 
 def forgotten_before_ms(settings: Settings, past: ReplayRange, now_ms: int) -> int | None:
@@ -30,7 +44,7 @@ def forgotten_before_ms(settings: Settings, past: ReplayRange, now_ms: int) -> i
     return bound_ms if past.since_ms < bound_ms else None
 
 
-def plan_document(plan: Plan, forgotten_ms: int | None) -> dict[str, Any]:
+def plan_document(plan: Plan, forgotten_ms: int | None) -> "PlanDocument":
     """Return a replay's plan: its numbers of deliveries, and the time before which events may have been deleted."""
     return {
         "events": plan.events,
@@ -40,7 +54,7 @@ def plan_document(plan: Plan, forgotten_ms: int | None) -> dict[str, Any]:
     }
 
 
-def replays_document(db: Database, now_ms: int) -> dict[str, Any]:
+def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
     """Return the object of `GET /v1/replay`: the latest replay, the `previous` one, and `others` that are under way.
 
     Without any replay, `state` and the other fields without a value are null.
@@ -50,7 +64,7 @@ def replays_document(db: Database, now_ms: int) -> dict[str, Any]:
     return {**(newest or _NONE_YET), "previous": previous, "others": told[2:]}
 
 
-def _document(db: Database, memory: ReplayRun, now_ms: int) -> dict[str, Any]:
+def _document(db: Database, memory: ReplayRun, now_ms: int) -> "ReplayDocument":
     """Return a replay as a JSON object; another replay with `goes_on_since` as `since` would continue it."""
     behind = min((part.reached for part in memory.unfinished), default=None)
     behind_ms = None if behind is None else requeue.detected_ms(db, behind)
@@ -72,7 +86,7 @@ def _document(db: Database, memory: ReplayRun, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _part(db: Database, part: ReplayTarget, now_ms: int) -> dict[str, Any]:
+def _part(db: Database, part: ReplayTarget, now_ms: int) -> "ReplayTargetDocument":
     return {
         "state": part.state,
         "deliveries": part.planned,

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
 from notifier import __version__
+from notifier.alerts.evaluation import Evaluation
 from notifier.clock import iso_utc
 from notifier.delivery.health import Serving, told_state
 from notifier.kpa.rate_limiter import Priority, Usage
@@ -19,6 +20,21 @@ from notifier.store.tables.second_looks import LookKind
 from notifier.store.tables.sources import SourceError, SourceMemory
 from notifier.store.tables.sweeps import Sweep
 from notifier.watch.observations import Question, Trouble
+from notifier.watch.source_health import SourceState
+
+if TYPE_CHECKING:
+    from notifier.web.documents.status import (
+        BudgetDocument,
+        ConditionDocument,
+        DestinationDocument,
+        EvaluationDocument,
+        LastErrorDocument,
+        ReplayUnderWayDocument,
+        SourceDocument,
+        StatusDocument,
+        SweepDocument,
+        UnreadableDocument,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +61,11 @@ def _moment(ms: int | None) -> str | None:
     return None if ms is None else iso_utc(ms)
 
 
-def _error(error: SourceError | LastError | None) -> dict[str, Any] | None:
+def _error(error: SourceError | LastError | None) -> "LastErrorDocument | None":
     return None if error is None else {"reason": error.reason, "message": error.message, "at": iso_utc(error.at_ms)}
 
 
-def sweep_status(sweep: Sweep | None, *, running: bool) -> dict[str, Any] | None:
+def sweep_status(sweep: Sweep | None, *, running: bool) -> "SweepDocument | None":
     """Return the description of a source's newest sweep; None if there was none yet."""
     if sweep is None:
         return None
@@ -67,15 +83,15 @@ def sweep_status(sweep: Sweep | None, *, running: bool) -> dict[str, Any] | None
 def source_status(
     memory: SourceMemory,
     *,
-    state: str,
+    state: SourceState,
     next_poll_ms: int | None,
     usage: Usage | None,
     searching: bool,
-    sweep: dict[str, Any] | None,
+    sweep: "SweepDocument | None",
     waiting: Mapping[LookKind, int],
     examples: HeldExamples,
     troubles: Mapping[Question, Trouble],
-) -> dict[str, Any]:
+) -> "SourceDocument":
     """Return the description of one source.
 
     `usage` is None without a running daemon. `waiting` counts the records that wait for a second look, by kind.
@@ -93,7 +109,11 @@ def source_status(
             "arrivals": {"records": memory.held_arrivals, "example": examples.arrival},
             "changes": {"records": memory.held_changes, "field": memory.held_field, "example": examples.change},
         },
-        "waiting": {kind.value: waiting.get(kind, 0) for kind in LookKind},
+        "waiting": {
+            "removal": waiting.get(LookKind.REMOVAL, 0),
+            "return": waiting.get(LookKind.RETURN, 0),
+            "earlier_form": waiting.get(LookKind.EARLIER_FORM, 0),
+        },
         "last_success": _moment(memory.last_success_ms),
         "next_poll": _moment(next_poll_ms),
         "requests": usage.total if usage else 0,
@@ -108,7 +128,7 @@ def source_status(
     }
 
 
-def _unreadable(memory: SourceMemory) -> dict[str, Any] | None:
+def _unreadable(memory: SourceMemory) -> "UnreadableDocument | None":
     """Return the description of one unreadable record; None if all records can be read."""
     if not memory.unreadable:
         return None
@@ -119,18 +139,29 @@ def _unreadable(memory: SourceMemory) -> dict[str, Any] | None:
     }
 
 
-def _budget(usage: Usage | None) -> dict[str, Any]:
+def _budget(usage: Usage | None) -> "BudgetDocument":
     """Return the requests per minute that are configured, allowed now, used (by purpose), and the number waiting."""
     return {
-        "configured": usage and usage.configured,
-        "allowed": usage and usage.allowed,
-        "used": usage and usage.used,
-        "waiting": usage and usage.waiting,
-        "by": {urgency.label: usage and usage.by.get(urgency.label, 0) for urgency in Priority},
+        "configured": None if usage is None else usage.configured,
+        "allowed": None if usage is None else usage.allowed,
+        "used": None if usage is None else usage.used,
+        "waiting": None if usage is None else usage.waiting,
+        "by": {
+            "head": _used(usage, Priority.HEAD),
+            "count": _used(usage, Priority.COUNT),
+            "confirm": _used(usage, Priority.CONFIRM),
+            "search": _used(usage, Priority.SEARCH),
+            "sweep": _used(usage, Priority.SWEEP),
+            "names": _used(usage, Priority.NAMES),
+        },
     }
 
 
-def destination_status(memory: DestinationMemory, serving: Serving | None) -> dict[str, Any]:
+def _used(usage: Usage | None, purpose: Priority) -> int | None:
+    return None if usage is None else usage.by.get(purpose.label, 0)
+
+
+def destination_status(memory: DestinationMemory, serving: Serving | None) -> "DestinationDocument":
     """Return the description of one destination; `serving` comes from its worker and is more recent than `memory`."""
     health = memory.health if serving is None else serving.health
     learned = memory.learned if serving is None else serving.learned
@@ -155,7 +186,7 @@ def _next_attempt(memory: DestinationMemory, health: Health, waits_until_ms: int
     return max(waits_until_ms or health.retry_at_ms or 0, memory.next_attempt_ms or 0) or None
 
 
-def condition_status(standing: FiringCondition) -> dict[str, Any]:
+def condition_status(standing: FiringCondition) -> "ConditionDocument":
     """Return the description of one condition that fires."""
     return {
         "condition": standing.name,
@@ -169,7 +200,29 @@ def condition_status(standing: FiringCondition) -> dict[str, Any]:
     }
 
 
-def replays_status(under_way: Iterable[ReplayRun]) -> list[dict[str, Any]]:
+def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str = "") -> "EvaluationDocument":
+    """Return an evaluation as `/v1/status` shows it; `evaluation` is None when no daemon runs.
+
+    `heard_by` is the name of the channel that reports conditions, "" if there is none.
+    """
+    if evaluation is None:
+        return {
+            "at": None,
+            "age_seconds": None,
+            "well": False,
+            "alerts_to": heard_by or None,
+            "undelivered_seconds": None,
+        }
+    return {
+        "at": iso_utc(evaluation.at_ms),
+        "age_seconds": round(max(0.0, now - evaluation.at), 1),
+        "well": evaluation.is_well(now),
+        "alerts_to": heard_by or None,
+        "undelivered_seconds": None if evaluation.undelivered is None else round(evaluation.undelivered, 1),
+    }
+
+
+def replays_status(under_way: Iterable[ReplayRun]) -> "list[ReplayUnderWayDocument]":
     """Return the progress of the replays that are not finished, one object per destination."""
     return [
         {"id": it.id, "destination": part.destination, "deliveries": part.planned, "queued": part.queued}
@@ -181,19 +234,19 @@ def replays_status(under_way: Iterable[ReplayRun]) -> list[dict[str, Any]]:
 
 def status_document(
     started_ms: int | None,
-    sources: Mapping[str, dict[str, Any]],
-    destinations: Mapping[str, dict[str, Any]],
+    sources: "Mapping[str, SourceDocument]",
+    destinations: "Mapping[str, DestinationDocument]",
     conditions: Iterable[FiringCondition],
-    evaluation: Mapping[str, Any],
+    evaluation: "EvaluationDocument",
     replays: Iterable[ReplayRun],
-) -> dict[str, Any]:
+) -> "StatusDocument":
     """Return the JSON object of `/v1/status`."""
     return {
         "version": __version__,
         "started_at": _moment(started_ms),
         "sources": dict(sources),
         "destinations": dict(destinations),
-        "evaluation": dict(evaluation),
+        "evaluation": evaluation,
         "conditions": [condition_status(standing) for standing in conditions],
         "replays": replays_status(replays),
     }

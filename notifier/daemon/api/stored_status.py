@@ -1,22 +1,30 @@
 """The object of `/v1/status` while no daemon runs, made from the state file."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
-from notifier.alerts.evaluation import evaluation_status
-from notifier.daemon.api.status import destination_status, source_status, status_document, sweep_status
+from notifier.daemon.api.status import (
+    destination_status,
+    evaluation_status,
+    source_status,
+    status_document,
+    sweep_status,
+)
 from notifier.kpa.errors import ApiErrorReason
 from notifier.store.tables import conditions, destinations, holds, replays, second_looks, sources, sweeps
 from notifier.store.tables.destinations import DestinationMemory, Health
 from notifier.store.tables.sources import SourceMemory
 from notifier.watch.source_health import SourceState
 
+if TYPE_CHECKING:
+    from notifier.web.documents.status import StatusDocument
+
 
 def remembered_status(
     db: Database, source_names: Collection[str], destination_names: Collection[str], now_ms: int
-) -> dict[str, Any]:
+) -> "StatusDocument":
     """Return the status object; sources and destinations that the state file does not know are shown as not started."""
     known_sources = sources.everything(db)
     known_destinations = destinations.everything(db)

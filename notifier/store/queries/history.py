@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import orjson
 from sqlite_utils import Database
 
-from notifier.clock import iso_utc
 from notifier.events import Event
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
@@ -79,25 +78,6 @@ class PastDelivery:
     def cursor(self) -> DeliveryCursor:
         """The delivery's position in the order of all deliveries."""
         return DeliveryCursor(self.sequence, self.destination)
-
-    def document(self) -> dict[str, Any]:
-        """Return the delivery as JSON with times in RFC 3339; the next attempt is null if there is none, or due now."""
-        return {
-            "sequence": self.sequence,
-            "event": self.event,
-            "type": self.type,
-            "source": self.source,
-            "record": self.record,
-            "destination": self.destination,
-            "state": self.state,
-            "attempts": self.attempts,
-            "decision": self.decision,
-            "reason": self.reason,
-            "status": self.status,
-            "detail": self.detail,
-            "last_attempt": iso_utc(self.last_attempt_ms) if self.last_attempt_ms else None,
-            "next_attempt": iso_utc(self.next_attempt_ms) if self.next_attempt_ms else None,
-        }
 
 
 def deliveries_after(db: Database, cursor: DeliveryCursor, chosen: DeliveryFilter, limit: int) -> list[PastDelivery]:

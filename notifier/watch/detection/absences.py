@@ -1,15 +1,16 @@
-"""Decides whether known records are gone, by four proofs: place, precise question, balance, second look.
+"""Decides whether known records are gone, by five proofs: place, precise question, its count, balance, second look.
 
 - Place: the record is missing from a whole page or sweep that was requested after the record was last seen.
 - Precise question: the record is missing from all records of its person, and `confirm_after` later from all records of
   its training. One of these finds a record that was moved to another person or another training.
-- Balance: the API's count leaves room for the removal.
+- Its count: the API counts no more records of this training than it shows.
+- Balance: the API's count of all records leaves room for the removal.
 - Second look: the second precise question confirms the first. To announce a removal some minutes late does no harm.
 """
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Self
 
@@ -220,11 +221,26 @@ class Absences:
         looked = [look for look in removals if look.key in due][: self._context.patience.most_questions]
         for look in looked:
             answer = await self._ask_for_training(look)
-            if answer is not None:
-                before = len(self._looks.by_key)
-                await self._ingester.ingest_precise(answer, [look.key], room, DetectedBy(look.net))
-                room = room if room is None else room - (before - len(self._looks.by_key))
+            if answer is None:
+                continue
+            if await self._hides_records(answer, look.key):
+                # It counts a record that it does not show, which may be this one: wait, and ask again.
+                await self._put(replace(look, since_ms=self._context.clock.now_ms()))
+                continue
+            before = len(self._looks.by_key)
+            await self._ingester.ingest_precise(answer, [look.key], room, DetectedBy(look.net))
+            room = room if room is None else room - (before - len(self._looks.by_key))
         return False
+
+    async def _hides_records(self, answer: PreciseAnswer, key: str) -> bool:
+        """Return whether the API counts more records than an answer shows that lacks a record.
+
+        Lists and precise answers can lack existing records for hours, while the API's count still includes them.
+        """
+        if not answer.is_whole or any(found.key == key for found in answer.completions):
+            return False
+        left_out = await self._reader.left_out(answer, Priority.CONFIRM)
+        return left_out is not None and left_out > max(0, self._context.health.memory.count_offset)
 
     async def _ask_for_training(self, look: SecondLook) -> PreciseAnswer | None:
         """Ask for all records of the training of a second look, and return the answer.

@@ -7,7 +7,7 @@ this server's own page: the request must name its origin, and the guard has refu
 import logging
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from aiohttp import hdrs, web
@@ -18,6 +18,10 @@ from notifier.web.security.guard import Guard, caller
 from notifier.web.security.guesses import slow_down
 from notifier.web.security.links import VALID, SignInLinks
 from notifier.web.security.sessions import cookie_name
+
+if TYPE_CHECKING:
+    from notifier.web.documents.shared import MessageDocument
+    from notifier.web.documents.status import SignInLinkDocument
 
 _log = logging.getLogger(__name__)
 
@@ -49,14 +53,18 @@ class SignIn:
             web.post("/sign-out", self._sign_out),
         ]
 
-    def link(self) -> ActionResult:
-        """Return a new link that signs a browser in once; a failure if the server listens on no port."""
-        url = self._url()
-        if url is None:
+    def link(self) -> "ActionResult[SignInLinkDocument | MessageDocument]":
+        """Return the object of `/v1/sign-in-link`; a failure if the server listens on no port."""
+        address = self.make_link()
+        if address is None:
             message = "the daemon listens on no port now: set `listen` under [http], or use `notifier status`"
             return ActionResult(ok=False, body={"message": message})
-        address = f"{url.rstrip('/')}{SIGN_IN}?link={self._links.make()}"
         return ActionResult(ok=True, body={"url": address, "valid_seconds": round(VALID)})
+
+    def make_link(self) -> str | None:
+        """Return a new link that signs a browser in once; None if the server listens on no port."""
+        url = self._url()
+        return None if url is None else f"{url.rstrip('/')}{SIGN_IN}?link={self._links.make()}"
 
     async def _show(self, request: web.Request) -> web.Response:
         place = _place(request.query.get("next", "/"))

@@ -10,8 +10,8 @@ from notifier.store.queries.feed import EventFilter, EventPage
 from notifier.store.reader import StoreReader
 from notifier.web.daemon_api import UnknownNameError
 from notifier.web.feed.broadcast import Pace, Stream
-from notifier.web.feed.stream_request import PageWish, StreamWish
 from notifier.web.feed.subscriber import Subscriber
+from notifier.web.queries import PageQuery, StreamQuery
 
 MOST_READERS: Final = 256
 """The most readers of the stream at once."""
@@ -47,7 +47,7 @@ class Feed:
         """Disconnect all readers of the stream."""
         await self.stream.stop()
 
-    async def page(self, wish: PageWish) -> EventPage:
+    async def page(self, wish: PageQuery) -> EventPage:
         """Return a page of events; an empty page means that there are no more. Raises UnknownNameError, StoreError."""
         after = await self._reader.run(place, wish.after, wish.chosen, tuple(self._sources()))
         while True:
@@ -56,7 +56,7 @@ class Feed:
                 return page
             after = page.next
 
-    async def reader(self, wish: StreamWish) -> Subscriber:
+    async def reader(self, wish: StreamQuery) -> Subscriber:
         """Return a reader of the stream that begins at the requested place. Raises UnknownNameError, StoreError."""
         after = await self._reader.run(place, wish.after, wish.chosen, tuple(self._sources()))
         return Subscriber(after, wish.chosen)

@@ -1,36 +1,74 @@
-"""The OpenAPI document at `/openapi.json` (https://spec.openapis.org/oas/v3.1.0)."""
+"""The OpenAPI document at `/openapi.json` (https://spec.openapis.org/oas/v3.1.0), made from the operations' types."""
 
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import chain
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic.json_schema import JsonSchemaMode
 
 from notifier import __version__
-from notifier.web.openapi import deliveries, feed, general, people, replay, sources
-from notifier.web.openapi.parts import ERRORS, answer, complete, ref, text
+from notifier.destinations.webhook.event_schema import schema as event_schema
+from notifier.web.documents.shared import ErrorDocument
+from notifier.web.openapi.operations import IN_PATH, JSON, OPERATIONS, Operation
+from notifier.web.openapi.schemas import Described, schemas_of
+from notifier.web.queries import BaseQuery
+from notifier.web.requests import BaseRequest
+
+_ERRORS: Final[Mapping[int, str]] = {
+    400: "A field of the request is missing or invalid; the message says which.",
+    401: "Only a signed-in browser, or a program with the `[http] token`, may do this here.",
+    403: "The request names a foreign host, comes from a page of another origin, or may be made only over the owner's"
+    " socket.",
+    404: "There is nothing with that name; the message says what there is.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    415: "The body must be JSON.",
+    429: "Too many wrong tokens came from there; `Retry-After` says for how many seconds to wait.",
+    500: "An internal error; see the log.",
+    503: "It cannot be done at the moment; the message says why, and what helps.",
+}
+"""The descriptions of the errors by HTTP status."""
+
+_ALWAYS: Final = (401, 403, 408, 429, 500)
+_OF_A_BODY: Final = (413, 415)
 
 
-def document() -> dict[str, Any]:
-    """Return the OpenAPI document."""
-    subjects = [part.describe() for part in (general, feed, sources, deliveries, replay, people)]
+@cache
+def document() -> Described:
+    """Return the OpenAPI document. Making it takes a moment, so it is made once, when it is first asked for."""
+    schemas, components = schemas_of(_types())
+    # Events have a schema of their own, which `notifier schema event` prints.
+    components["EventPage"]["properties"]["events"]["items"] = {"$ref": "#/components/schemas/Event"}
+    components["Event"] = _moved({key: value for key, value in event_schema().items() if key != "$schema"})
+    paths: dict[str, Described] = {}
+    for tag, operations in OPERATIONS.items():
+        for it in operations:
+            method, path = it.route.split()
+            paths.setdefault(path, {})[method.lower()] = _described(it, tag, schemas, components)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Completion Notifier",
             "version": __version__,
             "summary": "The local HTTP interface of the daemon.",
-            "description": "Over the owner's socket nothing needs a token. Elsewhere all but `/healthz`, `/readyz` and,"
-            " where no token is configured, `/metrics` needs the token or a browser's session, unless `anonymous` is"
+            "description": "Over the owner's socket no request needs a token. Elsewhere all but `/healthz`, `/readyz`"
+            " and, if no token is configured, `/metrics` need the token or a browser's session, unless `anonymous` is"
             " set. Later versions may add fields to answers.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
         "security": [{"token": []}, {"session": []}, {}],
-        "tags": [{"name": name} for name in ("general", "feed", "sources", "deliveries", "replay", "people")],
-        "paths": {path: its for subject in subjects for path, its in subject.paths.items()},
+        "tags": [{"name": tag} for tag in OPERATIONS],
+        "paths": paths,
         "components": {
-            "schemas": {
-                "Error": _ERROR,
-                **{name: its for subject in subjects for name, its in subject.schemas.items()},
+            "schemas": components,
+            "responses": {
+                str(status): {**_answer(schemas[ErrorDocument], components), "description": said}
+                for status, said in _ERRORS.items()
             },
-            "responses": {str(status): answer(said, ref("Error")) for status, said in ERRORS.items()},
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -41,21 +79,87 @@ def document() -> dict[str, Any]:
                     "type": "apiKey",
                     "in": "cookie",
                     "name": "notifier_session_8787",
-                    "description": "Of a browser that has signed in. The name ends with the port; over TLS it is"
-                    " `__Host-notifier_session`.",
+                    "description": "The session of a browser that has signed in. The name ends with the port; over TLS"
+                    " it is `__Host-notifier_session`.",
                 },
             },
         },
     }
 
 
-_ERROR = complete(
-    {
-        "error": complete(
-            {
-                "reason": text("The error's name, from a closed set."),
-                "message": text("What is wrong, and what to do about it."),
-            }
-        )
+def _types() -> Iterator[tuple[Any, JsonSchemaMode]]:
+    """Yield the types of all requests and answers."""
+    yield ErrorDocument, "serialization"
+    for it in chain.from_iterable(OPERATIONS.values()):
+        yield it.done, "serialization"
+        for other in it.others.values():
+            yield other, "serialization"
+        for request in (it.query, it.headers, it.body):
+            if request is not None:
+                yield request, "validation"
+
+
+def _described(it: Operation, tag: str, schemas: Mapping[Any, Described], components: Described) -> Described:
+    """Return the description of one operation."""
+    in_path = re.findall(r"/(\w+)/{(\w+)}", it.route)
+    described: Described = {"operationId": it.name, "summary": it.summary, "tags": [tag]}
+    if it.description:
+        described["description"] = it.description
+    parameters = [
+        *(
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": IN_PATH[of]}
+            for of, name in in_path
+        ),
+        *_parameters(it.query, "query", components),
+        *_parameters(it.headers, "header", components),
+    ]
+    if parameters:
+        described["parameters"] = parameters
+    if it.body is not None:
+        described["requestBody"] = {"content": {JSON: {"schema": schemas[it.body]}}, "required": _is_needed(it.body)}
+    errors = {
+        *_ALWAYS,
+        *it.errors,
+        *((400,) if it.query or it.body else ()),
+        *((404,) if in_path else ()),
+        *(_OF_A_BODY if it.body else ()),
     }
-)
+    described["responses"] = {
+        "200": _answer(schemas[it.done], components, it.media_type),
+        **{str(status): _answer(schemas[other], components) for status, other in it.others.items()},
+        **{str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(errors)},
+    }
+    return described
+
+
+def _parameters(model: type[BaseQuery] | None, where: str, components: Described) -> Iterator[Described]:
+    """Yield the parameters that a model describes. They may be repeated, which is OpenAPI's default (`explode`)."""
+    if model is None:
+        return
+    for name, schema in components.pop(model.__name__)["properties"].items():
+        empty = {"allowEmptyValue": True} if where == "query" else {}
+        yield {"name": name, "in": where, "schema": schema, "description": schema.pop("description"), **empty}
+
+
+def _is_needed(model: type[BaseRequest]) -> bool:
+    """Return whether an operation needs a body: whether an empty object is refused."""
+    try:
+        model.model_validate({})
+    except ValidationError:
+        return True
+    return False
+
+
+def _answer(schema: Described, components: Described, media_type: str = JSON) -> Described:
+    described = components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return {"description": described["description"], "content": {media_type: {"schema": schema}}}
+
+
+def _moved(piece: Any) -> Any:
+    """Return a part of the event's schema with its references adapted to this document."""
+    if isinstance(piece, dict):
+        return {
+            key: value.replace("#/$defs/", "#/components/schemas/Event/$defs/") if key == "$ref" else _moved(value)
+            for key, value in piece.items()
+        }
+    return [_moved(it) for it in piece] if isinstance(piece, list) else piece

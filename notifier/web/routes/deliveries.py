@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from notifier.web import requests
+from notifier.web.queries import parse_delivery_page
+from notifier.web.requests import MoveRequest, StopReplayRequest, parse_body, parse_drop, parse_replay, parse_retry
 from notifier.web.responses import CONTROL, done, json_answer
 
 
@@ -25,20 +26,21 @@ def routes() -> list[web.RouteDef]:
 
 
 async def _deliveries(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.page(requests.delivery_page(request.query)))
+    return json_answer(await request.app[CONTROL].deliveries.page(parse_delivery_page(request.query)))
 
 
 async def _retry(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.retry(requests.retry_wish(await request.read())))
+    return json_answer(await request.app[CONTROL].deliveries.retry(parse_retry(await request.read())))
 
 
 async def _drop(request: web.Request) -> web.Response:
-    wish, dry_run = requests.drop_wish(await request.read())
+    wish, dry_run = parse_drop(await request.read())
     return json_answer(await request.app[CONTROL].deliveries.drop(wish, dry_run=dry_run))
 
 
 async def _move(request: web.Request) -> web.Response:
-    return done(await request.app[CONTROL].deliveries.move(*requests.move_wish(await request.read())))
+    wish = parse_body(MoveRequest, await request.read())
+    return done(await request.app[CONTROL].deliveries.move(wish.old, wish.new))
 
 
 async def _try(request: web.Request) -> web.Response:
@@ -46,7 +48,7 @@ async def _try(request: web.Request) -> web.Response:
 
 
 async def _replay(request: web.Request) -> web.Response:
-    return done(await request.app[CONTROL].deliveries.replay(requests.replay_wish(await request.read())))
+    return done(await request.app[CONTROL].deliveries.replay(parse_replay(await request.read())))
 
 
 async def _replay_progress(request: web.Request) -> web.Response:
@@ -54,7 +56,7 @@ async def _replay_progress(request: web.Request) -> web.Response:
 
 
 async def _stop_replay(request: web.Request) -> web.Response:
-    number = requests.stop_wish(await request.read())
+    number = parse_body(StopReplayRequest, await request.read()).id
     return json_answer(await request.app[CONTROL].deliveries.stop_replay(number))
 
 

@@ -1,16 +1,20 @@
 """The routes of the feed."""
 
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.web.feed.service import Feed
 from notifier.web.feed.sse import OPENING
-from notifier.web.feed.stream_request import page_wish, stream_wish
 from notifier.web.listening.connections import connection_of
+from notifier.web.queries import PageQuery, parse_query, parse_stream
 from notifier.web.responses import json_answer
 from notifier.web.security.guard import GUARD
+
+if TYPE_CHECKING:
+    from notifier.web.documents.records import EventPageDocument
 
 FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)
 
@@ -25,13 +29,14 @@ def routes() -> list[web.RouteDef]:
 
 
 async def _events(request: web.Request) -> web.Response:
-    page = await request.app[FEED].page(page_wish(request.query))
-    return json_answer({"events": [cloudevent(event) for event in page.events], "next": page.next})
+    page = await request.app[FEED].page(parse_query(PageQuery, request.query))
+    body: EventPageDocument = {"events": [cloudevent(event) for event in page.events], "next": page.next}
+    return json_answer(body)
 
 
 async def _stream(request: web.Request) -> web.StreamResponse:
     feed, guard = request.app[FEED], request.app[GUARD]
-    wish = stream_wish(request.query, request.headers)
+    wish = parse_stream(request.query, request.headers)
     peer = connection_of(request).network
     session = guard.session_of(request)
     feed.stream.take_place(peer)

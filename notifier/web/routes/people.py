@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from notifier.web import requests
+from notifier.web.requests import ForgetRequest, parse_body
 from notifier.web.responses import CONTROL, json_answer
 from notifier.web.security.guard import caller
 
@@ -13,5 +13,6 @@ def routes() -> list[web.RouteDef]:
 
 
 async def _forget(request: web.Request) -> web.Response:
-    person, dry_run = requests.forget_wish(await request.read())
-    return json_answer(await request.app[CONTROL].forget(person, dry_run=dry_run, by=caller(request)))
+    wish = parse_body(ForgetRequest, await request.read())
+    done = await request.app[CONTROL].forget(wish.person, dry_run=bool(wish.dry_run), by=caller(request))
+    return json_answer(done)

@@ -71,6 +71,6 @@ async def test_a_daemon_with_readers_stops_as_quickly_as_without(world: "World",
         await status_when(daemon, "hr", "delivered", 1)
         started = time.monotonic()
         await daemon.stop()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         # The end as it should be, no broken connection.
         await stream.read()

@@ -10,6 +10,7 @@ import pytest
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.reload import SettingsSource
 from notifier.store.tables.requeue import Drop, Retry
+from notifier.web.documents.status import StatusDocument
 from notifier.web.requests import Replay
 from tests.support.changing_configuration import Written, dumped
 from tests.support.clocks import SettableClock
@@ -19,7 +20,7 @@ from tests.support.waiting import DEADLINE, until
 HOUR = {"Retry-After": "3600"}
 
 
-async def status_when(daemon: Daemon, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+async def status_when(daemon: Daemon, so: Callable[[StatusDocument], bool]) -> StatusDocument:
     """Wait for a status that is as it should be, and return it."""
     async with asyncio.timeout(DEADLINE):
         while not so(status := await daemon.status()):

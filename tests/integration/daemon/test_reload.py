@@ -45,6 +45,11 @@ def subjects(world: World) -> Counter[str]:
     return Counter(event["subject"] for event in world.received if event["type"] == "completion.created")
 
 
+async def changes(daemon: Daemon, what: str) -> Any:
+    body: Any = (await daemon.reload()).body
+    return body[what]
+
+
 async def test_what_has_not_changed_goes_on(daemon: Daemon, world: World, written: Written) -> None:
     answer = await daemon.reload()
     nothing = {"added": (), "changed": (), "removed": ()}
@@ -81,8 +86,7 @@ async def test_a_source_that_is_added_is_watched_and_one_that_is_removed_is_not(
 ) -> None:
     acme = dumped(written.settings)["sources"]["acme-1"]
     written.change(sources={"globex": acme})
-    answer = await daemon.reload()
-    assert answer.body["sources"] == {"added": ("globex",), "changed": (), "removed": ("acme-1",)}
+    assert await changes(daemon, "sources") == {"added": ("globex",), "changed": (), "removed": ("acme-1",)}
     await ready(daemon)
     assert set((await daemon.status())["sources"]) == {"globex"}
     await until_swept(daemon)
@@ -100,8 +104,8 @@ async def test_a_source_that_is_changed_goes_on_where_it_was(daemon: Daemon, wor
     key = world.complete()
     written.change(sources={"acme-1": acme | {"page_size": 3}})
     async with asyncio.timeout(5):
-        answer = await daemon.reload()
-    assert answer.body["sources"]["changed"] == ("acme-1",)
+        changed = await changes(daemon, "sources")
+    assert changed["changed"] == ("acme-1",)
     world.hangs = False
     await until(lambda: subjects(world) == {key: 1})
     assert (await daemon.status())["sources"]["acme-1"]["records"] == 21
@@ -114,7 +118,7 @@ async def test_a_destination_that_is_added_hears_of_what_comes_from_then_on(
     await until(lambda: subjects(world) == {first: 1})
     hr = dumped(written.settings)["destinations"]["hr"]
     written.change(destinations={"hr": hr, "audit": hr})
-    assert (await daemon.reload()).body["destinations"]["added"] == ("audit",)
+    assert (await changes(daemon, "destinations"))["added"] == ("audit",)
     second = world.complete()
     await until(lambda: subjects(world) == {first: 1, second: 2})
 
@@ -131,7 +135,7 @@ async def test_templates_are_read_again_though_the_configuration_has_not_changed
     template.write_text("{{ key }} is news")
     first = world.complete()
     await until(lambda: f"{first} is old news" in str(world.received))
-    assert (await daemon.reload()).body["destinations"]["changed"] == ()
+    assert (await changes(daemon, "destinations"))["changed"] == ()
     second = world.complete()
     await until(lambda: f"{second} is news" in str(world.received))
 
@@ -144,7 +148,7 @@ async def test_what_waits_for_a_destination_is_there_when_it_comes_back(
     await status_when(daemon, "hr", "pending", 1)
     hr = dumped(written.settings)["destinations"]["hr"]
     written.change(destinations={})
-    assert (await daemon.reload()).body["destinations"]["removed"] == ("hr",)
+    assert (await changes(daemon, "destinations"))["removed"] == ("hr",)
     assert (await daemon.status())["destinations"] == {}
     world.received.clear()
     world.receiver_answers = 200

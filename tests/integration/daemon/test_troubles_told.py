@@ -1,7 +1,6 @@
 """Real troubles of a real daemon, told to the destination of notices: once, over a restart too, and taken back once."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from notifier.daemon.reload import SettingsSource
 from notifier.store.errors import StoreReason
 from notifier.store.store import Store
 from notifier.store.tables.destinations import Health, HealthState, remember
+from tests.support.daemon import running
+from tests.support.servers import serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -66,22 +67,9 @@ async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
     monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE", 0)
     app = web.Application()
     app.router.add_post("/", around.receive)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    around.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    yield around
-    await runner.cleanup()
-
-
-@asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Daemon]:
-    daemon = Daemon(settings)
-    await daemon.start()
-    try:
-        yield daemon
-    finally:
-        await daemon.stop()
+    async with serving(app) as url:
+        around.url = f"{url}/"
+        yield around
 
 
 async def written(settings: Settings, write: Callable[[Database], object]) -> None:
@@ -231,7 +219,7 @@ async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it
         await until(lambda: not daemon.unready())
         await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 1"))
         await until(lambda: "read_only" in daemon.unready().get("acme-1", ""))
-        source = (await daemon.status())["sources"]["acme-1"]
+        source: Any = (await daemon.status())["sources"]["acme-1"]
         assert (source["state"], source["last_error"]["reason"]) == ("failing", "read_only")
         await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 0"))
         await until(lambda: not daemon.unready())

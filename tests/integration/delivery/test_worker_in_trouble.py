@@ -485,7 +485,7 @@ async def test_a_retry_is_not_stalled_by_a_wall_clock_that_is_set_back(rig: Rig,
         rig.clock.set_wall_clock(-DAY)
         await rig.ledger.run(outbox.postpone_schedule, -round(DAY * 1000))
         worker.wake()
-        await rig.settled(deadline=3.0)
+        await rig.settled()
 
 
 async def test_a_clock_set_back_by_more_than_any_wait_stalls_nothing_even_unnoticed(
@@ -498,7 +498,7 @@ async def test_a_clock_set_back_by_more_than_any_wait_stalls_nothing_even_unnoti
     receiver.answer = answering(200)
     rig.clock.set_wall_clock(-30 * DAY)
     async with rig.running(rig.http(receiver.url)):
-        await rig.settled(deadline=3.0)
+        await rig.settled()
 
 
 async def test_an_endpoint_in_trouble_is_not_hammered_after_the_clock_was_set_back(

@@ -1,4 +1,4 @@
-"""Absence needs four witnesses: place, question, room in the count, a second look (rows 6, 10, 11, 14, 23, 24)."""
+"""Absence needs five witnesses: place, question and its count, room in the count, a second look."""
 
 import pytest
 
@@ -106,6 +106,16 @@ async def test_records_that_are_counted_and_stand_nowhere_are_not_removed(world:
     assert await world.known() == 5000
     await world.sweep()
     assert await world.told_after(10) == []
+    assert await world.conditions() == set()
+
+
+async def test_record_that_is_counted_and_stands_nowhere_is_not_removed_in_place_of_a_deleted_one(world: World) -> None:
+    await world.open(5000)
+    world.control.begin(f"unlisted:#{world.at(1500).id},for=30m")
+    expected = [world.delete(world.at(3500))]
+    assert set(await world.told_after(30)) <= {*expected}
+    assert await world.told_after(80) == expected
+    assert await world.known() == 4999
     assert await world.conditions() == set()
 
 

@@ -31,6 +31,7 @@ from notifier.store.store import Store
 from tests.integration.truth.prometheus import Prometheus
 from tests.support.clocks import LapsingClock
 from tests.support.command_line import Said, call
+from tests.support.servers import serving
 
 MINUTE = 60.0
 
@@ -115,11 +116,8 @@ class Site:
         around.on_response_prepare.append(self._dated)
         around.router.add_get("/beat", self._beat)
         around.router.add_post("/{name}", self._receive)
-        runner = web.AppRunner(around, shutdown_timeout=0.1)
-        await runner.setup()
-        self._resources.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        url = await self._resources.enter_async_context(serving(around))
+        self.url = url
         source = {"base_url": api, "token": "sandbox", "requests_per_minute": 60, "names": False}
         self.document = {
             "store": {"path": str(self.folder / "notifier.db")},

@@ -22,6 +22,7 @@ from tests.integration.truth.hung import HUNG
 from tests.integration.truth.prometheus import MINUTE_MS, Prometheus
 from tests.support.dashboard_server import browser
 from tests.support.needed_programs import needed
+from tests.support.servers import serving
 
 UNIT = Path(__file__).parents[3] / "notifier" / "service" / "notifier.service.in"
 WATCHDOG_SECONDS = 6.0
@@ -90,10 +91,7 @@ async def surroundings(folder: Path) -> AsyncIterator[Surroundings]:
         app = web.Application()
         app.router.add_get("/beat", beat)
         app.router.add_post("/hr", beat)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = await stack.enter_async_context(serving(app))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             around.port = free.getsockname()[1]
@@ -103,7 +101,7 @@ async def surroundings(folder: Path) -> AsyncIterator[Surroundings]:
         loop = asyncio.get_running_loop()
         loop.add_reader(systemd, lambda: around.notices.append(systemd.recv(4096)))
         stack.callback(loop.remove_reader, systemd)
-        beyond = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        beyond = url
         (folder / "config.toml").write_text(
             f"""
 [store]

@@ -28,6 +28,7 @@ from notifier.store.tables.names import NameList
 from notifier.watch import name_cache as names
 from notifier.watch.name_cache import NameCache, Wanted, lists_to_fetch
 from tests.support import names_process
+from tests.support.servers import serving
 
 if TYPE_CHECKING:
     from tests.support.clocks import FakeClock
@@ -183,7 +184,7 @@ async def test_a_watcher_stops_while_names_are_on_their_way(station: "Station") 
     await station.watcher.poll()
     await station.watcher.run_followups()
     await station.until(lambda: "users.list" in requests_for_names(station))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await station.close()
 
 
@@ -303,11 +304,8 @@ async def api(resources: AsyncExitStack) -> NamesApi:
     served = NamesApi()
     app = web.Application()
     app.router.add_post("/{method}", served.handle)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    resources.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    url = await resources.enter_async_context(serving(app, handler_cancellation=True))
+    served.url = url
     return served
 
 

@@ -1,6 +1,8 @@
 """The description of the interface: it says what there is, and what there is does what it says."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -52,7 +54,7 @@ def strict() -> dict[str, Any]:
         name: schema if name == "Event" else closed(schema) for name, schema in schemas.items()
     }
     # What two fields must be to each other, no schema says.
-    del strictly["components"]["schemas"]["ReplayWish"]["properties"]["until"]
+    del strictly["components"]["schemas"]["ReplayRequest"]["properties"]["until"]
     for path, methods in strictly["paths"].items():
         for parameter in (each for operation in methods.values() for each in operation.get("parameters", ())):
             if (parameter["in"], parameter["name"]) == ("path", "name"):
@@ -64,6 +66,13 @@ async def test_it_is_served(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/openapi.json") as response:
         assert response.content_type == "application/json"
         assert await response.json() == DOCUMENT
+
+
+def test_nothing_of_it_is_imported_before_it_is_asked_for() -> None:
+    program = "import sys, notifier.daemon.run; print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
+    assert "notifier.web.app" in loaded
+    assert [name for name in loaded if name.startswith(("notifier.web.openapi", "notifier.web.documents"))] == []
 
 
 def test_it_is_openapi() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,8 @@ from notifier.store.queries import history
 from notifier.store.store import Store
 from notifier.store.tables import conditions
 from tests.support.clocks import FakeClock
+from tests.support.daemon import running
+from tests.support.servers import serving
 from tests.support.waiting import until
 
 DAY = 24 * 3600.0
@@ -224,22 +225,9 @@ async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
     app = web.Application()
     app.router.add_post("/{name}", around.receive)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    around.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield around
-    await runner.cleanup()
-
-
-@asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Daemon]:
-    daemon = Daemon(settings)
-    await daemon.start()
-    try:
-        yield daemon
-    finally:
-        await daemon.stop()
+    async with serving(app) as url:
+        around.url = url
+        yield around
 
 
 async def test_the_daemon_tells_the_destination_of_notices_and_no_other(post: Post) -> None:

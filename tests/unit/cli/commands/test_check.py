@@ -115,7 +115,7 @@ async def test_four_requests_are_enough_and_go_out_at_once(home: "Home") -> None
         home.config.write_text(home.config.read_text().replace("60000", "1").replace('"100ms"', '"2m"'))
         began = time.monotonic()
         assert (await home.call("check", "--online")).code == 0
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
     assert app[TRAFFIC].requests == {"completedtrainings.v2.list": 2, "users.list": 1, "trainings.v2.list": 1}
 
 

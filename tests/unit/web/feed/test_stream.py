@@ -247,7 +247,7 @@ async def test_a_reader_that_does_not_read_delays_no_stop(interface: "Interface"
         started = time.monotonic()
         await interface.feed.stop()
         await interface.stop()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
 
 
 async def test_a_reader_over_the_owners_socket_is_served_too(interface: "Interface") -> None:

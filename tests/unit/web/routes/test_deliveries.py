@@ -7,7 +7,8 @@ import pytest
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import Retry
-from notifier.web.requests import DeliveryPage, Replay
+from notifier.web.queries import DeliveryPage
+from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
     from tests.support.local_interface import Interface

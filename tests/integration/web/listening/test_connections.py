@@ -9,7 +9,7 @@ import time
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -281,7 +281,7 @@ async def test_reading_ends_with_the_client_and_what_changes_something_does_not(
             ended.set()
         return b""
 
-    async def change(_self: object, source: str) -> ActionResult:
+    async def change(_self: object, source: str) -> ActionResult[Any]:
         began.set()
         await asyncio.sleep(0.3)
         done.set()

@@ -1,0 +1,104 @@
+"""Collects the conditions that hold now from all parts of the daemon."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from notifier.alerts import destination_rules, disk_rules, rules
+from notifier.alerts.conditions import Condition, ConditionKey
+from notifier.alerts.endings import withdrawn
+from notifier.alerts.evaluation import Evaluation, EvaluationFindings
+from notifier.clock import Clock
+from notifier.daemon.descriptors import descriptors_in_use
+from notifier.daemon.heartbeat import Heartbeat
+from notifier.daemon.maintenance import Housekeeping
+from notifier.daemon.sources import SourceRegistry
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.http.peer_clocks import PeerClocks
+from notifier.store.queries.orphans import Orphan, orphans
+from notifier.store.recovery import compare
+from notifier.store.store import Store
+from notifier.store.tables import destinations, starts
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonState:
+    """What only the daemon itself knows and conditions depend on.
+
+    `started_ms` is in Unix milliseconds. `interface_problem` is why the HTTP interface does not listen,
+    `configuration_problem` why the last reload failed. `destinations` are the names of the configured ones.
+    """
+
+    started_ms: int
+    destinations: tuple[str, ...]
+    interface_problem: str | None
+    configuration_problem: str | None
+    heartbeat: Heartbeat | None
+    evaluation: Evaluation | None
+
+
+class ConditionCollector:
+    """Asks each part of the daemon for its conditions."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        sources: SourceRegistry,
+        dispatcher: Dispatcher,
+        housekeeping: Housekeeping,
+        peer_clocks: PeerClocks,
+        state: Callable[[], DaemonState],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._sources = sources
+        self._dispatcher = dispatcher
+        self._housekeeping = housekeeping
+        self._peer_clocks = peer_clocks
+        self._state = state
+
+    async def findings(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
+        """Return the conditions that hold now; `firing` are those that were firing before. Raises StoreError."""
+        state = self._state()
+        reports = await self._dispatcher.reports(destination_rules.FAILING_FOR)
+        since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN * 1000)
+        cut_off = await self._store.run(starts.cut_off, since_ms, state.started_ms)
+        heartbeat = state.heartbeat
+        current = [
+            *self._sources.conditions(firing),
+            *await self._of_rebuild(),
+            *destination_rules.orphan_conditions(await self.orphans()),
+            *rules.of_clock(self._peer_clocks, firing),
+            *[
+                condition
+                for name, report in reports.items()
+                for condition in destination_rules.conditions(name, report, firing)
+            ],
+            *rules.of_essentials(self._housekeeping.failure()),
+            *disk_rules.conditions(await disk_rules.room_beside(self._store.path), firing),
+            *rules.of_starts(cut_off),
+            *rules.of_interface(state.interface_problem),
+            *await self._of_descriptors(firing),
+            *rules.of_configuration(state.configuration_problem),
+            *(() if heartbeat is None else rules.of_heartbeat(heartbeat.problem, heartbeat.failing_for)),
+            *rules.of_alerts(state.evaluation),
+        ]
+        waiting = await self._store.run(destinations.waiting, {it.partition("/")[2] for _, it in firing})
+        serving = {name: report.serving.health for name, report in reports.items()}
+        return EvaluationFindings(current, withdrawn(firing, current, self._sources.names(), serving, waiting))
+
+    async def orphans(self) -> list[Orphan]:
+        """Return the destinations that deliveries wait for but that are not configured. Raises StoreError."""
+        return await self._store.run(orphans, self._state().destinations)
+
+    async def _of_rebuild(self) -> list[Condition]:
+        rebuild = await self._store.run(compare.latest)
+        found = list(rules.of_rebuild(rebuild, self._sources.memories()))
+        if rebuild is not None and not found:
+            await self._store.run(compare.end, self._clock.now_ms())
+        return found
+
+    async def _of_descriptors(self, firing: Collection[ConditionKey]) -> list[Condition]:
+        found = await asyncio.to_thread(descriptors_in_use)
+        return [] if found is None else list(rules.of_descriptors(found.used, found.most, firing))

@@ -1,0 +1,47 @@
+"""Makes the JSON Schemas (2020-12) of the types of requests and answers."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic_core import core_schema
+
+Described = dict[str, Any]
+"""A part of the OpenAPI document, as JSON."""
+
+TEMPLATE: Final = "#/components/schemas/{model}"
+
+
+class _Generator(GenerateJsonSchema):
+    """Writes nullable types in one line, leaves out defaults that are no value, and shortens names."""
+
+    def normalize_name(self, name: str) -> str:
+        return super().normalize_name(name.removesuffix("Document"))
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> Described:
+        inner = self.generate_inner(schema["schema"])
+        if not isinstance(inner.get("type"), str):
+            return {"anyOf": [inner, {"type": "null"}]}
+        values = {"enum": [*inner["enum"], None]} if "enum" in inner else {}
+        return {**inner, "type": [inner["type"], "null"], **values}
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> Described:
+        return super().default_schema(schema) if schema.get("default") else self.generate_inner(schema["schema"])
+
+
+def schemas_of(types: Iterable[tuple[Any, JsonSchemaMode]]) -> tuple[dict[Any, Described], Described]:
+    """Return the schema of each type, and the definitions that they refer to by name."""
+    adapters = [(type_, mode, TypeAdapter(type_)) for type_, mode in dict.fromkeys(types)]
+    schemas, rest = TypeAdapter.json_schemas(adapters, ref_template=TEMPLATE, schema_generator=_Generator)
+    named = {type_: _untitled(schema) for (type_, _), schema in schemas.items()}
+    return named, _untitled(rest.get("$defs", {}))
+
+
+def _untitled(piece: Any) -> Any:
+    """Return a schema without the titles of its parts; a property with the name `title` stays."""
+    if isinstance(piece, list):
+        return [_untitled(it) for it in piece]
+    if not isinstance(piece, dict):
+        return piece
+    return {key: _untitled(it) for key, it in piece.items() if key != "title" or isinstance(it, dict)}

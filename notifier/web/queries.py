@@ -1,0 +1,177 @@
+"""The parameters of queries: their models, from which the parser and the OpenAPI document are made. Pure."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+
+from notifier.events import EventType
+from notifier.store.queries.feed import EventFilter
+from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
+from notifier.store.tables.outbox import DeliveryState
+from notifier.web.requests import HIGHEST, MustBe, WrongRequestError, error_sentence
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+MOST_ON_A_PAGE: Final = 1000
+_ON_A_PAGE: Final = 100
+
+LAST_EVENT_ID: Final = "Last-Event-ID"
+"""The header with which a reconnecting browser names the last event that it received."""
+
+# 18 digits are more than any number of an event has, and every such number fits into SQLite's integers.
+_CURSOR: Final = re.compile("^([0-9]{1,18})(?:,([a-z0-9-]*))?$")
+
+
+class BaseQuery(BaseModel):
+    """The parameters of a query or headers of a request; unknown ones are ignored, and empty ones are as good as none.
+
+    A parameter whose type is a tuple may occur several times, each time with one value or several between commas.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True)
+
+
+Query = TypeVar("Query", bound=BaseQuery)
+
+
+def parse_query(model: type[Query], query: "MultiMapping[str]") -> Query:
+    """Parse the parameters of a query, or the headers that a model describes. Raises WrongRequestError."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    given = {
+        name: ",".join(query.getall(name, ())) if get_origin(field.annotation) is tuple else query.get(name)
+        for name, field in fields.items()
+    }
+    try:
+        return model.model_validate({name: value for name, value in given.items() if value})
+    except ValidationError as error:
+        raise WrongRequestError(error_sentence(model, error)) from error
+
+
+def written_cursor(cursor: DeliveryCursor) -> str:
+    """Return a place in the order of deliveries in the format of the parameter `after`."""
+    return f"{cursor.sequence},{cursor.destination}"
+
+
+def _digits(text: str) -> int:
+    # Python's int() accepts signs, spaces, underscores, and the digits of all scripts.
+    if not re.fullmatch("[0-9]{1,20}", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _cursor(text: str) -> DeliveryCursor:
+    place = _CURSOR.fullmatch(text)
+    if place is None:
+        raise ValueError(text)
+    return DeliveryCursor(int(place[1]), place[2] or "")
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(value for value in text.split(",") if value)
+
+
+_Number = Annotated[int, Field(ge=0, le=HIGHEST), BeforeValidator(_digits)]
+_Limit = Annotated[
+    Annotated[int, Field(ge=1, le=MOST_ON_A_PAGE)],
+    BeforeValidator(_digits),
+    MustBe(f"1 to {MOST_ON_A_PAGE}"),
+    Field(description="The most entries that the page may have."),
+]
+_A_NUMBER: Final = MustBe("an event's sequence, as a whole number")
+_SEVERAL: Final = "Can be repeated, or have several values separated by commas; without it, all are included."
+
+
+class DeliveriesQuery(BaseQuery):
+    """The deliveries on a page."""
+
+    state: Annotated[
+        DeliveryState | SkipJsonSchema[None],
+        MustBe.one_of(DeliveryState),
+        Field(description="Only deliveries in this state."),
+    ] = None
+    destination: Annotated[
+        str | SkipJsonSchema[None], MustBe("a text"), Field(description="Only deliveries to this destination.")
+    ] = None
+    after: Annotated[
+        DeliveryCursor | None,
+        BeforeValidator(_cursor),
+        WithJsonSchema({"type": "string", "pattern": _CURSOR.pattern}),
+        MustBe("the `next` of the page before, or an event's sequence"),
+        Field(description="Only deliveries after this place: the `next` of the previous page, or an event's number."),
+    ] = None
+    limit: _Limit = _ON_A_PAGE
+
+
+class _EventsQuery(BaseQuery):
+    source: Annotated[
+        tuple[Annotated[str, Field(pattern="^[a-z0-9-]+$", description="A source's name.")], ...],
+        BeforeValidator(_listed),
+        MustBe("names of sources: lower-case letters, digits, hyphens"),
+        Field(description=f"Only events of these sources. {_SEVERAL}"),
+    ] = ()
+    type: Annotated[
+        tuple[EventType, ...],
+        BeforeValidator(_listed),
+        MustBe(f"among {', '.join(EventType)}"),
+        Field(description=f"Only events of these types. {_SEVERAL}"),
+    ] = ()
+
+    @property
+    def chosen(self) -> EventFilter:
+        """The requested events."""
+        return EventFilter(frozenset(self.source), frozenset(self.type))
+
+
+class PageQuery(_EventsQuery):
+    """A page of events."""
+
+    after: Annotated[_Number, _A_NUMBER, Field(description="Only events after this number.")] = 0
+    limit: _Limit = _ON_A_PAGE
+
+
+class StreamQuery(_EventsQuery):
+    """The events of a stream."""
+
+    after: Annotated[
+        _Number | SkipJsonSchema[None], _A_NUMBER, Field(description="The number after which the stream begins.")
+    ] = None
+
+
+class StreamHeaders(BaseQuery):
+    """The headers with which a stream is resumed."""
+
+    last_event_id: Annotated[
+        _Number | SkipJsonSchema[None],
+        _A_NUMBER,
+        Field(
+            alias=LAST_EVENT_ID,
+            description="The number of the last event that a reconnecting reader received. It is used instead of"
+            " `after`.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """A request for up to `limit` deliveries that `chosen` admits, after a place in their order."""
+
+    chosen: DeliveryFilter
+    after: DeliveryCursor
+    limit: int
+
+
+def parse_delivery_page(query: "MultiMapping[str]") -> DeliveryPage:
+    """Parse a DeliveriesQuery. Raises WrongRequestError."""
+    it = parse_query(DeliveriesQuery, query)
+    return DeliveryPage(DeliveryFilter(it.state, it.destination), it.after or DeliveryCursor(), it.limit)
+
+
+def parse_stream(query: "MultiMapping[str]", headers: "MultiMapping[str]") -> StreamQuery:
+    """Parse a StreamQuery; for a reader that reconnects, `after` is its `Last-Event-ID`. Raises WrongRequestError."""
+    wanted = parse_query(StreamQuery, query)
+    last = parse_query(StreamHeaders, headers).last_event_id
+    return wanted if last is None else wanted.model_copy(update={"after": last})
