@@ -1,11 +1,11 @@
-"""Decides whether known records are gone, by five proofs: place, precise question, its count, balance, second look.
+"""Decides whether known records are gone, by five proofs: place, precise question, balance, second look, count.
 
 - Place: the record is missing from a whole page or sweep that was requested after the record was last seen.
 - Precise question: the record is missing from all records of its person, and `confirm_after` later from all records of
   its training. One of these finds a record that was moved to another person or another training.
-- Its count: the API counts no more records of this training than it shows.
 - Balance: the API's count of all records leaves room for the removal.
 - Second look: the second precise question confirms the first. To announce a removal some minutes late does no harm.
+- Count: the API counts no more records for the second precise question than the answer contains.
 """
 
 import logging

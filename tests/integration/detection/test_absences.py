@@ -1,4 +1,4 @@
-"""Absence needs five witnesses: place, question and its count, room in the count, a second look."""
+"""A removal needs five proofs: place, precise question, balance, second look, count of the second question."""
 
 import pytest
 
