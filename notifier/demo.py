@@ -23,7 +23,7 @@ from notifier.sandbox.server import DEFAULT_TOKEN, make_app, serve
 from notifier.web.listening.sockets import ListenError
 
 if TYPE_CHECKING:
-    from notifier.web.documents.status import StatusDocument
+    from notifier.web.response_models.status import StatusDocument
 
 _KNOWN: Final = 400
 _PAUSE: Final = 0.7

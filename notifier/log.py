@@ -224,7 +224,7 @@ class JournalFormatter(logging.Formatter):
     """Formats lines for the journal, which reads the priority and adds the time: `<4>destination fails ...`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one entry, with the priority on each of its lines, because the journal makes each line an entry."""
+        """Return one entry. Each line begins with the priority, because the journal stores each line as an entry."""
         prefix = f"<{_JOURNAL_PRIORITY.get(record.levelno, 6)}>"
         return "\n".join(prefix + line for line in [_sentence(record), *_trace(self, record)])
 

@@ -138,7 +138,7 @@ def _report(notice: Notice) -> None:
     facts = {"condition": standing.name, "subject": standing.subject, "detail": standing.summary}
     match notice.reason:
         case NoticeReason.BEGAN | NoticeReason.RETURNED:
-            _log.warning("a condition needs attention", extra=facts)
+            _log.warning("a condition requires action", extra=facts)
         case NoticeReason.ENDED:
             # Logged at the level of its beginning, so that readers who saw the one also see the other.
             _log.warning("a condition is resolved", extra=facts)

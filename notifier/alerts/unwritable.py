@@ -79,7 +79,7 @@ class UnwritableStore:
         self._standing = FiringCondition(ConditionName.STORE_UNWRITABLE, STORE, summary, since_ms)
         if begins:
             facts = {"condition": self._standing.name, "subject": STORE, "detail": summary}
-            _log.warning("a condition needs attention", extra=facts)
+            _log.warning("a condition requires action", extra=facts)
         if self._alerts_to and self._told_to != self._alerts_to:
             notice = Notice(ConditionState.FIRING, self._standing, "began", self._alerts_to)
             identifier = alert_event_id(self._standing.name, STORE, notice.state, since_ms, since_ms)

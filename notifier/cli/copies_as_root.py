@@ -42,7 +42,7 @@ def made_by_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *,
     target = target.absolute()
     _require_own_folder(target)
     if target.is_symlink():
-        raise BackupError(f"{target} is a symbolic link, which is not followed: name the file itself")
+        raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")
     if target.is_dir():
         raise BackupError(f"{target} is a folder: name a file in it")
     if target.exists() and not overwrite:
@@ -84,7 +84,7 @@ def _require_own_folder(path: Path) -> None:
     try:
         found = folder.stat()
     except OSError as error:
-        raise BackupError(f"{folder} cannot be used ({error.strerror}): name another place") from error
+        raise BackupError(f"{folder} cannot be used ({error.strerror}): choose another path") from error
     is_sticky = found.st_mode & stat.S_ISVTX
     if found.st_uid != 0 or (found.st_mode & _OTHERS_WRITE and not is_sticky):
         raise BackupError(f"{folder} can be written by users other than root: name a place that only root can write")
@@ -116,6 +116,6 @@ def _put(source: IO[bytes], target: Path, *, overwrite: bool) -> None:
     except FileExistsError as error:
         raise BackupError(f"{target} was created in the meantime: name another file, or use --force") from error
     except OSError as error:
-        raise BackupError(f"{target} cannot be written ({error.strerror}): name another place") from error
+        raise BackupError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     finally:
         fresh.unlink(missing_ok=True)

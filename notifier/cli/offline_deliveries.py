@@ -26,14 +26,14 @@ from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownName
 from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
-    from notifier.web.documents.deliveries import (
+    from notifier.web.response_models.deliveries import (
         DroppedDocument,
         MovedDocument,
         PlanDocument,
         ReplayProgressDocument,
         RetriedDocument,
     )
-    from notifier.web.documents.records import PersonForgottenDocument
+    from notifier.web.response_models.records import PersonForgottenDocument
 
 
 def switch_alone(settings: Settings, destination: str, *, enabled: bool) -> tuple[Health, bool]:

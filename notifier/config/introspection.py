@@ -30,7 +30,7 @@ def tables(kind: Any) -> list[type[BaseTable]]:
 
 
 def entries(kind: Any) -> Any | None:
-    """Return the type of the values in a table with free keys, or None if `kind` is not such a table."""
+    """Return the value type of a table whose keys the user chooses, or None if `kind` is not such a table."""
     return next((get_args(option)[1] for option in options(kind) if get_origin(option) is dict), None)
 
 

@@ -35,7 +35,7 @@ _RETIRED: Final = ("webhook.office.com", "outlook.office.com")
 
 
 def of_secret(secret: str) -> str | None:
-    """Check a token or another secret; return a sentence about the likely mistake, or None."""
+    """Return a sentence that describes a likely mistake in a token or another secret, or None."""
     if _PLACEHOLDER.search(secret):
         return "is a placeholder: write the real value; variables are not expanded in this file"
     if secret[:1] in _QUOTES or secret[-1:] in _QUOTES:

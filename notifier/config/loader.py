@@ -174,6 +174,6 @@ def _nothing_found(cwd: Path) -> Problem:
         places += f" (root does not use {met} unless it is named: --config {met})"
     return Problem(
         "configuration",
-        f"no configuration was found: looked for {places}; `notifier init` writes one, or name one with --config or"
-        " $NOTIFIER_CONFIG; with NOTIFIER_SOURCES__NAME__TOKEN, no file is needed",
+        f"no configuration was found: looked for {places}; `notifier init` writes one, or give its path with --config"
+        " or $NOTIFIER_CONFIG; with NOTIFIER_SOURCES__NAME__TOKEN, no file is needed",
     )

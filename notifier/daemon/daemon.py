@@ -22,7 +22,7 @@ from notifier.daemon.api.metrics import MetricsCollector
 from notifier.daemon.api.record import record_document
 from notifier.daemon.api.status import destination_status, evaluation_status, remembered_status, status_document
 from notifier.daemon.api.status_line import summary
-from notifier.daemon.conditions import ConditionCollector, DaemonState
+from notifier.daemon.condition_collector import ConditionCollector, DaemonState
 from notifier.daemon.filter_check import UnknownIds
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.maintenance import Housekeeping
@@ -62,14 +62,14 @@ from notifier.web.server import LocalServer
 if TYPE_CHECKING:
     import aiohttp
 
-    from notifier.web.documents.records import (
+    from notifier.web.response_models.records import (
         PersonForgottenDocument,
         PollDocument,
         RecordDocument,
         ReleasedDocument,
         SweepBegunDocument,
     )
-    from notifier.web.documents.status import ReloadDocument, ReloadFailedDocument, StatusDocument
+    from notifier.web.response_models.status import ReloadDocument, ReloadFailedDocument, StatusDocument
 
 _log = logging.getLogger(__name__)
 
@@ -271,7 +271,7 @@ class Daemon:
         return None if self._server is None else self._server.sign_in_link()
 
     async def damage(self) -> StoreError:
-        """Wait until the state file is found to be damaged, and return the error; a restart repairs the file."""
+        """Wait until the state file is found to be damaged, and return the error; the next start repairs the file."""
         await self._ledger.damaged.wait()
         return self._ledger.damage or StoreError(StoreReason.CORRUPT, "the state file is damaged")
 
@@ -408,7 +408,7 @@ class Daemon:
         return await self._reader.run(search.find, text)
 
     async def poll(self, source: str) -> "ActionResult[PollDocument]":
-        """Run a round of a source now. Raises UnknownNameError."""
+        """Poll a source now, outside its schedule. Raises UnknownNameError."""
         return await self._sources.poll(source)
 
     async def sweep(self, source: str) -> "ActionResult[SweepBegunDocument]":

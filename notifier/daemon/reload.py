@@ -8,7 +8,7 @@ from notifier.config import Destination, Settings
 from notifier.config.errors import dotted
 
 if TYPE_CHECKING:
-    from notifier.web.documents.status import DifferencesDocument, ReloadDocument
+    from notifier.web.response_models.status import DifferencesDocument, ReloadDocument
 
 
 @dataclass(frozen=True, slots=True)

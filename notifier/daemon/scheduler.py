@@ -210,7 +210,7 @@ def _report(event: JobExecutionEvent) -> None:
         case code if code == EVENT_JOB_ERROR and isinstance(event.exception, asyncio.CancelledError):
             _log.debug("a round was interrupted because the daemon is stopping", extra={"job": event.job_id})
         case code if code == EVENT_JOB_ERROR:
-            _log.error("a round failed with an internal error", extra={"job": event.job_id}, exc_info=event.exception)
+            _log.error("a job failed with an internal error", extra={"job": event.job_id}, exc_info=event.exception)
         case code if code == EVENT_JOB_MAX_INSTANCES:
             _log.debug("a round takes longer than its interval; the next one was skipped", extra={"job": event.job_id})
         case _:

@@ -31,8 +31,8 @@ from notifier.web.daemon_api import ActionResult, UnknownNameError
 from notifier.web.metrics.snapshot import SourceFigures
 
 if TYPE_CHECKING:
-    from notifier.web.documents.records import PollDocument, ReleasedDocument, SweepBegunDocument
-    from notifier.web.documents.status import SourceDocument
+    from notifier.web.response_models.records import PollDocument, ReleasedDocument, SweepBegunDocument
+    from notifier.web.response_models.status import SourceDocument
 
 _log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class SourceRegistry:
         }
 
     async def poll(self, name: str) -> "ActionResult[PollDocument]":
-        """Run a round of a source now. Raises UnknownNameError."""
+        """Poll a source now, outside its schedule. Raises UnknownNameError."""
         watcher = self.known(name)
         done = await watcher.poll(by_hand=True)
         await watcher.run_followups()

@@ -143,7 +143,7 @@ class OutcomeWriter:
                 return False
         if self._blocked:
             self._blocked = False
-            _log.info("outcomes can be stored again", extra={"destination": self._name})
+            _log.info("storing outcomes works again", extra={"destination": self._name})
         self._on_written(batch)
         return True
 

@@ -39,7 +39,7 @@ _SCRIPT = Path(__file__).with_name("apprise_subprocess.py")
 
 
 class ApprisePool:
-    """Makes calls to the library, each in a process that handles one call at a time."""
+    """Calls apprise in a pool of processes; each process handles one call at a time."""
 
     def __init__(self, *, keep_seconds: float = KEEP_SECONDS) -> None:
         """Initialize with the seconds for which idle processes are kept; with 0, each is ended after its call."""

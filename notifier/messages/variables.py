@@ -151,7 +151,7 @@ def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _named(completion: dict[str, Any], field: str, prefix: str, width: int) -> str:
-    """Return the name that belongs to the id in `field`, or else the id after `prefix`; "" without an id."""
+    """Return the name for the id in `field`. An unknown id is returned after `prefix`, a missing one as ""."""
     name = literal(completion.get(_NAME_OF[field]), width)
     if name:
         return name

@@ -183,7 +183,7 @@ def read_fault(text: str) -> tuple[Fault, Scope]:
 
 
 def read_scope(parameters: Mapping[str, str]) -> Scope:
-    """Parse the parameters of a scope. Raises NotationError."""
+    """Parse the parameters that limit a fault to certain requests. Raises NotationError."""
     for key in parameters:
         if key not in _SCOPE_KEYS:
             raise NotationError(f"there is no `{key}`; there are {', '.join(_SCOPE_KEYS)}")

@@ -74,7 +74,7 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
         try:
             put_in_place(fresh, target)
         except OSError as error:
-            raise BackupError(f"{target} cannot be written ({error.strerror}): name another place") from error
+            raise BackupError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     return copy
 
 
@@ -135,7 +135,7 @@ def _looked_for(path: Path) -> Path:
 
 def _refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:
     if target.is_symlink():
-        raise BackupError(f"{target} is a symbolic link, which is not followed: name the file itself")
+        raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")
     if target.is_dir():
         raise BackupError(f"{target} is a folder: name a file in it")
     if is_part_of_the_state(state_file, target):
@@ -160,7 +160,8 @@ def _made_beside(target: Path, state_file: Path) -> Iterator[Path]:
         ) from error
     except OSError as error:
         raise BackupError(
-            f"nothing can be written into {target.parent} ({error.strerror}): create that folder, or name another place"
+            f"nothing can be written into {target.parent} ({error.strerror}): create that folder, or choose another"
+            " path"
         ) from error
     try:
         yield fresh
@@ -246,9 +247,7 @@ def _checked(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
     """Check that a copy is intact; return the time of its last successful poll, or None, and its waiting deliveries."""
     (said,) = copy.execute("PRAGMA quick_check(1)").fetchone()
     if said != "ok":
-        raise BackupError(
-            f"{source} is damaged ({said.splitlines()[-1]}), so a copy of it would be damaged too: {_MEND}"
-        )
+        raise BackupError(f"{source} is damaged ({said.splitlines()[-1]}), so a backup would be damaged too: {_MEND}")
     (success,) = copy.execute("SELECT max(last_success) FROM sources").fetchone()
     (pending,) = copy.execute(
         "SELECT count(*) FROM deliveries WHERE state = 'pending' AND state <> 'delivered'"

@@ -185,7 +185,7 @@ def _renumbered(db: Database, request: IngestRequest, known: Mapping[str, Stored
 
 
 def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Adoption]) -> list[Adoption]:
-    """Fill unreadable fields of records under new keys with the values that these fields had before."""
+    """Fill the unreadable fields of records that have new keys with the values stored under the old keys."""
     gaps = [adoption.old_key for adoption in found if adoption.completion.unread]
     if not gaps:
         return [*found]

@@ -201,7 +201,7 @@ class NameCache:
         else:
             self._failures.pop(names, None)
             if await self._note(names, "ok") not in (None, "ok"):
-                _log.warning("names can be fetched again", extra={"source": self._source, "list": names})
+                _log.warning("fetching names works again", extra={"source": self._source, "list": names})
 
     async def _fetch_people(self, urgency: Priority) -> None:
         users: list[str] = []

@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """All waits and limits of detection in one object, so that a test can replace hours by seconds.
+    """All delays and limits of detection in one object, so that a test can use seconds instead of hours.
 
     `large_page` is the page size of sweeps, searches and precise questions, which is the API's maximum.
     """

@@ -75,7 +75,7 @@ class SourceHealth:
 
     @property
     def answers(self) -> bool:
-        """Whether the API answers, even if the answer cannot be used because of an internal error."""
+        """Whether the API responds, even if an internal error of the notifier prevents the use of the response."""
         return self._state is SourceState.OK
 
     @property
@@ -255,7 +255,7 @@ class SourceHealth:
         if work not in self._faults:
             self._faults[work] = self._clock.monotonic()
             _log.error(
-                "an internal error; retrying after a pause",
+                "an internal error of the notifier; the source is polled again after a pause",
                 extra={"source": self._source, "work": work},
                 exc_info=error,
             )

@@ -35,7 +35,7 @@ from notifier.web.security.headers import add_headers
 from notifier.web.security.origin import SAFE_METHODS
 
 if TYPE_CHECKING:
-    from notifier.web.documents.status import HealthDocument, ReadinessDocument
+    from notifier.web.response_models.status import HealthDocument, ReadinessDocument
 
 _log = logging.getLogger(__name__)
 

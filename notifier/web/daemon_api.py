@@ -13,7 +13,7 @@ from notifier.web.queries import DeliveryPage
 from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
-    from notifier.web.documents.deliveries import (
+    from notifier.web.response_models.deliveries import (
         DeliveryPageDocument,
         DestinationStandingDocument,
         DroppedDocument,
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
         TestedDocument,
         TriedDocument,
     )
-    from notifier.web.documents.records import (
+    from notifier.web.response_models.records import (
         PersonForgottenDocument,
         PollDocument,
         RecordDocument,
         ReleasedDocument,
         SweepBegunDocument,
     )
-    from notifier.web.documents.shared import MessageDocument
-    from notifier.web.documents.status import ReloadDocument, ReloadFailedDocument, StatusDocument
+    from notifier.web.response_models.shared import MessageDocument
+    from notifier.web.response_models.status import ReloadDocument, ReloadFailedDocument, StatusDocument
 
 
 class UnknownNameError(Exception):

@@ -68,7 +68,7 @@ RequestBody = TypeVar("RequestBody", bound=BaseRequest)
 
 
 def parse_body(model: type[RequestBody], body: bytes) -> RequestBody:
-    """Parse the body of a request; an empty body is an empty object. Raises WrongRequestError."""
+    """Parse the body of a request; an empty body is parsed as `{}`. Raises WrongRequestError."""
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:
@@ -210,7 +210,7 @@ class DropRequest(BaseRequest):
     @model_validator(mode="after")
     def _names_something(self) -> Self:
         if not self.event_ids and self.destination is None:
-            raise ValueError("name events in `event_ids`, or a `destination`")
+            raise ValueError("give `event_ids` or a `destination`")
         return self
 
 

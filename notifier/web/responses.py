@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from notifier.web.daemon_api import ActionResult, DaemonApi
 
 if TYPE_CHECKING:
-    from notifier.web.documents.shared import ErrorDocument
+    from notifier.web.response_models.shared import ErrorDocument
 
 CONTROL: web.AppKey[DaemonApi] = web.AppKey("control", DaemonApi)
 

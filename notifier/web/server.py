@@ -141,7 +141,7 @@ class LocalServer:
         while True:
             await asyncio.sleep(TRY_EVERY)
             if await self._try_to_listen():
-                _log.info("the HTTP interface can be reached again", extra={"dashboard": self.url})
+                _log.info("the HTTP interface is available again", extra={"dashboard": self.url})
                 self.prepare_pages()
                 return
 

@@ -22,7 +22,7 @@ from sqlite_utils import Database
 from notifier.sandbox import build_account
 from notifier.store.store import Store
 from notifier.store.tables.rollups import QUARTER_MS
-from notifier.web.documents.status import StatusDocument
+from notifier.web.response_models.status import StatusDocument
 from tests.support.dashboard_server import DashboardServer, Receiver, browser
 
 HERE = Path(__file__).parent

@@ -16,7 +16,7 @@ from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
 from notifier.sandbox import Account, build_account, make_app, serve
 from notifier.sandbox.records import Version
-from notifier.web.documents.status import StatusDocument
+from notifier.web.response_models.status import StatusDocument
 from tests.support.clocks import LapsingClock
 from tests.support.servers import serving
 from tests.support.time_lapse import TimeLapse

@@ -36,7 +36,7 @@ def backup(given: GlobalOptions, file: Path, *, force: bool) -> None:
         else:
             copy = made_by_owner(owner, file, lambda made: back_up(state_file, made, progress), overwrite=force)
     echo(
-        f"{harmless(str(file))}: {copy.size / 1_000_000:,.1f} MB, checked; it contains what was read until"
-        f" {moment(copy.last_success_ms)}, and {copy.pending:,} pending deliveries",
+        f"{harmless(str(file))}: {copy.size / 1_000_000:,.1f} MB, checked; it contains all data received from the API"
+        f" until {moment(copy.last_success_ms)}, and {copy.pending:,} pending deliveries",
         f"To restore it: stop the daemon, run `notifier restore {harmless(str(file))}`, start the daemon.",
     )

@@ -24,7 +24,7 @@ def dashboard(given: GlobalOptions, *, only_print: bool) -> None:
     """
     answer = daemon_client.request(locate_state_file(given), "POST", "/v1/sign-in-link")
     if answer is None:
-        raise CommandError("no daemon runs, and the dashboard is a part of it; `notifier run` starts one")
+        raise CommandError("the dashboard needs a running daemon; `notifier run` starts one")
     if not answer.done:
         raise CommandError(answer.body["message"])
     link = str(answer.body["url"])

@@ -34,8 +34,8 @@ def demo(given: GlobalOptions, events: int, listen: Address | None) -> None:
     """Show the whole pipeline; needs no set-up.
 
     Runs a simulated account, the real daemon with its dashboard, and receivers for webhooks and Slack messages in one
-    process, with its state in a temporary folder. It ends by itself; on a terminal the dashboard stays up for half a
-    minute.
+    process, with its state in a temporary folder. It ends by itself; on a terminal the dashboard stays available for
+    half a minute before that.
     """
     log.setup(given.log_level(otherwise="error"), "text")
     with as_command_error(ConfigError, StoreError, ListenError):

@@ -81,7 +81,9 @@ def install_service(
             click.echo(f"Warning: {harmless(sentence)}", err=True)
         return
     if now and root != _SYSTEM:
-        raise click.UsageError("--now starts a service on this machine, but --root is for another one")
+        raise click.UsageError(
+            "--now cannot be combined with --root: --now starts a service on this machine, --root prepares another system"
+        )
     if hindered:
         raise CommandError("the service could not run this program:", *hindered, ELSEWHERE)
     if open_to_others:
@@ -116,7 +118,9 @@ def _program(named: Path | None) -> tuple[Path, tuple[Path, ...]]:
         return named, (named,) if named.exists() else ()
     present = present_program(sys.argv[0])
     if present is None:
-        raise CommandError("this package was installed without its program `notifier`: name one with --program")
+        raise CommandError(
+            "this package was installed without its program `notifier`: give the path of the program with --program"
+        )
     return present, present_needs(present)
 
 

@@ -68,7 +68,7 @@ def _wait(state_file: Path, source: str, what: Direction, released: int, show: S
         watch(state_file, source, show)
     except CommandError as failure:
         raise CommandError(
-            f"{failure.message}; the decision is stored, and the next complete sweep applies it"
+            f"{failure.message}; the release itself is stored, and the next complete sweep applies it"
         ) from failure
 
 

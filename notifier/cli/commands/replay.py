@@ -116,7 +116,7 @@ def _checked(settings: Settings | None, body: dict[str, Any]) -> Replay:
     except WrongRequestError as error:
         raise click.UsageError(str(error)) from error
     except TypeError as error:
-        raise click.UsageError("an option contains bytes that are not text") from error
+        raise click.UsageError("an option is not valid UTF-8") from error
     if wish.destination is not None and settings is not None:
         require_destination(settings, wish.destination)
     if wish.source is not None and settings is not None:

@@ -75,7 +75,7 @@ def problem_at(answers: ConfigDraft, *path: str) -> str | None:
 
 
 def new_secret(random: bytes) -> str:
-    """Return a secret that signs requests, made from 24 to 64 random bytes."""
+    """Return a new secret that signs requests; the scheme allows 24 to 64 random bytes."""
     return f"whsec_{base64.b64encode(random).decode()}"
 
 

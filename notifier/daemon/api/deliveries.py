@@ -30,7 +30,7 @@ from notifier.web.queries import DeliveryPage, written_cursor
 from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
-    from notifier.web.documents.deliveries import (
+    from notifier.web.response_models.deliveries import (
         DeliveryPageDocument,
         DestinationStandingDocument,
         DroppedDocument,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         TestedDocument,
         TriedDocument,
     )
-    from notifier.web.documents.shared import MessageDocument
+    from notifier.web.response_models.shared import MessageDocument
 
 _log = logging.getLogger(__name__)
 
@@ -304,7 +304,7 @@ def move_known(
         return ActionResult(ok=False, body={"deliveries": 0, "message": message})
     known = [orphan.destination for orphan in orphans(db, configured)]
     if old not in known:
-        raise UnknownNameError("destination that is not configured and that events wait for,", old, tuple(known))
+        raise UnknownNameError("destination that is not configured and has waiting events", old, tuple(known))
     moved = move(db, old, new, now_ms)
     _log.warning("deliveries moved by an operator", extra={"destination": new, "deliveries": moved})
     return ActionResult(ok=True, body={"deliveries": moved, "message": ""})

@@ -6,7 +6,7 @@ from notifier.clock import iso_utc
 from notifier.store.queries.history import PastDelivery
 
 if TYPE_CHECKING:
-    from notifier.web.documents.deliveries import DeliveryDocument
+    from notifier.web.response_models.deliveries import DeliveryDocument
 
 
 def delivery_document(delivery: PastDelivery) -> "DeliveryDocument":

@@ -12,7 +12,7 @@ from notifier.store.tables.erasure import KnownPerson
 from notifier.web.daemon_api import UnknownPersonError
 
 if TYPE_CHECKING:
-    from notifier.web.documents.records import PersonForgottenDocument
+    from notifier.web.response_models.records import PersonForgottenDocument
 
 _log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from notifier.watch.detection.holds import Direction
 from notifier.web.daemon_api import UnknownRecordError
 
 if TYPE_CHECKING:
-    from notifier.web.documents.records import (
+    from notifier.web.response_models.records import (
         AttemptDocument,
         DeliveryLifeDocument,
         FoundDocument,

@@ -13,7 +13,7 @@ from notifier.store.tables.replays import ReplayRun, ReplayState, ReplayTarget
 from notifier.store.tables.requeue import Plan, ReplayRange
 
 if TYPE_CHECKING:
-    from notifier.web.documents.deliveries import (
+    from notifier.web.response_models.deliveries import (
         PlanDocument,
         ReplayDocument,
         ReplayProgressDocument,

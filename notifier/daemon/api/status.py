@@ -23,7 +23,7 @@ from notifier.watch.observations import Question, Trouble
 from notifier.watch.source_health import SourceState
 
 if TYPE_CHECKING:
-    from notifier.web.documents.status import (
+    from notifier.web.response_models.status import (
         BudgetDocument,
         ConditionDocument,
         DestinationDocument,

@@ -19,7 +19,7 @@ from notifier.store.tables.sources import SourceMemory
 from notifier.watch.source_health import SourceState
 
 if TYPE_CHECKING:
-    from notifier.web.documents.status import StatusDocument
+    from notifier.web.response_models.status import StatusDocument
 
 
 def remembered_status(

@@ -160,7 +160,7 @@ def _open_checked(real: Path, path: Path, reading: Reading, now_ms: int) -> Data
         return _open_or_raise(real, path)
     _refuse_to_loop(real, path, now_ms)
     _log.critical(
-        "the state file is damaged; it is set aside, and a new one is made from what can be read",
+        "the state file is damaged; it is renamed, and a new one is made from the data that can be read",
         extra={"path": str(path), "detail": problem},
     )
     _rebuild(real, path, reading, problem, now_ms)

@@ -6,7 +6,7 @@ from sqlite_utils import Database
 def mark_view(
     db: Database, source: str, *, training_id: str | None, user_id: str | None, has_attachments: bool | None
 ) -> int:
-    """Mark the known records that these filters exclude; return how many existing records are in view."""
+    """Mark the known records that these filters exclude; return how many of the others exist."""
     inside = ["1"]
     values: list[str | int] = []
     if training_id is not None:

@@ -159,7 +159,7 @@ class Absences:
     async def release(self) -> None:
         """Record that no removal is held back any more."""
         if self._context.health.memory.held:
-            _log.info("removals are no longer held back", extra={"source": self._context.name})
+            _log.info("removed records are no longer held back", extra={"source": self._context.name})
             await self._context.health.write(held=0)
 
     async def _suspects(self, ids: Sequence[int]) -> list[RemovalCandidate]:

@@ -56,7 +56,7 @@ class HeadPoll:
         if corrected_ms is None:
             return
         _log.warning(
-            "the server's clock was ahead in its first answer; the first contact is set to an earlier moment",
+            "the server's clock was fast in its first answer; the time of the first contact is corrected",
             extra={"source": self._context.name, "seconds": (contact_ms - corrected_ms) // 1000},
         )
         store = self._context.store

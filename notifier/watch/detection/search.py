@@ -123,7 +123,7 @@ class DiscrepancySearch:
         if self._v1_records is not None and found.total == 0 and not missing:
             await self._count_equals(self._v1_records)
         _log.info(
-            "searched for changes out of sight",
+            "searched for changes of older records",
             extra={
                 "source": self._context.name,
                 "pages": self._pages_read,

@@ -33,7 +33,7 @@ class UnreadableRecords:
                 )
                 continue
             _log.warning(
-                "a record cannot be read and is left out",
+                "a record of the API cannot be read and is skipped",
                 extra={"source": self._source, "record": bad.key, "detail": bad.problem},
             )
 

@@ -20,8 +20,8 @@ from notifier.web.security.links import VALID, SignInLinks
 from notifier.web.security.sessions import cookie_name
 
 if TYPE_CHECKING:
-    from notifier.web.documents.shared import MessageDocument
-    from notifier.web.documents.status import SignInLinkDocument
+    from notifier.web.response_models.shared import MessageDocument
+    from notifier.web.response_models.status import SignInLinkDocument
 
 _log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ def peer_of(connection: socket.socket) -> str:
 
 
 def network_of(peer: str) -> str:
-    """Return the name under which a peer is counted; for IPv6 its network, because one client has many addresses."""
+    """Return the key of a peer's limits: its address, or for IPv6 its network, as one client has many addresses."""
     try:
         ip = ipaddress.ip_address(peer)
     except ValueError:

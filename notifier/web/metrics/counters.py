@@ -117,7 +117,7 @@ class Counters:
         self._sources, self._destinations = frozenset(sources), frozenset(destinations)
 
     def detected(self, events: Iterable[Event]) -> None:
-        """Count events that are now in the store."""
+        """Count events that have just been stored."""
         for event in events:
             if event.type == EventType.ALERT or event.source in self._sources:
                 self._events.labels(event.source, event.type).inc()

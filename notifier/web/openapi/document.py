@@ -11,11 +11,11 @@ from pydantic.json_schema import JsonSchemaMode
 
 from notifier import __version__
 from notifier.destinations.webhook.event_schema import schema as event_schema
-from notifier.web.documents.shared import ErrorDocument
 from notifier.web.openapi.operations import IN_PATH, JSON, OPERATIONS, Operation
 from notifier.web.openapi.schemas import Described, schemas_of
 from notifier.web.queries import BaseQuery
 from notifier.web.requests import BaseRequest
+from notifier.web.response_models.shared import ErrorDocument
 
 _ERRORS: Final[Mapping[int, str]] = {
     400: "A field of the request is missing or invalid; the message says which.",

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, WithJsonSchema
 
-from notifier.web.documents import deliveries, records, status
-from notifier.web.documents.shared import MessageDocument
 from notifier.web.queries import BaseQuery, DeliveriesQuery, PageQuery, StreamHeaders, StreamQuery
 from notifier.web.requests import (
     BaseRequest,
@@ -20,6 +18,8 @@ from notifier.web.requests import (
     RetryRequest,
     StopReplayRequest,
 )
+from notifier.web.response_models import deliveries, records, status
+from notifier.web.response_models.shared import MessageDocument
 
 JSON: Final = "application/json"
 

@@ -14,7 +14,7 @@ from notifier.web.responses import json_answer
 from notifier.web.security.guard import GUARD
 
 if TYPE_CHECKING:
-    from notifier.web.documents.records import EventPageDocument
+    from notifier.web.response_models.records import EventPageDocument
 
 FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)
 

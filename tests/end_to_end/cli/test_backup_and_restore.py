@@ -26,7 +26,8 @@ async def test_a_backup_beside_the_daemon_is_put_back_and_what_came_since_is_not
         (before,) = (await home.run("events", "--json")).documents
     assert made.code == 0, made.err
     assert re.fullmatch(
-        rf"copy\.db: 0\.\d MB, checked; it contains what was read until {AS_OF}, and 0 pending deliveries",
+        rf"copy\.db: 0\.\d MB, checked; it contains all data received from the API until {AS_OF},"
+        " and 0 pending deliveries",
         made.lines[0],
     )
     assert made.lines[1] == "To restore it: stop the daemon, run `notifier restore copy.db`, start the daemon."

@@ -10,8 +10,8 @@ import pytest
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.reload import SettingsSource
 from notifier.store.tables.requeue import Drop, Retry
-from notifier.web.documents.status import StatusDocument
 from notifier.web.requests import Replay
+from notifier.web.response_models.status import StatusDocument
 from tests.support.changing_configuration import Written, dumped
 from tests.support.clocks import SettableClock
 from tests.support.daemon import World, ready

@@ -72,7 +72,7 @@ def test_nothing_of_it_is_imported_before_it_is_asked_for() -> None:
     program = "import sys, notifier.daemon.run; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
     assert "notifier.web.app" in loaded
-    assert [name for name in loaded if name.startswith(("notifier.web.openapi", "notifier.web.documents"))] == []
+    assert [name for name in loaded if name.startswith(("notifier.web.openapi", "notifier.web.response_models"))] == []
 
 
 def test_it_is_openapi() -> None:

@@ -103,7 +103,7 @@ async def test_a_condition_is_told_reminded_of_and_taken_back(
     assert await trouble.said() == [("gap", "firing"), ("gap", "firing"), ("gap", "resolved")]
     assert trouble.woken == 3
     assert logged(caplog) == [
-        ("WARNING", "a condition needs attention", "gap"),
+        ("WARNING", "a condition requires action", "gap"),
         ("WARNING", "a condition is resolved", "gap"),
     ]
 
@@ -141,7 +141,7 @@ async def test_without_a_destination_it_is_kept_and_logged_and_told_when_there_i
         await nobody.evaluate()
     assert (trouble.woken, await trouble.said()) == (0, [])
     assert [standing.name for standing in await trouble.ledger.run(conditions.everything)] == ["gap"]
-    assert logged(caplog) == [("WARNING", "a condition needs attention", "gap")]
+    assert logged(caplog) == [("WARNING", "a condition requires action", "gap")]
     began_ms = trouble.clock.now_ms()
     trouble.clock.advance(3600)
     await trouble.alarms("safety").evaluate()

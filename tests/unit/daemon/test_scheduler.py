@@ -128,7 +128,7 @@ async def test_a_round_that_fails_is_reported_and_the_next_one_comes(
     await until(lambda: attempts == 3)
     faults = ours(caplog)
     assert [(fault.getMessage(), fault.levelno) for fault in faults[:2]] == [
-        ("a round failed with an internal error", logging.ERROR)
+        ("a job failed with an internal error", logging.ERROR)
     ] * 2
     assert "an internal error" in caplog.text
 

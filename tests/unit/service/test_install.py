@@ -162,7 +162,7 @@ def test_printed_it_is_the_unit_and_nothing_is_written(image: Image) -> None:
 def test_another_machines_service_cannot_be_started(image: Image) -> None:
     said = image.install("--now")
     assert said.code == 2
-    assert "--now starts a service on this machine" in said.err
+    assert "--now cannot be combined with --root" in said.err
 
 
 def test_what_stands_in_the_way_is_one_sentence(image: Image) -> None:

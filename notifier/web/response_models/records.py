@@ -10,10 +10,10 @@ from notifier.events import DetectedBy
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.holds import Direction
 from notifier.watch.watcher import RoundResult
-from notifier.web.documents.deliveries import DeliveryDocument
-from notifier.web.documents.shared import Count, Moment
-from notifier.web.documents.status import SweepDocument
 from notifier.web.queries import MOST_ON_A_PAGE
+from notifier.web.response_models.deliveries import DeliveryDocument
+from notifier.web.response_models.shared import Count, Moment
+from notifier.web.response_models.status import SweepDocument
 
 
 class EventPageDocument(TypedDict):

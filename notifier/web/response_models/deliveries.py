@@ -9,8 +9,8 @@ from notifier.destinations.outcome import AttemptResult
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.replays import ReplayState
-from notifier.web.documents.shared import Count, Moment
 from notifier.web.queries import MOST_ON_A_PAGE
+from notifier.web.response_models.shared import Count, Moment
 
 
 class DeliveryDocument(TypedDict):

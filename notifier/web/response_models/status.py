@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from notifier.delivery.health import DestinationState
 from notifier.watch.source_health import SourceState
-from notifier.web.documents.shared import Count, Moment
+from notifier.web.response_models.shared import Count, Moment
 
 
 class HealthDocument(TypedDict):
@@ -113,7 +113,7 @@ class RequestsDocument(TypedDict):
 
 
 class BudgetDocument(TypedDict):
-    """The requests that a source may send, and does send; null without a running daemon."""
+    """A source's request rate: its limits and its use. Values are null if no daemon runs."""
 
     configured: Annotated[float | None, Field(description="Requests per minute according to the configuration.")]
     allowed: Annotated[float | None, Field(description="Requests per minute that are allowed now.")]
