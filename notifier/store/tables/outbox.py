@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import orjson
@@ -224,29 +224,37 @@ _RUN = (
     "trying",
     "taken_by",
 )
-_RUN_COLUMNS = ", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(_RUN))
-_RUNS = f"WITH runs AS MATERIALIZED (SELECT {_RUN_COLUMNS} FROM json_each(?))"
-"""The rows of a batch of settlements: one for each run of deliveries with consecutive numbers."""
+_RUNS = "(SELECT * FROM temp.runs WHERE likelihood(first_sequence IS NOT NULL, 0.000001))"
+"""The rows of a batch of settlements while they are stored: one for each run of deliveries with consecutive numbers.
+
+The table is in memory, and empty outside of `settle`. SQLite takes a table without statistics for a large one, and
+would read all deliveries instead of searching those of each row. The condition, always true, tells it of few rows.
+"""
+
+_AT_ONCE = (64, 16, 4, 1)
+"""How many rows one statement adds: many, as each one interrupts the event loop; few sizes, as each is prepared."""
+
+_PLACES = f"({', '.join('?' * len(_RUN))})"
+_ADD = {count: f"INSERT INTO temp.runs VALUES {', '.join([_PLACES] * count)}" for count in _AT_ONCE}
 
 
 def settle(db: Database, settlements: Sequence[Settlement]) -> None:
     """Store the results of a batch of attempts."""
-    batch = orjson.dumps([row for settlement in settlements for row in _rows(settlement)]).decode()
+    db.execute(f"CREATE TEMP TABLE IF NOT EXISTS runs ({', '.join(_RUN)})")
+    _add_runs(db, [row for settlement in settlements for row in _rows(settlement)])
     db.execute(
-        f"{_RUNS} UPDATE deliveries SET state = runs.state, decision = runs.decision, reason = runs.reason,"
+        "UPDATE deliveries SET state = runs.state, decision = runs.decision, reason = runs.reason,"
         " status = runs.status, detail = runs.detail, attempts = attempts + 1, suspicions = suspicions + suspicious,"
         " proven = max(deliveries.proven, runs.proven), taken_by = coalesce(runs.taken_by, deliveries.taken_by),"
         " tried_from = coalesce(tried_from, trying),"
         " first_attempt_at = coalesce(first_attempt_at, attempted_at), last_attempt_at = attempted_at,"
-        " next_attempt_at = runs.next_attempt_at FROM runs"
-        " WHERE sequence BETWEEN first_sequence AND last_sequence AND deliveries.destination = runs.destination",
-        [batch],
+        f" next_attempt_at = runs.next_attempt_at FROM {_RUNS} AS runs"
+        " WHERE sequence BETWEEN first_sequence AND last_sequence AND deliveries.destination = runs.destination"
     )
     db.execute(
-        f"{_RUNS} INSERT INTO attempt_runs (first_sequence, last_sequence, destination, decision, reason, status,"
+        "INSERT INTO attempt_runs (first_sequence, last_sequence, destination, decision, reason, status,"
         " detail, attempted_at, milliseconds) SELECT first_sequence, last_sequence, destination, decision, reason,"
-        " status, detail, attempted_at, milliseconds FROM runs",
-        [batch],
+        f" status, detail, attempted_at, milliseconds FROM {_RUNS}"
     )
     delivered: Counter[str] = Counter()
     for settlement in settlements:
@@ -254,7 +262,16 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
             delivered[settlement.destination] += len(settlement.sequences)
     for name, count in delivered.items():
         db.execute("UPDATE destinations SET delivered = delivered + ? WHERE name = ?", [count, name])
-    count_delivered(db, _RUNS, batch)
+    count_delivered(db, _RUNS)
+    db.execute("DELETE FROM temp.runs")
+
+
+def _add_runs(db: Database, rows: Sequence[tuple[str | int | None, ...]]) -> None:
+    done = 0
+    for count in _AT_ONCE:
+        while len(rows) - done >= count:
+            db.execute(_ADD[count], [*chain.from_iterable(rows[done : done + count])])
+            done += count
 
 
 def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
@@ -274,6 +291,8 @@ def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
         settlement.trying_ms,
         orjson.dumps(sorted(settlement.taken_by)).decode() if settlement.taken_by else None,
     )
+    if len(settlement.sequences) == 1:
+        return [settlement.sequences * 2 + fate]
     return [
         (begin, min(begin + LONGEST_RUN - 1, last), *fate)
         for first, last in _runs(settlement.sequences)

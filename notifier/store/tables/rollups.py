@@ -40,29 +40,27 @@ def count_detected(db: Database, events: Collection[Event]) -> None:
     )
 
 
-def count_delivered(db: Database, runs: str, batch: str) -> None:
+def count_delivered(db: Database, runs: str) -> None:
     """Count the deliveries of a batch of attempts, and how long after detection each one was made.
 
-    `runs` is the SQL that makes rows of the `batch` in `outbox.settle`. Events that were sent again on request do not
-    count for the latency.
+    `runs` is the SQL for the rows of the batch in `outbox.settle`. Events that were sent again on request do not count
+    for the latency.
     """
     db.execute(
-        f"{runs} INSERT INTO delivered_counts (quarter, destination, deliveries)"
-        f" SELECT attempted_at / {QUARTER_MS}, destination, sum(last_sequence - first_sequence + 1) FROM runs"
+        "INSERT INTO delivered_counts (quarter, destination, deliveries)"
+        f" SELECT attempted_at / {QUARTER_MS}, destination, sum(last_sequence - first_sequence + 1) FROM {runs}"
         " WHERE state = 'delivered' GROUP BY 1, 2"
-        " ON CONFLICT (quarter, destination) DO UPDATE SET deliveries = deliveries + excluded.deliveries",
-        [batch],
+        " ON CONFLICT (quarter, destination) DO UPDATE SET deliveries = deliveries + excluded.deliveries"
     )
     db.execute(
-        f"{runs} INSERT INTO latency_counts (hour, destination, milliseconds, deliveries)"
+        "INSERT INTO latency_counts (hour, destination, milliseconds, deliveries)"
         f" SELECT attempted_at / {HOUR_MS}, destination, {two_digits('late')}, count(*) FROM"
         " (SELECT r.attempted_at, r.destination, max(0, r.attempted_at + r.milliseconds - e.detected_at) AS late"
-        " FROM runs r CROSS JOIN events e ON e.sequence BETWEEN r.first_sequence AND r.last_sequence"
+        f" FROM {runs} r CROSS JOIN events e ON e.sequence BETWEEN r.first_sequence AND r.last_sequence"
         " CROSS JOIN deliveries d ON d.sequence = e.sequence AND d.destination = r.destination"
         " WHERE r.state = 'delivered' AND NOT d.again)"
         " WHERE true GROUP BY 1, 2, 3"
-        " ON CONFLICT (hour, destination, milliseconds) DO UPDATE SET deliveries = deliveries + excluded.deliveries",
-        [batch],
+        " ON CONFLICT (hour, destination, milliseconds) DO UPDATE SET deliveries = deliveries + excluded.deliveries"
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from sqlite3 import IntegrityError
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -213,6 +214,30 @@ def test_every_attempt_of_a_very_long_run_is_told_of(db: Database, tell: "Tell")
 def test_to_tell_of_all_attempts_each_run_is_read_once(db: Database) -> None:
     plan = [step for *_, step in db.execute("EXPLAIN QUERY PLAN SELECT * FROM attempts").fetchall()]
     assert plan == ["SCAN r", "SEARCH d USING PRIMARY KEY (sequence>? AND sequence<?)"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 63, 64, 65, 85, 200])
+def test_each_of_many_outcomes_is_stored_once(db: Database, tell: "Tell", count: int) -> None:
+    sequences = tell(db, *map(str, range(count)))
+    settlements = [replace(settlement(0, attempted_ms=NOW + number), sequences=(number,)) for number in sequences]
+    outbox.settle(db, settlements)
+    assert [(row["attempts"], row["last_attempt_at"]) for row in rows(db, "deliveries")] == [
+        (1, NOW + number) for number in sequences
+    ]
+    assert [row["sequence"] for row in rows(db, "attempts")] == sequences
+
+
+def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database, tell: "Tell") -> None:
+    first, second = tell(db, "1", "2")
+    destinations.recall(db, "hr")
+    refused: Any = None
+    with pytest.raises(IntegrityError), db.atomic():
+        outbox.settle(db, [settlement(first), replace(settlement(first), decision=refused)])
+    with db.atomic():
+        outbox.settle(db, [settlement(second)])
+    assert [(row["sequence"], row["attempts"]) for row in rows(db, "deliveries")] == [(first, 0), (second, 1)]
+    assert [row["sequence"] for row in rows(db, "attempts")] == [second]
+    assert destinations.everything(db)["hr"].delivered == 1
 
 
 def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
