@@ -112,24 +112,26 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
     A delivery that waits beyond `horizon_ms` was scheduled before the clock was set back, so it is due as well. An
     event is not due while an earlier one of the same record waits for another attempt.
     """
+    # Most of the excluded numbers are one run. Reading what is before and after it is faster than looking each up.
     begin, end = max(_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
+    others = [sequence for sequence in in_flight if not begin <= sequence <= end]
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     delayed = _next_due(db, now)
-    deliveries = _read(
-        db,
-        f"WHERE {_DUE}"
-        # The excluded numbers are usually one run. Looking up each of thousands in a list would take as long as the
-        # rest.
-        " AND d.sequence NOT BETWEEN :begin AND :end AND d.sequence NOT IN (SELECT value FROM json_each(:others))"
-        f"{'' if delayed is None else f' AND NOT {_BEHIND}'} ORDER BY d.sequence LIMIT :limit",
-        {
-            **now,
-            "begin": begin,
-            "end": end,
-            "others": orjson.dumps([sequence for sequence in in_flight if not begin <= sequence <= end]).decode(),
-            "limit": limit,
-        },
-    )
+    deliveries: tuple[Delivery, ...] = ()
+    for part in ("d.sequence < :begin", "d.sequence > :end"):
+        deliveries += _read(
+            db,
+            f"WHERE {_DUE} AND {part}"
+            f"{' AND d.sequence NOT IN (SELECT value FROM json_each(:others))' if others else ''}"
+            f"{'' if delayed is None else f' AND NOT {_BEHIND}'} ORDER BY d.sequence LIMIT :limit",
+            {
+                **now,
+                "begin": begin,
+                "end": end,
+                "others": orjson.dumps(others).decode(),
+                "limit": limit - len(deliveries),
+            },
+        )
     return Due(deliveries, None if len(deliveries) == limit else delayed)
 
 
@@ -187,10 +189,11 @@ def _read(db: Database, where: str, values: dict[str, int | str]) -> tuple[Deliv
         values,
     ).fetchone()
     texts = data.split(_BETWEEN_TEXTS) if data else ()
+    destination = str(values["destination"])
     return tuple(
         Delivery(
             Event(sequence, id_, type_, source, subject, at, text),
-            str(values["destination"]),
+            destination,
             attempts,
             tried_from,
             failures,
