@@ -60,7 +60,8 @@ class Settlement:
 
     `suspicious` means that the event may have caused the failure, `proven` that it did. `next_attempt_ms` is when the
     next attempt is due (Unix ms; 0: as soon as possible). `trying_ms` is the value of the destination's trying clock at
-    this attempt. `taken_by` are the receivers that have the events now, if the destination has several.
+    this attempt. `taken_by` are the receivers that have the events now, if the destination has several. `detected_ms`
+    is when the events were detected (Unix ms), without those that are sent again on request; they count as latencies.
     """
 
     sequences: tuple[int, ...]
@@ -77,6 +78,7 @@ class Settlement:
     proven: bool = False
     trying_ms: int = 0
     taken_by: frozenset[str] = frozenset()
+    detected_ms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,14 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
             delivered[settlement.destination] += len(settlement.sequences)
     for name, count in delivered.items():
         db.execute("UPDATE destinations SET delivered = delivered + ? WHERE name = ?", [count, name])
-    count_delivered(db, _RUNS)
+    count_delivered(
+        db,
+        [
+            (it.destination, it.attempted_ms, it.milliseconds, len(it.sequences), it.detected_ms)
+            for it in settlements
+            if it.state is DeliveryState.DELIVERED
+        ],
+    )
     db.execute("DELETE FROM temp.runs")
 
 
