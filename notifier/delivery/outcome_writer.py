@@ -175,15 +175,15 @@ def settlements_of(
     now_ms: int,
 ) -> list[Settlement]:
     """Return the settlements to store for the deliveries of a request that took `milliseconds`. Pure."""
-    fates: dict[RetryDecision, list[int]] = {}
+    fates: dict[RetryDecision, list[Delivery]] = {}
     if all(decision is decided[0] for decision in decided):
-        fates[decided[0]] = [delivery.event.sequence for delivery in deliveries]
+        fates[decided[0]] = list(deliveries)
     else:
         for delivery, decision in zip(deliveries, decided, strict=True):
-            fates.setdefault(decision, []).append(delivery.event.sequence)
+            fates.setdefault(decision, []).append(delivery)
     return [
         Settlement(
-            tuple(sequences),
+            tuple([it.event.sequence for it in shared]),
             deliveries[0].destination,
             fate.state,
             fate.decision,
@@ -197,8 +197,9 @@ def settlements_of(
             fate.proven,
             max(0, trying_ms - milliseconds),
             outcome.taken_by,
+            tuple([it.event.time_ms for it in shared if not it.again]),
         )
-        for fate, sequences in fates.items()
+        for fate, shared in fates.items()
     ]
 
 

@@ -80,7 +80,7 @@ class ChatWebhook(ChatDestination):
         self, name: str, settings: MessageSettings, session: aiohttp.ClientSession, clock: Clock, fits: Fits
     ) -> None:
         super().__init__(name, settings, fits)
-        self._endpoint = Endpoint(settings.url, settings.timeout, session, clock)
+        self._endpoint = Endpoint(settings.url, settings.timeout, session, clock, _HEADERS)
 
     @abstractmethod
     def _body(self, layout: Layout) -> bytes:
@@ -95,5 +95,5 @@ class ChatWebhook(ChatDestination):
 
     async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
         del deliveries
-        headers, body = self._request(layout)
-        return await self._endpoint.attempt(body, headers, judge=self._judge, body_counts=self.body_counts)
+        body = self._body(layout)
+        return await self._endpoint.attempt(body, judge=self._judge, body_counts=self.body_counts)

@@ -2,6 +2,8 @@
 
 import ssl
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
 
 import aiohttp
 from pydantic import SecretStr
@@ -9,11 +11,14 @@ from pydantic import SecretStr
 from notifier.clock import Clock
 from notifier.destinations.outcome import LONGEST_WAIT, AttemptResult, Outcome, reason_of_status, reason_of_transport
 from notifier.http.answer_text import LONGEST_DETAIL, shown, url_secrets
-from notifier.http.exchange import Answer, TransportError, post
+from notifier.http.exchange import Answer, TransportError
+from notifier.http.poster import Poster
 from notifier.http.retry_after import date_ms, retry_after
 
 ANSWER_LIMIT = 4096
 """The most bytes of an answer's body that are read, after decompression; the rest is ignored."""
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def judge_by_status(answer: Answer) -> AttemptResult:
@@ -30,12 +35,14 @@ class Endpoint:
         timeout: float,
         session: aiohttp.ClientSession,
         clock: Clock,
+        headers: Mapping[str, str],
         secrets: Iterable[SecretStr] = (),
     ) -> None:
-        """Initialize with the URL, the time limit of one attempt (seconds), and more secrets to keep out of texts."""
-        self._url = url
-        self._timeout = timeout
-        self._session = session
+        """Initialize with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
+
+        `secrets` are kept out of texts, like those in the URL.
+        """
+        self._poster = Poster(session, url.get_secret_value(), headers, timeout=timeout, limit=ANSWER_LIMIT)
         self._clock = clock
         self._latest_yes = (b"", "")
         self._hidden = (*map(SecretStr, url_secrets(url.get_secret_value())), *secrets)
@@ -43,7 +50,7 @@ class Endpoint:
     async def attempt(
         self,
         body: bytes,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str] = _NONE,
         *,
         judge: Callable[[Answer], AttemptResult] = judge_by_status,
         body_counts: bool = False,
@@ -51,20 +58,12 @@ class Endpoint:
     ) -> Outcome:
         """POST once and return the outcome. Errors of the peer or the network are not raised.
 
-        An answer counts once its status has arrived, even if its body is then lost. With `body_counts`, an answer
-        without a complete body counts as no answer.
+        `headers` belong to this request only. An answer counts once its status has arrived, even if its body is then
+        lost. With `body_counts`, an answer without a complete body counts as no answer.
         """
         try:
-            answer = await post(
-                self._session,
-                self._url.get_secret_value(),
-                body,
-                headers=headers,
-                timeout=self._timeout,
-                limit=ANSWER_LIMIT,
-                truncate=True,
-                body_counts=body_counts,
-                ssl_context=ssl_context,
+            answer = await self._poster.post(
+                body, headers, truncate=True, body_counts=body_counts, ssl_context=ssl_context
             )
         except TransportError as error:
             return Outcome(reason_of_transport(error.reason), detail=self.shown(error.message))

@@ -1,5 +1,6 @@
 """Makes one HTTP exchange with a peer that may be slow, hostile or broken; for the API client and the destinations."""
 
+import asyncio
 import io
 import os
 import re
@@ -53,9 +54,11 @@ _UNSENDABLE: Final = re.compile(r"[^\x21-\x7e]+")
 _LONGEST_QUOTE: Final = 60
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _MOST_URLS: Final = 512
-_LARGE_BODY = 2**20
+LARGE_BODY: Final = 2**20
+"""The most bytes of a request's body that are handed to the system at once."""
+
 _PIECE = 2**14
-_TROUBLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """All exceptions that `aiohttp` raises when it aborts an exchange."""
 
 
@@ -136,20 +139,6 @@ def _sendable(text: str) -> str:
     return _UNSENDABLE.sub(lambda found: quote(found[0]), text)
 
 
-async def read_capped(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Return a body of at most `limit` bytes, counted after decompression.
-
-    Raises TransportError(ANSWER_TOO_LARGE) as soon as there is more, without reading the rest.
-    """
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(65536):
-        body += chunk
-        if len(body) > limit:
-            response.close()
-            raise _too_large(limit)
-    return bytes(body)
-
-
 async def post(
     session: aiohttp.ClientSession,
     url: str,
@@ -169,26 +158,24 @@ async def post(
     failure after the status is an error; the body is then as much of its beginning as could be read. Raises
     TransportError and nothing else.
     """
-    limits = aiohttp.ClientTimeout(total=timeout, connect=_time_to_connect(timeout))
     try:
         address, credentials = request_url(url)
         async with session.post(
             address,
             data=_payload(body),
             headers={**headers, **credentials},
-            timeout=limits,
+            timeout=limits_of(timeout),
             allow_redirects=False,
             ssl=ssl_context,
             auto_decompress=body_counts,
         ) as response:
-            if not body_counts:
-                content = await _read_what_comes(response, limit)
-            elif truncate:
-                content = await _read_start(response, limit)
-            else:
-                content = await read_capped(response, limit)
+            content = await read_body(
+                response.content, response.headers, limit, truncate=truncate, body_counts=body_counts
+            )
+            if not response.content.is_eof():
+                response.close()
             return Answer(response.status, response.headers, content)
-    except _TROUBLE as error:
+    except TROUBLE as error:
         raise as_transport_error(error, timeout) from error
 
 
@@ -209,7 +196,7 @@ class IncomingAnswer:
         """
         try:
             piece = await self._content.read(_PIECE)
-        except _TROUBLE as error:
+        except TROUBLE as error:
             raise as_transport_error(error, self._timeout) from error
         self._size += len(piece)
         if self._size > self._limit:
@@ -243,10 +230,15 @@ async def stream(
             timeout=limits,
             allow_redirects=False,
         )
-    except _TROUBLE as error:
+    except TROUBLE as error:
         raise as_transport_error(error, timeout) from error
     with closing(response):
         yield IncomingAnswer(response, timeout=timeout, limit=limit)
+
+
+def limits_of(timeout: float) -> aiohttp.ClientTimeout:
+    """Return the limits of an exchange that may take `timeout` seconds, for aiohttp."""
+    return aiohttp.ClientTimeout(total=timeout, connect=_time_to_connect(timeout))
 
 
 def _time_to_connect(timeout: float) -> float:
@@ -256,35 +248,39 @@ def _time_to_connect(timeout: float) -> float:
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
     """Return a body in a form that aiohttp accepts without a warning: a large one as a file, written in pieces."""
-    return body if len(body) <= _LARGE_BODY else io.BytesIO(body)
+    return body if len(body) <= LARGE_BODY else io.BytesIO(body)
 
 
 def _too_large(limit: int) -> TransportError:
     return TransportError(TransportReason.ANSWER_TOO_LARGE, f"the answer is longer than {limit} bytes")
 
 
-async def _read_start(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(65536):
-        body += chunk
-        if len(body) > limit:
-            response.close()
-            return bytes(body[:limit])
-    return bytes(body)
-
-
-async def _read_what_comes(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Return as much of the beginning of a body as arrives; close the connection if an error cuts the body off."""
+async def read_body(
+    content: aiohttp.StreamReader,
+    headers: Mapping[str, str],
+    limit: int,
+    *,
+    truncate: bool,
+    body_counts: bool,
+    ends_at: float | None = None,
+) -> bytes:
+    """Return a body as `post` does, and leave the rest unread; `ends_at`: when the time is up (None: see `content`)."""
     body = bytearray()
     try:
-        async for chunk in response.content.iter_chunked(65536):
-            body += chunk
-            if len(body) > limit:
-                response.close()
-                break
-    except _TROUBLE:
-        response.close()
-    return _decoded(bytes(body), response.headers.get("Content-Encoding", "").strip().lower(), limit)
+        if content.is_eof():
+            body += content.read_nowait(limit + 1)
+        else:
+            async with asyncio.timeout_at(ends_at):
+                while len(body) <= limit and (chunk := await content.read(65536)):
+                    body += chunk
+    except TROUBLE:
+        if body_counts:
+            raise
+    if not body_counts:
+        return _decoded(bytes(body), headers.get("Content-Encoding", "").strip().lower(), limit)
+    if len(body) > limit and not truncate:
+        raise _too_large(limit)
+    return bytes(body[:limit])
 
 
 def _decoded(body: bytes, encoding: str, limit: int) -> bytes:
@@ -338,13 +334,18 @@ def _unreadable(error: aiohttp.ClientError) -> TransportError:
     """Return the error for an unreadable answer."""
     match error:
         case aiohttp.ClientResponseError():
-            return TransportError(TransportReason.PROTOCOL_BROKEN, _wrong_in(error.message))
+            return unreadable_head(error.message)
         case aiohttp.ClientPayloadError(__cause__=HttpProcessingError() as cause) if not _is_cut_off(cause):
             return TransportError(TransportReason.PROTOCOL_BROKEN, _wrong_in(cause.message))
         case aiohttp.ClientPayloadError():
             return TransportError(TransportReason.CONNECTION_LOST, "the answer was cut off")
         case _:
             return TransportError(TransportReason.PROTOCOL_BROKEN, f"the exchange failed ({type(error).__name__})")
+
+
+def unreadable_head(message: str) -> TransportError:
+    """Return the error for an unreadable head of an answer, from aiohttp's parser message."""
+    return TransportError(TransportReason.PROTOCOL_BROKEN, _wrong_in(message))
 
 
 def _is_cut_off(error: HttpProcessingError) -> bool:

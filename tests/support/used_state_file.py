@@ -76,7 +76,19 @@ def fill(db: Database) -> None:
             (event,) = records.write(db, Findings("acme", "acme", changes=[created(number)]), HR, detected_ms)
             state = DeliveryState.DELIVERED if number in DELIVERED else DeliveryState.DEAD
             if number not in PENDING:
-                settled = Settlement((event.sequence,), "hr", state, "test", "test", 200, "", detected_ms, 1, 0)
+                settled = Settlement(
+                    (event.sequence,),
+                    "hr",
+                    state,
+                    "test",
+                    "test",
+                    200,
+                    "",
+                    detected_ms,
+                    1,
+                    0,
+                    detected_ms=(detected_ms,),
+                )
                 outbox.settle(db, [settled])
     with db.atomic():
         sources.succeed(db, "acme", NOW)

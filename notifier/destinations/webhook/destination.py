@@ -35,7 +35,7 @@ class HttpDestination:
             "accept-encoding": "identity",
         }
         self._secret_headers = frozenset(map(str.lower, settings.headers))
-        self._endpoint = Endpoint(settings.url, settings.timeout, session, clock, _hidden(settings))
+        self._endpoint = Endpoint(settings.url, settings.timeout, session, clock, self._headers, _hidden(settings))
         files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
         self._trust = TlsContextCache(files, clock)
 
@@ -61,11 +61,13 @@ class HttpDestination:
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
         """Return the request that would carry `deliveries`, with the values of configured headers hidden."""
         content = self._enclose(deliveries)
-        return Preview(self._headers_of(content) | dict.fromkeys(self._secret_headers, "..."), content.body)
+        return Preview(
+            self._headers | self._headers_of(content) | dict.fromkeys(self._secret_headers, "..."), content.body
+        )
 
     def _headers_of(self, content: Envelope) -> dict[str, str]:
+        """Return the headers that belong to one request only; no configured header has their names."""
         return {
-            **self._headers,
             "content-type": content.content_type,
             **self._signer.headers(content.message_id, self._clock.now_ms(), content.body),
         }

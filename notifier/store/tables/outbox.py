@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import orjson
@@ -60,7 +60,8 @@ class Settlement:
 
     `suspicious` means that the event may have caused the failure, `proven` that it did. `next_attempt_ms` is when the
     next attempt is due (Unix ms; 0: as soon as possible). `trying_ms` is the value of the destination's trying clock at
-    this attempt. `taken_by` are the receivers that have the events now, if the destination has several.
+    this attempt. `taken_by` are the receivers that have the events now, if the destination has several. `detected_ms`
+    is when the events were detected (Unix ms), without those that are sent again on request; they count as latencies.
     """
 
     sequences: tuple[int, ...]
@@ -77,6 +78,7 @@ class Settlement:
     proven: bool = False
     trying_ms: int = 0
     taken_by: frozenset[str] = frozenset()
+    detected_ms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +114,26 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
     A delivery that waits beyond `horizon_ms` was scheduled before the clock was set back, so it is due as well. An
     event is not due while an earlier one of the same record waits for another attempt.
     """
+    # Most of the excluded numbers are one run. Reading what is before and after it is faster than looking each up.
     begin, end = max(_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
+    others = [sequence for sequence in in_flight if not begin <= sequence <= end]
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     delayed = _next_due(db, now)
-    deliveries = _read(
-        db,
-        f"WHERE {_DUE}"
-        # The excluded numbers are usually one run. Looking up each of thousands in a list would take as long as the
-        # rest.
-        " AND d.sequence NOT BETWEEN :begin AND :end AND d.sequence NOT IN (SELECT value FROM json_each(:others))"
-        f"{'' if delayed is None else f' AND NOT {_BEHIND}'} ORDER BY d.sequence LIMIT :limit",
-        {
-            **now,
-            "begin": begin,
-            "end": end,
-            "others": orjson.dumps([sequence for sequence in in_flight if not begin <= sequence <= end]).decode(),
-            "limit": limit,
-        },
-    )
+    deliveries: tuple[Delivery, ...] = ()
+    for part in ("d.sequence < :begin", "d.sequence > :end"):
+        deliveries += _read(
+            db,
+            f"WHERE {_DUE} AND {part}"
+            f"{' AND d.sequence NOT IN (SELECT value FROM json_each(:others))' if others else ''}"
+            f"{'' if delayed is None else f' AND NOT {_BEHIND}'} ORDER BY d.sequence LIMIT :limit",
+            {
+                **now,
+                "begin": begin,
+                "end": end,
+                "others": orjson.dumps(others).decode(),
+                "limit": limit - len(deliveries),
+            },
+        )
     return Due(deliveries, None if len(deliveries) == limit else delayed)
 
 
@@ -187,10 +191,11 @@ def _read(db: Database, where: str, values: dict[str, int | str]) -> tuple[Deliv
         values,
     ).fetchone()
     texts = data.split(_BETWEEN_TEXTS) if data else ()
+    destination = str(values["destination"])
     return tuple(
         Delivery(
             Event(sequence, id_, type_, source, subject, at, text),
-            str(values["destination"]),
+            destination,
             attempts,
             tried_from,
             failures,
@@ -224,29 +229,37 @@ _RUN = (
     "trying",
     "taken_by",
 )
-_RUN_COLUMNS = ", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(_RUN))
-_RUNS = f"WITH runs AS MATERIALIZED (SELECT {_RUN_COLUMNS} FROM json_each(?))"
-"""The rows of a batch of settlements: one for each run of deliveries with consecutive numbers."""
+_RUNS = "(SELECT * FROM temp.runs WHERE likelihood(first_sequence IS NOT NULL, 0.000001))"
+"""The rows of a batch of settlements while they are stored: one for each run of deliveries with consecutive numbers.
+
+The table is in memory, and empty outside of `settle`. SQLite takes a table without statistics for a large one, and
+would read all deliveries instead of searching those of each row. The condition, always true, tells it of few rows.
+"""
+
+_AT_ONCE = (64, 16, 4, 1)
+"""How many rows one statement adds: many, as each one interrupts the event loop; few sizes, as each is prepared."""
+
+_PLACES = f"({', '.join('?' * len(_RUN))})"
+_ADD = {count: f"INSERT INTO temp.runs VALUES {', '.join([_PLACES] * count)}" for count in _AT_ONCE}
 
 
 def settle(db: Database, settlements: Sequence[Settlement]) -> None:
     """Store the results of a batch of attempts."""
-    batch = orjson.dumps([row for settlement in settlements for row in _rows(settlement)]).decode()
+    db.execute(f"CREATE TEMP TABLE IF NOT EXISTS runs ({', '.join(_RUN)})")
+    _add_runs(db, [row for settlement in settlements for row in _rows(settlement)])
     db.execute(
-        f"{_RUNS} UPDATE deliveries SET state = runs.state, decision = runs.decision, reason = runs.reason,"
+        "UPDATE deliveries SET state = runs.state, decision = runs.decision, reason = runs.reason,"
         " status = runs.status, detail = runs.detail, attempts = attempts + 1, suspicions = suspicions + suspicious,"
         " proven = max(deliveries.proven, runs.proven), taken_by = coalesce(runs.taken_by, deliveries.taken_by),"
         " tried_from = coalesce(tried_from, trying),"
         " first_attempt_at = coalesce(first_attempt_at, attempted_at), last_attempt_at = attempted_at,"
-        " next_attempt_at = runs.next_attempt_at FROM runs"
-        " WHERE sequence BETWEEN first_sequence AND last_sequence AND deliveries.destination = runs.destination",
-        [batch],
+        f" next_attempt_at = runs.next_attempt_at FROM {_RUNS} AS runs"
+        " WHERE sequence BETWEEN first_sequence AND last_sequence AND deliveries.destination = runs.destination"
     )
     db.execute(
-        f"{_RUNS} INSERT INTO attempt_runs (first_sequence, last_sequence, destination, decision, reason, status,"
+        "INSERT INTO attempt_runs (first_sequence, last_sequence, destination, decision, reason, status,"
         " detail, attempted_at, milliseconds) SELECT first_sequence, last_sequence, destination, decision, reason,"
-        " status, detail, attempted_at, milliseconds FROM runs",
-        [batch],
+        f" status, detail, attempted_at, milliseconds FROM {_RUNS}"
     )
     delivered: Counter[str] = Counter()
     for settlement in settlements:
@@ -254,7 +267,23 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
             delivered[settlement.destination] += len(settlement.sequences)
     for name, count in delivered.items():
         db.execute("UPDATE destinations SET delivered = delivered + ? WHERE name = ?", [count, name])
-    count_delivered(db, _RUNS, batch)
+    count_delivered(
+        db,
+        [
+            (it.destination, it.attempted_ms, it.milliseconds, len(it.sequences), it.detected_ms)
+            for it in settlements
+            if it.state is DeliveryState.DELIVERED
+        ],
+    )
+    db.execute("DELETE FROM temp.runs")
+
+
+def _add_runs(db: Database, rows: Sequence[tuple[str | int | None, ...]]) -> None:
+    done = 0
+    for count in _AT_ONCE:
+        while len(rows) - done >= count:
+            db.execute(_ADD[count], [*chain.from_iterable(rows[done : done + count])])
+            done += count
 
 
 def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
@@ -274,6 +303,8 @@ def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
         settlement.trying_ms,
         orjson.dumps(sorted(settlement.taken_by)).decode() if settlement.taken_by else None,
     )
+    if len(settlement.sequences) == 1:
+        return [settlement.sequences * 2 + fate]
     return [
         (begin, min(begin + LONGEST_RUN - 1, last), *fate)
         for first, last in _runs(settlement.sequences)

@@ -4,8 +4,8 @@ They are counted by quarter of an hour, because the days of every time zone cons
 no days are needed. Deleted events remain counted.
 """
 
-from collections import Counter
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from sqlite_utils import Database
@@ -22,12 +22,10 @@ KEPT_MS: Final = 40 * 24 * HOUR_MS
 """Milliseconds for which counts are kept, longer than the 30 days that queries read."""
 
 
-def two_digits(value: str) -> str:
-    """Return the SQL that rounds a whole number (0 or more) down to its two leading digits: 4 to 4, 2719 to 2700."""
-    return (
-        f"CASE WHEN {value} < 100 THEN {value}"
-        f" ELSE CAST(substr({value}, 1, 2) || substr('000000000000000000', 1, length({value}) - 2) AS INTEGER) END"
-    )
+def to_two_digits(value: int) -> int:
+    """Round a whole number (0 or more) down to its two leading digits: 4 to 4, 2719 to 2700."""
+    unit: int = 10 ** max(0, len(str(value)) - 2)
+    return value // unit * unit
 
 
 def count_detected(db: Database, events: Collection[Event]) -> None:
@@ -40,29 +38,34 @@ def count_detected(db: Database, events: Collection[Event]) -> None:
     )
 
 
-def count_delivered(db: Database, runs: str, batch: str) -> None:
-    """Count the deliveries of a batch of attempts, and how long after detection each one was made.
+DeliveredRequest = tuple[str, int, int, int, Collection[int]]
+"""A request that was delivered: destination, when it was made (Unix ms), milliseconds that it took, and its events.
 
-    `runs` is the SQL that makes rows of the `batch` in `outbox.settle`. Events that were sent again on request do not
-    count for the latency.
-    """
-    db.execute(
-        f"{runs} INSERT INTO delivered_counts (quarter, destination, deliveries)"
-        f" SELECT attempted_at / {QUARTER_MS}, destination, sum(last_sequence - first_sequence + 1) FROM runs"
-        " WHERE state = 'delivered' GROUP BY 1, 2"
+The last part is when each event was detected, without those that were sent again on request.
+"""
+
+
+def count_delivered(db: Database, requests: Iterable[DeliveredRequest]) -> None:
+    """Count the deliveries of these requests, and how long after detection each one was made."""
+    deliveries = Counter[tuple[int, str]]()
+    late_ms: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+    for destination, attempted_ms, milliseconds, events, detected_ms in requests:
+        deliveries[attempted_ms // QUARTER_MS, destination] += events
+        answered_ms = attempted_ms + milliseconds
+        late_ms[attempted_ms // HOUR_MS, destination] += [answered_ms - detected for detected in detected_ms]
+    latencies = Counter[tuple[int, str, int]]()
+    for key, late in late_ms.items():
+        for milliseconds, count in Counter(late).items():
+            latencies[*key, to_two_digits(max(0, milliseconds))] += count
+    db.conn.executemany(
+        "INSERT INTO delivered_counts (quarter, destination, deliveries) VALUES (?, ?, ?)"
         " ON CONFLICT (quarter, destination) DO UPDATE SET deliveries = deliveries + excluded.deliveries",
-        [batch],
+        [(*key, count) for key, count in deliveries.items()],
     )
-    db.execute(
-        f"{runs} INSERT INTO latency_counts (hour, destination, milliseconds, deliveries)"
-        f" SELECT attempted_at / {HOUR_MS}, destination, {two_digits('late')}, count(*) FROM"
-        " (SELECT r.attempted_at, r.destination, max(0, r.attempted_at + r.milliseconds - e.detected_at) AS late"
-        " FROM runs r CROSS JOIN events e ON e.sequence BETWEEN r.first_sequence AND r.last_sequence"
-        " CROSS JOIN deliveries d ON d.sequence = e.sequence AND d.destination = r.destination"
-        " WHERE r.state = 'delivered' AND NOT d.again)"
-        " WHERE true GROUP BY 1, 2, 3"
+    db.conn.executemany(
+        "INSERT INTO latency_counts (hour, destination, milliseconds, deliveries) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (hour, destination, milliseconds) DO UPDATE SET deliveries = deliveries + excluded.deliveries",
-        [batch],
+        [(*key, count) for key, count in latencies.items()],
     )
 
 

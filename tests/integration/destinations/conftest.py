@@ -10,6 +10,7 @@ from tests.support.destinations import (
     session,
     strict_receiver,
     tls_receiver,
+    way_to_post,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "session",
     "strict_receiver",
     "tls_receiver",
+    "way_to_post",
 ]

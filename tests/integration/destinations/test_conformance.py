@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.support.clocks import FakeClock
     from tests.support.destinations import MakeEvent, Receiver
 
+pytestmark = pytest.mark.usefixtures("way_to_post")
 PATH = "/services/T0PATHPART/B0PATHPART/lastsegmentIsTheSecret"
 SECRETS = ("lastsegmentIsTheSecret", "c2VjcmV0IG9mIGEgcmVjZWl2ZXIgMTIzNDU=", "static-header-value")
 HIDDEN = {

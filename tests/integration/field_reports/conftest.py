@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.destinations import way_to_post
 from tests.support.detection_world import World
 from tests.support.time_lapse import TimeLapse
+
+__all__ = ["way_to_post"]
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], TimeLapse]]:

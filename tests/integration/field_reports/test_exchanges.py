@@ -24,6 +24,7 @@ from notifier.kpa.exchange import HttpExchange
 from notifier.kpa.rate_limiter import Priority, RateLimiter
 from notifier.store.tables.outbox import Delivery
 
+pytestmark = pytest.mark.usefixtures("way_to_post")
 EXCHANGES = json.loads((Path(__file__).parent / "exchanges.json").read_text(encoding="utf-8"))
 TOO_LARGE_HEADERS = [answer for answer in EXCHANGES["answers"] if answer["case"] == "02"]
 NOTHING_LISTED = '{"ok": true, "completedtrainings": [], "paging": {"last_page": 1}}'

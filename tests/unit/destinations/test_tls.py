@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.support.clocks import FakeClock
     from tests.support.destinations import CertificateFiles, MakeEvent, Receiver
 
+pytestmark = pytest.mark.usefixtures("way_to_post")
+
 
 @dataclass(frozen=True, slots=True)
 class Files:

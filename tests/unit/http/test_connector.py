@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from notifier.http.exchange import TransportError, TransportReason, new_session, post
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.usefixtures("way_to_post")
 OLD, NEW = "127.0.0.1", "127.0.0.2"
 
 

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from notifier.http.exchange import Answer, TransportError, TransportReason, new_session, post, request_url, stream
 
+pytestmark = pytest.mark.usefixtures("way_to_post")
 HEAD = b"HTTP/1.1 200 OK\r\n"
 SECRET = "lastsegmentIsTheSecret"
 
@@ -433,6 +434,22 @@ async def test_a_body_is_read_whole_cut_or_refused_by_its_length(
         assert (await exchange(session, url)).body == b"x" * size
     else:
         assert (await failure(session, url)).reason is TransportReason.ANSWER_TOO_LARGE
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+async def test_a_body_may_end_with_the_connection(
+    session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], truncate: bool
+) -> None:
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + b"\r\n")
+        for piece in (b"ok", b" and", b" more"):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    answer = await exchange(session, await listening(peer), truncate=truncate)
+    assert (answer.status, answer.body) == (200, b"ok and more")
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 500])

@@ -175,6 +175,13 @@ BOUNDED: dict[str, Work] = {
     "outbox.settle": lambda db, size: outbox.settle(
         db, [Settlement(tuple(range(size - 50, size)), "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 10**9, 5, 0)]
     ),
+    "outbox.settle one by one": lambda db, size: outbox.settle(
+        db,
+        [
+            Settlement((sequence,), "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 10**9, 5, 0)
+            for sequence in range(size - 100, size)
+        ],
+    ),
     "destinations.owed": lambda db, _: destinations.owed(db, "hr", now_ms=10**9, horizon_ms=10**10, late_ms=1),
     "orphans.orphans": lambda db, _: orphans(db, ["hr"]),
     "again.retry": lambda db, size: requeue.retry(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support.clocks import FakeClock
     from tests.support.destinations import CertificateFiles, MakeEvent, Receiver
 
+pytestmark = pytest.mark.usefixtures("way_to_post")
 SECRET = "whsec_" + base64.b64encode(b"a secret of 24 bytes or more").decode()
 Make = Callable[..., HttpDestination]
 Deliveries = Callable[..., list[Delivery]]

@@ -1,10 +1,10 @@
 """The figures of the dashboard: what is counted, on which day, and that nothing large is read for it."""
 
 import re
-import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from notifier.store.queries.dashboard import Latency, quantile
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import conditions, outbox, requeue, retention, rollups
 from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
 from notifier.store.tables.records import Findings, write
 from notifier.store.tables.requeue import ReplayRange, Retry
 from tests.unit.store.conftest import EVENTS
@@ -33,8 +33,18 @@ HOUR = 3_600_000
 DAY = 24 * HOUR
 
 
-def delivered(sequence: int, at_ms: int, *, to: str = "hr", took: int = 0, state: str = "delivered") -> Settlement:
-    return Settlement((sequence,), to, DeliveryState(state), "done", "ok", 200, "", at_ms, took, 0)
+def delivered(
+    sequence: int, at_ms: int, *, to: str = "hr", took: int = 0, state: str = "delivered", again: bool = False
+) -> Settlement:
+    """Make the outcome of an event that was detected at noon."""
+    detected_ms = () if again else (NOON,)
+    return Settlement(
+        (sequence,), to, DeliveryState(state), "done", "ok", 200, "", at_ms, took, 0, detected_ms=detected_ms
+    )
+
+
+def due(db: Database, name: str, now_ms: int) -> Sequence[Delivery]:
+    return outbox.due(db, name, now_ms=now_ms, horizon_ms=now_ms, limit=10, in_flight=()).deliveries
 
 
 def test_each_event_is_counted_on_the_day_of_its_detection(db: Database, tell: "Tell", change: "MakeChange") -> None:
@@ -120,11 +130,22 @@ def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: Database,
     requeue.replay(db, past, everything, 0, NOON)
     requeue.replay(db, past, Subscription("new", EVENTS), 0, NOON)
     later = NOON + 5 * HOUR
-    outbox.settle(db, [*(delivered(number, later) for number in (one, two)), delivered(three, NOON + 90)])
-    outbox.settle(db, [delivered(one, later, to="new")])
+    again = {name: {it.event.sequence for it in due(db, name, later) if it.again} for name in ("hr", "new")}
+    assert again == {"hr": {one, two}, "new": {one, two, three}}
+    outbox.settle(db, [*(delivered(number, later, again=True) for number in (one, two)), delivered(three, NOON + 90)])
+    outbox.settle(db, [delivered(one, later, to="new", again=True)])
     counted = dashboard.counts(db, later, UTC)
     assert counted.delivered_today == {"hr": 4, "new": 1}
     assert counted.latencies == {"hr": Latency(2, 0, 90)}
+
+
+def test_the_events_of_one_request_may_have_been_detected_at_different_moments(db: Database, tell: "Tell") -> None:
+    numbers = tuple(tell(db, *map(str, range(4)), now_ms=NOON))
+    together = delivered(0, NOON + 50, took=5)
+    outbox.settle(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
+    counted = dashboard.counts(db, NOON, UTC)
+    assert counted.latencies == {"hr": Latency(3, 55, 55)}
+    assert counted.delivered_today == {"hr": 4}
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_latency(db: Database, tell: "Tell") -> None:
@@ -135,11 +156,7 @@ def test_a_clock_that_was_set_back_makes_no_negative_latency(db: Database, tell:
 
 @given(st.integers(0, 10**15))
 def test_a_latency_is_kept_to_two_digits(milliseconds: int) -> None:
-    database = sqlite3.connect(":memory:")
-    (kept,) = database.execute(
-        f"SELECT {rollups.two_digits('value')} FROM (SELECT ? AS value)", [milliseconds]
-    ).fetchone()
-    database.close()
+    kept = rollups.to_two_digits(milliseconds)
     assert kept <= milliseconds < kept * 1.1 + 1
     assert len(str(kept).rstrip("0")) <= 2
 

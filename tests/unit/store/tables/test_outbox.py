@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from sqlite3 import IntegrityError
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -215,6 +216,30 @@ def test_to_tell_of_all_attempts_each_run_is_read_once(db: Database) -> None:
     assert plan == ["SCAN r", "SEARCH d USING PRIMARY KEY (sequence>? AND sequence<?)"]
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 63, 64, 65, 85, 200])
+def test_each_of_many_outcomes_is_stored_once(db: Database, tell: "Tell", count: int) -> None:
+    sequences = tell(db, *map(str, range(count)))
+    settlements = [replace(settlement(0, attempted_ms=NOW + number), sequences=(number,)) for number in sequences]
+    outbox.settle(db, settlements)
+    assert [(row["attempts"], row["last_attempt_at"]) for row in rows(db, "deliveries")] == [
+        (1, NOW + number) for number in sequences
+    ]
+    assert [row["sequence"] for row in rows(db, "attempts")] == sequences
+
+
+def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database, tell: "Tell") -> None:
+    first, second = tell(db, "1", "2")
+    destinations.recall(db, "hr")
+    refused: Any = None
+    with pytest.raises(IntegrityError), db.atomic():
+        outbox.settle(db, [settlement(first), replace(settlement(first), decision=refused)])
+    with db.atomic():
+        outbox.settle(db, [settlement(second)])
+    assert [(row["sequence"], row["attempts"]) for row in rows(db, "deliveries")] == [(first, 0), (second, 1)]
+    assert [row["sequence"] for row in rows(db, "attempts")] == [second]
+    assert destinations.everything(db)["hr"].delivered == 1
+
+
 def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
     tell(db, "1")
     before = rows(db, "deliveries")
@@ -280,10 +305,11 @@ def test_candidates_come_from_all_over_the_queue_and_are_behind_nothing(db: Data
     assert sequences == sorted({*numbered[:8], numbered[29]} - {3})
 
 
+FROM_THE_QUEUE = "deliveries_unfinished (destination=? AND state=? AND sequence"
 DELAYED = "deliveries_delayed (destination=?"
 
 
-def test_what_is_delivered_is_not_looked_through_to_find_what_is_due(db: Database, tell: "Tell") -> None:
+def test_what_is_delivered_or_in_flight_is_not_looked_through_to_find_what_is_due(db: Database, tell: "Tell") -> None:
     tell(db, "1")
     asked: list[tuple[str, Any]] = []
     with db.tracer(lambda sql, parameters: asked.append((sql, parameters))):
@@ -292,7 +318,7 @@ def test_what_is_delivered_is_not_looked_through_to_find_what_is_due(db: Databas
     for sql, parameters in asked:
         plan = [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()]
         assert not [step for step in plan if step.startswith(("SCAN d", "SCAN e"))]
-        assert [step for step in plan if "deliveries_unfinished (destination=? AND state=?)" in step or DELAYED in step]
+        assert [step for step in plan if FROM_THE_QUEUE in step or DELAYED in step]
 
 
 moments = st.integers(NOW - 3, NOW + 3) | st.just(HORIZON) | st.just(HORIZON + 1)
