@@ -25,8 +25,8 @@ def warn_of_neighbours(settings: Settings) -> None:
         same = sorted(set(settings.sources) & set(snapshot.sources if snapshot is not None else ()))
         if same:
             _log.warning(
-                "another state file on this machine has sources with the same names: if a second daemon uses it, it sends"
-                " everything twice; if it is the same account, stop one of them, or set [store] path to that file",
+                "another state file on this machine has sources with the same names: if a second daemon uses it,"
+                " it sends everything twice; if it is the same account, stop one of them, or set [store] path to that file",
                 extra={"path": str(state_file), "source": ", ".join(same)},
             )
 

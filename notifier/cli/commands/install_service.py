@@ -82,7 +82,7 @@ def install_service(
         return
     if now and root != _SYSTEM:
         raise click.UsageError(
-            "--now cannot be combined with --root: --now starts a service on this machine, --root prepares another system"
+            "--now cannot be combined with --root: --now starts a service on this machine, --root prepares another one"
         )
     if hindered:
         raise CommandError("the service could not run this program:", *hindered, ELSEWHERE)
