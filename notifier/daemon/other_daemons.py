@@ -26,7 +26,8 @@ def warn_of_neighbours(settings: Settings) -> None:
         if same:
             _log.warning(
                 "another state file on this machine has sources with the same names: if a second daemon uses it,"
-                " it sends everything twice; if it is the same account, stop one of them, or set [store] path to that file",
+                " it sends everything twice; if it is the same account, stop one of them, or set [store] path to that"
+                " file",
                 extra={"path": str(state_file), "source": ", ".join(same)},
             )
 

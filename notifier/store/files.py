@@ -49,7 +49,7 @@ _NAMES: Final = frozenset(
 
 _log = logging.getLogger(__name__)
 
-_LINK: Final = "it is a symbolic link, which is not followed"
+_LINK: Final = "it is a symbolic link, and links are not followed"
 
 
 def real_path(path: Path) -> Path:

@@ -109,7 +109,7 @@ async def test_without_a_daemon_or_a_port_there_is_no_dashboard(home: "Home", ap
     home.configure(api.url)
     said = await home.run("dashboard")
     assert (said.code, said.out) == (1, "")
-    assert "no daemon runs" in said.err
+    assert "needs a running daemon" in said.err
     async with home.daemon():
         said = await home.run("dashboard")
     assert (said.code, said.out) == (1, "")

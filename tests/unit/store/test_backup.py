@@ -120,7 +120,7 @@ async def test_the_state_file_itself_is_no_place_for_its_copy(lived: Store, tmp_
         await copied(lived, tmp_path / f"notifier.db{name}", overwrite=True)
     link = tmp_path / "link.db"
     link.symlink_to(lived.path)
-    with pytest.raises(BackupError, match="is a symbolic link, which is not followed"):
+    with pytest.raises(BackupError, match="is a symbolic link, and links are not followed"):
         await copied(lived, link, overwrite=True)
 
 

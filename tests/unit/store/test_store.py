@@ -147,7 +147,7 @@ async def test_no_link_is_followed(path: Path, tmp_path: Path, suffix: str) -> N
     path.with_name(path.name + suffix).symlink_to(precious)
     error = await refusal(path)
     assert error.reason is StoreReason.LINKED
-    assert f"notifier.db{suffix}: it is a symbolic link, which is not followed" in error.message
+    assert f"notifier.db{suffix}: it is a symbolic link, and links are not followed" in error.message
     assert precious.read_text() == "something dear"
 
 
