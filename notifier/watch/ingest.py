@@ -50,6 +50,7 @@ class IngestResult:
     """The result of writing an answer to the store.
 
     `ids` are the store's numbers of the known records in the answer. `asked_at` is when the answer was requested.
+    `ends_round` means that the success of the round was stored with it.
     """
 
     asked_at: float
@@ -58,6 +59,7 @@ class IngestResult:
     ids: "array[int]" = field(default_factory=lambda: array("q"))
     learned: Sequence[SilentRecord] = ()
     changes: Sequence[Change] = ()
+    ends_round: bool = False
 
     def found(self) -> int:
         """Return how many records became known with this answer."""
@@ -249,11 +251,17 @@ class PageIngester:
         findings, written = weighed.findings, weighed.written
         if written is None:
             findings = replace(findings, names=await self._names_for(findings.told()))
-            written = await store.run(write_weighed, request, findings, weighed.known)
+            written = await store.run(write_weighed, request, findings, weighed.lookup)
         self._note(findings, written, asked_at, net)
         renumbering.report(self._context.name, findings)
         result = IngestResult(
-            asked_at, tuple(written.events), holds_fresh(findings), written.ids, findings.learned, findings.changes
+            asked_at,
+            tuple(written.events),
+            holds_fresh(findings),
+            written.ids,
+            findings.learned,
+            findings.changes,
+            written.ends_round,
         )
         if written.events:
             self._on_events(written.events)
@@ -319,6 +327,7 @@ class PageIngester:
             self._subscriptions(),
             self._names is not None,
             precise,
+            None if metadata.end is None else context.health.success(metadata.end.longest_outage_seconds),
         )
 
     async def _note_unreadable(self, page: Page) -> None:

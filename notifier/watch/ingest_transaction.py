@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import orjson
 from sqlite_utils import Database
@@ -24,12 +24,13 @@ from notifier.store.tables.left_out import LeftOut
 from notifier.store.tables.record_lookups import StoredRecord
 from notifier.store.tables.records import Adoption, Findings
 from notifier.store.tables.second_looks import LookKind
-from notifier.store.tables.sources import SourceMemory
+from notifier.store.tables.sources import RoundSuccess, SourceMemory
 from notifier.store.tables.sweeps import SweptPage
 from notifier.watch.detection.evidence import Circumstances, Evidence, differing, holds_fresh, weigh, weigh_absences
 from notifier.watch.detection.news import NewsReason
 from notifier.watch.detection.renumbering import adoptions, may_be_renumbered, was_renumbered_lately
 from notifier.watch.detection.view import View
+from notifier.watch.name_cache import stored_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,25 @@ class PageMetadata:
 
     `first_contact_ms` sets the first contact. `head_key` and `head_day` store how far the head was read, if the page
     has fresh records. Without them, after an interrupted poll, the next poll would stop too early at records that are
-    known by then. `swept` is the progress of a sweep.
+    known by then. `swept` is the progress of a sweep. `end` is given if the round can end with this page.
     """
 
     first_contact_ms: int | None = None
     head_key: str | None = None
     head_day: str | None = None
     swept: SweptPage | None = None
+    end: "RoundEnd | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEnd:
+    """The page of a head poll after which the round is a success, unless the next page may have unknown records.
+
+    If `is_certain`, there is no next page. `longest_outage_seconds` is for `SourceHealth.success`.
+    """
+
+    is_certain: bool
+    longest_outage_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,7 @@ class IngestRequest:
 
     `left_out` are the answer's unreadable records. `absent` are keys that a precise answer lacks. `room` is how many of
     them can be gone, None if any number. `most` is the most records that the API can have according to this answer,
-    None if unknown.
+    None if unknown. `success` is stored if the round ends with this answer.
     """
 
     version: RecordFormat
@@ -69,6 +82,23 @@ class IngestRequest:
     subscriptions: Sequence[Subscription]
     announces: bool
     precise: bool
+    success: RoundSuccess | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What the store knows about the records of an answer.
+
+    `unchanged` are the numbers of those about which there is nothing to decide, by key. `known` are the others.
+    """
+
+    unchanged: Mapping[str, int]
+    known: Mapping[str, StoredRecord]
+
+    def ids(self, keys: Sequence[str]) -> "array[int]":
+        """Return the numbers of the known records among these keys."""
+        unchanged, known = self.unchanged, self.known
+        return array("q", (unchanged.get(key) or known[key].id for key in keys if key in unchanged or key in known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +106,21 @@ class Weighed:
     """The decisions about an answer; `written` is None if names have to be fetched before it can be written."""
 
     findings: Findings
-    known: Mapping[str, StoredRecord]
+    lookup: Lookup
     written: "WrittenAnswer | None"
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenAnswer:
-    """The events written, the ids of the answer's known records, and the source's state, None if unchanged."""
+    """The events written, the ids of the answer's known records, and the source's state, None if unchanged.
+
+    `ends_round` means that the success of the round was stored as well.
+    """
 
     events: Sequence[Event]
     ids: "array[int]"
     memory: SourceMemory | None
+    ends_round: bool = False
 
 
 def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | None:
@@ -102,22 +136,48 @@ def read_all(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Co
 
 
 def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
-    """Decide about an answer, and write the result, unless its events need names first."""
+    """Decide about an answer, and write the result, unless its events need names that are not stored."""
     source = request.circumstances.source
-    keys = [completion.key for completion in request.completions]
-    unread = [record.key for record in request.left_out if record.has_key]
-    known = record_lookups.known(db, source, [*keys, *unread, *request.absent])
-    adopted = _renumbered(db, request, known)
-    completions = request.completions
+    lookup = _look_up(db, request)
+    undecided = [completion for completion in request.completions if completion.key not in lookup.unchanged]
+    adopted = _renumbered(db, request, undecided, lookup.known)
+    taken = {adoption.completion.key for adoption in adopted}
     if adopted:
-        taken = {adoption.completion.key for adoption in adopted}
-        completions = [completion for completion in completions if completion.key not in taken]
-    findings = replace(_weigh(db, request, completions, known), adopted=adopted)
+        undecided = [completion for completion in undecided if completion.key not in taken]
+    findings = replace(_weigh(db, request, undecided, lookup.known, taken), adopted=adopted)
     if shown := _no_longer_absent(request):
         findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
-    if findings.told() and request.announces:
-        return Weighed(findings, known, None)
-    return Weighed(findings, known, write_weighed(db, request, findings, known))
+    if request.announces and (told := findings.told()):
+        names = stored_names(db, source, (change.completion for change in told))
+        if names is None:
+            return Weighed(findings, lookup, None)
+        findings = replace(findings, names=names)
+    written = write_weighed(db, request, findings, lookup)
+    if request.success is not None and _ends_round(request.metadata.end, findings):
+        memory = sources.succeed(db, source, **asdict(request.success))
+        written = replace(written, memory=memory, ends_round=True)
+    return Weighed(findings, lookup, written)
+
+
+def _look_up(db: Database, request: IngestRequest) -> Lookup:
+    """Look up the records of an answer, and part those that nothing waits for and whose JSON is the stored one."""
+    source, evidence, swept = request.circumstances.source, request.evidence, request.metadata.swept
+    # To a first sweep, nearly all records are new.
+    compares = swept is None or swept.marks
+    fingerprints = {
+        completion.key: completion.fingerprint()
+        for completion in request.completions
+        if compares and completion.key not in evidence.looks and completion.key not in evidence.held_changes
+    }
+    unchanged = record_lookups.unchanged(db, source, fingerprints) if compares else {}
+    keys = [completion.key for completion in request.completions if completion.key not in unchanged]
+    keys += [record.key for record in request.left_out if record.has_key]
+    keys += request.absent
+    return Lookup(unchanged, record_lookups.known(db, source, keys) if keys else {})
+
+
+def _ends_round(end: RoundEnd | None, findings: Findings) -> bool:
+    return end is not None and (end.is_certain or not holds_fresh(findings))
 
 
 def _no_longer_absent(request: IngestRequest) -> list[str]:
@@ -128,13 +188,20 @@ def _no_longer_absent(request: IngestRequest) -> list[str]:
 
 
 def _weigh(
-    db: Database, request: IngestRequest, completions: Sequence[Completion], known: Mapping[str, StoredRecord]
+    db: Database,
+    request: IngestRequest,
+    completions: Sequence[Completion],
+    known: Mapping[str, StoredRecord],
+    taken: Collection[str],
 ) -> Findings:
+    """Decide about these records of an answer; those `taken` are recognised under new keys."""
     source = request.circumstances.source
     evidence = replace(request.evidence, known=known)
     if changed := differing(completions, known):
         contents = read_all(request.version, record_lookups.stored(db, source, changed))
-        absent = request.version.absent_fields(completions)
+        absent = request.version.absent_fields(
+            completion for completion in request.completions if completion.key not in taken
+        )
         evidence = replace(
             evidence,
             contents=contents,
@@ -167,10 +234,12 @@ def _weigh(
     )
 
 
-def _renumbered(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> list[Adoption]:
-    """Return the unknown records of an answer that are known ones under new keys."""
+def _renumbered(
+    db: Database, request: IngestRequest, completions: Sequence[Completion], known: Mapping[str, StoredRecord]
+) -> list[Adoption]:
+    """Return the unknown ones of these records that are known ones under new keys."""
     now_ms = request.circumstances.now_ms
-    unknown = [completion for completion in request.completions if completion.key not in known]
+    unknown = [completion for completion in completions if completion.key not in known]
     memory = request.memory
     view = None if memory.view is None else View.read(memory.view)
     expects = view is not None and view.renumbers
@@ -198,17 +267,15 @@ def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Ad
     ]
 
 
-def write_weighed(
-    db: Database, request: IngestRequest, findings: Findings, known: Mapping[str, StoredRecord]
-) -> WrittenAnswer:
+def write_weighed(db: Database, request: IngestRequest, findings: Findings, lookup: Lookup) -> WrittenAnswer:
     """Write the decisions about an answer and its metadata; return them with the ids of the answer's records."""
     source, metadata = request.circumstances.source, request.metadata
     keys = [completion.key for completion in request.completions]
-    recounted = _count_left_out(db, request, known)
+    recounted = _count_left_out(db, request, lookup.known)
     # A known record in the answer exists, even if it is unreadable.
-    keys += [record.key for record in request.left_out if record.has_key and record.key in known]
+    keys += [record.key for record in request.left_out if record.has_key and record.key in lookup.known]
     if not findings:
-        ids = array("q", (known[key].id for key in keys if key in known))
+        ids = lookup.ids(keys)
         if metadata.swept is not None:
             sweeps.advance(db, metadata.swept, changes=0, ids=ids.tobytes())
         if metadata.first_contact_ms is not None:

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from sqlite_utils import Database
+
 from notifier.clock import Clock
 from notifier.events import Completion, Names
 from notifier.kpa.client import Client
@@ -37,6 +39,14 @@ class Wanted:
     people: frozenset[str]
     trainings: frozenset[str]
 
+    def without(self, names: Names) -> "Wanted":
+        """Return the ids that have no name yet."""
+        return Wanted(self.people - names.people.keys(), self.trainings - names.trainings.keys())
+
+    def __bool__(self) -> bool:
+        """Return whether there are any ids."""
+        return bool(self.people or self.trainings)
+
 
 def wanted(completions: Iterable[Completion]) -> Wanted:
     """Return the ids of the people (including instructors) and trainings of these completions."""
@@ -48,6 +58,13 @@ def wanted(completions: Iterable[Completion]) -> Wanted:
         if completion.instructor_id:
             people.add(completion.instructor_id)
     return Wanted(frozenset(people), frozenset(trainings))
+
+
+def stored_names(db: Database, source: str, completions: Iterable[Completion]) -> Names | None:
+    """Return the stored names for these completions; None if one is missing, so that it has to be fetched."""
+    ids = wanted(completions)
+    names = ledger_names.find(db, source, ids.people, ids.trainings)
+    return None if ids.without(names) else names
 
 
 def lists_to_fetch(
@@ -116,8 +133,8 @@ class NameCache:
         """
         ids = wanted(completions)
         names = await self._find(ids)
-        missing = Wanted(ids.people - names.people.keys(), ids.trainings - names.trainings.keys())
-        if not missing.people and not missing.trainings:
+        missing = ids.without(names)
+        if not missing:
             return names
         await self.refresh(missing)
         if self._fetching is None:
@@ -133,7 +150,7 @@ class NameCache:
         fetched_ms = await self._ledger.run(ledger_names.fetched, self._source)
         due = self._not_recently_fetched(lists_to_fetch(fetched_ms, missing, self._clock.now_ms(), self._failures))
         # A name that an event waits for is as urgent as the event.
-        urgency = Priority.HEAD if missing.people or missing.trainings else Priority.NAMES
+        urgency = Priority.HEAD if missing else Priority.NAMES
         if due and self._fetching is None:
             self._patient_until = asyncio.get_running_loop().time() + PATIENCE
             self._fetching = asyncio.create_task(self._fetch(due, urgency), name=f"names of {self._source}")

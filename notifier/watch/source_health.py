@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from functools import partial
 
@@ -14,7 +14,7 @@ from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import sources
 from notifier.store.tables.names import NameList
-from notifier.store.tables.sources import SourceError, SourceMemory
+from notifier.store.tables.sources import RoundSuccess, SourceError, SourceMemory
 from notifier.watch.observations import Polls, Question, Trouble
 from notifier.watch.patience import Patience
 from notifier.watch.timing import pause_after, silence_left
@@ -170,23 +170,26 @@ class SourceHealth:
         """Return why not even an operator's request may be sent now; None if it may."""
         return self.silence() if self._quiet_is_binding or self._budget.silent_for() else None
 
-    async def succeed(self, longest_outage: float) -> None:
-        """Record a successful round; if the last one is more than `longest_outage` seconds ago, record a gap.
+    def success(self, longest_outage_seconds: float) -> RoundSuccess:
+        """Return what to store about a round that succeeds now.
 
-        Raises StoreError.
+        If the last one is more than `longest_outage_seconds` ago, a gap is recorded.
         """
         # A sweep that runs at the same time may have started a silence.
         silent = self.binding_silence() is not None
-        self._memory = await self._ledger.run(
-            sources.succeed,
-            self._source,
-            self._clock.now_ms(),
-            ends_silence=not silent,
-            longest_outage_ms=round(longest_outage * 1000),
-        )
+        return RoundSuccess(self._clock.now_ms(), not silent, round(longest_outage_seconds * 1000))
+
+    async def succeed(self, longest_outage_seconds: float) -> None:
+        """Store a successful round, and note it. Raises StoreError."""
+        success = self.success(longest_outage_seconds)
+        self._memory = await self._ledger.run(partial(sources.succeed, **asdict(success)), self._source)
+        self.note_success()
+
+    def note_success(self) -> None:
+        """Note that a successful round was stored: the source answers."""
         self._succeeded_at = self._clock.monotonic()
         self.answered(Question.HEAD)
-        if silent:
+        if self.binding_silence() is not None:
             return
         self._quiet_until = 0.0
         if self._state in (SourceState.FAILING, SourceState.RATE_LIMITED):

@@ -59,11 +59,12 @@ def not_whole(page: Page, fault: PageFault) -> ApiError:
     return ApiError(ApiErrorReason.PAGE_NOT_WHOLE, f"page {page.number}: {_SAYS[fault].format(page=page)}")
 
 
-def refuse_unreadable(page: Page) -> None:
-    """Raise ApiError if more than half of a page's records cannot be read."""
+def refusal(page: Page) -> ApiError | None:
+    """Return the ApiError for a page of which more than half of the records cannot be read; None for any other."""
     bad = [record for record in page.bad if not record.is_repeated]
-    if 2 * len(bad) > page.size:
-        raise ApiError(ApiErrorReason.RECORDS_UNREADABLE, f"{len(bad)} of {page.size}, the first: {bad[0].problem}")
+    if 2 * len(bad) <= page.size:
+        return None
+    return ApiError(ApiErrorReason.RECORDS_UNREADABLE, f"{len(bad)} of {page.size}, the first: {bad[0].problem}")
 
 
 @dataclass(frozen=True, slots=True)

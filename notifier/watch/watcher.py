@@ -29,7 +29,6 @@ from notifier.watch.observations import Observations, Question, SourceReport, Tr
 from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 from notifier.watch.source_health import SourceState
-from notifier.watch.source_reader import refuse_unreadable
 
 _BUDGET_FOR_PROBES = 0.5
 """Share of the budget: if the head's page states the count, a spot is checked only while less than this is used."""
@@ -229,9 +228,10 @@ class Watcher:
                 return Round(RoundResult.SILENT, message=silence)
             found_before = self._ingester.events_at_head
             try:
-                first = await self._head.read()
-                refuse_unreadable(first)
-                await self._health.succeed(self._retention)
+                first = await self._head.read(self._retention)
+                if self._ingester.events_at_head != found_before:
+                    # The destinations read their new events from the store before this round uses it again.
+                    await asyncio.sleep(0)
                 await self._head.check_first_contact(first)
             except ApiError as failure:
                 await self._health.fail(failure)

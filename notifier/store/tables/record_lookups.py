@@ -1,6 +1,6 @@
 """Lookups of known records for the detection: by key, or by other common fields."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -33,6 +33,26 @@ def known(db: Database, source: str, keys: Sequence[str]) -> dict[str, StoredRec
         [source, orjson.dumps(keys).decode()],
     )
     return {row[0]: StoredRecord(row[1], row[2], bool(row[3]), row[4], bool(row[5]), bool(row[6])) for row in rows}
+
+
+def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
+    """Return which records (fingerprints by key) exist in the source's view with this very JSON: their numbers, by key.
+
+    Hardly any record of an answer has changed, and one row with three lists is read four times as fast as many rows.
+    """
+    keys = [*fingerprints]
+    found = db.execute(
+        "SELECT json_group_array(k.key), json_group_array(r.fingerprint), json_group_array(r.id)"
+        " FROM json_each(?) k CROSS JOIN records r ON r.source = ? AND r.key = k.value"
+        " WHERE r.removed_at IS NULL AND r.out_of_view = 0",
+        [orjson.dumps(keys).decode(), source],
+    ).fetchone()
+    places, stored_fingerprints, ids = map(orjson.loads, found)
+    return {
+        key: id_
+        for place, fingerprint, id_ in zip(places, stored_fingerprints, ids, strict=True)
+        if fingerprints[key := keys[place]] == fingerprint
+    }
 
 
 def known_equals(db: Database, source: str, bases: Sequence[str]) -> dict[str, StoredRecord]:

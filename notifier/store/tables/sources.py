@@ -91,6 +91,15 @@ class SourceMemory:
         return self.unreadable - self.unreadable_known
 
 
+@dataclass(frozen=True, slots=True)
+class RoundSuccess:
+    """A successful round at `now_ms`; `succeed` explains the other values."""
+
+    now_ms: int
+    ends_silence: bool
+    longest_outage_ms: int
+
+
 _COLUMN_OF: Final[Mapping[str, str]] = {
     "met_at_ms": "met_at",
     "swept_at_ms": "swept_at",

@@ -1,6 +1,7 @@
 """The head poll: reads the newest records of the list, until it reaches known ones."""
 
 import logging
+from dataclasses import replace
 from typing import Final
 
 from notifier.events import DetectedBy
@@ -10,9 +11,9 @@ from notifier.store.tables import record_lookups
 from notifier.watch.detection.first_contact import ContactEstimate, first_contact
 from notifier.watch.detection.news import NewsReason
 from notifier.watch.ingest import PageIngester
-from notifier.watch.ingest_transaction import PageMetadata
+from notifier.watch.ingest_transaction import PageMetadata, RoundEnd
 from notifier.watch.source_context import SourceContext
-from notifier.watch.source_reader import SourceReader
+from notifier.watch.source_reader import SourceReader, refusal
 
 _log = logging.getLogger(__name__)
 
@@ -28,11 +29,24 @@ class HeadPoll:
         self._ingester = ingester
         self._contact: ContactEstimate | None = None
 
-    async def read(self) -> Page:
-        """Read the first page, and more pages until known records are reached; return the first page."""
+    async def read(self, longest_outage_seconds: float) -> Page:
+        """Read the first page, and more pages until known records are reached, and record the success of the round.
+
+        Return the first page. The success is stored with the last page, if possible, because a transaction waits for
+        the disk. Raises ApiError `records_unreadable` if more than half of the first page cannot be read.
+        """
+        stored = False
         if self._context.health.memory.met_at_ms is None:
-            return await self._meet()
-        return await self._read_to_known_ground()
+            first = await self._meet()
+        else:
+            first, stored = await self._read_to_known_ground(longest_outage_seconds)
+        if (refused := refusal(first)) is not None:
+            raise refused
+        if stored:
+            self._context.health.note_success()
+        else:
+            await self._context.health.succeed(longest_outage_seconds)
+        return first
 
     async def _meet(self) -> Page:
         """Read the first page for the first time and return it; its records are history."""
@@ -70,28 +84,30 @@ class HeadPoll:
         ):
             await self._ingester.announce(keys, NewsReason.ENTERED_SINCE, DetectedBy.HEAD)
 
-    async def _read_to_known_ground(self) -> Page:
-        """Read pages until known records are reached; return the first page.
+    async def _read_to_known_ground(self, longest_outage_seconds: float) -> tuple[Page, bool]:
+        """Read pages until known records are reached; return the first page, and whether the success was stored.
 
         If the previous poll was interrupted, read at least down to the last record that it had read.
         """
         memory = self._context.health.memory
         until_key, until_day = memory.head_key, memory.head_day
         first = page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size)
+        is_refused = refusal(first) is not None
         while True:
             # If a head poll's page is not enough, read with the largest page size, again from the first page on.
             following = page.number + 1 if page.limit == self._reader.large_page else 1
-            result = await self._ingester.ingest(
-                page,
-                DetectedBy.HEAD,
-                PageMetadata(head_key=until_key, head_day=until_day) if until_key is not None else _read_down_to(page),
-            )
-            reaches = until_key is not None and _reaches(page, until_key, until_day)
-            if reaches:
-                until_key = until_day = None
             # Records below the place where a poll was interrupted have not been read yet.
-            if page.is_last or (until_key is None and not reaches and not result.holds_fresh):
-                return first
+            may_end = page.is_last or until_key is None
+            metadata = (
+                PageMetadata(head_key=until_key, head_day=until_day) if until_key is not None else _read_down_to(page)
+            )
+            if may_end and not is_refused:
+                metadata = replace(metadata, end=RoundEnd(page.is_last, longest_outage_seconds))
+            result = await self._ingester.ingest(page, DetectedBy.HEAD, metadata)
+            if page.is_last or (may_end and not result.holds_fresh):
+                return first, result.ends_round
+            if until_key is not None and _reaches(page, until_key, until_day):
+                until_key = until_day = None
             page = await self._reader.fetch(following, Priority.HEAD)
 
 

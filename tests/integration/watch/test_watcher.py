@@ -1,6 +1,7 @@
 """What a source's watcher tells, and what it keeps to itself."""
 
 import json
+import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest.mock import ANY
@@ -8,6 +9,8 @@ from unittest.mock import ANY
 import pytest
 
 from notifier.sandbox import Dialect, Override
+from notifier.store.tables import sources
+from notifier.store.tables.sources import SourceMemory
 from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import RoundResult
 
@@ -38,6 +41,38 @@ async def test_five_thousand_existing_records_are_silence_and_three_new_ones_thr
     await either.round()
     assert len(either.events) == 3
     await either.check_the_books()
+
+
+async def test_a_round_whose_success_cannot_be_stored_tells_nothing_and_the_next_one_does(
+    station: "Station", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await station.open(50, page_size=100)
+    await station.round()
+    succeed = sources.succeed
+
+    def fail(*_: Any, **__: Any) -> SourceMemory:
+        raise sqlite3.OperationalError("no room")
+
+    monkeypatch.setattr(sources, "succeed", fail)
+    new = station.enter()
+    assert (await station.watcher.poll()).result is RoundResult.FAILED
+    assert station.told() == []
+    monkeypatch.setattr(sources, "succeed", succeed)
+    station.clock.advance(60)
+    await station.round()
+    assert station.told() == station.keys_of(new)
+    await station.check_the_books()
+
+
+async def test_a_page_of_unreadable_records_is_no_success(station: "Station") -> None:
+    await station.open(50, page_size=10)
+    await station.round()
+    before = await station.memory()
+    for record in list(station.account.records())[:8]:
+        station.account.edit(record.id, overrides={"m_user_id": Override.ABSENT})
+    station.clock.advance(60)
+    assert (await station.watcher.poll()).result is RoundResult.FAILED
+    assert (await station.memory()).last_success_ms == before.last_success_ms
 
 
 async def test_the_first_alert_needs_no_sweep_first(either: "Station") -> None:

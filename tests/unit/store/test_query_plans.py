@@ -135,6 +135,7 @@ def write_news(db: Database, size: int) -> object:
 
 BOUNDED: dict[str, Work] = {
     "lookups.known": lambda db, size: record_lookups.known(db, "acme", keys(size)),
+    "lookups.unchanged": lambda db, size: record_lookups.unchanged(db, "acme", dict.fromkeys(keys(size), 0)),
     "lookups.known_equals": lambda db, size: record_lookups.known_equals(db, "acme", keys(size)),
     "lookups.stored": lambda db, size: record_lookups.stored(db, "acme", keys(size)),
     "lookups.alike": lambda db, size: record_lookups.alike(db, "acme", newest(size, 100)),

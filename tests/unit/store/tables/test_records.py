@@ -49,6 +49,19 @@ def test_history_is_known_and_not_told(db: Database, completion: "MakeCompletion
     assert count(db) == 2
 
 
+def test_unchanged_are_records_that_exist_in_view_with_the_same_json(
+    db: Database, completion: "MakeCompletion"
+) -> None:
+    same, edited, gone, outside, unknown = (completion(str(number)) for number in range(1, 6))
+    learn(db, same, edited, gone, outside)
+    db.execute("UPDATE records SET removed_at = 5 WHERE key = '3'")
+    db.execute("UPDATE records SET out_of_view = 1 WHERE key = '4'")
+    seen = [unknown, outside, gone, completion("2", {"other": 1}), same]
+    assert record_lookups.unchanged(db, "acme", {one.key: one.fingerprint() for one in seen}) == {"1": 1}
+    assert record_lookups.unchanged(db, "other", {"1": same.fingerprint()}) == {}
+    assert record_lookups.unchanged(db, "acme", {}) == {}
+
+
 def test_what_is_known_is_not_learned_again(db: Database, completion: "MakeCompletion") -> None:
     learn(db, completion("1"), completion("2"))
     learn(db, completion("2", {"other": 1}), completion("3"))
