@@ -1,9 +1,9 @@
 """The client of the KPA Flex API: one method for each kind of request."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from notifier.kpa.field_parsers import whole_number
 from notifier.kpa.name_stream import BATCH, NamesReader, Person, people_reader, trainings_reader
 from notifier.kpa.rate_limiter import Priority, RateLimiter
 from notifier.kpa.responses import list_in, parse_json, read_object, served_at_ms
-from notifier.kpa.versions import API_VERSIONS, InvalidRecord, RecordFormat
+from notifier.kpa.versions import API_VERSIONS, InvalidRecord, RecordFormat, SkimmedRecords
 
 _MIB = 1024 * 1024
 _PAGE_LIMIT = 32 * _MIB
@@ -39,7 +39,7 @@ class Page:
     (the server's clock in Unix milliseconds) are None if the API did not state them. `asked_at` is when the request was
     sent, in the event loop's seconds: the page may miss later changes. `seconds` is how long the request took, without
     the wait for the rate limiter. A page with several `parts` was read by as many requests, and the list may have
-    changed between them.
+    changed between them. A page that was only `skimmed` has no completions before it is `parsed`.
     """
 
     number: int
@@ -53,6 +53,35 @@ class Page:
     asked_at: float
     seconds: float
     parts: int = 1
+    skimmed: SkimmedRecords | None = None
+
+    def parsed(self) -> "Page":
+        """Return the page with its completions."""
+        if self.skimmed is None:
+            return self
+        completions, bad = self.skimmed.version.parse(self.skimmed.records)
+        return replace(self, completions=tuple(completions), bad=tuple(bad), skimmed=None)
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The key of each readable record, in page order."""
+        if self.skimmed is not None:
+            return self.skimmed.keys
+        return [completion.key for completion in self.completions]
+
+    @property
+    def days(self) -> Sequence[str | None]:
+        """The completion date of each readable record (`YYYY-MM-DD`), in page order."""
+        if self.skimmed is not None:
+            return self.skimmed.days
+        return [completion.completed_on for completion in self.completions]
+
+    @property
+    def raws(self) -> Sequence[bytes]:
+        """The JSON of each readable record, in page order."""
+        if self.skimmed is not None:
+            return self.skimmed.raws
+        return [completion.raw for completion in self.completions]
 
     @property
     def is_last(self) -> bool:
@@ -108,17 +137,20 @@ class Client:
         urgency: Priority,
         user_id: str | None = None,
         training_id: str | None = None,
+        skim: bool = False,
     ) -> Page:
         """Return page `number` (from 1) of `limit` (1..1000) records.
 
         `user_id` and `training_id` narrow the list, and replace the source's own filters of the same name. For a page
-        beyond the last one, and for an empty list, an empty page is returned, however the API reports these.
+        beyond the last one, and for an empty list, an empty page is returned, however the API reports these. With
+        `skim`, the page is only skimmed if that is possible.
         """
         parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
         asked = await self._ask(self._version.completions_method, parameters, urgency, _PAGE_LIMIT)
         try:
             return await self._read(
-                partial(_read_page, version=self._version, number=number, limit=limit, asked=asked), asked.answer
+                partial(_read_page, version=self._version, number=number, limit=limit, asked=asked, skim=skim),
+                asked.answer,
             )
         except ApiError as failure:
             narrowed = user_id is not None or training_id is not None
@@ -230,10 +262,13 @@ class Client:
         return {name: value for name, value in filters.items() if value is not None}
 
 
-def _read_page(answer: Answer, token: str, *, version: RecordFormat, number: int, limit: int, asked: _Asked) -> Page:
+def _read_page(
+    answer: Answer, token: str, *, version: RecordFormat, number: int, limit: int, asked: _Asked, skim: bool
+) -> Page:
     document = read_object(answer, token, parse_json)
     records = list_in(document, "completedtrainings")
-    completions, bad = version.parse(records)
+    skimmed = version.skim(records) if skim else None
+    completions, bad = version.parse(records) if skimmed is None else ([], [])
     paging = document.get("paging")
     paging = paging if isinstance(paging, dict) else {}
     return Page(
@@ -247,6 +282,7 @@ def _read_page(answer: Answer, token: str, *, version: RecordFormat, number: int
         served_at_ms=served_at_ms(answer.headers),
         asked_at=asked.asked_at,
         seconds=asked.seconds,
+        skimmed=skimmed,
     )
 
 

@@ -1,6 +1,6 @@
 """Maps the records of either API version to completions, so that no other module depends on the version."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -70,14 +70,14 @@ class RecordFormat:
         number = whole_number(training_id) if self.trainings_have_numbers else None
         return training_id if number is None else number
 
-    def absent_fields(self, completions: Iterable[Completion]) -> frozenset[str]:
-        """Return the content fields that the API should always send but that none of these records has.
+    def absent_fields(self, raws: Iterable[bytes]) -> frozenset[str]:
+        """Return the content fields that the API should always send but that none of these records (JSON) has.
 
         Such an answer says nothing about these fields.
         """
         present: set[str] = set()
-        for completion in completions:
-            present.update(orjson.loads(completion.raw))
+        for raw in raws:
+            present.update(orjson.loads(raw))
         return frozenset(ours for ours, name in self.always_given.items() if name not in present)
 
     def completed(self, completion: Completion, earlier: Completion, absent: Iterable[str]) -> Completion:
@@ -113,6 +113,25 @@ class RecordFormat:
                 mark = 0 if key is not None else fingerprint(raw) if raw else place
                 bad.append(InvalidRecord(key, str(error), place, field_name=error.field, mark=mark))
         return completions, bad
+
+    def skim(self, records: Sequence[Any]) -> "SkimmedRecords | None":
+        """Read only the key and the day of each record of one answer, which takes a third of the time of `parse`.
+
+        Return None if that is not enough: the version has no ids, an id stands twice, a record cannot be read, or an id
+        is neither text nor a whole number.
+        """
+        if self.record_id is None:
+            return None
+        try:
+            raws = [*map(_as_json, records)]
+            days = [day(record, self.completed_on) for record in records]
+        except UnreadableError:
+            return None
+        for name in (self.record_id, self.training_id, self.user_id):
+            if not _are_usual_ids([record.get(name) for record in records]):
+                return None
+        keys = [str(record[self.record_id]) for record in records]
+        return SkimmedRecords(self, records, keys, raws, days) if len({*keys}) == len(keys) else None
 
     def _key(self, record: dict[str, Any]) -> str:
         if self.record_id is not None:
@@ -167,6 +186,25 @@ class RecordFormat:
             yield "has_attachments", self.files, list_is_filled
 
 
+@dataclass(frozen=True, slots=True)
+class SkimmedRecords:
+    """The records of an answer, not read yet but for their keys, which are all different, and their days.
+
+    `raws` are their JSON.
+    """
+
+    version: RecordFormat
+    records: Sequence[Any]
+    keys: Sequence[str]
+    raws: Sequence[bytes]
+    days: Sequence[str | None]
+
+    def parse_others(self, read: Container[str]) -> list[Completion]:
+        """Return the completions without those whose keys are in `read`."""
+        others = [record for key, record in zip(self.keys, self.records, strict=True) if key not in read]
+        return self.version.parse(others)[0] if others else []
+
+
 _NOTHING_ELSE: Final = (None, None, None, None, None, None)
 
 
@@ -211,6 +249,12 @@ V2: Final = RecordFormat(
 )
 
 API_VERSIONS: Final[Mapping[str, RecordFormat]] = MappingProxyType({"v1": V1, "v2": V2})
+
+
+def _are_usual_ids(values: Sequence[Any]) -> bool:
+    """Return whether each value is an id as it is almost always sent; `identifier` accepts these, and others."""
+    texts = [value for value in values if type(value) is not int]
+    return all(type(text) is str for text in texts) and "" not in texts and "\0" not in "".join(texts)
 
 
 def _as_json(record: Any) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names
 from notifier.kpa.client import Page
-from notifier.kpa.versions import API_VERSIONS, InvalidRecord
+from notifier.kpa.versions import API_VERSIONS, InvalidRecord, SkimmedRecords
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import holds, record_lookups
 from notifier.store.tables.records import Findings, SilentRecord
@@ -81,6 +81,20 @@ class IngestResult:
         return moved
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is ingested of an answer; `IngestRequest` explains the fields."""
+
+    completions: Sequence[Completion]
+    bad: Sequence[InvalidRecord]
+    asked_at: float
+    absent: Collection[str] = ()
+    room: int | None = None
+    most: int | None = None
+    precise: bool = False
+    skimmed: SkimmedRecords | None = None
+
+
 Observer = Callable[[IngestResult], None]
 
 
@@ -111,8 +125,9 @@ class PageIngester:
         self._unreadable = UnreadableRecords(context.name)
         self._tally = Tally(context.clock.monotonic())
         self._sweep_tally = Tally(context.clock.monotonic())
-        self._held_changes: set[str] | None = None
+        self._held_changes: set[str] = set()
         self._unreadable_keys: set[str] = set()
+        self._has_recalled = False
         # Two answers of a source must not look up and write the same key at the same time.
         self._turn = asyncio.Lock()
         self._changed_at: dict[str, float] = {}
@@ -139,9 +154,8 @@ class PageIngester:
             if self._v1_records is not None:
                 completions = await self._v1_records.settle_page(page)
             most = count_bounds(page, believe_total=not self._context.health.memory.total_disbelieved).most
-            result = await self._ingest(
-                completions, page.bad, (), None, most, page.asked_at, net, metadata, precise=False
-            )
+            answer = _Answer(completions, page.bad, page.asked_at, most=most, skimmed=page.skimmed)
+            result = await self._ingest(answer, net, metadata)
         if net is DetectedBy.HEAD:
             self.found_at_head += result.found()
             self.events_at_head += len(result.events)
@@ -166,9 +180,8 @@ class PageIngester:
                 if answer.hides_a_key or not answer.is_whole
                 else tuple(key for key in suspects if key not in present)
             )
-            return await self._ingest(
-                completions, answer.bad, absent, room, None, answer.asked_at, net, _NOTHING_ELSE, precise=True
-            )
+            whole = _Answer(completions, answer.bad, answer.asked_at, absent=absent, room=room, precise=True)
+            return await self._ingest(whole, net, _NOTHING_ELSE)
 
     def begin_sweep(self) -> None:
         """Reset the numbers that are counted for the limits of a sweep."""
@@ -232,22 +245,13 @@ class PageIngester:
             released += len(keys)
         return released
 
-    async def _ingest(
-        self,
-        completions: Sequence[Completion],
-        bad: Sequence[InvalidRecord],
-        absent: Collection[str],
-        room: int | None,
-        most: int | None,
-        asked_at: float,
-        net: DetectedBy,
-        metadata: PageMetadata,
-        *,
-        precise: bool,
-    ) -> IngestResult:
-        request = await self._request(completions, bad, absent, room, most, asked_at, net, metadata, precise=precise)
+    async def _ingest(self, answer: "_Answer", net: DetectedBy, metadata: PageMetadata) -> IngestResult:
+        request = await self._request(answer, net, metadata)
+        asked_at = answer.asked_at
         store = self._context.store
         weighed = await store.run(weigh_and_write, request)
+        if answer.skimmed is not None:
+            self._unreadable.report_fields(weighed.undecided)
         findings, written = weighed.findings, weighed.written
         if written is None:
             findings = replace(findings, names=await self._names_for(findings.told()))
@@ -272,23 +276,9 @@ class PageIngester:
             observer(result)
         return result
 
-    async def _request(
-        self,
-        completions: Sequence[Completion],
-        bad: Sequence[InvalidRecord],
-        absent: Collection[str],
-        room: int | None,
-        most: int | None,
-        asked_at: float,
-        net: DetectedBy,
-        metadata: PageMetadata,
-        *,
-        precise: bool,
-    ) -> IngestRequest:
+    async def _request(self, answer: "_Answer", net: DetectedBy, metadata: PageMetadata) -> IngestRequest:
+        await self._recall()
         context, memory = self._context, self._context.health.memory
-        if self._held_changes is None:
-            self._held_changes = await context.store.run(holds.changed_records, context.name)
-            self._unreadable_keys = await context.store.run(record_lookups.unreadable, context.name)
         contact_ms = memory.met_at_ms
         baseline = Baseline(
             contact_ms,
@@ -299,17 +289,17 @@ class PageIngester:
         )
         return IngestRequest(
             self._version,
-            completions,
-            left_out(bad),
-            absent,
-            room,
-            most,
+            answer.completions,
+            left_out(answer.bad),
+            answer.absent,
+            answer.room,
+            answer.most,
             memory,
             Evidence(
                 known={},
                 looks=self._looks.by_key,
                 # Only a precise question counts as a second look: an outdated page would show the same again.
-                due=self._looks.due() if precise else frozenset(),
+                due=self._looks.due() if answer.precise else frozenset(),
                 changed_at=self._changed_at,
                 held_changes=self._held_changes,
                 unreadable=self._unreadable_keys,
@@ -318,7 +308,7 @@ class PageIngester:
                 context.name,
                 context.settings.namespace(context.name),
                 net,
-                asked_at,
+                answer.asked_at,
                 context.clock.now_ms(),
                 baseline,
                 self._hold_state(memory, net),
@@ -326,9 +316,19 @@ class PageIngester:
             metadata,
             self._subscriptions(),
             self._names is not None,
-            precise,
+            answer.precise,
             None if metadata.end is None else context.health.success(metadata.end.longest_outage_seconds),
+            answer.skimmed,
         )
+
+    async def _recall(self) -> None:
+        """Load what the previous run has left, once."""
+        if self._has_recalled:
+            return
+        context = self._context
+        self._held_changes = await context.store.run(holds.changed_records, context.name)
+        self._unreadable_keys = await context.store.run(record_lookups.unreadable, context.name)
+        self._has_recalled = True
 
     async def _note_unreadable(self, page: Page) -> None:
         """Store the keys that are unreadable during the first sweep: they are not news when they become readable."""
@@ -369,9 +369,8 @@ class PageIngester:
         if written.memory is not None:
             self._context.health.remember(written.memory)
         self._looks.note(findings.looks, findings.ended_looks)
-        if self._held_changes is not None:
-            self._held_changes.difference_update(findings.ended_changes)
-            self._held_changes.update(held.key for held in findings.held_changes)
+        self._held_changes.difference_update(findings.ended_changes)
+        self._held_changes.update(held.key for held in findings.held_changes)
         arrivals = [change for change in findings.changes if change.reason in _ARRIVED]
         updates = Counter(
             name

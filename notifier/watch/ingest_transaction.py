@@ -1,14 +1,14 @@
 """The part of ingesting that runs in the store's thread: look up, decide, and write, in one transaction."""
 
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import orjson
 from sqlite_utils import Database
 
-from notifier.events import Completion, DetectedBy, Event, EventType
-from notifier.kpa.versions import RecordFormat
+from notifier.events import Completion, DetectedBy, Event, EventType, fingerprint
+from notifier.kpa.versions import RecordFormat, SkimmedRecords
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import (
     holds,
@@ -64,6 +64,9 @@ class RoundEnd:
 class IngestRequest:
     """An answer and everything that the store's thread needs to decide about it.
 
+    The records of an answer that was only `skimmed` are not among the `completions`: those that have changed are parsed
+    when the stored ones are known.
+
     `left_out` are the answer's unreadable records. `absent` are keys that a precise answer lacks. `room` is how many of
     them can be gone, None if any number. `most` is the most records that the API can have according to this answer,
     None if unknown. `success` is stored if the round ends with this answer.
@@ -83,6 +86,27 @@ class IngestRequest:
     announces: bool
     precise: bool
     success: RoundSuccess | None = None
+    skimmed: SkimmedRecords | None = None
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The key of each readable record, in order."""
+        if self.skimmed is not None:
+            return self.skimmed.keys
+        return [completion.key for completion in self.completions]
+
+    @property
+    def raws(self) -> Sequence[bytes]:
+        """The JSON of each readable record, in order."""
+        if self.skimmed is not None:
+            return self.skimmed.raws
+        return [completion.raw for completion in self.completions]
+
+    def undecided(self, unchanged: Container[str]) -> list[Completion]:
+        """Return the records whose keys are not among the `unchanged` ones."""
+        if self.skimmed is not None:
+            return self.skimmed.parse_others(unchanged)
+        return [completion for completion in self.completions if completion.key not in unchanged]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +127,12 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """The decisions about an answer; `written` is None if names have to be fetched before it can be written."""
+    """The decisions about an answer; `written` is None if names have to be fetched before it can be written.
 
+    `undecided` are the records that are not known with the same JSON.
+    """
+
+    undecided: Sequence[Completion]
     findings: Findings
     lookup: Lookup
     written: "WrittenAnswer | None"
@@ -139,24 +167,24 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
     """Decide about an answer, and write the result, unless its events need names that are not stored."""
     source = request.circumstances.source
     lookup = _look_up(db, request)
-    undecided = [completion for completion in request.completions if completion.key not in lookup.unchanged]
+    undecided = completions = request.undecided(lookup.unchanged)
     adopted = _renumbered(db, request, undecided, lookup.known)
     taken = {adoption.completion.key for adoption in adopted}
     if adopted:
-        undecided = [completion for completion in undecided if completion.key not in taken]
-    findings = replace(_weigh(db, request, undecided, lookup.known, taken), adopted=adopted)
+        completions = [completion for completion in completions if completion.key not in taken]
+    findings = replace(_weigh(db, request, completions, lookup.known, taken), adopted=adopted)
     if shown := _no_longer_absent(request):
         findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
     if request.announces and (told := findings.told()):
         names = stored_names(db, source, (change.completion for change in told))
         if names is None:
-            return Weighed(findings, lookup, None)
+            return Weighed(undecided, findings, lookup, None)
         findings = replace(findings, names=names)
     written = write_weighed(db, request, findings, lookup)
     if request.success is not None and _ends_round(request.metadata.end, findings):
         memory = sources.succeed(db, source, **asdict(request.success))
         written = replace(written, memory=memory, ends_round=True)
-    return Weighed(findings, lookup, written)
+    return Weighed(undecided, findings, lookup, written)
 
 
 def _look_up(db: Database, request: IngestRequest) -> Lookup:
@@ -165,12 +193,12 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
     # To a first sweep, nearly all records are new.
     compares = swept is None or swept.marks
     fingerprints = {
-        completion.key: completion.fingerprint()
-        for completion in request.completions
-        if compares and completion.key not in evidence.looks and completion.key not in evidence.held_changes
+        key: fingerprint(raw)
+        for key, raw in zip(request.keys, request.raws, strict=True)
+        if compares and key not in evidence.looks and key not in evidence.held_changes
     }
     unchanged = record_lookups.unchanged(db, source, fingerprints) if compares else {}
-    keys = [completion.key for completion in request.completions if completion.key not in unchanged]
+    keys = [key for key in request.keys if key not in unchanged]
     keys += [record.key for record in request.left_out if record.has_key]
     keys += request.absent
     return Lookup(unchanged, record_lookups.known(db, source, keys) if keys else {})
@@ -200,7 +228,7 @@ def _weigh(
     if changed := differing(completions, known):
         contents = read_all(request.version, record_lookups.stored(db, source, changed))
         absent = request.version.absent_fields(
-            completion for completion in request.completions if completion.key not in taken
+            raw for key, raw in zip(request.keys, request.raws, strict=True) if key not in taken
         )
         evidence = replace(
             evidence,
@@ -248,7 +276,7 @@ def _renumbered(
     if not (expects or request.precise or may_be_renumbered(len(unknown), memory, request.most, now_ms)):
         return []
     alike = record_lookups.alike(db, request.circumstances.source, unknown)
-    present = {completion.key for completion in request.completions}
+    present = {*request.keys}
     found = adoptions(unknown, alike, present, expected=expects, any_match=was_renumbered_lately(memory, now_ms))
     return _with_last_readable(db, request, found)
 
@@ -270,7 +298,7 @@ def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Ad
 def write_weighed(db: Database, request: IngestRequest, findings: Findings, lookup: Lookup) -> WrittenAnswer:
     """Write the decisions about an answer and its metadata; return them with the ids of the answer's records."""
     source, metadata = request.circumstances.source, request.metadata
-    keys = [completion.key for completion in request.completions]
+    keys = [*request.keys]
     recounted = _count_left_out(db, request, lookup.known)
     # A known record in the answer exists, even if it is unreadable.
     keys += [record.key for record in request.left_out if record.has_key and record.key in lookup.known]
@@ -288,8 +316,9 @@ def write_weighed(db: Database, request: IngestRequest, findings: Findings, look
         sources.write(db, source, head_key=metadata.head_key, head_day=metadata.head_day)
     events = records.write(db, findings, request.subscriptions, request.circumstances.now_ms)
     # A first sweep does not need the ids, and looking them up would take a tenth of its time.
-    wanted = metadata.swept is None or metadata.swept.marks
-    ids = records_by_date.ids_of(db, source, keys if wanted else ())
+    wanted = keys if metadata.swept is None or metadata.swept.marks else ()
+    ids = array("q", lookup.unchanged.values())
+    ids += records_by_date.ids_of(db, source, [key for key in wanted if key not in lookup.unchanged])
     if metadata.swept is not None:
         sweeps.advance(db, metadata.swept, changes=len(events), ids=ids.tobytes())
     return WrittenAnswer(events, ids, sources.recall(db, source))
@@ -300,7 +329,7 @@ def _count_left_out(db: Database, request: IngestRequest, known: Mapping[str, St
     source = request.circumstances.source
     recounted = False
     if request.memory.unreadable:
-        recounted = left_out.forget_readable(db, source, [completion.key for completion in request.completions])
+        recounted = left_out.forget_readable(db, source, request.keys)
     # A precise question may return records outside the source's own view.
     if request.left_out and not request.precise:
         exist = {key for key, memory in known.items() if not memory.removed and not memory.out_of_view}

@@ -37,7 +37,7 @@ def page_fault(page: Page) -> PageFault | None:
         return PageFault.SHORT
     if any(bad.is_repeated for bad in page.bad):
         return PageFault.REPEATED_RECORD
-    days = [completion.completed_on or "" for completion in page.completions]
+    days = [day or "" for day in page.days]
     if any(newer < older for newer, older in pairwise(days)):
         return PageFault.UNSORTED
     return None
@@ -112,17 +112,22 @@ class SourceReader:
         """The number of records on a page of a sweep or a search, which is the API's maximum."""
         return self._context.health.memory.page_cap or self._context.patience.large_page
 
-    async def fetch(self, number: int, urgency: Priority, limit: int | None = None) -> Page:
-        """Return a page, whatever its problems; its size is `limit`, or the largest size if None."""
-        return await self._page(number, limit or self.large_page, urgency)
+    async def fetch(self, number: int, urgency: Priority, limit: int | None = None, *, skim: bool = False) -> Page:
+        """Return a page, whatever its problems; its size is `limit`, or the largest size if None.
 
-    async def fetch_whole(self, number: int, urgency: Priority, limit: int | None = None) -> Page:
-        """Return a page, after some retries if it is incomplete. Raises ApiError `page_not_whole`."""
+        With `skim`, the page is only skimmed if that is possible.
+        """
+        return await self._page(number, limit or self.large_page, urgency, skim=skim)
+
+    async def fetch_whole(
+        self, number: int, urgency: Priority, limit: int | None = None, *, skim: bool = False
+    ) -> Page:
+        """Return a page as `fetch` does, after some retries if it is incomplete. Raises ApiError `page_not_whole`."""
         for _ in range(self._context.patience.page_tries - 1):
-            page = await self.fetch(number, urgency, limit)
+            page = await self.fetch(number, urgency, limit, skim=skim)
             if page_fault(page) not in _UNUSABLE:
                 return page
-        page = await self.fetch(number, urgency, limit)
+        page = await self.fetch(number, urgency, limit, skim=skim)
         fault = page_fault(page)
         if fault in _UNUSABLE:
             raise not_whole(page, fault)
@@ -193,7 +198,14 @@ class SourceReader:
         return page
 
     async def _page(
-        self, number: int, limit: int, urgency: Priority, user_id: str | None = None, training_id: str | None = None
+        self,
+        number: int,
+        limit: int,
+        urgency: Priority,
+        user_id: str | None = None,
+        training_id: str | None = None,
+        *,
+        skim: bool = False,
     ) -> Page:
         """Return a page, read in smaller parts if one answer would be too large or too slow.
 
@@ -205,7 +217,7 @@ class SourceReader:
         now = self._context.clock.monotonic()
         if fitting is not None and now >= fitting.until:
             size = larger_size(limit, size)
-        fetch = partial(self._client.page, urgency=urgency, user_id=user_id, training_id=training_id)
+        fetch = partial(self._client.page, urgency=urgency, user_id=user_id, training_id=training_id, skim=skim)
         page, worked = await self._in_parts(number, limit, size, fetch)
         if page.parts > 1 and self._is_v1:
             # Without ids, a record that moved from one part to the next looks like two equal records.
@@ -237,7 +249,7 @@ class SourceReader:
         ratio = limit // size
         for part in range((number - 1) * ratio + 1, number * ratio + 1):
             page, fits = await self._in_parts(part, size, size, fetch)
-            parts.append(page)
+            parts.append(page.parsed())
             worked = max(worked, fits)
             if page.is_last:
                 break

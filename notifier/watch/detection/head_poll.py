@@ -28,6 +28,7 @@ class HeadPoll:
         self._reader = reader
         self._ingester = ingester
         self._contact: ContactEstimate | None = None
+        self._has_parsed = False
 
     async def read(self, longest_outage_seconds: float) -> Page:
         """Read the first page, and more pages until known records are reached, and record the success of the round.
@@ -91,7 +92,10 @@ class HeadPoll:
         """
         memory = self._context.health.memory
         until_key, until_day = memory.head_key, memory.head_day
-        first = page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size)
+        # The first pages are parsed, because an earlier version of this program may have stored their records.
+        skim = self._has_parsed
+        first = page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size, skim=skim)
+        self._has_parsed = True
         is_refused = refusal(first) is not None
         while True:
             # If a head poll's page is not enough, read with the largest page size, again from the first page on.
@@ -108,19 +112,17 @@ class HeadPoll:
                 return first, result.ends_round
             if until_key is not None and _reaches(page, until_key, until_day):
                 until_key = until_day = None
-            page = await self._reader.fetch(following, Priority.HEAD)
+            page = await self._reader.fetch(following, Priority.HEAD, skim=skim)
 
 
 def _read_down_to(page: Page) -> PageMetadata:
     """Return the metadata that stores the page's last record as the end of what the head poll has read."""
-    if not page.completions:
+    if not page.keys:
         return PageMetadata()
-    last = page.completions[-1]
-    return PageMetadata(head_key=last.key, head_day=last.completed_on)
+    return PageMetadata(head_key=page.keys[-1], head_day=page.days[-1])
 
 
 def _reaches(page: Page, key: str, day: str | None) -> bool:
     """Return whether a page holds the last record that the previous poll read, or goes beyond its place."""
-    if any(completion.key == key for completion in page.completions):
-        return True
-    return bool(page.completions) and (page.completions[-1].completed_on or "") < (day or "")
+    days = page.days
+    return key in page.keys or (bool(days) and (days[-1] or "") < (day or ""))

@@ -65,6 +65,7 @@ class ScanRunner:
         self._is_sorted = True
         self._last_keys: tuple[int, int] | None = None
         self._left_since: float | None = None
+        self._has_parsed_all = False
         self.pages_read = 0
         """The number of sweep pages that this process has read."""
 
@@ -89,6 +90,7 @@ class ScanRunner:
         # The sweep may have been interrupted by a restart; the stored count shows how the list has changed since then.
         self._mark = None if sweep.counted is None else self._mark_of(sweep.counted, sweep.counted_page or 0)
         self._sweep = sweep
+        is_from_the_beginning = sweep.next_page == 1
         self._ingester.begin_sweep()
         try:
             with Sightings(self._ingester, self._context.clock.monotonic()) as seen:
@@ -96,7 +98,9 @@ class ScanRunner:
                 following: int | None = self._to_repeat() or sweep.next_page
                 while following is not None:
                     following = await self._read_on(following, sweep)
-                return await self._finish(sweep, seen)
+                result = await self._finish(sweep, seen)
+                self._has_parsed_all |= is_from_the_beginning
+                return result
         finally:
             self._sweep = None
 
@@ -164,8 +168,10 @@ class ScanRunner:
         if number == 1 and self._context.health.memory.page_cap is not None:
             # The API's own page limit may no longer apply.
             await self._context.health.write(page_cap=None)
+        # What an earlier version of this program has stored, or reported, is parsed once.
+        skim = bool(sweep.marks) and self._has_parsed_all
         try:
-            page = await self._reader.fetch_whole(number, Priority.SWEEP)
+            page = await self._reader.fetch_whole(number, Priority.SWEEP, skim=skim)
         except ApiError as failure:
             if failure.reason is not ApiErrorReason.PAGE_NOT_WHOLE:
                 raise
@@ -192,7 +198,7 @@ class ScanRunner:
 
     def _check(self, page: Page) -> None:
         """Raise ApiError if a page is the same as the previous one; record whether the list is sorted."""
-        records = tuple(completion.raw for completion in page.completions)
+        records = tuple(page.raws)
         keys = hash(records)
         # Without ids, many equal records may fill several pages, which then are the same.
         if len(set(records)) > 1 and page.number > 1 and self._last_keys == (page.number - 1, keys):
@@ -230,7 +236,7 @@ class ScanRunner:
 
     def _note_order(self, page: Page) -> None:
         """Record whether this page continues the order of the previous one."""
-        listed = [completion.completed_on or "" for completion in page.completions]
+        listed = [day or "" for day in page.days]
         if listed and page.number > 1 and self._oldest_day and listed[-1] > self._oldest_day:
             # New entries above may move records of the previous page to the top of this one, but never to all of its
             # places.

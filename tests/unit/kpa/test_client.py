@@ -48,7 +48,7 @@ async def test_a_page_is_posted_for_with_the_token_in_the_body_only(
 )
 async def test_filters_are_the_sources_unless_the_caller_narrows_further(
     keys: dict[str, Any],
-    narrowed: dict[str, str],
+    narrowed: dict[str, Any],
     expected: dict[str, Any],
     upstream: "Upstream",
     client_of: "MakeClient",
@@ -251,7 +251,7 @@ async def test_what_only_says_that_nothing_is_there_is_an_empty_page(
     number: int,
     error: str,
     keys: dict[str, Any],
-    narrowed: dict[str, str],
+    narrowed: dict[str, Any],
     is_empty: bool,
     upstream: "Upstream",
     client_of: "MakeClient",

@@ -162,7 +162,7 @@ def test_the_record_is_kept_whole_with_fields_nobody_knows(version: RecordFormat
 def test_a_record_without_a_field_keeps_what_an_earlier_form_had_of_it_when_it_is_read_again() -> None:
     whole = only(V2, {**example(V2), "files": [{"id": 1}], "notes": "before"})
     narrow = only(V2, {**without(example(V2), "files"), "notes": "after"})
-    absent = V2.absent_fields([narrow])
+    absent = V2.absent_fields([narrow.raw])
     completed = V2.completed(narrow, whole, absent)
     assert absent == frozenset({"has_attachments"})
     assert (completed.has_attachments, completed.notes) == (True, "after")
@@ -387,6 +387,30 @@ def test_arbitrary_json_gives_well_formed_completions_or_bad_records(
     for record in bad:
         assert record.key is None or type(record.key) is str
         assert record.problem
+
+
+def test_a_page_that_holds_an_id_twice_or_an_unreadable_record_is_not_skimmed() -> None:
+    second = RECORD_V2 | {"id": 1239}
+    assert V2.skim([RECORD_V2, second]) is not None
+    assert V2.skim([RECORD_V2, RECORD_V2 | {"notes": "another"}]) is None
+    assert V2.skim([RECORD_V2, RECORD_V2 | {"id": "1238"}]) is None
+    for name in ("id", "training_id", "m_user_id", "date_number"):
+        assert V2.skim([RECORD_V2, second | {name: "\0"}]) is None
+    assert V1.skim([RECORD_V1]) is None
+
+
+@given(st.lists(st.integers(1, 9).map(lambda number: RECORD_V2 | {"id": number}) | records_of(V2), max_size=4))
+def test_what_is_skimmed_is_what_is_parsed(records: list[Any]) -> None:
+    skimmed = V2.skim(records)
+    if skimmed is None:
+        return
+    completions, bad = V2.parse(records)
+    assert bad == []
+    assert skimmed.keys == [completion.key for completion in completions]
+    assert skimmed.raws == [completion.raw for completion in completions]
+    assert skimmed.days == [completion.completed_on for completion in completions]
+    assert skimmed.parse_others(()) == completions
+    assert skimmed.parse_others(skimmed.keys[1:]) == completions[:1]
 
 
 def assert_well_formed(completion: Completion, version: RecordFormat) -> None:

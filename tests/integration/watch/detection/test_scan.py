@@ -4,13 +4,15 @@ import asyncio
 import json
 import random
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import ANY
 
 import pytest
 
+from notifier.kpa.versions import RecordFormat, SkimmedRecords
 from notifier.sandbox import Dialect, Override
-from notifier.store.tables import sweeps
+from notifier.store.tables import second_looks, sweeps
+from notifier.store.tables.second_looks import LookKind, SecondLook
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -387,6 +389,75 @@ async def test_a_quiet_sweep_asks_for_each_page_once_and_for_the_count_before_an
         (1, 1),
     ]
     assert (await latest(station)).changes == 0
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many records of a page were parsed, for each page but those of one record."""
+    sizes: list[int] = []
+    parse, parse_others = RecordFormat.parse, SkimmedRecords.parse_others
+
+    def count(version: RecordFormat, records: Any) -> Any:
+        sizes.extend([len(records)] if len(records) > 1 else [])
+        return parse(version, records)
+
+    def count_others(skimmed: SkimmedRecords, read: Any) -> Any:
+        others = parse_others(skimmed, read)
+        sizes.extend([len(others)] if others else [])
+        return others
+
+    monkeypatch.setattr(RecordFormat, "parse", count)
+    monkeypatch.setattr(SkimmedRecords, "parse_others", count_others)
+    return sizes
+
+
+async def test_a_later_sweep_parses_only_what_has_changed(station: "Station", parsed: list[int]) -> None:
+    await station.open(230, page_size=10)
+    await station.round()
+    await station.round()
+    assert parsed == [10, 50, 50, 50, 50, 30, 10]
+    standing = list(station.account.records())
+    for edited, changes, expected, unreadable in (
+        (standing[20], {}, [], 0),
+        (standing[123], {"expiry": 20300101}, [1], 0),
+        (standing[20], {"overrides": {"m_user_id": Override.ABSENT}}, [50], 1),
+        (standing[123], {}, [50], 1),
+        (standing[20], {"overrides": {}}, [], 0),
+    ):
+        station.account.edit(edited.id, **changes)
+        parsed.clear()
+        station.clock.advance(DAY)
+        await station.round()
+        assert parsed == expected
+        assert (await station.memory()).unreadable == unreadable
+    assert station.told_types() == {"completion.updated": 1}
+    await station.check_the_books()
+
+
+async def test_the_first_sweep_after_a_start_parses_everything(station: "Station", parsed: list[int]) -> None:
+    await station.open(230, page_size=10)
+    await station.round()
+    await station.restart()
+    station.clock.advance(DAY)
+    parsed.clear()
+    await station.round()
+    assert parsed == [10, 50, 50, 50, 50, 30]
+
+
+async def test_a_page_that_was_only_skimmed_shows_that_its_records_are_not_gone(station: "Station") -> None:
+    await station.open(230, page_size=10, confirm_after="1h")
+    await station.round()
+    record = list(station.account.records())[123]
+    key = station.key(record)
+    await station.ledger.run(
+        second_looks.put, "acme", [SecondLook(key, LookKind.REMOVAL, station.clock.now_ms(), 1, "sweep", 0, "u", "t")]
+    )
+    await station.watcher.second_looks.recall()
+    assert station.waits() == [key]
+    await station.watcher.begin_sweep()
+    await station.quiet()
+    assert station.waits() == []
+    assert await station.query("SELECT key FROM second_looks") == []
 
 
 async def test_edits_below_the_first_page_are_told_by_the_next_sweep_with_what_they_changed(either: "Station") -> None:
