@@ -112,6 +112,7 @@ class NameCache:
         self._on_fault = on_fault
         self._fetching: asyncio.Task[None] | None = None
         self._patient_until = 0.0
+        self._fetched_ms: dict[NameList, int] | None = None
         self._asked_at: dict[NameList, float] = {}
         self._failures: dict[NameList, ApiErrorReason] = {}
 
@@ -147,8 +148,10 @@ class NameCache:
         """Start to fetch the lists that are due, unless a fetch is running. Raises StoreError."""
         if self._fetching is not None:
             return
-        fetched_ms = await self._ledger.run(ledger_names.fetched, self._source)
-        due = self._not_recently_fetched(lists_to_fetch(fetched_ms, missing, self._clock.now_ms(), self._failures))
+        if self._fetched_ms is None:
+            self._fetched_ms = await self._ledger.run(ledger_names.fetched, self._source)
+        due = lists_to_fetch(self._fetched_ms, missing, self._clock.now_ms(), self._failures)
+        due = self._not_recently_fetched(due)
         # A name that an event waits for is as urgent as the event.
         urgency = Priority.HEAD if missing else Priority.NAMES
         if due and self._fetching is None:
@@ -237,4 +240,5 @@ class NameCache:
 
     async def _note(self, names: NameList, outcome: str) -> str | None:
         """Store the outcome of a fetch; return the previous outcome, None if there was none."""
+        self._fetched_ms = None
         return await self._ledger.run(ledger_names.note_fetch, self._source, names, self._clock.now_ms(), outcome)

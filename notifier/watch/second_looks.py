@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 from notifier.clock import Clock
 from notifier.store.store import Store
 from notifier.store.tables import second_looks
 from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.patience import Patience
+
+_FORMS_SHARE: Final = 0.01
+"""The part of the time that earlier contents are kept, by which they may be kept longer."""
 
 
 class SecondLooks:
@@ -23,6 +27,7 @@ class SecondLooks:
         self._confirm_after = confirm_after_seconds
         self._looks: dict[str, SecondLook] = {}
         self._due_at: dict[str, float] = {}
+        self._forms_not_before = 0.0
 
     @property
     def by_key(self) -> Mapping[str, SecondLook]:
@@ -85,4 +90,6 @@ class SecondLooks:
         if old:
             await self._store.run(second_looks.end, self._source, old)
             self.note((), old)
-        await self._store.run(second_looks.forget_forms, now_ms - round(patience.form_seconds * 1000))
+        if self._clock.monotonic() >= self._forms_not_before:
+            await self._store.run(second_looks.forget_forms, now_ms - round(patience.form_seconds * 1000))
+            self._forms_not_before = self._clock.monotonic() + patience.form_seconds * _FORMS_SHARE

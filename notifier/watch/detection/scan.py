@@ -66,16 +66,26 @@ class ScanRunner:
         self._last_keys: tuple[int, int] | None = None
         self._left_since: float | None = None
         self._has_parsed_all = False
+        self._finished: Sweep | None = None
         self.pages_read = 0
         """The number of sweep pages that this process has read."""
 
     async def latest(self) -> Sweep | None:
-        """Return the newest sweep with its progress; None before the first one."""
-        return await self._context.store.run(sweeps.latest, self._context.name)
+        """Return the newest sweep with its progress; None before the first one.
+
+        It is asked for in every round. A finished one does not change any more, so it is read only once.
+        """
+        if self._finished is None:
+            found = await self._context.store.run(sweeps.latest, self._context.name)
+            if found is None or found.finished_ms is None:
+                return found
+            self._finished = found
+        return self._finished
 
     async def begin(self) -> Sweep:
         """Start a sweep, or resume the unfinished one; return it."""
         sweep = await self._context.store.run(sweeps.resume, self._context.name, self._context.clock.now_ms())
+        self._finished = None
         message = "sweep begins" if sweep.next_page == 1 else "sweep continues"
         _log.info(message, extra={"source": self._context.name, "page": sweep.next_page})
         return sweep

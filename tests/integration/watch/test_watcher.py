@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest.mock import ANY
@@ -9,6 +10,7 @@ from unittest.mock import ANY
 import pytest
 
 from notifier.sandbox import Dialect, Override
+from notifier.store.store import Store
 from notifier.store.tables import sources
 from notifier.store.tables.sources import SourceMemory
 from notifier.watch.source_health import SourceState
@@ -41,6 +43,36 @@ async def test_five_thousand_existing_records_are_silence_and_three_new_ones_thr
     await either.round()
     assert len(either.events) == 3
     await either.check_the_books()
+
+
+@pytest.fixture
+def uses(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each function was called on the store's thread."""
+    found: Counter[str] = Counter()
+    run = Store.run
+
+    async def count(store: Store, work: Any, *args: Any, **kwargs: Any) -> Any:
+        found[getattr(work, "func", work).__name__] += 1
+        return await run(store, work, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "run", count)
+    return found
+
+
+async def test_a_round_uses_the_store_once_for_each_answer_and_once_for_a_place_to_look_at(
+    station: "Station", uses: Counter[str]
+) -> None:
+    await station.open(230, page_size=10, names=True)
+    for _ in range(2):
+        await station.round()
+    for new in (0, 1, 0):
+        station.clock.advance(60)
+        station.enter(new)
+        uses.clear()
+        assert (await station.round()).events == new
+        # After a new record, one more page is read.
+        assert uses == {"weigh_and_write": 2 + new, "landmark": 1}
+        assert (await station.memory()).last_success_ms == station.clock.now_ms()
 
 
 async def test_a_round_whose_success_cannot_be_stored_tells_nothing_and_the_next_one_does(
