@@ -5,15 +5,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import orjson
 from aiohttp import hdrs, web
-from jinja2 import DictLoader, Environment, StrictUndefined
 
 from notifier import __version__
-from notifier.web.dashboard import filters, view_model
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _HERE: Final = Path(__file__).parent
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"
@@ -77,7 +78,7 @@ class Rendering:
         answer.enable_compression()
         return answer
 
-    async def _ready(self) -> Environment:
+    async def _ready(self) -> "Environment":
         async with self._reading:
             if self._environment is None:
                 self._assets = await asyncio.to_thread(_read_assets)
@@ -94,7 +95,12 @@ def _read_assets() -> dict[str, Asset]:
     return assets
 
 
-def _read_templates(assets: Mapping[str, Asset]) -> Environment:
+def _read_templates(assets: Mapping[str, Asset]) -> "Environment":
+    # Imported here, because a daemon that listens on no port shows no page.
+    from jinja2 import DictLoader, Environment, StrictUndefined  # noqa: PLC0415
+
+    from notifier.web.dashboard import filters, view_model  # noqa: PLC0415
+
     texts = {file.name: file.read_text(encoding="utf-8") for file in (_HERE / "templates").iterdir()}
     environment = Environment(
         loader=DictLoader(texts),
