@@ -30,7 +30,7 @@ from notifier.http.exchange import new_session
 from notifier.store.store import Store
 from notifier.watch.patience import PATIENCE
 from notifier.watch.watcher import RoundResult, Watcher
-from tests.benchmarks.common import beside
+from tests.benchmarks.common import beside, report
 
 MANY = 500
 CONFIRM_SECONDS = 1
@@ -40,11 +40,15 @@ UNRESTING = replace(PATIENCE, search_seconds_a_page=0.0, sweep_seconds_a_page=0.
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one thing took; `peak` is the most memory that this process held meanwhile, in MB."""
+    """What one thing took; `peak` is the most memory that this process held meanwhile, in MB.
+
+    `processor` is the processor time of this process in seconds.
+    """
 
     requests: int
     seconds: float
     peak: float
+    processor: float = 0.0
 
 
 class Peak:
@@ -78,14 +82,15 @@ class Bench:
 
     async def reread(self) -> Figures:
         """Fetch and parse the whole list: the floor."""
-        pages, started, last_page = 0, time.perf_counter(), 1
+        pages, last_page, started, processor = 0, 1, time.perf_counter(), time.process_time()
         self._peak.take()
         while pages < last_page:
             pages += 1
             body = orjson.dumps({"token": "sandbox", "limit": PATIENCE.large_page, "page": pages})
             async with self._session.post(f"{self._url}/0/v1/completedtrainings.v2.list", data=body) as response:
                 last_page = orjson.loads(await response.read())["paging"]["last_page"]
-        return Figures(pages, time.perf_counter() - started, self._peak.take())
+        seconds, processor = time.perf_counter() - started, time.process_time() - processor
+        return Figures(pages, seconds, self._peak.take(), processor)
 
     async def sweep(self) -> Figures:
         """Read the whole list; there must be nothing to tell of it."""
@@ -115,7 +120,7 @@ class Bench:
         """Measure `work` and all that it begins: it must find what changed, and nothing else."""
         self._events.clear()
         self._peak.take()
-        before, started = self._watcher.usage.total, time.perf_counter()
+        before, started, processor = self._watcher.usage.total, time.perf_counter(), time.process_time()
         await work()
         await self._settled()
         seconds = time.perf_counter() - started
@@ -130,7 +135,8 @@ class Bench:
         assert self._watcher.memory.error is None, self._watcher.memory.error
         found = sorted((event.type, event.subject) for event in self._events)
         assert found == sorted((kind, str(key)) for key in changed), f"{len(found)} events for {len(changed)} changes"
-        return Figures(self._watcher.usage.total - before, seconds, self._peak.take())
+        requests, processor = self._watcher.usage.total - before, time.process_time() - processor
+        return Figures(requests, seconds, self._peak.take(), processor)
 
     async def _settled(self) -> None:
         while self._watcher.is_sweeping or self._watcher.is_searching:
@@ -211,7 +217,13 @@ async def everything(records: int, times: int) -> tuple[Lone, Lone]:
             floor = await bench.reread()
             show("bare re-read, fetched and parsed", floor, floor)
             show("first sweep", floor, await bench.sweep())
-            show("quiet sweep", floor, await bench.sweep())
+            quiet = await bench.sweep()
+            show("quiet sweep", floor, quiet)
+            report("bare re-read", [floor.seconds], "s")
+            report("quiet sweep", [quiet.seconds], "s")
+            report("quiet sweep, times the re-read", [quiet.seconds / floor.seconds], "")
+            report("quiet sweep, times its processor time", [quiet.processor / floor.processor], "")
+            report("quiet sweep, peak of memory", [quiet.peak], "MB")
             show("quiet round", floor, await bench.quiet_round())
             without = await lone_changes(bench, times)
             show("one hidden insert", floor, *without.inserts)
