@@ -237,7 +237,6 @@ class Daemon:
             await self._server.start()
             if self.interface_problem is not None:
                 await self._alarms.evaluate()
-            self._server.prepare_pages()
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
             self._schedule.start(self._after_clock_jump, self._after_sleep)

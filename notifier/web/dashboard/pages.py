@@ -31,7 +31,7 @@ class Pages:
         ]
 
     async def _front(self, request: web.Request) -> web.Response:
-        # Imported here, because a daemon that listens on no port shows no page.
+        # Imported here, because most daemons have no visitors at most times.
         from notifier.web.dashboard import view_model  # noqa: PLC0415
 
         control = request.app[CONTROL]

@@ -33,7 +33,7 @@ LATE = {
     "notifier.web.openapi.document",
     "notifier.web.response_models",
 }
-"""What a daemon without a port, whose one destination is a program, needs only when something is asked of it."""
+"""What a daemon whose one destination is a program needs only when something is asked of it."""
 
 STARTED = """
 import asyncio, sys
@@ -44,7 +44,7 @@ from notifier.daemon.daemon import Daemon
 async def start(folder):
     nowhere = {"base_url": "http://127.0.0.1:9/v1", "token": "x"}
     programs = {"type": "http", "url": "http://127.0.0.1:9/"}
-    store, http = {"path": f"{folder}/notifier.db"}, {"listen": ""}
+    store, http = {"path": f"{folder}/notifier.db"}, {"listen": "127.0.0.1:0"}
     settings = {"store": store, "http": http, "sources": {"acme": nowhere}, "destinations": {"hr": programs}}
     daemon = Daemon(Settings.model_validate(settings))
     await daemon.start()
