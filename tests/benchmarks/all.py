@@ -1,6 +1,6 @@
 """Every benchmark in one run, one after the other, in sizes that take a quarter of an hour together.
 
-    python -m tests.benchmarks.all [--keep] [--only WORD ...]
+    python -m tests.benchmarks.all [--keep] [--note TEXT] [--only WORD ...]
 
 Prints one table: the bare floor, the notifier, their ratio, and the ratio (or figure) that was kept the last time.
 `--keep` writes all figures to `figures.json`, which is kept in the repository, so that a change for the worse is seen
@@ -92,7 +92,7 @@ RUNS: Final = (
         ),
     ),
     Run(
-        "nets --records 200000 --times 2 --sizes",
+        "nets --records 200000 --scans-only",
         (
             Row("quiet sweep, 200,000 records", "bare re-read", "quiet sweep", "quiet sweep, times the re-read"),
             Row("quiet sweep, processor", None, "quiet sweep", "quiet sweep, times its processor time"),
@@ -215,6 +215,7 @@ def main() -> None:
     """Run all of them, print the table, and keep the figures if that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true", help=f"write the figures to {KEPT.name}")
+    parser.add_argument("--note", default="", help="what to know about the figures that are kept")
     parser.add_argument("--only", nargs="*", metavar="WORD", help="only the benchmarks whose name has one of these")
     asked = parser.parse_args()
     runs = [run for run in RUNS if asked.only is None or any(word in run.command for word in asked.only)]
@@ -231,7 +232,7 @@ def main() -> None:
     seconds, measured = time.monotonic() - began, kept.get("measured", "never")
     print(f"\n{seconds:.0f} s; load before: {about['load_before']}; kept: {measured}")
     if asked.keep:
-        document = about | {"figures": kept["figures"] | found}
+        document = about | {"note": asked.note, "figures": kept["figures"] | found}
         KEPT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

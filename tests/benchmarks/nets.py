@@ -1,6 +1,6 @@
 """What it costs to find changes out of sight in a large account, beside reading all of it again.
 
-    python -m tests.benchmarks.nets [--records 1000000] [--times 10] [--sizes 10000 100000]
+    python -m tests.benchmarks.nets [--records 1000000] [--times 10] [--sizes 10000 100000] [--scans-only]
 
 The API is a process beside this one, without a rate limit; in this one works the notifier's watching half with a state
 file. Head polls read pages of 100, everything else pages of 1000. The floor fetches and parses every page, and does
@@ -210,20 +210,33 @@ async def lone_only(records: int, times: int) -> tuple[Lone, Lone]:
             return without, await lone_changes(bench, times)
 
 
+async def scans(records: int) -> None:
+    """Measure the scans alone, and print them."""
+    with beside("accounts.py", "1", str(records)) as url, tempfile.TemporaryDirectory() as folder:
+        async with watching(url, Path(folder)) as bench:
+            await measure_scans(bench)
+
+
+async def measure_scans(bench: Bench) -> Figures:
+    """Measure the first scan and a quiet one, and print them; return the floor."""
+    floor = await bench.reread()
+    show("bare re-read, fetched and parsed", floor, floor)
+    show("first sweep", floor, await bench.sweep())
+    quiet = await bench.sweep()
+    show("quiet sweep", floor, quiet)
+    report("bare re-read", [floor.seconds], "s")
+    report("quiet sweep", [quiet.seconds], "s")
+    report("quiet sweep, times the re-read", [quiet.seconds / floor.seconds], "")
+    report("quiet sweep, times its processor time", [quiet.processor / floor.processor], "")
+    report("quiet sweep, peak of memory", [quiet.peak], "MB")
+    return floor
+
+
 async def everything(records: int, times: int) -> tuple[Lone, Lone]:
     """Measure all there is in an account of so many records, and print it; return the lone changes."""
     with beside("accounts.py", "1", str(records)) as url, tempfile.TemporaryDirectory() as folder:
         async with watching(url, Path(folder)) as bench:
-            floor = await bench.reread()
-            show("bare re-read, fetched and parsed", floor, floor)
-            show("first sweep", floor, await bench.sweep())
-            quiet = await bench.sweep()
-            show("quiet sweep", floor, quiet)
-            report("bare re-read", [floor.seconds], "s")
-            report("quiet sweep", [quiet.seconds], "s")
-            report("quiet sweep, times the re-read", [quiet.seconds / floor.seconds], "")
-            report("quiet sweep, times its processor time", [quiet.processor / floor.processor], "")
-            report("quiet sweep, peak of memory", [quiet.peak], "MB")
+            floor = await measure_scans(bench)
             show("quiet round", floor, await bench.quiet_round())
             without = await lone_changes(bench, times)
             show("one hidden insert", floor, *without.inserts)
@@ -249,7 +262,11 @@ async def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000], help="other accounts, for the table")
+    parser.add_argument("--scans-only", action="store_true", help="only the floor, a first and a quiet scan")
     asked = parser.parse_args()
+    if asked.scans_only:
+        await scans(asked.records)
+        return
     lone = {size: await lone_only(size, asked.times) for size in asked.sizes if size < asked.records}
     lone[asked.records] = await everything(asked.records, asked.times)
     print("\n| records | full re-read | one hidden insert | one hidden deletion |\n|---|---|---|---|")
