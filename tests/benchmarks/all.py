@@ -25,6 +25,9 @@ from tests.benchmarks.common import FIGURES, HERE
 
 KEPT: Final = HERE / "figures.json"
 
+MISSING: Final = "missing"
+"""Stands where a benchmark failed, left out a program that is not installed, or no longer reports a figure."""
+
 Figures = dict[str, dict[str, Any]]
 """What a benchmark reported, by name: `median`, `min`, `max` and `unit`."""
 
@@ -140,7 +143,7 @@ RUNS: Final = (
     ),
     Run(
         "slack_burst --completions 200",
-        (Row("200 at once to Slack, in lines", "floor in lines", "from entry to last message in lines"),),
+        (Row("200 at once to Slack, until told", "floor in digests", "from entry to last message in digests"),),
     ),
     Run(
         "dashboard --records 200000 --events 20000",
@@ -156,6 +159,7 @@ RUNS: Final = (
             Row("latency p99 beside Alertmanager", "alertmanager, latency p99", "notifier, latency p99"),
             Row("lost at SIGKILL beside Alertmanager", "alertmanager, lost", "notifier, lost"),
             Row("lost at SIGKILL beside a script", "script, lost", "notifier, lost"),
+            Row("lost at SIGKILL beside Node-RED", "node-red, lost", "notifier, lost"),
         ),
     ),
 )
@@ -182,12 +186,13 @@ def cells(row: Row, figures: Figures, kept: Mapping[str, Any]) -> Sequence[str]:
     """Return a row's texts; the ratio is worked out of the medians where the benchmark reports none."""
     floor, ours = (figures.get(name) if name else None for name in (row.floor, row.ours))
     if row.ratio is not None:
-        ratio = _text(figures.get(row.ratio))
+        ratio = _text(figures.get(row.ratio)) or MISSING
     elif floor and ours and floor["median"]:
         ratio = f"{ours['median'] / floor['median']:.2f}"
     else:
         ratio = ""
-    return row.what, _text(floor), _text(ours), ratio, _text(kept.get(row.judged))
+    shown = "" if row.floor is None else _text(floor) or MISSING
+    return row.what, shown, _text(ours) or MISSING, ratio, _text(kept.get(row.judged))
 
 
 def _text(figure: Mapping[str, Any] | None) -> str:
@@ -219,21 +224,24 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", metavar="WORD", help="only the benchmarks whose name has one of these")
     asked = parser.parse_args()
     runs = [run for run in RUNS if asked.only is None or any(word in run.command for word in asked.only)]
-    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"figures": {}}
-    found, began, about = {}, time.monotonic(), surroundings()
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    found, began = {}, time.monotonic()
     for run in runs:
-        started = time.monotonic()
-        found[run.command] = measure(run)
+        started, about = time.monotonic(), surroundings()
+        found[run.command] = about | {"note": asked.note, "figures": measure(run)}
         print(f"{run.command}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     print(_line(_TITLES))
     for run in runs:
+        before = kept.get(run.command, {"figures": {}})
         for row in run.rows:
-            print(_line(cells(row, found[run.command], kept["figures"].get(run.command, {}))))
-    seconds, measured = time.monotonic() - began, kept.get("measured", "never")
-    print(f"\n{seconds:.0f} s; load before: {about['load_before']}; kept: {measured}")
+            print(_line(cells(row, found[run.command]["figures"], before["figures"])))
+    print(f"\n{time.monotonic() - began:.0f} s")
+    done = {command: it for command, it in found.items() if it["figures"]}
     if asked.keep:
-        document = about | {"note": asked.note, "figures": kept["figures"] | found}
-        KEPT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        known = kept | done
+        ordered = {run.command: known[run.command] for run in RUNS if run.command in known}
+        KEPT.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    sys.exit(0 if len(done) == len(found) else 1)
 
 
 if __name__ == "__main__":
