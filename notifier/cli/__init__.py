@@ -8,10 +8,14 @@ from notifier import process
 def main() -> int:
     """Run the command given by this process's arguments, and return the exit code."""
     process.prepare(sys.argv[1:])
-    # Imported after `prepare`, because the imports take a good part of a second, during which signals can arrive.
-    from notifier.cli.app import main as run  # noqa: PLC0415
+    process.hold_collections()
+    try:
+        # Imported after `prepare`, because the imports take a good part of a second, during which signals can arrive.
+        from notifier.cli.app import main as run  # noqa: PLC0415
 
-    return run()
+        return run()
+    finally:
+        process.allow_collections()
 
 
 __all__ = ["main"]

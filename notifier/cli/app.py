@@ -10,7 +10,7 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from notifier import __version__
+from notifier import __version__, process
 from notifier.cli.errors import ExitCode
 from notifier.cli.global_options import common_options
 from notifier.cli.help_text import examples
@@ -67,6 +67,7 @@ class LazyGroup(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"notifier.cli.commands.{name}"), name)
+        process.allow_collections()
         return command
 
     def resolve_command(

@@ -13,7 +13,6 @@ from notifier.config.destinations import (
 )
 from notifier.config.durations import format_duration, parse_duration
 from notifier.config.errors import ConfigError, Problem
-from notifier.config.json_schema import schema
 from notifier.config.loader import ConfiguredNames, configured_names, handed_over, load, locate_state_file
 from notifier.config.paths import find_file
 from notifier.config.settings import (
@@ -63,5 +62,4 @@ __all__ = [
     "locate_state_file",
     "parse_duration",
     "parse_listen",
-    "schema",
 ]

@@ -15,11 +15,9 @@ from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
 from notifier.config import ConfigError, Settings
-from notifier.daemon.api import people
 from notifier.daemon.api.dashboard import Overview
 from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.api.metrics import MetricsCollector
-from notifier.daemon.api.record import record_document
 from notifier.daemon.api.status import destination_status, evaluation_status, remembered_status, status_document
 from notifier.daemon.api.status_line import summary
 from notifier.daemon.condition_collector import ConditionCollector, DaemonState
@@ -45,8 +43,6 @@ from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.queries import search
-from notifier.store.queries.search import FoundRecords
 from notifier.store.reader import StoreReader
 from notifier.store.recovery.opener import open_store
 from notifier.store.tables import destinations, starts
@@ -62,6 +58,7 @@ from notifier.web.server import LocalServer
 if TYPE_CHECKING:
     import aiohttp
 
+    from notifier.store.queries.search import FoundRecords
     from notifier.web.response_models.records import (
         PersonForgottenDocument,
         PollDocument,
@@ -240,7 +237,6 @@ class Daemon:
             await self._server.start()
             if self.interface_problem is not None:
                 await self._alarms.evaluate()
-            self._server.prepare_pages()
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
             self._schedule.start(self._after_clock_jump, self._after_sleep)
@@ -396,6 +392,9 @@ class Daemon:
 
     async def record(self, key: str) -> "RecordDocument":
         """Return the JSON object of `/v1/records/KEY`. Raises UnknownRecordError, StoreError."""
+        # Imported here, because a record is explained only to people, and most daemons are asked for none.
+        from notifier.daemon.api.record import record_document  # noqa: PLC0415
+
         confirm_after = {name: source.confirm_after for name, source in self._settings.sources.items()}
         return await self._reader.run(record_document, key, self._subscriptions, confirm_after)
 
@@ -403,8 +402,11 @@ class Daemon:
         """Return the dashboard's figures that are not part of the status. Raises StoreError."""
         return await self._overview.figures(tuple(self._settings.destinations))
 
-    async def find(self, text: str) -> FoundRecords:
+    async def find(self, text: str) -> "FoundRecords":
         """Find records by key, person's name or employee number. Raises StoreError."""
+        # Imported here, because only the dashboard searches.
+        from notifier.store.queries import search  # noqa: PLC0415
+
         return await self._reader.run(search.find, text)
 
     async def poll(self, source: str) -> "ActionResult[PollDocument]":
@@ -423,6 +425,9 @@ class Daemon:
 
     async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
         """Erase a person's data; with `dry_run`, only find the person. Raises UnknownPersonError, StoreError."""
+        # Imported here, because it is a matter of once a year.
+        from notifier.daemon.api import people  # noqa: PLC0415
+
         done = await people.forget(self._ledger, person, dry_run=dry_run, by=by)
         if not dry_run:
             # The workers may have read this person's events into memory.

@@ -10,7 +10,6 @@ from notifier.daemon.offline import UNWRITTEN
 from notifier.events import Event, EventType
 from notifier.store import maintenance
 from notifier.store.errors import StoreError
-from notifier.store.queries import search
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.store import Store
 from notifier.store.tables import erasure, retention, rollups
@@ -106,6 +105,9 @@ class Housekeeping:
         try:
             await self._ledger.check_place()
             await self.write_essentials()
+            # Imported here, because it is needed some time after the start only.
+            from notifier.store.queries import search  # noqa: PLC0415
+
             await self._ledger.run(search.prepare, self._sources())
             if await asyncio.to_thread(maintenance.log_size, self._ledger.path) > LARGE_LOG:
                 await self._ledger.run_bare(maintenance.checkpoint)

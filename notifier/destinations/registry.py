@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import aiohttp
 
 from notifier.clock import Clock
 from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
 from notifier.config.destinations import Destination as AnySettings
-from notifier.destinations import apprise, slack, teams
 from notifier.destinations.apprise_pool import ApprisePool
 from notifier.destinations.base import Destination
 from notifier.destinations.webhook.destination import HttpDestination
-from notifier.messages.layout import Fits
+
+if TYPE_CHECKING:
+    from notifier.messages.layout import Fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +22,24 @@ class DestinationType:
     """How to create a destination, and how to check whether a message fits (None: its receivers are programs)."""
 
     make: Callable[[str, aiohttp.ClientSession, Clock], Destination]
-    fits: Fits | None = None
+    fits: "Fits | None" = None
 
 
 def kind(settings: AnySettings, pool: ApprisePool | None = None) -> DestinationType:
     """Return the type of the destination that `settings` describe."""
+    # Those for people are imported where a configuration has them, because they bring the template engine along.
     match settings:
         case SlackSettings():
+            from notifier.destinations import slack  # noqa: PLC0415
+
             return DestinationType(lambda name, *used: slack.SlackDestination(name, settings, *used), slack.fits)
         case TeamsSettings():
+            from notifier.destinations import teams  # noqa: PLC0415
+
             return DestinationType(lambda name, *used: teams.TeamsDestination(name, settings, *used), teams.fits)
         case AppriseSettings():
+            from notifier.destinations import apprise  # noqa: PLC0415
+
             return DestinationType(lambda name, *_: apprise.AppriseDestination(name, settings, pool), apprise.fits)
         case HttpSettings():
             return DestinationType(lambda name, *used: HttpDestination(name, settings, *used))

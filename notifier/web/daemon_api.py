@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
-from notifier.store.queries.search import FoundRecords
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.watch.detection.holds import Direction
 from notifier.web.queries import DeliveryPage
 from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
+    # What only the dashboard shows is not loaded for these types.
+    from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
+    from notifier.store.queries.search import FoundRecords
     from notifier.web.response_models.deliveries import (
         DeliveryPageDocument,
         DestinationStandingDocument,
@@ -142,9 +143,9 @@ class DashboardFigures:
     """
 
     now_ms: int
-    counts: DashboardCounts
-    latest: Sequence[LatestEvent]
-    dead: Sequence[DeadDelivery]
+    counts: "DashboardCounts"
+    latest: "Sequence[LatestEvent]"
+    dead: "Sequence[DeadDelivery]"
 
 
 class DaemonApi(Protocol):
@@ -200,6 +201,6 @@ class DaemonApi(Protocol):
         """Return the figures that the dashboard shows in addition to the status. Raises StoreError."""
         ...
 
-    async def find(self, text: str) -> FoundRecords:
+    async def find(self, text: str) -> "FoundRecords":
         """Return records found by a key, a person's name or an employee number. Raises StoreError."""
         ...

@@ -75,10 +75,9 @@ class LocalServer:
         sessions = Sessions(clock)
         self._connections = Connections(limits or limits_of_process(), sessions.end_old)
         guard = Guard(self._token, sessions, Guesses(clock), anonymous=settings.anonymous)
-        self._rendering = Rendering()
-        self._sign_in = SignIn(guard, SignInLinks(clock), self._rendering, self._address)
-        self._preparing: asyncio.Task[None] | None = None
-        self.app = make_app(control, feed, guard, self._rendering, self._sign_in, self._connections.limits.body)
+        rendering = Rendering()
+        self._sign_in = SignIn(guard, SignInLinks(clock), rendering, self._address)
+        self.app = make_app(control, feed, guard, rendering, self._sign_in, self._connections.limits.body)
         self._runner = web.AppRunner(self.app, shutdown_timeout=_SHUTDOWN)
 
     @property
@@ -119,17 +118,11 @@ class LocalServer:
             _log.error("the HTTP interface cannot be reached", extra={"detail": self._problem})
             self._trying = asyncio.create_task(self._try_again(), name="listen")
 
-    def prepare_pages(self) -> None:
-        """Begin to prepare the dashboard's pages in the background, if a browser can reach them."""
-        if self.url is not None:
-            self._preparing = asyncio.create_task(self._rendering.prepare(), name="prepare pages")
-
     async def stop(self) -> None:
         """Close all listeners and their connections."""
-        for task in (self._preparing, self._trying):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        if self._trying is not None:
+            self._trying.cancel()
+            await asyncio.wait([self._trying])
         for server in self._servers:
             server.close()
         self._connections.stop()
@@ -142,7 +135,6 @@ class LocalServer:
             await asyncio.sleep(TRY_EVERY)
             if await self._try_to_listen():
                 _log.info("the HTTP interface is available again", extra={"dashboard": self.url})
-                self.prepare_pages()
                 return
 
     async def _try_to_listen(self) -> bool:

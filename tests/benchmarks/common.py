@@ -1,5 +1,7 @@
 """What the benchmarks share: processes beside this one, made-up records, and figures as median and spread."""
 
+import json
+import os
 import statistics
 import subprocess
 import sys
@@ -9,9 +11,13 @@ from pathlib import Path
 
 import orjson
 
+import notifier
 from notifier.events import Change, Completion, DetectedBy, EventType
 
 HERE = Path(__file__).parent
+
+FIGURES = "BENCHMARK_FIGURES"
+"""The environment variable that names the file to which figures are added, one JSON object a line."""
 
 
 @contextmanager
@@ -67,3 +73,21 @@ def news(numbers: range) -> list[Change]:
 def told(name: str, figures: Sequence[float], unit: str) -> str:
     """Write a figure as its median and range."""
     return f"{name:<44} {statistics.median(figures):>10.3f} {unit:<8} ({min(figures):.3f} to {max(figures):.3f})"
+
+
+def report(name: str, figures: Sequence[float], unit: str, remark: str = "") -> None:
+    """Print a figure as its median and range, and add it to the file that BENCHMARK_FIGURES names, if it does."""
+    print(told(name, figures, unit), remark, flush=True)
+    if file := os.environ.get(FIGURES):
+        spread = {"median": statistics.median(figures), "min": min(figures), "max": max(figures)}
+        with Path(file).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"name": name, **spread, "unit": unit}) + "\n")
+
+
+def with_bytecode() -> dict[str, str]:
+    """Compile the package, as an installation does, and return the environment in which a program uses that.
+
+    Without this, every start of a checkout may compile all modules, and a benchmark of starts would measure that.
+    """
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(Path(notifier.__file__).parent)], check=True)
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

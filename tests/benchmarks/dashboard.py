@@ -22,7 +22,7 @@ from notifier.daemon.daemon import Daemon
 from notifier.store.queries import search
 from notifier.store.store import Store
 from notifier.store.tables import rollups
-from tests.benchmarks.common import told
+from tests.benchmarks.common import report
 from tests.support.dashboard_server import CHROMIUM, browser
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ async def measure(url: str) -> None:
                 async with session.get(url + path(number)) as response:
                     body = await response.read()
                 taken.append((time.perf_counter() - started) * 1000)
-            print(told(name, taken, "ms"), f"first {taken[0]:.1f} ms, {response.status}, {len(body):,} bytes")
+            report(name, taken, "ms", f"first {taken[0]:.1f} ms, {response.status}, {len(body):,} bytes")
 
 
 async def load(url: str) -> None:
@@ -157,7 +157,7 @@ async def load(url: str) -> None:
                 await page.goto(url + path, wait_until="load")
                 taken.append(float(await page.evaluate("performance.getEntriesByType('navigation')[0].loadEventStart")))
                 await context.close()
-            print(told(name, taken, "ms"))
+            report(name, taken, "ms")
 
 
 if __name__ == "__main__":

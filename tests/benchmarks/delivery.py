@@ -29,7 +29,7 @@ from notifier.http.exchange import new_session
 from notifier.store.queries import history
 from notifier.store.store import Store, open_for_reading
 from notifier.store.tables import records, sources
-from tests.benchmarks.common import beside, news, told
+from tests.benchmarks.common import beside, news, report
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
 
@@ -139,11 +139,11 @@ async def main() -> None:
         ("bare loop, bodies made from the same rows", making),
         ("notifier, signed and written down", ours),
     ):
-        print(told(name, [asked.events / taken.passed for taken in measured], "events/s"))
+        report(name, [asked.events / taken.passed for taken in measured], "events/s")
     for name, floors in (("to bodies ready", ready), ("to bodies made", making)):
-        print(told(f"ratio {name}", [a.passed / b.passed for a, b in zip(floors, ours, strict=True)], ""))
+        report(f"ratio {name}", [a.passed / b.passed for a, b in zip(floors, ours, strict=True)], "")
         processor = [a.processor / b.processor for a, b in zip(floors, ours, strict=True)]
-        print(told(f"ratio {name}, of processor time", processor, ""))
+        report(f"ratio {name}, of processor time", processor, "")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Memory and processor time of the daemon at rest: one source at its 60 s interval, one destination of each type.
 
-python -m tests.benchmarks.idle [--seconds 180]
+python -m tests.benchmarks.idle [--seconds 180] [--no-port]
 """
 
 import argparse
@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.common import beside
+from tests.benchmarks.common import beside, report, with_bytecode
 
 WARM_UP = 10.0
 
@@ -32,10 +32,11 @@ def main() -> None:
     """Start the daemon, leave it alone, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--no-port", action="store_true", help="listen on no port, and have the webhook only")
     asked = parser.parse_args()
     with beside("api.py", "5000") as url, beside("receiver.py") as port, tempfile.TemporaryDirectory() as folder:
         environ = {
-            **os.environ,
+            **with_bytecode(),
             "NOTIFIER_STORE__PATH": f"{folder}/notifier.db",
             "NOTIFIER_HTTP__LISTEN": "127.0.0.1:0",
             "NOTIFIER_SOURCES__ACME__BASE_URL": url,
@@ -45,6 +46,9 @@ def main() -> None:
             "NOTIFIER_DESTINATIONS__SLACK__TYPE": "slack",
             "NOTIFIER_DESTINATIONS__SLACK__URL": f"http://127.0.0.1:{port}/hook",
         }
+        if asked.no_port:
+            environ["NOTIFIER_HTTP__LISTEN"] = ""
+            del environ["NOTIFIER_DESTINATIONS__SLACK__TYPE"], environ["NOTIFIER_DESTINATIONS__SLACK__URL"]
         daemon = subprocess.Popen(
             [sys.executable, "-m", "notifier", "run"], env=environ, cwd=folder, stderr=subprocess.DEVNULL
         )
@@ -57,7 +61,8 @@ def main() -> None:
         finally:
             daemon.terminate()
             daemon.wait(timeout=10)
-    print(f"idle for {asked.seconds:.0f} s: {memory:.1f} MB resident, {100 * used / asked.seconds:.2f} % of a core")
+    report("notifier at rest, memory", [memory], "MB")
+    report("notifier at rest, processor time", [100 * used / asked.seconds], "%", "of a core")
 
 
 if __name__ == "__main__":

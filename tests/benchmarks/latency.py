@@ -24,7 +24,7 @@ from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import subscriptions
 from notifier.http.exchange import new_session
 from notifier.store.store import Store
-from tests.benchmarks.common import HERE, beside
+from tests.benchmarks.common import HERE, beside, report
 
 
 def noting(answers: list[int]) -> aiohttp.TraceConfig:
@@ -112,7 +112,8 @@ async def main() -> None:
     finally:
         api.communicate()
     percentiles = statistics.quantiles(took, n=100)
-    print(f"answer to webhook   p50 {percentiles[49]:.1f} ms   p99 {percentiles[98]:.1f} ms")
+    report("answer to webhook, p50", [percentiles[49]], "ms")
+    report("answer to webhook, p99", [percentiles[98]], "ms")
 
 
 if __name__ == "__main__":

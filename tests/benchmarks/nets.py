@@ -1,6 +1,6 @@
 """What it costs to find changes out of sight in a large account, beside reading all of it again.
 
-    python -m tests.benchmarks.nets [--records 1000000] [--times 10] [--sizes 10000 100000]
+    python -m tests.benchmarks.nets [--records 1000000] [--times 10] [--sizes 10000 100000] [--scans-only]
 
 The API is a process beside this one, without a rate limit; in this one works the notifier's watching half with a state
 file. Head polls read pages of 100, everything else pages of 1000. The floor fetches and parses every page, and does
@@ -30,7 +30,7 @@ from notifier.http.exchange import new_session
 from notifier.store.store import Store
 from notifier.watch.patience import PATIENCE
 from notifier.watch.watcher import RoundResult, Watcher
-from tests.benchmarks.common import beside
+from tests.benchmarks.common import beside, report
 
 MANY = 500
 CONFIRM_SECONDS = 1
@@ -40,11 +40,15 @@ UNRESTING = replace(PATIENCE, search_seconds_a_page=0.0, sweep_seconds_a_page=0.
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one thing took; `peak` is the most memory that this process held meanwhile, in MB."""
+    """What one thing took; `peak` is the most memory that this process held meanwhile, in MB.
+
+    `processor` is the processor time of this process in seconds.
+    """
 
     requests: int
     seconds: float
     peak: float
+    processor: float = 0.0
 
 
 class Peak:
@@ -78,14 +82,15 @@ class Bench:
 
     async def reread(self) -> Figures:
         """Fetch and parse the whole list: the floor."""
-        pages, started, last_page = 0, time.perf_counter(), 1
+        pages, last_page, started, processor = 0, 1, time.perf_counter(), time.process_time()
         self._peak.take()
         while pages < last_page:
             pages += 1
             body = orjson.dumps({"token": "sandbox", "limit": PATIENCE.large_page, "page": pages})
             async with self._session.post(f"{self._url}/0/v1/completedtrainings.v2.list", data=body) as response:
                 last_page = orjson.loads(await response.read())["paging"]["last_page"]
-        return Figures(pages, time.perf_counter() - started, self._peak.take())
+        seconds, processor = time.perf_counter() - started, time.process_time() - processor
+        return Figures(pages, seconds, self._peak.take(), processor)
 
     async def sweep(self) -> Figures:
         """Read the whole list; there must be nothing to tell of it."""
@@ -115,7 +120,7 @@ class Bench:
         """Measure `work` and all that it begins: it must find what changed, and nothing else."""
         self._events.clear()
         self._peak.take()
-        before, started = self._watcher.usage.total, time.perf_counter()
+        before, started, processor = self._watcher.usage.total, time.perf_counter(), time.process_time()
         await work()
         await self._settled()
         seconds = time.perf_counter() - started
@@ -130,7 +135,8 @@ class Bench:
         assert self._watcher.memory.error is None, self._watcher.memory.error
         found = sorted((event.type, event.subject) for event in self._events)
         assert found == sorted((kind, str(key)) for key in changed), f"{len(found)} events for {len(changed)} changes"
-        return Figures(self._watcher.usage.total - before, seconds, self._peak.take())
+        requests, processor = self._watcher.usage.total - before, time.process_time() - processor
+        return Figures(requests, seconds, self._peak.take(), processor)
 
     async def _settled(self) -> None:
         while self._watcher.is_sweeping or self._watcher.is_searching:
@@ -204,14 +210,33 @@ async def lone_only(records: int, times: int) -> tuple[Lone, Lone]:
             return without, await lone_changes(bench, times)
 
 
+async def scans(records: int) -> None:
+    """Measure the scans alone, and print them."""
+    with beside("accounts.py", "1", str(records)) as url, tempfile.TemporaryDirectory() as folder:
+        async with watching(url, Path(folder)) as bench:
+            await measure_scans(bench)
+
+
+async def measure_scans(bench: Bench) -> Figures:
+    """Measure the first scan and a quiet one, and print them; return the floor."""
+    floor = await bench.reread()
+    show("bare re-read, fetched and parsed", floor, floor)
+    show("first sweep", floor, await bench.sweep())
+    quiet = await bench.sweep()
+    show("quiet sweep", floor, quiet)
+    report("bare re-read", [floor.seconds], "s")
+    report("quiet sweep", [quiet.seconds], "s")
+    report("quiet sweep, times the re-read", [quiet.seconds / floor.seconds], "")
+    report("quiet sweep, times its processor time", [quiet.processor / floor.processor], "")
+    report("quiet sweep, peak of memory", [quiet.peak], "MB")
+    return floor
+
+
 async def everything(records: int, times: int) -> tuple[Lone, Lone]:
     """Measure all there is in an account of so many records, and print it; return the lone changes."""
     with beside("accounts.py", "1", str(records)) as url, tempfile.TemporaryDirectory() as folder:
         async with watching(url, Path(folder)) as bench:
-            floor = await bench.reread()
-            show("bare re-read, fetched and parsed", floor, floor)
-            show("first sweep", floor, await bench.sweep())
-            show("quiet sweep", floor, await bench.sweep())
+            floor = await measure_scans(bench)
             show("quiet round", floor, await bench.quiet_round())
             without = await lone_changes(bench, times)
             show("one hidden insert", floor, *without.inserts)
@@ -237,7 +262,11 @@ async def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000], help="other accounts, for the table")
+    parser.add_argument("--scans-only", action="store_true", help="only the floor, a first and a quiet scan")
     asked = parser.parse_args()
+    if asked.scans_only:
+        await scans(asked.records)
+        return
     lone = {size: await lone_only(size, asked.times) for size in asked.sizes if size < asked.records}
     lone[asked.records] = await everything(asked.records, asked.times)
     print("\n| records | full re-read | one hidden insert | one hidden deletion |\n|---|---|---|---|")

@@ -26,7 +26,7 @@ from notifier.config import load
 from notifier.daemon.daemon import Daemon
 from notifier.store.tables import records
 from notifier.store.tables.outbox import Delivery, Settlement
-from tests.benchmarks.common import beside, news, told
+from tests.benchmarks.common import beside, news, report
 
 PAGE = 50
 """Events that arrive together."""
@@ -147,12 +147,12 @@ async def main() -> None:
         without.append(await measure(asked, numbers, 0))
         among.append(await measure(asked, numbers, asked.readers))
     for who, measured in (("without readers", without), (f"with {asked.readers} readers", among)):
-        print(told(f"delivery {who}", [it.rate for it in measured], "events/s"))
-        print(told("  processor time", [it.cost for it in measured], "us/event"))
-        print(told("  detection to delivery, median", [it.median for it in measured], "ms"))
-        print(told("  detection to delivery, p99", [it.late for it in measured], "ms"))
-    print(told("ratio of the rates", [b.rate / a.rate for a, b in zip(without, among, strict=True)], ""))
-    print(told("readers done after the last delivery", [it.behind or 0 for it in among], "s"))
+        report(f"delivery {who}", [it.rate for it in measured], "events/s")
+        report(f"  processor time {who}", [it.cost for it in measured], "us/event")
+        report(f"  detection to delivery {who}, p50", [it.median for it in measured], "ms")
+        report(f"  detection to delivery {who}, p99", [it.late for it in measured], "ms")
+    report("ratio of the rates", [b.rate / a.rate for a, b in zip(without, among, strict=True)], "")
+    report("readers done after the last delivery", [it.behind or 0 for it in among], "s")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from notifier.sandbox.account import Account
 from notifier.sandbox.fixtures import build_account
+from tests.benchmarks.common import report
 from tests.support.program import Program, served
 from tests.support.slack_channel import Channel
 from tests.support.waiting import until
@@ -77,6 +78,10 @@ url = "{receiver.url}"
             finally:
                 await program.stop()
     show(channel, keys, began)
+    what = "in lines" if destination else "in digests"
+    report(f"floor {what}", [(len(channel.at) - 1) / LEAK], "s")
+    report(f"from entry to last message {what}", [channel.at[-1] - began], "s")
+    report(f"not told {what}", [completions - told(channel)], "")
 
 
 def show(channel: Channel, keys: set[int], began: float) -> None:

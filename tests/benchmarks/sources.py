@@ -32,7 +32,7 @@ import orjson
 
 from notifier.cli.daemon_client import request
 from tests.benchmarks.accounts import HEAD_PAGE
-from tests.benchmarks.common import beside
+from tests.benchmarks.common import beside, report
 from tests.benchmarks.idle import processor_seconds, resident_mb
 
 RECORDS = 500
@@ -206,7 +206,13 @@ def main() -> None:
         with daemon(url, asked.sources, asked.interval, asked.profile) as subject:
             ours = asyncio.run(measure(url, subject, asked.interval, asked.seconds))
         print(ours.told("notifier"))
-    print(f"processor time: {ours.cpu / floor.cpu:.2f} times the floor's")
+    polls_a_second = asked.sources / asked.interval
+    report("bare loop, processor time a poll", [1000 * floor.cpu / polls_a_second], "ms")
+    report("notifier, processor time a poll", [1000 * ours.cpu / polls_a_second], "ms")
+    report("processor time, times the floor's", [ours.cpu / floor.cpu], "")
+    report("notifier, lateness p99", [1000 * statistics.quantiles(ours.late, n=100, method="inclusive")[98]], "ms")
+    report("notifier, polls left out", [ours.left_out], "")
+    report("notifier, memory", [ours.memory], "MB")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ measured until the store has answered every worker, in wall and processor time.
 
 import argparse
 import asyncio
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,19 +22,22 @@ from notifier.delivery.subscriptions import concerned, subscriptions
 from notifier.events import Event, EventType
 from notifier.http.exchange import new_session
 from notifier.store.store import Store
+from tests.benchmarks.common import report
 
 
-async def measure(dispatcher: Dispatcher, store: Store, wake: Callable[[], None], rounds: int) -> tuple[float, float]:
-    """Return the median of the wall and the processor time of a wake-up, in milliseconds."""
+async def measure(
+    dispatcher: Dispatcher, store: Store, wake: Callable[[], None], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Return the wall and the processor time of each wake-up, in milliseconds."""
     passed, processor = [], []
     for _ in range(rounds):
         began, processor_began = time.perf_counter(), time.process_time()
         wake()
         while any(worker._reader.is_reading for worker in dispatcher._workers.values()):
             await store.run(lambda _db: None)
-        passed.append(time.perf_counter() - began)
-        processor.append(time.process_time() - processor_began)
-    return 1000 * statistics.median(passed), 1000 * statistics.median(processor)
+        passed.append(1000 * (time.perf_counter() - began))
+        processor.append(1000 * (time.process_time() - processor_began))
+    return passed, processor
 
 
 async def run(number: int, rounds: int, folder: Path) -> None:
@@ -60,7 +62,8 @@ async def run(number: int, rounds: int, folder: Path) -> None:
             ("those concerned", lambda: dispatcher.wake(concerned(events, filters))),
         ):
             passed, processor = await measure(dispatcher, store, wake, rounds)
-            print(f"{name:<20}{passed:>9.2f} ms{processor:>9.2f} ms of processor time")
+            report(name, passed, "ms")
+            report(f"{name}, processor time", processor, "ms")
         await dispatcher.stop(0.0)
     await store.close()
 

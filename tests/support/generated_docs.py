@@ -12,8 +12,8 @@ import click
 
 from notifier.cli.app import program
 from notifier.cli.man_page import EXITS
-from notifier.config import schema
 from notifier.config.durations import PATTERN
+from notifier.config.json_schema import schema
 
 PAGES: Final = Path(__file__).parents[2] / "notifier" / "docs"
 WRITE: Final = "python -m tests.support.generated_docs"

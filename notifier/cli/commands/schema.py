@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import click
 
-from notifier import config
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.cli.parameter_types import OneOf
+from notifier.config import json_schema
 from notifier.destinations.webhook import event_schema
 
-_SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {"config": config.schema, "event": event_schema.schema}
+_SCHEMAS: Final[dict[str, Callable[[], dict[str, Any]]]] = {"config": json_schema.schema, "event": event_schema.schema}
 
 
 @click.command(epilog=examples("notifier schema config > notifier-config.schema.json", "notifier schema event"))

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlite_utils import Database
 
 from notifier.clock import Clock
-from notifier.store.queries import dashboard
-from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
 from notifier.store.reader import StoreReader
 from notifier.web.daemon_api import DashboardFigures
+
+if TYPE_CHECKING:
+    from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
 
 KEPT: Final = 2.0
 """Seconds for which counts are cached; the shortest period that they cover is a quarter of an hour."""
@@ -35,7 +36,10 @@ class Overview:
         latest, dead = await self._reader.run(_newest, destinations)
         return DashboardFigures(self._clock.now_ms(), counts, latest, dead)
 
-    async def _counted(self) -> DashboardCounts:
+    async def _counted(self) -> "DashboardCounts":
+        # Imported here and below, because most daemons have no visitors at most times.
+        from notifier.store.queries import dashboard  # noqa: PLC0415
+
         async with self._reading:
             now = self._clock.monotonic()
             if self._counts is None or now - self._read_at >= KEPT:
@@ -44,5 +48,7 @@ class Overview:
             return self._counts
 
 
-def _newest(db: Database, destinations: Sequence[str]) -> tuple[list[LatestEvent], list[DeadDelivery]]:
+def _newest(db: Database, destinations: Sequence[str]) -> "tuple[list[LatestEvent], list[DeadDelivery]]":
+    from notifier.store.queries import dashboard  # noqa: PLC0415
+
     return dashboard.latest(db, _LATEST), dashboard.dead(db, destinations, _DEAD)

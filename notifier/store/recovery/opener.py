@@ -28,7 +28,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlite_utils import Database
 
@@ -46,7 +46,6 @@ from notifier.store.recovery.detect import (
     is_damage_of_the_header,
 )
 from notifier.store.recovery.essentials import EssentialsState, Reading
-from notifier.store.recovery.salvage import Like, copy_what_can_be_read
 from notifier.store.recovery.snapshot import Snapshot
 from notifier.store.store import (
     Store,
@@ -58,6 +57,9 @@ from notifier.store.store import (
     refuse_foreign,
     set_up,
 )
+
+if TYPE_CHECKING:
+    from notifier.store.recovery.salvage import Like
 
 _log = logging.getLogger(__name__)
 
@@ -282,6 +284,9 @@ def _refuse_to_loop(real: Path, path: Path, now_ms: int) -> None:
 
 
 def _rebuild(real: Path, path: Path, reading: Reading, problem: str, now_ms: int) -> None:
+    # Imported here and below, because hardly any file is ever damaged.
+    from notifier.store.recovery.salvage import Like  # noqa: PLC0415
+
     for like in Like:
         losses: list[Loss] = []
 
@@ -301,8 +306,12 @@ def _rebuild(real: Path, path: Path, reading: Reading, problem: str, now_ms: int
             return
 
 
-def _make(fresh: Path, aside: Path | None, real: Path, like: Like, reading: Reading, problem: str, now_ms: int) -> Loss:
+def _make(
+    fresh: Path, aside: Path | None, real: Path, like: "Like", reading: Reading, problem: str, now_ms: int
+) -> Loss:
     """Fill a new file with the readable parts of the damaged one and the essentials; return the loss."""
+    from notifier.store.recovery.salvage import copy_what_can_be_read  # noqa: PLC0415
+
     with closing(_new_file(fresh)) as db:
         loss = copy_what_can_be_read(db, real, like)
         if loss.everything and reading.snapshot is None and reading.answer is not EssentialsState.NONE:

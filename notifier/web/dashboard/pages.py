@@ -7,7 +7,6 @@ from aiohttp import web
 
 from notifier.store.errors import StoreError
 from notifier.web.daemon_api import UnknownRecordError
-from notifier.web.dashboard import view_model
 from notifier.web.dashboard.templating import Rendering, moved
 from notifier.web.responses import CONTROL
 
@@ -32,6 +31,9 @@ class Pages:
         ]
 
     async def _front(self, request: web.Request) -> web.Response:
+        # Imported here, because most daemons have no visitors at most times.
+        from notifier.web.dashboard import view_model  # noqa: PLC0415
+
         control = request.app[CONTROL]
         status = await control.status()
         figures = await control.figures()

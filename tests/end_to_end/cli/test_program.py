@@ -1,11 +1,58 @@
-"""What the real program imports: nothing heavy where nothing heavy is needed."""
+"""What the real program imports: nothing heavy where nothing heavy is needed, and nothing before it is needed."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 HEAVY = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson", "importlib.metadata")
+
+LATE = {
+    "apprise",
+    "jinja2",
+    "prometheus_client",
+    "rich",
+    "notifier.cli.man_page",
+    "notifier.config.json_schema",
+    "notifier.daemon.api.people",
+    "notifier.daemon.api.record",
+    "notifier.destinations.apprise",
+    "notifier.destinations.slack",
+    "notifier.destinations.teams",
+    "notifier.messages.rendering",
+    "notifier.sandbox",
+    "notifier.store.queries.dashboard",
+    "notifier.store.queries.record_history",
+    "notifier.store.queries.search",
+    "notifier.store.recovery.salvage",
+    "notifier.web.dashboard.filters",
+    "notifier.web.dashboard.view_model",
+    "notifier.web.metrics.exposition",
+    "notifier.web.metrics.gauges",
+    "notifier.web.openapi.document",
+    "notifier.web.response_models",
+}
+"""What a daemon whose one destination is a program needs only when something is asked of it."""
+
+STARTED = """
+import asyncio, sys
+import notifier.cli.commands.run
+from notifier.config import Settings
+from notifier.daemon.daemon import Daemon
+
+async def start(folder):
+    nowhere = {"base_url": "http://127.0.0.1:9/v1", "token": "x"}
+    programs = {"type": "http", "url": "http://127.0.0.1:9/"}
+    store, http = {"path": f"{folder}/notifier.db"}, {"listen": "127.0.0.1:0"}
+    settings = {"store": store, "http": http, "sources": {"acme": nowhere}, "destinations": {"hr": programs}}
+    daemon = Daemon(Settings.model_validate(settings))
+    await daemon.start()
+    print(*sys.modules)
+    await daemon.stop()
+
+asyncio.run(start(sys.argv[1]))
+"""
 
 
 def modules_after(*arguments: str) -> set[str]:
@@ -23,3 +70,41 @@ def test_what_needs_nothing_imports_nothing(option: str) -> None:
     imported = modules_after(option)
     assert not imported & set(HEAVY)
     assert not {name for name in imported if name.startswith("notifier.cli.commands")}
+
+
+def test_a_daemon_starts_without_what_is_needed_later(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED, str(tmp_path)], capture_output=True, text=True, check=True, timeout=30
+    )
+    imported = set(done.stdout.split())
+    assert {"aiohttp", "notifier.destinations.webhook.destination"} <= imported
+    assert not imported & LATE
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["status", "--config", "nowhere"], ["sttus"], ["schema", "event"]]
+)
+def test_the_garbage_collector_is_off_during_imports_only(arguments: list[str]) -> None:
+    script = (
+        "import gc, sys, notifier.cli\n"
+        "found = []\n"
+        "class Finder:\n"
+        "    def find_spec(name, path, target=None):\n"
+        "        found.append(gc.isenabled()) if name in ('click', 'notifier.cli.commands.schema') else None\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "notifier.cli.main()\n"
+        "print(found[0], any(found), gc.isenabled(), gc.get_freeze_count() > 0, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stderr.splitlines()[-1] == "False False True True"
+
+
+def test_the_garbage_collector_runs_again_before_the_command_does() -> None:
+    script = (
+        "import gc, click\nfrom notifier import process\nfrom notifier.cli.app import program\n"
+        "process.hold_collections()\nprogram.get_command(click.Context(program), 'schema')\nprint(gc.isenabled())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "True\n"

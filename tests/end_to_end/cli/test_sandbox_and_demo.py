@@ -12,9 +12,8 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from notifier import config
 from notifier.cli.parameter_types import RATE
-from notifier.config import load
+from notifier.config import json_schema, load
 from notifier.demo import run_demo
 from notifier.destinations.webhook import event_schema
 from tests.support.command_line import call, until
@@ -138,5 +137,5 @@ async def test_at_the_end_of_a_demo_the_dashboard_can_be_looked_at() -> None:
 
 
 def test_the_schemas_are_printed() -> None:
-    assert json.loads(call("schema", "config").out) == config.schema()
+    assert json.loads(call("schema", "config").out) == json_schema.schema()
     assert json.loads(call("schema", "event").out) == event_schema.schema()

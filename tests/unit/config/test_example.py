@@ -19,9 +19,9 @@ from notifier.config import (
     StoreSettings,
     TeamsSettings,
     load,
-    schema,
 )
 from notifier.config.base_table import BaseTable
+from notifier.config.json_schema import schema
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")

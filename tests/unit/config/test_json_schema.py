@@ -15,9 +15,9 @@ from notifier.config import (
     SourceSettings,
     StoreSettings,
     TeamsSettings,
-    schema,
 )
 from notifier.config.base_table import BaseTable
+from notifier.config.json_schema import schema
 
 TABLES = [
     Settings,
