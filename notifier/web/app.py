@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from notifier.store.errors import StoreError
 from notifier.web.daemon_api import (
@@ -176,13 +177,10 @@ async def _readyz(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    # Imported here, because most daemons are not watched by Prometheus.
-    from notifier.web.metrics.exposition import CONTENT_TYPE  # noqa: PLC0415
-
     make = request.app[CONTROL].metrics
     # Without a token, all users of the machine may request the page, so it is not made for each of their requests.
     page = await (make() if request.app[GUARD].is_trusted(request) else request.app[_FOR_ALL].page(make))
-    return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
 
 
 async def _openapi(_request: web.Request) -> web.Response:

@@ -4,15 +4,21 @@ Every counter starts at 0 when the process starts. Counters are not kept in the 
 rebuild would set them back a little. Prometheus would take that for a restart at 0, and add the whole value again.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from notifier.delivery.policy.retry import Decision
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.events import Event, EventType
 from notifier.kpa.errors import ApiErrorReason
 from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
-from notifier.web.metrics.series import Counter, Histogram
+from notifier.web.metrics.gauges import families
 from notifier.web.metrics.snapshot import MetricsSnapshot
 
 _OF_A_REQUEST: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
@@ -40,35 +46,49 @@ class Counters:
     """The counters and histograms of the configured sources and destinations."""
 
     def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(namespace="notifier", registry=self._registry)
         self._events = Counter(
             "notifier_events",
             "Events detected by this process; alerts have an empty source.",
             ["source", "type"],
+            registry=self._registry,
         )
         self._failures = Counter(
-            "notifier_source_failures", "Requests and rounds that failed, by reason.", ["source", "reason"]
+            "notifier_source_failures",
+            "Requests and rounds that failed, by reason.",
+            ["source", "reason"],
+            registry=self._registry,
         )
-        self._rounds = Histogram("notifier_poll_duration_seconds", "How long a poll took.", [], _OF_A_ROUND)
+        self._rounds = Histogram(
+            "notifier_poll_duration_seconds", "How long a poll took.", buckets=_OF_A_ROUND, registry=self._registry
+        )
         self._attempts = Counter(
             "notifier_attempts",
             "Attempts to deliver an event, by the decision after them and its reason.",
             ["destination", "decision", "reason"],
+            registry=self._registry,
         )
         self._delivered = Counter(
-            "notifier_destination_delivered", "Events delivered by this process.", ["destination"]
+            "notifier_destination_delivered",
+            "Events delivered by this process.",
+            ["destination"],
+            registry=self._registry,
         )
         self._requests = Histogram(
             "notifier_attempt_duration_seconds",
             "How long one request to a destination took.",
             ["destination"],
-            _OF_A_REQUEST,
+            buckets=_OF_A_REQUEST,
+            registry=self._registry,
         )
         self._latency = Histogram(
             "notifier_delivery_latency_seconds",
             "From the detection of an event to its delivery; for a request with several events, that of the oldest"
             " one. Replayed events are not included.",
             ["destination"],
-            _OF_A_WAY,
+            buckets=_OF_A_WAY,
+            registry=self._registry,
         )
         self._sources: frozenset[str] = frozenset()
         self._destinations: frozenset[str] = frozenset()
@@ -76,31 +96,31 @@ class Counters:
     def keep(self, sources: Collection[str], destinations: Collection[str]) -> None:
         """Count only for these names from now on: new ones start at 0, and the counts of others are dropped."""
         for gone in self._sources.difference(sources):
-            self._events.forget(gone)
-            self._failures.forget(gone)
+            self._events.remove_by_labels({"source": gone})
+            self._failures.remove_by_labels({"source": gone})
         for gone in self._destinations.difference(destinations):
             for metric in (self._attempts, self._delivered, self._requests, self._latency):
-                metric.forget(gone)
+                metric.remove_by_labels({"destination": gone})
         for source in set(sources).difference(self._sources):
             for type_ in _DETECTED:
-                self._events.begin(source, type_)
+                self._events.labels(source, type_)
             for reason in ApiErrorReason:
-                self._failures.begin(source, reason)
-        self._events.begin("", EventType.ALERT)
+                self._failures.labels(source, reason)
+        self._events.labels("", EventType.ALERT)
         for destination in set(destinations).difference(self._destinations):
-            self._delivered.begin(destination)
-            self._requests.begin(destination)
-            self._latency.begin(destination)
+            self._delivered.labels(destination)
+            self._requests.labels(destination)
+            self._latency.labels(destination)
             for result in AttemptResult:
                 for decision in _DECISIONS[failure_scope(result)]:
-                    self._attempts.begin(destination, decision, result)
+                    self._attempts.labels(destination, decision, result)
         self._sources, self._destinations = frozenset(sources), frozenset(destinations)
 
     def detected(self, events: Iterable[Event]) -> None:
         """Count events that have just been stored."""
         for event in events:
             if event.type == EventType.ALERT or event.source in self._sources:
-                self._events.count(event.source, event.type)
+                self._events.labels(event.source, event.type).inc()
 
     def polled(self, seconds: float) -> None:
         """Record how long a poll took."""
@@ -109,7 +129,7 @@ class Counters:
     def failed(self, source: str, reason: str) -> None:
         """Count a failed request or round."""
         if source in self._sources:
-            self._failures.count(source, reason)
+            self._failures.labels(source, reason).inc()
 
     def attempted(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
         """Record the result of a request that carried these deliveries."""
@@ -117,28 +137,31 @@ class Counters:
         name = first.destination
         if name not in self._destinations:
             return
-        self._requests.observe(first.milliseconds / 1000, name)
+        self._requests.labels(name).observe(first.milliseconds / 1000)
         for it in settlements:
-            self._attempts.count(name, it.decision, it.reason, times=len(it.sequences))
+            self._attempts.labels(name, it.decision, it.reason).inc(len(it.sequences))
             if it.state is DeliveryState.DELIVERED:
-                self._delivered.count(name, times=len(it.sequences))
+                self._delivered.labels(name).inc(len(it.sequences))
         detected_ms = min((it.event.time_ms for it in deliveries if not it.again), default=None)
         if first.state is DeliveryState.DELIVERED and detected_ms is not None:
             took_ms = first.attempted_ms + first.milliseconds - detected_ms
-            self._latency.observe(max(0, took_ms) / 1000, name)
+            self._latency.labels(name).observe(max(0, took_ms) / 1000)
 
     def page(self, figures: MetricsSnapshot) -> bytes:
         """Return counters and gauges in Prometheus's text format 0.0.4. May run in a thread."""
-        # Imported here, because most daemons are not watched by Prometheus.
-        from notifier.web.metrics.exposition import exposition  # noqa: PLC0415
+        return generate_latest(_Together(self._registry, figures))
 
-        counted = (
-            self._events,
-            self._failures,
-            self._rounds,
-            self._attempts,
-            self._delivered,
-            self._requests,
-            self._latency,
-        )
-        return exposition(counted, figures)
+
+class _Together(Collector):
+    """Collects the counters and the gauges for one page."""
+
+    def __init__(self, registry: CollectorRegistry, figures: MetricsSnapshot) -> None:
+        self._registry = registry
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        yield from families(self._figures)
+        for metric in self._registry.collect():
+            # Prometheus's text format does not support `_created` samples; each would become another gauge.
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric

@@ -11,7 +11,6 @@ HEAVY = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson", "importlib.met
 LATE = {
     "apprise",
     "jinja2",
-    "prometheus_client",
     "rich",
     "notifier.cli.man_page",
     "notifier.config.json_schema",
@@ -28,8 +27,6 @@ LATE = {
     "notifier.store.recovery.salvage",
     "notifier.web.dashboard.filters",
     "notifier.web.dashboard.view_model",
-    "notifier.web.metrics.exposition",
-    "notifier.web.metrics.gauges",
     "notifier.web.openapi.document",
     "notifier.web.response_models",
 }
