@@ -15,16 +15,16 @@ from notifier.store.queries.orphans import Orphan
 from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState, LastError, OwedEvents, Undelivered
 from notifier.store.tables.outbox import DeliveryState
 
-FAILING_FOR = 900.0
+FAILING_FOR_SECONDS = 900.0
 """Seconds that an event waits for a failing endpoint before a notice is sent."""
 
-OVER_AFTER = 300.0
+OVER_AFTER_SECONDS = 300.0
 """Seconds without any failure after which the condition is over."""
 
-_SOON = 60.0
+_SOON_SECONDS = 60.0
 """Seconds: an endpoint that will be reported as failing within this time is not first reported as behind."""
 
-FORGOTTEN_AFTER = 86_400.0
+FORGOTTEN_AFTER_SECONDS = 86_400.0
 """Seconds after which an operator may have forgotten a destination that they disabled while events wait for it."""
 
 _NOT_ITS_OWN = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
@@ -55,17 +55,17 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
             f"{name}: {_failing(name, serving, undelivered, last_error, now_ms)}; {_events(waiting)}",
             cause=health.reason or "",
             remedy=f"once the receiver works, `notifier retry --state pending --destination {name}` tries at once",
-            begins_after=FAILING_FOR,
-            ends_after=OVER_AFTER,
+            begins_after=FAILING_FOR_SECONDS,
+            ends_after=OVER_AFTER_SECONDS,
             lived=failing,
         )
-    is_told = stands or (failing is not None and failing >= FAILING_FOR)
+    is_told = stands or (failing is not None and failing >= FAILING_FOR_SECONDS)
     if not is_told and is_behind(owed, serving, undelivered, now_ms):
         yield Condition(
             ConditionName.DESTINATION_BEHIND,
             subject,
             f"{name}: {_behind(name, serving, owed, last_error)}; {_events(waiting)}",
-            begins_after=FAILING_FOR,
+            begins_after=FAILING_FOR_SECONDS,
             lived=min((now_ms - owed.since_ms) / 1000, serving.tried_for),
         )
     elif not is_told and (refused := _refused_for_long(serving, undelivered)):
@@ -89,7 +89,7 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
 
 
 def _refused_for_long(serving: Serving, undelivered: Sequence[Undelivered]) -> int:
-    """Return how many waiting events the destination has refused because of their content for FAILING_FOR or longer."""
+    """Return how many waiting events were refused because of their content for FAILING_FOR_SECONDS or longer."""
     if serving.health.state is not HealthState.OK:
         return 0
     return sum(
@@ -98,7 +98,7 @@ def _refused_for_long(serving: Serving, undelivered: Sequence[Undelivered]) -> i
         if it.state is DeliveryState.PENDING
         and it.reason in _OF_THE_EVENT
         and it.tried_from_ms is not None
-        and (serving.trying_ms - it.tried_from_ms) / 1000 >= FAILING_FOR
+        and (serving.trying_ms - it.tried_from_ms) / 1000 >= FAILING_FOR_SECONDS
     )
 
 
@@ -113,9 +113,9 @@ def is_behind(
     if owed is None or serving.health.state is HealthState.DISABLED:
         return False
     fails = serving.health.state is HealthState.RETRYING
-    if fails and _failing_for(serving, undelivered, now_ms) >= FAILING_FOR - _SOON:
+    if fails and _failing_for(serving, undelivered, now_ms) >= FAILING_FOR_SECONDS - _SOON_SECONDS:
         return False
-    return (now_ms - owed.since_ms) / 1000 >= FAILING_FOR
+    return (now_ms - owed.since_ms) / 1000 >= FAILING_FOR_SECONDS
 
 
 def failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: int, *, stands: bool) -> float | None:
@@ -129,7 +129,7 @@ def failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: in
     if health.state is HealthState.DISABLED or not any(it.state is DeliveryState.PENDING for it in undelivered):
         return None
     age = _failing_for(serving, undelivered, now_ms)
-    if health.state is HealthState.RETRYING or (stands and age >= FAILING_FOR):
+    if health.state is HealthState.RETRYING or (stands and age >= FAILING_FOR_SECONDS):
         return min(age, serving.tried_for)
     return None
 
@@ -145,7 +145,7 @@ def is_disabled_for_people_to_know(health: Health, waiting: int, now_ms: int, *,
     if health.reason != BY_OPERATOR:
         return True
     age = 0.0 if health.since_ms is None else (now_ms - health.since_ms) / 1000
-    return waiting > 0 and (stands or age >= FORGOTTEN_AFTER)
+    return waiting > 0 and (stands or age >= FORGOTTEN_AFTER_SECONDS)
 
 
 def _failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: int) -> float:

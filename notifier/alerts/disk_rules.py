@@ -9,11 +9,11 @@ from pathlib import Path
 from notifier.alerts.conditions import STORE, Condition, ConditionKey, ConditionName
 from notifier.store.errors import StoreError, StoreReason
 
-LEAST_FREE = 200_000_000
+LEAST_FREE_BYTES = 200_000_000
 """Bytes of free space below which the disk counts as nearly full; a first sweep of a large account may take as many."""
 
 _LEAST_SHARE = 0.1
-"""On a small file system, this share of its size is the limit if that is less than LEAST_FREE."""
+"""On a small file system, this share of its size is the limit if that is less than LEAST_FREE_BYTES."""
 
 _ENOUGH = 2
 """The condition ends when this many times the limit is free, so that small changes do not cause notices."""
@@ -58,4 +58,4 @@ def is_nearly_full(room: Room, *, stands: bool) -> bool:
 
 
 def _least(room: Room) -> int:
-    return min(LEAST_FREE, round(room.total * _LEAST_SHARE))
+    return min(LEAST_FREE_BYTES, round(room.total * _LEAST_SHARE))

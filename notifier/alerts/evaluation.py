@@ -8,10 +8,10 @@ from typing import Final
 from notifier.alerts.conditions import Condition, ConditionKey
 from notifier.store.tables.conditions import FiringCondition
 
-STALE_AFTER: Final = 120.0
+STALE_AFTER_SECONDS: Final = 120.0
 """Seconds after which an evaluation is too old to be used; a new one is due every half minute."""
 
-UNDELIVERED_AFTER: Final = 900.0
+UNDELIVERED_AFTER_SECONDS: Final = 900.0
 """Seconds that an alert may wait for delivery before the heartbeat stops, which is the last way to raise an alarm."""
 
 
@@ -40,12 +40,12 @@ class Evaluation:
 
     @property
     def is_silenced(self) -> bool:
-        """Whether an alert has been undelivered for UNDELIVERED_AFTER, so that the heartbeat has to stop."""
-        return self.undelivered is not None and self.undelivered >= UNDELIVERED_AFTER
+        """Whether an alert has been undelivered for UNDELIVERED_AFTER_SECONDS, so that the heartbeat has to stop."""
+        return self.undelivered is not None and self.undelivered >= UNDELIVERED_AFTER_SECONDS
 
     def is_stale(self, now: float) -> bool:
         """Return whether the evaluation is too old to be used; `now` is in monotonic seconds."""
-        return now - self.at > STALE_AFTER
+        return now - self.at > STALE_AFTER_SECONDS
 
     def is_well(self, now: float) -> bool:
         """Return whether the evaluation is recent, no condition fires, and alerts are delivered."""

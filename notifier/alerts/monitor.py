@@ -18,7 +18,7 @@ from notifier.store.tables.conditions import FiringCondition, Notice, Phase
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_STEP: Final = 120.0
+_LONGEST_STEP_SECONDS: Final = 120.0
 """The most seconds between two evaluations that count as observed, because the machine may have slept in between."""
 
 
@@ -90,7 +90,7 @@ class AlertMonitor:
         remembered = await self._ledger.run(conditions.lives)
         found = await self._current({life.key for life in remembered if life.phase is Phase.FIRING})
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-        step = 0.0 if self._evaluation is None else min(now - self._evaluation.at, _LONGEST_STEP)
+        step = 0.0 if self._evaluation is None else min(now - self._evaluation.at, _LONGEST_STEP_SECONDS)
         reachable = self._reachable()
         notices = decide(
             found.conditions,

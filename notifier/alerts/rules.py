@@ -21,12 +21,12 @@ from notifier.store.recovery.compare import Comparison, RebuildKind
 from notifier.store.tables.sources import SourceMemory
 
 MOST_RESTARTS = 3
-"""The number of starts within RESTARTS_WITHIN that is a condition, if the run before each was killed or crashed."""
+"""So many starts within RESTARTS_WITHIN_SECONDS are a condition, if the run before each was killed or crashed."""
 
-RESTARTS_WITHIN = 3600.0
+RESTARTS_WITHIN_SECONDS = 3600.0
 """Seconds in which MOST_RESTARTS such starts are a condition."""
 
-HEARTBEAT_PATIENCE = 900.0
+HEARTBEAT_PATIENCE_SECONDS = 900.0
 """Seconds for which the heartbeat may fail before a notice is sent."""
 
 OFF_SECONDS = 120.0
@@ -126,7 +126,7 @@ def of_heartbeat(problem: str | None, failing_for: float) -> Iterator[Condition]
             remedy=(
                 "check `[alerts] heartbeat_url`: only an answer of 200 to 299 counts, and redirects are not followed"
             ),
-            begins_after=HEARTBEAT_PATIENCE,
+            begins_after=HEARTBEAT_PATIENCE_SECONDS,
             lived=failing_for,
         )
 

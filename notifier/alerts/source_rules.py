@@ -16,13 +16,13 @@ from notifier.watch.observations import Observations, Polls, Question, SourceRep
 from notifier.watch.patience import Patience
 from notifier.watch.source_health import FAULT
 
-FAILING_FOR = 900.0
+FAILING_FOR_SECONDS = 900.0
 """Seconds without a successful poll before a notice is sent, unless three poll intervals are longer."""
 
-OVER_AFTER = 300.0
+OVER_AFTER_SECONDS = 300.0
 """Seconds of successful polls before a failure is over, unless three poll intervals are longer."""
 
-GAP_AFTER = 3 * 3600.0
+GAP_AFTER_SECONDS = 3 * 3600.0
 """Seconds for which the daemon must have run with an overdue sweep: the first sweep after a long stop takes time."""
 
 _OTHERS: Final[Mapping[Question, tuple[ConditionName, str, float]]] = MappingProxyType(
@@ -33,7 +33,7 @@ _OTHERS: Final[Mapping[Question, tuple[ConditionName, str, float]]] = MappingPro
                 "its newest records are read, but its count cannot be read, so changes of older records are found by"
                 " sweeps only"
             ),
-            FAILING_FOR,
+            FAILING_FOR_SECONDS,
         ),
         Question.SCAN: (
             ConditionName.SWEEP_FAILING,
@@ -41,7 +41,7 @@ _OTHERS: Final[Mapping[Question, tuple[ConditionName, str, float]]] = MappingPro
                 "its newest records are read, but sweeps of the whole list fail, so edits and removals of older records"
                 " are not found"
             ),
-            FAILING_FOR,
+            FAILING_FOR_SECONDS,
         ),
         Question.NAMES: (
             ConditionName.NAMES_UNKNOWN,
@@ -76,7 +76,7 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
             cause=memory.error.reason if memory.error is not None else "",
             net=Question.HEAD,
             remedy=f"`notifier poll {source}` tries at once",
-            begins_after=max(FAILING_FOR, _MOST_POLLS * interval),
+            begins_after=max(FAILING_FOR_SECONDS, _MOST_POLLS * interval),
             ends_after=over_after(interval),
             lived=polls.without_success,
         )
@@ -86,13 +86,13 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
             condition(ConditionName.SOURCE_FAILING, f"its {polls.faulty} fails: {message}"),
             cause=FAULT,
             remedy="report it with the traceback in the log",
-            begins_after=FAILING_FOR,
+            begins_after=FAILING_FOR_SECONDS,
             ends_after=over_after(interval),
             lived=polls.faulty_for,
         )
     yield from _of_other_questions(source, report, firing)
     if reason := gap(memory, settings.sweep_interval, now_ms):
-        lived_through = min(GAP_AFTER, _MOST_SWEEPS * settings.sweep_interval)
+        lived_through = min(GAP_AFTER_SECONDS, _MOST_SWEEPS * settings.sweep_interval)
         is_old = memory.gap_since_ms is not None and "retention" in reason
         yield replace(
             condition(ConditionName.GAP, reason), net=Question.SCAN, begins_after=0.0 if is_old else lived_through
@@ -136,9 +136,9 @@ def _of_other_questions(source: str, report: SourceReport, firing: Collection[Co
 def over_after(poll_interval: float) -> float:
     """Return how many seconds a source must have worked before its failure is over.
 
-    That is three poll intervals, but at least OVER_AFTER.
+    That is three poll intervals, but at least OVER_AFTER_SECONDS.
     """
-    return max(OVER_AFTER, _MOST_POLLS * poll_interval) if OVER_AFTER else 0.0
+    return max(OVER_AFTER_SECONDS, _MOST_POLLS * poll_interval) if OVER_AFTER_SECONDS else 0.0
 
 
 def _is_of_the_store(memory: SourceMemory) -> bool:

@@ -19,7 +19,7 @@ from notifier.daemon.socket_path import lock_path, socket_path
 
 _UNKNOWN: Final = ("unknown_event", "unknown_person")
 
-PATIENCE: Final = 5.0
+PATIENCE_SECONDS: Final = 5.0
 """Seconds that the daemon may take to answer a request that needs no work."""
 
 
@@ -37,20 +37,20 @@ def request(
     path: str,
     *,
     body: Mapping[str, Any] | None = None,
-    timeout: float | None = PATIENCE,
+    timeout: float | None = PATIENCE_SECONDS,
 ) -> DaemonAnswer | None:
     """Send a request to the daemon of this state file; return None if no daemon is running.
 
-    `timeout` is in seconds. With None it waits for as long as the work takes, but checks every PATIENCE seconds that
+    `timeout` is in seconds. With None it waits for as long as the work takes, but checks every PATIENCE_SECONDS that
     the daemon still answers other requests. Raises CommandError if the daemon does not answer or reports a failure, and
     NameNotFoundError if it does not know an event.
     """
-    is_long = timeout is None or timeout > PATIENCE
-    # A daemon that hangs is noticed within PATIENCE seconds, however long the work itself may take.
+    is_long = timeout is None or timeout > PATIENCE_SECONDS
+    # A daemon that hangs is noticed within PATIENCE_SECONDS, however long the work itself may take.
     if is_long and request(state_file, "GET", "/healthz") is None:
         return None
     place = socket_path(state_file)
-    with closing(_UnixConnection(place, timeout or PATIENCE)) as connection:
+    with closing(_UnixConnection(place, timeout or PATIENCE_SECONDS)) as connection:
         try:
             connection.connect()
         except PermissionError as error:
@@ -71,7 +71,8 @@ def request(
             said = json.loads(response.read())
         except TimeoutError as error:
             raise CommandError(
-                f"the daemon has not answered within {timeout or PATIENCE:g} seconds; see its log for the reason"
+                f"the daemon has not answered within {timeout or PATIENCE_SECONDS:g} seconds; see its log for the"
+                " reason"
             ) from error
         except (OSError, HTTPException, ValueError) as error:
             raise CommandError(
@@ -88,7 +89,7 @@ def _wait(connected: socket.socket, state_file: Path) -> None:
     """Wait until the answer begins. Raises CommandError if the daemon stops answering other requests meanwhile."""
     waiting = select.poll()
     waiting.register(connected, select.POLLIN)
-    while not waiting.poll(PATIENCE * 1000):
+    while not waiting.poll(PATIENCE_SECONDS * 1000):
         request(state_file, "GET", "/healthz")
 
 

@@ -61,8 +61,8 @@ class ConditionCollector:
     async def findings(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
         """Return the conditions that hold now; `firing` are those that were firing before. Raises StoreError."""
         state = self._state()
-        reports = await self._dispatcher.reports(destination_rules.FAILING_FOR)
-        since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN * 1000)
+        reports = await self._dispatcher.reports(destination_rules.FAILING_FOR_SECONDS)
+        since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN_SECONDS * 1000)
         cut_off = await self._store.run(starts.cut_off, since_ms, state.started_ms)
         heartbeat = state.heartbeat
         current = [

@@ -70,13 +70,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-DRAIN = 3.0
+DRAIN_SECONDS = 3.0
 """Seconds that requests under way get to finish when the daemon stops; all steps of a stop take less than five."""
 
 FORGETTING = "(retention)"
 """The name of the job that deletes old content; the parentheses distinguish it from names of sources."""
 
-FORGET_EVERY = 3600.0
+FORGET_EVERY_SECONDS = 3600.0
 """Seconds between two checks for events older than the retention."""
 
 ESSENTIALS = "(essentials)"
@@ -85,7 +85,7 @@ ESSENTIALS = "(essentials)"
 ALARMS = "(alarms)"
 """The name of the job that evaluates the daemon's own conditions."""
 
-ALARMS_EVERY = 30.0
+ALARMS_EVERY_SECONDS = 30.0
 """Seconds between two evaluations of the daemon's own conditions."""
 
 UNKNOWN_IDS = "(unknown ids)"
@@ -213,7 +213,7 @@ class Daemon:
             stack.push_async_callback(self._reader.close)
             stack.push_async_callback(self._housekeeping.stop)
             self._session = session = await stack.enter_async_context(new_session())
-            stack.push_async_callback(self._dispatcher.stop, DRAIN)
+            stack.push_async_callback(self._dispatcher.stop, DRAIN_SECONDS)
             destination_rules.report_orphans(await self._conditions.orphans())
             await self._dispatcher.start(session)
             stack.push_async_callback(self.deliveries.stop)
@@ -222,13 +222,13 @@ class Daemon:
             await self._sources.renew(self._settings, session, Differences(added=tuple(self._settings.sources)))
             self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session, self._clock)
             stack.push_async_callback(self._heartbeat.stop)
-            self._schedule.add(FORGETTING, FORGET_EVERY, self._housekeeping.tidy)
-            self._schedule.add(ESSENTIALS, ALARMS_EVERY, self._housekeeping.keep)
+            self._schedule.add(FORGETTING, FORGET_EVERY_SECONDS, self._housekeeping.tidy)
+            self._schedule.add(ESSENTIALS, ALARMS_EVERY_SECONDS, self._housekeeping.keep)
             await self._ledger.run(starts.begin, self._started_ms)
             stack.push_async_callback(self._note_stop)
             await self._alarms.evaluate()
-            self._schedule.add(ALARMS, ALARMS_EVERY, self._look_for_troubles)
-            self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY, UnknownIds(self._ledger, lambda: self._settings).look)
+            self._schedule.add(ALARMS, ALARMS_EVERY_SECONDS, self._look_for_troubles)
+            self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._ledger, lambda: self._settings).look)
             # The server needs the sources to exist, because requests are about them; it starts before their rounds.
             self._server = LocalServer(
                 self, self.feed, self._settings.http, socket_path(self._settings.store.path), self._handed_over
@@ -329,7 +329,7 @@ class Daemon:
         kept = {name: wanted for name, wanted in settings.destinations.items() if name not in theirs.added}
         self._subscriptions = subscriptions(kept)
         await self._dispatcher.renew(
-            settings.destinations, self._session, renewed=theirs.renewed, removed=theirs.removed, grace=DRAIN
+            settings.destinations, self._session, renewed=theirs.renewed, removed=theirs.removed, grace=DRAIN_SECONDS
         )
         self._subscriptions = subscriptions(settings.destinations)
         await self._sources.renew(settings, self._session, changes.sources)

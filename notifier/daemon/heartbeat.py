@@ -16,7 +16,7 @@ from notifier.http.exchange import as_transport_error, request_url
 
 _log = logging.getLogger(__name__)
 
-TIMEOUT = 10.0
+TIMEOUT_SECONDS = 10.0
 """The time limit of one fetch in seconds."""
 
 
@@ -64,7 +64,7 @@ class Heartbeat:
             await asyncio.wait([self._beating])
 
     async def _fetch(self) -> None:
-        limits = aiohttp.ClientTimeout(total=TIMEOUT)
+        limits = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         try:
             address, headers = request_url(self._url.get_secret_value())
             async with self._session.get(address, headers=headers, timeout=limits, allow_redirects=False) as response:
@@ -74,7 +74,7 @@ class Heartbeat:
                     else f"HTTP status {response.status}"
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            problem = as_transport_error(error, TIMEOUT).message
+            problem = as_transport_error(error, TIMEOUT_SECONDS).message
         if problem and self._problem is None:
             _log.warning("the heartbeat fails", extra={"detail": problem})
             self._failing_since = self._clock.monotonic()

@@ -17,17 +17,17 @@ from notifier.store.tables.retention import FIRST, DetectionPlace
 
 _log = logging.getLogger(__name__)
 
-LARGE_LOG = 8_000_000
+LARGE_LOG_BYTES = 8_000_000
 """The size in bytes at which the write-ahead log is truncated ahead of schedule. SQLite itself keeps the log at about
 4 MB, unless another process reads the file for a long time."""
 
-ESSENTIALS_EVERY = 600.0
+ESSENTIALS_EVERY_SECONDS = 600.0
 """Seconds after which the essentials are written again even if nothing but the time of the last success changed."""
 
-ESSENTIALS_PATIENCE = 600.0
+ESSENTIALS_PATIENCE_SECONDS = 600.0
 """Seconds for which writes of the essentials may fail before a notice is sent."""
 
-URGENT_AFTER = 0.5
+URGENT_AFTER_SECONDS = 0.5
 """Seconds to wait before the essentials are written for events that cannot be detected again. If the events are
 delivered within that time, the write is not needed.
 """
@@ -37,7 +37,7 @@ URGENT_SHARE = 10.0
 
 _NOT_FOUND_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
 
-OPTIMIZE_EVERY = 86_400.0
+OPTIMIZE_EVERY_SECONDS = 86_400.0
 """Seconds between two updates of SQLite's statistics of its tables."""
 
 
@@ -59,7 +59,7 @@ class Housekeeping:
         self._written: tuple[Any, ...] | None = None
         self._written_at = 0.0
         self._kept_sources = False
-        self._optimize_at = clock.monotonic() + OPTIMIZE_EVERY
+        self._optimize_at = clock.monotonic() + OPTIMIZE_EVERY_SECONDS
         self._writing = asyncio.Lock()
         self._urgent: asyncio.Task[None] | None = None
         self._written_until = 0
@@ -89,7 +89,7 @@ class Housekeeping:
             while await self._ledger.run_bare(maintenance.give_back):
                 pass
             if self._clock.monotonic() >= self._optimize_at:
-                self._optimize_at = self._clock.monotonic() + OPTIMIZE_EVERY
+                self._optimize_at = self._clock.monotonic() + OPTIMIZE_EVERY_SECONDS
                 await self._ledger.run_bare(maintenance.optimize)
             await self._ledger.run_bare(maintenance.checkpoint)
         except StoreError as error:
@@ -109,7 +109,7 @@ class Housekeeping:
             from notifier.store.queries import search  # noqa: PLC0415
 
             await self._ledger.run(search.prepare, self._sources())
-            if await asyncio.to_thread(maintenance.log_size, self._ledger.path) > LARGE_LOG:
+            if await asyncio.to_thread(maintenance.log_size, self._ledger.path) > LARGE_LOG_BYTES:
                 await self._ledger.run_bare(maintenance.checkpoint)
         except StoreError as error:
             # The parts that use the store all the time report the same error.
@@ -129,7 +129,7 @@ class Housekeeping:
 
     async def _write_soon(self) -> None:
         """Wait a moment, then write the essentials unless all urgent events have been delivered by then."""
-        await asyncio.sleep(max(URGENT_AFTER, self._pause))
+        await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._pause))
         # Events that arrive from now on need another write.
         self._urgent = None
         try:
@@ -155,7 +155,7 @@ class Housekeeping:
     async def _write(self) -> None:
         now = self._clock.monotonic()
         found = await self._ledger.run(snapshot.signature)
-        if found == self._written and now - self._written_at < ESSENTIALS_EVERY:
+        if found == self._written and now - self._written_at < ESSENTIALS_EVERY_SECONDS:
             return
         content = await self._ledger.run(snapshot.gather, self._clock.now_ms(), instead_of=self._unwritten)
         try:
@@ -171,7 +171,7 @@ class Housekeeping:
         self._written_until = content.sequence
 
     def failure(self) -> str | None:
-        """Return the error if the essentials could not be written for ESSENTIALS_PATIENCE seconds, otherwise None."""
-        if self._failing_since is None or self._clock.monotonic() - self._failing_since < ESSENTIALS_PATIENCE:
+        """Return the error if the essentials could not be written for ESSENTIALS_PATIENCE_SECONDS, otherwise None."""
+        if self._failing_since is None or self._clock.monotonic() - self._failing_since < ESSENTIALS_PATIENCE_SECONDS:
             return None
         return f"{UNWRITTEN} ({self._failure})"

@@ -21,13 +21,13 @@ from notifier.daemon.systemd.liveness import JobStats
 
 _log = logging.getLogger(__name__)
 
-CLOCK_CHECK = 5.0
+CLOCK_CHECK_SECONDS = 5.0
 """Seconds between two checks whether the wall clock has jumped or the machine has slept."""
 
-JUMP = 2.0
+JUMP_SECONDS = 2.0
 """Seconds by which two clocks must deviate for this to count as a jump or a sleep."""
 
-SPREAD = 60.0
+SPREAD_SECONDS = 60.0
 """The first runs of all jobs are spread over at most this many seconds."""
 
 _STAGGER = 0.618_033_988_749_895
@@ -112,7 +112,7 @@ class Schedule:
         `step` is the longest time in seconds that the work may wait for one answer. The value of `signs()` changes
         whenever the work makes progress.
         """
-        first = stagger(len(self._jobs)) * min(seconds, SPREAD)
+        first = stagger(len(self._jobs)) * min(seconds, SPREAD_SECONDS)
         self._jobs[name] = Job(JobStats(name, seconds, step, next(self._births)), work, signs, self._clock)
         self._scheduler.add_job(
             self._jobs[name].run,
@@ -152,7 +152,7 @@ class Schedule:
         if self._ahead_of_timers is None:
             return  # The schedule has not started yet.
         slept, self._ahead_of_timers = ahead - self._ahead_of_timers, ahead
-        if slept < JUMP:
+        if slept < JUMP_SECONDS:
             return
         _log.info("the machine has slept", extra={"seconds": round(slept, 1)})
         # Each due job runs once, even if it missed several runs, and only after `on_wake` was called.
@@ -183,11 +183,11 @@ class Schedule:
     async def _watch_clocks(self, ahead_of_wall: float) -> None:
         """Check periodically whether the wall clock was set or the machine has slept, until cancelled."""
         while True:
-            await asyncio.sleep(CLOCK_CHECK)
+            await asyncio.sleep(CLOCK_CHECK_SECONDS)
             await self.notice_sleep()
             jump = ahead_of_wall - self._ahead_of(self._wall())
             ahead_of_wall -= jump
-            if abs(jump) >= JUMP:
+            if abs(jump) >= JUMP_SECONDS:
                 _log.warning("the system clock was set", extra={"seconds": round(jump, 1)})
                 if self._on_jump is not None:
                     await self._on_jump()

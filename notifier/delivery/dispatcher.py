@@ -16,7 +16,7 @@ from notifier.delivery.health import DestinationReport, Serving
 from notifier.delivery.outcome_writer import OnAttempt
 from notifier.delivery.worker import Worker
 from notifier.destinations.apprise_pool import ApprisePool
-from notifier.destinations.outcome import LONGEST_WAIT, Outcome
+from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, Outcome
 from notifier.destinations.registry import build
 from notifier.events import Event
 from notifier.http.peer_clocks import PeerClocks
@@ -183,7 +183,7 @@ class Dispatcher:
 
     async def _owed(self, name: str, late: float) -> OwedEvents | None:
         now_ms = self._steady.now_ms()
-        horizon_ms = now_ms + round(LONGEST_WAIT * 1000)
+        horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
         late_ms = round(late * 1000)
         return await self._ledger.run(destinations.owed, name, now_ms=now_ms, horizon_ms=horizon_ms, late_ms=late_ms)
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlite_utils import Database
 
 from notifier.delivery.policy.circuit_breaker import Breaker, Mode, Waits, probes
-from notifier.destinations.outcome import LONGEST_WAIT, AttemptResult, FailureScope, Outcome, failure_scope
+from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome, failure_scope
 from notifier.store.tables import destinations
 from notifier.store.tables.destinations import (
     BY_OPERATOR,
@@ -160,7 +160,7 @@ def breaker_of(health: Health, waits: Waits, *, now: float, now_ms: int) -> Brea
     return Breaker(
         mode=Mode.PACED if paced else Mode.OPEN,
         scope=scope,
-        until=now + wait if 0 < wait <= LONGEST_WAIT else 0.0,
+        until=now + wait if 0 < wait <= LONGEST_WAIT_SECONDS else 0.0,
         asked=health.asked,
         rounds=rounds,
         probes_left=1 if scope is FailureScope.ENDPOINT else probes(rounds, waits),

@@ -18,12 +18,12 @@ from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
 
 _log = logging.getLogger(__name__)
 
-GATHER = 0.05
+GATHER_SECONDS = 0.05
 """Seconds for which successes are collected before they are written. One transaction per success would cost more than
 the requests themselves. If the process is killed before the write, these events are delivered again, with the same ids.
 """
 
-_TRY_AGAIN = 1.0
+_TRY_AGAIN_SECONDS = 1.0
 """Seconds before a failed write is tried again."""
 
 
@@ -117,16 +117,16 @@ class OutcomeWriter:
                 self._try_again_later()
 
     async def _gather(self) -> None:
-        """Collect successes for `GATHER` seconds, or less if something urgent arrives; retries start once written."""
+        """Collect successes for `GATHER_SECONDS`, or less if something urgent arrives; retries start once written."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GATHER):
+            async with asyncio.timeout(GATHER_SECONDS):
                 await self._urgent.wait()
         self._urgent.clear()
 
     def _try_again_later(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_TRY_AGAIN, self._something_to_write.set)
+        self._timer = asyncio.get_running_loop().call_later(_TRY_AGAIN_SECONDS, self._something_to_write.set)
 
     async def _write(self) -> bool:
         """Write everything queued in one transaction; return whether it succeeded. On failure, keep everything."""

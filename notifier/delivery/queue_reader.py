@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from notifier.clock import Clock
 from notifier.delivery.policy import probe
 from notifier.delivery.ready_queue import ReadyQueue
-from notifier.destinations.outcome import LONGEST_WAIT
+from notifier.destinations.outcome import LONGEST_WAIT_SECONDS
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import outbox
@@ -15,7 +15,7 @@ from notifier.store.tables.outbox import Delivery, Due
 
 _log = logging.getLogger(__name__)
 
-FAULT_PAUSE = 60.0
+FAULT_PAUSE_SECONDS = 60.0
 """Seconds before work that failed because of an internal error is tried again."""
 
 _STORE_RETRY_SECONDS = 1.0
@@ -96,7 +96,7 @@ class QueueReader:
         except Exception:  # noqa: BLE001 - reported; a bug must not leave everything waiting for ever
             facts = {"destination": self._name}
             _log.critical("an internal error; due deliveries are read again later", extra=facts, exc_info=True)
-            again = FAULT_PAUSE
+            again = FAULT_PAUSE_SECONDS
         else:
             self._cannot_read = False
         finally:
@@ -113,7 +113,7 @@ class QueueReader:
             outbox.due,
             self._name,
             now_ms=now_ms,
-            horizon_ms=now_ms + round(LONGEST_WAIT * 1000),
+            horizon_ms=now_ms + round(LONGEST_WAIT_SECONDS * 1000),
             limit=self._most,
             in_flight=tuple(self._queue.held),
         )
@@ -135,7 +135,7 @@ class QueueReader:
             self._name,
             probe.spread,
             now_ms=now_ms,
-            horizon_ms=now_ms + round(LONGEST_WAIT * 1000),
+            horizon_ms=now_ms + round(LONGEST_WAIT_SECONDS * 1000),
             busy=tuple(self._queue.held - kept),
         )
         if revision == self._queue.revision:

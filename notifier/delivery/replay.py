@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 MOST_WAITING = 500
 """The most deliveries, new ones included, that may wait for a destination for a replay to add more."""
 
-LOOK_AGAIN = 0.5
+LOOK_AGAIN_SECONDS = 0.5
 """Seconds between checks for room in a destination's queue, which limits a replay to 1,000 deliveries a second."""
 
 
@@ -123,7 +123,7 @@ class ReplayRunner:
                 if not in_trouble:
                     _log.error(error.message, extra={"destination": name, "reason": error.reason})
                 in_trouble = True
-                await asyncio.sleep(LOOK_AGAIN)
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
                 continue
             in_trouble = False
             if step.queued:
@@ -131,7 +131,7 @@ class ReplayRunner:
             if step.over:
                 return
             if step.queued or not step.came_on:
-                await asyncio.sleep(LOOK_AGAIN)
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _advance(self, number: int, name: str) -> StepResult:
         """Queue the next deliveries for one destination, or end its part if the destination no longer exists."""

@@ -22,7 +22,7 @@ from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, BatchSize
 from notifier.delivery.policy.circuit_breaker import Breaker, Mode
 from notifier.delivery.policy.decisions import Attempt, Bounds, Role, State
 from notifier.delivery.policy.rate import AdaptiveRate, after_start
-from notifier.delivery.queue_reader import FAULT_PAUSE, QueueReader
+from notifier.delivery.queue_reader import FAULT_PAUSE_SECONDS, QueueReader
 from notifier.delivery.ready_queue import ReadyQueue
 from notifier.delivery.request_chooser import RequestChooser
 from notifier.destinations import fingerprint
@@ -390,7 +390,7 @@ class Worker:
             return
         facts = {"destination": self.name, "events": len(deliveries)}
         _log.critical("an internal error; these events are retried later", extra=facts, exc_info=fault)
-        asyncio.get_running_loop().call_later(FAULT_PAUSE, self._recover, deliveries)
+        asyncio.get_running_loop().call_later(FAULT_PAUSE_SECONDS, self._recover, deliveries)
 
     def _recover(self, deliveries: Sequence[Delivery]) -> None:
         self._queue.recover(deliveries)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-MEMORY = 512 * 2**20
+MEMORY_BYTES = 512 * 2**20
 """The process's memory limit in bytes, so that an endless answer cannot use up all memory."""
 
 COUNTER = 12
@@ -28,7 +28,7 @@ _NAMES = ("targets", "topics", "channels", "rooms", "users", "emails", "phones")
 
 def main() -> None:
     """Process the calls from standard input until it ends."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     answers, sys.stdout = sys.stdout, sys.stderr
     # Read as bytes, because text would be decoded in the locale's encoding.
     for line in sys.stdin.buffer:

@@ -9,13 +9,19 @@ import aiohttp
 from pydantic import SecretStr
 
 from notifier.clock import Clock
-from notifier.destinations.outcome import LONGEST_WAIT, AttemptResult, Outcome, reason_of_status, reason_of_transport
+from notifier.destinations.outcome import (
+    LONGEST_WAIT_SECONDS,
+    AttemptResult,
+    Outcome,
+    reason_of_status,
+    reason_of_transport,
+)
 from notifier.http.answer_text import LONGEST_DETAIL, shown, url_secrets
 from notifier.http.exchange import Answer, TransportError
 from notifier.http.poster import Poster
 from notifier.http.retry_after import date_ms, retry_after
 
-ANSWER_LIMIT = 4096
+ANSWER_LIMIT_BYTES = 4096
 """The most bytes of an answer's body that are read, after decompression; the rest is ignored."""
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -42,7 +48,7 @@ class Endpoint:
 
         `secrets` are kept out of texts, like those in the URL.
         """
-        self._poster = Poster(session, url.get_secret_value(), headers, timeout=timeout, limit=ANSWER_LIMIT)
+        self._poster = Poster(session, url.get_secret_value(), headers, timeout=timeout, limit=ANSWER_LIMIT_BYTES)
         self._clock = clock
         self._latest_yes = (b"", "")
         self._hidden = (*map(SecretStr, url_secrets(url.get_secret_value())), *secrets)
@@ -71,7 +77,7 @@ class Endpoint:
         if reason is AttemptResult.DELIVERED:
             return Outcome(reason, answer.status, detail=self._shown_yes(answer.body), peer_ms=_time(answer))
         asked = retry_after(answer.headers, self._clock.now_ms())
-        wait = None if asked is None else min(asked, LONGEST_WAIT)
+        wait = None if asked is None else min(asked, LONGEST_WAIT_SECONDS)
         return Outcome(reason, answer.status, wait, self.shown(_words(answer)), peer_ms=_time(answer))
 
     def _shown_yes(self, body: bytes) -> str:

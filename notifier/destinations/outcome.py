@@ -7,7 +7,7 @@ from typing import assert_never
 
 from notifier.http.exchange import TransportReason
 
-LONGEST_WAIT = 86_400.0
+LONGEST_WAIT_SECONDS = 86_400.0
 """Seconds: the longest wait before another attempt, whatever a peer asks for."""
 
 

@@ -19,7 +19,7 @@ from notifier.http.exchange import Answer
 from notifier.messages.layout import Layout
 from notifier.messages.rich_text import Line, Span
 
-BLOCKS_LIMIT: Final = 12_900
+BLOCKS_LIMIT_BYTES: Final = 12_900
 """The most bytes of JSON in all blocks. Slack documents no limit, but was seen to refuse about 13,200 characters."""
 
 TEXT_LIMIT: Final = 3_000
@@ -82,7 +82,7 @@ def body(layout: Layout) -> bytes:
 def fits(layout: Layout) -> bool:
     """Return whether a layout is within Slack's limits."""
     longest = max(len(span.text) for row in layout for span in row.line)
-    return longest <= TEXT_LIMIT and len(orjson.dumps(_blocks(layout))) <= BLOCKS_LIMIT
+    return longest <= TEXT_LIMIT and len(orjson.dumps(_blocks(layout))) <= BLOCKS_LIMIT_BYTES
 
 
 def _blocks(layout: Layout) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from notifier.http.exchange import Answer
 from notifier.messages.layout import Layout, Row
 from notifier.messages.rich_text import Span
 
-CARD_LIMIT = 14_000
+CARD_LIMIT_BYTES = 14_000
 """The most bytes in a request. Teams takes messages of 28 KB (Microsoft's documentation of incoming webhooks), but
 measures them after it has wrapped and re-encoded them, which can double their length (MicrosoftDocs/msteams-docs,
 issue 11274).
@@ -71,7 +71,7 @@ def body(layout: Layout) -> bytes:
 
 def fits(layout: Layout) -> bool:
     """Return whether a layout is within the limit of a card."""
-    return len(body(layout)) <= CARD_LIMIT
+    return len(body(layout)) <= CARD_LIMIT_BYTES
 
 
 def _block(row: Row) -> dict[str, Any]:

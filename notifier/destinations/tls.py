@@ -7,7 +7,7 @@ from pathlib import Path
 
 from notifier.clock import Clock
 
-LOOK_EVERY = 1.0
+LOOK_EVERY_SECONDS = 1.0
 """Seconds between two checks of the files for changes."""
 
 Version = tuple[tuple[int, int, int] | None, ...]
@@ -84,7 +84,7 @@ class TlsContextCache:
             now = self._clock.monotonic()
             if self._read is None or now >= self._look_again_at:
                 self._read = await asyncio.to_thread(_up_to_date, self._certificates, self._read)
-                self._look_again_at = now + LOOK_EVERY
+                self._look_again_at = now + LOOK_EVERY_SECONDS
             return self._read.context
 
 

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver
     from aiohttp.tracing import Trace
 
-IDLE_CONNECTION = 30.0
+IDLE_CONNECTION_SECONDS = 30.0
 """Seconds for which an unused connection is kept; common servers keep it longer, so few are found closed."""
 
-CONNECTION_LIFE = 300.0
+CONNECTION_LIFE_SECONDS = 300.0
 """Maximum age of a connection in seconds; without it, a busy connection would keep using an outdated address."""
 
 REMEMBER_NAMES = 10
 """Seconds for which the address of a host name is cached."""
 
-LOOK_AT_AUTHORITIES = 3600.0
+LOOK_AT_AUTHORITIES_SECONDS = 3600.0
 """Seconds between two checks for changes of the system's certificate authorities."""
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -56,7 +56,7 @@ class MortalConnection(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Initialize the connection and its expiry time."""
         super().__init__(loop)
-        self._dies_at = loop.time() + CONNECTION_LIFE
+        self._dies_at = loop.time() + CONNECTION_LIFE_SECONDS
         self._awaits_head = False
         self._head_begins = self._head_ends = b""
         self._head_bytes = self._interim = self._bodiless_bytes = 0
@@ -142,20 +142,20 @@ class Connector(aiohttp.TCPConnector):
         """Initialize with a `resolver` for host names; without one, make a resolver and close it with the connector."""
         super().__init__(
             limit=0,
-            keepalive_timeout=IDLE_CONNECTION,
+            keepalive_timeout=IDLE_CONNECTION_SECONDS,
             ttl_dns_cache=REMEMBER_NAMES,
             resolver=resolver or Resolver(),
         )
         self._resolver_owner = resolver is None
         self._factory = cast("partial[ResponseHandler]", partial(MortalConnection, loop=self._loop))
         self._authorities = _authorities()
-        self._look_again_at = self._loop.time() + LOOK_AT_AUTHORITIES
+        self._look_again_at = self._loop.time() + LOOK_AT_AUTHORITIES_SECONDS
 
     async def _create_connection(
         self, req: "ClientRequest", traces: "list[Trace]", timeout: "ClientTimeout"
     ) -> ResponseHandler:
         if req.is_ssl() and self._loop.time() >= self._look_again_at:
-            self._look_again_at = self._loop.time() + LOOK_AT_AUTHORITIES
+            self._look_again_at = self._loop.time() + LOOK_AT_AUTHORITIES_SECONDS
             found = await asyncio.to_thread(_authorities)
             if found != self._authorities:
                 self._ssl = await asyncio.to_thread(_context)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
 
 
-LONGEST_FIELD: Final = 2**16
+LONGEST_FIELD_BYTES: Final = 2**16
 """Maximum bytes of an answer's first line or of one header field; proxies add policies of many kilobytes."""
 
 MOST_FIELDS: Final = 400
@@ -54,7 +54,7 @@ _UNSENDABLE: Final = re.compile(r"[^\x21-\x7e]+")
 _LONGEST_QUOTE: Final = 60
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _MOST_URLS: Final = 512
-LARGE_BODY: Final = 2**20
+LARGE_BODY_BYTES: Final = 2**20
 """The most bytes of a request's body that are handed to the system at once."""
 
 _PIECE = 2**14
@@ -105,8 +105,8 @@ def new_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSessi
     return aiohttp.ClientSession(
         connector=Connector(resolver),
         cookie_jar=aiohttp.DummyCookieJar(),
-        max_line_size=LONGEST_FIELD,
-        max_field_size=LONGEST_FIELD,
+        max_line_size=LONGEST_FIELD_BYTES,
+        max_field_size=LONGEST_FIELD_BYTES,
         max_headers=MOST_FIELDS,
     )
 
@@ -248,7 +248,7 @@ def _time_to_connect(timeout: float) -> float:
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
     """Return a body in a form that aiohttp accepts without a warning: a large one as a file, written in pieces."""
-    return body if len(body) <= LARGE_BODY else io.BytesIO(body)
+    return body if len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
 
 
 def _too_large(limit: int) -> TransportError:
@@ -357,7 +357,7 @@ def _wrong_in(message: str) -> str:
     if message in _REFUSED:
         return _REFUSED[message]
     if "bytes when reading" in message:
-        return f"a line or field of the answer's header is longer than {LONGEST_FIELD:,} bytes"
+        return f"a line or field of the answer's header is longer than {LONGEST_FIELD_BYTES:,} bytes"
     if message.startswith("Too many headers"):
         return f"the answer's header has more than {MOST_FIELDS} fields"
     if encoding := re.match(r"Can not decode content-encoding: (\w+)", message):

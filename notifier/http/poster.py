@@ -23,8 +23,8 @@ from multidict import CIMultiDict
 
 from notifier.http.connector import Connector
 from notifier.http.exchange import (
-    LARGE_BODY,
-    LONGEST_FIELD,
+    LARGE_BODY_BYTES,
+    LONGEST_FIELD_BYTES,
     MOST_FIELDS,
     TROUBLE,
     Answer,
@@ -113,7 +113,7 @@ class Poster:
     ) -> Answer:
         """POST `body` with these headers, none of which all requests have, too; everything else is as in `post`."""
         connector = self._session.connector
-        if isinstance(connector, Connector) and inner_parts_fit() and len(body) <= LARGE_BODY:
+        if isinstance(connector, Connector) and inner_parts_fit() and len(body) <= LARGE_BODY_BYTES:
             try:
                 prepared = self._prepare(ssl_context)
                 if prepared.is_sendable:
@@ -185,8 +185,8 @@ async def _request_answered(
     protocol.set_response_params(
         read_until_eof=True,
         auto_decompress=decompress,
-        max_line_size=LONGEST_FIELD,
-        max_field_size=LONGEST_FIELD,
+        max_line_size=LONGEST_FIELD_BYTES,
+        max_field_size=LONGEST_FIELD_BYTES,
         max_headers=MOST_FIELDS,
     )
     transport.write(request)

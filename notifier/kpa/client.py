@@ -23,7 +23,7 @@ _MIB = 1024 * 1024
 _PAGE_LIMIT = 32 * _MIB
 _NAMES_LIMIT = 256 * _MIB
 _ECHO_LIMIT = 1 * _MIB
-_READ_AT_ONCE = 1 * _MIB
+_READ_AT_ONCE_BYTES = 1 * _MIB
 """Bodies up to this many bytes are parsed in the event loop. A full page of 1,000 records is a quarter of it."""
 _HIGHEST_COUNT = 10**12
 
@@ -237,7 +237,7 @@ class Client:
         """Return the result of `read(answer, token)`."""
         token = self._settings.token.get_secret_value()
         with self._rate_limit_heeded():
-            if len(answer.body) <= _READ_AT_ONCE:
+            if len(answer.body) <= _READ_AT_ONCE_BYTES:
                 return read(answer, token)
             return await asyncio.to_thread(read, answer, token)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from notifier.messages.rendering import environment_of, problem_of, rendered
 from notifier.messages.variables import Template
 
-MEMORY: Final = 512 * 2**20
+MEMORY_BYTES: Final = 512 * 2**20
 """The most bytes of memory that the process may use."""
 
 MARGIN_SECONDS: Final = 1.0
@@ -23,7 +23,7 @@ MARGIN_SECONDS: Final = 1.0
 
 def main() -> None:
     """Answer requests until the parent closes the socket."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     with socket.socket(fileno=0) as parent, parent.makefile("rb") as asked:
         first = json.loads(asked.readline() or b"null")
         if first is None:

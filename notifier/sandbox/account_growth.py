@@ -8,7 +8,7 @@ from notifier.sandbox.account import Account
 from notifier.sandbox.record_generator import TrainingDepartment
 from notifier.sandbox.records import Record, day_of
 
-_SHORTEST_PAUSE = 0.01
+_SHORTEST_PAUSE_SECONDS = 0.01
 """The shortest pause in seconds between two additions; at high rates several records are added at a time."""
 
 
@@ -45,7 +45,7 @@ class Growth:
             self.grow(due)
             added += due
             next_due = started + (added + 1) / rate
-            await asyncio.sleep(max(_SHORTEST_PAUSE, next_due - loop.time()))
+            await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, next_due - loop.time()))
 
     def _enter(self) -> Iterator[Record]:
         while True:

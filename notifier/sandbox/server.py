@@ -26,7 +26,7 @@ from notifier.sandbox.methods import Asked, Method, documented_methods, question
 
 DEFAULT_TOKEN = "sandbox"  # noqa: S105 - protects nothing
 _LARGEST_REQUEST = 65_536
-_PATIENCE_AT_THE_END = 1.0
+_PATIENCE_AT_THE_END_SECONDS = 1.0
 """Seconds that a stopping server waits for answers under way; short, so that a hanging answer does not block a test."""
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ async def serve(app: web.Application, host: str = "127.0.0.1", port: int = 0) ->
 
     Raises OSError if the address is not available.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_PATIENCE_AT_THE_END)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_PATIENCE_AT_THE_END_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-_PATIENCE = 300.0
+_PATIENCE_SECONDS = 300.0
 """The time limit of a call in seconds; long, because a start waits until every source has been polled."""
 
 _RUNS = Path("/run/systemd/system")
@@ -28,7 +28,7 @@ def version() -> int | None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE,
+            timeout=_PATIENCE_SECONDS,
         )
     except OSError:
         return None
@@ -44,7 +44,7 @@ def systemctl(*arguments: str) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE,
+            timeout=_PATIENCE_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SystemctlError(f"systemctl {' '.join(arguments)}: {error}") from error

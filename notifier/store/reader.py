@@ -17,7 +17,7 @@ from notifier.store.store import Store, errors_named, open_for_reading
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_INTERRUPT_EVERY: Final = 0.05
+_INTERRUPT_EVERY_SECONDS: Final = 0.05
 """Seconds between two interrupts of work that must end; each interrupt ends only the statement that is running."""
 
 
@@ -132,7 +132,7 @@ class _Lane:
             # The thread may be closing the connection at this moment.
             with suppress(sqlite3.ProgrammingError):
                 db.conn.interrupt()
-        asyncio.get_running_loop().call_later(_INTERRUPT_EVERY, self.interrupt_until, done)
+        asyncio.get_running_loop().call_later(_INTERRUPT_EVERY_SECONDS, self.interrupt_until, done)
 
     async def close(self) -> None:
         """Interrupt the reading, and close the connection."""

@@ -22,13 +22,13 @@ from notifier.store.tables.names import NameList, PersonName
 
 _log = logging.getLogger(__name__)
 
-REFRESH_AFTER = 86_400.0
+REFRESH_AFTER_SECONDS = 86_400.0
 """Seconds after which the lists of names are fetched again in any case."""
 
-ASK_AGAIN_AFTER = 600.0
+ASK_AGAIN_AFTER_SECONDS = 600.0
 """Seconds between two fetches of a list, even if an id is unknown."""
 
-PATIENCE = 3.0
+PATIENCE_SECONDS = 3.0
 """Seconds that events wait for names, counted from the beginning of a fetch."""
 
 
@@ -77,7 +77,9 @@ def lists_to_fetch(
         if names not in fetched_ms:
             return True
         age = (now_ms - fetched_ms[names]) / 1000
-        return not 0 <= age < (ASK_AGAIN_AFTER if missing_of[names] or names in failed else REFRESH_AFTER)
+        return (
+            not 0 <= age < (ASK_AGAIN_AFTER_SECONDS if missing_of[names] or names in failed else REFRESH_AFTER_SECONDS)
+        )
 
     return tuple(names for names in NameList if is_due(names))
 
@@ -155,7 +157,7 @@ class NameCache:
         # A name that an event waits for is as urgent as the event.
         urgency = Priority.HEAD if missing else Priority.NAMES
         if due and self._fetching is None:
-            self._patient_until = asyncio.get_running_loop().time() + PATIENCE
+            self._patient_until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
             self._fetching = asyncio.create_task(self._fetch(due, urgency), name=f"names of {self._source}")
 
     async def fetched(self) -> None:
@@ -175,7 +177,7 @@ class NameCache:
         The store has these times too, but they are not reliable while the wall clock is set or the disk is full.
         """
         now = self._clock.monotonic()
-        return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= ASK_AGAIN_AFTER)
+        return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= ASK_AGAIN_AFTER_SECONDS)
 
     async def _find(self, ids: Wanted) -> Names:
         return await self._ledger.run(ledger_names.find, self._source, ids.people, ids.trainings)

@@ -28,7 +28,7 @@ from notifier.web.security.sessions import Sessions
 
 _log = logging.getLogger(__name__)
 
-TRY_EVERY: Final = 10.0
+TRY_EVERY_SECONDS: Final = 10.0
 """Seconds between two tries to listen on the configured address."""
 
 _SHUTDOWN = 0.5
@@ -108,7 +108,7 @@ class LocalServer:
         return self._problem
 
     async def start(self) -> None:
-        """Start listening. If the configured address fails, it is tried again every TRY_EVERY seconds.
+        """Start listening. If the configured address fails, it is tried again every TRY_EVERY_SECONDS.
 
         Raises ListenError if the owner's socket fails.
         """
@@ -132,7 +132,7 @@ class LocalServer:
 
     async def _try_again(self) -> None:
         while True:
-            await asyncio.sleep(TRY_EVERY)
+            await asyncio.sleep(TRY_EVERY_SECONDS)
             if await self._try_to_listen():
                 _log.info("the HTTP interface is available again", extra={"dashboard": self.url})
                 return

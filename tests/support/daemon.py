@@ -25,7 +25,7 @@ from tests.support.waiting import DEADLINE, until
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
     """A clock whose jumps are noticed quickly."""
-    monkeypatch.setattr("notifier.daemon.scheduler.CLOCK_CHECK", 0.1)
+    monkeypatch.setattr("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 0.1)
     return SettableClock()
 
 

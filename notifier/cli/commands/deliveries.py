@@ -31,7 +31,7 @@ EVENT_ID: Final = "evt_"
 
 _A_SCREENFUL: Final = 50
 _PAGE: Final = 500
-_LOOK: Final = 0.2
+_LOOK_SECONDS: Final = 0.2
 """Seconds between two checks for new deliveries; a check takes some microseconds."""
 
 _COLUMNS: Final = (
@@ -200,7 +200,7 @@ def _pages(file: Followed, chosen: DeliveryFilter, *, follow: bool) -> Iterator[
         if tried:
             yield tried
         elif attempt == before:
-            time.sleep(_LOOK)
+            time.sleep(_LOOK_SECONDS)
 
 
 def _past_pages(db: Database, chosen: DeliveryFilter) -> Iterator[list[PastDelivery]]:

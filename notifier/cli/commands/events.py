@@ -20,7 +20,7 @@ from notifier.store.queries.feed import position
 
 _A_SCREENFUL: Final = 50
 _PAGE: Final = 500
-_LOOK: Final = 0.2
+_LOOK_SECONDS: Final = 0.2
 """Seconds between two checks for new events; a check takes some microseconds."""
 
 _HIGHEST: Final = 2**63 - 1
@@ -72,7 +72,7 @@ def _pages(file: Followed, after: int, *, follow: bool) -> Iterator[list[Event]]
             yield page
             after = page[-1].sequence
         elif follow:
-            time.sleep(_LOOK)
+            time.sleep(_LOOK_SECONDS)
         else:
             return
 

@@ -14,7 +14,7 @@ from notifier.cli.output import echo, echo_json
 from notifier.cli.parameter_types import one_json_object
 from notifier.daemon.socket_path import WRONG_CONFIGURATION
 
-_PATIENCE = 30.0
+_PATIENCE_SECONDS = 30.0
 """The time limit of a reload in seconds, in which requests under way may finish."""
 
 
@@ -29,7 +29,7 @@ def reload(given: GlobalOptions, *, as_json: bool) -> None:
     exits, unless it was started with nohup.
     """
     # This command does not check the configuration itself, because only the daemon has systemd's credentials.
-    answer = daemon_client.request(locate_state_file(given), "POST", "/v1/reload", timeout=_PATIENCE)
+    answer = daemon_client.request(locate_state_file(given), "POST", "/v1/reload", timeout=_PATIENCE_SECONDS)
     if answer is None:
         raise CommandError("no daemon is running, so there is nothing to reload; `notifier run` starts one")
     if not answer.done:

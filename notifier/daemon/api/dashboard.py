@@ -13,7 +13,7 @@ from notifier.web.daemon_api import DashboardFigures
 if TYPE_CHECKING:
     from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
 
-KEPT: Final = 2.0
+KEPT_SECONDS: Final = 2.0
 """Seconds for which counts are cached; the shortest period that they cover is a quarter of an hour."""
 
 _LATEST: Final = 20
@@ -21,7 +21,7 @@ _DEAD: Final = 5
 
 
 class Overview:
-    """Reads the dashboard's figures from the store: counts at most every KEPT seconds, the others each time."""
+    """Reads the dashboard's figures from the store: counts at most every KEPT_SECONDS, the others each time."""
 
     def __init__(self, reader: StoreReader, clock: Clock) -> None:
         self._reader = reader
@@ -42,7 +42,7 @@ class Overview:
 
         async with self._reading:
             now = self._clock.monotonic()
-            if self._counts is None or now - self._read_at >= KEPT:
+            if self._counts is None or now - self._read_at >= KEPT_SECONDS:
                 self._counts = await self._reader.run(dashboard.counts, self._clock.now_ms())
                 self._read_at = now
             return self._counts

@@ -9,13 +9,13 @@ look stuck.
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-LONG_ROUND = 3600.0
+LONG_ROUND_SECONDS = 3600.0
 """Seconds that a job may run without activity; much longer than any wait for the request budget."""
 
-LONG_TRANSACTION = 600.0
+LONG_TRANSACTION_SECONDS = 600.0
 """Seconds that the store's thread may take to answer; enough for a transaction over the whole file on a slow disk."""
 
-LEAST_PATIENCE = 10.0
+LEAST_PATIENCE_SECONDS = 10.0
 """The shortest time in seconds by which any part may be late; a jump of the wall clock is noticed within five."""
 
 LEDGER = "the ledger's thread"
@@ -69,15 +69,15 @@ class Stalled:
 
 def parts(pulses: Iterable[JobStats], ledger_answers: int, patience: float) -> tuple[Component, ...]:
     """Return all parts with their current marks and allowed times; `patience` (seconds) is added to each."""
-    patience = max(patience, LEAST_PATIENCE)
+    patience = max(patience, LEAST_PATIENCE_SECONDS)
     return (
-        Component(LEDGER, ledger_answers, LONG_TRANSACTION + patience),
+        Component(LEDGER, ledger_answers, LONG_TRANSACTION_SECONDS + patience),
         *(_job(pulse, patience) for pulse in pulses),
     )
 
 
 def _job(pulse: JobStats, patience: float) -> Component:
-    longest = max(pulse.interval, pulse.step, LONG_ROUND) if pulse.is_running else pulse.interval
+    longest = max(pulse.interval, pulse.step, LONG_ROUND_SECONDS) if pulse.is_running else pulse.interval
     return Component(pulse.name, (pulse.born, pulse.begun, pulse.ended, pulse.signs), longest + patience)
 
 

@@ -7,24 +7,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from notifier.daemon.scheduler import SPREAD
+from notifier.daemon.scheduler import SPREAD_SECONDS
 from notifier.daemon.systemd.liveness import Component, JobStats, Stalled, lived, observe, parts, stuck
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.store.errors import StoreError
 
 _log = logging.getLogger(__name__)
 
-LOOK_EVERY = 5.0
+LOOK_EVERY_SECONDS = 5.0
 """Seconds between two looks at the daemon; less if the watchdog's time limit demands it."""
 
 _FEEDS_PER_DEADLINE = 3
 _READY_LOOK = 0.2
-_PATIENCE = 60.0
+_PATIENCE_SECONDS = 60.0
 """Seconds by which a part may be late if there is no watchdog with a time limit."""
 
 _ASK_EVERY = 5.0
 _ASK_FOR = 30.0
-OPENING = 4 * 3600.0
+OPENING_SECONDS = 4 * 3600.0
 """Seconds after which no more time is requested for opening the state file, so that systemd ends the start."""
 
 
@@ -56,7 +56,7 @@ def time_to_start(manager: SystemdNotifier) -> Iterator[None]:
 
 
 async def _ask_for_time(manager: SystemdNotifier) -> None:
-    end = time.monotonic() + OPENING
+    end = time.monotonic() + OPENING_SECONDS
     while time.monotonic() < end:
         await asyncio.sleep(_ASK_EVERY)
         manager.status("starting: the state file is being opened and updated")
@@ -73,8 +73,8 @@ class Watchdog:
         self._daemon = daemon
         self._manager = manager
         self._monotonic = monotonic
-        self._patience = manager.watchdog or _PATIENCE
-        self._tick = min(LOOK_EVERY, self._patience / _FEEDS_PER_DEADLINE)
+        self._patience = manager.watchdog or _PATIENCE_SECONDS
+        self._tick = min(LOOK_EVERY_SECONDS, self._patience / _FEEDS_PER_DEADLINE)
         self._looked_at = monotonic()
         self._seen: Mapping[str, Stalled] = {}
         self._answers = 0
@@ -98,7 +98,7 @@ class Watchdog:
     async def _until_ready(self) -> None:
         """Wait until each source's first round has ended, or has lasted as long as one request may take."""
         longest = max((pulse.step for pulse in self._daemon.pulses()), default=0.0)
-        self._manager.more_time(SPREAD + longest + _PATIENCE)
+        self._manager.more_time(SPREAD_SECONDS + longest + _PATIENCE_SECONDS)
         while waits_for := self._daemon.unattempted():
             self._manager.status(f"starting: waiting for the first round of {', '.join(waits_for)}")
             await asyncio.sleep(_READY_LOOK)

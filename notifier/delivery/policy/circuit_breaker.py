@@ -30,7 +30,7 @@ _DOUBLINGS = 6
 numbers differ (see `probes`).
 """
 _TRUSTED_ROUNDS = 3
-_BELIEVED_AT_ONCE = 21_600.0
+_BELIEVED_AT_ONCE_SECONDS = 21_600.0
 """Seconds. A peer that asks for a longer wait, in seconds or as a date, is obeyed only if its next answer repeats it.
 """
 _LEAST_JITTER = 0.5
@@ -99,7 +99,7 @@ def after_pace(
     paced = breaker.mode is Mode.PACED
     rounds = breaker.rounds + (started >= breaker.since) if paced else 0
     own = _pause(rounds, waits, jitter)
-    if retry_after is not None and retry_after > _BELIEVED_AT_ONCE and rounds == 0:
+    if retry_after is not None and retry_after > _BELIEVED_AT_ONCE_SECONDS and rounds == 0:
         retry_after = None
     wait = own if retry_after is None else max(retry_after, own if rounds > _TRUSTED_ROUNDS else 0.0)
     return replace(

@@ -17,7 +17,7 @@ from notifier.delivery.policy.circuit_breaker import LONG_OUTAGE_ROUNDS, Breaker
 from notifier.delivery.policy.rate import AdaptiveRate
 from notifier.delivery.policy.retry import Decision, Retries, RetryDecision
 from notifier.destinations.base import Grouping
-from notifier.destinations.outcome import LONGEST_WAIT, AttemptResult, FailureScope, Outcome
+from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome
 from notifier.events import EventType
 from notifier.store.tables.destinations import Learned
 from notifier.store.tables.outbox import Delivery, DeliveryState
@@ -253,7 +253,7 @@ def _after_no_fault(
     breaker = circuit_breaker.after_pace(
         state.breaker,
         started=attempt.started,
-        retry_after=None if outcome.retry_after is None else min(outcome.retry_after, LONGEST_WAIT),
+        retry_after=None if outcome.retry_after is None else min(outcome.retry_after, LONGEST_WAIT_SECONDS),
         now=now,
         waits=bounds.waits,
         jitter=jitter(),

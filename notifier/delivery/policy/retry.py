@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from notifier.config import DestinationSettings
 from notifier.delivery.policy.circuit_breaker import LONGEST_OPEN_SECONDS
-from notifier.destinations.outcome import LONGEST_WAIT
+from notifier.destinations.outcome import LONGEST_WAIT_SECONDS
 from notifier.store.tables.outbox import Delivery, DeliveryState
 
 _SMALLEST_JITTER = 0.1
@@ -62,7 +62,9 @@ class Retries:
         return len(self.latest) >= _ENOUGH and sum(self.latest) >= _CHANCE * len(self.latest)
 
 
-def backoff(failures: int, settings: DestinationSettings, jitter: float, longest: float = LONGEST_WAIT) -> float:
+def backoff(
+    failures: int, settings: DestinationSettings, jitter: float, longest: float = LONGEST_WAIT_SECONDS
+) -> float:
     """Return the wait in seconds after a number of `failures`: exponential, with full jitter (`jitter` in [0, 1)).
 
     The wait is at most `longest`. It is at least a tenth of its upper bound, so that a low random number does not cause
@@ -90,7 +92,7 @@ def after_failure(
         return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts=True, proven=proven)
     if waits_with_endpoint and not proven:
         return RetryDecision(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT, counts=True)
-    longest = LONGEST_WAIT if proven else LONGEST_OPEN_SECONDS
+    longest = LONGEST_WAIT_SECONDS if proven else LONGEST_OPEN_SECONDS
     if retries.are_chance:
         longest = _LONGEST_BY_CHANCE
     wait = backoff(delivery.failures + 1, settings, jitter, longest)

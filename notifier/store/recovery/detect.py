@@ -10,10 +10,10 @@ from sqlite_utils import Database
 from notifier.store.files import DAMAGE_MET, beside
 from notifier.store.store import APPLICATION_ID
 
-CHECKED_FULLY: Final = 200_000_000
+CHECKED_FULLY_BYTES: Final = 200_000_000
 """Up to this size in bytes, each start reads the whole file and compares indexes with tables: about a second."""
 
-CHECKED_WHOLE: Final = 500_000_000
+CHECKED_WHOLE_BYTES: Final = 500_000_000
 """Up to this size in bytes, each start reads the whole file: about a second from memory, longer from a slow disk.
 
 In a larger file, `records`, by far the largest table, is not checked, unless damage was found while the file was in
@@ -79,8 +79,8 @@ def bears_our_mark(path: Path) -> bool:
 def _checks(path: Path, tables: set[str]) -> list[str]:
     """Return the checks that are fast enough for a start."""
     size = path.stat().st_size
-    if size <= CHECKED_FULLY or beside(path, DAMAGE_MET).exists():
+    if size <= CHECKED_FULLY_BYTES or beside(path, DAMAGE_MET).exists():
         return ["integrity_check(1)"]
-    if size <= CHECKED_WHOLE:
+    if size <= CHECKED_WHOLE_BYTES:
         return ["quick_check(1)"]
     return [f"quick_check('{table}')" for table in sorted(tables) if table != _LARGEST]

@@ -16,7 +16,7 @@ from notifier.web.daemon_api import ActionResult
 from notifier.web.dashboard.templating import Rendering, moved
 from notifier.web.security.guard import Guard, caller
 from notifier.web.security.guesses import slow_down
-from notifier.web.security.links import VALID, SignInLinks
+from notifier.web.security.links import VALID_SECONDS, SignInLinks
 from notifier.web.security.sessions import cookie_name
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class SignIn:
         if address is None:
             message = "the daemon listens on no port now: set `listen` under [http], or use `notifier status`"
             return ActionResult(ok=False, body={"message": message})
-        return ActionResult(ok=True, body={"url": address, "valid_seconds": round(VALID)})
+        return ActionResult(ok=True, body={"url": address, "valid_seconds": round(VALID_SECONDS)})
 
     def make_link(self) -> str | None:
         """Return a new link that signs a browser in once; None if the server listens on no port."""

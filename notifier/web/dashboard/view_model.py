@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from notifier.alerts.conditions import source_subject
-from notifier.alerts.evaluation import STALE_AFTER
+from notifier.alerts.evaluation import STALE_AFTER_SECONDS
 from notifier.kpa.errors import ApiErrorReason, Remedy
 from notifier.store.errors import StoreReason
 from notifier.store.queries.dashboard import Day
@@ -79,7 +79,7 @@ def verdict(status: Status) -> HealthSummary:
     """Return the overall health, as a mood and a sentence."""
     sources, destinations = status["sources"], status["destinations"]
     age = status["evaluation"]["age_seconds"]
-    if age is not None and age > STALE_AFTER:
+    if age is not None and age > STALE_AFTER_SECONDS:
         return HealthSummary(
             Mood.ATTENTION, f"Unknown: the notifier has not evaluated its state for {age:.0f} seconds."
         )

@@ -19,7 +19,7 @@ MOST_READERS: Final = 256
 MOST_OF_A_PEER: Final = 64
 """The most readers of the stream from one peer, which is an address or a user of this machine."""
 
-_MOST_ON_A_PAGE: Final = 4_000_000
+_MOST_ON_A_PAGE_BYTES: Final = 4_000_000
 """Bytes of events after which a page ends, even if it has few events."""
 
 
@@ -51,7 +51,7 @@ class Feed:
         """Return a page of events; an empty page means that there are no more. Raises UnknownNameError, StoreError."""
         after = await self._reader.run(place, wish.after, wish.chosen, tuple(self._sources()))
         while True:
-            page = await self._reader.run(feed.page_after, after, wish.chosen, wish.limit, _MOST_ON_A_PAGE)
+            page = await self._reader.run(feed.page_after, after, wish.chosen, wish.limit, _MOST_ON_A_PAGE_BYTES)
             if page.events or page.ended:
                 return page
             after = page.next

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from notifier.store.queries.feed import EventFilter
 
-_IN_THE_KERNEL: Final = 256 * 1024
+_IN_THE_KERNEL_BYTES: Final = 256 * 1024
 """The bytes that the operating system may buffer for a reader. By default, it would buffer megabytes."""
 
 
@@ -32,7 +32,7 @@ class Subscriber:
             # `hand` must never wait. Its callers check first whether the last piece was received.
             self._transport.set_write_buffer_limits(high=2**40)
             connection = self._transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_THE_KERNEL)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_THE_KERNEL_BYTES)
 
     @property
     def is_gone(self) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-_SLICE: Final = 0.002
+_SLICE_SECONDS: Final = 0.002
 """Seconds of work after which other tasks get a turn; no task waits longer than this for the event loop."""
 
-_LONGEST_REST: Final = 1.0
+_LONGEST_REST_SECONDS: Final = 1.0
 """The longest rest in seconds, even if a piece of work took so long that its share would demand more."""
 
 
@@ -36,7 +36,7 @@ class Duty:
 
     async def rest(self) -> None:
         """Rest and let other tasks run, if enough work was done since the last rest."""
-        if self._worked >= _SLICE:
-            pause = min(self._worked * self._rest_for_each, _LONGEST_REST)
+        if self._worked >= _SLICE_SECONDS:
+            pause = min(self._worked * self._rest_for_each, _LONGEST_REST_SECONDS)
             self._worked = 0.0
             await asyncio.sleep(pause)

@@ -18,13 +18,13 @@ from notifier.web.security.origin import SAFE_METHODS
 
 _log = logging.getLogger(__name__)
 
-_LOOK: Final = 1.0
+_LOOK_SECONDS: Final = 1.0
 """Seconds between two checks for connections that take too long."""
 
 _SLOWEST: Final = 10
 """The most time for sending an answer, as a multiple of the time for which a client may receive nothing."""
 
-_TOLD_EVERY: Final = 60.0
+_TOLD_EVERY_SECONDS: Final = 60.0
 """Seconds between two log lines about too many connections."""
 
 
@@ -147,7 +147,7 @@ class Connections:
         self._open: set[Connection] = set()
         self._looking: asyncio.TimerHandle | None = None
         self._closed = 0
-        self._told_at = -_TOLD_EVERY
+        self._told_at = -_TOLD_EVERY_SECONDS
 
     def factory(self, transport: Transport, manager: web.Server, **options: Any) -> Callable[[], asyncio.Protocol]:
         """Return a function that makes a `Connection` for each connection of a listener."""
@@ -196,7 +196,7 @@ class Connections:
     def _count_closed(self, connection: Connection) -> None:
         self._closed += 1
         now = time.monotonic()
-        if now - self._told_at >= _TOLD_EVERY:
+        if now - self._told_at >= _TOLD_EVERY_SECONDS:
             _log.warning(
                 "there are too many connections to the HTTP interface, and some were closed",
                 extra={"closed": self._closed, "address": connection.peer, "transport": connection.came_by.value},
@@ -205,7 +205,7 @@ class Connections:
 
     def _look_later(self) -> None:
         if self._looking is None:
-            self._looking = asyncio.get_running_loop().call_later(_LOOK, self._look)
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
         self._looking = None

@@ -13,7 +13,7 @@ from notifier.alerts.conditions import ConditionKey
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.holds import Direction
 
-KEPT: Final = 1.0
+KEPT_SECONDS: Final = 1.0
 """Seconds for which a page is cached."""
 
 
@@ -91,12 +91,12 @@ class SharedPage:
         """Initialize without a page."""
         self._making = asyncio.Lock()
         self._page = b""
-        self._made_at = -KEPT
+        self._made_at = -KEPT_SECONDS
 
     async def page(self, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the cached page, or if it is too old a new one from `make`. Raises whatever `make` raises."""
         async with self._making:
-            if time.monotonic() - self._made_at >= KEPT:
+            if time.monotonic() - self._made_at >= KEPT_SECONDS:
                 self._page = await make()
                 self._made_at = time.monotonic()
             return self._page

@@ -16,13 +16,13 @@ from notifier.web.responses import error_answer
 FREE_GUESSES: Final = 5
 """The number of wrong tokens that a peer may send before it must wait."""
 
-LONGEST_WAIT: Final = 60.0
+LONGEST_WAIT_SECONDS: Final = 60.0
 """The longest wait in seconds; each further wrong token doubles the wait up to this."""
 
 _FORGOTTEN_AFTER: Final = 3600.0
 _MOST_PEERS: Final = 1000
 _log = logging.getLogger(__name__)
-LONGEST_DELAY: Final = 5.0
+LONGEST_DELAY_SECONDS: Final = 5.0
 """The longest delay, in seconds, of the answer to a wrong token; the wait that the answer asks for may be longer."""
 
 
@@ -35,7 +35,7 @@ class _Wrong:
     def wait(self) -> float:
         """The seconds to wait before the next guess."""
         excess = self.guesses - FREE_GUESSES
-        return 0.0 if excess < 0 else min(LONGEST_WAIT, 2.0 ** min(excess, 10))
+        return 0.0 if excess < 0 else min(LONGEST_WAIT_SECONDS, 2.0 ** min(excess, 10))
 
 
 class Guesses:
@@ -83,7 +83,7 @@ async def slow_down(request: web.Request, guesses: Guesses) -> int:
     # During the delay, the connection may be closed in favour of another one.
     connection.may_be_closed = True
     try:
-        await asyncio.sleep(min(wait, LONGEST_DELAY))
+        await asyncio.sleep(min(wait, LONGEST_DELAY_SECONDS))
     finally:
         connection.may_be_closed = False
     return math.ceil(wait) if wait_before else 0

@@ -7,7 +7,7 @@ from typing import Final
 
 from notifier.clock import Clock
 
-VALID: Final = 600.0
+VALID_SECONDS: Final = 600.0
 """Seconds for which a link is valid."""
 
 _MOST_LINKS: Final = 20
@@ -31,7 +31,7 @@ class SignInLinks:
     def use(self, secret: str) -> bool:
         """Return whether the link with this secret is valid, and make it invalid from now on."""
         made_at = self._made_at.pop(_digest(secret), None)
-        return made_at is not None and self._clock.monotonic() - made_at < VALID
+        return made_at is not None and self._clock.monotonic() - made_at < VALID_SECONDS
 
 
 def _digest(secret: str) -> bytes:

@@ -12,10 +12,10 @@ from typing import Final
 
 from notifier.clock import Clock
 
-IDLE: Final = 12 * 3600.0
+IDLE_SECONDS: Final = 12 * 3600.0
 """Seconds without any request or stream after which a session ends."""
 
-LONGEST: Final = 7 * 86_400.0
+LONGEST_SECONDS: Final = 7 * 86_400.0
 """Seconds after which a session ends even if it is in use."""
 
 MOST_SESSIONS: Final = 100
@@ -71,11 +71,11 @@ class Sessions:
         self._end(_digest(session))
 
     def end_old(self) -> None:
-        """Close the sessions that were idle for IDLE seconds, or are older than LONGEST."""
+        """Close the sessions that were idle for IDLE_SECONDS, or are older than LONGEST_SECONDS."""
         now = self._clock.monotonic()
         for digest, session in tuple(self._open.items()):
-            is_idle = not session.on_end and now - session.used_at >= IDLE
-            if is_idle or now - session.begun_at >= LONGEST:
+            is_idle = not session.on_end and now - session.used_at >= IDLE_SECONDS
+            if is_idle or now - session.begun_at >= LONGEST_SECONDS:
                 self._end(digest)
 
     def watch(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:

@@ -78,7 +78,7 @@ async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) 
 async def test_removals_that_are_held_back_are_an_alarm_until_they_are_back(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
     world.account.add_many(
         replace(record, id=record.id + 1_000, created=record.created - 1) for record in [*world.account.records()]
     )
@@ -152,8 +152,8 @@ async def test_a_second_daemon_on_the_same_state_file_is_refused_and_disturbs_no
 async def test_an_address_in_use_is_a_condition_until_it_is_free(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.web.server.TRY_EVERY", 0.05)
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.1)
+    monkeypatch.setattr("notifier.web.server.TRY_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         daemon = await run(world.settings(listen=f"127.0.0.1:{port}"))

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from notifier.daemon.maintenance import LARGE_LOG
+from notifier.daemon.maintenance import LARGE_LOG_BYTES
 from tests.support.long_run import EDITS_AN_HOUR, Figures, soak
 
 HOURS = 40
@@ -32,7 +32,7 @@ def test_nothing_grows(tmp_path: Path) -> None:
     assert grown < rounds // 2
     assert settled[-1].resident - settled[0].resident < 6_000_000
     assert spread([it.file for it in settled]) < 100_000
-    assert max(it.log for it in figures) < LARGE_LOG
+    assert max(it.log for it in figures) < LARGE_LOG_BYTES
     assert max(it.essentials for it in figures) < 20_000
     assert max(it.descriptors for it in figures) < 60
     assert max(it.tasks for it in figures) < 40

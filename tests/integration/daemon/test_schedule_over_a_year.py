@@ -26,7 +26,7 @@ LOOK = 120.0
 
 @pytest.fixture(autouse=True)
 def rare_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifier.daemon.scheduler.CLOCK_CHECK", LOOK)
+    monkeypatch.setattr("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", LOOK)
 
 
 @dataclass

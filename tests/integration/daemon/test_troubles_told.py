@@ -58,13 +58,13 @@ async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
         around.looks += 1
 
     monkeypatch.setattr(AlertMonitor, "evaluate", looked)
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
-    monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR", LONG)
-    monkeypatch.setattr("notifier.alerts.source_rules.FAILING_FOR", LONG)
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR_SECONDS", LONG)
+    monkeypatch.setattr("notifier.alerts.source_rules.FAILING_FOR_SECONDS", LONG)
     for rules in ("source_rules", "destination_rules"):
         monkeypatch.setattr(f"notifier.alerts.{rules}.OVER_AFTER", 0.0)
     # Whatever room this machine has.
-    monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE", 0)
+    monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE_BYTES", 0)
     app = web.Application()
     app.router.add_post("/", around.receive)
     async with serving(app) as url:
@@ -125,7 +125,7 @@ async def test_a_receiver_that_is_down_for_long_is_told_once_to_another_destinat
 async def test_a_receiver_that_was_down_for_a_moment_is_not_told_of_whatever_the_stop_in_between(
     world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR", 30.0)
+    monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR_SECONDS", 30.0)
     settings = with_notices(world, told, retry_first="10m", retry_max="10m")
     world.receiver_answers = 503
     async with running(settings) as daemon:
@@ -195,7 +195,7 @@ async def test_a_disk_that_is_nearly_full_is_told_and_nothing_is_over_before_the
     world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = {"free": 10}
-    monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE", 11)
+    monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE_BYTES", 11)
     monkeypatch.setattr("notifier.alerts.disk_rules.shutil.disk_usage", lambda _: Usage(10**6, disk["free"]))
     async with running(with_notices(world, told)):
         await until(lambda: told.words() == [("disk_nearly_full", "store", "firing")])
@@ -250,7 +250,7 @@ async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_i
 async def test_essentials_that_cannot_be_kept_for_long_are_told(
     world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.maintenance.ESSENTIALS_PATIENCE", LONG)
+    monkeypatch.setattr("notifier.daemon.maintenance.ESSENTIALS_PATIENCE_SECONDS", LONG)
     settings = with_notices(world, told)
     in_the_way = settings.store.path.with_name(f"{settings.store.path.name}.essentials.new")
     in_the_way.mkdir()
@@ -286,7 +286,7 @@ async def test_a_state_file_that_is_taken_away_ends_the_daemon_and_the_next_one_
 
 
 async def test_a_reload_takes_nothing_back(world: "World", told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifier.daemon.daemon.DRAIN", 0.5)
+    monkeypatch.setattr("notifier.daemon.daemon.DRAIN_SECONDS", 0.5)
     now = with_notices(world, told)
     world.receiver_answers = 503
     daemon = Daemon(now, configuration=SettingsSource(lambda: with_notices(world, told, timeout="20s")))

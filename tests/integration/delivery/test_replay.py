@@ -75,7 +75,7 @@ class Scene:
 @pytest.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     monkeypatch.setattr(replaying, "MOST_WAITING", 4)
-    monkeypatch.setattr(replaying, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(replaying, "LOOK_AGAIN_SECONDS", 0.01)
     async with Rig(tmp_path / "notifier.db") as rig:
         await rig.enter(*keys(10), to=("hr", "it"))
         this = Scene(rig)

@@ -386,7 +386,7 @@ async def test_a_fault_while_what_is_due_is_looked_for_leaves_nobody_waiting(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(outbox, "due", failing_once(outbox.due))
-    monkeypatch.setattr(queue_reader, "FAULT_PAUSE", 0.05)
+    monkeypatch.setattr(queue_reader, "FAULT_PAUSE_SECONDS", 0.05)
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url)):
         await rig.settled()
@@ -398,7 +398,7 @@ async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(decisions, "after_attempt", failing_once(decisions.after_attempt))
-    monkeypatch.setattr(worker_module, "FAULT_PAUSE", 0.05)
+    monkeypatch.setattr(worker_module, "FAULT_PAUSE_SECONDS", 0.05)
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url)):
         await rig.settled()

@@ -310,7 +310,7 @@ async def down_for_days(site: Site) -> None:
     await site.stop()
     site.document["sources"]["acme"]["poll_interval"] = "1h"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 50)
+        patch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 50)
         await site.start()
     await site.minutes(2)
     site.api = bad_gateway

@@ -152,7 +152,7 @@ async def test_a_missing_permission_leaves_ids_and_is_said_once(
 async def test_slow_names_hold_an_event_up_for_a_moment_only(
     station: "Station", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "PATIENCE", 0.05)
+    monkeypatch.setattr(names, "PATIENCE_SECONDS", 0.05)
     released = asyncio.Event()
 
     async def hold_names(asked: "Asked") -> web.StreamResponse | None:
@@ -376,7 +376,7 @@ async def test_a_missing_permission_is_said_once_until_it_works_again(
 
 
 async def test_events_wait_together_for_a_list_that_is_slow(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "PATIENCE", 0.3)
+    monkeypatch.setattr(names, "PATIENCE_SECONDS", 0.3)
     desk.api.let.clear()
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
-from notifier.alerts.destination_rules import FAILING_FOR, FORGOTTEN_AFTER, conditions, failing_for
+from notifier.alerts.destination_rules import FAILING_FOR_SECONDS, FORGOTTEN_AFTER_SECONDS, conditions, failing_for
 from notifier.delivery.health import DestinationReport, Serving
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.store.tables.destinations import (
@@ -24,9 +24,9 @@ from notifier.store.tables.destinations import (
 from notifier.store.tables.outbox import DeliveryState
 
 NOW = 1_795_280_400_123  # 2026-11-21T17:00:00.123Z
-LONG_MS = round(FAILING_FOR * 1000)
-TRYING = 10 * round(FORGOTTEN_AFTER * 1000)
-DAY_MS = round(FORGOTTEN_AFTER * 1000)
+LONG_MS = round(FAILING_FOR_SECONDS * 1000)
+TRYING = 10 * round(FORGOTTEN_AFTER_SECONDS * 1000)
+DAY_MS = round(FORGOTTEN_AFTER_SECONDS * 1000)
 RETRYING = Health(HealthState.RETRYING, AttemptResult.SERVER_ERROR, NOW - LONG_MS, failures=9)
 BEGUN = replace(RETRYING, since_ms=NOW)
 GONE = Health(HealthState.DISABLED, AttemptResult.GONE, NOW)
@@ -63,13 +63,13 @@ def names(found: Sequence[Condition]) -> list[str]:
 
 def fails(health: Health, *undelivered: Undelivered, uptime: float = 1e6, stands: bool = False) -> bool:
     lasts = failing_for(Serving(health, uptime, TRYING), undelivered, NOW, stands=stands)
-    return lasts is not None and (stands or lasts >= FAILING_FOR)
+    return lasts is not None and (stands or lasts >= FAILING_FOR_SECONDS)
 
 
-@given(ages, st.floats(0, 2 * FAILING_FOR))
+@given(ages, st.floats(0, 2 * FAILING_FOR_SECONDS))
 def test_trouble_is_told_by_the_age_of_the_oldest_event_that_it_keeps_waiting(age_ms: int, uptime: float) -> None:
     old = replace(TRIED, tried_from_ms=TRYING - age_ms)
-    assert fails(BEGUN, old, UNTRIED, uptime=uptime) is (age_ms >= LONG_MS and uptime >= FAILING_FOR)
+    assert fails(BEGUN, old, UNTRIED, uptime=uptime) is (age_ms >= LONG_MS and uptime >= FAILING_FOR_SECONDS)
 
 
 @pytest.mark.parametrize("reason", AttemptResult)
@@ -105,12 +105,12 @@ LATE = OwedEvents(NOW - LONG_MS, taken=1900, come_in=3600)
 BEHIND = (ConditionName.DESTINATION_BEHIND.value, SUBJECT)
 
 
-@given(age_ms=ages, uptime=st.floats(0, 2 * FAILING_FOR), stands=st.booleans())
+@given(age_ms=ages, uptime=st.floats(0, 2 * FAILING_FOR_SECONDS), stands=st.booleans())
 def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: float, *, stands: bool) -> None:
     found = told(
         Health(), UNTRIED, owed=replace(LATE, since_ms=NOW - age_ms), uptime=uptime, firing={BEHIND} if stands else ()
     )
-    late = age_ms >= LONG_MS and (stands or uptime >= FAILING_FOR)
+    late = age_ms >= LONG_MS and (stands or uptime >= FAILING_FOR_SECONDS)
     assert names(found) == (["destination_behind"] if late else [])
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.alerts.conditions import ConditionName
-from notifier.alerts.disk_rules import LEAST_FREE, Room, conditions, is_nearly_full, room_beside
+from notifier.alerts.disk_rules import LEAST_FREE_BYTES, Room, conditions, is_nearly_full, room_beside
 from notifier.store.errors import StoreError, StoreReason
 
 HERE = Path("/var/lib/notifier")
@@ -22,10 +22,10 @@ def room(free: int, total: int = 10**11) -> Room:
 @pytest.mark.parametrize(
     ("free", "total", "stands", "nearly_full"),
     [
-        (LEAST_FREE, 10**11, False, False),
-        (LEAST_FREE - 1, 10**11, False, True),
-        (2 * LEAST_FREE, 10**11, True, False),
-        (2 * LEAST_FREE - 1, 10**11, True, True),
+        (LEAST_FREE_BYTES, 10**11, False, False),
+        (LEAST_FREE_BYTES - 1, 10**11, False, True),
+        (2 * LEAST_FREE_BYTES, 10**11, True, False),
+        (2 * LEAST_FREE_BYTES - 1, 10**11, True, True),
         (10_000_000, 100_000_000, False, False),
         (9_999_999, 100_000_000, False, True),
         (19_999_999, 100_000_000, True, True),
@@ -44,12 +44,12 @@ def test_what_fires_goes_on_where_it_would_begin(free: int, total: int) -> None:
 
 
 def test_it_says_where_and_the_same_as_long_as_it_lasts() -> None:
-    (begins,) = conditions(room(LEAST_FREE - 1), ())
-    (goes_on,) = conditions(room(2 * LEAST_FREE - 1), FIRING)
+    (begins,) = conditions(room(LEAST_FREE_BYTES - 1), ())
+    (goes_on,) = conditions(room(2 * LEAST_FREE_BYTES - 1), FIRING)
     assert begins == goes_on
     assert (begins.name, begins.subject) == (ConditionName.DISK_NEARLY_FULL, "store")
     assert begins.summary.startswith("less than 400 MB are free in /var/lib/notifier, where the state file is; free")
-    assert list(conditions(room(2 * LEAST_FREE), FIRING)) == []
+    assert list(conditions(room(2 * LEAST_FREE_BYTES), FIRING)) == []
 
 
 async def test_it_is_looked_at_beside_the_state_file(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ class Post:
 async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Post]:
     around = Post(tmp_path / "notifier.db")
     monkeypatch.setattr(source_rules, "conditions", lambda *_: tuple(around.wrong))
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
     app = web.Application()
     app.router.add_post("/{name}", around.receive)
     async with serving(app) as url:

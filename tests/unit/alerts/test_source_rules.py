@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
-from notifier.alerts.source_rules import FAILING_FOR, conditions, fails, gap
+from notifier.alerts.source_rules import FAILING_FOR_SECONDS, conditions, fails, gap
 from notifier.config import SourceSettings
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Usage
@@ -64,7 +64,7 @@ def test_a_stop_however_long_is_no_failure() -> None:
 def test_a_source_that_fails_says_since_when_why_and_what_to_do() -> None:
     failure = ApiError(ApiErrorReason.TOKEN_INVALID)
     memory = replace(WHOLE, last_success_ms=NOW - 1_000_000, error=SourceError("token_invalid", failure.message, NOW))
-    (condition,) = told(memory, Polls(FAILING_FOR, any_succeeded=True))
+    (condition,) = told(memory, Polls(FAILING_FOR_SECONDS, any_succeeded=True))
     assert (condition.key, condition.cause, condition.summary) == (
         (ConditionName.SOURCE_FAILING, "sources/acme"),
         "token_invalid",
@@ -86,7 +86,7 @@ def test_a_source_that_is_rate_limited_says_whose_the_limit_is() -> None:
 @pytest.mark.parametrize("error", [None, SourceError("timeout", "the API did not answer in time", NOW - 2_000_000)])
 def test_an_error_that_is_over_is_not_blamed(error: SourceError | None) -> None:
     memory = replace(WHOLE, last_success_ms=NOW - 1_000_000, error=error)
-    (condition,) = told(memory, Polls(FAILING_FOR, any_succeeded=True))
+    (condition,) = told(memory, Polls(FAILING_FOR_SECONDS, any_succeeded=True))
     assert (
         condition.summary
         == "acme: no poll has succeeded since 2026-11-21T16:43:20.123Z; the API has not answered since then"
@@ -279,7 +279,7 @@ def test_what_was_not_asked_since_the_start_goes_on_if_it_fired() -> None:
 
 def test_a_state_file_that_cannot_be_written_is_no_failure_of_the_api() -> None:
     memory = replace(WHOLE, error=SourceError("disk_full", "the disk is full", NOW))
-    assert told(memory, Polls(FAILING_FOR, any_succeeded=True, is_failing=True)) == []
+    assert told(memory, Polls(FAILING_FOR_SECONDS, any_succeeded=True, is_failing=True)) == []
 
 
 def test_after_a_long_stop_the_scan_has_its_time_before_there_is_a_gap() -> None:

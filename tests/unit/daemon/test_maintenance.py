@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from notifier.daemon.maintenance import ESSENTIALS_EVERY, Housekeeping
+from notifier.daemon.maintenance import ESSENTIALS_EVERY_SECONDS, Housekeeping
 from notifier.events import Event, EventType
 from notifier.store.files import ESSENTIALS, beside
 from notifier.store.maintenance import log_size
@@ -50,7 +50,7 @@ async def test_the_essentials_are_written_when_they_change_and_now_and_then(
 ) -> None:
     await housekeeping.keep()
     first = written(ledger)
-    clock.advance(ESSENTIALS_EVERY - 1)
+    clock.advance(ESSENTIALS_EVERY_SECONDS - 1)
     await housekeeping.keep()
     assert written(ledger) == first
     clock.advance(2)
@@ -89,7 +89,7 @@ async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_d
     *,
     is_written: bool,
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.maintenance.URGENT_AFTER", 0.01)
+    monkeypatch.setattr("notifier.daemon.maintenance.URGENT_AFTER_SECONDS", 0.01)
     await housekeeping.keep()
     first = written(ledger)
     clock.advance(1)
@@ -130,7 +130,7 @@ async def test_a_log_that_has_grown_large_is_cut_off_before_its_hour(
 ) -> None:
     await housekeeping.keep()
     assert log_size(ledger.path) > 10_000
-    monkeypatch.setattr("notifier.daemon.maintenance.LARGE_LOG", 10_000)
+    monkeypatch.setattr("notifier.daemon.maintenance.LARGE_LOG_BYTES", 10_000)
     await housekeeping.keep()
     assert log_size(ledger.path) == 0
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from notifier.config.destinations import HttpSettings
 from notifier.destinations.outcome import AttemptResult, Outcome
-from notifier.destinations.tls import LOOK_EVERY, CertificateFileError, Certificates, TlsContextCache
+from notifier.destinations.tls import LOOK_EVERY_SECONDS, CertificateFileError, Certificates, TlsContextCache
 from notifier.destinations.webhook.destination import HttpDestination
 from notifier.store.tables.outbox import Delivery
 
@@ -86,7 +86,7 @@ async def test_an_authority_that_is_replaced_is_trusted_without_a_restart(
     destination = connect(tls_receiver)
     assert (await destination.send(sent)).reason is AttemptResult.CERTIFICATE_REJECTED
     files.trust(certificates)
-    clock.advance(LOOK_EVERY)
+    clock.advance(LOOK_EVERY_SECONDS)
     assert (await destination.send(sent)).reason is AttemptResult.DELIVERED
 
 
@@ -101,7 +101,7 @@ async def test_an_authority_that_is_taken_away_is_trusted_no_longer_though_a_con
     destination = connect(tls_receiver)
     assert (await destination.send(sent)).reason is AttemptResult.DELIVERED
     files.trust(renewed_certificates)
-    clock.advance(LOOK_EVERY)
+    clock.advance(LOOK_EVERY_SECONDS)
     assert await destination.send(sent) == Outcome(
         AttemptResult.CERTIFICATE_REJECTED, detail="TLS failed: self-signed certificate"
     )
@@ -126,7 +126,7 @@ async def test_a_renewed_client_certificate_is_the_one_that_is_shown(
     destination = connect(strict_receiver)
     await destination.send(sent)
     files.show(renewed_certificates)
-    clock.advance(LOOK_EVERY)
+    clock.advance(LOOK_EVERY_SECONDS)
     await destination.send(sent)
     assert names == ["test", "renewed"]
 
@@ -142,7 +142,7 @@ async def test_a_renewal_that_has_come_half_way_is_endpoint_trouble_until_it_is_
     destination = connect(strict_receiver)
     await destination.send(sent)
     shutil.copy(renewed_certificates.certificate, files.client)
-    clock.advance(LOOK_EVERY)
+    clock.advance(LOOK_EVERY_SECONDS)
     for _ in range(2):
         outcome = await destination.send(sent)
         assert outcome.reason is AttemptResult.CERTIFICATE_REJECTED
@@ -156,7 +156,7 @@ async def test_a_renewal_that_has_come_half_way_is_endpoint_trouble_until_it_is_
 async def test_files_that_stay_as_they_are_are_read_once_however_many_ask(clock: "FakeClock", files: Files) -> None:
     trust = TlsContextCache(Certificates(files.authority), clock)
     contexts = set(await asyncio.gather(*(trust.context() for _ in range(8))))
-    clock.advance(LOOK_EVERY)
+    clock.advance(LOOK_EVERY_SECONDS)
     contexts.add(await trust.context())
     assert len(contexts) == 1
 
@@ -165,7 +165,7 @@ async def test_a_file_that_goes_missing_is_missed(clock: "FakeClock", files: Fil
     trust = TlsContextCache(Certificates(files.authority), clock)
     await trust.context()
     files.authority.unlink()
-    clock.advance(LOOK_EVERY)
+    clock.advance(LOOK_EVERY_SECONDS)
     with pytest.raises(CertificateFileError, match="No such file"):
         await trust.context()
 

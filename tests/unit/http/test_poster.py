@@ -12,7 +12,7 @@ import pytest
 from aiohttp.connector import Connection
 
 from notifier.http import poster as posters
-from notifier.http.exchange import LARGE_BODY, Answer, TransportError, TransportReason, new_session, post
+from notifier.http.exchange import LARGE_BODY_BYTES, Answer, TransportError, TransportReason, new_session, post
 from notifier.http.poster import Poster, inner_parts_fit
 from tests.support.waiting import until
 
@@ -87,7 +87,7 @@ async def peer() -> AsyncIterator[Peer]:
 @pytest.fixture
 def no_body_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a Poster send `HUGE` itself."""
-    monkeypatch.setattr(posters, "LARGE_BODY", len(HUGE))
+    monkeypatch.setattr(posters, "LARGE_BODY_BYTES", len(HUGE))
 
 
 @pytest.fixture
@@ -167,13 +167,13 @@ async def test_a_poster_uses_its_connection_again_and_its_own_headers_only_once(
 async def test_what_would_block_or_needs_a_permission_is_left_to_the_client(
     session: aiohttp.ClientSession, peer: Peer, client_posts: list[int]
 ) -> None:
-    await new_poster(session, peer.url).post(b"x" * LARGE_BODY, OWN)
+    await new_poster(session, peer.url).post(b"x" * LARGE_BODY_BYTES, OWN)
     assert client_posts == []
-    await new_poster(session, peer.url).post(b"x" * (LARGE_BODY + 1), OWN)
-    assert client_posts == [LARGE_BODY + 1]
+    await new_poster(session, peer.url).post(b"x" * (LARGE_BODY_BYTES + 1), OWN)
+    assert client_posts == [LARGE_BODY_BYTES + 1]
     with pytest.raises(TransportError):
         await Poster(session, peer.url, {"Expect": "100-continue"}, timeout=0.3, limit=100).post(b"x", OWN)
-    assert client_posts == [LARGE_BODY + 1, 1]
+    assert client_posts == [LARGE_BODY_BYTES + 1, 1]
 
 
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "a\rb", "a\0b", "a\x7fb"])

@@ -268,7 +268,7 @@ async def test_a_socket_in_no_folder_is_said_to_be(listen: "Open", tmp_path: Pat
 async def test_a_port_in_use_is_told_and_tried_again(
     listen: "Open", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("notifier.web.server.TRY_EVERY", 0.05)
+    monkeypatch.setattr("notifier.web.server.TRY_EVERY_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         interface = await listen(f"127.0.0.1:{port}")

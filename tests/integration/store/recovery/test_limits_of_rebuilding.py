@@ -210,7 +210,7 @@ def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place
     zero_header(place)
     with closing(place.open()) as db:
         assert db.execute("SELECT count(*) FROM told_before").fetchone()[0] > 100
-        maintenance.prune(db, NOW + HOUR + maintenance.TOLD_BEFORE_FOR + 1)
+        maintenance.prune(db, NOW + HOUR + maintenance.TOLD_BEFORE_FOR_MS + 1)
         assert db.execute("SELECT count(*) FROM told_before").fetchone()[0] == 0
         assert compare.latest(db) is not None
 
@@ -219,8 +219,8 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.CRITICAL + 1)
-    monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_WHOLE", 0)
-    monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_FULLY", 0)
+    monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_WHOLE_BYTES", 0)
+    monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_FULLY_BYTES", 0)
     root_of("records")(place)
     ledger = Store(place.path, lambda path: open_state_file(path, NOW + HOUR))
     await ledger.open()

@@ -28,7 +28,7 @@ QUICK = ConnectionLimits(head=0.5, body=0.5, rest=0.6, stalled=0.5)
 
 @pytest.fixture(autouse=True)
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifier.web.listening.connections._LOOK", 0.05)
+    monkeypatch.setattr("notifier.web.listening.connections._LOOK_SECONDS", 0.05)
 
 
 async def closed(reader: asyncio.StreamReader) -> bytes:

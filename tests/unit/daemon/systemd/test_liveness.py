@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.daemon.systemd.liveness import (
-    LEAST_PATIENCE,
+    LEAST_PATIENCE_SECONDS,
     LEDGER,
-    LONG_ROUND,
-    LONG_TRANSACTION,
+    LONG_ROUND_SECONDS,
+    LONG_TRANSACTION_SECONDS,
     JobStats,
     Stalled,
     lived,
@@ -75,13 +75,13 @@ def test_a_job_that_begins_no_more_is_stuck_soon_after_its_interval_and_nothing_
 
 def test_a_round_without_a_sign_of_life_is_stuck_only_after_a_long_time() -> None:
     watch = Watch(JobStats("acme", 60.0, begun=5, ended=4, signs=17))
-    assert watch.look_for(LONG_ROUND) == {}
+    assert watch.look_for(LONG_ROUND_SECONDS) == {}
     assert list(watch.look_for(PATIENCE + 2 * TICK)) == ["acme"]
 
 
 def test_a_round_that_may_wait_longer_for_an_answer_is_given_that_time() -> None:
-    watch = Watch(JobStats("acme", 60.0, step=2 * LONG_ROUND, begun=5, ended=4))
-    assert watch.look_for(2 * LONG_ROUND) == {}
+    watch = Watch(JobStats("acme", 60.0, step=2 * LONG_ROUND_SECONDS, begun=5, ended=4))
+    assert watch.look_for(2 * LONG_ROUND_SECONDS) == {}
 
 
 @given(st.integers(1, 5))
@@ -89,12 +89,12 @@ def test_a_long_round_that_gets_on_is_not_stuck(hours: int) -> None:
     watch = Watch(JobStats("acme", 60.0, begun=1))
     for number in range(2 * hours):
         watch.pulses[0] = replace(watch.pulses[0], signs=number)
-        assert watch.look_for(LONG_ROUND / 2) == {}
+        assert watch.look_for(LONG_ROUND_SECONDS / 2) == {}
 
 
 def test_the_ledger_is_stuck_when_it_gives_no_answer_for_longer_than_a_long_transaction() -> None:
     watch = Watch()
-    assert watch.look_for(LONG_TRANSACTION, ledger_lives=False) == {}
+    assert watch.look_for(LONG_TRANSACTION_SECONDS, ledger_lives=False) == {}
     assert list(watch.look_for(PATIENCE + 2 * TICK, ledger_lives=False)) == [LEDGER]
     assert watch.look_for(TICK) == {}
 
@@ -132,7 +132,7 @@ def test_a_job_that_is_gone_is_forgotten() -> None:
 
 def test_even_an_impatient_watchdog_leaves_the_time_to_notice_a_jump_of_the_clock() -> None:
     watch = Watch(JobStats("acme", 0.2), patience=1.0)
-    assert watch.look_for(LEAST_PATIENCE - 2 * TICK) == {}
+    assert watch.look_for(LEAST_PATIENCE_SECONDS - 2 * TICK) == {}
 
 
 @given(st.integers(0, 3), st.booleans(), st.floats(0.0, 100.0))

@@ -64,8 +64,8 @@ class Heard:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
-    monkeypatch.setattr(liveness, "LEAST_PATIENCE", WATCHDOG)
-    monkeypatch.setattr(liveness, "LONG_TRANSACTION", 0.2)
+    monkeypatch.setattr(liveness, "LEAST_PATIENCE_SECONDS", WATCHDOG)
+    monkeypatch.setattr(liveness, "LONG_TRANSACTION_SECONDS", 0.2)
     monkeypatch.setattr(watchdog, "_READY_LOOK", 0.01)
     return Patient()
 

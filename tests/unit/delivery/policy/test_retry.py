@@ -13,7 +13,7 @@ from notifier.delivery.policy.retry import (
     is_given_up,
     least_attempts,
 )
-from notifier.destinations.outcome import LONGEST_WAIT
+from notifier.destinations.outcome import LONGEST_WAIT_SECONDS
 from notifier.events import Event
 from notifier.store.tables.outbox import Delivery, DeliveryState
 
@@ -28,7 +28,7 @@ def delivery(**keys: int | bool | None) -> Delivery:
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_the_wait_grows_with_jitter_between_a_tenth_and_the_whole_of_its_bound(failures: int, jitter: float) -> None:
     bound = min(5.0 * 2.0 ** min(failures - 1, 60), 21_600.0)
-    assert 0.1 * bound <= backoff(failures, SETTINGS, jitter) <= bound <= LONGEST_WAIT
+    assert 0.1 * bound <= backoff(failures, SETTINGS, jitter) <= bound <= LONGEST_WAIT_SECONDS
 
 
 @pytest.mark.parametrize(

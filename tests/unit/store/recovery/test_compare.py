@@ -363,7 +363,7 @@ def test_revisions_go_on_beyond_what_was_told_when_that_is_forgotten(place: Plac
         write_essentials(place.path, db)
     place.path.write_bytes(older)
     with closing(place.open(NOW + HOUR)) as db:
-        later = NOW + HOUR + maintenance.TOLD_BEFORE_FOR + 1
+        later = NOW + HOUR + maintenance.TOLD_BEFORE_FOR_MS + 1
         with db.atomic():
             maintenance.prune(db, later)
         assert db.execute("SELECT count(*) FROM told_before").fetchone() == (0,)

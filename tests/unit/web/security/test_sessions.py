@@ -3,9 +3,9 @@
 import pytest
 
 from notifier.web.listening.transport import network_of
-from notifier.web.security.guesses import FREE_GUESSES, LONGEST_WAIT, Guesses
-from notifier.web.security.links import VALID, SignInLinks
-from notifier.web.security.sessions import IDLE, LONGEST, MOST_SESSIONS, Sessions, cookie_name
+from notifier.web.security.guesses import FREE_GUESSES, LONGEST_WAIT_SECONDS, Guesses
+from notifier.web.security.links import VALID_SECONDS, SignInLinks
+from notifier.web.security.sessions import IDLE_SECONDS, LONGEST_SECONDS, MOST_SESSIONS, Sessions, cookie_name
 from tests.support.clocks import FakeClock
 
 HERE = "127.0.0.1:8787"
@@ -50,9 +50,9 @@ def test_use_keeps_a_session_open_and_rest_ends_it(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     used = sessions.begin(HERE)
     for _ in range(5):
-        clock.advance(IDLE - 1)
+        clock.advance(IDLE_SECONDS - 1)
         assert sessions.is_open(used, HERE)
-    clock.advance(IDLE)
+    clock.advance(IDLE_SECONDS)
     assert not sessions.is_open(used, HERE)
 
 
@@ -61,11 +61,11 @@ def test_no_use_keeps_a_session_open_for_longer_than_a_week(clock: FakeClock) ->
     ended: list[str] = []
     session = sessions.begin(HERE)
     sessions.watch(session, lambda: ended.append("stream"))
-    while clock.monotonic() + IDLE / 2 < LONGEST:
-        clock.advance(IDLE / 2)
+    while clock.monotonic() + IDLE_SECONDS / 2 < LONGEST_SECONDS:
+        clock.advance(IDLE_SECONDS / 2)
         assert sessions.is_open(session, HERE)
     assert ended == []
-    clock.advance(IDLE / 2)
+    clock.advance(IDLE_SECONDS / 2)
     sessions.end_old()
     assert ended == ["stream"]
     assert not sessions.is_open(session, HERE)
@@ -77,7 +77,7 @@ def test_a_stream_keeps_a_session_open_and_ends_with_it(clock: FakeClock) -> Non
     session = sessions.begin(HERE)
     leave = sessions.watch(session, lambda: ended.append("left"))
     sessions.watch(session, lambda: ended.append("stays"))
-    clock.advance(IDLE + 1)
+    clock.advance(IDLE_SECONDS + 1)
     leave()
     assert sessions.is_open(session, HERE)
     sessions.end(session)
@@ -109,7 +109,7 @@ def test_a_link_is_valid_once_and_not_for_long(clock: FakeClock) -> None:
     assert links.use(one)
     assert not links.use(one)
     assert not links.use("guessed")
-    clock.advance(VALID)
+    clock.advance(VALID_SECONDS)
     assert not links.use(late)
 
 
@@ -128,7 +128,7 @@ def test_each_wrong_token_more_doubles_the_wait(clock: FakeClock) -> None:
         clock.advance(waits[-1])
         assert guesses.wait("192.0.2.1") == 0
     assert waits[: FREE_GUESSES - 1] == [0] * (FREE_GUESSES - 1)
-    assert waits[FREE_GUESSES - 1 :] == [1, 2, 4, 8, 16, 32, *[LONGEST_WAIT] * 4]
+    assert waits[FREE_GUESSES - 1 :] == [1, 2, 4, 8, 16, 32, *[LONGEST_WAIT_SECONDS] * 4]
 
 
 def test_who_does_not_guess_does_not_wait(clock: FakeClock) -> None:
