@@ -36,7 +36,7 @@ class AlertMonitor:
 
     def __init__(
         self,
-        ledger: Store,
+        store: Store,
         clock: Clock,
         alerts_to: str,
         current: Callable[[Collection[ConditionKey]], Awaitable[EvaluationFindings]],
@@ -54,7 +54,7 @@ class AlertMonitor:
         replaced by a later one. `reachable` returns the configured destinations: a former destination of notices among
         them is sent a last message.
         """
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._alerts_to = alerts_to
         self._current = current
@@ -87,7 +87,7 @@ class AlertMonitor:
             _report(notice)
 
     async def _take_note(self) -> Sequence[Notice]:
-        remembered = await self._ledger.run(conditions.lives)
+        remembered = await self._store.run(conditions.lives)
         found = await self._current({life.key for life in remembered if life.phase is Phase.FIRING})
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
         step = 0.0 if self._evaluation is None else min(now - self._evaluation.at, _LONGEST_STEP_SECONDS)
@@ -104,7 +104,7 @@ class AlertMonitor:
         handovers = handed_over(remembered, notices, self._alerts_to, reachable)
         if notices or handovers:
             write = partial(conditions.write, now_ms=now_ms, handovers=handovers)
-            written = await self._ledger.run(write, notices)
+            written = await self._store.run(write, notices)
             for destination in written.withdrawn:
                 self._on_withdrawn(destination)
             if written.events:
@@ -121,8 +121,8 @@ class AlertMonitor:
         fires = [life for key, life in lives.items() if life.phase is Phase.FIRING and key not in gone]
         since_ms = refused = None
         if self._alerts_to:
-            since_ms = await self._ledger.run(conditions.undelivered_since, self._alerts_to)
-            refused = await self._ledger.run(conditions.refusal, self._alerts_to, _REFUSALS)
+            since_ms = await self._store.run(conditions.undelivered_since, self._alerts_to)
+            refused = await self._store.run(conditions.refusal, self._alerts_to, _REFUSALS)
         self._evaluation = Evaluation(
             now_ms,
             now,

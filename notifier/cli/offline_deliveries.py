@@ -11,7 +11,7 @@ from notifier.config import Settings
 from notifier.daemon.api import people
 from notifier.daemon.api.deliveries import drop_known, move_known, retry_document, retry_known
 from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
-from notifier.daemon.offline import lone_ledger
+from notifier.daemon.offline import lone_store
 from notifier.delivery.health import end_wait_unserved, switch_unserved
 from notifier.delivery.subscriptions import subscriptions
 from notifier.store.errors import StoreError
@@ -40,8 +40,8 @@ def switch_alone(settings: Settings, destination: str, *, enabled: bool) -> tupl
     """Enable or disable a destination; return its health, and whether this ended a wait. Raises CommandError."""
 
     async def switch() -> tuple[Health, bool]:
-        async with lone_ledger(settings) as ledger:
-            return await ledger.run(switch_unserved, destination, enabled=enabled, now_ms=SystemClock().now_ms())
+        async with lone_store(settings) as store:
+            return await store.run(switch_unserved, destination, enabled=enabled, now_ms=SystemClock().now_ms())
 
     with as_command_error(StoreError):
         return asyncio.run(switch())
@@ -51,8 +51,8 @@ def end_wait_alone(settings: Settings, destination: str) -> bool:
     """Make the next run try a destination at once; return whether this ended a wait. Raises CommandError."""
 
     async def end_wait() -> bool:
-        async with lone_ledger(settings) as ledger:
-            return await ledger.run(end_wait_unserved, destination, now_ms=SystemClock().now_ms())
+        async with lone_store(settings) as store:
+            return await store.run(end_wait_unserved, destination, now_ms=SystemClock().now_ms())
 
     with as_command_error(StoreError):
         return asyncio.run(end_wait())
@@ -66,8 +66,8 @@ def retry_alone(settings: Settings, wish: Retry) -> "RetriedDocument":
     names = tuple(settings.destinations) if wish.destination is None else (wish.destination,)
 
     async def put_back() -> "RetriedDocument":
-        async with lone_ledger(settings) as ledger:
-            retried = await ledger.run(retry_known, wish, names, SystemClock().now_ms())
+        async with lone_store(settings) as store:
+            retried = await store.run(retry_known, wish, names, SystemClock().now_ms())
             return retry_document(retried.counts, retried.waited, retried.why_none)
 
     with _unknown_named():
@@ -81,12 +81,12 @@ def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> "PersonFo
     """
 
     async def forget() -> "PersonForgottenDocument":
-        async with lone_ledger(settings) as ledger:
-            done = await people.forget(ledger, person, dry_run=dry_run, by="the command line")
+        async with lone_store(settings) as store:
+            done = await people.forget(store, person, dry_run=dry_run, by="the command line")
             if not dry_run:
                 # Written twice with the end: the older generation holds what the present one held.
-                known = await ledger.run(snapshot.gather, SystemClock().now_ms())
-                await asyncio.to_thread(essentials.write, ledger.path, known)
+                known = await store.run(snapshot.gather, SystemClock().now_ms())
+                await asyncio.to_thread(essentials.write, store.path, known)
             return done
 
     with _unknown_named(), as_command_error(OSError):
@@ -100,9 +100,9 @@ def drop_alone(settings: Settings, wish: Drop, *, dry_run: bool) -> "DroppedDocu
     """
 
     async def drop() -> dict[str, int]:
-        async with lone_ledger(settings) as ledger:
+        async with lone_store(settings) as store:
             wanted = subscriptions(settings.destinations)
-            return await ledger.run(drop_known, wish, tuple(settings.destinations), wanted, dry_run=dry_run)
+            return await store.run(drop_known, wish, tuple(settings.destinations), wanted, dry_run=dry_run)
 
     with _unknown_named():
         counts = asyncio.run(drop())
@@ -116,8 +116,8 @@ def move_alone(settings: Settings, old: str, new: str) -> "ActionResult[MovedDoc
     """
 
     async def hand_over() -> "ActionResult[MovedDocument]":
-        async with lone_ledger(settings) as ledger:
-            return await ledger.run(move_known, old, new, tuple(settings.destinations), SystemClock().now_ms())
+        async with lone_store(settings) as store:
+            return await store.run(move_known, old, new, tuple(settings.destinations), SystemClock().now_ms())
 
     with _unknown_named():
         return asyncio.run(hand_over())
@@ -141,21 +141,21 @@ def replay_alone(settings: Settings, wish: Replay, show: Callable[[int, int], No
     """
 
     async def put_back() -> "PlanDocument":
-        async with lone_ledger(settings) as ledger:
+        async with lone_store(settings) as store:
             now_ms = SystemClock().now_ms()
-            newest = [await ledger.run(number) for number in (requeue.newest, requeue.newest_attempt)]
+            newest = [await store.run(number) for number in (requeue.newest, requeue.newest_attempt)]
             past = wish.past(now_ms, *newest)
             wanted = [it for it in subscriptions(settings.destinations) if wish.destination in (None, it.destination)]
             plan = Plan(deliveries={it.destination: 0 for it in wanted})
             while plan.sequence < past.last:
-                plan = await ledger.run(requeue.plan, past, wanted, plan)
+                plan = await store.run(requeue.plan, past, wanted, plan)
             document = plan_document(plan, forgotten_before_ms(settings, past, now_ms))
             if not wish.dry_run:
-                number = await ledger.run(replays.begin, past, plan, now_ms)
+                number = await store.run(replays.begin, past, plan, now_ms)
                 try:
-                    await _advance_all(ledger, number, wanted, lambda queued: show(queued, document["deliveries"]))
+                    await _advance_all(store, number, wanted, lambda queued: show(queued, document["deliveries"]))
                 except asyncio.CancelledError:
-                    await ledger.run(replays.stop, SystemClock().now_ms(), number)
+                    await store.run(replays.stop, SystemClock().now_ms(), number)
                     raise
             return document
 
@@ -170,19 +170,19 @@ def stop_replay_alone(settings: Settings) -> "ReplayProgressDocument":
     """
 
     async def stop() -> "ReplayProgressDocument":
-        async with lone_ledger(settings) as ledger:
-            await ledger.run(replays.stop, SystemClock().now_ms())
-            return await ledger.run(replays_document, SystemClock().now_ms())
+        async with lone_store(settings) as store:
+            await store.run(replays.stop, SystemClock().now_ms())
+            return await store.run(replays_document, SystemClock().now_ms())
 
     with as_command_error(StoreError):
         return asyncio.run(stop())
 
 
-async def _advance_all(ledger: Store, number: int, wanted: Sequence[Subscription], show: Callable[[int], None]) -> None:
+async def _advance_all(store: Store, number: int, wanted: Sequence[Subscription], show: Callable[[int], None]) -> None:
     queued = 0
     for subscription in wanted:
         over = False
         while not over:
-            step = await ledger.run(replays.advance, number, subscription, SystemClock().now_ms())
+            step = await store.run(replays.advance, number, subscription, SystemClock().now_ms())
             over, queued = step.over, queued + step.queued
             show(queued)

@@ -91,7 +91,7 @@ ALARMS_EVERY_SECONDS = 30.0
 UNKNOWN_IDS = "(unknown ids)"
 """The name of the job that warns of unknown ids in filters, once the names are known."""
 
-_LEDGER_RETRY = 5.0
+_STORE_RETRY_SECONDS = 5.0
 
 
 class Daemon:
@@ -118,21 +118,21 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._manager = manager or SystemdNotifier()
         self._started_ms: int | None = None
-        self._ledger = open_store(settings.store.path, self._clock.now_ms)
-        self._reader = StoreReader(self._ledger)
+        self._store = open_store(settings.store.path, self._clock.now_ms)
+        self._reader = StoreReader(self._store)
         self._counts = Counters()
         self._peer_clocks = PeerClocks(self._clock)
         self._schedule = Schedule(self._clock)
         self._dispatcher = Dispatcher(
             settings.destinations,
-            self._ledger,
+            self._store,
             self._clock,
             self._counts.attempted,
             self._peer_clocks,
             self._schedule.notice_sleep,
         )
         self.deliveries = Deliveries(
-            self._ledger,
+            self._store,
             self._reader,
             self._dispatcher,
             self._clock,
@@ -143,7 +143,7 @@ class Daemon:
         self._subscriptions = subscriptions(settings.destinations)
         self._sources = SourceRegistry(
             self._schedule,
-            self._ledger,
+            self._store,
             self._clock,
             lambda: self._subscriptions,
             self._on_events,
@@ -153,7 +153,7 @@ class Daemon:
             patience,
         )
         self._unwritable = UnwritableStore(
-            self._ledger,
+            self._store,
             self._clock,
             settings.alerts.destination,
             self._dispatcher.send_sample,
@@ -162,7 +162,7 @@ class Daemon:
         self._measuring = MetricsCollector(
             self._counts,
             self._reader,
-            self._ledger.path,
+            self._store.path,
             self._dispatcher,
             self._clock,
             lambda: self.feed.stream.readers,
@@ -172,13 +172,13 @@ class Daemon:
         self._heartbeat: Heartbeat | None = None
         self._server: LocalServer | None = None
         self._housekeeping = Housekeeping(
-            self._ledger,
+            self._store,
             self._clock,
             lambda: self._settings.store.retention,
             lambda: tuple(self._settings.sources),
         )
         self._conditions = ConditionCollector(
-            self._ledger,
+            self._store,
             self._clock,
             self._sources,
             self._dispatcher,
@@ -187,7 +187,7 @@ class Daemon:
             self._state,
         )
         self._alarms = AlertMonitor(
-            self._ledger,
+            self._store,
             self._clock,
             settings.alerts.destination,
             self._conditions.findings,
@@ -208,8 +208,8 @@ class Daemon:
         self._started_ms = self._clock.now_ms()
         self._counts.keep(self._settings.sources, self._settings.destinations)
         async with AsyncExitStack() as stack:
-            await self._ledger.open()
-            stack.push_async_callback(self._ledger.close)
+            await self._store.open()
+            stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._reader.close)
             stack.push_async_callback(self._housekeeping.stop)
             self._session = session = await stack.enter_async_context(new_session())
@@ -224,11 +224,11 @@ class Daemon:
             stack.push_async_callback(self._heartbeat.stop)
             self._schedule.add(FORGETTING, FORGET_EVERY_SECONDS, self._housekeeping.tidy)
             self._schedule.add(ESSENTIALS, ALARMS_EVERY_SECONDS, self._housekeeping.keep)
-            await self._ledger.run(starts.begin, self._started_ms)
+            await self._store.run(starts.begin, self._started_ms)
             stack.push_async_callback(self._note_stop)
             await self._alarms.evaluate()
             self._schedule.add(ALARMS, ALARMS_EVERY_SECONDS, self._look_for_troubles)
-            self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._ledger, lambda: self._settings).look)
+            self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, lambda: self._settings).look)
             # The server needs the sources to exist, because requests are about them; it starts before their rounds.
             self._server = LocalServer(
                 self, self.feed, self._settings.http, socket_path(self._settings.store.path), self._handed_over
@@ -268,8 +268,8 @@ class Daemon:
 
     async def damage(self) -> StoreError:
         """Wait until the state file is found to be damaged, and return the error; the next start repairs the file."""
-        await self._ledger.damaged.wait()
-        return self._ledger.damage or StoreError(StoreReason.CORRUPT, "the state file is damaged")
+        await self._store.damaged.wait()
+        return self._store.damage or StoreError(StoreReason.CORRUPT, "the state file is damaged")
 
     async def stop(self) -> None:
         """Stop within five seconds; the next run repeats interrupted work, so nothing is lost."""
@@ -278,7 +278,7 @@ class Daemon:
 
     async def _note_stop(self) -> None:
         try:
-            await self._ledger.run(starts.end, self._started_ms or 0, self._clock.now_ms())
+            await self._store.run(starts.end, self._started_ms or 0, self._clock.now_ms())
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 
@@ -378,7 +378,7 @@ class Daemon:
         """Query the store's thread, and return a sentence about the daemon's state. Raises StoreError."""
         states = {name: health.state for name, health in self._dispatcher.health().items()}
         troubled = [name for name, state in states.items() if state is not HealthState.OK]
-        waiting = await self._ledger.run(destinations.waiting, troubled)
+        waiting = await self._store.run(destinations.waiting, troubled)
         return summary(
             self._sources.states(),
             states,
@@ -428,7 +428,7 @@ class Daemon:
         # Imported here, because it is a matter of once a year.
         from notifier.daemon.api import people  # noqa: PLC0415
 
-        done = await people.forget(self._ledger, person, dry_run=dry_run, by=by)
+        done = await people.forget(self._store, person, dry_run=dry_run, by=by)
         if not dry_run:
             # The workers may have read this person's events into memory.
             self._dispatcher.set_aside(self._dispatcher.health())
@@ -488,6 +488,6 @@ class Daemon:
                 await self._dispatcher.follow_clock()
             except StoreError as error:
                 _log.error(error.message, extra={"reason": error.reason})
-                await asyncio.sleep(_LEDGER_RETRY)
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
             else:
                 return

@@ -46,9 +46,9 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
 class UnknownIds:
     """Warns once of each unknown id in the filters, as soon as the names of their sources are known."""
 
-    def __init__(self, ledger: Store, settings: Callable[[], Settings]) -> None:
+    def __init__(self, store: Store, settings: Callable[[], Settings]) -> None:
         """Initialize with the store; `settings` returns the current configuration."""
-        self._ledger = ledger
+        self._store = store
         self._settings = settings
         self._judged: frozenset[IdFilter] = frozenset()
 
@@ -65,7 +65,7 @@ class UnknownIds:
                     return
 
     async def _judge(self, one: IdFilter) -> None:
-        if not await self._ledger.run(known_ids.names_are_fetched, one.sources, one.names):
+        if not await self._store.run(known_ids.names_are_fetched, one.sources, one.names):
             return
         for unknown in await self._unknown(one):
             _log.warning(
@@ -76,9 +76,9 @@ class UnknownIds:
 
     async def _unknown(self, one: IdFilter) -> list[str]:
         """Return the ids that occur neither in the names nor in the records."""
-        missing = await self._ledger.run(known_ids.unnamed, one.sources, one.names, one.ids)
+        missing = await self._store.run(known_ids.unnamed, one.sources, one.names, one.ids)
         after: int | None = 0
         while missing and after is not None:
-            found, after = await self._ledger.run(known_ids.recorded, one.sources, one.names, missing, after)
+            found, after = await self._store.run(known_ids.recorded, one.sources, one.names, missing, after)
             missing = [id_ for id_ in missing if id_ not in found]
         return missing

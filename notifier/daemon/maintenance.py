@@ -46,13 +46,13 @@ class Housekeeping:
 
     def __init__(
         self,
-        ledger: Store,
+        store: Store,
         clock: Clock,
         retention_of_now: Callable[[], float],
         sources_of_now: Callable[[], Collection[str] | None] = lambda: None,
     ) -> None:
         """Initialize with functions that return the current retention (seconds) and the current names of sources."""
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._retention = retention_of_now
         self._sources = sources_of_now
@@ -80,18 +80,18 @@ class Housekeeping:
             before_ms = self._clock.now_ms() - round(self._retention() * 1000)
             place: DetectionPlace | None = FIRST
             while place is not None:
-                done = await self._ledger.run(retention.forget, before_ms, place)
+                done = await self._store.run(retention.forget, before_ms, place)
                 forgotten, place = forgotten + done.events, done.place
-            while await self._ledger.run(erasure.erase_removed, before_ms):
+            while await self._store.run(erasure.erase_removed, before_ms):
                 pass
-            await self._ledger.run(maintenance.prune, self._clock.now_ms())
-            await self._ledger.run(rollups.forget, self._clock.now_ms())
-            while await self._ledger.run_bare(maintenance.give_back):
+            await self._store.run(maintenance.prune, self._clock.now_ms())
+            await self._store.run(rollups.forget, self._clock.now_ms())
+            while await self._store.run_bare(maintenance.give_back):
                 pass
             if self._clock.monotonic() >= self._optimize_at:
                 self._optimize_at = self._clock.monotonic() + OPTIMIZE_EVERY_SECONDS
-                await self._ledger.run_bare(maintenance.optimize)
-            await self._ledger.run_bare(maintenance.checkpoint)
+                await self._store.run_bare(maintenance.optimize)
+            await self._store.run_bare(maintenance.checkpoint)
         except StoreError as error:
             _log.error(error.message, extra={"reason": error.reason})
         if forgotten:
@@ -103,14 +103,14 @@ class Housekeeping:
         First, check that the state file still has its name, because data written into a deleted file would be lost.
         """
         try:
-            await self._ledger.check_place()
+            await self._store.check_place()
             await self.write_essentials()
             # Imported here, because it is needed some time after the start only.
             from notifier.store.queries import search  # noqa: PLC0415
 
-            await self._ledger.run(search.prepare, self._sources())
-            if await asyncio.to_thread(maintenance.log_size, self._ledger.path) > LARGE_LOG_BYTES:
-                await self._ledger.run_bare(maintenance.checkpoint)
+            await self._store.run(search.prepare, self._sources())
+            if await asyncio.to_thread(maintenance.log_size, self._store.path) > LARGE_LOG_BYTES:
+                await self._store.run_bare(maintenance.checkpoint)
         except StoreError as error:
             # The parts that use the store all the time report the same error.
             _log.debug(error.message, extra={"reason": error.reason})
@@ -133,7 +133,7 @@ class Housekeeping:
         # Events that arrive from now on need another write.
         self._urgent = None
         try:
-            if await self._ledger.run(snapshot.is_urgent, self._written_until):
+            if await self._store.run(snapshot.is_urgent, self._written_until):
                 started = self._clock.monotonic()
                 await self.write_essentials()
                 self._pause = (self._clock.monotonic() - started) * URGENT_SHARE
@@ -154,12 +154,12 @@ class Housekeeping:
 
     async def _write(self) -> None:
         now = self._clock.monotonic()
-        found = await self._ledger.run(snapshot.signature)
+        found = await self._store.run(snapshot.signature)
         if found == self._written and now - self._written_at < ESSENTIALS_EVERY_SECONDS:
             return
-        content = await self._ledger.run(snapshot.gather, self._clock.now_ms(), instead_of=self._unwritten)
+        content = await self._store.run(snapshot.gather, self._clock.now_ms(), instead_of=self._unwritten)
         try:
-            await asyncio.to_thread(essentials.write, self._ledger.path, content)
+            await asyncio.to_thread(essentials.write, self._store.path, content)
         except OSError as error:
             if self._failing_since is None:
                 _log.error(UNWRITTEN, extra={"detail": error.strerror})

@@ -22,23 +22,23 @@ UNWRITTEN = "the essentials cannot be written beside the state file; free some s
 
 
 @asynccontextmanager
-async def lone_ledger(settings: Settings) -> AsyncIterator[Store]:
+async def lone_store(settings: Settings) -> AsyncIterator[Store]:
     """Open the state file exclusively, as the daemon does, and write the essentials at the end.
 
     Raises StoreError, with the reason IN_USE if a daemon runs.
     """
     clock = SystemClock()
-    ledger = open_store(settings.store.path, clock.now_ms)
-    await ledger.open()
+    store = open_store(settings.store.path, clock.now_ms)
+    await store.open()
     try:
-        yield ledger
-        known = await ledger.run(snapshot.gather, clock.now_ms())
+        yield store
+        known = await store.run(snapshot.gather, clock.now_ms())
         try:
-            await asyncio.to_thread(essentials.write, ledger.path, known)
+            await asyncio.to_thread(essentials.write, store.path, known)
         except OSError as error:
             _log.error(UNWRITTEN, extra={"detail": error.strerror})
     finally:
-        await ledger.close()
+        await store.close()
 
 
 @asynccontextmanager
@@ -49,9 +49,9 @@ async def lone_watcher(
 
     `on_events` is called with them. Raises StoreError, with the reason IN_USE if a daemon runs.
     """
-    async with lone_ledger(settings) as ledger, new_session() as session:
+    async with lone_store(settings) as store, new_session() as session:
         wanted = subscriptions(settings.destinations)
-        watcher = build_watcher(settings, source, session, ledger, SystemClock(), lambda: wanted, on_events)
+        watcher = build_watcher(settings, source, session, store, SystemClock(), lambda: wanted, on_events)
         await watcher.start()
         try:
             yield watcher

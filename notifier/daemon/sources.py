@@ -43,7 +43,7 @@ class SourceRegistry:
     def __init__(
         self,
         schedule: Schedule,
-        ledger: Store,
+        store: Store,
         clock: Clock,
         subscriptions: Callable[[], Sequence[Subscription]],
         on_events: Callable[[Sequence[Event]], None],
@@ -58,7 +58,7 @@ class SourceRegistry:
         is called with the source's name and the reason of each failure.
         """
         self._schedule = schedule
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._subscriptions = subscriptions
         self._on_events = on_events
@@ -91,7 +91,7 @@ class SourceRegistry:
                 settings,
                 name,
                 session,
-                self._ledger,
+                self._store,
                 self._clock,
                 self._subscriptions,
                 self._on_events,

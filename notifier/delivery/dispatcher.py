@@ -35,7 +35,7 @@ class Dispatcher:
     def __init__(
         self,
         settings: Mapping[str, AnyDestination],
-        ledger: Store,
+        store: Store,
         clock: Clock,
         on_attempt: OnAttempt = lambda _deliveries, _settlements: None,
         peer_clocks: PeerClocks | None = None,
@@ -47,7 +47,7 @@ class Dispatcher:
         `notice_sleep` is awaited to detect whether the machine has slept.
         """
         self._settings = settings
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._steady = JumpFreeClock(clock)
         self._on_attempt = on_attempt
@@ -86,7 +86,7 @@ class Dispatcher:
                 name: Worker(
                     made[name],
                     settings[name],
-                    self._ledger,
+                    self._store,
                     self._steady,
                     jitter,
                     self._on_attempt,
@@ -148,7 +148,7 @@ class Dispatcher:
                 # Nothing may be written during the shift, so that no time of the old clock is stored among new ones.
                 await stack.enter_async_context(worker.writing)
             by_ms = self._steady.astray_ms()
-            await self._ledger.run(outbox.postpone_schedule, by_ms)
+            await self._store.run(outbox.postpone_schedule, by_ms)
             self._steady.follow(by_ms)
             for worker in self._workers.values():
                 worker.follow_clock(by_ms)
@@ -171,8 +171,8 @@ class Dispatcher:
 
         Raises StoreError.
         """
-        remembered = await self._ledger.run(destinations.everything)
-        undelivered = await self._ledger.run(destinations.undelivered)
+        remembered = await self._store.run(destinations.everything)
+        undelivered = await self._store.run(destinations.undelivered)
         found = {}
         for name, serving in self.serving().items():
             waits = undelivered.get(name, ())
@@ -185,7 +185,7 @@ class Dispatcher:
         now_ms = self._steady.now_ms()
         horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
         late_ms = round(late * 1000)
-        return await self._ledger.run(destinations.owed, name, now_ms=now_ms, horizon_ms=horizon_ms, late_ms=late_ms)
+        return await self._store.run(destinations.owed, name, now_ms=now_ms, horizon_ms=horizon_ms, late_ms=late_ms)
 
     async def stop(self, grace: float) -> None:
         """Stop all workers. Attempts under way may finish within `grace` seconds; the next run repeats the others."""

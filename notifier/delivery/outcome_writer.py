@@ -33,7 +33,7 @@ class OutcomeWriter:
     def __init__(
         self,
         name: str,
-        ledger: Store,
+        store: Store,
         on_written: Callable[[Sequence[Settlement]], None],
         trying_ms: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -43,7 +43,7 @@ class OutcomeWriter:
         which delivery has been tried.
         """
         self._name = name
-        self._ledger = ledger
+        self._store = store
         self._on_written = on_written
         self._trying_ms = trying_ms
         self._settlements: list[Settlement] = []
@@ -136,7 +136,7 @@ class OutcomeWriter:
             error, self._error = self._error, None
             learned, self._learned = self._learned, None
             try:
-                await self._ledger.run(_write_down, self._name, batch, health, error, learned, self._trying_ms())
+                await self._store.run(_write_down, self._name, batch, health, error, learned, self._trying_ms())
             except Exception as failure:  # noqa: BLE001 - reported; whatever it is, nothing unwritten may be lost
                 self._take_back(batch, health, error, learned)
                 self._report(failure)

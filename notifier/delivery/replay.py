@@ -30,13 +30,13 @@ class ReplayRunner:
 
     def __init__(
         self,
-        ledger: Store,
+        store: Store,
         subscriptions: Callable[[], Sequence[Subscription]],
         wake: Callable[[], None],
         clock: Clock,
     ) -> None:
         """Initialize with a function that returns the current subscriptions, and one that wakes the dispatcher."""
-        self._ledger = ledger
+        self._store = store
         self._subscriptions = subscriptions
         self._wake = wake
         self._clock = clock
@@ -45,7 +45,7 @@ class ReplayRunner:
 
     async def take_up(self) -> None:
         """Continue the replays that the previous run of the program left unfinished. Raises StoreError."""
-        for memory in await self._ledger.run(replays.under_way):
+        for memory in await self._store.run(replays.under_way):
             facts = {"replay": memory.id, "deliveries": memory.planned, "queued": memory.queued}
             _log.info("replay continues", extra=facts)
             self._feed_on(memory.id, [part.destination for part in memory.unfinished])
@@ -55,7 +55,7 @@ class ReplayRunner:
         wanted = [it for it in self._subscriptions() if destination in (None, it.destination)]
         so_far = Plan(deliveries={it.destination: 0 for it in wanted})
         while so_far.sequence < past.last:
-            so_far = await self._ledger.run(requeue.plan, past, wanted, so_far)
+            so_far = await self._store.run(requeue.plan, past, wanted, so_far)
         return so_far
 
     async def begin(self, past: ReplayRange, destination: str | None) -> tuple[int, Plan]:
@@ -65,11 +65,11 @@ class ReplayRunner:
         """
         stops = self._stops
         if destination is not None:
-            await self._ledger.run(replays.require_none, [destination])
+            await self._store.run(replays.require_none, [destination])
         plan = await self.plan(past, destination)
         if stops != self._stops:
             raise ReplayStoppedError
-        number = await self._ledger.run(replays.begin, past, plan, self._clock.now_ms())
+        number = await self._store.run(replays.begin, past, plan, self._clock.now_ms())
         facts = {"replay": number, "events": plan.events, "deliveries": sum(plan.deliveries.values())}
         _log.info("replay started", extra=facts)
         self._feed_on(number, [name for name, deliveries in plan.deliveries.items() if deliveries])
@@ -82,13 +82,13 @@ class ReplayRunner:
         """
         if number is None:
             self._stops += 1
-        for stopped in await self._ledger.run(replays.stop, self._clock.now_ms(), number):
+        for stopped in await self._store.run(replays.stop, self._clock.now_ms(), number):
             await self._end(self._feeding.pop(stopped, None))
             await self._report_end(stopped)
 
     async def latest(self) -> Sequence[ReplayRun]:
         """Return the two latest replays and all that are under way, newest first. Raises StoreError."""
-        return await self._ledger.run(replays.latest)
+        return await self._store.run(replays.latest)
 
     async def close(self) -> None:
         """Pause all replays; the next run of the program continues them."""
@@ -138,8 +138,8 @@ class ReplayRunner:
         now_ms = self._clock.now_ms()
         subscription = next((it for it in self._subscriptions() if it.destination == name), None)
         if subscription is not None:
-            return await self._ledger.run(replays.advance, number, subscription, now_ms, MOST_WAITING)
-        await self._ledger.run(replays.remove, number, name, now_ms)
+            return await self._store.run(replays.advance, number, subscription, now_ms, MOST_WAITING)
+        await self._store.run(replays.remove, number, name, now_ms)
         _log.warning("replay ended for a destination that was removed", extra={"destination": name})
         return StepResult(queued=0, came_on=False, over=True)
 

@@ -151,7 +151,7 @@ class Store:
     def _open_db(self) -> Database:
         """Return the open database. Raises its damage, if any was found, because more writes would make it worse."""
         if self._db is None:
-            raise RuntimeError("the ledger is not open")
+            raise RuntimeError("the store is not open")
         if self.damage is not None:
             raise self.damage
         return self._db

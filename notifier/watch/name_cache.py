@@ -17,7 +17,7 @@ from notifier.kpa.rate_limiter import Priority
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import erasure
-from notifier.store.tables import names as ledger_names
+from notifier.store.tables import names as name_table
 from notifier.store.tables.names import NameList, PersonName
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def wanted(completions: Iterable[Completion]) -> Wanted:
 def stored_names(db: Database, source: str, completions: Iterable[Completion]) -> Names | None:
     """Return the stored names for these completions; None if one is missing, so that it has to be fetched."""
     ids = wanted(completions)
-    names = ledger_names.find(db, source, ids.people, ids.trainings)
+    names = name_table.find(db, source, ids.people, ids.trainings)
     return None if ids.without(names) else names
 
 
@@ -96,19 +96,19 @@ class NameCache:
         self,
         source: str,
         client: Client,
-        ledger: Store,
+        store: Store,
         clock: Clock,
         on_failure: Callable[[str, str], None] = lambda _source, _reason: None,
         on_fault: Callable[[NameList, Exception | None], Awaitable[None]] = _report,
     ) -> None:
-        """Initialize with the `ledger` that stores the names of `source`, and the `client` that fetches them.
+        """Initialize with the `store` that stores the names of `source`, and the `client` that fetches them.
 
         `on_failure` gets the source's name and the reason of each failure. `on_fault` is called after each fetch of a
         list, with its internal error or None.
         """
         self._source = source
         self._client = client
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._on_failure = on_failure
         self._on_fault = on_fault
@@ -125,7 +125,7 @@ class NameCache:
 
     async def recall(self) -> None:
         """Load the results of the last fetches. Raises StoreError."""
-        outcomes = await self._ledger.run(ledger_names.outcomes, self._source)
+        outcomes = await self._store.run(name_table.outcomes, self._source)
         known = {reason.value: reason for reason in ApiErrorReason}
         self._failures = {names: known[word] for names, word in outcomes.items() if word in known}
 
@@ -151,7 +151,7 @@ class NameCache:
         if self._fetching is not None:
             return
         if self._fetched_ms is None:
-            self._fetched_ms = await self._ledger.run(ledger_names.fetched, self._source)
+            self._fetched_ms = await self._store.run(name_table.fetched, self._source)
         due = lists_to_fetch(self._fetched_ms, missing, self._clock.now_ms(), self._failures)
         due = self._not_recently_fetched(due)
         # A name that an event waits for is as urgent as the event.
@@ -180,7 +180,7 @@ class NameCache:
         return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= ASK_AGAIN_AFTER_SECONDS)
 
     async def _find(self, ids: Wanted) -> Names:
-        return await self._ledger.run(ledger_names.find, self._source, ids.people, ids.trainings)
+        return await self._store.run(name_table.find, self._source, ids.people, ids.trainings)
 
     async def _fetch(self, lists: tuple[NameList, ...], urgency: Priority) -> None:
         try:
@@ -231,16 +231,16 @@ class NameCache:
             async for people in batches:
                 users += people
                 rows = [PersonName(id_, person.name, person.employee_number) for id_, person in people.items()]
-                await self._ledger.run(ledger_names.learn_people, self._source, rows)
+                await self._store.run(name_table.learn_people, self._source, rows)
         if users:
-            await self._ledger.run(erasure.forget_names, self._source, users)
+            await self._store.run(erasure.forget_names, self._source, users)
 
     async def _fetch_trainings(self, urgency: Priority) -> None:
         async with aclosing(self._client.trainings(urgency)) as batches:
             async for titles in batches:
-                await self._ledger.run(ledger_names.learn_trainings, self._source, titles.items())
+                await self._store.run(name_table.learn_trainings, self._source, titles.items())
 
     async def _note(self, names: NameList, outcome: str) -> str | None:
         """Store the outcome of a fetch; return the previous outcome, None if there was none."""
         self._fetched_ms = None
-        return await self._ledger.run(ledger_names.note_fetch, self._source, names, self._clock.now_ms(), outcome)
+        return await self._store.run(name_table.note_fetch, self._source, names, self._clock.now_ms(), outcome)

@@ -45,7 +45,7 @@ class SourceHealth:
         source: str,
         settings: SourceSettings,
         budget: RateLimiter,
-        ledger: Store,
+        store: Store,
         clock: Clock,
         patience: Patience,
         on_failure: Callable[[str, str], None],
@@ -54,7 +54,7 @@ class SourceHealth:
         self._source = source
         self._settings = settings
         self._budget = budget
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._patience = patience
         self._memory = SourceMemory()
@@ -95,7 +95,7 @@ class SourceHealth:
 
     async def refresh(self) -> SourceMemory:
         """Read the source's state from the store again, and return it. Raises StoreError."""
-        self._memory = await self._ledger.run(sources.recall, self._source)
+        self._memory = await self._store.run(sources.recall, self._source)
         return self._memory
 
     def remember(self, memory: SourceMemory) -> None:
@@ -104,7 +104,7 @@ class SourceHealth:
 
     async def write(self, **values: str | int | None) -> None:
         """Store some of the source's values, by their names in SourceMemory. Raises StoreError."""
-        self._memory = await self._ledger.run(partial(sources.update, **values), self._source)
+        self._memory = await self._store.run(partial(sources.update, **values), self._source)
 
     def unready(self) -> str | None:
         """Return why the source is not ready; None if a poll succeeded within the last three intervals."""
@@ -182,7 +182,7 @@ class SourceHealth:
     async def succeed(self, longest_outage_seconds: float) -> None:
         """Store a successful round, and note it. Raises StoreError."""
         success = self.success(longest_outage_seconds)
-        self._memory = await self._ledger.run(partial(sources.succeed, **asdict(success)), self._source)
+        self._memory = await self._store.run(partial(sources.succeed, **asdict(success)), self._source)
         self.note_success()
 
     def note_success(self) -> None:
@@ -226,7 +226,7 @@ class SourceHealth:
         error = SourceError(failure.reason, failure.message, now_ms)
         silent_until_ms = now_ms + round(pause * 1000) if pause else None
         try:
-            self._memory = await self._ledger.run(sources.fail, self._source, error, silent_until_ms)
+            self._memory = await self._store.run(sources.fail, self._source, error, silent_until_ms)
         except StoreError as trouble:
             self.fail_to_write(trouble)
 
@@ -268,7 +268,7 @@ class SourceHealth:
         )
         trouble = SourceError(FAULT, message, self._clock.now_ms())
         try:
-            self._memory = await self._ledger.run(sources.fail, self._source, trouble, None)
+            self._memory = await self._store.run(sources.fail, self._source, trouble, None)
         except StoreError as unwritten:
             self.fail_to_write(unwritten)
 

@@ -98,11 +98,11 @@ async def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "notifier.db")
-        ledger = Store(path)
-        await ledger.open()
+        store = Store(path)
+        await store.open()
         started = time.perf_counter()
-        await ledger.run(fill, asked.records, asked.events, SystemClock().now_ms())
-        await ledger.close()
+        await store.run(fill, asked.records, asked.events, SystemClock().now_ms())
+        await store.close()
         megabytes, seconds = path.stat().st_size / 1e6, time.perf_counter() - started
         print(f"{asked.records:,} records, {asked.events:,} events: {megabytes:,.0f} MB, written in {seconds:.0f} s")
         nowhere = {"type": "http", "url": "http://127.0.0.1:9/"}

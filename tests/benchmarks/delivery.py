@@ -72,23 +72,23 @@ async def bare(url: str, bodies: Iterable[bytes], concurrency: int) -> Taken:
 
 async def notifier(events: int, settings: HttpSettings, file: Path) -> Taken:
     """Deliver `events` that wait in a new state file; return what it took."""
-    ledger = Store(file)
-    await ledger.open()
+    store = Store(file)
+    await store.open()
     wants = [subscription("receiver", settings)]
-    await ledger.run(sources.recall, "acme")
+    await store.run(sources.recall, "acme")
     for first in range(0, events, 1000):
         changes = news(range(first, min(first + 1000, events)))
         findings = records.Findings("acme", "acme", changes=changes)
-        await ledger.run(records.write, findings, wants, SystemClock().now_ms())
+        await store.run(records.write, findings, wants, SystemClock().now_ms())
     async with new_session() as session:
-        dispatcher = Dispatcher({"receiver": settings}, ledger, SystemClock())
+        dispatcher = Dispatcher({"receiver": settings}, store, SystemClock())
         started = Taken.now()
         await dispatcher.start(session)
-        while (await ledger.run(_delivered)) < events:
+        while (await store.run(_delivered)) < events:
             await asyncio.sleep(LOOK_EVERY)
         taken = Taken.since(started)
         await dispatcher.stop(1.0)
-    await ledger.close()
+    await store.close()
     return taken
 
 

@@ -53,22 +53,22 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
     }
     settings = load(environ=environ, cwd=folder)
     answers: list[int] = []
-    ledger = Store(settings.store.path)
-    await ledger.open()
+    store = Store(settings.store.path)
+    await store.open()
     took = []
     async with (
         new_session() as session,
         aiohttp.ClientSession(trace_configs=[noting(answers)]) as api_session,
         aiohttp.ClientSession() as asking,
     ):
-        dispatcher = Dispatcher(settings.destinations, ledger, SystemClock())
+        dispatcher = Dispatcher(settings.destinations, store, SystemClock())
         await dispatcher.start(session)
         wanted = subscriptions(settings.destinations)
         watcher = build_watcher(
             settings,
             "acme",
             api_session,
-            ledger,
+            store,
             SystemClock(),
             lambda: wanted,
             lambda _events: dispatcher.wake(),
@@ -92,7 +92,7 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
             took.append((arrived[0] - answers[0]) / 1e6)
         await watcher.stop()
         await dispatcher.stop(1.0)
-    await ledger.close()
+    await store.close()
     return took
 
 

@@ -161,17 +161,17 @@ async def watching(url: str, folder: Path) -> AsyncIterator[Bench]:
     }
     settings = load(environ=environ, cwd=folder)
     events: list[Event] = []
-    ledger = Store(settings.store.path)
-    await ledger.open()
+    store = Store(settings.store.path)
+    await store.open()
     async with new_session() as session, aiohttp.ClientSession() as own_session:
         watcher = build_watcher(
-            settings, "acme", session, ledger, SystemClock(), tuple, events.extend, patience=UNRESTING
+            settings, "acme", session, store, SystemClock(), tuple, events.extend, patience=UNRESTING
         )
         await watcher.start()
         await watcher.poll()
         yield Bench(url, own_session, watcher, events)
         await watcher.stop()
-    await ledger.close()
+    await store.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.readers [--readers 200] [--rate 1000] [--seconds 10] [--batch 1] [--rounds 3]
 
-Events arrive in the daemon's ledger at a steady rate, as pages of polls bring them. The receiver, the API and the
+Events arrive in the daemon's store at a steady rate, as pages of polls bring them. The receiver, the API and the
 readers are processes beside this one. What is measured is how quickly the webhook has them, with readers and without
 in turn; and when the readers, who get no more than a small share of the daemon's time, have them all.
 """
@@ -116,7 +116,7 @@ async def arrive(daemon: Daemon, numbers: "count[int]", rate: float, seconds: fl
         first = next(numbers) * PAGE + 1_000_000
         findings = records.Findings("acme", "acme", changes=news(range(first, first + PAGE)))
         now_ms = SystemClock().now_ms()
-        daemon._on_events(await daemon._ledger.run(records.write, findings, daemon._subscriptions, now_ms))
+        daemon._on_events(await daemon._store.run(records.write, findings, daemon._subscriptions, now_ms))
     return pages * PAGE
 
 

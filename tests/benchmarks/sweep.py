@@ -71,10 +71,10 @@ async def sweep(url: str, folder: Path) -> tuple[float, float, int]:
         "NOTIFIER_SOURCES__ACME__REQUESTS_PER_MINUTE": "10000000",
     }
     settings = load(environ=environ, cwd=folder)
-    ledger = Store(settings.store.path)
-    await ledger.open()
+    store = Store(settings.store.path)
+    await store.open()
     async with new_session() as session:
-        watcher = build_watcher(settings, "acme", session, ledger, SystemClock(), tuple, lambda _events: None)
+        watcher = build_watcher(settings, "acme", session, store, SystemClock(), tuple, lambda _events: None)
         await watcher.start()
         await watcher.poll()
         started, processor_started = time.perf_counter(), time.process_time()
@@ -83,7 +83,7 @@ async def sweep(url: str, folder: Path) -> tuple[float, float, int]:
             await asyncio.sleep(0.05)
         seconds, processor = time.perf_counter() - started, time.process_time() - processor_started
         await watcher.stop()
-    await ledger.close()
+    await store.close()
     return seconds, processor, watcher.memory.records
 
 

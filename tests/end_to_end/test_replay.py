@@ -32,10 +32,10 @@ async def deliver_long_ago(path: Path) -> None:
             )
             db.execute("INSERT INTO deliveries (sequence, destination, state) VALUES (?, 'hr', 'delivered')", [number])
 
-    ledger = Store(path)
-    await ledger.open()
-    await ledger.run(fill)
-    await ledger.close()
+    store = Store(path)
+    await store.open()
+    await store.run(fill)
+    await store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(LOGGED)
 

@@ -100,10 +100,10 @@ async def main() -> None:
     """Play a day, and take a picture of it going well and one of it going wrong."""
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Store(Path(folder, "notifier.db"))
-        await ledger.open()
-        await ledger.run(live_through_a_month, time.time_ns() // 1_000_000)
-        await ledger.close()
+        store = Store(Path(folder, "notifier.db"))
+        await store.open()
+        await store.run(live_through_a_month, time.time_ns() // 1_000_000)
+        await store.close()
         server = DashboardServer(
             Path(folder),
             build_account(_KNOWN),
@@ -126,7 +126,7 @@ async def take_pictures(server: DashboardServer, chromium: Browser) -> None:
         server.grow(4)
         await asyncio.sleep(1.2)
     await until(lambda status: all(one["delivered"] >= 24 for one in status["destinations"].values()), server)
-    await server.daemon._ledger.run(spread_over_the_day)
+    await server.daemon._store.run(spread_over_the_day)
     await asyncio.sleep(2)
     await look(chromium, server, "desktop-light.webp", width=1280, height=1270, device_scale_factor=1.5)
     server.receivers["badge-gate"].status = 422

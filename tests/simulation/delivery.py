@@ -20,7 +20,7 @@ from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
 from notifier.token_bucket import TokenBucket
 from tests.simulation.receiver import SimulatedReceiver
-from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessLedger
+from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessStore
 
 HOUR = 3600.0
 DAY = 86_400.0
@@ -55,7 +55,7 @@ def is_poisonous(delivery: Delivery) -> bool:
 class World:
     """A state file, a receiver, and the worker between them."""
 
-    store: ThreadlessLedger
+    store: ThreadlessStore
     receiver: SimulatedReceiver
     settings: Settings
     chance: random.Random
@@ -152,9 +152,9 @@ async def _acted(acts: Acts, world: World) -> None:
 
 
 @asynccontextmanager
-async def _opened() -> AsyncIterator[ThreadlessLedger]:
+async def _opened() -> AsyncIterator[ThreadlessStore]:
     with tempfile.TemporaryDirectory() as folder:
-        store = ThreadlessLedger(Path(folder) / "notifier.db")
+        store = ThreadlessStore(Path(folder) / "notifier.db")
         await store.open()
         await store.run(sources.recall, "acme")
         yield store

@@ -182,12 +182,12 @@ url = "{hr}"
 
     async def remember(self, *names: str, to: tuple[str, ...] = ("hr",)) -> None:
         """Write one event for each person's name into the state file, to be delivered to each destination."""
-        ledger = Store(self.state_file)
-        await ledger.open()
+        store = Store(self.state_file)
+        await store.open()
         try:
-            await ledger.run(_tell, names, to)
+            await store.run(_tell, names, to)
         finally:
-            await ledger.close()
+            await store.close()
 
 
 async def deliveries(home: Home) -> list[dict[str, Any]]:

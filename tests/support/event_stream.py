@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 async def detect(interface: "Interface", numbers: Sequence[int], source: str = "acme") -> list[int]:
     """Write an event for each of these records, as a page of a poll does; return the events' numbers."""
-    await interface.ledger.run(sources.recall, source)
+    await interface.store.run(sources.recall, source)
     findings = Findings(source, source, changes=news(range(numbers[0], numbers[-1] + 1)))
-    events = await interface.ledger.run(records.write, findings, (), 1_795_280_400_123)
+    events = await interface.store.run(records.write, findings, (), 1_795_280_400_123)
     interface.feed.wake()
     return [event.sequence for event in events]
 

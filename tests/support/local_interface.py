@@ -168,7 +168,7 @@ class Interface:
     """Where to reach an interface, and the daemon behind it."""
 
     daemon: Daemon
-    ledger: Store
+    store: Store
     feed: Feed
     server: LocalServer
     socket: Path
@@ -208,7 +208,7 @@ async def resources() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-async def ledger(resources: AsyncExitStack, tmp_path: Path) -> Store:
+async def store(resources: AsyncExitStack, tmp_path: Path) -> Store:
     opened = Store(tmp_path / "state" / "notifier.db")
     await opened.open()
     resources.push_async_callback(opened.close)
@@ -216,14 +216,14 @@ async def ledger(resources: AsyncExitStack, tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def reader(resources: AsyncExitStack, ledger: Store) -> StoreReader:
-    opened = StoreReader(ledger)
+def reader(resources: AsyncExitStack, store: Store) -> StoreReader:
+    opened = StoreReader(store)
     resources.push_async_callback(opened.close)
     return opened
 
 
 @pytest.fixture
-def listen(resources: AsyncExitStack, ledger: Store, reader: StoreReader, tmp_path: Path) -> Open:
+def listen(resources: AsyncExitStack, store: Store, reader: StoreReader, tmp_path: Path) -> Open:
     """Open an interface; without a token it is anonymous, and listens on loopback only."""
 
     async def start(
@@ -249,7 +249,7 @@ def listen(resources: AsyncExitStack, ledger: Store, reader: StoreReader, tmp_pa
         over_socket = await resources.enter_async_context(aiohttp.ClientSession(connector=connector))
         return Interface(
             daemon,
-            ledger,
+            store,
             feed,
             server,
             path,

@@ -40,12 +40,12 @@ async def tick(held: list[float]) -> None:
 
 async def main(url: str, path: Path) -> None:
     clock, held = SystemClock(), [0.0]
-    ledger = Store(path)
-    await ledger.open()
+    store = Store(path)
+    await store.open()
     async with new_session() as session:
         settings = SourceSettings.model_validate({"base_url": url, "token": "sandbox", "timeout": "110s"})
         book = NameCache(
-            "acme", Client(HttpExchange(session, settings), settings, RateLimiter(1000, clock)), ledger, clock
+            "acme", Client(HttpExchange(session, settings), settings, RateLimiter(1000, clock)), store, clock
         )
         # Whatever the program is made of is looked at once, not in the middle of what is measured.
         gc.freeze()
@@ -55,8 +55,8 @@ async def main(url: str, path: Path) -> None:
         await book.fetched()
         ticking.cancel()
         seconds = time.monotonic() - began
-    people = await ledger.run(lambda db: db.execute("SELECT count(*) FROM people").fetchone()[0])
-    await ledger.close()
+    people = await store.run(lambda db: db.execute("SELECT count(*) FROM people").fetchone()[0])
+    await store.close()
     said = {"people": people, "grown": mebibytes("VmHWM") - before, "held": max(held), "seconds": seconds}
     sys.stdout.write(json.dumps(said))
 

@@ -20,7 +20,7 @@ from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.records import Findings, write
-from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessLedger
+from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessStore
 
 NAME = "hr"
 LATENCY = 0.05
@@ -76,7 +76,7 @@ class SimulatedEndpoint:
 class SimulatedDelivery:
     """A worker that delivers what is entered, from a state file to a simulated endpoint."""
 
-    ledger: ThreadlessLedger
+    store: ThreadlessStore
     endpoint: SimulatedEndpoint
     settings: HttpSettings
     jitter: Callable[[], float]
@@ -87,7 +87,7 @@ class SimulatedDelivery:
         changes = [Change(EventType.CREATED, _completion(key), 1, DetectedBy.HEAD, "entered_since") for key in keys]
         findings = Findings("acme", "acme", changes=changes)
         wants = [Subscription(NAME, frozenset(EventType))]
-        await self.ledger.run(write, findings, wants, LoopClock().now_ms())
+        await self.store.run(write, findings, wants, LoopClock().now_ms())
         if self._worker is not None:
             self._worker.wake()
 
@@ -98,7 +98,7 @@ class SimulatedDelivery:
 
     async def start(self) -> None:
         """Let a new worker begin, as after a restart."""
-        self._worker = Worker(self.endpoint, self.settings, self.ledger, LoopClock(), self.jitter)
+        self._worker = Worker(self.endpoint, self.settings, self.store, LoopClock(), self.jitter)
         await self._worker.start()
 
     async def stop(self) -> None:
@@ -118,7 +118,7 @@ class SimulatedDelivery:
         def rows(db: Database) -> list[tuple[Any, ...]]:
             return db.execute(sql).fetchall()
 
-        return await self.ledger.run(rows)
+        return await self.store.run(rows)
 
     async def states(self) -> dict[str, int]:
         """Count the deliveries by their state."""
@@ -139,8 +139,8 @@ def simulate(
     jitter = itertools.cycle(jitters).__next__
 
     async def perform() -> None:
-        async with _opened() as ledger:
-            delivery = SimulatedDelivery(ledger, endpoint, settings, jitter)
+        async with _opened() as store:
+            delivery = SimulatedDelivery(store, endpoint, settings, jitter)
             await delivery.start()
             await story(delivery)
             await delivery.stop()
@@ -151,13 +151,13 @@ def simulate(
 
 
 @asynccontextmanager
-async def _opened() -> AsyncIterator[ThreadlessLedger]:
+async def _opened() -> AsyncIterator[ThreadlessStore]:
     with tempfile.TemporaryDirectory() as folder:
-        ledger = ThreadlessLedger(Path(folder) / "notifier.db")
-        await ledger.open()
-        await ledger.run(sources.recall, "acme")
-        yield ledger
-        await ledger.close()
+        store = ThreadlessStore(Path(folder) / "notifier.db")
+        await store.open()
+        await store.run(sources.recall, "acme")
+        yield store
+        await store.close()
 
 
 def now() -> float:

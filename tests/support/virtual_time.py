@@ -15,7 +15,7 @@ T = TypeVar("T")
 STARTED_MS = 1_795_280_400_000
 """2026-11-21T17:00:00Z: what the wall clock shows when the loop's shows 0."""
 
-LEDGER_LATENCY = 0.003
+STORE_LATENCY = 0.003
 
 _LEAST_STEP = 1e-6
 """Seconds that everything takes; less could be lost in the rounding after days, and time would stand still."""
@@ -58,8 +58,8 @@ class LoopClock:
         return asyncio.get_running_loop().time()
 
 
-class ThreadlessLedger(Store):
-    """The ledger, its work done on the loop's own thread: a clock that leaps does not wait for another one."""
+class ThreadlessStore(Store):
+    """The store, its work done on the loop's own thread: a clock that leaps does not wait for another one."""
 
     async def open(self) -> None:
         self._open()
@@ -67,7 +67,7 @@ class ThreadlessLedger(Store):
         self._db.execute("PRAGMA synchronous = OFF")
 
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        await asyncio.sleep(LEDGER_LATENCY)
+        await asyncio.sleep(STORE_LATENCY)
         return self._perform(work, *args, **kwargs)
 
     async def close(self) -> None:

@@ -134,7 +134,7 @@ class Station:
         self.account = Account(now_ms=clock.now_ms)
         self.upstream = Upstream()
         self.events: list[Event] = []
-        self.ledger = Store(folder / "notifier.db")
+        self.store = Store(folder / "notifier.db")
         self.patience = Patience()
         self.options: dict[str, Any] = {"rate_limit": None}
         self.keys: dict[str, Any] = {}
@@ -170,7 +170,7 @@ class Station:
         self._resources.callback(self.upstream.hang_up)
         self._session = await self._resources.enter_async_context(aiohttp.ClientSession())
         self.keys = keys
-        await self.ledger.open()
+        await self.store.open()
         self._resources.push_async_callback(self.close)
         return await self.begin()
 
@@ -195,7 +195,7 @@ class Station:
             settings,
             "acme",
             self._session,
-            self.ledger,
+            self.store,
             self.clock,
             lambda: wanted,
             self.events.extend,
@@ -208,8 +208,8 @@ class Station:
     async def restart(self, **keys: Any) -> Watcher:
         """Stop everything but the API, and begin again on the same file."""
         await self.close()
-        self.ledger = Store(self._folder / "notifier.db")
-        await self.ledger.open()
+        self.store = Store(self._folder / "notifier.db")
+        await self.store.open()
         self.keys |= keys
         return await self.begin()
 
@@ -217,7 +217,7 @@ class Station:
         if self._watcher is not None:
             await self._watcher.stop()
             self._watcher = None
-        await self.ledger.close()
+        await self.store.close()
 
     async def round(self) -> Round:
         """Do what the daemon does at every interval, and wait for all that it begins."""
@@ -284,10 +284,10 @@ class Station:
         return [self.key(record) for record in records]
 
     async def memory(self) -> SourceMemory:
-        return await self.ledger.run(recall, "acme")
+        return await self.store.run(recall, "acme")
 
     async def query(self, sql: str) -> list[tuple[Any, ...]]:
-        return await self.ledger.run(lambda db: db.execute(sql).fetchall())
+        return await self.store.run(lambda db: db.execute(sql).fetchall())
 
     async def check_the_books(self) -> None:
         """Every event was heard of once and has a delivery for each destination; what exists is counted right."""
@@ -302,7 +302,7 @@ class Station:
 
     async def limit_pages(self, pages: int) -> None:
         """Let the disk be full beyond so many pages of the file."""
-        await self.ledger.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}"))
+        await self.store.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}"))
 
 
 @pytest.fixture

@@ -125,11 +125,11 @@ class Rig:
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> Self:
-        self.ledger = Store(self.path)
-        await self.ledger.open()
-        self._stack.push_async_callback(self.ledger.close)
+        self.store = Store(self.path)
+        await self.store.open()
+        self._stack.push_async_callback(self.store.close)
         self.session = await self._stack.enter_async_context(aiohttp.ClientSession())
-        await self.ledger.run(sources.recall, "acme")
+        await self.store.run(sources.recall, "acme")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -144,7 +144,7 @@ class Rig:
         changes = [Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, "entered_since") for key in keys]
         subscriptions = [Subscription(name, EVENTS) for name in to]
         findings = Findings("acme", "acme", changes=changes)
-        await self.ledger.run(write, findings, subscriptions, self.clock.now_ms())
+        await self.store.run(write, findings, subscriptions, self.clock.now_ms())
 
     def http(self, url: str, name: str = "hr", **keys: Any) -> Worker:
         """Make a worker for an endpoint."""
@@ -158,7 +158,7 @@ class Rig:
 
     def worker(self, destination: Destination, settings: HttpSettings | SlackSettings) -> Worker:
         """Make a worker for a destination; its waits are as long as they can be."""
-        return Worker(destination, settings, self.ledger, self.clock, lambda: 0.999)
+        return Worker(destination, settings, self.store, self.clock, lambda: 0.999)
 
     @asynccontextmanager
     async def running(self, worker: Worker) -> AsyncIterator[Worker]:
@@ -175,7 +175,7 @@ class Rig:
         def rows(db: Database) -> list[tuple[Any, ...]]:
             return db.execute(sql).fetchall()
 
-        return await self.ledger.run(rows)
+        return await self.store.run(rows)
 
     async def states(self) -> dict[str, int]:
         """Count the deliveries by their state."""

@@ -53,7 +53,7 @@ class Deliveries:
 
     def __init__(
         self,
-        ledger: Store,
+        store: Store,
         reader: StoreReader,
         dispatcher: Dispatcher,
         clock: Clock,
@@ -66,12 +66,12 @@ class Deliveries:
         raises ConfigError and is called on a thread.
         """
         self._reader = reader
-        self._ledger = ledger
+        self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
         self._settings = settings
         self._read_again = read_again
-        self._replaying = ReplayRunner(ledger, self._subscriptions, dispatcher.wake, clock)
+        self._replaying = ReplayRunner(store, self._subscriptions, dispatcher.wake, clock)
 
     async def start(self) -> None:
         """Continue a replay that the last run did not finish. Raises StoreError."""
@@ -88,7 +88,7 @@ class Deliveries:
     async def retry(self, wish: Retry) -> "RetriedDocument":
         """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError, StoreError."""
         names = self._named(wish.destination)
-        retried = await self._ledger.run(retry_known, wish, names, self._clock.now_ms())
+        retried = await self._store.run(retry_known, wish, names, self._clock.now_ms())
         waited = self._dispatcher.try_at_once(names)
         return retry_document(retried.counts, waited, retried.why_none)
 
@@ -97,7 +97,7 @@ class Deliveries:
 
         Raises UnknownNameError, UnknownEventError, StoreError.
         """
-        counts = await self._ledger.run(
+        counts = await self._store.run(
             drop_known, wish, tuple(self._settings().destinations), self._subscriptions(), dry_run=dry_run
         )
         if not dry_run:
@@ -110,9 +110,7 @@ class Deliveries:
         Raises UnknownNameError, StoreError.
         """
         self._named(new)
-        answer = await self._ledger.run(
-            move_known, old, new, tuple(self._settings().destinations), self._clock.now_ms()
-        )
+        answer = await self._store.run(move_known, old, new, tuple(self._settings().destinations), self._clock.now_ms())
         self._dispatcher.wake()
         return answer
 
@@ -122,7 +120,7 @@ class Deliveries:
         if wish.source is not None and wish.source not in self._settings().sources:
             raise UnknownNameError("source", wish.source, tuple(self._settings().sources))
         now_ms = self._clock.now_ms()
-        newest = [await self._ledger.run(number) for number in (requeue.newest, requeue.newest_attempt)]
+        newest = [await self._store.run(number) for number in (requeue.newest, requeue.newest_attempt)]
         past = wish.past(now_ms, *newest)
         number = None
         try:
@@ -158,7 +156,7 @@ class Deliveries:
         counts: dict[str, int] = {}
         for name in names:
             wish = Drop(destination=name, unmatched=True)
-            found = await self._ledger.run(requeue.to_be_dropped, wish, name, self._subscriptions())
+            found = await self._store.run(requeue.to_be_dropped, wish, name, self._subscriptions())
             if found:
                 counts[name] = len(found)
         return counts

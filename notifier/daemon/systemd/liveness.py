@@ -18,7 +18,7 @@ LONG_TRANSACTION_SECONDS = 600.0
 LEAST_PATIENCE_SECONDS = 10.0
 """The shortest time in seconds by which any part may be late; a jump of the wall clock is noticed within five."""
 
-LEDGER = "the ledger's thread"
+STORE = "the store's thread"
 """The name of the only part that is not a job."""
 
 
@@ -67,11 +67,11 @@ class Stalled:
     seconds: float = 0.0
 
 
-def parts(pulses: Iterable[JobStats], ledger_answers: int, patience: float) -> tuple[Component, ...]:
+def parts(pulses: Iterable[JobStats], store_answers: int, patience: float) -> tuple[Component, ...]:
     """Return all parts with their current marks and allowed times; `patience` (seconds) is added to each."""
     patience = max(patience, LEAST_PATIENCE_SECONDS)
     return (
-        Component(LEDGER, ledger_answers, LONG_TRANSACTION_SECONDS + patience),
+        Component(STORE, store_answers, LONG_TRANSACTION_SECONDS + patience),
         *(_job(pulse, patience) for pulse in pulses),
     )
 

@@ -28,7 +28,7 @@ _SHARE: Final = 0.05
 _TAIL: Final = 4_000_000
 _BATCH: Final = 128_000
 _EVENTS: Final = 500
-_LEDGER_RETRY: Final = 1.0
+_STORE_RETRY_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Stream:
                 if not self._in_trouble:
                     _log.error(error.message, extra={"reason": error.reason})
                 self._in_trouble = True
-                await asyncio.sleep(_LEDGER_RETRY)
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
                 continue
             match left:
                 case _Left.MORE:

@@ -16,15 +16,15 @@ AT = 1_795_280_400_123
 
 
 async def settle(home: "Home", sequence: int, state: DeliveryState, reason: str, status: int) -> None:
-    ledger = Store(home.state_file)
-    await ledger.open()
+    store = Store(home.state_file)
+    await store.open()
     try:
-        await ledger.run(
+        await store.run(
             outbox.settle,
             [Settlement((sequence,), "hr", state, "give_up", reason, status, "no such thing", AT, 12, 0)],
         )
     finally:
-        await ledger.close()
+        await store.close()
 
 
 async def test_deliveries_are_a_table_in_a_pipe(home: "Home") -> None:
@@ -74,10 +74,10 @@ async def test_deliveries_are_chosen_by_state_and_destination(home: "Home") -> N
 async def test_a_destination_that_left_the_configuration_can_still_be_asked_about(home: "Home") -> None:
     await home.remember("David Ball", to=("former",))
     assert (await home.call("deliveries", "--destination", "former")).code == 2
-    ledger = Store(home.state_file)
-    await ledger.open()
-    await ledger.run(destinations.recall, "former")
-    await ledger.close()
+    store = Store(home.state_file)
+    await store.open()
+    await store.run(destinations.recall, "former")
+    await store.close()
     said = await home.call("deliveries", "--destination", "former", "--json")
     assert [document["destination"] for document in said.documents] == ["former"]
 

@@ -59,12 +59,12 @@ class Past:
 
 
 async def happened(home: "Home", write_past: "Callable[[Past], object]") -> None:
-    ledger = Store(home.state_file)
-    await ledger.open()
+    store = Store(home.state_file)
+    await store.open()
     try:
-        await ledger.run(lambda db: write_past(Past(db)))
+        await store.run(lambda db: write_past(Past(db)))
     finally:
-        await ledger.close()
+        await store.close()
 
 
 def facts(lines: list[str]) -> dict[str, str]:

@@ -157,10 +157,10 @@ def test_ctrl_c_ends_what_follows_quietly(home: "Home") -> None:
 
 
 async def _settle(home: "Home", state: DeliveryState) -> None:
-    ledger = Store(home.state_file)
-    await ledger.open()
+    store = Store(home.state_file)
+    await store.open()
     try:
         settled = Settlement((1,), "hr", state, "give_up", "refused", 400, "no", 1_795_280_400_123, 5, 0)
-        await ledger.run(outbox.settle, [settled])
+        await store.run(outbox.settle, [settled])
     finally:
-        await ledger.close()
+        await store.close()

@@ -46,12 +46,12 @@ async def write(home: "Home", sql: str) -> None:
     def execute(db: "Database") -> None:
         db.execute(sql)
 
-    ledger = Store(home.state_file)
-    await ledger.open()
+    store = Store(home.state_file)
+    await store.open()
     try:
-        await ledger.run(execute)
+        await store.run(execute)
     finally:
-        await ledger.close()
+        await store.close()
 
 
 async def remember(home: "Home", count: int) -> None:

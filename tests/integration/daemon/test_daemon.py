@@ -287,17 +287,17 @@ async def test_a_clock_that_jumps_is_followed_though_the_state_file_fails_just_t
     def read_only(db: Database, *, on: bool) -> None:
         db.execute(f"PRAGMA query_only = {int(on)}")
 
-    monkeypatch.setattr("notifier.daemon.daemon._LEDGER_RETRY", 0.1)
+    monkeypatch.setattr("notifier.daemon.daemon._STORE_RETRY_SECONDS", 0.1)
     world.receiver_answers = 422
     daemon = await run(world.settings(retry_first="300ms", retry_max="300ms"), clock)
     await ready(daemon)
     world.complete()
     await status_when(daemon, "hr", "last_error", {"reason": "refused", "message": "HTTP 422", "at": ANY})
-    await daemon._ledger.run(read_only, on=True)
+    await daemon._store.run(read_only, on=True)
     clock.set_wall_clock(-HOUR)
     await until(lambda: "read-only" in caplog.text)
     clock.set_wall_clock(-HOUR)
-    await daemon._ledger.run(read_only, on=False)
+    await daemon._store.run(read_only, on=False)
     world.receiver_answers = 200
     await status_when(daemon, "hr", "delivered", 1)
 

@@ -60,11 +60,11 @@ class Interface:
                     [identifier, LONG_AGO],
                 )
 
-        await self.daemon._ledger.run(write)
+        await self.daemon._store.run(write)
 
     async def give_up(self, sequence: int) -> None:
         settlement = Settlement((sequence,), "hr", DeliveryState.DEAD, "give_up", "refused", 400, "no", 5, 5, 0)
-        await self.daemon._ledger.run(outbox.settle, [settlement])
+        await self.daemon._store.run(outbox.settle, [settlement])
 
 
 @pytest.fixture
@@ -219,4 +219,4 @@ async def test_a_test_sends_a_sample_that_nobody_remembers(there: Interface) -> 
     assert (status, answer["result"], answer["status"]) == (200, "server_error", 503)
     assert there.got == [answer["event"]]
     assert (await there.ask("GET", "/v1/status"))[1]["destinations"]["quiet"]["state"] == "untried"
-    assert await there.daemon._ledger.run(requeue.newest) == 0
+    assert await there.daemon._store.run(requeue.newest) == 0

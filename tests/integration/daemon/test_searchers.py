@@ -23,7 +23,7 @@ def many_people(db: Database) -> None:
 async def test_searchers_are_told_to_come_back_and_work_goes_on(world: World, run: Any) -> None:
     daemon: Daemon = await run(world.settings())
     await ready(daemon)
-    await daemon._ledger.run(many_people)
+    await daemon._store.run(many_people)
     searching = [
         asyncio.create_task(daemon.find(f"nobody of this name {number} aeiou aeiou aeiou")) for number in range(250)
     ]

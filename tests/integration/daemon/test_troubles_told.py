@@ -74,10 +74,10 @@ async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
 
 async def written(settings: Settings, write: Callable[[Database], object]) -> None:
     """Change the state file while no daemon runs."""
-    ledger = Store(settings.store.path)
-    await ledger.open()
-    await ledger.run(write)
-    await ledger.close()
+    store = Store(settings.store.path)
+    await store.open()
+    await store.run(write)
+    await store.close()
 
 
 def with_notices(world: "World", told: Told, **more: Any) -> Settings:
@@ -217,11 +217,11 @@ async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it
 ) -> None:
     async with running(with_notices(world, told)) as daemon:
         await until(lambda: not daemon.unready())
-        await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 1"))
+        await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
         await until(lambda: "read_only" in daemon.unready().get("acme-1", ""))
         source: Any = (await daemon.status())["sources"]["acme-1"]
         assert (source["state"], source["last_error"]["reason"]) == ("failing", "read_only")
-        await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 0"))
+        await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 0"))
         await until(lambda: not daemon.unready())
 
 
@@ -231,14 +231,14 @@ async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_i
     monkeypatch.setattr("notifier.alerts.unwritable.PATIENCE_MS", 100)
     async with running(with_notices(world, told)) as daemon:
         await until(lambda: not daemon.unready())
-        await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 1"))
+        await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
         await until(lambda: told.of_the_store() == ["firing"])
         assert "it is read-only: make the file and its folder writable" in told.notices[0]["summary"]
         await looked_a_few_times(told)
         status = await daemon.status()
         assert "store_unwritable" in [it["condition"] for it in status["conditions"]]
         assert b'notifier_condition{condition="store_unwritable",subject="store"} 1' in await daemon.metrics()
-        await daemon._ledger.run(lambda db: db.execute("PRAGMA query_only = 0"))
+        await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 0"))
         await until(lambda: told.of_the_store() == ["firing", "resolved"])
         await until(lambda: not daemon.unready())
         await looked_a_few_times(told)

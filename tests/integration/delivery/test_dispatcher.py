@@ -35,7 +35,7 @@ async def receiver(rig: Rig) -> Receiver:
 async def dispatcher(rig: Rig, receiver: Receiver) -> AsyncIterator[Dispatcher]:
     """Deliver to one destination, hr."""
     settings = HttpSettings.model_validate({"type": "http", "url": receiver.url, **HASTY})
-    delivering = Dispatcher({"hr": settings}, rig.ledger, rig.clock)
+    delivering = Dispatcher({"hr": settings}, rig.store, rig.clock)
     await delivering.start(rig.session)
     yield delivering
     await delivering.stop(0.2)
@@ -51,7 +51,7 @@ async def test_a_dead_and_a_hanging_destination_do_not_delay_a_healthy_one(rig: 
     hanging.answer = hang
     urls = {"healthy": receiver.url, "hanging": hanging.url, "dead": "http://127.0.0.1:9/"}
     settings = {name: HttpSettings.model_validate({"type": "http", "url": url, **HASTY}) for name, url in urls.items()}
-    dispatcher = Dispatcher(settings, rig.ledger, rig.clock)
+    dispatcher = Dispatcher(settings, rig.store, rig.clock)
     await dispatcher.start(rig.session)
     entered: dict[str, float] = {}
     for key in keys(100):
@@ -84,7 +84,7 @@ class Latency:
 async def latency_at(receiver: Receiver, rig: Rig, urls: dict[str, str], begin: int) -> Latency:
     """Deliver a hundred events to all of `urls`, with the default settings, and measure at `receiver`."""
     settings = {name: HttpSettings.model_validate({"type": "http", "url": url}) for name, url in urls.items()}
-    dispatcher = Dispatcher(settings, rig.ledger, rig.clock)
+    dispatcher = Dispatcher(settings, rig.store, rig.clock)
     await dispatcher.start(rig.session)
     entered: dict[str, float] = {}
     for key in keys(100, begin):
@@ -132,12 +132,12 @@ async def test_outcomes_that_could_not_be_written_are_not_late_when_the_clock_wa
     await rig.enter("1")
     dispatcher.wake()
     await until(lambda: receiver.active == 1)
-    await rig.ledger.run(read_only, on=True)
+    await rig.store.run(read_only, on=True)
     released.set()
     await until(lambda: "read-only" in caplog.text)
     receiver.answer = answering(200)
     rig.clock.set_wall_clock(-HOUR)
-    await rig.ledger.run(read_only, on=False)
+    await rig.store.run(read_only, on=False)
     await dispatcher.follow_clock()
     await rig.settled(deadline=5.0)
 
@@ -159,7 +159,7 @@ async def test_outcomes_that_come_in_while_the_clock_is_followed_are_not_late(
     dispatcher.wake()
     await until(lambda: receiver.active == 1)
     rig.clock.set_wall_clock(-HOUR)
-    busy = asyncio.create_task(rig.ledger.run(be_busy))
+    busy = asyncio.create_task(rig.store.run(be_busy))
     await asyncio.sleep(0)
     following = asyncio.create_task(dispatcher.follow_clock())
     await asyncio.sleep(0)

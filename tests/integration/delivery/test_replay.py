@@ -31,7 +31,7 @@ class Scene:
 
     def restart(self) -> None:
         """Begin with a memory of nothing but the state file."""
-        self.replaying = ReplayRunner(self.rig.ledger, self.subscriptions, self.wake, self.rig.clock)
+        self.replaying = ReplayRunner(self.rig.store, self.subscriptions, self.wake, self.rig.clock)
 
     def subscriptions(self) -> Sequence[Subscription]:
         return [Subscription(name, EVENTS) for name in self.to]
@@ -40,7 +40,7 @@ class Scene:
         self.woken += 1
 
     async def begin(self, destination: str | None = None) -> int:
-        past = ReplayRange(0, self.rig.clock.now_ms() + 1, await self.rig.ledger.run(requeue.newest))
+        past = ReplayRange(0, self.rig.clock.now_ms() + 1, await self.rig.store.run(requeue.newest))
         number, _ = await self.replaying.begin(past, destination)
         return number
 
@@ -214,10 +214,10 @@ async def test_it_outlives_a_state_file_that_cannot_be_written(scene: Scene, cap
 
     await scene.begin("hr")
     await scene.has_queued(hr=4)
-    await scene.rig.ledger.run(deliver_and_break)
+    await scene.rig.store.run(deliver_and_break)
     await until(lambda: "state file" in caplog.text)
     await asyncio.sleep(0.05)
-    await scene.rig.ledger.run(mend)
+    await scene.rig.store.run(mend)
     await scene.has_queued(hr=8)
     assert sum("state file" in line for line in caplog.text.splitlines()) == 1
 

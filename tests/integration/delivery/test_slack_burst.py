@@ -36,7 +36,7 @@ async def enter(rig: Rig, count: int, people: int = 40) -> None:
         Change(EventType.CREATED, made(key, people), 1, DetectedBy.HEAD, "entered_since") for key in range(1, count + 1)
     ]
     findings = Findings("acme", "acme", changes=changes, names=Names(names, {"0": "Crane " * 60, "1": "Ladder"}))
-    await rig.ledger.run(write, findings, [Subscription("hr", EVENTS)], rig.clock.now_ms())
+    await rig.store.run(write, findings, [Subscription("hr", EVENTS)], rig.clock.now_ms())
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ async def test_stopping_cuts_off_what_hangs_and_the_next_run_sends_it_under_the_
     assert len(set(receiver.ids)) == 20
 
 
-async def test_stopping_loses_no_outcome_though_the_ledger_is_busy(rig: Rig, receiver: Receiver) -> None:
+async def test_stopping_loses_no_outcome_though_the_store_is_busy(rig: Rig, receiver: Receiver) -> None:
     def be_busy(_db: Database) -> None:
         time.sleep(0.3)
 
@@ -188,7 +188,7 @@ async def test_stopping_loses_no_outcome_though_the_ledger_is_busy(rig: Rig, rec
     worker = rig.http(receiver.url)
     await worker.start()
     await until(lambda: receiver.active == 8)
-    busy = asyncio.create_task(rig.ledger.run(be_busy))
+    busy = asyncio.create_task(rig.store.run(be_busy))
     await until(lambda: receiver.active == 0)
     await worker.stop(1.0)
     await busy
@@ -228,7 +228,7 @@ async def test_an_outcome_that_comes_in_meanwhile_does_not_undo_the_parking(rig:
     await rig.enter("1")
     async with rig.running(rig.http(receiver.url)) as worker:
         await until(lambda: receiver.active == 1)
-        busy = asyncio.create_task(rig.ledger.run(be_busy))
+        busy = asyncio.create_task(rig.store.run(be_busy))
         await asyncio.sleep(0)
         parking = asyncio.create_task(worker.set_enabled(enabled=False))
         await asyncio.sleep(0)

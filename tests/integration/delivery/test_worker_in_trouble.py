@@ -78,7 +78,7 @@ async def raise_alarm(rig: Rig, number: int = 0) -> None:
     """Write a notice for hr, as the monitor does."""
     gap = FiringCondition("gap", f"sources/acme-{number}", "something may have been missed", rig.clock.now_ms())
     notice = Notice(ConditionState.FIRING, gap, "began", "hr")
-    await rig.ledger.run(conditions.write, [notice], rig.clock.now_ms())
+    await rig.store.run(conditions.write, [notice], rig.clock.now_ms())
 
 
 async def test_one_refused_alarm_is_the_endpoints_trouble_and_one_refused_event_is_not(
@@ -93,11 +93,11 @@ async def test_one_refused_alarm_is_the_endpoints_trouble_and_one_refused_event_
         worker.wake()
         await until_tried(rig, 2)
         assert (worker.health.state, worker.health.reason) == (HealthState.RETRYING, AttemptResult.EVERYTHING_REFUSED)
-        assert await rig.ledger.run(conditions.refusal, "hr", ("refused",)) == "refused, HTTP 404"
+        assert await rig.store.run(conditions.refusal, "hr", ("refused",)) == "refused, HTTP 404"
         receiver.answer = answering(200)
         await rig.settled()
         assert worker.health.state is HealthState.OK
-        assert await rig.ledger.run(conditions.refusal, "hr", ("refused",)) is None
+        assert await rig.store.run(conditions.refusal, "hr", ("refused",)) is None
 
 
 async def test_an_alarm_is_at_fault_itself_once_other_events_get_through(rig: Rig, receiver: Receiver) -> None:
@@ -115,7 +115,7 @@ async def test_an_alarm_is_at_fault_itself_once_other_events_get_through(rig: Ri
         await until(lambda: receiver.subjects.count("sources/acme-0") > tried)
         await until_tried(rig, len(receiver.arrivals))
         assert worker.health.state is HealthState.OK
-        assert await rig.ledger.run(conditions.refusal, "hr", ("refused",)) == "refused, HTTP 422"
+        assert await rig.store.run(conditions.refusal, "hr", ("refused",)) == "refused, HTTP 422"
 
 
 async def test_a_retry_after_is_obeyed_though_other_requests_get_through(rig: Rig, receiver: Receiver) -> None:
@@ -139,7 +139,7 @@ async def test_a_retry_after_is_obeyed_though_other_requests_get_through(rig: Ri
     assert len(set(receiver.ids)) == 40
 
 
-async def test_the_probe_is_the_event_whose_turn_it_is_though_the_ledger_is_slow(rig: Rig, receiver: Receiver) -> None:
+async def test_the_probe_is_the_event_whose_turn_it_is_though_the_store_is_slow(rig: Rig, receiver: Receiver) -> None:
     def be_busy(_db: Database) -> None:
         time.sleep(0.1)
 
@@ -148,7 +148,7 @@ async def test_the_probe_is_the_event_whose_turn_it_is_though_the_ledger_is_slow
     async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
         if len(receiver.arrivals) > 2:
             return web.Response()
-        busy.append(asyncio.create_task(rig.ledger.run(be_busy)))
+        busy.append(asyncio.create_task(rig.store.run(be_busy)))
         await asyncio.sleep(0.02)
         return web.Response(status=429, headers={"Retry-After": "0"})
 
@@ -172,7 +172,7 @@ async def test_what_went_again_before_its_failure_was_written_is_not_read_once_m
     async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
         match len(receiver.arrivals):
             case 1:
-                busy.append(asyncio.create_task(rig.ledger.run(be_busy)))
+                busy.append(asyncio.create_task(rig.store.run(be_busy)))
                 await asyncio.sleep(0.02)
                 return web.Response(status=500)
             case 3:
@@ -458,14 +458,14 @@ async def test_while_outcomes_cannot_be_written_nothing_is_sent_and_afterwards_i
         db.execute("PRAGMA max_page_count = 1000000")
 
     await rig.enter(*keys(800))
-    await rig.ledger.run(fill_the_disk)
+    await rig.store.run(fill_the_disk)
     async with rig.running(rig.http(receiver.url)):
         await until(lambda: "the disk is full" in caplog.text)
         await asyncio.sleep(0.3)
         sent = len(receiver.arrivals)
         await asyncio.sleep(1.2)
         assert len(receiver.arrivals) == sent < 800
-        await rig.ledger.run(make_room)
+        await rig.store.run(make_room)
         await rig.settled()
     assert sorted(receiver.subjects, key=int) == keys(800)
     assert await rig.ask("SELECT delivered FROM destinations") == [(800,)]
@@ -483,7 +483,7 @@ async def test_a_retry_is_not_stalled_by_a_wall_clock_that_is_set_back(rig: Rig,
         await until(lambda: receiver.active == 0)
         receiver.answer = answering(200)
         rig.clock.set_wall_clock(-DAY)
-        await rig.ledger.run(outbox.postpone_schedule, -round(DAY * 1000))
+        await rig.store.run(outbox.postpone_schedule, -round(DAY * 1000))
         worker.wake()
         await rig.settled()
 

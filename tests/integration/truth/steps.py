@@ -199,14 +199,14 @@ async def unwritable(site: Site) -> None:
     def only_read(db: Database) -> None:
         db.execute("PRAGMA query_only = 1")
 
-    await site.daemon._ledger.run(only_read)
+    await site.daemon._store.run(only_read)
 
 
 async def writable(site: Site) -> None:
     def write(db: Database) -> None:
         db.execute("PRAGMA query_only = 0")
 
-    await site.daemon._ledger.run(write)
+    await site.daemon._store.run(write)
 
 
 async def second_source(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""The ledger cannot be written: what is not written down is not known, and is found again afterwards."""
+"""The store cannot be written: what is not written down is not known, and is found again afterwards."""
 
 import asyncio
 import gc
@@ -170,13 +170,13 @@ async def test_a_page_that_fails_behind_one_that_cannot_be_written_leaves_no_noi
         if asked.counts:
             return None
         if asked.page == 1:
-            holding.append(asyncio.ensure_future(station.ledger.run(lambda _: second_has_failed.wait())))
+            holding.append(asyncio.ensure_future(station.store.run(lambda _: second_has_failed.wait())))
             return None
         return await faults["bad_gateway"]()
 
     await station.open(230, page_size=10)
     await station.watcher.poll()
-    await station.ledger.run(sweeps.resume, "acme", 0)
+    await station.store.run(sweeps.resume, "acme", 0)
     await station.limit_pages(1)
     station.upstream.interfere = interfere
     await station.watcher.begin_sweep()

@@ -250,16 +250,16 @@ def refusal(identifier: str) -> Callable[[], Iterable[bytes]]:
 class Desk:
     """A name book of its own, before it an API that answers as it is told, behind it a state file."""
 
-    def __init__(self, client: Client, ledger: Store, clock: "FakeClock", api: "NamesApi") -> None:
+    def __init__(self, client: Client, store: Store, clock: "FakeClock", api: "NamesApi") -> None:
         self.client = client
-        self.ledger = ledger
+        self.store = store
         self.clock = clock
         self.api = api
         self.restart()
 
     def restart(self) -> None:
         """Begin anew on the same state file."""
-        self.book = NameCache("acme", self.client, self.ledger, self.clock)
+        self.book = NameCache("acme", self.client, self.store, self.clock)
 
     async def fetch(self) -> None:
         await self.book.refresh()
@@ -272,7 +272,7 @@ class Desk:
         return found.people.get(id_)
 
     async def query(self, sql: str) -> list[tuple[Any, ...]]:
-        return await self.ledger.run(lambda db: db.execute(sql).fetchall())
+        return await self.store.run(lambda db: db.execute(sql).fetchall())
 
 
 class NamesApi:
@@ -311,14 +311,12 @@ async def api(resources: AsyncExitStack) -> NamesApi:
 
 @pytest.fixture
 async def desk(api: NamesApi, tmp_path: Path, clock: "FakeClock", resources: AsyncExitStack) -> AsyncIterator[Desk]:
-    ledger = Store(tmp_path / "notifier.db")
-    await ledger.open()
-    resources.push_async_callback(ledger.close)
+    store = Store(tmp_path / "notifier.db")
+    await store.open()
+    resources.push_async_callback(store.close)
     session = await resources.enter_async_context(new_session())
     settings = SourceSettings.model_validate({"base_url": api.url, "token": "sandbox"})
-    made = Desk(
-        Client(HttpExchange(session, settings), settings, RateLimiter(10**7, SystemClock())), ledger, clock, api
-    )
+    made = Desk(Client(HttpExchange(session, settings), settings, RateLimiter(10**7, SystemClock())), store, clock, api)
     yield made
     await made.book.stop()
 
@@ -406,7 +404,7 @@ async def test_what_else_people_told_the_api_is_neither_stored_nor_logged(
     caplog.set_level(logging.DEBUG)
     desk.api.answers["users.list"] = lambda: [*users(1_500)][:cut]
     await desk.fetch()
-    kept = b"".join(path.read_bytes() for path in desk.ledger.path.parent.iterdir()) + caplog.text.encode()
+    kept = b"".join(path.read_bytes() for path in desk.store.path.parent.iterdir()) + caplog.text.encode()
     assert b"David Ball 999" in kept
     for personal in (b"dball", b"(555)", b"Spouse", b"Main Street", b"5804f0f3"):
         assert personal not in kept

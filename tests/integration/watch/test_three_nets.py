@@ -1,5 +1,5 @@
 """Whatever happens to the list, the API and the daemon, in whatever order: after quiet returns nothing was missed,
-nothing told twice, and the ledger holds what the account holds."""
+nothing told twice, and the store holds what the account holds."""
 
 import asyncio
 import json
@@ -185,7 +185,7 @@ class ThreeNets(RuleBasedStateMachine):
             await self._round()
         assert self.station.watcher.state == "ok"
         existing = {self.station.key(record): record for record in self.account.records()}
-        await self._check_the_ledger(existing)
+        await self._check_the_store(existing)
         # Not what was heard of: who is stopped between writing an event down and saying so says it no more.
         told = Counter(await self.station.query("SELECT subject, type FROM events"))
         known = {key for (key,) in await self.station.query("SELECT key FROM records")}
@@ -197,7 +197,7 @@ class ThreeNets(RuleBasedStateMachine):
             assert told[key, "completion.removed"] == (key in known and key not in existing)
         assert (await self.station.memory()).records == len(existing)
 
-    async def _check_the_ledger(self, existing: dict[str, Record]) -> None:
+    async def _check_the_store(self, existing: dict[str, Record]) -> None:
         rows = await self.station.query("SELECT key, record FROM records WHERE removed_at IS NULL")
         stored = {key: json.loads(record) for key, record in rows}
         version = Version(self.version)

@@ -243,7 +243,7 @@ async def test_a_rebuilt_state_file_tells_under_the_same_ids(station: "Station")
     await station.watcher.poll()
     before = {event.subject: event.id for event in station.events}
     await station.close()
-    for file in station.ledger.path.parent.glob("notifier.db*"):
+    for file in station.store.path.parent.glob("notifier.db*"):
         file.unlink()
     await station.restart(first_run="2026-11-21")
     await station.watcher.poll()

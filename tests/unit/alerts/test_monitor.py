@@ -44,7 +44,7 @@ HELD = Condition(ConditionName.REMOVALS_HELD, source_subject("acme"), "40 record
 class Trouble:
     """What is wrong now, the state file that remembers it, and how often somebody was woken to tell."""
 
-    ledger: Store
+    store: Store
     clock: FakeClock = field(default_factory=FakeClock)
     wrong: list[Condition] = field(default_factory=list)
     withdrawn: dict[ConditionKey, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Trouble:
     fired: set[ConditionKey] = field(default_factory=set)
 
     def alarms(self, alerts_to: str = "safety") -> AlertMonitor:
-        return AlertMonitor(self.ledger, self.clock, alerts_to, self._current, self._wake)
+        return AlertMonitor(self.store, self.clock, alerts_to, self._current, self._wake)
 
     async def _current(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
         self.fired = set(firing)
@@ -62,7 +62,7 @@ class Trouble:
         self.woken += 1
 
     async def events(self) -> list[Event]:
-        return await self.ledger.run(history.events_after, 0, 100)
+        return await self.store.run(history.events_after, 0, 100)
 
     async def said(self) -> list[tuple[str, str]]:
         """Return the notices so far: the condition and its state."""
@@ -72,10 +72,10 @@ class Trouble:
 
 @pytest.fixture
 async def trouble(tmp_path: Path) -> AsyncIterator[Trouble]:
-    ledger = Store(tmp_path / "notifier.db")
-    await ledger.open()
-    yield Trouble(ledger)
-    await ledger.close()
+    store = Store(tmp_path / "notifier.db")
+    await store.open()
+    yield Trouble(store)
+    await store.close()
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
@@ -140,13 +140,13 @@ async def test_without_a_destination_it_is_kept_and_logged_and_told_when_there_i
     for _ in range(2):
         await nobody.evaluate()
     assert (trouble.woken, await trouble.said()) == (0, [])
-    assert [standing.name for standing in await trouble.ledger.run(conditions.everything)] == ["gap"]
+    assert [standing.name for standing in await trouble.store.run(conditions.everything)] == ["gap"]
     assert logged(caplog) == [("WARNING", "a condition requires action", "gap")]
     began_ms = trouble.clock.now_ms()
     trouble.clock.advance(3600)
     await trouble.alarms("safety").evaluate()
     assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
-    (standing,) = await trouble.ledger.run(conditions.everything)
+    (standing,) = await trouble.store.run(conditions.everything)
     assert (standing.since_ms, standing.told_ms) == (began_ms, trouble.clock.now_ms())
 
 
@@ -158,11 +158,11 @@ async def test_what_cannot_be_written_is_told_as_soon_as_it_can(
 
     trouble.wrong = [GAP]
     alarms = trouble.alarms()
-    await trouble.ledger.run(read_only, on=True)
+    await trouble.store.run(read_only, on=True)
     for _ in range(3):
         await alarms.evaluate()
     assert [(record.levelname, vars(record)["reason"]) for record in caplog.records] == [("ERROR", "read_only")]
-    await trouble.ledger.run(read_only, on=False)
+    await trouble.store.run(read_only, on=False)
     await alarms.evaluate()
     assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
 

@@ -152,11 +152,11 @@ async def test_a_state_file_that_cannot_be_there_is_1(home: "Home", name: str) -
 
 @pytest.mark.parametrize("name", ["poll", "sweep", "release"])
 async def test_a_state_file_in_use_is_1_and_says_who_holds_it(home: "Home", name: str) -> None:
-    ledger = Store(home.state_file)
-    await ledger.open()
+    store = Store(home.state_file)
+    await store.open()
     try:
         said = await home.call(name, *ARGUMENTS.get(name, ()))
     finally:
-        await ledger.close()
+        await store.close()
     assert said.code == 1
     assert f"is in use by process {home.lock_holder()}" in said.err

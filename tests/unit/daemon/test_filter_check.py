@@ -12,7 +12,7 @@ from notifier.daemon.filter_check import UnknownIds, id_filters
 from notifier.events import Change, Completion, DetectedBy, EventType
 from notifier.store.store import Store
 from notifier.store.tables import known_ids, names
-from notifier.store.tables import sources as ledger_sources
+from notifier.store.tables import sources as source_table
 from notifier.store.tables.names import NameList, PersonName
 from notifier.store.tables.records import Findings, write
 
@@ -20,13 +20,13 @@ MS = 1_795_280_400_123
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Store]:
-    ledger = Store(tmp_path / "notifier.db")
-    await ledger.open()
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = Store(tmp_path / "notifier.db")
+    await store.open()
     for source in ("acme", "beta"):
-        await ledger.run(ledger_sources.recall, source)
-    yield ledger
-    await ledger.close()
+        await store.run(source_table.recall, source)
+    yield store
+    await store.close()
 
 
 def settings(destination: dict[str, Any], **source: Any) -> Settings:
@@ -38,28 +38,28 @@ def settings(destination: dict[str, Any], **source: Any) -> Settings:
     )
 
 
-async def fetch(ledger: Store, source: str, *, people: tuple[str, ...] = (), trainings: tuple[str, ...] = ()) -> None:
-    await ledger.run(names.learn_people, source, [PersonName(id_, id_, None) for id_ in people])
-    await ledger.run(names.learn_trainings, source, [(id_, id_) for id_ in trainings])
+async def fetch(store: Store, source: str, *, people: tuple[str, ...] = (), trainings: tuple[str, ...] = ()) -> None:
+    await store.run(names.learn_people, source, [PersonName(id_, id_, None) for id_ in people])
+    await store.run(names.learn_trainings, source, [(id_, id_) for id_ in trainings])
     for listed in NameList:
-        await ledger.run(names.note_fetch, source, listed, MS, "ok")
+        await store.run(names.note_fetch, source, listed, MS, "ok")
 
 
-async def record(ledger: Store, key: str, user_id: str) -> None:
+async def record(store: Store, key: str, user_id: str) -> None:
     completion = Completion(key, "7", user_id, "2026-01-01", None, MS, None, None, "", False, b"{}")
     change = Change(EventType.CREATED, completion, 1, DetectedBy.HEAD, "entered_since_first_meeting")
-    await ledger.run(write, Findings("acme", "acme", changes=[change]), [], MS)
+    await store.run(write, Findings("acme", "acme", changes=[change]), [], MS)
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(vars(it)["key"], vars(it)["id"]) for it in caplog.records if it.levelno == logging.WARNING]
 
 
-async def test_each_unknown_id_is_warned_of_once(ledger: Store, caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_unknown_id_is_warned_of_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     configured = settings({"training_ids": ["7", "8"], "user_ids": ["u", "v", "w"]}, user_id="x", training_id="8")
-    await fetch(ledger, "acme", people=("u",), trainings=("7",))
-    await fetch(ledger, "beta", people=("v",))
-    check = UnknownIds(ledger, lambda: configured)
+    await fetch(store, "acme", people=("u",), trainings=("7",))
+    await fetch(store, "beta", people=("v",))
+    check = UnknownIds(store, lambda: configured)
     for _ in range(2):
         await check.look()
     assert said(caplog) == [
@@ -71,45 +71,45 @@ async def test_each_unknown_id_is_warned_of_once(ledger: Store, caplog: pytest.L
 
 
 async def test_nothing_is_unknown_before_the_names_of_every_source_were_fetched(
-    ledger: Store, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check = UnknownIds(ledger, lambda: settings({"user_ids": ["u"]}))
+    check = UnknownIds(store, lambda: settings({"user_ids": ["u"]}))
     await check.look()
-    await fetch(ledger, "acme")
-    await ledger.run(names.note_fetch, "beta", NameList.PEOPLE, MS, "token_permission")
+    await fetch(store, "acme")
+    await store.run(names.note_fetch, "beta", NameList.PEOPLE, MS, "token_permission")
     await check.look()
     assert said(caplog) == []
-    await fetch(ledger, "beta")
+    await fetch(store, "beta")
     await check.look()
     assert said(caplog) == [("destinations.hr.user_ids", "u")]
 
 
 async def test_only_the_sources_of_a_destination_have_to_know_its_ids(
-    ledger: Store, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await fetch(ledger, "acme")
-    await fetch(ledger, "beta", people=("u",))
-    await UnknownIds(ledger, lambda: settings({"user_ids": ["u"], "sources": ["acme"]})).look()
+    await fetch(store, "acme")
+    await fetch(store, "beta", people=("u",))
+    await UnknownIds(store, lambda: settings({"user_ids": ["u"], "sources": ["acme"]})).look()
     assert said(caplog) == [("destinations.hr.user_ids", "u")]
 
 
 async def test_who_stands_in_a_record_is_known_however_far_down(
-    ledger: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_ids, "LOOK", 2)
     for number in range(5):
-        await record(ledger, str(number), f"u{number}")
-    await fetch(ledger, "acme")
-    await fetch(ledger, "beta")
-    await UnknownIds(ledger, lambda: settings({"user_ids": ["u0", "u4", "u5"]})).look()
+        await record(store, str(number), f"u{number}")
+    await fetch(store, "acme")
+    await fetch(store, "beta")
+    await UnknownIds(store, lambda: settings({"user_ids": ["u0", "u4", "u5"]})).look()
     assert said(caplog) == [("destinations.hr.user_ids", "u5")]
 
 
-async def test_a_filter_that_is_configured_anew_is_judged_anew(ledger: Store, caplog: pytest.LogCaptureFixture) -> None:
-    await fetch(ledger, "acme")
-    await fetch(ledger, "beta")
+async def test_a_filter_that_is_configured_anew_is_judged_anew(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    await fetch(store, "acme")
+    await fetch(store, "beta")
     now = settings({"user_ids": ["u"]})
-    check = UnknownIds(ledger, lambda: now)
+    check = UnknownIds(store, lambda: now)
     await check.look()
     now = settings({"user_ids": ["v"]})
     await check.look()

@@ -24,7 +24,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Store]:
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
     opened = Store(tmp_path / "notifier.db")
     await opened.open()
     await opened.run(sources.recall, "acme")
@@ -34,34 +34,34 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def housekeeping(ledger: Store, clock: FakeClock) -> Housekeeping:
-    return Housekeeping(ledger, clock, lambda: 86_400.0)
+def housekeeping(store: Store, clock: FakeClock) -> Housekeeping:
+    return Housekeeping(store, clock, lambda: 86_400.0)
 
 
-def written(ledger: Store) -> int:
+def written(store: Store) -> int:
     """Return when the essentials were written."""
-    read = essentials.read(ledger.path).snapshot
+    read = essentials.read(store.path).snapshot
     assert read is not None
     return read.written_ms
 
 
 async def test_the_essentials_are_written_when_they_change_and_now_and_then(
-    housekeeping: Housekeeping, ledger: Store, clock: FakeClock
+    housekeeping: Housekeeping, store: Store, clock: FakeClock
 ) -> None:
     await housekeeping.keep()
-    first = written(ledger)
+    first = written(store)
     clock.advance(ESSENTIALS_EVERY_SECONDS - 1)
     await housekeeping.keep()
-    assert written(ledger) == first
+    assert written(store) == first
     clock.advance(2)
     await housekeeping.keep()
-    assert written(ledger) == clock.now_ms()
+    assert written(store) == clock.now_ms()
     clock.advance(1)
-    await ledger.run(sources.recall, "globex")
-    await ledger.run(partial(sources.update, met_at_ms=2_000), "globex")
+    await store.run(sources.recall, "globex")
+    await store.run(partial(sources.update, met_at_ms=2_000), "globex")
     await housekeeping.keep()
-    assert written(ledger) == clock.now_ms()
-    assert beside(ledger.path, ESSENTIALS).stat().st_mode & 0o777 == 0o600
+    assert written(store) == clock.now_ms()
+    assert beside(store.path, ESSENTIALS).stat().st_mode & 0o777 == 0o600
 
 
 def tell(db: Database, number: int, type_: EventType, state: str) -> None:
@@ -81,7 +81,7 @@ def tell(db: Database, number: int, type_: EventType, state: str) -> None:
 )
 async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_delivered(
     housekeeping: Housekeeping,
-    ledger: Store,
+    store: Store,
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
     type_: EventType,
@@ -91,28 +91,28 @@ async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_d
 ) -> None:
     monkeypatch.setattr("notifier.daemon.maintenance.URGENT_AFTER_SECONDS", 0.01)
     await housekeeping.keep()
-    first = written(ledger)
+    first = written(store)
     clock.advance(1)
-    await ledger.run(tell, 1, type_, state)
+    await store.run(tell, 1, type_, state)
     housekeeping.heed([Event(1, "evt_1", type_, "acme", "7", 0, b"{}")])
     if housekeeping._urgent is not None:
         await housekeeping._urgent
-    assert (written(ledger) > first) is is_written
+    assert (written(store) > first) is is_written
 
 
-async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: Housekeeping, ledger: Store) -> None:
+async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: Housekeeping, store: Store) -> None:
     count = "SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'"
     await housekeeping.keep()
-    assert await ledger.run(lambda db: db.execute(count).fetchone()) == (0,)
-    await ledger.run(lambda db: db.execute("UPDATE sources SET swept_at = 5"))
+    assert await store.run(lambda db: db.execute(count).fetchone()) == (0,)
+    await store.run(lambda db: db.execute("UPDATE sources SET swept_at = 5"))
     await housekeeping.keep()
-    assert await ledger.run(lambda db: db.execute(count).fetchone()) == (1,)
+    assert await store.run(lambda db: db.execute(count).fetchone()) == (1,)
 
 
 async def test_essentials_that_cannot_be_written_are_said_once_and_tried_again(
-    housekeeping: Housekeeping, ledger: Store, caplog: pytest.LogCaptureFixture
+    housekeeping: Housekeeping, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    in_the_way = beside(ledger.path, ".essentials.new")
+    in_the_way = beside(store.path, ".essentials.new")
     in_the_way.mkdir()
     for _ in range(3):
         await housekeeping.keep()
@@ -126,19 +126,19 @@ async def test_essentials_that_cannot_be_written_are_said_once_and_tried_again(
 
 
 async def test_a_log_that_has_grown_large_is_cut_off_before_its_hour(
-    housekeeping: Housekeeping, ledger: Store, monkeypatch: pytest.MonkeyPatch
+    housekeeping: Housekeeping, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await housekeeping.keep()
-    assert log_size(ledger.path) > 10_000
+    assert log_size(store.path) > 10_000
     monkeypatch.setattr("notifier.daemon.maintenance.LARGE_LOG_BYTES", 10_000)
     await housekeeping.keep()
-    assert log_size(ledger.path) == 0
+    assert log_size(store.path) == 0
 
 
 async def test_what_cannot_be_written_is_said_and_left_for_later(
-    housekeeping: Housekeeping, ledger: Store, caplog: pytest.LogCaptureFixture
+    housekeeping: Housekeeping, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await ledger.run_bare(lambda db: db.execute("PRAGMA query_only = ON"))
+    await store.run_bare(lambda db: db.execute("PRAGMA query_only = ON"))
     await housekeeping.tidy()
     assert [vars(record)["reason"] for record in caplog.records] == ["read_only"]
     # The file must remember which essentials it is as new as; what cannot be written to it is not in it either.

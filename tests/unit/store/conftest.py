@@ -1,4 +1,4 @@
-"""State files, and what the ledger's functions are about."""
+"""State files, and what the store's functions are about."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -52,7 +52,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def ledger(path: Path) -> AsyncIterator[Store]:
+async def store(path: Path) -> AsyncIterator[Store]:
     """Open a real state file."""
     opened = Store(path)
     await opened.open()

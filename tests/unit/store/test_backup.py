@@ -32,7 +32,7 @@ def unseen(_done: int, _of: int) -> None:
 
 
 @pytest.fixture
-async def lived(ledger: Store, tell: Tell) -> Store:
+async def lived(store: Store, tell: Tell) -> Store:
     """A state file in use, with some megabytes and a few events."""
 
     def live(db: Database) -> None:
@@ -42,8 +42,8 @@ async def lived(ledger: Store, tell: Tell) -> Store:
         for number in range(300):
             db.execute("INSERT INTO people VALUES ('acme', ?, ?, NULL)", [str(number), "x" * 20_000])
 
-    await ledger.run(live)
-    return ledger
+    await store.run(live)
+    return store
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def target(tmp_path: Path) -> Path:
     return folder / "copy.db"
 
 
-async def copied(ledger: Store, target: Path, **options: bool) -> Copy:
-    return await asyncio.to_thread(back_up, ledger.path, target, unseen, **options)
+async def copied(store: Store, target: Path, **options: bool) -> Copy:
+    return await asyncio.to_thread(back_up, store.path, target, unseen, **options)
 
 
 def events(path: Path) -> int:

@@ -49,42 +49,42 @@ def test_of_many_rebuilds_the_latest_are_remembered(db: Database) -> None:
     assert kept == [*range(50 - REBUILDS_KEPT, 50)]
 
 
-async def test_the_write_ahead_log_stays_small_while_much_is_written(ledger: Store) -> None:
+async def test_the_write_ahead_log_stays_small_while_much_is_written(store: Store) -> None:
     largest = 0
     for _ in range(10):
-        await ledger.run(fill, 4)
-        largest = max(largest, log_size(ledger.path))
+        await store.run(fill, 4)
+        largest = max(largest, log_size(store.path))
     # Four megabytes at which SQLite begins to write into the file, and a transaction's own four.
     assert 0 < largest < 10_000_000
-    await ledger.run_bare(maintenance.checkpoint)
-    assert log_size(ledger.path) == 0
+    await store.run_bare(maintenance.checkpoint)
+    assert log_size(store.path) == 0
 
 
-async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_is_gone(ledger: Store) -> None:
-    await ledger.run(fill, 1)
-    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as reader:
+async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_is_gone(store: Store) -> None:
+    await store.run(fill, 1)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM people").fetchone()
         for _ in range(10):
-            await ledger.run(fill, 3)
-        assert log_size(ledger.path) > 25_000_000
+            await store.run(fill, 3)
+        assert log_size(store.path) > 25_000_000
         # Who is in the way is not waited for.
-        await ledger.run_bare(maintenance.checkpoint)
+        await store.run_bare(maintenance.checkpoint)
         reader.execute("COMMIT")
-    await ledger.run_bare(maintenance.checkpoint)
-    assert log_size(ledger.path) == 0
-    assert await ledger.run(lambda db: db.execute("PRAGMA busy_timeout").fetchone()[0]) == 5000
+    await store.run_bare(maintenance.checkpoint)
+    assert log_size(store.path) == 0
+    assert await store.run(lambda db: db.execute("PRAGMA busy_timeout").fetchone()[0]) == 5000
 
 
-async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(ledger: Store, tell: Tell) -> None:
+async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(store: Store, tell: Tell) -> None:
     def live(db: Database) -> None:
         sources.recall(db, "acme")
         tell(db, *(str(number) for number in range(3_000)))
         db.execute("UPDATE deliveries SET state = 'delivered' WHERE sequence < 2950")
 
-    await ledger.run(live)
-    await ledger.run_bare(lambda db: db.execute("ANALYZE").fetchall())
-    await ledger.run_bare(maintenance.optimize)
+    await store.run(live)
+    await store.run_bare(lambda db: db.execute("ANALYZE").fetchall())
+    await store.run_bare(maintenance.optimize)
 
     def plans(db: Database) -> list[str]:
         seen: list[str] = []
@@ -93,7 +93,7 @@ async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(ledger: S
         db.conn.set_trace_callback(None)
         return ["\n".join(str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {query}")) for query in seen]
 
-    delayed, *due = await ledger.run(plans)
+    delayed, *due = await store.run(plans)
     assert "INDEX deliveries_delayed" in delayed
     assert len(due) == 2
     for part in due:

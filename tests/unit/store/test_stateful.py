@@ -89,7 +89,7 @@ def completion(key: str, record: ModelRecord) -> Completion:
     )
 
 
-class LedgerAgainstModel(RuleBasedStateMachine):
+class StoreAgainstModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
@@ -100,19 +100,19 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.ledger = Store(self.folder / "notifier.db")
-        self.runner.run(self.ledger.open())
+        self.store = Store(self.folder / "notifier.db")
+        self.runner.run(self.store.open())
         self.run(sources.recall, "acme")
         for subscription in SUBSCRIPTIONS:
             self.run(destinations.recall, subscription.destination)
 
     def teardown(self) -> None:
-        self.runner.run(self.ledger.close())
+        self.runner.run(self.store.close())
         self.runner.close()
         shutil.rmtree(self.folder)
 
     def run(self, work: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.runner.run(self.ledger.run(work, *args, **kwargs))
+        return self.runner.run(self.store.run(work, *args, **kwargs))
 
     def findings(self, page: list[tuple[str, str, bool]]) -> Findings:
         """Make of unknown records history or news, and of those that were removed news again."""
@@ -260,7 +260,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.runner.run(self.ledger.close())
+        self.runner.run(self.store.close())
         self.in_flight.clear()
         self.start()
 
@@ -331,7 +331,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
     @rule()
     def look_from_outside(self) -> None:
-        with closing(open_for_reading(self.ledger.path)) as reader:
+        with closing(open_for_reading(self.store.path)) as reader:
             answers = {view: list(reader[view].rows) for view in reader.view_names()}
             assert len(answers["known_completions"]) == len(self.model.records)
             assert len(answers["latest_events"]) == len(self.model.events)
@@ -341,5 +341,5 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             assert reader.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
-LedgerAgainstModel.TestCase.settings = settings(max_examples=12, stateful_step_count=30, deadline=None)
-TestLedgerAgainstModel = LedgerAgainstModel.TestCase
+StoreAgainstModel.TestCase.settings = settings(max_examples=12, stateful_step_count=30, deadline=None)
+TestStoreAgainstModel = StoreAgainstModel.TestCase

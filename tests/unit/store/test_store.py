@@ -71,11 +71,11 @@ def count_sources(db: Database) -> int:
 async def test_nobody_but_the_owner_can_read_a_new_file(path: Path) -> None:
     before = os.umask(0)
     try:
-        ledger = Store(path)
-        await ledger.open()
-        await ledger.run(sources.recall, "acme")
+        store = Store(path)
+        await store.open()
+        await store.run(sources.recall, "acme")
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-        await ledger.close()
+        await store.close()
     finally:
         os.umask(before)
     assert modes == {
@@ -86,26 +86,26 @@ async def test_nobody_but_the_owner_can_read_a_new_file(path: Path) -> None:
     }
 
 
-async def test_what_is_committed_survives_a_power_cut(ledger: Store) -> None:
-    assert await ledger.run(pragma, "journal_mode") == "wal"
-    assert await ledger.run(pragma, "synchronous") == 2  # FULL
-    assert await ledger.run(pragma, "foreign_keys") == 1
-    assert await ledger.run(pragma, "auto_vacuum") == 2  # INCREMENTAL
+async def test_what_is_committed_survives_a_power_cut(store: Store) -> None:
+    assert await store.run(pragma, "journal_mode") == "wal"
+    assert await store.run(pragma, "synchronous") == 2  # FULL
+    assert await store.run(pragma, "foreign_keys") == 1
+    assert await store.run(pragma, "auto_vacuum") == 2  # INCREMENTAL
 
 
 async def test_missing_folders_are_made(tmp_path: Path) -> None:
-    ledger = Store(tmp_path / "state" / "notifier" / "notifier.db")
-    await ledger.open()
-    await ledger.close()
+    store = Store(tmp_path / "state" / "notifier" / "notifier.db")
+    await store.open()
+    await store.close()
 
 
 async def test_what_was_written_is_there_again(path: Path) -> None:
     for expected in (0, 1, 2):
-        ledger = Store(path)
-        await ledger.open()
-        assert await ledger.run(count_sources) == expected
-        await ledger.run(sources.recall, f"source-{expected}")
-        await ledger.close()
+        store = Store(path)
+        await store.open()
+        assert await store.run(count_sources) == expected
+        await store.run(sources.recall, f"source-{expected}")
+        await store.close()
 
 
 async def test_a_second_process_is_refused_and_told_who_holds_the_file(path: Path) -> None:
@@ -118,22 +118,22 @@ async def test_a_second_process_is_refused_and_told_who_holds_the_file(path: Pat
 async def test_a_killed_holder_leaves_the_file_free(path: Path) -> None:
     with held_by_another_process(path):
         pass
-    ledger = Store(path)
-    await ledger.open()
-    await ledger.close()
+    store = Store(path)
+    await store.open()
+    await store.close()
 
 
-async def test_the_same_process_is_refused_as_well(ledger: Store) -> None:
-    error = await refusal(ledger.path)
+async def test_the_same_process_is_refused_as_well(store: Store) -> None:
+    error = await refusal(store.path)
     assert error.reason is StoreReason.IN_USE
     assert f"process {os.getpid()}:" in error.message
-    await ledger.run(sources.recall, "acme")
+    await store.run(sources.recall, "acme")
 
 
-async def test_another_name_for_the_folder_is_no_way_around_the_lock(ledger: Store, tmp_path: Path) -> None:
+async def test_another_name_for_the_folder_is_no_way_around_the_lock(store: Store, tmp_path: Path) -> None:
     other_name = tmp_path / "elsewhere"
-    other_name.symlink_to(ledger.path.parent)
-    assert (await refusal(other_name / ledger.path.name)).reason is StoreReason.IN_USE
+    other_name.symlink_to(store.path.parent)
+    assert (await refusal(other_name / store.path.name)).reason is StoreReason.IN_USE
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", ".lock"])
@@ -162,14 +162,14 @@ async def test_a_lock_with_a_second_name_is_not_written_to(path: Path, tmp_path:
 @pytest.mark.parametrize("left", [b"", b"\xff", b"99999999999999999999999\n"])
 async def test_what_an_earlier_holder_left_in_the_lock_file_does_not_matter(path: Path, left: bytes) -> None:
     path.with_name("notifier.db.lock").write_bytes(left)
-    ledger = Store(path)
-    await ledger.open()
+    store = Store(path)
+    await store.open()
     assert f"process {os.getpid()}:" in (await refusal(path)).message
-    await ledger.close()
+    await store.close()
 
 
-async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, ledger: Store) -> None:
-    await ledger.close()
+async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, store: Store) -> None:
+    await store.close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('notifier', 'holograms', '')"
@@ -205,11 +205,11 @@ async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_t
     assert f"state file {path} was written by an older version" in caught.value.message
     assert f"(it lacks {', '.join(steps()[steps().index(lacks) :])}): start `notifier run` once" in caught.value.message
     assert path.read_bytes() == content
-    ledger = Store(path)
-    await ledger.open()
+    store = Store(path)
+    await store.open()
     with closing(open_for_reading(path)) as reader:
         assert count_sources(reader) == 0
-    await ledger.close()
+    await store.close()
 
 
 def test_of_attempts_that_were_not_told_apart_each_may_have_been_the_events_fault() -> None:
@@ -231,10 +231,10 @@ async def test_the_attempts_in_an_older_file_are_told_of_as_before(path: Path) -
         connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", event)
         connection.execute("INSERT INTO deliveries (sequence, destination) VALUES (1, 'hr')")
         connection.executemany("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", attempts)
-    ledger = Store(path)
-    await ledger.open()
-    assert await ledger.run(lambda db: db.execute("SELECT * FROM attempts ORDER BY id").fetchall()) == attempts
-    await ledger.close()
+    store = Store(path)
+    await store.open()
+    assert await store.run(lambda db: db.execute("SELECT * FROM attempts ORDER BY id").fetchall()) == attempts
+    await store.close()
 
 
 async def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
@@ -264,15 +264,15 @@ async def test_a_folder_in_its_place_is_refused(path: Path) -> None:
 
 async def test_an_empty_file_becomes_a_state_file(path: Path) -> None:
     path.touch()
-    ledger = Store(path)
-    await ledger.open()
-    assert await ledger.run(count_sources) == 0
-    await ledger.close()
+    store = Store(path)
+    await store.open()
+    assert await store.run(count_sources) == 0
+    await store.close()
 
 
-async def test_a_creation_that_was_cut_off_is_taken_up_again(path: Path, ledger: Store) -> None:
-    application_id = await ledger.run(pragma, "application_id")
-    await ledger.close()
+async def test_a_creation_that_was_cut_off_is_taken_up_again(path: Path, store: Store) -> None:
+    application_id = await store.run(pragma, "application_id")
+    await store.close()
     path.unlink()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA application_id = {application_id}")
@@ -308,9 +308,9 @@ async def test_a_folder_without_write_access_is_named(tmp_path: Path) -> None:
     assert "give this user write access" in error.message
 
 
-async def test_a_damaged_file_is_named_as_such(path: Path, ledger: Store) -> None:
-    await ledger.run(remember_names, 20)
-    await ledger.close()
+async def test_a_damaged_file_is_named_as_such(path: Path, store: Store) -> None:
+    await store.run(remember_names, 20)
+    await store.close()
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xab" * (len(content) - 4096))
     damaged = Store(path)
@@ -333,27 +333,27 @@ async def test_a_failed_start_leaves_the_file_free(path: Path) -> None:
     with pytest.raises(StoreError):
         await failed.open()
     path.unlink()
-    ledger = Store(path)
-    await ledger.open()
+    store = Store(path)
+    await store.open()
     await failed.close()
-    await ledger.run(sources.recall, "acme")
-    await ledger.close()
+    await store.run(sources.recall, "acme")
+    await store.close()
 
 
 async def test_it_may_be_closed_twice_or_unopened(path: Path) -> None:
-    ledger = Store(path)
-    await ledger.open()
-    await ledger.close()
-    await ledger.close()
+    store = Store(path)
+    await store.open()
+    await store.close()
+    await store.close()
     await Store(path).close()
 
 
 async def test_work_handed_in_before_the_end_is_done(path: Path) -> None:
-    ledger = Store(path)
-    await ledger.open()
-    works = [asyncio.create_task(ledger.run(sources.recall, f"s{number}")) for number in range(50)]
+    store = Store(path)
+    await store.open()
+    works = [asyncio.create_task(store.run(sources.recall, f"s{number}")) for number in range(50)]
     await asyncio.sleep(0)
-    await ledger.close()
+    await store.close()
     await asyncio.gather(*works)
     again = Store(path)
     await again.open()
@@ -361,7 +361,7 @@ async def test_work_handed_in_before_the_end_is_done(path: Path) -> None:
     await again.close()
 
 
-async def test_work_that_fails_undoes_all_that_it_did(ledger: Store) -> None:
+async def test_work_that_fails_undoes_all_that_it_did(store: Store) -> None:
     def fail_in_the_end(db: Database) -> None:
         remember_names(db, 3)
         with db.atomic():
@@ -369,55 +369,55 @@ async def test_work_that_fails_undoes_all_that_it_did(ledger: Store) -> None:
         raise ValueError("on second thoughts")
 
     with pytest.raises(ValueError, match="second thoughts"):
-        await ledger.run(fail_in_the_end)
-    assert await ledger.run(count_sources) == 0
-    await ledger.run(sources.recall, "acme")
-    assert await ledger.run(count_sources) == 1
+        await store.run(fail_in_the_end)
+    assert await store.run(count_sources) == 0
+    await store.run(sources.recall, "acme")
+    assert await store.run(count_sources) == 1
 
 
-async def test_a_fault_of_the_program_is_not_taken_for_one_of_the_file(ledger: Store) -> None:
+async def test_a_fault_of_the_program_is_not_taken_for_one_of_the_file(store: Store) -> None:
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
-        await ledger.run(lambda db: db.execute("SELECT * FROM nonsense"))
-    assert await ledger.run(count_sources) == 0
+        await store.run(lambda db: db.execute("SELECT * FROM nonsense"))
+    assert await store.run(count_sources) == 0
 
 
-async def test_a_full_disk_undoes_the_transaction_and_is_got_over(ledger: Store) -> None:
-    await ledger.run(sources.recall, "acme")
-    pages = await ledger.run(pragma, "page_count")
-    await ledger.run(pragma, f"max_page_count = {pages}")
+async def test_a_full_disk_undoes_the_transaction_and_is_got_over(store: Store) -> None:
+    await store.run(sources.recall, "acme")
+    pages = await store.run(pragma, "page_count")
+    await store.run(pragma, f"max_page_count = {pages}")
     for _ in range(2):
         with pytest.raises(StoreError) as caught:
-            await ledger.run(remember_names, 100)
+            await store.run(remember_names, 100)
         assert caught.value.reason is StoreReason.DISK_FULL
-        assert str(ledger.path) in caught.value.message
-        assert await ledger.run(count_sources) == 1
-    await ledger.run(pragma, f"max_page_count = {pages + 1000}")
-    await ledger.run(remember_names, 100)
-    assert await ledger.run(count_sources) == 101
-    assert await ledger.run(pragma, "integrity_check") == "ok"
+        assert str(store.path) in caught.value.message
+        assert await store.run(count_sources) == 1
+    await store.run(pragma, f"max_page_count = {pages + 1000}")
+    await store.run(remember_names, 100)
+    assert await store.run(count_sources) == 101
+    assert await store.run(pragma, "integrity_check") == "ok"
 
 
-async def test_a_file_that_became_read_only_is_named_as_such(ledger: Store) -> None:
-    await ledger.run(pragma_set, "query_only = ON")
+async def test_a_file_that_became_read_only_is_named_as_such(store: Store) -> None:
+    await store.run(pragma_set, "query_only = ON")
     with pytest.raises(StoreError) as caught:
-        await ledger.run(sources.recall, "acme")
+        await store.run(sources.recall, "acme")
     assert caught.value.reason is StoreReason.READ_ONLY
-    await ledger.run(pragma_set, "query_only = OFF")
-    await ledger.run(sources.recall, "acme")
+    await store.run(pragma_set, "query_only = OFF")
+    await store.run(sources.recall, "acme")
 
 
 def pragma_set(db: Database, setting: str) -> None:
     db.execute(f"PRAGMA {setting}")
 
 
-async def test_another_program_that_writes_to_it_is_named_as_such(ledger: Store) -> None:
-    await ledger.run(pragma_set, "busy_timeout = 0")
-    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as intruder:
+async def test_another_program_that_writes_to_it_is_named_as_such(store: Store) -> None:
+    await store.run(pragma_set, "busy_timeout = 0")
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as intruder:
         intruder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError) as caught:
-            await ledger.run(sources.recall, "acme")
+            await store.run(sources.recall, "acme")
     assert caught.value.reason is StoreReason.LOCKED
-    await ledger.run(sources.recall, "acme")
+    await store.run(sources.recall, "acme")
 
 
 @pytest.mark.parametrize(
@@ -440,18 +440,18 @@ def test_an_extended_code_is_named_like_its_primary_one(code: int | None, reason
     assert (named.reason if named else None) is reason
 
 
-async def test_it_can_be_read_beside_the_one_who_writes(ledger: Store) -> None:
-    with closing(open_for_reading(ledger.path)) as reader:
-        await ledger.run(remember_names, 3)
+async def test_it_can_be_read_beside_the_one_who_writes(store: Store) -> None:
+    with closing(open_for_reading(store.path)) as reader:
+        await store.run(remember_names, 3)
         assert count_sources(reader) == 3
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             sources.recall(reader, "acme")
 
 
-async def test_it_can_be_read_while_nobody_writes(ledger: Store) -> None:
-    await ledger.run(remember_names, 3)
-    await ledger.close()
-    with closing(open_for_reading(ledger.path)) as reader:
+async def test_it_can_be_read_while_nobody_writes(store: Store) -> None:
+    await store.run(remember_names, 3)
+    await store.close()
+    with closing(open_for_reading(store.path)) as reader:
         assert count_sources(reader) == 3
 
 

@@ -222,16 +222,16 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
     monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_WHOLE_BYTES", 0)
     monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_FULLY_BYTES", 0)
     root_of("records")(place)
-    ledger = Store(place.path, lambda path: open_state_file(path, NOW + HOUR))
-    await ledger.open()
+    store = Store(place.path, lambda path: open_state_file(path, NOW + HOUR))
+    await store.open()
     assert place.set_aside() == []
     with pytest.raises(StoreError) as met:
-        await ledger.run(record_lookups.known, "acme", ["7"])
+        await store.run(record_lookups.known, "acme", ["7"])
     assert met.value.reason is StoreReason.CORRUPT
-    assert ledger.damaged.is_set()
+    assert store.damaged.is_set()
     with pytest.raises(StoreError, match="it is damaged"):
-        await ledger.run(sources.recall, "acme")
-    await ledger.close()
+        await store.run(sources.recall, "acme")
+    await store.close()
     again = Store(place.path, lambda path: open_state_file(path, NOW + HOUR))
     await again.open()
     await again.run(check_the_promise)

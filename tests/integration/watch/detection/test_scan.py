@@ -43,7 +43,7 @@ class Gate:
 
 
 async def latest(station: "Station") -> "Sweep":
-    found = await station.ledger.run(sweeps.latest, "acme")
+    found = await station.store.run(sweeps.latest, "acme")
     assert found is not None
     return found
 
@@ -449,7 +449,7 @@ async def test_a_page_that_was_only_skimmed_shows_that_its_records_are_not_gone(
     await station.round()
     record = list(station.account.records())[123]
     key = station.key(record)
-    await station.ledger.run(
+    await station.store.run(
         second_looks.put, "acme", [SecondLook(key, LookKind.REMOVAL, station.clock.now_ms(), 1, "sweep", 0, "u", "t")]
     )
     await station.watcher.second_looks.recall()

@@ -21,12 +21,12 @@ async def settle(home: "Home", state: DeliveryState, *sequences: int, to: str = 
         Settlement((number,), to, state, "decided", "refused", 400, "no", 1_795_280_400_123, 5, 33_000_000_000_000)
         for number in sequences
     ]
-    ledger = Store(home.state_file)
-    await ledger.open()
+    store = Store(home.state_file)
+    await store.open()
     try:
-        await ledger.run(outbox.settle, settlements)
+        await store.run(outbox.settle, settlements)
     finally:
-        await ledger.close()
+        await store.close()
 
 
 async def test_alone_it_puts_dead_deliveries_back_and_says_how_many(home: "Home") -> None:

@@ -53,11 +53,11 @@ async def test_a_source_that_failed_last_is_shown_with_its_error(
     home: "Home", reason: str, silent_until_ms: int | None, state: str
 ) -> None:
     await home.remember("David Ball")
-    ledger = Store(home.state_file)
-    await ledger.open()
-    await ledger.run(sources.succeed, "acme", 1_000)
-    await ledger.run(sources.fail, "acme", SourceError(reason, "it said \x1b[31mno", 2_000), silent_until_ms)
-    await ledger.close()
+    store = Store(home.state_file)
+    await store.open()
+    await store.run(sources.succeed, "acme", 1_000)
+    await store.run(sources.fail, "acme", SourceError(reason, "it said \x1b[31mno", 2_000), silent_until_ms)
+    await store.close()
     assert (await home.call("status", "--json")).documents[0]["sources"]["acme"]["state"] == state
     said = await home.call("status")
     assert f"{reason}" in said.lines[-1]
@@ -67,10 +67,10 @@ async def test_a_source_that_failed_last_is_shown_with_its_error(
 async def test_what_needs_attention_comes_first(home: "Home") -> None:
     await home.remember("David Ball")
     gap = FiringCondition("gap", "sources/acme", "something may have been missed", 1_795_280_400_123)
-    ledger = Store(home.state_file)
-    await ledger.open()
-    await ledger.run(conditions.write, [Notice(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
-    await ledger.close()
+    store = Store(home.state_file)
+    await store.open()
+    await store.run(conditions.write, [Notice(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
+    await store.close()
     assert (await home.call("status", "--json")).documents[0]["conditions"] == [
         {
             "condition": "gap",
@@ -143,12 +143,12 @@ async def test_a_daemon_that_holds_the_state_file_and_does_not_listen_is_no_daem
     home: "Home",
 ) -> None:
     await home.remember("David Ball")
-    ledger = Store(home.state_file)
-    await ledger.open()
+    store = Store(home.state_file)
+    await store.open()
     try:
         said = await home.call("status")
     finally:
-        await ledger.close()
+        await store.close()
     assert said.code == 1
     assert said.err.startswith(f"Error: process {os.getpid()} uses the state file ")
     assert (await home.call("status")).code == 0
@@ -157,9 +157,9 @@ async def test_a_daemon_that_holds_the_state_file_and_does_not_listen_is_no_daem
 async def test_with_exit_code_it_ends_with_1_for_what_the_state_file_remembers(home: "Home") -> None:
     await home.remember("David Ball")
     assert (await home.call("status", "--exit-code")).code == 0
-    ledger = Store(home.state_file)
-    await ledger.open()
-    await ledger.run(sources.fail, "acme", SourceError("timeout", "no answer", 2_000), None)
-    await ledger.close()
+    store = Store(home.state_file)
+    await store.open()
+    await store.run(sources.fail, "acme", SourceError("timeout", "no answer", 2_000), None)
+    await store.close()
     assert (await home.call("status", "--exit-code")).code == 1
     assert (await home.call("status")).code == 0

@@ -175,22 +175,22 @@ def test_whoever_has_no_delivery_is_listed_with_the_reason(subscription: Subscri
 
 
 async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "Path") -> None:
-    ledger = Store(tmp_path / "notifier.db")
-    await ledger.open()
+    store = Store(tmp_path / "notifier.db")
+    await store.open()
     try:
         for source in ("acme", "beta"):
-            await ledger.run(sources.recall, source)
+            await store.run(sources.recall, source)
         baseline = Baseline(MET, swept=True, first_run=FirstRun.SILENT)
         findings = weighed(completion(MET + 1), baseline, DetectedBy.COUNT)
         wants = [Subscription("hr", frozenset({"completion.created"}))]
-        (event,) = await ledger.run(write, findings, wants, MET)
+        (event,) = await store.run(write, findings, wants, MET)
         learned = [SilentRecord(completion(None), DetectedBy.SWEEP, NewsReason.UNDATED_BEFORE_SWEEP)]
-        await ledger.run(write, Findings("beta", "beta", learned=learned), wants, MET)
-        document = await ledger.run(record_document, "1238", [*wants, Subscription("slack", frozenset())], {})
+        await store.run(write, Findings("beta", "beta", learned=learned), wants, MET)
+        document = await store.run(record_document, "1238", [*wants, Subscription("slack", frozenset())], {})
         with pytest.raises(UnknownRecordError, match="no source knows a record `1239`"):
-            await ledger.run(record_document, "1239", [], {})
+            await store.run(record_document, "1239", [], {})
     finally:
-        await ledger.close()
+        await store.close()
     record: dict[str, Any] = {
         "key": "1238",
         "user_id": "u",

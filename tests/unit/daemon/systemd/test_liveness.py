@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from notifier.daemon.systemd.liveness import (
     LEAST_PATIENCE_SECONDS,
-    LEDGER,
     LONG_ROUND_SECONDS,
     LONG_TRANSACTION_SECONDS,
+    STORE,
     JobStats,
     Stalled,
     lived,
@@ -40,11 +40,11 @@ class Watch:
         self.seen = observe(self.seen, current, lived(gap, TICK))
         return stuck(self.seen, current)
 
-    def look_for(self, seconds: float, *, ledger_lives: bool = True) -> dict[str, float]:
+    def look_for(self, seconds: float, *, store_lives: bool = True) -> dict[str, float]:
         """Look for so long, and return what is stuck at the end."""
         found = self.look()
         for _ in range(int(seconds // TICK) + 1):
-            self.answers += ledger_lives
+            self.answers += store_lives
             found = self.look()
         return found
 
@@ -92,10 +92,10 @@ def test_a_long_round_that_gets_on_is_not_stuck(hours: int) -> None:
         assert watch.look_for(LONG_ROUND_SECONDS / 2) == {}
 
 
-def test_the_ledger_is_stuck_when_it_gives_no_answer_for_longer_than_a_long_transaction() -> None:
+def test_the_store_is_stuck_when_it_gives_no_answer_for_longer_than_a_long_transaction() -> None:
     watch = Watch()
-    assert watch.look_for(LONG_TRANSACTION_SECONDS, ledger_lives=False) == {}
-    assert list(watch.look_for(PATIENCE + 2 * TICK, ledger_lives=False)) == [LEDGER]
+    assert watch.look_for(LONG_TRANSACTION_SECONDS, store_lives=False) == {}
+    assert list(watch.look_for(PATIENCE + 2 * TICK, store_lives=False)) == [STORE]
     assert watch.look_for(TICK) == {}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from notifier.daemon.systemd import liveness, watchdog
-from notifier.daemon.systemd.liveness import LEDGER, JobStats
+from notifier.daemon.systemd.liveness import STORE, JobStats
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import Watchdog, time_to_start
 from notifier.store.errors import StoreError, StoreReason
@@ -114,19 +114,19 @@ async def test_a_stuck_schedule_starves_the_watchdog_and_is_named(
     await until(lambda: "WATCHDOG=1" in heard and "STATUS=1 source ok" in heard)
 
 
-async def test_a_stuck_ledger_starves_the_watchdog_though_the_loop_and_the_schedule_live(
+async def test_a_stuck_store_starves_the_watchdog_though_the_loop_and_the_schedule_live(
     patient: Patient, heard: Heard
 ) -> None:
     patient.waits_for = []
     await until(lambda: "WATCHDOG=1" in heard)
     patient.answers.clear()
-    await until(lambda: f"STATUS=hanging, waiting for a restart: {LEDGER}" in heard)
+    await until(lambda: f"STATUS=hanging, waiting for a restart: {STORE}" in heard)
     patient.answers.set()
     heard.clear()
     await until(lambda: "WATCHDOG=1" in heard)
 
 
-async def test_an_error_of_the_ledger_is_an_answer_and_told(patient: Patient, heard: Heard) -> None:
+async def test_an_error_of_the_store_is_an_answer_and_told(patient: Patient, heard: Heard) -> None:
     patient.waits_for = []
     patient.fails = True
     await until(lambda: "STATUS=the disk is full" in heard)

@@ -150,12 +150,12 @@ def test_an_operational_notice_about_a_namesake_is_no_part_of_the_life(db: Datab
     assert [event.type for event in only(db, "acme").events] == ["completion.created"]
 
 
-async def test_it_can_be_read_beside_the_one_who_writes(ledger: Store, tell: "Tell") -> None:
-    await ledger.run(sources.recall, "acme")
-    with closing(open_for_reading(ledger.path)) as reader:
+async def test_it_can_be_read_beside_the_one_who_writes(store: Store, tell: "Tell") -> None:
+    await store.run(sources.recall, "acme")
+    with closing(open_for_reading(store.path)) as reader:
         assert lives(reader, "1238") == []
-        await ledger.run(tell, "1238")
-        assert only(reader) == (await ledger.run(lives, "1238"))[0]
+        await store.run(tell, "1238")
+        assert only(reader) == (await store.run(lives, "1238"))[0]
 
 
 def test_a_record_is_found_without_reading_others(db: Database, tell: "Tell") -> None:

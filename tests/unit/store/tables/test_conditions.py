@@ -157,7 +157,7 @@ def test_conditions_of_one_name_and_cause_are_told_together_with_every_subject_n
     assert together.sequence in dict(deliveries(db))
 
 
-async def test_a_turn_and_its_notice_are_written_both_or_neither(ledger: Store) -> None:
+async def test_a_turn_and_its_notice_are_written_both_or_neither(store: Store) -> None:
     def cut_off(db: Database) -> None:
         conditions.write(db, [firing(GAP)], NOW)
         raise RuntimeError
@@ -166,8 +166,8 @@ async def test_a_turn_and_its_notice_are_written_both_or_neither(ledger: Store) 
         return conditions.everything(db), history.events_after(db, 0, 10), deliveries(db)
 
     with pytest.raises(RuntimeError):
-        await ledger.run(cut_off)
-    assert await ledger.run(remembered) == ((), [], [])
+        await store.run(cut_off)
+    assert await store.run(remembered) == ((), [], [])
 
 
 def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "Tell") -> None:

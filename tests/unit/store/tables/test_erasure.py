@@ -142,8 +142,8 @@ def test_what_an_earlier_version_stored_is_erased_and_is_no_change(completion: M
         assert json.loads(stored(db, "acme", ["9"])["9"]) == {"id": "9", "signature": None, "files": [None, None]}
 
 
-async def test_what_is_deleted_is_overwritten(ledger: Any) -> None:
+async def test_what_is_deleted_is_overwritten(store: Any) -> None:
     def on(db: Database) -> int:
         return int(db.execute("PRAGMA secure_delete").fetchone()[0])
 
-    assert await ledger.run(on) == 1
+    assert await store.run(on) == 1

@@ -23,7 +23,7 @@ TODAY = "2026-11-21"
 
 
 class Known(NamedTuple):
-    """A record of a source, and what the ledger says of it."""
+    """A record of a source, and what the store says of it."""
 
     id: int
     source: str
@@ -32,7 +32,7 @@ class Known(NamedTuple):
 
 
 class Fill:
-    """Writes records to a ledger as pages do."""
+    """Writes records to a store as pages do."""
 
     def __init__(self, completion: "MakeCompletion", change: "MakeChange") -> None:
         self._completion = completion

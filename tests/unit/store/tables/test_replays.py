@@ -1,4 +1,4 @@
-"""A replay in the ledger: whatever happens in whatever order, it puts each event back once, and leaves none out."""
+"""A replay in the store: whatever happens in whatever order, it puts each event back once, and leaves none out."""
 
 import asyncio
 import random
@@ -174,7 +174,7 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
         self.look = pytest.MonkeyPatch()
         self.look.setattr(requeue, "LOOK", 3)
         self.db = tables_in_memory()
-        # As the ledger has it: each transaction is begun and ended by name.
+        # As the store has it: each transaction is begun and ended by name.
         self.db.conn.isolation_level = None
         self.db.conn.executescript(LOGGED)
         sources.recall(self.db, "acme")
@@ -341,17 +341,17 @@ from notifier.store.store import Store
 from notifier.store.subscriptions import Subscription
 requeue.LOOK = 3
 async def feed():
-    ledger = Store(pathlib.Path(sys.argv[1]))
-    await ledger.open()
-    (memory, *_) = await ledger.run(replays.under_way) or [None]
+    store = Store(pathlib.Path(sys.argv[1]))
+    await store.open()
+    (memory, *_) = await store.run(replays.under_way) or [None]
     print("open", flush=True)
     while memory is not None:
         for part in memory.unfinished:
             subscription = Subscription(part.destination, frozenset({"completion.created"}))
-            await ledger.run(replays.advance, memory.id, subscription, 0, 5)
-        await ledger.run(lambda db: db.execute("UPDATE deliveries SET state = 'delivered'"))
-        (memory, *_) = await ledger.run(replays.under_way) or [None]
-    await ledger.close()
+            await store.run(replays.advance, memory.id, subscription, 0, 5)
+        await store.run(lambda db: db.execute("UPDATE deliveries SET state = 'delivered'"))
+        (memory, *_) = await store.run(replays.under_way) or [None]
+    await store.close()
 asyncio.run(feed())
 """
 
@@ -364,10 +364,10 @@ async def prepared(path: Path, events: int) -> None:
             add_event(db, number)
         begin(db, HR, IT)
 
-    ledger = Store(path)
-    await ledger.open()
-    await ledger.run(fill)
-    await ledger.close()
+    store = Store(path)
+    await store.open()
+    await store.run(fill)
+    await store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(LOGGED)
 

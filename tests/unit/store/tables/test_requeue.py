@@ -86,18 +86,18 @@ def replayed(
 
 
 async def test_a_dead_delivery_begins_anew_and_its_attempts_are_remembered(
-    ledger: "Store", tell: "Callable[..., list[int]]"
+    store: "Store", tell: "Callable[..., list[int]]"
 ) -> None:
-    (first, second) = await ledger.run(tell, "1", "2")
-    await ledger.run(settle, DeliveryState.DEAD, first)
-    await ledger.run(settle, DeliveryState.DELIVERED, second)
-    assert await ledger.run(requeue.retry, Retry(), ["hr"], NOW) == Retried({"hr": 1})
-    assert await ledger.run(rows, "state, attempts, suspicions, first_attempt_at, next_attempt_at, reason") == [
+    (first, second) = await store.run(tell, "1", "2")
+    await store.run(settle, DeliveryState.DEAD, first)
+    await store.run(settle, DeliveryState.DELIVERED, second)
+    assert await store.run(requeue.retry, Retry(), ["hr"], NOW) == Retried({"hr": 1})
+    assert await store.run(rows, "state, attempts, suspicions, first_attempt_at, next_attempt_at, reason") == [
         ("pending", 0, 0, None, 0, "refused"),
         ("delivered", 1, 1, NOW, 0, "refused"),
     ]
-    assert await ledger.run(lambda db: db.execute("SELECT count(*) FROM attempts").fetchone()) == (2,)
-    due = await ledger.run(outbox.due, "hr", now_ms=NOW, horizon_ms=NOW + DAY, limit=10, in_flight=())
+    assert await store.run(lambda db: db.execute("SELECT count(*) FROM attempts").fetchone()) == (2,)
+    due = await store.run(outbox.due, "hr", now_ms=NOW, horizon_ms=NOW + DAY, limit=10, in_flight=())
     assert [it.again for it in due.deliveries] == [True]
     assert [(it.event.sequence, it.attempts) for it in due.deliveries] == [(first, 0)]
 

@@ -19,19 +19,19 @@ def change(number: int) -> Change:
     return Change(EventType.CREATED, completion, 1, DetectedBy.HEAD, "test")
 
 
-async def write(ledger: Store, numbers: range, detected_ms: int, state: DeliveryState | None) -> None:
+async def write(store: Store, numbers: range, detected_ms: int, state: DeliveryState | None) -> None:
     wants = [Subscription("hr", frozenset({"completion.created"}))] if state else []
     findings = records.Findings("acme", "acme", changes=[change(number) for number in numbers])
-    events = await ledger.run(records.write, findings, wants, detected_ms)
+    events = await store.run(records.write, findings, wants, detected_ms)
     if state:
         settled = [
             Settlement((event.sequence,), "hr", state, "test", "test", 200, "", detected_ms, 1, 0) for event in events
         ]
-        await ledger.run(outbox.settle, settled)
+        await store.run(outbox.settle, settled)
 
 
-async def count(ledger: Store, table: str) -> int:
-    return await ledger.run(lambda db: int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))
+async def count(store: Store, table: str) -> int:
+    return await store.run(lambda db: int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))
 
 
 @pytest.mark.parametrize(
@@ -45,52 +45,52 @@ async def count(ledger: Store, table: str) -> int:
     ],
 )
 async def test_only_what_is_old_and_done_is_forgotten(
-    ledger: Store, detected_ms: int, state: DeliveryState | None, kept: int
+    store: Store, detected_ms: int, state: DeliveryState | None, kept: int
 ) -> None:
-    await ledger.run(sources.recall, "acme")
-    await ledger.run(destinations.recall, "hr")
-    await write(ledger, range(3), detected_ms, state)
-    await ledger.run(retention.forget, BOUND)
-    assert await count(ledger, "events") == kept
-    assert await count(ledger, "deliveries") == (kept if state else 0)
-    assert await count(ledger, "attempts") == (kept if state else 0)
-    assert await count(ledger, "records") == 3
+    await store.run(sources.recall, "acme")
+    await store.run(destinations.recall, "hr")
+    await write(store, range(3), detected_ms, state)
+    await store.run(retention.forget, BOUND)
+    assert await count(store, "events") == kept
+    assert await count(store, "deliveries") == (kept if state else 0)
+    assert await count(store, "attempts") == (kept if state else 0)
+    assert await count(store, "records") == 3
 
 
-async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_not_used_again(ledger: Store) -> None:
-    await ledger.run(sources.recall, "acme")
-    await ledger.run(destinations.recall, "hr")
-    await write(ledger, range(6_000), LONG_AGO, DeliveryState.DELIVERED)
-    pages = await ledger.run(pragma, "page_count")
-    assert await forget_all(ledger) == [500] * 12 + [0]
-    assert await ledger.run(pragma, "freelist_count") > 300
-    while await ledger.run_bare(maintenance.give_back):
+async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_not_used_again(store: Store) -> None:
+    await store.run(sources.recall, "acme")
+    await store.run(destinations.recall, "hr")
+    await write(store, range(6_000), LONG_AGO, DeliveryState.DELIVERED)
+    pages = await store.run(pragma, "page_count")
+    assert await forget_all(store) == [500] * 12 + [0]
+    assert await store.run(pragma, "freelist_count") > 300
+    while await store.run_bare(maintenance.give_back):
         pass
-    assert await ledger.run(pragma, "freelist_count") == maintenance.FREE_PAGES_KEPT
-    assert await ledger.run(pragma, "page_count") < pages - 300
-    [event] = await ledger.run(records.write, records.Findings("acme", "acme", changes=[change(9_999)]), [], LATELY)
+    assert await store.run(pragma, "freelist_count") == maintenance.FREE_PAGES_KEPT
+    assert await store.run(pragma, "page_count") < pages - 300
+    [event] = await store.run(records.write, records.Findings("acme", "acme", changes=[change(9_999)]), [], LATELY)
     assert event.sequence == 6_001
 
 
-async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_once(ledger: Store) -> None:
-    await ledger.run(sources.recall, "acme")
-    await ledger.run(destinations.recall, "hr")
-    await write(ledger, range(1_200), LONG_AGO, DeliveryState.DEAD)
-    await write(ledger, range(1_200, 1_300), LONG_AGO, DeliveryState.DELIVERED)
-    assert await forget_all(ledger) == [0, 0, 100]
-    assert await count(ledger, "events") == 1_200
+async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_once(store: Store) -> None:
+    await store.run(sources.recall, "acme")
+    await store.run(destinations.recall, "hr")
+    await write(store, range(1_200), LONG_AGO, DeliveryState.DEAD)
+    await write(store, range(1_200, 1_300), LONG_AGO, DeliveryState.DELIVERED)
+    assert await forget_all(store) == [0, 0, 100]
+    assert await count(store, "events") == 1_200
 
 
-async def test_what_is_old_is_found_whatever_the_clock_had_done_meanwhile(ledger: Store) -> None:
-    await ledger.run(sources.recall, "acme")
-    await write(ledger, range(3), LATELY, None)
-    await write(ledger, range(3, 6), LONG_AGO, None)
-    assert await forget_all(ledger) == [3]
-    assert await ledger.run(lambda db: [row[0] for row in db.execute("SELECT subject FROM events")]) == ["0", "1", "2"]
+async def test_what_is_old_is_found_whatever_the_clock_had_done_meanwhile(store: Store) -> None:
+    await store.run(sources.recall, "acme")
+    await write(store, range(3), LATELY, None)
+    await write(store, range(3, 6), LONG_AGO, None)
+    assert await forget_all(store) == [3]
+    assert await store.run(lambda db: [row[0] for row in db.execute("SELECT subject FROM events")]) == ["0", "1", "2"]
 
 
-async def test_no_event_that_is_young_is_read(ledger: Store) -> None:
-    plan = await ledger.run(
+async def test_no_event_that_is_young_is_read(store: Store) -> None:
+    plan = await store.run(
         lambda db: [
             row[3]
             for row in db.execute(
@@ -107,26 +107,26 @@ def pragma(db: Database, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-async def forget_all(ledger: Store) -> list[int]:
+async def forget_all(store: Store) -> list[int]:
     """Forget bit by bit; return how many events each bit was."""
     bits: list[int] = []
     place: retention.DetectionPlace | None = retention.FIRST
     while place is not None:
-        done = await ledger.run(retention.forget, BOUND, place)
+        done = await store.run(retention.forget, BOUND, place)
         bits.append(done.events)
         place = done.place
     return bits
 
 
-async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(ledger: Store) -> None:
-    await ledger.run(sources.recall, "acme")
-    await ledger.run(destinations.recall, "hr")
+async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(store: Store) -> None:
+    await store.run(sources.recall, "acme")
+    await store.run(destinations.recall, "hr")
     for number, detected_ms in enumerate((LONG_AGO, LONG_AGO, LATELY)):
-        await write(ledger, range(number, number + 1), detected_ms, DeliveryState.PENDING)
+        await write(store, range(number, number + 1), detected_ms, DeliveryState.PENDING)
     together = Settlement((1, 2, 3), "hr", DeliveryState.DELIVERED, "test", "test", 200, "", LATELY, 1, 0)
-    await ledger.run(outbox.settle, [together])
-    await ledger.run(retention.forget, BOUND)
+    await store.run(outbox.settle, [together])
+    await store.run(retention.forget, BOUND)
     told = "SELECT sequence, count(*) FROM attempts GROUP BY 1"
-    assert await ledger.run(lambda db: db.execute(told).fetchall()) == [(3, 2)]
-    await ledger.run(retention.forget, LATELY + 1)
-    assert await count(ledger, "attempt_runs") == 0
+    assert await store.run(lambda db: db.execute(told).fetchall()) == [(3, 2)]
+    await store.run(retention.forget, LATELY + 1)
+    assert await count(store, "attempt_runs") == 0

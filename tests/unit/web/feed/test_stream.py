@@ -68,7 +68,7 @@ async def test_the_first_reader_of_an_old_number_gets_everything_anew(interface:
 async def test_nothing_is_lost_or_doubled_between_history_and_what_comes(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All ways that an event can take: from memory, from the ledger, in one batch or over several.
+    # All ways that an event can take: from memory, from the store, in one batch or over several.
     monkeypatch.setattr("notifier.web.feed.broadcast._TAIL", 20_000)
     monkeypatch.setattr("notifier.web.feed.broadcast._BATCH", 5_000)
     monkeypatch.setattr("notifier.web.feed.broadcast._EVENTS", 30)
@@ -203,7 +203,7 @@ async def test_a_stop_ends_the_stream_as_it_should(interface: "Interface") -> No
         assert response.status == 503
 
 
-async def test_trouble_with_the_ledger_is_waited_out(
+async def test_trouble_with_the_store_is_waited_out(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     troubles = [StoreError(StoreReason.IO_ERROR, "the disk reports errors")] * 3
@@ -214,7 +214,7 @@ async def test_trouble_with_the_ledger_is_waited_out(
             raise troubles.pop()
         return await run(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("notifier.web.feed.broadcast._LEDGER_RETRY", 0.01)
+    monkeypatch.setattr("notifier.web.feed.broadcast._STORE_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(interface.feed.stream._reader, "run_patiently", failing)
     async with listening(interface) as listener:
         await detect(interface, [1])

@@ -99,7 +99,7 @@ async def test_a_number_of_another_state_file_begins_anew(interface: "Interface"
 
 async def test_numbers_of_what_is_forgotten_are_still_known(interface: "Interface") -> None:
     await detect(interface, range(3))
-    await interface.ledger.run(lambda db: db.execute("DELETE FROM events").rowcount)
+    await interface.store.run(lambda db: db.execute("DELETE FROM events").rowcount)
     assert await page(interface, "?after=3") == ([], 3)
     assert await detect(interface, range(3, 4)) == [4]
     assert await page(interface, "?after=3") == ([4], 4)
@@ -140,4 +140,4 @@ async def test_a_source_that_never_was_is_said_to_be_unknown(interface: "Interfa
 async def tell_of_trouble(interface: "Interface") -> None:
     standing = FiringCondition(ConditionName.GAP, "sources/acme", "acme: not everything was seen", 1_795_280_400_123)
     notice = Notice(ConditionState.FIRING, standing, "began", "hr")
-    await interface.ledger.run(conditions.write, [notice], 1_795_280_400_123)
+    await interface.store.run(conditions.write, [notice], 1_795_280_400_123)
