@@ -116,7 +116,7 @@ async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(
     await started(service)
     machine.write("/etc/notifier/stuck/now", "")
     await service.until(lambda: machine.run("test", "-e", "/var/lib/notifier-stuck/has-stuck").returncode == 0)
-    await service.until(lambda: "stuck" in service.show("StatusText"))
+    await service.until(lambda: "hanging" in service.show("StatusText"))
     answered = machine.run(NOTIFIER, "--config", "/etc/notifier/stuck/config.toml", "status", "--json")
     assert answered.returncode == 0
     machine.do("rm", "/etc/notifier/stuck/now")

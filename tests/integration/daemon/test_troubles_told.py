@@ -62,7 +62,7 @@ async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
     monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR_SECONDS", LONG)
     monkeypatch.setattr("notifier.alerts.source_rules.FAILING_FOR_SECONDS", LONG)
     for rules in ("source_rules", "destination_rules"):
-        monkeypatch.setattr(f"notifier.alerts.{rules}.OVER_AFTER", 0.0)
+        monkeypatch.setattr(f"notifier.alerts.{rules}.OVER_AFTER_SECONDS", 0.0)
     # Whatever room this machine has.
     monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE_BYTES", 0)
     app = web.Application()
