@@ -34,6 +34,7 @@ from notifier.watch.ingest_transaction import (
     write_weighed,
 )
 from notifier.watch.name_cache import NameCache
+from notifier.watch.recent_changes import RecentChanges
 from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 from notifier.watch.source_reader import PreciseAnswer
@@ -94,6 +95,11 @@ class _Answer:
     precise: bool = False
     skimmed: SkimmedRecords | None = None
 
+    def keys(self) -> list[str]:
+        """Return the keys of the readable records, and of those that the answer lacks."""
+        shown = self.skimmed.keys if self.skimmed is not None else [it.key for it in self.completions]
+        return [*shown, *self.absent]
+
 
 Observer = Callable[[IngestResult], None]
 
@@ -130,7 +136,7 @@ class PageIngester:
         self._has_recalled = False
         # Two answers of a source must not look up and write the same key at the same time.
         self._turn = asyncio.Lock()
-        self._changed_at: dict[str, float] = {}
+        self._recent = RecentChanges()
         self.observers: list[Observer] = []
         """Callbacks that get the result of every answer."""
         self.existing_changed_at = float("-inf")
@@ -300,7 +306,7 @@ class PageIngester:
                 looks=self._looks.by_key,
                 # Only a precise question counts as a second look: an outdated page would show the same again.
                 due=self._looks.due() if answer.precise else frozenset(),
-                changed_at=self._changed_at,
+                changed_at=self._recent.later_than(answer.asked_at, answer.keys()),
                 held_changes=self._held_changes,
                 unreadable=self._unreadable_keys,
             ),
@@ -388,10 +394,8 @@ class PageIngester:
         if not changed and not findings.in_view and not findings.dropped:
             return
         horizon = asked_at - 2 * self._context.settings.timeout - _UNDER_WAY_SECONDS
-        if len(self._changed_at) > _MANY_CHANGED:
-            self._changed_at = {key: at for key, at in self._changed_at.items() if at > horizon}
-        for key in changed:
-            self._changed_at[key] = max(asked_at, self._changed_at.get(key, asked_at))
+        self._recent.forget_until(horizon)
+        self._recent.note(changed, asked_at)
         updated = sum(change.type is EventType.UPDATED for change in findings.changes)
         if len(findings.changes) > updated or findings.learned or findings.held or findings.in_view or findings.dropped:
             self.existing_changed_at = max(self.existing_changed_at, asked_at)
@@ -411,5 +415,4 @@ class PageIngester:
 
 
 _RELEASED_AT_ONCE: Final = 200
-_MANY_CHANGED: Final = 10_000
 _ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)

@@ -1,0 +1,45 @@
+"""The records of one source that answers have changed lately, to recognise answers that were requested earlier."""
+
+from array import array
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The changes of one answer: when it was requested (monotonic seconds), and hashes of the records' keys."""
+
+    asked_at: float
+    hashes: "array[int]"
+
+
+class RecentChanges:
+    """Remembers changes in eight bytes each, because a first sweep changes millions of records in a minute.
+
+    Two keys with one hash are harmless: the next answer decides about the second record.
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[_Batch] = []
+
+    def note(self, keys: Iterable[str], asked_at: float) -> None:
+        """Remember that an answer requested at `asked_at` has changed these records."""
+        if hashes := array("q", map(hash, keys)):
+            insort(self._batches, _Batch(asked_at, hashes), key=_asked_at)
+
+    def forget_until(self, moment: float) -> None:
+        """Forget the changes by answers that were requested until then."""
+        del self._batches[: bisect_right(self._batches, moment, key=_asked_at)]
+
+    def later_than(self, asked_at: float, keys: Sequence[str]) -> dict[str, float]:
+        """Return those of these records that an answer requested later than `asked_at` has changed, and when."""
+        later: dict[str, float] = {}
+        for batch in self._batches[bisect_right(self._batches, asked_at, key=_asked_at) :]:
+            hashes = {*batch.hashes}
+            later.update((key, batch.asked_at) for key in keys if hash(key) in hashes)
+        return later
+
+
+def _asked_at(batch: _Batch) -> float:
+    return batch.asked_at
