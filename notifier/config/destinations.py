@@ -101,7 +101,8 @@ class MessageSettings(DestinationSettings):
     url: SecretStr
     """The address that messages are sent to. Anyone who knows it can post."""
     digest_above: Count = 50
-    """If more events than this wait, they are sent as one digest. Fewer are sent as messages of up to ten lines."""
+    """If more events than this wait, they are sent as one digest. Fewer are sent as messages of up to ten lines. If the
+    destination accepts so few messages that these would take more than a minute, they are sent as one digest, too."""
     templates: ReadableFolder = default("")
     """A folder with your own Jinja templates for the lines of messages. Each replaces the shipped template of the same
     name."""

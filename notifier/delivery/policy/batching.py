@@ -19,7 +19,7 @@ _FULL_GROUPS_TO_GROW = 10
 _PATIENCE_GROWS = 4
 _LONGEST_PATIENCE = 10_000
 _PACED_SECONDS = 60.0
-"""If sending the waiting events one by one would take longer than this, they are sent as a digest."""
+"""If messages with the usual number of events would take longer than this, the waiting events become a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def next_batch(
     """
     most = grouping.size
     digest = grouping.digest_above is not None and len(waiting) > min(
-        grouping.digest_above, max(1.0, _PACED_SECONDS * rate)
+        grouping.digest_above, max(1.0, _PACED_SECONDS * rate * grouping.size)
     )
     if digest:
         most = MOST_IN_A_DIGEST

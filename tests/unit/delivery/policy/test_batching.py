@@ -82,9 +82,13 @@ def test_more_than_so_many_become_one_digest(queued: int, sent: int) -> None:
     assert len(batch(waiting(queued), Grouping(10, digest_above=50)).deliveries) == sent
 
 
-@pytest.mark.parametrize(("rate", "sent"), [(1.0, 10), (0.5, 40), (1 / 30, 40)])
-def test_what_would_take_longer_than_a_minute_one_by_one_becomes_a_digest(rate: float, sent: int) -> None:
+@pytest.mark.parametrize(("rate", "sent"), [(1.0, 10), (1 / 15, 10), (1 / 16, 40), (1 / 30, 40)])
+def test_what_would_take_longer_than_a_minute_in_messages_of_ten_becomes_a_digest(rate: float, sent: int) -> None:
     assert len(batch(waiting(40), Grouping(10, digest_above=50), rate=rate).deliveries) == sent
+
+
+def test_at_the_usual_rate_only_the_setting_makes_a_digest() -> None:
+    assert len(batch(waiting(500), Grouping(10, digest_above=1000), rate=1.0).deliveries) == 10
 
 
 def sessions(*names: str | None) -> list[Delivery]:
