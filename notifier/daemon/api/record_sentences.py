@@ -66,7 +66,7 @@ WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
 MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
         LookKind.REMOVAL: (
-            "a request for its training that does not contain it either, and a count of the API that is low enough"
+            "a request for its training that does not contain it either, and counts of the API that are low enough"
         ),
         LookKind.RETURN: "a request for its person and training that contains it too",
         LookKind.EARLIER_FORM: "a request for its person and training that shows the same content",
