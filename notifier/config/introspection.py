@@ -34,6 +34,11 @@ def entries(kind: Any) -> Any | None:
     return next((get_args(option)[1] for option in options(kind) if get_origin(option) is dict), None)
 
 
+def _members(kind: Any) -> Any | None:
+    """Return the type of a list's members, or None if `kind` is not a list."""
+    return next((get_args(option)[0] for option in options(kind) if get_origin(option) is tuple), None)
+
+
 def child(kind: Any, key: str) -> Any | None:
     """Return the type of `key` in a table of this type, or None if the table cannot have that key."""
     for table in tables(kind):
@@ -60,6 +65,8 @@ def anchored(value: Any, kind: Any, folder: Path) -> Any:
     """
     if isinstance(value, dict) and kind is not None:
         return {key: anchored(below, child(kind, key), folder) for key, below in value.items()}
+    if isinstance(value, list) and (members := _members(kind)) is not None:
+        return [anchored(member, members, folder) for member in value]
     if isinstance(value, str) and value and Path in options(kind):
         return str(folder / os.path.expanduser(value))  # noqa: PTH111 - Path.expanduser() raises without a home
     return value

@@ -38,10 +38,15 @@ _TOML_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of do
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Keys and values, as nested tables; `origin` is the variable or credential file that set them, if one did."""
+    """Keys and values, as nested tables.
+
+    `origin` is the variable or credential file that set them, or `file` the TOML file.
+    """
 
     values: dict[str, Any]
     origin: str | None = None
+    file: Path | None = None
+    is_included: bool = False
 
     def holds(self, path: Iterable[str | int]) -> bool:
         """Return whether this layer sets the value at a path, or a value that contains it."""
@@ -71,7 +76,7 @@ def merge(layers: Iterable[Layer]) -> dict[str, Any]:
     return Merged().model_extra or {}
 
 
-def read_toml(file: Path) -> Layer:
+def read_toml(file: Path, *, is_included: bool = False) -> Layer:
     """Return the layer of a TOML configuration file. Raises ConfigError."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -86,7 +91,8 @@ def read_toml(file: Path) -> Layer:
     except (ValueError, RecursionError):
         message = "cannot be read as TOML: a number is too long, or tables are nested too deeply"
         raise ConfigError([Problem(str(file), message)]) from None
-    return Layer(introspection.anchored(values, Settings, file.parent.absolute()))
+    values = introspection.anchored(values, Settings, file.parent.absolute())
+    return Layer(values, file=file, is_included=is_included)
 
 
 def _toml_message(error: tomllib.TOMLDecodeError, text: str) -> str:

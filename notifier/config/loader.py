@@ -1,7 +1,7 @@
 """Reads the settings from files, credentials and the environment, or reports every problem with them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from notifier.config.base_table import Surroundings
 from notifier.config.error_messages import explain
 from notifier.config.errors import ConfigError, Problem
+from notifier.config.included_files import Unmatched, owner_of, read_included
 from notifier.config.layers import Layer, credential_keys, merge, read_credentials, read_environment, read_toml
 from notifier.config.likely_mistakes import of_secret
 from notifier.config.paths import (
@@ -57,21 +58,32 @@ def load(
     found = list(_read(file, credentials, environ, cwd))
     layers = [item for item in found if isinstance(item, Layer)]
     problems = [item for item in found if isinstance(item, Problem)]
+    unmatched = [item.key for item in found if isinstance(item, Unmatched)]
     values = merge(layers)
     if file is None and not values.get("sources"):
         raise ConfigError([*problems, _nothing_found(cwd)])
     try:
         settings = Settings.model_validate(values, context=surroundings(values, environ, file))
     except ValidationError as error:
-        raise ConfigError([*problems, *explain(error, layers)]) from None
+        raise ConfigError([*problems, *_naming_files(explain(error, layers), layers)]) from None
     if problems:
         raise ConfigError(problems)
-    if file is not None and readable_by_everybody(file):
-        # The last layer is the TOML file's.
-        in_file = set(texts(layers[-1].values))
-        if any(secret in in_file and of_secret(secret) is None for secret in settings.secrets()):
-            return settings.noting_secrets_in(file)
-    return settings
+    return settings.noting(shown_to_all=_shown_to_all(settings, layers), unmatched=unmatched)
+
+
+def _naming_files(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
+    """Yield the problems; those of an included file name it, because its customer may be one of a thousand."""
+    for problem in problems:
+        owner = owner_of(problem.key, layers)
+        yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")
+
+
+def _shown_to_all(settings: Settings, layers: Iterable[Layer]) -> Iterator[Path]:
+    """Yield the files with secrets that every user of the machine can read."""
+    secrets = {secret for secret in settings.secrets() if of_secret(secret) is None}
+    for layer in layers:
+        if layer.file is not None and readable_by_everybody(layer.file) and not secrets.isdisjoint(texts(layer.values)):
+            yield layer.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +156,22 @@ def _readable(
 
 def _read(
     file: Path | None, credentials: Path | None, environ: Mapping[str, str], cwd: Path
-) -> Iterator[Layer | Problem]:
+) -> Iterator[Layer | Problem | Unmatched]:
     """Yield all layers and problems, strongest layer first. Raises ConfigError if the file is not to be trusted."""
+    inputs = [*_read_inputs(file, credentials, environ, cwd)]
+    included = [*read_included([item for item in inputs if isinstance(item, Layer)], file)]
+    yield from (item for item in included if not isinstance(item, Layer))
+    # No two files define the same name, so their order only decides in which order names are shown: the weakest first.
+    above_main = len(inputs) - (file is not None)
+    yield from inputs[:above_main]
+    yield from (item for item in reversed(included) if isinstance(item, Layer))
+    yield from inputs[above_main:]
+
+
+def _read_inputs(
+    file: Path | None, credentials: Path | None, environ: Mapping[str, str], cwd: Path
+) -> Iterator[Layer | Problem]:
+    """Yield the layers and problems of everything but included files."""
     yield from read_environment(environ, cwd)
     if file is not None and (distrusted := distrust(file)):
         # Nothing of it is used, not even together with trusted layers, because it decides where secrets are sent.

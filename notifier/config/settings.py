@@ -4,7 +4,7 @@ Each key's default is defined here only; `config.example.toml` repeats the defau
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ from notifier.config.types import (
     BaseUrl,
     Count,
     CountUpTo1000,
+    FilePattern,
     Id,
     ListenAddress,
     Name,
@@ -296,6 +297,8 @@ class SourceSettings(BaseTable):
 class Settings(BaseTable):
     """The configuration of Completion Notifier."""
 
+    include: tuple[FilePattern, ...] = ()
+    """More files with tables `[sources.NAME]` and `[destinations.NAME]`, such as `sources.d/*.toml`."""
     store: StoreSettings = default({})
     """The state file."""
     log: LogSettings = default({})
@@ -309,11 +312,17 @@ class Settings(BaseTable):
     destinations: dict[Name, Destination] = default({})
     """The receivers of events, by name."""
 
-    _shown_to_all: Path | None = PrivateAttr(default=None)
+    _shown_to_all: tuple[Path, ...] = PrivateAttr(default=())
+    _unmatched: tuple[str, ...] = PrivateAttr(default=())
 
-    def noting_secrets_in(self, file: Path) -> Self:
-        """Return these settings, marked as read from a file with secrets that every user can read."""
-        self._shown_to_all = file
+    def noting(self, *, shown_to_all: Iterable[Path], unmatched: Iterable[str]) -> Self:
+        """Return these settings with what reading them showed, for the warnings.
+
+        `shown_to_all` are files with secrets that every user can read; `unmatched` are the places of patterns
+        that no file matches.
+        """
+        self._shown_to_all = tuple(shown_to_all)
+        self._unmatched = tuple(unmatched)
         return self
 
     def secrets(self) -> tuple[str, ...]:
@@ -354,8 +363,10 @@ class Settings(BaseTable):
 
     def _warnings(self, today: date) -> Iterator[Problem]:
         yield from _below(("http",), self.http.warnings())
-        if (file := self._shown_to_all) is not None:
+        for file in self._shown_to_all:
             yield Problem(str(file), f"contains secrets, and every user can read it: chmod o-r {file}")
+        for key in self._unmatched:
+            yield Problem(key, "no file matches this pattern")
         if is_plain_beyond_loopback(self.alerts.heartbeat_url.get_secret_value()):
             yield Problem("alerts.heartbeat_url", "is http://: it crosses the network unencrypted; use https://")
         if not self.destinations:

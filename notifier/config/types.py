@@ -294,6 +294,13 @@ def _written_path(path: Path | None) -> str:
     return "" if path is None else str(path)
 
 
+FilePattern = Annotated[
+    Path,
+    PlainValidator(lambda written: _path(written, "files"), json_schema_input_type=str),
+    PlainSerializer(_written_path, return_type=str),
+]
+"""The path of a file, or a pattern with `*`, `?` and `[...]` for several; `**` stands for any folders."""
+
 StateFile = Annotated[
     Path, PlainValidator(_state_file, json_schema_input_type=str), PlainSerializer(_written_path, return_type=str)
 ]

@@ -28,7 +28,11 @@ async def test_it_follows_a_changed_configuration_and_not_a_wrong_one(program: P
         program.config.write_text(good)
         assert program.status()["sources"]["acme"]["state"] == "ok"
 
-        program.configure(api, receiver.url, more='[sources.globex]\ntoken = "sandbox"\nbase_url = "' + api + '"\n')
+        program.configure(api, receiver.url)
+        program.config.write_text('include = ["customers/*.toml"]\n' + program.config.read_text())
+        globex = program.config.parent / "customers" / "globex.toml"
+        globex.parent.mkdir()
+        globex.write_text(f'[sources.globex]\ntoken = "sandbox"\nbase_url = "{api}"\n')
         said = program.command("reload")
         again = program.command("reload")
         await program.stop()

@@ -32,7 +32,7 @@ def test_an_unknown_key_names_the_nearest_known_one(text: str, key: str, nearest
 
 def test_an_unknown_key_like_no_other_is_answered_with_all_that_are_known(problems_of: Problems) -> None:
     assert problems_of(f"zzz = 1\n{SOURCE}") == [
-        "zzz: unknown key; known: store, log, http, alerts, sources, destinations"
+        "zzz: unknown key; known: include, store, log, http, alerts, sources, destinations"
     ]
 
 
@@ -51,7 +51,7 @@ def test_a_key_of_another_type_of_destination_is_told_as_that(
 
 def test_a_key_with_odd_characters_stays_on_its_line(problems_of: Problems) -> None:
     assert problems_of(f'"a\\nb \\u001b[31m" = 1\n{SOURCE}') == [
-        '"a\\nb \\u001b[31m": unknown key; known: store, log, http, alerts, sources, destinations'
+        '"a\\nb \\u001b[31m": unknown key; known: include, store, log, http, alerts, sources, destinations'
     ]
 
 

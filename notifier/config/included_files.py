@@ -1,0 +1,105 @@
+"""Reads the files that a configuration includes: more sources and destinations, for example one file per customer."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any, Final
+
+from notifier.config.errors import ConfigError, Problem, dotted
+from notifier.config.layers import Layer, read_toml
+from notifier.config.trust import distrust
+
+KEY: Final = "include"
+"""The key that lists the patterns."""
+
+_SHARED: Final = ("sources", "destinations")
+"""The tables that an included file may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A pattern that no file matches; `key` is its place in the configuration."""
+
+    key: str
+
+
+def read_included(above: Iterable[Layer], main: Path | None) -> Iterator[Layer | Problem | Unmatched]:
+    """Yield the layer of each file that the layers `above` include, in the order of the files' names.
+
+    `main` is the configuration file itself, which its own patterns may match too. A name that two files define is a
+    problem: neither is used instead of the other.
+    """
+    layers = [*above]
+    owners = {place: layer.file for layer in layers if layer.file is not None for place in _places(layer.values)}
+    seen = set() if main is None else {main.resolve()}
+    for index, pattern in enumerate(_patterns(layers)):
+        key = dotted((KEY, index))
+        try:
+            files = _matching(pattern)
+        except OSError as error:
+            yield Problem(key, f"the folder cannot be read: {error.strerror}")
+            continue
+        if not files:
+            yield Unmatched(key) if has_magic(pattern) else Problem(key, "there is no such file")
+        for file in files:
+            if file.resolve() not in seen:
+                seen.add(file.resolve())
+                yield from _read(file, owners)
+
+
+def owner_of(key: str, layers: Iterable[Layer]) -> Path | None:
+    """Return the included file whose table a problem's dotted `key` is in; None for any other key."""
+    return next(
+        (
+            layer.file
+            for layer in layers
+            if layer.is_included
+            for place in _places(layer.values)
+            if key == (table := dotted(place)) or key.startswith((f"{table}.", f"{table}["))
+        ),
+        None,
+    )
+
+
+def _patterns(layers: Iterable[Layer]) -> list[str]:
+    written: Any = next((layer.values[KEY] for layer in layers if KEY in layer.values), [])
+    # Validation reports what is no list of texts.
+    return [pattern for pattern in written if isinstance(pattern, str) and pattern] if isinstance(written, list) else []
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Return the files that match, sorted. Raises OSError if the folder exists and cannot be read."""
+    folder = Path(pattern).parent
+    if not has_magic(str(folder)) and folder.is_dir():
+        # glob() takes a folder that it may not read for an empty one.
+        next(folder.iterdir(), None)
+    return [file for file in map(Path, sorted(glob(pattern, recursive=True))) if not file.is_dir()]  # noqa: PTH207 - the pattern is absolute
+
+
+def _read(file: Path, owners: dict[tuple[str, str], Path]) -> Iterator[Layer | Problem]:
+    if distrusted := distrust(file):
+        yield Problem(str(file), distrusted)
+        return
+    try:
+        layer = read_toml(file, is_included=True)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    for key, value in layer.values.items():
+        if key not in _SHARED or not isinstance(value, dict):
+            said = f"has `{key}`: an included file can only have tables [sources.NAME] and [destinations.NAME]"
+            yield Problem(str(file), said)
+    for place in _places(layer.values):
+        first = owners.setdefault(place, file)
+        if first != file:
+            yield Problem(str(file), f"defines {dotted(place)}, which {first} defines too; remove one of them")
+    shared = {key: layer.values[key] for key in _SHARED if isinstance(layer.values.get(key), dict)}
+    yield Layer(shared, file=file, is_included=True)
+
+
+def _places(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for table in _SHARED:
+        named = values.get(table)
+        if isinstance(named, dict):
+            yield from ((table, name) for name in named)

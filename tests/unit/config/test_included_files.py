@@ -1,0 +1,154 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from notifier.config import ConfigError, HttpSettings, Settings, load
+
+MAIN = 'include = ["sources.d/*.toml"]\n[sources.acme]\ntoken = "t0ken-of-acme"\n'
+BETA = (
+    '[sources.beta]\ntoken = "t0ken-of-beta"\n[destinations.beta-hr]\ntype = "http"\nurl = "https://hr.example.com/b"\n'
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "sources.d"
+    folder.mkdir()
+    write(tmp_path / "config.toml", MAIN)
+    return folder
+
+
+def write(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
+    file.chmod(0o600)
+
+
+def read(folder: Path, environ: dict[str, str] | None = None) -> Settings:
+    return load(folder.parent / "config.toml", environ=environ or {}, cwd=folder.parent)
+
+
+def problems(folder: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(folder)
+    return str(caught.value).splitlines()
+
+
+def warned(settings: Settings) -> list[str]:
+    return [str(warning) for warning in settings.warnings()]
+
+
+def test_sources_and_destinations_of_included_files_join_those_of_the_main_file(folder: Path) -> None:
+    write(folder / "beta.toml", BETA)
+    write(folder / "gamma.toml", '[sources.gamma]\ntoken = "t0ken-of-gamma"\n')
+    write(folder / "beta.toml~", "not TOML at all")
+    settings = read(folder)
+    assert list(settings.sources) == ["acme", "beta", "gamma"]
+    assert list(settings.destinations) == ["beta-hr"]
+
+
+def test_paths_in_an_included_file_start_at_its_own_folder(folder: Path) -> None:
+    write(folder / "authority.pem", "")
+    write(folder / "beta.toml", BETA + 'ca_file = "authority.pem"\n')
+    destination = read(folder).destinations["beta-hr"]
+    assert isinstance(destination, HttpSettings)
+    assert destination.ca_file == folder / "authority.pem"
+
+
+def test_a_variable_overrides_a_key_of_an_included_file(folder: Path) -> None:
+    write(folder / "beta.toml", BETA)
+    settings = read(folder, {"NOTIFIER_SOURCES__BETA__TOKEN": "from-the-environment"})
+    assert settings.sources["beta"].token.get_secret_value() == "from-the-environment"
+
+
+def test_a_variable_can_name_the_files(folder: Path) -> None:
+    write(folder / "beta.toml", BETA)
+    write(folder.parent / "config.toml", MAIN.partition("\n")[2])
+    assert list(read(folder, {"NOTIFIER_INCLUDE": '["sources.d/*.toml"]'}).sources) == ["acme", "beta"]
+
+
+def test_a_pattern_that_matches_the_main_file_does_not_include_it_twice(folder: Path) -> None:
+    write(folder.parent / "config.toml", MAIN.replace("sources.d/", ""))
+    assert list(read(folder).sources) == ["acme"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[sources.beta]\n", "sources.beta.token: is required"),
+        ('[sources.beta]\ntoken = "x-t0ken"\npoll_intervall = "5s"\n', "sources.beta.poll_intervall: unknown key"),
+        ('[sources.beta]\ntoken = "x-t0ken"\napi = "v1"\nhas_attachments = true\n', "sources.beta.has_attachments: "),
+        ('[sources."Beta Corp"]\ntoken = "x-t0ken"\n', 'sources."Beta Corp": '),
+        ('[sources.beta]\ntoken = "x-t0ken"\nid_namespace = "acme"\n', "sources.beta.id_namespace: produces the same"),
+    ],
+)
+def test_a_problem_with_an_included_file_names_the_file(folder: Path, text: str, expected: str) -> None:
+    write(folder / "beta.toml", text)
+    [problem] = problems(folder)
+    assert problem.startswith(expected)
+    assert problem.endswith(f"(in {folder / 'beta.toml'})")
+
+
+def test_a_problem_of_the_main_file_names_no_other(folder: Path) -> None:
+    write(folder / "beta.toml", BETA)
+    write(folder.parent / "config.toml", MAIN + 'api = "v9"\n')
+    [problem] = problems(folder)
+    assert "beta.toml" not in problem
+
+
+def test_a_file_that_is_no_toml_is_reported_with_its_line(folder: Path) -> None:
+    write(folder / "beta.toml", "[sources.beta\n")
+    assert problems(folder)[0].startswith(f"{folder / 'beta.toml'}: line 1")
+
+
+@pytest.mark.parametrize(("key", "value"), [("include", '["more.toml"]'), ("sources", "5"), ("store", "{}")])
+def test_an_included_file_has_no_other_tables(folder: Path, key: str, value: str) -> None:
+    write(folder / "beta.toml", f"{key} = {value}\n")
+    [problem] = problems(folder)
+    assert problem.startswith(f"{folder / 'beta.toml'}: has `{key}`: an included file can only have tables [sources.")
+
+
+def test_a_name_that_two_files_define_is_a_problem(folder: Path) -> None:
+    write(folder / "a.toml", BETA)
+    write(folder / "b.toml", BETA)
+    write(folder / "c.toml", '[sources.acme]\ntoken = "another"\n')
+    main = folder.parent / "config.toml"
+    assert problems(folder) == [
+        f"{folder / 'b.toml'}: defines sources.beta, which {folder / 'a.toml'} defines too; remove one of them",
+        f"{folder / 'b.toml'}: defines destinations.beta-hr, which {folder / 'a.toml'} defines too; remove one of them",
+        f"{folder / 'c.toml'}: defines sources.acme, which {main} defines too; remove one of them",
+    ]
+
+
+def test_a_file_that_others_can_write_is_refused(folder: Path) -> None:
+    write(folder / "beta.toml", BETA)
+    (folder / "beta.toml").chmod(0o666)
+    assert "can be written by other users (mode 0666)" in problems(folder)[0]
+
+
+def test_a_secret_that_every_user_can_read_is_warned_about_with_its_file(folder: Path) -> None:
+    write(folder / "beta.toml", BETA)
+    (folder / "beta.toml").chmod(0o644)
+    assert f"{folder / 'beta.toml'}: contains secrets, and every user can read it" in "\n".join(warned(read(folder)))
+
+
+def test_a_pattern_without_files_is_warned_about_and_a_missing_file_is_an_error(folder: Path) -> None:
+    assert "include[0]: no file matches this pattern" in warned(read(folder))
+    write(folder.parent / "config.toml", MAIN.replace("*", "beta"))
+    assert problems(folder) == ["include[0]: there is no such file"]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The tests may run as root, who can read every folder.
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert problems(folder) == ["include[0]: the folder cannot be read: Permission denied"]
+
+
+@pytest.mark.parametrize("written", ["5", '"sources.d/*.toml"', '["a", 5]', '[""]'])
+def test_a_wrong_include_is_reported(folder: Path, written: str) -> None:
+    write(folder.parent / "config.toml", MAIN.replace('["sources.d/*.toml"]', written))
+    assert problems(folder)[0].startswith("include")
