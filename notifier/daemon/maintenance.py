@@ -116,7 +116,7 @@ class Housekeeping:
             _log.debug(error.message, extra={"reason": error.reason})
 
     def heed(self, events: Sequence[Event]) -> None:
-        """Write the essentials soon if there are events that could not be detected again: `updated` and `removed`."""
+        """Schedule an early write of the essentials file if these events could not be detected again after a loss."""
         if self._urgent is None and any(event.type in _NOT_FOUND_AGAIN for event in events):
             self._urgent = asyncio.create_task(self._write_soon(), name="essentials")
 

@@ -159,7 +159,10 @@ class SourceRegistry:
         return [name for name, memory in memories.items() if memory.held_arrivals or memory.held_changes]
 
     def status(self, sweeps: Mapping[str, Sweep], examples: Mapping[str, HeldExamples]) -> dict[str, "SourceDocument"]:
-        """Return each source's description for `/v1/status`; `sweeps` and `examples` (of held records) are stored."""
+        """Return each source's part of `/v1/status`.
+
+        `sweeps` and `examples` (of held records) are what was read from the store.
+        """
         return {
             name: source_status(
                 watcher.memory,

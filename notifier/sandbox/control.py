@@ -69,7 +69,7 @@ class Running:
     used: int = 0
 
     def counts(self, question: RequestKind, now: float) -> bool:
-        """Return whether a request is selected, and count it."""
+        """Return whether this fault or edit applies to a request; count the request if it is in the scope."""
         elapsed = now - self.begun
         if self.scope.is_over(elapsed, self.used) or not self.scope.is_now(elapsed) or not self.scope.fits(question):
             return False

@@ -32,7 +32,7 @@ class Edits:
         """
         account = self.account
         if not account.users or not account.trainings:
-            raise EditError("an account without people or trainings has no person to enter")
+            raise EditError("the account has no people or no trainings, so no completion can be added")
         now = account.now_ms()
         fields: dict[str, Any] = {"date_number": date_number(self._day(held_days_ago))}
         entered = []

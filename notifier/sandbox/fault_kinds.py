@@ -71,7 +71,9 @@ def read_chosen(text: str) -> Chosen:
 
 def _read_error(text: str) -> Fault:
     if text not in set(ErrorIdentifier):
-        raise NotationError(f"`{text}` is no error of the API, such as {ErrorIdentifier.SERVER_ERROR}")
+        raise NotationError(
+            f"`{text}` is not an error that the API returns; use one such as {ErrorIdentifier.SERVER_ERROR}"
+        )
     return Refused(ErrorIdentifier(text))
 
 

@@ -108,14 +108,19 @@ class LocalServer:
         return self._problem
 
     async def start(self) -> None:
-        """Start listening. If the configured address fails, it is tried again every TRY_EVERY_SECONDS.
+        """Listen on the configured address and on the Unix socket beside the state file.
 
-        Raises ListenError if the owner's socket fails.
+        If the address cannot be bound, it is tried again every TRY_EVERY_SECONDS.
+
+        Raises ListenError if the Unix socket cannot be bound.
         """
         await self._runner.setup()
         await self._serve(unix_socket(self._socket_path), Transport.OWNER)
         if not await self._try_to_listen():
-            _log.error("the HTTP interface cannot be reached", extra={"detail": self._problem})
+            _log.error(
+                "the HTTP interface does not listen, because its address cannot be bound; it is tried again",
+                extra={"detail": self._problem},
+            )
             self._trying = asyncio.create_task(self._try_again(), name="listen")
 
     async def stop(self) -> None:

@@ -91,7 +91,9 @@ def install_service(
     if root == _SYSTEM and os.geteuid() != 0:
         raise CommandError("this writes to /etc: run it as root (sudo), or use --print to see what it would write")
     if now and not systemctl.is_running():
-        raise CommandError("systemd does not manage this machine: without --now, this only writes the files")
+        raise CommandError(
+            "systemd does not run this machine, so the service cannot be started: leave out --now to write the files"
+        )
     with as_command_error(PlacingError, systemctl.SystemctlError):
         _install(names, runs, text, root, now=now)
 

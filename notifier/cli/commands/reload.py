@@ -25,8 +25,8 @@ def reload(given: GlobalOptions, *, as_json: bool) -> None:
     """Make the running daemon read its configuration again.
 
     Sources and destinations are added, changed and removed without losing a delivery. An invalid configuration changes
-    nothing. SIGHUP does the same, except when the terminal closes that the daemon was started from: the daemon then
-    exits, unless it was started with nohup.
+    nothing. SIGHUP does the same. But when the terminal closes in which the daemon was started, the daemon exits
+    (unless it was started with nohup).
     """
     # This command does not check the configuration itself, because only the daemon has systemd's credentials.
     answer = daemon_client.request(locate_state_file(given), "POST", "/v1/reload", timeout=_PATIENCE_SECONDS)

@@ -65,7 +65,7 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 
 
 def _document(db: Database, memory: ReplayRun, now_ms: int) -> "ReplayDocument":
-    """Return a replay as a JSON object; another replay with `goes_on_since` as `since` would continue it."""
+    """Return a replay as a JSON object. Its `goes_on_since` is the `since` of a new replay that would continue it."""
     behind = min((part.reached for part in memory.unfinished), default=None)
     behind_ms = None if behind is None else requeue.detected_ms(db, behind)
     return {

@@ -199,9 +199,9 @@ def _write_private(path: Path, content: bytes) -> None:
 
 
 def _keep_generation(path: Path, before: Path) -> None:
-    """Make the existing file the older generation without removing its name, so that there are always essentials.
+    """Keep the current essentials as the older generation too, by a hard link: the current name always has a file.
 
-    The file is readable, because the opening has set aside an unreadable one.
+    The file is readable: an unreadable one was moved away when the store was opened.
     """
     with contextlib.suppress(OSError):
         before.unlink(missing_ok=True)

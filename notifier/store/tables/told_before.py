@@ -69,7 +69,7 @@ class ToldBefore:
         return None if owed is None else Change(EventType.CREATED, completion, owed.revision, net, reason)
 
     def revision_of(self, key: str) -> int:
-        """Return a record's highest revision announced before the file was brought up to date; 0 if there is none."""
+        """Return the highest revision of a record in `told_before`; 0 if it has none there."""
         if self.db is None:
             return 0
         (told,) = self.db.execute(

@@ -86,7 +86,9 @@ class HeadPoll:
             await self._ingester.announce(keys, NewsReason.ENTERED_SINCE, DetectedBy.HEAD)
 
     async def _read_to_known_ground(self, longest_outage_seconds: float) -> tuple[Page, bool]:
-        """Read pages until known records are reached; return the first page, and whether the success was stored.
+        """Read pages until known records are reached.
+
+        Return the first page, and whether the store has recorded the success of this poll already.
 
         If the previous poll was interrupted, read at least down to the last record that it had read.
         """

@@ -70,4 +70,7 @@ def report(source: str, findings: Findings) -> None:
     if findings.adopted:
         unmatched = len(findings.learned) + sum(change.type is EventType.CREATED for change in findings.changes)
         facts = {"source": source, "matched": len(findings.adopted), "unmatched": unmatched}
-        _log.info("records were recognised under other keys", extra=facts)
+        _log.info(
+            "the API has given known records new ids; they are matched to the old ones and not reported as new",
+            extra=facts,
+        )

@@ -338,7 +338,7 @@ class ScanRunner:
             offset = 0
         if offset is not None and offset != memory.count_offset:
             _log.warning(
-                "a difference that two whole sweeps left unexplained is treated as an error in the API's count",
+                "the API's count still differs after two whole sweeps; from now on it is taken to be wrong by that",
                 extra={"source": self._context.name, "records": offset},
             )
             await self._context.health.write(

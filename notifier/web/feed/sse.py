@@ -72,7 +72,10 @@ class Tail:
         self._push_out()
 
     def batch(self, after: int, chosen: EventFilter, most_bytes: int) -> FrameBatch:
-        """Return about `most_bytes` of the chosen events after number `after`, which must be `start` or later."""
+        """Return the events after number `after` that match the reader's filter, up to about `most_bytes`.
+
+        `after` must not be less than `start`.
+        """
         pieces: list[bytes] = []
         size = 0
         for place in range(bisect_right(self._numbers, after), len(self._frames)):

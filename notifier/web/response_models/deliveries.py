@@ -171,7 +171,7 @@ class ReplayProgressDocument(ReplayDocument):
 
 
 class PlanDocument(TypedDict):
-    """The size of a replay."""
+    """How many events and deliveries a replay would send, counted before it starts."""
 
     events: Annotated[Count, Field(description="Events that are sent again.")]
     deliveries: Annotated[Count, Field(description="Deliveries of these events.")]

@@ -79,7 +79,7 @@ class Sessions:
                 self._end(digest)
 
     def watch(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:
-        """Call `on_end` when the session ends; return a function that cancels this and must be called at the end."""
+        """Call `on_end` when the session ends. The caller must call the returned function when it no longer watches."""
         found = self._open.get(_digest(session))
         if found is None:
             on_end()

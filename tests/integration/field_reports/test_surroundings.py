@@ -92,7 +92,12 @@ async def test_going_from_version_1_to_2_tells_nothing_again_and_leaves_no_ghost
     await world.sweep()
     assert "records_renumbered" in await world.conditions_until("records_renumbered", 10)
     assert len(await world.told_after(5)) == told
-    recognised = [it for it in caplog.records if it.getMessage() == "records were recognised under other keys"]
+    recognised = [
+        it
+        for it in caplog.records
+        if it.getMessage()
+        == "the API has given known records new ids; they are matched to the old ones and not reported as new"
+    ]
     assert sum(vars(it)["matched"] for it in recognised) == 40 + told
     assert not any(vars(it)["unmatched"] for it in recognised)
     source = await world.source()

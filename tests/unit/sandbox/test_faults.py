@@ -268,7 +268,7 @@ def test_each_fault_is_read_as_it_is_shown(kind: str) -> None:
         ("late:1s,page=1,page=2", "written once"),
         ("late:1s,page", "key=value"),
         ("late:1s,of=names", "must be one of list, count, precise"),
-        ("error:broken", "no error of the API"),
+        ("error:broken", "not an error that the API returns"),
         ("status:200", "whole number from 400"),
         ("total:many", "such as +1"),
     ],

@@ -283,7 +283,7 @@ async def test_a_port_in_use_is_told_and_tried_again(
     await until(lambda: interface.server.problem is None)
     async with interface.over_tcp.get(f"http://127.0.0.1:{port}/healthz") as response:
         assert response.status == 200
-    assert [record.levelname for record in caplog.records if "cannot be reached" in record.getMessage()] == ["ERROR"]
+    assert [record.levelname for record in caplog.records if "does not listen" in record.getMessage()] == ["ERROR"]
 
 
 # Sockets that systemd hands over
