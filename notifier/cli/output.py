@@ -29,10 +29,19 @@ def echo(*lines: str) -> None:
     If the reader has closed the pipe (`notifier events | head`), the command ends without an error. Raises CommandError
     if the output cannot be written, for example to a full disk.
     """
-    if not lines:
-        return
+    if lines:
+        _print("\n".join(lines))
+
+
+def echo_bytes(content: bytes) -> None:
+    """Print a part of a file as it is. Ends, and raises CommandError, as `echo` does."""
+    if content:
+        _print(content, nl=False)
+
+
+def _print(content: str | bytes, *, nl: bool = True) -> None:
     try:
-        click.echo("\n".join(lines))
+        click.echo(content, nl=nl)
     except BrokenPipeError:
         raise click.exceptions.Exit(ExitCode.DONE) from None
     except OSError as error:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from notifier import __version__
@@ -58,6 +59,7 @@ from notifier.web.server import LocalServer
 if TYPE_CHECKING:
     import aiohttp
 
+    from notifier.daemon.api.event_log import EventLogReader
     from notifier.store.queries.search import FoundRecords
     from notifier.web.response_models.records import (
         PersonForgottenDocument,
@@ -408,6 +410,14 @@ class Daemon:
         from notifier.store.queries import search  # noqa: PLC0415
 
         return await self._reader.run(search.find, text)
+
+    @cached_property
+    def event_log(self) -> "EventLogReader":
+        """The log of events, for people."""
+        # Imported here, because most daemons have no visitors at most times.
+        from notifier.daemon.api.event_log import EventLogReader  # noqa: PLC0415
+
+        return EventLogReader(self._reader, self._clock)
 
     async def poll(self, source: str) -> "ActionResult[PollDocument]":
         """Poll a source now, outside its schedule. Raises UnknownNameError."""

@@ -18,7 +18,9 @@ from notifier.web.daemon_api import (
     UnknownPersonError,
     UnknownRecordError,
 )
+from notifier.web.dashboard.event_pages import EventPages
 from notifier.web.dashboard.login import SignIn, may_sign_in, to_sign_in
+from notifier.web.dashboard.page_frame import PageFrame
 from notifier.web.dashboard.pages import Pages
 from notifier.web.dashboard.templating import Rendering
 from notifier.web.feed.broadcast import TooManyReadersError
@@ -77,6 +79,7 @@ def make_app(
     app[GUARD] = guard
     app[_FOR_ALL] = SharedPage()
     app[feed_routes.FEED] = feed
+    frame = PageFrame(rendering, guard.has_session)
     app.add_routes(
         [
             web.get("/healthz", _healthz),
@@ -93,7 +96,8 @@ def make_app(
             *deliveries.routes(),
             *people.routes(),
             web.post(LINK, _sign_in_link(sign_in)),
-            *Pages(rendering, guard.has_session).routes(),
+            *Pages(frame).routes(),
+            *EventPages(frame).routes(),
             *sign_in.routes(),
             *feed_routes.routes(),
         ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from notifier.web.requests import Replay
 if TYPE_CHECKING:
     # What only the dashboard shows is not loaded for these types.
     from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
+    from notifier.store.queries.event_log import EventLogFilter, EventLogPage
     from notifier.store.queries.search import FoundRecords
     from notifier.web.response_models.deliveries import (
         DeliveryPageDocument,
@@ -148,12 +150,44 @@ class DashboardFigures:
     dead: "Sequence[DeadDelivery]"
 
 
+class ExportFormat(StrEnum):
+    """The formats in which events can be downloaded; also the ends of the files' names."""
+
+    CSV = "csv"
+    JSON_LINES = "jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class EventExport:
+    """A part of an export: its bytes, and the number before which the next part begins (None: it was the last)."""
+
+    content: bytes
+    next: int | None
+
+
+class EventLogControl(Protocol):
+    """What the page of events reads. All operations may raise StoreError."""
+
+    async def page(self, chosen: "EventLogFilter", before: int | None, limit: int) -> "EventLogPage":
+        """Return up to `limit` requested events before the number `before` (None: the newest ones)."""
+        ...
+
+    async def export(self, chosen: "EventLogFilter", before: int | None, form: ExportFormat) -> EventExport:
+        """Return the next requested events before the number `before`, in the format of a file."""
+        ...
+
+
 class DaemonApi(Protocol):
     """The daemon's operations that the local HTTP interface uses."""
 
     @property
     def deliveries(self) -> DeliveryControl:
         """The operations on deliveries and destinations."""
+        ...
+
+    @property
+    def event_log(self) -> EventLogControl:
+        """The log of events, for people."""
         ...
 
     async def status(self) -> "StatusDocument":

@@ -56,7 +56,8 @@ def written_cursor(cursor: DeliveryCursor) -> str:
     return f"{cursor.sequence},{cursor.destination}"
 
 
-def _digits(text: str) -> int:
+def digits(text: str) -> int:
+    """Return a text of digits as a number. Raises ValueError for everything else."""
     # Python's int() accepts signs, spaces, underscores, and the digits of all scripts.
     if not re.fullmatch("[0-9]{1,20}", text):
         raise ValueError(text)
@@ -74,10 +75,10 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(value for value in text.split(",") if value)
 
 
-_Number = Annotated[int, Field(ge=0, le=HIGHEST), BeforeValidator(_digits)]
+_Number = Annotated[int, Field(ge=0, le=HIGHEST), BeforeValidator(digits)]
 _Limit = Annotated[
     Annotated[int, Field(ge=1, le=MOST_ON_A_PAGE)],
-    BeforeValidator(_digits),
+    BeforeValidator(digits),
     MustBe(f"1 to {MOST_ON_A_PAGE}"),
     Field(description="The most entries that the page may have."),
 ]

@@ -16,6 +16,7 @@ from aiohttp import web
 from notifier.config import HttpInterfaceSettings
 from notifier.daemon.api.status import evaluation_status
 from notifier.store.queries.dashboard import DashboardCounts, Day
+from notifier.store.queries.event_log import EventLogFilter, EventLogPage
 from notifier.store.queries.search import FoundRecords
 from notifier.store.reader import StoreReader
 from notifier.store.store import Store
@@ -24,6 +25,8 @@ from notifier.watch.detection.holds import Direction
 from notifier.web.daemon_api import (
     ActionResult,
     DashboardFigures,
+    EventExport,
+    ExportFormat,
     UnknownEventError,
     UnknownNameError,
     UnknownPersonError,
@@ -93,6 +96,26 @@ class Deliveries:
 
 
 @dataclass
+class EventLog:
+    """Stands for the log of events: notes which events are requested, and gives an export in two parts."""
+
+    asked: list[EventLogFilter] = field(default_factory=list)
+    places: list[tuple[int | None, int]] = field(default_factory=list)
+    failure: Exception | None = None
+
+    async def page(self, chosen: EventLogFilter, before: int | None, limit: int) -> EventLogPage:
+        self.asked.append(chosen)
+        self.places.append((before, limit))
+        return EventLogPage((), None)
+
+    async def export(self, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:
+        self.asked.append(chosen)
+        if before is not None and self.failure is not None:
+            raise self.failure
+        return EventExport(f"{form} from {before}\n".encode(), 7 if before is None else None)
+
+
+@dataclass
 class Daemon:
     """Stands for the daemon behind the interface: notes what it is asked to do."""
 
@@ -104,6 +127,7 @@ class Daemon:
     released: list[tuple[Direction, bool, str]] = field(default_factory=list)
     forgotten: list[tuple[str, str]] = field(default_factory=list)
     deliveries: Deliveries = field(default_factory=Deliveries)
+    event_log: EventLog = field(default_factory=EventLog)
 
     async def status(self) -> Any:
         if self.trouble is not None:

@@ -1,7 +1,7 @@
 """`notifier events`."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import click
@@ -11,7 +11,7 @@ from notifier.cli.context import settings_or_state_file
 from notifier.cli.formatting import Column, moment
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.output import TableWriter, echo_json, is_terminal, show_pages
+from notifier.cli.output import TableWriter, echo_bytes, echo_json, is_terminal, show_pages
 from notifier.cli.store_access import Followed, following
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.events import Event
@@ -38,7 +38,14 @@ _COLUMNS: Final = (
 )
 
 
-@click.command(epilog=examples("notifier events", "notifier events --follow", "notifier events --after 1042 --json"))
+@click.command(
+    epilog=examples(
+        "notifier events",
+        "notifier events --follow",
+        "notifier events --after 1042 --json",
+        "notifier events --csv > events.csv",
+    )
+)
 @click.option(
     "--after",
     type=click.IntRange(min=0),
@@ -47,18 +54,26 @@ _COLUMNS: Final = (
 )
 @click.option("--follow", is_flag=True, help="Wait for more, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print CloudEvents, one a line.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a CSV file, for spreadsheets.")
 @with_global_options
-def events(given: GlobalOptions, after: int | None, *, follow: bool, as_json: bool) -> None:
+def events(given: GlobalOptions, after: int | None, *, follow: bool, as_json: bool, as_csv: bool) -> None:
     """Show detected events.
 
-    The newest event comes last. It works with and without a running daemon.
+    The newest event comes last. It works with and without a running daemon. In a CSV file, an apostrophe is put before
+    a cell that a spreadsheet would take for a formula.
     """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv cannot be combined")
     _, state_file = settings_or_state_file(given)
     with following(state_file) as file:
         db, _ = file.now()
         if after is None:
             after = history.sequence_before_latest(db, _A_SCREENFUL) if is_terminal() else 0
-        show_pages(_pages(file, min(after, _HIGHEST), follow=follow), _show_json if as_json else _table(grows=follow))
+        pages = _pages(file, min(after, _HIGHEST), follow=follow)
+        if as_csv:
+            _show_csv(file, pages)
+        else:
+            show_pages(pages, _show_json if as_json else _table(grows=follow))
 
 
 def _pages(file: Followed, after: int, *, follow: bool) -> Iterator[list[Event]]:
@@ -79,6 +94,17 @@ def _pages(file: Followed, after: int, *, follow: bool) -> Iterator[list[Event]]
 
 def _show_json(page: Sequence[Event]) -> None:
     echo_json(cloudevent(event) for event in page)
+
+
+def _show_csv(file: Followed, pages: Iterable[Sequence[Event]]) -> None:
+    """Print the heading, even if there are no events, and the events with their deliveries."""
+    # Imported only here, because the other formats do not need it.
+    from notifier.web import event_rows  # noqa: PLC0415
+
+    echo_bytes(event_rows.heading())
+    for page in pages:
+        deliveries = history.deliveries_of(file.now()[0], [event.sequence for event in page])
+        echo_bytes(event_rows.csv_rows(page, event_rows.by_event(deliveries)))
 
 
 def _table(*, grows: bool) -> Callable[[Sequence[Event]], None]:

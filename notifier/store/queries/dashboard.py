@@ -102,8 +102,8 @@ def counts(db: Database, now_ms: int, zone: tzinfo | None = None) -> DashboardCo
 
 def latest(db: Database, limit: int) -> list[LatestEvent]:
     """Return the latest events, newest first."""
-    rows = db.execute(f"{_SELECT} ORDER BY sequence DESC LIMIT ?", [limit]).fetchall()
-    return [LatestEvent(line, _deliveries(db, line.sequence)) for line in map(_line, rows)]
+    rows = db.execute(f"{SELECT_LINE} ORDER BY sequence DESC LIMIT ?", [limit]).fetchall()
+    return [LatestEvent(line, _deliveries(db, line.sequence)) for line in map(line_of, rows)]
 
 
 def dead(db: Database, destinations: Collection[str], limit: int) -> list[DeadDelivery]:
@@ -178,15 +178,17 @@ def _latency(counted: Iterable[tuple[int, int]]) -> Latency | None:
 
 
 # Of the events' data only these parts are read, because the record as the API returned it can be large.
-_SELECT: Final = (
+SELECT_LINE: Final = (
     "SELECT sequence, id, type, source, subject, detected_at, json_extract(data, '$.completion.user_name'),"
     " json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.training_title'),"
     " json_extract(data, '$.completion.training_id'), json_extract(data, '$.completion.completed_on'),"
     " json_extract(data, '$.summary') FROM events"
 )
+"""The beginning of a query whose rows `line_of` takes."""
 
 
-def _line(row: tuple[Any, ...]) -> EventLine:
+def line_of(row: tuple[Any, ...]) -> EventLine:
+    """Return a row of `SELECT_LINE` as a line."""
     sequence, id_, type_, source, subject, at_ms, person, user_id, training, training_id, completed_on, summary = row
     return EventLine(
         sequence,
@@ -203,7 +205,7 @@ def _line(row: tuple[Any, ...]) -> EventLine:
 
 
 def _event(db: Database, sequence: int) -> EventLine:
-    return _line(db.execute(f"{_SELECT} WHERE sequence = ?", [sequence]).fetchone())
+    return line_of(db.execute(f"{SELECT_LINE} WHERE sequence = ?", [sequence]).fetchone())
 
 
 def _deliveries(db: Database, sequence: int) -> Counter[DeliveryState]:

@@ -29,6 +29,19 @@ def events_after(db: Database, sequence: int, limit: int) -> list[Event]:
     ]
 
 
+def events_numbered(db: Database, sequences: Collection[int]) -> list[Event]:
+    """Return the events with these numbers, newest first."""
+    rows = db.execute(
+        "SELECT sequence, id, type, source, subject, detected_at, data FROM events"
+        " WHERE sequence IN (SELECT value FROM json_each(?)) ORDER BY sequence DESC",
+        [orjson.dumps(list(sequences)).decode()],
+    ).fetchall()
+    return [
+        Event(number, id_, type_, source, subject, at, data.encode())
+        for number, id_, type_, source, subject, at, data in rows
+    ]
+
+
 def sequence_before_latest(db: Database, count: int) -> int:
     """Return the number after which the latest `count` events begin; 0 if there are no more than `count`."""
     row = db.execute("SELECT sequence FROM events ORDER BY sequence DESC LIMIT 1 OFFSET ?", [count]).fetchone()

@@ -27,8 +27,12 @@ _COUNTED = "SELECT count(*), min(sequence) FROM deliveries WHERE destination = ?
 
 def orphans(db: Database, configured: Collection[str]) -> list[Orphan]:
     """Return the destinations with waiting or given-up deliveries that are not among the `configured` ones."""
-    names = [name for (name,) in db.execute(_NAMES).fetchall() if name not in configured]
-    return [_orphan(db, name) for name in names]
+    return [_orphan(db, name) for name in unfinished_destinations(db) if name not in configured]
+
+
+def unfinished_destinations(db: Database) -> list[str]:
+    """Return the names of the destinations with waiting or given-up deliveries, configured or not."""
+    return [name for (name,) in db.execute(_NAMES).fetchall()]
 
 
 def move(db: Database, old: str, new: str, now_ms: int) -> int:

@@ -75,11 +75,12 @@ def prepare(db: Database, sources: Collection[str] | None = None) -> None:
         " AND (?1 IS NULL OR name IN (SELECT value FROM json_each(?1)))",
         [watched],
     ).fetchone()
-    if met and met == read and not _is_prepared(db):
+    if met and met == read and not is_prepared(db):
         db.execute(f"CREATE INDEX {_INDEX} ON records (user_id)")
 
 
-def _is_prepared(db: Database) -> bool:
+def is_prepared(db: Database) -> bool:
+    """Return whether the index of records by person exists."""
     return db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [_INDEX]).fetchone() is not None
 
 
@@ -91,20 +92,21 @@ def find(db: Database, text: str) -> FoundRecords:
     known = "SELECT 1 FROM sources s CROSS JOIN records r ON r.source = s.name AND r.key = ? LIMIT 1"
     if db.execute(known, [text]).fetchone():
         return FoundRecords(is_key=True)
-    people = _people(db, text)
-    if _is_prepared(db):
+    people = find_people(db, text)
+    if is_prepared(db):
         return FoundRecords(people=tuple(people), records=tuple(_records(db, people, f"INDEXED BY {_INDEX}")))
     if db.execute("SELECT total(records) FROM sources").fetchone()[0] > FEW_RECORDS:
         return FoundRecords(people=tuple(people), too_early=True)
     return FoundRecords(people=tuple(people), records=tuple(_records(db, people, "NOT INDEXED")))
 
 
-def _people(db: Database, text: str) -> list[FoundPerson]:
-    terms, values = ["employee_number = ?"], [text]
+def find_people(db: Database, text: str) -> list[FoundPerson]:
+    """Return the people with this id or employee number, or whose names contain each word of the text."""
+    terms, values = ["id = ?", "employee_number = ?"], [text, text]
     if len(text) >= SHORTEST_NAME:
-        words = [_spellings(word) for word in text.split()[:_MOST_WORDS]]
-        terms.append(" AND ".join(f"({' OR '.join([_LIKE] * len(spellings))})" for spellings in words))
-        values += [_pattern(spelling) for spellings in words for spelling in spellings]
+        contained, patterns = contains_words("name", text)
+        terms.append(contained)
+        values += patterns
     # The longest names are the weakest matches, so they come last.
     rows = db.execute(
         f"SELECT source, id, name, employee_number FROM people WHERE {' OR '.join(terms)}"
@@ -114,7 +116,12 @@ def _people(db: Database, text: str) -> list[FoundPerson]:
     return [FoundPerson(*row) for row in rows.fetchall()]
 
 
-_LIKE: Final = r"name LIKE ? ESCAPE '\'"
+def contains_words(column: str, text: str) -> tuple[str, list[str]]:
+    """Return the condition that a column contains each word of a text, and its values."""
+    words = [_spellings(word) for word in text.split()[:_MOST_WORDS]]
+    like = rf"{column} LIKE ? ESCAPE '\'"
+    condition = " AND ".join(f"({' OR '.join([like] * len(spellings))})" for spellings in words)
+    return condition, [_pattern(spelling) for spellings in words for spelling in spellings]
 
 
 def _spellings(word: str) -> Sequence[str]:

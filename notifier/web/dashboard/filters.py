@@ -13,6 +13,8 @@ _EXACT_BELOW_MS: Final = 10_000
 _MINUTE_MS: Final = 60_000
 _LONGEST: Final = 120
 
+_EVENT_WORDS: Final = {"completion.created": "new", "completion.updated": "changed"}
+
 _TIME: Final = Markup('<time datetime="{iso}" title="{utc}" data-shown="{shown}">{text}</time>')
 """The page's script inserts the viewer's local time: as the text of a "moment", as the title of a "distance"."""
 
@@ -90,6 +92,17 @@ def with_code(text: str) -> Markup:
     return Markup().join(
         Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
     )
+
+
+def event_word(type_: str) -> str:
+    """Return the word for a type of event, such as `new` for `completion.created`."""
+    return _EVENT_WORDS.get(type_) or type_.rpartition(".")[2]
+
+
+def zone_of(seconds: float) -> str:
+    """Return the time zone of this machine at a time (Unix seconds), such as `UTC+01:00`."""
+    offset = f"{datetime.fromtimestamp(seconds).astimezone():%z}"
+    return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"
 
 
 def worded(code: str) -> str:

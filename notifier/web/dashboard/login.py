@@ -129,12 +129,21 @@ class SignIn:
 
     async def _lead_on(self, title: str, place: str) -> web.Response:
         """Return a page that makes the browser request `place`, so that the request comes from this server's page."""
-        return await self._rendering.page("lead_on.html", 200, title=title, next=place, query="", can_sign_out=False)
+        return await self._rendering.page(
+            "lead_on.html", 200, title=title, next=place, query="", place="", can_sign_out=False
+        )
 
     async def _page(self, place: str, code: int = 200, trouble: str = "") -> web.Response:
         has_token = bool(self._guard.token)
         return await self._rendering.page(
-            "sign_in.html", code, trouble=trouble, next=place, query="", can_sign_out=False, has_token=has_token
+            "sign_in.html",
+            code,
+            trouble=trouble,
+            next=place,
+            query="",
+            place="",
+            can_sign_out=False,
+            has_token=has_token,
         )
 
 

@@ -127,6 +127,7 @@ def _read_templates(assets: Mapping[str, Asset]) -> "Environment":
         "clauses": filters.clauses,
         "with_code": filters.with_code,
         "worded": filters.worded,
+        "event_word": filters.event_word,
         "json": lambda value: orjson.dumps(value).decode(),
         "in_path": lambda key: quote(key, safe=""),
     }

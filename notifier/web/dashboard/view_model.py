@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -11,7 +10,6 @@ from notifier.alerts.evaluation import STALE_AFTER_SECONDS
 from notifier.kpa.errors import ApiErrorReason, Remedy
 from notifier.store.errors import StoreReason
 from notifier.store.queries.dashboard import Day
-from notifier.web.daemon_api import DashboardFigures
 from notifier.web.dashboard.filters import counted, worded
 
 Status = Mapping[str, Any]
@@ -217,9 +215,3 @@ def part(done: int, of: float | None) -> int:
 def sweep_part(sweep: Mapping[str, Any]) -> int:
     """Return the percentage of pages that a sweep has read."""
     return part(sweep["next_page"] - 1, sweep["last_page"])
-
-
-def zone_of(figures: DashboardFigures) -> str:
-    """Return the time zone of the chart's days, such as `UTC+01:00`."""
-    offset = f"{datetime.fromtimestamp(figures.now_ms / 1000).astimezone():%z}"
-    return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"

@@ -1,11 +1,14 @@
 """`notifier events`: what was detected, for people and for programs."""
 
 import asyncio
+import csv
 import json
 import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from notifier.web.event_rows import COLUMNS
 
 if TYPE_CHECKING:
     import subprocess
@@ -133,3 +136,16 @@ async def test_output_that_cannot_be_written_is_told(home: "Home") -> None:
         _, err = process.communicate(timeout=10)
     assert process.returncode == 1
     assert err == "Error: the output cannot be written: No space left on device\n"
+
+
+async def test_csv_is_for_spreadsheets(home: "Home") -> None:
+    await home.remember("David Ball", '=HYPERLINK("https://evil.example")', STRANGER)
+    said = await home.call("events", "--csv", "--after", "0")
+    assert (said.code, said.err) == (0, "")
+    first, formula, stranger = csv.DictReader(said.lines)
+    assert (first["person"], first["training"], first["waiting_for"]) == ("David Ball", "Ladder Safety", "hr")
+    assert formula["person"] == '\'=HYPERLINK("https://evil.example")'
+    assert "\x1b" not in stranger["person"]
+    assert (await home.call("events", "--csv", "--after", "99")).lines == [",".join(COLUMNS)]
+    wrong = await home.call("events", "--csv", "--json")
+    assert (wrong.code, "--json and --csv cannot be combined" in wrong.err) == (2, True)

@@ -18,7 +18,8 @@ import pytest
 from sqlite_utils import Database
 
 from notifier.events import Change, Completion, DetectedBy, EventType
-from notifier.store.queries import feed, history, record_history, search
+from notifier.store.queries import event_log, feed, history, record_history, search
+from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.queries.orphans import orphans
 from notifier.store.store import open_database
@@ -165,6 +166,20 @@ BOUNDED: dict[str, Work] = {
     "names.find": lambda db, _: names.find(db, "acme", {f"u{n}" for n in range(20)}, {f"t{n}" for n in range(20)}),
     "names.fetched": lambda db, _: names.fetched(db, "acme"),
     "feed.page_after": lambda db, size: feed.page_after(db, size - 200, feed.EventFilter(), 100, 10**6),
+    "event_log, of all": lambda db, _: event_log.page(db, EventLogFilter(), None, 50, look=PAGE),
+    "event_log, what fits nothing": lambda db, size: event_log.page(
+        db, EventLogFilter(destination="nobody"), size - 50, 50, look=PAGE
+    ),
+    "event_log, unfinished": lambda db, _: event_log.page(
+        db, EventLogFilter(state=DeliveryState.PENDING, source="acme"), None, 50, look=PAGE
+    ),
+    "event_log, given up": lambda db, size: event_log.page(
+        db, EventLogFilter(state=DeliveryState.DEAD, destination="hr"), size, 50, look=PAGE
+    ),
+    "event_log, of a time": lambda db, _: event_log.page(
+        db, EventLogFilter(since_ms=0, until_ms=1, source="?"), None, 50, look=PAGE
+    ),
+    "event_log.numbered": lambda db, size: history.events_numbered(db, range(size - 100, size)),
     "feed.position": lambda db, _: feed.position(db),
     "history.events_after": lambda db, size: history.events_after(db, size - 100, 100),
     "history.sequence_before_latest": lambda db, _: history.sequence_before_latest(db, 50),
@@ -201,6 +216,8 @@ READS_ALL: dict[str, Work] = {
     "days.counts": lambda db, _: records_by_date.counts(db, "acme"),
     "days.landmark": lambda db, _: records_by_date.landmark(db, "acme", 0.1),
     "finding.find": lambda db, _: search.find(db, "person 7"),
+    # The list of people is read whole, their events are not.
+    "event_log, of a person": lambda db, _: event_log.page(db, EventLogFilter(person="person 7"), None, 50, look=PAGE),
     "left_out.settle": lambda db, _: left_out.settle(db, sweeps.resume(db, "acme", 1), 3),
 }
 

@@ -137,7 +137,7 @@ async def test_nobody_is_kept_out(start_server: "StartServer", visit: "Go", colo
     await server.daemon._look_for_troubles()
     key = next(iter(server.account.records())).id
     seen = await visit(server, width=width, color_scheme=colours)
-    for path in ("/", f"/records/{key}", "/records?q=ball", "/records?q=nobody", "/records"):
+    for path in ("/", "/events", f"/records/{key}", "/records?q=ball", "/records?q=nobody", "/records"):
         await seen.see(path)
         assert await serious(seen.page) == [], path
         assert await seen.overflow() == 0, path

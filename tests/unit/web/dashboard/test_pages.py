@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from tests.support.local_interface import Interface, Open
 
 TOKEN = "correct-horse-battery-staple"
-PAGES = ("/", "/records", "/records?q=nobody", "/records/nothing")
+PAGES = (
+    "/",
+    "/events",
+    "/events?person=ball&state=dead&since=2026-11-01",
+    "/records",
+    "/records?q=nobody",
+    "/records/nothing",
+)
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
 

@@ -1,0 +1,283 @@
+"""The log of events: the newest first, a page at a time, with filters.
+
+Nothing here writes. A page is found without reading all events: by a person's records, by the index of unfinished
+deliveries, or among the next LOOK events. If that is not enough to fill the page, it says where to continue.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from sqlite_utils import Database
+
+from notifier.store.queries import search
+from notifier.store.queries.dashboard import SELECT_LINE, EventLine, line_of
+from notifier.store.queries.orphans import unfinished_destinations
+from notifier.store.queries.record_history import can_be_stored
+from notifier.store.tables.outbox import DeliveryState
+
+LOOK: Final = 5_000
+"""The most events that one call examines, so that it ends soon, whatever the filter."""
+
+_HIGHEST: Final = 2**63 - 1
+_LONGEST: Final = 200
+_MOST_TRAININGS: Final = 1_000
+_CLOCK_WINDOW: Final = 200
+"""The most events whose times may be out of order, because the clock was set back, without being missed by a date."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventLogFilter:
+    """The requested events; empty values and None mean any.
+
+    `person` is a part of a name, an id or an employee number, `training` a part of a title or an id. Events were
+    detected from `since_ms` on, and before `until_ms` (Unix ms). With `state`, an event has a delivery in that state,
+    with `destination` one to that destination.
+    """
+
+    person: str = ""
+    training: str = ""
+    types: frozenset[str] = frozenset()
+    source: str = ""
+    destination: str = ""
+    state: DeliveryState | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event, the number of its deliveries by state, and the destination that the page links to.
+
+    `destination` is the requested one, or the only one; None if there are several or none.
+    """
+
+    event: EventLine
+    deliveries: Counter[DeliveryState]
+    destination: str | None
+    state: DeliveryState | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventLogPage:
+    """Requested events, newest first.
+
+    The next page begins before the number `next`; None means that there are no more. `searched_ms` is the detection
+    time (Unix ms) of the oldest event examined, if older ones were not examined yet.
+    """
+
+    events: tuple[LoggedEvent, ...]
+    next: int | None
+    searched_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The events to examine: those above `floor`, and if there are `numbers`, only these."""
+
+    floor: int
+    numbers: Sequence[int] | None = None
+
+
+def page(db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = LOOK) -> EventLogPage:
+    """Return up to `limit` requested events before the number `before` (None: the newest ones)."""
+    numbers, following = numbers_before(db, chosen, before, limit, look=look)
+    events = _events(db, numbers, chosen.destination)
+    searched_ms = None
+    if following is not None and len(numbers) < limit:
+        row = db.execute("SELECT detected_at FROM events WHERE sequence >= ? ORDER BY sequence LIMIT 1", [following])
+        searched_ms = next((at for (at,) in row.fetchall()), None)
+    return EventLogPage(events, following, searched_ms)
+
+
+def numbers_before(
+    db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = LOOK
+) -> tuple[list[int], int | None]:
+    """Return the numbers of up to `limit` requested events before a number, newest first, and where to continue."""
+    if not (can_be_stored(chosen.person) and can_be_stored(chosen.training)):
+        return [], None
+    top, bottom = _bounds(db, chosen, before)
+    people = _people(db, chosen.person[:_LONGEST].strip())
+    trainings = _trainings(db, chosen.training[:_LONGEST].strip())
+    if top <= bottom + 1:
+        return [], None
+    area = _look(db, chosen, people, top, bottom, look)
+    terms, values = _terms(chosen, people, trainings)
+    among = "events e"
+    if area.numbers is not None:
+        # The few numbers come first, because their range may contain all events.
+        among = "(SELECT value FROM json_each(:numbers)) n CROSS JOIN events e ON e.sequence = n.value"
+        values["numbers"] = _json(area.numbers)
+    rows = db.execute(
+        f"SELECT e.sequence FROM {among} WHERE {' AND '.join(['e.sequence > :floor', 'e.sequence < :top', *terms])}"
+        " ORDER BY e.sequence DESC LIMIT :limit",
+        {**values, "floor": area.floor, "top": top, "limit": limit + 1},
+    ).fetchall()
+    found = [number for (number,) in rows]
+    if len(found) > limit:
+        return found[:limit], found[limit - 1]
+    return found, area.floor + 1 if area.floor > bottom else None
+
+
+def _bounds(db: Database, chosen: EventLogFilter, before: int | None) -> tuple[int, int]:
+    """Return the numbers between which the requested events are; both are excluded."""
+    top, bottom = _HIGHEST if before is None else before, 0
+    if chosen.until_ms is not None:
+        (last,) = db.execute(
+            "SELECT max(sequence) FROM (SELECT sequence FROM events WHERE detected_at < ?"
+            " ORDER BY detected_at DESC, sequence DESC LIMIT ?) AS nearest",
+            [chosen.until_ms, _CLOCK_WINDOW],
+        ).fetchone()
+        top = min(top, 0 if last is None else last + 1)
+    if chosen.since_ms is not None:
+        (first,) = db.execute(
+            "SELECT min(sequence) FROM (SELECT sequence FROM events WHERE detected_at >= ?"
+            " ORDER BY detected_at, sequence LIMIT ?) AS nearest",
+            [chosen.since_ms, _CLOCK_WINDOW],
+        ).fetchone()
+        bottom = _HIGHEST - 1 if first is None else first - 1
+    return top, bottom
+
+
+def _look(
+    db: Database, chosen: EventLogFilter, people: Collection[str] | None, top: int, bottom: int, look: int
+) -> _Look:
+    """Return the events to examine, at most about `look`, in the way that needs the fewest."""
+    if people is not None and (keys := _keys_of(db, people)) is not None:
+        return _numbered(
+            db.execute(
+                "SELECT sequence FROM events WHERE subject IN (SELECT value FROM json_each(?)) AND sequence < ?"
+                " AND sequence > ? ORDER BY sequence DESC LIMIT ?",
+                [_json(keys), top, bottom, look + 1],
+            ).fetchall(),
+            look,
+            bottom,
+        )
+    if chosen.state in (DeliveryState.PENDING, DeliveryState.DEAD):
+        return _unfinished(db, chosen, top, bottom, look)
+    floor = db.execute(
+        "SELECT sequence FROM events WHERE sequence < ? AND sequence > ? ORDER BY sequence DESC LIMIT 1 OFFSET ?",
+        [top, bottom, look],
+    ).fetchone()
+    return _Look(bottom if floor is None else floor[0])
+
+
+def _numbered(rows: Sequence[tuple[int]], look: int, bottom: int) -> _Look:
+    """Return the first `look` of these numbers (in descending order); one more means that there are others."""
+    return _Look(rows[look][0] if len(rows) > look else bottom, [number for (number,) in rows[:look]])
+
+
+def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, look: int) -> _Look:
+    """Return the events with deliveries in the requested state, from the index of unfinished deliveries."""
+    names = [chosen.destination] if chosen.destination else unfinished_destinations(db)
+    share = max(1, look // max(1, len(names)))
+    parts = [
+        _numbered(
+            db.execute(
+                "SELECT sequence FROM deliveries WHERE destination = ? AND state = ? AND state <> 'delivered'"
+                " AND sequence < ? AND sequence > ? ORDER BY sequence DESC LIMIT ?",
+                [name, chosen.state, top, bottom, share + 1],
+            ).fetchall(),
+            share,
+            bottom,
+        )
+        for name in names
+    ]
+    numbers = {number for part in parts for number in part.numbers or ()}
+    return _Look(max((part.floor for part in parts), default=bottom), sorted(numbers, reverse=True))
+
+
+def _people(db: Database, text: str) -> list[str] | None:
+    """Return the people whom a text means, as `source id`; None if there is no text."""
+    if not text:
+        return None
+    return [*(f"{it.source} {it.id}" for it in search.find_people(db, text)), *_at_each_source(db, text)]
+
+
+def _trainings(db: Database, text: str) -> list[str] | None:
+    """Return the trainings which a text means, as `source id`; None if there is no text."""
+    if not text:
+        return None
+    condition, values = search.contains_words("title", text)
+    rows = db.execute(
+        f"SELECT source, id FROM trainings WHERE {condition} ORDER BY source, id LIMIT ?", [*values, _MOST_TRAININGS]
+    ).fetchall()
+    return [*(f"{source} {id_}" for source, id_ in rows), *_at_each_source(db, text)]
+
+
+def _at_each_source(db: Database, id_: str) -> list[str]:
+    return [f"{name} {id_}" for (name,) in db.execute("SELECT name FROM sources").fetchall()]
+
+
+def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
+    """Return the keys of these people's records; None if that would mean reading all of very many records."""
+    if not search.is_prepared(db):
+        (records,) = db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()
+        if records > search.FEW_RECORDS:
+            return None
+    ids = {person.partition(" ")[2] for person in people}
+    rows = db.execute(
+        "SELECT key FROM records WHERE user_id IN (SELECT value FROM json_each(?))", [_json(sorted(ids))]
+    ).fetchall()
+    return [key for (key,) in rows]
+
+
+def _terms(
+    chosen: EventLogFilter, people: Collection[str] | None, trainings: Collection[str] | None
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the conditions on an event `e`, and their values."""
+    terms: list[str] = []
+    values: dict[str, Any] = {}
+    # The cheap conditions come first: SQLite evaluates them in this order, and the last ones parse the event's data.
+    for term, value in (("e.detected_at >= :since", chosen.since_ms), ("e.detected_at < :until", chosen.until_ms)):
+        if value is not None:
+            terms.append(term)
+            values[term.partition(":")[2]] = value
+    if chosen.source:
+        terms.append("e.source = :source")
+        values["source"] = chosen.source
+    if chosen.types:
+        terms.append("e.type IN (SELECT value FROM json_each(:types))")
+        values["types"] = _json(sorted(chosen.types))
+    wanted = [f"d.{name} = :{name}" for name in ("destination", "state") if getattr(chosen, name)]
+    if wanted:
+        terms.append(f"EXISTS (SELECT 1 FROM deliveries d WHERE {' AND '.join(['d.sequence = e.sequence', *wanted])})")
+        values |= {name: getattr(chosen, name) for name in ("destination", "state") if getattr(chosen, name)}
+    for what, ids in (("user", people), ("training", trainings)):
+        if ids is not None:
+            terms.append(
+                f"e.source || ' ' || json_extract(e.data, '$.completion.{what}_id')"
+                f" IN (SELECT value FROM json_each(:{what}))"
+            )
+            values[what] = _json(ids)
+    return terms, values
+
+
+def _events(db: Database, numbers: Sequence[int], destination: str) -> tuple[LoggedEvent, ...]:
+    wanted = _json(numbers)
+    rows = db.execute(
+        f"{SELECT_LINE} WHERE sequence IN (SELECT value FROM json_each(?)) ORDER BY sequence DESC", [wanted]
+    ).fetchall()
+    counts: defaultdict[int, Counter[DeliveryState]] = defaultdict(Counter)
+    named: defaultdict[int, list[tuple[str, DeliveryState]]] = defaultdict(list)
+    for number, state, count, first in db.execute(
+        "SELECT sequence, state, count(*), min(destination) FROM deliveries"
+        " WHERE sequence IN (SELECT value FROM json_each(?)) AND (? = '' OR destination = ?) GROUP BY sequence, state",
+        [wanted, destination, destination],
+    ).fetchall():
+        counts[number][DeliveryState(state)] = count
+        named[number].append((first, DeliveryState(state)))
+    return tuple(_logged(line, counts[line.sequence], named[line.sequence]) for line in map(line_of, rows))
+
+
+def _logged(line: EventLine, counts: Counter[DeliveryState], named: Sequence[tuple[str, DeliveryState]]) -> LoggedEvent:
+    if counts.total() != 1:
+        return LoggedEvent(line, counts, None, None)
+    ((destination, state),) = named
+    return LoggedEvent(line, counts, destination, state)
+
+
+def _json(values: Collection[Any]) -> str:
+    return orjson.dumps(list(values)).decode()

@@ -1,0 +1,92 @@
+"""The filters of the page of events, as its form and its address give them. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlencode
+
+from pydantic import BeforeValidator, Field
+
+from notifier.events import EventType
+from notifier.store.queries.event_log import EventLogFilter
+from notifier.store.tables.outbox import DeliveryState
+from notifier.web.queries import BaseQuery, digits, parse_query
+from notifier.web.requests import HIGHEST, MustBe, moment_ms
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+_DATE_LENGTH = len("2026-11-21")
+
+
+def _time_ms(text: str, *, whole_day: bool) -> int:
+    """Parse a date in this machine's time zone, as its beginning or its end, or an RFC 3339 time, into Unix ms."""
+    if len(text) != _DATE_LENGTH:
+        return moment_ms(text)
+    day = datetime.combine(datetime.strptime(text, "%Y-%m-%d").date(), time())  # noqa: DTZ007 - a day, local below
+    return round((day + timedelta(days=1 if whole_day else 0)).timestamp() * 1000)
+
+
+def _since(text: str) -> int:
+    return _time_ms(text, whole_day=False)
+
+
+def _until(text: str) -> int:
+    return _time_ms(text, whole_day=True)
+
+
+_Text = Annotated[str, MustBe("a text")]
+_A_TIME = MustBe("a date such as 2026-11-21, or a time such as 2026-11-21T17:00:00Z")
+
+
+class EventLogQuery(BaseQuery):
+    """The filters and the place of a page of events."""
+
+    person: _Text = ""
+    training: _Text = ""
+    type: Annotated[EventType | None, MustBe.one_of(EventType)] = None
+    source: _Text = ""
+    destination: _Text = ""
+    state: Annotated[DeliveryState | None, MustBe.one_of(DeliveryState)] = None
+    since: Annotated[int | None, BeforeValidator(_since), _A_TIME] = None
+    until: Annotated[int | None, BeforeValidator(_until), _A_TIME] = None
+    before: Annotated[
+        Annotated[int, Field(ge=0, le=HIGHEST)] | None,
+        BeforeValidator(digits),
+        MustBe("an event's sequence, as a whole number"),
+    ] = None
+
+    @property
+    def chosen(self) -> EventLogFilter:
+        """The requested events."""
+        types = frozenset[str]() if self.type is None else frozenset({str(self.type)})
+        return EventLogFilter(
+            self.person.strip(),
+            self.training.strip(),
+            types,
+            self.source.strip(),
+            self.destination.strip(),
+            self.state,
+            self.since,
+            self.until,
+        )
+
+
+FIELDS = tuple(name for name in EventLogQuery.model_fields if name != "before")
+"""The names of the filters."""
+
+
+def parse_event_log(query: "MultiMapping[str]") -> EventLogQuery:
+    """Parse an EventLogQuery. Raises WrongRequestError."""
+    return parse_query(EventLogQuery, query)
+
+
+def given(query: "MultiMapping[str]") -> dict[str, str]:
+    """Return the filters as they were written, without empty ones."""
+    return {name: value for name in FIELDS if (value := query.get(name, "").strip())}
+
+
+def address(path: str, filters: Mapping[str, str], before: int | None = None) -> str:
+    """Return the address of a page or an export with these filters."""
+    parameters = {**filters, **({} if before is None else {"before": str(before)})}
+    return f"{path}?{urlencode(parameters, errors='replace')}" if parameters else path

@@ -1,0 +1,51 @@
+"""What all pages of the dashboard have in common: the values of the frame around them, and pages for errors."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from aiohttp import web
+
+from notifier.store.errors import StoreError
+from notifier.web.daemon_api import UnknownEventError, UnknownNameError, UnknownRecordError
+from notifier.web.dashboard.templating import Rendering
+from notifier.web.requests import WrongRequestError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_TROUBLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
+    UnknownRecordError: (404, "No such record"),
+    UnknownEventError: (404, "No such event"),
+    UnknownNameError: (404, "No such name"),
+    WrongRequestError: (400, "This address is not right"),
+}
+"""The HTTP status and the title of the page for each error whose message a visitor may see."""
+
+
+class PageFrame:
+    """Renders pages, and turns errors into pages."""
+
+    def __init__(self, rendering: Rendering, has_session: Callable[[web.Request], bool]) -> None:
+        """Initialize with the rendering, and a check whether a visitor has a session and so can sign out."""
+        self.rendering = rendering
+        self._has_session = has_session
+
+    async def page(self, request: web.Request, template: str, code: int = 200, **values: object) -> web.Response:
+        """Render a page and return it as a response."""
+        shared = {"query": "", "place": request.path, "can_sign_out": self._has_session(request)}
+        return await self.rendering.page(template, code, **(shared | values))
+
+    def told(self, handler: Handler) -> Handler:
+        """Return a handler that works like `handler`, but answers errors with a page instead of JSON."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except tuple(_TROUBLE) as error:
+                code, title = _TROUBLE[type(error)]
+                query = request.match_info.get("key", "")
+                return await self.page(request, "trouble.html", code, title=title, text=error, query=query)
+            except StoreError as error:
+                title = "The state file cannot be read now"
+                return await self.page(request, "trouble.html", 503, title=title, text=error.message)
+
+        return handle

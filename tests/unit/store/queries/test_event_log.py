@@ -1,0 +1,202 @@
+"""The log of events: filters, pages, and how far one call looks."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlite_utils import Database
+
+from notifier.events import Change, Completion, DetectedBy, EventType, Names
+from notifier.store.queries import event_log, search
+from notifier.store.queries.event_log import EventLogFilter, page
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import names, records, sources
+from notifier.store.tables.names import PersonName
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.records import Findings
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import MakeCompletion
+
+HOUR = 3_600_000
+HR, GATE = (Subscription(name, frozenset(EventType)) for name in ("hr", "gate"))
+Enter = Callable[..., None]
+
+
+@pytest.fixture
+def enter(db: Database, completion: "MakeCompletion") -> Enter:
+    """Enter a completion, an hour after the one before."""
+    names.learn_people(db, "acme", [PersonName("u1", "David Ball", "E-17"), PersonName("u2", "Eve Müller", None)])
+    names.learn_trainings(db, "acme", [("t1", "Ladder Safety"), ("t2", "Crane 100%")])
+    known = Names({"u1": "David Ball", "u2": "Eve Müller"}, {"t1": "Ladder Safety", "t2": "Crane 100%"})
+    entered = 0
+
+    def enter_one(
+        key: str,
+        user: str = "u1",
+        training: str = "t1",
+        source: str = "acme",
+        to: tuple[Subscription, ...] = (HR,),
+        type_: EventType = EventType.CREATED,
+    ) -> None:
+        nonlocal entered
+        entered += 1
+        sources.recall(db, source)
+        what: Completion = completion(key, user_id=user, training_id=training)
+        change = Change(type_, what, 1, DetectedBy.HEAD, "new")
+        records.write(db, Findings(source, source, changes=[change], names=known), list(to), entered * HOUR)
+
+    return enter_one
+
+
+def found(db: Database, before: int | None = None, limit: int = 50, look: int = 5000, **chosen: Any) -> list[str]:
+    return [it.event.subject for it in page(db, EventLogFilter(**chosen), before, limit, look=look).events]
+
+
+def settle(db: Database, key: str, destination: str, state: DeliveryState) -> None:
+    db.execute(
+        "UPDATE deliveries SET state = ? WHERE destination = ? AND sequence IN"
+        " (SELECT sequence FROM events WHERE subject = ?)",
+        [state, destination, key],
+    )
+
+
+def test_the_newest_events_come_first_and_pages_follow_each_other(db: Database, enter: Enter) -> None:
+    for number in range(7):
+        enter(str(number))
+    first = page(db, EventLogFilter(), None, 3)
+    assert [it.event.subject for it in first.events] == ["6", "5", "4"]
+    second = page(db, EventLogFilter(), first.next, 3)
+    third = page(db, EventLogFilter(), second.next, 3)
+    assert [it.event.subject for it in (*second.events, *third.events)] == ["3", "2", "1", "0"]
+    assert third.next is None
+    assert (first.searched_ms, third.searched_ms) == (None, None)
+
+
+def test_a_person_is_found_by_a_part_of_the_name_by_id_and_by_employee_number(db: Database, enter: Enter) -> None:
+    enter("1")
+    enter("2", user="u2")
+    for text in ("ball", "Dav ba", "u1", "E-17"):
+        assert found(db, person=text) == ["1"], text
+    assert found(db, person="müller") == ["2"]
+    for nobody in ("nobody", "%", "\udcff"):
+        assert found(db, person=nobody) == [], nobody
+
+
+def test_the_ids_of_one_account_are_not_those_of_another(db: Database, enter: Enter) -> None:
+    enter("1")
+    enter("2", source="other")
+    # The name is known of the one account only, the id is asked for by itself.
+    assert found(db, person="Ball") == ["1"]
+    assert found(db, person="u1") == ["2", "1"]
+
+
+def test_a_person_is_found_without_the_index_of_records_too(
+    db: Database, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter("1")
+    enter("2", user="u2")
+    assert found(db, person="ball") == ["1"]
+    monkeypatch.setattr(search, "FEW_RECORDS", 0)
+    assert not search.is_prepared(db)
+    assert found(db, person="ball") == ["1"]
+    sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
+    search.prepare(db)
+    assert search.is_prepared(db)
+    assert found(db, person="ball") == ["1"]
+
+
+def test_every_filter_narrows(db: Database, enter: Enter) -> None:
+    enter("1", to=(HR, GATE))
+    enter("2", training="t2")
+    enter("3", source="other", to=(GATE,))
+    enter("4", type_=EventType.REMOVED, to=())
+    settle(db, "1", "gate", DeliveryState.DEAD)
+    settle(db, "1", "hr", DeliveryState.DELIVERED)
+    assert found(db, training="crane") == ["2"]
+    assert found(db, training="100%") == ["2"]
+    assert found(db, training="t2") == ["2"]
+    assert found(db, source="other") == ["3"]
+    assert found(db, types=frozenset({"completion.removed"})) == ["4"]
+    assert found(db, destination="gate") == ["3", "1"]
+    assert found(db, state=DeliveryState.DEAD) == ["1"]
+    assert found(db, state=DeliveryState.DELIVERED) == ["1"]
+    assert found(db, state=DeliveryState.PENDING) == ["3", "2"]
+    assert found(db, state=DeliveryState.PENDING, destination="hr") == ["2"]
+    assert found(db, state=DeliveryState.DELIVERED, destination="gate") == []
+    assert found(db, since_ms=2 * HOUR, until_ms=4 * HOUR) == ["3", "2"]
+    assert found(db, since_ms=99 * HOUR) == []
+    assert found(db, until_ms=HOUR) == []
+    assert found(db, person="ball", training="crane", source="acme", state=DeliveryState.PENDING) == ["2"]
+
+
+def test_an_event_leads_to_its_only_delivery_or_to_the_requested_one(db: Database, enter: Enter) -> None:
+    enter("1", to=(HR, GATE))
+    enter("2")
+    enter("3", to=())
+    several, one, none = reversed(page(db, EventLogFilter(), None, 9).events)
+    assert (several.destination, several.deliveries.total()) == (None, 2)
+    assert (one.destination, one.state) == ("hr", DeliveryState.PENDING)
+    assert (none.destination, none.deliveries.total()) == (None, 0)
+    (chosen,) = [it for it in page(db, EventLogFilter(destination="gate"), None, 9).events if it.event.subject == "1"]
+    assert chosen.destination == "gate"
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        EventLogFilter(training="crane"),
+        EventLogFilter(state=DeliveryState.DEAD),
+        EventLogFilter(person="müller"),
+        EventLogFilter(destination="gate"),
+    ],
+    ids=["walk", "unfinished", "person", "deliveries"],
+)
+def test_a_call_looks_at_a_few_events_and_says_where_to_continue(
+    db: Database, enter: Enter, chosen: EventLogFilter
+) -> None:
+    for number in range(40):
+        rare = number in (3, 4, 30)
+        enter(str(number), *(("u2", "t2") if rare else ("u1", "t1")), to=(HR, GATE) if rare else (HR,))
+        if rare:
+            settle(db, str(number), "gate", DeliveryState.DEAD)
+    keys: list[str] = []
+    before: int | None = None
+    calls = 0
+    while True:
+        one = page(db, chosen, before, 2, look=7)
+        keys += [it.event.subject for it in one.events]
+        assert (one.searched_ms is None) == (one.next is None or len(one.events) == 2)
+        calls += 1
+        if one.next is None:
+            break
+        assert before is None or one.next < before
+        before = one.next
+    assert keys == ["30", "4", "3"]
+    assert calls <= 8
+
+
+def test_what_is_examined_is_bounded_however_many_destinations_have_unfinished_deliveries(
+    db: Database, enter: Enter
+) -> None:
+    many = tuple(Subscription(f"d{number}", frozenset(EventType)) for number in range(20))
+    for number in range(10):
+        enter(str(number), to=many)
+    keys: list[str] = []
+    before: int | None = None
+    while True:
+        one = page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, look=40)
+        keys += [it.event.subject for it in one.events]
+        if one.next is None:
+            break
+        before = one.next
+    assert keys == [str(number) for number in reversed(range(10))]
+
+
+def test_a_clock_that_was_set_back_hides_no_event(db: Database, enter: Enter) -> None:
+    for number in range(5):
+        enter(str(number))
+    db.execute("UPDATE events SET detected_at = ? WHERE subject = '4'", [HOUR])
+    assert set(found(db, until_ms=2 * HOUR)) == {"0", "4"}
+    assert found(db, since_ms=2 * HOUR) == ["3", "2", "1"]
+    assert event_log.LOOK > 0

@@ -1,0 +1,86 @@
+"""The page of events and its downloads, as any HTTP client gets them."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.queries.event_log import EventLogFilter
+from notifier.store.tables.outbox import DeliveryState
+from notifier.web.dashboard.event_pages import ON_A_PAGE
+from notifier.web.event_rows import BYTE_ORDER_MARK, heading
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface
+
+
+async def test_the_address_says_which_events_are_shown(interface: "Interface") -> None:
+    query = (
+        "person=+David+&training=crane&type=completion.created&source=acme&destination=hr&state=dead"
+        "&since=2026-11-01&until=2026-11-02&before=17&more=x"
+    )
+    async with interface.over_tcp.get(f"{interface.url}/events?{query}") as response:
+        assert response.status == 200
+        text = await response.text()
+    begin, end = (round(datetime(2026, 11, day).astimezone().timestamp() * 1000) for day in (1, 3))
+    types = frozenset({"completion.created"})
+    chosen = EventLogFilter("David", "crane", types, "acme", "hr", DeliveryState.DEAD, begin, end)
+    assert interface.daemon.event_log.asked == [chosen]
+    assert interface.daemon.event_log.places == [(17, ON_A_PAGE)]
+    assert 'name="person" type="search" value="David"' in text
+    # A name that is not configured now may still have events.
+    assert "<option selected>hr</option>" in text
+
+
+async def test_empty_fields_of_the_form_are_no_filter(interface: "Interface") -> None:
+    async with interface.over_tcp.get(f"{interface.url}/events?person=&type=&since=") as response:
+        text = await response.text()
+    assert interface.daemon.event_log.asked == [EventLogFilter()]
+    assert "<strong>No event yet.</strong>" in text
+
+
+async def test_what_fits_nothing_says_what_to_do_next(interface: "Interface") -> None:
+    async with interface.over_tcp.get(f"{interface.url}/events?person=%3Cb%3E") as response:
+        text = await response.text()
+    assert "<strong>No stored event fits.</strong>" in text
+    assert '<a href="/records?q=%3Cb%3E">' in text
+    assert "<b>" not in text
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("since=yesterday", "<code>since</code> must be a date such as 2026-11-21"),
+        ("until=2026-02-30", "<code>until</code> must be a date such as 2026-11-21"),
+        ("state=lost", "<code>state</code> must be one of pending, delivered, dead"),
+        ("type=created", "<code>type</code> must be one of completion.created"),
+        ("before=x", "<code>before</code> must be an event"),
+        ("before=99999999999999999999", "<code>before</code> must be an event"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/events", "/events.csv"])
+async def test_a_wrong_filter_is_explained(interface: "Interface", path: str, query: str, said: str) -> None:
+    async with interface.over_tcp.get(f"{interface.url}{path}?{query}") as response:
+        assert (response.status, response.content_type) == (400, "text/html")
+        assert said in await response.text()
+
+
+@pytest.mark.parametrize(("form", "kind"), [("csv", "text/csv"), ("jsonl", "application/jsonl")])
+async def test_a_download_is_sent_part_by_part(interface: "Interface", form: str, kind: str) -> None:
+    async with interface.over_tcp.get(f"{interface.url}/events.{form}?source=acme") as response:
+        assert (response.status, response.content_type) == (200, kind)
+        assert response.headers["Content-Disposition"] == f'attachment; filename="events.{form}"'
+        body = await response.read()
+    parts = f"{form} from None\n{form} from 7\n".encode()
+    assert body == (BYTE_ORDER_MARK + heading() + parts if form == "csv" else parts)
+    assert interface.daemon.event_log.asked == [EventLogFilter(source="acme")] * 2
+
+
+async def test_a_download_that_cannot_be_completed_is_broken_off(interface: "Interface") -> None:
+    interface.daemon.event_log.failure = StoreError(StoreReason.DISK_FULL, "the disk is full")
+    async with interface.over_tcp.get(f"{interface.url}/events.jsonl") as response:
+        assert response.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
