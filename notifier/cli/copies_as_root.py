@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final, TypeVar
 
 from notifier.privileges import Owner, acting_as, may_use
-from notifier.store.backup import BackupError
+from notifier.store.file.backup import BackupError
 
 Result = TypeVar("Result")
 

@@ -11,11 +11,10 @@ from notifier.config import Settings
 from notifier.daemon.api import people
 from notifier.daemon.api.deliveries import drop_known, move_known, retry_document, retry_known
 from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
-from notifier.daemon.offline import lone_store
+from notifier.daemon.offline import lone_store, write_essentials
 from notifier.delivery.health import end_wait_unserved, switch_unserved
 from notifier.delivery.subscriptions import subscriptions
 from notifier.store.errors import StoreError
-from notifier.store.recovery import essentials, snapshot
 from notifier.store.store import Store
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import replays, requeue
@@ -85,8 +84,7 @@ def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> "PersonFo
             done = await people.forget(store, person, dry_run=dry_run, by="the command line")
             if not dry_run:
                 # Written twice with the end: the older generation holds what the present one held.
-                known = await store.run(snapshot.gather, SystemClock().now_ms())
-                await asyncio.to_thread(essentials.write, store.path, known)
+                await write_essentials(store)
             return done
 
     with _unknown_named(), as_command_error(OSError):

@@ -42,8 +42,8 @@ def orphans(settings: Settings) -> "Iterator[str]":
     # Imported here, because only this needs the state file, which usually does not exist at the first check.
     from notifier.alerts.destination_rules import orphan_sentence  # noqa: PLC0415
     from notifier.store.errors import StoreError  # noqa: PLC0415
+    from notifier.store.file.connection import open_for_reading  # noqa: PLC0415
     from notifier.store.queries.orphans import orphans as found_in  # noqa: PLC0415
-    from notifier.store.store import open_for_reading  # noqa: PLC0415
 
     try:
         with closing(open_for_reading(settings.store.path)) as db:

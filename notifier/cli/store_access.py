@@ -1,17 +1,17 @@
 """Opens the state file read-only, whether a daemon runs or not."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
-from sqlite_utils import Database
 
 from notifier.cli.errors import CommandError
-from notifier.store.errors import StoreError, StoreReason, as_store_error
+from notifier.store.database import Database
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file.connection import open_for_reading
+from notifier.store.file.errors import errors_named
 from notifier.store.recovery.opener import pending
-from notifier.store.store import open_for_reading
 
 
 @contextmanager
@@ -27,15 +27,10 @@ def reading(path: Path) -> Iterator[Database]:
             f"Note: {to_do}; `notifier run` does that when it starts, and this is the state before it.", err=True
         )
     try:
-        with closing(open_for_reading(path)) as db:
+        with errors_named(path), closing(open_for_reading(path)) as db:
             yield db
     except StoreError as error:
         raise _failure(error) from error
-    except sqlite3.Error as error:
-        named = as_store_error(error, path)
-        if named is None:
-            raise
-        raise _failure(named) from error
 
 
 class Followed:
@@ -54,8 +49,9 @@ class Followed:
         if found is None or found == self._file:
             return self._db, False
         try:
-            db = open_for_reading(self._path)
-        except (StoreError, sqlite3.Error):
+            with errors_named(self._path):
+                db = open_for_reading(self._path)
+        except StoreError:
             # The file is being replaced or migrated. Until it can be read, the earlier one is returned.
             return self._db, False
         self.close()

@@ -76,7 +76,7 @@ class ConditionCollector:
                 for condition in destination_rules.conditions(name, report, firing)
             ],
             *rules.of_essentials(self._housekeeping.failure()),
-            *disk_rules.conditions(await disk_rules.room_beside(self._store.path), firing),
+            *await self._of_disk(firing),
             *rules.of_starts(cut_off),
             *rules.of_interface(state.interface_problem),
             *await self._of_descriptors(firing),
@@ -98,6 +98,11 @@ class ConditionCollector:
         if rebuild is not None and not found:
             await self._store.run(compare.end, self._clock.now_ms())
         return found
+
+    async def _of_disk(self, firing: Collection[ConditionKey]) -> list[Condition]:
+        if self._store.path is None:
+            return []
+        return list(disk_rules.conditions(await disk_rules.room_beside(self._store.path), firing))
 
     async def _of_descriptors(self, firing: Collection[ConditionKey]) -> list[Condition]:
         found = await asyncio.to_thread(descriptors_in_use)

@@ -268,10 +268,10 @@ class Daemon:
         """Return a link that signs a browser in to the dashboard once; None if the daemon listens on no port."""
         return None if self._server is None else self._server.sign_in_link()
 
-    async def damage(self) -> StoreError:
-        """Wait until the state file is found to be damaged, and return the error; the next start repairs the file."""
-        await self._store.damaged.wait()
-        return self._store.damage or StoreError(StoreReason.CORRUPT, "the state file is damaged")
+    async def store_end(self) -> StoreError:
+        """Wait until the store can no longer be used, and return the error; the next start repairs a damaged file."""
+        await self._store.ended.wait()
+        return self._store.end or StoreError(StoreReason.CORRUPT, "the state file is damaged")
 
     async def stop(self) -> None:
         """Stop within five seconds; the next run repeats interrupted work, so nothing is lost."""

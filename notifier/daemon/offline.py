@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager
 
 from notifier.clock import SystemClock
 from notifier.config import Settings
+from notifier.daemon.file_upkeep import UNWRITTEN
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.delivery.subscriptions import subscriptions
 from notifier.events import Event
 from notifier.http.exchange import new_session
+from notifier.store.file.store import FileStore
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.recovery.opener import open_store
 from notifier.store.store import Store
 from notifier.watch.watcher import Watcher
 
 _log = logging.getLogger(__name__)
-
-UNWRITTEN = "the essentials cannot be written beside the state file; free some space, or make its folder writable"
 
 
 @asynccontextmanager
@@ -32,13 +32,19 @@ async def lone_store(settings: Settings) -> AsyncIterator[Store]:
     await store.open()
     try:
         yield store
-        known = await store.run(snapshot.gather, clock.now_ms())
         try:
-            await asyncio.to_thread(essentials.write, store.path, known)
+            await write_essentials(store)
         except OSError as error:
             _log.error(UNWRITTEN, extra={"detail": error.strerror})
     finally:
         await store.close()
+
+
+async def write_essentials(store: Store) -> None:
+    """Write the essentials beside the state file; without a file, they are not needed. Raises StoreError, OSError."""
+    if isinstance(store, FileStore):
+        known = await store.run(snapshot.gather, SystemClock().now_ms())
+        await asyncio.to_thread(essentials.write, store.path, known)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from notifier.config import Settings, paths
-from notifier.store.files import ESSENTIALS, beside
+from notifier.store.file.files import ESSENTIALS, beside
 from notifier.store.recovery import essentials
 
 _log = logging.getLogger(__name__)

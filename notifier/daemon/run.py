@@ -51,16 +51,16 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
         ]
         for task in beside:
             task.add_done_callback(_report_fault)
-        damage = asyncio.create_task(daemon.damage(), name="damage")
+        end = asyncio.create_task(daemon.store_end(), name="end of the store")
         try:
-            await asyncio.wait([stopped, damage], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([stopped, end], return_when=asyncio.FIRST_COMPLETED)
         finally:
             manager.stopping()
             await _cancelled(stopped, *beside)
             await daemon.stop()
-            await _cancelled(damage)
-    if not damage.cancelled():
-        raise damage.result()
+            await _cancelled(end)
+    if not end.cancelled():
+        raise end.result()
 
 
 async def _start(daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any]) -> None:

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from sqlite_utils import Database
-
 from notifier.delivery.policy.circuit_breaker import Breaker, Mode, Waits, probes
 from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome, failure_scope
+from notifier.store.database import Database
 from notifier.store.tables import destinations
 from notifier.store.tables.destinations import (
     BY_OPERATOR,

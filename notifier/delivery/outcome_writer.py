@@ -6,10 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sqlite_utils import Database
-
 from notifier.delivery.policy.retry import RetryDecision
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome, failure_scope
+from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import destinations, outbox

@@ -1,18 +1,15 @@
 """Reads the state file for the HTTP interface, with time limits and without blocking the thread that writes."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from sqlite_utils import Database
-
+from notifier.store.database import Database, ReadingDatabase
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.store import Store, errors_named, open_for_reading
+from notifier.store.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,7 +38,7 @@ class StoreReader:
         """Initialize with the store of the state file; nothing is opened yet."""
         self._store = store
         self._limits = limits or ReadingLimits()
-        self._lanes = [_Lane(store.path, number) for number in range(self._limits.at_once)]
+        self._lanes = [_Lane(store, number) for number in range(self._limits.at_once)]
         self._free = list(self._lanes)
         self._turns = asyncio.Semaphore(self._limits.at_once)
 
@@ -74,9 +71,9 @@ class StoreReader:
 
     async def _on_lane(self, work: Callable[[Database], T]) -> T:
         lane = self._free.pop()
-        if self._store.damage is not None:
+        if self._store.end is not None:
             self._give_back(lane)
-            raise self._store.damage
+            raise self._store.end
         done = asyncio.get_running_loop().run_in_executor(lane.thread, lane.perform, work)
         done.add_done_callback(lambda ended: self._work_ended(lane, ended))
         try:
@@ -88,7 +85,7 @@ class StoreReader:
                 f"reading this takes longer than {self._limits.work:g} s: request less, or try again later",
             ) from None
         except StoreError as error:
-            self._store.note_damage_met(error)
+            self._store.note_end_met(error)
             raise
         finally:
             lane.interrupt_until(done)
@@ -107,49 +104,41 @@ class StoreReader:
 class _Lane:
     """A thread with a connection that cannot write."""
 
-    def __init__(self, path: Path, number: int) -> None:
-        self._path = path
-        self._db: Database | None = None
+    def __init__(self, store: Store, number: int) -> None:
+        self._store = store
+        self._db: ReadingDatabase | None = None
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"reader {number}")
 
     def perform(self, work: Callable[[Database], T]) -> T:
         """Call `work` in one read transaction, and return its result; runs on the lane's thread."""
-        with errors_named(self._path):
+        with self._store.errors_named():
             db = self._open()
-            db.execute("BEGIN")
-            try:
+            with db.atomic():
                 return work(db)
-            finally:
-                # After some errors, SQLite has already ended the transaction itself.
-                if db.conn.in_transaction:
-                    db.execute("ROLLBACK")
 
     def interrupt_until(self, done: "asyncio.Future[T]") -> None:
         """Interrupt the work repeatedly until it has ended; runs on the event loop."""
         if done.done():
             return
         if (db := self._db) is not None:
-            # The thread may be closing the connection at this moment.
-            with suppress(sqlite3.ProgrammingError):
-                db.conn.interrupt()
+            db.interrupt()
         asyncio.get_running_loop().call_later(_INTERRUPT_EVERY_SECONDS, self.interrupt_until, done)
 
     async def close(self) -> None:
         """Interrupt the reading, and close the connection."""
         closed = asyncio.get_running_loop().run_in_executor(self.thread, self._close)
         self.interrupt_until(closed)
-        with suppress(sqlite3.Error):
+        with suppress(StoreError):
             await closed
         await asyncio.to_thread(self.thread.shutdown)
 
-    def _open(self) -> Database:
+    def _open(self) -> ReadingDatabase:
         if self._db is None:
-            self._db = open_for_reading(self._path)
-            self._db.execute("PRAGMA query_only = ON")
-            self._db.execute("PRAGMA temp_store = MEMORY")
+            self._db = self._store.open_reader()
         return self._db
 
     def _close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        with self._store.errors_named():
+            if self._db is not None:
+                self._db.close()
+                self._db = None

@@ -5,10 +5,10 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.events import Completion, DetectedBy, Event, EventType, fingerprint
 from notifier.kpa.versions import RecordFormat, SkimmedRecords
+from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import (
     holds,

@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from notifier.clock import Clock
 from notifier.events import Completion, Names
 from notifier.kpa.client import Client
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Priority
+from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import erasure

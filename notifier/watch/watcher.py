@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlite_utils import Database
-
 from notifier.kpa.client import Page
 from notifier.kpa.errors import MEANINGS, ApiError
 from notifier.kpa.rate_limiter import RateLimiter, Usage
+from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.tables import sources, sweeps
 from notifier.store.tables.sources import Release, SourceMemory

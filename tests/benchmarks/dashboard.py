@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
-from sqlite_utils import Database
 
 from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
+from notifier.store.database import Database
+from notifier.store.file.store import FileStore
 from notifier.store.queries import search
-from notifier.store.store import Store
 from notifier.store.tables import rollups
 from tests.benchmarks.common import report
 from tests.support.dashboard_server import CHROMIUM, browser
@@ -98,7 +98,7 @@ async def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "notifier.db")
-        store = Store(path)
+        store = FileStore(path)
         await store.open()
         started = time.perf_counter()
         await store.run(fill, asked.records, asked.events, SystemClock().now_ms())

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
-from sqlite_utils import Database
 
 from notifier.clock import SystemClock
 from notifier.config import HttpSettings
@@ -26,8 +25,10 @@ from notifier.delivery.subscriptions import subscription
 from notifier.destinations.webhook.envelope import batch, single
 from notifier.events import Event
 from notifier.http.exchange import new_session
+from notifier.store.database import Database
+from notifier.store.file.connection import open_for_reading
+from notifier.store.file.store import FileStore
 from notifier.store.queries import history
-from notifier.store.store import Store, open_for_reading
 from notifier.store.tables import records, sources
 from tests.benchmarks.common import beside, news, report
 
@@ -72,7 +73,7 @@ async def bare(url: str, bodies: Iterable[bytes], concurrency: int) -> Taken:
 
 async def notifier(events: int, settings: HttpSettings, file: Path) -> Taken:
     """Deliver `events` that wait in a new state file; return what it took."""
-    store = Store(file)
+    store = FileStore(file)
     await store.open()
     wants = [subscription("receiver", settings)]
     await store.run(sources.recall, "acme")

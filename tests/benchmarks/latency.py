@@ -23,7 +23,7 @@ from notifier.daemon.watcher_factory import build_watcher
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import subscriptions
 from notifier.http.exchange import new_session
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from tests.benchmarks.common import HERE, beside, report
 
 
@@ -53,7 +53,7 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
     }
     settings = load(environ=environ, cwd=folder)
     answers: list[int] = []
-    store = Store(settings.store.path)
+    store = FileStore(settings.store.path)
     await store.open()
     took = []
     async with (

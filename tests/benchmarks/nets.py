@@ -27,7 +27,7 @@ from notifier.config import load
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.events import Event, EventType
 from notifier.http.exchange import new_session
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.watch.patience import PATIENCE
 from notifier.watch.watcher import RoundResult, Watcher
 from tests.benchmarks.common import beside, report
@@ -161,7 +161,7 @@ async def watching(url: str, folder: Path) -> AsyncIterator[Bench]:
     }
     settings = load(environ=environ, cwd=folder)
     events: list[Event] = []
-    store = Store(settings.store.path)
+    store = FileStore(settings.store.path)
     await store.open()
     async with new_session() as session, aiohttp.ClientSession() as own_session:
         watcher = build_watcher(

@@ -37,7 +37,7 @@ from notifier.clock import SystemClock
 from notifier.config import HttpSettings
 from notifier.delivery.subscriptions import subscription
 from notifier.events import Change
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import records, sources
 from tests.benchmarks import latency
 from tests.benchmarks.common import HERE, beside, news, report, with_bytecode
@@ -245,7 +245,7 @@ class Notifier(Peer):
     async def hand_over(self, session: aiohttp.ClientSession, numbers: range) -> None:
         """Write events as a poll does, before the start: only one process may have the state file."""
         self.end()
-        store = Store(self.folder / "notifier.db")
+        store = FileStore(self.folder / "notifier.db")
         await store.open()
         await store.run(sources.recall, "acme")
         wants = [subscription("receiver", HttpSettings.model_validate({"type": "http", "url": self.webhook}))]

@@ -23,7 +23,8 @@ from notifier.clock import SystemClock
 from notifier.config import load
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.http.exchange import new_session
-from notifier.store.store import Store, open_database
+from notifier.store.file.connection import open_database
+from notifier.store.file.store import FileStore
 from tests.benchmarks.common import beside, report
 
 PAGE = 1000
@@ -71,7 +72,7 @@ async def sweep(url: str, folder: Path) -> tuple[float, float, int]:
         "NOTIFIER_SOURCES__ACME__REQUESTS_PER_MINUTE": "10000000",
     }
     settings = load(environ=environ, cwd=folder)
-    store = Store(settings.store.path)
+    store = FileStore(settings.store.path)
     await store.open()
     async with new_session() as session:
         watcher = build_watcher(settings, "acme", session, store, SystemClock(), tuple, lambda _events: None)

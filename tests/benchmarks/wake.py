@@ -21,12 +21,12 @@ from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import concerned, subscriptions
 from notifier.events import Event, EventType
 from notifier.http.exchange import new_session
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from tests.benchmarks.common import report
 
 
 async def measure(
-    dispatcher: Dispatcher, store: Store, wake: Callable[[], None], rounds: int
+    dispatcher: Dispatcher, store: FileStore, wake: Callable[[], None], rounds: int
 ) -> tuple[list[float], list[float]]:
     """Return the wall and the processor time of each wake-up, in milliseconds."""
     passed, processor = [], []
@@ -51,7 +51,7 @@ async def run(number: int, rounds: int, folder: Path) -> None:
     data = orjson.dumps({"completion": {"training_id": "7", "user_id": "u"}})
     events = [Event(1, "evt_a", EventType.CREATED, "acme", "7", 0, data)]
     filters = subscriptions(settings)
-    store = Store(folder / "notifier.db")
+    store = FileStore(folder / "notifier.db")
     await store.open()
     async with new_session() as session:
         dispatcher = Dispatcher(settings, store, SystemClock())

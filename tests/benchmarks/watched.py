@@ -11,7 +11,7 @@ from notifier.config import Settings
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.events import Event
 from notifier.http.exchange import new_session
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.watch.watcher import Watcher
 
 SOURCE = "acme"
@@ -82,7 +82,7 @@ async def watching(
             },
         }
     )
-    store = Store(state_file)
+    store = FileStore(state_file)
     await store.open()
     async with new_session() as session:
         watcher = build_watcher(settings, SOURCE, session, store, clock, tuple, on_events)

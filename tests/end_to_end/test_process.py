@@ -337,7 +337,7 @@ def test_other_commands_are_ended_by_signals_as_any_program(arguments: tuple[str
 async def test_a_state_file_that_takes_long_to_open_does_not_delay_the_end(program: Program) -> None:
     # The thread that opens it stands still, as on a disk that hangs, or in a migration of a large file.
     script = (
-        "import sys, time\nfrom notifier.store.lock import FileLock\n"
+        "import sys, time\nfrom notifier.store.file.lock import FileLock\n"
         "def acquire(lock): print('opening', flush=True); time.sleep(60)\nFileLock.acquire = acquire\n"
         "from notifier.cli import main\nsys.exit(main())"
     )

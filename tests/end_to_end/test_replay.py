@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from tests.support.program import Program, Receiver
 from tests.support.waiting import until
 
@@ -32,7 +32,7 @@ async def deliver_long_ago(path: Path) -> None:
             )
             db.execute("INSERT INTO deliveries (sequence, destination, state) VALUES (?, 'hr', 'delivered')", [number])
 
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     await store.run(fill)
     await store.close()

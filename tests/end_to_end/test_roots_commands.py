@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from tests.support.other_user import OtherUser, other_user, run, shared_folder
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def state_file(shared: Path, user: OtherUser) -> Path:
     path = shared / "state" / "notifier.db"
 
     async def make() -> None:
-        store = Store(path)
+        store = FileStore(path)
         await store.open()
         await store.close()
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, Page
-from sqlite_utils import Database
 
 from notifier.sandbox import build_account
-from notifier.store.store import Store
+from notifier.store.database import Database
+from notifier.store.file.store import FileStore
 from notifier.store.tables.rollups import QUARTER_MS
 from notifier.web.response_models.status import StatusDocument
 from tests.support.dashboard_server import DashboardServer, Receiver, browser
@@ -100,7 +100,7 @@ async def main() -> None:
     """Play a day, and take a picture of it going well and one of it going wrong."""
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder, "notifier.db"))
+        store = FileStore(Path(folder, "notifier.db"))
         await store.open()
         await store.run(live_through_a_month, time.time_ns() // 1_000_000)
         await store.close()

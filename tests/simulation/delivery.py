@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.config.destinations import HttpSettings, SlackSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Grouping
 from notifier.events import EventType
+from notifier.store.database import Database
 from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
 from notifier.token_bucket import TokenBucket
@@ -168,12 +168,12 @@ def _insert(db: Database, news: Sequence[News], now_ms: int) -> None:
     for number, it in enumerate(news, last + 1):
         data = {"completion": {"key": it.record, "training_id": it.training, "user_id": "u"}, "poison": not it.good}
         rows.append((number, f"evt_{number:026}", it.kind, it.record, now_ms, orjson.dumps(data).decode()))
-    db.conn.executemany(
+    db.executemany(
         "INSERT INTO events (sequence, id, type, source, subject, revision, net, reason, detected_at, data)"
         " VALUES (?, ?, ?, 'acme', ?, 1, 'head', 'entered_since', ?, ?)",
         rows,
     )
-    db.conn.executemany("INSERT INTO deliveries (sequence, destination) VALUES (?, 'hr')", [(row[0],) for row in rows])
+    db.executemany("INSERT INTO deliveries (sequence, destination) VALUES (?, 'hr')", [(row[0],) for row in rows])
 
 
 def plain(count: int, **keys: Any) -> list[News]:

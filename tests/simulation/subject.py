@@ -16,7 +16,6 @@ from typing import Any, Final
 from unittest import mock
 
 import orjson
-from sqlite_utils import Database
 
 import notifier.daemon.sources
 from notifier.alerts import source_rules
@@ -29,7 +28,8 @@ from notifier.daemon.sources import SourceRegistry
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.events import Completion
 from notifier.kpa.versions import API_VERSIONS
-from notifier.store.store import Store, open_database
+from notifier.store.file.connection import FileDatabase, open_database
+from notifier.store.file.store import FileStore
 from notifier.watch.detection.holds import Direction
 from notifier.watch.patience import Patience
 from notifier.watch.source_health import SourceState
@@ -91,9 +91,9 @@ class Memory:
     def path(self) -> Path:
         return self._path
 
-    def new_store(self) -> Store:
+    def new_store(self) -> FileStore:
         """Return a store of this file, as a new process would open it."""
-        return Store(self._path, lambda _path: self._db)
+        return FileStore(self._path, lambda _path: self._db)
 
     def close(self) -> None:
         self._db.conn.close()
@@ -334,7 +334,7 @@ async def _nothing() -> None:
     pass
 
 
-class _UnclosedDatabase(Database):
+class _UnclosedDatabase(FileDatabase):
     def close(self) -> None:
         """Leave the connection open for the next process."""
 

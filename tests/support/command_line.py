@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from notifier.cli.app import COMMANDS, program
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
 from notifier.sandbox import Account, documented_account, make_app, serve
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
@@ -182,7 +182,7 @@ url = "{hr}"
 
     async def remember(self, *names: str, to: tuple[str, ...] = ("hr",)) -> None:
         """Write one event for each person's name into the state file, to be delivered to each destination."""
-        store = Store(self.state_file)
+        store = FileStore(self.state_file)
         await store.open()
         try:
             await store.run(_tell, names, to)

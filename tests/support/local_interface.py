@@ -15,11 +15,11 @@ from aiohttp import web
 
 from notifier.config import HttpInterfaceSettings
 from notifier.daemon.api.status import evaluation_status
+from notifier.store.file.store import FileStore
 from notifier.store.queries.dashboard import DashboardCounts, Day
 from notifier.store.queries.event_log import EventLogFilter, EventLogPage
 from notifier.store.queries.search import FoundRecords
 from notifier.store.reader import StoreReader
-from notifier.store.store import Store
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.watch.detection.holds import Direction
 from notifier.web.daemon_api import (
@@ -192,7 +192,7 @@ class Interface:
     """Where to reach an interface, and the daemon behind it."""
 
     daemon: Daemon
-    store: Store
+    store: FileStore
     feed: Feed
     server: LocalServer
     socket: Path
@@ -232,22 +232,22 @@ async def resources() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-async def store(resources: AsyncExitStack, tmp_path: Path) -> Store:
-    opened = Store(tmp_path / "state" / "notifier.db")
+async def store(resources: AsyncExitStack, tmp_path: Path) -> FileStore:
+    opened = FileStore(tmp_path / "state" / "notifier.db")
     await opened.open()
     resources.push_async_callback(opened.close)
     return opened
 
 
 @pytest.fixture
-def reader(resources: AsyncExitStack, store: Store) -> StoreReader:
+def reader(resources: AsyncExitStack, store: FileStore) -> StoreReader:
     opened = StoreReader(store)
     resources.push_async_callback(opened.close)
     return opened
 
 
 @pytest.fixture
-def listen(resources: AsyncExitStack, store: Store, reader: StoreReader, tmp_path: Path) -> Open:
+def listen(resources: AsyncExitStack, store: FileStore, reader: StoreReader, tmp_path: Path) -> Open:
     """Open an interface; without a token it is anonymous, and listens on loopback only."""
 
     async def start(

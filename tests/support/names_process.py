@@ -18,7 +18,7 @@ from notifier.http.exchange import new_session
 from notifier.kpa.client import Client
 from notifier.kpa.exchange import HttpExchange
 from notifier.kpa.rate_limiter import RateLimiter
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.watch.name_cache import NameCache
 
 TICK = 0.005
@@ -40,7 +40,7 @@ async def tick(held: list[float]) -> None:
 
 async def main(url: str, path: Path) -> None:
     clock, held = SystemClock(), [0.0]
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     async with new_session() as session:
         settings = SourceSettings.model_validate({"base_url": url, "token": "sandbox", "timeout": "110s"})

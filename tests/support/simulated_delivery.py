@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
 from notifier.config.destinations import HttpSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import Outcome
 from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery

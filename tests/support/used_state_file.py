@@ -10,13 +10,13 @@ from pathlib import Path
 
 import orjson
 import pytest
-from sqlite_utils import Database
 
 from notifier.config import FirstRun
 from notifier.events import Change, Completion, DetectedBy, EventType, event_id
+from notifier.store.database import Database
+from notifier.store.file.connection import open_database
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.recovery.opener import open_state_file
-from notifier.store.store import open_database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, outbox, record_lookups, records, sources, sweeps
 from notifier.store.tables.destinations import Health, HealthState

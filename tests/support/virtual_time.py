@@ -5,9 +5,8 @@ import selectors
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlite_utils import Database
-
-from notifier.store.store import Store
+from notifier.store.database import Database
+from notifier.store.file.store import FileStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,7 +57,7 @@ class LoopClock:
         return asyncio.get_running_loop().time()
 
 
-class ThreadlessStore(Store):
+class ThreadlessStore(FileStore):
     """The store, its work done on the loop's own thread: a clock that leaps does not wait for another one."""
 
     async def open(self) -> None:

@@ -24,7 +24,7 @@ from notifier.daemon.watcher_factory import build_watcher
 from notifier.delivery.subscriptions import subscriptions
 from notifier.kpa.v1_keys import key_without_id
 from notifier.sandbox import TOKENS, Account, Record, Token, make_app, serve, synthetic_account
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables.sources import SourceMemory, recall
 from notifier.watch.patience import Patience
 from notifier.watch.watcher import Round, Watcher
@@ -134,7 +134,7 @@ class Station:
         self.account = Account(now_ms=clock.now_ms)
         self.upstream = Upstream()
         self.events: list[Event] = []
-        self.store = Store(folder / "notifier.db")
+        self.store = FileStore(folder / "notifier.db")
         self.patience = Patience()
         self.options: dict[str, Any] = {"rate_limit": None}
         self.keys: dict[str, Any] = {}
@@ -208,7 +208,7 @@ class Station:
     async def restart(self, **keys: Any) -> Watcher:
         """Stop everything but the API, and begin again on the same file."""
         await self.close()
-        self.store = Store(self._folder / "notifier.db")
+        self.store = FileStore(self._folder / "notifier.db")
         await self.store.open()
         self.keys |= keys
         return await self.begin()

@@ -11,14 +11,14 @@ from typing import Any, Self
 import aiohttp
 import orjson
 from aiohttp import web
-from sqlite_utils import Database
 
 from notifier.config.destinations import HttpSettings, SlackSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Destination
 from notifier.destinations.registry import build
 from notifier.events import Change, Completion, DetectedBy, EventType
-from notifier.store.store import Store
+from notifier.store.database import Database
+from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
@@ -125,7 +125,7 @@ class Rig:
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> Self:
-        self.store = Store(self.path)
+        self.store = FileStore(self.path)
         await self.store.open()
         self._stack.push_async_callback(self.store.close)
         self.session = await self._stack.enter_async_context(aiohttp.ClientSession())

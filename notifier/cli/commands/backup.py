@@ -13,7 +13,7 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.cli.progress import shown_copying
 from notifier.privileges import other_owner
-from notifier.store.backup import BackupError, back_up
+from notifier.store.file.backup import BackupError, back_up
 
 
 @click.command(epilog=examples("notifier backup /var/backups/notifier.db", "notifier backup --force latest.db"))

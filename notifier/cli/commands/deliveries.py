@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
-from sqlite_utils import Database
 
 from notifier import log
 from notifier.cli import daemon_client
@@ -20,6 +19,7 @@ from notifier.cli.store_access import Followed, following
 from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.daemon.api.delivery import delivery_document
+from notifier.store.database import Database
 from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter, PastDelivery
 from notifier.store.tables.outbox import DeliveryState

@@ -15,9 +15,9 @@ from notifier.cli.output import echo
 from notifier.cli.progress import shown_copying
 from notifier.clock import SystemClock
 from notifier.privileges import other_owner
-from notifier.store.backup import BackupError
-from notifier.store.backup import restore as put_back
 from notifier.store.errors import StoreError
+from notifier.store.file.backup import BackupError
+from notifier.store.file.backup import restore as put_back
 
 
 @click.command(epilog=examples("notifier restore /var/backups/notifier.db"))

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from sqlite_utils import Database
-
 from notifier.clock import Clock
+from notifier.store.database import Database
 from notifier.store.reader import StoreReader
 from notifier.web.daemon_api import DashboardFigures
 

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sqlite_utils import Database
-
 from notifier.clock import Clock
 from notifier.config import ConfigError, Destination, Settings
 from notifier.daemon.api.delivery import delivery_document
@@ -16,6 +14,7 @@ from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
 from notifier.delivery.subscriptions import subscriptions
 from notifier.destinations.sample import sample_event
+from notifier.store.database import Database
 from notifier.store.queries import history
 from notifier.store.queries.orphans import move, orphans
 from notifier.store.reader import StoreReader

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlite_utils import Database
-
 from notifier.clock import Clock
 from notifier.events import Event
+from notifier.store.database import Database
 from notifier.store.queries import event_log, history
 from notifier.store.queries.event_log import EventLogFilter, EventLogPage
 from notifier.store.reader import StoreReader

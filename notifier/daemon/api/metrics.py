@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from notifier.alerts import disk_rules
 from notifier.alerts.evaluation import Evaluation
 from notifier.clock import Clock
 from notifier.daemon.sources import SourceRegistry
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.health import Serving, told_state
+from notifier.store.database import Database
 from notifier.store.reader import StoreReader
 from notifier.store.tables import destinations, sources, sweeps
 from notifier.store.tables.destinations import DestinationMemory
@@ -28,7 +27,7 @@ class MetricsCollector:
         self,
         counts: Counters,
         reader: StoreReader,
-        state_file: Path,
+        state_file: Path | None,
         dispatcher: Dispatcher,
         clock: Clock,
         readers: Callable[[], int],
@@ -49,8 +48,7 @@ class MetricsCollector:
     async def page(self, started_ms: int, watched: SourceRegistry) -> bytes:
         """Return the page of metrics. Raises StoreError."""
         known_sources, known_sweeps, known_destinations = await self._reader.run(_remembered)
-        room = await disk_rules.room_beside(self._state_file)
-        files = await asyncio.to_thread(file_sizes, self._state_file)
+        store = None if self._state_file is None else await _file_figures(self._state_file)
         serving, evaluation = self._dispatcher.serving(), self._evaluation()
         figures = MetricsSnapshot(
             now_ms=self._clock.now_ms(),
@@ -64,7 +62,7 @@ class MetricsCollector:
             conditions=[] if evaluation is None else [it.key for it in evaluation.standing],
             evaluated_ago=None if evaluation is None else self._clock.monotonic() - evaluation.at,
             alerts_undelivered=0.0 if evaluation is None else evaluation.undelivered or 0.0,
-            store=StoreFigures(files, room.free),
+            store=store,
             readers=self._readers(),
         )
         # A page of a thousand sources takes a good part of a second to write.
@@ -75,6 +73,11 @@ def destination_figures(memory: DestinationMemory, serving: Serving) -> Destinat
     """Return the figures of one destination; `serving` is more recent than `memory`, which is from the store."""
     state = told_state(serving.health, memory.pending, is_draining=serving.is_draining, was_tried=memory.was_tried)
     return DestinationFigures(state, memory.pending, memory.dead, memory.oldest_pending_ms)
+
+
+async def _file_figures(state_file: Path) -> StoreFigures:
+    room = await disk_rules.room_beside(state_file)
+    return StoreFigures(await asyncio.to_thread(file_sizes, state_file), room.free)
 
 
 def file_sizes(state_file: Path) -> dict[str, int]:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from notifier.store import maintenance
 from notifier.store.queries.record_history import can_be_stored
 from notifier.store.store import Store
 from notifier.store.tables import erasure
@@ -38,7 +37,7 @@ async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonF
         total = _sum(total, await _forget_one(store, person))
     if not dry_run:
         # This removes the data from the write-ahead log too.
-        await store.run_bare(maintenance.checkpoint)
+        await store.write_through()
         _log.warning("a person's data was erased", extra={"events": total.events, "records": total.records, "by": by})
     return {
         "people": [{"source": person.source, "id": person.id, "name": person.name} for person in people],

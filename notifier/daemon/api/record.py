@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlite_utils import Database
-
 from notifier.clock import iso_utc
 from notifier.daemon.api.delivery import delivery_document
 from notifier.daemon.api.record_sentences import FOUND, HISTORY, MISSING, NOT_TOLD, WAITS_FOR, NotTold, why
+from notifier.store.database import Database
 from notifier.store.queries.record_history import (
     DeliveryLife,
     EventHistory,

@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING, Final
 
-from sqlite_utils import Database
-
 from notifier.clock import iso_utc
 from notifier.config import Settings
 from notifier.delivery.replay import MOST_WAITING
+from notifier.store.database import Database
 from notifier.store.tables import destinations, replays, requeue
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.replays import ReplayRun, ReplayState, ReplayTarget

@@ -4,13 +4,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlite_utils import Database
-
 from notifier import __version__
 from notifier.alerts.evaluation import Evaluation
 from notifier.clock import iso_utc
 from notifier.delivery.health import Serving, told_state
 from notifier.kpa.rate_limiter import Priority, Usage
+from notifier.store.database import Database
 from notifier.store.tables import destinations, holds, replays, sweeps
 from notifier.store.tables.conditions import FiringCondition
 from notifier.store.tables.destinations import DestinationMemory, Health, HealthState, LastError

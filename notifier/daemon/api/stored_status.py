@@ -3,8 +3,6 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from sqlite_utils import Database
-
 from notifier.daemon.api.status import (
     destination_status,
     evaluation_status,
@@ -13,6 +11,7 @@ from notifier.daemon.api.status import (
     sweep_status,
 )
 from notifier.kpa.errors import ApiErrorReason
+from notifier.store.database import Database
 from notifier.store.tables import conditions, destinations, holds, replays, second_looks, sources, sweeps
 from notifier.store.tables.destinations import DestinationMemory, Health
 from notifier.store.tables.sources import SourceMemory

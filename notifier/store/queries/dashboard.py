@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Final
 
-from sqlite_utils import Database
-
 from notifier.events import EventType
+from notifier.store.database import Database
 from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryFilter, PastDelivery
 from notifier.store.tables.outbox import DeliveryState

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from sqlite_utils import Database
 
+from notifier.store.database import NUMBERS, Database
 from notifier.store.queries import search
 from notifier.store.queries.dashboard import SELECT_LINE, EventLine, line_of
 from notifier.store.queries.orphans import unfinished_destinations
@@ -108,7 +108,8 @@ def numbers_before(
     among = "events e"
     if area.numbers is not None:
         # The few numbers come first, because their range may contain all events.
-        among = "(SELECT value FROM json_each(:numbers)) n CROSS JOIN events e ON e.sequence = n.value"
+        listed = "SELECT CAST(value AS BIGINT) AS number FROM json_each(:numbers)"
+        among = f"({listed}) n CROSS JOIN events e ON e.sequence = n.number"
         values["numbers"] = _json(area.numbers)
     rows = db.execute(
         f"SELECT e.sequence FROM {among} WHERE {' AND '.join(['e.sequence > :floor', 'e.sequence < :top', *terms])}"
@@ -258,13 +259,14 @@ def _terms(
 def _events(db: Database, numbers: Sequence[int], destination: str) -> tuple[LoggedEvent, ...]:
     wanted = _json(numbers)
     rows = db.execute(
-        f"{SELECT_LINE} WHERE sequence IN (SELECT value FROM json_each(?)) ORDER BY sequence DESC", [wanted]
+        f"{SELECT_LINE} WHERE sequence IN {NUMBERS} ORDER BY sequence DESC",
+        [wanted],
     ).fetchall()
     counts: defaultdict[int, Counter[DeliveryState]] = defaultdict(Counter)
     named: defaultdict[int, list[tuple[str, DeliveryState]]] = defaultdict(list)
     for number, state, count, first in db.execute(
         "SELECT sequence, state, count(*), min(destination) FROM deliveries"
-        " WHERE sequence IN (SELECT value FROM json_each(?)) AND (? = '' OR destination = ?) GROUP BY sequence, state",
+        f" WHERE sequence IN {NUMBERS} AND (? = '' OR destination = ?) GROUP BY sequence, state",
         [wanted, destination, destination],
     ).fetchall():
         counts[number][DeliveryState(state)] = count

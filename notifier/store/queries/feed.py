@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.events import Event
+from notifier.store.database import Database, Spelled
 
 LOOK: Final = 2000
 """Number of events examined in one transaction, so that other work does not wait long for the store."""
@@ -34,9 +34,15 @@ class EventPage:
     ended: bool
 
 
+_POSITION: Final = Spelled(
+    sqlite="SELECT seq FROM sqlite_sequence WHERE name = 'events'",
+    postgres="SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_sequence_seq",
+)
+
+
 def position(db: Database) -> int:
     """Return the highest number that this file ever gave to an event, deleted ones included; 0 if it gave none."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    row = db.execute(_POSITION.on(db)).fetchone()
     return row[0] if row else 0
 
 
@@ -73,7 +79,7 @@ def _end_of_look(db: Database, after: int) -> tuple[int, int]:
     """Return how many events there are among the next LOOK after `after`, and the number of the last one."""
     numbers = "SELECT sequence FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
-        f"SELECT count(*), coalesce(max(sequence), ?) FROM ({numbers})", [after, after, LOOK]
+        f"SELECT count(*), coalesce(max(sequence), ?) FROM ({numbers}) AS looked_at", [after, after, LOOK]
     ).fetchone()
     return found, last
 

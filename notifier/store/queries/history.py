@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.events import Event
+from notifier.store.database import NUMBERS, Database
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
 
@@ -33,7 +33,7 @@ def events_numbered(db: Database, sequences: Collection[int]) -> list[Event]:
     """Return the events with these numbers, newest first."""
     rows = db.execute(
         "SELECT sequence, id, type, source, subject, detected_at, data FROM events"
-        " WHERE sequence IN (SELECT value FROM json_each(?)) ORDER BY sequence DESC",
+        f" WHERE sequence IN {NUMBERS} ORDER BY sequence DESC",
         [orjson.dumps(list(sequences)).decode()],
     ).fetchall()
     return [
@@ -123,7 +123,7 @@ def tried_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) 
     The second value is the number of the attempt after which to continue.
     """
     last = db.execute(
-        "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?)", [attempt, limit]
+        "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?) AS looked_at", [attempt, limit]
     ).fetchone()[0]
     if last is None:
         return [], attempt
@@ -136,7 +136,7 @@ def tried_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) 
 def deliveries_of(db: Database, sequences: Collection[int]) -> list[PastDelivery]:
     """Return all deliveries of the events with these numbers, in order."""
     wanted = orjson.dumps(list(sequences)).decode()
-    terms = ["d.sequence IN (SELECT value FROM json_each(?))"]
+    terms = [f"d.sequence IN {NUMBERS}"]
     return _deliveries(db, terms, "ORDER BY d.sequence, d.destination", [wanted])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlite_utils import Database
+from notifier.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)

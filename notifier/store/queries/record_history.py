@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.events import CONTENT_FIELDS, DetectedBy, EventType
+from notifier.store.database import NUMBERS, Database
 from notifier.store.queries import history
 from notifier.store.queries.history import PastDelivery
 from notifier.store.tables import left_out, second_looks
@@ -122,7 +122,7 @@ _ATTEMPTS = (
     "SELECT d.sequence, d.destination, r.attempted_at, r.milliseconds, r.decision, r.reason, r.status, r.detail"
     " FROM deliveries d CROSS JOIN attempt_runs r ON r.destination = d.destination"
     f" AND r.first_sequence BETWEEN d.sequence - {LONGEST_RUN - 1} AND d.sequence AND r.last_sequence >= d.sequence"
-    " WHERE d.sequence IN (SELECT value FROM json_each(?)) ORDER BY r.id"
+    f" WHERE d.sequence IN {NUMBERS} ORDER BY r.id"
 )
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
-from sqlite_utils import Database
 
+from notifier.store.database import Database, Spelled
 from notifier.store.queries.record_history import can_be_stored
 
 MOST_PEOPLE: Final = 20
@@ -72,16 +72,24 @@ def prepare(db: Database, sources: Collection[str] | None = None) -> None:
     watched = None if sources is None else orjson.dumps([*sources]).decode()
     (met, read) = db.execute(
         "SELECT count(met_at), count(swept_at) FROM sources WHERE met_at IS NOT NULL"
-        " AND (?1 IS NULL OR name IN (SELECT value FROM json_each(?1)))",
-        [watched],
+        " AND (:watched IS NULL OR name IN (SELECT value FROM json_each(:watched)))",
+        {"watched": watched},
     ).fetchone()
     if met and met == read and not is_prepared(db):
         db.execute(f"CREATE INDEX {_INDEX} ON records (user_id)")
 
 
+_THERE: Final = Spelled(
+    sqlite="SELECT 1 FROM sqlite_master WHERE name = ?",
+    postgres="SELECT 1 FROM pg_indexes WHERE schemaname = current_schema() AND indexname = ?",
+)
+_BY_PERSON: Final = Spelled(sqlite=f"INDEXED BY {_INDEX}", postgres="")
+_WITHOUT_INDEX: Final = Spelled(sqlite="NOT INDEXED", postgres="")
+
+
 def is_prepared(db: Database) -> bool:
     """Return whether the index of records by person exists."""
-    return db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [_INDEX]).fetchone() is not None
+    return db.execute(_THERE.on(db), [_INDEX]).fetchone() is not None
 
 
 def find(db: Database, text: str) -> FoundRecords:
@@ -94,10 +102,10 @@ def find(db: Database, text: str) -> FoundRecords:
         return FoundRecords(is_key=True)
     people = find_people(db, text)
     if is_prepared(db):
-        return FoundRecords(people=tuple(people), records=tuple(_records(db, people, f"INDEXED BY {_INDEX}")))
-    if db.execute("SELECT total(records) FROM sources").fetchone()[0] > FEW_RECORDS:
+        return FoundRecords(people=tuple(people), records=tuple(_records(db, people, _BY_PERSON.on(db))))
+    if db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()[0] > FEW_RECORDS:
         return FoundRecords(people=tuple(people), too_early=True)
-    return FoundRecords(people=tuple(people), records=tuple(_records(db, people, "NOT INDEXED")))
+    return FoundRecords(people=tuple(people), records=tuple(_records(db, people, _WITHOUT_INDEX.on(db))))
 
 
 def find_people(db: Database, text: str) -> list[FoundPerson]:
@@ -141,7 +149,7 @@ def _records(db: Database, people: Sequence[FoundPerson], by: str) -> list[Found
             "SELECT r.source, r.key, ?, coalesce(t.title, r.training_id), r.completed_on, r.removed_at IS NOT NULL"
             f" FROM records r {by}"
             " LEFT JOIN trainings t ON t.source = r.source AND t.id = r.training_id"
-            " WHERE r.user_id = ? AND r.source = ? ORDER BY r.completed_on DESC, r.id DESC LIMIT ?",
+            " WHERE r.user_id = ? AND r.source = ? ORDER BY r.completed_on DESC NULLS LAST, r.id DESC LIMIT ?",
             [person.name, person.id, person.source, MOST_RECORDS],
         )
         found += [

@@ -9,5 +9,5 @@ These accidents are handled:
 - The file is gone, empty, too old, or has lost its log: the file itself does not show this, but the files beside it do
   (`snapshot` and `essentials`). `compare` adds what is missing, at every opening.
 
-The entry point is `opener.open_store`. These modules use `notifier.store.store`, which does not use any of them.
+The entry point is `opener.open_store`. These modules use `notifier.store.file`, of which only `backup` uses them.
 """

@@ -26,8 +26,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 import orjson
-from sqlite_utils import Database
 
+from notifier.store.database import Database
 from notifier.store.queries.feed import position
 from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, columns, read_until_ms
 
@@ -219,7 +219,7 @@ def _bring_in(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebu
     for orphans in _ORPHANS if rebuild else ():
         db.execute(f"DELETE FROM {orphans}")
     _owe(db, known, now_ms)
-    db.conn.executemany(
+    db.executemany(
         "INSERT INTO told_before (id, source, key, revision, at) SELECT ?1, ?2, ?3, ?4, ?5"
         " WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = ?1) ON CONFLICT (id) DO NOTHING",
         [(*told, now_ms) for told in known.told],

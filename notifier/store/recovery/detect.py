@@ -5,10 +5,8 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from sqlite_utils import Database
-
-from notifier.store.files import DAMAGE_MET, beside
-from notifier.store.store import APPLICATION_ID
+from notifier.store.file.connection import APPLICATION_ID, FileDatabase
+from notifier.store.file.files import DAMAGE_MET, beside
 
 CHECKED_FULLY_BYTES: Final = 200_000_000
 """Up to this size in bytes, each start reads the whole file and compares indexes with tables: about a second."""
@@ -34,7 +32,7 @@ def forget_damage(path: Path) -> None:
         beside(path, DAMAGE_MET).unlink(missing_ok=True)
 
 
-def damage_in(db: Database, path: Path) -> str | None:
+def damage_in(db: FileDatabase, path: Path) -> str | None:
     """Return SQLite's description of the damage in an open state file; None if no damage is found. Blocks.
 
     The result is None for another program's file, too. Raises sqlite3.Error and UnicodeError; `is_damage` decides which

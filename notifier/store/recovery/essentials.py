@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import orjson
 
-from notifier.store.files import (
+from notifier.store.file.files import (
     ESSENTIALS,
     ESSENTIALS_BEFORE,
     ESSENTIALS_FRESH,

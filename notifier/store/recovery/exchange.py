@@ -29,9 +29,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from sqlite_utils import Database
-
-from notifier.store.files import (
+from notifier.store.file.connection import FileDatabase, use_write_ahead_log
+from notifier.store.file.files import (
     EARLIER_MADE,
     EARLIER_MAKING,
     EXCHANGE,
@@ -43,7 +42,6 @@ from notifier.store.files import (
     sync,
     sync_folder,
 )
-from notifier.store.store import use_write_ahead_log
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +140,7 @@ def is_pending(path: Path) -> bool:
     return header is not None and _fits(path, header)
 
 
-def forget_header(db: Database) -> None:
+def forget_header(db: FileDatabase) -> None:
     """Remove the header from a new file that has replaced the state file."""
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", [HEADER]).fetchone()[0]:
         db.execute(f"DROP TABLE {HEADER}")
@@ -173,7 +171,7 @@ def _second_name(path: Path, word: str, now_ms: int) -> Path:
 def _seal(fresh: Path, header: Header) -> None:
     """Write the header into the new file, whose content is on the disk; from then on the file is valid."""
     old = header.replaces
-    with closing(Database(sqlite3.connect(fresh, isolation_level=None))) as db:
+    with closing(FileDatabase(sqlite3.connect(fresh, isolation_level=None))) as db:
         use_write_ahead_log(db, fresh)
         db.execute("PRAGMA synchronous = FULL")
         # `_read_header` ignores the log, so the file has no header until the checkpoint at the end.

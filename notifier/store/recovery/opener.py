@@ -30,10 +30,19 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlite_utils import Database
-
-from notifier.store.errors import StoreError, StoreReason, as_store_error
-from notifier.store.files import ESSENTIALS, close_to_others, open_private, real_path
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file.connection import (
+    FileDatabase,
+    connect,
+    is_empty,
+    make_empty,
+    not_writable,
+    refuse_foreign,
+    set_up,
+)
+from notifier.store.file.errors import as_store_error, errors_named
+from notifier.store.file.files import ESSENTIALS, close_to_others, open_private, real_path
+from notifier.store.file.store import FileStore
 from notifier.store.migrations import migrations
 from notifier.store.recovery import essentials, exchange, snapshot
 from notifier.store.recovery.compare import Loss, Missing, Rebuild, compare
@@ -47,16 +56,6 @@ from notifier.store.recovery.detect import (
 )
 from notifier.store.recovery.essentials import EssentialsState, Reading
 from notifier.store.recovery.snapshot import Snapshot
-from notifier.store.store import (
-    Store,
-    connect,
-    errors_named,
-    is_empty,
-    make_empty,
-    not_writable,
-    refuse_foreign,
-    set_up,
-)
 
 if TYPE_CHECKING:
     from notifier.store.recovery.salvage import Like
@@ -72,12 +71,12 @@ _GONE: Final = "it is missing"
 _EMPTY: Final = "it is empty"
 
 
-def open_store(path: Path, now_ms: Callable[[], int]) -> Store:
+def open_store(path: Path, now_ms: Callable[[], int]) -> FileStore:
     """Return a store that opens the state file with `open_state_file`; nothing is opened yet."""
-    return Store(path, lambda file: open_state_file(file, now_ms()), lambda db, file: rescue(db, file, now_ms()))
+    return FileStore(path, lambda file: open_state_file(file, now_ms()), lambda db, file: rescue(db, file, now_ms()))
 
 
-def open_state_file(path: Path, now_ms: int) -> Database:
+def open_state_file(path: Path, now_ms: int) -> FileDatabase:
     """Open the state file for writing; create, recover, rebuild and migrate it as needed.
 
     The caller holds the lock. Raises StoreError, in which case all recoverable data is still beside the file's path.
@@ -125,7 +124,7 @@ def pending(path: Path) -> str | None:
     return None
 
 
-def rescue(db: Database, path: Path, now_ms: int) -> None:
+def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
     """Save the content of an open state file after it or its write-ahead log was removed or replaced.
 
     The essentials are written. If no other file has the name now, the content is also saved under it again. Failures
@@ -143,17 +142,17 @@ def rescue(db: Database, path: Path, now_ms: int) -> None:
         _log.exception("the contents of the open state file could not be saved", extra={"path": str(path)})
 
 
-def _copy_whole(db: Database, fresh: Path) -> None:
+def _copy_whole(db: FileDatabase, fresh: Path) -> None:
     with closing(sqlite3.connect(fresh)) as copy:
         db.conn.backup(copy)
 
 
-def _open_checked(real: Path, path: Path, reading: Reading, now_ms: int) -> Database:
+def _open_checked(real: Path, path: Path, reading: Reading, now_ms: int) -> FileDatabase:
     """Open the file; create it first if it does not exist yet, and rebuild it first if it is damaged or lost."""
     problem = _absence(real, reading)
     if problem is None and _is_there(real):
         opened = _open_whole(real, path, is_ours=reading.answer is not EssentialsState.NONE)
-        if isinstance(opened, Database):
+        if isinstance(opened, FileDatabase):
             return opened
         problem = opened
     elif problem is None:
@@ -203,7 +202,7 @@ def _without_essentials(real: Path, problem: str, reading: Reading) -> StoreErro
     )
 
 
-def _open_whole(real: Path, path: Path, *, is_ours: bool) -> Database | str:
+def _open_whole(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
     """Open an existing file; return the damage as text if it is damaged. Raises StoreError, sqlite3.Error."""
     if real.is_dir() or not os.access(real, os.R_OK | os.W_OK):
         return _open_or_raise(real, path)
@@ -234,7 +233,7 @@ def _open_whole(real: Path, path: Path, *, is_ours: bool) -> Database | str:
         return db
 
 
-def _open_or_raise(real: Path, path: Path) -> Database:
+def _open_or_raise(real: Path, path: Path) -> FileDatabase:
     """Open a file that must be intact, such as a new one. Raises StoreError, sqlite3.Error."""
     try:
         os.close(open_private(real, os.O_RDWR))
@@ -323,7 +322,7 @@ def _make(
     return loss
 
 
-def _new_file(path: Path) -> Database:
+def _new_file(path: Path) -> FileDatabase:
     """Open a new file to be filled; the caller syncs it to the disk once it is complete."""
     db = connect(path)
     for setting in ("journal_mode = MEMORY", "synchronous = OFF", "foreign_keys = OFF"):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from sqlite_utils import Database
 
+from notifier.store.file.connection import FileDatabase
 from notifier.store.migrations import migrations, steps
 from notifier.store.recovery.compare import Loss
 from notifier.store.recovery.detect import UNREADABLE, is_damage
@@ -212,13 +212,13 @@ def _is_readable(column: str, value: object) -> bool:
     return True
 
 
-def copy_what_can_be_read(fresh: Database, damaged: Path, like: Like) -> Loss:
+def copy_what_can_be_read(fresh: FileDatabase, damaged: Path, like: Like) -> Loss:
     """Copy the readable parts of a damaged file, tables included; return what was lost."""
     if like is Like.NOTHING_READ or not damaged.exists() or damaged.stat().st_size == 0:
         return Loss(everything=True)
     with (
         closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True, isolation_level=None)) as old,
-        closing(Database(memory=True)) as present,
+        closing(FileDatabase(memory=True)) as present,
     ):
         # Without this, SQLite reads nothing of a file that is shorter than its header says.
         old.execute("PRAGMA writable_schema = ON")
@@ -247,7 +247,7 @@ def _steps_taken(old: sqlite3.Connection) -> list[str]:
     return first if taken == set(first) else []
 
 
-def _copy_as(like: sqlite3.Connection, old: sqlite3.Connection, there: Collection[str], fresh: Database) -> Loss:
+def _copy_as(like: sqlite3.Connection, old: sqlite3.Connection, there: Collection[str], fresh: FileDatabase) -> Loss:
     """Create the tables of `like`, and copy into them the rows that can be read in `old`; return what was lost."""
     lost = []
     for table in tables(like):
@@ -268,7 +268,7 @@ def _copy_as(like: sqlite3.Connection, old: sqlite3.Connection, there: Collectio
     return Loss(tuple(lost))
 
 
-def _copy(fresh: Database, old: sqlite3.Connection, table: SalvagedTable) -> bool:
+def _copy(fresh: FileDatabase, old: sqlite3.Connection, table: SalvagedTable) -> bool:
     """Copy a table's rows; return whether all of them could be read and inserted."""
     reader = SalvageReader(old, table)
     places = ", ".join("?" * len(table.columns))
@@ -282,7 +282,7 @@ def _copy(fresh: Database, old: sqlite3.Connection, table: SalvagedTable) -> boo
     return reader.is_whole and copied == read
 
 
-def _keys_agree(fresh: Database, old: sqlite3.Connection) -> bool:
+def _keys_agree(fresh: FileDatabase, old: sqlite3.Connection) -> bool:
     """Delete the records whose keys are missing from the index of keys; return whether there were none.
 
     A damaged key would not be found in the source's list, and its record would be announced as removed.
@@ -302,7 +302,7 @@ def _keys_agree(fresh: Database, old: sqlite3.Connection) -> bool:
         fresh.execute("DROP TABLE keys")
 
 
-def _copy_unfinished(fresh: Database, old: sqlite3.Connection) -> None:
+def _copy_unfinished(fresh: FileDatabase, old: sqlite3.Connection) -> None:
     """Copy waiting deliveries from their own index, as far as it can be read."""
     try:
         rows = old.execute(

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import orjson
-from sqlite_utils import Database
 
+from notifier.store.database import Database
 from notifier.store.queries.feed import position
 
 MOST_UNDELIVERED: Final = 5_000

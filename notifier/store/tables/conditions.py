@@ -6,10 +6,10 @@ from enum import StrEnum
 from typing import Final
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.clock import iso_utc
 from notifier.events import Event, EventType, alert_event_id
+from notifier.store.database import Database
 
 _MOST_TOGETHER: Final = 100
 """The most conditions in one message, so that the message can name the subject of each."""
@@ -111,6 +111,7 @@ _COLUMNS: Final = (
     " told_to, messages, counted_from, returns"
 )
 _PLACES: Final = ", ".join("?" * len(_COLUMNS.split(", ")))
+_REPLACED: Final = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[2:])
 
 
 def everything(db: Database) -> tuple[FiringCondition, ...]:
@@ -193,7 +194,10 @@ def _remember(db: Database, notice: Notice) -> None:
     if notice.is_forgotten:
         db.execute("DELETE FROM conditions WHERE name = ? AND subject = ?", [it.name, it.subject])
         return
-    db.execute(f"INSERT OR REPLACE INTO conditions ({_COLUMNS}) VALUES ({_PLACES})", [*astuple(it)])
+    db.execute(
+        f"INSERT INTO conditions ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT (name, subject) DO UPDATE SET {_REPLACED}",
+        [*astuple(it)],
+    )
 
 
 def _tell(db: Database, together: Sequence[Notice], now_ms: int) -> tuple[Event | None, int]:
@@ -250,14 +254,12 @@ def _has_heard(db: Database, destination: str, life: FiringCondition) -> bool:
 def _written(db: Database, identifier: str, subject: str, reason: str, data: bytes, now_ms: int) -> Event | None:
     """Write a notice as an event; return None if the event exists already."""
     # A notice has no source, no revision and no detection method.
-    cursor = db.execute(
+    row = db.execute(
         "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
-        " VALUES (?, ?, '', ?, 0, '', ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        " VALUES (?, ?, '', ?, 0, '', ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence",
         [identifier, EventType.ALERT, subject, reason, now_ms, data.decode()],
-    )
-    if cursor.rowcount == 0 or cursor.lastrowid is None:
-        return None
-    return Event(cursor.lastrowid, identifier, EventType.ALERT, "", subject, now_ms, data)
+    ).fetchone()
+    return None if row is None else Event(row[0], identifier, EventType.ALERT, "", subject, now_ms, data)
 
 
 def _queue(db: Database, event: Event, destination: str, queued_ms: int | None) -> None:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlite_utils import Database
-
+from notifier.store.database import Database
 from notifier.store.tables import outbox
 from notifier.store.tables.outbox import DeliveryState
 
@@ -146,7 +145,7 @@ def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int)
     now = {"name": name, "now": now_ms, "horizon": horizon_ms}
     (since_ms,) = db.execute(
         "SELECT min(coalesce(queued_at, detected_at)) FROM (SELECT d.queued_at, e.detected_at FROM deliveries d"
-        f" JOIN events e USING (sequence) WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT})",
+        f" JOIN events e USING (sequence) WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT}) AS looked_at",
         now,
     ).fetchone()
     if since_ms is None or now_ms - since_ms < late_ms:
@@ -166,7 +165,7 @@ def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int)
         " JOIN deliveries w ON w.sequence = b.sequence AND w.destination = :name AND w.state = 'pending'"
         " AND w.next_attempt_at BETWEEN :now + 1 AND :horizon WHERE b.subject = e.subject AND b.source = e.source"
         " AND b.sequence < e.sequence ORDER BY b.sequence LIMIT 1) AS blocker FROM deliveries d"
-        f" JOIN events e USING (sequence) WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT})",
+        f" JOIN events e USING (sequence) WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT}) AS looked_at",
         now,
     ).fetchone()
     by = db.execute("SELECT id FROM events WHERE sequence = ?", [first]).fetchone() if blocked else None

@@ -4,12 +4,12 @@ A record's key, dates, revision and fingerprint are kept, so that no event is re
 erased content (`secure_delete`).
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import orjson
-from sqlite_utils import Database
+from notifier.store.database import Database
 
 CHUNK: Final = 500
 """The most records erased in one transaction, so that other work does not wait long for the store."""
@@ -66,17 +66,17 @@ def forget_names(db: Database, source: str, users: Sequence[str]) -> int:
         id_
         for (id_,) in db.execute(
             "SELECT id FROM people WHERE source = ? AND id NOT IN (SELECT value FROM json_each(?))",
-            [source, orjson.dumps(users).decode()],
+            [source, json.dumps([*users])],
         )
     ]
     if not gone:
         return 0
     return int(
         db.execute(
-            "DELETE FROM people WHERE source = ?1 AND id IN (SELECT value FROM json_each(?2)) AND id NOT IN"
-            " (SELECT user_id FROM records WHERE source = ?1 AND removed_at IS NULL"
-            " AND user_id IN (SELECT value FROM json_each(?2)))",
-            [source, orjson.dumps(gone).decode()],
+            "DELETE FROM people WHERE source = :source AND id IN (SELECT value FROM json_each(:gone)) AND id NOT IN"
+            " (SELECT user_id FROM records WHERE source = :source AND removed_at IS NULL"
+            " AND user_id IN (SELECT value FROM json_each(:gone)))",
+            {"source": source, "gone": json.dumps(gone)},
         ).rowcount
     )
 
@@ -88,10 +88,10 @@ def find_people(db: Database, text: str) -> list[KnownPerson]:
         if people := [KnownPerson(*row) for row in found]:
             return people
     known = db.execute(
-        "SELECT source, user_id, NULL FROM records WHERE user_id = ?1 UNION SELECT source,"
+        "SELECT source, user_id, CAST(NULL AS TEXT) FROM records WHERE user_id = :text UNION SELECT source,"
         " json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name') FROM events"
-        " WHERE ?1 IN (json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name'))",
-        [text],
+        " WHERE :text IN (json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name'))",
+        {"text": text},
     )
     people = [KnownPerson(*row) for row in known]
     named = {(person.source, person.id) for person in people if person.name is not None}
@@ -109,18 +109,31 @@ def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEv
         [behind, person.source, _EXAMINED],
     ).fetchall()
     own = [(sequence,) for sequence, user, _ in rows if user == person.id]
-    deliveries = db.conn.executemany("DELETE FROM deliveries WHERE sequence = ?", own).rowcount if own else 0
+    deliveries = db.executemany("DELETE FROM deliveries WHERE sequence = ?", own).rowcount if own else 0
     for table, column in (("events", "sequence"), ("attempt_runs", "first_sequence")):
         # A run that also covers events of others stays; it holds only numbers.
         where = " AND last_sequence = first_sequence" if table == "attempt_runs" else ""
-        db.conn.executemany(f"DELETE FROM {table} WHERE {column} = ?{where}", own)
-    db.conn.executemany(
-        "UPDATE events SET data = json_replace(data, '$.completion.instructor_id', NULL,"
-        " '$.completion.instructor_name', NULL, '$.record.m_instructor_id', NULL, '$.record.instructor_id', NULL)"
-        " WHERE sequence = ?",
-        [(sequence,) for sequence, user, instructor in rows if instructor == person.id and user != person.id],
-    )
+        db.executemany(f"DELETE FROM {table} WHERE {column} = ?{where}", own)
+    for sequence, user, instructor in rows:
+        if instructor == person.id and user != person.id:
+            (data,) = db.execute("SELECT data FROM events WHERE sequence = ?", [sequence]).fetchone()
+            db.execute("UPDATE events SET data = ? WHERE sequence = ?", [_without_instructor(data), sequence])
     return ErasedEvents(len(own), max(0, deliveries), rows[-1][0] if len(rows) == _EXAMINED else None)
+
+
+def _without_instructor(data: str) -> str:
+    """Return an event's JSON without the instructor. All else stays as it is, large numbers included."""
+    event = json.loads(data)
+    for part, names in _OF_THE_INSTRUCTOR.items():
+        if isinstance(event.get(part), dict):
+            event[part] |= {name: None for name in names if name in event[part]}
+    return json.dumps(event, separators=(",", ":"))
+
+
+_OF_THE_INSTRUCTOR: Final = {
+    "completion": ("instructor_id", "instructor_name"),
+    "record": ("m_instructor_id", "instructor_id"),
+}
 
 
 def erase_records(db: Database, person: KnownPerson) -> Erased:

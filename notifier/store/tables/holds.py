@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlite_utils import Database
+from notifier.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ def learn_arrivals(db: Database, source: str, reason: str) -> int:
 
 def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: Sequence[str]) -> None:
     """Store new held-back changes, and delete those of the records with the keys `ended`."""
-    db.conn.executemany("DELETE FROM held_changes WHERE source = ? AND key = ?", [(source, key) for key in ended])
-    db.conn.executemany(
-        "INSERT OR IGNORE INTO held_changes (source, key, field) VALUES (?, ?, ?)",
+    db.executemany("DELETE FROM held_changes WHERE source = ? AND key = ?", [(source, key) for key in ended])
+    db.executemany(
+        "INSERT INTO held_changes (source, key, field) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         [(source, change.key, change.field) for change in held],
     )
     db.execute(

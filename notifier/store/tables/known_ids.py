@@ -5,8 +5,8 @@ from types import MappingProxyType
 from typing import Final
 
 import orjson
-from sqlite_utils import Database
 
+from notifier.store.database import Database
 from notifier.store.tables.names import NameList
 
 LOOK: Final = 20_000
@@ -48,7 +48,7 @@ def recorded(
     """
     column = _RECORD_COLUMNS[names]
     last = db.execute(
-        "SELECT max(id) FROM (SELECT id FROM records WHERE id > ? ORDER BY id LIMIT ?)", [after, LOOK]
+        "SELECT max(id) FROM (SELECT id FROM records WHERE id > ? ORDER BY id LIMIT ?) AS looked_at", [after, LOOK]
     ).fetchone()[0]
     rows = db.execute(
         f"SELECT DISTINCT {column} FROM records WHERE id > ? AND id <= ?"

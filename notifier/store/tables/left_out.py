@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
-from sqlite_utils import Database
 
+from notifier.store.database import Database
 from notifier.store.tables.sweeps import Sweep
 
 WITHOUT_KEY: Final = "?"
@@ -57,7 +57,7 @@ def note(db: Database, source: str, records: Sequence[LeftOut], known: Collectio
         )
         for record in records
     }
-    db.conn.executemany(
+    db.executemany(
         "INSERT INTO left_out (source, key, field, problem, sweep, known) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (source, key) DO UPDATE SET field = excluded.field, problem = excluded.problem,"
         " sweep = excluded.sweep",
@@ -90,8 +90,8 @@ def settle(db: Database, sweep: Sweep, missing: int) -> None:
     if sweep.whole:
         db.execute("DELETE FROM left_out WHERE source = ? AND sweep < ?", [source, sweep.id])
     db.execute(
-        "UPDATE left_out SET known = EXISTS (SELECT 1 FROM records r WHERE r.source = left_out.source"
-        " AND r.key = left_out.key AND r.removed_at IS NULL AND r.out_of_view = 0) WHERE source = ?",
+        "UPDATE left_out SET known = CASE WHEN EXISTS (SELECT 1 FROM records r WHERE r.source = left_out.source"
+        " AND r.key = left_out.key AND r.removed_at IS NULL AND r.out_of_view = 0) THEN 1 ELSE 0 END WHERE source = ?",
         [source],
     )
     db.execute(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.events import Names
+from notifier.store.database import Database, Spelled
 
 
 class NameList(StrEnum):
@@ -47,21 +47,24 @@ def find(db: Database, source: str, people: Iterable[str], trainings: Iterable[s
 # Many names are fetched every day but hardly any has changed, so unchanged ones are not written.
 
 
+_DIFFERS = Spelled(sqlite="IS NOT", postgres="IS DISTINCT FROM")
+
+
 def learn_people(db: Database, source: str, people: Iterable[PersonName]) -> None:
     """Store names of a source's people; people who are not among them keep their last known name."""
-    db.conn.executemany(
-        "INSERT INTO people (source, id, name, employee_number) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+    db.executemany(
+        "INSERT INTO people (source, id, name, employee_number) VALUES (?, ?, ?, ?) ON CONFLICT (source, id) DO UPDATE"
         " SET name = excluded.name, employee_number = excluded.employee_number"
-        " WHERE (name, employee_number) IS NOT (excluded.name, excluded.employee_number)",
+        f" WHERE people.name <> excluded.name OR people.employee_number {_DIFFERS.on(db)} excluded.employee_number",
         ((source, person.id, person.name, person.employee_number) for person in people),
     )
 
 
 def learn_trainings(db: Database, source: str, titles: Iterable[tuple[str, str]]) -> None:
     """Store titles (id, title) of a source's trainings; trainings not among them keep their last known title."""
-    db.conn.executemany(
-        "INSERT INTO trainings (source, id, title) VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
-        " SET title = excluded.title WHERE title <> excluded.title",
+    db.executemany(
+        "INSERT INTO trainings (source, id, title) VALUES (?, ?, ?) ON CONFLICT (source, id) DO UPDATE"
+        " SET title = excluded.title WHERE trainings.title <> excluded.title",
         ((source, id_, title) for id_, title in titles),
     )
 
@@ -73,7 +76,8 @@ def note_fetch(db: Database, source: str, names: NameList, now_ms: int, outcome:
     """
     before = db.execute("SELECT outcome FROM names_fetched WHERE source = ? AND list = ?", [source, names]).fetchone()
     db.execute(
-        "INSERT INTO names_fetched (source, list, fetched_at, outcome) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        "INSERT INTO names_fetched (source, list, fetched_at, outcome) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (source, list) DO UPDATE"
         " SET fetched_at = excluded.fetched_at, outcome = excluded.outcome",
         [source, names, now_ms, outcome],
     )

@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.events import Event
+from notifier.store.database import Database, Engine
 from notifier.store.tables.rollups import count_delivered
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
@@ -124,7 +124,7 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
         deliveries += _read(
             db,
             f"WHERE {_DUE} AND {part}"
-            f"{' AND d.sequence NOT IN (SELECT value FROM json_each(:others))' if others else ''}"
+            f"{' AND d.sequence NOT IN (SELECT CAST(value AS BIGINT) FROM json_each(:others))' if others else ''}"
             f"{'' if delayed is None else f' AND NOT {_BEHIND}'} ORDER BY d.sequence LIMIT :limit",
             {
                 **now,
@@ -163,11 +163,13 @@ def candidates(
     found = _read(
         db,
         f"WHERE d.destination = :destination AND d.sequence IN (SELECT (SELECT d.sequence FROM deliveries d"
-        f" WHERE {_PENDING} AND d.sequence >= p.value ORDER BY d.sequence LIMIT 1) FROM json_each(:places) p"
-        f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence LIMIT 8)"
-        f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence DESC LIMIT 8))"
+        f" WHERE {_PENDING} AND d.sequence >= p.place ORDER BY d.sequence LIMIT 1)"
+        " FROM (SELECT CAST(value AS BIGINT) AS place FROM json_each(:places)) AS p"
+        f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence LIMIT 8) AS first"
+        f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence DESC LIMIT 8)"
+        " AS last)"
         f" AND {_DUE} AND NOT {_BEHIND_ANY}"
-        " AND d.sequence NOT IN (SELECT value FROM json_each(:busy)) ORDER BY d.sequence",
+        " AND d.sequence NOT IN (SELECT CAST(value AS BIGINT) FROM json_each(:busy)) ORDER BY d.sequence",
         {**now, "places": orjson.dumps(list(spread(first, last))).decode(), "busy": orjson.dumps(list(busy)).decode()},
     )
     return Due(found, _next_due(db, now))
@@ -183,15 +185,9 @@ def _next_due(db: Database, now: dict[str, int | str]) -> int | None:
 
 
 def _read(db: Database, where: str, values: dict[str, int | str]) -> tuple[Delivery, ...]:
-    # Most of the text is the events' data, which is used as it is, so it is not embedded in JSON and parsed again.
-    heads, data = db.execute(
-        "SELECT json_group_array(json_array(sequence, id, type, source, subject, detected_at, attempts, tried_from,"
-        f" suspicions, proven, taken_by, again)), CAST(group_concat(data, char({_BETWEEN_TEXTS[0]})) AS BLOB)"
-        f" FROM (SELECT {_COLUMNS} FROM deliveries d JOIN events e USING (sequence) {where})",
-        values,
-    ).fetchone()
-    texts = data.split(_BETWEEN_TEXTS) if data else ()
     destination = str(values["destination"])
+    selected = f"SELECT {_COLUMNS} FROM deliveries d JOIN events e USING (sequence) {where}"
+    rows = _rows_at_once(db, selected, values) if db.engine is Engine.SQLITE else _rows_by_name(db, selected, values)
     return tuple(
         Delivery(
             Event(sequence, id_, type_, source, subject, at, text),
@@ -206,8 +202,29 @@ def _read(db: Database, where: str, values: dict[str, int | str]) -> tuple[Deliv
         for (
             (sequence, id_, type_, source, subject, at, attempts, tried_from, failures, proven, taken_by, again),
             text,
-        ) in zip(orjson.loads(heads), texts, strict=True)
+        ) in rows
     )
+
+
+_Row = tuple[Sequence[Any], bytes]
+"""The columns of a waiting delivery and its event, and the event's data."""
+
+
+def _rows_by_name(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:
+    for *event, data, attempts, tried_from, failures, proven, taken_by, again in db.execute(selected, values):
+        yield (*event, attempts, tried_from, failures, proven, taken_by, again), data.encode()
+
+
+def _rows_at_once(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:
+    """Return the rows as SQLite makes them in one step, without returning to Python for each."""
+    # Most of the text is the events' data, which is used as it is, so it is not embedded in JSON and parsed again.
+    heads, data = db.execute(
+        "SELECT json_group_array(json_array(sequence, id, type, source, subject, detected_at, attempts, tried_from,"
+        f" suspicions, proven, taken_by, again)), CAST(group_concat(data, char({_BETWEEN_TEXTS[0]})) AS BLOB)"
+        f" FROM ({selected})",
+        values,
+    ).fetchone()
+    return zip(orjson.loads(heads), data.split(_BETWEEN_TEXTS) if data else (), strict=True)
 
 
 _NOBODY: frozenset[str] = frozenset()
@@ -245,22 +262,11 @@ _ADD = {count: f"INSERT INTO temp.runs VALUES {', '.join([_PLACES] * count)}" fo
 
 def settle(db: Database, settlements: Sequence[Settlement]) -> None:
     """Store the results of a batch of attempts."""
-    db.execute(f"CREATE TEMP TABLE IF NOT EXISTS runs ({', '.join(_RUN)})")
-    _add_runs(db, [row for settlement in settlements for row in _rows(settlement)])
-    db.execute(
-        "UPDATE deliveries SET state = runs.state, decision = runs.decision, reason = runs.reason,"
-        " status = runs.status, detail = runs.detail, attempts = attempts + 1, suspicions = suspicions + suspicious,"
-        " proven = max(deliveries.proven, runs.proven), taken_by = coalesce(runs.taken_by, deliveries.taken_by),"
-        " tried_from = coalesce(tried_from, trying),"
-        " first_attempt_at = coalesce(first_attempt_at, attempted_at), last_attempt_at = attempted_at,"
-        f" next_attempt_at = runs.next_attempt_at FROM {_RUNS} AS runs"
-        " WHERE sequence BETWEEN first_sequence AND last_sequence AND deliveries.destination = runs.destination"
-    )
-    db.execute(
-        "INSERT INTO attempt_runs (first_sequence, last_sequence, destination, decision, reason, status,"
-        " detail, attempted_at, milliseconds) SELECT first_sequence, last_sequence, destination, decision, reason,"
-        f" status, detail, attempted_at, milliseconds FROM {_RUNS}"
-    )
+    rows = [row for settlement in settlements for row in _rows(settlement)]
+    if db.engine is Engine.SQLITE:
+        _store_in_steps(db, rows)
+    elif rows:
+        db.execute(_STORE_AT_ONCE, [orjson.dumps([dict(zip(_RUN, row, strict=True)) for row in rows]).decode()])
     delivered: Counter[str] = Counter()
     for settlement in settlements:
         if settlement.state is DeliveryState.DELIVERED:
@@ -275,6 +281,42 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
             if it.state is DeliveryState.DELIVERED
         ],
     )
+
+
+_UPDATE = (
+    "UPDATE deliveries SET state = runs.state, decision = runs.decision, reason = runs.reason,"
+    " status = runs.status, detail = runs.detail, attempts = attempts + 1, suspicions = suspicions + suspicious,"
+    " proven = max(deliveries.proven, runs.proven), taken_by = coalesce(runs.taken_by, deliveries.taken_by),"
+    " tried_from = coalesce(tried_from, trying),"
+    " first_attempt_at = coalesce(first_attempt_at, attempted_at), last_attempt_at = attempted_at,"
+    " next_attempt_at = runs.next_attempt_at"
+)
+_INSERT = (
+    "INSERT INTO attempt_runs (first_sequence, last_sequence, destination, decision, reason, status,"
+    " detail, attempted_at, milliseconds) SELECT first_sequence, last_sequence, destination, decision, reason,"
+    " status, detail, attempted_at, milliseconds"
+)
+_TEXTS = frozenset({"destination", "state", "decision", "reason", "detail", "taken_by"})
+_STORE_AT_ONCE = (
+    "WITH runs AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(CAST(? AS jsonb)) AS _("
+    + ", ".join(f"{name} {'text' if name in _TEXTS else 'bigint'}" for name in _RUN)
+    + ")),"
+    # Each number by itself: PostgreSQL would read the whole table to find those between two numbers of each row.
+    " numbered AS MATERIALIZED (SELECT *, generate_series(first_sequence, last_sequence) AS number FROM runs),"
+    f" updated AS ({_UPDATE} FROM numbered AS runs WHERE sequence = runs.number"
+    f" AND deliveries.destination = runs.destination) {_INSERT} FROM runs"
+)
+"""The statement for PostgreSQL, which takes the rows as JSON: one round trip instead of several."""
+
+
+def _store_in_steps(db: Database, rows: Sequence[tuple[str | int | None, ...]]) -> None:
+    db.execute(f"CREATE TEMP TABLE IF NOT EXISTS runs ({', '.join(_RUN)})")
+    _add_runs(db, rows)
+    db.execute(
+        f"{_UPDATE} FROM {_RUNS} AS runs"
+        " WHERE sequence BETWEEN first_sequence AND last_sequence AND deliveries.destination = runs.destination"
+    )
+    db.execute(f"{_INSERT} FROM {_RUNS}")
     db.execute("DELETE FROM temp.runs")
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.events import Completion
+from notifier.store.database import Database, Spelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,24 @@ def known(db: Database, source: str, keys: Sequence[str]) -> dict[str, StoredRec
     return {row[0]: StoredRecord(row[1], row[2], bool(row[3]), row[4], bool(row[5]), bool(row[6])) for row in rows}
 
 
+_UNCHANGED = Spelled(
+    sqlite="SELECT json_group_array(k.key), json_group_array(r.fingerprint), json_group_array(r.id)"
+    " FROM json_each(?) k CROSS JOIN records r ON r.source = ? AND r.key = k.value"
+    " WHERE r.removed_at IS NULL AND r.out_of_view = 0",
+    postgres="SELECT CAST(coalesce(json_agg(k.place - 1), '[]') AS TEXT),"
+    " CAST(coalesce(json_agg(r.fingerprint), '[]') AS TEXT), CAST(coalesce(json_agg(r.id), '[]') AS TEXT)"
+    " FROM jsonb_array_elements_text(CAST(? AS jsonb)) WITH ORDINALITY AS k(value, place)"
+    " JOIN records r ON r.source = ? AND r.key = k.value WHERE r.removed_at IS NULL AND r.out_of_view = 0",
+)
+
+
 def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
     """Return which records (fingerprints by key) exist in the source's view with this very JSON: their numbers, by key.
 
     Hardly any record of an answer has changed, and one row with three lists is read four times as fast as many rows.
     """
     keys = [*fingerprints]
-    found = db.execute(
-        "SELECT json_group_array(k.key), json_group_array(r.fingerprint), json_group_array(r.id)"
-        " FROM json_each(?) k CROSS JOIN records r ON r.source = ? AND r.key = k.value"
-        " WHERE r.removed_at IS NULL AND r.out_of_view = 0",
-        [orjson.dumps(keys).decode(), source],
-    ).fetchone()
+    found = db.execute(_UNCHANGED.on(db), [orjson.dumps(keys).decode(), source]).fetchone()
     places, stored_fingerprints, ids = map(orjson.loads, found)
     return {
         key: id_
@@ -79,6 +85,16 @@ def stored(db: Database, source: str, keys: Sequence[str]) -> dict[str, bytes]:
     return {key: record.encode() for key, record in rows}
 
 
+_WANTED = Spelled(
+    sqlite="SELECT json_extract(value, '$[0]') AS wanted_key, json_extract(value, '$[1]') AS user_id,"
+    " json_extract(value, '$[2]') AS recorded_at, json_extract(value, '$[3]') AS completed_on FROM json_each(?)",
+    postgres="SELECT value ->> 0 AS wanted_key, value ->> 1 AS user_id, CAST(value ->> 2 AS BIGINT) AS recorded_at,"
+    " value ->> 3 AS completed_on FROM jsonb_array_elements(CAST(? AS jsonb)) AS _(value)",
+)
+_SAME = Spelled(sqlite="IS", postgres="IS NOT DISTINCT FROM")
+"""Compares two values, of which both may be NULL."""
+
+
 def alike(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
     """Return the known records with the same person, time of entry and date as each of these, by the latter's key.
 
@@ -88,12 +104,11 @@ def alike(db: Database, source: str, completions: Sequence[Completion]) -> dict[
         [completion.key, completion.user_id, completion.recorded_at, completion.completed_on]
         for completion in completions
     ]
+    same = _SAME.on(db)
     rows = db.execute(
-        "WITH wanted AS MATERIALIZED (SELECT json_extract(value, '$[0]') AS wanted_key,"
-        " json_extract(value, '$[1]') AS user_id, json_extract(value, '$[2]') AS recorded_at,"
-        " json_extract(value, '$[3]') AS completed_on FROM json_each(?))"
+        f"WITH wanted AS MATERIALIZED ({_WANTED.on(db)})"
         " SELECT w.wanted_key, r.key, r.training_id FROM records r JOIN wanted w ON r.user_id = w.user_id"
-        " AND r.recorded_at IS w.recorded_at AND r.completed_on IS w.completed_on"
+        f" AND r.recorded_at {same} w.recorded_at AND r.completed_on {same} w.completed_on"
         " WHERE r.source = ? AND r.removed_at IS NULL AND r.out_of_view = 0"
         " AND r.completed_on IN (SELECT completed_on FROM wanted) ORDER BY r.id",
         [orjson.dumps(wanted).decode(), source],
@@ -116,8 +131,9 @@ def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: 
 
 def note_unreadable(db: Database, source: str, keys: Sequence[str]) -> None:
     """Store the keys of records that could not be read before the end of the first sweep."""
-    db.conn.executemany(
-        "INSERT OR IGNORE INTO unreadable_records (source, key) VALUES (?, ?)", [(source, key) for key in keys]
+    db.executemany(
+        "INSERT INTO unreadable_records (source, key) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(source, key) for key in keys],
     )
 
 

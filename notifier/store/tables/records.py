@@ -6,9 +6,9 @@ from itertools import chain
 from typing import Final
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data, event_id, storable
+from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import holds, second_looks
 from notifier.store.tables.holds import HeldChange
@@ -157,7 +157,7 @@ def _learn(db: Database, writing: _Writing, learned: Sequence[SilentRecord], *, 
         for known in learned
         if not writing.past.is_owed(known.completion.key)
     ]
-    return int(db.conn.executemany(f"{_INSERT} ON CONFLICT (source, key) DO NOTHING", rows).rowcount)
+    return int(db.executemany(f"{_INSERT} ON CONFLICT (source, key) DO NOTHING", rows).rowcount)
 
 
 def _adopt(db: Database, writing: _Writing, adoption: Adoption) -> None:
@@ -250,7 +250,7 @@ def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
 def _deliver(db: Database, writing: _Writing, verdict: Telling, event: Event) -> None:
     """Add the deliveries of an event, one for each destination that wants it."""
     change = verdict.change
-    db.conn.executemany(
+    db.executemany(
         "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)",
         [
             (event.sequence, subscription.destination)
@@ -267,9 +267,9 @@ def _insert_event(db: Database, writing: _Writing, change: Change) -> Event | No
     """Insert an event and return it; None if its id already exists."""
     identifier, key = event_id(writing.id_namespace, change), change.completion.key
     data = event_data(change, writing.names)
-    cursor = db.execute(
+    row = db.execute(
         "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence",
         [
             identifier,
             change.type,
@@ -281,10 +281,8 @@ def _insert_event(db: Database, writing: _Writing, change: Change) -> Event | No
             writing.now_ms,
             data.decode(),
         ],
-    )
-    if cursor.rowcount == 0 or cursor.lastrowid is None:
-        return None
-    return Event(cursor.lastrowid, identifier, change.type, writing.source, key, writing.now_ms, data)
+    ).fetchone()
+    return None if row is None else Event(row[0], identifier, change.type, writing.source, key, writing.now_ms, data)
 
 
 _INSERT = (

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 
 import orjson
-from sqlite_utils import Database
+
+from notifier.store.database import NUMBERS, Database
 
 _EXIST = "source = ? AND removed_at IS NULL AND out_of_view = 0"
 
@@ -126,7 +127,8 @@ def ids_of(db: Database, source: str, keys: Sequence[str]) -> "array[int]":
 def suspects(db: Database, ids: Sequence[int]) -> list[RemovalCandidate]:
     """Return the records with these ids that exist in the source's view, as candidates for removal."""
     rows = db.execute(
-        "SELECT id, key, user_id, training_id, completed_on FROM records WHERE id IN (SELECT value FROM json_each(?))"
+        "SELECT id, key, user_id, training_id, completed_on FROM records"
+        f" WHERE id IN {NUMBERS}"
         " AND removed_at IS NULL AND out_of_view = 0 ORDER BY user_id, training_id, key",
         [orjson.dumps(list(ids)).decode()],
     )

@@ -8,8 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlite_utils import Database
-
+from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import requeue
 from notifier.store.tables.requeue import Plan, ReplayRange
@@ -108,7 +107,7 @@ def begin(db: Database, past: ReplayRange, plan: Plan, now_ms: int) -> int:
         [now_ms, past.since_ms, past.until_ms, past.last, past.source, past.type, past.attempt, plan.events],
     ).fetchone()
     number: int = row[0]
-    db.conn.executemany(
+    db.executemany(
         "INSERT INTO replay_parts (replay, destination, planned, reached) VALUES (?, ?, ?, ?)",
         [(number, name, planned, plan.start) for name, planned in plan.deliveries.items() if planned],
     )
@@ -202,7 +201,7 @@ def _recall(db: Database, number: int) -> ReplayRun | None:
 
 
 def _end_parts(db: Database, number: int, how: ReplayState, destinations: Collection[str]) -> None:
-    db.conn.executemany(
+    db.executemany(
         "UPDATE replay_parts SET state = ? WHERE replay = ? AND destination = ? AND state = 'running'",
         [(how, number, destination) for destination in destinations],
     )

@@ -8,9 +8,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlite_utils import Database
-
 from notifier.events import EventType
+from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
@@ -175,7 +174,7 @@ def drop(
 ) -> dict[str, int]:
     """Remove deliveries to these destinations from the queue for good; return their numbers by destination."""
     found = {name: to_be_dropped(db, wanted, name, subscriptions) for name in destinations}
-    db.conn.executemany(
+    db.executemany(
         "DELETE FROM deliveries WHERE sequence = ? AND destination = ?",
         [(sequence, name) for name, sequences in found.items() for sequence in sequences],
     )
@@ -260,7 +259,7 @@ def replay(
     last = _end_of_look(db, past, after)
     wanted = _wanted(db, past, subscription, after, last)
     now = wanted[:room]
-    db.conn.executemany(
+    db.executemany(
         "INSERT INTO deliveries (sequence, destination, again, queued_at) VALUES (:sequence, :destination, 1, :now)"
         f" ON CONFLICT (sequence, destination) DO UPDATE SET {_BEGIN_ANEW}",
         [{"sequence": sequence, "destination": subscription.destination, "now": now_ms} for sequence in now],
@@ -279,7 +278,9 @@ def detected_ms(db: Database, sequence: int) -> int | None:
 def _end_of_look(db: Database, past: ReplayRange, after: int) -> int:
     """Return the number of the last of the next LOOK events after `after`, or the range's last if there are fewer."""
     numbers = "SELECT sequence FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
-    found, last = db.execute(f"SELECT count(*), max(sequence) FROM ({numbers})", [after, past.last, LOOK]).fetchone()
+    found, last = db.execute(
+        f"SELECT count(*), max(sequence) FROM ({numbers}) AS looked_at", [after, past.last, LOOK]
+    ).fetchone()
     return last if found == LOOK else past.last
 
 
@@ -289,7 +290,7 @@ def due_now(db: Database, destination: str, now_ms: int, enough: int) -> int:
         f"SELECT 1 FROM deliveries WHERE destination = ? AND state = 'pending' AND {_UNFINISHED}"
         " AND next_attempt_at <= ? LIMIT ?"
     )
-    count: int = db.execute(f"SELECT count(*) FROM ({waiting})", [destination, now_ms, enough]).fetchone()[0]
+    count: int = db.execute(f"SELECT count(*) FROM ({waiting}) AS waiting", [destination, now_ms, enough]).fetchone()[0]
     return count
 
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlite_utils import Database
-
+from notifier.store.database import Database
 from notifier.store.tables.outbox import LONGEST_RUN
 
 CHUNK = 500
@@ -47,7 +46,7 @@ def forget(db: Database, before_ms: int, behind: DetectionPlace = FIRST) -> Forg
     ).fetchall()
     rows = sorted((sequence,) for _, sequence, needed in old if not needed)
     for table in ("deliveries", "events"):
-        db.conn.executemany(f"DELETE FROM {table} WHERE sequence = ?", rows)
+        db.executemany(f"DELETE FROM {table} WHERE sequence = ?", rows)
     if rows:
         db.execute(
             "DELETE FROM attempt_runs WHERE first_sequence BETWEEN ? AND ? AND NOT EXISTS (SELECT 1 FROM deliveries"

@@ -8,9 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from sqlite_utils import Database
-
 from notifier.events import Event
+from notifier.store.database import Database
 
 QUARTER_MS: Final = 900_000
 """Milliseconds in a quarter of an hour."""
@@ -31,9 +30,9 @@ def to_two_digits(value: int) -> int:
 def count_detected(db: Database, events: Collection[Event]) -> None:
     """Count events that were just written."""
     detected = Counter((event.time_ms // QUARTER_MS, event.type) for event in events)
-    db.conn.executemany(
+    db.executemany(
         "INSERT INTO detected_counts (quarter, type, events) VALUES (?, ?, ?)"
-        " ON CONFLICT (quarter, type) DO UPDATE SET events = events + excluded.events",
+        " ON CONFLICT (quarter, type) DO UPDATE SET events = detected_counts.events + excluded.events",
         [(quarter, type_, count) for (quarter, type_), count in detected.items()],
     )
 
@@ -57,14 +56,16 @@ def count_delivered(db: Database, requests: Iterable[DeliveredRequest]) -> None:
     for key, late in late_ms.items():
         for milliseconds, count in Counter(late).items():
             latencies[*key, to_two_digits(max(0, milliseconds))] += count
-    db.conn.executemany(
+    db.executemany(
         "INSERT INTO delivered_counts (quarter, destination, deliveries) VALUES (?, ?, ?)"
-        " ON CONFLICT (quarter, destination) DO UPDATE SET deliveries = deliveries + excluded.deliveries",
+        " ON CONFLICT (quarter, destination) DO UPDATE"
+        " SET deliveries = delivered_counts.deliveries + excluded.deliveries",
         [(*key, count) for key, count in deliveries.items()],
     )
-    db.conn.executemany(
+    db.executemany(
         "INSERT INTO latency_counts (hour, destination, milliseconds, deliveries) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (hour, destination, milliseconds) DO UPDATE SET deliveries = deliveries + excluded.deliveries",
+        " ON CONFLICT (hour, destination, milliseconds) DO UPDATE"
+        " SET deliveries = latency_counts.deliveries + excluded.deliveries",
         [(*key, count) for key, count in latencies.items()],
     )
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import orjson
-from sqlite_utils import Database
+
+from notifier.store.database import Database
 
 
 class LookKind(StrEnum):
@@ -39,6 +40,7 @@ class SecondLook:
 
 
 _COLUMNS = "key, kind, since, first_at, net, form, user_id, training_id, flips, flipped_at"
+_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ") if name != "key")
 
 
 def all_of(db: Database, source: str) -> dict[str, SecondLook]:
@@ -64,8 +66,9 @@ def waiting(db: Database, source: str) -> dict[LookKind, int]:
 
 def put(db: Database, source: str, looks: Sequence[SecondLook]) -> None:
     """Store second looks; they replace earlier ones of the same records."""
-    db.conn.executemany(
-        f"INSERT OR REPLACE INTO second_looks (source, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    db.executemany(
+        f"INSERT INTO second_looks (source, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        f" ON CONFLICT (source, key) DO UPDATE SET {_REPLACED}",
         [
             (
                 source,
@@ -87,13 +90,14 @@ def put(db: Database, source: str, looks: Sequence[SecondLook]) -> None:
 
 def end(db: Database, source: str, keys: Sequence[str]) -> None:
     """Delete the second looks of these records."""
-    db.conn.executemany("DELETE FROM second_looks WHERE source = ? AND key = ?", [(source, key) for key in keys])
+    db.executemany("DELETE FROM second_looks WHERE source = ? AND key = ?", [(source, key) for key in keys])
 
 
 def keep_form(db: Database, source: str, key: str, form: int, now_ms: int) -> None:
     """Store the fingerprint of the content that a record had until now."""
     db.execute(
-        "INSERT OR REPLACE INTO record_forms (source, key, form, until) VALUES (?, ?, ?, ?)",
+        "INSERT INTO record_forms (source, key, form, until) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (source, key, form) DO UPDATE SET until = excluded.until",
         [source, key, form, now_ms],
     )
 

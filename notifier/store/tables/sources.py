@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlite_utils import Database
+from notifier.store.database import Database
 
 
 class Release(StrEnum):

@@ -1,6 +1,6 @@
 """The starts of the daemon, and which of these runs ended without an orderly stop."""
 
-from sqlite_utils import Database
+from notifier.store.database import Database
 
 _KEPT_MS = 7 * 86_400_000
 
@@ -8,7 +8,10 @@ _KEPT_MS = 7 * 86_400_000
 def begin(db: Database, now_ms: int) -> None:
     """Store a start, and delete old ones."""
     db.execute("DELETE FROM starts WHERE at < ? OR at > ?", [now_ms - _KEPT_MS, now_ms])
-    db.execute("INSERT OR REPLACE INTO starts (at, stopped_at) VALUES (?, NULL)", [now_ms])
+    db.execute(
+        "INSERT INTO starts (at, stopped_at) VALUES (?, NULL) ON CONFLICT (at) DO UPDATE SET stopped_at = NULL",
+        [now_ms],
+    )
 
 
 def end(db: Database, started_ms: int, now_ms: int) -> None:

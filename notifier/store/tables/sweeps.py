@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlite_utils import Database
+from notifier.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ def resume(db: Database, source: str, now_ms: int) -> Sweep:
     row = db.execute(
         "INSERT INTO sweeps (source, started_at, first_new_id, marks)"
         " VALUES (?, ?, (SELECT coalesce(max(id), 0) + 1 FROM records),"
-        " EXISTS (SELECT 1 FROM sources WHERE name = ? AND (swept_at IS NOT NULL OR left_over IS NOT NULL)))"
+        " CASE WHEN EXISTS (SELECT 1 FROM sources WHERE name = ? AND (swept_at IS NOT NULL OR left_over IS NOT NULL))"
+        " THEN 1 ELSE 0 END)"
         f" RETURNING {_COLUMNS}",
         [source, now_ms, source],
     ).fetchone()
@@ -97,7 +98,8 @@ def advance(db: Database, page: SweptPage, *, changes: int, ids: bytes) -> None:
         [page.number + 1, page.last_page, page.records, changes, page.sweep],
     )
     db.execute(
-        "INSERT OR REPLACE INTO sweep_pages (sweep, page, unreadable, ids) VALUES (?, ?, ?, ?)",
+        "INSERT INTO sweep_pages (sweep, page, unreadable, ids) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (sweep, page) DO UPDATE SET unreadable = excluded.unreadable, ids = excluded.ids",
         [page.sweep, page.number, page.unreadable, ids if page.marks else b""],
     )
 

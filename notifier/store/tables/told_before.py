@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.events import Change, Completion, DetectedBy, EventType, event_id
+from notifier.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """Marks the known records that are in the source's view; the others are neither missing nor counted."""
 
-from sqlite_utils import Database
+from notifier.store.database import Database
 
 
 def mark_view(
     db: Database, source: str, *, training_id: str | None, user_id: str | None, has_attachments: bool | None
 ) -> int:
     """Mark the known records that these filters exclude; return how many of the others exist."""
-    inside = ["1"]
-    values: list[str | int] = []
+    inside = ["1 = 1"]
+    values: list[str] = []
     if training_id is not None:
         inside.append("training_id = ?")
         values.append(training_id)
@@ -16,10 +16,10 @@ def mark_view(
         inside.append("user_id = ?")
         values.append(user_id)
     if has_attachments is not None:
-        inside.append("(coalesce(json_array_length(record, '$.files'), 0) > 0) = ?")
-        values.append(int(has_attachments))
+        inside.append(f"coalesce(json_array_length(record, '$.files'), 0) {'>' if has_attachments else '='} 0")
     db.execute(
-        f"UPDATE records SET out_of_view = NOT ({' AND '.join(inside)}) WHERE source = ? AND removed_at IS NULL",
+        f"UPDATE records SET out_of_view = CASE WHEN {' AND '.join(inside)} THEN 0 ELSE 1 END"
+        " WHERE source = ? AND removed_at IS NULL",
         [*values, source],
     )
     (existing,) = db.execute(

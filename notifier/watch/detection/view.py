@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
-from sqlite_utils import Database
 
 from notifier.config import SourceSettings
+from notifier.store.database import Database
 from notifier.store.tables import left_out, sources, sweeps
 from notifier.store.tables.sources import SourceMemory
 from notifier.store.tables.view import forget_waiting, mark_view

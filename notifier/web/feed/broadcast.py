@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from sqlite_utils import Database
-
+from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.queries import feed
 from notifier.store.queries.feed import EventFilter, EventPage

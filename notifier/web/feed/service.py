@@ -3,8 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import Final
 
-from sqlite_utils import Database
-
+from notifier.store.database import Database
 from notifier.store.queries import feed
 from notifier.store.queries.feed import EventFilter, EventPage
 from notifier.store.reader import StoreReader

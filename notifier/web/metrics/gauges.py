@@ -37,7 +37,8 @@ def families(figures: MetricsSnapshot) -> Iterator[Metric]:
         yield _alone("notifier_evaluation_age_seconds", help_, {}, figures.evaluated_ago)
     help_ = "For how long the oldest alert has waited to be delivered; 0 if none waits."
     yield _alone("notifier_alerts_undelivered_seconds", help_, {}, figures.alerts_undelivered)
-    yield from _of_store(figures.store)
+    if figures.store is not None:
+        yield from _of_store(figures.store)
     yield _alone("notifier_stream_readers", "Readers of the stream of events.", {}, figures.readers)
 
 

@@ -59,7 +59,7 @@ class DestinationFigures:
 
 @dataclass(frozen=True, slots=True)
 class StoreFigures:
-    """The figures of the state file: the size of each of its files, and the free space on their disk, in bytes."""
+    """The figures of a state file: the size of each of its files, and the free space on their disk, in bytes."""
 
     files: Mapping[str, int]
     free: int
@@ -78,7 +78,7 @@ class MetricsSnapshot:
     sources: Mapping[str, SourceFigures]
     destinations: Mapping[str, DestinationFigures]
     conditions: Sequence[ConditionKey]
-    store: StoreFigures
+    store: StoreFigures | None
     readers: int
     evaluated_ago: float | None = None
     alerts_undelivered: float = 0.0

@@ -5,7 +5,7 @@ import json
 import signal
 from typing import TYPE_CHECKING
 
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import destinations, outbox
 from notifier.store.tables.outbox import DeliveryState, Settlement
 
@@ -16,7 +16,7 @@ AT = 1_795_280_400_123
 
 
 async def settle(home: "Home", sequence: int, state: DeliveryState, reason: str, status: int) -> None:
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     try:
         await store.run(
@@ -74,7 +74,7 @@ async def test_deliveries_are_chosen_by_state_and_destination(home: "Home") -> N
 async def test_a_destination_that_left_the_configuration_can_still_be_asked_about(home: "Home") -> None:
     await home.remember("David Ball", to=("former",))
     assert (await home.call("deliveries", "--destination", "former")).code == 2
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     await store.run(destinations.recall, "former")
     await store.close()

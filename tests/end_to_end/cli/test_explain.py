@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, names, outbox, retention, sources
 from notifier.store.tables.destinations import Health, HealthState
@@ -18,8 +18,7 @@ from notifier.store.tables.records import Findings, SilentRecord, write
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlite_utils import Database
-
+    from notifier.store.database import Database
     from tests.support.command_line import Home
 
 NOW = 1_795_280_400_123
@@ -59,7 +58,7 @@ class Past:
 
 
 async def happened(home: "Home", write_past: "Callable[[Past], object]") -> None:
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     try:
         await store.run(lambda db: write_past(Past(db)))

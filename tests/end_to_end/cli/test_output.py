@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import outbox
 from notifier.store.tables.outbox import DeliveryState, Settlement
 from tests.support.terminal import at_terminal
@@ -157,7 +157,7 @@ def test_ctrl_c_ends_what_follows_quietly(home: "Home") -> None:
 
 
 async def _settle(home: "Home", state: DeliveryState) -> None:
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     try:
         settled = Settlement((1,), "hr", state, "give_up", "refused", 400, "no", 1_795_280_400_123, 5, 0)

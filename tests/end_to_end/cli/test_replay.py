@@ -12,7 +12,7 @@ import pytest
 from notifier.cli.context import read_settings
 from notifier.cli.global_options import GlobalOptions
 from notifier.cli.offline_deliveries import replay_alone
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import requeue
 from notifier.web.requests import Replay
 from tests.support.command_line import call, until
@@ -20,8 +20,7 @@ from tests.support.command_line import call, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlite_utils import Database
-
+    from notifier.store.database import Database
     from tests.support.command_line import Api, Home, Receiver
 
 WAITS = "No daemon is running: they wait in the state file until `notifier run` delivers them."
@@ -46,7 +45,7 @@ async def write(home: "Home", sql: str) -> None:
     def execute(db: "Database") -> None:
         db.execute(sql)
 
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     try:
         await store.run(execute)

@@ -7,14 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlite_utils import Database
-
-from notifier.store import maintenance
-from notifier.store.backup import back_up, restore
-from notifier.store.lock import FileLock
+from notifier.store import pruning
+from notifier.store.file import maintenance
+from notifier.store.file.backup import back_up, restore
+from notifier.store.file.connection import APPLICATION_ID, FileDatabase
+from notifier.store.file.lock import FileLock
 from notifier.store.migrations import migrations, steps
 from notifier.store.recovery.opener import open_state_file
-from notifier.store.store import APPLICATION_ID
 from notifier.store.tables import outbox, records, retention, sources
 from notifier.store.tables.outbox import DeliveryState, Settlement
 from notifier.store.tables.records import Findings
@@ -28,7 +27,7 @@ def unseen(_done: int, _of: int) -> None:
     pass
 
 
-def opened(folder: Path) -> closing[Database]:
+def opened(folder: Path) -> closing[FileDatabase]:
     return closing(open_state_file(folder / "notifier.db", NOW + HOUR))
 
 
@@ -101,7 +100,7 @@ def by_an_earlier_version(step: str) -> Callable[[Path], None]:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute("PRAGMA journal_mode = WAL")
-            migrations.apply(Database(db), stop_before=step)
+            migrations.apply(FileDatabase(db), stop_before=step)
             db.execute("INSERT INTO sources (name, met_at) VALUES ('acme', 1000)")
             db.execute(
                 "INSERT INTO events VALUES (1, 'evt_1', 'completion.created', 'acme', '7', 1, 'head', '', 0, '{}')"
@@ -140,7 +139,7 @@ def tidy(folder: Path) -> None:
             with db.atomic():
                 place = retention.forget(db, NOW - 24 * HOUR, place).place
         with db.atomic():
-            maintenance.prune(db, NOW)
+            pruning.prune(db, NOW)
         while maintenance.give_back(db):
             pass
         maintenance.checkpoint(db)

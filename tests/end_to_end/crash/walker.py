@@ -22,10 +22,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlite_utils import Database
-
-from notifier.store.files import EXCHANGE, beside
-from notifier.store.lock import FileLock
+from notifier.store.database import Database
+from notifier.store.file.files import EXCHANGE, beside
+from notifier.store.file.lock import FileLock
 from notifier.store.recovery import essentials
 from notifier.store.recovery.exchange import is_pending
 from notifier.store.recovery.opener import open_state_file

@@ -10,12 +10,12 @@ from unittest.mock import ANY
 import aiohttp
 import orjson
 import pytest
-from sqlite_utils import Database
 
 from notifier.config import Settings
 from notifier.config.settings import AlertSettings
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.socket_path import socket_path
+from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.web.daemon_api import UnknownNameError
 from notifier.web.listening.sockets import ListenError

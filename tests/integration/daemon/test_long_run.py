@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from notifier.daemon.maintenance import LARGE_LOG_BYTES
+from notifier.daemon.file_upkeep import LARGE_LOG_BYTES
 from tests.support.long_run import EDITS_AN_HOUR, Figures, soak
 
 HOURS = 40

@@ -4,8 +4,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlite_utils import Database
-
+from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from tests.support.daemon import World, ready, status_when
 

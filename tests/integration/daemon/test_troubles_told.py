@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from aiohttp import web
-from sqlite_utils import Database
 
 from notifier.alerts.monitor import AlertMonitor
 from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.reload import SettingsSource
+from notifier.store.database import Database
 from notifier.store.errors import StoreReason
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables.destinations import Health, HealthState, remember
 from tests.support.daemon import running
 from tests.support.servers import serving
@@ -74,7 +74,7 @@ async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
 
 async def written(settings: Settings, write: Callable[[Database], object]) -> None:
     """Change the state file while no daemon runs."""
-    store = Store(settings.store.path)
+    store = FileStore(settings.store.path)
     await store.open()
     await store.run(write)
     await store.close()
@@ -275,7 +275,7 @@ async def test_a_state_file_that_is_taken_away_ends_the_daemon_and_the_next_one_
         world.complete()
         await until(lambda: path.with_name(f"{path.name}.essentials").exists())
         path.with_name(f"{path.name}{part}").unlink()
-        error = await daemon.damage()
+        error = await daemon.store_end()
         assert error.reason is StoreReason.DISPLACED
     world.receiver_answers = 200
     async with running(settings):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from sqlite_utils import Database
 
 from notifier.config.destinations import HttpSettings
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import subscription
+from notifier.store.database import Database
 from notifier.store.tables.destinations import HealthState
 from tests.support.waiting import until
 from tests.support.workers import HASTY, Arrival, Receiver, Rig, answering, keys, refusing

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.delivery import replay as replaying
 from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
+from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import requeue
 from notifier.store.tables.replays import ReplayRun, ReplayRunningError, ReplayState

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from sqlite_utils import Database
 
 from notifier.delivery import outcome_writer
+from notifier.store.database import Database
 from notifier.store.tables.destinations import HealthState
 from tests.support.waiting import until
 from tests.support.workers import Answer, Arrival, Receiver, Rig, answering, keys

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from sqlite_utils import Database
 
 from notifier.config.destinations import HttpSettings
 from notifier.delivery import queue_reader
@@ -18,6 +17,7 @@ from notifier.delivery import worker as worker_module
 from notifier.delivery.policy import decisions
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.store.database import Database
 from notifier.store.tables import conditions, outbox
 from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
 from notifier.store.tables.destinations import HealthState

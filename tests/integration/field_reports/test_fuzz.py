@@ -31,7 +31,7 @@ from notifier.events import Event, EventType
 from notifier.http.exchange import Answer, IncomingAnswer
 from notifier.kpa.v1_keys import key_base
 from notifier.kpa.versions import API_VERSIONS
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
 from notifier.watch.source_health import FAULT
@@ -155,7 +155,7 @@ async def watched(api: str, added: list[Any], damaged: Mapping[int, Any], body: 
     upstream = Upstream([RECORD_OF[api](number) for number in range(KNOWN)])
     source = {"api": api, "token": "t", "names": False, "requests_per_minute": 10**9, "page_size": 50}
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
-        store = Store(Path(folder) / "notifier.db")
+        store = FileStore(Path(folder) / "notifier.db")
         await store.open()
         configured = Settings.model_validate({"sources": {"acme": source}})
         async with aiohttp.ClientSession() as session:

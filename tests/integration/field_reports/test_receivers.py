@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from notifier.store.file.connection import open_for_reading
 from notifier.store.queries.orphans import orphans
-from notifier.store.store import open_for_reading
 
 if TYPE_CHECKING:
     from tests.support.detection_world import World

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from notifier.daemon.api.record import known_lives
-from notifier.store.store import open_for_reading
+from notifier.store.file.connection import open_for_reading
 from notifier.web.daemon_api import UnknownRecordError
 
 if TYPE_CHECKING:

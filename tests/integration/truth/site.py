@@ -27,7 +27,7 @@ from notifier.daemon.daemon import Daemon
 from notifier.daemon.reload import SettingsSource
 from notifier.daemon.socket_path import socket_path
 from notifier.sandbox import CONTROL, SandboxControl, make_app, serve, synthetic_account
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from tests.integration.truth.prometheus import Prometheus
 from tests.support.clocks import LapsingClock
 from tests.support.command_line import Said, call
@@ -181,7 +181,7 @@ class Site:
     async def kill(self) -> None:
         """Let the process die: nothing notes that it was stopped."""
         await self.stop()
-        store = Store(self.folder / "notifier.db")
+        store = FileStore(self.folder / "notifier.db")
         await store.open()
         await store.run(lambda db: db.execute("UPDATE starts SET stopped_at = NULL"))
         await store.close()

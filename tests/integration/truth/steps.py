@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from sqlite_utils import Database
 
 from notifier.cli.errors import ExitCode
+from notifier.store.database import Database
 from notifier.web.requests import Replay
 from tests.integration.truth.prometheus import KEPT_MINUTES
 from tests.integration.truth.site import Answer, Site

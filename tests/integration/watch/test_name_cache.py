@@ -23,7 +23,7 @@ from notifier.kpa.client import Client
 from notifier.kpa.exchange import HttpExchange
 from notifier.kpa.rate_limiter import RateLimiter
 from notifier.sandbox import Token
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables.names import NameList
 from notifier.watch import name_cache as names
 from notifier.watch.name_cache import NameCache, Wanted, lists_to_fetch
@@ -250,7 +250,7 @@ def refusal(identifier: str) -> Callable[[], Iterable[bytes]]:
 class Desk:
     """A name book of its own, before it an API that answers as it is told, behind it a state file."""
 
-    def __init__(self, client: Client, store: Store, clock: "FakeClock", api: "NamesApi") -> None:
+    def __init__(self, client: Client, store: FileStore, clock: "FakeClock", api: "NamesApi") -> None:
         self.client = client
         self.store = store
         self.clock = clock
@@ -311,7 +311,7 @@ async def api(resources: AsyncExitStack) -> NamesApi:
 
 @pytest.fixture
 async def desk(api: NamesApi, tmp_path: Path, clock: "FakeClock", resources: AsyncExitStack) -> AsyncIterator[Desk]:
-    store = Store(tmp_path / "notifier.db")
+    store = FileStore(tmp_path / "notifier.db")
     await store.open()
     resources.push_async_callback(store.close)
     session = await resources.enter_async_context(new_session())

@@ -10,7 +10,7 @@ from unittest.mock import ANY
 import pytest
 
 from notifier.sandbox import Dialect, Override
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import sources
 from notifier.store.tables.sources import SourceMemory
 from notifier.watch.source_health import SourceState
@@ -49,13 +49,13 @@ async def test_five_thousand_existing_records_are_silence_and_three_new_ones_thr
 def uses(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each function was called on the store's thread."""
     found: Counter[str] = Counter()
-    run = Store.run
+    run = FileStore.run
 
-    async def count(store: Store, work: Any, *args: Any, **kwargs: Any) -> Any:
+    async def count(store: FileStore, work: Any, *args: Any, **kwargs: Any) -> Any:
         found[getattr(work, "func", work).__name__] += 1
         return await run(store, work, *args, **kwargs)
 
-    monkeypatch.setattr(Store, "run", count)
+    monkeypatch.setattr(FileStore, "run", count)
     return found
 
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.alerts import rules
 from notifier.alerts.conditions import Condition, ConditionName
 from notifier.alerts.endings import withdrawn
+from notifier.store.database import Database
+from notifier.store.file.store import FileStore
 from notifier.store.recovery import compare
-from notifier.store.store import Store
 from notifier.store.tables import starts
 from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState
 
@@ -45,7 +45,7 @@ async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(
     def write(db: Database) -> None:
         db.execute("INSERT INTO rebuilds (at, problem, lost) VALUES (5, 'damaged', 'nothing')")
 
-    store = Store(tmp_path / "notifier.db")
+    store = FileStore(tmp_path / "notifier.db")
     await store.open()
     await store.run(write)
     assert await store.run(compare.latest) is not None

@@ -11,8 +11,8 @@ from notifier.alerts.monitor import AlertMonitor
 from notifier.destinations import slack
 from notifier.messages.layout import lay_out
 from notifier.messages.templates import Templates
+from notifier.store.file.store import FileStore
 from notifier.store.queries import history
-from notifier.store.store import Store
 from tests.support.clocks import FakeClock
 
 MANY = 200
@@ -39,7 +39,7 @@ DESTINATIONS = [
 
 
 async def test_it_is_a_handful_of_messages_that_name_everything(tmp_path: Path) -> None:
-    store, clock = Store(tmp_path / "notifier.db"), FakeClock()
+    store, clock = FileStore(tmp_path / "notifier.db"), FakeClock()
     await store.open()
     wrong = [*SOURCES, *DESTINATIONS]
 

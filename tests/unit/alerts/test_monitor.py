@@ -11,7 +11,6 @@ import orjson
 import pytest
 from aiohttp import web
 from jsonschema import Draft202012Validator
-from sqlite_utils import Database
 
 from notifier.alerts import source_rules
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, destination_subject, source_subject
@@ -27,8 +26,9 @@ from notifier.destinations.webhook.event_schema import schema
 from notifier.events import Event
 from notifier.messages.layout import lay_out
 from notifier.messages.templates import Templates
+from notifier.store.database import Database
+from notifier.store.file.store import FileStore
 from notifier.store.queries import history
-from notifier.store.store import Store
 from notifier.store.tables import conditions
 from tests.support.clocks import FakeClock
 from tests.support.daemon import running
@@ -44,7 +44,7 @@ HELD = Condition(ConditionName.REMOVALS_HELD, source_subject("acme"), "40 record
 class Trouble:
     """What is wrong now, the state file that remembers it, and how often somebody was woken to tell."""
 
-    store: Store
+    store: FileStore
     clock: FakeClock = field(default_factory=FakeClock)
     wrong: list[Condition] = field(default_factory=list)
     withdrawn: dict[ConditionKey, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Trouble:
 
 @pytest.fixture
 async def trouble(tmp_path: Path) -> AsyncIterator[Trouble]:
-    store = Store(tmp_path / "notifier.db")
+    store = FileStore(tmp_path / "notifier.db")
     await store.open()
     yield Trouble(store)
     await store.close()

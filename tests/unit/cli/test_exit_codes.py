@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from tests.support.command_line import READS_CONFIGURATION, call
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ async def test_a_state_file_that_cannot_be_there_is_1(home: "Home", name: str) -
 
 @pytest.mark.parametrize("name", ["poll", "sweep", "release"])
 async def test_a_state_file_in_use_is_1_and_says_who_holds_it(home: "Home", name: str) -> None:
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     try:
         said = await home.call(name, *ARGUMENTS.get(name, ()))

@@ -10,7 +10,7 @@ import pytest
 from notifier.config import Settings
 from notifier.daemon.filter_check import UnknownIds, id_filters
 from notifier.events import Change, Completion, DetectedBy, EventType
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import known_ids, names
 from notifier.store.tables import sources as source_table
 from notifier.store.tables.names import NameList, PersonName
@@ -20,8 +20,8 @@ MS = 1_795_280_400_123
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = Store(tmp_path / "notifier.db")
+async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
+    store = FileStore(tmp_path / "notifier.db")
     await store.open()
     for source in ("acme", "beta"):
         await store.run(source_table.recall, source)
@@ -38,14 +38,16 @@ def settings(destination: dict[str, Any], **source: Any) -> Settings:
     )
 
 
-async def fetch(store: Store, source: str, *, people: tuple[str, ...] = (), trainings: tuple[str, ...] = ()) -> None:
+async def fetch(
+    store: FileStore, source: str, *, people: tuple[str, ...] = (), trainings: tuple[str, ...] = ()
+) -> None:
     await store.run(names.learn_people, source, [PersonName(id_, id_, None) for id_ in people])
     await store.run(names.learn_trainings, source, [(id_, id_) for id_ in trainings])
     for listed in NameList:
         await store.run(names.note_fetch, source, listed, MS, "ok")
 
 
-async def record(store: Store, key: str, user_id: str) -> None:
+async def record(store: FileStore, key: str, user_id: str) -> None:
     completion = Completion(key, "7", user_id, "2026-01-01", None, MS, None, None, "", False, b"{}")
     change = Change(EventType.CREATED, completion, 1, DetectedBy.HEAD, "entered_since_first_meeting")
     await store.run(write, Findings("acme", "acme", changes=[change]), [], MS)
@@ -55,7 +57,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(vars(it)["key"], vars(it)["id"]) for it in caplog.records if it.levelno == logging.WARNING]
 
 
-async def test_each_unknown_id_is_warned_of_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_unknown_id_is_warned_of_once(store: FileStore, caplog: pytest.LogCaptureFixture) -> None:
     configured = settings({"training_ids": ["7", "8"], "user_ids": ["u", "v", "w"]}, user_id="x", training_id="8")
     await fetch(store, "acme", people=("u",), trainings=("7",))
     await fetch(store, "beta", people=("v",))
@@ -71,7 +73,7 @@ async def test_each_unknown_id_is_warned_of_once(store: Store, caplog: pytest.Lo
 
 
 async def test_nothing_is_unknown_before_the_names_of_every_source_were_fetched(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     check = UnknownIds(store, lambda: settings({"user_ids": ["u"]}))
     await check.look()
@@ -85,7 +87,7 @@ async def test_nothing_is_unknown_before_the_names_of_every_source_were_fetched(
 
 
 async def test_only_the_sources_of_a_destination_have_to_know_its_ids(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await fetch(store, "acme")
     await fetch(store, "beta", people=("u",))
@@ -94,7 +96,7 @@ async def test_only_the_sources_of_a_destination_have_to_know_its_ids(
 
 
 async def test_who_stands_in_a_record_is_known_however_far_down(
-    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_ids, "LOOK", 2)
     for number in range(5):
@@ -105,7 +107,9 @@ async def test_who_stands_in_a_record_is_known_however_far_down(
     assert said(caplog) == [("destinations.hr.user_ids", "u5")]
 
 
-async def test_a_filter_that_is_configured_anew_is_judged_anew(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_filter_that_is_configured_anew_is_judged_anew(
+    store: FileStore, caplog: pytest.LogCaptureFixture
+) -> None:
     await fetch(store, "acme")
     await fetch(store, "beta")
     now = settings({"user_ids": ["u"]})

@@ -6,14 +6,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
-from notifier.daemon.maintenance import ESSENTIALS_EVERY_SECONDS, Housekeeping
+from notifier.daemon.file_upkeep import ESSENTIALS_EVERY_SECONDS
+from notifier.daemon.maintenance import Housekeeping
 from notifier.events import Event, EventType
-from notifier.store.files import ESSENTIALS, beside
-from notifier.store.maintenance import log_size
+from notifier.store.database import Database
+from notifier.store.file.files import ESSENTIALS, beside
+from notifier.store.file.maintenance import log_size
+from notifier.store.file.store import FileStore
 from notifier.store.recovery import essentials
-from notifier.store.store import Store
 from notifier.store.tables import sources
 from tests.support.clocks import FakeClock
 
@@ -24,8 +25,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = Store(tmp_path / "notifier.db")
+async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
+    opened = FileStore(tmp_path / "notifier.db")
     await opened.open()
     await opened.run(sources.recall, "acme")
     await opened.run(partial(sources.update, met_at_ms=1_000), "acme")
@@ -34,11 +35,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def housekeeping(store: Store, clock: FakeClock) -> Housekeeping:
+def housekeeping(store: FileStore, clock: FakeClock) -> Housekeeping:
     return Housekeeping(store, clock, lambda: 86_400.0)
 
 
-def written(store: Store) -> int:
+def written(store: FileStore) -> int:
     """Return when the essentials were written."""
     read = essentials.read(store.path).snapshot
     assert read is not None
@@ -46,7 +47,7 @@ def written(store: Store) -> int:
 
 
 async def test_the_essentials_are_written_when_they_change_and_now_and_then(
-    housekeeping: Housekeeping, store: Store, clock: FakeClock
+    housekeeping: Housekeeping, store: FileStore, clock: FakeClock
 ) -> None:
     await housekeeping.keep()
     first = written(store)
@@ -81,7 +82,7 @@ def tell(db: Database, number: int, type_: EventType, state: str) -> None:
 )
 async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_delivered(
     housekeeping: Housekeeping,
-    store: Store,
+    store: FileStore,
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
     type_: EventType,
@@ -89,18 +90,18 @@ async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_d
     *,
     is_written: bool,
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.maintenance.URGENT_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr("notifier.daemon.file_upkeep.URGENT_AFTER_SECONDS", 0.01)
     await housekeeping.keep()
     first = written(store)
     clock.advance(1)
     await store.run(tell, 1, type_, state)
     housekeeping.heed([Event(1, "evt_1", type_, "acme", "7", 0, b"{}")])
-    if housekeeping._urgent is not None:
-        await housekeeping._urgent
+    if housekeeping.upkeep is not None and housekeeping.upkeep._urgent is not None:
+        await housekeeping.upkeep._urgent
     assert (written(store) > first) is is_written
 
 
-async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: Housekeeping, store: Store) -> None:
+async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: Housekeeping, store: FileStore) -> None:
     count = "SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'"
     await housekeeping.keep()
     assert await store.run(lambda db: db.execute(count).fetchone()) == (0,)
@@ -110,7 +111,7 @@ async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: 
 
 
 async def test_essentials_that_cannot_be_written_are_said_once_and_tried_again(
-    housekeeping: Housekeeping, store: Store, caplog: pytest.LogCaptureFixture
+    housekeeping: Housekeeping, store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     in_the_way = beside(store.path, ".essentials.new")
     in_the_way.mkdir()
@@ -126,17 +127,17 @@ async def test_essentials_that_cannot_be_written_are_said_once_and_tried_again(
 
 
 async def test_a_log_that_has_grown_large_is_cut_off_before_its_hour(
-    housekeeping: Housekeeping, store: Store, monkeypatch: pytest.MonkeyPatch
+    housekeeping: Housekeeping, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await housekeeping.keep()
     assert log_size(store.path) > 10_000
-    monkeypatch.setattr("notifier.daemon.maintenance.LARGE_LOG_BYTES", 10_000)
+    monkeypatch.setattr("notifier.daemon.file_upkeep.LARGE_LOG_BYTES", 10_000)
     await housekeeping.keep()
     assert log_size(store.path) == 0
 
 
 async def test_what_cannot_be_written_is_said_and_left_for_later(
-    housekeeping: Housekeeping, store: Store, caplog: pytest.LogCaptureFixture
+    housekeeping: Housekeeping, store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.run_bare(lambda db: db.execute("PRAGMA query_only = ON"))
     await housekeeping.tidy()

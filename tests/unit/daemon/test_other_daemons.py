@@ -7,8 +7,8 @@ import pytest
 
 from notifier.config import Settings
 from notifier.daemon.other_daemons import warn_of_neighbours
+from notifier.store.file.connection import open_database
 from notifier.store.recovery import essentials, snapshot
-from notifier.store.store import open_database
 from notifier.store.tables import sources
 
 

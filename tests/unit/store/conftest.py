@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.events import Change, Completion, DetectedBy, EventType
-from notifier.store.store import Store
+from notifier.store.database import Database
+from notifier.store.file.connection import FileDatabase
+from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
@@ -47,14 +48,23 @@ def db(new_database: NewDatabase) -> Iterator[Database]:
 
 
 @pytest.fixture
+def file_db() -> Iterator[FileDatabase]:
+    """Make the tables in SQLite, for tests about how SQLite does it."""
+    with closing(tables_in_memory()) as database:
+        database.execute("PRAGMA foreign_keys = ON")
+        sources.recall(database, "acme")
+        yield database
+
+
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "notifier.db"
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[Store]:
+async def store(path: Path) -> AsyncIterator[FileStore]:
     """Open a real state file."""
-    opened = Store(path)
+    opened = FileStore(path)
     await opened.open()
     yield opened
     await opened.close()

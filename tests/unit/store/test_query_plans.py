@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.store.file.connection import FileDatabase, open_database
 from notifier.store.queries import event_log, feed, history, record_history, search
 from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.queries.orphans import orphans
-from notifier.store.store import open_database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import (
     destinations,
@@ -59,7 +58,7 @@ SUBSCRIPTIONS: Final = [Subscription("hr", TYPES), Subscription("audit", TYPES)]
 class Work(Protocol):
     """Something that is done on a state file of so many records."""
 
-    def __call__(self, db: Database, size: int) -> object: ...
+    def __call__(self, db: FileDatabase, size: int) -> object: ...
 
 
 def completion(number: int, notes: str = "") -> Completion:
@@ -117,7 +116,7 @@ def look(key: str) -> SecondLook:
     return SecondLook(key, LookKind.REMOVAL, 1, 1, "head", 0, "u1", "t1")
 
 
-def write_news(db: Database, size: int) -> object:
+def write_news(db: FileDatabase, size: int) -> object:
     changes = [
         Change(EventType.UPDATED, completion(number, "new"), 2, DetectedBy.HEAD, "content_changed", completion(number))
         for number in range(size - 50, size)
@@ -207,7 +206,7 @@ BOUNDED: dict[str, Work] = {
 }
 
 
-def event_of(db: Database, sequence: int) -> str:
+def event_of(db: FileDatabase, sequence: int) -> str:
     (found,) = db.execute("SELECT id FROM events WHERE sequence = ?", [sequence]).fetchone()
     return str(found)
 
@@ -251,7 +250,7 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return made
 
 
-def steps_here(path: Path, work: Callable[[Database], object]) -> Steps:
+def steps_here(path: Path, work: Callable[[FileDatabase], object]) -> Steps:
     """Count what this Python's SQLite takes; what is written is undone."""
     steps = Steps()
     with closing(open_database(path)) as db:
@@ -286,7 +285,7 @@ def measured(files: Files, work: Work, sqlite: str) -> Iterator[int]:
         yield steps.count if sqlite == "of this Python" else steps_of_newest(path, steps.statements)
 
 
-def _call(work: Work, size: int, db: Database) -> Any:
+def _call(work: Work, size: int, db: FileDatabase) -> Any:
     found = work(db, size)
     return found if not isinstance(found, Iterator) else list(found)
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
+from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file.store import FileStore
 from notifier.store.reader import ReadingLimits, StoreReader
-from notifier.store.store import Store
 from tests.support.waiting import until
 
 QUICK = ReadingLimits(wait=0.3, work=0.3)
@@ -20,15 +20,15 @@ ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELEC
 
 
 @pytest.fixture
-async def opened(tmp_path: Path) -> AsyncIterator[Store]:
-    store = Store(tmp_path / "notifier.db")
+async def opened(tmp_path: Path) -> AsyncIterator[FileStore]:
+    store = FileStore(tmp_path / "notifier.db")
     await store.open()
     yield store
     await store.close()
 
 
 @pytest.fixture
-async def reader(opened: Store) -> AsyncIterator[StoreReader]:
+async def reader(opened: FileStore) -> AsyncIterator[StoreReader]:
     one = StoreReader(opened, QUICK)
     yield one
     await one.close()
@@ -43,7 +43,7 @@ def endless(db: Database) -> None:
     db.execute(ENDLESS).fetchone()
 
 
-async def test_it_reads_while_the_store_writes(opened: Store, reader: StoreReader) -> None:
+async def test_it_reads_while_the_store_writes(opened: FileStore, reader: StoreReader) -> None:
     may_end = threading.Event()
 
     def write(db: Database) -> None:
@@ -62,7 +62,7 @@ async def test_it_reads_while_the_store_writes(opened: Store, reader: StoreReade
     assert await reader.run(names) == ["acme"]
 
 
-async def test_what_it_reads_is_of_one_moment(opened: Store) -> None:
+async def test_what_it_reads_is_of_one_moment(opened: FileStore) -> None:
     reader = StoreReader(opened, ReadingLimits(work=20))
     first_read, written = threading.Event(), threading.Event()
 
@@ -98,7 +98,7 @@ async def test_work_that_takes_too_long_is_interrupted_and_the_next_is_not(reade
     assert [await reader.run(one) for _ in range(4)] == [1] * 4
 
 
-async def test_who_waits_too_long_for_a_turn_is_told_so(opened: Store) -> None:
+async def test_who_waits_too_long_for_a_turn_is_told_so(opened: FileStore) -> None:
     reader = StoreReader(opened, ReadingLimits(wait=0.2, work=60))
     busy = [asyncio.create_task(reader.run(endless)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -113,7 +113,7 @@ async def test_who_waits_too_long_for_a_turn_is_told_so(opened: Store) -> None:
     await reader.close()
 
 
-async def test_work_that_nobody_waits_for_is_interrupted(opened: Store) -> None:
+async def test_work_that_nobody_waits_for_is_interrupted(opened: FileStore) -> None:
     reader = StoreReader(opened, ReadingLimits(wait=20, work=60))
     given_up = [asyncio.create_task(reader.run(endless)) for _ in range(2)]
     await asyncio.sleep(0.1)
@@ -123,7 +123,7 @@ async def test_work_that_nobody_waits_for_is_interrupted(opened: Store) -> None:
     await reader.close()
 
 
-async def test_closing_interrupts_what_is_being_read(opened: Store) -> None:
+async def test_closing_interrupts_what_is_being_read(opened: FileStore) -> None:
     reader = StoreReader(opened, ReadingLimits(work=60))
     reading = asyncio.create_task(reader.run(endless))
     await asyncio.sleep(0.1)
@@ -133,7 +133,7 @@ async def test_closing_interrupts_what_is_being_read(opened: Store) -> None:
         await reading
 
 
-async def test_damage_that_it_meets_is_the_stores(opened: Store, reader: StoreReader) -> None:
+async def test_damage_that_it_meets_is_the_stores(opened: FileStore, reader: StoreReader) -> None:
     def damaged(_db: Database) -> None:
         error = sqlite3.DatabaseError("malformed")
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -141,7 +141,7 @@ async def test_damage_that_it_meets_is_the_stores(opened: Store, reader: StoreRe
 
     with pytest.raises(StoreError):
         await reader.run(damaged)
-    await until(opened.damaged.is_set)
+    await until(opened.ended.is_set)
     with pytest.raises(StoreError) as refused:
         await reader.run(one)
     assert refused.value.reason is StoreReason.CORRUPT

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sqlite_utils import Database
 
 from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.store import Store, open_for_reading
+from notifier.store.file.connection import FileDatabase, open_for_reading
+from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, outbox, record_lookups, records, sources
 from notifier.store.tables.outbox import DeliveryState, Settlement
@@ -100,7 +101,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.store = Store(self.folder / "notifier.db")
+        self.store = FileStore(self.folder / "notifier.db")
         self.runner.run(self.store.open())
         self.run(sources.recall, "acme")
         for subscription in SUBSCRIPTIONS:
@@ -165,7 +166,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule(page=pages, statements=st.integers(0, 12))
     def fail_in_the_middle_of_a_page(self, page: list[tuple[str, str, bool]], statements: int) -> None:
-        def write_partly(db: Database) -> None:
+        def write_partly(db: FileDatabase) -> None:
             left = statements
 
             def count(*_: Any) -> None:
@@ -183,7 +184,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule(page=pages, steps=st.integers(1, 60))
     def be_interrupted_within_a_statement(self, page: list[tuple[str, str, bool]], steps: int) -> None:
-        def write_partly(db: Database) -> None:
+        def write_partly(db: FileDatabase) -> None:
             db.conn.set_progress_handler(lambda: True, steps)
             try:
                 records.write(db, self.findings(page), SUBSCRIPTIONS, self.now_ms)

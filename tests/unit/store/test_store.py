@@ -13,20 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_utils import Database
 
-from notifier.store.errors import StoreError, StoreReason, as_store_error
+from notifier.store.database import Database
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file.connection import APPLICATION_ID, FileDatabase, open_for_reading
+from notifier.store.file.errors import as_store_error
+from notifier.store.file.store import FileStore
 from notifier.store.migrations import migrations
-from notifier.store.store import APPLICATION_ID, Store, open_for_reading
 from notifier.store.tables import sources
 
 REPOSITORY = Path(__file__).parents[3]
 
 HOLDER = """
 import asyncio, pathlib, sys
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 async def hold():
-    await Store(pathlib.Path(sys.argv[1])).open()
+    await FileStore(pathlib.Path(sys.argv[1])).open()
     print("open", flush=True)
     await asyncio.sleep(60)
 asyncio.run(hold())
@@ -49,7 +51,7 @@ def held_by_another_process(path: Path) -> Iterator[int]:
 
 async def refusal(path: Path) -> StoreError:
     with pytest.raises(StoreError) as caught:
-        await Store(path).open()
+        await FileStore(path).open()
     return caught.value
 
 
@@ -71,7 +73,7 @@ def count_sources(db: Database) -> int:
 async def test_nobody_but_the_owner_can_read_a_new_file(path: Path) -> None:
     before = os.umask(0)
     try:
-        store = Store(path)
+        store = FileStore(path)
         await store.open()
         await store.run(sources.recall, "acme")
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
@@ -86,7 +88,7 @@ async def test_nobody_but_the_owner_can_read_a_new_file(path: Path) -> None:
     }
 
 
-async def test_what_is_committed_survives_a_power_cut(store: Store) -> None:
+async def test_what_is_committed_survives_a_power_cut(store: FileStore) -> None:
     assert await store.run(pragma, "journal_mode") == "wal"
     assert await store.run(pragma, "synchronous") == 2  # FULL
     assert await store.run(pragma, "foreign_keys") == 1
@@ -94,14 +96,14 @@ async def test_what_is_committed_survives_a_power_cut(store: Store) -> None:
 
 
 async def test_missing_folders_are_made(tmp_path: Path) -> None:
-    store = Store(tmp_path / "state" / "notifier" / "notifier.db")
+    store = FileStore(tmp_path / "state" / "notifier" / "notifier.db")
     await store.open()
     await store.close()
 
 
 async def test_what_was_written_is_there_again(path: Path) -> None:
     for expected in (0, 1, 2):
-        store = Store(path)
+        store = FileStore(path)
         await store.open()
         assert await store.run(count_sources) == expected
         await store.run(sources.recall, f"source-{expected}")
@@ -118,19 +120,19 @@ async def test_a_second_process_is_refused_and_told_who_holds_the_file(path: Pat
 async def test_a_killed_holder_leaves_the_file_free(path: Path) -> None:
     with held_by_another_process(path):
         pass
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     await store.close()
 
 
-async def test_the_same_process_is_refused_as_well(store: Store) -> None:
+async def test_the_same_process_is_refused_as_well(store: FileStore) -> None:
     error = await refusal(store.path)
     assert error.reason is StoreReason.IN_USE
     assert f"process {os.getpid()}:" in error.message
     await store.run(sources.recall, "acme")
 
 
-async def test_another_name_for_the_folder_is_no_way_around_the_lock(store: Store, tmp_path: Path) -> None:
+async def test_another_name_for_the_folder_is_no_way_around_the_lock(store: FileStore, tmp_path: Path) -> None:
     other_name = tmp_path / "elsewhere"
     other_name.symlink_to(store.path.parent)
     assert (await refusal(other_name / store.path.name)).reason is StoreReason.IN_USE
@@ -141,7 +143,7 @@ async def test_no_link_is_followed(path: Path, tmp_path: Path, suffix: str) -> N
     precious = tmp_path / "elsewhere"
     precious.write_text("something dear")
     if suffix not in {"", ".lock"}:
-        store = Store(path)
+        store = FileStore(path)
         await store.open()
         await store.close()
     path.with_name(path.name + suffix).symlink_to(precious)
@@ -162,13 +164,13 @@ async def test_a_lock_with_a_second_name_is_not_written_to(path: Path, tmp_path:
 @pytest.mark.parametrize("left", [b"", b"\xff", b"99999999999999999999999\n"])
 async def test_what_an_earlier_holder_left_in_the_lock_file_does_not_matter(path: Path, left: bytes) -> None:
     path.with_name("notifier.db.lock").write_bytes(left)
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     assert f"process {os.getpid()}:" in (await refusal(path)).message
     await store.close()
 
 
-async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, store: Store) -> None:
+async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, store: FileStore) -> None:
     await store.close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
@@ -187,11 +189,11 @@ def make_older(path: Path, *, lacks: str) -> None:
     """Make a state file as the version made it that did not know the step `lacks`."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        migrations.apply(Database(connection), stop_before=lacks)
+        migrations.apply(FileDatabase(connection), stop_before=lacks)
 
 
 def steps() -> list[str]:
-    with closing(Database(memory=True)) as empty:
+    with closing(FileDatabase(memory=True)) as empty:
         return [step.name for step in migrations.pending(empty)]
 
 
@@ -205,7 +207,7 @@ async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_t
     assert f"state file {path} was written by an older version" in caught.value.message
     assert f"(it lacks {', '.join(steps()[steps().index(lacks) :])}): start `notifier run` once" in caught.value.message
     assert path.read_bytes() == content
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     with closing(open_for_reading(path)) as reader:
         assert count_sources(reader) == 0
@@ -213,7 +215,7 @@ async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_t
 
 
 def test_of_attempts_that_were_not_told_apart_each_may_have_been_the_events_fault() -> None:
-    with closing(Database(memory=True)) as db:
+    with closing(FileDatabase(memory=True)) as db:
         migrations.apply(db, stop_before="suspicions")
         db.execute("INSERT INTO deliveries (sequence, destination, attempts) VALUES (1, 'hr', 2), (2, 'hr', 0)")
         migrations.apply(db)
@@ -231,7 +233,7 @@ async def test_the_attempts_in_an_older_file_are_told_of_as_before(path: Path) -
         connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", event)
         connection.execute("INSERT INTO deliveries (sequence, destination) VALUES (1, 'hr')")
         connection.executemany("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", attempts)
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     assert await store.run(lambda db: db.execute("SELECT * FROM attempts ORDER BY id").fetchall()) == attempts
     await store.close()
@@ -264,19 +266,19 @@ async def test_a_folder_in_its_place_is_refused(path: Path) -> None:
 
 async def test_an_empty_file_becomes_a_state_file(path: Path) -> None:
     path.touch()
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     assert await store.run(count_sources) == 0
     await store.close()
 
 
-async def test_a_creation_that_was_cut_off_is_taken_up_again(path: Path, store: Store) -> None:
+async def test_a_creation_that_was_cut_off_is_taken_up_again(path: Path, store: FileStore) -> None:
     application_id = await store.run(pragma, "application_id")
     await store.close()
     path.unlink()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA application_id = {application_id}")
-    again = Store(path)
+    again = FileStore(path)
     await again.open()
     assert await again.run(count_sources) == 0
     await again.close()
@@ -308,12 +310,12 @@ async def test_a_folder_without_write_access_is_named(tmp_path: Path) -> None:
     assert "give this user write access" in error.message
 
 
-async def test_a_damaged_file_is_named_as_such(path: Path, store: Store) -> None:
+async def test_a_damaged_file_is_named_as_such(path: Path, store: FileStore) -> None:
     await store.run(remember_names, 20)
     await store.close()
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xab" * (len(content) - 4096))
-    damaged = Store(path)
+    damaged = FileStore(path)
     try:
         await damaged.open()
         with pytest.raises(StoreError) as caught:
@@ -329,11 +331,11 @@ async def test_a_damaged_file_is_named_as_such(path: Path, store: Store) -> None
 
 async def test_a_failed_start_leaves_the_file_free(path: Path) -> None:
     path.write_bytes(b"garbage, for the time being" * 50)
-    failed = Store(path)
+    failed = FileStore(path)
     with pytest.raises(StoreError):
         await failed.open()
     path.unlink()
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     await failed.close()
     await store.run(sources.recall, "acme")
@@ -341,27 +343,27 @@ async def test_a_failed_start_leaves_the_file_free(path: Path) -> None:
 
 
 async def test_it_may_be_closed_twice_or_unopened(path: Path) -> None:
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     await store.close()
     await store.close()
-    await Store(path).close()
+    await FileStore(path).close()
 
 
 async def test_work_handed_in_before_the_end_is_done(path: Path) -> None:
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     works = [asyncio.create_task(store.run(sources.recall, f"s{number}")) for number in range(50)]
     await asyncio.sleep(0)
     await store.close()
     await asyncio.gather(*works)
-    again = Store(path)
+    again = FileStore(path)
     await again.open()
     assert await again.run(count_sources) == 50
     await again.close()
 
 
-async def test_work_that_fails_undoes_all_that_it_did(store: Store) -> None:
+async def test_work_that_fails_undoes_all_that_it_did(store: FileStore) -> None:
     def fail_in_the_end(db: Database) -> None:
         remember_names(db, 3)
         with db.atomic():
@@ -375,13 +377,13 @@ async def test_work_that_fails_undoes_all_that_it_did(store: Store) -> None:
     assert await store.run(count_sources) == 1
 
 
-async def test_a_fault_of_the_program_is_not_taken_for_one_of_the_file(store: Store) -> None:
+async def test_a_fault_of_the_program_is_not_taken_for_one_of_the_file(store: FileStore) -> None:
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         await store.run(lambda db: db.execute("SELECT * FROM nonsense"))
     assert await store.run(count_sources) == 0
 
 
-async def test_a_full_disk_undoes_the_transaction_and_is_got_over(store: Store) -> None:
+async def test_a_full_disk_undoes_the_transaction_and_is_got_over(store: FileStore) -> None:
     await store.run(sources.recall, "acme")
     pages = await store.run(pragma, "page_count")
     await store.run(pragma, f"max_page_count = {pages}")
@@ -397,7 +399,7 @@ async def test_a_full_disk_undoes_the_transaction_and_is_got_over(store: Store) 
     assert await store.run(pragma, "integrity_check") == "ok"
 
 
-async def test_a_file_that_became_read_only_is_named_as_such(store: Store) -> None:
+async def test_a_file_that_became_read_only_is_named_as_such(store: FileStore) -> None:
     await store.run(pragma_set, "query_only = ON")
     with pytest.raises(StoreError) as caught:
         await store.run(sources.recall, "acme")
@@ -410,7 +412,7 @@ def pragma_set(db: Database, setting: str) -> None:
     db.execute(f"PRAGMA {setting}")
 
 
-async def test_another_program_that_writes_to_it_is_named_as_such(store: Store) -> None:
+async def test_another_program_that_writes_to_it_is_named_as_such(store: FileStore) -> None:
     await store.run(pragma_set, "busy_timeout = 0")
     with closing(sqlite3.connect(store.path, isolation_level=None)) as intruder:
         intruder.execute("BEGIN IMMEDIATE")
@@ -440,7 +442,7 @@ def test_an_extended_code_is_named_like_its_primary_one(code: int | None, reason
     assert (named.reason if named else None) is reason
 
 
-async def test_it_can_be_read_beside_the_one_who_writes(store: Store) -> None:
+async def test_it_can_be_read_beside_the_one_who_writes(store: FileStore) -> None:
     with closing(open_for_reading(store.path)) as reader:
         await store.run(remember_names, 3)
         assert count_sources(reader) == 3
@@ -448,7 +450,7 @@ async def test_it_can_be_read_beside_the_one_who_writes(store: Store) -> None:
             sources.recall(reader, "acme")
 
 
-async def test_it_can_be_read_while_nobody_writes(store: Store) -> None:
+async def test_it_can_be_read_while_nobody_writes(store: FileStore) -> None:
     await store.run(remember_names, 3)
     await store.close()
     with closing(open_for_reading(store.path)) as reader:

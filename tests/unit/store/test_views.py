@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.events import DetectedBy, EventType, Names
+from notifier.store.file.connection import FileDatabase
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import names, outbox, records
 from notifier.store.tables.names import PersonName
@@ -21,7 +21,7 @@ DETECTED, TRIED, NEXT = "2020-02-27 12:00:00", "2020-02-27 12:00:05", "2020-02-2
 
 
 @pytest.fixture
-def lived_in(db: Database, completion: "MakeCompletion", change: "MakeChange") -> Database:
+def lived_in(db: FileDatabase, completion: "MakeCompletion", change: "MakeChange") -> FileDatabase:
     """Hold one record of history and two that were told to two destinations, with every end a delivery can come to."""
     names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
     names.learn_trainings(db, "acme", [("1046", "Ladder Safety")])
@@ -45,17 +45,17 @@ def lived_in(db: Database, completion: "MakeCompletion", change: "MakeChange") -
     return db
 
 
-def rows(db: Database, view: str) -> list[dict[str, Any]]:
+def rows(db: FileDatabase, view: str) -> list[dict[str, Any]]:
     return list(db[view].rows)
 
 
-def test_every_view_answers(lived_in: Database) -> None:
+def test_every_view_answers(lived_in: FileDatabase) -> None:
     for view in lived_in.view_names():
         assert rows(lived_in, view)
     assert set(lived_in.view_names()) >= {"known_completions", "latest_events", "waiting_deliveries", "dead_deliveries"}
 
 
-def test_what_is_known_and_why(lived_in: Database) -> None:
+def test_what_is_known_and_why(lived_in: FileDatabase) -> None:
     known = {row["key"]: row for row in rows(lived_in, "known_completions")}
     assert known["1"].items() >= {
         ("person", "David Ball"),
@@ -72,7 +72,7 @@ def test_what_is_known_and_why(lived_in: Database) -> None:
     assert (known["3"]["person"], known["3"]["user_id"], known["3"]["entered"]) == (None, "gone", None)
 
 
-def test_what_happened_last_comes_first(lived_in: Database) -> None:
+def test_what_happened_last_comes_first(lived_in: FileDatabase) -> None:
     latest = rows(lived_in, "latest_events")
     assert [(row["type"], row["record"]) for row in latest] == [
         ("completion.removed", "2"),
@@ -90,7 +90,7 @@ def test_what_happened_last_comes_first(lived_in: Database) -> None:
     assert latest[2]["id"].startswith("evt_")
 
 
-def test_what_waits_and_for_what(lived_in: Database) -> None:
+def test_what_waits_and_for_what(lived_in: FileDatabase) -> None:
     hr, slack = sorted(rows(lived_in, "waiting_deliveries"), key=lambda row: str(row["destination"]))
     assert hr.items() >= {
         ("destination", "hr"),
@@ -105,7 +105,7 @@ def test_what_waits_and_for_what(lived_in: Database) -> None:
     assert (slack["destination"], slack["record"], slack["attempts"], slack["reason"]) == ("slack", "3", 0, None)
 
 
-def test_what_was_given_up_and_why(lived_in: Database) -> None:
+def test_what_was_given_up_and_why(lived_in: FileDatabase) -> None:
     (dead,) = rows(lived_in, "dead_deliveries")
     assert dead.items() >= {
         ("destination", "slack"),
@@ -118,7 +118,7 @@ def test_what_was_given_up_and_why(lived_in: Database) -> None:
     }
 
 
-def test_how_attempts_ended(lived_in: Database) -> None:
+def test_how_attempts_ended(lived_in: FileDatabase) -> None:
     outcomes = {(row["destination"], row["reason"]): row for row in rows(lived_in, "attempt_outcomes")}
     assert outcomes.keys() == {("hr", "ok"), ("hr", "http_status"), ("slack", "http_status")}
     assert outcomes["hr", "http_status"].items() >= {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import second_looks
 from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.patience import PATIENCE
@@ -16,15 +16,15 @@ CONFIRM_AFTER = 300.0
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = Store(tmp_path / "notifier.db")
+async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
+    opened = FileStore(tmp_path / "notifier.db")
     await opened.open()
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def looks(store: Store, clock: FakeClock) -> SecondLooks:
+def looks(store: FileStore, clock: FakeClock) -> SecondLooks:
     return SecondLooks("acme", store, clock, CONFIRM_AFTER)
 
 
@@ -67,7 +67,7 @@ def test_ended_look_is_forgotten(looks: SecondLooks, clock: FakeClock) -> None:
 @pytest.mark.parametrize(
     ("passed", "left"), [(0.0, CONFIRM_AFTER), (100.0, 200.0), (9000.0, 0.0), (-9000.0, CONFIRM_AFTER)]
 )
-async def test_restart_goes_on_with_the_wait(store: Store, clock: FakeClock, passed: float, left: float) -> None:
+async def test_restart_goes_on_with_the_wait(store: FileStore, clock: FakeClock, passed: float, left: float) -> None:
     """A clock that was set back makes it begin again, and never longer."""
     await store.run(second_looks.put, "acme", [look(clock), look(clock, "2", since_ms=None)])
     clock.set_wall_clock(passed)

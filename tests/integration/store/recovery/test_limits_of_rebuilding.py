@@ -8,15 +8,16 @@ from contextlib import closing
 
 import pytest
 
-from notifier.store import maintenance
+from notifier.store import pruning
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.files import ESSENTIALS, beside
+from notifier.store.file.connection import note_damage, open_database
+from notifier.store.file.files import ESSENTIALS, beside
+from notifier.store.file.store import FileStore
 from notifier.store.queries.feed import position
 from notifier.store.recovery import compare, essentials
 from notifier.store.recovery.compare import SEQUENCE_LEAP
 from notifier.store.recovery.essentials import EssentialsState
 from notifier.store.recovery.opener import open_state_file
-from notifier.store.store import Store, note_damage, open_database
 from notifier.store.tables import record_lookups, records, sources
 from notifier.store.tables.records import Findings
 from tests.support.used_state_file import (
@@ -57,8 +58,8 @@ def test_a_whole_file_is_opened_as_it_is(place: Place) -> None:
 @pytest.mark.parametrize("table", ["events", "deliveries", "records"])
 def test_what_has_come_in_since_the_essentials_were_written_is_not_lost_either(place: Place, table: str) -> None:
     late = range(NEWS.stop, NEWS.stop + 3)
-    with closing(open_database(place.path)) as db, db.atomic():
-        records.write(db, Findings("acme", "acme", changes=[created(number) for number in late]), HR, NOW)
+    with closing(open_database(place.path)) as opened, opened.atomic():
+        records.write(opened, Findings("acme", "acme", changes=[created(number) for number in late]), HR, NOW)
     root_of(table)(place)
     with closing(place.open()) as db:
         told = read_everything_again(db, more=tuple(late))
@@ -210,7 +211,7 @@ def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place
     zero_header(place)
     with closing(place.open()) as db:
         assert db.execute("SELECT count(*) FROM told_before").fetchone()[0] > 100
-        maintenance.prune(db, NOW + HOUR + maintenance.TOLD_BEFORE_FOR_MS + 1)
+        pruning.prune(db, NOW + HOUR + pruning.TOLD_BEFORE_FOR_MS + 1)
         assert db.execute("SELECT count(*) FROM told_before").fetchone()[0] == 0
         assert compare.latest(db) is not None
 
@@ -222,17 +223,17 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
     monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_WHOLE_BYTES", 0)
     monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_FULLY_BYTES", 0)
     root_of("records")(place)
-    store = Store(place.path, lambda path: open_state_file(path, NOW + HOUR))
+    store = FileStore(place.path, lambda path: open_state_file(path, NOW + HOUR))
     await store.open()
     assert place.set_aside() == []
     with pytest.raises(StoreError) as met:
         await store.run(record_lookups.known, "acme", ["7"])
     assert met.value.reason is StoreReason.CORRUPT
-    assert store.damaged.is_set()
+    assert store.ended.is_set()
     with pytest.raises(StoreError, match="it is damaged"):
         await store.run(sources.recall, "acme")
     await store.close()
-    again = Store(place.path, lambda path: open_state_file(path, NOW + HOUR))
+    again = FileStore(place.path, lambda path: open_state_file(path, NOW + HOUR))
     await again.open()
     await again.run(check_the_promise)
     await again.close()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import outbox
 from notifier.store.tables.outbox import DeliveryState, Settlement
 from tests.support.command_line import deliveries, states
@@ -21,7 +21,7 @@ async def settle(home: "Home", state: DeliveryState, *sequences: int, to: str = 
         Settlement((number,), to, state, "decided", "refused", 400, "no", 1_795_280_400_123, 5, 33_000_000_000_000)
         for number in sequences
     ]
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     try:
         await store.run(outbox.settle, settlements)

@@ -12,7 +12,7 @@ import pytest
 from notifier import __version__
 from notifier.cli import daemon_client
 from notifier.cli.errors import CommandError
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.tables import conditions, sources
 from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
 from notifier.store.tables.sources import SourceError
@@ -53,7 +53,7 @@ async def test_a_source_that_failed_last_is_shown_with_its_error(
     home: "Home", reason: str, silent_until_ms: int | None, state: str
 ) -> None:
     await home.remember("David Ball")
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     await store.run(sources.succeed, "acme", 1_000)
     await store.run(sources.fail, "acme", SourceError(reason, "it said \x1b[31mno", 2_000), silent_until_ms)
@@ -67,7 +67,7 @@ async def test_a_source_that_failed_last_is_shown_with_its_error(
 async def test_what_needs_attention_comes_first(home: "Home") -> None:
     await home.remember("David Ball")
     gap = FiringCondition("gap", "sources/acme", "something may have been missed", 1_795_280_400_123)
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     await store.run(conditions.write, [Notice(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
     await store.close()
@@ -143,7 +143,7 @@ async def test_a_daemon_that_holds_the_state_file_and_does_not_listen_is_no_daem
     home: "Home",
 ) -> None:
     await home.remember("David Ball")
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     try:
         said = await home.call("status")
@@ -157,7 +157,7 @@ async def test_a_daemon_that_holds_the_state_file_and_does_not_listen_is_no_daem
 async def test_with_exit_code_it_ends_with_1_for_what_the_state_file_remembers(home: "Home") -> None:
     await home.remember("David Ball")
     assert (await home.call("status", "--exit-code")).code == 0
-    store = Store(home.state_file)
+    store = FileStore(home.state_file)
     await store.open()
     await store.run(sources.fail, "acme", SourceError("timeout", "no answer", 2_000), None)
     await store.close()

@@ -13,8 +13,8 @@ from notifier.config import FirstRun
 from notifier.daemon.api.record import forgotten, not_told, record_document, withheld
 from notifier.daemon.api.record_sentences import FOUND, HISTORY, MISSING, NEWS, NOT_TOLD, WAITS_FOR, NotTold, why
 from notifier.events import Completion, DetectedBy
+from notifier.store.file.store import FileStore
 from notifier.store.queries.record_history import EventHistory, RecordHistory
-from notifier.store.store import Store
 from notifier.store.subscriptions import Filter, Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, SilentRecord, write
@@ -175,7 +175,7 @@ def test_whoever_has_no_delivery_is_listed_with_the_reason(subscription: Subscri
 
 
 async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "Path") -> None:
-    store = Store(tmp_path / "notifier.db")
+    store = FileStore(tmp_path / "notifier.db")
     await store.open()
     try:
         for source in ("acme", "beta"):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlite_utils import Database
 
 from notifier.events import EventType
+from notifier.store.file.connection import FileDatabase
 from notifier.store.migrations import migrations
 from notifier.store.queries import dashboard, search
 from notifier.store.queries.dashboard import Latency, quantile
@@ -43,11 +43,13 @@ def delivered(
     )
 
 
-def due(db: Database, name: str, now_ms: int) -> Sequence[Delivery]:
+def due(db: FileDatabase, name: str, now_ms: int) -> Sequence[Delivery]:
     return outbox.due(db, name, now_ms=now_ms, horizon_ms=now_ms, limit=10, in_flight=()).deliveries
 
 
-def test_each_event_is_counted_on_the_day_of_its_detection(db: Database, tell: "Tell", change: "MakeChange") -> None:
+def test_each_event_is_counted_on_the_day_of_its_detection(
+    db: FileDatabase, tell: "Tell", change: "MakeChange"
+) -> None:
     for days_ago in (0, 0, 1, 29, 30):
         tell(db, f"{days_ago}-{len(dashboard.latest(db, 100))}", now_ms=NOON - days_ago * DAY)
     changed = Findings("acme", "acme", changes=[change("9", EventType.UPDATED, 2, previous=change("9").completion)])
@@ -63,7 +65,7 @@ def test_each_event_is_counted_on_the_day_of_its_detection(db: Database, tell: "
     assert (days[-1].updated, days[-1].removed) == (1, 1)
 
 
-def test_an_event_that_is_there_already_is_not_counted_again(db: Database, tell: "Tell") -> None:
+def test_an_event_that_is_there_already_is_not_counted_again(db: FileDatabase, tell: "Tell") -> None:
     tell(db, "1", now_ms=NOON)
     tell(db, "1", now_ms=NOON)
     assert dashboard.counts(db, NOON, UTC).days[-1].created == 1
@@ -78,7 +80,7 @@ def test_an_event_that_is_there_already_is_not_counted_again(db: Database, tell:
         (timezone(timedelta(hours=1)), "2026-11-25"),
     ],
 )
-def test_a_day_begins_where_the_machine_is(db: Database, tell: "Tell", zone: timezone, day: str) -> None:
+def test_a_day_begins_where_the_machine_is(db: FileDatabase, tell: "Tell", zone: timezone, day: str) -> None:
     tell(db, "1", now_ms=NOON - 12 * HOUR - HOUR // 2)
     days = dashboard.counts(db, NOON, zone).days
     assert [str(one.date) for one in days if one.created] == [day]
@@ -95,7 +97,7 @@ def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("in_new_york")
-def test_a_day_on_which_clocks_are_set_is_longer(db: Database, tell: "Tell") -> None:
+def test_a_day_on_which_clocks_are_set_is_longer(db: FileDatabase, tell: "Tell") -> None:
     first = round(datetime(2026, 10, 30).astimezone().timestamp() * 1000)
     for hour in range(96):
         tell(db, str(hour), now_ms=first + hour * HOUR)
@@ -103,7 +105,7 @@ def test_a_day_on_which_clocks_are_set_is_longer(db: Database, tell: "Tell") -> 
     assert [one.created for one in days if one.created] == [24, 24, 25, 23]
 
 
-def test_what_is_delivered_is_counted_by_destination_and_day(db: Database, tell: "Tell") -> None:
+def test_what_is_delivered_is_counted_by_destination_and_day(db: FileDatabase, tell: "Tell") -> None:
     one, two, three = tell(db, "1", "2", "3", to=("hr", "slack"), now_ms=NOON - DAY)
     outbox.settle(db, [delivered(one, NOON - DAY), delivered(two, NOON, state="pending"), delivered(three, NOON)])
     outbox.settle(db, [delivered(two, NOON + 1000), delivered(two, NOON, to="slack"), delivered(one, NOON, to="slack")])
@@ -111,7 +113,7 @@ def test_what_is_delivered_is_counted_by_destination_and_day(db: Database, tell:
     assert dashboard.counts(db, NOON + DAY, UTC).delivered_today == {}
 
 
-def test_latency_is_from_detection_to_the_answer(db: Database, tell: "Tell") -> None:
+def test_latency_is_from_detection_to_the_answer(db: FileDatabase, tell: "Tell") -> None:
     numbers = tell(db, *map(str, range(20)), to=("hr", "slack"), now_ms=NOON)
     outbox.settle(db, [delivered(number, NOON + 10 * place, took=5) for place, number in enumerate(numbers, 1)])
     outbox.settle(db, [delivered(numbers[0], NOON + 123_456, to="slack")])
@@ -121,7 +123,7 @@ def test_latency_is_from_detection_to_the_answer(db: Database, tell: "Tell") -> 
     assert dashboard.counts(db, NOON + 25 * HOUR, UTC).latency is None
 
 
-def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: Database, tell: "Tell") -> None:
+def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatabase, tell: "Tell") -> None:
     one, two, three = tell(db, "1", "2", "3", now_ms=NOON)
     outbox.settle(db, [delivered(one, NOON), delivered(two, NOON, state="dead")])
     everything = Subscription("hr", EVENTS)
@@ -139,7 +141,7 @@ def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: Database,
     assert counted.latencies == {"hr": Latency(2, 0, 90)}
 
 
-def test_the_events_of_one_request_may_have_been_detected_at_different_moments(db: Database, tell: "Tell") -> None:
+def test_the_events_of_one_request_may_have_been_detected_at_different_moments(db: FileDatabase, tell: "Tell") -> None:
     numbers = tuple(tell(db, *map(str, range(4)), now_ms=NOON))
     together = delivered(0, NOON + 50, took=5)
     outbox.settle(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
@@ -148,7 +150,7 @@ def test_the_events_of_one_request_may_have_been_detected_at_different_moments(d
     assert counted.delivered_today == {"hr": 4}
 
 
-def test_a_clock_that_was_set_back_makes_no_negative_latency(db: Database, tell: "Tell") -> None:
+def test_a_clock_that_was_set_back_makes_no_negative_latency(db: FileDatabase, tell: "Tell") -> None:
     (number,) = tell(db, "1", now_ms=NOON)
     outbox.settle(db, [delivered(number, NOON - HOUR)])
     assert dashboard.counts(db, NOON, UTC).latency == Latency(1, 0, 0)
@@ -168,7 +170,7 @@ def test_a_quantile_is_that_of_all_values(values: list[int], part: float) -> Non
     assert sum(value < found for value in values) < part * len(values)
 
 
-def test_the_latest_events_come_with_what_became_of_them(db: Database, tell: "Tell") -> None:
+def test_the_latest_events_come_with_what_became_of_them(db: FileDatabase, tell: "Tell") -> None:
     for number in range(30):
         tell(db, str(number), to=("hr", "slack"), now_ms=NOON + number)
     standing = FiringCondition("gap", "sources/acme", "A gap.", NOON)
@@ -183,14 +185,14 @@ def test_the_latest_events_come_with_what_became_of_them(db: Database, tell: "Te
     assert (given_up.delivery.destination, given_up.event.subject) == ("slack", "29")
 
 
-def test_notices_are_no_completions(db: Database) -> None:
+def test_notices_are_no_completions(db: FileDatabase) -> None:
     standing = FiringCondition("gap", "sources/acme", "A gap.", NOON)
     conditions.write(db, [Notice(ConditionState.FIRING, standing, "new", "hr")], NOON)
     day = dashboard.counts(db, NOON, UTC).days[-1]
     assert (day.created, day.updated, day.removed) == (0, 0, 0)
 
 
-def test_counts_outlive_events_but_not_for_ever(db: Database, tell: "Tell") -> None:
+def test_counts_outlive_events_but_not_for_ever(db: FileDatabase, tell: "Tell") -> None:
     (number,) = tell(db, "1", now_ms=NOON)
     outbox.settle(db, [delivered(number, NOON)])
     assert retention.forget(db, NOON + 1).events == 1
@@ -206,7 +208,7 @@ COUNTED = ("detected_counts", "delivered_counts", "latency_counts")
 
 
 def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
-    db = Database(tmp_path / "old.db")
+    db = FileDatabase(tmp_path / "old.db")
     migrations.apply(db, stop_before="kept_figures")
     at = NOON - DAY
     db.execute("INSERT INTO events VALUES (1, 'evt_1', 'completion.created', 'a', '1', 1, 'head', '', ?, '{}')", [at])
@@ -222,7 +224,7 @@ def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
     db.close()
 
 
-def test_nothing_large_is_read_from_end_to_end(db: Database, tell: "Tell") -> None:
+def test_nothing_large_is_read_from_end_to_end(db: FileDatabase, tell: "Tell") -> None:
     numbers = tell(db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
     outbox.settle(db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
     db.execute("INSERT INTO people VALUES ('acme', '5e580f0cb780600088bd2c11', 'David Ball', 'D1')")
@@ -246,5 +248,5 @@ def test_nothing_large_is_read_from_end_to_end(db: Database, tell: "Tell") -> No
             assert not re.match(r"SCAN (events|records|deliveries|attempts|[edr])\b", step), (statement, steps)
 
 
-def plan(db: Database, statement: str) -> list[str]:
+def plan(db: FileDatabase, statement: str) -> list[str]:
     return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")]

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
+from notifier.store.database import Database
 from notifier.store.queries import event_log, search
 from notifier.store.queries.event_log import EventLogFilter, page
 from notifier.store.subscriptions import Subscription

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlite_utils import Database
 
+from notifier.store.database import Database
+from notifier.store.file.connection import FileDatabase
 from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter, PastDelivery
 from notifier.store.tables import destinations, outbox
@@ -134,13 +135,13 @@ def test_deliveries_are_chosen_by_state_and_destination(db: Database, tell: "Tel
     assert chosen(DeliveryState.PENDING, "nobody") == []
 
 
-def test_what_is_dead_is_found_without_reading_what_was_delivered(db: Database, tell: "Tell") -> None:
-    tell(db, "1")
+def test_what_is_dead_is_found_without_reading_what_was_delivered(file_db: FileDatabase, tell: "Tell") -> None:
+    tell(file_db, "1")
     steps: list[str] = []
-    db.execute("PRAGMA optimize")
-    with db.tracer(lambda sql, _: steps.append(sql)):
-        history.latest_deliveries(db, DeliveryFilter(DeliveryState.DEAD, "hr"), 10)
-    plan = db.execute(f"EXPLAIN QUERY PLAN {steps[-1]}", ["dead", "hr", 10]).fetchall()
+    file_db.execute("PRAGMA optimize")
+    with file_db.tracer(lambda sql, _: steps.append(sql)):
+        history.latest_deliveries(file_db, DeliveryFilter(DeliveryState.DEAD, "hr"), 10)
+    plan = file_db.execute(f"EXPLAIN QUERY PLAN {steps[-1]}", ["dead", "hr", 10]).fetchall()
     assert any("deliveries_unfinished" in row[-1] for row in plan)
 
 

@@ -4,11 +4,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.events import DetectedBy, EventType
+from notifier.store.database import Database
+from notifier.store.file.connection import FileDatabase, open_for_reading
+from notifier.store.file.store import FileStore
 from notifier.store.queries.record_history import FieldChange, PastAttempt, RecordHistory, lives
-from notifier.store.store import Store, open_for_reading
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import names, outbox, records, retention, sources
 from notifier.store.tables.names import PersonName
@@ -150,7 +151,7 @@ def test_an_operational_notice_about_a_namesake_is_no_part_of_the_life(db: Datab
     assert [event.type for event in only(db, "acme").events] == ["completion.created"]
 
 
-async def test_it_can_be_read_beside_the_one_who_writes(store: Store, tell: "Tell") -> None:
+async def test_it_can_be_read_beside_the_one_who_writes(store: FileStore, tell: "Tell") -> None:
     await store.run(sources.recall, "acme")
     with closing(open_for_reading(store.path)) as reader:
         assert lives(reader, "1238") == []
@@ -158,12 +159,14 @@ async def test_it_can_be_read_beside_the_one_who_writes(store: Store, tell: "Tel
         assert only(reader) == (await store.run(lives, "1238"))[0]
 
 
-def test_a_record_is_found_without_reading_others(db: Database, tell: "Tell") -> None:
-    tell(db, "1238")
+def test_a_record_is_found_without_reading_others(file_db: FileDatabase, tell: "Tell") -> None:
+    tell(file_db, "1238")
     asked: list[tuple[str, list[object]]] = []
-    with db.tracer(lambda sql, values: asked.append((sql, list(values or [])))):
-        lives(db, "1238")
-    plans = [db.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall() for sql, values in asked if "SELECT" in sql]
+    with file_db.tracer(lambda sql, values: asked.append((sql, list(values or [])))):
+        lives(file_db, "1238")
+    plans = [
+        file_db.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall() for sql, values in asked if "SELECT" in sql
+    ]
     steps = [step[-1] for plan in plans for step in plan]
     assert len(plans) == 6
     assert "SEARCH r USING INDEX records_by_key (source=? AND key=?)" in steps

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.events import DetectedBy, EventType
+from notifier.store.database import Database
 from notifier.store.queries.search import MOST_PEOPLE, MOST_RECORDS, FoundRecords, find, prepare
 from notifier.store.tables import names, sources
 from notifier.store.tables.names import PersonName

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import orjson
 import pytest
-from sqlite_utils import Database
 
 from notifier.config import FirstRun
 from notifier.events import Change, Completion, DetectedBy, Event, EventType
-from notifier.store import maintenance
-from notifier.store.files import ESSENTIALS, beside
+from notifier.store import pruning
+from notifier.store.database import Database
+from notifier.store.file.connection import open_database
+from notifier.store.file.files import ESSENTIALS, beside
 from notifier.store.recovery import compare, essentials
 from notifier.store.recovery.compare import RebuildKind
 from notifier.store.recovery.opener import open_state_file
-from notifier.store.store import open_database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, record_lookups, records, sources, sweeps
 from notifier.store.tables.records import Findings
@@ -363,9 +363,9 @@ def test_revisions_go_on_beyond_what_was_told_when_that_is_forgotten(place: Plac
         write_essentials(place.path, db)
     place.path.write_bytes(older)
     with closing(place.open(NOW + HOUR)) as db:
-        later = NOW + HOUR + maintenance.TOLD_BEFORE_FOR_MS + 1
+        later = NOW + HOUR + pruning.TOLD_BEFORE_FOR_MS + 1
         with db.atomic():
-            maintenance.prune(db, later)
+            pruning.prune(db, later)
         assert db.execute("SELECT count(*) FROM told_before").fetchone() == (0,)
         (event,) = see(db, "B", later)
         assert event.id not in told

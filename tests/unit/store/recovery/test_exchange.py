@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from notifier.store.backup import BackupError, back_up, restore
-from notifier.store.files import EXCHANGE, beside
+from notifier.store.file.backup import BackupError, back_up, restore
+from notifier.store.file.files import EXCHANGE, beside
 from notifier.store.recovery import compare, exchange
 from notifier.store.recovery.opener import pending
 from tests.support.used_state_file import HOUR, NOW, Place, check_the_promise, root_of

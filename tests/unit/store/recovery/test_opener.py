@@ -13,14 +13,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.files import ESSENTIALS, beside
+from notifier.store.file.connection import FileDatabase, open_for_reading, use_write_ahead_log
+from notifier.store.file.files import ESSENTIALS, beside
 from notifier.store.recovery import compare, exchange
 from notifier.store.recovery.compare import RebuildKind
 from notifier.store.recovery.opener import REBUILDS_WITHIN_MS, open_state_file, open_store, pending
-from notifier.store.store import open_for_reading, use_write_ahead_log
 from notifier.store.tables import sources
 from tests.support.used_state_file import (
     HISTORY,
@@ -36,14 +35,14 @@ from tests.support.used_state_file import (
 
 REPOSITORY = Path(__file__).parents[4]
 
-OPENS = re.compile(r"\bStore\(|\b(?:open_database|open_state_file)\b|store import [^\n]*\bconnect\b")
+OPENS = re.compile(r"\bFileStore\(|\b(?:open_database|open_state_file)\b|connection import [^\n]*\bconnect\b")
 
 
 def test_there_is_one_way_in_which_the_program_opens_it() -> None:
     """The store defines what the opener uses, and a restore reads what it replaces; nobody else opens one to write."""
     texts = {path: path.read_text(encoding="utf-8") for path in (REPOSITORY / "notifier").rglob("*.py")}
-    found = {path.stem for path, text in texts.items() if OPENS.search(text.replace("class Store(", ""))}
-    assert found == {"store", "backup", "opener"}
+    found = {path.stem for path, text in texts.items() if OPENS.search(text.replace("class FileStore(", ""))}
+    assert found == {"connection", "store", "backup", "opener"}
 
 
 KILLED_AMID_A_TRANSACTION = """
@@ -82,7 +81,7 @@ def test_a_write_ahead_log_that_cannot_be_had_is_said(place: Place) -> None:
     with closing(sqlite3.connect(place.path.with_name("plain.db"))) as plain:
         plain.execute("PRAGMA journal_mode = DELETE")
     uri = f"{place.path.with_name('plain.db').as_uri()}?vfs=unix-dotfile"
-    with closing(Database(sqlite3.connect(uri, uri=True, isolation_level=None))) as db:
+    with closing(FileDatabase(sqlite3.connect(uri, uri=True, isolation_level=None))) as db:
         with pytest.raises(StoreError, match="cannot have a write-ahead log") as refused:
             use_write_ahead_log(db, place.path)
         assert refused.value.reason is StoreReason.IO_ERROR
@@ -259,7 +258,7 @@ async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing
     with pytest.raises(StoreError) as noticed:
         await store.check_place()
     assert noticed.value.reason is StoreReason.DISPLACED
-    assert store.damaged.is_set()
+    assert store.ended.is_set()
     with pytest.raises(StoreError):
         await store.run(sources.recall, "acme")
     await store.close()

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from sqlite_utils import Database
 
+from notifier.store.database import Database
+from notifier.store.file.store import FileStore
 from notifier.store.queries import history
-from notifier.store.store import Store
 from notifier.store.tables import conditions, destinations, outbox, retention
 from notifier.store.tables.conditions import ConditionState, FiringCondition, Handover, Notice, Phase
 from notifier.store.tables.outbox import DeliveryState, Settlement
@@ -157,7 +157,7 @@ def test_conditions_of_one_name_and_cause_are_told_together_with_every_subject_n
     assert together.sequence in dict(deliveries(db))
 
 
-async def test_a_turn_and_its_notice_are_written_both_or_neither(store: Store) -> None:
+async def test_a_turn_and_its_notice_are_written_both_or_neither(store: FileStore) -> None:
     def cut_off(db: Database) -> None:
         conditions.write(db, [firing(GAP)], NOW)
         raise RuntimeError

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlite_utils import Database
 
+from notifier.store.database import Database
 from notifier.store.tables import destinations
 from notifier.store.tables.destinations import DestinationMemory, Health, HealthState, LastError, Undelivered
 from notifier.store.tables.outbox import DeliveryState, Settlement, settle

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlite_utils import Database
 
 from notifier.events import Names
+from notifier.store.database import Database
 from notifier.store.tables import names
 from notifier.store.tables.names import NameList, PersonName
+from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
     from tests.unit.store.conftest import NewDatabase
@@ -37,7 +38,7 @@ def test_a_later_list_renames_and_adds_but_forgets_nobody(db: Database) -> None:
 def test_an_employee_number_is_learned_changed_and_taken_back(db: Database) -> None:
     for number in (None, "A1", "A2", None):
         names.learn_people(db, "acme", [PersonName("1", "Ana Cruz", number)])
-        assert [row["employee_number"] for row in db["people"].rows] == [number]
+        assert [row["employee_number"] for row in table_rows(db, "people")] == [number]
 
 
 def test_names_that_have_not_changed_are_not_written_again(db: Database) -> None:
@@ -45,10 +46,10 @@ def test_names_that_have_not_changed_are_not_written_again(db: Database) -> None
     titles = [("1", "Ladders"), ("2", "Cranes")]
     names.learn_people(db, "acme", people)
     names.learn_trainings(db, "acme", titles)
-    before = db.conn.total_changes
+    before = db.changes
     names.learn_people(db, "acme", [*people, PersonName("3", "Omar Khan", None)])
     names.learn_trainings(db, "acme", titles)
-    assert db.conn.total_changes == before + 1
+    assert db.changes == before + 1
 
 
 def test_every_fetch_leaves_its_moment_and_outcome(db: Database) -> None:
@@ -59,7 +60,11 @@ def test_every_fetch_leaves_its_moment_and_outcome(db: Database) -> None:
     assert names.note_fetch(db, "acme", NameList.TRAININGS, 3000, "ok") == "token_permission"
     assert names.fetched(db, "acme") == {NameList.PEOPLE: 1000, NameList.TRAININGS: 3000}
     assert names.fetched(db, "globex") == {}
-    assert {row["list"]: row["outcome"] for row in db["names_fetched"].rows} == {"people": "ok", "trainings": "ok"}
+    fetches = table_rows(db, "names_fetched")
+    assert {row["list"]: row["outcome"] for row in fetches} == {
+        "people": "ok",
+        "trainings": "ok",
+    }
 
 
 @settings(max_examples=40)

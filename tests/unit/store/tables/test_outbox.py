@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlite_utils import Database
 
+from notifier.store.database import Database
+from notifier.store.file.connection import FileDatabase
 from notifier.store.tables import destinations, outbox
 from notifier.store.tables.outbox import LONGEST_RUN, DeliveryState, Due, Settlement
+from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
     from tests.unit.store.conftest import NewDatabase, Tell
@@ -58,7 +60,7 @@ def retry_at(sequence: int, next_attempt_ms: int, destination: str = "hr") -> Se
 
 
 def rows(db: Database, table: str) -> list[dict[str, Any]]:
-    return list(db[table].rows)
+    return table_rows(db, table)
 
 
 def test_new_events_are_due_at_once_in_order_and_for_each_destination_apart(db: Database, tell: "Tell") -> None:
@@ -309,14 +311,16 @@ FROM_THE_QUEUE = "deliveries_unfinished (destination=? AND state=? AND sequence"
 DELAYED = "deliveries_delayed (destination=?"
 
 
-def test_what_is_delivered_or_in_flight_is_not_looked_through_to_find_what_is_due(db: Database, tell: "Tell") -> None:
-    tell(db, "1")
+def test_what_is_delivered_or_in_flight_is_not_looked_through_to_find_what_is_due(
+    file_db: FileDatabase, tell: "Tell"
+) -> None:
+    tell(file_db, "1")
     asked: list[tuple[str, Any]] = []
-    with db.tracer(lambda sql, parameters: asked.append((sql, parameters))):
-        due(db)
+    with file_db.tracer(lambda sql, parameters: asked.append((sql, parameters))):
+        due(file_db)
     assert asked
     for sql, parameters in asked:
-        plan = [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()]
+        plan = [step for *_, step in file_db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()]
         assert not [step for step in plan if step.startswith(("SCAN d", "SCAN e"))]
         assert [step for step in plan if FROM_THE_QUEUE in step or DELAYED in step]
 

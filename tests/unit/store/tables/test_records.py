@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlite_utils import Database
 
 from notifier.events import DetectedBy, EventType, Names, event_id, storable
 from notifier.kpa.versions import V2
+from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import record_lookups, records, sources
 from notifier.store.tables.record_lookups import StoredRecord
 from notifier.store.tables.records import Findings, SilentRecord
+from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
     from tests.unit.store.conftest import MakeChange, MakeCompletion, NewDatabase
@@ -35,7 +36,7 @@ def tell(db: Database, *changes: Any, to: tuple[Subscription, ...] = (), names: 
 
 
 def rows(db: Database, table: str, *columns: str) -> list[tuple[Any, ...]]:
-    return [tuple(row[column] for column in columns) for row in db[table].rows]
+    return [tuple(row[column] for column in columns) for row in table_rows(db, table)]
 
 
 def test_history_is_known_and_not_told(db: Database, completion: "MakeCompletion") -> None:

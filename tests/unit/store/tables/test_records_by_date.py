@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlite_utils import Database
 
 from notifier.events import DetectedBy, EventType
+from notifier.store.database import Database
+from notifier.store.file.connection import FileDatabase
 from notifier.store.tables import records, records_by_date, sources, view
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.records_by_date import FIRST, Place, RemovalCandidate
@@ -186,11 +187,11 @@ def test_what_the_source_does_not_ask_for_now_is_no_suspect(
         pytest.param(lambda db: records_by_date.ids_between(db, "acme", None, TODAY), id="between"),
     ],
 )
-def test_the_index_alone_answers(db: Database, ask: Callable[[Database], object]) -> None:
+def test_the_index_alone_answers(file_db: FileDatabase, ask: Callable[[Database], object]) -> None:
     asked: list[tuple[str, list[object]]] = []
-    with db.tracer(lambda sql, values: asked.append((sql, [*(values or [])]))):
-        ask(db)
-    plans = [db.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall() for sql, values in asked]
+    with file_db.tracer(lambda sql, values: asked.append((sql, [*(values or [])]))):
+        ask(file_db)
+    plans = [file_db.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall() for sql, values in asked]
     steps = [step[-1] for plan in plans for step in plan]
     assert steps
     # No other step: nothing is sorted, and no row of the table itself is read.

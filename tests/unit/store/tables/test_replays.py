@@ -16,10 +16,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlite_utils import Database
 
 from notifier.events import EventType
-from notifier.store.store import Store
+from notifier.store.database import Database
+from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import outbox, replays, requeue, retention, sources
 from notifier.store.tables.outbox import DeliveryState, Settlement
@@ -337,11 +337,11 @@ TestReplaysAgainstModel = ReplaysAgainstModel.TestCase
 FEEDER = """
 import asyncio, pathlib, sys
 from notifier.store.tables import replays, requeue
-from notifier.store.store import Store
+from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 requeue.LOOK = 3
 async def feed():
-    store = Store(pathlib.Path(sys.argv[1]))
+    store = FileStore(pathlib.Path(sys.argv[1]))
     await store.open()
     (memory, *_) = await store.run(replays.under_way) or [None]
     print("open", flush=True)
@@ -364,7 +364,7 @@ async def prepared(path: Path, events: int) -> None:
             add_event(db, number)
         begin(db, HR, IT)
 
-    store = Store(path)
+    store = FileStore(path)
     await store.open()
     await store.run(fill)
     await store.close()

@@ -15,9 +15,8 @@ from notifier.store.tables.requeue import Plan, ReplayRange, Retried, Retry, Ste
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlite_utils import Database
-
-    from notifier.store.store import Store
+    from notifier.store.database import Database
+    from notifier.store.file.store import FileStore
     from tests.unit.store.conftest import MakeChange, MakeCompletion
 
 ALL = frozenset(str(type_) for type_ in EventType)
@@ -86,7 +85,7 @@ def replayed(
 
 
 async def test_a_dead_delivery_begins_anew_and_its_attempts_are_remembered(
-    store: "Store", tell: "Callable[..., list[int]]"
+    store: "FileStore", tell: "Callable[..., list[int]]"
 ) -> None:
     (first, second) = await store.run(tell, "1", "2")
     await store.run(settle, DeliveryState.DEAD, first)

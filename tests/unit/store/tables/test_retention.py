@@ -1,11 +1,11 @@
 """What was delivered long ago is forgotten, and nothing else."""
 
 import pytest
-from sqlite_utils import Database
 
 from notifier.events import Change, Completion, DetectedBy, EventType
-from notifier.store import maintenance
-from notifier.store.store import Store
+from notifier.store.database import Database
+from notifier.store.file import maintenance
+from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, outbox, records, retention, sources
 from notifier.store.tables.outbox import DeliveryState, Settlement
@@ -19,7 +19,7 @@ def change(number: int) -> Change:
     return Change(EventType.CREATED, completion, 1, DetectedBy.HEAD, "test")
 
 
-async def write(store: Store, numbers: range, detected_ms: int, state: DeliveryState | None) -> None:
+async def write(store: FileStore, numbers: range, detected_ms: int, state: DeliveryState | None) -> None:
     wants = [Subscription("hr", frozenset({"completion.created"}))] if state else []
     findings = records.Findings("acme", "acme", changes=[change(number) for number in numbers])
     events = await store.run(records.write, findings, wants, detected_ms)
@@ -30,7 +30,7 @@ async def write(store: Store, numbers: range, detected_ms: int, state: DeliveryS
         await store.run(outbox.settle, settled)
 
 
-async def count(store: Store, table: str) -> int:
+async def count(store: FileStore, table: str) -> int:
     return await store.run(lambda db: int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))
 
 
@@ -45,7 +45,7 @@ async def count(store: Store, table: str) -> int:
     ],
 )
 async def test_only_what_is_old_and_done_is_forgotten(
-    store: Store, detected_ms: int, state: DeliveryState | None, kept: int
+    store: FileStore, detected_ms: int, state: DeliveryState | None, kept: int
 ) -> None:
     await store.run(sources.recall, "acme")
     await store.run(destinations.recall, "hr")
@@ -57,7 +57,7 @@ async def test_only_what_is_old_and_done_is_forgotten(
     assert await count(store, "records") == 3
 
 
-async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_not_used_again(store: Store) -> None:
+async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_not_used_again(store: FileStore) -> None:
     await store.run(sources.recall, "acme")
     await store.run(destinations.recall, "hr")
     await write(store, range(6_000), LONG_AGO, DeliveryState.DELIVERED)
@@ -72,7 +72,7 @@ async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_n
     assert event.sequence == 6_001
 
 
-async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_once(store: Store) -> None:
+async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_once(store: FileStore) -> None:
     await store.run(sources.recall, "acme")
     await store.run(destinations.recall, "hr")
     await write(store, range(1_200), LONG_AGO, DeliveryState.DEAD)
@@ -81,7 +81,7 @@ async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_o
     assert await count(store, "events") == 1_200
 
 
-async def test_what_is_old_is_found_whatever_the_clock_had_done_meanwhile(store: Store) -> None:
+async def test_what_is_old_is_found_whatever_the_clock_had_done_meanwhile(store: FileStore) -> None:
     await store.run(sources.recall, "acme")
     await write(store, range(3), LATELY, None)
     await write(store, range(3, 6), LONG_AGO, None)
@@ -89,7 +89,7 @@ async def test_what_is_old_is_found_whatever_the_clock_had_done_meanwhile(store:
     assert await store.run(lambda db: [row[0] for row in db.execute("SELECT subject FROM events")]) == ["0", "1", "2"]
 
 
-async def test_no_event_that_is_young_is_read(store: Store) -> None:
+async def test_no_event_that_is_young_is_read(store: FileStore) -> None:
     plan = await store.run(
         lambda db: [
             row[3]
@@ -107,7 +107,7 @@ def pragma(db: Database, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-async def forget_all(store: Store) -> list[int]:
+async def forget_all(store: FileStore) -> list[int]:
     """Forget bit by bit; return how many events each bit was."""
     bits: list[int] = []
     place: retention.DetectionPlace | None = retention.FIRST
@@ -118,7 +118,7 @@ async def forget_all(store: Store) -> list[int]:
     return bits
 
 
-async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(store: Store) -> None:
+async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(store: FileStore) -> None:
     await store.run(sources.recall, "acme")
     await store.run(destinations.recall, "hr")
     for number, detected_ms in enumerate((LONG_AGO, LONG_AGO, LATELY)):

@@ -4,8 +4,8 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlite_utils import Database
 
+from notifier.store.database import Database
 from notifier.store.tables import sources
 from notifier.store.tables.sources import SourceError, SourceMemory
 

@@ -3,8 +3,7 @@
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from sqlite_utils import Database
-
+from notifier.store.database import Database
 from notifier.store.tables import sources, sweeps
 from notifier.store.tables.sweeps import Sweep, SweptPage
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlite_utils import Database
 
 from notifier.config import SourceSettings
+from notifier.store.database import Database
 from notifier.store.tables import sources, sweeps
 from notifier.watch.detection.view import View, follow_view
 from tests.support.tables_in_memory import tables_in_memory

@@ -4,11 +4,13 @@ import re
 import sqlite3
 from contextlib import closing
 
-from sqlite_utils import Database
-
-from notifier.store import maintenance
-from notifier.store.maintenance import REBUILDS_KEPT, SWEEPS_KEPT, log_size
-from notifier.store.store import Store
+from notifier.store import pruning
+from notifier.store.database import Database
+from notifier.store.file import maintenance
+from notifier.store.file.connection import FileDatabase
+from notifier.store.file.maintenance import log_size
+from notifier.store.file.store import FileStore
+from notifier.store.pruning import REBUILDS_KEPT, SWEEPS_KEPT
 from notifier.store.tables import outbox, sources, sweeps
 from notifier.store.tables.sweeps import SweptPage
 from tests.unit.store.conftest import Tell
@@ -34,7 +36,7 @@ def test_old_sweeps_are_forgotten_and_what_an_unfinished_one_has_marked_is_not(d
     acme = [sweep_once(db, "acme") for _ in range(SWEEPS_KEPT + 5)]
     globex = [sweep_once(db, "globex"), sweep_once(db, "globex", finish=False)]
     db.execute("INSERT INTO sweep_pages (sweep, page, unreadable, ids) VALUES (?, 9, 0, x'')", [acme[0]])
-    maintenance.prune(db, 0)
+    pruning.prune(db, 0)
     assert [row[0] for row in db.execute("SELECT id FROM sweeps ORDER BY id")] == [*acme[-SWEEPS_KEPT:], *globex]
     assert [row[0] for row in db.execute("SELECT sweep FROM sweep_pages")] == [globex[-1]]
     latest = sweeps.latest(db, "acme")
@@ -43,13 +45,13 @@ def test_old_sweeps_are_forgotten_and_what_an_unfinished_one_has_marked_is_not(d
 
 
 def test_of_many_rebuilds_the_latest_are_remembered(db: Database) -> None:
-    db.conn.executemany("INSERT INTO rebuilds (at, problem, lost) VALUES (?, '', '')", [(at,) for at in range(50)])
-    maintenance.prune(db, 0)
+    db.executemany("INSERT INTO rebuilds (at, problem, lost) VALUES (?, '', '')", [(at,) for at in range(50)])
+    pruning.prune(db, 0)
     kept = [row[0] for row in db.execute("SELECT at FROM rebuilds ORDER BY at")]
     assert kept == [*range(50 - REBUILDS_KEPT, 50)]
 
 
-async def test_the_write_ahead_log_stays_small_while_much_is_written(store: Store) -> None:
+async def test_the_write_ahead_log_stays_small_while_much_is_written(store: FileStore) -> None:
     largest = 0
     for _ in range(10):
         await store.run(fill, 4)
@@ -60,7 +62,7 @@ async def test_the_write_ahead_log_stays_small_while_much_is_written(store: Stor
     assert log_size(store.path) == 0
 
 
-async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_is_gone(store: Store) -> None:
+async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_is_gone(store: FileStore) -> None:
     await store.run(fill, 1)
     with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -76,7 +78,7 @@ async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_
     assert await store.run(lambda db: db.execute("PRAGMA busy_timeout").fetchone()[0]) == 5000
 
 
-async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(store: Store, tell: Tell) -> None:
+async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(store: FileStore, tell: Tell) -> None:
     def live(db: Database) -> None:
         sources.recall(db, "acme")
         tell(db, *(str(number) for number in range(3_000)))
@@ -86,14 +88,14 @@ async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(store: St
     await store.run_bare(lambda db: db.execute("ANALYZE").fetchall())
     await store.run_bare(maintenance.optimize)
 
-    def plans(db: Database) -> list[str]:
+    def plans(db: FileDatabase) -> list[str]:
         seen: list[str] = []
         db.conn.set_trace_callback(seen.append)
         outbox.due(db, "hr", now_ms=1, horizon_ms=2, limit=10, in_flight=())
         db.conn.set_trace_callback(None)
         return ["\n".join(str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {query}")) for query in seen]
 
-    delayed, *due = await store.run(plans)
+    delayed, *due = await store.run_bare(plans)
     assert "INDEX deliveries_delayed" in delayed
     assert len(due) == 2
     for part in due:

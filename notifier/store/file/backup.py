@@ -18,17 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlite_utils import Database
-
 from notifier.store.errors import StoreError
-from notifier.store.files import SQLITE_PARTS, is_part_of_the_state, open_private, put_in_place, real_path
-from notifier.store.lock import FileLock
+from notifier.store.file.connection import APPLICATION_ID, FileDatabase, connect
+from notifier.store.file.files import SQLITE_PARTS, is_part_of_the_state, open_private, put_in_place, real_path
+from notifier.store.file.lock import FileLock
 from notifier.store.migrations import unknown_steps
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.recovery.compare import remembers
 from notifier.store.recovery.detect import forget_damage, is_damage
 from notifier.store.recovery.exchange import REPLACED, exchange, finish
-from notifier.store.store import APPLICATION_ID, connect
 
 Progress = Callable[[int, int], None]
 """A function called with the number of copied pages and the number of all pages."""
@@ -237,7 +235,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 def _refuse_foreign(db: sqlite3.Connection, path: Path, *, refuse_newer: bool) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise BackupError(f"{path} is not a state file of this program: name another one")
-    if refuse_newer and (steps := unknown_steps(Database(db))):
+    if refuse_newer and (steps := unknown_steps(FileDatabase(db))):
         raise BackupError(
             f"{path} was written by a newer version of notifier (it knows {', '.join(steps)}): install that version"
         )

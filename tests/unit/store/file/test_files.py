@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from notifier.store.files import close_to_others, give_to_the_owner, open_private
+from notifier.store.file.connection import note_damage
+from notifier.store.file.files import close_to_others, give_to_the_owner, open_private
+from notifier.store.file.store import FileStore
 from notifier.store.recovery import essentials
 from notifier.store.recovery.snapshot import Snapshot
-from notifier.store.store import Store, note_damage
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_files_of_others_are_left_alone(folder: Path) -> None:
 
 
 async def test_the_state_file_is_closed_when_it_is_opened(folder: Path) -> None:
-    store = Store(folder / "notifier.db")
+    store = FileStore(folder / "notifier.db")
     await store.open()
     await store.close()
     assert mode(folder / "notifier.db") == 0o600

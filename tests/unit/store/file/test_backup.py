@@ -11,16 +11,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
-from notifier.store.backup import BackupError, Copy, back_up, restore
+from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file.backup import BackupError, Copy, back_up, restore
+from notifier.store.file.connection import open_database, open_for_reading
+from notifier.store.file.store import FileStore
 from notifier.store.queries.feed import position
 from notifier.store.recovery import essentials
 from notifier.store.recovery.compare import SEQUENCE_LEAP
 from notifier.store.recovery.opener import open_state_file
 from notifier.store.recovery.snapshot import Snapshot
-from notifier.store.store import Store, open_database, open_for_reading
 from notifier.store.tables import sources
 from tests.unit.store.conftest import Tell
 
@@ -32,7 +33,7 @@ def unseen(_done: int, _of: int) -> None:
 
 
 @pytest.fixture
-async def lived(store: Store, tell: Tell) -> Store:
+async def lived(store: FileStore, tell: Tell) -> FileStore:
     """A state file in use, with some megabytes and a few events."""
 
     def live(db: Database) -> None:
@@ -53,7 +54,7 @@ def target(tmp_path: Path) -> Path:
     return folder / "copy.db"
 
 
-async def copied(store: Store, target: Path, **options: bool) -> Copy:
+async def copied(store: FileStore, target: Path, **options: bool) -> Copy:
     return await asyncio.to_thread(back_up, store.path, target, unseen, **options)
 
 
@@ -62,7 +63,7 @@ def events(path: Path) -> int:
         return int(db.execute("SELECT count(*) FROM events").fetchone()[0])
 
 
-async def test_it_is_whole_alone_and_the_owners(lived: Store, target: Path) -> None:
+async def test_it_is_whole_alone_and_the_owners(lived: FileStore, target: Path) -> None:
     before = os.umask(0)
     try:
         copy = await copied(lived, target)
@@ -77,7 +78,7 @@ async def test_it_is_whole_alone_and_the_owners(lived: Store, target: Path) -> N
     assert events(target) == 20
 
 
-async def test_it_holds_one_moment_and_keeps_nobody_from_writing(lived: Store, target: Path, tell: Tell) -> None:
+async def test_it_holds_one_moment_and_keeps_nobody_from_writing(lived: FileStore, target: Path, tell: Tell) -> None:
     reached, released = threading.Event(), threading.Event()
 
     def progress(_done: int, _of: int) -> None:
@@ -94,7 +95,7 @@ async def test_it_holds_one_moment_and_keeps_nobody_from_writing(lived: Store, t
     assert events(lived.path) == 120
 
 
-async def test_nothing_is_overwritten_unless_it_is_meant(lived: Store, target: Path) -> None:
+async def test_nothing_is_overwritten_unless_it_is_meant(lived: FileStore, target: Path) -> None:
     target.write_text("something dear")
     with pytest.raises(BackupError, match=r"copy\.db exists: name another file, or overwrite it \(--force\)"):
         await copied(lived, target)
@@ -104,7 +105,7 @@ async def test_nothing_is_overwritten_unless_it_is_meant(lived: Store, target: P
     assert len([*target.parent.iterdir()]) == 1
 
 
-async def test_a_file_that_comes_into_being_meanwhile_is_not_overwritten_either(lived: Store, target: Path) -> None:
+async def test_a_file_that_comes_into_being_meanwhile_is_not_overwritten_either(lived: FileStore, target: Path) -> None:
     def progress(_done: int, _of: int) -> None:
         target.write_text("something dear")
 
@@ -115,7 +116,7 @@ async def test_a_file_that_comes_into_being_meanwhile_is_not_overwritten_either(
 
 
 @pytest.mark.parametrize("name", ["", "-wal", "-shm", ".lock", ".sock", ".essentials"])
-async def test_the_state_file_itself_is_no_place_for_its_copy(lived: Store, tmp_path: Path, name: str) -> None:
+async def test_the_state_file_itself_is_no_place_for_its_copy(lived: FileStore, tmp_path: Path, name: str) -> None:
     with pytest.raises(BackupError, match="is part of the state file itself"):
         await copied(lived, tmp_path / f"notifier.db{name}", overwrite=True)
     link = tmp_path / "link.db"
@@ -124,14 +125,14 @@ async def test_the_state_file_itself_is_no_place_for_its_copy(lived: Store, tmp_
         await copied(lived, link, overwrite=True)
 
 
-async def test_a_place_that_does_not_do_is_named(lived: Store, target: Path) -> None:
+async def test_a_place_that_does_not_do_is_named(lived: FileStore, target: Path) -> None:
     with pytest.raises(BackupError, match="backups is a folder: name a file in it"):
         await copied(lived, target.parent)
     with pytest.raises(BackupError, match=r"nothing can be written into .*nowhere \(No such file or directory\)"):
         await copied(lived, target.parent / "nowhere" / "copy.db")
 
 
-async def test_a_copy_that_is_cut_off_leaves_nothing(lived: Store, target: Path) -> None:
+async def test_a_copy_that_is_cut_off_leaves_nothing(lived: FileStore, target: Path) -> None:
     def interrupt(_done: int, _of: int) -> None:
         raise KeyboardInterrupt
 
@@ -156,7 +157,7 @@ def test_what_is_no_state_file_is_not_copied(path: Path, target: Path) -> None:
     assert [*target.parent.iterdir()] == []
 
 
-async def test_a_damaged_file_makes_no_backup(lived: Store, target: Path) -> None:
+async def test_a_damaged_file_makes_no_backup(lived: FileStore, target: Path) -> None:
     await lived.close()
     with lived.path.open("r+b") as file:
         file.seek(4096 * 30)
@@ -167,7 +168,7 @@ async def test_a_damaged_file_makes_no_backup(lived: Store, target: Path) -> Non
 
 
 async def test_it_is_put_back_and_the_old_one_kept_and_no_number_given_twice(
-    lived: Store, target: Path, tell: Tell
+    lived: FileStore, target: Path, tell: Tell
 ) -> None:
     await copied(lived, target)
     await lived.run(tell, *(str(number) for number in range(100, 130)))
@@ -184,7 +185,7 @@ async def test_it_is_put_back_and_the_old_one_kept_and_no_number_given_twice(
         assert sources.recall(db, "acme").last_success_ms == NOW
 
 
-async def test_where_nothing_can_be_read_the_essentials_tell_the_highest_number(lived: Store, target: Path) -> None:
+async def test_where_nothing_can_be_read_the_essentials_tell_the_highest_number(lived: FileStore, target: Path) -> None:
     await copied(lived, target)
     essentials.write(lived.path, Snapshot(NOW, 77_000))
     await lived.close()
@@ -194,14 +195,14 @@ async def test_where_nothing_can_be_read_the_essentials_tell_the_highest_number(
         assert position(db) == 77_000 + SEQUENCE_LEAP
 
 
-async def test_it_is_put_where_there_is_none_yet(lived: Store, target: Path, tmp_path: Path) -> None:
+async def test_it_is_put_where_there_is_none_yet(lived: FileStore, target: Path, tmp_path: Path) -> None:
     await copied(lived, target)
     elsewhere = tmp_path / "other machine" / "notifier.db"
     assert restore(elsewhere, target, unseen, NOW).replaced is None
     assert events(elsewhere) == 20
 
 
-async def test_nothing_is_put_back_while_a_daemon_runs(lived: Store, target: Path) -> None:
+async def test_nothing_is_put_back_while_a_daemon_runs(lived: FileStore, target: Path) -> None:
     await copied(lived, target)
     with pytest.raises(StoreError) as refused:
         restore(lived.path, target, unseen, NOW)
@@ -247,7 +248,7 @@ def damaged(target: Path) -> None:
     ],
 )
 async def test_what_cannot_be_put_back_is_said_and_changes_nothing(
-    lived: Store, target: Path, make: Callable[[Path], None], says: str
+    lived: FileStore, target: Path, make: Callable[[Path], None], says: str
 ) -> None:
     await lived.close()
     make(target)
@@ -259,13 +260,13 @@ async def test_what_cannot_be_put_back_is_said_and_changes_nothing(
     assert not [path for path in lived.path.parent.iterdir() if "replaced" in path.name or path.name.startswith(".")]
 
 
-async def test_the_state_file_is_not_put_back_over_itself(lived: Store) -> None:
+async def test_the_state_file_is_not_put_back_over_itself(lived: FileStore) -> None:
     with pytest.raises(BackupError, match="is the state file itself"):
         restore(lived.path, lived.path, unseen, NOW)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-async def test_what_root_puts_back_belongs_to_whom_the_old_one_did(lived: Store, target: Path) -> None:
+async def test_what_root_puts_back_belongs_to_whom_the_old_one_did(lived: FileStore, target: Path) -> None:
     await copied(lived, target)
     await lived.close()
     shutil.chown(lived.path, 12345, 12345)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.files import LOCK, beside, foreign_part, give_to_the_owner, open_private, real_path
+from notifier.store.file.files import LOCK, beside, foreign_part, give_to_the_owner, open_private, real_path
 
 FOREIGN: Final = (errno.ELOOP, errno.EPERM)
 """The error numbers for a file that exists but must not be used."""

@@ -1,20 +1,10 @@
-"""Keeps the state file small and fast over years: deletes old data and returns free space to the disk."""
+"""Keeps the state file small and fast over years: returns free space to the disk, and truncates the log."""
 
 import os
 from pathlib import Path
 from typing import Final
 
-from sqlite_utils import Database
-
-from notifier.store.tables import told_before
-
-SWEEPS_KEPT: Final = 30
-"""Number of finished sweeps kept for each source. The program uses only the newest, the others are for people."""
-
-REBUILDS_KEPT: Final = 20
-
-TOLD_BEFORE_FOR_MS: Final = 30 * 86_400_000
-"""Milliseconds for which a rebuilt file remembers what was announced before: long enough for many sweeps."""
+from notifier.store.file.connection import FileDatabase
 
 FREE_PAGES_KEPT: Final = 250
 """Number of free pages of 4 KiB that stay in the file for new data."""
@@ -23,21 +13,7 @@ _PAGES_AT_ONCE: Final = 1000
 _ROWS_LOOKED_AT: Final = 1000
 
 
-def prune(db: Database, now_ms: int) -> None:
-    """Delete old sweeps and their marks, old entries about rebuilds, and events remembered by a rebuild long ago."""
-    db.execute(
-        "DELETE FROM sweeps WHERE finished_at IS NOT NULL AND (SELECT count(*) FROM sweeps AS later"
-        " WHERE later.source = sweeps.source AND later.id > sweeps.id) >= ?",
-        [SWEEPS_KEPT],
-    )
-    db.execute("DELETE FROM sweep_pages WHERE sweep NOT IN (SELECT id FROM sweeps WHERE finished_at IS NULL)")
-    told_before.forget(db, now_ms - TOLD_BEFORE_FOR_MS)
-    db.execute(
-        "DELETE FROM rebuilds WHERE at NOT IN (SELECT at FROM rebuilds ORDER BY at DESC LIMIT ?)", [REBUILDS_KEPT]
-    )
-
-
-def give_back(db: Database) -> bool:
+def give_back(db: FileDatabase) -> bool:
     """Return some free pages to the disk; return whether there are more. Runs outside of transactions.
 
     SQLite has to move pages for this, which takes a moment.
@@ -50,7 +26,7 @@ def give_back(db: Database) -> bool:
     return surplus > _PAGES_AT_ONCE
 
 
-def checkpoint(db: Database) -> None:
+def checkpoint(db: FileDatabase) -> None:
     """Checkpoint and truncate the write-ahead log, if no reader prevents it. Runs outside of transactions."""
     (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
     # Do not wait for a slow reader, which would delay all other work; it may be gone at the next checkpoint.
@@ -61,7 +37,7 @@ def checkpoint(db: Database) -> None:
         db.execute(f"PRAGMA busy_timeout = {patience}")
 
 
-def optimize(db: Database) -> None:
+def optimize(db: FileDatabase) -> None:
     """Let SQLite analyze tables that have changed much, to choose indexes better. Runs outside of transactions."""
     db.execute(f"PRAGMA analysis_limit = {_ROWS_LOOKED_AT}").fetchall()
     db.execute("PRAGMA optimize").fetchall()

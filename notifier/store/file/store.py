@@ -1,0 +1,133 @@
+"""The store in a state file: its lock, its writing connection, and the checks of its place."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from notifier.store.errors import DAMAGE, StoreError, StoreReason
+from notifier.store.file import maintenance
+from notifier.store.file.connection import FileDatabase, note_damage, open_database, open_for_reading
+from notifier.store.file.errors import errors_named
+from notifier.store.file.files import beside
+from notifier.store.file.lock import FileLock
+from notifier.store.store import Store
+
+T = TypeVar("T")
+
+Opener = Callable[[Path], FileDatabase]
+Rescue = Callable[[FileDatabase, Path], None]
+
+
+class FileStore(Store):
+    """Owns a state file: holds its lock, its only writing connection, and the thread that uses that connection."""
+
+    def __init__(self, path: Path, opener: Opener | None = None, rescue: Rescue | None = None) -> None:
+        """Initialize with the state file; nothing is opened yet.
+
+        `opener` opens the file on the thread, with the lock held; the default `open_database` is for tests and tools.
+        `rescue` saves the content of the open file before it is closed, if its name was removed.
+        """
+        super().__init__()
+        self._path = path
+        self._opener = opener or open_database
+        self._rescue = rescue
+        self._lock = FileLock(path)
+        self._log_file: tuple[int, int] | None = None
+        self._db: FileDatabase | None = None
+
+    @property
+    def path(self) -> Path:
+        """The state file."""
+        return self._path
+
+    async def run_bare(self, work: Callable[[FileDatabase], T]) -> T:
+        """Call `work(db)` on the store's thread without a transaction, for maintenance that SQLite forbids inside one.
+
+        Raises StoreError if the file cannot be read or written, and whatever `work` raises.
+        """
+        return await self._on_thread(partial(self._perform_bare, work))
+
+    async def check_place(self) -> None:
+        """Check that the file and its write-ahead log still have their names.
+
+        Raises StoreError if they were removed or replaced. The file then counts as damaged, and the content of the open
+        file is rescued when it is closed.
+        """
+        await self._on_thread(self._check_place)
+
+    async def write_through(self) -> None:
+        """Truncate the write-ahead log. Raises StoreError."""
+        await self.run_bare(maintenance.checkpoint)
+
+    def open_reader(self) -> FileDatabase:
+        """Open a connection that cannot write; the write-ahead log lets it read while the store writes."""
+        db = open_for_reading(self.path)
+        db.execute("PRAGMA query_only = ON")
+        db.execute("PRAGMA temp_store = MEMORY")
+        return db
+
+    def errors_named(self) -> AbstractContextManager[None]:
+        """Convert SQLite errors about the file to StoreError."""
+        return errors_named(self.path)
+
+    def _open(self) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                StoreReason.NOT_WRITABLE,
+                f"the folder {self.path.parent} cannot be created ({error.strerror}): name another [store] path",
+            ) from error
+        self._lock.acquire()
+        self._db = self._opener(self.path)
+        self._lock.follow()
+        self._log_file = self._log_file_of_now()
+
+    def _opened(self) -> FileDatabase:
+        if self._db is None:
+            raise RuntimeError("the store is not open")
+        return self._db
+
+    def _note_end(self, error: StoreError) -> None:
+        if error.reason in DAMAGE and self.end is None:
+            self.end = error
+            note_damage(self.path)
+
+    def _perform_bare(self, work: Callable[[FileDatabase], T]) -> T:
+        with self._errors_noted():
+            return work(self._opened())
+
+    def _check_place(self) -> None:
+        if self._db is None or self.end is not None or not self._lock.holds_file:
+            return
+        if self._lock.is_in_place() and self._log_file in (None, self._log_file_of_now()):
+            return
+        self.end = StoreError(
+            StoreReason.DISPLACED,
+            f"state file {self.path} or its write-ahead log was removed or replaced while it was in use: the open"
+            " file is saved; start again, and stop the daemon before the next such change",
+        )
+        raise self.end
+
+    def _log_file_of_now(self) -> tuple[int, int] | None:
+        try:
+            found = beside(self.path, "-wal").stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _close(self) -> None:
+        self._thread.submit(self._close_database).result()
+        self._thread.shutdown()
+        self._lock.release()
+
+    def _close_database(self) -> None:
+        if self._db is not None:
+            displaced = self.end is not None and self.end.reason is StoreReason.DISPLACED
+            # If the lock file is gone too, another process may be using the file that has the name now.
+            if displaced and self._rescue is not None and self._lock.is_valid():
+                self._rescue(self._db, self.path)
+            self._db.close()
+            self._db = None

@@ -1,0 +1,28 @@
+"""Deletes what a store needs no more, besides old events."""
+
+from typing import Final
+
+from notifier.store.database import Database
+from notifier.store.tables import told_before
+
+SWEEPS_KEPT: Final = 30
+"""Number of finished sweeps kept for each source. The program uses only the newest, the others are for people."""
+
+REBUILDS_KEPT: Final = 20
+
+TOLD_BEFORE_FOR_MS: Final = 30 * 86_400_000
+"""Milliseconds for which a rebuilt file remembers what was announced before: long enough for many sweeps."""
+
+
+def prune(db: Database, now_ms: int) -> None:
+    """Delete old sweeps and their marks, old entries about rebuilds, and events remembered by a rebuild long ago."""
+    db.execute(
+        "DELETE FROM sweeps WHERE finished_at IS NOT NULL AND (SELECT count(*) FROM sweeps AS later"
+        " WHERE later.source = sweeps.source AND later.id > sweeps.id) >= ?",
+        [SWEEPS_KEPT],
+    )
+    db.execute("DELETE FROM sweep_pages WHERE sweep NOT IN (SELECT id FROM sweeps WHERE finished_at IS NULL)")
+    told_before.forget(db, now_ms - TOLD_BEFORE_FOR_MS)
+    db.execute(
+        "DELETE FROM rebuilds WHERE at NOT IN (SELECT at FROM rebuilds ORDER BY at DESC LIMIT ?)", [REBUILDS_KEPT]
+    )
