@@ -15,6 +15,7 @@ from notifier.cli.errors import CommandError, ConfigurationError, NameNotFoundEr
 from notifier.cli.global_options import GlobalOptions
 from notifier.config import ConfigError, MessageSettings, Problem, Settings, load
 from notifier.daemon.socket_path import socket_path
+from notifier.http.proxy import secrets_of
 from notifier.redact import remember
 from notifier.suggest import hint
 
@@ -24,7 +25,7 @@ _CONNECT_SECONDS: Final = 1.0
 def load_settings(given: GlobalOptions) -> Settings:
     """Read the configuration and check the templates that it names. Raises ConfigError with every problem."""
     settings = load(given.config, secrets_dir=given.secrets_dir)
-    remember(settings.secrets())
+    remember((*settings.secrets(), *secrets_of(os.environ)))
     if problems := tuple(_wrong_templates(settings)):
         raise ConfigError(problems)
     return settings

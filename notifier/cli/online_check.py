@@ -23,6 +23,7 @@ _COLUMNS: Final = (
     Column("newest"),
     Column("people", right=True),
     Column("trainings", right=True),
+    Column("way"),
 )
 
 

@@ -14,6 +14,7 @@ from notifier.clock import SystemClock
 from notifier.config import SourceSettings
 from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
+from notifier.http.proxy import Proxy
 from notifier.kpa.client import Client, Page
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.exchange import HttpExchange
@@ -32,7 +33,8 @@ class ProbeResult:
     """The result for one source; None stands for an unknown value.
 
     `names` has the number of names of `people` and of `trainings`, if names were requested. `unreadable` is the
-    number of records on the newest page that cannot be read. `troubles` are sentences for the operator.
+    number of records on the newest page that cannot be read. `troubles` are sentences for the operator. The requests
+    went through `proxy`, or directly.
     """
 
     source: str
@@ -42,6 +44,7 @@ class ProbeResult:
     unreadable: int = 0
     names: Mapping[str, int] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
+    proxy: Proxy | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the result as a JSON object."""
@@ -53,6 +56,7 @@ class ProbeResult:
             "people": self.names.get("people"),
             "trainings": self.names.get("trainings"),
             "troubles": list(self.troubles),
+            "proxy": None if self.proxy is None else str(self.proxy),
         }
 
     def row(self) -> tuple[str, ...]:
@@ -64,6 +68,7 @@ class ProbeResult:
             self.newest or NOTHING,
             _written(self.names.get("people")),
             _written(self.names.get("trainings")),
+            "direct" if self.proxy is None else f"proxy {self.proxy} (from {self.proxy.origin})",
         )
 
 
@@ -79,11 +84,12 @@ async def look_at_all(sources: Mapping[str, SourceSettings]) -> list[ProbeResult
 
 async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSession) -> ProbeResult:
     """Request the count, the newest page, and, if configured, the names. Failures are listed as troubles."""
-    client = Client(HttpExchange(session, settings), settings, RateLimiter(_REQUESTS_PER_MINUTE, SystemClock()))
+    exchange = HttpExchange(session, settings)
+    client = Client(exchange, settings, RateLimiter(_REQUESTS_PER_MINUTE, SystemClock()))
     try:
         first = page = await client.page(1, limit=1, urgency=Priority.HEAD)
     except ApiError as failure:
-        return ProbeResult(name, troubles=(failure.message,))
+        return ProbeResult(name, troubles=(failure.message,), proxy=exchange.proxy)
     refusal: tuple[str, ...] = ()
     if not first.is_last:
         try:
@@ -97,6 +103,7 @@ async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSessi
         newest=page.completions[0].completed_on if page.completions else None,
         unreadable=len(page.bad),
         troubles=(*_clock_troubles(page.served_at_ms), *_unreadable(page), *refusal),
+        proxy=exchange.proxy,
     )
     return await _look_for_names(client, sight) if settings.names and not refusal else sight
 

@@ -24,13 +24,15 @@ from notifier.config.types import (
     EncryptedUrl,
     Headers,
     Id,
+    ProxyUrl,
     Rate,
     ReadableFile,
     ReadableFolder,
     SourceName,
     WebhookSecrets,
 )
-from notifier.config.urls import is_loopback, is_plain_beyond_loopback
+from notifier.config.urls import is_plain_beyond_loopback
+from notifier.http.proxy import is_loopback
 from notifier.redact import redact
 
 CompletionEvent = Literal["completion.created", "completion.updated", "completion.removed"]
@@ -49,6 +51,8 @@ class DestinationSettings(BaseTable, ABC):
 
     identity: ClassVar[tuple[str, ...]] = ("type", "url")
     """The keys for the address and the credentials; if one of them changes, the destination is another endpoint."""
+    identity_if_set: ClassVar[tuple[str, ...]] = ()
+    """Newer keys of the same kind. They count only if they are set, so that stored identities stay the same."""
 
     events: tuple[CompletionEvent, ...] = ("completion.created", "completion.updated", "completion.removed")
     """The types of events that are sent. Empty: only alerts, if `[alerts] destination` names this destination."""
@@ -93,7 +97,17 @@ def _warned(key: str, sentence: str | None) -> Iterator[Problem]:
         yield Problem(key, sentence)
 
 
-class MessageSettings(DestinationSettings):
+class WebSettings(DestinationSettings):
+    """The keys of every destination that is reached by HTTP."""
+
+    identity_if_set: ClassVar[tuple[str, ...]] = ("proxy",)
+
+    proxy: ProxyUrl = default("")
+    """The URL of an HTTP proxy that requests go through; it may contain a user name and a password. Empty: that of
+    `HTTPS_PROXY` or `HTTP_PROXY`, if it is set. `none`: no proxy."""
+
+
+class MessageSettings(WebSettings):
     """The keys of every destination whose messages people read."""
 
     type: str
@@ -123,7 +137,23 @@ class MessageSettings(DestinationSettings):
         yield from _warned("url", likely_mistakes.of_url(self.url.get_secret_value()))
 
 
-class SlackSettings(MessageSettings):
+class ChatWebhookSettings(MessageSettings):
+    """The keys of every channel with a webhook."""
+
+    identity_if_set = ("proxy", "ca_file")
+
+    ca_file: ReadableFile = default("")
+    """A file with the certificates (PEM) of a private certificate authority, which is trusted instead of the
+    system's."""
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        if self.ca_file:
+            yield from _warned("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
+
+
+class SlackSettings(ChatWebhookSettings):
     """A Slack channel, through an incoming webhook."""
 
     type: Literal["slack"]
@@ -139,7 +169,7 @@ class SlackSettings(MessageSettings):
         yield from _warned("url", likely_mistakes.of_slack_url(self.url.get_secret_value()))
 
 
-class TeamsSettings(MessageSettings):
+class TeamsSettings(ChatWebhookSettings):
     """A Microsoft Teams channel or chat, through a Workflows webhook."""
 
     type: Literal["teams"]
@@ -168,7 +198,7 @@ class AppriseSettings(MessageSettings):
         return shown_apprise_url(self.url)
 
 
-class HttpSettings(DestinationSettings):
+class HttpSettings(WebSettings):
     """An HTTP endpoint that gets signed webhooks."""
 
     identity = ("type", "url", "headers", "secret", "ca_file", "client_cert_file", "client_key_file")
@@ -188,7 +218,8 @@ class HttpSettings(DestinationSettings):
     headers: Headers = default({})
     """Additional headers of each request."""
     ca_file: ReadableFile = default("")
-    """A file with the certificates (PEM) of a private certificate authority."""
+    """A file with the certificates (PEM) of a private certificate authority, which is trusted instead of the
+    system's."""
     client_cert_file: ReadableFile = default("")
     """A file with the certificate (PEM) that is shown to the receiver (mutual TLS)."""
     client_key_file: ReadableFile = default("")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from notifier.config.urls import is_loopback
+from notifier.http.proxy import is_loopback
 from notifier.suggest import TYPOGRAPHIC_QUOTES
 
 _PLACEHOLDER: Final = re.compile(

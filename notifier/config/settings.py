@@ -3,6 +3,7 @@
 Each key's default is defined here only; `config.example.toml` repeats the defaults, and a test checks that they agree.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
@@ -11,11 +12,11 @@ from pathlib import Path
 from typing import Annotated, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, PlainSerializer, PlainValidator, PrivateAttr
+from pydantic import Field, PlainSerializer, PlainValidator, PrivateAttr, SecretStr
 
 from notifier.config import likely_mistakes
 from notifier.config.base_table import BaseTable, default
-from notifier.config.destinations import Destination
+from notifier.config.destinations import Destination, WebSettings
 from notifier.config.durations import Duration, DurationText, format_duration, parse_duration
 from notifier.config.errors import InvalidValue, Problem, dotted
 from notifier.config.secret_values import secret_values
@@ -30,6 +31,8 @@ from notifier.config.types import (
     OptionalDestinationName,
     OptionalToken,
     OptionalUrl,
+    ProxyUrl,
+    ReadableFile,
     RecordsOrShare,
     Share,
     StateFile,
@@ -37,6 +40,7 @@ from notifier.config.types import (
     Token,
 )
 from notifier.config.urls import is_plain_beyond_loopback
+from notifier.http.proxy import unusable
 from notifier.suggest import nearest
 
 _SHARED_REQUESTS_PER_MINUTE: Final = 80
@@ -249,6 +253,12 @@ class SourceSettings(BaseTable):
     """How long no request is sent after the API answers `rate_limit_exceeded`."""
     timeout: Duration = default("30s")
     """How long one request may take."""
+    proxy: ProxyUrl = default("")
+    """The URL of an HTTP proxy that requests go through; it may contain a user name and a password. Empty: that of
+    `HTTPS_PROXY`, if it is set. `none`: no proxy."""
+    ca_file: ReadableFile = default("")
+    """A file with the certificates (PEM) of a private certificate authority, which is trusted instead of the
+    system's."""
     names: bool = True
     """Whether to look up the names of people and trainings."""
     id_namespace: Text = ""
@@ -274,6 +284,8 @@ class SourceSettings(BaseTable):
         """Yield the values that are valid but probably mistakes on `today` (UTC); key paths start at this table."""
         if mistake := likely_mistakes.of_secret(self.token.get_secret_value()):
             yield Problem("token", mistake)
+        if self.ca_file and (mistake := likely_mistakes.of_certificate_file(self.ca_file)):
+            yield Problem("ca_file", mistake)
         for key, identifier in (("training_id", self.training_id), ("user_id", self.user_id)):
             if identifier is not None and (mistake := likely_mistakes.of_id(identifier)):
                 yield Problem(key, mistake)
@@ -328,17 +340,23 @@ class Settings(BaseTable):
     def secrets(self) -> tuple[str, ...]:
         """Return the secrets in these settings: tokens, keys, headers, and URLs that let anyone who knows them post.
 
-        The URL of an HTTP endpoint is not a secret unless it contains a password.
+        The URL of an HTTP endpoint or a proxy is not a secret unless it contains a password.
         """
         return tuple(dict.fromkeys(self._secrets()))
 
     def _secrets(self) -> Iterator[str]:
         addresses = {one.url.get_secret_value() for one in self.destinations.values() if one.type == "http"}
+        addresses.update(proxy.get_secret_value() for proxy in self._proxies())
         for secret in secret_values(self):
             if secret not in addresses:
                 yield secret
             if "://" in secret:
                 yield from _secret_parts(secret, is_address=secret in addresses)
+
+    def _proxies(self) -> Iterator[SecretStr]:
+        for one in (*self.sources.values(), *self.destinations.values()):
+            if isinstance(one, SourceSettings | WebSettings):
+                yield one.proxy
 
     def conflicts(self) -> Iterator[Problem]:
         """Yield the problems of keys that contradict each other."""
@@ -380,6 +398,8 @@ class Settings(BaseTable):
                     dotted(("destinations", name, "events")), "is empty: nothing is ever sent to this destination"
                 )
         yield from self._twice()
+        for variable, problem in unusable(os.environ):
+            yield Problem(variable, f"is ignored: it {problem}")
 
     def _twice(self) -> Iterator[Problem]:
         """Yield accounts and addresses that are configured twice, so that every event would be sent twice."""

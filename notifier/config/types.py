@@ -23,6 +23,7 @@ from notifier.config.errors import InvalidValue
 from notifier.config.paths import default_state_file
 from notifier.config.trust import distrust
 from notifier.config.urls import TcpAddress, UnixAddress, check_encrypted_url, check_url, parse_listen
+from notifier.http.proxy import DIRECT, problem_with
 from notifier.suggest import hint
 
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -173,6 +174,20 @@ AnyUrl = Annotated[SecretStr, AfterValidator(_any_url)]
 
 OptionalUrl = Annotated[SecretStr, AfterValidator(_any_url_or_none)]
 """An http or https URL that may contain a secret, or nothing."""
+
+
+def _proxy(url: SecretStr) -> SecretStr:
+    text = url.get_secret_value()
+    if text in ("", DIRECT):
+        return url
+    if problem := problem_with(text):
+        raise InvalidValue(f'{problem}; or "{DIRECT}" for no proxy')
+    check_url(text)
+    return url
+
+
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
+"""The http or https URL of a proxy, which may contain a password; `none` for no proxy; or nothing."""
 
 
 def _webhook_secrets(given: object) -> tuple[SecretStr, ...]:

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from notifier.config.errors import InvalidValue
+from notifier.http.proxy import is_loopback
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
@@ -16,16 +17,6 @@ _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT: Final = 65_535
 _LONGEST_SOCKET_PATH: Final = 107
 _LISTEN: Final = 'must be "host:port", "[::1]:port", "unix:/absolute/path", or "" for none'
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or IP address (without brackets) always refers to this machine."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,20 @@ that.
 import asyncio
 import logging
 from http import HTTPStatus
+from typing import Final
 
 import aiohttp
 from pydantic import SecretStr
 
+from notifier import __version__
 from notifier.clock import Clock
-from notifier.http.exchange import as_transport_error, request_url
+from notifier.http.exchange import proxy_options, request_url
+from notifier.http.proxy import proxy_of
+from notifier.http.transport_errors import TROUBLE, TransportError, as_transport_error, refuse_of_proxy
 
 _log = logging.getLogger(__name__)
+
+_HEADERS: Final = {"User-Agent": f"completion-notifier/{__version__}"}
 
 TIMEOUT_SECONDS = 10.0
 """The time limit of one fetch in seconds."""
@@ -65,16 +71,27 @@ class Heartbeat:
 
     async def _fetch(self) -> None:
         limits = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        proxy = proxy_of(self._url.get_secret_value())
         try:
-            address, headers = request_url(self._url.get_secret_value())
-            async with self._session.get(address, headers=headers, timeout=limits, allow_redirects=False) as response:
+            address, credentials = request_url(self._url.get_secret_value())
+            through = proxy_options(proxy, address, _HEADERS)
+            async with self._session.get(
+                address,
+                headers={**_HEADERS, **credentials, **through.headers},
+                timeout=limits,
+                allow_redirects=False,
+                **through.options,
+            ) as response:
+                refuse_of_proxy(response.status, address, proxy)
                 problem = (
                     None
                     if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES
                     else f"HTTP status {response.status}"
                 )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            problem = as_transport_error(error, TIMEOUT_SECONDS).message
+        except TransportError as error:
+            problem = error.message
+        except TROUBLE as error:
+            problem = as_transport_error(error, TIMEOUT_SECONDS, proxy).message
         if problem and self._problem is None:
             _log.warning("the heartbeat fails", extra={"detail": problem})
             self._failing_since = self._clock.monotonic()

@@ -54,7 +54,7 @@ def build_watcher(
     """
     source = settings.sources[name]
     budget = RateLimiter(source.requests_per_minute, clock)
-    client = Client(exchange or HttpExchange(session, source), source, budget, on_served)
+    client = Client(exchange or HttpExchange(session, source, clock), source, budget, on_served)
     health = SourceHealth(name, source, budget, store, clock, patience, on_failure)
     if chance is None:
         chance = random.Random().random  # noqa: S311 - spreads spot checks, protects nothing

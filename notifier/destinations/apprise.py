@@ -5,6 +5,7 @@ any size, has no time limit for a whole attempt, and blocks while it works. Atte
 (`apprise_pool.py`) that has a memory limit and is killed when its time is up.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from notifier.destinations.chat import ChatDestination
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event, EventType
 from notifier.http.answer_text import shown
+from notifier.http.proxy import KEY, Proxy, variables_of
 from notifier.messages.layout import Layout
 from notifier.store.tables.outbox import Delivery
 
@@ -41,6 +43,7 @@ class AppriseDestination(ChatDestination):
         super().__init__(name, settings, fits)
         self._url = settings.url
         self._timeout = settings.timeout
+        self._proxy = settings.proxy.get_secret_value()
         self._pool = pool or ApprisePool(keep_seconds=0.0)
         self._failed_last = False
 
@@ -59,6 +62,7 @@ class AppriseDestination(ChatDestination):
             "body": body,
             "level": _level([it.event for it in deliveries]),
             "skip": sorted(frozenset.intersection(*(it.taken_by for it in deliveries))),
+            "proxies": variables_of(self._proxy, os.environ),
         }
         try:
             answer = await self._pool.call(orjson.dumps(call), self._timeout, slow=self._failed_last)
@@ -78,7 +82,7 @@ class AppriseDestination(ChatDestination):
             case {"taken": True}:
                 return Outcome(AttemptResult.DELIVERED)
             case {"taken": False, "by": list(by), "said": str(said)}:
-                words = shown(said or "apprise gives no reason", _secrets(self._url.get_secret_value()))
+                words = shown(said or "apprise gives no reason", self._hidden())
                 if by:
                     return Outcome(AttemptResult.PARTLY_TAKEN, detail=words, taken_by=frozenset(map(str, by)))
                 return Outcome(AttemptResult.SERVICE_FAILED, detail=words)
@@ -86,6 +90,9 @@ class AppriseDestination(ChatDestination):
                 return Outcome(
                     AttemptResult.SERVICE_FAILED, detail="apprise ended without saying whether it was delivered"
                 )
+
+    def _hidden(self) -> tuple[str, ...]:
+        return (*_secrets(self._url.get_secret_value()), *(Proxy(self._proxy, KEY).secrets() if self._proxy else ()))
 
 
 def title_and_body(layout: Layout) -> tuple[str, str]:

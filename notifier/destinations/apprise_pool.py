@@ -26,14 +26,9 @@ _PASSED_ON = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "REQUESTS_CA_BUNDLE",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
 )
-"""The environment variables that the library needs; others are not passed on, because they may hold tokens."""
+"""The environment variables that the library needs; others are not passed on, because they may hold tokens. Those that
+name proxies are part of each call."""
 
 _SCRIPT = Path(__file__).with_name("apprise_subprocess.py")
 

@@ -1,7 +1,8 @@
 """Sends messages through the library apprise in a separate process. The script imports nothing of the notifier.
 
 Each line of standard input is a JSON object with the keys `url`, `timeout` (seconds), `application`, `title`, `body`,
-`level`, and `skip` (the targets that already have the message). Each is answered by a line on standard output, a JSON
+`level`, `skip` (the targets that already have the message), and `proxies` (the environment variables that name proxies,
+in small letters). Each is answered by a line on standard output, a JSON
 object with the keys `taken` (whether all targets of the service now have the message), `by` (those that have it), and
 `said` (the library's words). The URL is secret, so it is not passed as an argument or in the environment, where other
 processes could see it.
@@ -10,6 +11,7 @@ processes could see it.
 import copy
 import hashlib
 import json
+import os
 import resource
 import signal
 import sys
@@ -41,12 +43,23 @@ def main() -> None:
 
 
 def notify(
-    url: str, timeout: float, application: str, title: str, body: str, level: str, skip: list[str]
+    url: str,
+    timeout: float,
+    application: str,
+    title: str,
+    body: str,
+    level: str,
+    skip: list[str],
+    proxies: dict[str, str],
 ) -> dict[str, Any]:
     """Send the message to each target of the service behind `url`, split into pieces if the service's limits demand it.
 
     Returns the answer that is written to standard output.
     """
+    # The process serves all destinations. The library reads the variables at each request.
+    for name in ("https_proxy", "http_proxy", "no_proxy"):
+        os.environ.pop(name, None)
+    os.environ.update(proxies)
     # Imported here, so that the limits are already set.
     from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType, OverflowMode, URLBase  # noqa: PLC0415
 

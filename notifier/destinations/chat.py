@@ -8,11 +8,12 @@ import aiohttp
 
 from notifier import __version__
 from notifier.clock import Clock
-from notifier.config.destinations import MessageSettings
+from notifier.config.destinations import ChatWebhookSettings, MessageSettings
 from notifier.destinations.base import Grouping, Preview
 from notifier.destinations.endpoint import Endpoint
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.exchange import Answer
+from notifier.http.tls import Certificates
 from notifier.messages.layout import LINES, Fits, Layout
 from notifier.messages.renderer import MessageRenderer
 from notifier.messages.variables import session_of
@@ -77,10 +78,18 @@ class ChatWebhook(ChatDestination):
     """Whether the answer's body is needed to recognise a success."""
 
     def __init__(
-        self, name: str, settings: MessageSettings, session: aiohttp.ClientSession, clock: Clock, fits: Fits
+        self, name: str, settings: ChatWebhookSettings, session: aiohttp.ClientSession, clock: Clock, fits: Fits
     ) -> None:
         super().__init__(name, settings, fits)
-        self._endpoint = Endpoint(settings.url, settings.timeout, session, clock, _HEADERS)
+        self._endpoint = Endpoint(
+            settings.url,
+            settings.timeout,
+            session,
+            clock,
+            _HEADERS,
+            proxy=settings.proxy,
+            certificates=Certificates(settings.ca_file),
+        )
 
     @abstractmethod
     def _body(self, layout: Layout) -> bytes:

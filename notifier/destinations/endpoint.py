@@ -1,6 +1,5 @@
 """Makes one attempt at an HTTP endpoint and determines its outcome. Shared by the destination types."""
 
-import ssl
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -17,14 +16,19 @@ from notifier.destinations.outcome import (
     reason_of_transport,
 )
 from notifier.http.answer_text import LONGEST_DETAIL, shown, url_secrets
-from notifier.http.exchange import Answer, TransportError
+from notifier.http.exchange import Answer
 from notifier.http.poster import Poster
+from notifier.http.proxy import proxy_of
 from notifier.http.retry_after import date_ms, retry_after
+from notifier.http.tls import CertificateFileError, Certificates, TlsContextCache
+from notifier.http.transport_errors import TransportError
 
 ANSWER_LIMIT_BYTES = 4096
 """The most bytes of an answer's body that are read, after decompression; the rest is ignored."""
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_PROXY_KEY: Final = SecretStr("")
+_NO_FILES: Final = Certificates()
 
 
 def judge_by_status(answer: Answer) -> AttemptResult:
@@ -43,15 +47,22 @@ class Endpoint:
         clock: Clock,
         headers: Mapping[str, str],
         secrets: Iterable[SecretStr] = (),
+        *,
+        proxy: SecretStr = _NO_PROXY_KEY,
+        certificates: Certificates = _NO_FILES,
     ) -> None:
         """Initialize with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
 
-        `secrets` are kept out of texts, like those in the URL.
+        `secrets` are kept out of texts, like those in the URL. `proxy` is the value of the key `proxy`.
         """
-        self._poster = Poster(session, url.get_secret_value(), headers, timeout=timeout, limit=ANSWER_LIMIT_BYTES)
+        address = url.get_secret_value()
+        through = proxy_of(address, proxy.get_secret_value())
+        self._poster = Poster(session, address, headers, timeout=timeout, limit=ANSWER_LIMIT_BYTES, proxy=through)
+        self._trust = TlsContextCache(certificates, clock)
         self._clock = clock
         self._latest_yes = (b"", "")
-        self._hidden = (*map(SecretStr, url_secrets(url.get_secret_value())), *secrets)
+        of_proxy = () if through is None else through.secrets()
+        self._hidden = (*map(SecretStr, (*url_secrets(address), *of_proxy)), *secrets)
 
     async def attempt(
         self,
@@ -60,17 +71,18 @@ class Endpoint:
         *,
         judge: Callable[[Answer], AttemptResult] = judge_by_status,
         body_counts: bool = False,
-        ssl_context: ssl.SSLContext | bool = True,
     ) -> Outcome:
-        """POST once and return the outcome. Errors of the peer or the network are not raised.
+        """POST once and return the outcome. Errors of the peer, the network or the certificate files are not raised.
 
         `headers` belong to this request only. An answer counts once its status has arrived, even if its body is then
         lost. With `body_counts`, an answer without a complete body counts as no answer.
         """
         try:
-            answer = await self._poster.post(
-                body, headers, truncate=True, body_counts=body_counts, ssl_context=ssl_context
-            )
+            tls = await self._trust.context()
+        except CertificateFileError as error:
+            return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self.shown(str(error)))
+        try:
+            answer = await self._poster.post(body, headers, truncate=True, body_counts=body_counts, ssl_context=tls)
         except TransportError as error:
             return Outcome(reason_of_transport(error.reason), detail=self.shown(error.message))
         reason = judge(answer)

@@ -21,6 +21,8 @@ _DIGEST_BYTES = 8
 def identity(settings: DestinationSettings) -> bytes:
     """Return the type, address and credentials that a destination's health is stored for (reads file metadata)."""
     values = [_plain(getattr(settings, key)) for key in settings.identity]
+    newer = ((key, _plain(getattr(settings, key))) for key in settings.identity_if_set)
+    values += [{key: value} for key, value in newer if value]
     return json.dumps(values, sort_keys=True).encode()
 
 
@@ -60,6 +62,6 @@ def _version(path: Path) -> list[Any]:
 
 async def recogniser(settings: DestinationSettings) -> partial[str]:
     """Return a function that takes a stored fingerprint (or None) and returns the one to store for these settings."""
-    has_files = any(isinstance(getattr(settings, key), Path) for key in settings.identity)
+    has_files = any(isinstance(getattr(settings, key), Path) for key in (*settings.identity, *settings.identity_if_set))
     found = await asyncio.to_thread(identity, settings) if has_files else identity(settings)
     return partial(fingerprint, found)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import assert_never
 
-from notifier.http.exchange import TransportReason
+from notifier.http.transport_errors import TransportReason
 
 LONGEST_WAIT_SECONDS = 86_400.0
 """Seconds: the longest wait before another attempt, whatever a peer asks for."""
@@ -18,6 +18,7 @@ class AttemptResult(StrEnum):
 
     NAME_NOT_RESOLVED = "name_not_resolved"
     CONNECT_FAILED = "connect_failed"
+    PROXY_REFUSED = "proxy_refused"
     CERTIFICATE_REJECTED = "certificate_rejected"
     TIMEOUT = "timeout"
     CONNECTION_LOST = "connection_lost"
@@ -109,6 +110,7 @@ def failure_scope(reason: AttemptResult) -> FailureScope:
         case (
             AttemptResult.NAME_NOT_RESOLVED
             | AttemptResult.CONNECT_FAILED
+            | AttemptResult.PROXY_REFUSED
             | AttemptResult.CERTIFICATE_REJECTED
             | AttemptResult.REDIRECTED
             | AttemptResult.EVERYTHING_REFUSED
@@ -168,6 +170,8 @@ def reason_of_transport(reason: TransportReason) -> AttemptResult:
             return AttemptResult.NAME_NOT_RESOLVED
         case TransportReason.CONNECT_FAILED:
             return AttemptResult.CONNECT_FAILED
+        case TransportReason.PROXY_REFUSED:
+            return AttemptResult.PROXY_REFUSED
         case TransportReason.CERTIFICATE_REJECTED:
             return AttemptResult.CERTIFICATE_REJECTED
         case TransportReason.TIMEOUT:

@@ -22,22 +22,18 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from notifier.http.connector import Connector
-from notifier.http.exchange import (
-    LARGE_BODY_BYTES,
+from notifier.http.exchange import LARGE_BODY_BYTES, Answer, limits_of, post, proxy_options, read_body, request_url
+from notifier.http.proxy import Proxy
+from notifier.http.transport_errors import (
     LONGEST_FIELD_BYTES,
     MOST_FIELDS,
     TROUBLE,
-    Answer,
     as_transport_error,
-    limits_of,
-    post,
-    read_body,
-    request_url,
     unreadable_head,
 )
 
 _USED: Final[Mapping[Callable[..., Any], set[str]]] = {
-    aiohttp.ClientRequest.__init__: {"method", "url", "headers", "loop", "session", "ssl"},
+    aiohttp.ClientRequest.__init__: {*("method", "url", "headers", "loop", "session", "ssl", "proxy", "proxy_headers")},
     aiohttp.TCPConnector.connect: {"req", "traces", "timeout"},
     ResponseHandler.set_response_params: {
         *("read_until_eof", "auto_decompress", "max_line_size", "max_field_size", "max_headers")
@@ -70,19 +66,31 @@ class _Prepared:
     """What all requests with one TLS context have in common: for the connector, and as bytes."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], tls: ssl.SSLContext | bool
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext | bool,
+        proxy: Proxy | None,
     ) -> None:
         address, credentials = request_url(url)
+        through = proxy_options(proxy, address, headers)
         fields = CIMultiDict[str]()
         for name, value in (*headers.items(), *credentials.items()):
             fields[name] = value
         self.tls = tls
         self.request = aiohttp.ClientRequest(
-            "POST", address, headers=fields, loop=asyncio.get_running_loop(), session=session, ssl=tls
+            "POST",
+            address,
+            headers=fields,
+            loop=asyncio.get_running_loop(),
+            session=session,
+            ssl=tls,
+            **through.options,
         )
         made = self.request.headers
-        # The library's client would wait for a permission to send the body.
-        self.is_sendable = "Expect" not in made
+        # The library's client would wait for a permission to send the body, and address a plain request to its proxy.
+        self.is_sendable = "Expect" not in made and (proxy is None or address.scheme == "https")
         lines = _lines((name, value) for name, value in made.items() if name.lower() != "content-length")
         self.head = f"POST {address.raw_path_qs} HTTP/1.1\r\n".encode() + lines
 
@@ -91,15 +99,23 @@ class Poster:
     """POSTs to one address."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], *, timeout: float, limit: int
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: float,
+        limit: int,
+        proxy: Proxy | None = None,
     ) -> None:
-        """Initialize with the headers of all requests; `timeout` (seconds) and `limit` (bytes) are as in `post`."""
+        """Initialize with the headers of all requests; `timeout`, `limit` and `proxy` are as in `post`."""
         self._session = session
         self._url = url
         self._headers = headers
         self._timeout = timeout
         self._limit = limit
         self._limits = limits_of(timeout)
+        self._proxy = proxy
         self._prepared: _Prepared | None = None
 
     async def post(
@@ -125,7 +141,7 @@ class Poster:
             except HttpProcessingError as error:
                 raise unreadable_head(error.message) from error
             except TROUBLE as error:
-                raise as_transport_error(error, self._timeout) from error
+                raise as_transport_error(error, self._timeout, self._proxy) from error
         return await post(
             self._session,
             self._url,
@@ -136,11 +152,12 @@ class Poster:
             truncate=truncate,
             body_counts=body_counts,
             ssl_context=ssl_context,
+            proxy=self._proxy,
         )
 
     def _prepare(self, tls: ssl.SSLContext | bool) -> _Prepared:
         if self._prepared is None or self._prepared.tls is not tls:
-            self._prepared = _Prepared(self._session, self._url, self._headers, tls)
+            self._prepared = _Prepared(self._session, self._url, self._headers, tls, self._proxy)
         return self._prepared
 
     async def _exchange(

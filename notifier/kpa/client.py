@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from notifier.config import SourceSettings
 from notifier.events import Completion
-from notifier.http.exchange import Answer, TransportError
+from notifier.http.exchange import Answer
+from notifier.http.transport_errors import TransportError
 from notifier.kpa.errors import ApiError, ApiErrorReason, no_answer
 from notifier.kpa.exchange import Exchange
 from notifier.kpa.field_parsers import whole_number

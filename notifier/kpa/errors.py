@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from notifier.http.exchange import TransportError, TransportReason
+from notifier.http.transport_errors import TransportError, TransportReason
 from notifier.redact import hide_cut, redact
 
 _LONGEST_QUOTE = 200
@@ -34,6 +34,7 @@ class ApiErrorReason(StrEnum):
 
     NAME_NOT_RESOLVED = TransportReason.NAME_NOT_RESOLVED.value
     CONNECT_FAILED = TransportReason.CONNECT_FAILED.value
+    PROXY_REFUSED = TransportReason.PROXY_REFUSED.value
     CERTIFICATE_REJECTED = TransportReason.CERTIFICATE_REJECTED.value
     TIMEOUT = TransportReason.TIMEOUT.value
     CONNECTION_LOST = TransportReason.CONNECTION_LOST.value
@@ -129,10 +130,16 @@ MEANINGS: Final[Mapping[ApiErrorReason, Meaning]] = MappingProxyType(
             Remedy.WAIT, "the API's host name could not be resolved", _IF_IT_STAYS
         ),
         ApiErrorReason.CONNECT_FAILED: Meaning(Remedy.WAIT, "there was no connection to the API", _IF_IT_STAYS),
+        ApiErrorReason.PROXY_REFUSED: Meaning(
+            Remedy.OPERATOR,
+            "the proxy on the way to the API refused the request",
+            "check the source's `proxy` or the variable HTTPS_PROXY, and ask the proxy's operator to allow the API's"
+            " address",
+        ),
         ApiErrorReason.CERTIFICATE_REJECTED: Meaning(
             Remedy.OPERATOR,
             "TLS with the API failed",
-            f"{_CHECK_BASE_URL}, this machine's clock and its certificate authorities",
+            f"{_CHECK_BASE_URL}, this machine's clock and its certificate authorities (or the source's `ca_file`)",
         ),
         ApiErrorReason.TIMEOUT: Meaning(
             Remedy.WAIT,

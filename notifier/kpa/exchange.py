@@ -1,15 +1,20 @@
 """One request to the API and its answer: the protocol that the client needs, and its HTTP implementation."""
 
 import json
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
 
 import aiohttp
 
 from notifier import __version__
+from notifier.clock import Clock, SystemClock
 from notifier.config import SourceSettings
 from notifier.http.exchange import Answer, IncomingAnswer, post, stream
+from notifier.http.proxy import Proxy, proxy_of
+from notifier.http.tls import CertificateFileError, Certificates, TlsContextCache
+from notifier.http.transport_errors import TransportError, TransportReason
 
 _HEADERS: Final = {
     "accept": "application/json",
@@ -37,11 +42,18 @@ class Exchange(Protocol):
 
 
 class HttpExchange:
-    """Sends requests as JSON over HTTP, with the URL, token, headers and timeout of one source."""
+    """Sends requests as JSON over HTTP, with the URL, token, proxy, authorities and timeout of one source."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: SourceSettings) -> None:
+    def __init__(self, session: aiohttp.ClientSession, settings: SourceSettings, clock: Clock | None = None) -> None:
         self._session = session
         self._settings = settings
+        self._proxy = proxy_of(settings.base_url, settings.proxy.get_secret_value())
+        self._trust = TlsContextCache(Certificates(settings.ca_file), clock or SystemClock())
+
+    @property
+    def proxy(self) -> Proxy | None:
+        """The proxy that requests go through; None if they go to the API directly."""
+        return self._proxy
 
     async def __call__(self, method: str, parameters: Mapping[str, Any], *, limit_bytes: int) -> Answer:
         """POST the request and return the complete answer. Raises TransportError."""
@@ -52,20 +64,33 @@ class HttpExchange:
             headers=_HEADERS,
             timeout=self._settings.timeout,
             limit=limit_bytes,
+            ssl_context=await self._tls(),
+            proxy=self._proxy,
         )
 
-    def stream(
+    @asynccontextmanager
+    async def stream(
         self, method: str, parameters: Mapping[str, Any], *, limit_bytes: int
-    ) -> AbstractAsyncContextManager[IncomingAnswer]:
+    ) -> AsyncIterator[IncomingAnswer]:
         """POST the request and yield the answer while it arrives. Raises TransportError."""
-        return stream(
+        async with stream(
             self._session,
             self._url(method),
             self._body(parameters),
             headers=_HEADERS,
             timeout=self._settings.timeout,
             limit=limit_bytes,
-        )
+            ssl_context=await self._tls(),
+            proxy=self._proxy,
+        ) as answer:
+            yield answer
+
+    async def _tls(self) -> ssl.SSLContext | bool:
+        """Return the TLS context of the next request. Raises TransportError if `ca_file` is unusable."""
+        try:
+            return await self._trust.context()
+        except CertificateFileError as error:
+            raise TransportError(TransportReason.CERTIFICATE_REJECTED, str(error)) from error
 
     def _url(self, method: str) -> str:
         return f"{self._settings.base_url.rstrip('/')}/{method}"

@@ -10,7 +10,8 @@ from typing import Any
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from notifier.http.exchange import Answer, IncomingAnswer, TransportError, TransportReason
+from notifier.http.exchange import Answer, IncomingAnswer
+from notifier.http.transport_errors import TransportError, TransportReason
 from tests.simulation.account import Account
 from tests.simulation.adversary import Adversary
 from tests.simulation.loop import SimulatedLoop

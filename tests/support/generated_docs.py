@@ -100,7 +100,7 @@ def _destinations(types: Mapping[str, Any]) -> Iterator[str]:
     for type_, described in types.items():
         for row in _rows(described):
             having.setdefault(row, []).append(type_)
-    for group in sorted({*map(tuple, having.values())}, key=lambda group: (-len(group), [*types].index(group[0]))):
+    for group in sorted({*map(tuple, having.values())}, key=lambda group: (-len(group), [*map([*types].index, group)])):
         heading = "[destinations.NAME]"
         text = "A receiver of events. These keys are the same for every type."
         if len(group) < len(types):

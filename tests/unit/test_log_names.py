@@ -62,6 +62,7 @@ FACTS = {
     "guesses": "how many wrong tokens came from there",
     "closed": "how many connections",
     "dashboard": "where a browser finds it",
+    "proxy": "its address, where it was found, and what goes through it",
     "version": "of this program",
     "sources": "how many",
     "destinations": "how many",

@@ -14,13 +14,14 @@ from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, say_facts
 from notifier.cli.parameter_types import one_json_object
-from notifier.config import ConfigError, Settings, find_file, format_duration
+from notifier.config import ConfigError, Settings, find_file, format_duration, proxies
 from notifier.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from notifier.cli.source_probe import ProbeResult
+    from notifier.http.proxy import Proxy
 
 _SOURCE_COLUMNS: Final = (Column("source"), Column("api"), Column("address"), Column("every"), Column("first run"))
 _DESTINATION_COLUMNS: Final = (
@@ -41,8 +42,8 @@ def check(given: GlobalOptions, *, online: bool, strict: bool, as_json: bool) ->
     """Validate the configuration; --online tries each token.
 
     Nothing is stored or sent. With --online each source is asked for its newest page, and for names where they are
-    enabled. Errors must be corrected. Warnings report settings that are valid but probably a mistake; they do not
-    change the exit code unless --strict is given.
+    enabled, and the table says whether that went through a proxy. Errors must be corrected. Warnings report settings
+    that are valid but probably a mistake; they do not change the exit code unless --strict is given.
     """
     try:
         settings = read_settings(given)
@@ -79,6 +80,7 @@ def _document(
             "address": redact(source.base_url),
             "poll_interval": format_duration(source.poll_interval),
             "first_run": str(source.first_run),
+            "proxy": _written(proxies.of_source(source)),
         }
         for name, source in settings.sources.items()
     }
@@ -95,6 +97,7 @@ def _document(
                 "address": destination.address(),
                 "events": destination.events,
                 "sources": destination.sources or tuple(settings.sources),
+                "proxy": _written(proxies.of_destination(destination)),
             }
             for name, destination in settings.destinations.items()
         },
@@ -104,12 +107,17 @@ def _document(
     }
 
 
+def _written(proxy: "Proxy | None") -> str | None:
+    return None if proxy is None else str(proxy)
+
+
 def _show(file: Path | None, settings: Settings, warnings: "Sequence[str]") -> None:
     say_facts(
         [
             ("configuration", "the environment only" if file is None else str(file)),
             ("state file", str(settings.store.path)),
             ("listens on", "its socket only" if settings.http.listen is None else str(settings.http.listen)),
+            *(("proxy", proxy) for proxy in proxies.described(settings)),
         ]
     )
     echo("")

@@ -14,6 +14,7 @@ from notifier.cli.errors import CommandError, ExitCode
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.config import Settings, handed_over
+from notifier.config.proxies import described
 from notifier.daemon.other_daemons import warn_of_neighbours
 from notifier.daemon.reload import SettingsSource
 from notifier.daemon.run import StoppedAtStart, serve
@@ -61,3 +62,5 @@ def _log_as(given: GlobalOptions, settings: Settings) -> None:
     log.setup(given.log_level(settings.log.level), settings.log.format, queued=True)
     for warning in settings.warnings():
         _log.warning("%s", warning)
+    for proxy in described(settings):
+        _log.info("a proxy is used", extra={"proxy": proxy})

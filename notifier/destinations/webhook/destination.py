@@ -10,12 +10,12 @@ from notifier.clock import Clock
 from notifier.config.destinations import HttpSettings
 from notifier.destinations.base import Grouping, Preview
 from notifier.destinations.endpoint import Endpoint
-from notifier.destinations.outcome import AttemptResult, Outcome
-from notifier.destinations.tls import CertificateFileError, Certificates, TlsContextCache
+from notifier.destinations.outcome import Outcome
 from notifier.destinations.webhook import envelope
 from notifier.destinations.webhook.envelope import Envelope
 from notifier.destinations.webhook.signature import Signer
 from notifier.http.answer_text import header_secrets
+from notifier.http.tls import Certificates
 from notifier.store.tables.outbox import Delivery
 
 
@@ -35,9 +35,16 @@ class HttpDestination:
             "accept-encoding": "identity",
         }
         self._secret_headers = frozenset(map(str.lower, settings.headers))
-        self._endpoint = Endpoint(settings.url, settings.timeout, session, clock, self._headers, _hidden(settings))
-        files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
-        self._trust = TlsContextCache(files, clock)
+        self._endpoint = Endpoint(
+            settings.url,
+            settings.timeout,
+            session,
+            clock,
+            self._headers,
+            _hidden(settings),
+            proxy=settings.proxy,
+            certificates=Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file),
+        )
 
     @property
     def name(self) -> str:
@@ -51,12 +58,8 @@ class HttpDestination:
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         """POST `deliveries` (one, unless this destination takes batches) and return the outcome."""
-        try:
-            ssl_context = await self._trust.context()
-        except CertificateFileError as error:
-            return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self._endpoint.shown(str(error)))
         content = self._enclose(deliveries)
-        return await self._endpoint.attempt(content.body, self._headers_of(content), ssl_context=ssl_context)
+        return await self._endpoint.attempt(content.body, self._headers_of(content))
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
         """Return the request that would carry `deliveries`, with the values of configured headers hidden."""

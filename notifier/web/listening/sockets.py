@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from notifier.config import TcpAddress
-from notifier.config.urls import is_loopback
+from notifier.http.proxy import is_loopback
 
 BACKLOG: Final = 64
 """The most connections waiting to be accepted; as many are accepted at once, before the limits are checked."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from notifier.config.urls import is_loopback
+from notifier.http.proxy import is_loopback
 from notifier.web.listening.connections import connection_of
 from notifier.web.listening.transport import Transport
 from notifier.web.security.guesses import Guesses

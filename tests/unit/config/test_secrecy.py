@@ -130,3 +130,17 @@ def test_settings_say_no_secret(say: Callable[[Settings], object], load_text: Lo
     said = str(say(load_text(FULL)))
     assert "hr" in said
     assert SECRET not in said
+
+
+def test_a_proxy_is_a_secret_only_with_a_password() -> None:
+    source = {"token": "t0ken", "proxy": "http://proxy.example:3128"}
+    plain = Settings.model_validate({"sources": {"acme": source}})
+    assert plain.secrets() == ("t0ken",)
+    slack = {
+        "type": "slack",
+        "url": "https://hooks.slack.com/services/T/B/x",
+        "proxy": f"http://someone:{SECRET}@proxy.example:3128",
+    }
+    settings_ = Settings.model_validate({"sources": {"acme": source}, "destinations": {"channel": slack}})
+    assert SECRET in settings_.secrets()
+    assert SECRET not in f"{settings_!r} {settings_.model_dump_json()}"

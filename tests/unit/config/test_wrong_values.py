@@ -12,6 +12,12 @@ HTTP = '[destinations.hr]\ntype = "http"\nurl = "https://hr.example.com/hook"\n'
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 WRONG_SOURCE = [
+    ("proxy", '"socks5://proxy.example:1080"', "names a SOCKS proxy, which is not supported"),
+    ("proxy", '"proxy.example:3128"', "must be a URL that begins with http:// or https://"),
+    ("proxy", '"direct"', 'or "none" for no proxy'),
+    ("proxy", '"http://us%3Aer:pw@proxy.example:3128"', "a user name without a colon"),
+    ("proxy", "3128", "must be text in quotes"),
+    ("ca_file", '"/no/such/file"', "names a file that cannot be read"),
     ("api", '"v3"', 'must be "v1" or "v2"'),
     ("api", "2", 'must be "v1" or "v2"'),
     ("base_url", '"http://api.example.com/v1"', "must begin with https://"),

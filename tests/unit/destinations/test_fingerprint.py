@@ -43,6 +43,12 @@ def test_a_renewed_certificate_is_another_one(tmp_path: Path) -> None:
     assert fingerprint(identity(settings(ca_file=str(file))), stored) != stored
 
 
+def test_a_proxy_is_part_of_it_only_if_it_is_set() -> None:
+    before = b'["http", "https://hr.example.com/hook", {"authorization": "Bearer one"}, [], null, null, null]'
+    assert identity(settings()) == before
+    assert identity(settings(proxy="http://proxy.example:3128")) != before
+
+
 def test_it_tells_nothing_and_is_another_one_for_each_file() -> None:
     first, second = (fingerprint(identity(settings()), None) for _ in range(2))
     assert first != second

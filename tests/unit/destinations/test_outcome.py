@@ -10,7 +10,7 @@ from notifier.destinations.outcome import (
     reason_of_status,
     reason_of_transport,
 )
-from notifier.http.exchange import TransportReason
+from notifier.http.transport_errors import TransportReason
 
 
 @pytest.mark.parametrize("reason", AttemptResult)

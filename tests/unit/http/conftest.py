@@ -8,6 +8,11 @@ import pytest
 
 from notifier.http.exchange import Answer
 from notifier.http.poster import Poster
+from notifier.http.proxy import Proxy
+from tests.support.destinations import certificates, receiver, session, tls_receiver
+from tests.support.proxies import forward_proxy
+
+__all__ = ["certificates", "forward_proxy", "receiver", "session", "tls_receiver"]
 
 
 async def _post(
@@ -21,8 +26,9 @@ async def _post(
     truncate: bool = False,
     body_counts: bool = True,
     ssl_context: ssl.SSLContext | bool = True,
+    proxy: Proxy | None = None,
 ) -> Answer:
-    poster = Poster(session, url, headers, timeout=timeout, limit=limit)
+    poster = Poster(session, url, headers, timeout=timeout, limit=limit, proxy=proxy)
     return await poster.post(body, {}, truncate=truncate, body_counts=body_counts, ssl_context=ssl_context)
 
 

@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from notifier.http.exchange import TransportError, TransportReason, new_session, post
+from notifier.http.exchange import new_session, post
+from notifier.http.transport_errors import TransportError, TransportReason
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("way_to_post")

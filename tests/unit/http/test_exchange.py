@@ -15,7 +15,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from notifier.http.exchange import Answer, TransportError, TransportReason, new_session, post, request_url, stream
+from notifier.http.exchange import Answer, new_session, post, request_url, stream
+from notifier.http.transport_errors import TransportError, TransportReason
 
 pytestmark = pytest.mark.usefixtures("way_to_post")
 HEAD = b"HTTP/1.1 200 OK\r\n"

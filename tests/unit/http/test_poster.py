@@ -12,8 +12,9 @@ import pytest
 from aiohttp.connector import Connection
 
 from notifier.http import poster as posters
-from notifier.http.exchange import LARGE_BODY_BYTES, Answer, TransportError, TransportReason, new_session, post
+from notifier.http.exchange import LARGE_BODY_BYTES, Answer, new_session, post
 from notifier.http.poster import Poster, inner_parts_fit
+from notifier.http.transport_errors import TransportError, TransportReason
 from tests.support.waiting import until
 
 HUGE: Final = b"x" * 2**25

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from notifier.http import resolver as resolver_module
-from notifier.http.exchange import TransportError, TransportReason, new_session, post
+from notifier.http.exchange import new_session, post
 from notifier.http.resolver import MOST_SLOW_LOOK_UPS, NameTimeoutError, Resolver
+from notifier.http.transport_errors import TransportError, TransportReason
 
 
 @pytest.fixture

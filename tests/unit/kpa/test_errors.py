@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.http.exchange import TransportError, TransportReason
+from notifier.http.transport_errors import TransportError, TransportReason
 from notifier.kpa.errors import API_IDENTIFIERS, MEANINGS, ApiError, ApiErrorReason, Remedy, no_answer, quoted, refusal
 from notifier.redact import redact
 
@@ -47,7 +47,7 @@ def test_what_breaks_on_the_way_has_the_transports_words() -> None:
         failure = no_answer(TransportError(word, "in the transport's words"), SECRET)
         assert failure.reason.value == word.value
         assert "in the transport's words" in failure.message
-        assert failure.remedy is (Remedy.OPERATOR if word == "certificate_rejected" else Remedy.WAIT)
+        assert failure.remedy is (Remedy.OPERATOR if word in ("certificate_rejected", "proxy_refused") else Remedy.WAIT)
 
 
 @pytest.mark.parametrize("reason", ApiErrorReason)

@@ -15,6 +15,16 @@ from notifier.sandbox import (
     make_app,
     serve,
 )
+from tests.support.proxies import (
+    AUTHORIZATION,
+    CREDENTIALS,
+    PASSWORD,
+    ForwardProxy,
+    forward_proxy,
+    no_proxy_variables,
+)
+
+__all__ = ["forward_proxy", "no_proxy_variables"]
 
 if TYPE_CHECKING:
     from tests.support.command_line import Api, Home, Said
@@ -25,6 +35,12 @@ SLACK = '[destinations.channel]\ntype = "slack"\nurl = "https://hooks.slack.com/
 def row(said: "Said", source: str = "acme") -> list[str]:
     """Return the last table's row of a source."""
     return [line for line in said.lines if line.startswith(f"{source} ")][-1].split()
+
+
+def through(home: "Home", proxy: ForwardProxy) -> None:
+    """Let the source go through a proxy."""
+    proxied = f'[sources.acme]\nproxy = "{proxy.url_with_credentials}"'
+    home.config.write_text(home.config.read_text().replace("[sources.acme]", proxied))
 
 
 async def test_it_shows_what_is_configured_and_no_secret(home: "Home") -> None:
@@ -94,8 +110,45 @@ async def test_online_it_shows_what_the_token_sees(home: "Home", api: "Api") -> 
     home.configure(api.url)
     said = await home.call("check", "--online")
     assert said.code == 0
-    assert row(said) == ["acme", "yes", "6", "2020-02-27", "7", "6"]
+    assert row(said) == ["acme", "yes", "6", "2020-02-27", "7", "6", "direct"]
     assert not home.state_file.exists()
+
+
+@pytest.mark.usefixtures("no_proxy_variables")
+async def test_it_says_which_proxy_is_used_and_never_its_password(
+    home: "Home", api: "Api", forward_proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward_proxy.wants = AUTHORIZATION
+    monkeypatch.setenv("HTTPS_PROXY", "http://someone:of-the-variable@other.example:3128")
+    monkeypatch.setenv("HTTP_PROXY", "socks5://someone:of-the-variable@other.example:1080")
+    home.configure(api.url, more=SLACK)
+    through(home, forward_proxy)
+    said = await home.call("check", "--online")
+    assert said.code == 0
+    assert f"{forward_proxy.address} (from proxy) for acme" in said.out
+    assert "other.example:3128 (from HTTPS_PROXY) for channel" in said.out
+    assert "Warning: HTTP_PROXY: is ignored: it names a SOCKS proxy" in said.out
+    assert " ".join(row(said)[-4:]) == f"proxy {forward_proxy.address} (from proxy)"
+    assert len(forward_proxy.heads) == 4
+    (document,) = (await home.call("check", "--online", "--json")).documents
+    assert document["sources"]["acme"]["proxy"] == forward_proxy.address
+    assert document["sources"]["acme"]["online"]["proxy"] == forward_proxy.address
+    assert document["destinations"]["channel"]["proxy"] == "other.example:3128"
+    assert not any(word in f"{said.out}{said.err}{document}" for word in (PASSWORD, CREDENTIALS, "of-the-variable"))
+
+
+@pytest.mark.parametrize("word", ["403 Forbidden", "407 Proxy Authentication Required"])
+async def test_a_proxy_that_refuses_is_named_with_what_to_do(
+    home: "Home", forward_proxy: ForwardProxy, word: str
+) -> None:
+    forward_proxy.refuses = f"HTTP/1.1 {word}\r\nContent-Length: 0\r\n\r\n".encode()
+    home.configure("https://api.example.com/v1")
+    through(home, forward_proxy)
+    said = await home.call("check", "--online")
+    assert said.code == 1
+    assert "acme: the proxy on the way to the API refused the request; check the source's `proxy`" in said.err
+    assert f"the proxy {forward_proxy.address} refused: {word}" in said.err
+    assert PASSWORD not in said.err + said.out
 
 
 async def test_v1_is_counted_by_its_last_page(home: "Home") -> None:
@@ -148,7 +201,7 @@ async def test_without_names_it_does_not_ask_for_them(home: "Home") -> None:
         home.configure(url)
         home.config.write_text(home.config.read_text().replace("[sources.acme]", "[sources.acme]\nnames = false"))
         said = await home.call("check", "--online")
-    assert row(said)[-2:] == ["-", "-"]
+    assert row(said)[-3:] == ["-", "-", "direct"]
     assert app[TRAFFIC].requests == {"completedtrainings.v2.list": 2}
 
 
@@ -174,7 +227,7 @@ async def test_what_fails_online_is_1_and_a_sentence(
         home.configure(url)
         said = await home.call("check", "--online")
     assert said.code == 1
-    assert row(said)[1:] == shown
+    assert row(said)[1:] == [*shown, "direct"]
     details = said.err.splitlines()[1:]
     assert len(details) == len(told)
     assert all(detail.startswith(f"  acme: {sentence}") for detail, sentence in zip(details, told, strict=True))

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from notifier.config.destinations import HttpSettings
 from notifier.destinations.outcome import AttemptResult, Outcome
-from notifier.destinations.tls import LOOK_EVERY_SECONDS, CertificateFileError, Certificates, TlsContextCache
 from notifier.destinations.webhook.destination import HttpDestination
+from notifier.http.tls import LOOK_EVERY_SECONDS, CertificateFileError, Certificates, TlsContextCache
 from notifier.store.tables.outbox import Delivery
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""TLS certificates that are configured for a destination: its own authority, and a client certificate."""
+"""TLS certificates that are configured for a source or destination: its own authority, and a client certificate."""
 
 import asyncio
 import ssl
@@ -62,7 +62,7 @@ class _Read:
 
 
 class TlsContextCache:
-    """Caches a destination's TLS context, and rebuilds it when the files have changed."""
+    """Caches the TLS context of a source or destination, and rebuilds it when the files have changed."""
 
     def __init__(self, certificates: Certificates, clock: Clock) -> None:
         """Initialize with the files; nothing is read yet."""

@@ -1,0 +1,39 @@
+"""Finds the proxy of each source and destination, for `notifier check` and the log."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from notifier.config.destinations import AppriseSettings, Destination
+from notifier.config.settings import Settings, SourceSettings
+from notifier.http.proxy import Proxy, proxy_of
+
+_ANY_SERVICE: Final = "https://apprise.invalid"
+"""Stands for the addresses that apprise makes of its URLs. `NO_PROXY` is compared with the real ones by the library."""
+
+
+def of_source(source: SourceSettings, environ: Mapping[str, str] | None = None) -> Proxy | None:
+    """Return the proxy of a source's requests; `environ` is by default the process's own."""
+    return proxy_of(source.base_url, source.proxy.get_secret_value(), environ)
+
+
+def of_destination(destination: Destination, environ: Mapping[str, str] | None = None) -> Proxy | None:
+    """Return the proxy of a destination's requests."""
+    url = _ANY_SERVICE if isinstance(destination, AppriseSettings) else destination.url.get_secret_value()
+    return proxy_of(url, destination.proxy.get_secret_value(), environ)
+
+
+def described(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield, for each proxy in use, its address, its origin, and what goes through it."""
+    environ = os.environ if environ is None else environ
+    users: dict[Proxy, list[str]] = {}
+    for name, source in settings.sources.items():
+        if (proxy := of_source(source, environ)) is not None:
+            users.setdefault(proxy, []).append(name)
+    for name, destination in settings.destinations.items():
+        if (proxy := of_destination(destination, environ)) is not None:
+            users.setdefault(proxy, []).append(name)
+    if (proxy := proxy_of(settings.alerts.heartbeat_url.get_secret_value(), "", environ)) is not None:
+        users.setdefault(proxy, []).append("heartbeat")
+    for proxy, names in users.items():
+        yield f"{proxy} (from {proxy.origin}) for {', '.join(names)}"

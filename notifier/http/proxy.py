@@ -1,0 +1,197 @@
+"""Chooses the proxy of a request, from the configuration or from the variables that other programs follow, too.
+
+The variables are `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or small letters. They never apply to requests
+to this machine; a proxy that is configured for one source or destination always applies.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+DIRECT: Final = "none"
+"""The configured value that means "no proxy, whatever the environment says"."""
+
+KEY: Final = "proxy"
+"""The key of the configuration, as the origin of a proxy."""
+
+_VARIABLES: Final = {"https": "HTTPS_PROXY", "http": "HTTP_PROXY"}
+_EXCEPTIONS: Final = "NO_PROXY"
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_LOOPBACK: Final = ("localhost", "127.0.0.0/8", "::1")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SEPARATORS: Final = re.compile(r"[,\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy: its URL, which may contain a password, and its origin, the name of a variable or of a key."""
+
+    url: str = field(repr=False)
+    origin: str
+
+    def __str__(self) -> str:
+        """Return the proxy's address without user name and password."""
+        prefix = "https://" if urlsplit(self.url).scheme == "https" else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{prefix}{host}:{self.port}"
+
+    @property
+    def host(self) -> str:
+        """The proxy's host name or IP address."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The proxy's port; that of its scheme if the URL names none."""
+        return _port(self.url)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return what must not be shown: the password, and the URL if it contains one."""
+        password = urlsplit(self.url).password
+        return (self.url, password, unquote(password)) if password else ()
+
+
+def proxy_of(url: str, configured: str = "", environ: Mapping[str, str] | None = None) -> Proxy | None:
+    """Return the proxy of requests to `url`, or None if they go there directly.
+
+    `configured` is the value of the key `proxy`: a URL, `none` for no proxy, or "" for that of the environment, which
+    is `environ` or the process's own.
+    """
+    if configured == DIRECT:
+        return None
+    if configured:
+        return Proxy(configured, KEY)
+    environ = os.environ if environ is None else environ
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    found = _of_environment(parts.scheme, environ)
+    if found is None or problem_with(found.url) or is_loopback(host):
+        return None
+    return None if is_excepted(host, _port(url), _variable(_EXCEPTIONS, environ)[1]) else found
+
+
+def unusable(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each variable whose proxy cannot be used and is ignored, and the problem with its value."""
+    for scheme in _VARIABLES:
+        found = _of_environment(scheme, environ)
+        if found is not None and (problem := problem_with(found.url)):
+            yield found.origin, problem
+
+
+def secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield the secrets in the variables."""
+    for scheme in _VARIABLES:
+        found = _of_environment(scheme, environ)
+        if found is not None and not problem_with(found.url):
+            yield from found.secrets()
+
+
+def problem_with(url: str) -> str | None:
+    """Return what is wrong with the URL of a proxy, as the rest of a sentence without the value; None if it is usable.
+
+    Neither a path nor a user name without password is wrong.
+    """
+    example = "such as http://proxy.example.com:3128"
+    if not url.isprintable() or " " in url:
+        return f"must be a URL without spaces and line breaks, {example}"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return f"must be a URL with a valid host and port, {example}"
+    if parts.scheme.startswith("socks"):
+        return "names a SOCKS proxy, which is not supported: name one that begins with http:// or https://"
+    if parts.scheme not in _VARIABLES or not parts.hostname:
+        return f"must be a URL that begins with http:// or https:// and a host, {example}"
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        return f"must be a URL with a valid host and port, {example}"
+    return None
+
+
+def variables_of(configured: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that let another program, such as a library in a separate process, use the same proxy."""
+    if configured == DIRECT:
+        return {}
+    if configured:
+        return {"https_proxy": configured, "http_proxy": configured, "no_proxy": ""}
+    exceptions = ",".join(filter(None, (_variable(_EXCEPTIONS, environ)[1], *_LOOPBACK)))
+    found = {name.lower(): _variable(name, environ)[1] for name in _VARIABLES.values()}
+    return {**{name: value for name, value in found.items() if value}, "no_proxy": exceptions}
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or IP address (without brackets) always refers to this machine."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_excepted(host: str, port: int, exceptions: str) -> bool:
+    """Return whether `NO_PROXY` excepts a host (without brackets) and port.
+
+    Its entries, separated by commas or spaces, are `*`, names (which include the names below them), addresses, and
+    networks such as 10.0.0.0/8. A name or address may be followed by a port.
+    """
+    host = host.lower().rstrip(".")
+    return any(_matches(host, port, entry.lower()) for entry in _SEPARATORS.split(exceptions) if entry)
+
+
+def _matches(host: str, port: int, entry: str) -> bool:
+    if entry == "*":
+        return True
+    name, only_port = _without_port(entry)
+    if only_port is not None and only_port != port:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = name.removeprefix("*").strip(".")
+        return bool(name) and (host == name or host.endswith(f".{name}"))
+    try:
+        return address in ipaddress.ip_network(name.strip("[]"), strict=False)
+    except ValueError:
+        return False
+
+
+def _without_port(entry: str) -> tuple[str, int | None]:
+    """Return an entry's name or address, and its port (None: every port)."""
+    name, colon, port = entry.rpartition(":")
+    # An IPv6 address is followed by a port only if it is in brackets.
+    if colon and port.isascii() and port.isdecimal() and (":" not in name or name.endswith("]")):
+        return name, int(port)
+    return entry, None
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def _of_environment(scheme: str, environ: Mapping[str, str]) -> Proxy | None:
+    name = _VARIABLES.get(scheme)
+    if name is None:
+        return None
+    origin, url = _variable(name, environ)
+    if not url:
+        return None
+    return Proxy(url if _SCHEME.match(url) else f"http://{url}", origin)
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return a variable's name as it is set, and its value; small letters are preferred, as curl and Python do."""
+    for written in (name.lower(), name):
+        # A web server passes a request's header `Proxy` to its programs as HTTP_PROXY (https://httpoxy.org).
+        if written == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
+            continue
+        if value := environ.get(written, "").strip():
+            return written, value
+    return name, ""

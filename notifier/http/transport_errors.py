@@ -1,0 +1,229 @@
+"""The errors of exchanges that brought no complete answer, made from aiohttp's exceptions; in words without secrets."""
+
+import os
+import re
+import ssl
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from notifier.http.connector import (
+    MOST_HEAD_BYTES,
+    MOST_INTERIM,
+    TOO_MANY_INTERIM,
+    TOO_MUCH_AROUND,
+    TOO_MUCH_BEFORE,
+)
+from notifier.http.proxy import Proxy
+from notifier.http.resolver import LOOK_UP_SECONDS, NameTimeoutError
+from notifier.redact import hide_cut, redact
+
+TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+"""All exceptions that `aiohttp` raises when it aborts an exchange."""
+
+
+LONGEST_FIELD_BYTES: Final = 2**16
+"""Maximum bytes of an answer's first line or of one header field; proxies add policies of many kilobytes."""
+
+MOST_FIELDS: Final = 400
+"""Maximum number of header fields of an answer."""
+
+_LINE: Final = re.compile(r"(?P<what>[^:\n]+)(?::\s+(?P<why>[^:\n]+))?:\s+b(?P<quote>['\"])(?P<line>.*)(?P=quote)\n")
+"""Matches the messages of aiohttp's parser that name a problem and quote the line with it."""
+
+_REFUSED: Final = {
+    TOO_MUCH_BEFORE: f"the answer's header is longer than {MOST_HEAD_BYTES:,} bytes, interim answers included",
+    TOO_MANY_INTERIM: f"more than {MOST_INTERIM} interim answers (1xx) came before an answer",
+    TOO_MUCH_AROUND: f"more than {MOST_HEAD_BYTES:,} bytes came without any of the answer's body",
+}
+
+_LONGEST_QUOTE: Final = 60
+
+
+class TransportReason(StrEnum):
+    """The reasons why no complete answer arrived."""
+
+    NAME_NOT_RESOLVED = "name_not_resolved"
+    CONNECT_FAILED = "connect_failed"
+    PROXY_REFUSED = "proxy_refused"
+    CERTIFICATE_REJECTED = "certificate_rejected"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    ANSWER_TOO_LARGE = "answertoo_large"
+    PROTOCOL_BROKEN = "protocol_broken"
+
+
+class TransportError(Exception):
+    """The exchange failed before a complete answer arrived; the peer may or may not have acted on the request.
+
+    `message` contains no URL and no secret.
+    """
+
+    def __init__(self, reason: TransportReason, message: str) -> None:
+        """Initialize with the reason and a sentence for people."""
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def time_to_connect(timeout: float) -> float:
+    """Return the time limit for connecting; as it is below `timeout`, exceeding it proves that nothing was sent."""
+    return timeout - min(1.0, timeout / 4)
+
+
+def too_large(limit: int) -> TransportError:
+    """Return the error for a body longer than `limit` bytes."""
+    return TransportError(TransportReason.ANSWER_TOO_LARGE, f"the answer is longer than {limit} bytes")
+
+
+def refuse_of_proxy(status: int, address: URL, proxy: Proxy | None) -> None:
+    """Raise TransportError if a status is not an answer of the peer, but of a proxy that wants other credentials."""
+    if proxy is not None and address.scheme == "http" and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        raise _refused_by(proxy, status)
+
+
+def as_transport_error(error: Exception, timeout: float, proxy: Proxy | None = None) -> TransportError:
+    """Return the error for an exchange (through `proxy`, if there is one) that `aiohttp` aborted."""
+    reason = TransportReason
+    match error:
+        case aiohttp.ClientHttpProxyError() if proxy is not None:
+            return _refused_by(proxy, error.status)
+        case aiohttp.ClientConnectorError() | aiohttp.ClientSSLError() | aiohttp.ConnectionTimeoutError():
+            return _not_connected(error, timeout, proxy)
+        case TimeoutError():
+            return TransportError(reason.TIMEOUT, f"no whole answer within {timeout:g} seconds")
+        case aiohttp.ClientOSError(__cause__=ssl.SSLError() as cause):
+            # With TLS 1.3, a peer rejects the client certificate only after the handshake.
+            return TransportError(reason.CERTIFICATE_REJECTED, f"TLS failed: {_inner(cause)}")
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return TransportError(reason.CONNECTION_LOST, "the peer closed the connection before it had answered")
+        case aiohttp.InvalidURL() | ValueError():
+            return TransportError(reason.PROTOCOL_BROKEN, "no request could be made: check the URL and the headers")
+        case aiohttp.ClientError():
+            return _unreadable(error)
+        case _:
+            return TransportError(reason.CONNECTION_LOST, f"the connection broke ({type(error).__name__})")
+
+
+def _not_connected(error: Exception, timeout: float, proxy: Proxy | None) -> TransportError:
+    """Return the error for an exchange in which no connection was made, so that nothing was sent."""
+    reason = TransportReason
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return _tls_failed(error, proxy)
+        case aiohttp.ClientConnectorDNSError():
+            late = f" within {LOOK_UP_SECONDS:g} seconds" if isinstance(error.os_error, NameTimeoutError) else ""
+            name = error.host if proxy is None else f"{proxy.host} of the proxy"
+            return TransportError(reason.NAME_NOT_RESOLVED, f"the name {name} could not be resolved{late}")
+        case aiohttp.ConnectionTimeoutError():
+            through = "" if proxy is None else f" through the proxy {proxy}"
+            within = f"within {time_to_connect(timeout):g} seconds"
+            return TransportError(reason.CONNECT_FAILED, f"no connection{through} {within}")
+        case aiohttp.ClientProxyConnectionError():
+            return TransportError(reason.CONNECT_FAILED, f"no connection to the proxy {proxy}: {_inner(error)}")
+        case _:
+            return TransportError(reason.CONNECT_FAILED, f"no connection: {_inner(error)}")
+
+
+def _refused_by(proxy: Proxy, status: int) -> TransportError:
+    """Return the error for a proxy that opened no tunnel; a server error of a proxy says that it reached no peer."""
+    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    said = f"{status} {phrase}".rstrip()
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+        return TransportError(TransportReason.CONNECT_FAILED, f"the proxy {proxy} did not connect: {said}")
+    advice = (
+        f"check the user name and password in `{proxy.origin}`"
+        if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+        else f"it must allow this address, or `{proxy.origin}` must name another one"
+    )
+    return TransportError(TransportReason.PROXY_REFUSED, f"the proxy {proxy} refused: {said}; {advice}")
+
+
+def _tls_failed(error: Exception, proxy: Proxy | None) -> TransportError:
+    """Return the error for a failed handshake; a peer that answers without TLS is not a problem with certificates."""
+    is_of_proxy = (
+        proxy is not None
+        and isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError)
+        and (error.host, error.port) == (proxy.host, proxy.port)
+    )
+    if any(word in str(error) for word in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")):
+        whose = f"the proxy {proxy}" if is_of_proxy else "the peer"
+        advice = "check the scheme and the port of the address"
+        return TransportError(TransportReason.PROTOCOL_BROKEN, f"{whose} does not speak TLS at this port: {advice}")
+    which = f"TLS with the proxy {proxy}" if is_of_proxy else "TLS"
+    return TransportError(TransportReason.CERTIFICATE_REJECTED, f"{which} failed: {_inner(error)}")
+
+
+def _unreadable(error: aiohttp.ClientError) -> TransportError:
+    """Return the error for an unreadable answer."""
+    match error:
+        case aiohttp.ClientResponseError():
+            return unreadable_head(error.message)
+        case aiohttp.ClientPayloadError(__cause__=HttpProcessingError() as cause) if not _is_cut_off(cause):
+            return TransportError(TransportReason.PROTOCOL_BROKEN, _wrong_in(cause.message))
+        case aiohttp.ClientPayloadError():
+            return TransportError(TransportReason.CONNECTION_LOST, "the answer was cut off")
+        case _:
+            return TransportError(TransportReason.PROTOCOL_BROKEN, f"the exchange failed ({type(error).__name__})")
+
+
+def unreadable_head(message: str) -> TransportError:
+    """Return the error for an unreadable head of an answer, from aiohttp's parser message."""
+    return TransportError(TransportReason.PROTOCOL_BROKEN, _wrong_in(message))
+
+
+def _inner(error: Exception) -> str:
+    """Describe an error in the words of the operating system or OpenSSL, which contain no URL."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            inner: BaseException | None = error.certificate_error
+        case aiohttp.ClientConnectorError():
+            inner = error.os_error
+        case _:
+            inner = error
+    match inner:
+        case ssl.SSLCertVerificationError():
+            return inner.verify_message or "the certificate was not accepted"
+        case ssl.SSLError():
+            return inner.reason or "handshake failed"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case OSError():
+            return inner.strerror or type(inner).__name__
+        case _:
+            return type(inner).__name__
+
+
+def _is_cut_off(error: HttpProcessingError) -> bool:
+    return error.message.startswith("Not enough data")
+
+
+def _wrong_in(message: str) -> str:
+    """Describe, from aiohttp's parser message, which field or line was invalid HTTP, without a field's value."""
+    if message in _REFUSED:
+        return _REFUSED[message]
+    if "bytes when reading" in message:
+        return f"a line or field of the answer's header is longer than {LONGEST_FIELD_BYTES:,} bytes"
+    if message.startswith("Too many headers"):
+        return f"the answer's header has more than {MOST_FIELDS} fields"
+    if encoding := re.match(r"Can not decode content-encoding: (\w+)", message):
+        return f"the answer's body cannot be decoded: it is said to be {encoding[1]}"
+    wrong = _LINE.match(message)
+    if wrong is None:
+        what = "a header field has a character that none may have" if "header" in message else _quoted(message)
+        return f"not an HTTP answer: {what}"
+    what = wrong["why"] or wrong["what"]
+    if what.startswith("Expected HTTP/"):
+        return f"not an HTTP answer: it begins with `{_quoted(wrong['line'])}`"
+    name, colon, _ = wrong["line"].partition(":")
+    place = f"the field {_quoted(name)}" if colon and wrong["why"] is None else f"the line `{_quoted(wrong['line'])}`"
+    return f"not an HTTP answer: {what[0].lower()}{what[1:]}, in {place}"
+
+
+def _quoted(text: str) -> str:
+    line = "".join(character if character.isprintable() else " " for character in hide_cut(redact(text)))
+    return line if len(line) <= _LONGEST_QUOTE else line[: _LONGEST_QUOTE - 1] + "…"
