@@ -18,7 +18,7 @@ from notifier.config import introspection
 from notifier.config.errors import ConfigError, InvalidValue, Problem, dotted
 from notifier.config.paths import CONFIG_VARIABLE
 from notifier.config.settings import Settings
-from notifier.config.trust import distrust
+from notifier.config.trust import distrust_credential, distrust_credentials
 from notifier.suggest import TYPOGRAPHIC_QUOTES, nearest
 
 PREFIX: Final = "NOTIFIER_"
@@ -154,12 +154,12 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
         remedy = "; run this as root (sudo), or as its owner" if isinstance(error, PermissionError) else ""
         yield Problem(str(directory), f"the folder of credential files cannot be read: {error.strerror}{remedy}")
         return
-    if distrusted := distrust(directory):
+    if distrusted := distrust_credentials(directory):
         yield Problem(str(directory), distrusted)
         return
     for name in names:
         file = directory / name
-        if distrusted := distrust(file):
+        if distrusted := distrust_credential(file):
             yield Problem(str(file), distrusted)
             continue
         try:

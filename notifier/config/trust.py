@@ -31,6 +31,42 @@ def distrust(path: Path) -> str | None:
     return _distrust(found, path) or _distrust_of_folder(folder, real.parent)
 
 
+def distrust_credentials(folder: Path) -> str | None:
+    """Return why a folder of credential files is not trusted; None if it is trusted or does not exist.
+
+    Other users may create files in a trusted folder only if it is sticky, as in /tmp: they can then neither remove nor
+    replace its files, and each file is checked by itself (`distrust_credential`). Kubernetes mounts a secret as such a
+    folder: a tmpfs of root with the mode 1777 (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
+    """
+    try:
+        is_sticky = stat.S_ISDIR((found := folder.stat()).st_mode) and found.st_mode & stat.S_ISVTX
+    except OSError:
+        return None
+    if not (is_sticky and found.st_uid in (os.geteuid(), _ROOT)):
+        return distrust(folder)
+    real = Path(os.path.realpath(folder))
+    return _distrust_of_folder(real.parent.stat(), real.parent)
+
+
+def distrust_credential(file: Path) -> str | None:
+    """Return why a file in a folder of credentials is not trusted; None if it is trusted or does not exist.
+
+    Where other users can create files, they could give the name of a key to any file of root's, by a symbolic or a hard
+    link. There, the name must belong to this user or to root too, and be the only name of the file.
+    """
+    try:
+        named, folder = file.lstat(), file.parent.stat()
+    except OSError:
+        return None
+    if _others_write(folder):
+        if named.st_uid not in (os.geteuid(), _ROOT):
+            kind = "a link" if stat.S_ISLNK(named.st_mode) else "a file"
+            return f"is {kind} of {_name(named.st_uid)} in a folder that every user can write to: remove it"
+        if stat.S_ISREG(named.st_mode) and named.st_nlink > 1:
+            return "has a second name, and is in a folder that every user can write to: copy it and remove the original"
+    return distrust(file)
+
+
 def _distrust(found: os.stat_result, path: Path) -> str | None:
     if found.st_uid not in (os.geteuid(), _ROOT):
         return (

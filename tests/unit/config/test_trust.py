@@ -85,6 +85,101 @@ def test_credentials_that_others_may_write_are_refused(file: Path, place: str) -
         load(file, environ={}, secrets_dir=folder, cwd=file.parent)
 
 
+class MountedSecret:
+    """A secret as Kubernetes mounts it: a sticky folder, and links through `..data` into a folder of one version."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.write("NOTIFIER_LOG__LEVEL", "debug")
+        folder.chmod(0o1777)
+
+    def write(self, name: str, text: str) -> None:
+        version = self.folder / f"..2026_11_30_{len(list(self.folder.iterdir()))}"
+        version.mkdir(mode=0o755)
+        (version / name).write_text(text)
+        (version / name).chmod(0o440)
+        fresh = self.folder / "..data_tmp"
+        fresh.symlink_to(version.name)
+        fresh.replace(self.folder / "..data")
+        if not (self.folder / name).is_symlink():
+            (self.folder / name).symlink_to(f"..data/{name}")
+
+    def level(self, file: Path) -> str:
+        return load(file, environ={}, secrets_dir=self.folder, cwd=file.parent).log.level
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> MountedSecret:
+    return MountedSecret(tmp_path / "run" / "secrets" / "notifier")
+
+
+def test_a_secret_of_kubernetes_is_read_and_so_is_its_next_version(file: Path, secret: MountedSecret) -> None:
+    assert secret.level(file) == "debug"
+    secret.write("NOTIFIER_LOG__LEVEL", "warning")
+    assert secret.level(file) == "warning"
+
+
+def test_a_configuration_and_secrets_in_one_projected_volume_are_read(tmp_path: Path) -> None:
+    """As `notifier help containers` advises: one volume with the configuration, and the secrets in a folder of it."""
+    mount = tmp_path / "notifier"
+    version = mount / "..2026_11_30"
+    (version / "credentials").mkdir(parents=True)
+    (version / "config.toml").write_text(HTTP)
+    (version / "credentials" / "NOTIFIER_LOG__LEVEL").write_text("debug")
+    (mount / "..data").symlink_to(version.name)
+    for name in ("config.toml", "credentials"):
+        (mount / name).symlink_to(f"..data/{name}")
+    mount.chmod(0o1777)
+    for folder in (version, version / "credentials"):
+        folder.chmod(0o2755)
+    settings = load(mount / "config.toml", environ={}, secrets_dir=mount / "credentials", cwd=tmp_path)
+    assert settings.log.level == "debug"
+
+
+def test_a_folder_that_others_may_write_is_refused_unless_they_cannot_replace_its_files(
+    file: Path, secret: MountedSecret
+) -> None:
+    secret.folder.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"can be written by other users \(mode 0777\)"):
+        secret.level(file)
+    secret.folder.chmod(0o1777)
+    secret.folder.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"is in a folder that other users can write to \(mode 0777\)"):
+        secret.level(file)
+
+
+@only_root
+def test_in_a_folder_that_others_may_write_names_that_they_gave_are_refused(
+    file: Path, secret: MountedSecret, tmp_path: Path
+) -> None:
+    """Another user cannot write a file of root's, but could choose which of root's files is read as a key."""
+    roots = tmp_path / "roots"
+    roots.write_text("json")
+    planted = secret.folder / "NOTIFIER_LOG__FORMAT"
+    planted.symlink_to(roots)
+    assert secret.level(file) == "debug"
+    os.chown(planted, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(ConfigError, match="is a link of user 12345 in a folder that every user can write to"):
+        secret.level(file)
+    planted.unlink()
+    planted.hardlink_to(roots)
+    with pytest.raises(ConfigError, match="has a second name"):
+        secret.level(file)
+    planted.unlink()
+    planted.write_text("json")
+    os.chown(planted, 12345, 12345)
+    with pytest.raises(ConfigError, match="is a file of user 12345"):
+        secret.level(file)
+
+
+@only_root
+def test_a_sticky_folder_of_a_third_user_is_refused(file: Path, secret: MountedSecret) -> None:
+    os.chown(secret.folder, 12345, 12345)
+    with pytest.raises(ConfigError, match="belongs to user 12345, not to you or root"):
+        secret.level(file)
+
+
 def test_no_credentials_are_read_for_a_configuration_that_is_refused(file: Path) -> None:
     folder = file.parent / "credentials"
     folder.mkdir()
