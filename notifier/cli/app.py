@@ -24,6 +24,7 @@ COMMANDS: Final = MappingProxyType(
         "check": "Validate the configuration; --online tries each token.",
         "test": "Send one sample event to DESTINATION and show the answer.",
         "status": "Show the state of sources and destinations.",
+        "health": "Exit with 0 while the daemon works, for health checks.",
         "dashboard": "Print a link that signs a browser in to the dashboard, once.",
         "events": "Show detected events.",
         "deliveries": "Show deliveries: what was sent, retried or given up.",

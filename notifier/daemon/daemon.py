@@ -120,6 +120,7 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._manager = manager or SystemdNotifier()
         self._started_ms: int | None = None
+        self._hanging: tuple[str, ...] = ()
         self._store = open_store(settings.store.path, self._clock.now_ms)
         self._reader = StoreReader(self._store)
         self._counts = Counters()
@@ -387,6 +388,14 @@ class Daemon:
             waiting,
             [it.key for it in ([] if self.evaluation is None else self.evaluation.standing)],
         )
+
+    def report_hanging(self, names: Sequence[str]) -> None:
+        """Note which parts hang, for `hanging`."""
+        self._hanging = tuple(names)
+
+    def hanging(self) -> tuple[str, ...]:
+        """Return the parts that hang, by their names; none if everything makes progress."""
+        return self._hanging
 
     def unready(self) -> dict[str, str]:
         """Return the sources that are not ready, each with the reason."""

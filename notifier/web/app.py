@@ -167,9 +167,12 @@ def _is_gone(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-async def _healthz(_request: web.Request) -> web.Response:
-    body: HealthDocument = {"ok": True}
-    return json_answer(body)
+async def _healthz(request: web.Request) -> web.Response:
+    hanging = request.app[CONTROL].hanging()
+    body: HealthDocument = {"ok": not hanging}
+    if request.app[GUARD].is_trusted(request):
+        body["hanging"] = list(hanging)
+    return json_answer(body, 503 if hanging else 200)
 
 
 async def _readyz(request: web.Request) -> web.Response:

@@ -198,6 +198,10 @@ class DaemonApi(Protocol):
         """Return the page of `/metrics`. Raises StoreError."""
         ...
 
+    def hanging(self) -> tuple[str, ...]:
+        """Return the parts of the daemon that hang, by their names; none if everything makes progress."""
+        ...
+
     def unready(self) -> dict[str, str]:
         """Return the sources that make the daemon not ready, each with the reason."""
         ...

@@ -120,6 +120,7 @@ class Daemon:
     """Stands for the daemon behind the interface: notes what it is asked to do."""
 
     not_ready: dict[str, str] = field(default_factory=dict)
+    hangs: tuple[str, ...] = ()
     refuses: bool = False
     trouble: Exception | None = None
     done: list[tuple[str, str]] = field(default_factory=list)
@@ -143,6 +144,9 @@ class Daemon:
 
     async def metrics(self) -> bytes:
         return b"notifier_up 1\n"
+
+    def hanging(self) -> tuple[str, ...]:
+        return self.hangs
 
     def unready(self) -> dict[str, str]:
         return self.not_ready

@@ -1,4 +1,4 @@
-"""Reports to systemd that the daemon is ready, its status, and, only while it makes progress, that it is alive."""
+"""Notices when a part of the daemon hangs, and reports to systemd whether it is ready, alive, and in which state."""
 
 import asyncio
 import logging
@@ -43,6 +43,10 @@ class Supervised(Protocol):
         """Return the daemon's state in a sentence, after a query to the store's thread. Raises StoreError."""
         ...
 
+    def report_hanging(self, names: Sequence[str]) -> None:
+        """Make `/healthz` say which parts hang; none if everything makes progress."""
+        ...
+
 
 @contextmanager
 def time_to_start(manager: SystemdNotifier) -> Iterator[None]:
@@ -64,7 +68,7 @@ async def _ask_for_time(manager: SystemdNotifier) -> None:
 
 
 class Watchdog:
-    """Checks a daemon periodically and reports to systemd."""
+    """Checks a daemon periodically, and reports to systemd and to `/healthz`."""
 
     def __init__(
         self, daemon: Supervised, manager: SystemdNotifier, monotonic: Callable[[], float] = time.monotonic
@@ -82,12 +86,14 @@ class Watchdog:
         self._stuck: Mapping[str, float] = {}
 
     async def run(self) -> None:
-        """Wait until the daemon is ready, report that, and then report its status until cancelled."""
-        if not self._manager.listens:
-            return
+        """Wait until the daemon is ready, report that, and then report its status until cancelled.
+
+        Without systemd the checks are the same, because a container's health check relies on them.
+        """
         try:
-            await self._until_ready()
-            self._manager.ready()
+            if self._manager.listens:
+                await self._until_ready()
+                self._manager.ready()
             while True:
                 self._look()
                 await asyncio.sleep(self._tick)
@@ -118,11 +124,13 @@ class Watchdog:
         still = stuck(self._seen, current)
         for name in still.keys() - self._stuck.keys():
             _log.critical(
-                "a part of the daemon hangs; the watchdog is no longer notified, so that systemd restarts the daemon",
+                "a part of the daemon hangs; `/healthz` and the watchdog report it, so that the daemon is restarted",
                 extra={"part": name, "seconds": round(still[name])},
             )
         for name in self._stuck.keys() - still.keys():
             _log.warning("the part of the daemon that hung is running again", extra={"part": name})
+        if still.keys() != self._stuck.keys():
+            self._daemon.report_hanging(sorted(still))
         self._stuck = still
         if still:
             self._manager.status(f"hanging, waiting for a restart: {', '.join(sorted(still))}")

@@ -65,7 +65,13 @@ class Operation:
 
 
 _GENERAL: Final = (
-    Operation("GET /healthz", "healthz", "Return whether the process works", status.HealthDocument),
+    Operation(
+        "GET /healthz",
+        "healthz",
+        "Return whether the process works; if it does not, restart it",
+        status.HealthDocument,
+        others={503: status.HealthDocument},
+    ),
     Operation(
         "GET /readyz",
         "readyz",

@@ -1,6 +1,6 @@
 """The documents about the whole process: health, status, reload, and the link that signs in."""
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -11,9 +11,18 @@ from notifier.web.response_models.shared import Count, Moment
 
 
 class HealthDocument(TypedDict):
-    """The answer that the process works."""
+    """Whether the process works. If it does not, only a restart helps."""
 
-    ok: Literal[True]
+    ok: Annotated[bool, Field(description="Whether every part of the daemon makes progress.")]
+    hanging: NotRequired[
+        Annotated[
+            list[str],
+            Field(
+                description="The parts that make no progress, such as a source's name. Only for clients that may see"
+                " the status."
+            ),
+        ]
+    ]
 
 
 class ReadinessDocument(TypedDict):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     ("status",),
+    ("health",),
     ("poll", "acme"),
     ("sweep", "acme"),
     ("release", "acme", "removals"),
@@ -39,7 +40,7 @@ async def test_every_command_ends_and_says_that_the_daemon_does_not_answer(home:
     async with home.daemon() as process:
         process.send_signal(signal.SIGSTOP)
         try:
-            for few in (COMMANDS[:5], COMMANDS[5:9], COMMANDS[9:]):
+            for few in (COMMANDS[:5], COMMANDS[5:10], COMMANDS[10:]):
                 done = await asyncio.gather(*(_timed(home, *command) for command in few))
                 for command, (said, seconds) in zip(few, done, strict=True):
                     assert said.code == 1, (command, said)

@@ -58,8 +58,10 @@ def refused(answer: tuple[int, Any]) -> tuple[int, str]:
     return status, body["error"]["reason"]
 
 
-async def test_the_process_works(ask: Asking) -> None:
-    assert await ask("GET", "/healthz") == (200, {"ok": True})
+async def test_the_process_works_unless_a_part_of_it_hangs(ask: Asking) -> None:
+    assert await ask("GET", "/healthz") == (200, {"ok": True, "hanging": []})
+    ask.daemon.hangs = ("acme",)
+    assert await ask("GET", "/healthz") == (503, {"ok": False, "hanging": ["acme"]})
 
 
 async def test_it_is_ready_when_no_source_is_not(ask: Asking) -> None:

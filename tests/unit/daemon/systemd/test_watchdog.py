@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ class Patient:
         self.sentence = "1 source ok"
         self.fails = False
         self.runs = True
+        self.hanging: list[str] | None = None
 
     def pulses(self) -> list[JobStats]:
         if self.runs:
@@ -38,6 +39,9 @@ class Patient:
 
     def unattempted(self) -> list[str]:
         return self.waits_for
+
+    def report_hanging(self, names: Sequence[str]) -> None:
+        self.hanging = list(names)
 
     async def summary(self) -> str:
         await self.answers.wait()
@@ -144,10 +148,23 @@ async def test_the_status_is_told_when_it_changes_only(patient: Patient, heard: 
     await until(lambda: "STATUS=1 source failing (acme)" in heard)
 
 
-async def test_without_systemd_nobody_is_asked_anything(patient: Patient) -> None:
-    patient.answers.clear()
-    await asyncio.wait_for(Watchdog(patient, SystemdNotifier()).run(), 1)
-    assert patient.pulse.ended == 0
+async def test_without_systemd_what_hangs_is_reported_all_the_same(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source's first round is not waited for: it may be what hangs."""
+    monkeypatch.setattr(watchdog, "_PATIENCE_SECONDS", WATCHDOG)
+    supervising = asyncio.create_task(Watchdog(patient, SystemdNotifier()).run())
+    await until(lambda: patient.pulse.ended > 2)
+    assert patient.hanging is None
+    patient.runs = False
+    await until(lambda: patient.hanging == ["acme"])
+    patient.runs = True
+    await until(lambda: patient.hanging == [])
+    supervising.cancel()
+    await asyncio.wait([supervising])
+
+
+async def test_without_systemd_no_time_is_asked_for() -> None:
     with time_to_start(SystemdNotifier()):
         assert len(asyncio.all_tasks()) == 1
 

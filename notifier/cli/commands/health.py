@@ -1,0 +1,72 @@
+"""`notifier health`."""
+
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from notifier.cli import daemon_client
+from notifier.cli.context import locate_state_file
+from notifier.cli.errors import CommandError, ConfigurationError
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo
+from notifier.config.paths import default_state_file
+
+LONGEST_START_SECONDS: Final = 4 * 3600.0
+"""Seconds for which a process may be opening its state file: as long as the systemd service may take."""
+
+
+@click.command(epilog=examples("notifier health"))
+@with_global_options
+def health(given: GlobalOptions) -> None:
+    """Exit with 0 while the daemon works, for health checks.
+
+    The exit code is 1 if only a restart helps: there is no daemon, it does not answer, or a part of it makes no
+    progress. A daemon that is starting works, and so does one that cannot poll a source or reach a destination;
+    `notifier status --exit-code` reports those.
+    """
+    state_file, broken = _state_file(given)
+    answer = daemon_client.request(state_file, "GET", "/healthz")
+    if answer is not None and answer.done:
+        echo("The daemon works.")
+    elif answer is not None:
+        parts = ", ".join(answer.body.get("hanging", ())) or "a part of it"
+        raise CommandError(f"the daemon hangs ({parts}): restart it")
+    elif broken is not None:
+        raise broken
+    else:
+        _require_starting(state_file)
+        echo("The daemon is starting.")
+
+
+def _state_file(given: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
+    """Return the path of the state file, and what is wrong if the configuration does not say it.
+
+    A configuration that was broken after the start must not end the daemon, which still uses the previous one.
+    """
+    try:
+        return locate_state_file(given), None
+    except ConfigurationError as error:
+        return default_state_file(os.environ), error
+
+
+def _require_starting(state_file: Path) -> None:
+    """Raise CommandError unless a process holds the state file and has not been opening it for too long."""
+    holder = daemon_client.holder(state_file)
+    if holder is None:
+        raise CommandError(f"no daemon uses the state file {state_file}: start it with `notifier run`")
+    if _age_seconds(holder) > LONGEST_START_SECONDS:
+        raise CommandError(f"process {holder} uses the state file {state_file} and does not answer: restart it")
+
+
+def _age_seconds(process: int) -> float:
+    """Return the seconds since a process has started; 0 if it has ended meanwhile."""
+    try:
+        # The command's name may contain spaces and parentheses; the 22nd field is the start in ticks since the boot.
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")

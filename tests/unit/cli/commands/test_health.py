@@ -1,0 +1,87 @@
+"""`notifier health`: 0 while a restart would not help, 1 while only that helps."""
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from notifier.cli.commands import health
+from notifier.store.file.store import FileStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.command_line import Home
+
+
+@asynccontextmanager
+async def answering(home: "Home", status: int, body: object) -> "AsyncIterator[None]":
+    """Answer on the daemon's socket."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.json_response(body, status=status)
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, str(home.socket)).start()
+    yield
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def starting(home: "Home") -> "AsyncIterator[None]":
+    """Hold the state file, as a daemon does before it answers."""
+    await home.remember("David Ball")
+    store = FileStore(home.state_file)
+    await store.open()
+    yield
+    await store.close()
+
+
+async def test_a_daemon_that_works(home: "Home") -> None:
+    async with answering(home, 200, {"ok": True, "hanging": []}):
+        said = await home.call("health")
+    assert (said.code, said.out) == (0, "The daemon works.\n")
+
+
+async def test_a_daemon_of_which_a_part_hangs(home: "Home") -> None:
+    async with answering(home, 503, {"ok": False, "hanging": ["acme", "the store's thread"]}):
+        said = await home.call("health")
+    assert (said.code, said.err) == (1, "Error: the daemon hangs (acme, the store's thread): restart it\n")
+
+
+async def test_a_daemon_that_starts_may_take_its_time_but_not_for_ever(
+    home: "Home", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with starting(home):
+        said = await home.call("health")
+        assert (said.code, said.out) == (0, "The daemon is starting.\n")
+        monkeypatch.setattr(health, "LONGEST_START_SECONDS", 0.0)
+        said = await home.call("health")
+    assert said.code == 1
+    assert f"process {os.getpid()} uses the state file" in said.err
+    assert "does not answer: restart it" in said.err
+
+
+async def test_without_a_daemon(home: "Home") -> None:
+    said = await home.call("health")
+    assert said.code == 1
+    assert "no daemon uses the state file" in said.err
+
+
+@pytest.mark.parametrize("broken", ["[nonsense]\n", "[", "\0"])
+async def test_a_configuration_that_was_broken_since_ends_no_daemon(
+    home: "Home", broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's restart would change a daemon that works into one that does not start."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(home.folder))
+
+    home.config.write_text("[sources.acme]\n" + broken)
+    async with answering(home, 200, {"ok": True}):
+        said = await home.call("health")
+    assert (said.code, said.out) == (0, "The daemon works.\n")
+    assert (await home.call("health")).code in {1, 78}
