@@ -1,9 +1,10 @@
 """The configuration: its settings, the places that it is read from, and the problems found in it."""
 
+from notifier.config.brokers import BrokerSettings, MqttSettings
+from notifier.config.destination_types import Destination
 from notifier.config.destinations import (
     AppriseSettings,
     CompletionEvent,
-    Destination,
     DestinationSettings,
     HttpFormat,
     HttpSettings,
@@ -33,6 +34,7 @@ __all__ = [
     "AlertSettings",
     "ApiVersion",
     "AppriseSettings",
+    "BrokerSettings",
     "CompletionEvent",
     "ConfigError",
     "ConfiguredNames",
@@ -46,6 +48,7 @@ __all__ = [
     "LogLevel",
     "LogSettings",
     "MessageSettings",
+    "MqttSettings",
     "Problem",
     "Settings",
     "SlackSettings",

@@ -1,16 +1,17 @@
 """The settings of destinations, one class for each type.
 
 To add a type, derive a class from `DestinationSettings`, or from `MessageSettings` if people read what is sent there;
-give it its own `type` and `address`; and add it to `Destination`.
+give it its own `type` and `address`; and add it to `Destination` in `destination_types.py`. The brokers are in
+`brokers.py`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 
 from notifier.config import likely_mistakes
 from notifier.config.apprise_url import AppriseUrl, shown_apprise_url
@@ -53,6 +54,8 @@ class DestinationSettings(BaseTable, ABC):
     """The keys for the address and the credentials; if one of them changes, the destination is another endpoint."""
     identity_if_set: ClassVar[tuple[str, ...]] = ()
     """Newer keys of the same kind. They count only if they are set, so that stored identities stay the same."""
+    address_key: ClassVar[str] = "url"
+    """The key that holds the address."""
 
     events: tuple[CompletionEvent, ...] = ("completion.created", "completion.updated", "completion.removed")
     """The types of events that are sent. Empty: only alerts, if `[alerts] destination` names this destination."""
@@ -79,6 +82,18 @@ class DestinationSettings(BaseTable, ABC):
     @abstractmethod
     def address(self) -> str:
         """Return the address that events go to, without any secret."""
+
+    @abstractmethod
+    def target(self) -> object:
+        """Return what tells this address from others: two destinations with equal ones send to the same place."""
+
+    def public_urls(self) -> Iterator[str]:
+        """Yield the URLs that are no secrets, except for a password in them."""
+        yield from ()
+
+    def further_secrets(self) -> Iterator[str]:
+        """Yield the secrets that are only parts of the secret values, and that a peer may repeat on their own."""
+        yield from ()
 
     def conflicts(self) -> Iterator[Problem]:
         """Yield the problems of keys that contradict each other; key paths start at this table."""
@@ -130,6 +145,10 @@ class MessageSettings(WebSettings):
     def address(self) -> str:
         """Return the address that events go to, without any secret."""
         return redact(self.url.get_secret_value())
+
+    def target(self) -> object:
+        """Return what tells this address from others."""
+        return self.url.get_secret_value()
 
     def warnings(self) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
@@ -229,6 +248,14 @@ class HttpSettings(WebSettings):
         """Return the address that events go to, without any secret."""
         return redact(self.url.get_secret_value())
 
+    def target(self) -> object:
+        """Return what tells this address from others."""
+        return self.url.get_secret_value()
+
+    def public_urls(self) -> Iterator[str]:
+        """Yield the URL, which is no secret unless it has a password."""
+        yield self.url.get_secret_value()
+
     def conflicts(self) -> Iterator[Problem]:
         """Yield the problems of keys that contradict each other; key paths start at this table."""
         yield from super().conflicts()
@@ -259,7 +286,3 @@ class HttpSettings(WebSettings):
         """Return whether requests prove their sender in another way than by a signature."""
         in_url = urlsplit(self.url.get_secret_value()).username is not None
         return bool(in_url or self.headers or self.client_cert_file)
-
-
-Destination = Annotated[SlackSettings | TeamsSettings | AppriseSettings | HttpSettings, Field(discriminator="type")]
-"""The settings of one destination; `type` selects the class."""

@@ -16,7 +16,8 @@ from pydantic import Field, PlainSerializer, PlainValidator, PrivateAttr, Secret
 
 from notifier.config import likely_mistakes
 from notifier.config.base_table import BaseTable, default
-from notifier.config.destinations import Destination, WebSettings
+from notifier.config.destination_types import Destination
+from notifier.config.destinations import WebSettings
 from notifier.config.durations import Duration, DurationText, format_duration, parse_duration
 from notifier.config.errors import InvalidValue, Problem, dotted
 from notifier.config.secret_values import secret_values
@@ -340,13 +341,15 @@ class Settings(BaseTable):
     def secrets(self) -> tuple[str, ...]:
         """Return the secrets in these settings: tokens, keys, headers, and URLs that let anyone who knows them post.
 
-        The URL of an HTTP endpoint or a proxy is not a secret unless it contains a password.
+        The URL of an HTTP endpoint, a broker or a proxy is not a secret unless it contains a password.
         """
         return tuple(dict.fromkeys(self._secrets()))
 
     def _secrets(self) -> Iterator[str]:
-        addresses = {one.url.get_secret_value() for one in self.destinations.values() if one.type == "http"}
+        addresses = {url for one in self.destinations.values() for url in one.public_urls()}
         addresses.update(proxy.get_secret_value() for proxy in self._proxies())
+        for one in self.destinations.values():
+            yield from one.further_secrets()
         for secret in secret_values(self):
             if secret not in addresses:
                 yield secret
@@ -415,10 +418,10 @@ class Settings(BaseTable):
         addresses: dict[object, str] = {}
         for name, destination in self.destinations.items():
             wanted = (destination.sources, destination.training_ids, destination.user_ids, destination.events)
-            first = addresses.setdefault((destination.url.get_secret_value(), wanted), name)
+            first = addresses.setdefault((destination.type, destination.target(), wanted), name)
             if first != name:
                 yield Problem(
-                    dotted(("destinations", name, "url")),
+                    dotted(("destinations", name, destination.address_key)),
                     f"is the same as that of destination `{first}`: everything is sent there twice",
                 )
 

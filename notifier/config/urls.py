@@ -104,6 +104,22 @@ def _parse_host(host: str) -> str:
 
 def check_url(url: str) -> SplitResult:
     """Return the parts of an http or https URL. Raises InvalidValue for anything else."""
+    parts = _checked(url, ("https", "http"))
+    _check_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
+    return parts
+
+
+def check_broker_url(url: str, encrypted: str, plain: str) -> SplitResult:
+    """Return the parts of a broker's URL with one of these two schemes. Raises InvalidValue for anything else."""
+    parts = _checked(url, (encrypted, plain))
+    if parts.fragment:
+        raise InvalidValue("must not contain a `#`; in a password, it is written as %23")
+    if not (unquote(parts.username or "") + unquote(parts.password or "")).isprintable():
+        raise InvalidValue("must have a user name and a password without control characters")
+    return parts
+
+
+def _checked(url: str, schemes: tuple[str, str]) -> SplitResult:
     if any(character.isspace() or not character.isprintable() for character in url):
         raise InvalidValue("must be a URL without spaces and line breaks")
     try:
@@ -111,10 +127,9 @@ def check_url(url: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         raise InvalidValue("must be a URL with a valid host and port") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidValue("must be a URL that begins with https:// and a host")
+    if parts.scheme not in schemes or not parts.hostname:
+        raise InvalidValue(f"must be a URL that begins with {schemes[0]}:// and a host")
     _check_host(parts.hostname)
-    _check_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
     return parts
 
 

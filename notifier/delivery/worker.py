@@ -26,7 +26,7 @@ from notifier.delivery.queue_reader import FAULT_PAUSE_SECONDS, QueueReader
 from notifier.delivery.ready_queue import ReadyQueue
 from notifier.delivery.request_chooser import RequestChooser
 from notifier.destinations import fingerprint
-from notifier.destinations.base import Destination, Preparing
+from notifier.destinations.base import Destination, Preparing, close
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
 from notifier.events import Event
 from notifier.store.store import Store
@@ -182,6 +182,7 @@ class Worker:
                 attempt.cancel()
             if late:
                 await asyncio.wait(late)
+        await close(self._destination)
         await self._reader.stop()
         self._writer.set_health(self._health, None, self.learned)
         await self._writer.stop()

@@ -55,6 +55,21 @@ class Preparing(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A destination that keeps connections of its own."""
+
+    async def close(self) -> None:
+        """Close the connections; called when no attempt is under way any more. Takes a few seconds at most."""
+        ...
+
+
+async def close(destination: Destination) -> None:
+    """Close the connections of a destination that keeps some."""
+    if isinstance(destination, Closing):
+        await destination.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """A request to show: its headers without secrets, its body, and the lines that people will read (if any)."""

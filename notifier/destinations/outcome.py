@@ -24,6 +24,11 @@ class AttemptResult(StrEnum):
     CONNECTION_LOST = "connection_lost"
     PROTOCOL_BROKEN = "protocol_broken"
 
+    ACCESS_REFUSED = "access_refused"
+    """The broker refuses the login, or the right to write there."""
+    TARGET_MISSING = "target_missing"
+    """The broker has no such topic, queue or exchange, or no queue would get the message."""
+
     REQUEST_TIMEOUT = "request_timeout"
     TOO_EARLY = "too_early"
     THROTTLED = "throttled"
@@ -112,6 +117,8 @@ def failure_scope(reason: AttemptResult) -> FailureScope:
             | AttemptResult.CONNECT_FAILED
             | AttemptResult.PROXY_REFUSED
             | AttemptResult.CERTIFICATE_REJECTED
+            | AttemptResult.ACCESS_REFUSED
+            | AttemptResult.TARGET_MISSING
             | AttemptResult.REDIRECTED
             | AttemptResult.EVERYTHING_REFUSED
         ):

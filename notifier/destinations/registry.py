@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, assert_never
 import aiohttp
 
 from notifier.clock import Clock
+from notifier.config.brokers import MqttSettings
+from notifier.config.destination_types import Destination as AnySettings
 from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
-from notifier.config.destinations import Destination as AnySettings
 from notifier.destinations.apprise_pool import ApprisePool
 from notifier.destinations.base import Destination
 from notifier.destinations.webhook.destination import HttpDestination
@@ -27,7 +28,8 @@ class DestinationType:
 
 def kind(settings: AnySettings, pool: ApprisePool | None = None) -> DestinationType:
     """Return the type of the destination that `settings` describe."""
-    # Those for people are imported where a configuration has them, because they bring the template engine along.
+    # Those for people are imported where a configuration has them, because they bring the template engine along; those
+    # for brokers because each brings its own library, which need not be installed.
     match settings:
         case SlackSettings():
             from notifier.destinations import slack  # noqa: PLC0415
@@ -43,6 +45,10 @@ def kind(settings: AnySettings, pool: ApprisePool | None = None) -> DestinationT
             return DestinationType(lambda name, *_: apprise.AppriseDestination(name, settings, pool), apprise.fits)
         case HttpSettings():
             return DestinationType(lambda name, *used: HttpDestination(name, settings, *used))
+        case MqttSettings():
+            from notifier.destinations import mqtt  # noqa: PLC0415
+
+            return DestinationType(lambda name, _, clock: mqtt.MqttDestination(name, settings, clock))
         case _:
             assert_never(settings)
 

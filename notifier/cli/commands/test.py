@@ -21,7 +21,7 @@ from notifier.clock import SystemClock
 from notifier.config import Destination, Settings
 from notifier.delivery.preview import requests
 from notifier.destinations import registry
-from notifier.destinations.base import Preview, Previewing
+from notifier.destinations.base import Preview, Previewing, close
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
 from notifier.destinations.sample import sample_event
 from notifier.events import Event
@@ -31,14 +31,21 @@ from notifier.store.tables.outbox import Delivery
 
 _ADVICE: Final = {
     FailureScope.PACE: "it asks for a pause: try again later",
-    FailureScope.ENDPOINT: "check its `url`, and whether the receiver is running",
-    FailureScope.UNKNOWN: "check its `url`, and whether the receiver is running",
+    FailureScope.ENDPOINT: "check its address, and whether the receiver is running",
+    FailureScope.UNKNOWN: "check its address, and whether the receiver is running",
     FailureScope.EVENT: (
         "it answers but refuses the event: check its `url`, `secret` and `headers`, and the receiver's log"
     ),
     FailureScope.PERMANENT: "this address will not accept anything any more: enter a new `url` in the configuration",
 }
 
+
+_ADVICE_BY_REASON: Final = {
+    AttemptResult.ACCESS_REFUSED: "check the user name, the password, and what this user may write",
+    AttemptResult.TARGET_MISSING: "check the name of its topic, queue or exchange, and whether it exists",
+    AttemptResult.CERTIFICATE_REJECTED: "check the address and `ca_file`, and the certificates of both sides",
+}
+"""Advice for reasons that say more than their scope."""
 
 _MOST_EVENTS: Final = 1000
 
@@ -105,7 +112,11 @@ def test(given: GlobalOptions, destination: str, *, preview: bool, events: int, 
         if standing["message"]:
             echo(f"But {standing['message']}")
     if outcome.reason is not AttemptResult.DELIVERED:
-        raise CommandError(f"{destination} did not accept the event ({outcome.reason}): {_ADVICE[outcome.scope]}")
+        raise CommandError(f"{destination} did not accept the event ({outcome.reason}): {_advice(outcome)}")
+
+
+def _advice(outcome: Outcome) -> str:
+    return _ADVICE_BY_REASON.get(outcome.reason, _ADVICE[outcome.scope])
 
 
 def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
@@ -146,7 +157,10 @@ def _source(settings: Settings, destination: Destination) -> str:
 async def _send(settings: Settings, name: str, event: Event) -> Outcome:
     async with new_session() as session:
         destination = registry.build(name, settings.destinations[name], session, SystemClock())
-        return await destination.send([_delivery(name, event)])
+        try:
+            return await destination.send([_delivery(name, event)])
+        finally:
+            await close(destination)
 
 
 async def _previews(settings: Settings, name: str, events: Sequence[Event]) -> list[tuple[int, Preview]]:

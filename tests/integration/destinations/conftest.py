@@ -1,5 +1,6 @@
 """Events, and peers for destinations to talk to."""
 
+from tests.support.command_line import home
 from tests.support.destinations import (
     certificates,
     deliveries,
@@ -16,6 +17,7 @@ from tests.support.destinations import (
 __all__ = [
     "certificates",
     "deliveries",
+    "home",
     "make_alert",
     "make_event",
     "receiver",

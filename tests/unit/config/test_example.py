@@ -9,10 +9,12 @@ import pytest
 from notifier.config import (
     AlertSettings,
     AppriseSettings,
+    BrokerSettings,
     DestinationSettings,
     HttpInterfaceSettings,
     HttpSettings,
     LogSettings,
+    MqttSettings,
     Settings,
     SlackSettings,
     SourceSettings,
@@ -38,6 +40,9 @@ SLACK = "safety-channel"
 TEAMS = "site-office"
 APPRISE = "phones"
 HTTP = "hr-system"
+BROKERS: dict[str, type[BrokerSettings]] = {"gates": MqttSettings}
+"""The brokers, each of which needs an extra."""
+
 PLACEHOLDERS = [
     "sources.acme.token",
     "destinations.safety-channel.url",
@@ -99,6 +104,12 @@ def test_of_an_http_endpoint_no_common_key_differs() -> None:
     )
 
 
+@pytest.mark.parametrize("name", BROKERS)
+def test_of_a_broker_its_own_keys_are_listed(name: str) -> None:
+    own = set(BROKERS[name].model_fields) - set(DestinationSettings.model_fields)
+    assert set(LISTED["destinations"][name]) == own
+
+
 def test_every_value_that_is_not_required_is_the_true_default() -> None:
     least = {
         "NOTIFIER_SOURCES": {SOURCE: required(SourceSettings, WRITTEN["sources"][SOURCE])},
@@ -124,6 +135,7 @@ def test_every_value_that_is_not_required_is_the_true_default() -> None:
         (TeamsSettings, WRITTEN["destinations"][TEAMS]),
         (AppriseSettings, LISTED["destinations"][APPRISE]),
         (HttpSettings, WRITTEN["destinations"][HTTP]),
+        *((table, LISTED["destinations"][name]) for name, table in BROKERS.items()),
     ],
 )
 def test_defaults_are_written_as_the_schema_tells_them(table: type[BaseTable], values: dict[str, Any]) -> None:
@@ -136,8 +148,8 @@ def test_only_keys_without_a_default_and_what_needs_an_extra_are_in_comments() -
     assert set(LISTED["sources"][SOURCE]) - set(WRITTEN["sources"][SOURCE]) == {
         key for key, field in SourceSettings.model_fields.items() if field.default is None
     }
-    apprise = {APPRISE: LISTED["destinations"][APPRISE]}
-    assert LISTED["destinations"] == WRITTEN["destinations"] | apprise
+    with_extras = {name: LISTED["destinations"][name] for name in (APPRISE, *BROKERS)}
+    assert LISTED["destinations"] == WRITTEN["destinations"] | with_extras
 
 
 def test_what_stands_in_comments_can_be_used_as_it_is(tmp_path: Path) -> None:
@@ -146,3 +158,4 @@ def test_what_stands_in_comments_can_be_used_as_it_is(tmp_path: Path) -> None:
     settings = load(file, environ={})
     assert settings.sources[SOURCE].training_id == "1046"
     assert isinstance(settings.destinations[APPRISE], AppriseSettings)
+    assert {name: type(settings.destinations[name]) for name in BROKERS} == BROKERS

@@ -10,6 +10,7 @@ from notifier.config import (
     HttpInterfaceSettings,
     HttpSettings,
     LogSettings,
+    MqttSettings,
     Settings,
     SlackSettings,
     SourceSettings,
@@ -30,6 +31,7 @@ TABLES = [
     TeamsSettings,
     AppriseSettings,
     HttpSettings,
+    MqttSettings,
 ]
 
 
@@ -75,7 +77,7 @@ def test_names_follow_their_rule_and_types_of_destinations_are_told_apart() -> N
     ((pattern, either),) = destinations["patternProperties"].items()
     assert pattern == "^[a-z0-9]+(-[a-z0-9]+)*$"
     assert destinations["additionalProperties"] is False
-    assert either["properties"]["type"]["enum"] == ["slack", "teams", "apprise", "http"]
+    assert either["properties"]["type"]["enum"] == ["slack", "teams", "apprise", "http", "mqtt"]
 
 
 @pytest.mark.parametrize("type_", ["slack", "teams", "apprise", "http"])

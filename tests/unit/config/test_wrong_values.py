@@ -177,11 +177,11 @@ WRONG_ELSEWHERE = [
     (
         "destinations.x.type",
         '[destinations.x]\nurl = "https://a/b"',
-        'is required: "slack", "teams", "apprise" or "http"',
+        'is required: "slack", "teams", "apprise", "http"',
     ),
     ("destinations.x.type", '[destinations.x]\ntype = "slak"', "did you mean `slack`?"),
-    ("destinations.x.type", "[destinations.x]\ntype = 5", 'must be "slack", "teams", "apprise" or "http"'),
-    ("destinations.x.type", '[destinations.x]\ntype = ["slack"]', 'must be "slack", "teams", "apprise" or "http"'),
+    ("destinations.x.type", "[destinations.x]\ntype = 5", 'must be "slack", "teams", "apprise", "http"'),
+    ("destinations.x.type", '[destinations.x]\ntype = ["slack"]', 'must be "slack", "teams", "apprise", "http"'),
     ("destinations.x.url", '[destinations.x]\ntype = "http"', "is required"),
     (
         "destinations.x.headers.Authorization",
@@ -271,8 +271,8 @@ def test_an_unreadable_certificate_is_told(problems_of: Problems, tmp_path: Path
     assert "cannot be read: Too many levels of symbolic links" in problem
 
 
-@pytest.mark.skipif(find_spec("paho") is not None, reason="the package that is to be missing is installed")
+@pytest.mark.skipif(find_spec("slixmpp") is not None, reason="the package that is to be missing is installed")
 def test_a_package_that_apprise_needs_for_a_service_is_named(problems_of: Problems) -> None:
-    text = '[sources.acme]\ntoken = "t"\n[destinations.x]\ntype = "apprise"\nurl = "mqtt://broker.example/topic"\n'
+    text = '[sources.acme]\ntoken = "t"\n[destinations.x]\ntype = "apprise"\nurl = "xmpps://u:p@chat.example/topic"\n'
     (problem,) = problems_of(text)
-    assert "pip install 'paho-mqtt>=2.1.0'" in problem
+    assert "pip install 'slixmpp>=1.16.0'" in problem

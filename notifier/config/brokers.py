@@ -1,0 +1,199 @@
+"""The settings of the destinations that are message brokers, one class for each type."""
+
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Annotated, ClassVar, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, SecretStr
+
+from notifier.config import likely_mistakes
+from notifier.config.base_table import default
+from notifier.config.destinations import DestinationSettings
+from notifier.config.durations import Duration
+from notifier.config.errors import InvalidValue, Problem
+from notifier.config.types import CountUpTo1000, ReadableFile, Text
+from notifier.config.urls import check_broker_url
+from notifier.http.proxy import is_loopback
+from notifier.redact import redact
+
+_FIELD: Final = re.compile(r"\{([^{}]*)\}")
+_FIELDS: Final = frozenset({"source", "type"})
+_LONGEST_TEMPLATE: Final = 200
+_UNENCRYPTED: Final = "people's names and the password cross the network unencrypted"
+
+
+def _one_line(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().isprintable():
+        raise InvalidValue("must be one line of text, without control characters")
+    return secret
+
+
+Password = Annotated[SecretStr, AfterValidator(_one_line)]
+"""A password, or nothing."""
+
+
+def _template(text: str) -> str:
+    if not text.isprintable() or len(text) > _LONGEST_TEMPLATE:
+        raise InvalidValue(f"must be one line of at most {_LONGEST_TEMPLATE} characters")
+    if not set(_FIELD.findall(text)) <= _FIELDS:
+        raise InvalidValue("contains a field that does not exist; the fields are {source} and {type}")
+    if set("{}") & set(_FIELD.sub("", text)):
+        raise InvalidValue("contains a brace without its partner; fields are {source} and {type}")
+    return text
+
+
+Template = Annotated[str, AfterValidator(_template)]
+"""A name in which `{source}` and `{type}` stand for those of each event."""
+
+
+def _topic(text: str) -> str:
+    if set("+#\0") & set(text):
+        raise InvalidValue("must not contain + or #: they stand for many topics, and only subscribers may use them")
+    if not text or text.startswith("$"):
+        raise InvalidValue("must be the name of a topic, which does not begin with $")
+    return text
+
+
+TopicTemplate = Annotated[Template, AfterValidator(_topic)]
+"""The name of an MQTT topic, possibly with fields."""
+
+
+def _mqtt_url(url: SecretStr) -> SecretStr:
+    parts = check_broker_url(url.get_secret_value(), "mqtts", "mqtt")
+    if parts.path.strip("/") or parts.query:
+        raise InvalidValue("must end after the host and the port; the topic has its own key")
+    return url
+
+
+class BrokerSettings(DestinationSettings):
+    """The keys of every message broker."""
+
+    module: ClassVar[str]
+    """The top module of the library that speaks to the broker."""
+    library: ClassVar[str]
+    """The name of the library's distribution."""
+
+    type: str
+    """The type of destination."""
+    batch_size: CountUpTo1000 = 1
+    """The most events that are sent together. Each of them is a message of its own."""
+    batch_wait: Duration = default("1s")
+    """How long a batch that is not full waits for further events."""
+    ca_file: ReadableFile = default("")
+    """A file with the certificates (PEM) of a private certificate authority."""
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problems of keys that contradict each other, and a library that is missing."""
+        yield from super().conflicts()
+        if find_spec(self.module) is None:
+            yield Problem("type", f"needs the library {self.library}: pip install 'completion-notifier[{self.type}]'")
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        if self.ca_file and (mistake := likely_mistakes.of_certificate_file(self.ca_file)):
+            yield Problem("ca_file", mistake)
+
+
+class ClientCertificateSettings(BrokerSettings):
+    """The keys of every message broker that can ask for a client certificate."""
+
+    client_cert_file: ReadableFile = default("")
+    """A file with the certificate (PEM) that is shown to the receiver (mutual TLS)."""
+    client_key_file: ReadableFile = default("")
+    """A file with the certificate's private key (PEM), if it is not in `client_cert_file`."""
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        yield from super().conflicts()
+        if self.client_key_file and not self.client_cert_file:
+            yield Problem("client_key_file", "needs client_cert_file, the certificate that belongs to the key")
+
+
+class UrlBrokerSettings(ClientCertificateSettings):
+    """The keys of every message broker that has a URL."""
+
+    encrypted_scheme: ClassVar[str]
+    """The scheme of a URL for TLS."""
+
+    url: SecretStr
+    """The broker's address."""
+    username: Text = ""
+    """The user name, if it is not in `url`."""
+    password: Password = default("")
+    """The password, if it is not in `url`."""
+
+    def address(self) -> str:
+        """Return the address that events go to, without any secret."""
+        return redact(self.url.get_secret_value())
+
+    def public_urls(self) -> Iterator[str]:
+        """Yield the URL, which is no secret unless it has a password."""
+        yield self.url.get_secret_value()
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        yield from super().conflicts()
+        if self.username and urlsplit(self.url.get_secret_value()).username is not None:
+            yield Problem("username", "is also in url; remove one")
+        if self.password.get_secret_value() and not self.username:
+            yield Problem("password", "needs username, to which it belongs")
+        if not self.is_encrypted:
+            yield from _without_use(self, f"is used only with TLS: write {self.encrypted_scheme}:// in url")
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        parts = urlsplit(self.url.get_secret_value())
+        if not self.is_encrypted and not is_loopback(parts.hostname or ""):
+            yield Problem("url", f"is {parts.scheme}://: {_UNENCRYPTED}; use {self.encrypted_scheme}://")
+        yield from _mistaken("url", likely_mistakes.of_url(self.url.get_secret_value()))
+        yield from _mistaken("password", likely_mistakes.of_secret(self.password.get_secret_value()))
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection uses TLS."""
+        return urlsplit(self.url.get_secret_value()).scheme == self.encrypted_scheme
+
+
+class MqttSettings(UrlBrokerSettings):
+    """A topic of an MQTT 5 broker, such as Mosquitto, HiveMQ, EMQX, AWS IoT Core or Azure Event Grid."""
+
+    identity = (
+        *("type", "url", "topic", "username", "password", "client_id"),
+        *("ca_file", "client_cert_file", "client_key_file"),
+    )
+    module = "paho"
+    library = "paho-mqtt"
+    encrypted_scheme = "mqtts"
+
+    type: Literal["mqtt"]
+    """The type of destination."""
+    url: Annotated[SecretStr, AfterValidator(_mqtt_url)]
+    """The broker's address: mqtts://HOST, or mqtt://HOST without TLS. `notifier check` warns about mqtt:// addresses on
+    other machines."""
+    topic: TopicTemplate = "training/{source}/{type}"
+    """The topic. `{source}` and `{type}` stand for the event's source and type."""
+    client_id: Text = ""
+    """The client identifier, if the broker allows only certain ones. Empty: the broker chooses one."""
+
+    def address(self) -> str:
+        """Return the broker and the topic, without any secret."""
+        return f"{super().address()} {self.topic}"
+
+    def target(self) -> object:
+        """Return what tells this address from others."""
+        return self.url.get_secret_value(), self.topic
+
+
+def _without_use(settings: ClientCertificateSettings, sentence: str) -> Iterator[Problem]:
+    for key in ("ca_file", "client_cert_file"):
+        if getattr(settings, key):
+            yield Problem(key, sentence)
+
+
+def _mistaken(key: str, sentence: str | None) -> Iterator[Problem]:
+    if sentence is not None:
+        yield Problem(key, sentence)

@@ -1,0 +1,14 @@
+"""The union of the settings of all types of destination."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from notifier.config.brokers import MqttSettings
+from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
+
+Destination = Annotated[
+    SlackSettings | TeamsSettings | AppriseSettings | HttpSettings | MqttSettings,
+    Field(discriminator="type"),
+]
+"""The settings of one destination; `type` selects the class."""

@@ -1,0 +1,253 @@
+"""What the message brokers share: an event as a message, and an attempt as a series of messages.
+
+A message is a CloudEvent in structured mode, as the CloudEvents bindings for Kafka, AMQP and MQTT 5 describe it: the
+body is the event as `http` sends it. The event's id is the message's id.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import orjson
+
+from notifier import __version__
+from notifier.clock import Clock
+from notifier.config.brokers import BrokerSettings
+from notifier.config.secret_values import secret_values
+from notifier.destinations.base import Grouping, Preview
+from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
+from notifier.destinations.webhook import envelope
+from notifier.events import Event, EventType
+from notifier.http.answer_text import shown, url_secrets
+from notifier.http.tls import CertificateFileError
+from notifier.store.tables.outbox import Delivery
+
+CONTENT_TYPE: Final = "application/cloudevents+json"
+APPLICATION: Final = f"completion-notifier/{__version__}"
+OWN_SOURCE: Final = "notifier"
+"""The source of operational notices in topics and keys."""
+
+_MOST_REMEMBERED: Final = 10_000
+_T = TypeVar("_T")
+
+_WIDEST_FIRST: Final = (
+    FailureScope.PERMANENT,
+    FailureScope.ENDPOINT,
+    FailureScope.PACE,
+    FailureScope.UNKNOWN,
+    FailureScope.EVENT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event as a message. `source` is the source's name; `record` identifies the record that the event is about."""
+
+    id: str
+    type: str
+    source: str
+    record: str
+    body: bytes
+
+    def filled(self, template: str) -> str:
+        """Return a template with the event's source and type in place of its fields."""
+        return template.replace("{source}", self.source).replace("{type}", self.type)
+
+
+def message_of(event: Event) -> Message:
+    """Return an event as a message."""
+    source = OWN_SOURCE if event.type == EventType.ALERT else event.source
+    body = orjson.dumps(envelope.cloudevent(event))
+    return Message(event.id, event.type, source, f"{source}/{event.subject}", body)
+
+
+def waves(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Yield messages in groups with at most one of each record, which may be published at the same time.
+
+    A later event of a record is published only after the earlier one was stored, even if the broker refuses some.
+    """
+    left = list(messages)
+    while left:
+        first = {message.record: message for message in reversed(left)}
+        chosen = {message.id for message in first.values()}
+        yield [message for message in left if message.id in chosen]
+        left = [message for message in left if message.id not in chosen]
+
+
+def summary(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return the outcome of an attempt from those of its messages: the failure that concerns most, or success."""
+    failures = [outcome for outcome in outcomes if outcome.reason is not AttemptResult.DELIVERED]
+    if not failures:
+        return outcomes[-1]
+    return min(failures, key=lambda outcome: _WIDEST_FIRST.index(outcome.scope))
+
+
+class AttemptError(Exception):
+    """An attempt ended before anything could be published; it holds the outcome."""
+
+    def __init__(self, reason: AttemptResult, detail: str) -> None:
+        super().__init__(detail)
+        self.outcome = Outcome(reason, detail=detail)
+
+
+class BrokerDestination(ABC):
+    """A message broker that takes events. Subclasses publish messages."""
+
+    def __init__(self, name: str, settings: BrokerSettings, clock: Clock) -> None:
+        self._name = name
+        self._clock = clock
+        self._timeout = settings.timeout
+        is_batched = settings.batch_size > 1
+        self._grouping = Grouping(size=settings.batch_size, wait=settings.batch_wait if is_batched else 0.0)
+        urls = (part for url in settings.public_urls() for part in url_secrets(url))
+        self._hidden = (*secret_values(settings), *settings.further_secrets(), *urls)
+        self._stored: dict[str, None] = {}
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+        return self._name
+
+    @property
+    def grouping(self) -> Grouping:
+        """One event per attempt, or batches if `batch_size` is above 1."""
+        return self._grouping
+
+    @abstractmethod
+    async def _publish(self, messages: Sequence[Message], stored: Callable[[Message], None]) -> Sequence[Outcome]:
+        """Publish messages of different records at the same time; return the outcome of each, in order.
+
+        `stored` is called with each message as soon as the broker has confirmed it. Raises AttemptError if there is no
+        connection. It is cancelled when the attempt's time is up, and then no message may be published any more.
+        """
+
+    @abstractmethod
+    def _headers(self, message: Message) -> Mapping[str, str]:
+        """Return what the broker gets besides the body, to show it."""
+
+    def _late(self) -> Outcome:
+        """Return the outcome if the time is up; subclasses may know the cause."""
+        return Outcome(AttemptResult.TIMEOUT, detail=f"no confirmation within {self._timeout:g} seconds")
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
+        """Publish the events of all `deliveries`; it is a success if the broker has confirmed to have stored each.
+
+        If the broker has stored only some of them, the next attempt does not publish those again.
+        """
+        needed = [it.event for it in deliveries if it.again or it.event.id not in self._stored]
+        try:
+            async with asyncio.timeout(self._timeout):
+                outcome = await self._publish_in_order([message_of(event) for event in needed])
+        except TimeoutError:
+            outcome = self._late()
+        except CertificateFileError as error:
+            outcome = Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=str(error))
+        except AttemptError as error:
+            outcome = error.outcome
+        if outcome.reason is AttemptResult.DELIVERED:
+            for it in deliveries:
+                self._stored.pop(it.event.id, None)
+        return Outcome(outcome.reason, retry_after=outcome.retry_after, detail=self._shown(outcome.detail))
+
+    async def _publish_in_order(self, messages: Sequence[Message]) -> Outcome:
+        outcome = Outcome(AttemptResult.DELIVERED)
+        for wave in waves(messages):
+            outcome = summary(await self._publish(wave, self._remember))
+            if outcome.reason is not AttemptResult.DELIVERED:
+                break
+        return outcome
+
+    def _remember(self, message: Message) -> None:
+        self._stored[message.id] = None
+        if len(self._stored) > _MOST_REMEMBERED:
+            del self._stored[next(iter(self._stored))]
+
+    async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
+        """Return the message of a single delivery; of several, the first one's headers and an array of all bodies."""
+        messages = [message_of(it.event) for it in deliveries]
+        headers = dict(self._headers(messages[0]))
+        if len(messages) == 1:
+            return Preview(headers, messages[0].body)
+        bodies = orjson.dumps([orjson.Fragment(message.body) for message in messages])
+        return Preview({**headers, "messages": str(len(messages))}, bodies)
+
+    def _shown(self, text: str) -> str:
+        """Return a text about this broker in the form in which it may be shown, without secrets."""
+        return shown(text, self._hidden) if text else ""
+
+
+async def in_thread(work: Callable[[], _T], name: str) -> _T:
+    """Return what `work` returns, in a thread of its own; if this is cancelled, its result is dropped.
+
+    The shared threads of the event loop are not used, because a host name or a peer may keep them for minutes, and
+    because the program waits for them when it ends.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[_T] = loop.create_future()
+
+    def settle(value: _T | None, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(value)  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            value = work()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            tell(loop, settle, None, error)
+        else:
+            tell(loop, settle, value, None)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await result
+
+
+def tell(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *values: object) -> None:
+    """Call `action` on the event loop from another thread; without effect once the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(action, *values)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+
+
+def seconds_to_connect(timeout: float) -> float:
+    """Return the time limit for connecting; as it is below `timeout`, exceeding it proves that nothing was sent."""
+    return timeout - min(1.0, timeout / 4)
+
+
+def failed_connection(error: OSError) -> AttemptError:
+    """Return the error for a connection that could not be made or broke, from the system's or OpenSSL's error."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            words = getattr(error, "verify_message", "") or "the certificate was not accepted"
+            return AttemptError(AttemptResult.CERTIFICATE_REJECTED, f"TLS failed: {words}")
+        case ssl.SSLError() if any(word in str(error) for word in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")):
+            advice = "check the scheme and the port of the address"
+            return AttemptError(AttemptResult.PROTOCOL_BROKEN, f"the peer does not speak TLS at this port: {advice}")
+        case ssl.SSLError():
+            return AttemptError(AttemptResult.CERTIFICATE_REJECTED, f"TLS failed: {_of_openssl(error)}")
+        case socket.gaierror():
+            return AttemptError(AttemptResult.NAME_NOT_RESOLVED, "the host's name could not be resolved")
+        case ConnectionResetError() | BrokenPipeError():
+            return AttemptError(
+                AttemptResult.CONNECTION_LOST, "the broker closed the connection before it had answered"
+            )
+        case TimeoutError():
+            return AttemptError(AttemptResult.CONNECT_FAILED, "no connection in time")
+        case _:
+            words = os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__
+            return AttemptError(AttemptResult.CONNECT_FAILED, f"no connection: {words}")
+
+
+def _of_openssl(error: ssl.SSLError) -> str:
+    return getattr(error, "reason", None) or "the handshake failed"

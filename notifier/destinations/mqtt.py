@@ -1,0 +1,312 @@
+"""The destination type `mqtt`: a topic of an MQTT 5 broker, with QoS 1.
+
+A PUBACK with a reason code below 0x80 means that the broker has the message. The library's network thread reports to
+the event loop. aiomqtt is not used, because it takes every PUBACK for a success, whatever its reason code.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from notifier.clock import Clock
+from notifier.config.brokers import MqttSettings
+from notifier.destinations.broker import (
+    CONTENT_TYPE,
+    AttemptError,
+    BrokerDestination,
+    Message,
+    failed_connection,
+    seconds_to_connect,
+    tell,
+)
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.http.tls import Certificates, TlsContextCache
+
+_log = logging.getLogger(__name__)
+
+_QOS: Final = 1
+_PORTS: Final = {"mqtts": 8883, "mqtt": 1883}
+_KEEP_ALIVE_SECONDS: Final = 30
+_CLOSING_SECONDS: Final = 1.0
+_MOST_IN_FLIGHT: Final = 100
+"""The most messages without a PUBACK; fewer if the broker says so."""
+_LOOP_SECONDS: Final = 1.0
+_FIRST_FAILURE: Final = 0x80
+_NO_SUBSCRIBERS: Final = 0x10
+_TOO_LARGE: Final = 0x95
+_HEADER_BYTES: Final = 1024
+"""More than the topic, the properties and the fixed header of a packet need besides the body."""
+
+_REASONS: Final[Mapping[int, AttemptResult]] = {
+    0x81: AttemptResult.PROTOCOL_BROKEN,  # Malformed Packet
+    0x82: AttemptResult.PROTOCOL_BROKEN,  # Protocol Error
+    0x84: AttemptResult.PROTOCOL_BROKEN,  # Unsupported Protocol Version
+    0x85: AttemptResult.ACCESS_REFUSED,  # Client Identifier not valid
+    0x86: AttemptResult.ACCESS_REFUSED,  # Bad User Name or Password
+    0x87: AttemptResult.ACCESS_REFUSED,  # Not authorized
+    0x88: AttemptResult.THROTTLED,  # Server unavailable
+    0x89: AttemptResult.THROTTLED,  # Server busy
+    0x8A: AttemptResult.ACCESS_REFUSED,  # Banned
+    0x8C: AttemptResult.ACCESS_REFUSED,  # Bad authentication method
+    0x90: AttemptResult.TARGET_MISSING,  # Topic Name invalid
+    0x95: AttemptResult.PAYLOAD_REFUSED,  # Packet too large
+    0x97: AttemptResult.THROTTLED,  # Quota exceeded
+    0x99: AttemptResult.PAYLOAD_REFUSED,  # Payload format invalid
+    0x9B: AttemptResult.PROTOCOL_BROKEN,  # QoS not supported
+    0x9F: AttemptResult.THROTTLED,  # Connection rate exceeded
+}
+"""The results for reason codes of MQTT 5 (section 2.4); all others are failures of the broker."""
+
+
+def outcome_of(code: int, words: str) -> Outcome:
+    """Return the outcome for the reason code of a CONNACK, PUBACK or DISCONNECT, and its words."""
+    if code < _FIRST_FAILURE:
+        return Outcome(AttemptResult.DELIVERED)
+    return Outcome(_REASONS.get(code, AttemptResult.SERVER_ERROR), detail=f"the broker answers 0x{code:02x}: {words}")
+
+
+class MqttDestination(BrokerDestination):
+    """A topic of an MQTT broker."""
+
+    def __init__(self, name: str, settings: MqttSettings, clock: Clock) -> None:
+        super().__init__(name, settings, clock)
+        self._settings = settings
+        files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
+        self._trust = TlsContextCache(files, clock)
+        self._connecting = asyncio.Lock()
+        self._connection: _Connection | None = None
+        self._context: ssl.SSLContext | bool | None = None
+        self._told_unheard = False
+
+    def _headers(self, message: Message) -> Mapping[str, str]:
+        return {
+            "topic": message.filled(self._settings.topic),
+            "content-type": CONTENT_TYPE,
+            "id": message.id,
+        }
+
+    async def _publish(self, messages: Sequence[Message], stored: Callable[[Message], None]) -> Sequence[Outcome]:
+        connection = await self._connected()
+        try:
+            return await asyncio.gather(*(self._publish_one(connection, message, stored) for message in messages))
+        except asyncio.CancelledError:
+            # The library would send what it has not sent yet, after newer events.
+            connection.break_off()
+            raise
+
+    async def _publish_one(
+        self, connection: "_Connection", message: Message, stored: Callable[[Message], None]
+    ) -> Outcome:
+        topic = message.filled(self._settings.topic)
+        outcome = await connection.publish(topic, message.body, message.id)
+        if outcome.reason is AttemptResult.DELIVERED:
+            stored(message)
+            if connection.is_unheard and not self._told_unheard:
+                self._told_unheard = True
+                _log.info("no client has subscribed to the topic", extra={"destination": self.name})
+        return outcome
+
+    async def _connected(self) -> "_Connection":
+        """Return the connection, or a new one if it is broken or the certificates have changed."""
+        async with self._connecting:
+            context = await self._trust.context() if self._settings.is_encrypted else None
+            present = self._connection
+            if present is not None and (present.is_broken or (context is not self._context and not present.is_busy)):
+                await self.close()
+            if self._connection is None:
+                made = _Connection(self._settings)
+                # The default context is made for each connection, so that it has the system's present authorities.
+                tls = ssl.create_default_context if context is True else None
+                try:
+                    await made.open(context if isinstance(context, ssl.SSLContext) else tls)
+                except BaseException:
+                    made.break_off()
+                    raise
+                self._connection, self._context = made, context
+            return self._connection
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """A socket that is closed if the handshake fails, which the library forgets."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Make the handshake."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
+class _Connection:
+    """One connection to a broker, with a thread that serves it; it is never connected again."""
+
+    def __init__(self, settings: MqttSettings) -> None:
+        self.is_unheard = False
+        """Whether the broker has said that no client receives a message."""
+        self._loop = asyncio.get_running_loop()
+        self._accepted: asyncio.Future[Outcome] = self._loop.create_future()
+        self._over: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._most_bytes: int | None = None
+        self._window = asyncio.Semaphore(_MOST_IN_FLIGHT)
+        self._is_given_up = False
+        url = urlsplit(settings.url.get_secret_value())
+        self._host, self._port = url.hostname or "", url.port or _PORTS[url.scheme]
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            reconnect_on_failure=False,
+        )
+        username = unquote(url.username or "") or settings.username
+        password = unquote(url.password or "") or settings.password.get_secret_value()
+        if username:
+            client.username_pw_set(username, password or None)
+        client.connect_timeout = seconds_to_connect(settings.timeout)
+        client.max_inflight_messages_set(_MOST_IN_FLIGHT)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        # With this, only the connection's own thread writes to the socket; the library wakes it up.
+        client.on_socket_register_write = _nothing
+        self._client = client
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether nothing can be published any more."""
+        return self._over.done()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether messages wait for their confirmation."""
+        return bool(self._waiting)
+
+    async def open(self, context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None) -> None:
+        """Connect and log in; with TLS, `context` is the context or makes it. Raises AttemptError."""
+        threading.Thread(target=self._serve, args=(context,), name="mqtt", daemon=True).start()
+        await asyncio.wait((self._accepted, self._over), return_when=asyncio.FIRST_COMPLETED)
+        outcome = self._accepted.result() if self._accepted.done() else self._over.result()
+        if outcome.reason is not AttemptResult.DELIVERED:
+            raise AttemptError(outcome.reason, outcome.detail)
+
+    async def publish(self, topic: str, body: bytes, event_id: str) -> Outcome:
+        """Publish one message; return what its PUBACK says."""
+        async with self._window:
+            if self._over.done():
+                return self._over.result()
+            if self._most_bytes is not None and len(body) + _HEADER_BYTES > self._most_bytes:
+                return outcome_of(_TOO_LARGE, f"it takes packets of at most {self._most_bytes:,} bytes")
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.ContentType = CONTENT_TYPE
+            properties.UserProperty = ("id", event_id)
+            # Its answer comes in a later turn of the event loop. Without a connection, the end of it is reported then.
+            sent = self._client.publish(topic, body, _QOS, properties=properties)
+            answer: asyncio.Future[Outcome] = self._loop.create_future()
+            self._waiting[sent.mid] = answer
+            try:
+                return await answer
+            finally:
+                del self._waiting[sent.mid]
+
+    def break_off(self) -> None:
+        """End the connection at once; what was not confirmed has failed."""
+        self._is_given_up = True
+        self._end(Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up"))
+        self._shut()
+
+    async def close(self) -> None:
+        """Take leave of the broker, and end the connection."""
+        if not self._over.done():
+            self._client.disconnect()
+            await asyncio.wait((self._over,), timeout=_CLOSING_SECONDS)
+        self.break_off()
+
+    def _shut(self) -> None:
+        """Shut the socket, so that the thread ends."""
+        sock = self._client.socket()
+        if isinstance(sock, socket.socket):
+            # It may be closed already.
+            with suppress(OSError, ValueError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    # -- in the thread ------------------------------------------------------------------------------------------------
+
+    def _serve(self, context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None) -> None:
+        """Connect, and serve the connection until it ends."""
+        try:
+            if context is not None:
+                made = context if isinstance(context, ssl.SSLContext) else context()
+                made.sslsocket_class = _TlsSocket
+                self._client.tls_set_context(made)
+            self._client.connect(self._host, self._port, _KEEP_ALIVE_SECONDS)
+            if self._is_given_up:
+                self._shut()
+            while self._client.loop(_LOOP_SECONDS) == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                pass
+            ended = Outcome(AttemptResult.CONNECTION_LOST, detail="the connection to the broker broke")
+        except OSError as error:
+            ended = failed_connection(error).outcome
+        except Exception as error:  # noqa: BLE001 - the library's parser raises many types for a broken packet
+            words = f"the peer sent something that is not MQTT 5 ({type(error).__name__})"
+            ended = Outcome(AttemptResult.PROTOCOL_BROKEN, detail=words)
+        tell(self._loop, self._end, ended)
+
+    def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, properties: Any) -> None:
+        words = getattr(properties, "ReasonString", str(code))
+        most_bytes = getattr(properties, "MaximumPacketSize", None)
+        most = getattr(properties, "ReceiveMaximum", _MOST_IN_FLIGHT)
+        tell(self._loop, self._accept, outcome_of(code.value, words), most_bytes, most)
+
+    def _on_publish(self, _client: Any, _data: Any, number: int, code: Any, properties: Any) -> None:
+        words = getattr(properties, "ReasonString", str(code))
+        tell(self._loop, self._answer, number, code.value, words)
+
+    def _on_disconnect(self, _client: Any, _data: Any, flags: Any, code: Any, properties: Any) -> None:
+        words = getattr(properties, "ReasonString", str(code))
+        reason = _REASONS.get(code.value) if flags.is_disconnect_packet_from_server else None
+        ended = Outcome(reason or AttemptResult.CONNECTION_LOST, detail=f"the connection to the broker broke: {words}")
+        tell(self._loop, self._end, ended)
+
+    # -- in the event loop --------------------------------------------------------------------------------------------
+
+    def _accept(self, outcome: Outcome, most_bytes: int | None, most: int) -> None:
+        self._most_bytes = most_bytes
+        # The library does not follow the broker's limit.
+        self._window = asyncio.Semaphore(min(most, _MOST_IN_FLIGHT))
+        if not self._accepted.done():
+            self._accepted.set_result(outcome)
+
+    def _answer(self, number: int, code: int, words: str) -> None:
+        self.is_unheard = self.is_unheard or code == _NO_SUBSCRIBERS
+        answer = self._waiting.get(number)
+        if answer is not None and not answer.done():
+            answer.set_result(outcome_of(code, words))
+
+    def _end(self, outcome: Outcome) -> None:
+        if not self._over.done():
+            self._over.set_result(outcome)
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_result(self._over.result())
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""

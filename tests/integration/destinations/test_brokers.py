@@ -1,0 +1,391 @@
+"""What every message broker must do, whatever it speaks: one more type is one more entry in KINDS."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from pydantic import TypeAdapter
+
+from notifier.clock import SystemClock
+from notifier.config.destination_types import Destination as AnySettings
+from notifier.config.destinations import HttpFormat
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.destinations.base import Destination, Previewing, close
+from notifier.destinations.outcome import AttemptResult, FailureScope
+from notifier.destinations.registry import build
+from notifier.destinations.webhook import envelope
+from notifier.events import Event
+from notifier.store.tables.outbox import Delivery
+from tests.support.brokers.common import PASSWORD, WRONG_PASSWORD, Broker, free_port, way_to
+from tests.support.brokers.mosquitto import mosquitto
+from tests.support.command_line import Home
+from tests.support.destinations import CertificateFiles, MakeEvent
+from tests.support.waiting import until
+from tests.support.workers import HASTY, Rig
+
+SETTINGS: TypeAdapter[AnySettings] = TypeAdapter(AnySettings)
+LARGE = "x" * 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of broker: how it runs, and where the default destination puts an event.
+
+    `missing` are keys that name a target that does not exist, and `forbidden` those of one that the user may not write.
+    """
+
+    running: Callable[[Path, CertificateFiles], AbstractContextManager[Any]]
+    where: str
+    missing: Sequence[Mapping[str, Any]] = ()
+    forbidden: Mapping[str, Any] = field(default_factory=dict)
+
+
+KINDS = {
+    "mqtt": Kind(mosquitto, "training/acme/completion.created", forbidden={"topic": "elsewhere/{type}"}),
+}
+
+
+@pytest.fixture(scope="session")
+def brokers(tmp_path_factory: pytest.TempPathFactory, certificates: CertificateFiles) -> Iterator[Callable[[str], Any]]:
+    """Start each broker where it is needed first."""
+    running: dict[str, tuple[AbstractContextManager[Any], Any]] = {}
+
+    def of(name: str) -> Any:
+        if name not in running:
+            context = KINDS[name].running(tmp_path_factory.mktemp(name), certificates)
+            running[name] = (context, context.__enter__())
+        return running[name][1]
+
+    yield of
+    for context, _ in running.values():
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture(params=KINDS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def kind(name: str) -> Kind:
+    return KINDS[name]
+
+
+@pytest.fixture
+def broker(name: str, brokers: Callable[[str], Any]) -> Broker:
+    running: Broker = brokers(name)
+    return running
+
+
+@pytest.fixture
+def port(broker: Any) -> int:
+    """The port of the broker, for a way to it."""
+    return int(broker.port)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(tmp_path / "notifier.db") as standing:
+        yield standing
+
+
+Make = Callable[..., Destination]
+
+
+@pytest.fixture
+async def make(session: aiohttp.ClientSession) -> AsyncIterator[Make]:
+    """Make destinations with these keys; they are closed at the end."""
+    made: list[Destination] = []
+
+    def make(keys: Mapping[str, Any], **more: Any) -> Destination:
+        settings = SETTINGS.validate_python({"timeout": "10s", **keys, **more})
+        made.append(build("there", settings, session, SystemClock()))
+        return made[-1]
+
+    yield make
+    for destination in made:
+        await close(destination)
+
+
+def on_their_way(*events: Event) -> list[Delivery]:
+    return [Delivery(event, "there") for event in events]
+
+
+async def test_an_event_is_stored_under_its_id(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
+    event = make_event()
+    outcome = await make(broker.keys()).send(on_their_way(event))
+    assert (outcome.reason, outcome.detail) == (AttemptResult.DELIVERED, "")
+    (message,) = await broker.stored(1)
+    assert message.id == event.id
+    assert message.where == kind.where
+    assert message.body == envelope.single(event, HttpFormat.CLOUDEVENTS).body
+    assert message.content_type in {"application/cloudevents+json", ""}
+
+
+def ids(events: list[Event]) -> list[str]:
+    return [event.id for event in events]
+
+
+async def test_a_batch_is_one_message_for_each_event_in_the_order_of_each_record(
+    broker: Broker, make: Make, make_event: MakeEvent
+) -> None:
+    events = [make_event(number, key=f"record-{number % 3}") for number in range(100, 112)]
+    outcome = await make(broker.keys(batch_size=100)).send(on_their_way(*events))
+    assert outcome.reason is AttemptResult.DELIVERED
+    messages = await broker.stored(12)
+    assert sorted(message.id for message in messages) == sorted(ids(events))
+    for record in range(3):
+        subject = f"record-{record}"
+        of_record = [message.id for message in messages if json.loads(message.body)["subject"] == subject]
+        assert of_record == ids([event for event in events if event.subject == subject])
+
+
+async def test_attempts_at_the_same_time_share_a_connection(
+    broker: Broker, make: Make, make_event: MakeEvent, port: int
+) -> None:
+    events = [make_event(number) for number in range(200, 220)]
+    async with way_to(port) as way:
+        destination = make(broker.keys(port=way.port))
+        outcomes = await asyncio.gather(*(destination.send(on_their_way(event)) for event in events))
+        assert {outcome.reason for outcome in outcomes} == {AttemptResult.DELIVERED}
+        assert way.connections <= 2
+    assert {message.id for message in await broker.stored(20)} == set(ids(events))
+
+
+async def test_a_refused_login_is_named_without_the_password(broker: Broker, make: Make, make_event: MakeEvent) -> None:
+    outcome = await make(broker.keys(password=WRONG_PASSWORD)).send(on_their_way(make_event()))
+    assert (outcome.reason, outcome.scope) == (AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT)
+    assert outcome.detail
+    assert WRONG_PASSWORD not in outcome.detail
+
+
+async def test_a_missing_right_is_named(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
+    if not kind.forbidden:
+        return
+    destination = make(broker.keys(**kind.forbidden))
+    outcome = await destination.send(on_their_way(make_event()))
+    assert (outcome.reason, outcome.scope) == (AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT)
+
+
+async def test_a_missing_target_is_named(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
+    for keys in kind.missing:
+        outcome = await make(broker.keys(**keys)).send(on_their_way(make_event()))
+        assert (outcome.reason, outcome.scope) == (AttemptResult.TARGET_MISSING, FailureScope.ENDPOINT), keys
+        assert outcome.detail
+
+
+async def test_a_message_that_is_too_large_is_refused_and_the_next_is_stored(
+    broker: Broker, make: Make, make_event: MakeEvent
+) -> None:
+    destination, event = make(broker.keys()), make_event(300)
+    outcome = await destination.send(on_their_way(make_event(301, notes=LARGE)))
+    assert (outcome.reason, outcome.scope) == (AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT), outcome.detail
+    assert (await destination.send(on_their_way(event))).reason is AttemptResult.DELIVERED
+    (message,) = await broker.stored(1)
+    assert message.id == event.id
+
+
+async def test_what_is_stored_of_a_refused_batch_is_not_published_again(
+    broker: Broker, make: Make, make_event: MakeEvent
+) -> None:
+    good = [make_event(number) for number in range(310, 313)]
+    after_bad = make_event(314, key="bad")
+    events = [*good[:2], make_event(313, key="bad", notes=LARGE), after_bad, good[2]]
+    destination = make(broker.keys(batch_size=10))
+    outcome = await destination.send(on_their_way(*events))
+    assert (outcome.reason, outcome.scope) == (AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT), outcome.detail
+    # The policy halves the batch, as often as it takes; the later event of the refused record goes last.
+    for event in [*good, after_bad]:
+        assert (await destination.send(on_their_way(event))).reason is AttemptResult.DELIVERED
+    messages = await broker.stored(4)
+    assert sorted(message.id for message in messages) == sorted(ids([*good, after_bad]))
+    assert messages[-1].id == after_bad.id
+
+
+async def test_an_event_that_is_requested_again_is_published_again(
+    broker: Broker, make: Make, make_event: MakeEvent
+) -> None:
+    event, destination = make_event(320), make(broker.keys())
+    for again in (False, True):
+        (delivery,) = on_their_way(event)
+        outcome = await destination.send([delivery._replace(again=again)])
+        assert outcome.reason is AttemptResult.DELIVERED
+    assert [message.id for message in await broker.stored(2)] == [event.id, event.id]
+
+
+async def test_a_silent_broker_times_out_and_is_used_again_when_it_answers(
+    broker: Broker, make: Make, make_event: MakeEvent, port: int
+) -> None:
+    async with way_to(port) as way:
+        destination = make(broker.keys(port=way.port), timeout="700ms")
+        assert (await destination.send(on_their_way(make_event(400)))).reason is AttemptResult.DELIVERED
+        way.is_silent = True
+        begun = time.monotonic()
+        outcome = await destination.send(on_their_way(make_event(401)))
+        assert (outcome.reason, outcome.scope) == (AttemptResult.TIMEOUT, FailureScope.UNKNOWN)
+        assert time.monotonic() - begun < 3
+        way.is_silent = False
+        assert (await destination.send(on_their_way(make_event(402)))).reason is AttemptResult.DELIVERED
+    received: list[str] = []
+    while not received or received[-1] != make_event(402).id:
+        received += [message.id for message in await broker.stored(1)]
+    assert [one for one in received if one != make_event(401).id] == [make_event(400).id, make_event(402).id]
+
+
+async def test_a_broker_that_is_killed_before_it_confirms_has_not_stored_anything(
+    broker: Broker, make: Make, make_event: MakeEvent, port: int
+) -> None:
+    async with way_to(port) as way:
+        destination = make(broker.keys(port=way.port))
+        assert (await destination.send(on_their_way(make_event(410)))).reason is AttemptResult.DELIVERED
+        way.is_silent = True
+        before = way.to_broker
+        attempt = asyncio.create_task(destination.send(on_their_way(make_event(411))))
+        await until(lambda: way.to_broker > before + len(envelope.single(make_event(411), HttpFormat.CLOUDEVENTS).body))
+        way.cut()
+        outcome = await attempt
+        assert outcome.reason is AttemptResult.CONNECTION_LOST
+        assert outcome.scope is FailureScope.UNKNOWN
+        way.is_silent = False
+        assert (await destination.send(on_their_way(make_event(411)))).reason is AttemptResult.DELIVERED
+    received = [message.id for message in await broker.stored(2)]
+    while received[-1] != make_event(411).id:
+        received += [message.id for message in await broker.stored(1)]
+
+
+async def test_a_connection_that_breaks_while_nothing_is_sent_is_made_again(
+    broker: Broker, make: Make, make_event: MakeEvent, port: int
+) -> None:
+    async with way_to(port) as way:
+        destination = make(broker.keys(port=way.port))
+        assert (await destination.send(on_their_way(make_event(420)))).reason is AttemptResult.DELIVERED
+        way.cut()
+        await asyncio.sleep(0.05)
+        assert (await destination.send(on_their_way(make_event(421)))).reason is AttemptResult.DELIVERED
+    assert [message.id for message in await broker.stored(2)] == ids([make_event(420), make_event(421)])
+
+
+async def test_a_refused_connection_is_named(broker: Broker, make: Make, make_event: MakeEvent) -> None:
+    outcome = await make(broker.keys(port=free_port()), timeout="2s").send(on_their_way(make_event()))
+    assert (outcome.reason, outcome.detail) == (AttemptResult.CONNECT_FAILED, "no connection: Connection refused")
+
+
+@pytest.mark.parametrize(
+    "words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100, b"\x20\xff\xff\xff\x7f" + bytes(2000)]
+)
+async def test_a_peer_that_speaks_something_else_is_a_failure(
+    broker: Broker, make: Make, make_event: MakeEvent, words: bytes
+) -> None:
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+        destination = make(broker.keys(port=server.sockets[0].getsockname()[1]), timeout="1s")
+        outcome = await destination.send(on_their_way(make_event()))
+    assert outcome.reason in {
+        *(AttemptResult.CONNECTION_LOST, AttemptResult.PROTOCOL_BROKEN, AttemptResult.TIMEOUT),
+        *(AttemptResult.ANSWER_UNEXPECTED, AttemptResult.REFUSED),
+    }
+    assert outcome.detail
+
+
+async def test_a_name_that_leads_nowhere_is_named(broker: Broker, make: Make, make_event: MakeEvent) -> None:
+    keys = {key: value.replace("127.0.0.1", "nowhere.invalid") for key, value in broker.keys().items() if value}
+    outcome = await make(keys, timeout="2s").send(on_their_way(make_event()))
+    assert outcome.reason is AttemptResult.NAME_NOT_RESOLVED
+    assert "resolve" in outcome.detail
+
+
+async def test_only_a_trusted_certificate_is_accepted(
+    broker: Broker, make: Make, make_event: MakeEvent, certificates: CertificateFiles
+) -> None:
+    keys = broker.keys(tls=True)
+    outcome = await make(keys, timeout="3s").send(on_their_way(make_event(430)))
+    assert (outcome.reason, outcome.scope) == (AttemptResult.CERTIFICATE_REJECTED, FailureScope.ENDPOINT)
+    assert "certificate" in outcome.detail
+    trusting = make(keys, ca_file=str(certificates.certificate))
+    assert (await trusting.send(on_their_way(make_event(431)))).reason is AttemptResult.DELIVERED
+    assert [message.id for message in await broker.stored(1)] == [make_event(431).id]
+
+
+async def test_an_unusable_certificate_file_is_named(
+    broker: Broker, make: Make, make_event: MakeEvent, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    outcome = await make(broker.keys(tls=True), ca_file=str(file)).send(on_their_way(make_event()))
+    assert outcome.reason is AttemptResult.CERTIFICATE_REJECTED
+    assert str(file) in outcome.detail
+
+
+async def test_a_closed_destination_leaves_no_thread_and_can_be_used_again(
+    broker: Broker, make: Make, make_event: MakeEvent
+) -> None:
+    before = threading.active_count()
+    destination = make(broker.keys())
+    for number in (440, 441):
+        assert (await destination.send(on_their_way(make_event(number)))).reason is AttemptResult.DELIVERED
+        await close(destination)
+        await until(lambda: threading.active_count() <= before)
+    await broker.stored(2)
+
+
+async def test_a_preview_shows_the_message_without_a_connection_or_a_secret(
+    kind: Kind, broker: Broker, make: Make, make_event: MakeEvent
+) -> None:
+    destination = make(broker.keys(batch_size=2, port=free_port()))
+    assert isinstance(destination, Previewing)
+    one = await destination.preview(on_their_way(make_event()))
+    assert one.body == envelope.single(make_event(), HttpFormat.CLOUDEVENTS).body
+    assert kind.where in one.headers.values()
+    two = await destination.preview(on_their_way(make_event(1), make_event(2)))
+    assert [event["id"] for event in json.loads(two.body)] == ids([make_event(1), make_event(2)])
+    assert PASSWORD not in f"{one} {two}"
+
+
+async def test_events_in_the_store_reach_the_broker_and_a_reload_and_a_stop_end_the_connections(
+    kind: Kind, broker: Broker, make_event: MakeEvent, rig: Rig, port: int
+) -> None:
+    del make_event
+    async with way_to(port) as way:
+        settings = SETTINGS.validate_python({**broker.keys(port=way.port), **HASTY})
+        dispatcher = Dispatcher({"hr": settings}, rig.store, rig.clock)
+        await dispatcher.start(rig.session)
+        for number, keys in enumerate((["1", "2"], ["3"])):
+            await rig.enter(*keys)
+            dispatcher.wake()
+            await rig.settled()
+            if number == 0:
+                tuned = SETTINGS.validate_python({**broker.keys(port=way.port), **HASTY, "concurrency": 1})
+                await dispatcher.renew({"hr": tuned}, rig.session, renewed=["hr"], grace=1.0)
+        await dispatcher.stop(1.0)
+        await until(lambda: all(writer.is_closing() for writer in way.writers))
+        assert way.connections >= 2
+    messages = await broker.stored(3)
+    assert [json.loads(message.body)["subject"] for message in messages] == ["1", "2", "3"]
+    assert await rig.states() == {"delivered": 3}
+    assert all(kind.where == message.where for message in messages)
+
+
+async def test_a_sample_event_is_sent_by_the_command(broker: Broker, home: Home) -> None:
+    keys = "\n".join(f"{key} = {json.dumps(value)}" for key, value in broker.keys().items())
+    home.configure(more=f"[destinations.bus]\n{keys}\n")
+    said = await home.call("test", "bus")
+    assert (said.code, said.err) == (0, "")
+    assert "delivered" in said.out
+    (message,) = await broker.stored(1)
+    assert b"Sample Training (a test by Completion Notifier)" in message.body
+    home.configure(more=f"[destinations.bus]\n{keys}\n".replace(PASSWORD, WRONG_PASSWORD))
+    said = await home.call("test", "bus")
+    assert said.code == 1
+    assert "bus did not accept the event (access_refused): check the user name, the password" in said.err
+    assert WRONG_PASSWORD not in said.out + said.err

@@ -1,0 +1,100 @@
+"""The settings of message brokers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from notifier.config import brokers
+from tests.unit.config.conftest import Load
+
+Problems = Callable[..., list[str]]
+SOURCE = '[sources.acme]\ntoken = "t0ken"\n'
+SECRET = "Geheim-0f-the-broker"
+MQTT = '[destinations.x]\ntype = "mqtt"\nurl = "mqtts://broker.example.com"\n'
+FULL = {"mqtt": f'{MQTT}username = "gate"\npassword = "{SECRET}"\n'}
+LIBRARIES = {"mqtt": ("paho", "paho-mqtt")}
+
+
+@pytest.mark.parametrize("type_", FULL)
+def test_nothing_says_the_password(type_: str, load_text: Load) -> None:
+    settings = load_text(SOURCE + FULL[type_])
+    (destination,) = settings.destinations.values()
+    said = f"{settings!r} {settings.model_dump_json()} {destination.address()} {settings.warnings()}"
+    assert SECRET not in said
+    assert SECRET in " ".join(settings.secrets())
+
+
+@pytest.mark.parametrize("type_", FULL)
+def test_a_missing_library_is_named_with_the_command_that_installs_it(
+    type_: str, problems_of: Problems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, library = LIBRARIES[type_]
+    monkeypatch.setattr(brokers, "find_spec", lambda name: None if name == module else object())
+    assert problems_of(SOURCE + FULL[type_]) == [
+        f"destinations.x.type: needs the library {library}: pip install 'completion-notifier[{type_}]'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("mqtts://broker.example.com", False),
+        ("mqtt://127.0.0.1", False),
+        ("mqtt://localhost:1884", False),
+        ("mqtt://broker.example.com", True),
+    ],
+)
+def test_a_broker_without_tls_on_another_machine_is_warned_about(url: str, load_text: Load, *, warned: bool) -> None:
+    text = MQTT.replace("mqtts://broker.example.com", url)
+    warnings = [str(warning) for warning in load_text(SOURCE + text).warnings()]
+    assert any("cross the network unencrypted; use mqtts://" in warning for warning in warnings) is warned
+
+
+WRONG = [
+    (MQTT, "url", '"https://broker.example.com"', "begins with mqtts://"),
+    (MQTT, "url", '"mqtts://"', "begins with mqtts:// and a host"),
+    (MQTT, "url", '"mqtts://broker.example.com/topic"', "the topic has its own key"),
+    (MQTT, "url", '"mqtts://a:b#c@broker.example.com"', ""),
+    (MQTT, "url", '"mqtts://broker.example.com:99999"', "valid host and port"),
+    (MQTT, "url", "5", "must be text"),
+    (MQTT, "topic", '""', "must be the name of a topic"),
+    (MQTT, "topic", '"training/#"', "must not contain + or #"),
+    (MQTT, "topic", '"$SYS/x"', "does not begin with $"),
+    (MQTT, "topic", '"training/{user}"', "the fields are {source} and {type}"),
+    (MQTT, "topic", '"training/{type"', "a brace without its partner"),
+    (MQTT, "topic", f'"{"x" * 201}"', "at most 200 characters"),
+    (MQTT, "password", '"alone"', "needs username"),
+    (MQTT, "batch_size", "1001", "at most 1000"),
+    (MQTT, "client_key_file", '"config.toml"', "needs client_cert_file"),
+]
+
+
+@pytest.mark.parametrize(("table", "key", "value", "sentence"), WRONG)
+def test_a_wrong_value_is_told(table: str, key: str, value: str, sentence: str, problems_of: Problems) -> None:
+    kept = [line for line in table.splitlines() if not line.startswith(f"{key} =")]
+    (problem,) = problems_of("\n".join([SOURCE, *kept, f"{key} = {value}\n"]))
+    assert problem.startswith(f"destinations.x.{key}: ")
+    assert sentence in problem
+
+
+def test_a_user_name_in_two_places_is_told(problems_of: Problems) -> None:
+    (problem,) = problems_of(
+        f'{SOURCE}[destinations.x]\ntype = "mqtt"\nurl = "mqtts://a:b@broker.example.com"\nusername = "c"\n'
+    )
+    assert problem == "destinations.x.username: is also in url; remove one"
+
+
+def test_a_certificate_without_tls_is_told(problems_of: Problems) -> None:
+    (problem,) = problems_of(f'{SOURCE}{MQTT.replace("mqtts:", "mqtt:")}ca_file = "config.toml"\n')
+    assert problem == "destinations.x.ca_file: is used only with TLS: write mqtts:// in url"
+
+
+def test_the_same_topic_twice_is_warned_about_and_another_one_is_not(load_text: Load) -> None:
+    def warnings(topic: str) -> list[Any]:
+        second = MQTT.replace("destinations.x", "destinations.y") + f'topic = "{topic}"\n'
+        settings = load_text(SOURCE + MQTT + second)
+        return [warning for warning in settings.warnings() if "sent there twice" in warning.message]
+
+    assert len(warnings("training/{source}/{type}")) == 1
+    assert warnings("other") == []

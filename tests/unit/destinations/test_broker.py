@@ -1,0 +1,81 @@
+"""What the message brokers share."""
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.destinations.broker import Message, failed_connection, in_thread, message_of, summary, waves
+from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
+from tests.support.destinations import MakeEvent
+
+messages = st.lists(st.sampled_from("abc"), max_size=12).map(
+    lambda records: [Message(f"evt_{number}", "", "acme", record, b"") for number, record in enumerate(records)]
+)
+
+
+@given(messages)
+def test_each_message_is_in_one_wave_and_each_record_at_most_once_in_a_wave_in_its_order(given: list[Message]) -> None:
+    found = list(waves(given))
+    assert sorted(it.id for wave in found for it in wave) == sorted(it.id for it in given)
+    assert all(len({it.record for it in wave}) == len(wave) > 0 for wave in found)
+    for record in "abc":
+        assert [it for wave in found for it in wave if it.record == record] == [
+            it for it in given if it.record == record
+        ]
+
+
+outcomes = st.lists(st.sampled_from(list(AttemptResult)).map(Outcome), min_size=1, max_size=5)
+
+
+@given(outcomes)
+def test_a_series_succeeds_only_if_each_message_did(given: Sequence[Outcome]) -> None:
+    all_stored = all(one.reason is AttemptResult.DELIVERED for one in given)
+    assert (summary(given).reason is AttemptResult.DELIVERED) == all_stored
+    assert summary(given) in given
+
+
+def test_what_concerns_the_broker_says_more_than_what_concerns_one_event() -> None:
+    of_event, of_endpoint = Outcome(AttemptResult.PAYLOAD_REFUSED), Outcome(AttemptResult.ACCESS_REFUSED)
+    assert summary([Outcome(AttemptResult.DELIVERED), of_event, of_endpoint]) is of_endpoint
+
+
+def test_an_alert_has_the_notifier_as_its_source(make_alert: MakeEvent, make_event: MakeEvent) -> None:
+    assert message_of(make_alert()).filled("a/{source}/{type}") == "a/notifier/notifier.alert"
+    assert message_of(make_event()).filled("a/{source}/{type}") == "a/acme/completion.created"
+    assert message_of(make_event()).record == "acme/1238"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "scope"),
+    [
+        (ConnectionRefusedError(111, "x"), AttemptResult.CONNECT_FAILED, FailureScope.ENDPOINT),
+        (TimeoutError("x"), AttemptResult.CONNECT_FAILED, FailureScope.ENDPOINT),
+        (socket.gaierror(-2, "x"), AttemptResult.NAME_NOT_RESOLVED, FailureScope.ENDPOINT),
+        (ConnectionResetError(104, "x"), AttemptResult.CONNECTION_LOST, FailureScope.UNKNOWN),
+        (ssl.SSLCertVerificationError(), AttemptResult.CERTIFICATE_REJECTED, FailureScope.ENDPOINT),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]"), AttemptResult.PROTOCOL_BROKEN, FailureScope.UNKNOWN),
+        (ssl.SSLError(1, "handshake"), AttemptResult.CERTIFICATE_REJECTED, FailureScope.ENDPOINT),
+        (OSError(), AttemptResult.CONNECT_FAILED, FailureScope.ENDPOINT),
+    ],
+)
+def test_each_error_of_a_connection_has_its_reason(error: OSError, reason: AttemptResult, scope: FailureScope) -> None:
+    outcome = failed_connection(error).outcome
+    assert (outcome.reason, outcome.scope) == (reason, scope)
+    assert outcome.detail
+
+
+async def test_work_in_a_thread_returns_or_raises_and_can_be_left_behind() -> None:
+    assert await in_thread(lambda: threading.current_thread().name, "work") == "work"
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(lambda: 1 // 0, "work")
+    goes_on = threading.Event()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await in_thread(goes_on.wait, "work")
+    goes_on.set()
