@@ -24,7 +24,7 @@ def switch(given: GlobalOptions, destination: str, *, enabled: bool) -> Mapping[
     # Imported only without a daemon, because these imports take half a second.
     from notifier.cli.offline_deliveries import switch_alone  # noqa: PLC0415
     from notifier.daemon.api.deliveries import switched_document  # noqa: PLC0415
-    from notifier.daemon.reload import Unfollowed  # noqa: PLC0415
+    from notifier.daemon.configuration import Unfollowed  # noqa: PLC0415
 
     settings = settings or read_settings(given)
     log.setup(given.log_level(), "text")

@@ -15,31 +15,25 @@ from notifier.alerts.evaluation import Evaluation, unready
 from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
-from notifier.config import ConfigError, Settings
+from notifier.config import Settings
 from notifier.daemon.api.dashboard import Overview
 from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.api.metrics import MetricsCollector
 from notifier.daemon.api.status import destination_status, evaluation_status, remembered_status, status_document
 from notifier.daemon.api.status_line import summary
 from notifier.daemon.condition_collector import ConditionCollector, DaemonState
+from notifier.daemon.configuration import Differences, RunningConfiguration, SettingsSource
 from notifier.daemon.filter_check import UnknownIds
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.maintenance import Housekeeping
-from notifier.daemon.reload import (
-    Changes,
-    Differences,
-    SettingsSource,
-    changes_between,
-    left_to_restart,
-    reload_document,
-)
+from notifier.daemon.reload import DRAIN_SECONDS, Reloader
 from notifier.daemon.scheduler import Schedule
-from notifier.daemon.socket_path import WRONG_CONFIGURATION, socket_path
+from notifier.daemon.socket_path import socket_path
 from notifier.daemon.sources import SourceRegistry
 from notifier.daemon.systemd.liveness import JobStats
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.delivery.subscriptions import concerned, subscriptions
+from notifier.delivery.subscriptions import concerned
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
@@ -72,9 +66,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 3.0
-"""Seconds that requests under way get to finish when the daemon stops; all steps of a stop take less than five."""
-
 FORGETTING = "(retention)"
 """The name of the job that deletes old content; the parentheses distinguish it from names of sources."""
 
@@ -103,20 +94,19 @@ class Daemon:
         self,
         settings: Settings,
         clock: Clock | None = None,
-        configuration: SettingsSource | None = None,
+        settings_source: SettingsSource | None = None,
         manager: SystemdNotifier | None = None,
         *,
         patience: Patience = PATIENCE,
         handed_over: Sequence[socket.socket] = (),
     ) -> None:
-        """Initialize with the settings, the `configuration` that a reload reads, and the connection to systemd.
+        """Initialize with the settings, the source that a reload reads them from, and the connection to systemd.
 
         `patience` holds the waiting times of watchers that no setting covers. The listening sockets `handed_over` by
         systemd take the place of `[http] listen`.
         """
         self._handed_over = handed_over
-        self._settings = self._opened_with = settings
-        self._configuration = configuration or SettingsSource(lambda: settings)
+        self._configuration = RunningConfiguration(settings, settings_source)
         self._clock = clock or SystemClock()
         self._manager = manager or SystemdNotifier()
         self._started_ms: int | None = None
@@ -139,16 +129,14 @@ class Daemon:
             self._reader,
             self._dispatcher,
             self._clock,
-            lambda: self._settings,
-            self._configuration.read,
+            self._configuration,
         )
         self.feed = Feed(self._reader, lambda: self._settings.sources)
-        self._subscriptions = subscriptions(settings.destinations)
         self._sources = SourceRegistry(
             self._schedule,
             self._store,
             self._clock,
-            lambda: self._subscriptions,
+            self._configuration,
             self._on_events,
             self._on_round,
             self._counts.failed,
@@ -177,8 +165,7 @@ class Daemon:
         self._housekeeping = Housekeeping(
             self._store,
             self._clock,
-            lambda: self._settings.store.retention,
-            lambda: tuple(self._settings.sources),
+            self._configuration,
         )
         self._conditions = ConditionCollector(
             self._store,
@@ -199,8 +186,17 @@ class Daemon:
             self._dispatcher.health,
         )
         self._overview = Overview(self._reader, self._clock)
-        self._broken: str | None = None
-        self._reloading = asyncio.Lock()
+        self._reloader = Reloader(
+            self._configuration,
+            self._sources,
+            self._dispatcher,
+            self.deliveries,
+            self._counts,
+            self._alarms,
+            self._unwritable,
+            self._conditions,
+            self._manager,
+        )
         self._running = AsyncExitStack()
 
     async def start(self) -> None:
@@ -231,7 +227,7 @@ class Daemon:
             stack.push_async_callback(self._note_stop)
             await self._alarms.evaluate()
             self._schedule.add(ALARMS, ALARMS_EVERY_SECONDS, self._look_for_troubles)
-            self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, lambda: self._settings).look)
+            self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
             # The server needs the sources to exist, because requests are about them; it starts before their rounds.
             self._server = LocalServer(
                 self, self.feed, self._settings.http, socket_path(self._settings.store.path), self._handed_over
@@ -254,6 +250,10 @@ class Daemon:
                 "alerts_to": self._settings.alerts.heard_by() or "nobody",
             },
         )
+
+    @property
+    def _settings(self) -> Settings:
+        return self._configuration.settings
 
     @property
     def url(self) -> str | None:
@@ -287,64 +287,9 @@ class Daemon:
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
-        # The lock keeps another reload from beginning between the notices to systemd of this one's start and end.
-        async with self._reloading:
-            with self._manager.told_of_reload():
-                result = await self._read_again()
-        # Events written under the old filters may be announced only now, by filters that no longer name their
-        # destinations; so all destinations are woken.
-        self._dispatcher.wake()
-        return result
-
-    async def _read_again(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        try:
-            settings = await asyncio.to_thread(self._configuration.read)
-            changes = changes_between(self._settings, settings)
-            await self._follow(settings, changes)
-            unmatched = await self.deliveries.unmatched(changes.destinations.changed)
-        except ConfigError as error:
-            reason: str = WRONG_CONFIGURATION
-            message = f"the configuration is wrong, and nothing was changed: {error}{self._configuration.hint()}"
-        except StoreError as error:
-            reason = error.reason
-            message = f"the new configuration was applied only in part; reload again: {error.message}"
-        else:
-            left = left_to_restart(self._opened_with, settings)
-            self._broken = None
-            _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
-            document = reload_document(changes, left, self._configuration.handed_over or (), unmatched)
-            return ActionResult(ok=True, body=document)
-        self._broken = message
-        await self._alarms.evaluate()
-        _log.error("the configuration could not be read again", extra={"detail": message})
-        return ActionResult(ok=False, body={"reason": reason, "message": message})
-
-    async def _follow(self, settings: Settings, changes: Changes) -> None:
-        """Apply the new configuration to the running daemon. Raises StoreError."""
-        if self._session is None:
+        if self._session is None or self._heartbeat is None:
             raise RuntimeError("cannot reload: the daemon is not running")
-        # Counters must exist before a new name starts, and until a removed one has stopped.
-        self._counts.keep(
-            {*self._settings.sources, *settings.sources}, {*self._settings.destinations, *settings.destinations}
-        )
-        # New events must not go to a removed destination while it stops, nor to a new one before it exists.
-        theirs = changes.destinations
-        kept = {name: wanted for name, wanted in settings.destinations.items() if name not in theirs.added}
-        self._subscriptions = subscriptions(kept)
-        await self._dispatcher.renew(
-            settings.destinations, self._session, renewed=theirs.renewed, removed=theirs.removed, grace=DRAIN_SECONDS
-        )
-        self._subscriptions = subscriptions(settings.destinations)
-        await self._sources.renew(settings, self._session, changes.sources)
-        if settings.alerts.heartbeat_url != self._settings.alerts.heartbeat_url and self._heartbeat is not None:
-            self._heartbeat.fetch_from(settings.alerts.heartbeat_url)
-        self._counts.keep(settings.sources, settings.destinations)
-        self._alarms.send_to(settings.alerts.destination)
-        self._unwritable.send_to(settings.alerts.destination)
-        await self._alarms.evaluate()
-        self._configuration.followed(settings)
-        self._settings = settings
-        destination_rules.report_orphans(await self._conditions.orphans())
+        return await self._reloader.reload(self._session, self._heartbeat)
 
     async def status(self) -> "StatusDocument":
         """Return the JSON object of `/v1/status`. Raises StoreError."""
@@ -407,7 +352,7 @@ class Daemon:
         from notifier.daemon.api.record import record_document  # noqa: PLC0415
 
         confirm_after = {name: source.confirm_after for name, source in self._settings.sources.items()}
-        return await self._reader.run(record_document, key, self._subscriptions, confirm_after)
+        return await self._reader.run(record_document, key, self._configuration.subscriptions, confirm_after)
 
     async def figures(self) -> DashboardFigures:
         """Return the dashboard's figures that are not part of the status. Raises StoreError."""
@@ -467,7 +412,7 @@ class Daemon:
     async def _look_for_troubles(self) -> None:
         await self._schedule.notice_sleep()
         # During a reload the parts being replaced are missing, and their conditions would seem to be over.
-        async with self._reloading:
+        async with self._reloader.running:
             await self._alarms.evaluate()
             if events := await self._unwritable.look():
                 self._announce(events)
@@ -477,7 +422,7 @@ class Daemon:
             self._started_ms or 0,
             tuple(self._settings.destinations),
             self.interface_problem,
-            self._broken,
+            self._configuration.problem,
             self._heartbeat,
             self._alarms.evaluation,
         )
@@ -492,7 +437,8 @@ class Daemon:
     def _announce(self, events: Sequence[Event]) -> None:
         """Notify all parts that wait for events that these are stored now; they may include operational notices."""
         # During a reload the filters under which the events were written may already be replaced.
-        self._dispatcher.wake(None if self._reloading.locked() else concerned(events, self._subscriptions))
+        named = None if self._reloader.running.locked() else concerned(events, self._configuration.subscriptions)
+        self._dispatcher.wake(named)
         self.feed.wake()
         self._counts.detected(events)
 

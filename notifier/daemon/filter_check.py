@@ -1,10 +1,11 @@
 """Finds ids in filters that no source knows. They are probably mistyped, and no event would ever pass the filter."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from notifier.config import Settings
+from notifier.daemon.configuration import RunningConfiguration
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import known_ids
@@ -46,15 +47,14 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
 class UnknownIds:
     """Warns once of each unknown id in the filters, as soon as the names of their sources are known."""
 
-    def __init__(self, store: Store, settings: Callable[[], Settings]) -> None:
-        """Initialize with the store; `settings` returns the current configuration."""
+    def __init__(self, store: Store, configuration: RunningConfiguration) -> None:
         self._store = store
-        self._settings = settings
+        self._configuration = configuration
         self._judged: frozenset[IdFilter] = frozenset()
 
     async def look(self) -> None:
         """Check the filters that were not checked before, if possible; after a failed read, the next call retries."""
-        filters = tuple(id_filters(self._settings()))
+        filters = tuple(id_filters(self._configuration.settings))
         self._judged &= frozenset(filters)
         for one in filters:
             if one not in self._judged:

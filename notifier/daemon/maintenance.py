@@ -1,9 +1,10 @@
 """Periodic maintenance of the store, so that it can be used for years without manual work."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 
 from notifier.clock import Clock
+from notifier.daemon.configuration import RunningConfiguration
 from notifier.daemon.file_upkeep import FileUpkeep
 from notifier.events import Event
 from notifier.store import pruning
@@ -23,14 +24,11 @@ class Housekeeping:
         self,
         store: Store,
         clock: Clock,
-        retention_of_now: Callable[[], float],
-        sources_of_now: Callable[[], Collection[str] | None] = lambda: None,
+        configuration: RunningConfiguration,
     ) -> None:
-        """Initialize with functions that return the current retention (seconds) and the current names of sources."""
         self._store = store
         self._clock = clock
-        self._retention = retention_of_now
-        self._sources = sources_of_now
+        self._configuration = configuration
         self.upkeep = FileUpkeep(store, clock) if isinstance(store, FileStore) else None
         """The upkeep of the state file; None if the store is not in a file."""
 
@@ -43,7 +41,7 @@ class Housekeeping:
         """Delete data older than the retention, in small steps, and free the space; the next call retries errors."""
         forgotten = 0
         try:
-            before_ms = self._clock.now_ms() - round(self._retention() * 1000)
+            before_ms = self._clock.now_ms() - round(self._configuration.settings.store.retention * 1000)
             place: DetectionPlace | None = FIRST
             while place is not None:
                 done = await self._store.run(retention.forget, before_ms, place)
@@ -68,7 +66,7 @@ class Housekeeping:
             # Imported here, because it is needed some time after the start only.
             from notifier.store.queries import search  # noqa: PLC0415
 
-            await self._store.run(search.prepare, self._sources())
+            await self._store.run(search.prepare, tuple(self._configuration.settings.sources))
             if self.upkeep is not None:
                 await self.upkeep.truncate_large_log()
         except StoreError as error:

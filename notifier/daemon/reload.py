@@ -1,144 +1,135 @@
-"""Re-reads the configuration of a running daemon, and finds the differences that a new one makes."""
+"""Applies a changed configuration to the running daemon."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import asyncio
+import logging
 from typing import TYPE_CHECKING
 
-from notifier.config import Destination, Settings
-from notifier.config.errors import dotted
+from notifier.alerts import destination_rules
+from notifier.alerts.monitor import AlertMonitor
+from notifier.alerts.unwritable import UnwritableStore
+from notifier.config import ConfigError, Settings
+from notifier.daemon.api.deliveries import Deliveries
+from notifier.daemon.condition_collector import ConditionCollector
+from notifier.daemon.configuration import (
+    Changes,
+    RunningConfiguration,
+    changes_between,
+    left_to_restart,
+    reload_document,
+)
+from notifier.daemon.heartbeat import Heartbeat
+from notifier.daemon.socket_path import WRONG_CONFIGURATION
+from notifier.daemon.sources import SourceRegistry
+from notifier.daemon.systemd.notify import SystemdNotifier
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.delivery.subscriptions import subscriptions
+from notifier.store.errors import StoreError
+from notifier.web.daemon_api import ActionResult
+from notifier.web.metrics.counters import Counters
 
 if TYPE_CHECKING:
-    from notifier.web.response_models.status import DifferencesDocument, ReloadDocument
+    import aiohttp
+
+    from notifier.web.response_models.status import ReloadDocument, ReloadFailedDocument
+
+_log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 3.0
+"""Seconds that requests under way get to finish when the daemon or a destination stops.
+
+All steps of a stop of the daemon take less than five seconds.
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """The names of sources or destinations that are new, changed, or removed."""
+class Reloader:
+    """Reads the configuration again and applies it, one reload at a time."""
 
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
+    def __init__(
+        self,
+        configuration: RunningConfiguration,
+        sources: SourceRegistry,
+        dispatcher: Dispatcher,
+        deliveries: Deliveries,
+        counts: Counters,
+        alarms: AlertMonitor,
+        unwritable: UnwritableStore,
+        conditions: ConditionCollector,
+        manager: SystemdNotifier,
+    ) -> None:
+        """Initialize with the parts that follow the configuration, and with the connection to systemd."""
+        self._configuration = configuration
+        self._sources = sources
+        self._dispatcher = dispatcher
+        self._deliveries = deliveries
+        self._counts = counts
+        self._alarms = alarms
+        self._unwritable = unwritable
+        self._conditions = conditions
+        self._manager = manager
+        self.running = asyncio.Lock()
+        """Locked while a reload is under way, when parts of the daemon may be missing."""
 
-    @classmethod
-    def between(cls, before: Mapping[str, object], after: Mapping[str, object]) -> "Differences":
-        """Return the differences between two tables of sources or destinations."""
-        return cls(
-            tuple(name for name in after if name not in before),
-            tuple(name for name in after if name in before and after[name] != before[name]),
-            tuple(name for name in before if name not in after),
+    async def reload(
+        self, session: "aiohttp.ClientSession", heartbeat: Heartbeat
+    ) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
+        """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
+        # The lock keeps another reload from beginning between the notices to systemd of this one's start and end.
+        async with self.running:
+            with self._manager.told_of_reload():
+                result = await self._read_again(session, heartbeat)
+        # Events written under the old filters may be announced only now, by filters that no longer name their
+        # destinations; so all destinations are woken.
+        self._dispatcher.wake()
+        return result
+
+    async def _read_again(
+        self, session: "aiohttp.ClientSession", heartbeat: Heartbeat
+    ) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
+        source = self._configuration.source
+        try:
+            settings = await asyncio.to_thread(source.read)
+            changes = changes_between(self._configuration.settings, settings)
+            await self._apply(settings, changes, session, heartbeat)
+            unmatched = await self._deliveries.unmatched(changes.destinations.changed)
+        except ConfigError as error:
+            reason: str = WRONG_CONFIGURATION
+            message = f"the configuration is wrong, and nothing was changed: {error}{source.hint()}"
+        except StoreError as error:
+            reason = error.reason
+            message = f"the new configuration was applied only in part; reload again: {error.message}"
+        else:
+            left = left_to_restart(self._configuration.opened_with, settings)
+            self._configuration.problem = None
+            _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
+            document = reload_document(changes, left, source.handed_over or (), unmatched)
+            return ActionResult(ok=True, body=document)
+        self._configuration.problem = message
+        await self._alarms.evaluate()
+        _log.error("the configuration could not be read again", extra={"detail": message})
+        return ActionResult(ok=False, body={"reason": reason, "message": message})
+
+    async def _apply(
+        self, settings: Settings, changes: Changes, session: "aiohttp.ClientSession", heartbeat: Heartbeat
+    ) -> None:
+        """Apply the new configuration to the running daemon. Raises StoreError."""
+        configuration, before = self._configuration, self._configuration.settings
+        # Counters must exist before a new name starts, and until a removed one has stopped.
+        self._counts.keep({*before.sources, *settings.sources}, {*before.destinations, *settings.destinations})
+        # New events must not go to a removed destination while it stops, nor to a new one before it exists.
+        theirs = changes.destinations
+        kept = {name: wanted for name, wanted in settings.destinations.items() if name not in theirs.added}
+        configuration.subscriptions = subscriptions(kept)
+        await self._dispatcher.renew(
+            settings.destinations, session, renewed=theirs.renewed, removed=theirs.removed, grace=DRAIN_SECONDS
         )
-
-    @property
-    def renewed(self) -> tuple[str, ...]:
-        """The names that are new or changed, whose objects have to be created again."""
-        return (*self.added, *self.changed)
-
-    def document(self) -> "DifferencesDocument":
-        """Return the differences as a JSON object."""
-        return {"added": self.added, "changed": self.changed, "removed": self.removed}
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """The differences of a new configuration, for sources and for destinations."""
-
-    sources: Differences
-    destinations: Differences
-
-
-def changes_between(before: Settings, after: Settings) -> Changes:
-    """Return the differences between two configurations."""
-    return Changes(
-        # The retention is part of a source's settings here, because it decides whether an outage leaves a gap.
-        Differences.between(_with(before.sources, before.store.retention), _with(after.sources, after.store.retention)),
-        Differences.between(before.destinations, after.destinations),
-    )
-
-
-def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys that take effect only at the next start, because what they name is already open."""
-    opened = {"store.path": opened_with.store.path, "http": opened_with.http}
-    wanted = {"store.path": after.store.path, "http": after.http}
-    return tuple(key for key in wanted if wanted[key] != opened[key])
-
-
-def reload_document(
-    changes: Changes, left: tuple[str, ...], handed_over: tuple[str, ...], unmatched: Mapping[str, int]
-) -> "ReloadDocument":
-    """Return the result of a reload as a JSON object: its changes, and the keys that take effect at the next start.
-
-    `unmatched` is, by destination, the number of waiting events that no longer pass its filters. Keys `handed_over` by
-    systemd keep their values from the start; the daemon cannot know whether these have changed since.
-    """
-    return {
-        "sources": changes.sources.document(),
-        "destinations": changes.destinations.document(),
-        "left_to_restart": left,
-        "handed_over": handed_over,
-        "unmatched": dict(unmatched),
-        "message": "",
-    }
-
-
-def _with(sources: Mapping[str, object], retention: float) -> dict[str, object]:
-    return {name: (settings, retention) for name, settings in sources.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Unfollowed:
-    """The part of a destination's configuration that the running daemon has not loaded yet.
-
-    `keys` lists the keys that differ between the configuration file and the running daemon, as `destinations.NAME.KEY`,
-    or `destinations.NAME` for the whole table. `message` says this in a sentence without values. Both are empty if
-    nothing differs.
-    """
-
-    keys: tuple[str, ...] = ()
-    message: str = ""
-
-
-def unfollowed(name: str, before: Destination | None, after: Destination | None) -> Unfollowed:
-    """Compare a destination's settings in the running daemon (`before`) with the configuration file (`after`).
-
-    None stands for a destination that is missing there.
-    """
-    if before == after:
-        return Unfollowed()
-    table = dotted(("destinations", name))
-    if before is None:
-        return Unfollowed((table,), f"the daemon does not know {name} yet, which is new: run `notifier reload` first")
-    if after is None:
-        said = f"the configuration no longer contains {name}, but the daemon still uses it: run `notifier reload`"
-        return Unfollowed((table,), said)
-    keys = [key for key in type(before).model_fields if getattr(before, key) != getattr(after, key, None)]
-    # If the type has changed, the other differences follow from it and are not listed.
-    keys = ["type"] if type(before) is not type(after) else keys
-    said = (
-        f"the daemon still uses an older configuration of {name}: {', '.join(f'`{key}`' for key in keys)}"
-        f" {'has' if len(keys) == 1 else 'have'} changed since; run `notifier reload` first"
-    )
-    return Unfollowed(tuple(f"{table}.{key}" for key in keys), said)
-
-
-def _nothing(_settings: Settings) -> None:
-    """Ignore new settings."""
-
-
-@dataclass(frozen=True, slots=True)
-class SettingsSource:
-    """Functions to re-read the configuration of a running daemon.
-
-    `read` returns the current settings or raises ConfigError; `followed` is called with settings that have been
-    applied. `handed_over` lists the keys that systemd passed to this process as credentials (None: systemd passed
-    none). These keys keep their values from the start, even if their files change.
-    """
-
-    read: Callable[[], Settings]
-    followed: Callable[[Settings], None] = _nothing
-    handed_over: tuple[str, ...] | None = None
-
-    def hint(self) -> str:
-        """Return a hint to add to the errors of a re-read configuration; "" if systemd passed no credentials."""
-        if self.handed_over is None:
-            return ""
-        return "\na new or changed credential is not seen, because systemd passes credentials only at the start"
+        configuration.subscriptions = subscriptions(settings.destinations)
+        await self._sources.renew(settings, session, changes.sources)
+        if settings.alerts.heartbeat_url != before.alerts.heartbeat_url:
+            heartbeat.fetch_from(settings.alerts.heartbeat_url)
+        self._counts.keep(settings.sources, settings.destinations)
+        self._alarms.send_to(settings.alerts.destination)
+        self._unwritable.send_to(settings.alerts.destination)
+        await self._alarms.evaluate()
+        configuration.source.followed(settings)
+        configuration.settings = settings
+        destination_rules.report_orphans(await self._conditions.orphans())

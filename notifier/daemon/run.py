@@ -7,9 +7,9 @@ import os
 from typing import Any, Final
 
 from notifier.config import Settings
+from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.descriptors import raise_limit
-from notifier.daemon.reload import SettingsSource
 from notifier.daemon.signals import daemon_signals
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import Watchdog, time_to_start
@@ -42,7 +42,7 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
         faulthandler.enable()
     raise_limit()
     with daemon_signals() as signals:
-        daemon = Daemon(settings, configuration=configuration, manager=manager, handed_over=handed_over(os.environ))
+        daemon = Daemon(settings, settings_source=configuration, manager=manager, handed_over=handed_over(os.environ))
         stopped = asyncio.create_task(signals.stop.wait(), name="stop")
         await _start(daemon, manager, stopped)
         beside = [

@@ -13,13 +13,12 @@ from notifier.alerts.conditions import Condition, ConditionKey, source_subject
 from notifier.clock import Clock
 from notifier.config import Settings
 from notifier.daemon.api.status import source_status, sweep_status
-from notifier.daemon.reload import Differences
+from notifier.daemon.configuration import Differences, RunningConfiguration
 from notifier.daemon.scheduler import Schedule
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.events import Event
 from notifier.http.peer_clocks import PeerClocks
 from notifier.store.store import Store
-from notifier.store.subscriptions import Subscription
 from notifier.store.tables.holds import HeldExamples
 from notifier.store.tables.sources import SourceMemory
 from notifier.store.tables.sweeps import Sweep
@@ -45,7 +44,7 @@ class SourceRegistry:
         schedule: Schedule,
         store: Store,
         clock: Clock,
-        subscriptions: Callable[[], Sequence[Subscription]],
+        configuration: RunningConfiguration,
         on_events: Callable[[Sequence[Event]], None],
         on_round: Callable[[Round, float], None],
         on_failure: Callable[[str, str], None],
@@ -60,7 +59,7 @@ class SourceRegistry:
         self._schedule = schedule
         self._store = store
         self._clock = clock
-        self._subscriptions = subscriptions
+        self._configuration = configuration
         self._on_events = on_events
         self._on_round = on_round
         self._on_failure = on_failure
@@ -93,7 +92,7 @@ class SourceRegistry:
                 session,
                 self._store,
                 self._clock,
-                self._subscriptions,
+                lambda: self._configuration.subscriptions,
                 self._on_events,
                 on_failure=self._on_failure,
                 on_served=partial(self._peer_clocks.note, source_subject(name)),

@@ -116,7 +116,8 @@ async def arrive(daemon: Daemon, numbers: "count[int]", rate: float, seconds: fl
         first = next(numbers) * PAGE + 1_000_000
         findings = records.Findings("acme", "acme", changes=news(range(first, first + PAGE)))
         now_ms = SystemClock().now_ms()
-        daemon._on_events(await daemon._store.run(records.write, findings, daemon._subscriptions, now_ms))
+        theirs = daemon._configuration.subscriptions
+        daemon._on_events(await daemon._store.run(records.write, findings, theirs, now_ms))
     return pages * PAGE
 
 

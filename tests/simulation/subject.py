@@ -22,7 +22,7 @@ from notifier.alerts import source_rules
 from notifier.alerts.conditions import Condition
 from notifier.config import Settings
 from notifier.config.settings import SourceSettings
-from notifier.daemon.reload import Differences
+from notifier.daemon.configuration import Differences, RunningConfiguration
 from notifier.daemon.scheduler import Schedule
 from notifier.daemon.sources import SourceRegistry
 from notifier.daemon.watcher_factory import build_watcher
@@ -288,7 +288,7 @@ class ScheduledSubject(Subject):
             schedule,
             self._store,
             self._clock,
-            lambda: (),
+            RunningConfiguration(self._settings()),
             lambda _events: self._on_events(),
             lambda _round, _seconds: None,
             lambda _source, _reason: None,

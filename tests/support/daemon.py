@@ -14,8 +14,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from notifier.config import Settings
+from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.reload import SettingsSource
 from notifier.sandbox import Account, build_account, make_app, serve
 from tests.support.clocks import SettableClock
 from tests.support.servers import serving

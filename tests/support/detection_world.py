@@ -20,8 +20,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from notifier.config import Settings
+from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.reload import SettingsSource
 from notifier.daemon.socket_path import socket_path
 from notifier.sandbox import CONTROL, Account, Record, SandboxControl, make_app, serve, synthetic_account
 from notifier.sandbox.records import date_number, day_of

@@ -15,8 +15,8 @@ from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.config import Settings, handed_over
 from notifier.config.proxies import described
+from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.other_daemons import warn_of_neighbours
-from notifier.daemon.reload import SettingsSource
 from notifier.daemon.run import StoppedAtStart, serve
 from notifier.store.errors import StoreError
 from notifier.web.listening.sockets import ListenError

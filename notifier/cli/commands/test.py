@@ -123,7 +123,7 @@ def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
     """Return the destination's state, and the keys for which the daemon still uses an older configuration."""
     # Imported here, because the imports take half a second and a preview does not need them.
     from notifier.daemon.api.deliveries import standing_document  # noqa: PLC0415
-    from notifier.daemon.reload import Unfollowed  # noqa: PLC0415
+    from notifier.daemon.configuration import Unfollowed  # noqa: PLC0415
 
     answer = daemon_client.request(settings.store.path, "GET", f"/v1/destinations/{destination}")
     if answer is not None:

@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from notifier.clock import Clock
 from notifier.config import ConfigError, Destination, Settings
 from notifier.daemon.api.delivery import delivery_document
 from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
-from notifier.daemon.reload import Unfollowed, unfollowed
+from notifier.daemon.configuration import RunningConfiguration, Unfollowed, unfollowed
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
-from notifier.delivery.subscriptions import subscriptions
 from notifier.destinations.sample import sample_event
 from notifier.store.database import Database
 from notifier.store.queries import history
@@ -56,21 +55,15 @@ class Deliveries:
         reader: StoreReader,
         dispatcher: Dispatcher,
         clock: Clock,
-        settings: Callable[[], Settings],
-        read_again: Callable[[], Settings],
+        configuration: RunningConfiguration,
     ) -> None:
-        """Initialize with the parts that the operations use.
-
-        `settings` returns the configuration in force. `read_again` reads the configuration as it is on disk now; it
-        raises ConfigError and is called on a thread.
-        """
+        """Initialize with the parts that the operations use."""
         self._reader = reader
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
-        self._settings = settings
-        self._read_again = read_again
-        self._replaying = ReplayRunner(store, self._subscriptions, dispatcher.wake, clock)
+        self._configuration = configuration
+        self._replaying = ReplayRunner(store, lambda: configuration.subscriptions, dispatcher.wake, clock)
 
     async def start(self) -> None:
         """Continue a replay that the last run did not finish. Raises StoreError."""
@@ -82,7 +75,7 @@ class Deliveries:
 
     async def page(self, wish: DeliveryPage) -> "DeliveryPageDocument":
         """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError, StoreError."""
-        return await self._reader.run(delivery_page, wish, tuple(self._settings().destinations))
+        return await self._reader.run(delivery_page, wish, tuple(self._settings.destinations))
 
     async def retry(self, wish: Retry) -> "RetriedDocument":
         """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError, StoreError."""
@@ -97,7 +90,11 @@ class Deliveries:
         Raises UnknownNameError, UnknownEventError, StoreError.
         """
         counts = await self._store.run(
-            drop_known, wish, tuple(self._settings().destinations), self._subscriptions(), dry_run=dry_run
+            drop_known,
+            wish,
+            tuple(self._settings.destinations),
+            self._configuration.subscriptions,
+            dry_run=dry_run,
         )
         if not dry_run:
             self._dispatcher.set_aside(counts)
@@ -109,15 +106,15 @@ class Deliveries:
         Raises UnknownNameError, StoreError.
         """
         self._named(new)
-        answer = await self._store.run(move_known, old, new, tuple(self._settings().destinations), self._clock.now_ms())
+        answer = await self._store.run(move_known, old, new, tuple(self._settings.destinations), self._clock.now_ms())
         self._dispatcher.wake()
         return answer
 
     async def replay(self, wish: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
         """Begin to send past events again, or only count them. Raises UnknownNameError, StoreError."""
         self._named(wish.destination)
-        if wish.source is not None and wish.source not in self._settings().sources:
-            raise UnknownNameError("source", wish.source, tuple(self._settings().sources))
+        if wish.source is not None and wish.source not in self._settings.sources:
+            raise UnknownNameError("source", wish.source, tuple(self._settings.sources))
         now_ms = self._clock.now_ms()
         newest = [await self._store.run(number) for number in (requeue.newest, requeue.newest_attempt)]
         past = wish.past(now_ms, *newest)
@@ -131,7 +128,7 @@ class Deliveries:
             return ActionResult(ok=False, body={"message": str(error)})
         except ReplayStoppedError:
             return ActionResult(ok=False, body={"message": "the replay was stopped before it started"})
-        size = plan_document(plan, forgotten_before_ms(self._settings(), past, now_ms))
+        size = plan_document(plan, forgotten_before_ms(self._settings, past, now_ms))
         body: ReplayPlanDocument = {"id": number, **size, "message": ""}
         return ActionResult(ok=True, body=body)
 
@@ -155,7 +152,7 @@ class Deliveries:
         counts: dict[str, int] = {}
         for name in names:
             wish = Drop(destination=name, unmatched=True)
-            found = await self._store.run(requeue.to_be_dropped, wish, name, self._subscriptions())
+            found = await self._store.run(requeue.to_be_dropped, wish, name, self._configuration.subscriptions)
             if found:
                 counts[name] = len(found)
         return counts
@@ -168,7 +165,7 @@ class Deliveries:
     async def test(self, destination: str) -> "TestedDocument":
         """Send a sample event to a destination, once, and return the result. Raises UnknownNameError."""
         self._named(destination)
-        settings, older = self._settings(), await self._unfollowed(destination)
+        settings, older = self._settings, await self._unfollowed(destination)
         health = self._dispatcher.health()[destination]
         event = sample_event(_a_source(settings, settings.destinations[destination]), self._clock.now_ms())
         started = self._clock.monotonic()
@@ -189,31 +186,34 @@ class Deliveries:
         older = await self._unfollowed(destination)
         health = self._dispatcher.health().get(destination)
         if health is None and not older.keys:
-            raise UnknownNameError("destination", destination, tuple(self._settings().destinations))
+            raise UnknownNameError("destination", destination, tuple(self._settings.destinations))
         return {"destination": destination, **standing_document(destination, health, older)}
 
     async def _unfollowed(self, destination: str) -> Unfollowed:
         """Return the changes to a destination's configuration since the daemon read it."""
         try:
-            settings = await asyncio.to_thread(self._read_again)
+            settings = await asyncio.to_thread(self._configuration.source.read)
         except ConfigError:
             said = "the configuration is wrong now (`notifier check`), and the daemon still uses the previous one"
             return Unfollowed(message=said)
         return unfollowed(
-            destination, self._settings().destinations.get(destination), settings.destinations.get(destination)
+            destination,
+            self._settings.destinations.get(destination),
+            settings.destinations.get(destination),
         )
 
     def _named(self, destination: str | None) -> tuple[str, ...]:
         """Return the named destination, or all destinations if it is None. Raises UnknownNameError."""
-        known = tuple(self._settings().destinations)
+        known = tuple(self._settings.destinations)
         if destination is None:
             return known
         if destination not in self._dispatcher.health():
             raise UnknownNameError("destination", destination, known)
         return (destination,)
 
-    def _subscriptions(self) -> Sequence[Subscription]:
-        return subscriptions(self._settings().destinations)
+    @property
+    def _settings(self) -> Settings:
+        return self._configuration.settings
 
 
 def switched_document(destination: str, health: Health, older: Unfollowed, *, waited: bool) -> "SwitchedDocument":

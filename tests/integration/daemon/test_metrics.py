@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from notifier.daemon.reload import SettingsSource
+from notifier.daemon.configuration import SettingsSource
 from tests.support.daemon import ready, status_when, until_swept
 from tests.support.metric_names import HISTOGRAMS, METRICS
 from tests.support.metric_page import only, read

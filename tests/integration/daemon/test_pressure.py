@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.reload import SettingsSource
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.web.requests import Replay
 from notifier.web.response_models.status import StatusDocument

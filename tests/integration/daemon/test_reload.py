@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from notifier.alerts import source_rules
 from notifier.alerts.conditions import Condition, ConditionName
+from notifier.daemon.configuration import Differences, SettingsSource, left_to_restart
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.reload import Differences, SettingsSource, left_to_restart
 from tests.support.changing_configuration import Written, dumped
 from tests.support.daemon import World, ready, status_when, until_swept
 from tests.support.waiting import until

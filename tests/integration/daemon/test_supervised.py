@@ -5,7 +5,7 @@ from typing import Any
 
 from notifier.config import ConfigError, Settings
 from notifier.config.errors import Problem
-from notifier.daemon.reload import SettingsSource
+from notifier.daemon.configuration import SettingsSource
 from tests.support.changing_configuration import Written, dumped
 from tests.support.daemon import World, ready
 from tests.support.waiting import DEADLINE, until

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from notifier.alerts.monitor import AlertMonitor
 from notifier.config import Settings
+from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.reload import SettingsSource
 from notifier.store.database import Database
 from notifier.store.errors import StoreReason
 from notifier.store.file.store import FileStore
@@ -250,7 +250,7 @@ async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_i
 async def test_essentials_that_cannot_be_kept_for_long_are_told(
     world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.maintenance.ESSENTIALS_PATIENCE_SECONDS", LONG)
+    monkeypatch.setattr("notifier.daemon.file_upkeep.ESSENTIALS_PATIENCE_SECONDS", LONG)
     settings = with_notices(world, told)
     in_the_way = settings.store.path.with_name(f"{settings.store.path.name}.essentials.new")
     in_the_way.mkdir()
@@ -289,7 +289,7 @@ async def test_a_reload_takes_nothing_back(world: "World", told: Told, monkeypat
     monkeypatch.setattr("notifier.daemon.daemon.DRAIN_SECONDS", 0.5)
     now = with_notices(world, told)
     world.receiver_answers = 503
-    daemon = Daemon(now, configuration=SettingsSource(lambda: with_notices(world, told, timeout="20s")))
+    daemon = Daemon(now, settings_source=SettingsSource(lambda: with_notices(world, told, timeout="20s")))
     await daemon.start()
     try:
         await until(lambda: not daemon.unready())

@@ -23,8 +23,8 @@ from aiohttp.typedefs import Handler
 
 from notifier.cli.commands.status import is_failing
 from notifier.config import Settings, load
+from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.reload import SettingsSource
 from notifier.daemon.socket_path import socket_path
 from notifier.sandbox import CONTROL, SandboxControl, make_app, serve, synthetic_account
 from notifier.store.file.store import FileStore

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from notifier.config import Settings
+from notifier.daemon.configuration import RunningConfiguration
 from notifier.daemon.filter_check import UnknownIds, id_filters
 from notifier.events import Change, Completion, DetectedBy, EventType
 from notifier.store.file.store import FileStore
@@ -61,7 +62,7 @@ async def test_each_unknown_id_is_warned_of_once(store: FileStore, caplog: pytes
     configured = settings({"training_ids": ["7", "8"], "user_ids": ["u", "v", "w"]}, user_id="x", training_id="8")
     await fetch(store, "acme", people=("u",), trainings=("7",))
     await fetch(store, "beta", people=("v",))
-    check = UnknownIds(store, lambda: configured)
+    check = UnknownIds(store, RunningConfiguration(configured))
     for _ in range(2):
         await check.look()
     assert said(caplog) == [
@@ -75,7 +76,7 @@ async def test_each_unknown_id_is_warned_of_once(store: FileStore, caplog: pytes
 async def test_nothing_is_unknown_before_the_names_of_every_source_were_fetched(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check = UnknownIds(store, lambda: settings({"user_ids": ["u"]}))
+    check = UnknownIds(store, RunningConfiguration(settings({"user_ids": ["u"]})))
     await check.look()
     await fetch(store, "acme")
     await store.run(names.note_fetch, "beta", NameList.PEOPLE, MS, "token_permission")
@@ -91,7 +92,7 @@ async def test_only_the_sources_of_a_destination_have_to_know_its_ids(
 ) -> None:
     await fetch(store, "acme")
     await fetch(store, "beta", people=("u",))
-    await UnknownIds(store, lambda: settings({"user_ids": ["u"], "sources": ["acme"]})).look()
+    await UnknownIds(store, RunningConfiguration(settings({"user_ids": ["u"], "sources": ["acme"]}))).look()
     assert said(caplog) == [("destinations.hr.user_ids", "u")]
 
 
@@ -103,7 +104,7 @@ async def test_who_stands_in_a_record_is_known_however_far_down(
         await record(store, str(number), f"u{number}")
     await fetch(store, "acme")
     await fetch(store, "beta")
-    await UnknownIds(store, lambda: settings({"user_ids": ["u0", "u4", "u5"]})).look()
+    await UnknownIds(store, RunningConfiguration(settings({"user_ids": ["u0", "u4", "u5"]}))).look()
     assert said(caplog) == [("destinations.hr.user_ids", "u5")]
 
 
@@ -112,10 +113,10 @@ async def test_a_filter_that_is_configured_anew_is_judged_anew(
 ) -> None:
     await fetch(store, "acme")
     await fetch(store, "beta")
-    now = settings({"user_ids": ["u"]})
-    check = UnknownIds(store, lambda: now)
+    configuration = RunningConfiguration(settings({"user_ids": ["u"]}))
+    check = UnknownIds(store, configuration)
     await check.look()
-    now = settings({"user_ids": ["v"]})
+    configuration.settings = settings({"user_ids": ["v"]})
     await check.look()
     assert said(caplog) == [("destinations.hr.user_ids", "u"), ("destinations.hr.user_ids", "v")]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from notifier.config import Settings
+from notifier.daemon.configuration import RunningConfiguration
 from notifier.daemon.file_upkeep import ESSENTIALS_EVERY_SECONDS
 from notifier.daemon.maintenance import Housekeeping
 from notifier.events import Event, EventType
@@ -36,7 +38,9 @@ async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
 
 @pytest.fixture
 def housekeeping(store: FileStore, clock: FakeClock) -> Housekeeping:
-    return Housekeeping(store, clock, lambda: 86_400.0)
+    table = {"sources": {"acme": {"token": "t0ken"}}, "store": {"path": str(store.path), "retention": "1d"}}
+    settings = Settings.model_validate(table)
+    return Housekeeping(store, clock, RunningConfiguration(settings))
 
 
 def written(store: FileStore) -> int:

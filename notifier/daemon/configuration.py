@@ -1,0 +1,164 @@
+"""The configuration that a running daemon follows, the way to read it again, and the differences of a new one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from notifier.config import Destination, Settings
+from notifier.config.errors import dotted
+from notifier.delivery.subscriptions import subscriptions
+
+if TYPE_CHECKING:
+    from notifier.store.subscriptions import Subscription
+    from notifier.web.response_models.status import DifferencesDocument, ReloadDocument
+
+
+def _nothing(_settings: Settings) -> None:
+    """Ignore new settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSource:
+    """Functions to re-read the configuration of a running daemon.
+
+    `read` returns the settings as they are on disk now or raises ConfigError; it is called on a thread. `followed` is
+    called with settings that have been applied. `handed_over` lists the keys that systemd passed to this process as
+    credentials (None: systemd passed none). These keys keep their values from the start, even if their files change.
+    """
+
+    read: Callable[[], Settings]
+    followed: Callable[[Settings], None] = _nothing
+    handed_over: tuple[str, ...] | None = None
+
+    def hint(self) -> str:
+        """Return a hint to add to the errors of a re-read configuration; "" if systemd passed no credentials."""
+        if self.handed_over is None:
+            return ""
+        return "\na new or changed credential is not seen, because systemd passes credentials only at the start"
+
+
+class RunningConfiguration:
+    """The configuration in force. A reload replaces the settings, and all parts of the daemon read them here.
+
+    During a reload, `subscriptions` may already differ from the settings: new events must not go to a destination that
+    is being stopped, nor to one that does not exist yet.
+    """
+
+    def __init__(self, settings: Settings, source: SettingsSource | None = None) -> None:
+        self.settings = settings
+        self.opened_with = settings
+        """The settings of the start, which hold until the next start for everything that was opened then."""
+        self.subscriptions: Sequence[Subscription] = subscriptions(settings.destinations)
+        """Which destinations get which events."""
+        self.source = source or SettingsSource(lambda: settings)
+        self.problem: str | None = None
+        """Why the configuration could not be read again; None if it could, or was not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """The names of sources or destinations that are new, changed, or removed."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    @classmethod
+    def between(cls, before: Mapping[str, object], after: Mapping[str, object]) -> "Differences":
+        """Return the differences between two tables of sources or destinations."""
+        return cls(
+            tuple(name for name in after if name not in before),
+            tuple(name for name in after if name in before and after[name] != before[name]),
+            tuple(name for name in before if name not in after),
+        )
+
+    @property
+    def renewed(self) -> tuple[str, ...]:
+        """The names that are new or changed, whose objects have to be created again."""
+        return (*self.added, *self.changed)
+
+    def document(self) -> "DifferencesDocument":
+        """Return the differences as a JSON object."""
+        return {"added": self.added, "changed": self.changed, "removed": self.removed}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The differences of a new configuration, for sources and for destinations."""
+
+    sources: Differences
+    destinations: Differences
+
+
+def changes_between(before: Settings, after: Settings) -> Changes:
+    """Return the differences between two configurations."""
+    return Changes(
+        # The retention is part of a source's settings here, because it decides whether an outage leaves a gap.
+        Differences.between(_with(before.sources, before.store.retention), _with(after.sources, after.store.retention)),
+        Differences.between(before.destinations, after.destinations),
+    )
+
+
+def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
+    """Return the changed keys that take effect only at the next start, because what they name is already open."""
+    opened = {"store.path": opened_with.store.path, "http": opened_with.http}
+    wanted = {"store.path": after.store.path, "http": after.http}
+    return tuple(key for key in wanted if wanted[key] != opened[key])
+
+
+def reload_document(
+    changes: Changes, left: tuple[str, ...], handed_over: tuple[str, ...], unmatched: Mapping[str, int]
+) -> "ReloadDocument":
+    """Return the result of a reload as a JSON object: its changes, and the keys that take effect at the next start.
+
+    `unmatched` is, by destination, the number of waiting events that no longer pass its filters. Keys `handed_over` by
+    systemd keep their values from the start; the daemon cannot know whether these have changed since.
+    """
+    return {
+        "sources": changes.sources.document(),
+        "destinations": changes.destinations.document(),
+        "left_to_restart": left,
+        "handed_over": handed_over,
+        "unmatched": dict(unmatched),
+        "message": "",
+    }
+
+
+def _with(sources: Mapping[str, object], retention: float) -> dict[str, object]:
+    return {name: (settings, retention) for name, settings in sources.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Unfollowed:
+    """The part of a destination's configuration that the running daemon has not loaded yet.
+
+    `keys` lists the keys that differ between the configuration file and the running daemon, as `destinations.NAME.KEY`,
+    or `destinations.NAME` for the whole table. `message` says this in a sentence without values. Both are empty if
+    nothing differs.
+    """
+
+    keys: tuple[str, ...] = ()
+    message: str = ""
+
+
+def unfollowed(name: str, before: Destination | None, after: Destination | None) -> Unfollowed:
+    """Compare a destination's settings in the running daemon (`before`) with the configuration file (`after`).
+
+    None stands for a destination that is missing there.
+    """
+    if before == after:
+        return Unfollowed()
+    table = dotted(("destinations", name))
+    if before is None:
+        return Unfollowed((table,), f"the daemon does not know {name} yet, which is new: run `notifier reload` first")
+    if after is None:
+        said = f"the configuration no longer contains {name}, but the daemon still uses it: run `notifier reload`"
+        return Unfollowed((table,), said)
+    keys = [key for key in type(before).model_fields if getattr(before, key) != getattr(after, key, None)]
+    # If the type has changed, the other differences follow from it and are not listed.
+    keys = ["type"] if type(before) is not type(after) else keys
+    said = (
+        f"the daemon still uses an older configuration of {name}: {', '.join(f'`{key}`' for key in keys)}"
+        f" {'has' if len(keys) == 1 else 'have'} changed since; run `notifier reload` first"
+    )
+    return Unfollowed(tuple(f"{table}.{key}" for key in keys), said)
