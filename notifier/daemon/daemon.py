@@ -53,6 +53,7 @@ from notifier.web.server import LocalServer
 if TYPE_CHECKING:
     import aiohttp
 
+    from notifier.daemon.api.delivery_detail import DeliveryInspector
     from notifier.daemon.api.event_log import EventLogReader
     from notifier.store.queries.search import FoundRecords
     from notifier.web.response_models.records import (
@@ -366,9 +367,16 @@ class Daemon:
         return await self._reader.run(search.find, text)
 
     @cached_property
+    def inspection(self) -> "DeliveryInspector":
+        """The details of deliveries, for people."""
+        # Imported here and below, because most daemons have no visitors at most times.
+        from notifier.daemon.api.delivery_detail import DeliveryInspector  # noqa: PLC0415
+
+        return DeliveryInspector(self._reader, self._dispatcher, self._configuration)
+
+    @cached_property
     def event_log(self) -> "EventLogReader":
         """The log of events, for people."""
-        # Imported here, because most daemons have no visitors at most times.
         from notifier.daemon.api.event_log import EventLogReader  # noqa: PLC0415
 
         return EventLogReader(self._reader, self._clock)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -16,6 +16,7 @@ from notifier.delivery.health import DestinationReport, Serving
 from notifier.delivery.outcome_writer import OnAttempt
 from notifier.delivery.worker import Worker
 from notifier.destinations.apprise_pool import ApprisePool
+from notifier.destinations.base import Preview
 from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, Outcome
 from notifier.destinations.registry import build
 from notifier.events import Event
@@ -24,7 +25,7 @@ from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import destinations, outbox
 from notifier.store.tables.destinations import Health, OwedEvents
-from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.outbox import Delivery, DeliveryState
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +122,10 @@ class Dispatcher:
         Raises KeyError for an unknown destination.
         """
         return await self._workers[name].send_sample(event)
+
+    async def preview(self, name: str, deliveries: Sequence[Delivery]) -> Preview | None:
+        """Return the request that deliveries would share; None if the destination cannot show it, or is not served."""
+        return await self._workers[name].preview(deliveries) if name in self._workers else None
 
     def try_at_once(self, names: Collection[str]) -> list[str]:
         """Deliver the waiting events of these destinations now; return the failing ones whose wait this ended."""

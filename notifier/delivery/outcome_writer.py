@@ -14,6 +14,7 @@ from notifier.store.store import Store
 from notifier.store.tables import destinations, outbox
 from notifier.store.tables.destinations import Health, LastError, Learned
 from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.store.tables.request_log import LoggedRequest, SentRequest
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,8 @@ class OutcomeWriter:
             replace(
                 settlement,
                 attempted_ms=settlement.attempted_ms + by_ms,
+                logged=settlement.logged
+                and replace(settlement.logged, attempted_ms=settlement.logged.attempted_ms + by_ms),
                 next_attempt_ms=settlement.next_attempt_ms and settlement.next_attempt_ms + by_ms,
             )
             for settlement in self._settlements
@@ -172,15 +175,19 @@ def settlements_of(
     milliseconds: int,
     trying_ms: int,
     now_ms: int,
+    logged: SentRequest | None = None,
 ) -> list[Settlement]:
-    """Return the settlements to store for the deliveries of a request that took `milliseconds`. Pure."""
+    """Return the settlements to store for the deliveries of a request that took `milliseconds`. Pure.
+
+    `logged` is the request for the log; the first settlement has it, with the numbers of all events.
+    """
     fates: dict[RetryDecision, list[Delivery]] = {}
     if all(decision is decided[0] for decision in decided):
         fates[decided[0]] = list(deliveries)
     else:
         for delivery, decision in zip(deliveries, decided, strict=True):
             fates.setdefault(decision, []).append(delivery)
-    return [
+    settlements = [
         Settlement(
             tuple([it.event.sequence for it in shared]),
             deliveries[0].destination,
@@ -200,6 +207,11 @@ def settlements_of(
         )
         for fate, shared in fates.items()
     ]
+    if logged is not None:
+        sequences = tuple([it.event.sequence for it in deliveries])
+        first = settlements[0]
+        settlements[0] = replace(first, logged=LoggedRequest(first.attempted_ms, sequences, logged))
+    return settlements
 
 
 OnAttempt = Callable[[Sequence[Delivery], Sequence[Settlement]], None]

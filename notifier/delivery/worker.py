@@ -25,8 +25,9 @@ from notifier.delivery.policy.rate import AdaptiveRate, after_start
 from notifier.delivery.queue_reader import FAULT_PAUSE_SECONDS, QueueReader
 from notifier.delivery.ready_queue import ReadyQueue
 from notifier.delivery.request_chooser import RequestChooser
+from notifier.delivery.request_log import RequestLog
 from notifier.destinations import fingerprint
-from notifier.destinations.base import Destination, Preparing, close
+from notifier.destinations.base import Destination, Preparing, Preview, Previewing, close
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
 from notifier.events import Event
 from notifier.store.store import Store
@@ -103,6 +104,7 @@ class Worker:
             wake_later=partial(self._later, self.wake),
         )
         self._chooser = RequestChooser(self._bounds, self._queue, self._reader, self.bucket, clock)
+        self._log = RequestLog(self.name)
         self._writer = OutcomeWriter(self.name, store, self._on_written, self._trying.ms)
 
     # -- public state and operations ----------------------------------------------------------------------------------
@@ -232,6 +234,10 @@ class Worker:
         self.wake()
         return outcome, waited
 
+    async def preview(self, deliveries: Sequence[Delivery]) -> Preview | None:
+        """Return the request that `deliveries` would share, without sending it; None if it cannot be shown."""
+        return await self._destination.preview(deliveries) if isinstance(self._destination, Previewing) else None
+
     async def _take_turn(self) -> None:
         """Count one more request, and wait until the rate allows it; later requests wait behind it."""
         now = self._clock.monotonic()
@@ -328,6 +334,7 @@ class Worker:
             milliseconds=milliseconds,
             trying_ms=trying_ms,
             now_ms=self._clock.now_ms(),
+            logged=self._log.entry(outcome, now),
         )
         self._update_health(before, outcome, now)
         if result.forget_halves:

@@ -1,8 +1,10 @@
 """Makes one attempt at an HTTP endpoint and determines its outcome. Shared by the destination types."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import SecretStr
@@ -15,16 +17,24 @@ from notifier.destinations.outcome import (
     reason_of_status,
     reason_of_transport,
 )
-from notifier.http.answer_text import LONGEST_DETAIL, shown, url_secrets
+from notifier.http.answer_text import LONGEST_DETAIL, beginning, shown, url_secrets
 from notifier.http.exchange import Answer
 from notifier.http.poster import Poster
 from notifier.http.proxy import proxy_of
 from notifier.http.retry_after import date_ms, retry_after
 from notifier.http.tls import CertificateFileError, Certificates, TlsContextCache
 from notifier.http.transport_errors import TransportError
+from notifier.store.tables.request_log import Headers, SentRequest, digest
 
 ANSWER_LIMIT_BYTES = 4096
 """The most bytes of an answer's body that are read, after decompression; the rest is ignored."""
+
+HIDDEN: Final = "[hidden]"
+"""Stands for the value of a header that may be a secret."""
+
+_SECRET_ANSWERS: Final = frozenset({"set-cookie", "authorization", "cookie", "www-authenticate", "proxy-authenticate"})
+_MOST_FIELDS: Final = 40
+"""The most header fields of an answer that are logged."""
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROXY_KEY: Final = SecretStr("")
@@ -48,12 +58,14 @@ class Endpoint:
         headers: Mapping[str, str],
         secrets: Iterable[SecretStr] = (),
         *,
+        secret_headers: Collection[str] = (),
         proxy: SecretStr = _NO_PROXY_KEY,
         certificates: Certificates = _NO_FILES,
     ) -> None:
         """Initialize with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
 
-        `secrets` are kept out of texts, like those in the URL. `proxy` is the value of the key `proxy`.
+        `secrets` are kept out of texts, like those in the URL. The values of `secret_headers` (names in lower case) are
+        not logged. `proxy` is the value of the key `proxy`.
         """
         address = url.get_secret_value()
         through = proxy_of(address, proxy.get_secret_value())
@@ -63,6 +75,11 @@ class Endpoint:
         self._latest_yes = (b"", "")
         of_proxy = () if through is None else through.secrets()
         self._hidden = (*map(SecretStr, (*url_secrets(address), *of_proxy)), *secrets)
+        parts = urlsplit(address)
+        self._common = {"host": parts.netloc.rpartition("@")[2], **headers}
+        if parts.username is not None:
+            self._common["authorization"] = HIDDEN
+        self._common |= dict.fromkeys(secret_headers, HIDDEN)
 
     async def attempt(
         self,
@@ -84,13 +101,34 @@ class Endpoint:
         try:
             answer = await self._poster.post(body, headers, truncate=True, body_counts=body_counts, ssl_context=tls)
         except TransportError as error:
-            return Outcome(reason_of_transport(error.reason), detail=self.shown(error.message))
+            return Outcome(
+                reason_of_transport(error.reason),
+                detail=self.shown(error.message),
+                request=partial(self._logged, body, headers, None),
+            )
         reason = judge(answer)
+        logged = partial(self._logged, body, headers, answer)
         if reason is AttemptResult.DELIVERED:
-            return Outcome(reason, answer.status, detail=self._shown_yes(answer.body), peer_ms=_time(answer))
+            said = self._shown_yes(answer.body)
+            return Outcome(reason, answer.status, detail=said, peer_ms=_time(answer), request=logged)
         asked = retry_after(answer.headers, self._clock.now_ms())
         wait = None if asked is None else min(asked, LONGEST_WAIT_SECONDS)
-        return Outcome(reason, answer.status, wait, self.shown(_words(answer)), peer_ms=_time(answer))
+        said = self.shown(_words(answer))
+        return Outcome(reason, answer.status, wait, said, peer_ms=_time(answer), request=logged)
+
+    def _logged(self, body: bytes, headers: Mapping[str, str], answer: Answer | None) -> SentRequest:
+        """Return a request and its answer for the log, without secrets."""
+        sent = {**self._common, **headers, "content-length": str(len(body))}
+        secrets = tuple(secret.get_secret_value() for secret in self._hidden)
+        said = "" if answer is None else beginning(answer.body.decode(errors="replace"), secrets)
+        answered = None if answer is None else self._shown_fields(answer)
+        return SentRequest(tuple(sent.items()), len(body), digest(body), answered, said)
+
+    def _shown_fields(self, answer: Answer) -> Headers:
+        return tuple(
+            (self.shown(name), HIDDEN if name.lower() in _SECRET_ANSWERS else self.shown(value))
+            for name, value in list(answer.headers.items())[:_MOST_FIELDS]
+        )
 
     def _shown_yes(self, body: bytes) -> str:
         """Return the words of a success, cleaned for display. The latest are cached, because peers repeat them."""

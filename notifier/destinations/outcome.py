@@ -1,11 +1,13 @@
 """The outcome of one attempt, as one of a fixed set of words that the log, the metrics and the store share."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from typing import assert_never
 
 from notifier.http.transport_errors import TransportReason
+from notifier.store.tables.request_log import SentRequest
 
 LONGEST_WAIT_SECONDS = 86_400.0
 """Seconds: the longest wait before another attempt, whatever a peer asks for."""
@@ -86,6 +88,8 @@ class Outcome:
     """The receivers behind this address that have the message (only with `PARTLY_TAKEN`)."""
     peer_ms: int | None = None
     """The receiver's clock when it answered (Unix milliseconds), or None if the answer does not say."""
+    request: Callable[[], SentRequest] | None = field(default=None, compare=False, repr=False)
+    """Returns the request and its answer for the log, without secrets; made only if they are logged."""
 
     @property
     def scope(self) -> FailureScope:

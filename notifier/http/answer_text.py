@@ -8,6 +8,9 @@ from notifier.redact import hide_cut, redact
 LONGEST_DETAIL = 300
 """The most characters of a peer's text that are kept."""
 
+LONGEST_BEGINNING = 1000
+"""The most characters of a peer's answer that are kept in the log of requests."""
+
 _LONG_SEGMENT = 16
 
 
@@ -18,6 +21,14 @@ def shown(text: str, secrets: tuple[str, ...]) -> str:
     if not line.isprintable():
         line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
     return line if len(line) <= LONGEST_DETAIL else line[: LONGEST_DETAIL - 1] + "…"
+
+
+def beginning(text: str, secrets: tuple[str, ...]) -> str:
+    """Return the beginning of a peer's text without secrets: up to LONGEST_BEGINNING characters, lines as they are."""
+    kept = hide_cut(redact(text, *secrets), *secrets).replace("\r\n", "\n")
+    marked = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in kept)
+    safe = "".join(marked)
+    return safe if len(safe) <= LONGEST_BEGINNING else safe[: LONGEST_BEGINNING - 1] + "…"
 
 
 def header_secrets(value: str) -> tuple[str, ...]:

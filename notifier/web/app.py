@@ -18,6 +18,7 @@ from notifier.web.daemon_api import (
     UnknownPersonError,
     UnknownRecordError,
 )
+from notifier.web.dashboard.delivery_pages import DeliveryPages
 from notifier.web.dashboard.event_pages import EventPages
 from notifier.web.dashboard.login import SignIn, may_sign_in, to_sign_in
 from notifier.web.dashboard.page_frame import PageFrame
@@ -98,6 +99,7 @@ def make_app(
             web.post(LINK, _sign_in_link(sign_in)),
             *Pages(frame).routes(),
             *EventPages(frame).routes(),
+            *DeliveryPages(frame).routes(),
             *sign_in.routes(),
             *feed_routes.routes(),
         ]

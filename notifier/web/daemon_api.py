@@ -14,6 +14,7 @@ from notifier.web.requests import Replay
 if TYPE_CHECKING:
     # What only the dashboard shows is not loaded for these types.
     from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
+    from notifier.store.queries.delivery_detail import EventDeliveries, StoredDelivery
     from notifier.store.queries.event_log import EventLogFilter, EventLogPage
     from notifier.store.queries.search import FoundRecords
     from notifier.web.response_models.deliveries import (
@@ -150,6 +151,47 @@ class DashboardFigures:
     dead: "Sequence[DeadDelivery]"
 
 
+@dataclass(frozen=True, slots=True)
+class RequestPreview:
+    """A request to show, without secrets: made again of the stored events.
+
+    `headers` are those that were sent, if the request is in the log; otherwise they are made again, too. `is_as_sent`
+    says whether the body is byte for byte the one that was sent (None: that is not known). `sent_bytes` is the length
+    of the one that was sent. `lines` is the text that people read, if there is any.
+    """
+
+    address: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    lines: tuple[str, ...] = ()
+    is_over_http: bool = False
+    is_signed: bool = False
+    secret_headers: tuple[str, ...] = ()
+    sent_bytes: int | None = None
+    is_as_sent: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryDetail:
+    """One delivery: what is stored about it, and its request; None if the request cannot be shown."""
+
+    stored: "StoredDelivery"
+    request: RequestPreview | None
+    is_configured: bool
+
+
+class DeliveryInspection(Protocol):
+    """What the page of a delivery reads. All operations may raise StoreError."""
+
+    async def deliveries(self, event_id: str) -> "EventDeliveries":
+        """Return an event and its deliveries. Raises UnknownEventError."""
+        ...
+
+    async def detail(self, event_id: str, destination: str) -> DeliveryDetail:
+        """Return the delivery of an event to a destination. Raises UnknownEventError, UnknownNameError."""
+        ...
+
+
 class ExportFormat(StrEnum):
     """The formats in which events can be downloaded; also the ends of the files' names."""
 
@@ -183,6 +225,11 @@ class DaemonApi(Protocol):
     @property
     def deliveries(self) -> DeliveryControl:
         """The operations on deliveries and destinations."""
+        ...
+
+    @property
+    def inspection(self) -> DeliveryInspection:
+        """The details of deliveries, for people."""
         ...
 
     @property

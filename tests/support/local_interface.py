@@ -16,17 +16,22 @@ from aiohttp import web
 from notifier.config import HttpInterfaceSettings
 from notifier.daemon.api.status import evaluation_status
 from notifier.store.file.store import FileStore
-from notifier.store.queries.dashboard import DashboardCounts, Day
+from notifier.store.queries.dashboard import DashboardCounts, Day, EventLine
+from notifier.store.queries.delivery_detail import AttemptDetail, EventDeliveries, StoredDelivery
 from notifier.store.queries.event_log import EventLogFilter, EventLogPage
+from notifier.store.queries.history import PastDelivery
 from notifier.store.queries.search import FoundRecords
 from notifier.store.reader import StoreReader
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.watch.detection.holds import Direction
 from notifier.web.daemon_api import (
     ActionResult,
     DashboardFigures,
+    DeliveryDetail,
     EventExport,
     ExportFormat,
+    RequestPreview,
     UnknownEventError,
     UnknownNameError,
     UnknownPersonError,
@@ -95,6 +100,38 @@ class Deliveries:
         return body
 
 
+KNOWN_EVENT = EventLine(
+    42, "evt_known", "completion.created", "acme", "1238", 1_795_280_400_123, "<b>Ball</b>", "Ladders", None, None
+)
+
+
+@dataclass
+class Inspection:
+    """Stands for what is known of deliveries: knows one event, and its deliveries to these destinations."""
+
+    destinations: tuple[str, ...] = ("hr",)
+    attempts: tuple[AttemptDetail, ...] = ()
+    request: RequestPreview | None = None
+    state: DeliveryState = DeliveryState.DELIVERED
+    event: EventLine = KNOWN_EVENT
+
+    async def deliveries(self, event_id: str) -> EventDeliveries:
+        if event_id != self.event.id:
+            raise UnknownEventError(event_id)
+        return EventDeliveries(self.event, tuple(map(self._delivery, self.destinations)))
+
+    async def detail(self, event_id: str, destination: str) -> DeliveryDetail:
+        found = {it.destination: it for it in (await self.deliveries(event_id)).deliveries}
+        if destination not in found:
+            raise UnknownNameError("delivery of this event to", destination, self.destinations)
+        stored = StoredDelivery(found[destination], self.event, self.attempts, (), 0)
+        return DeliveryDetail(stored, self.request, is_configured=self.request is not None)
+
+    def _delivery(self, destination: str) -> PastDelivery:
+        of = (42, destination, "evt_known", "completion.created", "acme", "1238")
+        return PastDelivery(self.state, *of, len(self.attempts), None, None, None, None, None, None)
+
+
 @dataclass
 class EventLog:
     """Stands for the log of events: notes which events are requested, and gives an export in two parts."""
@@ -128,6 +165,7 @@ class Daemon:
     released: list[tuple[Direction, bool, str]] = field(default_factory=list)
     forgotten: list[tuple[str, str]] = field(default_factory=list)
     deliveries: Deliveries = field(default_factory=Deliveries)
+    inspection: Inspection = field(default_factory=Inspection)
     event_log: EventLog = field(default_factory=EventLog)
 
     async def status(self) -> Any:

@@ -42,6 +42,7 @@ class HttpDestination:
             clock,
             self._headers,
             _hidden(settings),
+            secret_headers=self._secret_headers,
             proxy=settings.proxy,
             certificates=Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file),
         )

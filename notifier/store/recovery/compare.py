@@ -67,6 +67,10 @@ _ORPHANS: Final = (
         "attempt_runs WHERE NOT EXISTS (SELECT 1 FROM deliveries"
         " WHERE sequence BETWEEN first_sequence AND last_sequence AND destination = attempt_runs.destination)"
     ),
+    (
+        "request_log WHERE NOT EXISTS (SELECT 1 FROM events"
+        " WHERE sequence BETWEEN request_log.first_sequence AND request_log.last_sequence)"
+    ),
     "replay_parts WHERE replay NOT IN (SELECT id FROM replays)",
 )
 """Rows that refer to rows that were lost, and are deleted."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from notifier.store.database import Database
+from notifier.store.tables import request_log
 
 CHUNK: Final = 500
 """The most records erased in one transaction, so that other work does not wait long for the store."""
@@ -110,6 +111,8 @@ def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEv
     ).fetchall()
     own = [(sequence,) for sequence, user, _ in rows if user == person.id]
     deliveries = db.executemany("DELETE FROM deliveries WHERE sequence = ?", own).rowcount if own else 0
+    # An answer about other people's events may name the person, too, if they shared a request.
+    request_log.erase(db, [sequence for sequence, user, instructor in rows if person.id in (user, instructor)])
     for table, column in (("events", "sequence"), ("attempt_runs", "first_sequence")):
         # A run that also covers events of others stays; it holds only numbers.
         where = " AND last_sequence = first_sequence" if table == "attempt_runs" else ""

@@ -4,7 +4,7 @@ Each statement takes and returns a whole batch. SQLite then works without return
 interrupt the event loop's thread.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +15,8 @@ import orjson
 
 from notifier.events import Event
 from notifier.store.database import Database, Engine
+from notifier.store.tables import request_log
+from notifier.store.tables.request_log import LoggedRequest
 from notifier.store.tables.rollups import count_delivered
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
@@ -62,6 +64,7 @@ class Settlement:
     next attempt is due (Unix ms; 0: as soon as possible). `trying_ms` is the value of the destination's trying clock at
     this attempt. `taken_by` are the receivers that have the events now, if the destination has several. `detected_ms`
     is when the events were detected (Unix ms), without those that are sent again on request; they count as latencies.
+    `logged` is the request for the log, if it is logged and this is its first settlement.
     """
 
     sequences: tuple[int, ...]
@@ -79,6 +82,7 @@ class Settlement:
     trying_ms: int = 0
     taken_by: frozenset[str] = frozenset()
     detected_ms: tuple[int, ...] = ()
+    logged: LoggedRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +285,12 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> None:
             if it.state is DeliveryState.DELIVERED
         ],
     )
+    logged: defaultdict[str, list[LoggedRequest]] = defaultdict(list)
+    for settlement in settlements:
+        if settlement.logged is not None:
+            logged[settlement.destination].append(settlement.logged)
+    for name, requests in logged.items():
+        request_log.write(db, name, requests)
 
 
 _UPDATE = (

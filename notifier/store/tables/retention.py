@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from notifier.store.database import Database
+from notifier.store.tables import request_log
 from notifier.store.tables.outbox import LONGEST_RUN
 
 CHUNK = 500
@@ -45,6 +46,7 @@ def forget(db: Database, before_ms: int, behind: DetectionPlace = FIRST) -> Forg
         [*behind, before_ms, CHUNK],
     ).fetchall()
     rows = sorted((sequence,) for _, sequence, needed in old if not needed)
+    request_log.erase(db, [sequence for (sequence,) in rows])
     for table in ("deliveries", "events"):
         db.executemany(f"DELETE FROM {table} WHERE sequence = ?", rows)
     if rows:

@@ -14,6 +14,8 @@ CREATE UNIQUE INDEX records_by_key ON records (source, key);
 CREATE INDEX records_held ON records (source, id) WHERE held = 1;
 CREATE INDEX records_removed ON records (removed_at) WHERE removed_at IS NOT NULL AND record <> '{}';
 CREATE UNIQUE INDEX replay_parts_under_way ON replay_parts (destination) WHERE state = 'running';
+CREATE INDEX request_log_by_destination ON request_log (destination, id);
+CREATE INDEX request_log_by_event ON request_log (first_sequence, last_sequence);
 CREATE INDEX sweeps_by_source ON sweeps (source, id);
 CREATE INDEX told_before_by_key ON told_before (source, key);
 CREATE TABLE "_sqlite_migrations" (
@@ -192,6 +194,19 @@ CREATE TABLE replays (
     source TEXT,                -- NULL: of any
     type TEXT,
     events INTEGER NOT NULL     -- that have any delivery in it
+);
+CREATE TABLE request_log (
+    id INTEGER PRIMARY KEY,
+    destination TEXT NOT NULL,
+    attempted_at INTEGER NOT NULL,      -- that of the request's attempts
+    first_sequence INTEGER NOT NULL,
+    last_sequence INTEGER NOT NULL,
+    sequences TEXT NOT NULL,    -- of all events in the request, as `5-7,9`
+    sent_headers TEXT NOT NULL, -- a JSON array of names and values, without secrets
+    sent_bytes INTEGER NOT NULL,
+    sent_digest TEXT NOT NULL,  -- of the body, which can be made again of the events
+    answer_headers TEXT,        -- as the sent ones; NULL: there was no answer
+    answer_body TEXT            -- its beginning, without secrets
 );
 CREATE TABLE second_looks (
     source TEXT NOT NULL,

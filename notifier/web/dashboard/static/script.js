@@ -37,7 +37,7 @@ const sentences = {
     const when = body.what === "arrivals" ? "" : ", by a sweep of the whole list that starts now";
     return `${body.source}: ${counted(body.records, "record")} held back: ${body.what} are ${how}${when}`;
   },
-  retry: (body) => `${counted(body.deliveries, "delivery", "deliveries")} put back into the queue`,
+  retry: (body) => body.message || `${counted(body.deliveries, "delivery", "deliveries")} put back into the queue`,
   switch: (body) => `${body.destination}: ${body.state === "disabled" ? "disabled, its events are kept" : "enabled"}${but(body)}`,
   test: (body) => {
     const answer = [body.status, body.answer].filter(Boolean).join(" ");
@@ -86,11 +86,27 @@ async function press(button) {
     button.removeAttribute("aria-busy");
   }
   await refresh();
+  // What a destination answers to a delivery is known a moment later.
+  setTimeout(refresh, SETTLED_AFTER);
+}
+
+/** Copy the text of an element; where the browser does not allow that (plain HTTP), select it instead. */
+async function copy(id) {
+  const place = document.getElementById(id);
+  try {
+    await navigator.clipboard.writeText(place.textContent);
+    tell("Copied.", false);
+  } catch {
+    getSelection().selectAllChildren(place);
+    tell("It is selected: copy it with the keyboard or the menu.", false);
+  }
 }
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button?.dataset.post && button.getAttribute("aria-busy") !== "true") {
+  if (button?.dataset.copy) {
+    copy(button.dataset.copy);
+  } else if (button?.dataset.post && button.getAttribute("aria-busy") !== "true") {
     press(button);
   } else if (button?.parentElement === told) {
     told.hidden = true;
@@ -155,7 +171,7 @@ const ANSWERS_WITHIN = 10_000;
 
 async function fetchAgain() {
   try {
-    const answer = await fetch(location.pathname, { redirect: "manual", cache: "no-store", headers: { Accept: "text/html" }, signal: AbortSignal.timeout(ANSWERS_WITHIN) });
+    const answer = await fetch(location.pathname + location.search, { redirect: "manual", cache: "no-store", headers: { Accept: "text/html" }, signal: AbortSignal.timeout(ANSWERS_WITHIN) });
     if (answer.type === "opaqueredirect" || answer.status === 401) {
       isSignedOut = true;
       tell("You are signed out: load this page again to sign in.", true);

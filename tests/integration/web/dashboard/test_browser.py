@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
+from multidict import MultiDict
 from playwright.async_api import expect
 
 from notifier.sandbox import Account, build_account
+from notifier.web.queries import parse_delivery_page
 from tests.support.dashboard_server import DashboardServer, Receiver
 
 if TYPE_CHECKING:
@@ -99,6 +101,29 @@ async def test_what_was_given_up_is_retried_by_a_button(start_server: "StartServ
     await expect(seen.page.locator("#destination-badge-gate [data-label='Delivered today']")).to_have_text("3")
 
 
+async def test_a_delivery_is_looked_into_and_sent_again(start_server: "StartServer", visit: "Go") -> None:
+    server = await with_dead_deliveries(start_server, 1)
+    seen = await visit(server, permissions=["clipboard-read", "clipboard-write"])
+    await seen.see("/events?state=dead")
+    await seen.page.get_by_role("link", name="1 of 2, 1 given up").click()
+    await seen.page.get_by_role("link", name="badge-gate").click()
+    main = seen.page.get_by_role("main")
+    await expect(main).to_contain_text("given up")
+    await expect(main.locator("article pre").first).to_have_text("unknown <b>employee</b>")
+    await expect(main).to_contain_text("is byte for byte the one that was sent")
+    await seen.page.get_by_role("button", name="Copy as curl").click()
+    await expect(seen.page.get_by_role("status")).to_contain_text("Copied.")
+    copied = await seen.page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("# The values of `url`")
+    attempts = await main.get_by_role("article").count()
+    server.receivers["badge-gate"].status = 200
+    await seen.page.get_by_role("button", name="Send again").press("Enter")
+    await expect(seen.page.get_by_role("status")).to_contain_text("1 delivery put back into the queue")
+    # The answer appears without loading the page again.
+    await expect(main.locator(".state").first).to_have_text("delivered")
+    await expect(main.get_by_role("article")).to_have_count(attempts + 1)
+
+
 async def test_a_destination_is_tested_disabled_and_enabled(start_server: "StartServer", visit: "Go") -> None:
     server = await start_server()
     seen = await visit(server)
@@ -137,7 +162,10 @@ async def test_nobody_is_kept_out(start_server: "StartServer", visit: "Go", colo
     await server.daemon._look_for_troubles()
     key = next(iter(server.account.records())).id
     seen = await visit(server, width=width, color_scheme=colours)
-    for path in ("/", "/events", f"/records/{key}", "/records?q=ball", "/records?q=nobody", "/records"):
+    page = parse_delivery_page(MultiDict(state="dead"))
+    dead = (await server.daemon.deliveries.page(page))["deliveries"][0]["event"]
+    shown = (f"/deliveries/{dead}", f"/deliveries/{dead}/badge-gate")
+    for path in ("/", "/events", *shown, f"/records/{key}", "/records?q=ball", "/records?q=nobody", "/records"):
         await seen.see(path)
         assert await serious(seen.page) == [], path
         assert await seen.overflow() == 0, path

@@ -1,0 +1,77 @@
+"""Looks into one delivery: what is stored about it, and its request, made again of the stored events."""
+
+from dataclasses import replace
+
+from notifier.config.destinations import AppriseSettings, DestinationSettings, HttpSettings, MessageSettings
+from notifier.daemon.configuration import RunningConfiguration
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.destinations.base import Preview
+from notifier.store.database import Database
+from notifier.store.queries import delivery_detail
+from notifier.store.queries.delivery_detail import EventDeliveries, StoredDelivery
+from notifier.store.reader import StoreReader
+from notifier.store.tables.outbox import Delivery
+from notifier.store.tables.request_log import digest
+from notifier.web.daemon_api import DeliveryDetail, RequestPreview, UnknownEventError, UnknownNameError
+
+
+class DeliveryInspector:
+    """Looks into deliveries for the dashboard."""
+
+    def __init__(self, reader: StoreReader, dispatcher: Dispatcher, configuration: RunningConfiguration) -> None:
+        self._reader = reader
+        self._dispatcher = dispatcher
+        self._configuration = configuration
+
+    async def deliveries(self, event_id: str) -> EventDeliveries:
+        """Return an event and its deliveries. Raises UnknownEventError, StoreError."""
+        found = await self._reader.run(delivery_detail.deliveries_of, event_id)
+        if found is None:
+            raise UnknownEventError(event_id)
+        return found
+
+    async def detail(self, event_id: str, destination: str) -> DeliveryDetail:
+        """Return one delivery. Raises UnknownEventError, UnknownNameError, StoreError."""
+        stored = await self._reader.run(_find, event_id, destination)
+        settings = self._configuration.settings.destinations.get(destination)
+        request = None if settings is None else await self._made_again(stored, settings)
+        return DeliveryDetail(stored, request, is_configured=settings is not None)
+
+    async def _made_again(self, stored: StoredDelivery, settings: DestinationSettings) -> RequestPreview | None:
+        if not stored.together:
+            return None
+        destination = stored.delivery.destination
+        preview = await self._dispatcher.preview(destination, [Delivery(it, destination) for it in stored.together])
+        return None if preview is None else request_preview(stored, settings, preview)
+
+
+def request_preview(stored: StoredDelivery, settings: DestinationSettings, preview: Preview) -> RequestPreview:
+    """Return a delivery's request as it was logged and, for the rest, as it is made again now. Pure."""
+    logged = stored.latest_logged
+    made = RequestPreview(
+        settings.address(),
+        tuple(preview.headers.items()),
+        preview.body,
+        preview.lines,
+        is_over_http=isinstance(settings, HttpSettings | MessageSettings) and not isinstance(settings, AppriseSettings),
+        is_signed=isinstance(settings, HttpSettings) and bool(settings.secret),
+        secret_headers=tuple(map(str.lower, settings.headers)) if isinstance(settings, HttpSettings) else (),
+    )
+    if logged is None:
+        return made
+    return replace(
+        made,
+        headers=logged.request.headers,
+        sent_bytes=logged.request.body_bytes,
+        is_as_sent=not stored.missing and digest(preview.body) == logged.request.body_digest,
+    )
+
+
+def _find(db: Database, event_id: str, destination: str) -> StoredDelivery:
+    found = delivery_detail.find(db, event_id, destination)
+    if found is not None:
+        return found
+    event = delivery_detail.deliveries_of(db, event_id)
+    if event is None:
+        raise UnknownEventError(event_id)
+    raise UnknownNameError("delivery of this event to", destination, tuple(it.destination for it in event.deliveries))

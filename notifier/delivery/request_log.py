@@ -1,0 +1,53 @@
+"""Decides which requests of a destination are logged with headers and answer: all, unless there are very many."""
+
+import logging
+from typing import Final
+
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.store.tables.request_log import SentRequest
+
+_log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 200
+"""The most requests that are logged in a burst."""
+
+PER_SECOND: Final = 1.0
+"""The most requests a second that are logged in the long run, so that a large backlog is delivered at full speed."""
+
+
+class LogAllowance:
+    """The number of requests that may be logged now: it grows by PER_SECOND, up to AT_ONCE."""
+
+    def __init__(self) -> None:
+        self._left = float(AT_ONCE)
+        self._counted_at: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Return whether one more request may be logged at a time (monotonic seconds), and count it."""
+        since = 0.0 if self._counted_at is None else max(0.0, now - self._counted_at)
+        self._left = min(float(AT_ONCE), self._left + since * PER_SECOND)
+        self._counted_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class RequestLog:
+    """Chooses the requests of one destination that are logged. Failures do not take the place of successes."""
+
+    def __init__(self, destination: str) -> None:
+        self._destination = destination
+        self._successes = LogAllowance()
+        self._failures = LogAllowance()
+
+    def entry(self, outcome: Outcome, now: float) -> SentRequest | None:
+        """Return what is logged of a request at a time (monotonic seconds); None if nothing is."""
+        allowance = self._successes if outcome.reason is AttemptResult.DELIVERED else self._failures
+        if outcome.request is None or not allowance.take(now):
+            return None
+        try:
+            return outcome.request()
+        except Exception:  # noqa: BLE001 - what is only shown to people must not repeat a delivery
+            _log.exception("a request could not be logged", extra={"destination": self._destination})
+            return None

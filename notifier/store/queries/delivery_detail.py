@@ -1,0 +1,91 @@
+"""One delivery with all that is stored about it: its event, its attempts, and the requests in the log.
+
+Nothing here writes.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from notifier.events import Event
+from notifier.store.database import Database
+from notifier.store.queries import history
+from notifier.store.queries.dashboard import SELECT_LINE, EventLine, line_of
+from notifier.store.queries.history import PastDelivery
+from notifier.store.queries.record_history import PastAttempt, can_be_stored
+from notifier.store.tables import request_log
+from notifier.store.tables.outbox import LONGEST_RUN
+from notifier.store.tables.request_log import LoggedRequest
+
+MOST_ATTEMPTS: Final = 50
+"""The most attempts that are returned, the latest ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptDetail:
+    """An attempt, and its request in the log; None if it was not logged."""
+
+    attempt: PastAttempt
+    logged: LoggedRequest | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDelivery:
+    """A delivery with its latest attempts, newest first.
+
+    `together` are the events of the latest logged request, in order, as far as they are still stored; only this event
+    if no request is in the log. `missing` counts the events of that request that are no longer stored.
+    """
+
+    delivery: PastDelivery
+    event: EventLine
+    attempts: tuple[AttemptDetail, ...]
+    together: tuple[Event, ...]
+    missing: int
+
+    @property
+    def latest_logged(self) -> LoggedRequest | None:
+        """The latest request in the log."""
+        return next((it.logged for it in self.attempts if it.logged is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class EventDeliveries:
+    """An event and all its deliveries, by destination."""
+
+    event: EventLine
+    deliveries: tuple[PastDelivery, ...]
+
+
+# Goes from the delivery to its runs, like the query of a record's history.
+_ATTEMPTS: Final = (
+    "SELECT attempted_at, milliseconds, decision, reason, status, detail FROM attempt_runs"
+    f" WHERE destination = :destination AND first_sequence BETWEEN :sequence - {LONGEST_RUN - 1} AND :sequence"
+    " AND last_sequence >= :sequence ORDER BY id DESC LIMIT :limit"
+)
+
+
+def deliveries_of(db: Database, event_id: str) -> EventDeliveries | None:
+    """Return an event and its deliveries; None if no event has this id."""
+    if not can_be_stored(event_id):
+        return None
+    row = db.execute(f"{SELECT_LINE} WHERE id = ?", [event_id]).fetchone()
+    if row is None:
+        return None
+    line = line_of(row)
+    return EventDeliveries(line, tuple(history.deliveries_of(db, [line.sequence])))
+
+
+def find(db: Database, event_id: str, destination: str) -> StoredDelivery | None:
+    """Return the delivery of an event to a destination; None if there is none."""
+    found = deliveries_of(db, event_id)
+    chosen = [it for it in found.deliveries if it.destination == destination] if found is not None else []
+    if found is None or not chosen:
+        return None
+    sequence = found.event.sequence
+    rows = db.execute(_ATTEMPTS, {"destination": destination, "sequence": sequence, "limit": MOST_ATTEMPTS}).fetchall()
+    logged = {one.attempted_ms: one for one in request_log.of_delivery(db, sequence, destination)}
+    attempts = tuple(AttemptDetail(PastAttempt(*row), logged.get(row[0])) for row in rows)
+    latest = next((it.logged for it in attempts if it.logged is not None), None)
+    numbers = (sequence,) if latest is None else latest.sequences
+    together = tuple(reversed(history.events_numbered(db, numbers)))
+    return StoredDelivery(chosen[0], found.event, attempts, together, len(numbers) - len(together))

@@ -1,0 +1,151 @@
+"""The log of the latest requests to each destination: the headers that were sent, and the beginning of the answer.
+
+Not stored is what can be made again of the events: the body of the request, of which only a digest is kept. The table
+has a bounded number of rows, and secrets are removed before anything is stored.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Final
+
+import orjson
+
+from notifier.store.database import Database
+
+KEPT_PER_DESTINATION: Final = 500
+"""The number of requests that are kept for each destination, the latest ones."""
+
+KEPT: Final = 20_000
+"""The number of requests that are kept in all."""
+
+_PRUNED_EVERY: Final = 100
+"""Rows between two deletions of old rows, so that only few writes delete."""
+
+Headers = tuple[tuple[str, str], ...]
+"""Header fields in the order in which they were sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentRequest:
+    """A request and its answer, without secrets; `answer_headers` is None if there was no answer."""
+
+    headers: Headers
+    body_bytes: int
+    body_digest: str
+    answer_headers: Headers | None
+    answer_body: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """An entry of the log: the request, when it was made (Unix ms), and the numbers of all its events."""
+
+    attempted_ms: int
+    sequences: tuple[int, ...]
+    request: SentRequest
+
+
+def digest(body: bytes) -> str:
+    """Return the digest of a body, by which it is recognised when it is made again."""
+    return blake2b(body, digest_size=16).hexdigest()
+
+
+def write(db: Database, destination: str, requests: Sequence[LoggedRequest]) -> None:
+    """Add requests, and now and then delete those that are too many."""
+    if not requests:
+        return
+    db.executemany(
+        "INSERT INTO request_log (destination, attempted_at, first_sequence, last_sequence, sequences, sent_headers,"
+        " sent_bytes, sent_digest, answer_headers, answer_body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [_row(destination, one) for one in requests],
+    )
+    (newest,) = db.execute("SELECT max(id) FROM request_log").fetchone()
+    if newest % _PRUNED_EVERY < len(requests):
+        _prune(db, destination, newest)
+
+
+def of_delivery(db: Database, sequence: int, destination: str) -> list[LoggedRequest]:
+    """Return the logged requests that carried an event to a destination, in order."""
+    rows = db.execute(
+        "SELECT attempted_at, sequences, sent_headers, sent_bytes, sent_digest, answer_headers, answer_body"
+        " FROM request_log WHERE destination = ? AND first_sequence <= ? AND last_sequence >= ? ORDER BY id",
+        [destination, sequence, sequence],
+    ).fetchall()
+    logged = [_logged(*row) for row in rows]
+    return [one for one in logged if sequence in one.sequences]
+
+
+def erase(db: Database, sequences: Collection[int]) -> None:
+    """Delete the requests that carried one of these events, because an answer may name the person it is about."""
+    if not sequences:
+        return
+    gone = set(sequences)
+    rows = db.execute(
+        "SELECT id, sequences FROM request_log WHERE last_sequence >= ? AND first_sequence <= ?", [min(gone), max(gone)]
+    ).fetchall()
+    overlapping = [(id_,) for id_, written in rows if not gone.isdisjoint(_numbers(written))]
+    db.executemany("DELETE FROM request_log WHERE id = ?", overlapping)
+
+
+def forget(db: Database, before_ms: int) -> None:
+    """Delete the requests made before a time (Unix ms)."""
+    db.execute("DELETE FROM request_log WHERE attempted_at < ?", [before_ms])
+
+
+def _prune(db: Database, destination: str, newest: int) -> None:
+    # Numbers only grow, and no destination has more rows than there are numbers, so this keeps at most KEPT in all.
+    db.execute("DELETE FROM request_log WHERE id <= ?", [newest - KEPT])
+    db.execute(
+        "DELETE FROM request_log WHERE destination = ? AND id <= coalesce((SELECT kept.id FROM request_log kept"
+        " WHERE kept.destination = ? ORDER BY kept.id DESC LIMIT 1 OFFSET ?), 0)",
+        [destination, destination, KEPT_PER_DESTINATION],
+    )
+
+
+def _row(destination: str, one: LoggedRequest) -> tuple[str | int | None, ...]:
+    it = one.request
+    return (
+        destination,
+        one.attempted_ms,
+        min(one.sequences),
+        max(one.sequences),
+        _written(one.sequences),
+        orjson.dumps(it.headers).decode(),
+        it.body_bytes,
+        it.body_digest,
+        None if it.answer_headers is None else orjson.dumps(it.answer_headers).decode(),
+        it.answer_body,
+    )
+
+
+def _logged(
+    attempted_ms: int,
+    sequences: str,
+    headers: str,
+    body_bytes: int,
+    body_digest: str,
+    answer_headers: str | None,
+    answer_body: str | None,
+) -> LoggedRequest:
+    answered = None if answer_headers is None else _fields(answer_headers)
+    request = SentRequest(_fields(headers), body_bytes, body_digest, answered, answer_body or "")
+    return LoggedRequest(attempted_ms, tuple(_numbers(sequences)), request)
+
+
+def _fields(written: str) -> Headers:
+    return tuple((name, value) for name, value in orjson.loads(written))
+
+
+def _written(sequences: Collection[int]) -> str:
+    """Return numbers as text, with runs written as their first and last number, such as `5-7,9`."""
+    numbers = sorted(sequences)
+    begins = [place for place, number in enumerate(numbers) if not place or number != numbers[place - 1] + 1]
+    runs = [(numbers[begin], numbers[end - 1]) for begin, end in pairwise([*begins, len(numbers)])]
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _numbers(written: str) -> Iterable[int]:
+    runs = (run.partition("-") for run in written.split(","))
+    return [number for first, _, last in runs for number in range(int(first), int(last or first) + 1)]

@@ -1,0 +1,131 @@
+"""What a running daemon shows of one delivery: what was sent and answered, and the request made again."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from notifier.daemon.api import people
+from notifier.daemon.daemon import Daemon
+from notifier.store.database import Database
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.requeue import Retry
+from notifier.web.daemon_api import DeliveryDetail, UnknownEventError, UnknownNameError
+
+if TYPE_CHECKING:
+    from tests.support.daemon import World
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+TOKEN = "a-token-of-the-receiver"
+
+
+async def one_told(world: "World", daemon: Daemon, attempts: int = 1) -> tuple[str, DeliveryDetail]:
+    """Wait for a completion's delivery to be attempted; return the event's id and the detail."""
+    key = world.complete()
+    async with asyncio.timeout(20):
+        while True:
+            page = await daemon._reader.run(_delivery_of, key)
+            if page is not None and page[1] >= attempts:
+                return page[0], await daemon.inspection.detail(page[0], "hr")
+            await asyncio.sleep(0.02)
+
+
+def _delivery_of(db: Database, key: str) -> Any:
+    return db.execute(
+        "SELECT e.id, d.attempts FROM events e JOIN deliveries d ON d.sequence = e.sequence WHERE e.subject = ?", [key]
+    ).fetchone()
+
+
+async def known(daemon: Daemon) -> None:
+    async with asyncio.timeout(20):
+        while b"notifier_source_last_sweep_timestamp_seconds{" not in await daemon.metrics():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("batch_size", [1, 10])
+async def test_the_request_is_made_again_as_it_was_sent(world: "World", run: Any, batch_size: int) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    world.receiver_says = {"X-Request": "r-17", "Set-Cookie": f"session={TOKEN}", "X-Echo": f"Bearer {TOKEN}"}
+    settings = world.settings(secret=SECRET, headers=headers, batch_size=batch_size, batch_wait="10ms")
+    daemon = await run(settings)
+    await known(daemon)
+    event_id, detail = await one_told(world, daemon)
+    (attempt,) = detail.stored.attempts
+    assert attempt.logged is not None
+    sent = attempt.logged.request
+    assert detail.request is not None
+    assert detail.request.is_as_sent
+    assert (detail.request.is_signed, detail.request.is_over_http) == (True, True)
+    assert event_id.encode() in detail.request.body
+    assert sent.answer_headers is not None
+    answered = {name.lower(): value for name, value in sent.answer_headers}
+    assert (answered["x-request"], answered["set-cookie"]) == ("r-17", "[hidden]")
+    asked = dict(sent.headers)
+    assert asked["authorization"] == "[hidden]"
+    assert asked["webhook-signature"].startswith("v1,")
+    assert asked["content-length"] == str(len(detail.request.body))
+    stored = await daemon._store.run(lambda db: "\n".join(db.conn.iterdump()))
+    assert TOKEN not in stored
+    assert SECRET.removeprefix("whsec_") not in stored
+    # Sent again, it is the same request, and another attempt.
+    await daemon.deliveries.retry(Retry(DeliveryState.DELIVERED, (event_id,)))
+    async with asyncio.timeout(20):
+        while len(detail.stored.attempts) < 2:
+            detail = await daemon.inspection.detail(event_id, "hr")
+            await asyncio.sleep(0.02)
+    assert detail.request is not None
+    assert detail.request.is_as_sent
+
+
+async def test_what_has_changed_since_is_not_taken_for_what_was_sent(world: "World", run: Any) -> None:
+    daemon = await run()
+    await known(daemon)
+    event_id, _ = await one_told(world, daemon)
+    await daemon._store.run(
+        lambda db: db.execute("UPDATE events SET data = replace(data, 'user_name', 'was_name')").rowcount
+    )
+    changed = await daemon.inspection.detail(event_id, "hr")
+    assert changed.request is not None
+    assert changed.request.is_as_sent is False
+    await daemon._store.run(lambda db: db.execute("DELETE FROM request_log").rowcount)
+    unknown = await daemon.inspection.detail(event_id, "hr")
+    assert unknown.request is not None
+    assert unknown.request.is_as_sent is None
+    assert [it.logged for it in unknown.stored.attempts] == [None]
+
+
+async def test_an_attempt_without_an_answer_is_logged_too(world: "World", run: Any) -> None:
+    settings = world.settings(url="http://127.0.0.1:9/")
+    daemon = await run(settings)
+    await known(daemon)
+    _, detail = await one_told(world, daemon)
+    logged = detail.stored.latest_logged
+    assert logged is not None
+    assert (logged.request.answer_headers, logged.request.answer_body) == (None, "")
+
+
+async def test_of_a_forgotten_person_nothing_stays_in_the_log(world: "World", run: Any) -> None:
+    daemon = await run()
+    await known(daemon)
+    event_id, _ = await one_told(world, daemon)
+    assert await daemon._reader.run(_logged) == 1
+    user = str(world.account.users[0]["id"])
+    await people.forget(daemon._store, user, dry_run=False, by="test")
+    assert await daemon._reader.run(_logged) == 0
+    with pytest.raises(UnknownEventError):
+        await daemon.inspection.detail(event_id, "hr")
+
+
+def _logged(db: Database) -> int:
+    (found,) = db.execute("SELECT count(*) FROM request_log").fetchone()
+    return int(found)
+
+
+async def test_unknown_names_are_errors(world: "World", run: Any) -> None:
+    daemon = await run()
+    await known(daemon)
+    event_id, _ = await one_told(world, daemon)
+    with pytest.raises(UnknownNameError, match="there is hr"):
+        await daemon.inspection.detail(event_id, "gate")
+    with pytest.raises(UnknownEventError):
+        await daemon.inspection.detail("evt_\udcff", "hr")

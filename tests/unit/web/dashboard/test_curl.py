@@ -1,0 +1,87 @@
+"""The command that repeats a request: a shell runs it, and a receiver accepts its signature."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import shutil
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from notifier.web.daemon_api import RequestPreview
+from notifier.web.dashboard.curl import BODY_FILE, LONGEST_BODY_BYTES, curl_command
+from tests.support.servers import serving
+
+KEY = bytes(range(32))
+SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
+NASTY = """{"name": "O'Brien $(touch owned) `id` \\\\ \\"x\\" müller"}"""
+
+pytestmark = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="needs curl and openssl")
+
+
+def request(body: bytes, *, is_signed: bool = True) -> RequestPreview:
+    signed = (("webhook-signature", "v1,old"),) if is_signed else ()
+    headers = (
+        ("host", "hr.example"),
+        ("user-agent", "completion-notifier/1"),
+        ("authorization", "[hidden]"),
+        ("content-type", "application/cloudevents+json"),
+        ("webhook-id", "evt_a"),
+        ("webhook-timestamp", "1"),
+        *signed,
+        ("content-length", "9"),
+    )
+    return RequestPreview(
+        "https://hr.example/...",
+        headers,
+        body,
+        is_over_http=True,
+        is_signed=is_signed,
+        secret_headers=("authorization",),
+    )
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+@pytest.mark.parametrize("size", ["short", "long"])
+async def test_the_command_sends_the_same_signed_anew(tmp_path: Path, size: str, *, is_signed: bool) -> None:
+    arrived: list[tuple[dict[str, str], bytes]] = []
+
+    async def receive(got: web.Request) -> web.Response:
+        arrived.append(({name.lower(): value for name, value in got.headers.items()}, await got.read()))
+        return web.Response(text="ok")
+
+    app = web.Application()
+    app.router.add_post("/hook", receive)
+    body = NASTY.encode() if size == "short" else b'"%b"' % (b"x" * LONGEST_BODY_BYTES)
+    (tmp_path / BODY_FILE).write_bytes(body)
+    command = curl_command(request(body, is_signed=is_signed), "hr-system")
+    async with serving(app) as url:
+        filled = (
+            command.replace("https://hr.example/...", f"{url}/hook")
+            .replace("AUTHORIZATION='...'", "AUTHORIZATION='Bearer it'")
+            .replace("SECRET='whsec_...'", f"SECRET='{SECRET}'")
+        )
+        shell = await asyncio.create_subprocess_exec(
+            "sh", "-c", filled, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        said, wrong = await shell.communicate()
+    assert said == b"ok", wrong
+    ((headers, content),) = arrived
+    assert content == body
+    assert headers["authorization"] == "Bearer it"
+    assert headers["content-type"] == "application/cloudevents+json"
+    assert not (tmp_path / "owned").exists()
+    if is_signed:
+        signed = f"evt_a.{headers['webhook-timestamp']}.".encode() + body
+        expected = base64.b64encode(hmac.digest(KEY, signed, hashlib.sha256)).decode()
+        assert headers["webhook-signature"] == f"v1,{expected}"
+    assert int(headers["webhook-timestamp"]) > 10**9
+
+
+def test_no_secret_is_in_the_command() -> None:
+    command = curl_command(request(b"{}"), "hr-system")
+    assert "under [destinations.hr-system]" in command
+    assert "[hidden]" not in command
+    assert "v1,old" not in command

@@ -1,0 +1,107 @@
+"""The page of one delivery, as any HTTP client gets it."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.store.queries.delivery_detail import AttemptDetail
+from notifier.store.queries.record_history import PastAttempt
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.request_log import LoggedRequest, SentRequest
+from notifier.web.daemon_api import RequestPreview
+from notifier.web.dashboard.delivery_pages import SHOWN_BYTES
+
+if TYPE_CHECKING:
+    from tests.support.local_interface import Interface
+
+PAGE = "/deliveries/evt_known/hr"
+REQUEST = RequestPreview(
+    "https://hr.example/...", (("webhook-id", "evt_known"),), b'{"a":"<script>"}', is_over_http=True, is_as_sent=True
+)
+
+
+async def shown(interface: "Interface", path: str = PAGE, status: int = 200) -> str:
+    async with interface.over_tcp.get(interface.url + path) as response:
+        assert (response.status, response.content_type) == (status, "text/html")
+        return await response.text()
+
+
+def attempt(at_ms: int, *answered: tuple[str, str], body: str = "", logged: bool = True) -> AttemptDetail:
+    made = PastAttempt(at_ms, 34, "retry_later", "refused", 422, "no badge")
+    sent = SentRequest((("user-agent", "us"),), 9, "d", answered or None, body)
+    return AttemptDetail(made, LoggedRequest(at_ms, (42, 43), sent) if logged else None)
+
+
+async def test_each_attempt_is_shown_with_its_answer(interface: "Interface") -> None:
+    inspection = interface.daemon.inspection
+    inspection.attempts = (
+        attempt(1_795_280_400_123, ("Retry-After", "120"), body="<p>no</p>\nbadge"),
+        attempt(1_795_280_300_000),
+        attempt(1_795_280_200_000, logged=False),
+    )
+    inspection.request, inspection.state = REQUEST, DeliveryState.DEAD
+    text = await shown(interface)
+    assert "&lt;b&gt;Ball&lt;/b&gt;" in text
+    assert "&lt;p&gt;no&lt;/p&gt;\nbadge</pre>" in text
+    assert '<th scope="row">Retry-After</th><td><bdi>120</bdi></td>' in text
+    assert "No answer arrived." in text
+    assert "Only this line was kept." in text
+    assert "It shared the request with 1 other event." in text
+    assert "<script>" not in text.replace('<script type="module"', "")
+    assert "&#34;a&#34;: &#34;&lt;script&gt;&#34;" in text
+    # Retrying needs the state that the delivery is in.
+    assert "&#34;state&#34;:&#34;dead&#34;" in text
+    assert ">Send again</button>" in text
+
+
+@pytest.mark.parametrize(
+    ("is_as_sent", "said"),
+    [
+        (True, "is byte for byte the one that was sent"),
+        (False, "It differs from the one that was sent"),
+        (None, "What was sent is not in the log."),
+    ],
+)
+async def test_the_page_says_what_was_made_again(interface: "Interface", is_as_sent: bool | None, said: str) -> None:
+    preview = RequestPreview("a", (), b"{}", is_over_http=True, sent_bytes=2, is_as_sent=is_as_sent)
+    interface.daemon.inspection.request = preview
+    assert said in await shown(interface)
+
+
+async def test_a_delivery_that_cannot_be_made_again_is_shown_too(interface: "Interface") -> None:
+    text = await shown(interface)
+    assert "because its destination is no longer configured" in text
+    assert "data-post" not in text
+
+
+async def test_a_long_body_is_cut_and_can_be_downloaded(interface: "Interface") -> None:
+    body = b'"%b"' % (b"x" * SHOWN_BYTES)
+    interface.daemon.inspection.request = RequestPreview("a", (), body)
+    text = await shown(interface)
+    assert len(text) < SHOWN_BYTES + 10_000
+    assert "Copy as curl" not in text
+    async with interface.over_tcp.get(f"{interface.url}{PAGE}/body") as response:
+        assert response.headers["Content-Disposition"] == 'attachment; filename="body.json"'
+        assert await response.read() == body
+
+
+async def test_an_event_leads_to_its_delivery_or_lists_them(interface: "Interface") -> None:
+    async with interface.over_tcp.get(f"{interface.url}/deliveries/evt_known", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (303, PAGE)
+    interface.daemon.inspection.destinations = ("gate", "hr")
+    assert '<a href="/deliveries/evt_known/gate">gate</a>' in await shown(interface, "/deliveries/evt_known")
+    interface.daemon.inspection.destinations = ()
+    assert "<strong>It was not sent</strong>" in await shown(interface, "/deliveries/evt_known")
+
+
+@pytest.mark.parametrize("path", ["/deliveries/evt_other", "/deliveries/evt_other/hr", "/deliveries/%3Cb%3E/hr/body"])
+async def test_an_event_that_is_not_stored_is_explained(interface: "Interface", path: str) -> None:
+    text = await shown(interface, path, 404)
+    assert "There is no event" in text
+    assert "<b>" not in text
+
+
+async def test_a_destination_without_this_delivery_is_explained(interface: "Interface") -> None:
+    assert "There is no delivery of this event to <code>gate</code>; there is hr." in await shown(
+        interface, "/deliveries/evt_known/gate", 404
+    )
