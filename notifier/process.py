@@ -41,6 +41,16 @@ def allow_collections() -> None:
         gc.enable()
 
 
+def return_free_memory() -> None:
+    """Return memory that this process has freed to the system; glibc keeps much of it otherwise. May block."""
+    # Imported here, because only the daemon needs it.
+    import ctypes  # noqa: PLC0415
+
+    # Other C libraries lack this function.
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+
+
 class PendingHangup:
     """Handles SIGHUP during the daemon's start by recording that the signal came."""
 

@@ -78,6 +78,10 @@ class FileUpkeep:
         if await asyncio.to_thread(maintenance.log_size, self._store.path) > LARGE_LOG_BYTES:
             await self._store.run_bare(maintenance.checkpoint)
 
+    async def release_memory(self) -> None:
+        """Free the pages of the file that are cached. Raises StoreError."""
+        await self._store.run_bare(maintenance.release_memory)
+
     def heed(self, events: Sequence[Event]) -> None:
         """Schedule an early write of the essentials file if these events could not be detected again after a loss."""
         if self._urgent is None and any(event.type in _NOT_FOUND_AGAIN for event in events):

@@ -1,8 +1,10 @@
 """Periodic maintenance of the store, so that it can be used for years without manual work."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
+from notifier import process
 from notifier.clock import Clock
 from notifier.daemon.configuration import RunningConfiguration
 from notifier.daemon.file_upkeep import FileUpkeep
@@ -70,6 +72,8 @@ class Housekeeping:
             await self._store.run(search.prepare, tuple(self._configuration.settings.sources))
             if self.upkeep is not None:
                 await self.upkeep.truncate_large_log()
+                await self.upkeep.release_memory()
+            await asyncio.to_thread(process.return_free_memory)
         except StoreError as error:
             # The parts that use the store all the time report the same error.
             _log.debug(error.message, extra={"reason": error.reason})

@@ -20,8 +20,8 @@ from tests.benchmarks.common import report, with_bytecode
 from tests.benchmarks.idle import processor_seconds
 
 LIBRARIES = (
-    "import aiohttp, aiohttp.web, apscheduler.schedulers.asyncio, click, ijson, orjson, prometheus_client, sqlite_utils;"
-    " from pydantic import BaseModel"
+    "import aiohttp, aiohttp.web, apscheduler.schedulers.asyncio, click, ijson, orjson, prometheus_client,"
+    " sqlite_utils; from pydantic import BaseModel"
 )
 """Imports the libraries that `notifier run` has loaded when it makes its first request."""
 

@@ -43,6 +43,11 @@ def optimize(db: FileDatabase) -> None:
     db.execute("PRAGMA optimize").fetchall()
 
 
+def release_memory(db: FileDatabase) -> None:
+    """Free the pages that SQLite has cached, which a scan fills. Runs outside of transactions."""
+    db.execute("PRAGMA shrink_memory").fetchall()
+
+
 def log_size(state_file: Path) -> int:
     """Return the size of the write-ahead log in bytes, 0 if there is none. Blocks."""
     real = Path(os.path.realpath(state_file))

@@ -19,6 +19,7 @@ from notifier.store.file.store import FileStore
 from notifier.store.recovery import essentials
 from notifier.store.tables import sources
 from tests.support.clocks import FakeClock
+from tests.support.memory import fill, resident_bytes
 
 
 @pytest.fixture
@@ -138,6 +139,19 @@ async def test_a_log_that_has_grown_large_is_cut_off_before_its_hour(
     monkeypatch.setattr("notifier.daemon.file_upkeep.LARGE_LOG_BYTES", 10_000)
     await housekeeping.keep()
     assert log_size(store.path) == 0
+
+
+async def test_memory_that_a_scan_has_used_is_returned_to_the_system(
+    housekeeping: Housekeeping, store: FileStore
+) -> None:
+    await store.run(fill, 16)
+    pieces = [bytes(2_000) for _ in range(20_000)]
+    full = resident_bytes()
+    kept = pieces[::100]
+    pieces.clear()
+    await housekeeping.keep()
+    assert resident_bytes() < full - 44_000_000
+    assert len(kept) == 200
 
 
 async def test_what_cannot_be_written_is_said_and_left_for_later(

@@ -1,5 +1,7 @@
 """A state file that is left alone for years: what grows beside events and records, the write-ahead log, statistics."""
 
+import _sqlite3
+import ctypes
 import re
 import sqlite3
 from contextlib import closing
@@ -13,14 +15,10 @@ from notifier.store.file.store import FileStore
 from notifier.store.pruning import REBUILDS_KEPT, SWEEPS_KEPT
 from notifier.store.tables import outbox, sources, sweeps
 from notifier.store.tables.sweeps import SweptPage
+from tests.support.memory import fill
 from tests.unit.store.conftest import Tell
 
 LIMIT = 8_000_000
-
-
-def fill(db: Database, megabytes: int) -> None:
-    for number in range(megabytes * 50):
-        db.execute("INSERT OR REPLACE INTO people VALUES ('acme', ?, ?, NULL)", [str(number), "x" * 20_000])
 
 
 def sweep_once(db: Database, source: str, *, finish: bool = True) -> int:
@@ -100,3 +98,12 @@ async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(store: Fi
     assert len(due) == 2
     for part in due:
         assert re.search(r"SEARCH d USING (COVERING )?INDEX deliveries_unfinished", part), part
+
+
+def test_cached_pages_are_freed(db: FileDatabase) -> None:
+    used_bytes = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
+    used_bytes.restype = ctypes.c_int64
+    fill(db, 4)
+    filled = used_bytes()
+    maintenance.release_memory(db)
+    assert used_bytes() < filled - 1_000_000

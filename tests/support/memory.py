@@ -1,0 +1,17 @@
+"""How much memory this process uses, and what makes it use more."""
+
+import os
+from pathlib import Path
+
+from notifier.store.database import Database
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def fill(db: Database, megabytes: int) -> None:
+    """Write large rows into the store."""
+    for number in range(megabytes * 50):
+        db.execute("INSERT OR REPLACE INTO people VALUES ('acme', ?, ?, NULL)", [str(number), "x" * 20_000])

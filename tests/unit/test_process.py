@@ -1,0 +1,20 @@
+"""What the process does for itself."""
+
+import ctypes
+
+import pytest
+
+from notifier import process
+from tests.support.memory import resident_bytes
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library has no malloc_trim")
+def test_memory_that_was_freed_in_many_small_pieces_goes_back_to_the_system() -> None:
+    pieces = [bytes(2_000) for _ in range(20_000)]
+    full = resident_bytes()
+    # Every hundredth piece stays, so that none of the memory lies at the end of the heap.
+    kept = pieces[::100]
+    pieces.clear()
+    process.return_free_memory()
+    assert resident_bytes() < full - 20_000_000
+    assert len(kept) == 200
