@@ -2,7 +2,7 @@
 
 To add a type, derive a class from `DestinationSettings`, or from `MessageSettings` if people read what is sent there;
 give it its own `type` and `address`; and add it to `Destination` in `destination_types.py`. The brokers are in
-`brokers.py`.
+`brokers.py`. Keys of a schedule come with `ScheduledSettings`.
 """
 
 from abc import ABC, abstractmethod
@@ -18,6 +18,7 @@ from notifier.config.apprise_url import AppriseUrl, shown_apprise_url
 from notifier.config.base_table import BaseTable, default
 from notifier.config.durations import Duration
 from notifier.config.errors import Problem
+from notifier.config.schedules import IMMEDIATELY, WEEKDAYS, QuietHoursText, ScheduleText, Weekday, ZoneName
 from notifier.config.types import (
     AnyUrl,
     Count,
@@ -122,7 +123,55 @@ class WebSettings(DestinationSettings):
     `HTTPS_PROXY` or `HTTP_PROXY`, if it is set. `none`: no proxy."""
 
 
-class MessageSettings(WebSettings):
+class ScheduledSettings(DestinationSettings):
+    """The keys of destinations that can wait for a time of the day or the week."""
+
+    type: str
+    """The type of destination."""
+    url: SecretStr
+    """The address that events are sent to."""
+
+    schedule: ScheduleText = IMMEDIATELY
+    """When events are sent: `immediately`, `daily 08:00`, `weekly mon 08:00`, or the five fields of cron (minute, hour,
+    day, month, weekday). What has come since the last time is sent together."""
+    timezone: ZoneName = ""
+    """The IANA name of the time zone for `schedule`, `quiet_hours` and `quiet_days`. Empty: the machine's."""
+    quiet_hours: QuietHoursText = ""
+    """The hours of each day in which nothing is sent, such as `20:00-06:00`. What comes meanwhile is sent together
+    afterwards."""
+    quiet_days: tuple[Weekday, ...] = ()
+    """The days on which nothing is sent, such as `["sat", "sun"]`."""
+    urgent: tuple[CompletionEvent, ...] = ()
+    """The types of events that are sent at once, whatever `schedule`, `quiet_hours` and `quiet_days` say."""
+
+    @property
+    def waits_for_slots(self) -> bool:
+        """Whether there is a schedule, or a time in which nothing is sent."""
+        return self.schedule != IMMEDIATELY or bool(self.quiet_hours or self.quiet_days)
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        yield from super().conflicts()
+        if len(set(self.quiet_days)) == len(WEEKDAYS):
+            yield Problem("quiet_days", "names every day, so nothing would ever be sent: leave one out")
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        if not self.waits_for_slots:
+            for key in ("timezone", "urgent"):
+                if getattr(self, key):
+                    yield Problem(key, "has no effect without schedule, quiet_hours or quiet_days")
+
+
+class DigestBy(StrEnum):
+    """How a digest of several events is grouped."""
+
+    TRAINING = "training"
+    PERSON = "person"
+
+
+class MessageSettings(ScheduledSettings, WebSettings):
     """The keys of every destination whose messages people read."""
 
     type: str
@@ -132,6 +181,8 @@ class MessageSettings(WebSettings):
     digest_above: Count = 50
     """If more events than this wait, they are sent as one digest. Fewer are sent as messages of up to ten lines. If the
     destination accepts so few messages that these would take more than a minute, they are sent as one digest, too."""
+    digest_by: DigestBy = DigestBy.TRAINING
+    """How the digest of a schedule or of quiet hours is grouped: by training, or by person."""
     templates: ReadableFolder = default("")
     """A folder with your own Jinja templates for the lines of messages. Each replaces the shipped template of the same
     name."""
@@ -149,6 +200,12 @@ class MessageSettings(WebSettings):
     def target(self) -> object:
         """Return what tells this address from others."""
         return self.url.get_secret_value()
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        yield from super().conflicts()
+        if self.concurrency > 1 and self.waits_for_slots:
+            yield Problem("concurrency", "must be 1 with a schedule or quiet times, since one digest is sent")
 
     def warnings(self) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
@@ -217,7 +274,7 @@ class AppriseSettings(MessageSettings):
         return shown_apprise_url(self.url)
 
 
-class HttpSettings(WebSettings):
+class HttpSettings(ScheduledSettings, WebSettings):
     """An HTTP endpoint that gets signed webhooks."""
 
     identity = ("type", "url", "headers", "secret", "ca_file", "client_cert_file", "client_key_file")

@@ -55,6 +55,7 @@ class TryingClock:
         self._before_ms = 0
         self._since: float | None = None
         self._started_at = 0.0
+        self._held_since: float | None = None
 
     def ms(self) -> int:
         """Return the total milliseconds, earlier processes included."""
@@ -88,3 +89,12 @@ class TryingClock:
         if self._since is not None:
             self._since += seconds
             self._started_at += seconds
+
+    def hold(self, *, held: bool) -> None:
+        """Begin a time in which nothing may be tried, or end it and exclude it; without a change, do nothing."""
+        now = self._clock.monotonic()
+        if held and self._held_since is None:
+            self._held_since = now
+        elif not held and self._held_since is not None:
+            self.leave_out(now - self._held_since)
+            self._held_since = None

@@ -1,19 +1,23 @@
 """Groups events into requests in order to show them instead of sending them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from math import inf
 
 from notifier.delivery.policy.batching import BatchSize, next_batch
-from notifier.destinations.base import Grouping
+from notifier.destinations.base import Destination, Portioning
 from notifier.store.tables.outbox import Delivery
 
 
-def requests(deliveries: Sequence[Delivery], grouping: Grouping, rate: float) -> Iterator[Sequence[Delivery]]:
+async def requests(
+    deliveries: Sequence[Delivery], destination: Destination, rate: float
+) -> AsyncIterator[Sequence[Delivery]]:
     """Group deliveries into requests as the worker does when nothing fails; `rate` is the configured one (0: none)."""
     left = list(deliveries)
-    at_once = replace(grouping, wait=0.0)
+    at_once = replace(destination.grouping, wait=0.0)
     while left:
-        batch = next_batch(left, at_once, BatchSize(), rate=rate or inf, now_ms=0)
-        yield batch.deliveries
-        left = left[len(batch.deliveries) :]
+        batch = next_batch(left, at_once, BatchSize(), rate=rate or inf, now_ms=0, has_slots=True).deliveries
+        if batch[0].slot_ms is not None and isinstance(destination, Portioning):
+            batch = batch[: await destination.portion(batch)]
+        yield batch
+        left = left[len(batch) :]

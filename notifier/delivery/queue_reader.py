@@ -2,16 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 
 from notifier.clock import Clock
 from notifier.delivery.policy import probe
+from notifier.delivery.policy.schedule import Timetable
 from notifier.delivery.ready_queue import ReadyQueue
 from notifier.destinations.outcome import LONGEST_WAIT_SECONDS
+from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
-from notifier.store.tables import outbox
+from notifier.store.tables import outbox, slots
 from notifier.store.tables.outbox import Delivery, Due
+from notifier.store.tables.slots import Gate
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +29,8 @@ class QueueReader:
     """Fills one destination's ReadyQueue from the store.
 
     `more`: the store may hold due deliveries that were not read yet. `candidates` are deliveries from the whole queue
-    that may become the next probe (None: not read yet).
+    that may become the next probe (None: not read yet). `gate` is what the destination's timetable let through at the
+    last read (None: it has no timetable, or nothing was read yet).
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class QueueReader:
         clock: Clock,
         queue: ReadyQueue,
         most: int,
+        timetable: Timetable | None = None,
         *,
         on_read: Callable[[], None],
         wake_later: Callable[[float], None],
@@ -45,6 +51,8 @@ class QueueReader:
         """
         self.more = True
         self.candidates: tuple[Delivery, ...] | None = None
+        self.gate: Gate | None = None
+        self._timetable = timetable
         self._name = name
         self._store = store
         self._clock = clock
@@ -59,6 +67,12 @@ class QueueReader:
     def is_reading(self) -> bool:
         """Whether a read is under way."""
         return self._reading is not None
+
+    @property
+    def gate_has_changed(self) -> bool:
+        """Whether the timetable may let through more, or less, than when the store was last read."""
+        changes_ms = None if self.gate is None else self.gate.changes_ms
+        return changes_ms is not None and self._clock.now_ms() >= changes_ms
 
     def look_again(self) -> None:
         """Mark the earlier reads as outdated, because the store may hold more."""
@@ -109,14 +123,15 @@ class QueueReader:
     async def _read_due(self) -> None:
         self.more = False
         revision, now_ms = self._queue.revision, self._clock.now_ms()
-        found = await self._store.run(
-            outbox.due,
+        found, gate = await self._store.run(
+            _due,
             self._name,
             now_ms=now_ms,
-            horizon_ms=now_ms + round(LONGEST_WAIT_SECONDS * 1000),
+            timetable=self._timetable,
             limit=self._most,
             in_flight=tuple(self._queue.held),
         )
+        self.gate = gate
         if revision != self._queue.revision:
             self.more = True
             return
@@ -130,14 +145,14 @@ class QueueReader:
         self.more = False
         revision, now_ms = self._queue.revision, self._clock.now_ms()
         kept = {it.event.sequence for it in self._queue.waiting()}
-        found = await self._store.run(
-            outbox.candidates,
+        found, gate = await self._store.run(
+            _candidates,
             self._name,
-            probe.spread,
             now_ms=now_ms,
-            horizon_ms=now_ms + round(LONGEST_WAIT_SECONDS * 1000),
+            timetable=self._timetable,
             busy=tuple(self._queue.held - kept),
         )
+        self.gate = gate
         if revision == self._queue.revision:
             self.candidates = found.deliveries
             self._wake_when_due(found, now_ms)
@@ -145,3 +160,27 @@ class QueueReader:
     def _wake_when_due(self, found: Due, now_ms: int) -> None:
         if found.next_due_ms is not None:
             self._wake_later(max(0.0, (found.next_due_ms - now_ms) / 1000))
+
+
+def _due(
+    db: Database, name: str, *, now_ms: int, timetable: Timetable | None, limit: int, in_flight: Collection[int]
+) -> tuple[Due, Gate | None]:
+    gate = _passed(db, name, timetable, now_ms)
+    horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
+    found = outbox.due(db, name, now_ms=now_ms, horizon_ms=horizon_ms, limit=limit, in_flight=in_flight, gate=gate)
+    return found, gate
+
+
+def _candidates(
+    db: Database, name: str, *, now_ms: int, timetable: Timetable | None, busy: Collection[int]
+) -> tuple[Due, Gate | None]:
+    gate = _passed(db, name, timetable, now_ms)
+    horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
+    found = outbox.candidates(db, name, probe.spread, now_ms=now_ms, horizon_ms=horizon_ms, busy=busy, gate=gate)
+    return found, gate
+
+
+def _passed(db: Database, name: str, timetable: Timetable | None, now_ms: int) -> Gate | None:
+    if timetable is None:
+        return None
+    return slots.pass_gate(db, name, partial(timetable.gate, now_ms=now_ms), now_ms)

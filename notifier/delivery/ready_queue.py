@@ -97,6 +97,15 @@ class ReadyQueue:
         self.held.add(sequence)
         return known
 
+    def put_back(self, deliveries: Sequence[Delivery], *, kept: bool) -> None:
+        """Take back deliveries that a request had no room for. If not `kept`, the queue was cleared since it began."""
+        for delivery in deliveries:
+            self._release(delivery.event.record)
+            if not kept:
+                self.held.discard(delivery.event.sequence)
+        if kept:
+            self.ready = sorted((*deliveries, *self.ready), key=sequence_of)
+
     def clear(self) -> None:
         """Drop all waiting deliveries, so that they are read from the store again."""
         self.held.difference_update(it.event.sequence for it in (*self.ready, *_flat(self.halves)))

@@ -9,8 +9,8 @@ from math import isfinite
 from typing import NamedTuple
 
 from notifier.clock import Clock
-from notifier.delivery.policy import probe
-from notifier.delivery.policy.batching import next_batch
+from notifier.delivery.policy import decisions, probe
+from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, next_batch
 from notifier.delivery.policy.circuit_breaker import Mode, probes
 from notifier.delivery.policy.decisions import Bounds, Role, State
 from notifier.delivery.queue_reader import QueueReader
@@ -58,7 +58,7 @@ class RequestChooser:
             return self._arrival(state, now, is_idle=is_idle)
         if wait := self._bucket_wait(state, now):
             return Choice(state, [], wait=wait)
-        if breaker.probes_single_events:
+        if breaker.probes_single_events and not decisions.is_whole_digest(self._queue.ready[:1], self._bounds):
             return self._probe(state)
         if self._queue.halves:
             size = state.size.within(self._bounds.size)
@@ -70,6 +70,9 @@ class RequestChooser:
         """Choose as many of the first waiting deliveries as may share a request."""
         if not self._queue.ready:
             return Choice(state, [])
+        if self._is_incomplete_digest():
+            self._reader.read_due()
+            return Choice(state, [])
         batch = next_batch(
             self._queue.ready,
             self._bounds.grouping,
@@ -78,6 +81,7 @@ class RequestChooser:
             rate=min(self._bounds.rate, state.rate.rate),
             now_ms=self._clock.now_ms(),
             in_order=self._bounds.in_order,
+            has_slots=self._reader.gate is not None,
         )
         if not batch.deliveries:
             return Choice(state, [], wait=batch.wait or None)
@@ -91,7 +95,7 @@ class RequestChooser:
         breaker = state.breaker
         if self._bounds.in_order:
             chosen = probe.choose_in_order(
-                self._queue.waiting(),
+                [it for it in self._queue.waiting() if not decisions.is_whole_digest([it], self._bounds)],
                 self._queue.busy,
                 round_number=breaker.rounds,
                 first_of_round=breaker.probes_left == probes(breaker.rounds, self._bounds.waits),
@@ -103,6 +107,12 @@ class RequestChooser:
             chosen = probe.choose(self._reader.candidates, self._queue.busy, breaker.tried)
             self._reader.candidates = None if chosen else ()
         return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], Role.PROBE)
+
+    def _is_incomplete_digest(self) -> bool:
+        """Return whether a digest is next whose deliveries may not all have been read yet."""
+        ready = self._queue.ready
+        is_digest = self._bounds.sends_digests and ready[0].slot_ms is not None
+        return is_digest and (self._reader.more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
 
     def _arrival(self, state: State, now: float, *, is_idle: bool) -> Choice:
         """Choose a new event to try during a wait, at most one per wait, in case the endpoint takes it."""
@@ -118,7 +128,7 @@ class RequestChooser:
         self.arrived = False
         since_ms = self._clock.now_ms() - round((now - breaker.since) * _MILLISECONDS)
         newest = max(self._reader.candidates, default=None, key=sequence_of)
-        if newest is None or newest.attempts or newest.event.time_ms <= since_ms:
+        if newest is None or newest.attempts or newest.slot_ms or newest.event.time_ms <= since_ms:
             return nothing
         if newest.event.record in self._queue.busy:
             return nothing

@@ -22,16 +22,17 @@ from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, BatchSize
 from notifier.delivery.policy.circuit_breaker import Breaker, Mode
 from notifier.delivery.policy.decisions import Attempt, Bounds, Role, State
 from notifier.delivery.policy.rate import AdaptiveRate, after_start
+from notifier.delivery.policy.schedule import timetable
 from notifier.delivery.queue_reader import FAULT_PAUSE_SECONDS, QueueReader
 from notifier.delivery.ready_queue import ReadyQueue
 from notifier.delivery.request_chooser import RequestChooser
 from notifier.delivery.request_log import RequestLog
 from notifier.destinations import fingerprint
-from notifier.destinations.base import Destination, Preparing, Preview, Previewing, close
+from notifier.destinations.base import Destination, Portioning, Preparing, Preview, Previewing, close
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
 from notifier.events import Event
 from notifier.store.store import Store
-from notifier.store.tables import destinations
+from notifier.store.tables import destinations, slots
 from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, Recalled
 from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
 from notifier.token_bucket import TokenBucket
@@ -94,13 +95,15 @@ class Worker:
         most = MOST_IN_A_DIGEST if size > 1 else _FETCH
         self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), most)
         self._queue = ReadyQueue()
+        self._timetable = timetable(settings)
         self._reader = QueueReader(
             self.name,
             store,
             clock,
             self._queue,
             most,
-            on_read=self._pump,
+            self._timetable,
+            on_read=self._after_read,
             wake_later=partial(self._later, self.wake),
         )
         self._chooser = RequestChooser(self._bounds, self._queue, self._reader, self.bucket, clock)
@@ -160,6 +163,8 @@ class Worker:
             await self._destination.prepare()
         recognise = await fingerprint.recogniser(self._settings)
         recalled = await self._store.run(destinations.begin, self.name, recognise)
+        schedule = "" if self._timetable is None else self._timetable.text
+        await self._store.run(slots.begin, self.name, schedule, self._clock.now_ms())
         if not self._running or recalled.begun_anew:
             self._take_up(recalled)
 
@@ -174,6 +179,7 @@ class Worker:
 
         The delivery of an attempt that is cut off stays pending, and the next run sends it again under the same id.
         """
+        self._trying.hold(held=False)
         self._running = False
         self.is_draining = True
         for timer in self._timers.values():
@@ -276,11 +282,24 @@ class Worker:
         """Start all requests that may start now, and set a timer for those that may start later."""
         if not self._is_serving or self._writer.blocked:
             return
+        if self._reader.gate_has_changed:
+            self._reader.gate = None
+            self.set_aside()
+            return
         while len(self._attempts) < self._state.slots and self._start_next():
             pass
         reads_front = self._reader.more and len(self._queue.ready) < self._refill_below
         if reads_front and not self._chooser.probes_anywhere(self._state):
             self._reader.read_due()
+
+    def _after_read(self) -> None:
+        """Go on after the store was read, and look again when the timetable lets through more, or less."""
+        gate = self._reader.gate
+        if gate is not None:
+            self._trying.hold(held=gate.held_until_ms is not None)
+            if gate.changes_ms is not None:
+                self._later(self.set_aside, max(0.0, (gate.changes_ms - self._clock.now_ms()) / _MILLISECONDS))
+        self._pump()
 
     def _start_next(self) -> bool:
         """Start a request if one may start now; return whether one was started."""
@@ -308,6 +327,7 @@ class Worker:
 
     async def _attempt(self, attempt: Attempt, generation: int) -> None:
         try:
+            attempt = await self._portion(attempt, generation)
             outcome = await self._destination.send(attempt.deliveries)
         except Exception:  # noqa: BLE001 - a bug with one message must not stop the destination
             _log.exception("the event could not be turned into a request", extra={"destination": self.name})
@@ -348,6 +368,16 @@ class Worker:
             self._writer.flush_soon()
         # This call comes last, so that the outcome is queued for the store even if the call fails.
         self._on_attempt(attempt.deliveries, settlements)
+
+    async def _portion(self, attempt: Attempt, generation: int) -> Attempt:
+        """Return an attempt with as many deliveries of a digest as fit into a message; put the others back."""
+        whole = attempt.deliveries
+        if len(whole) == 1 or whole[0].slot_ms is None or not isinstance(self._destination, Portioning):
+            return attempt
+        count = await self._destination.portion(whole)
+        if count < len(whole):
+            self._queue.put_back(whole[count:], kept=generation == self._queue.generation)
+        return replace(attempt, deliveries=whole[:count])
 
     def _update_health(self, before: Breaker, outcome: Outcome, now: float) -> None:
         """Update the destination's health after a decision."""

@@ -70,6 +70,15 @@ async def close(destination: Destination) -> None:
         await destination.close()
 
 
+@runtime_checkable
+class Portioning(Protocol):
+    """A destination whose digests may be too long for one message."""
+
+    async def portion(self, deliveries: Sequence[Delivery]) -> int:
+        """Return how many of the first deliveries of a digest fit into one message; at least one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """A request to show: its headers without secrets, its body, and the lines that people will read (if any)."""

@@ -6,6 +6,7 @@ smaller group gets through, its size becomes the limit; the limit grows again wi
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from notifier.destinations.base import Grouping
 from notifier.events import Record
@@ -91,17 +92,24 @@ def next_batch(
     rate: float,
     now_ms: int,
     in_order: bool = False,
+    has_slots: bool = False,
 ) -> Batch:
     """Choose the next request's deliveries from `waiting` (in order).
 
     An event of a `busy` record is left out, and so is an event whose record has an earlier event left out. An event
     that is proven to be at fault is sent alone; with `in_order`, no later event is sent before it. `rate` is the number
     of requests a second that the receiver accepts. A batch that is not full waits for more events, up to the configured
-    time after its first event was detected.
+    time after its first event was detected. If the destination `has_slots`, events of different slots never share a
+    request, and those of one slot are a digest.
     """
     most = grouping.size
-    digest = grouping.digest_above is not None and len(waiting) > min(
-        grouping.digest_above, max(1.0, _PACED_SECONDS * rate * grouping.size)
+    slot_ms = None
+    if has_slots and waiting:
+        slot_ms = waiting[0].slot_ms
+        waiting = tuple(takewhile(lambda it: it.slot_ms == slot_ms, waiting))
+    digest = grouping.digest_above is not None and (
+        slot_ms is not None
+        or len(waiting) > min(grouping.digest_above, max(1.0, _PACED_SECONDS * rate * grouping.size))
     )
     if digest:
         most = MOST_IN_A_DIGEST

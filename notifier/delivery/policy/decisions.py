@@ -5,7 +5,7 @@ A failed attempt is about the pace, the endpoint, the event, or "endpoint or eve
 again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import inf, isfinite
@@ -64,7 +64,12 @@ class Bounds:
     @property
     def size(self) -> int:
         """The limit of events in one request."""
-        return self.grouping.size if self.grouping.digest_above is None else MOST_IN_A_DIGEST
+        return MOST_IN_A_DIGEST if self.sends_digests else self.grouping.size
+
+    @property
+    def sends_digests(self) -> bool:
+        """Whether many events become one message, which people read."""
+        return self.grouping.digest_above is not None
 
     @property
     def in_order(self) -> bool:
@@ -112,6 +117,9 @@ class Result:
     forget_halves: bool = False
 
 
+_WHOLE_ATTEMPTS = 40
+"""The attempts after which a digest may be divided: after one or two hours without any success."""
+
 _DELIVERED = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED)
 _WAIT = RetryDecision(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT)
 _SPLIT = RetryDecision(DeliveryState.PENDING, Decision.SPLIT)
@@ -146,7 +154,8 @@ def after_attempt(
         return Result(state, (_HOLD,) * count)
     if outcome.reason is AttemptResult.PARTLY_TAKEN:
         return _after_part(state, attempt, bounds, trying_ms, now, jitter)
-    if scope in {FailureScope.PACE, FailureScope.ENDPOINT}:
+    whole = scope is FailureScope.UNKNOWN and is_whole_digest(attempt.deliveries, bounds)
+    if whole or scope in {FailureScope.PACE, FailureScope.ENDPOINT}:
         return _after_no_fault(state, attempt, outcome, bounds, trying_ms, now, jitter)
     if outcome.is_too_large and count > 1:
         trial = attempt.role is Role.TRIAL
@@ -155,7 +164,7 @@ def after_attempt(
     proven = first.proven or others_got_through or outcome.reason is AttemptResult.UNSENDABLE
     if not (outcome.is_too_large and scope is FailureScope.EVENT and count > 1):
         news = _is_news(attempt, proven=proven)
-        state = _count_failure(state, attempt, outcome, bounds, news=news, now=now, jitter=jitter)
+        state = _count_failure(state, attempt, scope, bounds, news=news, now=now, jitter=jitter)
     if count > 1:
         return Result(state, (_SPLIT,) * count, split=True)
     open_or_strict = state.breaker.mode is Mode.OPEN or bounds.in_order
@@ -169,6 +178,17 @@ def after_attempt(
         jitter=jitter(),
     )
     return Result(state, (decision,))
+
+
+def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
+    """Return whether deliveries are (the beginning of) a digest that is not divided, whoever is at fault.
+
+    People expect one digest, and its text is harmless to the receiver. Only after _WHOLE_ATTEMPTS it is divided like
+    any other group, in case one of its events is at fault.
+    """
+    if not deliveries or not bounds.sends_digests:
+        return False
+    return deliveries[0].slot_ms is not None and deliveries[0].attempts < _WHOLE_ATTEMPTS
 
 
 def learned(state: State, bounds: Bounds) -> Learned:
@@ -246,8 +266,8 @@ def _after_no_fault(
 
     A delivery is given up only after the endpoint has been unreachable for too long.
     """
-    if outcome.scope is FailureScope.ENDPOINT:
-        state = _count_failure(state, attempt, outcome, bounds, news=True, now=now, jitter=jitter)
+    if outcome.scope is not FailureScope.PACE:
+        state = _count_failure(state, attempt, FailureScope.ENDPOINT, bounds, news=True, now=now, jitter=jitter)
         old = retry.aged_out(attempt.deliveries, bounds.settings, trying_ms)
         return Result(state, tuple(_GIVE_UP if it.event.sequence in old else _WAIT for it in attempt.deliveries))
     breaker = circuit_breaker.after_pace(
@@ -265,7 +285,7 @@ def _after_no_fault(
 def _count_failure(
     state: State,
     attempt: Attempt,
-    outcome: Outcome,
+    scope: FailureScope,
     bounds: Bounds,
     *,
     news: bool,
@@ -274,7 +294,7 @@ def _count_failure(
 ) -> State:
     breaker = circuit_breaker.after_failure(
         state.breaker,
-        outcome.scope,
+        scope,
         started=attempt.started,
         news=news,
         arrival=attempt.role is Role.ARRIVAL,

@@ -14,6 +14,7 @@ from notifier.events import Event
 from notifier.store.database import NUMBERS, Database
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.slots import WAITS_UNTIL
 
 
 def events_after(db: Database, sequence: int, limit: int) -> list[Event]:
@@ -69,7 +70,8 @@ class PastDelivery:
 
     `decision`, `reason`, `status` and `detail` are those of the last attempt. `next_attempt_ms` is 0 if the next
     attempt is due at once. It is None if there will be none, because the delivery is delivered or dead, or its
-    destination is disabled.
+    destination is disabled. `scheduled_ms` is until when it waits for its destination's schedule or quiet time; None if
+    it does not.
     """
 
     state: DeliveryState
@@ -86,6 +88,7 @@ class PastDelivery:
     detail: str | None
     last_attempt_ms: int | None
     next_attempt_ms: int | None
+    scheduled_ms: int | None = None
 
     @property
     def cursor(self) -> DeliveryCursor:
@@ -145,7 +148,7 @@ _SELECT = (
     " d.status, d.detail, d.last_attempt_at,"
     # While a destination fails, all of its deliveries wait until the destination is tried again.
     f" CASE WHEN d.state = '{DeliveryState.PENDING}' AND coalesce(t.state, '') <> '{HealthState.DISABLED}'"
-    " THEN max(d.next_attempt_at, coalesce(t.retry_at, 0)) END"
+    f" THEN max(d.next_attempt_at, coalesce(t.retry_at, 0), coalesce({WAITS_UNTIL}, 0)) END, {WAITS_UNTIL}"
     " FROM deliveries d JOIN events e USING (sequence) LEFT JOIN destinations t ON t.name = d.destination"
 )
 

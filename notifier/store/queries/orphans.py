@@ -49,7 +49,7 @@ def move(db: Database, old: str, new: str, now_ms: int) -> int:
     return int(
         db.execute(
             "UPDATE deliveries SET destination = ?, attempts = 0, suspicions = 0, proven = 0, first_attempt_at = NULL,"
-            " tried_from = NULL, taken_by = NULL, next_attempt_at = 0, queued_at = ?"
+            " tried_from = NULL, taken_by = NULL, next_attempt_at = 0, queued_at = ?, slot_at = NULL"
             " WHERE destination = ? AND state = 'pending' AND state <> 'delivered'",
             [new, now_ms, old],
         ).rowcount

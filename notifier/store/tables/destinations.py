@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from notifier.store.database import Database
-from notifier.store.tables import outbox
+from notifier.store.tables import outbox, slots
 from notifier.store.tables.outbox import DeliveryState
 
 BY_OPERATOR: Final = "operator"
@@ -72,7 +72,8 @@ class DestinationMemory:
     """The stored state of a destination; the counts are events.
 
     `next_attempt_ms` is when the first waiting event is due according to its own schedule: 0 if one is due now, None if
-    none waits.
+    none waits. Of the pending events, `scheduled` wait for a slot of the destination's schedule or the end of a quiet
+    time, the first of them until `scheduled_for_ms`. `oldest_due_ms` is since when the oldest of the others waits.
     """
 
     health: Health
@@ -83,6 +84,9 @@ class DestinationMemory:
     last_error: LastError | None = None
     learned: Learned = field(default_factory=Learned)
     next_attempt_ms: int | None = None
+    scheduled: int = 0
+    scheduled_for_ms: int | None = None
+    oldest_due_ms: int | None = None
 
     @property
     def was_tried(self) -> bool:
@@ -123,9 +127,9 @@ def undelivered(db: Database) -> dict[str, list[Undelivered]]:
 class OwedEvents:
     """The events that are due for a destination, without those whose next attempt is scheduled for later.
 
-    The oldest has waited since `since_ms` (Unix ms), when it was detected or requested again. In the last hour, `taken`
-    events were delivered and `come_in` were detected for the destination. Of the first events, `blocked` wait behind an
-    earlier event of the same record; the first of these waits behind the event `blocked_by`.
+    The oldest has waited since `since_ms` (Unix ms): its detection, the request to send it again, or its slot. In the
+    last hour, `taken` events were delivered and `come_in` were detected for the destination. Of the first events,
+    `blocked` wait behind an earlier event of the same record; the first of these waits behind the event `blocked_by`.
     """
 
     since_ms: int
@@ -144,8 +148,8 @@ def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int)
     """Return the events due for a destination; None if none is. Details are counted only after a wait of `late_ms`."""
     now = {"name": name, "now": now_ms, "horizon": horizon_ms}
     (since_ms,) = db.execute(
-        "SELECT min(coalesce(queued_at, detected_at)) FROM (SELECT d.queued_at, e.detected_at FROM deliveries d"
-        f" JOIN events e USING (sequence) WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT}) AS looked_at",
+        f"SELECT min(since) FROM (SELECT {_SINCE} AS since {_FROM} WHERE {_DUE}"
+        f" ORDER BY d.sequence LIMIT {_LOOKED_AT}) AS looked_at",
         now,
     ).fetchone()
     if since_ms is None or now_ms - since_ms < late_ms:
@@ -164,17 +168,19 @@ def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int)
         "SELECT count(blocker), min(blocker) FROM (SELECT (SELECT b.sequence FROM events b"
         " JOIN deliveries w ON w.sequence = b.sequence AND w.destination = :name AND w.state = 'pending'"
         " AND w.next_attempt_at BETWEEN :now + 1 AND :horizon WHERE b.subject = e.subject AND b.source = e.source"
-        " AND b.sequence < e.sequence ORDER BY b.sequence LIMIT 1) AS blocker FROM deliveries d"
-        f" JOIN events e USING (sequence) WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT}) AS looked_at",
+        " AND b.sequence < e.sequence ORDER BY b.sequence LIMIT 1) AS blocker"
+        f" {_FROM} WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT}) AS looked_at",
         now,
     ).fetchone()
     by = db.execute("SELECT id FROM events WHERE sequence = ?", [first]).fetchone() if blocked else None
     return OwedEvents(since_ms, taken, come_in, blocked, by[0] if by else None)
 
 
+_SINCE = "max(coalesce(d.queued_at, e.detected_at), coalesce(d.slot_at, 0))"
+_FROM = "FROM deliveries d JOIN events e USING (sequence) JOIN destinations t ON t.name = d.destination"
 _DUE = (
     "d.destination = :name AND d.state = 'pending' AND d.state <> 'delivered'"
-    " AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
+    f" AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon AND NOT {slots.WAITS}"
 )
 
 
@@ -270,6 +276,7 @@ def everything(db: Database) -> dict[str, DestinationMemory]:
         )
         for row in rows
     }
+    waiting = slots.waiting(db)
     for name, state, count, first in db.execute(
         "SELECT destination, state, count(*), min(sequence) FROM deliveries WHERE state <> 'delivered' GROUP BY 1, 2"
     ).fetchall():
@@ -282,10 +289,32 @@ def everything(db: Database) -> dict[str, DestinationMemory]:
                 " WHERE e.sequence = ? AND d.destination = ?",
                 [first, name],
             ).fetchone()
+            waits = waiting.get(name)
             memories[name] = replace(
-                memory, pending=count, oldest_pending_ms=oldest[0], next_attempt_ms=_next_attempt(db, name, count)
+                memory,
+                pending=count,
+                oldest_pending_ms=oldest[0],
+                next_attempt_ms=_next_attempt(db, name, count),
+                oldest_due_ms=oldest[0],
             )
+            if waits is not None:
+                memories[name] = _with_waiting(db, name, memories[name], waits)
     return memories
+
+
+def _with_waiting(db: Database, name: str, memory: DestinationMemory, waits: slots.Waiting) -> DestinationMemory:
+    (oldest_ms,) = db.execute(
+        f"SELECT min({_SINCE}) {_FROM} WHERE d.destination = ? AND d.state = 'pending' AND d.state <> 'delivered'"
+        f" AND NOT {slots.WAITS}",
+        [name],
+    ).fetchone()
+    return replace(
+        memory,
+        scheduled=waits.count,
+        scheduled_for_ms=waits.until_ms,
+        oldest_due_ms=oldest_ms,
+        next_attempt_ms=waits.until_ms if waits.count == memory.pending else memory.next_attempt_ms,
+    )
 
 
 def _next_attempt(db: Database, name: str, pending: int) -> int | None:

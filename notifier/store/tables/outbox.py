@@ -15,9 +15,10 @@ import orjson
 
 from notifier.events import Event
 from notifier.store.database import Database, Engine
-from notifier.store.tables import request_log
+from notifier.store.tables import request_log, slots
 from notifier.store.tables.request_log import LoggedRequest
 from notifier.store.tables.rollups import count_delivered
+from notifier.store.tables.slots import Gate
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
 _UNFINISHED = "state <> 'delivered'"
@@ -43,7 +44,7 @@ class Delivery(NamedTuple):
     `tried_from_ms` is the value of the destination's trying clock at the first attempt. `failures` counts the attempts
     that may have failed because of the event itself. `proven` means that this is certain, because other events were
     delivered since. `taken_by` are the receivers that have the event already, if the destination has several. `again`
-    means that it was requested again.
+    means that it was requested again. `slot_ms` is the slot of the destination's schedule that it belongs to (Unix ms).
     """
 
     event: Event
@@ -54,6 +55,7 @@ class Delivery(NamedTuple):
     proven: bool = False
     taken_by: frozenset[str] = frozenset()
     again: bool = False
+    slot_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Due:
 
 _COLUMNS = (
     "e.sequence, e.id, e.type, e.source, e.subject, e.detected_at, e.data, d.attempts, d.tried_from, d.suspicions,"
-    " d.proven, d.taken_by, d.again"
+    " d.proven, d.taken_by, d.again, d.slot_at"
 )
 _PENDING = f"d.destination = :destination AND d.state = 'pending' AND d.{_UNFINISHED}"
 _DUE = f"{_PENDING} AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
@@ -112,8 +114,17 @@ _BEHIND = (
 _BEHIND_ANY = _BEHIND.replace(" AND w.next_attempt_at BETWEEN :now + 1 AND :horizon", "")
 
 
-def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: int, in_flight: Collection[int]) -> Due:
-    """Return up to `limit` deliveries that are due, without the event numbers `in_flight`.
+def due(
+    db: Database,
+    destination: str,
+    *,
+    now_ms: int,
+    horizon_ms: int,
+    limit: int,
+    in_flight: Collection[int],
+    gate: Gate | None = None,
+) -> Due:
+    """Return up to `limit` deliveries that are due and pass the gate, without the event numbers `in_flight`.
 
     A delivery that waits beyond `horizon_ms` was scheduled before the clock was set back, so it is due as well. An
     event is not due while an earlier one of the same record waits for another attempt.
@@ -129,14 +140,17 @@ def due(db: Database, destination: str, *, now_ms: int, horizon_ms: int, limit: 
             db,
             f"WHERE {_DUE} AND {part}"
             f"{' AND d.sequence NOT IN (SELECT CAST(value AS BIGINT) FROM json_each(:others))' if others else ''}"
-            f"{'' if delayed is None else f' AND NOT {_BEHIND}'} ORDER BY d.sequence LIMIT :limit",
+            f"{'' if delayed is None else f' AND NOT {_BEHIND}'}{_released(gate)}"
+            " ORDER BY d.sequence LIMIT :limit",
             {
                 **now,
+                **_urgent(gate),
                 "begin": begin,
                 "end": end,
                 "others": orjson.dumps(others).decode(),
                 "limit": limit - len(deliveries),
             },
+            has_slots=gate is not None,
         )
     return Due(deliveries, None if len(deliveries) == limit else delayed)
 
@@ -149,6 +163,7 @@ def candidates(
     now_ms: int,
     horizon_ms: int,
     busy: Collection[int],
+    gate: Gate | None = None,
 ) -> Due:
     """Return due deliveries from different parts of the queue, in order: those at or after the numbers from `spread`.
 
@@ -172,11 +187,25 @@ def candidates(
         f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence LIMIT 8) AS first"
         f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence DESC LIMIT 8)"
         " AS last)"
-        f" AND {_DUE} AND NOT {_BEHIND_ANY}"
+        f" AND {_DUE} AND NOT {_BEHIND_ANY}{_released(gate)}"
         " AND d.sequence NOT IN (SELECT CAST(value AS BIGINT) FROM json_each(:busy)) ORDER BY d.sequence",
-        {**now, "places": orjson.dumps(list(spread(first, last))).decode(), "busy": orjson.dumps(list(busy)).decode()},
+        {
+            **now,
+            **_urgent(gate),
+            "places": orjson.dumps(list(spread(first, last))).decode(),
+            "busy": orjson.dumps(list(busy)).decode(),
+        },
+        has_slots=gate is not None,
     )
     return Due(found, _next_due(db, now))
+
+
+def _released(gate: Gate | None) -> str:
+    return "" if gate is None else slots.released(gate)
+
+
+def _urgent(gate: Gate | None) -> dict[str, int | str]:
+    return {} if gate is None or gate.is_open else {"urgent": orjson.dumps(sorted(gate.urgent)).decode()}
 
 
 def _next_due(db: Database, now: dict[str, int | str]) -> int | None:
@@ -188,7 +217,7 @@ def _next_due(db: Database, now: dict[str, int | str]) -> int | None:
     return next_ms
 
 
-def _read(db: Database, where: str, values: dict[str, int | str]) -> tuple[Delivery, ...]:
+def _read(db: Database, where: str, values: dict[str, int | str], *, has_slots: bool = False) -> tuple[Delivery, ...]:
     destination = str(values["destination"])
     selected = f"SELECT {_COLUMNS} FROM deliveries d JOIN events e USING (sequence) {where}"
     rows = _rows_at_once(db, selected, values) if db.engine is Engine.SQLITE else _rows_by_name(db, selected, values)
@@ -202,9 +231,24 @@ def _read(db: Database, where: str, values: dict[str, int | str]) -> tuple[Deliv
             bool(proven),
             frozenset(orjson.loads(taken_by)) if taken_by else _NOBODY,
             bool(again),
+            slot_at if has_slots else None,
         )
         for (
-            (sequence, id_, type_, source, subject, at, attempts, tried_from, failures, proven, taken_by, again),
+            (
+                sequence,
+                id_,
+                type_,
+                source,
+                subject,
+                at,
+                attempts,
+                tried_from,
+                failures,
+                proven,
+                taken_by,
+                again,
+                slot_at,
+            ),
             text,
         ) in rows
     )
@@ -215,8 +259,8 @@ _Row = tuple[Sequence[Any], bytes]
 
 
 def _rows_by_name(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:
-    for *event, data, attempts, tried_from, failures, proven, taken_by, again in db.execute(selected, values):
-        yield (*event, attempts, tried_from, failures, proven, taken_by, again), data.encode()
+    for *event, data, attempts, tried_from, failures, proven, taken_by, again, slot_at in db.execute(selected, values):
+        yield (*event, attempts, tried_from, failures, proven, taken_by, again, slot_at), data.encode()
 
 
 def _rows_at_once(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:
@@ -224,7 +268,7 @@ def _rows_at_once(db: Database, selected: str, values: dict[str, int | str]) -> 
     # Most of the text is the events' data, which is used as it is, so it is not embedded in JSON and parsed again.
     heads, data = db.execute(
         "SELECT json_group_array(json_array(sequence, id, type, source, subject, detected_at, attempts, tried_from,"
-        f" suspicions, proven, taken_by, again)), CAST(group_concat(data, char({_BETWEEN_TEXTS[0]})) AS BLOB)"
+        f" suspicions, proven, taken_by, again, slot_at)), CAST(group_concat(data, char({_BETWEEN_TEXTS[0]})) AS BLOB)"
         f" FROM ({selected})",
         values,
     ).fetchone()

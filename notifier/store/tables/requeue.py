@@ -13,6 +13,7 @@ from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.slots import WAITS
 from notifier.suggest import nearest
 
 LOOK = 2000
@@ -129,7 +130,8 @@ def retry(db: Database, wanted: Retry, destinations: Collection[str], now_ms: in
     """Put deliveries to these destinations back into the queue.
 
     A dead delivery starts again, with new attempts and a new time limit. A waiting one is due at once. A failing
-    destination that waits as a whole is tried at once too, even if no delivery was put back.
+    destination that waits as a whole is tried at once too, even if no delivery was put back. The schedule of a
+    destination stays in force, with one exception: what is named by its event id does not wait for a slot.
     """
     counts = {name: count for name in destinations if (count := _retry(db, wanted, name, now_ms))}
     waited = db.execute(
@@ -165,6 +167,8 @@ def _why_none(db: Database, wanted: Retry, destinations: Collection[str]) -> str
 
 def _retry(db: Database, wanted: Retry, destination: str, now_ms: int) -> int:
     changes = "next_attempt_at = 0" if wanted.state is DeliveryState.PENDING else _BEGIN_ANEW
+    if wanted.event_ids:
+        changes += ", at_once = 1, slot_at = NULL"
     where, values = _chosen(destination, wanted.state, wanted.event_ids)
     return db.execute(f"UPDATE deliveries SET {changes} WHERE {where}", {**values, "now": now_ms}).rowcount
 
@@ -251,7 +255,7 @@ def replay(
     """Put deliveries of a replay to one destination into the queue, among the next LOOK events after `after`.
 
     An event without a delivery to the destination gets one. A waiting delivery is left as it is. Deliveries are added
-    only while fewer than `most_waiting` are pending (None: no limit).
+    only while fewer than `most_waiting` are due (None: no limit); those that wait for a slot do not count.
     """
     room = None if most_waiting is None else most_waiting - due_now(db, subscription.destination, now_ms, most_waiting)
     if room == 0:
@@ -261,7 +265,7 @@ def replay(
     now = wanted[:room]
     db.executemany(
         "INSERT INTO deliveries (sequence, destination, again, queued_at) VALUES (:sequence, :destination, 1, :now)"
-        f" ON CONFLICT (sequence, destination) DO UPDATE SET {_BEGIN_ANEW}",
+        f" ON CONFLICT (sequence, destination) DO UPDATE SET {_BEGIN_ANEW}, slot_at = NULL, at_once = 0",
         [{"sequence": sequence, "destination": subscription.destination, "now": now_ms} for sequence in now],
     )
     return Step(last if len(now) == len(wanted) else now[-1], len(now))
@@ -287,8 +291,9 @@ def _end_of_look(db: Database, past: ReplayRange, after: int) -> int:
 def due_now(db: Database, destination: str, now_ms: int, enough: int) -> int:
     """Return how many deliveries to a destination are due now; counting stops at `enough`."""
     waiting = (
-        f"SELECT 1 FROM deliveries WHERE destination = ? AND state = 'pending' AND {_UNFINISHED}"
-        " AND next_attempt_at <= ? LIMIT ?"
+        "SELECT 1 FROM deliveries d JOIN events e USING (sequence) LEFT JOIN destinations t ON t.name = d.destination"
+        f" WHERE d.destination = ? AND d.state = 'pending' AND d.{_UNFINISHED}"
+        f" AND d.next_attempt_at <= ? AND NOT {WAITS} LIMIT ?"
     )
     count: int = db.execute(f"SELECT count(*) FROM ({waiting}) AS waiting", [destination, now_ms, enough]).fetchone()[0]
     return count

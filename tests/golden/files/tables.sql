@@ -61,7 +61,7 @@ CREATE TABLE deliveries (
     decision TEXT,              -- what was decided after the last attempt
     reason TEXT,                -- how the last attempt ended
     status INTEGER,
-    detail TEXT, suspicions INTEGER NOT NULL DEFAULT 0, again INTEGER NOT NULL DEFAULT 0, tried_from INTEGER, proven INTEGER NOT NULL DEFAULT 0, taken_by TEXT, queued_at INTEGER,
+    detail TEXT, suspicions INTEGER NOT NULL DEFAULT 0, again INTEGER NOT NULL DEFAULT 0, tried_from INTEGER, proven INTEGER NOT NULL DEFAULT 0, taken_by TEXT, queued_at INTEGER, slot_at INTEGER, at_once INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (sequence, destination)
 ) WITHOUT ROWID;
 CREATE TABLE destinations (
@@ -75,7 +75,7 @@ CREATE TABLE destinations (
     error_reason TEXT,
     error_message TEXT,
     error_at INTEGER
-, trying INTEGER NOT NULL DEFAULT 0, retry_asked INTEGER NOT NULL DEFAULT 0, fingerprint TEXT, rate REAL, batch_limit INTEGER) WITHOUT ROWID;
+, trying INTEGER NOT NULL DEFAULT 0, retry_asked INTEGER NOT NULL DEFAULT 0, fingerprint TEXT, rate REAL, batch_limit INTEGER, schedule TEXT NOT NULL DEFAULT '', slots_from INTEGER, closed_until INTEGER, held_until INTEGER, urgent TEXT NOT NULL DEFAULT '[]') WITHOUT ROWID;
 CREATE TABLE detected_counts (
     quarter INTEGER NOT NULL,
     type TEXT NOT NULL,

@@ -51,9 +51,11 @@ def test_what_waits_was_delivered_and_died_is_counted(db: Database, tell: "Tell"
     settle(db, [settled(later[0], DeliveryState.PENDING), settled(later[2], DeliveryState.DELIVERED)])
     everything = destinations.everything(db)
     assert everything["hr"] == DestinationMemory(
-        Health(), delivered=2, pending=2, dead=1, oldest_pending_ms=2000, next_attempt_ms=0
+        Health(), delivered=2, pending=2, dead=1, oldest_pending_ms=2000, next_attempt_ms=0, oldest_due_ms=2000
     )
-    assert everything["slack"] == DestinationMemory(Health(), pending=3, oldest_pending_ms=2000, next_attempt_ms=0)
+    assert everything["slack"] == DestinationMemory(
+        Health(), pending=3, oldest_pending_ms=2000, next_attempt_ms=0, oldest_due_ms=2000
+    )
 
 
 def test_what_is_undelivered_is_told_by_its_state_and_the_reason_of_its_last_failure(
@@ -76,5 +78,5 @@ def test_what_is_undelivered_is_told_by_its_state_and_the_reason_of_its_last_fai
 def test_what_waits_for_one_that_never_ran_is_counted_too(db: Database, tell: "Tell") -> None:
     tell(db, "1", to=("hr",), now_ms=1000)
     assert destinations.everything(db) == {
-        "hr": DestinationMemory(Health(), pending=1, oldest_pending_ms=1000, next_attempt_ms=0)
+        "hr": DestinationMemory(Health(), pending=1, oldest_pending_ms=1000, next_attempt_ms=0, oldest_due_ms=1000)
     }

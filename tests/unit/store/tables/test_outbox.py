@@ -138,6 +138,8 @@ def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
             "proven": 0,
             "taken_by": None,
             "queued_at": None,
+            "slot_at": None,
+            "at_once": 0,
         }
         | {"last_attempt_at": 6000, "decision": "done", "reason": "ok", "status": 200, "detail": "fine"},
         common
@@ -153,6 +155,8 @@ def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
             "proven": 0,
             "taken_by": None,
             "queued_at": None,
+            "slot_at": None,
+            "at_once": 0,
         }
         | {"last_attempt_at": None, "decision": None, "reason": None, "status": None, "detail": None},
     ]

@@ -1,0 +1,178 @@
+"""When messages go out, as it is written: `schedule`, `timezone`, `quiet_hours` and `quiet_days`.
+
+Times are those of a wall clock. APScheduler's cron triggers compute them, but in UTC: the time zone is applied
+afterwards (`delivery/policy/schedule.py`), because a cron trigger leaves out, or repeats, a time that a change to or
+from daylight saving time removes or repeats.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, tzinfo
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator
+
+from notifier.config.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.cron import CronTrigger
+
+IMMEDIATELY: Final = "immediately"
+
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""The weekdays in the order of Python's `date.weekday`."""
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+_CLOCK: Final = r"([01][0-9]|2[0-3]):([0-5][0-9])"
+_DAILY: Final = re.compile(rf"daily {_CLOCK}")
+_WEEKLY: Final = re.compile(rf"weekly ([a-z]+) {_CLOCK}")
+_HOURS: Final = re.compile(rf"{_CLOCK}-{_CLOCK}")
+_WRITTEN: Final = (
+    f'"{IMMEDIATELY}", "daily 08:00", "weekly mon 08:00", or the five fields of cron, such as "0 8 * * 1-5"'
+)
+_FIELDS: Final = 5
+_CRON_SUNDAYS: Final = (0, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """The hours of each day in which nothing is sent; they go past midnight if `end` is earlier than `begin`."""
+
+    begin: time
+    end: time
+
+    def covers(self, moment: time) -> bool:
+        """Return whether the time of day is within these hours; the end is not."""
+        if self.begin < self.end:
+            return self.begin <= moment < self.end
+        return moment >= self.begin or moment < self.end
+
+
+def trigger_of(schedule: str) -> "CronTrigger | None":
+    """Return the trigger of a schedule, whose times are wall-clock times in UTC; None for `immediately`.
+
+    Raises InvalidValue.
+    """
+    if schedule == IMMEDIATELY:
+        return None
+    if daily := _DAILY.fullmatch(schedule):
+        return at_time_of_day(time(int(daily[1]), int(daily[2])))
+    if weekly := _WEEKLY.fullmatch(schedule):
+        if weekly[1] not in WEEKDAYS:
+            raise InvalidValue(f"names the weekday {weekly[1]}; the weekdays are {', '.join(WEEKDAYS)}")
+        return _trigger(day_of_week=weekly[1], hour=int(weekly[2]), minute=int(weekly[3]))
+    fields = schedule.split()
+    if len(fields) != _FIELDS or schedule.startswith(("daily", "weekly")):
+        raise InvalidValue(f"must be {_WRITTEN}")
+    return _cron(fields)
+
+
+def at_time_of_day(moment: time) -> "CronTrigger":
+    """Return a trigger for this time of every day."""
+    return _trigger(hour=moment.hour, minute=moment.minute)
+
+
+def _trigger(**fields: Any) -> "CronTrigger":
+    # Imported here, because most configurations have no schedule, and the import would slow down every command.
+    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415
+
+    return CronTrigger(**fields, timezone=UTC)
+
+
+def quiet_hours_of(written: str) -> QuietHours | None:
+    """Return the quiet hours that are written as `20:00-06:00`; None for "". Raises InvalidValue."""
+    if not written:
+        return None
+    match = _HOURS.fullmatch(written)
+    if match is None:
+        raise InvalidValue('must be two times of day, such as "20:00-06:00", or "" for none')
+    hours = QuietHours(time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4])))
+    if hours.begin == hours.end:
+        raise InvalidValue("begin and end at the same time: name a later or an earlier end, or use quiet_days")
+    return hours
+
+
+def zone_of(name: str) -> tzinfo:
+    """Return the time zone of this name; for "" that of the machine. Raises InvalidValue."""
+    try:
+        return ZoneInfo(name) if name else _zone_of_machine()
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidValue(
+            'is not a time zone that this machine knows: write a name such as "America/Chicago" or "UTC" (`timedatectl'
+            " list-timezones` shows all; a small system may lack the package tzdata)"
+        ) from None
+
+
+@lru_cache(maxsize=1)
+def _zone_of_machine() -> tzinfo:
+    from tzlocal import get_localzone  # noqa: PLC0415 - only for a schedule without a time zone
+
+    zone: tzinfo = get_localzone()
+    return zone
+
+
+def _cron(fields: list[str]) -> "CronTrigger":
+    minute, hour, day, month, weekday = fields
+    if day != "*" and weekday != "*":
+        # cron itself means "either", APScheduler "both".
+        raise InvalidValue("names days of the month and weekdays: write * for one of them")
+    days = ",".join(WEEKDAYS[number] for number in sorted(set(_weekdays(weekday.lower())))) if weekday != "*" else "*"
+    try:
+        trigger = _trigger(minute=minute, hour=hour, day=day, month=month, day_of_week=days)
+        is_possible = trigger.get_next_fire_time(None, datetime(2026, 1, 1, tzinfo=UTC)) is not None
+    except (ValueError, TypeError) as error:
+        raise InvalidValue(f"is not a schedule that can be read ({error}): write {_WRITTEN}") from None
+    if not is_possible:
+        raise InvalidValue("names a date that no year has, so nothing would ever be sent")
+    return trigger
+
+
+def _weekdays(field: str) -> Iterator[int]:
+    """Yield the weekdays of a field of cron (0 or 7 is Sunday) as Python counts them (0 is Monday)."""
+    for part in field.split(","):
+        first, dash, last = part.partition("-")
+        begin = _weekday(first)
+        end = _weekday(last) if dash else begin
+        yield begin
+        while begin != end:
+            begin = (begin + 1) % len(WEEKDAYS)
+            yield begin
+
+
+def _weekday(word: str) -> int:
+    if word in WEEKDAYS:
+        return WEEKDAYS.index(word)
+    if word.isascii() and word.isdigit() and int(word) <= max(_CRON_SUNDAYS):
+        return WEEKDAYS.index("sun") if int(word) in _CRON_SUNDAYS else int(word) - 1
+    raise InvalidValue(
+        f"names the weekday {word[:20] or 'nothing'}; write one of {', '.join(WEEKDAYS)}, or 0 (Sunday) to 6"
+    )
+
+
+def _schedule(written: str) -> str:
+    trigger_of(written)
+    return written
+
+
+def _quiet_hours(written: str) -> str:
+    quiet_hours_of(written)
+    return written
+
+
+def _zone(name: str) -> str:
+    zone_of(name)
+    return name
+
+
+ScheduleText = Annotated[str, AfterValidator(_schedule)]
+"""When messages go out, as it is written in the configuration."""
+
+QuietHoursText = Annotated[str, AfterValidator(_quiet_hours)]
+"""The hours in which nothing is sent, such as `20:00-06:00`; `""` for none."""
+
+ZoneName = Annotated[str, AfterValidator(_zone)]
+"""The IANA name of a time zone; `""` for the machine's."""

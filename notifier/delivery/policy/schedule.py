@@ -1,0 +1,165 @@
+"""Decides when the deliveries of a destination may go: its slots, its quiet times, and what waits for which. Pure.
+
+A slot is a moment at which everything that has waited until then is sent together. A destination with a `schedule` has
+a slot at each of its times. One without a schedule, but with quiet times, has a slot at the end of each quiet time.
+
+Slots are computed on the wall clock, as APScheduler's triggers give them, and become moments here. A time that a clock
+change skips is the moment of the change. A time that a clock change repeats is its first occurrence. So there is
+exactly one slot for each time of the schedule, whatever the clock does.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import Any, Final
+
+from notifier.config import DestinationSettings, ScheduledSettings
+from notifier.config.schedules import (
+    WEEKDAYS,
+    QuietHours,
+    at_time_of_day,
+    quiet_hours_of,
+    trigger_of,
+    zone_of,
+)
+from notifier.store.tables.slots import Gate
+
+_MILLISECONDS: Final = 1000
+_MOST_BOUNDARIES: Final = 60
+"""More limits of quiet times than can follow each other in a row; at most three come in a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """When the deliveries of one destination may go.
+
+    `trigger` gives the times of the schedule (None: at any time). `boundaries` are triggers for all times of day at
+    which a quiet time may begin or end.
+    """
+
+    trigger: Any
+    zone: tzinfo
+    quiet_hours: QuietHours | None
+    quiet_days: frozenset[int]
+    boundaries: tuple[Any, ...]
+    urgent: frozenset[str]
+    text: str
+    """The settings that slots depend on, as one text: if it changes, slots are counted from now on."""
+
+    def gate(self, from_ms: int, now_ms: int) -> Gate:
+        """Return what may go at `now_ms`, if slots are counted from `from_ms` on; both are Unix milliseconds.
+
+        `from_ms` is when a slot was last served or, before the first one, when the settings were first seen.
+        """
+        is_quiet = self.is_quiet(now_ms)
+        due_ms = self.next_slot_ms(from_ms)
+        slot_ms = due_ms if due_ms <= now_ms else None
+        if self.trigger is None:
+            closed_until_ms = self._quiet_end_ms(now_ms) if is_quiet else None
+        else:
+            closed_until_ms = due_ms if slot_ms is None else self.next_slot_ms(max(now_ms, due_ms))
+        limits = (self._next_ms(it, now_ms) for it in self.boundaries)
+        return Gate(
+            slot_ms=slot_ms,
+            closed_until_ms=closed_until_ms,
+            held_until_ms=self._quiet_end_ms(now_ms) if is_quiet else None,
+            changes_ms=min((it for it in (closed_until_ms, *limits) if it is not None), default=None),
+            urgent=self.urgent,
+        )
+
+    def next_slot_ms(self, after_ms: int) -> int:
+        """Return the first slot after a moment; a slot within a quiet time comes at its end."""
+        if self.trigger is None:
+            return self._quiet_end_ms(after_ms)
+        return self._quiet_end_ms(self._next_ms(self.trigger, after_ms), inclusive=True)
+
+    def is_quiet(self, moment_ms: int) -> bool:
+        """Return whether nothing may be sent at this moment."""
+        wall = wall_of(moment_ms, self.zone)
+        in_hours = self.quiet_hours is not None and self.quiet_hours.covers(wall.time())
+        return in_hours or wall.weekday() in self.quiet_days
+
+    def _quiet_end_ms(self, after_ms: int, *, inclusive: bool = False) -> int:
+        """Return when the present or the next quiet time after a moment ends.
+
+        If `inclusive`, return the moment itself if it is not within a quiet time.
+        """
+        moment_ms = after_ms
+        was_quiet = self.is_quiet(moment_ms)
+        if inclusive and not was_quiet:
+            return moment_ms
+        for _ in range(_MOST_BOUNDARIES):
+            moment_ms = min(self._next_ms(it, moment_ms) for it in self.boundaries)
+            is_quiet = self.is_quiet(moment_ms)
+            if was_quiet and not is_quiet:
+                return moment_ms
+            was_quiet = is_quiet
+        raise RuntimeError("a quiet time has no end")
+
+    def _next_ms(self, trigger: Any, after_ms: int) -> int:
+        """Return the first moment of a trigger after another moment."""
+        wall = wall_of(after_ms, self.zone).replace(tzinfo=UTC) + timedelta(microseconds=1)
+        found: datetime | None = trigger.get_next_fire_time(None, wall)
+        if found is None:
+            raise RuntimeError("a schedule has no further time")  # the configuration refuses such schedules
+        return moment_of(found.replace(tzinfo=None), self.zone)
+
+
+def timetable(settings: DestinationSettings) -> Timetable | None:
+    """Return the timetable of a destination; None if its deliveries go at any time."""
+    if not isinstance(settings, ScheduledSettings) or not settings.waits_for_slots:
+        return None
+    hours = quiet_hours_of(settings.quiet_hours)
+    limits = {*((hours.begin, hours.end) if hours else ()), *((time(0),) if settings.quiet_days else ())}
+    zone = zone_of(settings.timezone)
+    written = (settings.schedule, str(zone), settings.quiet_hours, ",".join(sorted(set(settings.quiet_days))))
+    return Timetable(
+        trigger=trigger_of(settings.schedule),
+        zone=zone,
+        quiet_hours=hours,
+        quiet_days=frozenset(WEEKDAYS.index(day) for day in settings.quiet_days),
+        boundaries=tuple(at_time_of_day(limit) for limit in sorted(limits)),
+        urgent=frozenset(settings.urgent),
+        text=" | ".join(written),
+    )
+
+
+def wall_of(moment_ms: int, zone: tzinfo) -> datetime:
+    """Return the latest time that the wall clock of a zone has shown until a moment, without a zone.
+
+    This differs from the time that it shows only in the hour that a clock change repeats. It never decreases.
+    """
+    moment = datetime.fromtimestamp(moment_ms / _MILLISECONDS, UTC)
+    local = moment.astimezone(zone)
+    if not local.fold:
+        return local.replace(tzinfo=None)
+    first = local.replace(fold=0)
+    change = _change(first.astimezone(UTC), moment, zone)
+    return (change + _offset(first)).replace(tzinfo=None)
+
+
+def moment_of(wall: datetime, zone: tzinfo) -> int:
+    """Return the first moment (Unix ms) at which the wall clock of a zone shows a time, or a later one."""
+    local = wall.replace(tzinfo=zone, fold=0)
+    moment = local.astimezone(UTC)
+    if moment.astimezone(zone).replace(tzinfo=None) != wall:
+        # A clock change skips this time. The two folds have the zone's offsets before and after the change.
+        moment = _change(local.replace(fold=1).astimezone(UTC), moment, zone)
+    return round(moment.timestamp() * _MILLISECONDS)
+
+
+def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
+    """Return the moment, to the second, at which the zone's offset changes between two moments in UTC."""
+    old = _offset(before.astimezone(zone))
+    low, high = 0, -(-(after - before) // timedelta(seconds=1))
+    begin = before.replace(microsecond=0)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _offset((begin + timedelta(seconds=middle)).astimezone(zone)) == old:
+            low = middle
+        else:
+            high = middle
+    return begin + timedelta(seconds=high)
+
+
+def _offset(moment: datetime) -> timedelta:
+    return moment.utcoffset() or timedelta(0)

@@ -1,0 +1,130 @@
+"""The slots of destinations with a schedule or quiet times: what waits for the next one, and what shares one.
+
+A delivery gets its slot when the slot has come, in the transaction that reads what is due. Its slot is stored, so that
+a digest consists of the same deliveries when it is sent again: after a failure, a restart or a killed process. Whatever
+is written later belongs to the next slot.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from notifier.events import EventType
+from notifier.store.database import Database
+
+_BELIEVED_AHEAD_MS: Final = 86_400_000
+"""Milliseconds. If slots are counted from a moment further ahead than this, a wrong clock has stored it."""
+
+_UNTIL: Final = "CASE WHEN d.slot_at IS NULL THEN t.closed_until ELSE t.held_until END"
+
+WAITS: Final = (
+    f"(d.at_once = 0 AND {_UNTIL} IS NOT NULL AND e.type <> '{EventType.ALERT}'"
+    " AND e.type NOT IN (SELECT value FROM json_each(t.urgent)))"
+)
+"""The condition that a pending delivery `d` of event `e` to destination `t` waits for a slot or a quiet time's end."""
+
+WAITS_UNTIL: Final = f"CASE WHEN d.state = 'pending' AND {WAITS} THEN {_UNTIL} END"
+"""Until when it waits for that (Unix ms); NULL if it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a destination's schedule lets through at a moment; all times are Unix milliseconds.
+
+    `slot_ms` is a slot that has come and was not served yet (None: none has). What gets no slot waits until
+    `closed_until_ms`, and in a quiet time everything waits until `held_until_ms` (None: it need not wait), except
+    alerts, `urgent` types and what an operator wants at once. The gate may change at `changes_ms`, and not before.
+    """
+
+    slot_ms: int | None = None
+    closed_until_ms: int | None = None
+    held_until_ms: int | None = None
+    changes_ms: int | None = None
+    urgent: frozenset[str] = frozenset()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everything may go."""
+        return self.closed_until_ms is None and self.held_until_ms is None
+
+
+GateAt = Callable[[int], Gate]
+"""Returns the present gate, given the moment (Unix ms) from which slots are counted."""
+
+
+def begin(db: Database, destination: str, schedule: str, now_ms: int) -> None:
+    """Note the settings that a destination's slots depend on ("": none); if they have changed, count slots from now on.
+
+    The destination must be in the table.
+    """
+    db.execute(
+        "UPDATE destinations SET schedule = :schedule, slots_from = :from, closed_until = NULL, held_until = NULL,"
+        " urgent = '[]' WHERE name = :name AND schedule <> :schedule",
+        {"schedule": schedule, "from": now_ms if schedule else None, "name": destination},
+    )
+
+
+def pass_gate(db: Database, destination: str, gate_at: GateAt, now_ms: int) -> Gate:
+    """Give the slot that has come to everything that waits for it, and store the gate; return the gate."""
+    from_ms, *stored = db.execute(
+        "SELECT coalesce(slots_from, ?), closed_until, held_until, urgent FROM destinations WHERE name = ?",
+        [now_ms, destination],
+    ).fetchone()
+    if from_ms > now_ms + _BELIEVED_AHEAD_MS:
+        from_ms, stored = now_ms, []
+    gate = gate_at(from_ms)
+    urgent = orjson.dumps(sorted(gate.urgent)).decode()
+    if gate.slot_ms is not None:
+        db.execute(
+            "UPDATE deliveries SET slot_at = :slot WHERE destination = :destination AND state = 'pending'"
+            " AND state <> 'delivered' AND slot_at IS NULL AND at_once = 0"
+            " AND (SELECT type FROM events e WHERE e.sequence = deliveries.sequence) NOT IN (SELECT :alert UNION ALL"
+            " SELECT value FROM json_each(:urgent))",
+            {"slot": gate.slot_ms, "destination": destination, "alert": EventType.ALERT, "urgent": urgent},
+        )
+        from_ms = now_ms
+    now = [gate.closed_until_ms, gate.held_until_ms, urgent]
+    if gate.slot_ms is not None or now != stored:
+        db.execute(
+            "UPDATE destinations SET slots_from = ?, closed_until = ?, held_until = ?, urgent = ? WHERE name = ?",
+            [from_ms, *now, destination],
+        )
+    return gate
+
+
+def released(gate: Gate) -> str:
+    """Return the condition that a pending delivery `d` of event `e` may pass a gate, with an AND before it.
+
+    An earlier event of the same record goes together with an urgent one, so that a record's events stay in order. The
+    condition has the parameters `destination` and `urgent` (JSON).
+    """
+    if gate.is_open:
+        return ""
+    early = "({delivery}.at_once = 1 OR {event}.type IN (SELECT value FROM json_each(:urgent)))"
+    slotted = "" if gate.held_until_ms is not None else " OR d.slot_at IS NOT NULL"
+    return (
+        f" AND (e.type = '{EventType.ALERT}'{slotted} OR {early.format(delivery='d', event='e')}"
+        " OR EXISTS (SELECT 1 FROM events u JOIN deliveries w ON w.sequence = u.sequence"
+        " AND w.destination = :destination WHERE u.subject = e.subject AND u.source = e.source"
+        f" AND u.sequence > e.sequence AND w.state = 'pending' AND {early.format(delivery='w', event='u')}))"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for a slot of one destination: how many deliveries, and until when the first of them (Unix ms)."""
+
+    count: int
+    until_ms: int
+
+
+def waiting(db: Database) -> dict[str, Waiting]:
+    """Return what waits for a slot or for a quiet time's end, by the destination's name."""
+    rows = db.execute(
+        f"SELECT t.name, count(*), min({_UNTIL}) FROM destinations t JOIN deliveries d ON d.destination = t.name"
+        f" JOIN events e USING (sequence) WHERE t.closed_until IS NOT NULL AND d.state = 'pending'"
+        f" AND d.state <> 'delivered' AND {WAITS} GROUP BY 1"
+    )
+    return {name: Waiting(count, until_ms) for name, count, until_ms in rows}

@@ -1,0 +1,492 @@
+"""Digests at their slots: the real worker and a real state file in virtual time, with what clocks and machines do."""
+
+import asyncio
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+import pytest
+
+from notifier.config.destinations import HttpSettings, SlackSettings
+from notifier.delivery.worker import Worker
+from notifier.destinations.base import Grouping
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.events import EventType
+from notifier.store.database import Database
+from notifier.store.queries import history
+from notifier.store.queries.history import DeliveryFilter
+from notifier.store.tables import destinations, outbox, requeue, sources
+from notifier.store.tables.outbox import Delivery, DeliveryState
+from notifier.store.tables.requeue import Retry
+from tests.support.virtual_time import LeapingLoop, ThreadlessStore
+
+CHICAGO = ZoneInfo("America/Chicago")
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+DELIVERED, DOWN = Outcome(AttemptResult.DELIVERED, 200), Outcome(AttemptResult.SERVER_ERROR, 500)
+
+
+def at(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=CHICAGO).timestamp() * 1000)
+
+
+def local(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, CHICAGO):%m-%d %H:%M}"
+
+
+@dataclass
+class MachineClock:
+    """The loop's time; the machine may sleep, during which timers stand still, and its wall clock may be set."""
+
+    began_ms: int
+    slept: float = 0.0
+    set_by_ms: int = 0
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time() + self.slept
+
+    def now_ms(self) -> int:
+        return self.began_ms + round(self.monotonic() * 1000) + self.set_by_ms
+
+
+@dataclass(frozen=True)
+class Message:
+    at: str
+    records: tuple[str, ...]
+    is_digest: bool
+    taken: bool
+
+
+@dataclass
+class Channel:
+    """A receiver that answers as it is told, and notes its requests."""
+
+    clock: MachineClock
+    grouping: Grouping
+    answer: Callable[[Sequence[Delivery]], Outcome] = lambda _deliveries: DELIVERED
+    messages: list[Message] = field(default_factory=list)
+    room: int = 1000
+    name: str = "hr"
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
+        await asyncio.sleep(0.05)
+        outcome = self.answer(deliveries)
+        records = tuple(it.event.subject for it in deliveries)
+        is_digest = deliveries[0].slot_ms is not None
+        assert {it.slot_ms for it in deliveries} == {deliveries[0].slot_ms}
+        taken = outcome is DELIVERED
+        self.messages.append(Message(local(self.clock.now_ms()), records, is_digest, taken))
+        return outcome
+
+    async def portion(self, deliveries: Sequence[Delivery]) -> int:
+        return min(self.room, len(deliveries))
+
+    @property
+    def taken(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(it.at, it.records) for it in self.messages if it.taken]
+
+
+@dataclass
+class World:
+    """A state file, a channel, and the worker between them."""
+
+    store: ThreadlessStore
+    clock: MachineClock
+    channel: Channel
+    settings: SlackSettings | HttpSettings
+    worker: Worker | None = None
+    entered: int = 0
+
+    async def start(self, **changed: Any) -> None:
+        if changed:
+            self.settings = made(**changed)
+        self.worker = Worker(self.channel, self.settings, self.store, self.clock, lambda: 0.5)
+        await self.worker.start()
+
+    async def stop(self) -> None:
+        assert self.worker is not None
+        await self.worker.stop(1.0)
+        self.worker = None
+
+    async def kill(self) -> None:
+        """End the worker as a killed process ends: at once, without writing anything."""
+        assert self.worker is not None
+        tasks = {it for it in asyncio.all_tasks() if it is not asyncio.current_task()}
+        self.worker._running = False
+        for timer in self.worker._timers.values():
+            timer.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.worker = None
+
+    async def enter(self, *records: str, kind: str = EventType.CREATED) -> None:
+        await self.store.run(insert, records, kind, self.clock.now_ms())
+        self.entered += len(records)
+        if self.worker is not None:
+            self.worker.wake()
+
+    async def until(self, text: str) -> None:
+        """Let time pass until a moment of this year."""
+        seconds = (at(text) - self.clock.now_ms()) / 1000
+        await asyncio.sleep(max(0.0, seconds))
+
+    async def sleep_machine(self, seconds: float) -> None:
+        self.clock.slept += seconds
+        if self.worker is not None:
+            self.worker.after_sleep(seconds)
+        await asyncio.sleep(1.0)
+
+    async def waiting(self) -> tuple[int, str | None]:
+        """Return how many events wait for the schedule, and until when, as the status shows it."""
+        memory = (await self.store.run(destinations.everything))["hr"]
+        return memory.scheduled, None if memory.scheduled_for_ms is None else local(memory.scheduled_for_ms)
+
+
+def insert(db: Database, records: Sequence[str], kind: str, now_ms: int) -> None:
+    (last,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
+    for number, record in enumerate(records, last + 1):
+        data = orjson.dumps({"completion": {"key": record, "training_id": "t", "user_id": record}}).decode()
+        db.execute(
+            "INSERT INTO events (sequence, id, type, source, subject, revision, net, reason, detected_at, data)"
+            " VALUES (?, ?, ?, 'acme', ?, 1, 'head', 'entered_since', ?, ?)",
+            [number, f"evt_{number:026}", kind, record, now_ms, data],
+        )
+        db.execute("INSERT INTO deliveries (sequence, destination) VALUES (?, 'hr')", [number])
+
+
+def made(**keys: Any) -> SlackSettings | HttpSettings:
+    kind = keys.pop("type", "slack")
+    wanted = {"type": kind, "url": "https://127.0.0.1:9/x", "timezone": "America/Chicago", "rate": 0, **keys}
+    return (SlackSettings if kind == "slack" else HttpSettings).model_validate(wanted)
+
+
+Story = Callable[[World], Awaitable[None]]
+
+
+def play(story: Story, began: str, **keys: Any) -> World:
+    settings = made(**keys)
+    clock = MachineClock(at(began))
+    grouping = (
+        Grouping(10, digest_above=settings.digest_above)
+        if isinstance(settings, SlackSettings)
+        else Grouping(settings.batch_size, settings.batch_wait)
+    )
+
+    async def perform() -> World:
+        with tempfile.TemporaryDirectory() as folder:
+            store = ThreadlessStore(Path(folder) / "notifier.db")
+            await store.open()
+            await store.run(sources.recall, "acme")
+            world = World(store, clock, Channel(clock, grouping), settings)
+            await world.start()
+            await story(world)
+            if world.worker is not None:
+                await world.stop()
+            await store.close()
+            return world
+
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        return runner.run(perform())
+
+
+def test_everything_since_the_last_slot_is_one_digest() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1", "2")
+        await world.until("2026-06-01T20:00")
+        await world.enter("3")
+        assert await world.waiting() == (3, "06-02 08:00")
+        await world.until("2026-06-02T08:00:30")
+        assert await world.waiting() == (0, None)
+        await world.enter("4")
+        await world.until("2026-06-04T09:00")
+
+    world = play(story, "2026-06-01T12:00", schedule="daily 08:00")
+    assert world.channel.taken == [("06-02 08:00", ("1", "2", "3")), ("06-03 08:00", ("4",))]
+
+
+def test_what_comes_in_quiet_hours_is_one_digest_afterwards_and_the_rest_comes_at_once() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1")
+        await world.until("2026-06-01T20:00")
+        for record in ("2", "3"):
+            await world.enter(record)
+            await asyncio.sleep(HOUR)
+        assert await world.waiting() == (2, "06-02 06:00")
+        await world.until("2026-06-02T06:01")
+        await world.enter("4")
+        await world.until("2026-06-02T07:00")
+
+    world = play(story, "2026-06-01T12:00", quiet_hours="20:00-06:00")
+    assert world.channel.taken == [("06-01 12:00", ("1",)), ("06-02 06:00", ("2", "3")), ("06-02 06:01", ("4",))]
+    assert [it.is_digest for it in world.channel.messages] == [False, True, False]
+
+
+def test_an_urgent_event_takes_the_earlier_events_of_its_record_along() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1", "2")
+        await world.enter("1", kind=EventType.REMOVED)
+        await asyncio.sleep(MINUTE)
+        assert world.channel.taken == [("06-01 21:00", ("1", "1"))]
+        await world.until("2026-06-02T09:00")
+
+    keys = {"schedule": "daily 08:00", "quiet_hours": "20:00-06:00", "urgent": ["completion.removed"]}
+    world = play(story, "2026-06-01T21:00", **keys)
+    assert world.channel.taken[1:] == [("06-02 08:00", ("2",))]
+
+
+def test_alerts_wait_for_nothing() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1")
+        await world.enter("alerts", kind=EventType.ALERT)
+        await asyncio.sleep(MINUTE)
+
+    world = play(story, "2026-06-01T21:00", schedule="daily 08:00", quiet_hours="20:00-06:00")
+    assert world.channel.taken == [("06-01 21:00", ("alerts",))]
+
+
+def test_a_digest_that_fails_stays_one_digest_and_what_comes_meanwhile_belongs_to_the_next() -> None:
+    async def story(world: World) -> None:
+        world.channel.answer = lambda _: DOWN
+        await world.enter("1", "2", "3")
+        await world.until("2026-06-02T08:10")
+        await world.enter("4")
+        await world.stop()
+        await world.start()
+        await world.until("2026-06-02T08:30")
+        world.channel.answer = lambda _: DELIVERED
+        await world.until("2026-06-03T09:00")
+
+    world = play(story, "2026-06-01T12:00", schedule="daily 08:00")
+    assert {it.records for it in world.channel.messages if it.at < "06-03"} == {("1", "2", "3")}
+    (first, second) = world.channel.taken
+    assert (first[1], second) == (("1", "2", "3"), ("06-03 08:00", ("4",)))
+
+
+def test_a_digest_is_divided_in_the_end_so_that_one_bad_event_does_not_hold_the_others() -> None:
+    async def story(world: World) -> None:
+        world.channel.answer = lambda deliveries: (
+            DOWN if any(it.event.subject == "2" for it in deliveries) else DELIVERED
+        )
+        await world.enter("1", "2", "3", "4")
+        await world.until("2026-06-02T20:00")
+
+    world = play(story, "2026-06-01T12:00", schedule="daily 08:00")
+    assert {record for _, records in world.channel.taken for record in records} == {"1", "3", "4"}
+
+
+def test_a_digest_that_waits_for_its_receiver_is_not_sent_in_quiet_hours() -> None:
+    async def story(world: World) -> None:
+        world.channel.answer = lambda _: DOWN
+        await world.enter("1")
+        await world.until("2026-06-02T20:00:10")
+        world.channel.answer = lambda _: DELIVERED
+        tried = len(world.channel.messages)
+        await world.until("2026-06-03T05:59")
+        assert len(world.channel.messages) <= tried + 1
+        await world.until("2026-06-03T06:01")
+
+    world = play(story, "2026-06-01T12:00", schedule="daily 08:00", quiet_hours="20:00-06:00")
+    assert world.channel.taken == [("06-03 06:00", ("1",))]
+
+
+def test_what_does_not_fit_one_message_goes_into_the_fewest() -> None:
+    async def story(world: World) -> None:
+        world.channel.room = 700
+        await world.enter(*map(str, range(1, 2101)))
+        await world.until("2026-06-02T09:00")
+
+    world = play(story, "2026-06-01T12:00", schedule="daily 08:00")
+    assert [(moment, len(records)) for moment, records in world.channel.taken] == [("06-02 08:00", 700)] * 3
+
+
+def test_an_http_endpoint_gets_its_slot_in_batches() -> None:
+    async def story(world: World) -> None:
+        await world.enter(*map(str, range(1, 251)))
+        await world.until("2026-06-02T09:00")
+
+    world = play(story, "2026-06-01T12:00", type="http", schedule="daily 08:00", batch_size=100)
+    assert [(moment, len(records)) for moment, records in world.channel.taken] == [
+        ("06-02 08:00", 100),
+        ("06-02 08:00", 100),
+        ("06-02 08:00", 50),
+    ]
+
+
+def test_a_slot_that_the_machine_slept_over_is_made_up_once() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1")
+        await world.sleep_machine(3.5 * DAY)
+        await world.enter("2")
+        await world.until("2026-06-06T09:00")
+
+    world = play(story, "2026-06-01T12:00", schedule="daily 08:00")
+    assert world.channel.taken == [("06-05 00:00", ("1",)), ("06-05 08:00", ("2",))]
+
+
+def test_a_changed_schedule_counts_from_the_change_on() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1")
+        await world.until("2026-06-02T12:00")
+        await world.enter("2")
+        await world.stop()
+        await world.start(schedule="daily 10:00")
+        await world.until("2026-06-02T13:00")
+        assert await world.waiting() == (1, "06-03 10:00")
+        await world.until("2026-06-03T11:00")
+        await world.enter("3")
+        await world.stop()
+        await world.start()
+        await asyncio.sleep(MINUTE)
+        assert world.channel.taken[2:] == []
+        await world.stop()
+        await world.start(schedule="immediately")
+        await asyncio.sleep(MINUTE)
+
+    world = play(story, "2026-06-01T12:00", schedule="daily 08:00")
+    assert world.channel.taken == [("06-02 08:00", ("1",)), ("06-03 10:00", ("2",)), ("06-03 11:01", ("3",))]
+
+
+def test_a_wall_clock_that_is_set_back_repeats_no_slot_and_one_that_was_far_ahead_stops_nothing() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1")
+        await world.until("2026-06-02T08:01")
+        await world.enter("2")
+        world.clock.set_by_ms -= 5 * 60_000
+        assert world.worker is not None
+        world.worker.follow_clock(-5 * 60_000)
+        await world.until("2026-06-02T12:00")
+        assert world.channel.taken[1:] == []
+        await world.until("2026-06-03T09:00")
+        world.clock.set_by_ms += 400 * 86_400_000
+        world.worker.follow_clock(400 * 86_400_000)
+        await world.enter("3")
+        await asyncio.sleep(2 * DAY)
+        world.clock.set_by_ms -= 400 * 86_400_000
+        world.worker.follow_clock(-400 * 86_400_000)
+        await world.enter("4")
+        await world.until("2026-06-07T09:00")
+
+    world = play(story, "2026-06-01T12:00", schedule="daily 08:00")
+    assert [records for _, records in world.channel.taken] == [("1",), ("2",), ("3",), ("4",)]
+
+
+def test_an_operator_gets_named_events_at_once_and_the_rest_with_the_schedule() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1", "2", "3")
+        named = Retry(DeliveryState.PENDING, (f"evt_{2:026}",))
+        every = Retry(DeliveryState.PENDING)
+        for wanted in (every, named):
+            await world.store.run(requeue.retry, wanted, ["hr"], world.clock.now_ms())
+            assert world.worker is not None
+            world.worker.try_at_once()
+            await asyncio.sleep(1.0)
+        await world.until("2026-06-02T09:00")
+
+    world = play(story, "2026-06-01T21:00", schedule="daily 08:00", quiet_hours="20:00-06:00")
+    assert world.channel.taken == [("06-01 21:00", ("2",)), ("06-02 08:00", ("1", "3"))]
+
+
+def test_the_list_of_deliveries_says_until_when_each_waits() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1")
+        await world.enter("2", kind=EventType.REMOVED)
+        await asyncio.sleep(1.0)
+        found = await world.store.run(history.latest_deliveries, DeliveryFilter(), 10)
+        until = [None if it.scheduled_ms is None else local(it.scheduled_ms) for it in found]
+        assert until == ["06-02 08:00", None]
+        assert found[0].next_attempt_ms == found[0].scheduled_ms
+
+    play(story, "2026-06-01T12:00", schedule="daily 08:00", urgent=["completion.removed"])
+
+
+def test_nothing_is_behind_or_given_up_because_it_waits() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1")
+        await world.until("2026-06-05T12:00")
+        now_ms = world.clock.now_ms()
+        owed = await world.store.run(destinations.owed, "hr", now_ms=now_ms, horizon_ms=now_ms + 1, late_ms=0)
+        assert owed is None
+        world.channel.answer = lambda _: DOWN
+        await world.until("2026-06-08T08:00:30")
+        now_ms = world.clock.now_ms()
+        owed = await world.store.run(destinations.owed, "hr", now_ms=now_ms, horizon_ms=now_ms + 1, late_ms=60_000)
+        assert owed is not None
+        assert local(owed.since_ms) == "06-08 08:00"
+
+    play(story, "2026-06-01T12:00", schedule="weekly mon 08:00")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_year_with_every_trouble_has_one_digest_a_slot_and_no_event_twice(seed: int) -> None:
+    chance = random.Random(seed)
+    troubled: set[date] = set()
+
+    async def story(world: World) -> None:
+        number = 0
+        moment = datetime(2026, 1, 1, 12, tzinfo=CHICAGO)
+        for _ in range(364):
+            day = moment.date() + timedelta(days=1)
+            for _ in range(chance.choice((0, 1, 1, 3))):
+                number += 1
+                await world.enter(str(number))
+                await asyncio.sleep(chance.uniform(0, HOUR))
+            slot = datetime.combine(day, time(2, 30), CHICAGO)
+            match chance.randrange(7):
+                case 0:
+                    await world.until(f"{day}T02:30:00")
+                    await world.kill()
+                    await asyncio.sleep(chance.uniform(0, 3 * HOUR))
+                    await world.start()
+                case 1:
+                    await world.until(f"{day}T00:30:00")
+                    await world.kill()
+                    await asyncio.sleep(chance.uniform(0, 6 * HOUR))
+                    await world.start()
+                case 2:
+                    await world.until(f"{day}T01:00:00")
+                    await world.stop()
+                    await world.start()
+                case 3:
+                    await world.until(f"{day}T00:15:00")
+                    await world.sleep_machine(chance.uniform(0, 8 * HOUR))
+                case 4:
+                    await world.until(f"{slot + timedelta(seconds=chance.uniform(-0.2, 0.2)):%Y-%m-%dT%H:%M:%S.%f}")
+                    number += 1
+                    await world.enter(str(number))
+                case _:
+                    pass
+            moment = datetime.combine(day, time(12), CHICAGO)
+            await world.until(f"{day}T12:00:00")
+            troubled.add(day)
+        assert set(await world.store.run(lambda db: db.execute("SELECT state FROM deliveries").fetchall())) == {
+            ("delivered",)
+        }
+
+    world = play(story, "2026-01-01T12:00", schedule="daily 02:30")
+    told = [record for it in world.channel.messages for record in it.records]
+    assert sorted(told, key=int) == [str(number) for number in range(1, world.entered + 1)]
+    days_told = Counter(it.at[:5] for it in world.channel.messages)
+    assert set(days_told.values()) == {1}
+    assert [it.at for it in world.channel.messages if it.at[:5] == "03-08"] in ([], ["03-08 03:00"])
+    assert all("02:30" <= it.at[6:] < "12:00" for it in world.channel.messages)
+
+
+def test_the_store_gives_what_is_due_without_a_schedule_no_slot() -> None:
+    async def story(world: World) -> None:
+        await world.enter("1")
+        await world.until("2026-06-02T08:00:00")
+        await world.stop()
+        now_ms = world.clock.now_ms()
+        await world.store.run(lambda db: db.execute("UPDATE deliveries SET slot_at = 5"))
+        await world.store.run(lambda db: db.execute("UPDATE deliveries SET state = 'pending', next_attempt_at = 0"))
+        due = await world.store.run(outbox.due, "hr", now_ms=now_ms, horizon_ms=now_ms, limit=9, in_flight=())
+        assert [it.slot_ms for it in due.deliveries] == [None]
+
+    play(story, "2026-06-01T12:00", schedule="daily 08:00")

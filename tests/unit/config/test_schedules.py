@@ -1,0 +1,137 @@
+from datetime import UTC, datetime, time
+
+import pytest
+
+from notifier.config import HttpSettings, ScheduledSettings, SlackSettings, TeamsSettings
+from notifier.config.destinations import AppriseSettings
+from notifier.config.errors import InvalidValue
+from notifier.config.schedules import QuietHours, quiet_hours_of, trigger_of, zone_of
+
+SATURDAY = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def times(schedule: str, count: int = 3) -> list[str]:
+    trigger = trigger_of(schedule)
+    found, moment = [], SATURDAY
+    for _ in range(count):
+        moment = trigger.get_next_fire_time(moment, moment)  # type: ignore[union-attr]
+        found.append(f"{moment:%a %d %H:%M}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first"),
+    [
+        ("daily 08:00", ["Sun 22 08:00", "Mon 23 08:00", "Tue 24 08:00"]),
+        ("daily 23:59", ["Sat 21 23:59", "Sun 22 23:59", "Mon 23 23:59"]),
+        ("weekly mon 08:00", ["Mon 23 08:00", "Mon 30 08:00", "Mon 07 08:00"]),
+        ("0 8 * * 1", ["Mon 23 08:00", "Mon 30 08:00", "Mon 07 08:00"]),
+        ("0 8 * * 0", ["Sun 22 08:00", "Sun 29 08:00", "Sun 06 08:00"]),
+        ("0 8 * * 7", ["Sun 22 08:00", "Sun 29 08:00", "Sun 06 08:00"]),
+        ("0 8 * * 1-5", ["Mon 23 08:00", "Tue 24 08:00", "Wed 25 08:00"]),
+        ("0 8 * * fri-mon", ["Sun 22 08:00", "Mon 23 08:00", "Fri 27 08:00"]),
+        ("0 8 * * SAT,sun", ["Sun 22 08:00", "Sat 28 08:00", "Sun 29 08:00"]),
+        ("30 6,18 * * *", ["Sat 21 18:30", "Sun 22 06:30", "Sun 22 18:30"]),
+        ("0 7 1 * *", ["Tue 01 07:00", "Fri 01 07:00", "Mon 01 07:00"]),
+        ("*/30 * * * *", ["Sat 21 12:30", "Sat 21 13:00", "Sat 21 13:30"]),
+    ],
+)
+def test_a_schedule_has_the_times_that_cron_would_give_it(schedule: str, first: list[str]) -> None:
+    assert times(schedule) == first
+
+
+def test_immediately_has_no_times() -> None:
+    assert trigger_of("immediately") is None
+
+
+@pytest.mark.parametrize(
+    ("schedule", "says"),
+    [
+        ("", 'must be "immediately"'),
+        ("hourly", 'must be "immediately"'),
+        ("daily", 'must be "immediately"'),
+        ("daily 8:00", 'must be "immediately"'),
+        ("daily 24:00", 'must be "immediately"'),
+        ("daily 08:60", 'must be "immediately"'),
+        ("weekly 08:00", 'must be "immediately"'),
+        ("weekly monday 08:00", "names the weekday monday; the weekdays are mon, tue"),
+        ("weekly mon 25:00", 'must be "immediately"'),
+        ("0 8 * * * *", 'must be "immediately"'),
+        ("99 8 * * *", "is not a schedule that can be read"),
+        ("x 8 * * *", "is not a schedule that can be read"),
+        ("0 8 31 2 *", "names a date that no year has"),
+        ("0 8 1 * mon", "names days of the month and weekdays"),
+        ("0 8 * * 8", "names the weekday 8"),
+        ("0 8 * * mon-", "names the weekday nothing"),
+        ("0 8 * * */2", "names the weekday */2"),
+        ("0 8 * * " + "9" * 500, "names the weekday 99999999999999999999;"),
+    ],
+)
+def test_an_impossible_schedule_is_refused_with_what_to_write(schedule: str, says: str) -> None:
+    with pytest.raises(InvalidValue, match="^" + says.replace("*", r"\*")):
+        trigger_of(schedule)
+
+
+def test_quiet_hours_may_go_past_midnight() -> None:
+    night = quiet_hours_of("20:00-06:00")
+    assert night == QuietHours(time(20), time(6))
+    assert [night.covers(time(hour)) for hour in (5, 6, 19, 20, 23)] == [True, False, False, True, True]
+    noon = QuietHours(time(12), time(13, 30))
+    assert [noon.covers(it) for it in (time(11, 59), time(12), time(13, 29), time(13, 30))] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert quiet_hours_of("") is None
+
+
+@pytest.mark.parametrize("written", ["20:00", "20-06", "20:00-24:00", "8:00-9:00", "20:00 - 06:00", "08:00-08:00"])
+def test_impossible_quiet_hours_are_refused(written: str) -> None:
+    with pytest.raises(InvalidValue):
+        quiet_hours_of(written)
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "../../etc/passwd", "America", "/etc/localtime", "x" * 5000, "a\0b"])
+def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises(InvalidValue, match="not a time zone that this machine knows"):
+        zone_of(name)
+
+
+def test_an_empty_zone_is_the_one_of_the_machine() -> None:
+    assert zone_of("America/Chicago").utcoffset(SATURDAY.replace(tzinfo=None)) is not None
+    assert zone_of("").utcoffset(SATURDAY.replace(tzinfo=None)) is not None
+
+
+TYPES: dict[str, type[ScheduledSettings]] = {
+    "slack": SlackSettings,
+    "teams": TeamsSettings,
+    "apprise": AppriseSettings,
+    "http": HttpSettings,
+}
+
+
+def problems(kind: str, **keys: object) -> list[str]:
+    url = "json://ops.example.com" if kind == "apprise" else "https://ops.example.com/x"
+    settings = TYPES[kind].model_validate({"type": kind, "url": url, **keys})
+    return [str(it.message) for it in settings.conflicts()]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type_that_may_wait_has_the_same_keys(kind: str) -> None:
+    assert problems(kind, schedule="daily 08:00", timezone="America/Denver", urgent=["completion.removed"]) == []
+
+
+def test_contradictions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"quiet_days|names every day"):
+        problems("http", quiet_days=["mon", "tue", "wed", "thu", "fri", "sat", "sun"])
+    with pytest.raises(ValueError, match=r"concurrency|must be 1"):
+        problems("slack", schedule="daily 08:00", concurrency=2)
+    assert problems("http", schedule="daily 08:00", concurrency=2) == []
+
+
+def test_a_zone_without_a_schedule_is_warned_about() -> None:
+    settings = HttpSettings.model_validate(
+        {"type": "http", "url": "http://127.0.0.1:9/", "timezone": "UTC", "urgent": ["completion.removed"]}
+    )
+    assert [it.key for it in settings.warnings()] == ["timezone", "urgent"]

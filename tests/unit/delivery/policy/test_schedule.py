@@ -1,0 +1,174 @@
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.config import DestinationSettings, HttpSettings
+from notifier.delivery.policy.schedule import Timetable, moment_of, timetable, wall_of
+
+ZONES = (
+    "UTC",
+    "America/Chicago",
+    "America/Denver",
+    "Europe/Berlin",
+    "Australia/Lord_Howe",  # half an hour of daylight saving time
+    "Pacific/Apia",  # skipped a whole day
+    "Asia/Kathmandu",
+    "America/Sao_Paulo",  # its clocks changed at midnight
+    "Africa/Casablanca",
+    "Antarctica/Troll",  # two hours
+)
+zones = st.sampled_from(ZONES)
+moments = st.integers(1_262_304_000, 1_924_905_600).map(lambda seconds: seconds * 1000)
+"""2010 to 2030, Unix milliseconds."""
+schedules = st.sampled_from(
+    ["daily 08:00", "daily 02:30", "daily 00:00", "weekly sun 02:15", "*/20 * * * *", "0 1,2,3 * * *", "30 7 1 * *"]
+)
+quiet = st.sampled_from(["", "20:00-06:00", "01:30-02:30", "02:00-03:00", "23:00-01:00"])
+days = st.sampled_from([(), ("sat", "sun"), ("sun",), ("mon", "wed")])
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def made(**keys: Any) -> Timetable:
+    settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **keys})
+    found = timetable(settings)
+    assert found is not None
+    return found
+
+
+def at(text: str, zone: str = "America/Chicago") -> int:
+    """Return the moment that a clock with an offset shows, or the first that a wall clock shows."""
+    moment = datetime.fromisoformat(text)
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).timestamp() * 1000)
+
+
+def shown(moment_ms: int | None, zone: str = "America/Chicago") -> str | None:
+    return None if moment_ms is None else f"{datetime.fromtimestamp(moment_ms / 1000, ZoneInfo(zone)):%m-%d %H:%M%z}"
+
+
+def following(table: Timetable, after_ms: int, count: int, zone: str = "America/Chicago") -> list[str | None]:
+    found = []
+    for _ in range(count):
+        after_ms = table.next_slot_ms(after_ms)
+        found.append(shown(after_ms, zone))
+    return found
+
+
+def test_without_a_schedule_there_is_no_timetable() -> None:
+    settings: DestinationSettings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/"})
+    assert timetable(settings) is None
+
+
+def test_a_time_that_the_clock_skips_comes_when_the_clock_changes() -> None:
+    table = made(schedule="daily 02:30", timezone="America/Chicago")
+    assert following(table, at("2026-03-07T00:00"), 3) == ["03-07 02:30-0600", "03-08 03:00-0500", "03-09 02:30-0500"]
+
+
+def test_a_time_that_the_clock_repeats_comes_once() -> None:
+    table = made(schedule="daily 01:30", timezone="America/Chicago")
+    assert following(table, at("2026-10-31T00:00"), 3) == ["10-31 01:30-0500", "11-01 01:30-0500", "11-02 01:30-0600"]
+    within_the_second = at("2026-11-01T01:15-06:00")
+    assert shown(table.next_slot_ms(within_the_second)) == "11-02 01:30-0600"
+
+
+def test_a_slot_in_a_quiet_time_comes_at_its_end() -> None:
+    table = made(
+        schedule="daily 22:00", quiet_hours="20:00-06:00", quiet_days=["sat", "sun"], timezone="America/Chicago"
+    )
+    friday = at("2026-11-27T12:00")
+    assert following(table, friday, 2) == ["11-30 06:00-0600", "12-01 06:00-0600"]
+
+
+def test_quiet_days_join_the_quiet_hours_around_them() -> None:
+    table = made(quiet_hours="20:00-06:00", quiet_days=["sat", "sun"], timezone="America/Chicago")
+    gate = table.gate(at("2026-11-27T06:00"), at("2026-11-27T20:00"))
+    assert (gate.slot_ms, shown(gate.closed_until_ms), gate.is_open) == (None, "11-30 06:00-0600", False)
+    after = table.gate(at("2026-11-27T06:00"), at("2026-11-30T06:00"))
+    assert (shown(after.slot_ms), after.closed_until_ms, after.is_open) == ("11-30 06:00-0600", None, True)
+    assert shown(after.changes_ms) == "11-30 20:00-0600"
+
+
+def test_a_schedule_is_closed_until_its_next_slot_and_open_to_what_has_one() -> None:
+    table = made(schedule="daily 08:00", timezone="America/Chicago", urgent=["completion.removed"])
+    gate = table.gate(at("2026-11-21T08:00"), at("2026-11-21T12:00"))
+    assert (gate.slot_ms, shown(gate.closed_until_ms), gate.held_until_ms) == (None, "11-22 08:00-0600", None)
+    assert gate.urgent == {"completion.removed"}
+    missed = table.gate(at("2026-11-21T08:00"), at("2026-11-24T12:00"))
+    assert (shown(missed.slot_ms), shown(missed.closed_until_ms)) == ("11-22 08:00-0600", "11-25 08:00-0600")
+
+
+def test_a_slot_that_was_served_does_not_come_again_when_the_clock_is_set_back() -> None:
+    table = made(schedule="daily 08:00", timezone="America/Chicago")
+    gate = table.gate(at("2026-11-21T08:00"), at("2026-11-21T07:55"))
+    assert (gate.slot_ms, shown(gate.closed_until_ms)) == (None, "11-22 08:00-0600")
+
+
+@given(moment=moments, zone=zones)
+def test_the_wall_clock_never_goes_back_and_a_moment_is_the_first_that_shows_its_time(moment: int, zone: str) -> None:
+    place = ZoneInfo(zone)
+    for step in range(0, 3 * HOUR, 10 * MINUTE):
+        wall = wall_of(moment + step, place)
+        assert wall <= wall_of(moment + step + 10 * MINUTE, place)
+        first = moment_of(wall, place)
+        assert first <= moment + step
+        assert wall_of(first, place) >= wall > wall_of(first - 1000, place)
+
+
+@given(moment=moments, zone=zones, schedule=schedules)
+def test_every_time_of_the_schedule_has_one_slot_between_any_two_moments(moment: int, zone: str, schedule: str) -> None:
+    """Compare with every minute that the wall clock shows, looked at one by one."""
+    table = made(schedule=schedule, timezone=zone)
+    end, slots, after = moment + DAY, [], moment
+    while (after := table.next_slot_ms(after)) <= end:
+        slots.append(after)
+    wanted = []
+    for before, now in pairwise(range(moment - moment % MINUTE, end + 1, 5 * MINUTE)):
+        walls = wall_of(before, table.zone), wall_of(now, table.zone)
+        time = table.trigger.get_next_fire_time(None, walls[0].replace(tzinfo=UTC) + timedelta(microseconds=1))
+        if time.replace(tzinfo=None) <= walls[1]:
+            wanted.append((before, now))
+    assert len(slots) == len(set(slots))
+    inside = [it for it in wanted if it[0] >= moment and it[1] <= end]
+    assert all(any(before < slot <= now for slot in slots) for before, now in inside)
+    assert all(any(before <= slot <= now for before, now in wanted) for slot in slots)
+
+
+@given(moment=moments, zone=zones, schedule=st.one_of(st.just("immediately"), schedules), hours=quiet, free=days)
+def test_a_gate_agrees_with_itself(moment: int, zone: str, schedule: str, hours: str, free: tuple[str, ...]) -> None:
+    keys = {"schedule": schedule, "quiet_hours": hours, "quiet_days": free, "timezone": zone}
+    if schedule == "immediately" and not hours and not free:
+        return
+    table, now = made(**keys), moment + DAY
+    gate = table.gate(moment, now)
+    assert gate.slot_ms is None or moment < gate.slot_ms <= now
+    assert gate.changes_ms is not None
+    assert gate.changes_ms > now
+    for until in (gate.closed_until_ms, gate.held_until_ms):
+        assert until is None or (until > now and not table.is_quiet(until))
+    assert (gate.held_until_ms is not None) == table.is_quiet(now)
+    # Nothing changes before it says so, and whatever waits is let through in the end.
+    just_before = table.gate(now, gate.changes_ms - 1)
+    assert (just_before.closed_until_ms, just_before.held_until_ms) == (
+        table.gate(now, now).closed_until_ms,
+        gate.held_until_ms,
+    )
+    slot = table.next_slot_ms(now)
+    assert table.gate(now, slot).slot_ms == slot
+    assert table.gate(now, slot - 1).slot_ms is None
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_year_of_daily_slots_has_one_for_each_day(zone: str) -> None:
+    table = made(schedule="daily 02:30", timezone=zone)
+    after, found = at("2026-01-01T00:00", zone), []
+    for _ in range(365):
+        after = table.next_slot_ms(after)
+        found.append(datetime.fromtimestamp(after / 1000, ZoneInfo(zone)).date())
+    assert [later - earlier for earlier, later in pairwise(found)] == [timedelta(days=1)] * 364
