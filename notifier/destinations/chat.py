@@ -59,8 +59,15 @@ class ChatDestination(ABC):
         headers, body = self._request(layout)
         return Preview(headers, body, tuple(row.text for row in layout))
 
+    async def portion(self, deliveries: Sequence[Delivery]) -> int:
+        """Return how many of the first deliveries of a digest fit into one message."""
+        return await self._writer.portion([delivery.event for delivery in deliveries])
+
     async def _lay_out(self, deliveries: Sequence[Delivery]) -> Layout:
-        return await self._writer.lay_out([delivery.event for delivery in deliveries])
+        events = [delivery.event for delivery in deliveries]
+        if deliveries[0].slot_ms is not None:
+            return await self._writer.lay_out_listing(events)
+        return await self._writer.lay_out(events)
 
     @abstractmethod
     def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:

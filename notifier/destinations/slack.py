@@ -5,6 +5,7 @@ links or mentions. The handling of answers follows Slack's documentation of inco
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate, groupby
 from typing import Any, Final
 
@@ -81,8 +82,7 @@ def body(layout: Layout) -> bytes:
 
 def fits(layout: Layout) -> bool:
     """Return whether a layout is within Slack's limits."""
-    longest = max(len(span.text) for row in layout for span in row.line)
-    return longest <= TEXT_LIMIT and len(orjson.dumps(_blocks(layout))) <= BLOCKS_LIMIT_BYTES
+    return len(orjson.dumps(_blocks(layout))) <= BLOCKS_LIMIT_BYTES
 
 
 def _blocks(layout: Layout) -> list[dict[str, Any]]:
@@ -104,7 +104,12 @@ def _joined(lines: Sequence[Line]) -> Line:
 
 
 def _section(line: Line) -> dict[str, Any]:
-    return {"type": "rich_text_section", "elements": [_element(span) for span in line]}
+    pieces = (
+        replace(span, text=span.text[begin : begin + TEXT_LIMIT])
+        for span in line
+        for begin in range(0, len(span.text), TEXT_LIMIT)
+    )
+    return {"type": "rich_text_section", "elements": [_element(piece) for piece in pieces]}
 
 
 def _element(span: Span) -> dict[str, Any]:

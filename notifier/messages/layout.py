@@ -8,7 +8,7 @@ the destination type.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from notifier.events import Event, EventType
 from notifier.messages.rich_text import Line, plain_text, spans
@@ -41,6 +41,8 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.UPDATED: Template.CHANGED,
     EventType.REMOVED: Template.REMOVED,
 }
+_LISTING_WIDTHS: Final = WIDTHS[2:]
+"""The first one decides how much of a digest with every event fits into a message."""
 _SHARED: Final = ("expires", "expires_on", "instructor", "notes")
 """Fields that are stated once for a group session if all its people have the same value."""
 
@@ -85,6 +87,34 @@ def lay_out(events: Sequence[Event], templates: "Templates", *, digest: bool, fi
     if layout is None and not digest:
         return lay_out(events, templates, digest=True, fits=fits)
     return layout or _digest(contents, templates.shipped or templates, _DIGEST_WIDTHS[-1])
+
+
+def lay_out_listing(events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits) -> Layout:
+    """Return a digest that names every event (at least two), grouped by training or by person.
+
+    Events that do not fit even with the shortest names become a digest of their numbers; `portion` prevents that.
+    """
+    contents = [read(event) for event in events]
+    for width in _LISTING_WIDTHS:
+        layout = _digest(contents, templates, width, by_person=by_person)
+        if layout and fits(layout):
+            return layout
+    return lay_out(events, templates, digest=True, fits=fits)
+
+
+def portion(events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits) -> int:
+    """Return how many of the first events fit into one digest that names each of them; at least one."""
+    contents = [read(event) for event in events]
+    low, high = 1, len(events) + 1
+    middle = len(events)
+    while high - low > 1:
+        layout = _digest(contents[:middle], templates, _LISTING_WIDTHS[0], by_person=by_person)
+        if layout and fits(layout):
+            low = middle
+        else:
+            high = middle
+        middle = (low + high) // 2
+    return low
 
 
 def is_one_session(events: Sequence[Event]) -> bool:
@@ -143,8 +173,13 @@ def _session(members: Sequence[EventVariables], templates: "Templates") -> Itera
         yield templates.line(Template.MEMBER, {**member.variables, **dict.fromkeys(shared, "")})
 
 
-def _digest(contents: Sequence[ParsedEvent], templates: "Templates", width: int) -> Layout:
-    """Return a digest: the counts, the trainings, some of the people, and the command that lists the events."""
+def _digest(
+    contents: Sequence[ParsedEvent], templates: "Templates", width: int, *, by_person: bool | None = None
+) -> Layout:
+    """Return a digest: the counts, and the trainings and some of the people or, if `by_person` is given, every event.
+
+    `by_person` says whether these are grouped by person, or else by training.
+    """
     notices = [notice(content, width) for content in contents if _is_notice(content)]
     said = [words(content, width) for content in contents if not _is_notice(content)]
     titles = {item.training: item.variables["training"] for item in said}
@@ -160,11 +195,35 @@ def _digest(contents: Sequence[ParsedEvent], templates: "Templates", width: int)
             "more_events": sum(count for _, count in trainings[_TOP_TRAININGS:]),
             "people": people[:_SOME_NAMES],
             "more_people": len(people[_SOME_NAMES:]),
+            "groups": [] if by_person is None else _groups(said, by_person=by_person),
             "command": f"notifier events --after {min(content.event.sequence for content in contents) - 1}",
         },
     )
     rows = (Row(spans(line.removeprefix(_ITEM)), 0) if line.startswith(_ITEM) else Row(spans(line)) for line in lines)
     return tuple(row for row in rows if row.line)
+
+
+_MARKS: Final[Mapping[str, str]] = {EventType.UPDATED: "changed", EventType.REMOVED: "removed"}
+
+
+def _groups(said: Iterable[EventVariables], *, by_person: bool) -> list[dict[str, Any]]:
+    """Return the events of a digest by training or by person: the largest groups first, each in the order of events.
+
+    A group has a `title` and `items`; an item has the `name` of the person or training, and what else is known.
+    """
+    groups: dict[str, list[EventVariables]] = {}
+    for item in said:
+        groups.setdefault(item.person if by_person else item.training, []).append(item)
+    title, name = ("person", "training") if by_person else ("training", "person")
+    return [
+        {
+            "title": items[0].variables[title],
+            "items": [
+                {**item.variables, "name": item.variables[name], "what": _MARKS.get(item.type, "")} for item in items
+            ],
+        }
+        for items in sorted(groups.values(), key=len, reverse=True)
+    ]
 
 
 def _is_notice(content: ParsedEvent) -> bool:

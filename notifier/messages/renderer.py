@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from notifier.config import MessageSettings
+from notifier.config import DigestBy, MessageSettings
 from notifier.events import Event
-from notifier.messages.layout import LINES, Fits, Layout, is_one_session, lay_out
+from notifier.messages.layout import LINES, Fits, Layout, is_one_session, lay_out, lay_out_listing, portion
 from notifier.messages.rendering import TemplateProblem
 from notifier.messages.templates import Templates
 
@@ -20,6 +20,7 @@ class MessageRenderer:
         """Initialize with the destination's name, its settings, and a check whether a layout fits its service."""
         self._name = name
         self._digest_above = settings.digest_above
+        self._by_person = settings.digest_by is DigestBy.PERSON
         self._folder = settings.templates
         self._fits = fits
         self._templates: Templates | None = None
@@ -37,6 +38,18 @@ class MessageRenderer:
         if templates.may_block:
             return await asyncio.to_thread(lay_out, events, templates, digest=digest, fits=self._fits)
         return lay_out(events, templates, digest=digest, fits=self._fits)
+
+    async def lay_out_listing(self, events: Sequence[Event]) -> Layout:
+        """Return the layout of the digest that names each of `events`, all of one slot."""
+        if len(events) == 1:
+            return await self.lay_out(events)
+        templates = self._templates or await self._read()
+        return await asyncio.to_thread(lay_out_listing, events, templates, by_person=self._by_person, fits=self._fits)
+
+    async def portion(self, events: Sequence[Event]) -> int:
+        """Return how many of the first `events` fit into one digest that names each of them."""
+        templates = self._templates or await self._read()
+        return await asyncio.to_thread(portion, events, templates, by_person=self._by_person, fits=self._fits)
 
     async def _read(self) -> Templates:
         self._reported.clear()

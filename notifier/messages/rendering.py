@@ -26,6 +26,9 @@ from notifier.suggest import hint
 MOST_CHARACTERS: Final = 20_000
 """The most characters that a template may output; no service accepts a whole message of that length."""
 
+MOST_IN_A_DIGEST: Final = 10 * MOST_CHARACTERS
+"""The same for a digest: more than the names of the most events can have, which are then divided among messages."""
+
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 
 
@@ -66,11 +69,11 @@ def rendered(environment: ImmutableSandboxedEnvironment, template: Template, var
     Raises whatever the template raises, and TemplateRuntimeError if its output is empty or too long.
     """
     pieces: list[str] = []
-    length = 0
+    length, most = 0, MOST_IN_A_DIGEST if template is Template.DIGEST else MOST_CHARACTERS
     for piece in environment.get_template(template.file).generate(variables):
         length += len(piece)
-        if length > MOST_CHARACTERS:
-            raise TemplateRuntimeError(f"produces more than {MOST_CHARACTERS:,} characters")
+        if length > most:
+            raise TemplateRuntimeError(f"produces more than {most:,} characters")
         pieces.append(piece)
     text = "".join(pieces)
     lines = list(filter(None, map(tidy, text.split("\n") if template is Template.DIGEST else [text])))

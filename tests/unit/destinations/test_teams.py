@@ -69,14 +69,12 @@ def test_a_group_session_is_told_once_with_its_people(make_event: "MakeEvent") -
     ]
 
 
-def test_a_digest_counts_by_training_and_says_how_to_see_each(make_event: "MakeEvent") -> None:
+def test_a_digest_counts_by_training(make_event: "MakeEvent") -> None:
     events = [make_event(100 + number, user_id=str(number), user_name=f"Person {number}") for number in range(60)]
     body = message(events, digest=True)
     assert lines(body)[:2] == ["60 trainings completed", "• Ladder Safety: 60"]
     assert lines(body)[2].startswith("Person 0, Person 1, ")
     assert lines(body)[2].endswith(" and 52 others")
-    assert lines(body)[3] == "Each one: notifier events --after 99"
-    assert card(body)["body"][3]["inlines"][1]["fontType"] == "Monospace"
 
 
 def test_no_name_turns_into_a_date_that_a_client_would_put_in(make_event: "MakeEvent") -> None:

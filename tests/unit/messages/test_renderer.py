@@ -36,10 +36,9 @@ def make(request: pytest.FixtureRequest, session: aiohttp.ClientSession, clock: 
 
 async def shown(destination: Any, deliveries: list[Delivery]) -> list[tuple[str, ...]]:
     """Return the lines of the messages that deliveries become."""
-    grouping = destination.grouping
+    groups = requests(deliveries, destination, 1.0)
     assert isinstance(destination, Previewing)
-    preview = destination.preview
-    return [(await preview(group)).lines for group in requests(deliveries, grouping, 1.0)]
+    return [(await destination.preview(group)).lines async for group in groups]
 
 
 async def test_the_same_words_go_everywhere(
@@ -79,7 +78,6 @@ async def test_ten_share_a_message_and_more_than_the_setting_become_a_digest(
         "13 trainings completed",
         "• Ladder Safety: 13",
         "David Ball",
-        "Each one: notifier events --after 0",
     )
 
 
@@ -87,7 +85,7 @@ async def test_a_message_of_more_than_ten_that_are_no_session_is_a_digest(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     preview = await make().preview(deliveries(*(make_event(number) for number in range(1, 12))))
-    assert preview.lines[-1] == "Each one: notifier events --after 0"
+    assert preview.lines == ("11 trainings completed", "• Ladder Safety: 11", "David Ball")
 
 
 async def test_own_templates_speak_and_are_read_before_the_first_message_and_again_when_asked(
@@ -120,3 +118,60 @@ async def test_a_wrong_template_delays_nothing_and_is_logged_once(
     (record,) = caplog.records
     facts = vars(record)
     assert (facts["destination"], facts["detail"][:42]) == ("there", "completed.j2, line 2: ZeroDivisionError: i")
+
+
+def slotted(deliveries: list[Delivery]) -> list[Delivery]:
+    return [delivery._replace(slot_ms=1) for delivery in deliveries]
+
+
+async def test_the_digest_of_a_slot_names_every_event_by_training(
+    make: Make, make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    events = [
+        make_event(1, training_id="7", training_title="Forklift", user_id="w", user_name="Ida Wu"),
+        make_event(2),
+        make_event(3, user_id="w", user_name="Ida Wu"),
+        make_event(4, kind="completion.removed", user_id="r", user_name="Max Roe"),
+    ]
+    assert await shown(make(), slotted(deliveries(*events))) == [
+        (
+            "3 trainings completed, 1 record removed",
+            "• Ladder Safety (3): David Ball, Ida Wu, Max Roe (removed)",
+            "• Forklift: Ida Wu",
+        )
+    ]
+
+
+async def test_the_digest_of_a_slot_can_be_grouped_by_person(
+    make: Make, make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    events = [
+        make_event(1, training_id="7", training_title="Forklift", user_id="w", user_name="Ida Wu"),
+        make_event(2),
+        make_event(3, user_id="w", user_name="Ida Wu"),
+    ]
+    assert await shown(make(digest_by="person"), slotted(deliveries(*events))) == [
+        ("3 trainings completed", "• Ida Wu (2): Forklift, Ladder Safety", "• David Ball: Ladder Safety")
+    ]
+
+
+async def test_a_single_event_of_a_slot_is_one_line(
+    make: Make, make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    assert await shown(make(), slotted(deliveries(make_event(1)))) == [
+        ("David Ball completed Ladder Safety on 27 Feb 2020 · #1197",)
+    ]
+
+
+async def test_a_digest_too_long_for_one_message_goes_into_the_fewest_and_names_everybody(
+    make: Make, make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    names = [f"Person Number {number:04d}" for number in range(1, 601)]
+    events = [make_event(number, user_id=name, user_name=name) for number, name in enumerate(names, 1)]
+    messages = await shown(make(), slotted(deliveries(*events)))
+    text = "\n".join(line for lines in messages for line in lines)
+    assert all(text.count(name) == 1 for name in names)
+    counts = [int(lines[0].split()[0]) for lines in messages]
+    assert sum(counts) == 600
+    assert len(set(counts[:-1])) <= 1
+    assert counts[-1] <= counts[0]
