@@ -10,7 +10,7 @@ from notifier import log
 from notifier.cli import daemon_client
 from notifier.cli.context import read_settings, require_destination, settings_or_state_file
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import NOTHING, Column, counted, distance
+from notifier.cli.formatting import NOTHING, Column, counted, distance, moment
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, is_terminal, show_pages
@@ -238,4 +238,5 @@ def _row(delivery: PastDelivery, now_ms: int) -> tuple[str, ...]:
 
 def _next_attempt(delivery: PastDelivery, now_ms: int) -> str:
     due_ms = delivery.next_attempt_ms
-    return distance(None if due_ms is None else max(due_ms, now_ms), now_ms)
+    due = distance(None if due_ms is None else max(due_ms, now_ms), now_ms)
+    return due if delivery.scheduled_ms is None else f"{due} (schedule: {moment(delivery.scheduled_ms)[:16]})"

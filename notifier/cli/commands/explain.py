@@ -146,5 +146,6 @@ def _undelivered_row(delivery: PastDelivery, now_ms: int) -> Row:
         when, how = NOTHING, "waits for its destination to be enabled"
     else:
         due_ms = max(delivery.next_attempt_ms, now_ms)
-        when, how = moment(due_ms), f"next attempt {distance(due_ms, now_ms)}"
+        why = "" if delivery.scheduled_ms is None else "waits for its destination's schedule: "
+        when, how = moment(due_ms), f"{why}next attempt {distance(due_ms, now_ms)}"
     return when, f"{delivery.state} (event {delivery.sequence})", delivery.destination, how

@@ -117,6 +117,11 @@ def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
         echo("")
         rows = (_destination_row(name, it, now_ms) for name, it in document["destinations"].items())
         TableWriter(*_DESTINATION_COLUMNS).show(rows)
+    for name, it in document["destinations"].items():
+        if it["scheduled"]:
+            until_ms = milliseconds(it["scheduled_for"])
+            waits = counted(it["scheduled"], "event waits", "events wait")
+            echo("", f"{waits} for the schedule of `{name}`: until {moment(until_ms)} ({distance(until_ms, now_ms)})")
     for it in document["replays"]:
         much = f"{it['queued']:,} of {counted(it['deliveries'], 'delivery', 'deliveries')}"
         echo("", f"A replay to `{it['destination']}` is running: {much} put back into the queue")

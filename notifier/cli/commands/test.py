@@ -19,6 +19,7 @@ from notifier.cli.parameter_types import destination_names
 from notifier.cli.store_access import reading
 from notifier.clock import SystemClock
 from notifier.config import Destination, Settings
+from notifier.delivery.policy.schedule import timetable
 from notifier.delivery.preview import requests
 from notifier.destinations import registry
 from notifier.destinations.base import Preview, Previewing, close
@@ -48,6 +49,7 @@ _ADVICE_BY_REASON: Final = {
 """Advice for reasons that say more than their scope."""
 
 _MOST_EVENTS: Final = 1000
+_SOME_EVENTS: Final = 5
 
 
 @click.command(
@@ -58,21 +60,19 @@ _MOST_EVENTS: Final = 1000
 @click.option(
     "--events",
     type=click.IntRange(1, _MOST_EVENTS),
-    default=1,
-    show_default=True,
     metavar="N",
-    help="Number of events to preview together.",
+    help=f"Number of events to preview together. Default: 1; with a schedule {_SOME_EVENTS}, which are a digest.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
 @with_global_options
-def test(given: GlobalOptions, destination: str, *, preview: bool, events: int, as_json: bool) -> None:
+def test(given: GlobalOptions, destination: str, *, preview: bool, events: int | None, as_json: bool) -> None:
     """Send one sample event to DESTINATION and show the answer.
 
     The event is marked as a test and is not stored. There is one attempt, with the present configuration; if the
     running daemon follows an older one, the answer says so. If the attempt succeeds and the destination was paused
     after failures, the pause ends.
     """
-    if events > 1 and not preview:
+    if events is not None and events > 1 and not preview:
         raise click.UsageError("only one event is sent; --events needs --preview")
     settings = read_settings(given)
     require_destination(settings, destination)
@@ -80,7 +80,9 @@ def test(given: GlobalOptions, destination: str, *, preview: bool, events: int, 
     clock = SystemClock()
     source = _source(settings, settings.destinations[destination])
     if preview:
-        samples = [sample_event(source, clock.now_ms(), number) for number in range(1, events + 1)]
+        waits = timetable(settings.destinations[destination]) is not None
+        count = events or (_SOME_EVENTS if waits else 1)
+        samples = [sample_event(source, clock.now_ms(), number) for number in range(1, count + 1)]
         previews = asyncio.run(_previews(settings, destination, samples))
         if as_json:
             echo_json(_preview_document(number, preview) for number, preview in previews)
@@ -164,14 +166,19 @@ async def _send(settings: Settings, name: str, event: Event) -> Outcome:
 
 
 async def _previews(settings: Settings, name: str, events: Sequence[Event]) -> list[tuple[int, Preview]]:
-    """Return the requests for these events if they waited together, each with its number of events."""
+    """Return the requests for these events if they waited together, each with its number of events.
+
+    If the destination has a schedule, they all belong to its next slot.
+    """
     async with new_session() as session:
         destination = registry.build(name, settings.destinations[name], session, SystemClock())
         if not isinstance(destination, Previewing):
             raise CommandError(f"the type `{settings.destinations[name].type}` has no preview")
-        waiting = [_delivery(name, event) for event in events]
-        groups = requests(waiting, destination.grouping, settings.destinations[name].rate)
-        return [(len(group), await destination.preview(group)) for group in groups]
+        table, now_ms = timetable(settings.destinations[name]), SystemClock().now_ms()
+        slot_ms = None if table is None else table.next_slot_ms(now_ms)
+        waiting = [Delivery(event, name, slot_ms=slot_ms) for event in events]
+        groups = requests(waiting, destination, settings.destinations[name].rate)
+        return [(len(group), await destination.preview(group)) async for group in groups]
 
 
 def _preview_document(events: int, preview: Preview) -> dict[str, Any]:

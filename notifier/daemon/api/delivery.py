@@ -26,4 +26,5 @@ def delivery_document(delivery: PastDelivery) -> "DeliveryDocument":
         "detail": delivery.detail,
         "last_attempt": iso_utc(delivery.last_attempt_ms) if delivery.last_attempt_ms else None,
         "next_attempt": iso_utc(delivery.next_attempt_ms) if delivery.next_attempt_ms else None,
+        "scheduled_for": iso_utc(delivery.scheduled_ms) if delivery.scheduled_ms else None,
     }

@@ -71,8 +71,13 @@ class MetricsCollector:
 
 def destination_figures(memory: DestinationMemory, serving: Serving) -> DestinationFigures:
     """Return the figures of one destination; `serving` is more recent than `memory`, which is from the store."""
-    state = told_state(serving.health, memory.pending, is_draining=serving.is_draining, was_tried=memory.was_tried)
-    return DestinationFigures(state, memory.pending, memory.dead, memory.oldest_pending_ms)
+    state = told_state(
+        serving.health,
+        memory.pending - memory.scheduled,
+        is_draining=serving.is_draining,
+        was_tried=memory.was_tried,
+    )
+    return DestinationFigures(state, memory.pending, memory.dead, memory.oldest_due_ms)
 
 
 async def _file_figures(state_file: Path) -> StoreFigures:

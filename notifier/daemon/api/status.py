@@ -166,13 +166,17 @@ def destination_status(memory: DestinationMemory, serving: Serving | None) -> "D
     learned = memory.learned if serving is None else serving.learned
     is_draining = serving is not None and serving.is_draining
     return {
-        "state": told_state(health, memory.pending, is_draining=is_draining, was_tried=memory.was_tried),
+        "state": told_state(
+            health, memory.pending - memory.scheduled, is_draining=is_draining, was_tried=memory.was_tried
+        ),
         "reason": health.reason,
         "pending": memory.pending,
         "delivered": memory.delivered,
         "dead": memory.dead,
         "oldest_pending": _moment(memory.oldest_pending_ms),
         "next_attempt": _moment(_next_attempt(memory, health, None if serving is None else serving.waits_until_ms)),
+        "scheduled": memory.scheduled,
+        "scheduled_for": _moment(memory.scheduled_for_ms),
         "learned": {"rate": learned.rate, "batch_size": learned.batch_limit},
         "last_error": _error(memory.last_error),
     }

@@ -32,6 +32,10 @@ class DeliveryDocument(TypedDict):
     next_attempt: Annotated[
         Moment | None, Field(description="When the next attempt is due; null if that is now, or if there will be none.")
     ]
+    scheduled_for: Annotated[
+        Moment | None,
+        Field(description="Until when it waits for the destination's `schedule` or quiet time; null if it does not."),
+    ]
 
 
 class DeliveryPageDocument(TypedDict):

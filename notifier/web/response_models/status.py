@@ -204,6 +204,12 @@ class DestinationDocument(TypedDict):
         Moment | None,
         Field(description="When the next waiting delivery is tried; null if that is now, or if none waits."),
     ]
+    scheduled: Annotated[
+        Count, Field(description="Pending events that wait for the destination's `schedule`, or a quiet time's end.")
+    ]
+    scheduled_for: Annotated[
+        Moment | None, Field(description="When the first of these may be sent; null if there are none.")
+    ]
     learned: LearnedDocument
     last_error: LastErrorDocument | None
 

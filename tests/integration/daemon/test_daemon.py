@@ -57,6 +57,8 @@ async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) 
     assert source["waiting"] == {"removal": 0, "return": 0, "earlier_form": 0}
     assert set(destination) == {
         "next_attempt",
+        "scheduled",
+        "scheduled_for",
         "learned",
         "state",
         "reason",

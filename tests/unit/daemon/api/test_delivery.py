@@ -41,6 +41,7 @@ def test_a_delivery_tells_what_became_of_it() -> None:
         "detail": "busy",
         "last_attempt": "2026-11-21T17:00:00.123Z",
         "next_attempt": "2026-11-21T17:00:05.123Z",
+        "scheduled_for": None,
     }
 
 

@@ -226,6 +226,7 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
         "detail": None,
         "last_attempt": None,
         "next_attempt": None,
+        "scheduled_for": None,
         "attempt_log": [],
     }
     told = {
