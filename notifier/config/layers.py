@@ -22,7 +22,7 @@ from notifier.suggest import TYPOGRAPHIC_QUOTES, nearest
 PREFIX: Final = "NOTIFIER_"
 _LEVELS: Final = "__"
 _SERVICE_LINK: Final = re.compile(
-    r"NOTIFIER_(?:[A-Z0-9]+_)*(?:"
+    r"NOTIFIER_+(?:[A-Z0-9]+_+)*(?:"
     r"SERVICE_HOST=[0-9A-Fa-f.:]+"
     r"|SERVICE_PORT(?:_[A-Z0-9]+)*=[0-9]{1,5}"
     r"|PORT(?:_[0-9]{1,5}_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://[0-9A-Fa-f.:\[\]]+"
