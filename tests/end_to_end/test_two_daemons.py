@@ -1,0 +1,82 @@
+"""Two daemons without shared state on one account: what `notifier help availability` says of their ids."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
+
+NAMES = "names = false"
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[tuple[Program, Program]]:
+    these = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        these.append(Program(tmp_path / name))
+    yield these[0], these[1]
+    for this in these:
+        if this.process is not None and this.process.poll() is None:
+            this.kill()
+
+
+def ids(receiver: Receiver, kind: str) -> Counter[str]:
+    """Count how often each id of this kind of event has arrived."""
+    return Counter(event["id"] for event in receiver.events if event["type"] == f"completion.{kind}")
+
+
+async def arrived(receiver: Receiver, kind: str, count: int) -> None:
+    """Wait until so many events of a kind have arrived, copies included."""
+    await until(lambda: ids(receiver, kind).total() == count)
+
+
+async def until_swept(program: Program) -> None:
+    await until(lambda: "sweep has read the whole list" in program.said())
+
+
+async def test_created_events_have_one_id_and_later_updates_of_what_one_has_missed_have_two(
+    both: tuple[Program, Program], receiver: Receiver
+) -> None:
+    account = build_account(20)
+    growth = Growth(account, seed=5)
+    _, second = both
+    async with served(account) as api:
+        for program in both:
+            program.configure(api, receiver.url, source=NAMES)
+            program.start()
+        for program in both:
+            await until_swept(program)
+        growth.grow(10)
+        await arrived(receiver, "created", 20)
+        assert set(ids(receiver, "created").values()) == {2}
+        record, *_ = growth.grow()
+        await arrived(receiver, "created", 22)
+
+        # An edit that both see has one id.
+        account.edit(record.id, notes="one")
+        await arrived(receiver, "updated", 2)
+        assert len(ids(receiver, "updated")) == 1
+
+        # The second one is down for a while: what was created meanwhile has one id all the same.
+        second.kill()
+        growth.grow(5)
+        await arrived(receiver, "created", 27)
+        for count, notes in ((3, "two"), (4, "three")):
+            account.edit(record.id, notes=notes)
+            await arrived(receiver, "updated", count)
+        second.start()
+        await arrived(receiver, "created", 32)
+        assert set(ids(receiver, "created").values()) == {2}
+        # It has seen one update where the other has seen two. From then on, the record's updates have two ids.
+        await arrived(receiver, "updated", 5)
+        account.edit(record.id, notes="four")
+        await arrived(receiver, "updated", 7)
+        assert sorted(ids(receiver, "updated").values()) == [1, 1, 1, 1, 1, 2]
+        for program in both:
+            await program.stop()
