@@ -1,6 +1,6 @@
 """Reads the inputs of the configuration: a TOML file, credential files and environment variables.
 
-Each input becomes one or more layers, which are merged into one.
+Each input becomes one or more layers, which pydantic-settings merges.
 """
 
 import json
@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from notifier.config import introspection
 from notifier.config.errors import ConfigError, InvalidValue, Problem, dotted
@@ -59,22 +61,19 @@ class Layer:
 
 
 def merge(layers: Iterable[Layer]) -> dict[str, Any]:
-    """Return the keys and values of all layers, with earlier ones taking precedence; nothing is validated yet."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = _overridden(layer.values, merged)
-    return merged
+    """Return layers merged by pydantic-settings, with earlier ones taking precedence; nothing is validated yet."""
+    sources = [layer.values for layer in layers]
 
+    class Merged(BaseSettings):
+        model_config = SettingsConfigDict(extra="allow")
 
-def _overridden(weaker: dict[str, Any], stronger: dict[str, Any]) -> dict[str, Any]:
-    """Return the weaker values with the stronger ones in their place; two tables of one name are merged."""
-    merged = dict(weaker)
-    for key, value in stronger.items():
-        beneath = weaker.get(key)
-        if isinstance(beneath, dict) and isinstance(value, dict):
-            value = _overridden(beneath, value)  # noqa: PLW2901
-        merged[key] = value
-    return merged
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: object, **__: object
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(InitSettingsSource(settings_cls, values) for values in sources)
+
+    return Merged().model_extra or {}
 
 
 def read_toml(file: Path, *, is_included: bool = False) -> Layer:

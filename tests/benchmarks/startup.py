@@ -21,7 +21,7 @@ from tests.benchmarks.idle import processor_seconds
 
 LIBRARIES = (
     "import aiohttp, aiohttp.web, apscheduler.schedulers.asyncio, click, ijson, orjson, prometheus_client,"
-    " sqlite_utils; from pydantic import BaseModel"
+    " pydantic_settings, sqlite_utils"
 )
 """Imports the libraries that `notifier run` has loaded when it makes its first request."""
 
