@@ -1,6 +1,6 @@
 """The configuration: its settings, the places that it is read from, and the problems found in it."""
 
-from notifier.config.brokers import BrokerSettings, MqttSettings
+from notifier.config.brokers import AmqpSettings, BrokerSettings, MqttSettings
 from notifier.config.destination_types import Destination
 from notifier.config.destinations import (
     AppriseSettings,
@@ -34,6 +34,7 @@ from notifier.config.urls import TcpAddress, UnixAddress, parse_listen
 
 __all__ = [
     "AlertSettings",
+    "AmqpSettings",
     "ApiVersion",
     "AppriseSettings",
     "BrokerSettings",

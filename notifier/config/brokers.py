@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
@@ -65,6 +65,27 @@ def _mqtt_url(url: SecretStr) -> SecretStr:
     if parts.path.strip("/") or parts.query:
         raise InvalidValue("must end after the host and the port; the topic has its own key")
     return url
+
+
+def _amqp_url(url: SecretStr) -> SecretStr:
+    parts = check_broker_url(url.get_secret_value(), "amqps", "amqp")
+    if parts.path.count("/") > 1:
+        raise InvalidValue("must end after the virtual host; a slash in its name is written as %2F")
+    if parts.query:
+        raise InvalidValue("must end before any `?`: the keys of the destination take the place of parameters")
+    if not unquote(parts.path).isprintable():
+        raise InvalidValue("must have a virtual host without control characters")
+    return url
+
+
+def _routing_key(text: str) -> str:
+    if not text:
+        raise InvalidValue("must not be empty")
+    return text
+
+
+RoutingKey = Annotated[Template, AfterValidator(_routing_key)]
+"""A routing key of AMQP, possibly with fields."""
 
 
 class BrokerSettings(DestinationSettings):
@@ -186,6 +207,44 @@ class MqttSettings(UrlBrokerSettings):
     def target(self) -> object:
         """Return what tells this address from others."""
         return self.url.get_secret_value(), self.topic
+
+
+class AmqpSettings(UrlBrokerSettings):
+    """An exchange or a queue of RabbitMQ, or of another broker that speaks AMQP 0-9-1."""
+
+    identity = (
+        *("type", "url", "exchange", "routing_key", "username", "password"),
+        *("ca_file", "client_cert_file", "client_key_file"),
+    )
+    module = "aio_pika"
+    library = "aio-pika"
+    encrypted_scheme = "amqps"
+
+    type: Literal["amqp"]
+    """The type of destination."""
+    url: Annotated[SecretStr, AfterValidator(_amqp_url)]
+    """The broker's address: amqps://HOST/VHOST, or amqp://HOST/VHOST without TLS. `notifier check` warns about amqp://
+    addresses on other machines."""
+    exchange: Text = ""
+    """The exchange. Empty: the default exchange, for which `routing_key` is the name of a queue."""
+    routing_key: RoutingKey = "{type}.{source}"
+    """The routing key. `{source}` and `{type}` stand for the event's source and type."""
+
+    def address(self) -> str:
+        """Return the broker and the exchange or queue, without any secret."""
+        return f"{super().address()} {self.exchange or self.routing_key}"
+
+    def target(self) -> object:
+        """Return what tells this address from others."""
+        return self.url.get_secret_value(), self.exchange, self.routing_key
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        if not self.exchange and self.routing_key == type(self).model_fields["routing_key"].default:
+            yield Problem(
+                "exchange", "is empty: without an exchange, routing_key is the name of a queue, such as training"
+            )
 
 
 def _without_use(settings: ClientCertificateSettings, sentence: str) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 import aiohttp
 
 from notifier.clock import Clock
-from notifier.config.brokers import MqttSettings
+from notifier.config.brokers import AmqpSettings, MqttSettings
 from notifier.config.destination_types import Destination as AnySettings
 from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
 from notifier.destinations.apprise_pool import ApprisePool
@@ -45,6 +45,10 @@ def kind(settings: AnySettings, pool: ApprisePool | None = None) -> DestinationT
             return DestinationType(lambda name, *_: apprise.AppriseDestination(name, settings, pool), apprise.fits)
         case HttpSettings():
             return DestinationType(lambda name, *used: HttpDestination(name, settings, *used))
+        case AmqpSettings():
+            from notifier.destinations import amqp  # noqa: PLC0415
+
+            return DestinationType(lambda name, _, clock: amqp.AmqpDestination(name, settings, clock))
         case MqttSettings():
             from notifier.destinations import mqtt  # noqa: PLC0415
 

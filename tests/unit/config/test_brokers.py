@@ -12,8 +12,12 @@ Problems = Callable[..., list[str]]
 SOURCE = '[sources.acme]\ntoken = "t0ken"\n'
 SECRET = "Geheim-0f-the-broker"
 MQTT = '[destinations.x]\ntype = "mqtt"\nurl = "mqtts://broker.example.com"\n'
-FULL = {"mqtt": f'{MQTT}username = "gate"\npassword = "{SECRET}"\n'}
-LIBRARIES = {"mqtt": ("paho", "paho-mqtt")}
+AMQP = '[destinations.x]\ntype = "amqp"\nurl = "amqps://rabbit.example.com/vhost"\nexchange = "training"\n'
+FULL = {
+    "amqp": f"{AMQP.replace('amqps://', f'amqps://notifier:{SECRET}@')}",
+    "mqtt": f'{MQTT}username = "gate"\npassword = "{SECRET}"\n',
+}
+LIBRARIES = {"amqp": ("aio_pika", "aio-pika"), "mqtt": ("paho", "paho-mqtt")}
 
 
 @pytest.mark.parametrize("type_", FULL)
@@ -58,6 +62,12 @@ WRONG = [
     (MQTT, "url", '"mqtts://a:b#c@broker.example.com"', ""),
     (MQTT, "url", '"mqtts://broker.example.com:99999"', "valid host and port"),
     (MQTT, "url", "5", "must be text"),
+    (AMQP, "url", '"rabbit.example.com"', "begins with amqps://"),
+    (AMQP, "url", '"amqps://rabbit.example.com/a/b"', "written as %2F"),
+    (AMQP, "url", '"amqps://rabbit.example.com/a?heartbeat=0"', "before any `?`"),
+    (AMQP, "routing_key", '""', "must not be empty"),
+    (AMQP, "routing_key", '"{key}"', "the fields are {source} and {type}"),
+    (AMQP, "exchange", "5", "must be text"),
     (MQTT, "topic", '""', "must be the name of a topic"),
     (MQTT, "topic", '"training/#"', "must not contain + or #"),
     (MQTT, "topic", '"$SYS/x"', "does not begin with $"),
@@ -98,3 +108,13 @@ def test_the_same_topic_twice_is_warned_about_and_another_one_is_not(load_text: 
 
     assert len(warnings("training/{source}/{type}")) == 1
     assert warnings("other") == []
+
+
+def test_the_default_routing_key_without_an_exchange_is_warned_about(load_text: Load) -> None:
+    def warned(text: str) -> bool:
+        return any("routing_key is the name of a queue" in str(it) for it in load_text(SOURCE + text).warnings())
+
+    without = AMQP.replace('exchange = "training"', "")
+    assert warned(without)
+    assert not warned(f'{without}routing_key = "training"\n')
+    assert not warned(AMQP)

@@ -8,6 +8,7 @@ import pytest
 
 from notifier.config import (
     AlertSettings,
+    AmqpSettings,
     AppriseSettings,
     BrokerSettings,
     DestinationSettings,
@@ -40,7 +41,7 @@ SLACK = "safety-channel"
 TEAMS = "site-office"
 APPRISE = "phones"
 HTTP = "hr-system"
-BROKERS: dict[str, type[BrokerSettings]] = {"gates": MqttSettings}
+BROKERS: dict[str, type[BrokerSettings]] = {"rabbit": AmqpSettings, "gates": MqttSettings}
 """The brokers, each of which needs an extra."""
 
 PLACEHOLDERS = [

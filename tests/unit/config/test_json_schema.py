@@ -6,6 +6,7 @@ import pytest
 
 from notifier.config import (
     AlertSettings,
+    AmqpSettings,
     AppriseSettings,
     HttpInterfaceSettings,
     HttpSettings,
@@ -31,6 +32,7 @@ TABLES = [
     TeamsSettings,
     AppriseSettings,
     HttpSettings,
+    AmqpSettings,
     MqttSettings,
 ]
 
@@ -77,7 +79,7 @@ def test_names_follow_their_rule_and_types_of_destinations_are_told_apart() -> N
     ((pattern, either),) = destinations["patternProperties"].items()
     assert pattern == "^[a-z0-9]+(-[a-z0-9]+)*$"
     assert destinations["additionalProperties"] is False
-    assert either["properties"]["type"]["enum"] == ["slack", "teams", "apprise", "http", "mqtt"]
+    assert either["properties"]["type"]["enum"] == ["slack", "teams", "apprise", "http", "amqp", "mqtt"]
 
 
 @pytest.mark.parametrize("type_", ["slack", "teams", "apprise", "http"])

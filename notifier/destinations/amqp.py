@@ -1,0 +1,238 @@
+"""The destination type `amqp`: an exchange or a queue of RabbitMQ, with publisher confirms.
+
+Messages are persistent and `mandatory`: a message that no queue gets is returned, which is a failure here. An error of
+one message closes its channel, so that each attempt has a channel to itself.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq import exceptions
+from pamqp.commands import Basic
+from yarl import URL
+
+from notifier.clock import Clock
+from notifier.config.brokers import AmqpSettings
+from notifier.destinations.broker import (
+    APPLICATION,
+    CONTENT_TYPE,
+    AttemptError,
+    BrokerDestination,
+    Message,
+    failed_connection,
+    in_thread,
+    seconds_to_connect,
+)
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.http.tls import Certificates, TlsContextCache
+
+_PORTS: Final = {"amqps": 5671, "amqp": 5672}
+_HEARTBEAT_SECONDS: Final = 30
+_CLOSING_SECONDS: Final = 1.0
+
+for _library in ("aio_pika", "aiormq"):
+    # They log each failure, which the outcomes of attempts report already.
+    logging.getLogger(_library).disabled = True
+for _library in ("aio_pika.channel", "aio_pika.connection", "aio_pika.exchange", "aiormq.channel", "aiormq.connection"):
+    logging.getLogger(_library).disabled = True
+
+
+class AmqpDestination(BrokerDestination):
+    """An exchange or a queue of an AMQP broker."""
+
+    def __init__(self, name: str, settings: AmqpSettings, clock: Clock) -> None:
+        super().__init__(name, settings, clock)
+        self._settings = settings
+        files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
+        self._trust = TlsContextCache(files, clock)
+        self._connecting = asyncio.Lock()
+        self._connection: AbstractConnection | None = None
+        self._context: ssl.SSLContext | bool | None = None
+        self._idle: list[AbstractChannel] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._busy = 0
+        self._is_blocked = False
+
+    def _headers(self, message: Message) -> Mapping[str, str]:
+        return {
+            "exchange": self._settings.exchange,
+            "routing_key": message.filled(self._settings.routing_key),
+            "content_type": CONTENT_TYPE,
+            "message_id": message.id,
+            "type": message.type,
+            "app_id": APPLICATION,
+        }
+
+    def _late(self) -> Outcome:
+        if self._is_blocked:
+            words = "the broker takes no messages at the moment, because it lacks memory or disk space"
+            return Outcome(AttemptResult.THROTTLED, detail=words)
+        return super()._late()
+
+    async def _publish(self, messages: Sequence[Message], stored: Callable[[Message], None]) -> Sequence[Outcome]:
+        self._busy += 1
+        channel: AbstractChannel | None = None
+        try:
+            channel = await self._channel()
+            outcomes = await asyncio.gather(*(self._publish_one(channel, message, stored) for message in messages))
+        except BaseException:
+            if channel is not None:
+                self._give_up(channel)
+            raise
+        finally:
+            self._busy -= 1
+        if channel.is_closed:
+            return outcomes
+        self._idle.append(channel)
+        return outcomes
+
+    async def _publish_one(
+        self, channel: AbstractChannel, message: Message, stored: Callable[[Message], None]
+    ) -> Outcome:
+        exchange = await channel.get_exchange(self._settings.exchange, ensure=False)
+        content = aio_pika.Message(
+            message.body,
+            content_type=CONTENT_TYPE,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            message_id=message.id,
+            type=message.type,
+            app_id=APPLICATION,
+        )
+        try:
+            await exchange.publish(content, message.filled(self._settings.routing_key), mandatory=True)
+        except (exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError) as error:
+            return outcome_of(error)
+        stored(message)
+        return Outcome(AttemptResult.DELIVERED)
+
+    async def _channel(self) -> AbstractChannel:
+        """Return an open channel that no other attempt uses. Raises AttemptError."""
+        connection = await self._connected()
+        try:
+            # While the broker blocks publishers, this waits.
+            self._is_blocked = True
+            if connection.transport is not None:
+                await connection.transport.connection.ready()
+            self._is_blocked = False
+            while self._idle:
+                if not (channel := self._idle.pop()).is_closed:
+                    return channel
+            made = connection.channel(publisher_confirms=True, on_return_raises=True)
+            await made.initialize()
+        except (exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError, RuntimeError) as error:
+            outcome = outcome_of(error)
+            raise AttemptError(outcome.reason, outcome.detail) from error
+        return made
+
+    async def _connected(self) -> AbstractConnection:
+        """Return the connection, or a new one if it is broken or the certificates have changed."""
+        async with self._connecting:
+            context = await self._trust.context() if self._settings.is_encrypted else None
+            present = self._connection
+            is_other = context is not self._context and self._busy <= 1
+            if present is not None and (_is_over(present) or is_other):
+                await self.close()
+            if self._connection is None:
+                self._connection, self._context = await self._connect(context), context
+            return self._connection
+
+    async def _connect(self, context: ssl.SSLContext | bool | None) -> AbstractConnection:
+        limit = seconds_to_connect(self._timeout)
+        try:
+            async with asyncio.timeout(limit):
+                # The default context is made for each connection, so that it has the system's present authorities.
+                made = await in_thread(ssl.create_default_context, "amqp-tls") if context is True else context
+                tls = made if isinstance(made, ssl.SSLContext) else None
+                return await aio_pika.connect(_url(self._settings), ssl_context=tls)
+        except TimeoutError as error:
+            raise AttemptError(AttemptResult.CONNECT_FAILED, f"no connection within {limit:g} seconds") from error
+        except exceptions.ProbableAuthenticationError as error:
+            raise AttemptError(AttemptResult.ACCESS_REFUSED, f"the broker refuses the login: {error}") from error
+        except exceptions.AuthenticationError as error:
+            words = "the broker does not offer the authentication mechanism PLAIN"
+            raise AttemptError(AttemptResult.ACCESS_REFUSED, words) from error
+        except exceptions.ConnectionClosed as error:
+            raise AttemptError(
+                _reason_at_login(error), f"the broker refuses the connection: {_words(error)}"
+            ) from error
+        except (exceptions.IncompatibleProtocolError, exceptions.ProtocolSyntaxError) as error:
+            words = "the peer closed the connection, or does not speak AMQP 0-9-1 at this port"
+            raise AttemptError(AttemptResult.PROTOCOL_BROKEN, words) from error
+        except OSError as error:
+            cause = error.__cause__
+            raise failed_connection(cause if isinstance(cause, OSError) else error) from error
+
+    def _give_up(self, channel: AbstractChannel) -> None:
+        """Close the channel of an attempt that was cut off, without waiting for the broker, which may be silent."""
+
+        async def close() -> None:
+            with suppress(exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError, RuntimeError):
+                await channel.close()
+
+        closing = asyncio.create_task(close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        self._idle.clear()
+        if connection is not None:
+            # It may be broken already, which is no matter now.
+            with suppress(exceptions.AMQPError, OSError, RuntimeError):
+                async with asyncio.timeout(_CLOSING_SECONDS):
+                    await connection.close()
+        for closing in self._closing:
+            closing.cancel()
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """Return the outcome of a message from the library's error."""
+    match error:
+        case exceptions.DeliveryError(frame=Basic.Return()) | exceptions.PublishError():
+            return Outcome(AttemptResult.TARGET_MISSING, detail="the broker returns the message: no queue would get it")
+        case exceptions.DeliveryError():
+            return Outcome(AttemptResult.THROTTLED, detail="the broker rejects the message (basic.nack)")
+        case exceptions.ChannelAccessRefused() | exceptions.ConnectionNotAllowed():
+            return Outcome(AttemptResult.ACCESS_REFUSED, detail=f"the broker refuses it: {_words(error)}")
+        case exceptions.ChannelNotFoundEntity():
+            return Outcome(AttemptResult.TARGET_MISSING, detail=f"the broker does not find it: {_words(error)}")
+        case exceptions.ChannelPreconditionFailed():
+            return Outcome(AttemptResult.PAYLOAD_REFUSED, detail=f"the broker refuses the message: {_words(error)}")
+        case exceptions.ChannelClosed():
+            return Outcome(AttemptResult.SERVER_ERROR, detail=f"the broker closed the channel: {_words(error)}")
+        case _:
+            return Outcome(AttemptResult.CONNECTION_LOST, detail="the connection to the broker broke")
+
+
+def _reason_at_login(error: exceptions.ConnectionClosed) -> AttemptResult:
+    """Return the reason why a broker closed a connection that was being opened; 530: a virtual host is missing."""
+    return AttemptResult.ACCESS_REFUSED if "530" in str(error.args[:1]) else AttemptResult.SERVER_ERROR
+
+
+def _words(error: Exception) -> str:
+    return " ".join(map(str, error.args))
+
+
+def _is_over(connection: AbstractConnection) -> bool:
+    return connection.is_closed or connection.transport is None or connection.transport.connection.is_closed
+
+
+def _url(settings: AmqpSettings) -> URL:
+    url = urlsplit(settings.url.get_secret_value())
+    return URL.build(
+        scheme=url.scheme,
+        user=unquote(url.username or "") or settings.username or None,
+        password=unquote(url.password or "") or settings.password.get_secret_value() or None,
+        host=url.hostname or "",
+        port=url.port or _PORTS[url.scheme],
+        path="/" + (unquote(url.path.removeprefix("/")) or "/"),
+        query={"heartbeat": str(_HEARTBEAT_SECONDS)},
+    )
