@@ -16,6 +16,7 @@ from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
 from notifier.config import Settings
+from notifier.daemon.activity import LOOK_EVERY_SECONDS, ActivityLog
 from notifier.daemon.api.dashboard import Overview
 from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.api.metrics import MetricsCollector
@@ -41,7 +42,9 @@ from notifier.store.errors import StoreError, StoreReason
 from notifier.store.reader import StoreReader
 from notifier.store.recovery.opener import open_store
 from notifier.store.tables import destinations, starts
+from notifier.store.tables.activity import ActivityKind, ActivitySubject
 from notifier.store.tables.destinations import HealthState
+from notifier.store.tables.outbox import Delivery, Settlement
 from notifier.watch.detection.holds import Direction
 from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.watcher import Round, RoundResult
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 
     from notifier.daemon.api.delivery_detail import DeliveryInspector
     from notifier.daemon.api.event_log import EventLogReader
+    from notifier.daemon.api.place_detail import PlaceReader
     from notifier.store.queries.search import FoundRecords
     from notifier.web.response_models.records import (
         PersonForgottenDocument,
@@ -84,6 +88,9 @@ ALARMS_EVERY_SECONDS = 30.0
 
 UNKNOWN_IDS = "(unknown ids)"
 """The name of the job that warns of unknown ids in filters, once the names are known."""
+
+ACTIVITY = "(activity)"
+"""The name of the job that records requests and changes of state, for the pages of the dashboard."""
 
 _STORE_RETRY_SECONDS = 5.0
 
@@ -117,11 +124,12 @@ class Daemon:
         self._counts = Counters()
         self._peer_clocks = PeerClocks(self._clock)
         self._schedule = Schedule(self._clock)
+        self._activity = ActivityLog(self._store, self._clock, self._place_states)
         self._dispatcher = Dispatcher(
             settings.destinations,
             self._store,
             self._clock,
-            self._counts.attempted,
+            self._on_attempt,
             self._peer_clocks,
             self._schedule.notice_sleep,
         )
@@ -143,6 +151,7 @@ class Daemon:
             self._counts.failed,
             self._peer_clocks,
             patience,
+            self._activity.requested,
         )
         self._unwritable = UnwritableStore(
             self._store,
@@ -212,6 +221,7 @@ class Daemon:
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._reader.close)
             stack.push_async_callback(self._housekeeping.stop)
+            stack.push_async_callback(self._activity.stop)
             self._session = session = await stack.enter_async_context(new_session())
             stack.push_async_callback(self._dispatcher.stop, DRAIN_SECONDS)
             destination_rules.report_orphans(await self._conditions.orphans())
@@ -227,6 +237,7 @@ class Daemon:
             await self._store.run(starts.begin, self._started_ms)
             stack.push_async_callback(self._note_stop)
             await self._alarms.evaluate()
+            self._schedule.add(ACTIVITY, LOOK_EVERY_SECONDS, self._activity.look)
             self._schedule.add(ALARMS, ALARMS_EVERY_SECONDS, self._look_for_troubles)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
             # The server needs the sources to exist, because requests are about them; it starts before their rounds.
@@ -367,9 +378,16 @@ class Daemon:
         return await self._reader.run(search.find, text)
 
     @cached_property
+    def places(self) -> "PlaceReader":
+        """The details of sources and destinations, for people."""
+        # Imported here and below, because most daemons have no visitors at most times.
+        from notifier.daemon.api.place_detail import PlaceReader  # noqa: PLC0415
+
+        return PlaceReader(self._reader, self._clock, self._configuration, self._activity)
+
+    @cached_property
     def inspection(self) -> "DeliveryInspector":
         """The details of deliveries, for people."""
-        # Imported here and below, because most daemons have no visitors at most times.
         from notifier.daemon.api.delivery_detail import DeliveryInspector  # noqa: PLC0415
 
         return DeliveryInspector(self._reader, self._dispatcher, self._configuration)
@@ -406,6 +424,19 @@ class Daemon:
             self._dispatcher.set_aside(self._dispatcher.health())
             await self._housekeeping.rewrite_essentials()
         return done
+
+    def _place_states(self) -> dict[ActivitySubject, tuple[str, str | None]]:
+        """Return the state of each source and destination, and its reason."""
+        found: dict[ActivitySubject, tuple[str, str | None]] = {}
+        for name, (state, reason) in self._sources.states_with_reasons().items():
+            found[ActivitySubject(ActivityKind.SOURCE, name)] = state, reason
+        for name, health in self._dispatcher.health().items():
+            found[ActivitySubject(ActivityKind.DESTINATION, name)] = health.state, health.reason
+        return found
+
+    def _on_attempt(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
+        self._counts.attempted(deliveries, settlements)
+        self._activity.attempted(deliveries, settlements)
 
     def _on_round(self, done: Round, seconds: float) -> None:
         if done.result is not RoundResult.SILENT:

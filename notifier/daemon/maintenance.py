@@ -13,7 +13,7 @@ from notifier.store import pruning
 from notifier.store.errors import StoreError
 from notifier.store.file.store import FileStore
 from notifier.store.store import Store
-from notifier.store.tables import erasure, request_log, retention, rollups
+from notifier.store.tables import activity, erasure, request_log, retention, rollups
 from notifier.store.tables.retention import FIRST, DetectionPlace
 
 _log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Housekeeping:
             await self._store.run(pruning.prune, self._clock.now_ms())
             await self._store.run(rollups.forget, self._clock.now_ms())
             await self._store.run(request_log.forget, before_ms)
+            await self._store.run(activity.forget, self._clock.now_ms())
             if self.upkeep is not None:
                 await self.upkeep.tidy()
         except StoreError as error:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+def _ignored(*_: object, **__: object) -> None:
+    """Do nothing; the default if requests are not counted."""
+
+
 class SourceRegistry:
     """The watched sources and their schedule."""
 
@@ -50,11 +54,13 @@ class SourceRegistry:
         on_failure: Callable[[str, str], None],
         peer_clocks: PeerClocks | None = None,
         patience: Patience = PATIENCE,
+        on_request: Callable[..., None] = _ignored,
     ) -> None:
         """Initialize with the parts that all watchers share; `peer_clocks` collects the API's clocks for comparison.
 
         `on_round` is called after each scheduled round with its result and the seconds that its poll took. `on_failure`
-        is called with the source's name and the reason of each failure.
+        is called with the source's name and the reason of each failure, `on_request` after each request with the
+        source's name, its seconds, and whether it `failed`.
         """
         self._schedule = schedule
         self._store = store
@@ -65,6 +71,7 @@ class SourceRegistry:
         self._on_failure = on_failure
         self._peer_clocks = peer_clocks or PeerClocks(clock)
         self._patience = patience
+        self._on_request = on_request
         self._watchers: dict[str, Watcher] = {}
 
     def __len__(self) -> int:
@@ -97,6 +104,7 @@ class SourceRegistry:
                 on_failure=self._on_failure,
                 on_served=partial(self._peer_clocks.note, source_subject(name)),
                 patience=self._patience,
+                on_request=partial(self._requested, name),
             )
             await watcher.start()
             self._watchers[name] = watcher
@@ -125,6 +133,18 @@ class SourceRegistry:
     def names(self) -> tuple[str, ...]:
         """Return the names of the sources."""
         return tuple(self._watchers)
+
+    def states_with_reasons(self) -> dict[str, tuple[SourceState, str | None]]:
+        """Return the state of each source, with the reason if it fails."""
+        return {
+            name: (
+                watcher.state,
+                error.reason
+                if watcher.state in (SourceState.FAILING, SourceState.RATE_LIMITED) and (error := watcher.memory.error)
+                else None,
+            )
+            for name, watcher in self._watchers.items()
+        }
 
     def states(self) -> dict[str, SourceState]:
         """Return the state of each source."""
@@ -235,6 +255,9 @@ class SourceRegistry:
             extra={"source": name, "what": what, "records": released, "silently": silently, "by": by},
         )
         return ActionResult(ok=True, body={"source": name, "what": what, "silently": silently, "records": released})
+
+    def _requested(self, name: str, seconds: float, failed: bool) -> None:
+        self._on_request(name, seconds, failed=failed)
 
     async def _leave(self, name: str) -> None:
         watcher = self._watchers.pop(name, None)

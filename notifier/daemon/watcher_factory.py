@@ -10,6 +10,7 @@ from notifier.config import Settings
 from notifier.events import Event
 from notifier.kpa.client import Client
 from notifier.kpa.exchange import Exchange, HttpExchange
+from notifier.kpa.measured_exchange import MeasuredExchange, OnRequest
 from notifier.kpa.rate_limiter import RateLimiter
 from notifier.kpa.versions import API_VERSIONS
 from notifier.store.store import Store
@@ -44,17 +45,19 @@ def build_watcher(
     chance: RandomSource | None = None,
     exchange: Exchange | None = None,
     on_served: Callable[[int | None], None] = lambda _served_at_ms: None,
+    on_request: OnRequest | None = None,
 ) -> Watcher:
     """Return the watcher of one source; `on_events` is called with every event once it is stored.
 
     `subscriptions` returns the current subscriptions when an event is written. `on_failure` is called with the source's
     name and the reason of each failure, and `on_served` with the server's clock in each answer (Unix milliseconds).
     `chance` returns the random numbers that choose the places of spot checks. `exchange` sends the requests; by default
-    they are sent over HTTP through `session`.
+    they are sent over HTTP through `session`. `on_request` is called after each request.
     """
     source = settings.sources[name]
     budget = RateLimiter(source.requests_per_minute, clock)
-    client = Client(exchange or HttpExchange(session, source, clock), source, budget, on_served)
+    sending = exchange or HttpExchange(session, source, clock)
+    client = Client(sending if on_request is None else MeasuredExchange(sending, on_request), source, budget, on_served)
     health = SourceHealth(name, source, budget, store, clock, patience, on_failure)
     if chance is None:
         chance = random.Random().random  # noqa: S311 - spreads spot checks, protects nothing

@@ -23,6 +23,7 @@ from notifier.web.dashboard.event_pages import EventPages
 from notifier.web.dashboard.login import SignIn, may_sign_in, to_sign_in
 from notifier.web.dashboard.page_frame import PageFrame
 from notifier.web.dashboard.pages import Pages
+from notifier.web.dashboard.place_pages import PlacePages
 from notifier.web.dashboard.templating import Rendering
 from notifier.web.feed.broadcast import TooManyReadersError
 from notifier.web.feed.service import Feed
@@ -100,6 +101,7 @@ def make_app(
             *Pages(frame).routes(),
             *EventPages(frame).routes(),
             *DeliveryPages(frame).routes(),
+            *PlacePages(frame).routes(),
             *sign_in.routes(),
             *feed_routes.routes(),
         ]

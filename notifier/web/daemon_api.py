@@ -13,10 +13,12 @@ from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
     # What only the dashboard shows is not loaded for these types.
+    from notifier.config.shown_settings import ShownSetting
     from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
     from notifier.store.queries.delivery_detail import EventDeliveries, StoredDelivery
-    from notifier.store.queries.event_log import EventLogFilter, EventLogPage
+    from notifier.store.queries.event_log import EventLogFilter, EventLogPage, LoggedEvent
     from notifier.store.queries.search import FoundRecords
+    from notifier.store.tables.activity import RequestCount, StateChange
     from notifier.web.response_models.deliveries import (
         DeliveryPageDocument,
         DestinationStandingDocument,
@@ -192,6 +194,41 @@ class DeliveryInspection(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SourceDetail:
+    """What the page of a source shows besides its status, at `now_ms` (Unix ms).
+
+    `hours` are the requests of the last 24 hours, the oldest hour first; `states` the latest changes of state, and
+    `events` the latest events, each with the newest first.
+    """
+
+    now_ms: int
+    settings: "Sequence[ShownSetting]"
+    hours: "Sequence[RequestCount]"
+    states: "Sequence[StateChange]"
+    events: "Sequence[LoggedEvent]"
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationDetail(SourceDetail):
+    """What the page of a destination shows besides its status: its type and its filters in words, too."""
+
+    type: str
+    filters: str
+
+
+class PlaceInspection(Protocol):
+    """What the pages of one source and of one destination read. All operations may raise StoreError."""
+
+    async def source(self, name: str) -> SourceDetail:
+        """Return what is shown of a source. Raises UnknownNameError."""
+        ...
+
+    async def destination(self, name: str) -> DestinationDetail:
+        """Return what is shown of a destination. Raises UnknownNameError."""
+        ...
+
+
 class ExportFormat(StrEnum):
     """The formats in which events can be downloaded; also the ends of the files' names."""
 
@@ -225,6 +262,11 @@ class DaemonApi(Protocol):
     @property
     def deliveries(self) -> DeliveryControl:
         """The operations on deliveries and destinations."""
+        ...
+
+    @property
+    def places(self) -> PlaceInspection:
+        """The details of sources and destinations, for people."""
         ...
 
     @property

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from notifier.config import HttpInterfaceSettings
+from notifier.config.shown_settings import ShownSetting
 from notifier.daemon.api.status import evaluation_status
 from notifier.store.file.store import FileStore
 from notifier.store.queries.dashboard import DashboardCounts, Day, EventLine
@@ -22,6 +23,7 @@ from notifier.store.queries.event_log import EventLogFilter, EventLogPage
 from notifier.store.queries.history import PastDelivery
 from notifier.store.queries.search import FoundRecords
 from notifier.store.reader import StoreReader
+from notifier.store.tables.activity import RequestCount, StateChange
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.watch.detection.holds import Direction
@@ -29,9 +31,11 @@ from notifier.web.daemon_api import (
     ActionResult,
     DashboardFigures,
     DeliveryDetail,
+    DestinationDetail,
     EventExport,
     ExportFormat,
     RequestPreview,
+    SourceDetail,
     UnknownEventError,
     UnknownNameError,
     UnknownPersonError,
@@ -133,6 +137,26 @@ class Inspection:
 
 
 @dataclass
+class Places:
+    """Stands for what is known of sources and destinations: knows a source, acme, and a destination, hr."""
+
+    hours: list[RequestCount] = field(default_factory=lambda: [RequestCount()] * 24)
+    states: list[StateChange] = field(default_factory=list)
+    filters: str = "new completions"
+
+    async def source(self, name: str) -> SourceDetail:
+        if name != "acme":
+            raise UnknownNameError("source", name, ("acme",))
+        settings = [ShownSetting("token", "(hidden)", is_default=False), ShownSetting("api", "v2", is_default=True)]
+        return SourceDetail(1_795_280_400_123, settings, self.hours, self.states, ())
+
+    async def destination(self, name: str) -> DestinationDetail:
+        if name != "hr":
+            raise UnknownNameError("destination", name, ("hr",))
+        return DestinationDetail(1_795_280_400_123, (), self.hours, self.states, (), "http", self.filters)
+
+
+@dataclass
 class EventLog:
     """Stands for the log of events: notes which events are requested, and gives an export in two parts."""
 
@@ -165,6 +189,8 @@ class Daemon:
     released: list[tuple[Direction, bool, str]] = field(default_factory=list)
     forgotten: list[tuple[str, str]] = field(default_factory=list)
     deliveries: Deliveries = field(default_factory=Deliveries)
+    places: Places = field(default_factory=Places)
+    parts: dict[str, Any] = field(default_factory=dict)
     inspection: Inspection = field(default_factory=Inspection)
     event_log: EventLog = field(default_factory=EventLog)
 
@@ -178,6 +204,7 @@ class Daemon:
             "destinations": {},
             "conditions": [],
             "evaluation": evaluation_status(None, 0.0),
+            **self.parts,
         }
 
     async def metrics(self) -> bytes:

@@ -16,6 +16,7 @@ CREATE INDEX records_removed ON records (removed_at) WHERE removed_at IS NOT NUL
 CREATE UNIQUE INDEX replay_parts_under_way ON replay_parts (destination) WHERE state = 'running';
 CREATE INDEX request_log_by_destination ON request_log (destination, id);
 CREATE INDEX request_log_by_event ON request_log (first_sequence, last_sequence);
+CREATE INDEX state_changes_by_name ON state_changes (kind, name, id);
 CREATE INDEX sweeps_by_source ON sweeps (source, id);
 CREATE INDEX told_before_by_key ON told_before (source, key);
 CREATE TABLE "_sqlite_migrations" (
@@ -195,6 +196,16 @@ CREATE TABLE replays (
     type TEXT,
     events INTEGER NOT NULL     -- that have any delivery in it
 );
+CREATE TABLE request_counts (
+    kind TEXT NOT NULL,         -- source or destination
+    name TEXT NOT NULL,
+    quarter INTEGER NOT NULL,   -- of an hour, since 1970
+    requests INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    milliseconds INTEGER NOT NULL,      -- of all requests together
+    slowest INTEGER NOT NULL,   -- milliseconds of the slowest one
+    PRIMARY KEY (kind, name, quarter)
+) WITHOUT ROWID;
 CREATE TABLE request_log (
     id INTEGER PRIMARY KEY,
     destination TEXT NOT NULL,
@@ -239,6 +250,14 @@ CREATE TABLE sqlite_sequence(name,seq);
 CREATE TABLE starts (
     at INTEGER NOT NULL PRIMARY KEY,
     stopped_at INTEGER
+);
+CREATE TABLE state_changes (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    at INTEGER NOT NULL,        -- when it was first seen in this state
+    state TEXT NOT NULL,
+    reason TEXT
 );
 CREATE TABLE sweep_pages (
     sweep INTEGER NOT NULL,

@@ -39,6 +39,7 @@ const sentences = {
   },
   retry: (body) => body.message || `${counted(body.deliveries, "delivery", "deliveries")} put back into the queue`,
   switch: (body) => `${body.destination}: ${body.state === "disabled" ? "disabled, its events are kept" : "enabled"}${but(body)}`,
+  try: (body) => `${body.destination}: tried now`,
   test: (body) => {
     const answer = [body.status, body.answer].filter(Boolean).join(" ");
     return `${body.destination}: sample event ${body.result.replaceAll("_", " ")}${answer && `, answered ${answer}`} (${body.milliseconds} ms)${but(body)}`;
@@ -54,8 +55,15 @@ function counted(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
-/** Show a message. */
-function tell(sentence, isWrong) {
+/** Show a message: in the element with this id, or else at the bottom of the window. */
+function tell(sentence, isWrong, id) {
+  const place = id && document.getElementById(id);
+  if (place) {
+    place.textContent = sentence;
+    place.hidden = false;
+    place.classList.toggle("wrong", isWrong);
+    return;
+  }
   told.classList.toggle("wrong", isWrong);
   told.hidden = false;
   told.querySelector("p").textContent = sentence;
@@ -77,10 +85,10 @@ async function press(button) {
     });
     const body = await answer.json();
     const failed = !answer.ok || ("result" in body && "milliseconds" in body && !(body.status >= 200 && body.status < 300));
-    tell(body.error?.message ?? sentences[button.dataset.told](body), failed);
+    tell(body.error?.message ?? sentences[button.dataset.told](body), failed, button.dataset.answer);
   } catch {
     const done = waiting.signal.aborted ? "it may still do this when it continues" : "probably nothing was done";
-    tell(`The notifier does not answer: ${done}.`, true);
+    tell(`The notifier does not answer: ${done}.`, true, button.dataset.answer);
   } finally {
     unanswered.delete(waiting);
     button.removeAttribute("aria-busy");
@@ -117,6 +125,7 @@ document.addEventListener("click", (event) => {
 
 /** Change an element's content into that of another one. Equal parts are left unchanged, so focus and open details stay. */
 function follow(old, fresh) {
+  if (old.dataset?.keep !== undefined) return;
   for (const { name, value } of fresh.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
@@ -297,4 +306,6 @@ if (main.dataset.live !== undefined) {
   document.addEventListener("visibilitychange", watch);
   setInterval(() => document.visibilityState === "visible" && refresh(), REFRESH_EVERY);
   if (document.visibilityState === "visible") listen();
+} else if (main.dataset.refresh !== undefined) {
+  setInterval(() => document.visibilityState === "visible" && refresh(), REFRESH_EVERY);
 }

@@ -1,6 +1,7 @@
 """The dashboard as people meet it: a real browser looks at a real daemon."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,35 @@ async def test_a_destination_is_tested_disabled_and_enabled(start_server: "Start
     await expect(status.locator("p")).to_be_hidden()
 
 
+async def test_the_page_of_a_destination_shows_the_answer_in_its_place(
+    start_server: "StartServer", visit: "Go"
+) -> None:
+    server = await start_server()
+    server.complete()
+    seen = await visit(server)
+    await seen.see()
+    await seen.page.get_by_role("link", name="hr-system").first.click()
+    main = seen.page.get_by_role("main")
+    await main.get_by_role("button", name="Send a sample event").press("Enter")
+    answer = seen.page.locator("#answer")
+    await expect(answer).to_have_text(re.compile("sample event delivered, answered 200 ok"))
+    await main.get_by_role("button", name="Disable").click()
+    await expect(answer).to_contain_text("disabled, its events are kept")
+    await expect(main.get_by_role("heading", name="disabled")).to_be_visible()
+    # What was answered stays when the page is brought up to date.
+    await main.get_by_role("button", name="Enable").click()
+    await expect(main.get_by_role("button", name="Disable")).to_be_visible()
+    await expect(answer).to_contain_text("enabled")
+    await expect(main).to_contain_text(
+        "Gets new completions, changed completions and removed completions of all people"
+    )
+    await seen.see("/sources/acme")
+    await expect(main.get_by_role("img", name=re.compile("requests to the API in 24 hours, 0 failed"))).to_be_visible()
+    await main.get_by_role("button", name="Poll now").click()
+    await expect(answer).to_contain_text("acme: polled")
+    await expect(main.get_by_role("row", name=re.compile("token .hidden."))).to_be_visible()
+
+
 async def serious(page: "Page") -> list[str]:
     results = await Axe().run(page)
     return [
@@ -164,8 +194,18 @@ async def test_nobody_is_kept_out(start_server: "StartServer", visit: "Go", colo
     seen = await visit(server, width=width, color_scheme=colours)
     page = parse_delivery_page(MultiDict(state="dead"))
     dead = (await server.daemon.deliveries.page(page))["deliveries"][0]["event"]
-    shown = (f"/deliveries/{dead}", f"/deliveries/{dead}/badge-gate")
-    for path in ("/", "/events", *shown, f"/records/{key}", "/records?q=ball", "/records?q=nobody", "/records"):
+    shown = ("/sources/acme", "/destinations/badge-gate", f"/deliveries/{dead}", f"/deliveries/{dead}/badge-gate")
+    for path in (
+        "/",
+        "/events",
+        "/sources/acme",
+        "/destinations/badge-gate",
+        *shown,
+        f"/records/{key}",
+        "/records?q=ball",
+        "/records?q=nobody",
+        "/records",
+    ):
         await seen.see(path)
         assert await serious(seen.page) == [], path
         assert await seen.overflow() == 0, path

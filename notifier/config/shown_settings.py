@@ -1,0 +1,55 @@
+"""The settings of a source or a destination as people may see them: without secrets. Pure."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from notifier.config.base_table import BaseTable
+from notifier.config.secret_values import secret_values
+
+HIDDEN: Final = "(hidden)"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSetting:
+    """A key and its value as text; `is_default` means that the configuration does not have the key."""
+
+    key: str
+    value: str
+    is_default: bool
+
+
+def shown_settings(table: BaseTable, *, address: str | None = None) -> list[ShownSetting]:
+    """Return all keys of a table, those of the configuration first; `address` is shown in the place of `url`."""
+    plain = table.model_dump(mode="json")
+    found = [
+        ShownSetting(key, _shown(key, getattr(table, key), plain[key], address), key not in table.model_fields_set)
+        for key in type(table).model_fields
+    ]
+    return sorted(found, key=lambda setting: setting.is_default)
+
+
+def _shown(key: str, value: Any, plain: Any, address: str | None) -> str:
+    if key == "url" and address is not None:
+        return address
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {HIDDEN if any(secret_values(it)) else _text(it)}" for name, it in value.items())
+    if any(secret_values(value)):
+        number = sum(1 for _ in secret_values(value))
+        return HIDDEN if number == 1 else f"{number} values {HIDDEN}"
+    return "" if isinstance(value, SecretStr) else _text(plain)
+
+
+def _text(plain: Any) -> str:
+    match plain:
+        case None:
+            return ""
+        case bool():
+            return "yes" if plain else "no"
+        case list() | tuple():
+            return ", ".join(map(_text, plain))
+        case dict():
+            return ", ".join(f"{name}: {_text(it)}" for name, it in plain.items())
+        case _:
+            return str(plain)

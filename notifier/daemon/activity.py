@@ -1,0 +1,107 @@
+"""Records the requests to sources and destinations and the changes of their states, for the pages about them.
+
+Requests are counted in memory and written now and then, so that they cost nothing. If the process is killed, the counts
+of the last minute are lost; nothing else depends on them.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from notifier.clock import Clock
+from notifier.destinations.outcome import AttemptResult
+from notifier.store.errors import StoreError
+from notifier.store.store import Store
+from notifier.store.tables import activity
+from notifier.store.tables.activity import ActivityKind, ActivitySubject, RequestCount, StateChange
+from notifier.store.tables.outbox import Delivery, Settlement
+from notifier.store.tables.rollups import QUARTER_MS
+
+_log = logging.getLogger(__name__)
+
+LOOK_EVERY_SECONDS: Final = 15.0
+"""Seconds between two looks at the states; a shorter change of state may not be recorded."""
+
+WRITE_EVERY_SECONDS: Final = 60.0
+"""Seconds between two writes of counts."""
+
+_MOST_COUNTS: Final = 10_000
+"""The most counts in memory; more can only be there if the store has been unwritable for days."""
+
+States = Mapping[ActivitySubject, tuple[str, str | None]]
+"""The state of each source and destination, and its reason."""
+
+
+class ActivityLog:
+    """Counts requests, and compares states with the latest known ones."""
+
+    def __init__(self, store: Store, clock: Clock, states: Callable[[], States]) -> None:
+        """Initialize with the store, and a function that returns the states of this moment."""
+        self._store = store
+        self._clock = clock
+        self._states = states
+        self._counts: defaultdict[tuple[ActivitySubject, int], RequestCount] = defaultdict(RequestCount)
+        self._known: dict[ActivitySubject, StateChange] | None = None
+        self._written_at = clock.monotonic()
+
+    def requested(self, source: str, seconds: float, *, failed: bool) -> None:
+        """Count a request to a source."""
+        self._count(ActivitySubject(ActivityKind.SOURCE, source), round(seconds * 1000), failed=failed)
+
+    def attempted(self, _deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
+        """Count a request to a destination."""
+        first = settlements[0]
+        subject = ActivitySubject(ActivityKind.DESTINATION, first.destination)
+        self._count(subject, first.milliseconds, failed=first.reason != AttemptResult.DELIVERED)
+
+    def unwritten(self, subject: ActivitySubject) -> dict[int, RequestCount]:
+        """Return the counted requests that are not in the store yet, by the number of the quarter of an hour."""
+        return {quarter: count for (counted, quarter), count in self._counts.items() if counted == subject}
+
+    async def look(self) -> None:
+        """Record changes of state, and from time to time the counts. A failed write is repeated by the next call."""
+        try:
+            await self._note_states()
+            if self._clock.monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
+                await self.write()
+        except StoreError as error:
+            # The parts that use the store all the time report the same error.
+            _log.debug(error.message, extra={"reason": error.reason})
+
+    async def stop(self) -> None:
+        """Write what is left."""
+        try:
+            await self.write()
+        except StoreError as error:
+            _log.debug(error.message, extra={"reason": error.reason})
+
+    async def write(self) -> None:
+        """Write the counts. Raises StoreError."""
+        self._written_at = self._clock.monotonic()
+        counts, self._counts = self._counts, defaultdict(RequestCount)
+        if not counts:
+            return
+        try:
+            await self._store.run(activity.add, counts)
+        except BaseException:
+            for key, count in list(counts.items())[-_MOST_COUNTS:]:
+                self._counts[key] += count
+            raise
+
+    async def _note_states(self) -> None:
+        if self._known is None:
+            self._known = await self._store.run(activity.latest_states)
+        now_ms = self._clock.now_ms()
+        changed = {
+            subject: StateChange(now_ms, state, reason)
+            for subject, (state, reason) in self._states().items()
+            if (known := self._known.get(subject)) is None or (known.state, known.reason) != (state, reason)
+        }
+        if changed:
+            await self._store.run(activity.note, changed)
+            self._known |= changed
+
+    def _count(self, subject: ActivitySubject, milliseconds: int, *, failed: bool) -> None:
+        quarter = self._clock.now_ms() // QUARTER_MS
+        self._counts[subject, quarter] += RequestCount(1, int(failed), milliseconds, milliseconds)

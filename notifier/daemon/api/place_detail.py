@@ -1,0 +1,92 @@
+"""What the pages of one source and of one destination show: settings, requests, states, latest events."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from notifier.clock import Clock
+from notifier.config.filter_words import filter_words
+from notifier.config.shown_settings import shown_settings
+from notifier.daemon.activity import ActivityLog
+from notifier.daemon.configuration import RunningConfiguration
+from notifier.store.database import Database
+from notifier.store.queries import event_log
+from notifier.store.queries.event_log import EventLogFilter, LoggedEvent
+from notifier.store.reader import StoreReader
+from notifier.store.tables import activity
+from notifier.store.tables.activity import ActivityKind, ActivitySubject, RequestCount, StateChange
+from notifier.store.tables.rollups import HOUR_MS, QUARTER_MS
+from notifier.web.daemon_api import DestinationDetail, SourceDetail, UnknownNameError
+
+HOURS: Final = 24
+_QUARTERS: Final = HOURS * HOUR_MS // QUARTER_MS
+_PER_HOUR: Final = HOUR_MS // QUARTER_MS
+_STATES: Final = 20
+_EVENTS: Final = 10
+
+_Stored = tuple[Mapping[int, RequestCount], Sequence[StateChange], Sequence[LoggedEvent]]
+
+
+class PlaceReader:
+    """Reads what is shown of one source or destination."""
+
+    def __init__(
+        self, reader: StoreReader, clock: Clock, configuration: RunningConfiguration, log: ActivityLog
+    ) -> None:
+        """Initialize with the store's reader, the configuration in force, and the log of requests and states."""
+        self._reader = reader
+        self._clock = clock
+        self._configuration = configuration
+        self._log = log
+
+    async def source(self, name: str) -> SourceDetail:
+        """Return what is shown of a source. Raises UnknownNameError, StoreError."""
+        known = self._configuration.settings.sources
+        if name not in known:
+            raise UnknownNameError("source", name, tuple(known))
+        subject = ActivitySubject(ActivityKind.SOURCE, name)
+        hours, states, events = await self._stored(subject, EventLogFilter(source=name))
+        return SourceDetail(self._clock.now_ms(), shown_settings(known[name]), hours, states, events)
+
+    async def destination(self, name: str) -> DestinationDetail:
+        """Return what is shown of a destination. Raises UnknownNameError, StoreError."""
+        known = self._configuration.settings.destinations
+        if name not in known:
+            raise UnknownNameError("destination", name, tuple(known))
+        subject = ActivitySubject(ActivityKind.DESTINATION, name)
+        hours, states, events = await self._stored(subject, EventLogFilter(destination=name))
+        settings = known[name]
+        return DestinationDetail(
+            self._clock.now_ms(),
+            shown_settings(settings, address=settings.address()),
+            hours,
+            states,
+            events,
+            settings.type,
+            filter_words(settings),
+        )
+
+    async def _stored(
+        self, subject: ActivitySubject, chosen: EventLogFilter
+    ) -> tuple[Sequence[RequestCount], Sequence[StateChange], Sequence[LoggedEvent]]:
+        last = self._clock.now_ms() // QUARTER_MS
+        counts, states, events = await self._reader.run(_read, subject, last - _QUARTERS + 1, chosen)
+        return by_hour(counts, self._log.unwritten(subject), last), states, events
+
+
+def by_hour(
+    stored: Mapping[int, RequestCount], unwritten: Mapping[int, RequestCount], last: int
+) -> Sequence[RequestCount]:
+    """Return the requests of the 24 hours up to the quarter `last`, the oldest hour first. Pure."""
+    hours = [RequestCount() for _ in range(HOURS)]
+    for counts in (stored, unwritten):
+        for quarter, count in counts.items():
+            place = HOURS - 1 - (last - quarter) // _PER_HOUR
+            if 0 <= place < HOURS:
+                hours[place] += count
+    return hours
+
+
+def _read(db: Database, subject: ActivitySubject, quarter: int, chosen: EventLogFilter) -> _Stored:
+    counts = activity.requests_since(db, subject, quarter)
+    states = activity.states_of(db, subject, _STATES)
+    return counts, states, event_log.page(db, chosen, None, _EVENTS).events

@@ -1,0 +1,70 @@
+"""The bars of the charts about requests. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from notifier.store.tables.activity import RequestCount
+
+FULL: Final = 60.0
+"""The height of the charts in their own units."""
+
+_LEAST: Final = 2.0
+"""The height of the smallest bar above zero, so that it can be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class HourBar:
+    """The bars of one hour: of its requests and the failed ones among them, and of the mean time that they took."""
+
+    count: RequestCount
+    hours_ago: int
+    requests: float
+    failed: float
+    mean: float
+
+    @property
+    def mean_ms(self) -> int:
+        """The mean time of a request in milliseconds; 0 if there was none."""
+        return mean_ms(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityChart:
+    """The charts of 24 hours, and what they are scaled to; `total` are all requests."""
+
+    bars: Sequence[HourBar]
+    total: RequestCount
+    most_requests: int
+    longest_mean_ms: int
+
+    @property
+    def mean_ms(self) -> int:
+        """The mean time of all requests in milliseconds."""
+        return mean_ms(self.total)
+
+
+def mean_ms(count: RequestCount) -> int:
+    """Return the mean time of requests in milliseconds; 0 if there are none."""
+    return round(count.milliseconds / count.requests) if count.requests else 0
+
+
+def activity_chart(hours: Sequence[RequestCount]) -> ActivityChart:
+    """Return the charts of the requests of each hour, the oldest first."""
+    most = max((hour.requests for hour in hours), default=0)
+    longest = max(map(mean_ms, hours), default=0)
+    bars = [
+        HourBar(
+            hour,
+            len(hours) - 1 - place,
+            _height(hour.requests, most),
+            _height(hour.failed, most),
+            _height(mean_ms(hour), longest) if hour.requests else 0.0,
+        )
+        for place, hour in enumerate(hours)
+    ]
+    return ActivityChart(bars, sum(hours, RequestCount()), most, longest)
+
+
+def _height(value: int, most: int) -> float:
+    return round(max(_LEAST, FULL * value / most), 1) if value and most else 0.0

@@ -1,0 +1,93 @@
+"""The settings as people may see them, and the filters in words."""
+
+import pytest
+
+from notifier.config import Settings
+from notifier.config.filter_words import filter_words
+from notifier.config.secret_values import secret_values
+from notifier.config.shown_settings import HIDDEN, shown_settings
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+SETTINGS = Settings.model_validate(
+    {
+        "sources": {"acme": {"token": "sesame-sesame", "poll_interval": "90s", "user_id": "u1"}},
+        "destinations": {
+            "hr": {
+                "type": "http",
+                "url": "https://someone:password-1@hr.example.com/hooks/a-long-secret-part?key=value",
+                "secret": [SECRET, SECRET.replace("M", "N")],
+                "headers": {"X-Key": "key-of-the-receiver"},
+                "sources": ["acme"],
+            },
+            "chat": {"type": "slack", "url": "https://hooks.slack.com/services/T0/B0/secretpath"},
+        },
+    }
+)
+
+
+def shown(name: str) -> dict[str, str]:
+    table = SETTINGS.destinations.get(name)
+    settings = (
+        shown_settings(SETTINGS.sources[name]) if table is None else shown_settings(table, address=table.address())
+    )
+    return {setting.key: setting.value for setting in settings}
+
+
+def test_values_are_shown_in_the_notation_of_the_file() -> None:
+    acme = shown("acme")
+    assert acme["poll_interval"] == "90s"
+    assert acme["sweep_interval"] == "1d"
+    assert (acme["names"], acme["has_attachments"], acme["user_id"]) == ("yes", "", "u1")
+    assert shown("hr")["sources"] == "acme"
+
+
+def test_keys_of_the_configuration_come_first() -> None:
+    settings = shown_settings(SETTINGS.sources["acme"])
+    assert [setting.key for setting in settings if not setting.is_default] == ["token", "poll_interval", "user_id"]
+    assert [setting.is_default for setting in settings] == sorted(setting.is_default for setting in settings)
+
+
+@pytest.mark.parametrize("name", ["acme", "hr", "chat"])
+def test_no_secret_is_shown(name: str) -> None:
+    text = str(shown(name))
+    for secret in secret_values(SETTINGS):
+        assert secret not in text
+    for part in ("sesame-", "password-1", "a-long-secret-part", "secretpath", "key-of-the-receiver", "MfKQ9r8"):
+        assert part not in text, part
+
+
+def test_what_is_hidden_is_named() -> None:
+    hr = shown("hr")
+    assert hr["headers"] == f"X-Key: {HIDDEN}"
+    assert hr["secret"] == f"2 values {HIDDEN}"
+    assert hr["url"] == "https://hr.example.com/..."
+    assert hr["ca_file"] == ""
+    assert shown("acme")["token"] == HIDDEN
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({}, "new completions, changed completions and removed completions of all people, trainings and sources"),
+        ({"events": ["completion.removed"], "sources": ["a", "b"]}, "removed completions of the source `a` or `b`"),
+        (
+            {"events": ["completion.created"], "training_ids": ["7"], "user_ids": ["u1"]},
+            "new completions of the training with the id `7`, of the person with the id `u1`",
+        ),
+        ({"events": []}, "only alerts, if `[alerts] destination` names it"),
+    ],
+)
+def test_filters_are_told_in_words(keys: dict[str, object], words: str) -> None:
+    hr = {"type": "http", "url": "https://hr.example.com/"} | keys
+    settings = Settings.model_validate(
+        {"sources": {"a": {"token": "t"}, "b": {"token": "u"}}, "destinations": {"hr": hr}}
+    )
+    assert filter_words(settings.destinations["hr"]) == words
+
+
+def test_many_values_are_not_all_named() -> None:
+    hr = {"type": "http", "url": "https://hr.example.com/", "user_ids": [f"u{number}" for number in range(500)]}
+    settings = Settings.model_validate({"sources": {"a": {"token": "t"}}, "destinations": {"hr": hr}})
+    words = filter_words(settings.destinations["hr"])
+    assert words.endswith("`u9` or 490 others")

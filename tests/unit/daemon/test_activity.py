@@ -1,0 +1,98 @@
+"""The log of requests and states: what is counted, when it is written, and what a failing disk does to it."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notifier.daemon.activity import WRITE_EVERY_SECONDS, ActivityLog, States
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file.store import FileStore
+from notifier.store.tables import activity
+from notifier.store.tables.activity import ActivityKind, ActivitySubject, RequestCount
+from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.rollups import QUARTER_MS
+from tests.support.clocks import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+ACME = ActivitySubject(ActivityKind.SOURCE, "acme")
+HR = ActivitySubject(ActivityKind.DESTINATION, "hr")
+
+
+class Around:
+    """An activity log, and what is around it."""
+
+    def __init__(self, store: FileStore) -> None:
+        self.store = store
+        self.clock = FakeClock()
+        self.states: States = {ACME: ("starting", None), HR: ("ok", None)}
+        self.log = self.started_again()
+
+    def started_again(self) -> ActivityLog:
+        return ActivityLog(self.store, self.clock, lambda: self.states)
+
+    async def history(self, subject: ActivitySubject) -> list[tuple[str, str | None]]:
+        found = await self.store.run(activity.states_of, subject, 99)
+        return [(change.state, change.reason) for change in found]
+
+
+@pytest.fixture
+async def around(tmp_path: "Path") -> "AsyncIterator[Around]":
+    store = FileStore(tmp_path / "notifier.db")
+    await store.open()
+    yield Around(store)
+    await store.close()
+
+
+async def test_only_changes_of_state_are_recorded_over_restarts_too(around: Around) -> None:
+    await around.log.look()
+    await around.log.look()
+    around.states = {ACME: ("ok", None), HR: ("retrying", "timeout")}
+    await around.log.look()
+    log = around.started_again()
+    await log.look()
+    around.states = {ACME: ("ok", None), HR: ("retrying", "refused")}
+    await log.look()
+    assert await around.history(ACME) == [("ok", None), ("starting", None)]
+    assert await around.history(HR) == [("retrying", "refused"), ("retrying", "timeout"), ("ok", None)]
+
+
+async def test_requests_are_written_once_a_minute_and_at_the_end(around: Around) -> None:
+    quarter = around.clock.now_ms() // QUARTER_MS
+    around.log.requested("acme", 0.25, failed=False)
+    around.log.requested("acme", 1.0, failed=True)
+    counted = {quarter: RequestCount(2, 1, 1250, 1000)}
+    await around.log.look()
+    assert around.log.unwritten(ACME) == counted
+    assert await around.store.run(activity.requests_since, ACME, 0) == {}
+    around.clock.advance(WRITE_EVERY_SECONDS)
+    await around.log.look()
+    assert around.log.unwritten(ACME) == {}
+    assert await around.store.run(activity.requests_since, ACME, 0) == counted
+    settlement = Settlement((1, 2), "hr", DeliveryState.PENDING, "retry_later", "timeout", None, "", 0, 15_000, 0)
+    around.log.attempted((), [settlement])
+    await around.log.stop()
+    (stored,) = (await around.store.run(activity.requests_since, HR, 0)).values()
+    assert stored == RequestCount(1, 1, 15_000, 15_000)
+
+
+async def test_nothing_is_lost_while_the_store_cannot_be_written(
+    around: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise StoreError(StoreReason.DISK_FULL, "the disk is full")
+
+    around.log.requested("acme", 0.5, failed=False)
+    around.clock.advance(WRITE_EVERY_SECONDS)
+    with monkeypatch.context() as broken:
+        broken.setattr(around.store, "run", fail)
+        await around.log.look()
+        await around.log.stop()
+    around.log.requested("acme", 0.5, failed=False)
+    await around.log.look()
+    await around.log.stop()
+    (stored,) = (await around.store.run(activity.requests_since, ACME, 0)).values()
+    assert stored.requests == 2
+    assert await around.history(ACME) == [("starting", None)]
