@@ -22,7 +22,7 @@ _SHORTEST_KNOWN: Final = 8
 
 _PLACEHOLDER = "[secret]"
 _ELLIPSES: Final = ("…", "...", "`")
-_WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
+_WEBHOOK_SECRET = re.compile(r"wh(?:sec|sk)_[A-Za-z0-9+/=_-]+")
 
 
 _known: dict[str, None] = {}

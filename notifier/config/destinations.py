@@ -26,14 +26,16 @@ from notifier.config.types import (
     EncryptedUrl,
     Headers,
     Id,
+    OptionalHeaderName,
+    OptionalOrigin,
     ProxyUrl,
     Rate,
     ReadableFile,
     ReadableFolder,
     SourceName,
-    WebhookSecrets,
 )
 from notifier.config.urls import is_plain_beyond_loopback
+from notifier.config.webhook_secrets import WebhookSecrets
 from notifier.http.proxy import is_loopback
 from notifier.redact import redact
 
@@ -46,6 +48,13 @@ class HttpFormat(StrEnum):
 
     CLOUDEVENTS = "cloudevents"
     STANDARD = "standard"
+
+
+class BatchForm(StrEnum):
+    """The forms of a batch of the format `standard`."""
+
+    EVENTS = "events"
+    MESSAGE = "message"
 
 
 class DestinationSettings(BaseTable, ABC):
@@ -284,11 +293,21 @@ class HttpSettings(ScheduledSettings, WebSettings):
     url: AnyUrl
     """The address that events are sent to. `notifier check` warns about http:// addresses on other machines."""
     secret: WebhookSecrets = default("")
-    """The secret that signs requests: `whsec_...`, or a list with the newest first. Empty: requests are not signed."""
+    """The secret that signs requests: `whsec_...`, or `whsk_...` for a private Ed25519 key; or a list with the newest
+    first. Empty: requests are not signed."""
+    signature_header: OptionalHeaderName = ""
+    """The name of one more header, with the HMAC-SHA256 of the body in hexadecimal digits (`sha256=...`), for receivers
+    that know no other signature, such as `X-Hub-Signature-256`. Its key is the text of `secret`."""
+    origin: OptionalOrigin = ""
+    """The name of this sender in CloudEvents' validation of webhooks: nothing is sent before the receiver has allowed
+    it. Empty: the receiver is not asked."""
     format: HttpFormat = HttpFormat.CLOUDEVENTS
     """The format of the body: a CloudEvent, or the plain form of Standard Webhooks."""
     batch_size: CountUpTo1000 = 1
     """The most events in one request. With 1, a body is one event; otherwise it is a batch, even of a single event."""
+    batch_form: BatchForm = BatchForm.EVENTS
+    """The form of a batch of the format `standard`: the array `events` alone, or a `message` with `type`, `timestamp`
+    and `data`, as the specification wants it."""
     batch_wait: Duration = default("1s")
     """How long a batch that is not full waits for further events."""
     headers: Headers = default({})
@@ -322,6 +341,9 @@ class HttpSettings(ScheduledSettings, WebSettings):
             str.lower, self.headers
         ):
             yield Problem("headers.Authorization", "cannot be sent together with the user name in url; remove one")
+        yield from self._conflicts_of_signature()
+        if self.batch_form is not BatchForm.EVENTS and self.format is not HttpFormat.STANDARD:
+            yield Problem("batch_form", 'is only for format = "standard"; a batch of CloudEvents is always an array')
 
     def warnings(self) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
@@ -338,6 +360,14 @@ class HttpSettings(ScheduledSettings, WebSettings):
             )
         if self.ca_file:
             yield from _warned("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
+
+    def _conflicts_of_signature(self) -> Iterator[Problem]:
+        if not self.signature_header:
+            return
+        if self.signature_header.lower() in map(str.lower, self.headers):
+            yield Problem("signature_header", "is also one of `headers`; remove one of them")
+        if not any(secret.get_secret_value().startswith("whsec_") for secret in self.secret):
+            yield Problem("signature_header", "needs a `secret` that begins with whsec_")
 
     def _is_authorized(self) -> bool:
         """Return whether requests prove their sender in another way than by a signature."""

@@ -47,7 +47,7 @@ def of_signing_secret(secret: str) -> str | None:
     """Check a secret that signs requests, which is base64 or any text."""
     if mistake := of_secret(secret):
         return mistake
-    written = secret.removeprefix("whsec_")
+    written = secret.removeprefix("whsec_").removeprefix("whsk_")
     try:
         key = b64decode(written + "=" * (-len(written) % 4), validate=True)
     except ValueError:

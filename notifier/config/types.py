@@ -1,7 +1,5 @@
 """The types of the values in the configuration."""
 
-import base64
-import binascii
 import os
 import re
 from pathlib import Path
@@ -42,7 +40,8 @@ _OWN_HEADERS: Final = frozenset(
         "webhook-timestamp",
     }
 )
-_WEBHOOK_SECRET_BYTES: Final = range(24, 65)
+_ORIGIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_LONGEST_ORIGIN: Final = 253
 
 
 def _name(name: str) -> str:
@@ -190,49 +189,26 @@ ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
 """The http or https URL of a proxy, which may contain a password; `none` for no proxy; or nothing."""
 
 
-def _webhook_secrets(given: object) -> tuple[SecretStr, ...]:
-    if given == "":
-        return ()
-    secrets = given if isinstance(given, list | tuple) else [given]
-    texts = [secret.get_secret_value() if isinstance(secret, SecretStr) else secret for secret in secrets]
-    for number, text in enumerate(texts, start=1):
-        if not _is_webhook_secret(text):
-            which = f"number {number} of the list " if len(texts) > 1 else ""
-            raise InvalidValue(
-                f'{which}must be "whsec_" and 24 to 64 random bytes in base64 (echo whsec_$(openssl rand -base64 32))'
-            )
-    return tuple(SecretStr(str(text)) for text in texts)
-
-
-def _is_webhook_secret(text: object) -> bool:
-    if not isinstance(text, str) or not text.startswith("whsec_") or not text.isascii():
-        return False
-    encoded = text.removeprefix("whsec_")
-    try:
-        # Standard Webhooks libraries accept a secret with or without its base64 padding.
-        return len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)) in _WEBHOOK_SECRET_BYTES
-    except binascii.Error:
-        return False
-
-
-def _hidden(secrets: tuple[SecretStr, ...]) -> list[str]:
-    return [str(secret) for secret in secrets]
-
-
-WebhookSecrets = Annotated[
-    tuple[SecretStr, ...],
-    PlainValidator(_webhook_secrets, json_schema_input_type=SecretStr | list[SecretStr]),
-    PlainSerializer(_hidden, return_type=list[str]),
-]
-"""The secrets that sign requests, newest first: one secret, a list, or `""` for none."""
-
-
 def _header_name(name: str) -> str:
     if not _HEADER_NAME.fullmatch(name):
         raise InvalidValue("is not the name of an HTTP header: letters, digits and hyphens, such as X-Api-Key")
     if name.lower() in _OWN_HEADERS:
         raise InvalidValue("is a header that the notifier sets itself")
     return name
+
+
+OptionalHeaderName = Annotated[str, AfterValidator(lambda name: name and _header_name(name))]
+"""The name of a header that the notifier does not set otherwise, or nothing."""
+
+
+def _origin(origin: str) -> str:
+    if origin and (not _ORIGIN.fullmatch(origin) or len(origin) > _LONGEST_ORIGIN):
+        raise InvalidValue("must be the name of a host, such as notifier.example.com")
+    return origin
+
+
+OptionalOrigin = Annotated[str, AfterValidator(_origin)]
+"""The name by which a receiver knows this sender: that of a host; or nothing."""
 
 
 def _header_value(value: SecretStr) -> SecretStr:

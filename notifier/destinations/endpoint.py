@@ -1,6 +1,7 @@
 """Makes one attempt at an HTTP endpoint and determines its outcome. Shared by the destination types."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -18,7 +19,7 @@ from notifier.destinations.outcome import (
     reason_of_transport,
 )
 from notifier.http.answer_text import LONGEST_DETAIL, beginning, shown, url_secrets
-from notifier.http.exchange import Answer
+from notifier.http.exchange import Answer, options
 from notifier.http.poster import Poster
 from notifier.http.proxy import proxy_of
 from notifier.http.retry_after import date_ms, retry_after
@@ -35,6 +36,16 @@ HIDDEN: Final = "[hidden]"
 _SECRET_ANSWERS: Final = frozenset({"set-cookie", "authorization", "cookie", "www-authenticate", "proxy-authenticate"})
 _MOST_FIELDS: Final = 40
 """The most header fields of an answer that are logged."""
+
+_PASSING: Final = frozenset(
+    {
+        AttemptResult.REQUEST_TIMEOUT,
+        AttemptResult.TOO_EARLY,
+        AttemptResult.THROTTLED,
+        AttemptResult.SERVER_ERROR,
+    }
+)
+"""What an answer can be that says nothing about a question."""
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROXY_KEY: Final = SecretStr("")
@@ -70,6 +81,8 @@ class Endpoint:
         address = url.get_secret_value()
         through = proxy_of(address, proxy.get_secret_value())
         self._poster = Poster(session, address, headers, timeout=timeout, limit=ANSWER_LIMIT_BYTES, proxy=through)
+        self._options = partial(options, session, address, timeout=timeout, limit=ANSWER_LIMIT_BYTES, proxy=through)
+        self._headers = headers
         self._trust = TlsContextCache(certificates, clock)
         self._clock = clock
         self._latest_yes = (b"", "")
@@ -111,10 +124,26 @@ class Endpoint:
         if reason is AttemptResult.DELIVERED:
             said = self._shown_yes(answer.body)
             return Outcome(reason, answer.status, detail=said, peer_ms=_time(answer), request=logged)
+        return replace(self._outcome(reason, answer), request=logged)
+
+    async def ask(self, headers: Mapping[str, str]) -> Answer | Outcome:
+        """Send OPTIONS with these headers once; return the answer, or the outcome if there is none or it failed."""
+        try:
+            tls = await self._trust.context()
+            answer = await self._options(headers={**self._headers, **headers}, ssl_context=tls)
+        except CertificateFileError as error:
+            return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self.shown(str(error)))
+        except TransportError as error:
+            return Outcome(reason_of_transport(error.reason), detail=self.shown(error.message))
+        if reason_of_status(answer.status) in _PASSING:
+            return self._outcome(reason_of_status(answer.status), answer)
+        return answer
+
+    def _outcome(self, reason: AttemptResult, answer: Answer) -> Outcome:
+        """Return the outcome of an answer that is no success."""
         asked = retry_after(answer.headers, self._clock.now_ms())
         wait = None if asked is None else min(asked, LONGEST_WAIT_SECONDS)
-        said = self.shown(_words(answer))
-        return Outcome(reason, answer.status, wait, said, peer_ms=_time(answer), request=logged)
+        return Outcome(reason, answer.status, wait, self.shown(_words(answer)), peer_ms=_time(answer))
 
     def _logged(self, body: bytes, headers: Mapping[str, str], answer: Answer | None) -> SentRequest:
         """Return a request and its answer for the log, without secrets."""

@@ -40,6 +40,8 @@ class AttemptResult(StrEnum):
     REFUSED = "refused"
     EVERYTHING_REFUSED = "everything_refused"
     """Every event is refused. No single answer says so; the circuit breaker infers it from many."""
+    ORIGIN_REFUSED = "origin_refused"
+    """The receiver was asked whether this sender may send, and did not allow it."""
     GONE = "gone"
 
     PAYLOAD_REFUSED = "payload_refused"
@@ -125,6 +127,7 @@ def failure_scope(reason: AttemptResult) -> FailureScope:
             | AttemptResult.TARGET_MISSING
             | AttemptResult.REDIRECTED
             | AttemptResult.EVERYTHING_REFUSED
+            | AttemptResult.ORIGIN_REFUSED
         ):
             return FailureScope.ENDPOINT
         case (

@@ -143,10 +143,66 @@ async def post(
     failure after the status is an error; the body is then as much of its beginning as could be read. Raises
     TransportError and nothing else.
     """
+    return await _request(
+        "POST",
+        session,
+        url,
+        body,
+        headers=headers,
+        timeout=timeout,
+        limit=limit,
+        truncate=truncate,
+        body_counts=body_counts,
+        ssl_context=ssl_context,
+        proxy=proxy,
+    )
+
+
+async def options(
+    session: aiohttp.ClientSession,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    timeout: float,
+    limit: int,
+    ssl_context: ssl.SSLContext | bool = True,
+    proxy: Proxy | None = None,
+) -> Answer:
+    """Send OPTIONS and return the answer with the beginning of its body. Raises TransportError and nothing else."""
+    return await _request(
+        "OPTIONS",
+        session,
+        url,
+        b"",
+        headers=headers,
+        timeout=timeout,
+        limit=limit,
+        truncate=True,
+        body_counts=False,
+        ssl_context=ssl_context,
+        proxy=proxy,
+    )
+
+
+async def _request(
+    method: str,
+    session: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    timeout: float,
+    limit: int,
+    truncate: bool,
+    body_counts: bool,
+    ssl_context: ssl.SSLContext | bool,
+    proxy: Proxy | None,
+) -> Answer:
     try:
         address, credentials = request_url(url)
         through = proxy_options(proxy, address, headers)
-        async with session.post(
+        async with session.request(
+            method,
             address,
             data=_payload(body),
             headers={**headers, **credentials, **through.headers},

@@ -14,11 +14,12 @@ from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, say_facts
 from notifier.cli.parameter_types import one_json_object
-from notifier.config import ConfigError, Settings, find_file, format_duration, proxies
+from notifier.config import ConfigError, HttpSettings, Settings, find_file, format_duration, proxies
+from notifier.destinations.webhook.signature import PRIVATE, public_key
 from notifier.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from notifier.cli.source_probe import ProbeResult
     from notifier.http.proxy import Proxy
@@ -74,6 +75,7 @@ def _errors(failure: ConfigurationError) -> list[str]:
 def _document(
     file: Path | None, settings: Settings, sights: "Sequence[ProbeResult] | None", warnings: "Sequence[str]"
 ) -> dict[str, Any]:
+    public_keys = list(_public_keys(settings))
     sources: dict[str, dict[str, Any]] = {
         name: {
             "api": source.api,
@@ -98,6 +100,7 @@ def _document(
                 "events": destination.events,
                 "sources": destination.sources or tuple(settings.sources),
                 "proxy": _written(proxies.of_destination(destination)),
+                "public_keys": [key for owner, key in public_keys if owner == name],
             }
             for name, destination in settings.destinations.items()
         },
@@ -105,6 +108,14 @@ def _document(
         "warnings": list(warnings),
         "notes": list(settings.notes()),
     }
+
+
+def _public_keys(settings: Settings) -> "Iterator[tuple[str, str]]":
+    """Yield the public key that belongs to each private one, after its destination's name."""
+    for name, destination in settings.destinations.items():
+        for secret in destination.secret if isinstance(destination, HttpSettings) else ():
+            if (text := secret.get_secret_value()).startswith(PRIVATE):
+                yield name, public_key(text)
 
 
 def _written(proxy: "Proxy | None") -> str | None:
@@ -118,6 +129,7 @@ def _show(file: Path | None, settings: Settings, warnings: "Sequence[str]") -> N
             ("state file", str(settings.store.path)),
             ("listens on", "its socket only" if settings.http.listen is None else str(settings.http.listen)),
             *(("proxy", proxy) for proxy in proxies.described(settings)),
+            *(("public key", f"{key} (of {name})") for name, key in _public_keys(settings)),
         ]
     )
     echo("")

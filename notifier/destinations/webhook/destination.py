@@ -13,7 +13,8 @@ from notifier.destinations.endpoint import Endpoint
 from notifier.destinations.outcome import Outcome
 from notifier.destinations.webhook import envelope
 from notifier.destinations.webhook.envelope import Envelope
-from notifier.destinations.webhook.signature import Signer
+from notifier.destinations.webhook.permission import PermissionKeeper
+from notifier.destinations.webhook.signature import PRIVATE, SYMMETRIC, Signer
 from notifier.http.answer_text import header_secrets
 from notifier.http.tls import Certificates
 from notifier.store.tables.outbox import Delivery
@@ -28,11 +29,14 @@ class HttpDestination:
         self._format = settings.format
         self._batched = settings.batch_size > 1
         self._grouping = Grouping(size=settings.batch_size, wait=settings.batch_wait if self._batched else 0.0)
-        self._signer = Signer(settings.secret)
+        self._batch_form = settings.batch_form
+        self._signer = Signer(settings.secret, settings.signature_header)
         # Names are in lower case, so that the notifier's headers replace configured ones in any spelling.
         self._headers = {key.lower(): value.get_secret_value() for key, value in settings.headers.items()} | {
             "user-agent": f"completion-notifier/{__version__}",
             "accept-encoding": "identity",
+            # After its permission, the receiver wants to see the origin with every request.
+            **({"origin": settings.origin} if settings.origin else {}),
         }
         self._secret_headers = frozenset(map(str.lower, settings.headers))
         self._endpoint = Endpoint(
@@ -45,6 +49,9 @@ class HttpDestination:
             secret_headers=self._secret_headers,
             proxy=settings.proxy,
             certificates=Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file),
+        )
+        self._permission = (
+            PermissionKeeper(self._endpoint, settings.origin, settings.rate, clock) if settings.origin else None
         )
 
     @property
@@ -59,6 +66,8 @@ class HttpDestination:
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         """POST `deliveries` (one, unless this destination takes batches) and return the outcome."""
+        if self._permission is not None and (refused := await self._permission.refusal()) is not None:
+            return refused
         content = self._enclose(deliveries)
         return await self._endpoint.attempt(content.body, self._headers_of(content))
 
@@ -78,7 +87,7 @@ class HttpDestination:
 
     def _enclose(self, deliveries: Sequence[Delivery]) -> Envelope:
         if self._batched:
-            return envelope.batch([delivery.event for delivery in deliveries], self._format)
+            return envelope.batch([delivery.event for delivery in deliveries], self._format, self._batch_form)
         (delivery,) = deliveries
         return envelope.single(delivery.event, self._format)
 
@@ -86,6 +95,6 @@ class HttpDestination:
 def _hidden(settings: HttpSettings) -> Iterator[SecretStr]:
     """Yield the secrets that a receiver may repeat in its answer, in every form in which it could."""
     for secret in settings.secret:
-        yield SecretStr(secret.get_secret_value().removeprefix("whsec_"))
+        yield SecretStr(secret.get_secret_value().removeprefix(SYMMETRIC).removeprefix(PRIVATE))
     for value in settings.headers.values():
         yield from map(SecretStr, header_secrets(value.get_secret_value()))

@@ -10,8 +10,11 @@ from typing import Any, assert_never
 import orjson
 
 from notifier.clock import iso_utc
-from notifier.config.destinations import HttpFormat
+from notifier.config.destinations import BatchForm, HttpFormat
 from notifier.events import Event, EventType, batch_id
+
+BATCH_TYPE = "notifier.batch"
+"""The type of a batch that is a message of Standard Webhooks."""
 
 SEQUENCE_DIGITS = 20
 """The length of a CloudEvents `sequence`, a string; leading zeros make it sort like a number."""
@@ -37,16 +40,20 @@ def single(event: Event, form: HttpFormat) -> Envelope:
             assert_never(form)
 
 
-def batch(events: Sequence[Event], form: HttpFormat) -> Envelope:
-    """Return the envelope of an array of events. A single event is also an array, so receivers see only one shape."""
+def batch(events: Sequence[Event], form: HttpFormat, batch_form: BatchForm = BatchForm.EVENTS) -> Envelope:
+    """Return the envelope of an array of events. A single event is also an array, so receivers see only one shape.
+
+    `batch_form` is for Standard Webhooks only.
+    """
     message_id = batch_id(tuple(event.id for event in events))
     match form:
         case HttpFormat.CLOUDEVENTS:
             body = orjson.dumps([cloudevent(event) for event in events])
             return Envelope(message_id, "application/cloudevents-batch+json", body)
         case HttpFormat.STANDARD:
-            body = orjson.dumps({"events": [_standard(event) for event in events]})
-            return Envelope(message_id, "application/json", body)
+            array = {"events": [_standard(event) for event in events]}
+            document = array if batch_form is BatchForm.EVENTS else _message(message_id, events[-1].time_ms, array)
+            return Envelope(message_id, "application/json", orjson.dumps(document))
         case _:
             assert_never(form)
 
@@ -74,6 +81,11 @@ def _standard(event: Event) -> dict[str, Any]:
         "source": _source(event),
         "data": orjson.Fragment(event.data),
     }
+
+
+def _message(message_id: str, time_ms: int, data: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch as one message of Standard Webhooks, with the time of its last event."""
+    return {"id": message_id, "type": BATCH_TYPE, "timestamp": iso_utc(time_ms), "data": data}
 
 
 def _source(event: Event) -> str:

@@ -1,40 +1,105 @@
-"""The headers of Standard Webhooks 1.0.0: a message's id, time and signature."""
+"""The headers of a signed request: Standard Webhooks 1.0.0, and the plain hash that older receivers know.
+
+The symmetric signature (`v1`) is an HMAC with a secret that both sides know, the asymmetric one (`v1a`) an Ed25519
+signature that a receiver verifies with a public key. A plain hash is an HMAC of the body alone, in hexadecimal digits,
+with the secret's text as its key (GitHub's `X-Hub-Signature-256`).
+"""
 
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from pydantic import SecretStr
+
+SYMMETRIC: Final = "whsec_"
+PRIVATE: Final = "whsk_"
+PUBLIC: Final = "whpk_"
+
+_KEY_BYTES: Final = 32
 
 
 class Signer:
     """Builds a request's `webhook-` headers, with one signature for each secret, the newest first."""
 
-    def __init__(self, secrets: Iterable[SecretStr]) -> None:
-        """Initialize with the secrets (`whsec_` and base64); without any, requests are not signed.
+    def __init__(self, secrets: Iterable[SecretStr], plain_header: str = "") -> None:
+        """Initialize with the secrets (`whsec_` or `whsk_`, and base64); without any, requests are not signed.
 
-        Raises ValueError for a secret that is not base64.
+        `plain_header` is the name of a header for the plain hash; "" for none. Raises ValueError for a secret that is
+        not base64, and ImportError for a private key without the library cryptography.
         """
-        # The keyed hashes are prepared once, because setting a key up takes longer than signing a small body.
-        self._keyed = tuple(hmac.new(_key(secret), digestmod=hashlib.sha256) for secret in secrets)
+        texts = [secret.get_secret_value() for secret in secrets]
+        self._signers = tuple(map(_signer, texts))
+        self._plain_header = plain_header.lower()
+        shared = [text for text in texts if not text.startswith(PRIVATE)]
+        self._plain = tuple(_keyed(text.encode()) for text in shared) if plain_header else ()
 
     def headers(self, message_id: str, now_ms: int, body: bytes) -> dict[str, str]:
         """Return the headers for an attempt made at `now_ms` (Unix milliseconds)."""
         seconds = str(now_ms // 1000)
         headers = {"webhook-id": message_id, "webhook-timestamp": seconds}
-        if self._keyed:
-            content = b"%b.%b.%b" % (message_id.encode(), seconds.encode(), body)
-            headers["webhook-signature"] = " ".join(_sign(keyed, content) for keyed in self._keyed)
+        if self._signers:
+            content = signed_content(message_id, seconds, body)
+            headers["webhook-signature"] = " ".join(sign(content) for sign in self._signers)
+        if self._plain:
+            # Receivers of several values, such as adnanh/webhook, expect a comma between them.
+            headers[self._plain_header] = ",".join(f"sha256={_digest(keyed, body).hex()}" for keyed in self._plain)
         return headers
 
 
-def _key(secret: SecretStr) -> bytes:
+def signed_content(message_id: str, seconds: str, body: bytes) -> bytes:
+    """Return what a signature of Standard Webhooks is made of."""
+    return b"%b.%b.%b" % (message_id.encode(), seconds.encode(), body)
+
+
+def symmetric_key(secret: str) -> bytes:
+    """Return the key of a secret that begins with `whsec_`. Raises ValueError."""
     # Missing padding would be an error; superfluous padding is not.
-    return b64decode(secret.get_secret_value().removeprefix("whsec_") + "==")
+    return b64decode(secret.removeprefix(SYMMETRIC) + "==")
 
 
-def _sign(keyed: hmac.HMAC, content: bytes) -> str:
+def private_seed(secret: str) -> bytes:
+    """Return the 32 bytes that a private key is made of. Raises ValueError for anything but `whsk_` and a key.
+
+    A key has 32 bytes, or 64, of which the second half is the public key.
+    """
+    key = b64decode(secret.removeprefix(PRIVATE) + "==")
+    if not secret.startswith(PRIVATE) or len(key) not in (_KEY_BYTES, 2 * _KEY_BYTES):
+        raise ValueError("no private key")
+    seed, rest = key[:_KEY_BYTES], key[_KEY_BYTES:]
+    if rest not in (b"", _public_bytes(seed)):
+        raise ValueError("the public half does not belong to the private half")
+    return seed
+
+
+def public_key(secret: str) -> str:
+    """Return the public key, `whpk_` and base64, of a private one. Raises as `private_seed` and ImportError."""
+    return PUBLIC + b64encode(_public_bytes(private_seed(secret))).decode()
+
+
+def _public_bytes(seed: bytes) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - optional
+
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+def _signer(secret: str) -> Callable[[bytes], str]:
+    """Return the function that signs content; the key is prepared once, because that takes longer than signing."""
+    if secret.startswith(PRIVATE):
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - optional
+
+        key = Ed25519PrivateKey.from_private_bytes(private_seed(secret))
+        return lambda content: f"v1a,{b64encode(key.sign(content)).decode()}"
+    keyed = _keyed(symmetric_key(secret))
+    return lambda content: f"v1,{b64encode(_digest(keyed, content)).decode()}"
+
+
+def _keyed(key: bytes) -> hmac.HMAC:
+    return hmac.new(key, digestmod=hashlib.sha256)
+
+
+def _digest(keyed: hmac.HMAC, content: bytes) -> bytes:
     signature = keyed.copy()
     signature.update(content)
-    return f"v1,{b64encode(signature.digest()).decode()}"
+    return signature.digest()

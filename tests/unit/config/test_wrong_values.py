@@ -11,6 +11,27 @@ SLACK = '[destinations.safety]\ntype = "slack"\nurl = "https://hooks.slack.com/s
 HTTP = '[destinations.hr]\ntype = "http"\nurl = "https://hr.example.com/hook"\n'
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
+WRONG_SIGNATURE = [
+    ('secret = "whsk_AAAA"', 'secret: must be "whsk_" and a private Ed25519 key of 32 or 64 bytes'),
+    ('secret = "whpk_AAAA"', "secret: is a public key, which signs nothing"),
+    (f'secret = "whsk_{"A" * 85}="', "secret: must be"),
+    (f'secret = "whsk_{"A" * 86}=="', "secret: must be a private key whose two halves belong together"),
+    (f'secret = ["{SECRET}", "whsk_A"]', 'secret: number 2 of the list must be "whsk_"'),
+    ('signature_header = "X-Hub-Signature-256"', "signature_header: needs a `secret` that begins with whsec_"),
+    (f'secret = "{SECRET}"\nsignature_header = "two words"', "signature_header: is not the name of an HTTP header"),
+    (f'secret = "{SECRET}"\nsignature_header = "Webhook-Id"', "signature_header: is a header that the notifier sets"),
+    (f'secret = "{SECRET}"\nsignature_header = "X-Key"\nheaders = {{ x-key = "a" }}', "signature_header: is also one"),
+    ('batch_form = "message"', 'batch_form: is only for format = "standard"'),
+    ('batch_form = "array"', 'batch_form: must be "events" or "message"'),
+    ('origin = "https://notifier.example.com"', "origin: must be the name of a host"),
+]
+
+
+@pytest.mark.parametrize(("keys", "message"), WRONG_SIGNATURE)
+def test_what_is_wrong_with_a_signature_is_said(problems_of: Problems, keys: str, message: str) -> None:
+    assert f"destinations.hr.{message}" in "\n".join(problems_of(f"{SOURCE}{HTTP}{keys}\n"))
+
+
 WRONG_SOURCE = [
     ("proxy", '"socks5://proxy.example:1080"', "names a SOCKS proxy, which is not supported"),
     ("proxy", '"proxy.example:3128"', "must be a URL that begins with http:// or https://"),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from notifier.destinations.webhook.signature import public_key
 from notifier.sandbox import (
     TRAFFIC,
     Dialect,
@@ -240,3 +241,15 @@ async def test_one_source_that_fails_does_not_hide_another(home: "Home", api: "A
     assert row(said)[1] == "yes"
     assert row(said, "broken")[1] == "no"
     assert said.err.startswith("Error: 1 request failed online:\n  broken: there was no connection to the API")
+
+
+async def test_the_public_key_of_a_private_one_is_shown(home: "Home") -> None:
+    private = "whsk_dGhlIHRoaXJ0eS10d28gYnl0ZXMgb2YgdGhlIHNlZWQ="
+    home.configure(more=f'secret = "{private}"\n')
+    said = await home.call("check")
+    public = public_key(private)
+    assert f"public key     {public} (of hr)" in said.out
+    (document,) = (await home.call("check", "--json")).documents
+    assert document["destinations"]["hr"]["public_keys"] == [public]
+    assert private not in f"{said.out}{said.err}{document}"
+    assert "dGhlIHRoaXJ0eS10d28" not in f"{said.out}{said.err}{document}"

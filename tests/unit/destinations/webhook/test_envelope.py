@@ -5,7 +5,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from notifier.config.destinations import HttpFormat
+from notifier.config.destinations import BatchForm, HttpFormat
 from notifier.destinations.sample import sample_event
 from notifier.destinations.webhook.envelope import batch, cloudevent, single
 from notifier.destinations.webhook.event_schema import schema
@@ -125,3 +125,15 @@ def test_a_sample_is_a_valid_event_that_says_it_is_none() -> None:
 
 def test_every_sample_has_an_id_of_its_own() -> None:
     assert sample_event("acme", NOW_MS).id != sample_event("acme", NOW_MS + 1).id
+
+
+def test_a_batch_is_a_message_of_the_standard_if_it_shall(make_event: "MakeEvent") -> None:
+    events = [make_event(1), make_event(2)]
+    plain = batch(events, HttpFormat.STANDARD)
+    message = batch(events, HttpFormat.STANDARD, BatchForm.MESSAGE)
+    assert message.message_id == plain.message_id
+    document = orjson.loads(message.body)
+    assert list(document) == ["id", "type", "timestamp", "data"]
+    assert (document["id"], document["type"]) == (message.message_id, "notifier.batch")
+    assert document["timestamp"] == "2026-11-21T17:00:00.123Z"
+    assert document["data"] == orjson.loads(plain.body)

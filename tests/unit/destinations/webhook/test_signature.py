@@ -5,12 +5,15 @@ import time
 from itertools import pairwise
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from notifier.destinations.webhook.signature import Signer
+from notifier.destinations.webhook.signature import Signer, public_key
+from notifier.destinations.webhook.verification import verify
 
 OLD = "whsec_" + base64.b64encode(b"the old secret, 24 bytes").decode()
 NEW = "whsec_" + base64.b64encode(b"the new secret, 24 bytes").decode()
@@ -60,3 +63,51 @@ def test_every_attempt_is_signed_anew() -> None:
     attempts = [signed(NEW, now_ms=second * 1000) for second in (1, 2, 3)]
     assert all(one["webhook-signature"] != other["webhook-signature"] for one, other in pairwise(attempts))
     assert {attempt["webhook-id"] for attempt in attempts} == {"evt_a"}
+
+
+SEED = b"the thirty-two bytes of the seed"
+PRIVATE = "whsk_" + base64.b64encode(SEED).decode()
+
+
+def test_a_private_key_signs_what_its_public_key_verifies() -> None:
+    headers = signed(PRIVATE, now_ms=5000)
+    version, _, signature = headers["webhook-signature"].partition(",")
+    assert version == "v1a"
+    written = public_key(PRIVATE)
+    assert written.startswith("whpk_")
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(written.removeprefix("whpk_")))
+    key.verify(base64.b64decode(signature), b"evt_a.5." + BODY)
+    with pytest.raises(InvalidSignature):
+        key.verify(base64.b64decode(signature), b"evt_a.5." + BODY + b" ")
+
+
+def test_the_public_key_is_that_of_rfc_8032() -> None:
+    seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    public = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+    expected = f"whpk_{base64.b64encode(public).decode()}"
+    assert public_key(f"whsk_{base64.b64encode(seed).decode()}") == expected
+
+
+def test_a_private_key_may_have_its_public_half_behind_it() -> None:
+    public = base64.b64decode(public_key(PRIVATE).removeprefix("whpk_"))
+    whole = "whsk_" + base64.b64encode(SEED + public).decode()
+    assert public_key(whole) == public_key(PRIVATE)
+    assert signed(whole, now_ms=1)["webhook-signature"] == signed(PRIVATE, now_ms=1)["webhook-signature"]
+    for wrong in (SEED + SEED, SEED[:31], b""):
+        with pytest.raises(ValueError, match="private"):
+            public_key("whsk_" + base64.b64encode(wrong).decode())
+
+
+def test_both_kinds_of_secret_sign_one_request() -> None:
+    headers = signed(PRIVATE, NEW, now_ms=time.time_ns() // 1_000_000)
+    assert [entry.partition(",")[0] for entry in headers["webhook-signature"].split(" ")] == ["v1a", "v1"]
+    Webhook(NEW).verify(BODY, headers)
+    for secret in (PRIVATE, public_key(PRIVATE), NEW):
+        assert verify([secret], headers, BODY, time.time()).is_genuine
+
+
+def test_a_plain_hash_is_what_github_sends_with_the_secret_s_text_as_its_key() -> None:
+    headers = Signer(map(SecretStr, [NEW, PRIVATE, OLD]), "X-Hub-Signature-256").headers("evt_a", 5000, BODY)
+    expected = [f"sha256={hmac.new(secret.encode(), BODY, hashlib.sha256).hexdigest()}" for secret in (NEW, OLD)]
+    assert headers["x-hub-signature-256"] == ",".join(expected)
+    assert "webhook-signature" in headers

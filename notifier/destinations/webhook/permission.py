@@ -1,0 +1,100 @@
+"""CloudEvents' validation of webhooks: a receiver is asked whether it allows this sender, and how often it may send.
+
+The request is OPTIONS with `WebHook-Request-Origin`; the answer allows with `WebHook-Allowed-Origin` and
+`WebHook-Allowed-Rate` (CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4). The permission that a
+person gives later, by opening a callback address, is not supported: no callback is offered.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from notifier.clock import Clock
+from notifier.destinations.endpoint import Endpoint
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.token_bucket import TokenBucket
+
+KEPT_SECONDS: Final = 86_400.0
+"""Seconds for which a permission is used before the receiver is asked again."""
+
+_SECONDS_A_MINUTE: Final = 60
+_ANY: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """A receiver's permission; `requests_per_minute` is at least 1 (None: as many as the sender likes)."""
+
+    requests_per_minute: int | None
+
+
+def permission_in(status: int, headers: Mapping[str, str], origin: str) -> Permission | None:
+    """Return the permission for `origin` in an answer, whose headers have any case; None if it gives none.
+
+    A rate that is missing or no number is no limit; a rate of 0 is no permission.
+    """
+    if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    allowed = {part.strip().lower() for part in headers.get("WebHook-Allowed-Origin", "").split(",")}
+    if not allowed & {_ANY, origin.lower()}:
+        return None
+    rate = headers.get("WebHook-Allowed-Rate", _ANY).strip()
+    if not (rate.isascii() and rate.isdecimal()):
+        return Permission(None)
+    return Permission(int(rate)) if int(rate) else None
+
+
+class PermissionKeeper:
+    """Asks the receiver for permission before the first request and once a day, and keeps to the allowed rate."""
+
+    def __init__(self, endpoint: Endpoint, origin: str, rate: float, clock: Clock) -> None:
+        """Initialize with the sender's name and its own limit of requests a second (0: none)."""
+        self._endpoint = endpoint
+        self._origin = origin
+        self._rate = rate
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._ask_again_at: float | None = None
+        self._bucket = TokenBucket(0.0)
+
+    async def refusal(self) -> Outcome | None:
+        """Return None if a request may be sent now, and count it; otherwise the outcome of the attempt."""
+        async with self._turn:
+            now = self._clock.monotonic()
+            if self._ask_again_at is None or now >= self._ask_again_at:
+                refused = await self._ask()
+                if refused is not None:
+                    return refused
+                self._ask_again_at = now + KEPT_SECONDS
+            wait = self._bucket.wait(self._clock.monotonic())
+            if wait > 0:
+                detail = f"the receiver allows {self._bucket.rate * _SECONDS_A_MINUTE:g} requests a minute"
+                return Outcome(AttemptResult.THROTTLED, retry_after=wait, detail=detail)
+            self._bucket.spend()
+            return None
+
+    async def _ask(self) -> Outcome | None:
+        headers = {"WebHook-Request-Origin": self._origin}
+        if self._rate:
+            headers["WebHook-Request-Rate"] = str(math.ceil(self._rate * _SECONDS_A_MINUTE))
+        answer = await self._endpoint.ask(headers)
+        if isinstance(answer, Outcome):
+            return answer
+        given = permission_in(answer.status, answer.headers, self._origin)
+        if given is None:
+            return Outcome(
+                AttemptResult.ORIGIN_REFUSED,
+                answer.status,
+                detail=self._endpoint.shown(
+                    f"the receiver does not allow the origin {self._origin}: it answered OPTIONS with status"
+                    f" {answer.status} and without a WebHook-Allowed-Origin for it"
+                ),
+            )
+        if given.requests_per_minute is not None:
+            self._bucket.rate = given.requests_per_minute / _SECONDS_A_MINUTE
+        else:
+            self._bucket.rate = 0.0
+        return None
