@@ -27,6 +27,8 @@ COMMANDS: Final = MappingProxyType(
         "health": "Exit with 0 while the daemon works, for health checks.",
         "dashboard": "Print a link that signs a browser in to the dashboard, once.",
         "events": "Show detected events.",
+        "listen": "Follow the events of the running daemon, and forward them.",
+        "receive": "Receive events, verify and print them, and answer as told.",
         "deliveries": "Show deliveries: what was sent, retried or given up.",
         "explain": "Show a record's history and what was sent where.",
         "retry": "Put deliveries back into the queue.",

@@ -40,6 +40,7 @@ NEEDS_NO_CONFIGURATION = {
     "install-service",
     "completion",
     "help",
+    "receive",
     "man",
 }
 READS_CONFIGURATION = sorted(set(COMMANDS) - NEEDS_NO_CONFIGURATION)

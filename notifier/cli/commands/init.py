@@ -1,11 +1,10 @@
 """`notifier init`."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -19,11 +18,9 @@ from notifier.cli.init.credential_files import UnwrittenError, write_private
 from notifier.cli.init.draft import ConfigDraft, credential_files, written
 from notifier.cli.init.interview import BASE_URL, Interview
 from notifier.cli.output import echo
+from notifier.cli.secret_option import read_secret
 from notifier.config.errors import ConfigError
 from notifier.config.paths import FILE_NAME, working_directory
-
-_FROM_FILE: Final = "@"
-_LONGEST_SECRET: Final = 65_536
 
 
 @click.command(
@@ -98,16 +95,7 @@ def _place(path: Path, *, force: bool) -> Path:
 
 def _read(name: str, value: Any) -> Any:
     """Return the value of an option; `@FILE` stands for the content of a file. Raises CommandError."""
-    if name not in ("token", "slack_url", "http_url") or not (value or "").startswith(_FROM_FILE):
-        return value
-    file = value.removeprefix(_FROM_FILE)
-    try:
-        if file == "-":
-            return sys.stdin.readline(_LONGEST_SECRET).strip()
-        return Path(file).read_text(encoding="utf-8")[:_LONGEST_SECRET].strip()
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise CommandError(f"{file} cannot be read: {why}") from error
+    return read_secret(value) if name in ("token", "slack_url", "http_url") else value
 
 
 def _write(given: GlobalOptions, file: Path, interview: Interview, answers: ConfigDraft, *, force: bool) -> None:

@@ -20,6 +20,9 @@ KEEP_ALIVE: Final = b": keep-alive\n"
 It is not followed by an empty line, because some clients would take that for an event without data.
 """
 
+POSITION: Final = "Last-Event-ID"
+"""The header of a stream's answer with the number after which the stream begins."""
+
 OPENING: Final = b"retry: 2000\n"
 """The first line of each stream: a browser that has lost its connection reconnects after 2000 milliseconds."""
 

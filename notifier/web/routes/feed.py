@@ -7,7 +7,7 @@ from aiohttp import web
 
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.web.feed.service import Feed
-from notifier.web.feed.sse import OPENING
+from notifier.web.feed.sse import OPENING, POSITION
 from notifier.web.listening.connections import connection_of
 from notifier.web.queries import PageQuery, parse_query, parse_stream
 from notifier.web.responses import json_answer
@@ -50,6 +50,8 @@ async def _stream(request: web.Request) -> web.StreamResponse:
                 "Content-Type": "text/event-stream",
                 # A proxy must not buffer events until there are many.
                 "X-Accel-Buffering": "no",
+                # A reader that has not received any event yet can go on from here after a break.
+                POSITION: str(reader.after),
             }
         )
         await reader.connect(request, response)

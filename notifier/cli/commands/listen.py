@@ -1,0 +1,200 @@
+"""`notifier listen`."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from secrets import token_bytes
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import orjson
+from pydantic import ValidationError
+
+from notifier import log
+from notifier.cli.context import settings_or_state_file
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import Column
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import TableWriter, echo_json
+from notifier.cli.parameter_types import OneOf
+from notifier.cli.secret_option import read_secret
+from notifier.clock import SystemClock
+from notifier.config.destinations import HttpFormat, HttpSettings
+from notifier.config.error_messages import explain
+from notifier.config.urls import is_plain_beyond_loopback
+from notifier.daemon.signals import stop_on_signal
+from notifier.events import Event, EventType
+
+if TYPE_CHECKING:
+    from notifier.cli.feed_client import FeedEvent
+    from notifier.destinations.outcome import Outcome
+
+Show = Callable[["FeedEvent", "Outcome | None"], None]
+
+_COLUMNS: Final = (
+    Column("seq", right=True, least=5),
+    Column("detected", least=24),
+    Column("what", least=18),
+    Column("source", least=8),
+    Column("record", least=8),
+    Column("person", least=20),
+    Column("training", least=28),
+    Column("forwarded", least=9),
+)
+
+
+@click.command(
+    epilog=examples(
+        "notifier listen",
+        "notifier listen --type completion.created --json",
+        "notifier listen --forward http://127.0.0.1:8000/hooks/training --secret @secret.txt",
+    )
+)
+@click.option("--forward", metavar="URL", help="Send each event there, signed, as an `http` destination would.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=OneOf([kind.value for kind in EventType]),
+    metavar="T",
+    help="Only events of this type (repeatable).",
+)
+@click.option("--secret", metavar="S", help="The secret that signs what is forwarded; by default a new one is made.")
+@click.option(
+    "--format",
+    "form",
+    type=OneOf([form.value for form in HttpFormat]),
+    default=HttpFormat.CLOUDEVENTS.value,
+    show_default=True,
+    help="The format of what is forwarded: cloudevents or standard.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print CloudEvents, one a line.")
+@with_global_options
+def listen(
+    given: GlobalOptions, forward: str | None, types: Sequence[str], secret: str | None, form: str, *, as_json: bool
+) -> None:
+    """Follow the events of the running daemon, and forward them.
+
+    Prints each event that is detected from now on, until Ctrl-C. If the daemon is restarted, it goes on where it was.
+    With --forward, each event is also sent to URL, such as a program under development on this machine: once, one after
+    the other, without a retry and without changing anything in the daemon. `@FILE` reads the secret from a file.
+    """
+    _, state_file = settings_or_state_file(given)
+    log.setup(given.log_level(otherwise="error"), "text")
+    if forward is None and secret is not None:
+        raise click.UsageError("--secret needs --forward")
+    made = None if forward is None else _settings(forward, read_secret(secret), form)
+    if made is not None and secret is None:
+        click.echo(f"what is forwarded is signed with {made.secret[0].get_secret_value()}", err=True)
+
+    async def run() -> None:
+        # Imported here, because these imports take half a second and wrong usage is reported without them.
+        from notifier.cli.feed_client import follow  # noqa: PLC0415
+        from notifier.destinations.webhook.destination import HttpDestination  # noqa: PLC0415
+        from notifier.http.exchange import new_session  # noqa: PLC0415
+        from notifier.store.tables.outbox import Delivery  # noqa: PLC0415
+
+        show = _json if as_json else _table(is_forwarded=made is not None)
+        async with new_session() as session:
+            there = None if made is None else HttpDestination("forward", made, session, SystemClock())
+            async for event in follow(state_file, types, _tell):
+                outcome = None
+                if there is not None:
+                    outcome = await there.send([Delivery(event_of(event.cloudevent), "forward")])
+                show(event, outcome)
+
+    asyncio.run(_until_stopped(run))
+
+
+async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do the work until a signal ends it. Raises what the work raises."""
+    with stop_on_signal() as stop:
+        working = asyncio.ensure_future(work())
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in (working, stopped):
+            task.cancel()
+        await asyncio.wait([working, stopped])
+        if not working.cancelled():
+            working.result()
+
+
+def _settings(url: str, secret: str | None, form: str) -> HttpSettings:
+    """Return the settings of a destination for the URL. Raises UsageError for an option that is wrong."""
+    keys = {
+        "type": "http",
+        "url": url,
+        "secret": secret or f"whsec_{b64encode(token_bytes(32)).decode()}",
+        "format": form,
+    }
+    try:
+        made = HttpSettings.model_validate(keys)
+    except ValidationError as error:
+        (problem, *_) = explain(error, ())
+        option = "--forward" if str(problem.key) == "url" else "--secret"
+        raise click.UsageError(f"{option} {problem.message}") from None
+    if is_plain_beyond_loopback(url):
+        raise click.UsageError("--forward must be on this machine (127.0.0.1, localhost) or begin with https://")
+    return made
+
+
+def _tell(is_there: bool) -> None:
+    click.echo("following the daemon's events" if is_there else "the daemon has stopped: waiting for it", err=True)
+
+
+def _json(event: "FeedEvent", outcome: "Outcome | None") -> None:
+    echo_json([event.cloudevent])
+    if outcome is not None:
+        click.echo(f"{event.cloudevent.get('id')}: {_forwarded(outcome)}", err=True)
+
+
+def _table(*, is_forwarded: bool) -> "Show":
+    listing = TableWriter(*(_COLUMNS if is_forwarded else _COLUMNS[:-1]), grows=True)
+
+    def show(event: "FeedEvent", outcome: "Outcome | None") -> None:
+        listing.show([(*_row(event), *([] if outcome is None else [_forwarded(outcome)]))])
+
+    return show
+
+
+def _row(event: "FeedEvent") -> tuple[str, ...]:
+    said = event.cloudevent
+    data = said.get("data") or {}
+    completion = data.get("completion") or {}
+    return (
+        str(event.number),
+        str(said.get("time", "")),
+        str(said.get("type", "")).removeprefix("completion."),
+        str(said.get("source", "")).removeprefix("/sources/"),
+        str(said.get("subject", "")),
+        str(completion.get("user_name") or completion.get("user_id") or ""),
+        str(completion.get("training_title") or completion.get("training_id") or data.get("summary") or ""),
+    )
+
+
+def _forwarded(outcome: "Outcome") -> str:
+    if outcome.status is not None:
+        return f"{outcome.status}" if not outcome.detail else f"{outcome.status} {outcome.detail}"
+    return f"{outcome.reason}: {outcome.detail}"
+
+
+def event_of(document: Mapping[str, Any]) -> Event:
+    """Return the event that a CloudEvent of the feed was made of. Raises CommandError."""
+    try:
+        return Event(
+            sequence=int(document["sequence"]),
+            id=document["id"],
+            type=document["type"],
+            source=str(document["source"]).removeprefix("/sources/").removeprefix("/"),
+            subject=document["subject"],
+            time_ms=_ms(document["time"]),
+            data=orjson.dumps(document["data"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CommandError("the daemon's feed has an unknown form: it may be of another version") from error
+
+
+def _ms(moment: str) -> int:
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)

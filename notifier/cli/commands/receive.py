@@ -1,0 +1,118 @@
+"""`notifier receive`."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from notifier import log
+from notifier.cli.errors import CommandError
+from notifier.cli.formatting import harmless
+from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.help_text import examples
+from notifier.cli.output import echo, echo_json
+from notifier.cli.secret_option import read_secret
+from notifier.config.webhook_secrets import problem_with_receiver_key
+from notifier.daemon.signals import stop_on_signal
+
+if TYPE_CHECKING:
+    from notifier.cli.receiver import ReceivedRequest
+
+_PORT: Final = 8789
+_INDENT: Final = " " * 10
+
+
+@click.command(
+    epilog=examples(
+        "notifier receive",
+        "notifier receive --secret @secret.txt --answer 503 --answer 503 --answer 200",
+        "notifier receive --port 9000 --json",
+    )
+)
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="S",
+    help="Verify signatures with this whsec_ secret or whpk_ public key (repeatable); others get 401.",
+)
+@click.option(
+    "--answer",
+    "statuses",
+    multiple=True,
+    type=click.IntRange(200, 599),
+    default=(200,),
+    metavar="N",
+    help="HTTP status to answer; if repeated, one after the other, and the last one stays.  [default: 200]",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=_PORT,
+    show_default=True,
+    metavar="P",
+    help="Port to listen on, on this machine; 0 for any free one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
+@with_global_options
+def receive(given: GlobalOptions, secrets: Sequence[str], statuses: Sequence[int], port: int, *, as_json: bool) -> None:
+    """Receive events, verify and print them, and answer as told.
+
+    A receiver to try a destination with: set its `url` to the address that is printed. It accepts what `http`, `slack`
+    and `teams` destinations send, and the question whether a sender is allowed (`origin`). Events that arrived before
+    are marked. `@FILE` reads the secret from a file, because other users of the machine can see command lines. Ctrl-C
+    ends it.
+    """
+    keys = [read_secret(secret) or "" for secret in secrets]
+    for key in keys:
+        if problem := problem_with_receiver_key(key):
+            raise click.UsageError(f"--secret {problem}")
+    log.setup(given.log_level(otherwise="error"), "text")
+    asyncio.run(_serve(keys, statuses, port, _show_json if as_json else _show, quiet=as_json))
+
+
+async def _serve(
+    secrets: Sequence[str],
+    statuses: Sequence[int],
+    port: int,
+    show: "Callable[[ReceivedRequest], None]",
+    *,
+    quiet: bool,
+) -> None:
+    # Imported here, because this import takes a quarter of a second and wrong usage is reported without it.
+    from notifier.cli.receiver import TryoutReceiver  # noqa: PLC0415
+
+    with stop_on_signal() as stop:
+        try:
+            async with TryoutReceiver(secrets, statuses, show).serve(port) as url:
+                checked = "signatures are verified" if secrets else "signatures are not verified: there is no --secret"
+                lines = [f"receiving at {url} ({checked}); Ctrl-C ends it"]
+                if quiet:
+                    click.echo(lines[0], err=True)
+                else:
+                    echo(*lines)
+                await stop.wait()
+        except OSError as error:
+            # Removes the address, which asyncio puts in front of the system's message.
+            why = str(error.strerror).rpartition(": ")[2]
+            raise CommandError(f"cannot listen on port {port} ({why}): give another --port") from error
+
+
+def _show_json(request: "ReceivedRequest") -> None:
+    echo_json([request.document()])
+
+
+def _show(request: "ReceivedRequest") -> None:
+    words = [f"{datetime.now().astimezone():%H:%M:%S}", request.verb, request.path, request.message_id]
+    if request.verdict is not None:
+        words.append(f"({request.verdict.reason})")
+    lines = ["  ".join([*filter(None, words), f"answered {request.status}"])]
+    for event in request.events:
+        mark = "  (arrived before)" if event.is_repeated else ""
+        texts = (event.text or "").splitlines() or [""]
+        lines += [f"{_INDENT}{'  '.join(filter(None, (event.type, event.id, text)))}{mark}" for text in texts]
+    if request.note:
+        lines.append(f"{_INDENT}{request.note}")
+    echo(*(harmless(line) for line in lines))

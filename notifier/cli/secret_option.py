@@ -1,0 +1,27 @@
+"""Reads a secret that an option gives: `@FILE` stands for the content of a file, because command lines can be seen."""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from notifier.cli.errors import CommandError
+
+FROM_FILE: Final = "@"
+LONGEST_SECRET: Final = 65_536
+
+
+def read_secret(value: str | None) -> str | None:
+    """Return a value, or the content of the file behind `@`; `@-` is standard input's first line.
+
+    Raises CommandError if the file cannot be read.
+    """
+    if not (value or "").startswith(FROM_FILE) or value is None:
+        return value
+    file = value.removeprefix(FROM_FILE)
+    try:
+        if file == "-":
+            return sys.stdin.readline(LONGEST_SECRET).strip()
+        return Path(file).read_text(encoding="utf-8")[:LONGEST_SECRET].strip()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise CommandError(f"{file} cannot be read: {why}") from error
