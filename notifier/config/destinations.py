@@ -287,6 +287,7 @@ class HttpSettings(ScheduledSettings, WebSettings):
     """An HTTP endpoint that gets signed webhooks."""
 
     identity = ("type", "url", "headers", "secret", "ca_file", "client_cert_file", "client_key_file")
+    identity_if_set = ("proxy", "origin")
 
     type: Literal["http"]
     """The type of destination."""

@@ -12,20 +12,34 @@ from notifier.cli.output import echo, is_terminal
 from notifier.cli.parameter_types import OneOf
 
 _FOLDER = Path(notifier.__file__).with_name("docs")
+_PROGRAMS = "receivers"
+"""The folder of programs to copy, which are no topics of their own."""
 
 
-@click.command("help", epilog=examples("notifier help", "notifier help receiving-events"))
-@click.argument(
-    "topic", metavar="[TOPIC]", required=False, type=OneOf(sorted(file.stem for file in _FOLDER.glob("*.md")))
+def _topics() -> list[str]:
+    pages = sorted(file.stem for file in _FOLDER.glob("*.md"))
+    return pages + sorted(f"{_PROGRAMS}/{file.name}" for file in (_FOLDER / _PROGRAMS).glob("*_receiver.*"))
+
+
+@click.command(
+    "help",
+    epilog=examples(
+        "notifier help", "notifier help receiving-events", "notifier help receivers/node_receiver.mjs > receiver.mjs"
+    ),
 )
+@click.argument("topic", metavar="[TOPIC]", required=False, type=OneOf(_topics()))
 @with_global_options
 def help(_options: GlobalOptions, topic: str | None) -> None:  # noqa: A001 - named as the command is
     """Show a page of the documentation, or the list of topics.
 
-    On a terminal the page is formatted and paged; otherwise it is printed as Markdown.
+    On a terminal the page is formatted and paged; otherwise it is printed as Markdown. The programs of the page
+    `receivers` are printed as they are.
     """
     if topic is None:
         echo(*(f"{name:<18}{title}" for name, title in _titles().items()), "", "`notifier help TOPIC` shows a page.")
+        return
+    if topic.startswith(f"{_PROGRAMS}/"):
+        echo((_FOLDER / topic).read_text(encoding="utf-8").removesuffix("\n"))
         return
     text = (_FOLDER / f"{topic}.md").read_text(encoding="utf-8")
     if is_terminal():

@@ -37,6 +37,15 @@ def test_each_topic_is_listed_with_its_title_and_shown() -> None:
         assert call("help", page.stem).out == page.read_text(encoding="utf-8")
 
 
+def test_each_receiver_is_named_on_its_page_and_printed_as_it_is() -> None:
+    page = (DOCS / "receivers.md").read_text(encoding="utf-8")
+    files = sorted((DOCS / "receivers").glob("*_receiver.*"))
+    assert len(files) == 5
+    for file in files:
+        assert f"](receivers/{file.name})" in page
+        assert call("help", f"receivers/{file.name}").out == file.read_text(encoding="utf-8")
+
+
 def test_a_topic_that_there_is_not_names_the_nearest_one() -> None:
     said = call("help", "receiving-event")
     assert (said.code, "receiving-events" in said.err) == (2, True)

@@ -1,0 +1,121 @@
+"""A receiver of Completion Notifier's events in Python, with FastAPI.
+
+    pip install fastapi uvicorn
+    NOTIFIER_SECRET=whsec_... uvicorn --port 8000 fastapi_receiver:app
+
+An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later. A
+file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+
+KEY = base64.b64decode(os.environ["NOTIFIER_SECRET"].removeprefix("whsec_") + "==")
+EVENTS = Path(os.environ.get("EVENTS", "events"))
+TOLERANCE_SECONDS = 300
+LONGEST_BODY_BYTES = 32 * 2**20
+ID = re.compile(r"evt_[a-z2-7]{26}")
+
+
+def work(event: dict[str, Any]) -> None:
+    """Do what the event is for. It may run again after a crash, so it must not matter if it does."""
+    print("received", event["type"], event["id"], flush=True)  # replace this
+
+
+def is_genuine(headers: Mapping[str, str], body: bytes) -> bool:
+    """Check the signature of Standard Webhooks, and that the request is not an old one."""
+    message_id = headers.get("webhook-id", "")
+    timestamp = headers.get("webhook-timestamp", "")
+    if not re.fullmatch(r"[0-9]{1,12}", timestamp) or abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
+        return False
+    content = f"{message_id}.{timestamp}.".encode() + body
+    expected = "v1," + base64.b64encode(hmac.new(KEY, content, hashlib.sha256).digest()).decode()
+    signatures = headers.get("webhook-signature", "").split(" ")
+    return any(hmac.compare_digest(expected.encode(), one.encode()) for one in signatures)
+
+
+def events_in(document: Any) -> list[Any]:
+    """Return the events of a body: one, an array, or an object with the array `events`."""
+    if isinstance(document, dict) and "events" in document:
+        document = document["events"]
+    return document if isinstance(document, list) else [document]
+
+
+def keep(event: dict[str, Any]) -> Path | None:
+    """Write an event to its file on the disk; return the file, or None if the event arrived before."""
+    file = EVENTS / f"{event['id']}.json"
+    if file.with_suffix(".done").exists():
+        return None
+    part = EVENTS / f"{event['id']}.{os.getpid()}.{time.monotonic_ns()}.part"
+    with part.open("w", encoding="utf-8") as written:
+        json.dump(event, written)
+        written.flush()
+        os.fsync(written.fileno())
+    try:
+        # Unlike a rename, a link fails if the file exists.
+        os.link(part, file)
+    except FileExistsError:
+        return None
+    finally:
+        part.unlink()
+    return file
+
+
+def finish(file: Path) -> None:
+    """Work on a kept event, and mark it as done."""
+    work(json.loads(file.read_text(encoding="utf-8")))
+    file.rename(file.with_suffix(".done"))
+
+
+def finish_all() -> None:
+    """Finish what an earlier run has accepted and not finished."""
+    EVENTS.mkdir(parents=True, exist_ok=True)
+    for file in sorted(EVENTS.glob("*.json")):
+        finish(file)
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Begin with the work that is left."""
+    await asyncio.to_thread(finish_all)
+    yield
+
+
+app = FastAPI(lifespan=lifespan, openapi_url=None)
+running: set[asyncio.Task[None]] = set()
+
+
+@app.post("/hook")
+async def receive(request: Request) -> Response:
+    """Accept events: 204 means that they are kept."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LONGEST_BODY_BYTES:
+            return Response(status_code=413)
+    if not is_genuine(request.headers, bytes(body)):
+        return Response(status_code=401)
+    events: list[Any] = []
+    with suppress(ValueError):
+        events = events_in(json.loads(body))
+    if not all(isinstance(one, dict) and ID.fullmatch(str(one.get("id"))) for one in events) or not events:
+        return Response(status_code=400)
+    for event in events:
+        file = await asyncio.to_thread(keep, event)
+        if file is not None:
+            task = asyncio.create_task(asyncio.to_thread(finish, file))
+            running.add(task)
+            task.add_done_callback(running.discard)
+    return Response(status_code=204)

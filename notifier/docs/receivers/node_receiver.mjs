@@ -1,0 +1,122 @@
+// A receiver of Completion Notifier's events in Node 18 or newer, without any package.
+//
+//     NOTIFIER_SECRET=whsec_... PORT=8000 node node_receiver.mjs
+//
+// An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later.
+// A file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
+//
+// In Express, `statusOf` is all that is needed; the body must be the raw bytes:
+//
+//     app.post("/hook", express.raw({ type: () => true, limit: "32mb" }),
+//              (request, response) => response.sendStatus(statusOf(request.headers, request.body)));
+
+import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
+import * as fs from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+
+const KEY = Buffer.from(process.env.NOTIFIER_SECRET.replace(/^whsec_/, ""), "base64");
+const EVENTS = process.env.EVENTS ?? "events";
+const TOLERANCE_SECONDS = 300;
+const LONGEST_BODY_BYTES = 32 * 2 ** 20;
+const ID = /^evt_[a-z2-7]{26}$/;
+
+// Does what the event is for. It may run again after a crash, so it must not matter if it does.
+function work(event) {
+  console.log("received", event.type, event.id); // replace this
+}
+
+// Checks the signature of Standard Webhooks, and that the request is not an old one.
+function isGenuine(headers, body) {
+  const id = headers["webhook-id"] ?? "";
+  const timestamp = headers["webhook-timestamp"] ?? "";
+  if (!/^[0-9]{1,12}$/.test(timestamp)) return false;
+  if (Math.abs(Date.now() / 1000 - Number(timestamp)) > TOLERANCE_SECONDS) return false;
+  const mac = createHmac("sha256", KEY).update(`${id}.${timestamp}.`).update(body);
+  const expected = Buffer.from(`v1,${mac.digest("base64")}`);
+  return (headers["webhook-signature"] ?? "").split(" ").some((written) => {
+    const signature = Buffer.from(written);
+    return signature.length === expected.length && timingSafeEqual(signature, expected);
+  });
+}
+
+// Returns the events of a body: one, an array, or an object with the array `events`.
+function eventsIn(document) {
+  const found = document?.events ?? document;
+  return Array.isArray(found) ? found : [found];
+}
+
+// Writes an event to its file on the disk; returns the file, or null if the event arrived before.
+function keep(event) {
+  const file = join(EVENTS, `${event.id}.json`);
+  if (fs.existsSync(doneOf(file))) return null;
+  const part = join(EVENTS, `${event.id}.${randomUUID()}.part`);
+  const descriptor = fs.openSync(part, "wx");
+  try {
+    fs.writeFileSync(descriptor, JSON.stringify(event));
+    fs.fsyncSync(descriptor);
+  } finally {
+    fs.closeSync(descriptor);
+  }
+  try {
+    fs.linkSync(part, file); // unlike a rename, a link fails if the file exists
+    return file;
+  } catch (error) {
+    if (error.code === "EEXIST") return null;
+    throw error;
+  } finally {
+    fs.unlinkSync(part);
+  }
+}
+
+// Works on a kept event, and marks it as done.
+function finish(file) {
+  work(JSON.parse(fs.readFileSync(file, "utf8")));
+  fs.renameSync(file, doneOf(file));
+}
+
+function doneOf(file) {
+  return file.replace(/\.json$/, ".done");
+}
+
+// Accepts events; returns the status to answer. 204 means that they are kept.
+export function statusOf(headers, body) {
+  if (!isGenuine(headers, body)) return 401;
+  let events;
+  try {
+    events = eventsIn(JSON.parse(body.toString("utf8")));
+  } catch {
+    return 400;
+  }
+  if (events.length === 0 || !events.every((event) => ID.test(String(event?.id)))) return 400;
+  for (const file of events.map(keep)) {
+    if (file !== null) setImmediate(finish, file);
+  }
+  return 204;
+}
+
+fs.mkdirSync(EVENTS, { recursive: true });
+for (const name of fs.readdirSync(EVENTS).sort()) {
+  if (name.endsWith(".json")) finish(join(EVENTS, name)); // what an earlier run has accepted and not finished
+}
+
+createServer((request, response) => {
+  const pieces = [];
+  let size = 0;
+  request.on("data", (piece) => {
+    size += piece.length;
+    if (size <= LONGEST_BODY_BYTES) pieces.push(piece);
+  });
+  request.on("end", () => {
+    let status = request.method === "POST" ? 413 : 405;
+    if (request.method === "POST" && size <= LONGEST_BODY_BYTES) {
+      try {
+        status = statusOf(request.headers, Buffer.concat(pieces));
+      } catch (error) {
+        console.error(error);
+        status = 500; // the event is sent again
+      }
+    }
+    response.writeHead(status).end();
+  });
+}).listen(Number(process.env.PORT ?? 8000), "127.0.0.1");

@@ -1,0 +1,109 @@
+<?php
+// A receiver of Completion Notifier's events in PHP 8.1 or newer, without any package.
+//
+//     NOTIFIER_SECRET=whsec_... php -S 127.0.0.1:8000 php_receiver.php     (to try it; in production: PHP-FPM)
+//
+// An event is accepted when its file is in the folder EVENTS (`<id>.json`). The work is another program's: run
+// `php php_receiver.php` from cron or a systemd timer. It renames a file whose work is done to `<id>.done`, which is
+// kept, so that an event that arrives again is recognised.
+
+declare(strict_types=1);
+
+const TOLERANCE_SECONDS = 300;
+const LONGEST_BODY_BYTES = 32 * 1024 * 1024;
+
+$events = getenv('EVENTS') ?: 'events';
+is_dir($events) || mkdir($events, 0700, true);
+
+if (PHP_SAPI === 'cli') {
+    foreach (glob("$events/*.json") as $file) {
+        work(json_decode(file_get_contents($file), true, 512, JSON_THROW_ON_ERROR));
+        rename($file, done_of($file));
+    }
+    exit;
+}
+try {
+    http_response_code(status_of($events));
+} catch (Throwable $error) {
+    error_log((string) $error);
+    http_response_code(500); // the event is sent again
+}
+
+/** Does what the event is for. It may run again after a crash, so it must not matter if it does. */
+function work(array $event): void
+{
+    echo "received {$event['type']} {$event['id']}\n"; // replace this
+}
+
+/** Accepts events; returns the status to answer. 204 means that they are kept. */
+function status_of(string $folder): int
+{
+    if ($_SERVER['REQUEST_METHOD'] !== 'POST') {
+        return 405;
+    }
+    $body = file_get_contents('php://input', length: LONGEST_BODY_BYTES + 1);
+    if (strlen($body) > LONGEST_BODY_BYTES) {
+        return 413;
+    }
+    if (!is_genuine($body)) {
+        return 401;
+    }
+    $document = json_decode($body, true);
+    $events = $document['events'] ?? $document;
+    $events = is_array($events) && array_is_list($events) ? $events : [$events];
+    foreach ($events as $event) {
+        if (!is_array($event) || !preg_match('/^evt_[a-z2-7]{26}$/D', (string) ($event['id'] ?? ''))) {
+            return 400;
+        }
+    }
+    foreach ($events as $event) {
+        keep($folder, $event);
+    }
+    return $events ? 204 : 400;
+}
+
+/** Checks the signature of Standard Webhooks, and that the request is not an old one. */
+function is_genuine(string $body): bool
+{
+    $id = $_SERVER['HTTP_WEBHOOK_ID'] ?? '';
+    $timestamp = $_SERVER['HTTP_WEBHOOK_TIMESTAMP'] ?? '';
+    if (!preg_match('/^[0-9]{1,12}$/D', $timestamp) || abs(time() - (int) $timestamp) > TOLERANCE_SECONDS) {
+        return false;
+    }
+    $key = base64_decode(preg_replace('/^whsec_/', '', (string) getenv('NOTIFIER_SECRET')), true);
+    if ($key === false || $key === '') {
+        throw new RuntimeException('NOTIFIER_SECRET is not set to a secret, whsec_...');
+    }
+    $expected = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$timestamp.$body", $key, true));
+    foreach (explode(' ', $_SERVER['HTTP_WEBHOOK_SIGNATURE'] ?? '') as $signature) {
+        if (hash_equals($expected, $signature)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Writes an event to its file on the disk, unless it arrived before. */
+function keep(string $folder, array $event): void
+{
+    $file = "$folder/{$event['id']}.json";
+    if (file_exists($file) || file_exists(done_of($file))) {
+        return;
+    }
+    $part = "$folder/{$event['id']}." . bin2hex(random_bytes(8)) . '.part';
+    $written = fopen($part, 'x');
+    if (!$written || fwrite($written, json_encode($event, JSON_THROW_ON_ERROR)) === false || !fsync($written)) {
+        throw new RuntimeException("$part cannot be written");
+    }
+    fclose($written);
+    // Unlike a rename, a link fails if the file exists: then another request has brought the same event.
+    if (!@link($part, $file) && !file_exists($file) && !file_exists(done_of($file))) {
+        throw new RuntimeException("$file cannot be written");
+    }
+    unlink($part);
+}
+
+function done_of(string $file): string
+{
+    return substr($file, 0, -strlen('.json')) . '.done';
+}

@@ -1,0 +1,184 @@
+"""The receivers of the documentation, run as programs, with the real daemon as their sender."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+import notifier
+from notifier.destinations.webhook.signature import Signer
+from tests.support.command_line import Api, Home, api, home
+from tests.support.needed_programs import needed
+from tests.support.waiting import until
+
+__all__ = ["api", "home"]
+
+FOLDER = Path(notifier.__file__).with_name("docs") / "receivers"
+SECRET = "whsec_" + base64.b64encode(b"a secret of 24 bytes or more").decode()
+KINDS = ("python", "node", "php", "go")
+FORMS = ('format = "standard"', "batch_size = 10", 'batch_size = 10\nformat = "standard"', "")
+"""Keys of each receiver's destination."""
+
+FIRST = "evt_" + "a" * 26
+SECOND = "evt_" + "b" * 26
+
+
+def command(kind: str, port: int, folder: Path) -> list[str]:
+    """Return the command that starts a receiver; skip the test where its language is missing."""
+    match kind:
+        case "python":
+            shutil.copy(FOLDER / "fastapi_receiver.py", folder)
+            options = ["--port", str(port), "--log-level", "warning", "--app-dir", str(folder)]
+            return [sys.executable, "-m", "uvicorn", *options, "fastapi_receiver:app"]
+        case "node":
+            return [needed("node", "nodejs"), str(FOLDER / "node_receiver.mjs")]
+        case "php":
+            return [needed("php", "php-cli"), "-S", f"127.0.0.1:{port}", str(FOLDER / "php_receiver.php")]
+        case _:
+            # Go weighs 300 MB, too much for every run of the tests.
+            if shutil.which("go") is None:
+                pytest.skip("there is no go here: it is in Debian's package golang-go")
+            program = folder / "go_receiver"
+            subprocess.run(["go", "build", "-o", str(program), str(FOLDER / "go_receiver.go")], check=True)
+            return [str(program)]
+
+
+class Running:
+    """A receiver that runs; its files are in `events`."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.kind = kind
+        self.events = folder / "events"
+        self.command = command(kind, self.port, folder)
+        self.environ = {**os.environ, "NOTIFIER_SECRET": SECRET, "EVENTS": str(self.events), "PORT": str(self.port)}
+        self.url = f"http://127.0.0.1:{self.port}/hook"
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        with subprocess.Popen(self.command, env=self.environ, stdout=subprocess.DEVNULL) as process:
+            try:
+                end = time.monotonic() + 20
+                while not self._listens():
+                    assert time.monotonic() < end, "the receiver does not listen"
+                    assert process.poll() is None, "the receiver has ended"
+                    time.sleep(0.05)
+                yield
+            finally:
+                process.kill()
+
+    def _listens(self) -> bool:
+        with socket.socket() as trial:
+            return trial.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def finish(self) -> None:
+        """Let the work be done that has been accepted, where that is another program's."""
+        if self.kind == "php":
+            script = str(FOLDER / "php_receiver.php")
+            subprocess.run([self.command[0], script], env=self.environ, check=True, capture_output=True)
+
+    async def has_finished(self, count: int) -> None:
+        """Wait until the work of so many events is done."""
+        await until(lambda: len(list(self.events.glob("evt_*"))) == count)
+        await asyncio.to_thread(self.finish)
+        await until(lambda: self.left() == [])
+
+    def done(self) -> dict[str, dict[str, Any]]:
+        """Return the events whose work is done, by id."""
+        return {file.stem: json.loads(file.read_text()) for file in self.events.glob("*.done")}
+
+    def left(self) -> list[str]:
+        """Return the names of all other files."""
+        return [file.name for file in self.events.iterdir() if file.suffix != ".done"]
+
+
+@pytest.fixture(params=KINDS)
+def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Running:
+    return Running(request.param, tmp_path)
+
+
+def single(identifier: str) -> dict[str, Any]:
+    return {
+        "id": identifier,
+        "type": "completion.created",
+        "data": {"completion": {"user_name": "Zo\u00eb \U0001f600"}},
+    }
+
+
+async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Running) -> None:
+    async def post(body: bytes, age_seconds: int = 0, **changes: str) -> int:
+        headers = Signer([SecretStr(SECRET)]).headers("msg", time.time_ns() // 1_000_000 - age_seconds * 1000, body)
+        changed = {**headers, **{name.replace("_", "-"): value for name, value in changes.items()}}
+        async with session.post(receiver.url, data=body, headers=changed) as answer:
+            return answer.status
+
+    one, both = json.dumps(single(FIRST)).encode(), json.dumps([single(FIRST), single(SECOND)]).encode()
+    with receiver.run():
+        async with aiohttp.ClientSession() as session:
+            assert await post(one, webhook_signature="v1,AAAA") == 401
+            assert await post(one, webhook_signature="") == 401
+            assert await post(one, webhook_id="another") == 401
+            assert await post(one, webhook_timestamp="soon") == 401
+            assert await post(one, age_seconds=301) == 401
+            assert await post(one, age_seconds=-330) == 401
+            for wrong in (b"", b"{", b"7", b"[]", b"{}", b'{"events": []}', b'{"id": "../../x"}', b'[{"id": 7}]'):
+                assert await post(wrong) == 400, wrong
+            async with session.get(receiver.url) as answer:
+                assert answer.status == 405
+            assert list(receiver.events.iterdir()) == []
+            assert await post(one) == 204
+            assert await post(both) == 204
+            assert await post(json.dumps({"events": [single(SECOND)]}).encode()) == 204
+            await asyncio.to_thread(receiver.finish)
+            await until(lambda: receiver.left() == [])
+            assert receiver.done() == {FIRST: single(FIRST), SECOND: single(SECOND)}
+            assert {await post(one) for _ in range(3)} == {204}
+            assert receiver.left() == []
+    (receiver.events / f"{FIRST}.done").rename(receiver.events / f"{FIRST}.json")
+    with receiver.run():
+        # What was accepted and not finished before a crash is finished by the next run.
+        await asyncio.to_thread(receiver.finish)
+        await until(lambda: receiver.left() == [])
+    assert set(receiver.done()) == {FIRST, SECOND}
+
+
+def has(kind: str) -> bool:
+    return kind == "python" or shutil.which(kind) is not None
+
+
+async def test_the_daemon_delivers_to_each_of_them(home: Home, api: Api, tmp_path: Path) -> None:
+    receivers = []
+    for kind in filter(has, KINDS):
+        (tmp_path / kind).mkdir()
+        receivers.append(Running(kind, tmp_path / kind))
+    tables = [
+        f'[destinations.{it.kind}]\ntype = "http"\nurl = "{it.url}"\nsecret = "{SECRET}"\n{more}\n'
+        for it, more in zip(receivers, FORMS, strict=False)
+    ]
+    home.configure(api.url, more="\n".join(["", *tables]))
+    user, training = api.account.users[0]["id"], api.account.trainings[0].ids
+    with ExitStack() as running:
+        for it in receivers:
+            running.enter_context(it.run())
+        async with home.daemon():
+            keys = {str(api.account.add(user=user, training=training).id) for _ in range(3)}
+            for it in receivers:
+                await it.has_finished(3)
+    for it in receivers:
+        assert {event["id"] for event in it.done().values()} == set(it.done())
+        assert {event["data"]["completion"]["key"] for event in it.done().values()} == keys
