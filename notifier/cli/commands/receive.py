@@ -108,11 +108,15 @@ def _show(request: "ReceivedRequest") -> None:
     words = [f"{datetime.now().astimezone():%H:%M:%S}", request.verb, request.path, request.message_id]
     if request.verdict is not None:
         words.append(f"({request.verdict.reason})")
-    lines = ["  ".join([*filter(None, words), f"answered {request.status}"])]
+    lines = [_joined(*words, f"answered {request.status}")]
     for event in request.events:
         mark = "  (arrived before)" if event.is_repeated else ""
         texts = (event.text or "").splitlines() or [""]
-        lines += [f"{_INDENT}{'  '.join(filter(None, (event.type, event.id, text)))}{mark}" for text in texts]
+        lines += [f"{_INDENT}{_joined(event.type, event.id, text)}{mark}" for text in texts]
     if request.note:
-        lines.append(f"{_INDENT}{request.note}")
-    echo(*(harmless(line) for line in lines))
+        lines.append(f"{_INDENT}{harmless(request.note)}")
+    echo(*lines)
+
+
+def _joined(*words: str) -> str:
+    return "  ".join(harmless(word) for word in words if word)

@@ -4,6 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from notifier.cli.commands.receive import _show
+from notifier.cli.receiver import ReceivedEvent, ReceivedRequest
+from notifier.destinations.webhook.verification import Verdict
+
 if TYPE_CHECKING:
     from tests.support.command_line import Home
 
@@ -42,3 +46,15 @@ async def test_without_a_daemon_there_is_nothing_to_listen_to(home: "Home") -> N
         1,
         "Error: no daemon runs with this configuration: start `notifier run` first\n",
     )
+
+
+def test_what_arrives_is_shown_without_what_would_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    event = ReceivedEvent("evt_1", "completion.created", "Mal\x1b]0;owned\x07ice", is_repeated=True)
+    verdict = Verdict(is_genuine=True, reason="signature valid (v1)")
+    _show(ReceivedRequest("POST", "/in", "evt_1", verdict, 204, (event,), "a note"))
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first[8:] == "  POST  /in  evt_1  (signature valid (v1))  answered 204"
+    assert second.startswith("          completion.created  evt_1  Mal")
+    assert second.endswith("  (arrived before)")
+    assert "\x1b" not in second
+    assert third == "          a note"
