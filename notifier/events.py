@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -37,6 +38,12 @@ Record = tuple[str, str]
 def fingerprint(raw: bytes) -> int:
     """Return a 64-bit fingerprint of bytes, as a signed number."""
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), signed=True)
+
+
+def fingerprints(raws: Iterable[bytes]) -> Sequence[int]:
+    """Return the fingerprint of each, in less time than one by one."""
+    digests = [hashlib.blake2b(raw, digest_size=8).digest() for raw in raws]
+    return struct.unpack(f">{len(digests)}q", b"".join(digests))
 
 
 def storable(raw: bytes) -> bytes:

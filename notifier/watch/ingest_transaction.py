@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 import orjson
 
-from notifier.events import Completion, DetectedBy, Event, EventType, fingerprint
+from notifier.events import Completion, DetectedBy, Event, EventType, fingerprints
 from notifier.kpa.versions import RecordFormat, SkimmedRecords
 from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
@@ -120,9 +120,9 @@ class Lookup:
     known: Mapping[str, StoredRecord]
 
     def ids(self, keys: Sequence[str]) -> "array[int]":
-        """Return the numbers of the known records among these keys."""
-        unchanged, known = self.unchanged, self.known
-        return array("q", (unchanged.get(key) or known[key].id for key in keys if key in unchanged or key in known))
+        """Return the numbers of the known records of the answer, which has these keys."""
+        others = (self.known[key].id for key in keys if key in self.known) if self.known else ()
+        return array("q", [*self.unchanged.values(), *others])
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +190,13 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
 def _look_up(db: Database, request: IngestRequest) -> Lookup:
     """Look up the records of an answer, and part those that nothing waits for and whose JSON is the stored one."""
     source, evidence, swept = request.circumstances.source, request.evidence, request.metadata.swept
+    unchanged: Mapping[str, int] = {}
     # To a first sweep, nearly all records are new.
-    compares = swept is None or swept.marks
-    fingerprints = {
-        key: fingerprint(raw)
-        for key, raw in zip(request.keys, request.raws, strict=True)
-        if compares and key not in evidence.looks and key not in evidence.held_changes
-    }
-    unchanged = record_lookups.unchanged(db, source, fingerprints) if compares else {}
+    if swept is None or swept.marks:
+        shown = dict(zip(request.keys, fingerprints(request.raws), strict=True))
+        for key in [key for key in shown if key in evidence.looks or key in evidence.held_changes]:
+            del shown[key]
+        unchanged = record_lookups.unchanged(db, source, shown)
     keys = [key for key in request.keys if key not in unchanged]
     keys += [record.key for record in request.left_out if record.has_key]
     keys += request.absent

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from itertools import pairwise
 from typing import Final, Protocol
 
 from notifier.events import Completion
@@ -38,7 +37,7 @@ def page_fault(page: Page) -> PageFault | None:
     if any(bad.is_repeated for bad in page.bad):
         return PageFault.REPEATED_RECORD
     days = [day or "" for day in page.days]
-    if any(newer < older for newer, older in pairwise(days)):
+    if days != sorted(days, reverse=True):
         return PageFault.UNSORTED
     return None
 

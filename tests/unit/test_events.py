@@ -19,6 +19,8 @@ from notifier.events import (
     batch_id,
     event_data,
     event_id,
+    fingerprint,
+    fingerprints,
 )
 
 DAVID, LADDERS = "5e580f0cb780600088bd2c11", "1046"
@@ -182,3 +184,8 @@ def test_previous_holds_the_changed_fields_with_their_old_values_and_no_others(
 def test_content_is_what_an_update_is_about(completion: Completion) -> None:
     assert tuple(completion.content()) == CONTENT_FIELDS
     assert completion == replace(completion, raw=b'{"something":"else"}')
+
+
+@given(st.lists(st.binary()))
+def test_fingerprints_made_together_are_those_made_one_by_one(raws: list[bytes]) -> None:
+    assert [*fingerprints(raws)] == [fingerprint(raw) for raw in raws]

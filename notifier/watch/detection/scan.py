@@ -211,7 +211,7 @@ class ScanRunner:
         records = tuple(page.raws)
         keys = hash(records)
         # Without ids, many equal records may fill several pages, which then are the same.
-        if len(set(records)) > 1 and page.number > 1 and self._last_keys == (page.number - 1, keys):
+        if page.number > 1 and self._last_keys == (page.number - 1, keys) and len(set(records)) > 1:
             raise ApiError(ApiErrorReason.PAGE_NOT_WHOLE, f"page {page.number} is the same as page {page.number - 1}")
         self._last_keys = (page.number, keys)
         if page_fault(page) is PageFault.UNSORTED:
