@@ -35,6 +35,12 @@ class FileDatabase(sqlite_utils.Database):
 
     engine: Final = Engine.SQLITE
 
+    def __init__(self, place: sqlite3.Connection | Path | None = None, *, memory: bool = False) -> None:
+        """Initialize with a connection, the path of a file, or a new database in `memory`."""
+        # Plugins of sqlite-utils that are installed for other programs must not touch a state file. Looking for them
+        # takes 15 ms.
+        super().__init__(place, memory=memory, execute_plugins=False)
+
     @property
     def changes(self) -> int:
         """A number that grows with every row that is written over this connection."""
