@@ -30,6 +30,10 @@ constraints:
 lowest:
     .ci/lowest
 
+# Build the container image and run it; needs podman or docker.
+image *base:
+    .ci/image {{base}}
+
 # Measure which branches the tests reach.
 coverage:
     .ci/coverage

@@ -64,7 +64,7 @@ async def test_created_events_have_one_id_and_later_updates_of_what_one_has_miss
         assert len(ids(receiver, "updated")) == 1
 
         # The second one is down for a while: what was created meanwhile has one id all the same.
-        second.kill()
+        await second.stop()
         growth.grow(5)
         await arrived(receiver, "created", 27)
         for count, notes in ((3, "two"), (4, "three")):

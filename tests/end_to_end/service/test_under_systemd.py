@@ -117,8 +117,13 @@ async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(
     machine.write("/etc/notifier/stuck/now", "")
     await service.until(lambda: machine.run("test", "-e", "/var/lib/notifier-stuck/has-stuck").returncode == 0)
     await service.until(lambda: "hanging" in service.show("StatusText"))
-    answered = machine.run(NOTIFIER, "--config", "/etc/notifier/stuck/config.toml", "status", "--json")
+    asked = (NOTIFIER, "--config", "/etc/notifier/stuck/config.toml")
+    answered, health = await asyncio.gather(
+        asyncio.to_thread(machine.run, *asked, "status", "--json"), asyncio.to_thread(machine.run, *asked, "health")
+    )
     assert answered.returncode == 0
+    # What the watchdog does here, a container's health check has to.
+    assert (health.returncode, "the daemon hangs (" in health.stderr) == (1, True)
     machine.do("rm", "/etc/notifier/stuck/now")
     await service.until(lambda: has_restarted(service))
     assert "a part of the daemon hangs" in service.log
