@@ -28,6 +28,7 @@ from notifier.config.types import (
     Id,
     OptionalHeaderName,
     OptionalOrigin,
+    Pattern,
     ProxyUrl,
     Rate,
     ReadableFile,
@@ -36,7 +37,9 @@ from notifier.config.types import (
 )
 from notifier.config.urls import is_plain_beyond_loopback
 from notifier.config.webhook_secrets import WebhookSecrets
+from notifier.facts import PersonField
 from notifier.http.proxy import is_loopback
+from notifier.patterns import is_person_id
 from notifier.redact import redact
 
 CompletionEvent = Literal["completion.created", "completion.updated", "completion.removed"]
@@ -75,6 +78,18 @@ class DestinationSettings(BaseTable, ABC):
     """Send only completions of these trainings. Empty: of all."""
     user_ids: tuple[Id, ...] = ()
     """Send only completions of these people. Empty: of all."""
+    trainings: tuple[Pattern, ...] = ()
+    """Send only completions of trainings with these titles, such as `["Crane*", "!Crane Refresher"]`. Empty: of all."""
+    people: tuple[Pattern, ...] = ()
+    """Send only completions of people with these employee numbers or ids. Empty: of all."""
+    job_titles: tuple[Pattern, ...] = ()
+    """Send only completions of people with these job titles. Needs `job_title` in `person_fields`. Empty: of all."""
+    field_offices: tuple[Pattern, ...] = ()
+    """Send only completions of people in field offices with these ids. Needs `field_office_ids` in `person_fields`.
+    Empty: of all."""
+    lines_of_business: tuple[Pattern, ...] = ()
+    """Send only completions of people in lines of business with these ids. Needs `line_of_business_ids` in
+    `person_fields`. Empty: of all."""
     concurrency: Count = 8
     """How many requests may be in progress at the same time. With 1, deliveries start in order."""
     rate: Rate = 0.0
@@ -104,6 +119,33 @@ class DestinationSettings(BaseTable, ABC):
     def further_secrets(self) -> Iterator[str]:
         """Yield the secrets that are only parts of the secret values, and that a peer may repeat on their own."""
         yield from ()
+
+    def filters(self) -> tuple[tuple[str, ...], ...]:
+        """Return everything that decides which events are sent."""
+        return (
+            self.events,
+            self.sources,
+            self.training_ids,
+            self.user_ids,
+            self.trainings,
+            self.people,
+            self.job_titles,
+            self.field_offices,
+            self.lines_of_business,
+        )
+
+    def facts_needed(self) -> Iterator[tuple[str, PersonField | None]]:
+        """Yield the keys of filters that need names, each with the fact about a person that it needs, if any."""
+        if self.trainings:
+            yield "trainings", None
+        if self.people and not all(map(is_person_id, self.people)):
+            yield "people", PersonField.EMPLOYEE_NUMBER
+        if self.job_titles:
+            yield "job_titles", PersonField.JOB_TITLE
+        if self.field_offices:
+            yield "field_offices", PersonField.FIELD_OFFICE_IDS
+        if self.lines_of_business:
+            yield "lines_of_business", PersonField.LINE_OF_BUSINESS_IDS
 
     def conflicts(self) -> Iterator[Problem]:
         """Yield the problems of keys that contradict each other; key paths start at this table."""

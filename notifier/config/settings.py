@@ -41,6 +41,7 @@ from notifier.config.types import (
     Token,
 )
 from notifier.config.urls import is_plain_beyond_loopback
+from notifier.facts import PersonField, shown_fields
 from notifier.http.proxy import unusable
 from notifier.suggest import nearest
 
@@ -261,7 +262,10 @@ class SourceSettings(BaseTable):
     """A file with the certificates (PEM) of a private certificate authority, which is trusted instead of the
     system's."""
     names: bool = True
-    """Whether to look up the names of people and trainings."""
+    """Whether to look up the names of people and trainings, and the facts in `person_fields`."""
+    person_fields: tuple[PersonField, ...] = (PersonField.EMPLOYEE_NUMBER,)
+    """The facts about people that are stored and that events contain. What is not in this list is never stored.
+    `job_title` takes one more request a day."""
     id_namespace: Text = ""
     """The text that the ids of this source's events are derived from. Empty: the source's name. If you rename a source,
     set it to the old name to keep the ids."""
@@ -271,6 +275,22 @@ class SourceSettings(BaseTable):
     """Watch only completions of this person."""
     has_attachments: bool | None = None
     """Watch only completions with (`true`) or without (`false`) attachments. Needs `api = "v2"`."""
+
+    def shown_person_fields(self) -> frozenset[PersonField]:
+        """Return the facts about people that events contain."""
+        return shown_fields(self.person_fields)
+
+    def stored_person_fields(self) -> frozenset[PersonField]:
+        """Return the facts about people that are stored."""
+        return self.shown_person_fields()
+
+    def lacks(self, wanted: PersonField | None) -> str:
+        """Return what has to be changed for a filter by a fact (None: by a title) to work; "" if nothing."""
+        if not self.names:
+            return "needs names, but {source} has names = false: set it to true"
+        if wanted is not None and wanted not in self.person_fields:
+            return f'needs "{wanted}" in person_fields of {{source}}, which decides what is stored about people'
+        return ""
 
     def namespace(self, name: str) -> str:
         """Return the text that event ids are derived from: `id_namespace`, or the source's `name` if that is empty."""
@@ -371,6 +391,17 @@ class Settings(BaseTable):
             if owner != name:
                 message = f"produces the same event ids as source `{owner}`; each source needs its own namespace"
                 yield Problem(dotted(("sources", name, "id_namespace")), message)
+        yield from self._blind_filters()
+
+    def _blind_filters(self) -> Iterator[Problem]:
+        """Yield the filters of destinations that need what a source does not look up."""
+        for name, destination in self.destinations.items():
+            for key, wanted in destination.facts_needed():
+                for source in destination.sources or self.sources:
+                    theirs = self.sources.get(source)
+                    if theirs is not None and (missing := theirs.lacks(wanted)):
+                        where = dotted(("destinations", name, key))
+                        yield Problem(where, missing.format(source=dotted(("sources", source))))
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences about settings that are valid and may be intended, but that the operator should know."""
@@ -417,8 +448,7 @@ class Settings(BaseTable):
                 )
         addresses: dict[object, str] = {}
         for name, destination in self.destinations.items():
-            wanted = (destination.sources, destination.training_ids, destination.user_ids, destination.events)
-            first = addresses.setdefault((destination.type, destination.target(), wanted), name)
+            first = addresses.setdefault((destination.type, destination.target(), destination.filters()), name)
             if first != name:
                 yield Problem(
                     dotted(("destinations", name, destination.address_key)),

@@ -22,6 +22,7 @@ from notifier.config.paths import default_state_file
 from notifier.config.trust import distrust
 from notifier.config.urls import TcpAddress, UnixAddress, check_encrypted_url, check_url, parse_listen
 from notifier.http.proxy import DIRECT, problem_with
+from notifier.patterns import EXCLUDES
 from notifier.suggest import hint
 
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -42,6 +43,7 @@ _OWN_HEADERS: Final = frozenset(
 )
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _LONGEST_ORIGIN: Final = 253
+_LONGEST_PATTERN: Final = 500
 
 
 def _name(name: str) -> str:
@@ -115,6 +117,24 @@ Id = Annotated[
     WithJsonSchema({"type": ["string", "integer"], "minLength": 1}),
 ]
 """An id of the API: text, or (in v2 also) a number."""
+
+
+def _pattern(text: str) -> str:
+    if not text.removeprefix(EXCLUDES).strip():
+        raise InvalidValue('must not be empty; after "!" stands what is excluded')
+    if len(text) > _LONGEST_PATTERN:
+        raise InvalidValue(f"must not be longer than {_LONGEST_PATTERN} characters")
+    return text
+
+
+Pattern = Annotated[
+    str,
+    Field(min_length=1, coerce_numbers_to_str=True),
+    AfterValidator(_printable),
+    AfterValidator(_pattern),
+    WithJsonSchema({"type": ["string", "integer"], "minLength": 1}),
+]
+"""A title, number or id in a filter: `*` stands for any text, `?` for one character, and a leading `!` excludes."""
 
 
 def _one_word(secret: SecretStr) -> SecretStr:

@@ -1,0 +1,118 @@
+"""What is known about people and trainings beyond their names, and until when a completion is valid. All of it is pure.
+
+A person's facts are a mapping that holds only what was read: a missing field is unknown, while None or an empty list
+means that the account has no value.
+"""
+
+import calendar
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+ROLLING: Final = "rolling"
+"""The only documented kind of schedule whose end is certain: a number of months after the completion."""
+
+_HIGHEST_MONTHS: Final = 12_000
+_MS_PER_SECOND: Final = 1000
+
+
+class PersonField(StrEnum):
+    """The facts about a person that an operator can choose, as `person_fields` names them."""
+
+    EMPLOYEE_NUMBER = "employee_number"
+    FIELD_OFFICE_IDS = "field_office_ids"
+    LINE_OF_BUSINESS_IDS = "line_of_business_ids"
+    JOB_TITLE_ID = "job_title_id"
+    JOB_TITLE = "job_title"
+    TERMINATED_ON = "terminated_on"
+
+
+FactValue = str | list[str] | None
+PersonFacts = Mapping[str, FactValue]
+"""Known facts about one person, by `PersonField`."""
+
+
+def shown_fields(chosen: Collection[PersonField]) -> frozenset[PersonField]:
+    """Return the fields that events show: with a job's title also its id, which is the same fact."""
+    more = {PersonField.JOB_TITLE_ID} if PersonField.JOB_TITLE in chosen else set()
+    return frozenset(chosen) | more
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """How long completions of a training are valid; each value is None if the account does not say.
+
+    `renewal_months` is 0 if the training is never renewed. `expiring_days` is how many days before the end a completion
+    counts as expiring.
+    """
+
+    schedule_type: str | None = None
+    renewal_months: int | None = None
+    expiring_days: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the facts as a JSON object."""
+        return {
+            "schedule_type": self.schedule_type,
+            "renewal_months": self.renewal_months,
+            "expiring_days": self.expiring_days,
+        }
+
+
+class ValiditySource(StrEnum):
+    """Where the last day of a completion comes from."""
+
+    SPECIAL_EXPIRY = "special_expiry"
+    RENEWAL_RULE = "renewal_rule"
+    EMPLOYEE_STATUS = "employee_status"
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """The last day on which a completion is valid (`YYYY-MM-DD`), and where it comes from; both None if unknown."""
+
+    until: str | None = None
+    source: ValiditySource | None = None
+
+
+UNKNOWN_VALIDITY: Final = Validity()
+
+
+def validity(completed_on: str | None, expires_on: str | None, training: TrainingFacts | None) -> Validity:
+    """Return until when a completion is valid: its own expiry, else what the renewal rule gives if that is certain.
+
+    How dates are reckoned for schedules that are not rolling is not documented, so nothing is said about them.
+    """
+    if expires_on is not None:
+        return Validity(expires_on, ValiditySource.SPECIAL_EXPIRY)
+    if completed_on is None or training is None or training.schedule_type != ROLLING or not training.renewal_months:
+        return UNKNOWN_VALIDITY
+    until = months_later(completed_on, training.renewal_months)
+    return UNKNOWN_VALIDITY if until is None else Validity(until, ValiditySource.RENEWAL_RULE)
+
+
+def months_later(day: str, months: int) -> str | None:
+    """Return the day (`YYYY-MM-DD`) a number of months later; in a shorter month, its last day.
+
+    Return None if the day or the number makes no sense, or the result is beyond the year 9999.
+    """
+    if not 0 < months <= _HIGHEST_MONTHS:
+        return None
+    try:
+        begin = date.fromisoformat(day)
+        years, month = divmod(begin.month - 1 + months, 12)
+        year = begin.year + years
+        last = calendar.monthrange(year, month + 1)[1]
+        return date(year, month + 1, min(begin.day, last)).isoformat()
+    except ValueError:
+        return None
+
+
+def day_of_ms(ms: int) -> str | None:
+    """Return the UTC day (`YYYY-MM-DD`) of a time in Unix milliseconds; None if it is out of range."""
+    try:
+        return datetime.fromtimestamp(ms / _MS_PER_SECOND, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,72 @@
+"""Lists of patterns in filters: `["Crane*", "!Crane Refresher"]`. All of it is pure.
+
+`*` stands for any text and `?` for one character; every other character stands for itself, and case is ignored. A
+pattern that begins with `!` excludes what it matches, wherever it stands in the list. A list of exclusions alone admits
+everything else.
+"""
+
+import fnmatch
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+EXCLUDES: Final = "!"
+"""The first character of a pattern that excludes."""
+
+_PERSON_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
+_NOTHING: Final = re.compile(r"(?!)")
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """A list of patterns; an empty list admits everything. `written` holds the patterns as the operator wrote them."""
+
+    written: tuple[str, ...] = ()
+    _wanted: re.Pattern[str] = field(default=_NOTHING, compare=False, repr=False)
+    _excluded: re.Pattern[str] = field(default=_NOTHING, compare=False, repr=False)
+    _wants_all: bool = field(default=True, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, written: Iterable[str]) -> Self:
+        """Return the patterns in a usable form."""
+        patterns = tuple(written)
+        wanted = [pattern for pattern in patterns if not pattern.startswith(EXCLUDES)]
+        excluded = [pattern.removeprefix(EXCLUDES) for pattern in patterns if pattern.startswith(EXCLUDES)]
+        return cls(patterns, _compiled(wanted), _compiled(excluded), not wanted)
+
+    def __bool__(self) -> bool:
+        """Return whether there is any pattern."""
+        return bool(self.written)
+
+    def rejects(self, texts: Collection[str], *, is_complete: bool = True) -> bool:
+        """Return whether the list rejects something that has these texts, such as a title and an id.
+
+        Unless `is_complete`, there may be further texts that are not known yet, so nothing is rejected only because no
+        pattern matches.
+        """
+        folded = [text.casefold() for text in texts]
+        if any(self._excluded.match(text) for text in folded):
+            return True
+        if self._wants_all or any(self._wanted.match(text) for text in folded):
+            return False
+        return is_complete
+
+
+def matched(pattern: str, texts: Iterable[str]) -> bool:
+    """Return whether one pattern, with or without its `!`, matches one of these texts."""
+    compiled = _compiled([pattern.removeprefix(EXCLUDES)])
+    return any(compiled.match(text.casefold()) for text in texts)
+
+
+def is_person_id(pattern: str) -> bool:
+    """Return whether a pattern is one person's id, which is always known, unlike an employee number."""
+    return _PERSON_ID.fullmatch(pattern.removeprefix(EXCLUDES)) is not None
+
+
+def _compiled(patterns: Sequence[str]) -> re.Pattern[str]:
+    if not patterns:
+        return _NOTHING
+    # fnmatch would read `[...]` as a set of characters, but titles contain brackets. Its expressions cannot be made to
+    # run long, because they do not backtrack over more than one `*`.
+    return re.compile("|".join(fnmatch.translate(pattern.casefold().replace("[", "[[]")) for pattern in patterns))
