@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from notifier.clock import iso_utc
+from notifier.facts import PersonFacts, PersonField, TrainingFacts, validity
 
 CONTENT_FIELDS = (
     "training_id",
@@ -156,10 +157,20 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Known display names: people by user id, trainings by training id."""
+    """Known display names, and facts to show: people by user id, trainings by training id.
+
+    The facts about a person are those that the operator has chosen, as far as they have been read.
+    """
 
     people: Mapping[str, str] = field(default_factory=dict)
     trainings: Mapping[str, str] = field(default_factory=dict)
+    person_facts: Mapping[str, PersonFacts] = field(default_factory=dict)
+    training_facts: Mapping[str, TrainingFacts] = field(default_factory=dict)
+
+    def employee_number(self, user_id: str | None) -> str | None:
+        """Return a person's employee number; None if there is none, or if it is not known."""
+        number = self.person_facts.get(user_id or "", {}).get(PersonField.EMPLOYEE_NUMBER)
+        return number if isinstance(number, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,13 +233,19 @@ def _digest_id(prefix: str, content: bytes) -> str:
 
 
 def event_data(change: Change, names: Names) -> bytes:
-    """Return the JSON of an event's `data`: the completion with names, old values of changed fields, and the record."""
+    """Return the JSON of an event's `data`.
+
+    It holds the completion with names, the old values of changed fields, what is known of the person and the training,
+    and the record.
+    """
     completion = change.completion
     content = completion.content()
     previous = None
     if change.previous is not None:
         old = change.previous.content()
         previous = {name: old[name] for name in CONTENT_FIELDS if old[name] != content[name]}
+    rule = names.training_facts.get(completion.training_id)
+    valid = validity(completion.completed_on, completion.expires_on, rule)
     described = {
         "key": completion.key,
         "training_id": completion.training_id,
@@ -243,7 +260,18 @@ def event_data(change: Change, names: Names) -> bytes:
         "recorded_at": content["recorded_at"],
         "notes": completion.notes,
         "has_attachments": completion.has_attachments,
+        "user_employee_number": names.employee_number(completion.user_id),
+        "instructor_employee_number": names.employee_number(completion.instructor_id),
+        "valid_until": valid.until,
+        "valid_until_source": valid.source,
     }
+    user = names.person_facts.get(completion.user_id)
     return orjson.dumps(
-        {"completion": described, "previous": previous, "record": orjson.Fragment(storable(completion.raw))}
+        {
+            "completion": described,
+            "previous": previous,
+            "user": None if user is None else {"id": completion.user_id, **user},
+            "training": None if rule is None else {"id": completion.training_id, **rule.document()},
+            "record": orjson.Fragment(storable(completion.raw)),
+        }
     )

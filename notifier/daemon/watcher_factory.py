@@ -62,7 +62,7 @@ def build_watcher(
     if chance is None:
         chance = random.Random().random  # noqa: S311 - spreads spot checks, protects nothing
     context = SourceContext(name, source, store, clock, health, patience, chance)
-    names = NameCache(name, client, store, clock, on_failure, health.note_names) if source.names else None
+    names = NameCache(name, source, client, store, clock, on_failure, health.note_names) if source.names else None
     reader = SourceReader(context, client)
     v1_records = V1Records(name, store, reader) if API_VERSIONS[source.api].record_id is None else None
     looks = SecondLooks(name, store, clock, source.confirm_after)

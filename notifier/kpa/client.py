@@ -15,7 +15,15 @@ from notifier.http.transport_errors import TransportError
 from notifier.kpa.errors import ApiError, ApiErrorReason, no_answer
 from notifier.kpa.exchange import Exchange
 from notifier.kpa.field_parsers import whole_number
-from notifier.kpa.name_stream import BATCH, NamesReader, Person, people_reader, trainings_reader
+from notifier.kpa.name_stream import (
+    BATCH,
+    ListedTraining,
+    NamesReader,
+    Person,
+    job_titles_reader,
+    people_reader,
+    trainings_reader,
+)
 from notifier.kpa.rate_limiter import Priority, RateLimiter
 from notifier.kpa.responses import list_in, parse_json, read_object, served_at_ms
 from notifier.kpa.versions import API_VERSIONS, InvalidRecord, RecordFormat, SkimmedRecords
@@ -171,16 +179,21 @@ class Client:
             )
 
     def people(self, urgency: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, Person], None]:
-        """Yield the names of all people, by user id, in batches.
+        """Yield the names and the chosen facts of all people, by user id, in batches.
 
         The list is complete if it ends without ApiError. A caller that may stop early must close the generator with
         `contextlib.aclosing`.
         """
-        return self._names("users.list", people_reader, urgency)
+        reader = partial(people_reader, fields=self._settings.stored_person_fields())
+        return self._names("users.list", reader, urgency)
 
-    def trainings(self, urgency: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, str], None]:
-        """Yield the titles of all trainings, by training id, in batches, as `people` does."""
+    def trainings(self, urgency: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, ListedTraining], None]:
+        """Yield the titles and facts of all trainings, by training id, in batches, as `people` does."""
         return self._names(self._version.trainings_method, trainings_reader, urgency)
+
+    def job_titles(self, urgency: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, str], None]:
+        """Yield all job titles, by their ids, in batches, as `people` does."""
+        return self._names("jobtitles.list", job_titles_reader, urgency)
 
     async def echo(self) -> None:
         """Test the token with a request that changes nothing."""

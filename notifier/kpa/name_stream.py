@@ -1,21 +1,47 @@
-"""Reads the names of people and trainings from answers of several megabytes, piece by piece, and keeps nothing else."""
+"""Reads names and chosen facts of people and trainings from answers of several megabytes, piece by piece.
+
+Nothing else is kept, not even in memory.
+"""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import ijson
 
+from notifier.facts import FactValue, PersonFacts, PersonField, TrainingFacts, day_of_ms
 from notifier.http.exchange import Answer
 from notifier.kpa.errors import ApiError, ApiErrorReason, quoted
+from notifier.kpa.field_parsers import whole_number
 from notifier.kpa.responses import list_in, read_object
 
 BATCH = 1000
 """Number of names in a batch. A batch is passed on while more names arrive."""
 
-_KEPT = frozenset({"ok", "error", "description", "id", "title", "firstname", "lastname", "employeeNumber"})
+_KEPT_ALWAYS = frozenset({"ok", "error", "description", "id"})
+_PERSON_KEYS: Final = {
+    PersonField.EMPLOYEE_NUMBER: "employeeNumber",
+    PersonField.FIELD_OFFICE_IDS: "fieldOffice_id",
+    PersonField.LINE_OF_BUSINESS_IDS: "lineOfBusiness_id",
+    PersonField.JOB_TITLE_ID: "jobTitle_id",
+    PersonField.JOB_TITLE: "jobTitle_id",
+    PersonField.TERMINATED_ON: "terminationDate",
+}
+"""The API's name of each fact about a person; a job's title is in another list, by its id."""
+
+_TRAINING_KEYS: Final = {
+    "schedule_type": ("schedule_type", "scheduleType"),
+    "renewal_months": ("renewal_months", "renewalMonths"),
+    "expiring_days": ("expiring_days", "expiringDays"),
+}
+"""The API's names of each fact about a training, in v2 and in v1."""
+
+_MOST_IDS: Final = 200
+_LONGEST_ID: Final = 200
+_MOST_NUMBER: Final = 100_000
 _DEEPEST = 500
 _BEGINNINGS = frozenset({"start_map", "start_array"})
 _ENDS = frozenset({"end_map", "end_array"})
@@ -26,10 +52,24 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person's display name and employee number; `number` is None if there is none."""
+    """A person's display name and the chosen facts."""
 
     name: str
-    employee_number: str | None
+    facts: PersonFacts = field(default_factory=dict)
+
+    @property
+    def employee_number(self) -> str | None:
+        """The employee number; None if there is none or if it was not chosen."""
+        number = self.facts.get(PersonField.EMPLOYEE_NUMBER)
+        return number if isinstance(number, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTraining:
+    """A training's title and its facts."""
+
+    title: str
+    facts: TrainingFacts = field(default_factory=TrainingFacts)
 
 
 class NamesReader(Generic[Name]):
@@ -39,8 +79,13 @@ class NamesReader(Generic[Name]):
     success.
     """
 
-    def __init__(self, head: Answer, token: str, list_name: str, name_of: Callable[[Entry], Name | None]) -> None:
-        """Initialize with the answer without its body; `name_of` returns an entry's name, None if it has none."""
+    def __init__(
+        self, head: Answer, token: str, list_name: str, keys: Collection[str], name_of: Callable[[Entry], Name | None]
+    ) -> None:
+        """Initialize with the answer without its body; only the `keys` of an entry are read, and its id.
+
+        `name_of` returns an entry's name, None if it has none.
+        """
         self.names: dict[str, Name] = {}
         self._head = head
         self._token = token
@@ -48,7 +93,7 @@ class NamesReader(Generic[Name]):
         self._name_of = name_of
         self._size = 0
         self._mender = _Mender()
-        self._sieve = _Sieve(list_name)
+        self._sieve = _Sieve(list_name, _KEPT_ALWAYS.union(keys))
         self._parts = ijson.sendable_list()
         # Without use_float, ijson's C parser (3.6) crashes on whole numbers of 4,301 digits or more.
         self._parser = ijson.basic_parse_coro(self._parts, use_float=True)
@@ -91,19 +136,73 @@ class NamesReader(Generic[Name]):
                 self.names[entry_id] = name
 
 
-def people_reader(head: Answer, token: str) -> NamesReader[Person]:
-    """Return a reader for an answer of `users.list`; it gives people by user id and skips those without a name."""
-    return NamesReader(head, token, "users", _person)
+def people_reader(
+    head: Answer, token: str, fields: Collection[PersonField] = (PersonField.EMPLOYEE_NUMBER,)
+) -> NamesReader[Person]:
+    """Return a reader for an answer of `users.list`; it gives people by user id and skips those without a name.
+
+    Of each person it reads the name and these `fields`, and nothing else.
+    """
+    keys = ("firstname", "lastname", *(_PERSON_KEYS[wanted] for wanted in fields))
+    return NamesReader(head, token, "users", keys, partial(_person, fields=frozenset(fields)))
 
 
-def trainings_reader(head: Answer, token: str) -> NamesReader[str]:
-    """Return a reader for a list of trainings of either API version; it gives titles by training id."""
-    return NamesReader(head, token, "trainings", lambda training: _words(training.get("title")) or None)
+def trainings_reader(head: Answer, token: str) -> NamesReader[ListedTraining]:
+    """Return a reader for a list of trainings of either API version; it gives trainings by id."""
+    keys = ("title", *(key for names in _TRAINING_KEYS.values() for key in names))
+    return NamesReader(head, token, "trainings", keys, _training)
 
 
-def _person(user: Entry) -> Person | None:
+def job_titles_reader(head: Answer, token: str) -> NamesReader[str]:
+    """Return a reader for an answer of `jobtitles.list`; it gives titles by the job title's id."""
+    return NamesReader(head, token, "jobtitles", ("title",), lambda job: _words(job.get("title")) or None)
+
+
+def _person(user: Entry, fields: Collection[PersonField]) -> Person | None:
     name = f"{_words(user.get('firstname'))} {_words(user.get('lastname'))}".strip()
-    return Person(name, _words(user.get("employeeNumber")) or None) if name else None
+    if not name:
+        return None
+    facts: dict[str, FactValue] = {}
+    for wanted in fields:
+        value = user.get(_PERSON_KEYS[wanted])
+        match wanted:
+            case PersonField.FIELD_OFFICE_IDS | PersonField.LINE_OF_BUSINESS_IDS:
+                facts[wanted.value] = _ids(value)
+            case PersonField.JOB_TITLE_ID | PersonField.JOB_TITLE:
+                # The title is in another list. It is looked up when it is needed, because it may be renamed.
+                facts[PersonField.JOB_TITLE_ID.value] = next(iter(_ids(value)), None)
+            case PersonField.TERMINATED_ON:
+                number = whole_number(value) if value else 0
+                facts[wanted.value] = day_of_ms(number) if number else None
+            case PersonField.EMPLOYEE_NUMBER:
+                facts[wanted.value] = _words(value) or None
+    return Person(name, facts)
+
+
+def _training(training: Entry) -> ListedTraining | None:
+    title = _words(training.get("title"))
+    if not title:
+        return None
+    found = {
+        name: next((training[key] for key in keys if training.get(key) is not None), None)
+        for name, keys in _TRAINING_KEYS.items()
+    }
+    schedule_type = _words(found["schedule_type"])[:_LONGEST_ID] or None
+    return ListedTraining(
+        title, TrainingFacts(schedule_type, _number(found["renewal_months"]), _number(found["expiring_days"]))
+    )
+
+
+def _ids(value: object) -> list[str]:
+    """Return one id or a list of ids as texts, each once; entries that are no ids are left out."""
+    given = value if isinstance(value, list) else [value]
+    found = (_words(one) for one in given[:_MOST_IDS])
+    return [*dict.fromkeys(id_ for id_ in found if id_ and len(id_) <= _LONGEST_ID and "\0" not in id_)]
+
+
+def _number(value: object) -> int | None:
+    number = None if value is None or value == "" else whole_number(value)
+    return number if number is not None and 0 <= number <= _MOST_NUMBER else None
 
 
 def _words(value: object) -> str:
@@ -113,12 +212,20 @@ def _words(value: object) -> str:
     return str(value) if type(value) is int else ""
 
 
-class _Sieve:
-    """Filters the parse events of a document: keeps texts and numbers of the outer object and of one list's entries."""
+class _Values(list[Any]):
+    """The texts and numbers of a list within an entry."""
 
-    def __init__(self, list_name: str) -> None:
+
+class _Sieve:
+    """Filters the parse events of a document: keeps some values of the outer object and of one list's entries.
+
+    Kept are texts, numbers, and lists of these, under the keys `kept`.
+    """
+
+    def __init__(self, list_name: str, kept: Collection[str]) -> None:
         self.document: Entry | None = None
         self._list_name = list_name
+        self._kept = kept
         self._entries: list[Entry] = []
         self._open: list[Entry | list[Entry] | None] = []
         self._key = ""
@@ -135,8 +242,12 @@ class _Sieve:
                 self._open.append(self._begin(kind))
             elif kind in _ENDS:
                 self._end()
-            elif self._key in _KEPT and self._open and isinstance(holder := self._open[-1], dict):
-                holder[self._key] = value
+            elif self._open and (holder := self._open[-1]) is not None:
+                if isinstance(holder, _Values):
+                    if len(holder) < _MOST_IDS:
+                        holder.append(value)
+                elif isinstance(holder, dict) and self._key in self._kept:
+                    holder[self._key] = value
         complete = self._entries.copy()
         self._entries.clear()
         return complete
@@ -154,6 +265,10 @@ class _Sieve:
         if around is not None and around is self.document and self._key == self._list_name:
             self.document[self._list_name] = self._entries
             return self._entries
+        if isinstance(around, dict) and around is not self.document and self._key in self._kept:
+            values = _Values()
+            around[self._key] = values
+            return values
         return None
 
     def _end(self) -> None:

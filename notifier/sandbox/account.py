@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from notifier.sandbox.catalog import Training
+from notifier.sandbox.catalog import JOB_TITLES, Training
 from notifier.sandbox.records import Dialect, Record, Twin, Version, date_number, day_of, shown
 from notifier.sandbox.sorted_records import Order, Shelf, newest_entry_first, shuffled_ties
 
@@ -65,6 +65,7 @@ class Account:
     ) -> None:
         self.users = list(users)
         self.trainings = list(trainings)
+        self.job_titles = list(JOB_TITLES)
         self.dialect = dialect or Dialect()
         self.now_ms = now_ms
         self._order: Order = newest_entry_first

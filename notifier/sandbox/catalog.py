@@ -1,10 +1,34 @@
 """The people and trainings that completion records refer to by id."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from notifier.sandbox.records import Twin, Version
+
+_ROLLING: Final = "rolling"
+_DAY_MS: Final = 86_400_000
+_LEFT_AFTER_DAYS: Final = 1500
+_ONE_IN_SO_MANY_LEFT: Final = 23
+
+_JOBS = (
+    "Crane Operator",
+    "Driver",
+    "Electrician",
+    "Foreman",
+    "Laborer",
+    "Rigger",
+    "Safety Manager",
+    "Welder",
+)
+_FIELD_OFFICES: Final = 5
+_LINES_OF_BUSINESS: Final = 3
+
+JOB_TITLES: Sequence[Mapping[str, Any]] = tuple(
+    {"id": f"5e580f0eb7806000{number:08x}", "title": title, "created": 1476718836000 + number}
+    for number, title in enumerate(_JOBS, start=1)
+)
+"""The job titles of the account, as `jobtitles.list` shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +43,7 @@ class Training:
     title: str
     created: int
     renewal_months: int = 12
+    expiring_days: int | None = 30
     v1: Mapping[str, Any] | None = None
     v2: Mapping[str, Any] | None = None
 
@@ -30,7 +55,9 @@ class Training:
                 "title": self.title,
                 "created": self.created,
                 "includedTrainings_id": [],
+                "scheduleType": _ROLLING if self.renewal_months else None,
                 "renewalMonths": self.renewal_months,
+                "expiringDays": self.expiring_days,
                 "assignedToType": "all",
                 "isHighlightedOnEmployeeProfile": False,
             }
@@ -38,14 +65,19 @@ class Training:
             "id": self.ids.v2,
             "title": self.title,
             "created": self.created,
+            "schedule_type": _ROLLING if self.renewal_months else None,
             "renewal_months": self.renewal_months,
+            "expiring_days": self.expiring_days,
             "assigned_to_type": "all",
             "is_highlighted": False,
         }
 
 
 def user(user_id: str, firstname: str, lastname: str, *, number: int, created: int) -> dict[str, Any]:
-    """Return a person in the format of `users.list`; `number` distinguishes namesakes, `created` is in Unix ms."""
+    """Return a person in the format of `users.list`; `number` distinguishes namesakes, `created` is in Unix ms.
+
+    The number also decides the job, the field office and the line of business. One person in 23 has left.
+    """
     username = f"{firstname[0]}{lastname}{number}".lower().replace("'", "")
     return {
         "id": user_id,
@@ -57,6 +89,10 @@ def user(user_id: str, firstname: str, lastname: str, *, number: int, created: i
         "username": username,
         "hireDate": created,
         "role_id": "5804f0f30ef50473af5870ca",
+        "jobTitle_id": JOB_TITLES[number % len(JOB_TITLES)]["id"],
+        "fieldOffice_id": [f"5e580f0fb7806000{number % _FIELD_OFFICES + 1:08x}"],
+        "lineOfBusiness_id": [f"5e580f10b7806000{number % _LINES_OF_BUSINESS + 1:08x}"],
         "clients_id": [],
         "metavalues": {},
+        **({} if number % _ONE_IN_SO_MANY_LEFT else {"terminationDate": created + _LEFT_AFTER_DAYS * _DAY_MS}),
     }

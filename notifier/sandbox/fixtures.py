@@ -120,7 +120,19 @@ _COORDINATOR_TRAINING = Training(
         "expiring_days": 14,
     },
 )
-_ZONE_MANAGER_TRAINING = Training(Twin("5804f0f70ef50473af5871ad", 1035), "Zone Manager Training", 1582829328966)
+_ZONE_MANAGER_TRAINING = Training(
+    Twin("5804f0f70ef50473af5871ad", 1035),
+    "Zone Manager Training",
+    1582829328966,
+    v2={
+        "id": 1035,
+        "title": "Zone Manager Training",
+        "created": 1582829328966,
+        "renewal_months": 12,
+        "assigned_to_type": "all",
+        "is_highlighted": False,
+    },
+)
 
 _TRAININGS = (
     _DRIVER_TRAINING,

@@ -130,6 +130,10 @@ def _list_trainings(version: Version, asked: Asked) -> Mapping[str, Any]:
     return {"ok": True, "trainings": [training.shown(version) for training in asked.account.trainings]}
 
 
+def _list_job_titles(asked: Asked) -> Mapping[str, Any]:
+    return {"ok": True, "jobtitles": asked.account.job_titles}
+
+
 def _echo(asked: Asked) -> Mapping[str, Any]:
     """Return the given object unchanged, even without `ok` (KPA Flex API documentation, api.echo)."""
     response: dict[str, Any] = asked.parameters["response"]
@@ -151,6 +155,7 @@ def documented_methods() -> dict[str, Method]:
         Method("users.list", _list_users, {}, {}),
         Method("trainings.list", partial(_list_trainings, Version.V1), {}, {}),
         Method("trainings.v2.list", partial(_list_trainings, Version.V2), {}, {}),
+        Method("jobtitles.list", _list_job_titles, {}, {}),
         Method("api.echo", _echo, {}, {"response": _read_object}),
     )
     return {method.name: method for method in methods}

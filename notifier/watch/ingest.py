@@ -325,6 +325,7 @@ class PageIngester:
             answer.precise,
             None if metadata.end is None else context.health.success(metadata.end.longest_outage_seconds),
             answer.skimmed,
+            context.settings.shown_person_fields(),
         )
 
     async def _recall(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import orjson
 
 from notifier.events import Completion, DetectedBy, Event, EventType, fingerprints
+from notifier.facts import PersonField
 from notifier.kpa.versions import RecordFormat, SkimmedRecords
 from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
@@ -69,7 +70,8 @@ class IngestRequest:
 
     `left_out` are the answer's unreadable records. `absent` are keys that a precise answer lacks. `room` is how many of
     them can be gone, None if any number. `most` is the most records that the API can have according to this answer,
-    None if unknown. `success` is stored if the round ends with this answer.
+    None if unknown. `success` is stored if the round ends with this answer. `person_fields` are the facts about people
+    that events show.
     """
 
     version: RecordFormat
@@ -87,6 +89,7 @@ class IngestRequest:
     precise: bool
     success: RoundSuccess | None = None
     skimmed: SkimmedRecords | None = None
+    person_fields: frozenset[PersonField] = frozenset()
 
     @property
     def keys(self) -> Sequence[str]:
@@ -176,7 +179,7 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
     if shown := _no_longer_absent(request):
         findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
     if request.announces and (told := findings.told()):
-        names = stored_names(db, source, (change.completion for change in told))
+        names = stored_names(db, source, (change.completion for change in told), request.person_fields)
         if names is None:
             return Weighed(undecided, findings, lookup, None)
         findings = replace(findings, names=names)

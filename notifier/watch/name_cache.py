@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from notifier.clock import Clock
+from notifier.config import SourceSettings
 from notifier.events import Completion, Names
+from notifier.facts import PersonField
 from notifier.kpa.client import Client
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Priority
@@ -31,23 +34,43 @@ PATIENCE_SECONDS = 3.0
 """Seconds that events wait for names, counted from the beginning of a fetch."""
 
 
+_TRAINING_FACTS: Final = "schedule"
+"""Stands for the facts that are read of a list of trainings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The ids whose names a message shows."""
+    """The ids whose names and facts an event shows; `fields` are the facts about each person."""
 
     people: frozenset[str]
     trainings: frozenset[str]
+    job_titles: frozenset[str] = frozenset()
+    fields: frozenset[PersonField] = frozenset()
 
     def without(self, names: Names) -> "Wanted":
-        """Return the ids that have no name yet."""
-        return Wanted(self.people - names.people.keys(), self.trainings - names.trainings.keys())
+        """Return the ids whose name, or one of whose facts, is not known yet."""
+        in_the_list = self.fields - {PersonField.JOB_TITLE}
+        known = {id_ for id_ in names.people if in_the_list <= names.person_facts.get(id_, {}).keys()}
+        read = names.trainings.keys() & names.training_facts.keys()
+        return Wanted(self.people - known, self.trainings - read, self._untitled(names), self.fields)
+
+    def _untitled(self, names: Names) -> frozenset[str]:
+        """Return the ids of the job titles that are wanted and not known."""
+        if PersonField.JOB_TITLE not in self.fields:
+            return frozenset()
+        people = (names.person_facts.get(id_, {}) for id_ in self.people)
+        return frozenset(
+            str(facts[PersonField.JOB_TITLE_ID])
+            for facts in people
+            if facts.get(PersonField.JOB_TITLE_ID) and PersonField.JOB_TITLE not in facts
+        )
 
     def __bool__(self) -> bool:
         """Return whether there are any ids."""
-        return bool(self.people or self.trainings)
+        return bool(self.people or self.trainings or self.job_titles)
 
 
-def wanted(completions: Iterable[Completion]) -> Wanted:
+def wanted(completions: Iterable[Completion], fields: frozenset[PersonField] = frozenset()) -> Wanted:
     """Return the ids of the people (including instructors) and trainings of these completions."""
     people: set[str] = set()
     trainings: set[str] = set()
@@ -56,21 +79,42 @@ def wanted(completions: Iterable[Completion]) -> Wanted:
         trainings.add(completion.training_id)
         if completion.instructor_id:
             people.add(completion.instructor_id)
-    return Wanted(frozenset(people), frozenset(trainings))
+    return Wanted(frozenset(people), frozenset(trainings), fields=fields)
 
 
-def stored_names(db: Database, source: str, completions: Iterable[Completion]) -> Names | None:
-    """Return the stored names for these completions; None if one is missing, so that it has to be fetched."""
-    ids = wanted(completions)
-    names = name_table.find(db, source, ids.people, ids.trainings)
+def stored_names(
+    db: Database, source: str, completions: Iterable[Completion], fields: frozenset[PersonField]
+) -> Names | None:
+    """Return the stored names and facts for these completions; None if one is missing and has to be fetched."""
+    ids = wanted(completions, fields)
+    names = name_table.find(db, source, ids.people, ids.trainings, fields)
     return None if ids.without(names) else names
 
 
+NAMES_ALONE: Final = (NameList.PEOPLE, NameList.TRAININGS)
+"""The lists that every source with names fetches; job titles are fetched only where they are wanted."""
+
+
+def facts_wanted(settings: SourceSettings) -> dict[NameList, str]:
+    """Return the lists that a source fetches, each with a text that stands for the facts that are read of it. Pure."""
+    stored = settings.stored_person_fields()
+    found = {NameList.PEOPLE: ",".join(sorted(stored)), NameList.TRAININGS: _TRAINING_FACTS}
+    return found | ({NameList.JOB_TITLES: ""} if PersonField.JOB_TITLE in stored else {})
+
+
 def lists_to_fetch(
-    fetched_ms: dict[NameList, int], missing: Wanted, now_ms: int, failed: Collection[NameList] = ()
+    fetched_ms: Mapping[NameList, int],
+    missing: Wanted,
+    now_ms: int,
+    failed: Collection[NameList] = (),
+    lists: Collection[NameList] = NAMES_ALONE,
 ) -> tuple[NameList, ...]:
-    """Return the lists to fetch: old ones, failed ones, and those that may have a missing name. Pure."""
-    missing_of = {NameList.PEOPLE: missing.people, NameList.TRAININGS: missing.trainings}
+    """Return which of the `lists` to fetch: old ones, failed ones, and those that may have a missing name. Pure."""
+    missing_of = {
+        NameList.PEOPLE: missing.people,
+        NameList.TRAININGS: missing.trainings,
+        NameList.JOB_TITLES: missing.job_titles,
+    }
 
     def is_due(names: NameList) -> bool:
         if names not in fetched_ms:
@@ -80,7 +124,7 @@ def lists_to_fetch(
             not 0 <= age < (ASK_AGAIN_AFTER_SECONDS if missing_of[names] or names in failed else REFRESH_AFTER_SECONDS)
         )
 
-    return tuple(names for names in NameList if is_due(names))
+    return tuple(names for names in NameList if names in lists and is_due(names))
 
 
 async def _report(names: NameList, fault: Exception | None) -> None:
@@ -94,6 +138,7 @@ class NameCache:
     def __init__(
         self,
         source: str,
+        settings: SourceSettings,
         client: Client,
         store: Store,
         clock: Clock,
@@ -102,10 +147,15 @@ class NameCache:
     ) -> None:
         """Initialize with the `store` that stores the names of `source`, and the `client` that fetches them.
 
+        `settings` choose the facts about people.
+
         `on_failure` gets the source's name and the reason of each failure. `on_fault` is called after each fetch of a
         list, with its internal error or None.
         """
         self._source = source
+        self._stored_fields = settings.stored_person_fields()
+        self._shown_fields = settings.shown_person_fields()
+        self._facts = facts_wanted(settings)
         self._client = client
         self._store = store
         self._clock = clock
@@ -123,17 +173,20 @@ class NameCache:
         return next(iter(self._failures.values()), None)
 
     async def recall(self) -> None:
-        """Load the results of the last fetches. Raises StoreError."""
+        """Load the results of the last fetches, and erase facts that are not wanted any more. Raises StoreError."""
+        await self._store.run(name_table.keep_only, self._source, self._stored_fields)
         outcomes = await self._store.run(name_table.outcomes, self._source)
         known = {reason.value: reason for reason in ApiErrorReason}
-        self._failures = {names: known[word] for names, word in outcomes.items() if word in known}
+        self._failures = {
+            names: known[word] for names, word in outcomes.items() if word in known and names in self._facts
+        }
 
     async def names_for(self, completions: Iterable[Completion]) -> Names:
-        """Return the names for these completions; wait a few seconds at most for unknown ones.
+        """Return the names and facts for these completions; wait a few seconds at most for unknown ones.
 
         Raises StoreError.
         """
-        ids = wanted(completions)
+        ids = wanted(completions, self._shown_fields)
         names = await self._find(ids)
         missing = ids.without(names)
         if not missing:
@@ -150,8 +203,10 @@ class NameCache:
         if self._fetching is not None:
             return
         if self._fetched_ms is None:
-            self._fetched_ms = await self._store.run(name_table.fetched, self._source)
-        due = lists_to_fetch(self._fetched_ms, missing, self._clock.now_ms(), self._failures)
+            fetched = await self._store.run(name_table.fetched, self._source)
+            # A list that was read for other facts has to be read again.
+            self._fetched_ms = {names: at for names, (at, facts) in fetched.items() if facts == self._facts.get(names)}
+        due = lists_to_fetch(self._fetched_ms, missing, self._clock.now_ms(), self._failures, self._facts)
         due = self._not_recently_fetched(due)
         # A name that an event waits for is as urgent as the event.
         urgency = Priority.HEAD if missing else Priority.NAMES
@@ -179,7 +234,7 @@ class NameCache:
         return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= ASK_AGAIN_AFTER_SECONDS)
 
     async def _find(self, ids: Wanted) -> Names:
-        return await self._store.run(name_table.find, self._source, ids.people, ids.trainings)
+        return await self._store.run(name_table.find, self._source, ids.people, ids.trainings, self._shown_fields)
 
     async def _fetch(self, lists: tuple[NameList, ...], urgency: Priority) -> None:
         try:
@@ -210,6 +265,8 @@ class NameCache:
                     await self._fetch_people(urgency)
                 case NameList.TRAININGS:
                     await self._fetch_trainings(urgency)
+                case NameList.JOB_TITLES:
+                    await self._fetch_job_titles(urgency)
         except ApiError as failure:
             self._on_failure(self._source, failure.reason)
             self._failures[names] = failure.reason
@@ -229,17 +286,28 @@ class NameCache:
         async with aclosing(self._client.people(urgency)) as batches:
             async for people in batches:
                 users += people
-                rows = [PersonName(id_, person.name, person.employee_number) for id_, person in people.items()]
+                rows = [
+                    PersonName(id_, person.name, person.employee_number, person.facts) for id_, person in people.items()
+                ]
                 await self._store.run(name_table.learn_people, self._source, rows)
         if users:
             await self._store.run(erasure.forget_names, self._source, users)
 
     async def _fetch_trainings(self, urgency: Priority) -> None:
         async with aclosing(self._client.trainings(urgency)) as batches:
+            async for trainings in batches:
+                titles = [(id_, training.title) for id_, training in trainings.items()]
+                facts = {id_: training.facts for id_, training in trainings.items()}
+                await self._store.run(name_table.learn_trainings, self._source, titles, facts)
+
+    async def _fetch_job_titles(self, urgency: Priority) -> None:
+        async with aclosing(self._client.job_titles(urgency)) as batches:
             async for titles in batches:
-                await self._store.run(name_table.learn_trainings, self._source, titles.items())
+                await self._store.run(name_table.learn_job_titles, self._source, titles.items())
 
     async def _note(self, names: NameList, outcome: str) -> str | None:
         """Store the outcome of a fetch; return the previous outcome, None if there was none."""
         self._fetched_ms = None
-        return await self._store.run(name_table.note_fetch, self._source, names, self._clock.now_ms(), outcome)
+        return await self._store.run(
+            name_table.note_fetch, self._source, names, self._clock.now_ms(), outcome, self._facts.get(names, "")
+        )

@@ -40,10 +40,13 @@ def fill(db: Database, records: int, events: int, now_ms: int) -> None:
         [now_ms, records, now_ms],
     )
     db.execute(
-        f"{numbers} INSERT INTO people SELECT 'acme', printf('%024x', i), printf('Person %d of many', i), i FROM n",
+        f"{numbers} INSERT INTO people (source, id, name, employee_number)"
+        " SELECT 'acme', printf('%024x', i), printf('Person %d of many', i), i FROM n",
         [20_000],
     )
-    db.execute(f"{numbers} INSERT INTO trainings SELECT 'acme', i, printf('Training %d', i) FROM n", [500])
+    db.execute(
+        f"{numbers} INSERT INTO trainings (source, id, title) SELECT 'acme', i, printf('Training %d', i) FROM n", [500]
+    )
     db.execute(
         f"{numbers} INSERT INTO records (source, key, revision, user_id, training_id, completed_on, recorded_at,"
         " seen_at, net, reason, fingerprint, record) SELECT 'acme', i, 1, printf('%024x', i % 20000 + 1), i % 500 + 1,"

@@ -44,9 +44,8 @@ async def main(url: str, path: Path) -> None:
     await store.open()
     async with new_session() as session:
         settings = SourceSettings.model_validate({"base_url": url, "token": "sandbox", "timeout": "110s"})
-        book = NameCache(
-            "acme", Client(HttpExchange(session, settings), settings, RateLimiter(1000, clock)), store, clock
-        )
+        client = Client(HttpExchange(session, settings), settings, RateLimiter(1000, clock))
+        book = NameCache("acme", settings, client, store, clock)
         # Whatever the program is made of is looked at once, not in the middle of what is measured.
         gc.freeze()
         before, began = mebibytes("VmRSS"), time.monotonic()

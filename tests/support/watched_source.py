@@ -138,6 +138,7 @@ class Station:
         self.patience = Patience()
         self.options: dict[str, Any] = {"rate_limit": None}
         self.keys: dict[str, Any] = {}
+        self.destinations: dict[str, dict[str, Any]] = {"hr": {}, "audit": {}}
         self.tokens: dict[str, Token] = {}
         self.chance: RandomSource = random.Random(1).random
         self._folder = folder
@@ -186,10 +187,9 @@ class Station:
             "names": False,
             "confirm_after": "1s",
         }
-        hr = {"type": "http", "url": "http://127.0.0.1:9/"}
-        settings = Settings.model_validate(
-            {"sources": {"acme": defaults | self.keys}, "destinations": {"hr": hr, "audit": hr}}
-        )
+        common = {"type": "http", "url": "http://127.0.0.1:9/"}
+        destinations = {name: common | filters for name, filters in self.destinations.items()}
+        settings = Settings.model_validate({"sources": {"acme": defaults | self.keys}, "destinations": destinations})
         wanted = subscriptions(settings.destinations)
         self._watcher = build_watcher(
             settings,

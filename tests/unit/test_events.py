@@ -147,8 +147,14 @@ def test_data_has_the_shape_of_the_contract() -> None:
             "recorded_at": "2020-02-27T19:07:21.803Z",
             "notes": "",
             "has_attachments": False,
+            "user_employee_number": None,
+            "instructor_employee_number": None,
+            "valid_until": None,
+            "valid_until_source": None,
         },
         "previous": None,
+        "user": None,
+        "training": None,
         "record": {"id": 1238, "surprise": [1, 2.50, "ü"]},
     }
 

@@ -7,7 +7,9 @@ so the schema allows unknown fields, and receivers should too.
 from typing import Any
 
 from notifier.events import EventType
+from notifier.facts import ValiditySource
 
+_SINCE = "Since version 1.1."
 _DAY = r"^\d{4}-\d{2}-\d{2}$"
 
 
@@ -48,12 +50,18 @@ def schema() -> dict[str, Any]:
         "if": {"properties": {"type": {"const": str(EventType.ALERT)}}},
         "then": {"properties": {"data": {"$ref": "#/$defs/notice"}}},
         "else": {"properties": {"data": {"$ref": "#/$defs/change"}}},
-        "$defs": {"change": _change(), "completion": _completion(), "notice": _notice()},
+        "$defs": {
+            "change": _change(),
+            "completion": _completion(),
+            "user": _user(),
+            "training": _training(),
+            "notice": _notice(),
+        },
     }
 
 
 def _change() -> dict[str, Any]:
-    return _object(
+    always = _object(
         {
             "completion": {"$ref": "#/$defs/completion"},
             "previous": {
@@ -67,10 +75,17 @@ def _change() -> dict[str, Any]:
         },
         description="Data of the `completion.*` types. For `completion.removed`: the last known state.",
     )
+    return _extended(
+        always,
+        {
+            "user": {"anyOf": [{"$ref": "#/$defs/user"}, {"type": "null"}]},
+            "training": {"anyOf": [{"$ref": "#/$defs/training"}, {"type": "null"}]},
+        },
+    )
 
 
 def _completion() -> dict[str, Any]:
-    return _object(
+    always = _object(
         {
             "key": _text("Identifies the record within its source: its id, or a hash of it with v1 of the API."),
             "training_id": _text("Which training was completed."),
@@ -90,6 +105,59 @@ def _completion() -> dict[str, Any]:
             },
         },
         description="The completion. Unknown names, and fields that the API version does not have, are null.",
+    )
+    return _extended(
+        always,
+        {
+            "user_employee_number": _text(f"The person's employee number, if it is chosen. {_SINCE}", nullable=True),
+            "instructor_employee_number": _text(f"The instructor's, if it is chosen. {_SINCE}", nullable=True),
+            "valid_until": _day(
+                "The last day on which the completion is valid; null if that is unknown, or if it does not expire."
+                f" {_SINCE}"
+            ),
+            "valid_until_source": {
+                "enum": [None, *(str(source) for source in ValiditySource)],
+                "description": (
+                    "Where `valid_until` comes from: the completion's own expiry (`expires_on`), the renewal months of"
+                    " a training with a rolling schedule, or the account's list of who is current. Later versions may"
+                    f" add values. {_SINCE}"
+                ),
+            },
+        },
+    )
+
+
+def _user() -> dict[str, Any]:
+    texts = {"type": "array", "items": {"type": "string"}}
+    return _extended(
+        _object(
+            {"id": _text("The person's id.")},
+            description=(
+                "The facts about the person that the operator has chosen (`person_fields`), as they were when the event"
+                " was made. What is not chosen, or was not known yet, is missing. Null if nothing is known of the"
+                f" person. {_SINCE}"
+            ),
+        ),
+        {
+            "employee_number": _text("The employee number.", nullable=True),
+            "field_office_ids": {**texts, "description": "The ids of the person's field offices."},
+            "line_of_business_ids": {**texts, "description": "The ids of the person's lines of business."},
+            "job_title_id": _text("The id of the job title.", nullable=True),
+            "job_title": _text("The job title.", nullable=True),
+            "terminated_on": _day("The day on which the person left or will leave."),
+        },
+    )
+
+
+def _training() -> dict[str, Any]:
+    return _object(
+        {
+            "id": _text("The training's id."),
+            "schedule_type": _text("How the training is scheduled, such as `rolling`.", nullable=True),
+            "renewal_months": _number("After how many months it is renewed; 0 or null: never."),
+            "expiring_days": _number("How many days before its end a completion counts as expiring."),
+        },
+        description=f"How long completions of the training are valid. Null if it is not known. {_SINCE}",
     )
 
 
@@ -130,7 +198,12 @@ def _notice() -> dict[str, Any]:
             ),
         },
     }
-    return {**always, "properties": {**always["properties"], **added}}
+    return _extended(always, added)
+
+
+def _extended(schema: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object with more properties, which are not required: older events lack them."""
+    return {**schema, "properties": {**schema["properties"], **added}}
 
 
 def _object(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -140,6 +213,10 @@ def _object(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def _text(description: str, *, nullable: bool = False) -> dict[str, Any]:
     return {"type": ["string", "null"] if nullable else "string", "description": description}
+
+
+def _number(description: str) -> dict[str, Any]:
+    return {"type": ["integer", "null"], "description": description}
 
 
 def _day(description: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _NOT_SALVAGED: Final = frozenset({"sweeps", "sweep_pages", _MIGRATIONS, HEADER})
 """Tables that are not copied: a sweep starts again, and the steps of the schema are determined in another way."""
 
 _KINDS: Final[dict[str, tuple[type, ...]]] = {"INTEGER": (int,), "TEXT": (str,), "BLOB": (bytes,), "REAL": (float, int)}
-_JSON_COLUMNS: Final = frozenset({"data", "record"})
+_JSON_COLUMNS: Final = frozenset({"data", "record", "facts"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,8 @@ def find_people(db: Database, text: str) -> list[KnownPerson]:
     known = db.execute(
         "SELECT source, user_id, CAST(NULL AS TEXT) FROM records WHERE user_id = :text UNION SELECT source,"
         " json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name') FROM events"
-        " WHERE :text IN (json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name'))",
+        " WHERE :text IN (json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name'),"
+        " json_extract(data, '$.completion.user_employee_number'))",
         {"text": text},
     )
     people = [KnownPerson(*row) for row in known]
@@ -134,13 +135,13 @@ def _without_instructor(data: str) -> str:
 
 
 _OF_THE_INSTRUCTOR: Final = {
-    "completion": ("instructor_id", "instructor_name"),
+    "completion": ("instructor_id", "instructor_name", "instructor_employee_number"),
     "record": ("m_instructor_id", "instructor_id"),
 }
 
 
 def erase_records(db: Database, person: KnownPerson) -> Erased:
-    """Erase a person's name and the content of their removed records; count the records that the account still has.
+    """Erase a person's name, facts and removed records' content; count the records that the account still has.
 
     Records that the account still has are kept. If they were erased, the next poll would read their content again, and
     their next change would be reported wrongly.

@@ -106,6 +106,12 @@ CREATE TABLE held_changes (
     field TEXT NOT NULL,
     PRIMARY KEY (source, key)
 ) WITHOUT ROWID;
+CREATE TABLE job_titles (
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    title TEXT NOT NULL,
+    PRIMARY KEY (source, id)
+) WITHOUT ROWID;
 CREATE TABLE latency_counts (
     hour INTEGER NOT NULL,
     destination TEXT NOT NULL,
@@ -122,11 +128,12 @@ CREATE TABLE left_out (
     known INTEGER NOT NULL,     -- whether it is, or may be, one of the known records
     PRIMARY KEY (source, key)
 ) WITHOUT ROWID;
-CREATE TABLE names_fetched (
+CREATE TABLE "names_fetched" (
     source TEXT NOT NULL,
-    list TEXT NOT NULL CHECK (list IN ('people', 'trainings')),
+    list TEXT NOT NULL CHECK (list IN ('people', 'trainings', 'job_titles')),
     fetched_at INTEGER NOT NULL,
     outcome TEXT NOT NULL,      -- ok, or why it failed
+    fields TEXT NOT NULL DEFAULT '',        -- the facts that it was read for; empty: names alone
     PRIMARY KEY (source, list)
 ) WITHOUT ROWID;
 CREATE TABLE owed (
@@ -142,7 +149,7 @@ CREATE TABLE people (
     source TEXT NOT NULL,
     id TEXT NOT NULL,
     name TEXT NOT NULL,
-    employee_number TEXT,
+    employee_number TEXT, facts TEXT NOT NULL DEFAULT '{}',
     PRIMARY KEY (source, id)
 ) WITHOUT ROWID;
 CREATE TABLE rebuilds (
@@ -283,7 +290,7 @@ CREATE TABLE told_before (
 CREATE TABLE trainings (
     source TEXT NOT NULL,
     id TEXT NOT NULL,
-    title TEXT NOT NULL,
+    title TEXT NOT NULL, facts TEXT NOT NULL DEFAULT '{}',
     PRIMARY KEY (source, id)
 ) WITHOUT ROWID;
 CREATE TABLE unreadable_records (

@@ -11,11 +11,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from notifier.facts import PersonField, TrainingFacts
 from notifier.http.exchange import Answer
 from notifier.kpa.errors import ApiError, ApiErrorReason
-from notifier.kpa.name_stream import NamesReader, Person, people_reader, trainings_reader
+from notifier.kpa.name_stream import NamesReader, Person, job_titles_reader, people_reader, trainings_reader
 
 TOKEN = "tKn-0123456789"
+
+
+def named(name: str, number: str | None) -> Person:
+    return Person(name, {"employee_number": number})
+
+
 SECOND_HALF = chr(0xDE00)
 FIRST_HALF = chr(0xD83D)
 
@@ -36,7 +43,8 @@ def read_people(document: Any) -> dict[str, Person]:
 
 
 def read_trainings(document: Any) -> dict[str, str]:
-    return read_all(trainings_reader(head(), TOKEN), [json.dumps(document).encode()])
+    found = read_all(trainings_reader(head(), TOKEN), [json.dumps(document).encode()])
+    return {id_: training.title for id_, training in found.items()}
 
 
 def people(*users: object) -> dict[str, Person]:
@@ -55,8 +63,8 @@ def failure_of(body: bytes, answer: Answer | None = None) -> ApiError:
 
 def test_the_documented_people_are_read(sample: Callable[[str], Any]) -> None:
     assert read_people(sample("users.list.json")) == {
-        "5804f0f30ef50473af5870c6": Person("Derrick Brown", "DBROWN"),
-        "5804f0f40ef50473af5870e6": Person("David Ball", "DAVI2345"),
+        "5804f0f30ef50473af5870c6": named("Derrick Brown", "DBROWN"),
+        "5804f0f40ef50473af5870e6": named("David Ball", "DAVI2345"),
     }
 
 
@@ -71,23 +79,94 @@ def test_the_documented_trainings_are_read(sample: Callable[[str], Any]) -> None
 @pytest.mark.parametrize(
     ("user", "person"),
     [
-        ({"firstname": "Ann", "lastname": "Lee"}, Person("Ann Lee", None)),
-        ({"firstname": " Ann\n ", "lastname": "van  der\tLee"}, Person("Ann van der Lee", None)),
-        ({"lastname": "Lee", "employeeNumber": 17}, Person("Lee", "17")),
-        ({"firstname": "Ann", "lastname": None, "employeeNumber": ""}, Person("Ann", None)),
-        ({"firstname": "Ann", "lastname": ["Lee"], "employeeNumber": 1.5}, Person("Ann", None)),
-        ({"firstname": "Ann", "lastname": {"lastname": "Lee"}, "employeeNumber": [{"id": "x"}]}, Person("Ann", None)),
-        ({"manager": {"id": "u9", "lastname": "Chief"}, "firstname": "Ann"}, Person("Ann", None)),
+        ({"firstname": "Ann", "lastname": "Lee"}, named("Ann Lee", None)),
+        ({"firstname": " Ann\n ", "lastname": "van  der\tLee"}, named("Ann van der Lee", None)),
+        ({"lastname": "Lee", "employeeNumber": 17}, named("Lee", "17")),
+        ({"firstname": "Ann", "lastname": None, "employeeNumber": ""}, named("Ann", None)),
+        ({"firstname": "Ann", "lastname": ["Lee"], "employeeNumber": 1.5}, named("Ann", None)),
+        ({"firstname": "Ann", "lastname": {"lastname": "Lee"}, "employeeNumber": [{"id": "x"}]}, named("Ann", None)),
+        ({"manager": {"id": "u9", "lastname": "Chief"}, "firstname": "Ann"}, named("Ann", None)),
         (
             {"firstname": "\U0001f600 Ann", "lastname": f"{FIRST_HALF}Lee{SECOND_HALF}"},
-            Person("\U0001f600 Ann ?Lee?", None),
+            named("\U0001f600 Ann ?Lee?", None),
         ),
-        ({"firstname": f"Ann {FIRST_HALF}A"}, Person("Ann ?A", None)),
-        ({"firstname": "\\ud83d", "lastname": f'\\{SECOND_HALF}"'}, Person('\\ud83d \\?"', None)),
+        ({"firstname": f"Ann {FIRST_HALF}A"}, named("Ann ?A", None)),
+        ({"firstname": "\\ud83d", "lastname": f'\\{SECOND_HALF}"'}, named('\\ud83d \\?"', None)),
     ],
 )
 def test_a_name_is_made_of_what_is_there(user: dict[str, Any], person: Person) -> None:
     assert people({"id": "u1"} | user) == {"u1": person}
+
+
+EVERY_FACT = {
+    "id": "u1",
+    "firstname": "Ann",
+    "employeeNumber": "E1",
+    "fieldOffice_id": ["f1", 2, "f1", "", None, {"id": "f9"}, ["f8"], "x" * 201],
+    "lineOfBusiness_id": "b1",
+    "jobTitle_id": "j1",
+    "terminationDate": "1582830441803",
+    "email": "ann@example.com",
+    "metavalues": {"fieldOffice_id": ["f7"]},
+    "cellPhone": "(555) 555-5555",
+}
+
+
+def test_of_a_person_only_the_chosen_facts_are_read() -> None:
+    def facts(*fields: str) -> Any:
+        document = json.dumps({"ok": True, "users": [EVERY_FACT]}).encode()
+        reader = people_reader(head(), TOKEN, [PersonField(field) for field in fields])
+        return read_all(reader, [document[:50], document[50:]])["u1"].facts
+
+    assert facts() == {}
+    assert facts("employee_number") == {"employee_number": "E1"}
+    assert facts("field_office_ids", "line_of_business_ids") == {
+        "field_office_ids": ["f1", "2"],
+        "line_of_business_ids": ["b1"],
+    }
+    assert facts("job_title") == facts("job_title_id") == {"job_title_id": "j1"}
+    assert facts("terminated_on") == {"terminated_on": "2020-02-27"}
+
+
+@pytest.mark.parametrize("nothing", [None, "", 0, [], {}, True, "soon", 1.5, -1, "9" * 30, {"id": "f1"}])
+def test_a_fact_that_is_missing_or_makes_no_sense_is_none(nothing: Any) -> None:
+    user = {"id": "u1", "firstname": "Ann"} | dict.fromkeys(
+        ("jobTitle_id", "terminationDate", "fieldOffice_id"), nothing
+    )
+    fields = [PersonField.JOB_TITLE_ID, PersonField.TERMINATED_ON, PersonField.FIELD_OFFICE_IDS]
+    found = read_all(people_reader(head(), TOKEN, fields), [json.dumps({"ok": True, "users": [user]}).encode()])["u1"]
+    assert found.name == "Ann"
+    number = type(nothing) is int and nothing
+    assert found.facts["job_title_id"] in (None, str(nothing))
+    assert found.facts["terminated_on"] is None or number == -1
+    assert found.facts["field_office_ids"] in ([], [str(nothing)])
+
+
+def test_a_list_of_a_million_ids_is_not_kept() -> None:
+    user = {"id": "u1", "firstname": "Ann", "fieldOffice_id": [*range(1000)]}
+    reader = people_reader(head(), TOKEN, [PersonField.FIELD_OFFICE_IDS])
+    found = read_all(reader, [json.dumps({"ok": True, "users": [user]}).encode()])["u1"]
+    assert found.facts["field_office_ids"] == [str(number) for number in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("training", "facts"),
+    [
+        ({"schedule_type": "rolling", "renewal_months": 12, "expiring_days": 14}, TrainingFacts("rolling", 12, 14)),
+        ({"scheduleType": "rolling", "renewalMonths": "24", "expiringDays": None}, TrainingFacts("rolling", 24, None)),
+        ({"renewal_months": 0}, TrainingFacts(None, 0, None)),
+        ({"schedule_type": ["rolling"], "renewal_months": -3, "expiring_days": "soon"}, TrainingFacts()),
+        ({"renewal_months": {"months": 3}, "expiring_days": 1.5}, TrainingFacts()),
+    ],
+)
+def test_a_trainings_rules_are_read_in_both_versions(training: dict[str, Any], facts: TrainingFacts) -> None:
+    document = {"ok": True, "trainings": [{"id": 1, "title": "Ladders"} | training]}
+    assert read_all(trainings_reader(head(), TOKEN), [json.dumps(document).encode()])["1"].facts == facts
+
+
+def test_job_titles_are_read_by_their_ids() -> None:
+    document = {"ok": True, "jobtitles": [{"id": "j1", "title": " Crane  Operator "}, {"id": "j2"}, 5]}
+    assert read_all(job_titles_reader(head(), TOKEN), [json.dumps(document).encode()]) == {"j1": "Crane Operator"}
 
 
 NO_IDS: list[Any] = [None, "", True, 1.5, [], {}]
@@ -100,7 +179,7 @@ NO_IDS: list[Any] = [None, "", True, 1.5, [], {}]
     + [{"id": no_id, "firstname": "Ann"} for no_id in NO_IDS],
 )
 def test_who_has_no_name_or_no_id_is_left_out_and_spoils_no_other(nobody: object) -> None:
-    assert people(nobody, {"id": "u2", "firstname": "Bo"}) == {"u2": Person("Bo", None)}
+    assert people(nobody, {"id": "u2", "firstname": "Bo"}) == {"u2": named("Bo", None)}
 
 
 def test_a_whole_number_is_an_id_too() -> None:
@@ -117,7 +196,7 @@ def test_a_training_without_a_title_is_left_out() -> None:
 def test_lists_of_another_name_or_in_another_place_are_not_the_list() -> None:
     ann, bo = {"id": "a", "firstname": "Ann"}, {"id": "b", "firstname": "Bo"}
     document = {"roles": [ann], "paging": {"users": [ann]}, "users": [bo | {"users": [ann]}], "ok": True}
-    assert read_people(document) == {"b": Person("Bo", None)}
+    assert read_people(document) == {"b": named("Bo", None)}
 
 
 @pytest.mark.parametrize("users", [None, {}, {"item": [{"id": "u1", "firstname": "Ann"}]}, "users", 5, True])
@@ -186,9 +265,9 @@ def test_what_does_not_come_from_the_api_is_named_by_its_status() -> None:
 def test_names_are_there_as_soon_as_their_entry_is() -> None:
     reader = people_reader(head(), TOKEN)
     reader.feed(b'{"users": [{"id": "u1", "firstname": "Ann"}, {"id": "u2", "firstname": "B')
-    assert reader.take() == {"u1": Person("Ann", None)}
+    assert reader.take() == {"u1": named("Ann", None)}
     reader.feed(b'o"}], "ok"')
-    assert reader.take() == {"u2": Person("Bo", None)}
+    assert reader.take() == {"u2": named("Bo", None)}
     reader.feed(b": true}")
     reader.finish()
     assert reader.take() == {}

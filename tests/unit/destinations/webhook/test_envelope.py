@@ -1,3 +1,5 @@
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -9,7 +11,8 @@ from notifier.config.destinations import BatchForm, HttpFormat
 from notifier.destinations.sample import sample_event
 from notifier.destinations.webhook.envelope import batch, cloudevent, single
 from notifier.destinations.webhook.event_schema import schema
-from notifier.events import Event, EventType, batch_id
+from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, batch_id, event_data
+from notifier.facts import TrainingFacts
 
 if TYPE_CHECKING:
     from tests.support.destinations import MakeEvent
@@ -99,6 +102,31 @@ def test_events_are_as_the_schema_says(make_event: "MakeEvent", kind: EventType)
 
 def test_notices_are_as_the_schema_says(make_alert: "MakeEvent") -> None:
     assert list(validated(make_alert())["data"]) == schema()["$defs"]["notice"]["required"]
+
+
+PREVIOUS_SCHEMA = Path(__file__).parent / "event_schema_1.0.json"
+"""The schema of version 1.0, to which receivers may have been written."""
+
+KNOWN = Names(
+    {"5e58": "David Ball"},
+    {"1046": "Ladder Safety"},
+    {"5e58": {"employee_number": "E17", "field_office_ids": ["f1"], "job_title": None, "terminated_on": "2026-01-01"}},
+    {"1046": TrainingFacts("rolling", 12, 30)},
+)
+
+
+@pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED, EventType.REMOVED])
+@pytest.mark.parametrize("names", [KNOWN, Names()])
+def test_receivers_of_the_previous_version_understand_events_of_this_one(kind: EventType, names: Names) -> None:
+    one = Completion("7", "1046", "5e58", "2026-01-01", None, NOW_MS, "5e58", None, "", False, b'{"id":7}')
+    before = replace(one, notes="old") if kind is EventType.UPDATED else None
+    data = event_data(Change(kind, one, 1, DetectedBy.HEAD, "new", before), names)
+    written = validated(EXAMPLE._replace(type=kind, data=data))
+    Draft202012Validator(orjson.loads(PREVIOUS_SCHEMA.read_bytes())).validate(written)
+    if names is KNOWN:
+        assert written["data"]["completion"]["valid_until"] == "2027-01-01"
+        assert written["data"]["completion"]["instructor_employee_number"] == "E17"
+        assert written["data"]["user"]["field_office_ids"] == ["f1"]
 
 
 def test_the_schema_tells_wrong_events_from_right_ones(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:

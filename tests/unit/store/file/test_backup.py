@@ -41,7 +41,10 @@ async def lived(store: FileStore, tell: Tell) -> FileStore:
         tell(db, *(str(number) for number in range(20)))
         sources.succeed(db, "acme", NOW)
         for number in range(300):
-            db.execute("INSERT INTO people VALUES ('acme', ?, ?, NULL)", [str(number), "x" * 20_000])
+            db.execute(
+                "INSERT INTO people (source, id, name, employee_number) VALUES ('acme', ?, ?, NULL)",
+                [str(number), "x" * 20_000],
+            )
 
     await store.run(live)
     return store
@@ -231,7 +234,10 @@ def newer(target: Path) -> None:
 def damaged(target: Path) -> None:
     with closing(open_database(target)) as db, db.atomic():
         for number in range(100):
-            db.execute("INSERT INTO people VALUES ('acme', ?, ?, NULL)", [str(number), "x" * 20_000])
+            db.execute(
+                "INSERT INTO people (source, id, name, employee_number) VALUES ('acme', ?, ?, NULL)",
+                [str(number), "x" * 20_000],
+            )
     with target.open("r+b") as file:
         file.seek(4096 * 60)
         file.write(bytes(4096 * 10))

@@ -227,7 +227,10 @@ def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
 def test_nothing_large_is_read_from_end_to_end(db: FileDatabase, tell: "Tell") -> None:
     numbers = tell(db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
     outbox.settle(db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
-    db.execute("INSERT INTO people VALUES ('acme', '5e580f0cb780600088bd2c11', 'David Ball', 'D1')")
+    db.execute(
+        "INSERT INTO people (source, id, name, employee_number)"
+        " VALUES ('acme', '5e580f0cb780600088bd2c11', 'David Ball', 'D1')"
+    )
     db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
     search.prepare(db)
     statements: list[str] = []

@@ -26,7 +26,8 @@ HR = Subscription("hr", frozenset(EventType))
 def db(db: FileDatabase, completion: MakeCompletion) -> FileDatabase:
     """David has a removed and a living record, Eve a living one of which David is the instructor."""
     names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", "E-17"), PersonName(EVE, "Eve Ball", None)])
-    known_names = Names({DAVID: "David Ball", EVE: "Eve Ball"})
+    number = {DAVID: {"employee_number": "E-17", "job_title": "Rigger"}, EVE: {}}
+    known_names = Names({DAVID: "David Ball", EVE: "Eve Ball"}, person_facts=number)
     made = [
         completion("1", {"notes": "sore back"}, notes="sore back"),
         completion("2"),
@@ -77,6 +78,7 @@ def test_a_person_whose_name_is_gone_is_found_by_records_and_events(db: FileData
     db.execute("DELETE FROM people")
     assert erasure.find_people(db, DAVID) == [KnownPerson("acme", DAVID, "David Ball")]
     assert erasure.find_people(db, "David Ball") == [KnownPerson("acme", DAVID, "David Ball")]
+    assert erasure.find_people(db, "E-17") == [KnownPerson("acme", DAVID, "David Ball")]
     db.execute("DELETE FROM deliveries")
     db.execute("DELETE FROM events")
     assert erasure.find_people(db, DAVID) == [KnownPerson("acme", DAVID, None)]
@@ -89,6 +91,8 @@ def test_of_a_person_only_what_the_account_still_has_stays(db: FileDatabase) -> 
     assert erasure.erase_records(db, person) == erasure.Erased(records=1, names=1, living=1)
     left = everything(db)
     assert "David Ball" not in left
+    assert "E-17" not in left
+    assert "Rigger" not in left
     assert "sore back" not in left
     assert [row[0] for row in db.execute("SELECT key FROM records WHERE user_id = ?", [DAVID])] == ["2"]
     (data,) = db.execute("SELECT data FROM events").fetchone()
