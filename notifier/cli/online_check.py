@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from notifier import log
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import Column, counted
+from notifier.cli.formatting import Column, counted, harmless
 from notifier.cli.global_options import GlobalOptions
-from notifier.cli.output import TableWriter
+from notifier.cli.output import TableWriter, echo
 from notifier.config import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from notifier.cli.filter_reach import Reach
     from notifier.cli.source_probe import ProbeResult
 
 _COLUMNS: Final = (
@@ -58,6 +59,24 @@ def orphans(settings: Settings) -> "Iterator[str]":
 def show(sights: "Sequence[ProbeResult]") -> None:
     """Show the results as a table."""
     TableWriter(*_COLUMNS).show(sight.row() for sight in sights)
+
+
+def reach(settings: Settings, sights: "Sequence[ProbeResult]") -> "list[Reach]":
+    """Return what the filters of each destination match in the lists of its sources."""
+    from notifier.cli.filter_reach import reaches  # noqa: PLC0415 - slow to import, like the probe
+
+    return reaches(settings, {sight.source: sight.directory for sight in sights})
+
+
+def show_reach(found: "Sequence[Reach]") -> None:
+    """Show how many trainings and people each destination's filters match, and the patterns that match nothing."""
+    from notifier.cli.filter_reach import COLUMNS  # noqa: PLC0415 - slow to import, like the probe
+
+    if found:
+        echo("")
+        TableWriter(*COLUMNS).show(one.row() for one in found)
+    if warnings := [f"Warning: {harmless(warning)}" for one in found for warning in one.warnings()]:
+        echo("", *warnings)
 
 
 def refuse(sights: "Sequence[ProbeResult]") -> None:

@@ -1,7 +1,7 @@
 """Tries a source's token with as few requests as possible, without storing anything."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 
 from notifier.alerts import rules
+from notifier.cli.filter_reach import Directory
 from notifier.cli.formatting import NOTHING, counted
 from notifier.clock import SystemClock
 from notifier.config import SourceSettings
+from notifier.facts import PersonFacts, PersonField
 from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
 from notifier.http.proxy import Proxy
@@ -24,17 +26,24 @@ from notifier.watch.detection.balance import count_bounds
 if TYPE_CHECKING:
     from notifier.kpa.versions import InvalidRecord
 
+_ADVICE: Final = {
+    "people": "; or set `names = false`",
+    "trainings": "; or set `names = false`",
+    "job titles": "; or leave `job_title` out of `person_fields`",
+}
+"""What to do if the token may not read a list of names."""
+
 _REQUESTS_PER_MINUTE: Final = 60
-"""High enough that the four requests of one source need not wait."""
+"""High enough that the five requests of one source need not wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """The result for one source; None stands for an unknown value.
 
-    `names` has the number of names of `people` and of `trainings`, if names were requested. `unreadable` is the
-    number of records on the newest page that cannot be read. `troubles` are sentences for the operator. The requests
-    went through `proxy`, or directly.
+    `names` has the number of names of `people` and of `trainings`, if names were requested, and `directory` their
+    content. `unreadable` is the number of records on the newest page that cannot be read. `troubles` are sentences for
+    the operator. The requests went through `proxy`, or directly.
     """
 
     source: str
@@ -45,6 +54,7 @@ class ProbeResult:
     names: Mapping[str, int] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
     proxy: Proxy | None = None
+    directory: Directory = field(default_factory=Directory)
 
     def document(self) -> dict[str, Any]:
         """Return the result as a JSON object."""
@@ -105,7 +115,7 @@ async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSessi
         troubles=(*_clock_troubles(page.served_at_ms), *_unreadable(page), *refusal),
         proxy=exchange.proxy,
     )
-    return await _look_for_names(client, sight) if settings.names and not refusal else sight
+    return await _look_for_names(client, settings, sight) if settings.names and not refusal else sight
 
 
 def _unreadable(page: Page) -> Iterator[str]:
@@ -128,16 +138,44 @@ def _clock_troubles(served_at_ms: int | None) -> list[str]:
     return [condition.summary for condition in rules.of_clock(peers, ())]
 
 
-async def _look_for_names(client: Client, sight: ProbeResult) -> ProbeResult:
-    for kind, names in (("people", client.people()), ("trainings", client.trainings())):
+async def _look_for_names(client: Client, settings: SourceSettings, sight: ProbeResult) -> ProbeResult:
+    """Read the lists of names that the daemon would read."""
+    lists: dict[str, AsyncGenerator[dict[str, Any], None]] = {
+        "people": client.people(),
+        "trainings": client.trainings(),
+    }
+    if PersonField.JOB_TITLE in settings.person_fields:
+        lists["job titles"] = client.job_titles()
+    found: dict[str, dict[str, Any]] = {}
+    for kind, batches in lists.items():
         try:
-            async with aclosing(names):
-                known = sum([len(batch) async for batch in names])
-            sight = replace(sight, names={**sight.names, kind: known})
+            found[kind] = await _gathered(batches)
         except ApiError as failure:
-            advice = "; or set `names = false`" if failure.reason is ApiErrorReason.TOKEN_PERMISSION else ""
+            advice = _ADVICE[kind] if failure.reason is ApiErrorReason.TOKEN_PERMISSION else ""
             sight = replace(sight, troubles=(*sight.troubles, f"names of {kind}: {failure.message}{advice}"))
             if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
                 # The client would now wait until the rate limit allows more, which this command must not do.
                 break
-    return sight
+    directory = Directory(
+        {id_: training.title for id_, training in found["trainings"].items()} if "trainings" in found else None,
+        {id_: _titled(person.facts, found.get("job titles")) for id_, person in found["people"].items()}
+        if "people" in found
+        else None,
+    )
+    return replace(sight, names={kind: len(names) for kind, names in found.items()}, directory=directory)
+
+
+async def _gathered(batches: AsyncGenerator[dict[str, Any], None]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    async with aclosing(batches):
+        async for batch in batches:
+            found |= batch
+    return found
+
+
+def _titled(facts: PersonFacts, jobs: Mapping[str, str] | None) -> PersonFacts:
+    """Return a person's facts with the title of the job, if it is known."""
+    job = facts.get(PersonField.JOB_TITLE_ID)
+    if jobs is None or (isinstance(job, str) and job not in jobs):
+        return facts
+    return {**facts, PersonField.JOB_TITLE.value: jobs[job] if isinstance(job, str) else None}

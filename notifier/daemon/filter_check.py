@@ -1,13 +1,17 @@
-"""Finds ids in filters that no source knows. They are probably mistyped, and no event would ever pass the filter."""
+"""Finds ids and patterns in filters that match nothing in any source. They are probably mistyped."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from notifier.config import Settings
 from notifier.daemon.configuration import RunningConfiguration
+from notifier.delivery.subscriptions import subscription
+from notifier.patterns import matched
+from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
+from notifier.store.subscriptions import Filter, pattern_texts
 from notifier.store.tables import known_ids
 from notifier.store.tables.names import NameList
 
@@ -44,22 +48,67 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
                 yield IdFilter(f"destinations.{name}.{key}", names, ids, sources)
 
 
+@dataclass(frozen=True, slots=True)
+class PatternFilter:
+    """The patterns under one key of a destination; each should match something in one of `sources`.
+
+    `lists` are the lists that have to be read before that can be judged.
+    """
+
+    key: str
+    kind: Filter
+    patterns: tuple[str, ...]
+    sources: tuple[str, ...]
+    lists: tuple[NameList, ...]
+
+
+_LISTS = {
+    Filter.TRAININGS: (NameList.TRAININGS,),
+    Filter.PEOPLE: (NameList.PEOPLE,),
+    Filter.JOB_TITLES: (NameList.PEOPLE, NameList.JOB_TITLES),
+    Filter.FIELD_OFFICES: (NameList.PEOPLE,),
+    Filter.LINES_OF_BUSINESS: (NameList.PEOPLE,),
+}
+
+
+def pattern_filters(settings: Settings) -> Iterator[PatternFilter]:
+    """Yield the filters by pattern that can be checked, because all their sources fetch names. Pure."""
+    for name, destination in settings.destinations.items():
+        sources = destination.sources or tuple(settings.sources)
+        wanted = subscription(name, destination)
+        for kind, lists in _LISTS.items():
+            patterns = wanted.patterns(kind).written
+            if patterns and all(settings.sources[source].names for source in sources):
+                yield PatternFilter(f"destinations.{name}.{kind}", kind, patterns, sources, lists)
+
+
+def unmatched(db: Database, one: PatternFilter) -> list[str]:
+    """Return the patterns of a filter that match nothing in the stored lists of its sources."""
+    if one.kind is Filter.TRAININGS:
+        texts: Collection[str] = known_ids.titles(db, one.sources)
+    else:
+        people = known_ids.people(db, one.sources)
+        texts = {text for id_, facts in people for text in pattern_texts(one.kind, id_, facts)}
+    return [pattern for pattern in one.patterns if not matched(pattern, texts)]
+
+
 class UnknownIds:
-    """Warns once of each unknown id in the filters, as soon as the names of their sources are known."""
+    """Warns once of each id and pattern in filters that matches nothing, when the sources' names are known."""
 
     def __init__(self, store: Store, configuration: RunningConfiguration) -> None:
         self._store = store
         self._configuration = configuration
-        self._judged: frozenset[IdFilter] = frozenset()
+        self._judged: frozenset[IdFilter | PatternFilter] = frozenset()
 
     async def look(self) -> None:
         """Check the filters that were not checked before, if possible; after a failed read, the next call retries."""
-        filters = tuple(id_filters(self._configuration.settings))
+        settings = self._configuration.settings
+        filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))
         self._judged &= frozenset(filters)
         for one in filters:
             if one not in self._judged:
                 try:
-                    await self._judge(one)
+                    await (self._judge(one) if isinstance(one, IdFilter) else self._judge_patterns(one))
                 except StoreError as error:
                     _log.debug(error.message, extra={"reason": error.reason})
                     return
@@ -71,6 +120,17 @@ class UnknownIds:
             _log.warning(
                 "a filter contains an unknown id, so no known record matches it; check the id",
                 extra={"key": one.key, "id": unknown},
+            )
+        self._judged |= {one}
+
+    async def _judge_patterns(self, one: PatternFilter) -> None:
+        for names in one.lists:
+            if not await self._store.run(known_ids.names_are_fetched, one.sources, names):
+                return
+        for pattern in await self._store.run(unmatched, one):
+            _log.warning(
+                "a pattern in a filter matches nothing at present; check its spelling",
+                extra={"key": one.key, "pattern": pattern},
             )
         self._judged |= {one}
 

@@ -1,12 +1,14 @@
 """Converts the configured filters into the store's form, and finds the destinations that new events may be for."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import orjson
 
 from notifier.config import DestinationSettings
 from notifier.events import Event, EventType
-from notifier.store.subscriptions import Subscription
+from notifier.patterns import Patterns
+from notifier.store.subscriptions import Subscription, facts_of_data
 
 
 def subscriptions(settings: Mapping[str, DestinationSettings]) -> tuple[Subscription, ...]:
@@ -22,6 +24,11 @@ def subscription(name: str, settings: DestinationSettings) -> Subscription:
         frozenset(settings.sources),
         frozenset(settings.training_ids),
         frozenset(settings.user_ids),
+        Patterns.of(settings.trainings),
+        Patterns.of(settings.people),
+        Patterns.of(settings.job_titles),
+        Patterns.of(settings.field_offices),
+        Patterns.of(settings.lines_of_business),
     )
 
 
@@ -35,21 +42,22 @@ def concerned(events: Sequence[Event], filters: Iterable[Subscription]) -> list[
     if EventType.ALERT in types:
         return None
     sources = {event.source for event in events}
-    records: list[dict[str, str]] | None = None
+    contents: list[dict[str, Any]] | None = None
     found = []
     for wanted in filters:
         if wanted.events.isdisjoint(types) or (wanted.sources and wanted.sources.isdisjoint(sources)):
             continue
-        if wanted.training_ids or wanted.user_ids:
-            records = [orjson.loads(event.data)["completion"] for event in events] if records is None else records
-            if not any(_admits(wanted, record) for record in records):
+        if wanted.chooses_records:
+            contents = [orjson.loads(event.data) for event in events] if contents is None else contents
+            if not any(_admits(wanted, content) for content in contents):
                 continue
         found.append(wanted.destination)
     return found
 
 
-def _admits(wanted: Subscription, record: Mapping[str, str]) -> bool:
-    return not (
-        (wanted.training_ids and record["training_id"] not in wanted.training_ids)
-        or (wanted.user_ids and record["user_id"] not in wanted.user_ids)
+def _admits(wanted: Subscription, data: Mapping[str, Any]) -> bool:
+    completion, known = data["completion"], facts_of_data(data)
+    return (
+        wanted.training_objection(completion["training_id"], known.training_title) is None
+        and wanted.person_objection(completion["user_id"], known.person) is None
     )

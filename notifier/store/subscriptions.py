@@ -1,7 +1,21 @@
-"""Which destination gets which events; decided when an event is written, so that none is missed."""
+"""Which destination gets which events; decided when an event is written, so that none is missed.
 
+Filters by titles, employee numbers and other facts need what the lists of the API say. If that is not known yet when an
+event is written, such a filter does not reject the event: a message too many is better than a lost one.
+"""
+
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+import orjson
+
+from notifier.facts import PersonFacts, PersonField
+from notifier.patterns import Patterns, is_person_id
+
+_EVERYTHING = Patterns()
 
 
 class Filter(StrEnum):
@@ -11,30 +25,152 @@ class Filter(StrEnum):
     SOURCES = "sources"
     TRAINING_IDS = "training_ids"
     USER_IDS = "user_ids"
+    TRAININGS = "trainings"
+    PEOPLE = "people"
+    JOB_TITLES = "job_titles"
+    FIELD_OFFICES = "field_offices"
+    LINES_OF_BUSINESS = "lines_of_business"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFacts:
+    """What is known of a completion's training and person; None if the training, or the person, is not known."""
+
+    training_title: str | None = None
+    person: PersonFacts | None = None
+
+
+NOTHING_KNOWN = KnownFacts()
+
+
+def facts_of_data(data: Mapping[str, Any]) -> KnownFacts:
+    """Return the facts in an event's data; events of earlier versions have no facts about the person."""
+    return KnownFacts(data["completion"].get("training_title"), data.get("user"))
+
+
+def facts_of_row(training_title: str | None, user: str | None) -> KnownFacts:
+    """Return the facts in the columns of `FACTS_SQL`."""
+    return KnownFacts(training_title, None if user is None else orjson.loads(user))
+
+
+FACTS_SQL = "json_extract(data, '$.completion.training_title'), json_extract(data, '$.user')"
+"""The columns of an event's facts, for `facts_of_row`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """The filters of one destination; an empty set of sources, trainings or users admits all of them."""
+    """The filters of one destination; an empty filter, except that of the events, admits everything."""
 
     destination: str
     events: frozenset[str]
     sources: frozenset[str] = frozenset()
     training_ids: frozenset[str] = frozenset()
     user_ids: frozenset[str] = frozenset()
+    trainings: Patterns = _EVERYTHING
+    people: Patterns = _EVERYTHING
+    job_titles: Patterns = _EVERYTHING
+    field_offices: Patterns = _EVERYTHING
+    lines_of_business: Patterns = _EVERYTHING
 
-    def admits(self, event_type: str, source: str, training_id: str, user_id: str) -> bool:
+    @property
+    def chooses_records(self) -> bool:
+        """Whether a filter speaks about trainings or people."""
+        return bool(
+            self.training_ids
+            or self.user_ids
+            or self.trainings
+            or self.people
+            or self.job_titles
+            or self.field_offices
+            or self.lines_of_business
+        )
+
+    def admits(
+        self, event_type: str, source: str, training_id: str, user_id: str, known: KnownFacts = NOTHING_KNOWN
+    ) -> bool:
         """Return whether the destination gets an event about a completion."""
-        return self.objection(event_type, source, training_id, user_id) is None
+        return self.objection(event_type, source, training_id, user_id, known) is None
 
-    def objection(self, event_type: str, source: str, training_id: str, user_id: str) -> Filter | None:
+    def objection(
+        self, event_type: str, source: str, training_id: str, user_id: str, known: KnownFacts = NOTHING_KNOWN
+    ) -> Filter | None:
         """Return the first filter that rejects an event about a completion; None if none does."""
         if event_type not in self.events:
             return Filter.EVENTS
         if self.sources and source not in self.sources:
             return Filter.SOURCES
+        if not self.chooses_records:
+            return None
+        return self.training_objection(training_id, known.training_title) or self.person_objection(
+            user_id, known.person
+        )
+
+    def training_objection(self, training_id: str, title: str | None) -> Filter | None:
+        """Return the filter that rejects a training; None if none does."""
         if self.training_ids and training_id not in self.training_ids:
             return Filter.TRAINING_IDS
+        if self.trainings and self.trainings.rejects(() if title is None else (title,), is_complete=title is not None):
+            return Filter.TRAININGS
+        return None
+
+    def person_objection(self, user_id: str, person: PersonFacts | None) -> Filter | None:
+        """Return the first filter that rejects a person; None if none does."""
         if self.user_ids and user_id not in self.user_ids:
             return Filter.USER_IDS
+        for key, fields in _FIELDS.items():
+            patterns = self.patterns(key)
+            if not patterns:
+                continue
+            is_complete = _knows(person, fields) or (key is Filter.PEOPLE and all(map(is_person_id, patterns.written)))
+            if patterns.rejects(pattern_texts(key, user_id, person), is_complete=is_complete):
+                return key
         return None
+
+    def patterns(self, key: Filter) -> Patterns:
+        """Return the patterns of one of the filters that have patterns."""
+        match key:
+            case Filter.TRAININGS:
+                return self.trainings
+            case Filter.PEOPLE:
+                return self.people
+            case Filter.JOB_TITLES:
+                return self.job_titles
+            case Filter.FIELD_OFFICES:
+                return self.field_offices
+            case Filter.LINES_OF_BUSINESS:
+                return self.lines_of_business
+            case _:
+                return _EVERYTHING
+
+
+_FIELDS: Final[Mapping[Filter, Collection[PersonField]]] = MappingProxyType(
+    {
+        Filter.PEOPLE: (PersonField.EMPLOYEE_NUMBER,),
+        Filter.JOB_TITLES: (PersonField.JOB_TITLE, PersonField.JOB_TITLE_ID),
+        Filter.FIELD_OFFICES: (PersonField.FIELD_OFFICE_IDS,),
+        Filter.LINES_OF_BUSINESS: (PersonField.LINE_OF_BUSINESS_IDS,),
+    }
+)
+"""The facts about a person that each filter with patterns reads."""
+
+
+def pattern_texts(key: Filter, user_id: str, person: PersonFacts | None) -> list[str]:
+    """Return the known texts of a person that the patterns of a filter are compared with."""
+    texts = _texts(person, _FIELDS[key])
+    return [user_id, *texts] if key is Filter.PEOPLE else texts
+
+
+def _texts(person: PersonFacts | None, fields: Collection[PersonField]) -> list[str]:
+    """Return the known values of these fields."""
+    texts: list[str] = []
+    for name in fields:
+        value = None if person is None else person.get(name)
+        if isinstance(value, str):
+            texts.append(value)
+        elif value is not None:
+            texts += value
+    return texts
+
+
+def _knows(person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
+    return person is not None and all(name in person for name in fields)

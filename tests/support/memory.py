@@ -14,4 +14,7 @@ def resident_bytes() -> int:
 def fill(db: Database, megabytes: int) -> None:
     """Write large rows into the store."""
     for number in range(megabytes * 50):
-        db.execute("INSERT OR REPLACE INTO people VALUES ('acme', ?, ?, NULL)", [str(number), "x" * 20_000])
+        db.execute(
+            "INSERT OR REPLACE INTO people (source, id, name, employee_number) VALUES ('acme', ?, ?, NULL)",
+            [str(number), "x" * 20_000],
+        )

@@ -45,6 +45,7 @@ FACTS = {
     "seconds": "how long",
     "key": "of the configuration",
     "id": "in a filter",
+    "pattern": "in a filter",
     "left_to_restart": "keys of the configuration",
     "path": "of a local request, or of the state file",
     "lost": "tables of a damaged file that could not be read whole",

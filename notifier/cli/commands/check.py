@@ -21,6 +21,7 @@ from notifier.redact import redact
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from notifier.cli.filter_reach import Reach
     from notifier.cli.source_probe import ProbeResult
     from notifier.http.proxy import Proxy
 
@@ -43,8 +44,9 @@ def check(given: GlobalOptions, *, online: bool, strict: bool, as_json: bool) ->
     """Validate the configuration; --online tries each token.
 
     Nothing is stored or sent. With --online each source is asked for its newest page, and for names where they are
-    enabled, and the table says whether that went through a proxy. Errors must be corrected. Warnings report settings
-    that are valid but probably a mistake; they do not change the exit code unless --strict is given.
+    enabled, and the table says whether that went through a proxy. It also shows how many trainings and people each
+    destination's filters match today. Errors must be corrected. Warnings report settings that are valid but probably a
+    mistake; they do not change the exit code unless --strict is given.
     """
     try:
         settings = read_settings(given)
@@ -57,11 +59,14 @@ def check(given: GlobalOptions, *, online: bool, strict: bool, as_json: bool) ->
     if not as_json:
         _show(file, settings, warnings)
     sights = online_check.seen(given, settings) if online else None
+    found = online_check.reach(settings, sights or ()) if online else []
+    warnings += [warning for one in found for warning in one.warnings()]
     if as_json:
-        echo_json([_document(file, settings, sights, warnings)])
+        echo_json([_document(file, settings, sights, found, warnings)])
     elif sights is not None:
         echo("")
         online_check.show(sights)
+        online_check.show_reach(found)
     online_check.refuse(sights or ())
     if strict and warnings:
         raise ConfigurationError(f"{counted(len(warnings), 'warning')}, which --strict makes an error")
@@ -73,7 +78,11 @@ def _errors(failure: ConfigurationError) -> list[str]:
 
 
 def _document(
-    file: Path | None, settings: Settings, sights: "Sequence[ProbeResult] | None", warnings: "Sequence[str]"
+    file: Path | None,
+    settings: Settings,
+    sights: "Sequence[ProbeResult] | None",
+    found: "Sequence[Reach]",
+    warnings: "Sequence[str]",
 ) -> dict[str, Any]:
     public_keys = list(_public_keys(settings))
     sources: dict[str, dict[str, Any]] = {
@@ -88,22 +97,25 @@ def _document(
     }
     for sight in sights or ():
         sources[sight.source]["online"] = sight.document()
+    destinations: dict[str, dict[str, Any]] = {
+        name: {
+            "type": destination.type,
+            "address": destination.address(),
+            "events": destination.events,
+            "sources": destination.sources or tuple(settings.sources),
+            "proxy": _written(proxies.of_destination(destination)),
+            "public_keys": [key for owner, key in public_keys if owner == name],
+        }
+        for name, destination in settings.destinations.items()
+    }
+    for one in found:
+        destinations[one.destination]["online"] = one.document()
     return {
         "configuration": None if file is None else str(file),
         "state_file": str(settings.store.path),
         "listen": None if settings.http.listen is None else str(settings.http.listen),
         "sources": sources,
-        "destinations": {
-            name: {
-                "type": destination.type,
-                "address": destination.address(),
-                "events": destination.events,
-                "sources": destination.sources or tuple(settings.sources),
-                "proxy": _written(proxies.of_destination(destination)),
-                "public_keys": [key for owner, key in public_keys if owner == name],
-            }
-            for name, destination in settings.destinations.items()
-        },
+        "destinations": destinations,
         "errors": [],
         "warnings": list(warnings),
         "notes": list(settings.notes()),

@@ -119,7 +119,7 @@ def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscript
     told = {life.delivery.destination for life in event.deliveries}
     return {
         it.destination: NotTold(
-            it.objection(event.type, source, event.training_id, event.user_id) or NotTold.CONFIGURED_LATER
+            it.objection(event.type, source, event.training_id, event.user_id, event.known) or NotTold.CONFIGURED_LATER
         )
         for it in subscriptions
         if it.destination not in told

@@ -82,6 +82,11 @@ class NotTold(StrEnum):
     SOURCES = Filter.SOURCES.value
     TRAINING_IDS = Filter.TRAINING_IDS.value
     USER_IDS = Filter.USER_IDS.value
+    TRAININGS = Filter.TRAININGS.value
+    PEOPLE = Filter.PEOPLE.value
+    JOB_TITLES = Filter.JOB_TITLES.value
+    FIELD_OFFICES = Filter.FIELD_OFFICES.value
+    LINES_OF_BUSINESS = Filter.LINES_OF_BUSINESS.value
     CONFIGURED_LATER = "configured_later"
 
 
@@ -91,6 +96,11 @@ NOT_TOLD: Final[Mapping[NotTold, str]] = MappingProxyType(
         NotTold.SOURCES: "its `sources` exclude this source",
         NotTold.TRAINING_IDS: "its `training_ids` exclude this training",
         NotTold.USER_IDS: "its `user_ids` exclude this person",
+        NotTold.TRAININGS: "its `trainings` exclude the title of this training",
+        NotTold.PEOPLE: "its `people` exclude this person",
+        NotTold.JOB_TITLES: "its `job_titles` exclude this person's job title",
+        NotTold.FIELD_OFFICES: "its `field_offices` exclude this person's field offices",
+        NotTold.LINES_OF_BUSINESS: "its `lines_of_business` exclude this person's lines of business",
         NotTold.CONFIGURED_LATER: "it was added, or its filters were changed, after the event was detected",
     }
 )

@@ -13,6 +13,7 @@ from notifier.events import CONTENT_FIELDS, DetectedBy, EventType
 from notifier.store.database import NUMBERS, Database
 from notifier.store.queries import history
 from notifier.store.queries.history import PastDelivery
+from notifier.store.subscriptions import NOTHING_KNOWN, KnownFacts, facts_of_data
 from notifier.store.tables import left_out, second_looks
 from notifier.store.tables.left_out import LeftOut
 from notifier.store.tables.outbox import LONGEST_RUN
@@ -51,7 +52,8 @@ class FieldChange:
 class EventHistory:
     """One event about the record; `changes` maps the names of updated fields to their values.
 
-    `training_id` and `user_id` are those in the event; the record may have other ones now, after an update.
+    `training_id`, `user_id` and the `known` facts are those in the event; the record may have other ones now, after an
+    update.
     """
 
     sequence: int
@@ -65,6 +67,7 @@ class EventHistory:
     user_id: str
     changes: Mapping[str, FieldChange]
     deliveries: tuple[DeliveryLife, ...]
+    known: KnownFacts = NOTHING_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,18 @@ def _event(row: tuple[Any, ...], deliveries: tuple[DeliveryLife, ...]) -> EventH
     changes = {name: FieldChange(old[name], new[name]) for name in CONTENT_FIELDS if name in old}
     training, user = new["training_id"], new["user_id"]
     return EventHistory(
-        sequence, id_, type_, revision, at, DetectedBy(net), reason, training, user, changes, deliveries
+        sequence,
+        id_,
+        type_,
+        revision,
+        at,
+        DetectedBy(net),
+        reason,
+        training,
+        user,
+        changes,
+        deliveries,
+        facts_of_data(parsed),
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether an id occurs in the lists of names or in the records. Nothing here writes."""
+"""Whether an id, or a text of a filter's pattern, occurs in the lists of names or in the records. Nothing writes."""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -6,6 +6,7 @@ from typing import Final
 
 import orjson
 
+from notifier.facts import PersonFacts, PersonField
 from notifier.store.database import Database
 from notifier.store.tables.names import NameList
 
@@ -56,6 +57,25 @@ def recorded(
         [after, last, _json(sources), _json(ids)],
     )
     return {id_ for (id_,) in rows}, last
+
+
+def titles(db: Database, sources: Collection[str]) -> list[str]:
+    """Return the different titles of the sources' trainings."""
+    rows = db.execute(
+        "SELECT DISTINCT title FROM trainings WHERE source IN (SELECT value FROM json_each(?))", [_json(sources)]
+    )
+    return [title for (title,) in rows]
+
+
+def people(db: Database, sources: Collection[str]) -> list[tuple[str, PersonFacts]]:
+    """Return the ids and the facts of the sources' people, with the titles of their jobs as far as they are known."""
+    rows = db.execute(
+        "SELECT p.id, p.facts, j.title FROM people p LEFT JOIN job_titles j"
+        " ON j.source = p.source AND j.id = json_extract(p.facts, '$.job_title_id')"
+        " WHERE p.source IN (SELECT value FROM json_each(?))",
+        [_json(sources)],
+    )
+    return [(id_, {**orjson.loads(facts), PersonField.JOB_TITLE.value: title}) for id_, facts, title in rows]
 
 
 def _json(values: Collection[str]) -> str:

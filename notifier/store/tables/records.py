@@ -9,7 +9,7 @@ import orjson
 
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data, event_id, storable
 from notifier.store.database import Database
-from notifier.store.subscriptions import Subscription
+from notifier.store.subscriptions import KnownFacts, Subscription
 from notifier.store.tables import holds, second_looks
 from notifier.store.tables.holds import HeldChange
 from notifier.store.tables.rollups import count_detected
@@ -249,14 +249,15 @@ def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
 
 def _deliver(db: Database, writing: _Writing, verdict: Telling, event: Event) -> None:
     """Add the deliveries of an event, one for each destination that wants it."""
-    change = verdict.change
+    completion, names = verdict.change.completion, writing.names
+    known = KnownFacts(names.trainings.get(completion.training_id), names.person_facts.get(completion.user_id))
     db.executemany(
         "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)",
         [
             (event.sequence, subscription.destination)
             for subscription in writing.subscriptions
             if subscription.admits(
-                change.type, writing.source, change.completion.training_id, change.completion.user_id
+                verdict.change.type, writing.source, completion.training_id, completion.user_id, known
             )
             and verdict.goes_to(subscription.destination)
         ],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from notifier.events import EventType
 from notifier.store.database import Database
-from notifier.store.subscriptions import Subscription
+from notifier.store.subscriptions import FACTS_SQL, Subscription, facts_of_row
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.slots import WAITS
@@ -193,13 +193,15 @@ def to_be_dropped(db: Database, wanted: Drop, destination: str, subscriptions: S
     subscription = next((it for it in subscriptions if it.destination == destination), None)
     rows = db.execute(
         "SELECT sequence, type, source, json_extract(data, '$.completion.training_id'),"
-        f" json_extract(data, '$.completion.user_id') FROM deliveries JOIN events USING (sequence) WHERE {where}",
+        f" json_extract(data, '$.completion.user_id'), {FACTS_SQL}"
+        f" FROM deliveries JOIN events USING (sequence) WHERE {where}",
         values,
     )
     return [
         sequence
-        for sequence, type_, source, training, user in rows
-        if type_ != EventType.ALERT and (subscription is None or not subscription.admits(type_, source, training, user))
+        for sequence, type_, source, training, user, *facts in rows
+        if type_ != EventType.ALERT
+        and (subscription is None or not subscription.admits(type_, source, training, user, facts_of_row(*facts)))
     ]
 
 
@@ -306,7 +308,7 @@ def _wanted(db: Database, past: ReplayRange, subscription: Subscription, after: 
     """
     rows = db.execute(
         "SELECT e.sequence, e.type, e.source, json_extract(e.data, '$.completion.training_id'),"
-        " json_extract(e.data, '$.completion.user_id')"
+        f" json_extract(e.data, '$.completion.user_id'), {FACTS_SQL}"
         " FROM events e LEFT JOIN deliveries d ON d.sequence = e.sequence AND d.destination = :destination"
         " WHERE e.sequence > :after AND e.sequence <= :last AND e.detected_at >= :since AND e.detected_at < :until"
         " AND e.type <> :alert AND e.source = coalesce(:source, e.source) AND e.type = coalesce(:type, e.type)"
@@ -327,8 +329,8 @@ def _wanted(db: Database, past: ReplayRange, subscription: Subscription, after: 
     )
     return [
         sequence
-        for sequence, type_, source, training, user in rows
-        if subscription.admits(type_, source, training, user)
+        for sequence, type_, source, training, user, *facts in rows
+        if subscription.admits(type_, source, training, user, facts_of_row(*facts))
     ]
 
 

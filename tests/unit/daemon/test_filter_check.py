@@ -127,3 +127,50 @@ def test_without_names_nothing_can_be_judged() -> None:
     assert [*id_filters(settings(filters, user_id="u", names=False))] == []
     (one, _) = id_filters(settings({**filters, "sources": ["beta"]}, names=False))
     assert (one.key, one.sources) == ("destinations.hr.training_ids", ("beta",))
+
+
+async def test_each_pattern_that_matches_nothing_is_warned_of_once(
+    store: FileStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    configured = settings(
+        {
+            "trainings": ["ladder*", "crane*"],
+            "people": ["e1", "E2", "5e580f0cb780600088bd2c11"],
+            "job_titles": ["Rigger", "!Driver"],
+            "field_offices": ["f1", "f2"],
+            "sources": ["acme"],
+        },
+        person_fields=["employee_number", "job_title", "field_office_ids"],
+    )
+    check = UnknownIds(store, RunningConfiguration(configured))
+    await fetch(store, "acme")
+    facts: dict[str, Any] = {"employee_number": "E1", "job_title_id": "j1", "field_office_ids": ["f1"]}
+    await store.run(names.learn_people, "acme", [PersonName("u", "Ann", "E1", facts)])
+    await store.run(names.learn_trainings, "acme", [("7", "Ladder Safety")])
+    await store.run(names.learn_job_titles, "acme", [("j1", "rigger")])
+    await store.run(names.learn_trainings, "beta", [("8", "Crane Operation")])
+    for _ in range(2):
+        await check.look()
+    found = [(vars(it)["key"], vars(it)["pattern"]) for it in caplog.records if it.levelno == logging.WARNING]
+    assert found == [
+        ("destinations.hr.trainings", "crane*"),
+        ("destinations.hr.people", "E2"),
+        ("destinations.hr.people", "5e580f0cb780600088bd2c11"),
+        ("destinations.hr.job_titles", "!Driver"),
+        ("destinations.hr.field_offices", "f2"),
+    ]
+
+
+async def test_patterns_wait_for_the_list_that_they_are_about(
+    store: FileStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    configured = settings(
+        {"job_titles": ["Rigger"], "sources": ["acme"]}, person_fields=["employee_number", "job_title"]
+    )
+    check = UnknownIds(store, RunningConfiguration(configured))
+    await store.run(names.note_fetch, "acme", NameList.PEOPLE, MS, "ok")
+    await check.look()
+    assert not caplog.records
+    await store.run(names.note_fetch, "acme", NameList.JOB_TITLES, MS, "ok")
+    await check.look()
+    assert len(caplog.records) == 1

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from notifier.delivery.subscriptions import concerned
 from notifier.events import Event, EventType
+from notifier.patterns import Patterns
 from notifier.store.subscriptions import Subscription
 
 TYPES = [EventType.CREATED, EventType.UPDATED, EventType.REMOVED]
@@ -45,6 +46,23 @@ def test_concerned_by_one_event_are_exactly_those_that_get_it(
     kind: tuple[str, str, str, str], filters: Sequence[Subscription]
 ) -> None:
     assert concerned([event(*kind)], filters) == [it.destination for it in filters if it.admits(*kind)]
+
+
+def test_titles_and_facts_in_an_event_decide_who_is_concerned() -> None:
+    created = frozenset({EventType.CREATED})
+    wanted = [
+        Subscription("cranes", created, trainings=Patterns.of(["Crane*"])),
+        Subscription("ladders", created, trainings=Patterns.of(["Ladder*"])),
+        Subscription("riggers", created, job_titles=Patterns.of(["Rigger"])),
+        Subscription("drivers", created, job_titles=Patterns.of(["Driver"])),
+        Subscription("number", created, people=Patterns.of(["AC-17"])),
+    ]
+    completion = {"training_id": "1", "user_id": "1", "training_title": "Crane Operation"}
+    user = {"id": "1", "job_title": "Rigger", "job_title_id": "j"}
+    data = orjson.dumps({"completion": completion, "user": user})
+    told = Event(1, "evt_a", EventType.CREATED, "acme", "7", 0, data)
+    # The employee number is not known, so its filter does not reject the event.
+    assert concerned([told], wanted) == ["cranes", "riggers", "number"]
 
 
 def test_concerned_by_an_alert_may_be_any_destination() -> None:

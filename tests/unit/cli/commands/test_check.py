@@ -152,6 +152,28 @@ async def test_a_proxy_that_refuses_is_named_with_what_to_do(
     assert PASSWORD not in said.err + said.out
 
 
+async def test_online_it_shows_what_the_filters_match_and_warns_of_the_rest(home: "Home", api: "Api") -> None:
+    home.configure(api.url)
+    text = home.config.read_text().replace("[destinations.hr]", 'person_fields = ["job_title"]\n[destinations.hr]', 1)
+    home.config.write_text(text + 'trainings = ["*training", "!zone*", "Cranes"]\njob_titles = ["Driver", "Pilot"]\n')
+    said = await home.call("check", "--online")
+    assert said.code == 0
+    assert ["hr", "3", "of", "6", "0", "of", "7"] in [line.split() for line in said.out.splitlines()]
+    assert 'Warning: destinations.hr.trainings: "Cranes" matches nothing in the present lists' in said.out
+    (document,) = (await home.call("check", "--online", "--json")).documents
+    assert document["destinations"]["hr"]["online"] == {
+        "trainings": {"matched": 3, "known": 6},
+        "people": {"matched": 0, "known": 7},
+        "unmatched": [
+            {"key": "trainings", "pattern": "Cranes"},
+            {"key": "job_titles", "pattern": "Driver"},
+            {"key": "job_titles", "pattern": "Pilot"},
+        ],
+    }
+    assert any("Cranes" in warning for warning in document["warnings"])
+    assert (await home.call("check", "--online", "--strict")).code == 78
+
+
 async def test_v1_is_counted_by_its_last_page(home: "Home") -> None:
     account = documented_account(dialect=Dialect(total=False))
     async with serve(make_app(account)) as url:

@@ -13,9 +13,10 @@ from notifier.config import FirstRun
 from notifier.daemon.api.record import forgotten, not_told, record_document, withheld
 from notifier.daemon.api.record_sentences import FOUND, HISTORY, MISSING, NEWS, NOT_TOLD, WAITS_FOR, NotTold, why
 from notifier.events import Completion, DetectedBy
+from notifier.patterns import Patterns
 from notifier.store.file.store import FileStore
 from notifier.store.queries.record_history import EventHistory, RecordHistory
-from notifier.store.subscriptions import Filter, Subscription
+from notifier.store.subscriptions import Filter, KnownFacts, Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, SilentRecord, write
 from notifier.store.tables.second_looks import LookKind, SecondLook
@@ -166,11 +167,27 @@ def test_every_filter_and_a_later_configuration_have_a_sentence() -> None:
         (Subscription("hr", frozenset({"completion.updated"}), sources=frozenset({"beta"})), "sources"),
         (Subscription("hr", frozenset({"completion.updated"}), training_ids=frozenset({"8"})), "training_ids"),
         (Subscription("hr", frozenset({"completion.updated"}), user_ids=frozenset({"v"})), "user_ids"),
+        (Subscription("hr", frozenset({"completion.updated"}), trainings=Patterns.of(["Crane*"])), "trainings"),
+        (Subscription("hr", frozenset({"completion.updated"}), people=Patterns.of(["E1"])), "people"),
+        (Subscription("hr", frozenset({"completion.updated"}), field_offices=Patterns.of(["f1"])), "configured_later"),
         (Subscription("hr", frozenset({"completion.updated"})), "configured_later"),
     ],
 )
 def test_whoever_has_no_delivery_is_listed_with_the_reason(subscription: Subscription, reason: str) -> None:
-    event = EventHistory(1, "evt", "completion.updated", 1, MET, DetectedBy.HEAD, NewsReason.GONE, "7", "u", {}, ())
+    event = EventHistory(
+        1,
+        "evt",
+        "completion.updated",
+        1,
+        MET,
+        DetectedBy.HEAD,
+        NewsReason.GONE,
+        "7",
+        "u",
+        {},
+        (),
+        KnownFacts("Ladder Safety", {"employee_number": None}),
+    )
     assert not_told("acme", event, [subscription]) == {"hr": reason}
 
 

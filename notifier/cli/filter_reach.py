@@ -1,0 +1,103 @@
+"""How many trainings and people each destination's filters match, for `notifier check --online`. All of it is pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from notifier.cli.formatting import NOTHING, Column
+from notifier.config import DestinationSettings, Settings
+from notifier.delivery.subscriptions import subscription
+from notifier.facts import PersonFacts
+from notifier.patterns import EXCLUDES, matched
+from notifier.store.subscriptions import Filter, pattern_texts
+
+COLUMNS: Final = (Column("destination"), Column("trainings", right=True), Column("people", right=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What a source's lists say: titles by training id, and facts by user id; None if a list could not be read."""
+
+    trainings: Mapping[str, str] | None = None
+    people: Mapping[str, PersonFacts] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """How many of the known trainings or people a destination's filters match."""
+
+    matched: int
+    known: int
+
+    def __str__(self) -> str:
+        """Return the numbers as words."""
+        return f"{self.matched:,} of {self.known:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a destination's filters match in all its sources; None if the lists of a source are not known.
+
+    `unmatched` are the patterns that match nothing, each with its key.
+    """
+
+    destination: str
+    trainings: Matched | None = None
+    people: Matched | None = None
+    unmatched: tuple[tuple[Filter, str], ...] = field(default=())
+
+    def document(self) -> dict[str, Any]:
+        """Return the reach as a JSON object."""
+        return {
+            "trainings": _numbers(self.trainings),
+            "people": _numbers(self.people),
+            "unmatched": [{"key": key, "pattern": pattern} for key, pattern in self.unmatched],
+        }
+
+    def row(self) -> tuple[str, ...]:
+        """Return the reach as a row of a table."""
+        return self.destination, str(self.trainings or NOTHING), str(self.people or NOTHING)
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a sentence for each pattern that matches nothing."""
+        for key, pattern in self.unmatched:
+            what = "excludes nothing" if pattern.startswith(EXCLUDES) else "matches nothing"
+            yield f'destinations.{self.destination}.{key}: "{pattern}" {what} in the present lists of its sources'
+
+
+def reaches(settings: Settings, directories: Mapping[str, Directory]) -> list[Reach]:
+    """Return the reach of each destination, in order; `directories` are those of the sources that answered."""
+    return [
+        _reach(name, destination, [directories.get(source, Directory()) for source in _sources(destination, settings)])
+        for name, destination in settings.destinations.items()
+    ]
+
+
+def _sources(destination: DestinationSettings, settings: Settings) -> Sequence[str]:
+    return destination.sources or tuple(settings.sources)
+
+
+def _reach(name: str, settings: DestinationSettings, directories: Sequence[Directory]) -> Reach:
+    wanted = subscription(name, settings)
+    trainings = people = None
+    texts: dict[Filter, list[str]] = {}
+    if all(directory.trainings is not None for directory in directories):
+        known = [item for directory in directories for item in (directory.trainings or {}).items()]
+        trainings = Matched(sum(wanted.training_objection(*item) is None for item in known), len(known))
+        texts[Filter.TRAININGS] = [title for _, title in known]
+    if all(directory.people is not None for directory in directories):
+        persons = [item for directory in directories for item in (directory.people or {}).items()]
+        people = Matched(sum(wanted.person_objection(*item) is None for item in persons), len(persons))
+        for key in (Filter.PEOPLE, Filter.JOB_TITLES, Filter.FIELD_OFFICES, Filter.LINES_OF_BUSINESS):
+            texts[key] = [text for item in persons for text in pattern_texts(key, *item)]
+    unmatched = tuple(
+        (key, pattern)
+        for key, there in texts.items()
+        for pattern in wanted.patterns(key).written
+        if not matched(pattern, there)
+    )
+    return Reach(name, trainings, people, unmatched)
+
+
+def _numbers(found: Matched | None) -> dict[str, int] | None:
+    return None if found is None else {"matched": found.matched, "known": found.known}
