@@ -14,6 +14,7 @@ from notifier.events import EventType
 from notifier.store.database import Database
 from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryFilter, PastDelivery
+from notifier.store.queries.orphans import unfinished_destinations
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.rollups import HOUR_MS, QUARTER_MS
 
@@ -107,9 +108,12 @@ def latest(db: Database, limit: int) -> list[LatestEvent]:
 
 def dead(db: Database, destinations: Collection[str], limit: int) -> list[DeadDelivery]:
     """Return the latest given-up deliveries, up to `limit` for each destination, newest first."""
+    # One short query finds the few destinations that are asked one by one.
+    unfinished = set(unfinished_destinations(db))
     return [
         DeadDelivery(delivery, _event(db, delivery.sequence))
         for destination in destinations
+        if destination in unfinished
         for delivery in reversed(history.latest_deliveries(db, DeliveryFilter(DeliveryState.DEAD, destination), limit))
     ]
 

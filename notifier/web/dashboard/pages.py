@@ -32,14 +32,18 @@ class Pages:
         control = request.app[CONTROL]
         status = await control.status()
         figures = await control.figures()
+        # The figures are read after the status, and so may name a destination that the status does not have yet.
+        dead = [line for line in figures.dead if line.delivery.destination in status["destinations"]]
+        given_up = view_model.given_up(dead)
         return await self._frame.page(
             request,
             "front.html",
             status=status,
             counts=figures.counts,
             latest=figures.latest,
-            # The figures are read after the status, and so may name a destination that the status does not have yet.
-            dead=[line for line in figures.dead if line.delivery.destination in status["destinations"]],
+            dead=dead,
+            dead_groups=given_up[: view_model.MOST_GIVEN_UP],
+            dead_others=[name for name, _ in given_up[view_model.MOST_GIVEN_UP :]],
             now_ms=figures.now_ms,
             verdict=view_model.verdict(status),
             sources=view_model.listed(status["sources"]),

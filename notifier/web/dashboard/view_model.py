@@ -9,14 +9,27 @@ from notifier.alerts.conditions import source_subject
 from notifier.alerts.evaluation import STALE_AFTER_SECONDS
 from notifier.kpa.errors import ApiErrorReason, Remedy
 from notifier.store.errors import StoreReason
-from notifier.store.queries.dashboard import Day
+from notifier.store.queries.dashboard import Day, DeadDelivery
 from notifier.web.dashboard.filters import counted, worded
 
 Status = Mapping[str, Any]
 """The object of `/v1/status`."""
 
-MOST_ROWS: Final = 40
-"""The most sources, or destinations, that are listed; the ones in trouble come first."""
+FEW_ROWS: Final = 12
+"""Up to this many sources, or destinations, are all listed in a table."""
+
+MOST_ROWS: Final = 20
+"""Of more than FEW_ROWS, the most that are listed in a table: ones in trouble. The others are folded."""
+
+MOST_FOLDED: Final = 500
+"""The most names in the folded list."""
+
+MOST_GIVEN_UP: Final = 4
+"""The most destinations whose given-up deliveries are listed; of others only the number is shown."""
+
+_WELL: Final = frozenset({"ok", "untried", "idle"})
+_QUIET: Final = _WELL | {"starting", "draining"}
+"""The states that need no one's attention."""
 
 _MOST_NAMED: Final = 3
 _OF_THE_STORE: Final = frozenset(StoreReason)
@@ -41,12 +54,21 @@ class HealthSummary:
     sentence: str
 
 
+Row = tuple[str, Mapping[str, Any]]
+"""The name of a source or destination, and its description in the status."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Sources or destinations by name, in the order of the page; `left_out` is the number of others, not listed."""
+    """Sources or destinations: `rows` of the table, and `folded` ones, of which only the names are shown at first.
 
-    rows: Sequence[tuple[str, Mapping[str, Any]]]
-    left_out: int
+    `well` says that no folded one is in trouble. `left_out` is the number of others, which are not on the page.
+    """
+
+    rows: Sequence[Row]
+    folded: Sequence[Row] = ()
+    well: bool = True
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +185,11 @@ def _destination_troubles(destinations: Mapping[str, Mapping[str, Any]]) -> Iter
 
 
 def withheld(sources: Mapping[str, Mapping[str, Any]]) -> list[Untold]:
-    """Return the changes that sources do not report yet, held-back ones first, at most MOST_ROWS."""
+    """Return the changes that sources do not report yet, held-back ones first."""
     held = [one for name, source in sources.items() for one in _held(name, source)]
     unreadable = [one for name, source in sources.items() for one in _unreadable(name, source)]
     waiting = [one for name, source in sources.items() for one in _waiting(name, source)]
-    return [*held, *unreadable, *waiting][:MOST_ROWS]
+    return [*held, *unreadable, *waiting][:MOST_FOLDED]
 
 
 def _held(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
@@ -194,11 +216,27 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
 
 
 def listed(rows: Mapping[str, Mapping[str, Any]]) -> Listed:
-    """Return the rows to list: all in their order, or if there are too many, the ones in trouble and then others."""
-    if len(rows) <= MOST_ROWS:
-        return Listed(tuple(rows.items()), 0)
-    ordered = sorted(rows.items(), key=lambda row: row[1]["state"] == "ok" and not row[1].get("dead"))
-    return Listed(ordered[:MOST_ROWS], len(rows) - MOST_ROWS)
+    """Return all rows in their order, or if there are many, the ones in trouble, with the others folded by name."""
+    if len(rows) <= FEW_ROWS:
+        return Listed(tuple(rows.items()))
+    troubled = [row for row in rows.items() if not is_quiet(row[1])]
+    quiet = sorted(name for name, row in rows.items() if is_quiet(row))
+    folded = [*troubled[MOST_ROWS:], *((name, rows[name]) for name in quiet)]
+    well = all(row["state"] in _WELL and is_quiet(row) for _, row in folded)
+    return Listed(troubled[:MOST_ROWS], folded[:MOST_FOLDED], well, max(0, len(folded) - MOST_FOLDED))
+
+
+def is_quiet(row: Mapping[str, Any]) -> bool:
+    """Return whether a source or destination needs no one's attention."""
+    return row["state"] in _QUIET and not row.get("dead")
+
+
+def given_up(dead: Sequence[DeadDelivery]) -> list[tuple[str, list[DeadDelivery]]]:
+    """Return given-up deliveries by destination, in their order."""
+    found: dict[str, list[DeadDelivery]] = {}
+    for line in dead:
+        found.setdefault(line.delivery.destination, []).append(line)
+    return list(found.items())
 
 
 def bars(days: Sequence[Day]) -> list[Bar]:

@@ -121,6 +121,17 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// Long lists of names
+
+document.addEventListener("input", ({ target }) => {
+  if (!target.dataset.filter) return;
+  const list = document.getElementById(target.dataset.filter);
+  const wanted = target.value.trim().toLowerCase();
+  for (const item of list.children) item.classList.toggle("unfit", !item.textContent.toLowerCase().includes(wanted));
+  const fit = list.querySelectorAll("li:not(.unfit)").length;
+  target.nextElementSibling.textContent = wanted ? `${fit} of ${list.children.length}` : "";
+});
+
 // Updates: the page is fetched again, and the elements that differ are changed in place
 
 /** Change an element's content into that of another one. Equal parts are left unchanged, so focus and open details stay. */

@@ -175,6 +175,34 @@ async def test_the_page_of_a_destination_shows_the_answer_in_its_place(
     await expect(main.get_by_role("row", name=re.compile("token .hidden."))).to_be_visible()
 
 
+async def test_of_many_those_in_trouble_are_seen_and_the_others_are_found_by_name(
+    start_server: "StartServer", visit: "Go"
+) -> None:
+    many = {f"gate-{number:02}": Receiver() for number in range(30)}
+    server = await start_server(receivers=many)
+    assert server.daemon is not None
+    await server.daemon.deliveries.set_enabled("gate-17", enabled=False)
+    seen = await visit(server, width=375)
+    await seen.see()
+    await seen.live()
+    await expect(seen.page.locator("[id^=destination-]")).to_have_count(1)
+    names = seen.page.locator("#names-destinations li")
+    await expect(names.first).to_be_hidden()
+    await seen.page.get_by_text("The other 29 destinations, all well").press("Enter")
+    await expect(names.first).to_be_visible()
+    await seen.page.get_by_label("Find a destination by name").fill("GATE-2")
+    await expect(names.filter(visible=True)).to_have_count(10)
+    await expect(seen.page.get_by_role("status").filter(has_text="10 of 29")).to_be_visible()
+    # What was found stays while the page is brought up to date.
+    server.complete()
+    await expect(seen.page.locator(".tiles > div").filter(has_text="New completions").locator("dd")).to_have_text("1")
+    await expect(names.filter(visible=True)).to_have_count(10)
+    assert await seen.overflow() == 0
+    assert await serious(seen.page) == []
+    await seen.page.get_by_role("link", name="gate-21").click()
+    await expect(seen.page.get_by_role("heading", level=1)).to_have_text("Destination gate-21")
+
+
 async def serious(page: "Page") -> list[str]:
     results = await Axe().run(page)
     return [

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.store.queries.dashboard import Day
-from notifier.web.dashboard.view_model import MOST_ROWS, Mood, bars, listed, part, verdict
+from notifier.web.dashboard.view_model import MOST_FOLDED, MOST_ROWS, Mood, bars, listed, part, verdict
 
 
 def source(state: str = "ok", **more: Any) -> dict[str, Any]:
@@ -121,9 +121,15 @@ def test_one_sentence_says_how_it_is(now: dict[str, Any], mood: Mood, sentence: 
 def test_of_very_many_those_in_trouble_are_seen() -> None:
     rows = {f"s-{number}": source() for number in range(1000)} | {"last": source("failing")}
     shown = listed(rows)
-    assert shown.rows[0] == ("last", source("failing"))
-    assert (len(shown.rows), shown.left_out) == (MOST_ROWS, 1001 - MOST_ROWS)
+    assert shown.rows == [("last", source("failing"))]
+    assert (shown.folded[0][0], shown.well) == ("s-0", True)
+    assert (len(shown.folded), shown.left_out) == (MOST_FOLDED, 1000 - MOST_FOLDED)
+    failing = listed({f"s-{number}": source("failing") for number in range(30)} | {"well": source()})
+    assert (len(failing.rows), failing.well) == (MOST_ROWS, False)
+    assert [name for name, _ in failing.folded] == [*(f"s-{number}" for number in range(MOST_ROWS, 30)), "well"]
     assert listed({"b": source(), "a": source("failing")}).rows == (("b", source()), ("a", source("failing")))
+    given_up = {f"d-{number}": destination(dead=number // 14) for number in range(15)}
+    assert [name for name, _ in listed(given_up).rows] == ["d-14"]
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30))
