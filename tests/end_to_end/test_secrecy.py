@@ -44,7 +44,8 @@ ARGUMENTS = {
     "disable": [["hr"]],
     "schema": [["config"], ["event"]],
 }
-NEEDS_NO_CONFIGURATION = {"run", "demo", "sandbox", "init", "install-service", "completion", "man", "monitoring"}
+UNTIL_A_SIGNAL = {"run", "demo", "sandbox", "listen", "receive"}
+NEEDS_NO_CONFIGURATION = {*UNTIL_A_SIGNAL, "init", "install-service", "completion", "man", "monitoring"}
 
 
 @dataclass

@@ -12,6 +12,7 @@ import orjson
 from pydantic import ValidationError
 
 from notifier import log
+from notifier.cli import daemon_client
 from notifier.cli.context import settings_or_state_file
 from notifier.cli.errors import CommandError
 from notifier.cli.formatting import Column
@@ -86,6 +87,8 @@ def listen(
     if forward is None and secret is not None:
         raise click.UsageError("--secret needs --forward")
     made = None if forward is None else _settings(forward, read_secret(secret), form)
+    if daemon_client.request(state_file, "GET", "/healthz") is None:
+        raise CommandError("no daemon runs with this configuration: start `notifier run` first")
     if made is not None and secret is None:
         click.echo(f"what is forwarded is signed with {made.secret[0].get_secret_value()}", err=True)
 

@@ -57,11 +57,13 @@ VALUES = {
     "install-service": ("--print --instance {}", "--print --program {}"),
     "completion": ("{}",),
     "help": ("{}",),
+    "listen": ("--type {}", "--format {}", "--secret {}", "--forward {}", "--forward http://127.0.0.1:9 --secret {}"),
+    "receive": ("--secret {}", "--secret @{}", "--answer 1 --answer {}", "--answer 1 --port {}"),
 }
 """Where each command takes a value, among others that it needs."""
 
 TAKES_MORE = {"init", "retry"}
-TAKES_NO_VALUE = {"dashboard", "run", "check", "status", "reload", "man", "monitoring"}
+TAKES_NO_VALUE = {"dashboard", "run", "check", "health", "status", "reload", "man", "monitoring"}
 
 NEEDED = {
     "test": ("hr",),

@@ -35,7 +35,7 @@ def here(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("re",), ["retry", "replay", "release", "restore", "reload"]),
+        (("re",), ["receive", "retry", "replay", "release", "restore", "reload"]),
         (("--ver",), ["--verbose", "--version"]),
         (("retry", "--d"), ["--destination"]),
         (("poll", ""), ["acme"]),

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from notifier.config.webhook_secrets import problem_with_receiver_key
+
 Problems = Callable[..., list[str]]
 
 SOURCE = '[sources.acme]\ntoken = "t0ken"\n'
@@ -309,3 +311,14 @@ def test_a_package_that_apprise_needs_for_a_service_is_named(problems_of: Proble
     text = '[sources.acme]\ntoken = "t"\n[destinations.x]\ntype = "apprise"\nurl = "xmpps://u:p@chat.example/topic"\n'
     (problem,) = problems_of(text)
     assert "pip install 'slixmpp>=1.16.0'" in problem
+
+
+def test_a_private_key_needs_a_library_that_is_optional(problems_of: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifier.config.webhook_secrets.find_spec", lambda _: None)
+    key = "whsk_" + "A" * 43 + "="
+    assert problems_of(f'{SOURCE}{HTTP}secret = "{key}"\n') == [
+        "destinations.hr.secret: needs the library cryptography: pip install 'completion-notifier[ed25519]'"
+    ]
+    public = problem_with_receiver_key("whpk_" + "A" * 43 + "=")
+    assert public is not None
+    assert public.startswith("needs the library cryptography")
