@@ -45,6 +45,8 @@ _ADVICE_BY_REASON: Final = {
     AttemptResult.ACCESS_REFUSED: "check the user name, the password, and what this user may write",
     AttemptResult.TARGET_MISSING: "check the name of its topic, queue or exchange, and whether it exists",
     AttemptResult.CERTIFICATE_REJECTED: "check the address and `ca_file`, and the certificates of both sides",
+    AttemptResult.PROXY_REFUSED: "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY",
+    AttemptResult.ORIGIN_REFUSED: "let the receiver allow its `origin`, or remove that key",
 }
 """Advice for reasons that say more than their scope."""
 

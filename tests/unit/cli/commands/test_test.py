@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
+from tests.support.proxies import PASSWORD, ForwardProxy, forward_proxy
+
+__all__ = ["forward_proxy"]
+
 if TYPE_CHECKING:
     from tests.support.command_line import Home, Receiver
 
@@ -148,3 +152,13 @@ async def test_an_own_template_is_previewed_and_a_wrong_one_is_78(home: "Home", 
         said = await home.call(*command)
         assert said.code == 78
         assert "destinations.channel.templates: completed.j2, line 2: `nobody` is unknown" in said.err
+
+
+async def test_a_proxy_that_refuses_is_what_to_look_at(home: "Home", forward_proxy: ForwardProxy) -> None:
+    forward_proxy.refuses = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    home.configure(hr="https://hr.example.com/hook", more=f'proxy = "{forward_proxy.url_with_credentials}"\n')
+    said = await home.call("test", "hr")
+    assert said.code == 1
+    assert f"the proxy {forward_proxy.address} refused: 403 Forbidden" in said.out
+    assert "hr did not accept the event (proxy_refused): check its `proxy`, or the variables HTTPS_PROXY" in said.err
+    assert PASSWORD not in said.out + said.err
