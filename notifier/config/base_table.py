@@ -39,6 +39,8 @@ class BaseTable(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
         validate_default=True,
+        # Otherwise each table is built by itself first, and once more as a part of the settings.
+        defer_build=True,
     )
 
     def conflicts(self) -> Iterator[Problem]:
