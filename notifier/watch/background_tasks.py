@@ -33,7 +33,7 @@ class BackgroundTasks:
     ) -> None:
         """Initialize with the collaborators.
 
-        `meet` polls the source for its very first answer, and returns whether there was one.
+        `meet` makes the poll for the source's very first answer, unless that has come, and returns whether it has come.
         """
         self._context = context
         self._clock = context.clock
@@ -61,7 +61,7 @@ class BackgroundTasks:
 
     @property
     def probes_tell(self) -> bool:
-        """Whether a place that has moved justifies a search; for a while after a search without result it does not."""
+        """Whether to search if a probe shows that the list has moved; False for a while after a fruitless search."""
         return self._clock.monotonic() >= self._probes_not_before
 
     async def stop(self) -> None:
@@ -85,7 +85,7 @@ class BackgroundTasks:
         self._observations.search_gave_up = None
 
     def search_is_due(self, unexplained: int) -> bool:
-        """Return whether to search now, with this number of `unexplained` records."""
+        """Return whether to search now for the cause of a count difference of `unexplained` records."""
         return self._timing.is_due(unexplained, self._clock.monotonic())
 
     def begin_search(self, moved_at: int | None) -> None:
@@ -116,9 +116,10 @@ class BackgroundTasks:
             self._sweep_task = asyncio.create_task(self._sweep(sweep), name=f"sweep {self._context.name}")
 
     async def begin_sweep_if_affordable(self) -> None:
-        """Start a sweep for a difference that a search did not explain, if the last one was not too recent.
+        """Start a sweep for a difference that a search did not explain, unless the last sweep is too recent.
 
         Raises StoreError.
+
         """
         latest = await self._scan.latest()
         if latest is not None and latest.finished_ms is not None:

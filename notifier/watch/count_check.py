@@ -1,9 +1,9 @@
 """The API's number of records: read from a page that states it, or requested with a page of one record.
 
-A page of one record gives the exact number if the API states its last page. It also shows the record at that place. If
-the place is chosen where a day begins, the record shows whether the list has moved above it: an entry and a deletion
-together leave the count unchanged, but all records between the two places move by one. An entry and a deletion on
-neighbouring days are found only by chance, those on the same day by the next sweep.
+If pages have one record each, the number of the last page is the exact count. Such a page also shows which record is at
+the requested place. If the place is chosen where a day begins, the record's day shows whether the list has moved. An
+entry and a deletion together leave the count unchanged, but all records between the two move by one place. An entry and
+a deletion on neighbouring days are found only by chance, those on the same day by the next sweep.
 """
 
 import logging
@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 class Counted:
     """The number of records according to one answer; `count` is None if the answer does not give it exactly.
 
-    The number is true at `asked_at` (monotonic seconds); `at_ms` is that moment by the server's clock. `moved_at` is a
-    place where the list was seen to have moved, None if there is none.
+    `asked_at` is when the answer was requested (monotonic seconds), `at_ms` when the server sent it (Unix ms of its own
+    clock). `moved_at` is the place of a record that shows that the list has moved, None if no record shows it.
     """
 
     count: int | None
@@ -71,7 +71,7 @@ class CountCheck:
         return await self.read(page)
 
     async def probe(self) -> Counted:
-        """Fetch a record next to the beginning of a random day, and return the count and whether the list has moved."""
+        """Fetch a record where a random day begins in the list, and return the count and whether the list has moved."""
         boundary = await self._context.store.run(records_by_date.landmark, self._context.name, self._context.random())
         if boundary is None:
             return await self.ask()
@@ -86,7 +86,7 @@ class CountCheck:
         return replace(counted, moved_at=probe.place if moved else None)
 
     def balance(self, counted: Counted) -> Balance:
-        """Return the balance between the API's count and the records known now."""
+        """Compare the API's count with the records known now."""
         memory = self._context.health.memory
         return Balance(
             memory.records,
@@ -103,23 +103,23 @@ class CountCheck:
         return counted.asked_at < self._ingester.existing_changed_at
 
     async def fresh_balance(self) -> Balance:
-        """Request the count, and return the balance."""
+        """Request the count, and compare it with the known records."""
         return self.balance(await self.ask())
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A place in the list, from 1, and the day of the record there if the list has not moved."""
+    """A place in the list (the first is 1), and the day that its record must have unless the list has moved."""
 
     place: int
     day: Day
 
 
 def probe_at(boundary: DayBoundary, chance: float) -> Probe:
-    """Return one of the two records next to the beginning of a day; `chance` is in [0, 1).
+    """Return the place of one of the two records between which a day begins; `chance` is in [0, 1) and selects it.
 
-    The first record of the day shows whether the list has moved down. The last record of the day above shows whether it
-    has moved up.
+    The first record of the day shows whether the list has moved down. The record above it, the last one of another day,
+    shows whether the list has moved up.
     """
     if chance < 1 / 2:
         return Probe(boundary.above + 1, day_of(boundary.day))

@@ -40,7 +40,7 @@ from notifier.watch.source_context import SourceContext
 from notifier.watch.source_reader import PreciseAnswer
 
 _UNDER_WAY_SECONDS: Final = 60.0
-"""Seconds beyond twice the timeout after which no request is still under way, including its wait for a connection."""
+"""A request is over, with its wait for a connection, after twice the configured timeout plus these seconds."""
 
 
 _NOTHING_ELSE: Final = PageMetadata()
@@ -50,8 +50,9 @@ _NOTHING_ELSE: Final = PageMetadata()
 class IngestResult:
     """The result of writing an answer to the store.
 
-    `ids` are the store's numbers of the known records in the answer. `asked_at` is when the answer was requested.
-    `ends_round` means that the success of the round was stored with it.
+    `ids` are the numbers by which the store identifies the known records of the answer. `asked_at` is when the answer
+    was requested (monotonic seconds). `holds_fresh` means that the next page may have unknown records, too.
+    `ends_round` means that the success of the round was stored in the same transaction.
     """
 
     asked_at: float
@@ -67,7 +68,7 @@ class IngestResult:
         return len(self.learned) + sum(change.type is EventType.CREATED for change in self.changes)
 
     def moved(self) -> Counter[Day]:
-        """Return by how much the number of known records of each day has changed."""
+        """Return, for each completion date, by how much this answer has changed the number of known records."""
         moved = Counter(day_of(learned.completion.completed_on) for learned in self.learned)
         for change in self.changes:
             day = day_of(change.completion.completed_on)
@@ -96,7 +97,7 @@ class _Answer:
     skimmed: SkimmedRecords | None = None
 
     def keys(self) -> list[str]:
-        """Return the keys of the readable records, and of those that the answer lacks."""
+        """Return the keys of the readable records, and those of the known records that the answer lacks."""
         shown = self.skimmed.keys if self.skimmed is not None else [it.key for it in self.completions]
         return [*shown, *self.absent]
 
@@ -140,13 +141,13 @@ class PageIngester:
         self.observers: list[Observer] = []
         """Callbacks that get the result of every answer."""
         self.existing_changed_at = float("-inf")
-        """When the newest answer that changed the number of known records was requested."""
+        """When the newest answer that changed the number of known records was requested (monotonic seconds)."""
         self.found_at_head = 0
         """The number of records that became known by head polls, since the daemon started."""
         self.found_out_of_sight = 0
-        """The number of records that became known by other requests."""
+        """The number of records that became known by requests other than head polls, since the daemon started."""
         self.found_absent = 0
-        """The number of records that were found missing and wait for a second look."""
+        """The number of records found missing that got a second look, since the daemon started."""
         self.events_at_head = 0
         """The number of events that head polls have caused, since the daemon started."""
 
@@ -170,10 +171,10 @@ class PageIngester:
     async def ingest_precise(
         self, answer: PreciseAnswer, suspects: Collection[str], room: int | None, net: DetectedBy
     ) -> IngestResult:
-        """Write the complete answer to a precise question to the store.
+        """Write the complete answer to a precise question (for all records of a person or a training) to the store.
 
-        `suspects` are known records that the answer should contain. Those that it lacks may be gone, up to `room` of
-        them (None: any number).
+        `suspects` are the keys of known records that the answer should contain. At most `room` of them (None: any
+        number) can be gone if the answer lacks them.
         """
         self._unreadable.report(answer.bad)
         async with self._turn:
@@ -190,7 +191,7 @@ class PageIngester:
             return await self._ingest(whole, net, _NOTHING_ELSE)
 
     def begin_sweep(self) -> None:
-        """Reset the numbers that are counted for the limits of a sweep."""
+        """Restart the sweep's count of arrivals and changes, which its hold limits apply to."""
         self._sweep_tally = Tally(self._context.clock.monotonic())
 
     async def announce(self, keys: Sequence[str], reason: NewsReason, net: DetectedBy) -> int:
@@ -209,7 +210,7 @@ class PageIngester:
         return len(events)
 
     async def remove(self, keys: Sequence[str], *, silently: bool) -> int:
-        """Mark known records as gone, and announce that unless `silently`; return the number of events."""
+        """Mark known records as gone, and announce their removal unless `silently`; return the number of events."""
         told = 0
         for first in range(0, len(keys), _RELEASED_AT_ONCE):
             chunk = keys[first : first + _RELEASED_AT_ONCE]
@@ -239,7 +240,7 @@ class PageIngester:
         return told
 
     async def release_arrivals(self, *, silently: bool) -> int:
-        """Announce the held-back arrivals, or `silently` learn them; return their number."""
+        """Announce the held-back arrivals or, if `silently`, only mark them as known; return their number."""
         store, source = self._context.store, self._context.name
         if silently:
             released, memory = await store.run(learn_held, source)
@@ -329,7 +330,7 @@ class PageIngester:
         )
 
     async def _recall(self) -> None:
-        """Load what the previous run has left, once."""
+        """Load what the previous run has stored about held-back and unreadable records; only the first call does so."""
         if self._has_recalled:
             return
         context = self._context
@@ -345,7 +346,7 @@ class PageIngester:
             self._unreadable_keys.update(keys)
 
     def _tally_of(self, net: DetectedBy) -> Tally:
-        """Return the tally that counts this answer: the sweep's own one, or that of the current time window."""
+        """Return the tally that this answer counts towards: the sweep's, or that of the current time window."""
         if net is DetectedBy.SWEEP:
             return self._sweep_tally
         now = self._context.clock.monotonic()

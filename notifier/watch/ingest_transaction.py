@@ -38,9 +38,10 @@ from notifier.watch.name_cache import stored_names
 class PageMetadata:
     """The values to store in the same transaction as a page.
 
-    `first_contact_ms` sets the first contact. `head_key` and `head_day` store how far the head was read, if the page
-    has fresh records. Without them, after an interrupted poll, the next poll would stop too early at records that are
-    known by then. `swept` is the progress of a sweep. `end` is given if the round can end with this page.
+    `first_contact_ms` sets the first contact. `head_key` and `head_day` identify the last record that the head poll has
+    read; they are stored if the page has fresh records. Without them, the poll after an interrupted one would stop too
+    early, at records that the interrupted one made known. `swept` is the progress of a sweep. `end` is given if the
+    round can end with this page.
     """
 
     first_contact_ms: int | None = None
@@ -52,9 +53,10 @@ class PageMetadata:
 
 @dataclass(frozen=True, slots=True)
 class RoundEnd:
-    """The page of a head poll after which the round is a success, unless the next page may have unknown records.
+    """Given with a page after which a round is a success, unless the next page may have unknown records.
 
-    If `is_certain`, there is no next page. `longest_outage_seconds` is for `SourceHealth.success`.
+    `is_certain` means that there is nothing more to read, whatever this page contains. `longest_outage_seconds` is for
+    `SourceHealth.success`.
     """
 
     is_certain: bool
@@ -65,8 +67,8 @@ class RoundEnd:
 class IngestRequest:
     """An answer and everything that the store's thread needs to decide about it.
 
-    The records of an answer that was only `skimmed` are not among the `completions`: those that have changed are parsed
-    when the stored ones are known.
+    If the answer was only `skimmed`, its records are not among the `completions`: they are compared with the stored
+    ones first, and only those that have changed are parsed.
 
     `left_out` are the answer's unreadable records. `absent` are keys that a precise answer lacks. `room` is how many of
     them can be gone, None if any number. `most` is the most records that the API can have according to this answer,
@@ -116,14 +118,15 @@ class IngestRequest:
 class Lookup:
     """What the store knows about the records of an answer.
 
-    `unchanged` are the numbers of those about which there is nothing to decide, by key. `known` are the others.
+    `unchanged` maps the keys of known records about which there is nothing to decide to their numbers in the store.
+    `known` has the other known records.
     """
 
     unchanged: Mapping[str, int]
     known: Mapping[str, StoredRecord]
 
     def ids(self, keys: Sequence[str]) -> "array[int]":
-        """Return the numbers of the known records of the answer, which has these keys."""
+        """Return the store's numbers of the known records of an answer with these keys."""
         others = (self.known[key].id for key in keys if key in self.known) if self.known else ()
         return array("q", [*self.unchanged.values(), *others])
 
@@ -191,7 +194,7 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
 
 
 def _look_up(db: Database, request: IngestRequest) -> Lookup:
-    """Look up the records of an answer, and part those that nothing waits for and whose JSON is the stored one."""
+    """Look up an answer's records; those whose JSON is the stored one, with no decision pending, become `unchanged`."""
     source, evidence, swept = request.circumstances.source, request.evidence, request.metadata.swept
     unchanged: Mapping[str, int] = {}
     # To a first sweep, nearly all records are new.
@@ -224,7 +227,7 @@ def _weigh(
     known: Mapping[str, StoredRecord],
     taken: Collection[str],
 ) -> Findings:
-    """Decide about these records of an answer; those `taken` are recognised under new keys."""
+    """Decide about these records of an answer; `taken` are the old keys of records recognised under new keys."""
     source = request.circumstances.source
     evidence = replace(request.evidence, known=known)
     if changed := differing(completions, known):
@@ -267,7 +270,7 @@ def _weigh(
 def _renumbered(
     db: Database, request: IngestRequest, completions: Sequence[Completion], known: Mapping[str, StoredRecord]
 ) -> list[Adoption]:
-    """Return the unknown ones of these records that are known ones under new keys."""
+    """Return those of the unknown records that are recognised as known ones under new keys."""
     now_ms = request.circumstances.now_ms
     unknown = [completion for completion in completions if completion.key not in known]
     memory = request.memory
@@ -327,7 +330,7 @@ def write_weighed(db: Database, request: IngestRequest, findings: Findings, look
 
 
 def _count_left_out(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> bool:
-    """Count an answer's unreadable records, and uncount those readable now; return whether the number changed."""
+    """Count an answer's unreadable records, no longer those readable now; return whether the number changed."""
     source = request.circumstances.source
     recounted = False
     if request.memory.unreadable:
@@ -343,12 +346,12 @@ def _count_left_out(db: Database, request: IngestRequest, known: Mapping[str, St
 def write_only(
     db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int
 ) -> tuple[list[Event], SourceMemory]:
-    """Write findings that do not come from an answer; return the events and the source's state after them."""
+    """Write findings that do not come from an answer; return the events and the source's state after the write."""
     events = records.write(db, findings, subscriptions, now_ms)
     return events, sources.recall(db, findings.source)
 
 
 def learn_held(db: Database, source: str) -> tuple[int, SourceMemory]:
-    """Mark the held-back arrivals as known without events; return their number and the source's state after it."""
+    """Mark the held-back arrivals as known without events; return their number and the source's new state."""
     released = holds.learn_arrivals(db, source, NewsReason.LEARNED_ON_RELEASE)
     return released, sources.recall(db, source)

@@ -169,7 +169,7 @@ class NameCache:
 
     @property
     def failure(self) -> ApiErrorReason | None:
-        """The reason why the last fetch of a list failed; None if none failed."""
+        """The reason why the last fetch of one of the lists failed; None if neither failed."""
         return next(iter(self._failures.values()), None)
 
     async def recall(self) -> None:
@@ -226,9 +226,10 @@ class NameCache:
             await asyncio.wait([self._fetching])
 
     def _not_recently_fetched(self, lists: tuple[NameList, ...]) -> tuple[NameList, ...]:
-        """Return the lists without those that this process has requested recently, with any result.
+        """Return the lists without those that this process has requested recently, whether or not it got them.
 
-        The store has these times too, but they are not reliable while the wall clock is set or the disk is full.
+        The store has the times of the requests too, but they are unreliable if the wall clock was set or the disk is
+        full.
         """
         now = self._clock.monotonic()
         return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= ASK_AGAIN_AFTER_SECONDS)
@@ -257,7 +258,7 @@ class NameCache:
             await self._on_fault(names, None)
 
     async def _fetch_one(self, names: NameList, urgency: Priority) -> None:
-        """Fetch one list; the names from an interrupted fetch are kept."""
+        """Fetch one list; if the fetch is interrupted, the names received so far are kept."""
         self._asked_at[names] = self._clock.monotonic()
         try:
             match names:

@@ -27,7 +27,7 @@ class Question(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A kind of request that fails: the reason, for how many seconds of this process, and the remedy."""
+    """Why a kind of request fails, for how many seconds it has failed in this process, and the remedy."""
 
     reason: str
     message: str
@@ -53,12 +53,13 @@ class Polls:
 
 @dataclass(slots=True)
 class Observations:
-    """The observations of this process about a source's detection; moments are monotonic seconds, None if not so now.
+    """What this process has observed about a source's detection; moments are monotonic seconds.
 
-    `search_gave_up`: since when searches read their maximum of pages without finding everything. `unsearchable_since`:
-    since when the list is not sorted. `broken_pages`: the last sweep could not get every page complete. `exhausted`:
-    during most of the last minutes the budget was used up and requests had to wait, not counting those of sweeps.
-    `used_by` says which requests used it.
+    `search_gave_up` is since when searches have read their maximum of pages without finding everything,
+    `unsearchable_since` since when the list has not been sorted; each is None if that is not so now. `broken_pages`
+    means that the last sweep could not get every page complete. `exhausted` means that during most of the last minutes
+    the request budget was used up and requests other than those of sweeps and for names had to wait. `used_by` is a
+    text that says which requests have used the budget.
     """
 
     search_gave_up: float | None = None
@@ -71,9 +72,9 @@ class Observations:
     _busy: deque[tuple[float, bool]] = field(default_factory=deque)
 
     def note_budget(self, usage: Usage, *, searching: bool, now: float, seconds: float) -> None:
-        """Record whether requests wait for a used-up budget, and whether they did for most of the last `seconds`.
+        """Record whether requests wait because the budget is used up, also for most of the last `seconds`.
 
-        With a rate of few requests a minute, each request waits for its turn, which alone does not count.
+        If only few requests a minute are allowed, each request waits for its turn; that alone does not count.
         """
         is_busy = (usage.starved_for > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
         self._busy.append((now, is_busy))

@@ -24,7 +24,7 @@ def smaller_size(limit: int) -> int:
 
 
 def larger_size(limit: int, size: int) -> int:
-    """Return the size whose next smaller size is `size`, starting from `limit`."""
+    """Return the page size that is one step above `size` in the series of `smaller_size`, which begins with `limit`."""
     larger = [*takewhile(lambda one: one > size, _sizes(limit))]
     return larger[-1] if larger else limit
 
@@ -37,7 +37,7 @@ def _sizes(limit: int) -> list[int]:
 
 
 def page_of_too_large(number: int, asked_at: float, seconds: float) -> Page:
-    """Return a page with one unreadable record, in place of a record that is too large for any answer."""
+    """Return a page with one unreadable record, which stands for a record that is too large for any answer."""
     bad = InvalidRecord(None, _TOO_LARGE, mark=number, is_too_large=True)
     return Page(
         number,
@@ -56,8 +56,8 @@ def page_of_too_large(number: int, asked_at: float, seconds: float) -> Page:
 def joined(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool) -> Page:
     """Return the page that consists of these consecutive `parts`.
 
-    A record in two parts has moved down between the requests. The page then contains it twice and is not whole. If
-    `has_ids` is False, equal records are numbered across the parts.
+    A record that is in two parts has moved down between their requests. The page then contains it twice and is not
+    whole. If `has_ids` is False, equal records are numbered across the parts.
     """
     completions: list[Completion] = []
     bad: list[InvalidRecord] = []

@@ -22,20 +22,20 @@ class Patience:
     """Wait between the first two searches for the same unexplained difference; doubled after each search."""
     last_search_again_seconds: float = 3600.0
     search_seconds_a_page: float = 5.0
-    """Wait after a search, for each page that it read; this allows about ten pages a minute."""
+    """Wait after a search, for each page that the search has read; this allows about ten pages a minute."""
     sweep_seconds_a_page: float = 12.0
-    """Wait for each page of a sweep, before another sweep because of an unexplained count."""
+    """Minimum time between a sweep and another one because of an unexplained count, for each page of the list."""
     unexplained_seconds: float = 600.0
-    """Age at which an unexplained count becomes a condition."""
+    """Time after which an unexplained count becomes a condition."""
     offset_seconds: float = 3600.0
-    """Minimum time between two sweeps that leave the same difference, for it to count as the API's own error."""
+    """Minimum time between two sweeps that leave the same count difference, before it counts as the API's error."""
     exhausted_seconds: float = 600.0
     """Time after which a used-up budget that makes requests wait becomes a condition."""
 
     form_seconds: float = 86_400.0
     """Time for which a record's earlier contents are remembered."""
     flips_seconds: float = 3600.0
-    """Time within which `most_flips` changes of one record back and forth become a condition."""
+    """Time within which `most_flips` contradicting answers about one record become a condition."""
     most_flips: int = 3
     shown_seconds: float = 86_400.0
     """Time for which a condition about a past event is shown."""
@@ -50,11 +50,11 @@ class Patience:
     page_tries: int = 3
     """The number of times that an incomplete page is requested."""
     most_questions: int = 20
-    """The most precise questions of one search, and of one round of second looks."""
+    """The maximum number of precise questions in one search, and in one round of second looks."""
     most_question_pages: int = 5
-    """The most pages of an answer about a person or a training; if it has more, the question is narrowed to both."""
+    """The most pages to read about a person or a training; if there are more, the question is narrowed to both."""
     spare_search_pages: int = 10
-    """Pages that a search may read beyond twice the logarithm of the list's pages."""
+    """Pages that a search may read in addition to twice the binary logarithm of the number of pages."""
     few_records: int = 20
     """This many changes at once, or fewer, are never held back."""
 

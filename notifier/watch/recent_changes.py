@@ -1,4 +1,4 @@
-"""The records of one source that answers have changed lately, to recognise answers that were requested earlier."""
+"""The records of one source that answers have changed lately, so that no older answer overrides these changes."""
 
 from array import array
 from bisect import bisect_right, insort
@@ -17,7 +17,7 @@ class _Batch:
 class RecentChanges:
     """Remembers changes in eight bytes each, because a first sweep changes millions of records in a minute.
 
-    Two keys with one hash are harmless: the next answer decides about the second record.
+    Two keys with the same hash do no harm: if a record is taken for a changed one, the next answer decides about it.
     """
 
     def __init__(self) -> None:
@@ -29,11 +29,14 @@ class RecentChanges:
             insort(self._batches, _Batch(asked_at, hashes), key=_asked_at)
 
     def forget_until(self, moment: float) -> None:
-        """Forget the changes by answers that were requested until then."""
+        """Forget the changes by answers that were requested at or before `moment` (monotonic seconds)."""
         del self._batches[: bisect_right(self._batches, moment, key=_asked_at)]
 
     def later_than(self, asked_at: float, keys: Sequence[str]) -> dict[str, float]:
-        """Return those of these records that an answer requested later than `asked_at` has changed, and when."""
+        """Return those of these keys whose records a later answer has changed, with the time of that answer's request.
+
+        A later answer is one that was requested after `asked_at` (monotonic seconds).
+        """
         later: dict[str, float] = {}
         for batch in self._batches[bisect_right(self._batches, asked_at, key=_asked_at) :]:
             hashes = {*batch.hashes}

@@ -11,13 +11,13 @@ from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.patience import Patience
 
 _FORMS_SHARE: Final = 0.01
-"""The part of the time that earlier contents are kept, by which they may be kept longer."""
+"""Share of `form_seconds` by which earlier contents may be kept longer, so that deletions are rare."""
 
 
 class SecondLooks:
     """The stored second looks; their waits are measured with the monotonic clock.
 
-    The wall clock may be set during a wait. Across a restart, only the wall clock is available.
+    The wall clock may be set during a wait, so it is used only across a restart, where nothing else is available.
     """
 
     def __init__(self, source: str, store: Store, clock: Clock, confirm_after_seconds: float) -> None:
@@ -50,7 +50,7 @@ class SecondLooks:
         return frozenset(key for key, at in self._due_at.items() if now >= at)
 
     def waiting(self, kind: LookKind) -> list[SecondLook]:
-        """Return the second looks of a kind that wait or are due, without interrupted ones."""
+        """Return the second looks of a kind that wait or are due, but none that a contradicting answer interrupted."""
         return [look for look in self._looks.values() if look.kind is kind and look.since_ms is not None]
 
     def counts(self) -> dict[LookKind, int]:
@@ -79,7 +79,7 @@ class SecondLooks:
         ]
 
     async def forget_old(self, patience: Patience) -> None:
-        """Delete interrupted second looks and earlier contents that are too old. Raises StoreError."""
+        """Delete old interrupted second looks, and old earlier contents of records. Raises StoreError."""
         now_ms = self._clock.now_ms()
         longest_ms = round(patience.flips_seconds * 1000)
         old = [

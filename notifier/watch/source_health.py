@@ -22,7 +22,7 @@ from notifier.watch.timing import pause_after, silence_left
 _log = logging.getLogger(__name__)
 
 FAULT = "program_fault"
-"""The reason of an internal error, in the place of one from the API or the state file."""
+"""The reason that is recorded for an internal error, where otherwise one from the API or the state file is."""
 
 _SOON = 1.0
 _UNREADY_INTERVALS = 3
@@ -122,13 +122,13 @@ class SourceHealth:
         )
 
     def wake(self, slept: float) -> None:
-        """Exclude the seconds that the machine slept from the times since the start and the last success."""
+        """Do not count the seconds that the machine slept as time since the start or since the last success."""
         self._begun_at += slept
         if self._succeeded_at is not None:
             self._succeeded_at += slept
 
     def polls(self) -> Polls:
-        """Return how the polls of this process went."""
+        """Return the state of the polls of this process."""
         succeeded = self._succeeded_at is not None
         since = self._begun_at if self._succeeded_at is None else self._succeeded_at
         is_failing = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
@@ -173,7 +173,7 @@ class SourceHealth:
     def success(self, longest_outage_seconds: float) -> RoundSuccess:
         """Return what to store about a round that succeeds now.
 
-        If the last one is more than `longest_outage_seconds` ago, a gap is recorded.
+        If the last successful round is more than `longest_outage_seconds` ago, a gap is recorded.
         """
         # A sweep that runs at the same time may have started a silence.
         silent = self.binding_silence() is not None
@@ -231,9 +231,9 @@ class SourceHealth:
             self.fail_to_write(trouble)
 
     def _pause_after(self, failure: ApiError, question: Question) -> float:
-        """Return the seconds to pause.
+        """Return for how many seconds to pause.
 
-        At the first failure that only an operator can solve, this is 0.0, because the failure may pass by itself.
+        After the first of several failures that only an operator can solve, this is 0.0, because it may pass by itself.
         """
         pause = pause_after(failure, self._settings.rate_limit_pause, self._patience.operator_pause_seconds)
         before = self._troubles.get(question)
@@ -281,7 +281,7 @@ class SourceHealth:
             await self.fail_by_fault(work, fault)
 
     def works(self, work: str) -> None:
-        """Record that a task was done without an internal error."""
+        """Record that a task (`work`) was done without an internal error."""
         if self._faults.pop(work, None) is not None:
             _log.info(
                 "work that had failed with an internal error succeeds again",
@@ -293,7 +293,7 @@ class SourceHealth:
         self._stay_quiet(seconds, binding=False)
 
     def _is_known(self, reason: str) -> bool:
-        """Return whether the same problem still lasts and was logged before."""
+        """Return whether the source already fails for the same reason, so that it was logged before."""
         troubled = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
         return troubled and self._memory.error is not None and self._memory.error.reason == reason
 

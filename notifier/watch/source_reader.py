@@ -43,7 +43,7 @@ def page_fault(page: Page) -> PageFault | None:
 
 
 _UNUSABLE: Final = (PageFault.SHORT, PageFault.LONG, PageFault.REPEATED_RECORD)
-"""Problems that make a page useless as a proof. An unsorted page is still complete, and its records count."""
+"""Problems because of which a page proves nothing. An unsorted page is still complete, and its records count."""
 
 _SAYS: Final = {
     PageFault.SHORT: "it has {page.size} of {page.limit} records and is not the last",
@@ -54,7 +54,7 @@ _SAYS: Final = {
 
 
 def not_whole(page: Page, fault: PageFault) -> ApiError:
-    """Return the ApiError for a page with this problem."""
+    """Return the ApiError for a page that has this problem as a whole."""
     return ApiError(ApiErrorReason.PAGE_NOT_WHOLE, f"page {page.number}: {_SAYS[fault].format(page=page)}")
 
 
@@ -70,8 +70,8 @@ def refusal(page: Page) -> ApiError | None:
 class PreciseAnswer:
     """All records of a person, a training, or both; `asked_at` is when the first page was requested.
 
-    `is_whole` means that the list did not change while its pages were read. Otherwise a record that is missing does not
-    count as gone. `user_id` and `training_id` are what was asked for.
+    `is_whole` means that the answer's list did not change while its pages were read. If it is False, a missing record
+    does not count as gone. `user_id` and `training_id` are those of the question.
     """
 
     completions: Sequence[Completion]
@@ -112,9 +112,9 @@ class SourceReader:
         return self._context.health.memory.page_cap or self._context.patience.large_page
 
     async def fetch(self, number: int, urgency: Priority, limit: int | None = None, *, skim: bool = False) -> Page:
-        """Return a page, whatever its problems; its size is `limit`, or the largest size if None.
+        """Return a page of at most `limit` records (None: the API's maximum), whatever its problems.
 
-        With `skim`, the page is only skimmed if that is possible.
+        With `skim`, only the keys and days of its records are read, if that is possible.
         """
         return await self._page(number, limit or self.large_page, urgency, skim=skim)
 
@@ -137,9 +137,9 @@ class SourceReader:
     ) -> PreciseAnswer | None:
         """Return all records of a person, a training, or both, from all pages.
 
-        Return None if they fill more pages than one question may read, unless the `whole` answer is requested. If the
-        list changes between two pages, it is read again. If no reading is consistent, the records of all readings are
-        returned.
+        If they fill more pages than one question may read, return None, unless the `whole` answer is requested. If the
+        list changes between two pages, all pages are read again, up to `page_tries` times. If no reading is consistent,
+        the records of all readings are returned (for v1: those of the last one).
         """
         readings: list[list[Page]] = []
         fit = False
@@ -161,9 +161,9 @@ class SourceReader:
         return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
 
     async def left_out(self, answer: PreciseAnswer, urgency: Priority) -> int | None:
-        """Return how many records the API counts for the question of an answer, beyond those that the answer shows.
+        """Return how many more records the API counts for the question of an answer than the answer has.
 
-        The number of a page of one record is exact. None if the API does not state it.
+        If pages have one record each, the last page's number is the exact count. None if the API does not state it.
         """
         page = await self._page(1, 1, urgency, answer.user_id, answer.training_id)
         if page.last_page is None:
@@ -175,7 +175,7 @@ class SourceReader:
     def _fit_together(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
         """Return whether all pages belong to one list that did not change while they were read.
 
-        If pages were read in parts, the reading `before` must have shown the same.
+        If pages were read in parts, the previous reading (`before`) must have the same keys.
         """
         if len({page.last_page for page in pages}) > 1:
             return False
@@ -186,7 +186,7 @@ class SourceReader:
 
     @property
     def _is_v1(self) -> bool:
-        """Whether the records have no ids, so that equal ones have the same key at first."""
+        """Whether the API version has no record ids, so that equal records have the same key at first."""
         return self._context.settings.api == "v1"
 
     async def _precise_page(self, number: int, urgency: Priority, user_id: str | None, training_id: str | None) -> Page:
@@ -255,7 +255,7 @@ class SourceReader:
         return joined(number, limit, parts, has_ids=self._context.settings.api != "v1"), worked
 
     async def _require_smaller(self, failure: ApiError, number: int, limit: int, fetch: "_Fetch") -> None:
-        """Record that a page of this size failed; return if smaller pages may help, else raise the failure."""
+        """Record that a page of `limit` records failed; return if smaller pages may help, else raise the failure."""
         if failure.reason not in _TOO_MUCH or limit == 1:
             raise failure
         if failure.reason is ApiErrorReason.ANSWER_TOO_LARGE:
@@ -304,7 +304,7 @@ class _Fetch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Fitting:
-    """The page size that works in place of a larger one; from `until` on (monotonic seconds) a larger one is tried."""
+    """A page size that works where a larger one failed. From `until` on (monotonic seconds), a larger one is tried."""
 
     size: int
     until: float

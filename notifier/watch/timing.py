@@ -5,7 +5,7 @@ from notifier.store.tables.sweeps import Sweep
 
 
 def pause_after(failure: ApiError, rate_limit_pause: float, operator_pause: float) -> float:
-    """Return the seconds to pause after a failure; 0.0 means until the source's next round."""
+    """Return for how many seconds to pause after a failure; 0.0 means that the source's next round is not delayed."""
     if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
         return rate_limit_pause
     if failure.remedy is Remedy.OPERATOR:
@@ -14,9 +14,10 @@ def pause_after(failure: ApiError, rate_limit_pause: float, operator_pause: floa
 
 
 def sweep_is_due(latest: Sweep | None, interval: float, now_ms: int) -> bool:
-    """Return whether to start or continue a sweep: there was none, it is unfinished, or it began an interval ago.
+    """Return whether to start or continue a sweep.
 
-    If it began in the future, the clock was set back since, and it counts as long ago.
+    That is so if there was none, or if the latest one is unfinished or began at least `interval` seconds ago. If it
+    began in the future, the clock was set back since, and its start counts as long ago.
     """
     if latest is None or latest.finished_ms is None:
         return True
@@ -24,7 +25,7 @@ def sweep_is_due(latest: Sweep | None, interval: float, now_ms: int) -> bool:
 
 
 def silence_left(silent_until_ms: int | None, longest: float, now_ms: int) -> float:
-    """Return the seconds left of a stored silence, at most `longest` in case the clock was set back."""
+    """Return how many seconds of a stored silence are left: at most `longest`, in case the clock was set back."""
     if silent_until_ms is None:
         return 0.0
     return min(max(0.0, (silent_until_ms - now_ms) / 1000), longest)

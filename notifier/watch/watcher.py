@@ -30,7 +30,7 @@ from notifier.watch.source_context import SourceContext
 from notifier.watch.source_health import SourceState
 
 _BUDGET_FOR_PROBES = 0.5
-"""Share of the budget: if the head's page states the count, a spot is checked only while less than this is used."""
+"""If the first page states the count, a probe is sent only while less than this share of the request budget is used."""
 
 
 class RoundResult(StrEnum):
@@ -43,7 +43,7 @@ class RoundResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The result of one head poll: the number of new events, and, if it was not done, a sentence that says why."""
+    """The result of one head poll: the number of new events or, if it was not done, a sentence that says why."""
 
     result: RoundResult
     events: int = 0
@@ -170,7 +170,7 @@ class Watcher:
         self._budget.wake()
 
     async def start(self) -> None:
-        """Load the state of the previous run. Raises StoreError."""
+        """Load the state of the previous run, before the first poll. Raises StoreError."""
         await self._health.recall()
         view = View.of(self._settings)
         self._health.remember(await self._context.store.run(follow_view, self.name, view, self._clock.now_ms()))
@@ -206,9 +206,10 @@ class Watcher:
         return await poll
 
     async def release(self, what: Direction, *, silently: bool) -> int:
-        """Announce held-back changes, or `silently` learn them; return how many were released at once.
+        """Announce held-back changes or, if `silently`, only accept them; return how many were released by this call.
 
         Arrivals are released now. Removals and changes are released by a sweep that begins now. Raises StoreError.
+
         """
         if what is Direction.ARRIVALS:
             return await self._ingester.release_arrivals(silently=silently)
@@ -305,12 +306,12 @@ class Watcher:
         await self._weigh_count(counted)
 
     def _is_first_sweep_to_come(self) -> bool:
-        """Return whether the list was never read to its end, so that there is nothing to compare its count with."""
+        """Return whether no sweep has read the whole list yet, so that there is nothing to compare its count with."""
         memory = self.memory
         return memory.swept_at_ms is None and (self.is_sweeping or memory.left_over is None)
 
     def _may_probe(self) -> bool:
-        """Return whether to check a spot although the head's page states the count."""
+        """Return whether to send a probe although the first page states the count."""
         usage = self._budget.usage()
         return self._spots_tell() and usage.used < usage.allowed * _BUDGET_FOR_PROBES
 
@@ -341,7 +342,7 @@ class Watcher:
             await self._scan.prove()
 
     async def _note_unexplained(self, unexplained: int) -> None:
-        """Store the unexplained difference, and since when it exists; without one, clear everything stored about it."""
+        """Store the unexplained difference, and since when it exists; if it is 0, clear everything stored about it."""
         memory = self.memory
         found = self._ingester.found_absent if unexplained < 0 else self._ingester.found_out_of_sight
         since_ms = self._age.note(unexplained, found, self._clock.now_ms())
@@ -360,7 +361,7 @@ class Watcher:
         return even and searchable and self._tasks.probes_tell
 
     async def _look_again(self) -> None:
-        """Take the second looks that are due."""
+        """Send the requests of the second looks that are due."""
         if self._clock.monotonic() < self._looks_not_before or not self._looks.due():
             return
         try:
