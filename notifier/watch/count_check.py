@@ -51,7 +51,7 @@ class CountCheck:
         self._looks = looks
 
     async def read(self, page: Page) -> Counted:
-        """Return the count that a page states; `paging.total` is ignored once it has contradicted the last page."""
+        """Return the count that a page states; `paging.total` is ignored once it has contradicted the page count."""
         if contradicts_total(page) and not self._context.health.memory.total_disbelieved:
             _log.warning(
                 "the API's `paging.total` contradicts its last page; from now on only the last page is believed",

@@ -70,10 +70,10 @@ class IngestRequest:
     If the answer was only `skimmed`, its records are not among the `completions`: they are compared with the stored
     ones first, and only those that have changed are parsed.
 
-    `left_out` are the answer's unreadable records. `absent` are keys that a precise answer lacks. `room` is how many of
-    them can be gone, None if any number. `most` is the most records that the API can have according to this answer,
-    None if unknown. `success` is stored if the round ends with this answer. `person_fields` are the facts about people
-    that events show.
+    `left_out` are the answer's unreadable records. `absent` are keys of known records that a precise answer lacks. At
+    most `room` of these records can be gone (None: any number). `most` is the most records that the API can have
+    according to this answer, None if unknown. `success` is stored if the round ends with this answer. `person_fields`
+    are the facts about people that events show.
     """
 
     version: RecordFormat

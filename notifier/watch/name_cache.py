@@ -109,7 +109,7 @@ def lists_to_fetch(
     failed: Collection[NameList] = (),
     lists: Collection[NameList] = NAMES_ALONE,
 ) -> tuple[NameList, ...]:
-    """Return which of the `lists` to fetch: old ones, failed ones, and those that may have a missing name. Pure."""
+    """Return which `lists` to fetch: outdated ones, failed ones, and those that may contain a missing name. Pure."""
     missing_of = {
         NameList.PEOPLE: missing.people,
         NameList.TRAININGS: missing.trainings,
@@ -169,11 +169,11 @@ class NameCache:
 
     @property
     def failure(self) -> ApiErrorReason | None:
-        """The reason why the last fetch of one of the lists failed; None if neither failed."""
+        """The reason why the last fetch of one of the lists failed; None if no list failed."""
         return next(iter(self._failures.values()), None)
 
     async def recall(self) -> None:
-        """Load the results of the last fetches, and erase facts that are not wanted any more. Raises StoreError."""
+        """Load the results of the previous run's fetches; erase facts that are no longer wanted. Raises StoreError."""
         await self._store.run(name_table.keep_only, self._source, self._stored_fields)
         outcomes = await self._store.run(name_table.outcomes, self._source)
         known = {reason.value: reason for reason in ApiErrorReason}
