@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from notifier.config.destinations import DestinationSettings
+from notifier.patterns import EXCLUDES
 
 _MOST_NAMED: Final = 10
 
@@ -17,29 +18,39 @@ _EVENTS: Final = {
 }
 
 _NARROWING: Final = {
-    "sources": "of the source {}",
-    "trainings": "of trainings named {}",
-    "training_ids": "of the training with the id {}",
-    "people": "of the person {}",
-    "user_ids": "of the person with the id {}",
-    "job_titles": "of people with the job title {}",
-    "field_offices": "of people in the field office {}",
-    "lines_of_business": "of people in the line of business {}",
+    "sources": "source",
+    "trainings": "training's title or id",
+    "training_ids": "training's id",
+    "people": "person's employee number or id",
+    "user_ids": "person's id",
+    "job_titles": "person's job title",
+    "field_offices": "person's field office",
+    "lines_of_business": "person's line of business",
 }
-"""The keys that narrow what a destination gets, and their words."""
+"""The keys that narrow what a destination gets, and what they compare."""
 
 
 def filter_words(settings: DestinationSettings) -> str:
-    """Return what a destination gets in words, such as `new completions of the source acme`."""
+    """Return what a destination gets in words, such as `new completions whose source is acme`."""
     if not settings.events:
         return "only alerts, if `[alerts] destination` names it"
     kinds = _joined([_EVENTS.get(type_, type_) for type_ in settings.events], "and")
     parts = [
-        words.format(_joined([f"`{value}`" for value in map(str, values)], "or"))
-        for key, words in _NARROWING.items()
+        f"whose {what} is {_listed([str(value) for value in values])}"
+        for key, what in _NARROWING.items()
         if (values := getattr(settings, key, ()))
     ]
-    return f"{kinds} {', '.join(parts)}" if parts else f"{kinds} of all people, trainings and sources"
+    return f"{kinds} {', and '.join(parts)}" if parts else f"{kinds} of all people, trainings and sources"
+
+
+def _listed(values: Sequence[str]) -> str:
+    """Return the values of a key in words; those that begin with `!` exclude what they match."""
+    wanted = [f"`{value}`" for value in values if not value.startswith(EXCLUDES)]
+    excluded = [f"`{value.removeprefix(EXCLUDES)}`" for value in values if value.startswith(EXCLUDES)]
+    if not excluded:
+        return _joined(wanted, "or")
+    rest = f"not {_joined(excluded, 'or')}"
+    return f"{_joined(wanted, 'or')} but {rest}" if wanted else rest
 
 
 def _joined(words: Sequence[str], last: str) -> str:

@@ -47,6 +47,8 @@ def _text(plain: Any) -> str:
             return ""
         case bool():
             return "yes" if plain else "no"
+        case float():
+            return f"{plain:g}"
         case list() | tuple():
             return ", ".join(map(_text, plain))
         case dict():

@@ -134,6 +134,13 @@ async def measure(url: str) -> None:
     pages: dict[str, Callable[[int], str]] = {
         "/healthz (floor)": lambda _: "/healthz",
         "/": lambda _: "/",
+        "/events": lambda _: "/events",
+        "/events?person= a person's name": lambda number: f"/events?person=Person+{number}+of",
+        "/events?training= what fits nothing": lambda number: f"/events?training=nothing{number}",
+        "/events?state=dead": lambda _: "/events?state=dead",
+        "/deliveries/ID/DESTINATION": lambda number: f"/deliveries/evt_{number * 31 + 1}/hr",
+        "/sources/NAME": lambda _: "/sources/acme",
+        "/destinations/NAME": lambda _: "/destinations/hr",
         "/records/KEY": lambda number: f"/records/{number * 31 + 1}",
         "/records?q= a person's name": lambda number: f"/records?q=Person+{number}+of",
         "/records?q= what fits nobody": lambda number: f"/records?q=nobody{number}",

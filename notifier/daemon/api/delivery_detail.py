@@ -54,7 +54,7 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
         preview.body,
         preview.lines,
         is_over_http=isinstance(settings, HttpSettings | MessageSettings) and not isinstance(settings, AppriseSettings),
-        is_signed=isinstance(settings, HttpSettings) and bool(settings.secret),
+        is_signed=isinstance(settings, HttpSettings) and _is_signed_by_hash(settings),
         secret_headers=tuple(map(str.lower, settings.headers)) if isinstance(settings, HttpSettings) else (),
     )
     if logged is None:
@@ -65,6 +65,12 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
         sent_bytes=logged.request.body_bytes,
         is_as_sent=not stored.missing and digest(preview.body) == logged.request.body_digest,
     )
+
+
+def _is_signed_by_hash(settings: HttpSettings) -> bool:
+    """Return whether requests have the signature that a shell command can make: of Standard Webhooks, symmetric."""
+    secrets = [secret.get_secret_value() for secret in settings.secret]
+    return bool(secrets) and all(secret.startswith("whsec_") for secret in secrets)
 
 
 def _find(db: Database, event_id: str, destination: str) -> StoredDelivery:

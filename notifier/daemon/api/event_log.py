@@ -1,5 +1,6 @@
 """The page of events, and its exports, read from the store in parts that end soon."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,6 +25,8 @@ class EventLogReader:
     def __init__(self, reader: StoreReader, clock: Clock) -> None:
         self._reader = reader
         self._clock = clock
+        # Downloads take turns, so that they never use more than one of the two readers.
+        self._exporting = asyncio.Semaphore(1)
 
     async def page(self, chosen: EventLogFilter, before: int | None, limit: int) -> EventLogPage:
         """Return up to `limit` requested events before a number (None: the newest). Raises StoreError."""
@@ -36,7 +39,8 @@ class EventLogReader:
 
     async def export(self, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:
         """Return the next requested events before a number, in the format of a file. Raises StoreError."""
-        return await self._reader.run_patiently(_export, chosen, before, form)
+        async with self._exporting:
+            return await self._reader.run_patiently(_export, chosen, before, form)
 
 
 def _export(db: Database, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:

@@ -32,6 +32,8 @@ def _variables(request: RequestPreview, destination: str) -> Iterator[str]:
     yield f"# The values of `url` and of secrets are in the configuration, under [destinations.{destination}]."
     address = request.address.replace("'", "%27")
     yield f"URL='{address}'"
+    if _keeps_signature(request):
+        yield "# The signature is the one that was sent: receivers refuse it when it is some minutes old."
     for name in request.secret_headers:
         yield f"{_variable(name)}='...'    # the header {name}"
     is_short = len(request.body) <= LONGEST_BODY_BYTES
@@ -55,9 +57,9 @@ def _call(request: RequestPreview) -> Iterator[str]:
             continue
         if known in secret:
             yield f'--header "{known}: ${_variable(known)}"'
-        elif known == _TIMESTAMP:
+        elif known == _TIMESTAMP and not _keeps_signature(request):
             yield '--header "webhook-timestamp: $TIME"' if request.is_signed else _TIME_OF_NOW
-        elif known == _SIGNATURE:
+        elif known == _SIGNATURE and request.is_signed:
             yield '--header "webhook-signature: v1,$SIGNATURE"'
         else:
             yield f"--header {shlex.quote(f'{name}: {value}')}"
@@ -66,6 +68,11 @@ def _call(request: RequestPreview) -> Iterator[str]:
 
 
 _TIME_OF_NOW: Final = '--header "webhook-timestamp: $(date +%s)"'
+
+
+def _keeps_signature(request: RequestPreview) -> bool:
+    """Return whether the request has a signature that the command cannot make again."""
+    return not request.is_signed and any(name.lower() == _SIGNATURE for name, _ in request.headers)
 
 
 def _variable(header: str) -> str:

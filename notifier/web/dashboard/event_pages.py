@@ -36,7 +36,11 @@ class EventPages:
         """Return the routes."""
         return [
             web.get(EVENTS, self._frame.told(self._events)),
-            *(web.get(f"{EVENTS}.{form}", self._frame.told(Exporter(form))) for form in ExportFormat),
+            *(
+                # A HEAD request must not read all events.
+                web.get(f"{EVENTS}.{form}", self._frame.told(Exporter(form)), allow_head=False)
+                for form in ExportFormat
+            ),
         ]
 
     async def _events(self, request: web.Request) -> web.Response:

@@ -70,10 +70,17 @@ def test_what_is_hidden_is_named() -> None:
     ("keys", "words"),
     [
         ({}, "new completions, changed completions and removed completions of all people, trainings and sources"),
-        ({"events": ["completion.removed"], "sources": ["a", "b"]}, "removed completions of the source `a` or `b`"),
+        ({"events": ["completion.removed"], "sources": ["a", "b"]}, "removed completions whose source is `a` or `b`"),
         (
             {"events": ["completion.created"], "training_ids": ["7"], "user_ids": ["u1"]},
-            "new completions of the training with the id `7`, of the person with the id `u1`",
+            "new completions whose training's id is `7`, and whose person's id is `u1`",
+        ),
+        (
+            {"events": ["completion.created"], "trainings": ["Crane*", "!Crane Refresher"], "people": ["!E-1"]},
+            (
+                "new completions whose training's title or id is `Crane*` but not `Crane Refresher`, and whose person's"
+                " employee number or id is not `E-1`"
+            ),
         ),
         ({"events": []}, "only alerts, if `[alerts] destination` names it"),
     ],

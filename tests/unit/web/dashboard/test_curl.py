@@ -80,6 +80,14 @@ async def test_the_command_sends_the_same_signed_anew(tmp_path: Path, size: str,
     assert int(headers["webhook-timestamp"]) > 10**9
 
 
+def test_a_signature_that_a_shell_cannot_make_is_repeated_with_its_time() -> None:
+    headers = (("webhook-id", "evt_a"), ("webhook-timestamp", "17"), ("webhook-signature", "v1a,x"))
+    command = curl_command(RequestPreview("a", headers, b"{}", is_over_http=True), "hr")
+    assert "receivers refuse it" in command
+    assert "--header 'webhook-timestamp: 17'" in command
+    assert "--header 'webhook-signature: v1a,x'" in command
+
+
 def test_no_secret_is_in_the_command() -> None:
     command = curl_command(request(b"{}"), "hr-system")
     assert "under [destinations.hr-system]" in command
