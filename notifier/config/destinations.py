@@ -18,6 +18,7 @@ from notifier.config.apprise_url import AppriseUrl, shown_apprise_url
 from notifier.config.base_table import BaseTable, default
 from notifier.config.durations import Duration
 from notifier.config.errors import Problem
+from notifier.config.message_values import Language, LinkPattern, Mentions
 from notifier.config.schedules import IMMEDIATELY, WEEKDAYS, QuietHoursText, ScheduleText, Weekday, ZoneName
 from notifier.config.types import (
     AnyUrl,
@@ -234,6 +235,11 @@ class MessageSettings(ScheduledSettings, WebSettings):
     destination accepts so few messages that these would take more than a minute, they are sent as one digest, too."""
     digest_by: DigestBy = DigestBy.TRAINING
     """How the digest of a schedule or of quiet hours is grouped: by training, or by person."""
+    language: Language = Language.EN
+    """The language of the shipped templates and of the dates: `en` or `es`."""
+    link: LinkPattern = ""
+    """The address of a record, with fields in braces: `{key}`, `{training_id}`, `{user_id}`, `{source}`. Messages about
+    single completions link to it."""
     templates: ReadableFolder = default("")
     """A folder with your own Jinja templates for the lines of messages. Each replaces the shipped template of the same
     name."""
@@ -287,6 +293,8 @@ class SlackSettings(ChatWebhookSettings):
     """The type of destination."""
     url: EncryptedUrl
     """The URL of the incoming webhook. Anyone who knows it can post to the channel."""
+    mention: Mentions = default({})
+    """Who is mentioned, by the title of the training: `{ "Crane*" = "<!subteam^ID>" }`. `*` stands for any text."""
     rate: Rate = 1.0
     """The most messages a second on average. Slack allows about one."""
 

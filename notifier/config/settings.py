@@ -33,6 +33,7 @@ from notifier.config.types import (
     OptionalToken,
     OptionalUrl,
     ProxyUrl,
+    PublicUrl,
     ReadableFile,
     RecordsOrShare,
     Share,
@@ -153,6 +154,8 @@ class HttpInterfaceSettings(BaseTable):
     """The bearer token that clients must send. Required, with 16 characters or more, if other machines can connect."""
     anonymous: bool = False
     """Whether every user of this machine may read and change everything without a token."""
+    public_url: PublicUrl = ""
+    """The address at which people reach the dashboard, for links in messages. Empty: messages have no links to it."""
 
     def conflicts(self) -> Iterator[Problem]:
         """Yield the problems of keys that contradict each other; key paths start at this table."""

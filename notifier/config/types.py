@@ -168,6 +168,17 @@ def _base_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _public_url(url: str) -> str:
+    if not url:
+        return url
+    parts = check_url(url)
+    if parts.username is not None or parts.password is not None:
+        raise InvalidValue("must not contain a user name or password, because it is part of messages")
+    if parts.query or parts.fragment:
+        raise InvalidValue("must end before any `?` or `#`, because pages' names are added at its end")
+    return url.rstrip("/")
+
+
 def _encrypted_url(url: SecretStr) -> SecretStr:
     check_encrypted_url(url.get_secret_value())
     return url
@@ -184,6 +195,9 @@ def _any_url_or_none(url: SecretStr) -> SecretStr:
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 """The base URL of the API's methods, without a slash at the end; https, or http to this machine."""
+
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+"""The base URL of links in messages, without a slash at the end; `""` for none."""
 
 EncryptedUrl = Annotated[SecretStr, AfterValidator(_encrypted_url)]
 """A URL that is a secret; https, or http to this machine."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from notifier.config import Destination, Settings
+from notifier.config import Destination, HttpInterfaceSettings, Settings
 from notifier.config.errors import dotted
 from notifier.delivery.subscriptions import subscriptions
 
@@ -99,10 +99,15 @@ def changes_between(before: Settings, after: Settings) -> Changes:
     )
 
 
+def _opened(settings: Settings) -> HttpInterfaceSettings:
+    """Return the settings of the HTTP interface, without what is only written into messages."""
+    return settings.http.model_copy(update={"public_url": ""})
+
+
 def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
     """Return the changed keys that take effect only at the next start, because what they name is already open."""
-    opened = {"store.path": opened_with.store.path, "http": opened_with.http}
-    wanted = {"store.path": after.store.path, "http": after.http}
+    opened = {"store.path": opened_with.store.path, "http": _opened(opened_with)}
+    wanted = {"store.path": after.store.path, "http": _opened(after)}
     return tuple(key for key in wanted if wanted[key] != opened[key])
 
 

@@ -38,6 +38,7 @@ from notifier.delivery.subscriptions import concerned
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
+from notifier.messages.phrasing import message_context
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.reader import StoreReader
 from notifier.store.recovery.opener import open_store
@@ -132,6 +133,7 @@ class Daemon:
             self._on_attempt,
             self._peer_clocks,
             self._schedule.notice_sleep,
+            lambda: message_context(self._settings),
         )
         self.deliveries = Deliveries(
             self._store,

@@ -21,6 +21,7 @@ from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, Outcome
 from notifier.destinations.registry import build
 from notifier.events import Event
 from notifier.http.peer_clocks import PeerClocks
+from notifier.messages.phrasing import MessageContext
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import destinations, outbox
@@ -41,11 +42,12 @@ class Dispatcher:
         on_attempt: OnAttempt = lambda _deliveries, _settlements: None,
         peer_clocks: PeerClocks | None = None,
         notice_sleep: Callable[[], Awaitable[None]] | None = None,
+        context: Callable[[], MessageContext] = MessageContext,
     ) -> None:
         """Initialize with the settings of each destination by name; nothing is started yet.
 
         `on_attempt` is called with the outcome of each request. `peer_clocks` receives the times that peers report.
-        `notice_sleep` is awaited to detect whether the machine has slept.
+        `notice_sleep` is awaited to detect whether the machine has slept. `context` returns what all messages share.
         """
         self._settings = settings
         self._store = store
@@ -54,6 +56,7 @@ class Dispatcher:
         self._on_attempt = on_attempt
         self._more = {} if notice_sleep is None else {"notice_sleep": notice_sleep}
         self._peer_clocks = peer_clocks or PeerClocks(clock)
+        self._context = context
         self._renewing = asyncio.Lock()
         self._pool = ApprisePool()
         self._workers: dict[str, Worker] = {}
@@ -79,7 +82,9 @@ class Dispatcher:
         """
         async with self._renewing:
             jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
-            made = {name: build(name, settings[name], session, self._clock, self._pool) for name in renewed}
+            made = {
+                name: build(name, settings[name], session, self._clock, self._pool, self._context) for name in renewed
+            }
             leaving = [self._workers[name] for name in {*renewed, *removed} if name in self._workers]
             # A worker stays in `_workers` until it has stopped.
             await asyncio.gather(*(worker.stop(grace) for worker in leaving))

@@ -7,7 +7,7 @@ any size, has no time limit for a whole attempt, and blocks while it works. Atte
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +22,7 @@ from notifier.events import Event, EventType
 from notifier.http.answer_text import shown
 from notifier.http.proxy import KEY, Proxy, variables_of
 from notifier.messages.layout import Layout
+from notifier.messages.phrasing import MessageContext
 from notifier.store.tables.outbox import Delivery
 
 TEXT_LIMIT = 1_900
@@ -39,8 +40,14 @@ _LONGEST_SUBJECT = 120
 class AppriseDestination(ChatDestination):
     """A service behind an apprise URL, which is secret."""
 
-    def __init__(self, name: str, settings: AppriseSettings, pool: ApprisePool | None = None) -> None:
-        super().__init__(name, settings, fits)
+    def __init__(
+        self,
+        name: str,
+        settings: AppriseSettings,
+        pool: ApprisePool | None = None,
+        context: Callable[[], MessageContext] = MessageContext,
+    ) -> None:
+        super().__init__(name, settings, fits, context)
         self._url = settings.url
         self._timeout = settings.timeout
         self._proxy = settings.proxy.get_secret_value()
@@ -97,7 +104,7 @@ class AppriseDestination(ChatDestination):
 
 def title_and_body(layout: Layout) -> tuple[str, str]:
     """Return a layout as the title and the body for the library; a single row has an empty title."""
-    heading, *rows = (_literal(row.text) for row in layout)
+    heading, *rows = (_literal(row.text_with_urls) for row in layout)
     return (heading, "\n".join(rows)) if rows else ("", heading)
 
 

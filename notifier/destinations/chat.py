@@ -1,7 +1,7 @@
 """Base classes of the destinations whose messages people read. Templates make the text of one or several events."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 import aiohttp
@@ -15,6 +15,7 @@ from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.exchange import Answer
 from notifier.http.tls import Certificates
 from notifier.messages.layout import LINES, Fits, Layout
+from notifier.messages.phrasing import MessageContext
 from notifier.messages.renderer import MessageRenderer
 from notifier.messages.variables import session_of
 from notifier.store.tables.outbox import Delivery
@@ -30,9 +31,11 @@ _HEADERS: Final = {
 class ChatDestination(ABC):
     """A channel that people read."""
 
-    def __init__(self, name: str, settings: MessageSettings, fits: Fits) -> None:
+    def __init__(
+        self, name: str, settings: MessageSettings, fits: Fits, context: Callable[[], MessageContext] = MessageContext
+    ) -> None:
         self._name = name
-        self._writer = MessageRenderer(name, settings, fits)
+        self._writer = MessageRenderer(name, settings, fits, context)
         self._grouping = Grouping(LINES, digest_above=settings.digest_above, together=session_of)
 
     @property
@@ -85,9 +88,15 @@ class ChatWebhook(ChatDestination):
     """Whether the answer's body is needed to recognise a success."""
 
     def __init__(
-        self, name: str, settings: ChatWebhookSettings, session: aiohttp.ClientSession, clock: Clock, fits: Fits
+        self,
+        name: str,
+        settings: ChatWebhookSettings,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        fits: Fits,
+        context: Callable[[], MessageContext] = MessageContext,
     ) -> None:
-        super().__init__(name, settings, fits)
+        super().__init__(name, settings, fits, context)
         self._endpoint = Endpoint(
             settings.url,
             settings.timeout,

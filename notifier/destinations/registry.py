@@ -13,6 +13,7 @@ from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSet
 from notifier.destinations.apprise_pool import ApprisePool
 from notifier.destinations.base import Destination
 from notifier.destinations.webhook.destination import HttpDestination
+from notifier.messages.phrasing import MessageContext
 
 if TYPE_CHECKING:
     from notifier.messages.layout import Fits
@@ -26,7 +27,9 @@ class DestinationType:
     fits: "Fits | None" = None
 
 
-def kind(settings: AnySettings, pool: ApprisePool | None = None) -> DestinationType:
+def kind(
+    settings: AnySettings, pool: ApprisePool | None = None, context: Callable[[], MessageContext] = MessageContext
+) -> DestinationType:
     """Return the type of the destination that `settings` describe."""
     # Those for people are imported where a configuration has them, because they bring the template engine along; those
     # for brokers because each brings its own library, which need not be installed.
@@ -34,15 +37,21 @@ def kind(settings: AnySettings, pool: ApprisePool | None = None) -> DestinationT
         case SlackSettings():
             from notifier.destinations import slack  # noqa: PLC0415
 
-            return DestinationType(lambda name, *used: slack.SlackDestination(name, settings, *used), slack.fits)
+            return DestinationType(
+                lambda name, session, clock: slack.SlackDestination(name, settings, session, clock, context), slack.fits
+            )
         case TeamsSettings():
             from notifier.destinations import teams  # noqa: PLC0415
 
-            return DestinationType(lambda name, *used: teams.TeamsDestination(name, settings, *used), teams.fits)
+            return DestinationType(
+                lambda name, session, clock: teams.TeamsDestination(name, settings, session, clock, context), teams.fits
+            )
         case AppriseSettings():
             from notifier.destinations import apprise  # noqa: PLC0415
 
-            return DestinationType(lambda name, *_: apprise.AppriseDestination(name, settings, pool), apprise.fits)
+            return DestinationType(
+                lambda name, *_: apprise.AppriseDestination(name, settings, pool, context), apprise.fits
+            )
         case HttpSettings():
             return DestinationType(lambda name, *used: HttpDestination(name, settings, *used))
         case AmqpSettings():
@@ -63,6 +72,10 @@ def build(
     session: aiohttp.ClientSession,
     clock: Clock,
     pool: ApprisePool | None = None,
+    context: Callable[[], MessageContext] = MessageContext,
 ) -> Destination:
-    """Create the destination that `settings` describe. It sends through `session`, or (apprise) through `pool`."""
-    return kind(settings, pool).make(name, session, clock)
+    """Create the destination that `settings` describe. It sends through `session`, or (apprise) through `pool`.
+
+    `context` returns what the messages of all destinations share.
+    """
+    return kind(settings, pool, context).make(name, session, clock)

@@ -4,8 +4,9 @@ A message is one `rich_text` block of Block Kit. Slack takes its text literally,
 links or mentions. The handling of answers follows Slack's documentation of incoming webhooks ("Handling errors").
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from itertools import accumulate, groupby
 from typing import Any, Final
 
@@ -17,8 +18,11 @@ from notifier.config.destinations import SlackSettings
 from notifier.destinations.chat import ChatWebhook
 from notifier.destinations.outcome import AttemptResult, reason_of_status
 from notifier.http.exchange import Answer
-from notifier.messages.layout import Layout
+from notifier.messages.layout import Layout, Row
+from notifier.messages.phrasing import MessageContext
 from notifier.messages.rich_text import Line, Span
+from notifier.messages.variables import training_title
+from notifier.store.tables.outbox import Delivery
 
 BLOCKS_LIMIT_BYTES: Final = 12_900
 """The most bytes of JSON in all blocks. Slack documents no limit, but was seen to refuse about 13,200 characters."""
@@ -28,6 +32,9 @@ TEXT_LIMIT: Final = 3_000
 
 FALLBACK_LIMIT: Final = 4_000
 """The most characters in the fallback text, before escaping (Slack's advice for `text`)."""
+
+MENTION: Final = "mention"
+"""The style of a span that is a mention in Slack's markup, from the configuration."""
 
 _ABOUT_THE_MESSAGE = frozenset(
     {
@@ -64,8 +71,29 @@ class SlackDestination(ChatWebhook):
 
     body_counts = True
 
-    def __init__(self, name: str, settings: SlackSettings, session: aiohttp.ClientSession, clock: Clock) -> None:
-        super().__init__(name, settings, session, clock, fits)
+    def __init__(
+        self,
+        name: str,
+        settings: SlackSettings,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        context: Callable[[], MessageContext] = MessageContext,
+    ) -> None:
+        everybody = _mention_rows(settings.mention.values())
+        super().__init__(name, settings, session, clock, lambda layout: fits((*layout, *everybody)), context)
+        self._mention = settings.mention
+
+    async def _lay_out(self, deliveries: Sequence[Delivery]) -> Layout:
+        layout = await super()._lay_out(deliveries)
+        if not self._mention:
+            return layout
+        titles = {title.casefold() for it in deliveries if (title := training_title(it.event))}
+        wanted = [
+            markup
+            for pattern, markup in self._mention.items()
+            if any(fnmatchcase(title, pattern.casefold()) for title in titles)
+        ]
+        return (*layout, *_mention_rows(wanted))
 
     def _body(self, layout: Layout) -> bytes:
         return body(layout)
@@ -112,14 +140,36 @@ def _section(line: Line) -> dict[str, Any]:
     return {"type": "rich_text_section", "elements": [_element(piece) for piece in pieces]}
 
 
+def _mention_rows(wanted: Iterable[str]) -> Layout:
+    """Return a row that mentions each of these groups and people once; nothing if there are none."""
+    line = tuple(span for markup in dict.fromkeys(wanted) for span in (Span(markup, MENTION), Span(" ")))
+    return (Row(line[:-1]),) if line else ()
+
+
 def _element(span: Span) -> dict[str, Any]:
+    if span.style == MENTION:
+        return _mention(span.text)
     element: dict[str, Any] = {"type": "text", "text": span.text}
+    if span.url is not None:
+        element = {"type": "link", "url": span.url, "text": span.text}
     return element if span.style is None else element | {"style": {span.style: True}}
+
+
+def _mention(markup: str) -> dict[str, Any]:
+    """Return the element of a mention from the configuration; text from elsewhere never becomes one."""
+    match markup[1:-1].partition("^"):
+        case "!subteam", _, group:
+            return {"type": "usergroup", "usergroup_id": group}
+        case word, _, _ if word.startswith("@"):
+            return {"type": "user", "user_id": word[1:]}
+        case word, _, _:
+            return {"type": "broadcast", "range": word[1:]}
 
 
 def _fallback(layout: Layout) -> str:
     """Return the message as plain text, at most FALLBACK_LIMIT long, for notifications and screen readers."""
-    lines = [layout[0].text[:FALLBACK_LIMIT], *(row.text for row in layout[1:])]
+    told = [row for row in layout if row.line[0].style != MENTION]
+    lines = [told[0].text[:FALLBACK_LIMIT], *(row.text for row in told[1:])]
     lengths = accumulate(map(len, lines))
     return "\n".join(text for text, length in zip(lines, lengths, strict=True) if length <= FALLBACK_LIMIT)
 

@@ -6,6 +6,7 @@ card that Teams then refuses is lost without an error. The limits here therefore
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ from notifier.destinations.chat import ChatWebhook
 from notifier.destinations.outcome import AttemptResult, reason_of_status
 from notifier.http.exchange import Answer
 from notifier.messages.layout import Layout, Row
+from notifier.messages.phrasing import MessageContext
 from notifier.messages.rich_text import Span
 
 CARD_LIMIT_BYTES = 14_000
@@ -43,8 +45,15 @@ _EM_SPACE = "\u2003"
 class TeamsDestination(ChatWebhook):
     """A Teams channel or chat, behind a workflow."""
 
-    def __init__(self, name: str, settings: TeamsSettings, session: aiohttp.ClientSession, clock: Clock) -> None:
-        super().__init__(name, settings, session, clock, fits)
+    def __init__(
+        self,
+        name: str,
+        settings: TeamsSettings,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        context: Callable[[], MessageContext] = MessageContext,
+    ) -> None:
+        super().__init__(name, settings, session, clock, fits, context)
 
     def _body(self, layout: Layout) -> bytes:
         return body(layout)
@@ -81,7 +90,9 @@ def _block(row: Row) -> dict[str, Any]:
 
 
 def _run(span: Span) -> dict[str, Any]:
-    run = {"type": "TextRun", "text": _literal(span.text)}
+    run: dict[str, Any] = {"type": "TextRun", "text": _literal(span.text)}
+    if span.url is not None:
+        run["selectAction"] = {"type": "Action.OpenUrl", "url": span.url}
     match span.style:
         case "bold":
             return run | {"weight": "Bolder"}

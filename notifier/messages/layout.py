@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from notifier.events import Event, EventType
+from notifier.messages.notices import notice
+from notifier.messages.phrasing import PLAIN, Phrasing
 from notifier.messages.rich_text import Line, plain_text, spans
 from notifier.messages.variables import (
     EventVariables,
     ParsedEvent,
     Template,
     Variables,
-    notice,
     read,
     session_of,
     words,
@@ -43,7 +44,7 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
 }
 _LISTING_WIDTHS: Final = WIDTHS[2:]
 """The first one decides how much of a digest with every event fits into a message."""
-_SHARED: Final = ("expires", "expires_on", "instructor", "notes")
+_SHARED: Final = ("expires", "expires_on", "valid_until", "instructor", "notes")
 """Fields that are stated once for a group session if all its people have the same value."""
 
 _ITEM: Final = "- "
@@ -60,7 +61,17 @@ class Row:
     @property
     def text(self) -> str:
         """The row as plain text."""
-        return ("" if self.depth is None else f"{'    ' * self.depth}• ") + plain_text(self.line)
+        return self.bullet + plain_text(self.line)
+
+    @property
+    def text_with_urls(self) -> str:
+        """The row as plain text, with the addresses that it links to."""
+        return self.bullet + plain_text(self.line, with_urls=True)
+
+    @property
+    def bullet(self) -> str:
+        """What stands before a list item in plain text."""
+        return "" if self.depth is None else f"{'    ' * self.depth}• "
 
 
 Layout = tuple[Row, ...]
@@ -70,45 +81,51 @@ Fits = Callable[[Layout], bool]
 """Returns whether a layout (at least one row, none of them empty) is within a service's limits for a message."""
 
 
-def lay_out(events: Sequence[Event], templates: "Templates", *, digest: bool, fits: Fits) -> Layout:
+def lay_out(
+    events: Sequence[Event], templates: "Templates", *, digest: bool, fits: Fits, phrasing: Phrasing = PLAIN
+) -> Layout:
     """Return one message about `events` (at least one).
 
-    A digest gives the number of events, their trainings, and the command that lists them. Otherwise the message has a
+    A digest gives the number of events, their trainings and some of the people. Otherwise the message has a
     line for each event; there are at most LINES of them, unless all are of one group session. Names are shortened only
     as far as needed to stay within the service's limits, which `fits` checks. Events that do not fit even with the
     shortest names become a digest.
     """
     contents = [read(event) for event in events]
-    layout = _fitting(contents, templates, fits, digest=digest)
+    layout = _fitting(contents, templates, fits, phrasing, digest=digest)
     if layout is None and templates.shipped is not None:
-        layout = _fitting(contents, templates.shipped, fits, digest=digest)
+        layout = _fitting(contents, templates.shipped, fits, phrasing, digest=digest)
         if layout is not None:
             templates.report("produces more text than a message has room for, even with short names")
     if layout is None and not digest:
-        return lay_out(events, templates, digest=True, fits=fits)
-    return layout or _digest(contents, templates.shipped or templates, _DIGEST_WIDTHS[-1])
+        return lay_out(events, templates, digest=True, fits=fits, phrasing=phrasing)
+    return layout or _digest(contents, templates.shipped or templates, _DIGEST_WIDTHS[-1], phrasing)
 
 
-def lay_out_listing(events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits) -> Layout:
+def lay_out_listing(
+    events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits, phrasing: Phrasing = PLAIN
+) -> Layout:
     """Return a digest that names every event (at least two), grouped by training or by person.
 
     Events that do not fit even with the shortest names become a digest of their numbers; `portion` prevents that.
     """
     contents = [read(event) for event in events]
     for width in _LISTING_WIDTHS:
-        layout = _digest(contents, templates, width, by_person=by_person)
+        layout = _digest(contents, templates, width, phrasing, by_person=by_person)
         if layout and fits(layout):
             return layout
-    return lay_out(events, templates, digest=True, fits=fits)
+    return lay_out(events, templates, digest=True, fits=fits, phrasing=phrasing)
 
 
-def portion(events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits) -> int:
+def portion(
+    events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits, phrasing: Phrasing = PLAIN
+) -> int:
     """Return how many of the first events fit into one digest that names each of them; at least one."""
     contents = [read(event) for event in events]
     low, high = 1, len(events) + 1
     middle = len(events)
     while high - low > 1:
-        layout = _digest(contents[:middle], templates, _LISTING_WIDTHS[0], by_person=by_person)
+        layout = _digest(contents[:middle], templates, _LISTING_WIDTHS[0], phrasing, by_person=by_person)
         if layout and fits(layout):
             low = middle
         else:
@@ -123,16 +140,18 @@ def is_one_session(events: Sequence[Event]) -> bool:
     return len(sessions) == 1 and None not in sessions
 
 
-def _fitting(contents: Sequence[ParsedEvent], templates: "Templates", fits: Fits, *, digest: bool) -> Layout | None:
+def _fitting(
+    contents: Sequence[ParsedEvent], templates: "Templates", fits: Fits, phrasing: Phrasing, *, digest: bool
+) -> Layout | None:
     """Return a message (or digest) with the longest names that fit, or None if even the shortest do not fit."""
     say, widths = (_digest, _DIGEST_WIDTHS) if digest else (_each, WIDTHS)
-    layouts = (say(contents, templates, width) for width in widths)
+    layouts = (say(contents, templates, width, phrasing) for width in widths)
     return next((layout for layout in layouts if layout and fits(layout)), None)
 
 
-def _each(contents: Sequence[ParsedEvent], templates: "Templates", width: int) -> Layout:
+def _each(contents: Sequence[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing) -> Layout:
     """Return a message with every event: a single event, one group session, or items under a heading with counts."""
-    parts = list(_parts(contents, templates, width))
+    parts = list(_parts(contents, templates, width, phrasing))
     if len(parts) == 1:
         (heading, *people) = parts[0]
         return (Row(heading), *(Row(person, 0) for person in people))
@@ -142,9 +161,11 @@ def _each(contents: Sequence[ParsedEvent], templates: "Templates", width: int) -
     return tuple(rows)
 
 
-def _parts(contents: Iterable[ParsedEvent], templates: "Templates", width: int) -> Iterator[list[Line]]:
+def _parts(
+    contents: Iterable[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing
+) -> Iterator[list[Line]]:
     """Yield each event's line, in order. All lines of a group session are yielded where its first event is."""
-    said = [content if _is_notice(content) else words(content, width) for content in contents]
+    said = [content if _is_notice(content) else words(content, width, phrasing) for content in contents]
     sessions: dict[tuple[str, ...], list[EventVariables]] = {}
     for item in said:
         if isinstance(item, EventVariables) and item.session is not None:
@@ -152,7 +173,7 @@ def _parts(contents: Iterable[ParsedEvent], templates: "Templates", width: int) 
     for item in said:
         match item:
             case ParsedEvent():
-                yield [templates.line(Template.NOTICE, notice(item, width))]
+                yield [templates.line(Template.NOTICE, notice(item.data, width, phrasing))]
             case EventVariables(session=session) if session is not None and len(sessions.get(session, ())) != 1:
                 if members := sessions.pop(session, None):
                     yield list(_session(members, templates))
@@ -165,7 +186,7 @@ def _session(members: Sequence[EventVariables], templates: "Templates") -> Itera
     """Yield a group session's lines: a heading with the fields that its people share, then a line for each person."""
     first = members[0].variables
     shared = {name for name in _SHARED if all(member.variables[name] == first[name] for member in members)}
-    own = {"person", "user_id", "key"}
+    own = {"person", "user_id", "key", "link"}
     common = {name: "" if name in _SHARED and name not in shared else text for name, text in first.items()}
     heading = {name: text for name, text in common.items() if name not in own}
     yield templates.line(Template.SESSION, {**heading, "people": len(members)})
@@ -174,14 +195,19 @@ def _session(members: Sequence[EventVariables], templates: "Templates") -> Itera
 
 
 def _digest(
-    contents: Sequence[ParsedEvent], templates: "Templates", width: int, *, by_person: bool | None = None
+    contents: Sequence[ParsedEvent],
+    templates: "Templates",
+    width: int,
+    phrasing: Phrasing,
+    *,
+    by_person: bool | None = None,
 ) -> Layout:
     """Return a digest: the counts, and the trainings and some of the people or, if `by_person` is given, every event.
 
     `by_person` says whether these are grouped by person, or else by training.
     """
-    notices = [notice(content, width) for content in contents if _is_notice(content)]
-    said = [words(content, width) for content in contents if not _is_notice(content)]
+    notices = [notice(content.data, width, phrasing) for content in contents if _is_notice(content)]
+    said = [words(content, width, phrasing) for content in contents if not _is_notice(content)]
     titles = {item.training: item.variables["training"] for item in said}
     trainings = Counter(item.training for item in said).most_common()
     people = list({item.person: item.variables["person"] for item in said}.values())
@@ -195,7 +221,8 @@ def _digest(
             "more_events": sum(count for _, count in trainings[_TOP_TRAININGS:]),
             "people": people[:_SOME_NAMES],
             "more_people": len(people[_SOME_NAMES:]),
-            "groups": [] if by_person is None else _groups(said, by_person=by_person),
+            "groups": [] if by_person is None else _groups(said, by_person=by_person, phrasing=phrasing),
+            "url": phrasing.events_url,
             "command": f"notifier events --after {min(content.event.sequence for content in contents) - 1}",
         },
     )
@@ -206,7 +233,7 @@ def _digest(
 _MARKS: Final[Mapping[str, str]] = {EventType.UPDATED: "changed", EventType.REMOVED: "removed"}
 
 
-def _groups(said: Iterable[EventVariables], *, by_person: bool) -> list[dict[str, Any]]:
+def _groups(said: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasing) -> list[dict[str, Any]]:
     """Return the events of a digest by training or by person: the largest groups first, each in the order of events.
 
     A group has a `title` and `items`; an item has the `name` of the person or training, and what else is known.
@@ -219,7 +246,8 @@ def _groups(said: Iterable[EventVariables], *, by_person: bool) -> list[dict[str
         {
             "title": items[0].variables[title],
             "items": [
-                {**item.variables, "name": item.variables[name], "what": _MARKS.get(item.type, "")} for item in items
+                {**item.variables, "name": item.variables[name], "what": phrasing.word(_MARKS.get(item.type, ""))}
+                for item in items
             ],
         }
         for items in sorted(groups.values(), key=len, reverse=True)

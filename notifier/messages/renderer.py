@@ -2,23 +2,41 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypedDict
 
 from notifier.config import DigestBy, MessageSettings
+from notifier.config.schedules import zone_of
 from notifier.events import Event
 from notifier.messages.layout import LINES, Fits, Layout, is_one_session, lay_out, lay_out_listing, portion
+from notifier.messages.phrasing import MessageContext, Phrasing
 from notifier.messages.rendering import TemplateProblem
 from notifier.messages.templates import Templates
 
 _log = logging.getLogger(__name__)
 
 
+class _Listing(TypedDict):
+    by_person: bool
+    fits: Fits
+    phrasing: Phrasing
+
+
 class MessageRenderer:
     """Renders messages for a destination that people read."""
 
-    def __init__(self, name: str, settings: MessageSettings, fits: Fits) -> None:
-        """Initialize with the destination's name, its settings, and a check whether a layout fits its service."""
+    def __init__(
+        self, name: str, settings: MessageSettings, fits: Fits, context: Callable[[], MessageContext] = MessageContext
+    ) -> None:
+        """Initialize with the destination's name, its settings, and a check whether a layout fits its service.
+
+        `context` returns what all messages share at that moment.
+        """
         self._name = name
+        self._language = settings.language
+        self._phrasing = Phrasing(settings.language, zone_of(settings.timezone), link=settings.link)
+        self._context = context
         self._digest_above = settings.digest_above
         self._by_person = settings.digest_by is DigestBy.PERSON
         self._folder = settings.templates
@@ -36,24 +54,34 @@ class MessageRenderer:
         # Only a group session may have more than LINES lines, because all its completions belong together.
         digest = len(events) > self._digest_above or (len(events) > LINES and not is_one_session(events))
         if templates.may_block:
-            return await asyncio.to_thread(lay_out, events, templates, digest=digest, fits=self._fits)
-        return lay_out(events, templates, digest=digest, fits=self._fits)
+            return await asyncio.to_thread(
+                lay_out, events, templates, digest=digest, fits=self._fits, phrasing=self._present_phrasing()
+            )
+        return lay_out(events, templates, digest=digest, fits=self._fits, phrasing=self._present_phrasing())
 
     async def lay_out_listing(self, events: Sequence[Event]) -> Layout:
         """Return the layout of the digest that names each of `events`, all of one slot."""
         if len(events) == 1:
             return await self.lay_out(events)
         templates = self._templates or await self._read()
-        return await asyncio.to_thread(lay_out_listing, events, templates, by_person=self._by_person, fits=self._fits)
+        return await asyncio.to_thread(lay_out_listing, events, templates, **self._listing())
 
     async def portion(self, events: Sequence[Event]) -> int:
         """Return how many of the first `events` fit into one digest that names each of them."""
         templates = self._templates or await self._read()
-        return await asyncio.to_thread(portion, events, templates, by_person=self._by_person, fits=self._fits)
+        return await asyncio.to_thread(portion, events, templates, **self._listing())
+
+    def _listing(self) -> _Listing:
+        return {"by_person": self._by_person, "fits": self._fits, "phrasing": self._present_phrasing()}
+
+    def _present_phrasing(self) -> Phrasing:
+        context = self._context()
+        events_url = f"{context.public_url}/events?destination={self._name}" if context.public_url else ""
+        return replace(self._phrasing, names_source=context.has_several_sources, events_url=events_url)
 
     async def _read(self) -> Templates:
         self._reported.clear()
-        self._templates = await asyncio.to_thread(Templates, self._folder, self._report)
+        self._templates = await asyncio.to_thread(Templates, self._folder, self._report, self._language)
         return self._templates
 
     def _report(self, trouble: TemplateProblem) -> None:

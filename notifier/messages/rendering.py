@@ -19,7 +19,7 @@ from jinja2 import (
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifier.http.answer_text import shown
-from notifier.messages.rich_text import bold, code, tidy
+from notifier.messages.rich_text import bold, code, linked, tidy
 from notifier.messages.variables import SUFFIX, Template, Variables
 from notifier.suggest import hint
 
@@ -55,7 +55,7 @@ def environment_of(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
         autoescape=False,
         auto_reload=False,
     )
-    environment.filters |= {"bold": bold, "code": code, "counted": _counted, "number": _number}
+    environment.filters |= {"bold": bold, "code": code, "linked": linked, "counted": _counted, "number": _number}
     for name in texts:
         # The templates are compiled now, off the event loop, and not when the first message is made.
         with suppress(TemplateError):

@@ -3,20 +3,19 @@
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
 from typing import Any
-
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _DIRECTION_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _CONTROLS = re.compile("[\u0000-\u001f\u007f-\u009f]")
 _OTHER_DIRECTION_CONTROLS = re.compile("[\u202a-\u202e\u2066\u2067]")
-_BOLD, _CODE, _END = "\u0001", "\u0002", "\u0003"
+_BOLD, _CODE, _END, _LINK, _TO = "\u0001", "\u0002", "\u0003", "\u0004", "\u0005"
 _MARK = re.compile(f"([{_BOLD}{_CODE}{_END}])")
+_LINKED = re.compile(f"{_LINK}([^{_TO}]*){_TO}([^{_LINK}{_TO}]*?){_LINK}{_END}")
+_LINK_MARKS = re.compile(f"[{_LINK}{_TO}]")
 _STYLES = {_BOLD: "bold", _CODE: "code"}
-_UNMARKING_CONTROLS = re.compile("[\u0000\u0004-\u001f\u007f-\u009f]")
+_UNMARKING_CONTROLS = re.compile("[\u0000\u0006-\u001f\u007f-\u009f]")
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
 _FAR_ENOUGH = 2000
 _ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
@@ -24,10 +23,11 @@ _ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of a line in one style (`bold`, `code` or none); its text is literal."""
+    """A piece of a line in one style (`bold`, `code` or none); its text is literal. `url` is what it links to."""
 
     text: str
     style: str | None = None
+    url: str | None = None
 
 
 Line = tuple[Span, ...]
@@ -43,19 +43,32 @@ def code(text: object) -> str:
     return f"{_CODE}{str(text).strip()}{_END}"
 
 
+def linked(text: object, url: str) -> str:
+    """Return text marked as a link, or as it is if the URL is empty."""
+    return f"{_LINK}{url}{_TO}{str(text).strip()}{_LINK}{_END}" if url else str(text)
+
+
 def spans(marked: str) -> Line:
     """Split marked text into spans. The marks are control characters, which `literal` removes from all values."""
+    found: list[Span] = []
+    begin = 0
+    for link in _LINKED.finditer(marked):
+        found += _styled(marked[begin : link.start()])
+        found += [replace(span, url=link[1]) for span in _styled(link[2])]
+        begin = link.end()
+    return (*found, *_styled(marked[begin:]))
+
+
+def _styled(marked: str) -> list[Span]:
     style = None
     found = []
     for piece in _MARK.split(marked):
         match piece:
-            case "":
-                continue
             case mark if _MARK.fullmatch(mark):
                 style = _STYLES.get(mark)
-            case text:
-                found.append(Span(text, style))
-    return tuple(found)
+            case text if plain := _LINK_MARKS.sub("", text):
+                found.append(Span(plain, style))
+    return found
 
 
 def tidy(marked: str) -> str:
@@ -70,9 +83,9 @@ def tidy(marked: str) -> str:
     return text if any(char.isprintable() and char != " " for char in text) else ""
 
 
-def plain_text(line: Iterable[Span]) -> str:
-    """Return a line without its styles."""
-    return "".join(span.text for span in line)
+def plain_text(line: Iterable[Span], *, with_urls: bool = False) -> str:
+    """Return a line without its styles, and without or with the addresses that it links to."""
+    return "".join(f"{span.text} ({span.url})" if with_urls and span.url else span.text for span in line)
 
 
 def literal(value: Any, width: int) -> str:
@@ -92,12 +105,3 @@ def literal(value: Any, width: int) -> str:
     if any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in text):
         return f"{_ISOLATE}{text}{_POP_ISOLATE}"
     return text
-
-
-def day(value: Any, width: int) -> str:
-    """Return a date `YYYY-MM-DD` as `27 Feb 2020`, always in English; any other value as `literal` returns it."""
-    try:
-        moment = date.fromisoformat(value)
-    except (TypeError, ValueError):
-        return literal(value, width)
-    return f"{moment.day} {MONTHS[moment.month - 1]} {moment.year}"

@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from notifier.config.message_values import Language
 from notifier.messages.bounded_rendering import BoundedRendering, TemplateProblemError
 from notifier.messages.rendering import TemplateProblem, environment_of, rendered
 from notifier.messages.rich_text import Line, spans
 from notifier.messages.variables import SUFFIX, Template, Variables
 
+_FOLDER: Final = Path(__file__).parent / "shipped"
+
 SHIPPED: Final = {
-    file.name: file.read_text(encoding="utf-8") for file in (Path(__file__).parent / "shipped").glob("*" + SUFFIX)
+    language: {file.name: file.read_text(encoding="utf-8") for file in (_FOLDER / language.value).glob("*" + SUFFIX)}
+    for language in Language
 }
-"""The shipped templates by file name. They are read once, at import: after an upgrade of the package, a daemon that
-still runs must not read the templates of another version.
+"""The shipped templates of each language, by file name. They are read once, at import: after an upgrade of the package,
+a daemon that still runs must not read the templates of another version.
 """
 
 Report = Callable[[TemplateProblem], None]
@@ -27,16 +31,17 @@ Report = Callable[[TemplateProblem], None]
 class Templates:
     """The templates for messages to one destination."""
 
-    def __init__(self, folder: Path | None, report: Report) -> None:
+    def __init__(self, folder: Path | None, report: Report, language: Language = Language.EN) -> None:
         """Read the templates of `folder`, with shipped ones for those that are missing; None: only shipped ones.
 
         `report` is called with every problem, each time it occurs. The files of `folder` are not read again later.
         """
         own = {} if folder is None else dict(_read(folder, report))
-        self._own = BoundedRendering({**SHIPPED, **own}) if own else None
-        self._environment = environment_of(SHIPPED)
+        shipped = SHIPPED[language]
+        self._own = BoundedRendering({**shipped, **own}) if own else None
+        self._environment = environment_of(shipped)
         self._report = report
-        self.shipped: Templates | None = Templates(None, report) if own else None
+        self.shipped: Templates | None = Templates(None, report, language) if own else None
         """The shipped templates alone; None if this object has only shipped ones itself."""
 
     def report(self, what: str) -> None:

@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from notifier.events import Event, EventType
-from notifier.messages.rich_text import day, literal
+from notifier.messages.phrasing import PLAIN, Phrasing
+from notifier.messages.rich_text import literal
 
 KEY_WIDTH = 40
 """The width of a record's key. It is not shortened with the names, because it tells two otherwise equal lines apart."""
@@ -94,7 +96,7 @@ def _read_leniently(data: bytes) -> Any:
         return None
 
 
-def words(content: ParsedEvent, width: int) -> EventVariables:
+def words(content: ParsedEvent, width: int, phrasing: Phrasing = PLAIN) -> EventVariables:
     """Return a completion event's variables, with no name or note longer than `width` code points."""
     event = content.event
     completion = _object(content.data, "completion")
@@ -102,19 +104,22 @@ def words(content: ParsedEvent, width: int) -> EventVariables:
         "type": literal(event.type, KEY_WIDTH),
         "source": literal(event.source, KEY_WIDTH),
         "key": literal(event.subject, KEY_WIDTH),
-        "person": _named(completion, "user_id", "user ", width) or "somebody",
+        "person": _named(completion, "user_id", phrasing.word("user "), width) or phrasing.word("somebody"),
         "user_id": literal(completion.get("user_id"), width),
-        "training": _named(completion, "training_id", "training ", width) or "a training",
+        "training": _named(completion, "training_id", phrasing.word("training "), width) or phrasing.word("a training"),
         "training_id": literal(completion.get("training_id"), width),
         "instructor": _named(completion, "instructor_id", "", width),
-        "completed": day(completion.get("completed_on"), width),
+        "completed": day(completion.get("completed_on"), width, phrasing),
         "completed_on": literal(completion.get("completed_on"), width),
-        "expires": day(completion.get("expires_on"), width),
+        "expires": day(completion.get("expires_on"), width, phrasing),
         "expires_on": literal(completion.get("expires_on"), width),
+        "valid_until": day(completion.get("valid_until") or completion.get("expires_on"), width, phrasing),
         "notes": literal(completion.get("notes"), width),
+        "account": literal(event.source, KEY_WIDTH) if phrasing.names_source else "",
+        "link": phrasing.link_to({**completion, "key": event.subject, "source": event.source}),
     }
     if event.type == EventType.UPDATED:
-        variables["changes"] = _changes(completion, _object(content.data, "previous"), width)
+        variables["changes"] = _changes(completion, _object(content.data, "previous"), width, phrasing)
     return EventVariables(
         event.type,
         variables,
@@ -124,25 +129,14 @@ def words(content: ParsedEvent, width: int) -> EventVariables:
     )
 
 
+def training_title(event: Event) -> str:
+    """Return the title of an event's training; "" if it is not known."""
+    return str(_object(read(event).data, "completion").get("training_title") or "")
+
+
 def session_of(event: Event) -> tuple[str, ...] | None:
     """Return a value that is the same for all completions of one group session, or None if there is no session."""
     return _session(event, _object(read(event).data, "completion"))
-
-
-def notice(content: ParsedEvent, width: int) -> Variables:
-    """Return an operational notice's variables, with no text longer than `width` allows."""
-    data = content.data
-    subjects = data.get("subjects")
-    # The summary needs more room if it names several sources or destinations with the same problem.
-    times = 16 if isinstance(subjects, list) and len(subjects) > 1 else 4
-    return {
-        "withdrawn": data.get("state") == "withdrawn",
-        "resolved": data.get("state") == "resolved",
-        "condition": literal(data.get("condition"), width).replace("_", " ") or "notice",
-        "subject": literal(data.get("subject"), width),
-        "summary": literal(data.get("summary"), times * width),
-        "since": literal(data.get("since"), KEY_WIDTH),
-    }
 
 
 def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -159,22 +153,35 @@ def _named(completion: dict[str, Any], field: str, prefix: str, width: int) -> s
     return prefix + identifier if identifier else ""
 
 
-def _changes(completion: dict[str, Any], previous: dict[str, Any], width: int) -> list[dict[str, str]]:
+def day(value: Any, width: int, phrasing: Phrasing = PLAIN) -> str:
+    """Return a date `YYYY-MM-DD` as `27 Feb 2020`; any other value as `literal` returns it."""
+    try:
+        return phrasing.day(date.fromisoformat(value))
+    except (TypeError, ValueError):
+        return literal(value, width)
+
+
+def _changes(
+    completion: dict[str, Any], previous: dict[str, Any], width: int, phrasing: Phrasing
+) -> list[dict[str, str]]:
     """Return the fields that an update changed, with old and new values; new ids are shown by their known names."""
     changes = []
     for field, label in _LABELS.items():
         if field in previous:
             new = completion.get(field)
             name = literal(completion.get(_NAME_OF.get(field, "")), width) if new else ""
-            old = _value(field, previous[field], width)
-            changes.append({"field": field, "what": label, "old": old, "new": name or _value(field, new, width)})
+            old = _value(field, previous[field], width, phrasing)
+            new_value = name or _value(field, new, width, phrasing)
+            changes.append({"field": field, "what": phrasing.word(label), "old": old, "new": new_value})
     return changes
 
 
-def _value(field: str, value: Any, width: int) -> str:
+def _value(field: str, value: Any, width: int, phrasing: Phrasing) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return day(value, width) if field in _DATES else literal(value, width)
+        return phrasing.word("yes" if value else "no")
+    if field == "recorded_at" and isinstance(value, str):
+        return literal(phrasing.moment(value), KEY_WIDTH)
+    return day(value, width, phrasing) if field in _DATES else literal(value, width)
 
 
 def _session(event: Event, completion: dict[str, Any]) -> tuple[str, ...] | None:

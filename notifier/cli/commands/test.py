@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+import aiohttp
 import click
 
 from notifier import log
@@ -15,18 +16,20 @@ from notifier.cli.formatting import NOTHING, counted, harmless, harmless_json
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json, say_facts
-from notifier.cli.parameter_types import destination_names
+from notifier.cli.parameter_types import OneOf, destination_names
 from notifier.cli.store_access import reading
 from notifier.clock import SystemClock
-from notifier.config import Destination, Settings
+from notifier.config import Destination, MessageSettings, Settings
 from notifier.delivery.policy.schedule import timetable
 from notifier.delivery.preview import requests
 from notifier.destinations import registry
+from notifier.destinations.base import Destination as AnyDestination
 from notifier.destinations.base import Preview, Previewing, close
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
-from notifier.destinations.sample import sample_event
+from notifier.destinations.sample import SampleKind, sample_event, sample_events
 from notifier.events import Event
 from notifier.http.exchange import new_session
+from notifier.messages.phrasing import message_context
 from notifier.store.tables.destinations import Health, health_of
 from notifier.store.tables.outbox import Delivery
 
@@ -55,7 +58,7 @@ _SOME_EVENTS: Final = 5
 
 
 @click.command(
-    epilog=examples("notifier test safety-channel", "notifier test safety-channel --preview --events 25"),
+    epilog=examples("notifier test safety-channel", "notifier test safety-channel --preview --kind digest"),
 )
 @click.argument("destination", shell_complete=destination_names)
 @click.option("--preview", is_flag=True, help="Show what would be sent, and send nothing.")
@@ -63,17 +66,26 @@ _SOME_EVENTS: Final = 5
     "--events",
     type=click.IntRange(1, _MOST_EVENTS),
     metavar="N",
-    help=f"Number of events to preview together. Default: 1; with a schedule {_SOME_EVENTS}, which are a digest.",
+    help="Number of events to preview together. Default: as many as a message of that kind needs.",
+)
+@click.option(
+    "--kind",
+    type=OneOf([str(kind) for kind in SampleKind]),
+    help="What to preview. Default: created, or a digest if the destination has a schedule.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
 @with_global_options
-def test(given: GlobalOptions, destination: str, *, preview: bool, events: int | None, as_json: bool) -> None:
+def test(
+    given: GlobalOptions, destination: str, *, preview: bool, events: int | None, kind: str | None, as_json: bool
+) -> None:
     """Send one sample event to DESTINATION and show the answer.
 
     The event is marked as a test and is not stored. There is one attempt, with the present configuration; if the
     running daemon follows an older one, the answer says so. If the attempt succeeds and the destination was paused
     after failures, the pause ends.
     """
+    if kind is not None and not preview:
+        raise click.UsageError("only an event of the kind `created` is sent; --kind needs --preview")
     if events is not None and events > 1 and not preview:
         raise click.UsageError("only one event is sent; --events needs --preview")
     settings = read_settings(given)
@@ -83,9 +95,10 @@ def test(given: GlobalOptions, destination: str, *, preview: bool, events: int |
     source = _source(settings, settings.destinations[destination])
     if preview:
         waits = timetable(settings.destinations[destination]) is not None
-        count = events or (_SOME_EVENTS if waits else 1)
-        samples = [sample_event(source, clock.now_ms(), number) for number in range(1, count + 1)]
-        previews = asyncio.run(_previews(settings, destination, samples))
+        wanted = SampleKind(kind) if kind else SampleKind.DIGEST if waits else SampleKind.CREATED
+        count = events or _usual_count(wanted, settings.destinations[destination])
+        samples = sample_events(wanted, source, clock.now_ms(), count)
+        previews = asyncio.run(_previews(settings, destination, samples, is_digest=wanted is SampleKind.DIGEST))
         if as_json:
             echo_json(_preview_document(number, preview) for number, preview in previews)
         else:
@@ -160,27 +173,46 @@ def _source(settings: Settings, destination: Destination) -> str:
 
 async def _send(settings: Settings, name: str, event: Event) -> Outcome:
     async with new_session() as session:
-        destination = registry.build(name, settings.destinations[name], session, SystemClock())
+        destination = _built(settings, name, session)
         try:
             return await destination.send([_delivery(name, event)])
         finally:
             await close(destination)
 
 
-async def _previews(settings: Settings, name: str, events: Sequence[Event]) -> list[tuple[int, Preview]]:
+def _usual_count(kind: SampleKind, settings: Destination) -> int:
+    """Return how many events a message of this kind is shown with."""
+    match kind:
+        case SampleKind.DIGEST if isinstance(settings, MessageSettings) and timetable(settings) is None:
+            return settings.digest_above + 1
+        case SampleKind.DIGEST | SampleKind.SESSION:
+            return _SOME_EVENTS
+        case _:
+            return 1
+
+
+async def _previews(
+    settings: Settings, name: str, events: Sequence[Event], *, is_digest: bool
+) -> list[tuple[int, Preview]]:
     """Return the requests for these events if they waited together, each with its number of events.
 
-    If the destination has a schedule, they all belong to its next slot.
+    If they are a digest and the destination has a schedule, they all belong to its next slot.
     """
     async with new_session() as session:
-        destination = registry.build(name, settings.destinations[name], session, SystemClock())
+        destination = _built(settings, name, session)
         if not isinstance(destination, Previewing):
             raise CommandError(f"the type `{settings.destinations[name].type}` has no preview")
         table, now_ms = timetable(settings.destinations[name]), SystemClock().now_ms()
-        slot_ms = None if table is None else table.next_slot_ms(now_ms)
+        # Alerts do not wait, and a session that is to be seen is no digest.
+        slot_ms = table.next_slot_ms(now_ms) if table is not None and is_digest else None
         waiting = [Delivery(event, name, slot_ms=slot_ms) for event in events]
         groups = requests(waiting, destination, settings.destinations[name].rate)
         return [(len(group), await destination.preview(group)) async for group in groups]
+
+
+def _built(settings: Settings, name: str, session: aiohttp.ClientSession) -> AnyDestination:
+    context = message_context(settings)
+    return registry.build(name, settings.destinations[name], session, SystemClock(), context=lambda: context)
 
 
 def _preview_document(events: int, preview: Preview) -> dict[str, Any]:

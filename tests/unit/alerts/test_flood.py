@@ -56,7 +56,7 @@ async def test_it_is_a_handful_of_messages_that_name_everything(tmp_path: Path) 
         row.text for event in events for row in lay_out([event], Templates(None, print), digest=False, fits=slack.fits)
     )
     digest = lay_out(events, Templates(None, print), digest=True, fits=slack.fits)
-    assert sum(row.text.count("Alert:") for row in digest) == len(events)
+    assert sum(row.text.count("⚠️") for row in digest) == len(events)
     for it in wrong:
         assert it.subject.partition("/")[2] in said
     wrong.clear()

@@ -184,11 +184,13 @@ async def test_notices_are_events_that_every_destination_can_say(trouble: Troubl
     layout = lay_out([sample_event("acme", 0), gap, held, over], templates, digest=False, fits=slack.fits)
     text = "\n".join(row.text for row in layout)
     assert text.splitlines()[0] == "1 training completed, 3 notices"
-    assert "⚠️ Alert: gap · sources/acme · something may have been missed · since 2026-11-21T17:00:00" in text
-    assert "✅ Resolved: removals held · sources/acme · This is over: 40 records seem to be gone" in text
+    assert (
+        "⚠️ acme: changes may have been missed · Something may have been missed · since 21 Nov 2026, 17:00 UTC" in text
+    )
+    assert "✅ Resolved · acme: many records are missing; their removal is held back · This is over: 40 records" in text
     many = [gap, *(sample_event("acme", number) for number in range(60))]
     digest = lay_out(many, templates, digest=True, fits=slack.fits)
-    assert any("Alert: gap" in row.text for row in digest)
+    assert any("acme: changes may have been missed" in row.text for row in digest)
 
 
 @dataclass

@@ -74,7 +74,7 @@ def test_keys_nested_without_end_are_told(above: str, problems_of: Problems) -> 
 @pytest.mark.parametrize(
     ("text", "key", "home"),
     [
-        (f'{SOURCE}{SLACK}listen = ""', "destinations.safety.listen", "[http]"),
+        (f"{SOURCE}{SLACK}anonymous = true", "destinations.safety.anonymous", "[http]"),
         (f'{SOURCE}retention = "9d"', "sources.acme.retention", "[store]"),
         (f'poll_interval = "9s"\n{SOURCE}', "poll_interval", "[sources.NAME]"),
         (f'[http]\nheartbeat_url = ""\n{SOURCE}', "http.heartbeat_url", "[alerts]"),

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notifier.config import SlackSettings
+from notifier.config.message_values import Language
 from notifier.messages.bounded_rendering import BoundedRendering, TemplateProblemError
+from notifier.messages.notices import notice as variables_of
 from notifier.messages.renderer import MessageRenderer
 from notifier.messages.template_check import problems
 from notifier.messages.templates import SHIPPED
@@ -32,7 +34,7 @@ ENDLESS = {
 
 @pytest.fixture
 def bounded(request: pytest.FixtureRequest) -> Iterator[BoundedRendering]:
-    rendering = BoundedRendering({**SHIPPED, "completed.j2": request.param}, seconds=0.5, start_seconds=5)
+    rendering = BoundedRendering({**SHIPPED[Language.EN], "completed.j2": request.param}, seconds=0.5, start_seconds=5)
     yield rendering
     rendering.close()
 
@@ -54,8 +56,8 @@ def test_what_does_not_end_is_ended_and_not_tried_again(bounded: BoundedRenderin
 def test_the_other_templates_go_on(bounded: BoundedRendering) -> None:
     with pytest.raises(TemplateProblemError):
         bounded.lines(Template.COMPLETED, {})
-    notice = {"withdrawn": False, "resolved": True, "condition": "gap", "subject": "acme", "summary": "", "since": ""}
-    assert "gap" in bounded.lines(Template.NOTICE, notice)[0]
+    notice = variables_of({"state": "resolved", "condition": "gap", "subject": "acme"}, 40)
+    assert "missed" in bounded.lines(Template.NOTICE, notice)[0]
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)

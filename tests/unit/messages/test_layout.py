@@ -34,7 +34,7 @@ SESSION = {"group_training_id": "77", "instructor_id": "5f9", "instructor_name":
 
 def test_one_completion_is_one_line(make_event: "MakeEvent") -> None:
     event = make_event(expires_on="2021-02-27", instructor_id="5f9", instructor_name="Ida Wu")
-    line = "completed Ladder Safety on 27 Feb 2020 · expires 27 Feb 2021 · instructor Ida Wu · #1238"
+    line = "completed Ladder Safety on 27 Feb 2020 · valid until 27 Feb 2021 · instructor Ida Wu · #1238"
     assert drawn([event]) == f"*David Ball* {line}"
 
 
@@ -82,10 +82,10 @@ def test_a_removal_says_so(make_event: "MakeEvent") -> None:
 
 def test_a_notice_says_its_condition_state_and_summary(make_alert: "MakeEvent") -> None:
     assert drawn([make_alert()]) == (
-        "⚠️ *Alert: source failing* · acme · No successful poll for 15 minutes. · since 2026-11-21T16:45:00.000Z"
+        "⚠️ *acme: cannot be read* · No successful poll for 15 minutes · since 21 Nov 2026, 16:45 UTC"
     )
     assert drawn([make_alert(state="resolved", summary="Polls succeed again.", since=None)]) == (
-        "✅ *Resolved: source failing* · acme · Polls succeed again."
+        "✅ *Resolved* · acme: cannot be read · Polls succeed again"
     )
 
 
@@ -101,7 +101,7 @@ def test_several_stand_under_their_count(make_event: "MakeEvent", make_alert: "M
         "• *David Ball* completed Ladder Safety on 27 Feb 2020 · #1197",
         "• *Ann Lee* completed Ladder Safety on 28 Feb 2020 · #1198",
         "• *Bo* · Ladder Safety on 27 Feb 2020 was removed · #1199",
-        "• ⚠️ *Alert: source failing* · acme · No successful poll for 15 minutes.",
+        "• ⚠️ *acme: cannot be read* · No successful poll for 15 minutes",
     ]
 
 
@@ -127,7 +127,7 @@ def test_a_group_session_among_others_stays_together(make_event: "MakeEvent") ->
         "*5 trainings completed*",
         "• *Ladder Safety* · group session on 27 Feb 2020 · instructor Ida Wu · 2 people",
         "  • *David Ball* · #1197",
-        "  • *Bo* · expires 27 Feb 2021 · #1199",
+        "  • *Bo* · valid until 27 Feb 2021 · #1199",
         "• *Ann Lee* completed Ladder Safety on 27 Feb 2020 · #1198",
         "• *Bo* completed Ladder Safety on 27 Feb 2020 · instructor Ida Wu · #1200",
         "• *Bo* completed Ladder Safety on 28 Feb 2020 · instructor Ida Wu · #1201",
@@ -144,7 +144,7 @@ def test_a_digest_counts(make_event: "MakeEvent", make_alert: "MakeEvent") -> No
     events += [make_event(2000, kind=EventType.UPDATED, training_id="Ladder Safety"), make_alert(2001, since=None)]
     assert drawn(events, digest=True).splitlines() == [
         "*62 trainings completed, 1 record changed, 1 notice*",
-        "• ⚠️ *Alert: source failing* · acme · No successful poll for 15 minutes.",
+        "• ⚠️ *acme: cannot be read* · No successful poll for 15 minutes",
         "• Ladder Safety: 31",
         "• Forklift: 20",
         *(f"• Course {number:02d}: 1" for number in range(8)),

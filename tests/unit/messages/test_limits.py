@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from notifier.destinations import apprise, slack, teams
 from notifier.events import Event, EventType
 from notifier.messages.layout import LINES, Fits, Layout, lay_out
+from notifier.messages.notices import notice
 from notifier.messages.templates import Templates
-from notifier.messages.variables import Template, Variables, notice, read, session_of, words
+from notifier.messages.variables import Template, Variables, read, session_of, words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +117,7 @@ def check_each_is_shown(text: str, events: list[Event]) -> None:
     lines = [line.translate(INVISIBLE) for line in text.split("\n")]
     for event in events:
         if event.type == EventType.ALERT:
-            needed = [notice(read(event), 8)["condition"]]
+            needed = [notice(read(event).data, 8)["title"]]
         else:
             said = words(read(event), 8).variables
             needed = [said["person"], f"#{said['key']}"] if said["key"] else [said["person"]]

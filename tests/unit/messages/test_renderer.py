@@ -50,7 +50,7 @@ async def test_the_same_words_go_everywhere(
             "1 training completed, 1 record removed, 1 notice",
             "• David Ball completed Ladder Safety on 27 Feb 2020 · #1197",
             "• David Ball · Ladder Safety on 27 Feb 2020 was removed · #1198",
-            "• ⚠️ Alert: source failing · acme · No successful poll for 15 minutes.",
+            "• ⚠️ acme: cannot be read · No successful poll for 15 minutes",
         )
     ]
 

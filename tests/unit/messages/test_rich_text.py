@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.messages.rich_text import day, literal, spans, tidy
+from notifier.messages.rich_text import literal, spans, tidy
+from notifier.messages.variables import day
 
 
 @pytest.mark.parametrize(

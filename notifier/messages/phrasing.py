@@ -1,0 +1,105 @@
+"""How the values in messages are written for one destination: language, time zone, and what links begin with."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, tzinfo
+from typing import Any, Final
+from urllib.parse import quote
+
+from notifier.config import Settings
+from notifier.config.message_values import LINK_FIELDS, Language
+
+_MONTHS: Final[Mapping[Language, str]] = {
+    Language.EN: "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
+    Language.ES: "ene feb mar abr may jun jul ago sep oct nov dic",
+}
+_WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
+    Language.EN: {},
+    Language.ES: {
+        "user ": "persona ",
+        "training ": "capacitación ",
+        "somebody": "alguien",
+        "a training": "una capacitación",
+        "yes": "sí",
+        "no": "no",
+        "training": "capacitación",
+        "person": "persona",
+        "instructor": "instructor",
+        "group session": "sesión grupal",
+        "completed": "fecha",
+        "expires": "vencimiento",
+        "recorded": "registro",
+        "notes": "notas",
+        "attachments": "archivos adjuntos",
+        "changed": "modificado",
+        "removed": "eliminado",
+        "notice": "aviso",
+        "several sources": "varias fuentes",
+        "several destinations": "varios destinos",
+    },
+}
+"""The words that stand in values, by their English form. A word that is missing is left in English."""
+
+_MOMENT: Final = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageContext:
+    """What all messages share: where the dashboard is reached ("": nowhere), and whether there are several sources."""
+
+    public_url: str = ""
+    has_several_sources: bool = False
+
+
+def message_context(settings: Settings) -> MessageContext:
+    """Return what all messages share under a configuration."""
+    return MessageContext(settings.http.public_url, len(settings.sources) > 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Phrasing:
+    """How the values in one destination's messages are written.
+
+    `events_url` is the address of a page that lists the destination's events, `link` the pattern of a record's address;
+    both are "" for none. `names_source`: the source is named, because there are several.
+    """
+
+    language: Language = Language.EN
+    zone: tzinfo = UTC
+    names_source: bool = False
+    events_url: str = ""
+    link: str = ""
+
+    def word(self, english: str) -> str:
+        """Return a word in this language."""
+        return _WORDS[self.language].get(english, english)
+
+    def day(self, value: date) -> str:
+        """Return a date such as `27 Feb 2020`."""
+        return f"{value.day} {_MONTHS[self.language].split()[value.month - 1]} {value.year}"
+
+    def moment(self, text: str) -> str:
+        """Return a text with each time in UTC (RFC 3339) written as local time, such as `27 Feb 2020, 10:45 CST`."""
+        return _MOMENT.sub(self._local, text)
+
+    def link_to(self, values: Mapping[str, Any]) -> str:
+        """Return the address of a record; "" if there is no pattern, or a value is unknown that it needs."""
+        if not self.link:
+            return ""
+        known = {name: quote(str(values[name]), safe="", errors="replace") for name in LINK_FIELDS if values.get(name)}
+        try:
+            return self.link.format_map(known)
+        except KeyError:
+            return ""
+
+    def _local(self, found: re.Match[str]) -> str:
+        try:
+            moment = datetime.fromisoformat(found[1]).replace(tzinfo=UTC).astimezone(self.zone)
+        except (ValueError, OverflowError):
+            return found[0]
+        return f"{self.day(moment)}, {moment:%H:%M} {moment:%Z}"
+
+
+PLAIN: Final = Phrasing()
+"""English, in UTC, without links."""

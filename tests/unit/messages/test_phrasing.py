@@ -1,0 +1,180 @@
+from datetime import date
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import aiohttp
+import orjson
+import pytest
+
+from notifier.alerts.conditions import ConditionName
+from notifier.config import SlackSettings
+from notifier.config.errors import InvalidValue
+from notifier.config.message_values import Language, _link, _mention
+from notifier.destinations.registry import build
+from notifier.destinations.sample import SampleKind, sample_events
+from notifier.destinations.slack import SlackDestination
+from notifier.messages.notices import notice
+from notifier.messages.phrasing import MessageContext, Phrasing
+from notifier.messages.rich_text import Span, linked, plain_text, spans, tidy
+from tests.support.completion_types import TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from notifier.store.tables.outbox import Delivery
+    from tests.support.clocks import FakeClock
+    from tests.support.destinations import MakeEvent
+
+    Deliveries = Callable[..., list[Delivery]]
+
+CHICAGO = Phrasing(zone=ZoneInfo("America/Chicago"))
+SPANISH = Phrasing(Language.ES, ZoneInfo("America/Chicago"))
+
+
+def test_dates_and_times_are_local_without_milliseconds() -> None:
+    assert CHICAGO.day(date(2020, 2, 7)) == "7 Feb 2020"
+    assert SPANISH.day(date(2020, 8, 27)) == "27 ago 2020"
+    text = "since 2026-11-21T05:45:09.123Z, until 2026-07-01T00:00:00Z"
+    assert CHICAGO.moment(text) == "since 20 Nov 2026, 23:45 CST, until 30 Jun 2026, 19:00 CDT"
+    assert CHICAGO.moment("9999-99-99T99:99:99Z and no time") == "9999-99-99T99:99:99Z and no time"
+
+
+def test_a_link_needs_all_its_values_and_escapes_them() -> None:
+    pattern = Phrasing(link="https://kpa.example.com/{training_id}?r={key}")
+    assert pattern.link_to({"training_id": "a/b c&d", "key": "1"}) == "https://kpa.example.com/a%2Fb%20c%26d?r=1"
+    assert pattern.link_to({"training_id": None, "key": "1"}) == ""
+    assert pattern.link_to({"training_id": "\ud800", "key": "1"}) == "https://kpa.example.com/%3F?r=1"
+    assert CHICAGO.link_to({"key": "1"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("https://x.example.com/{training}", "unknown field {training}; did you mean `training_id`"),
+        ("https://x.example.com/{", "must have fields in braces"),
+        ("https://x.example.com/{0}", "unknown field {0}"),
+        ("https://x.example.com/{key.__class__}", "unknown field"),
+        ("javascript:alert({key})", "must be a URL"),
+        ("https://me:secret@x.example.com/{key}", "must not contain a user name"),
+    ],
+)
+def test_a_wrong_link_is_refused(pattern: str, says: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        _link(pattern)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("markup", ["@here", "<!everybody>", "<https://x>", "<@U1> now", "<!subteam^s1>", ""])
+def test_a_mention_is_one_of_slacks(markup: str) -> None:
+    with pytest.raises(InvalidValue):
+        _mention(markup)
+    assert _mention("<!subteam^S1>") == "<!subteam^S1>"
+
+
+def test_linked_text_is_a_span_with_an_address() -> None:
+    marked = tidy(f"see {linked('#1', 'https://x.example.com/1')} and {linked('#2', '')}")
+    line = spans(marked)
+    assert line == (Span("see "), Span("#1", None, "https://x.example.com/1"), Span(" and #2"))
+    assert plain_text(line) == "see #1 and #2"
+    assert plain_text(line, with_urls=True) == "see #1 (https://x.example.com/1) and #2"
+    assert plain_text(spans("\u0004half a link\u0005")) == "half a link"
+
+
+NOTICE: dict[str, Any] = {
+    "condition": "source_failing",
+    "state": "firing",
+    "subject": "sources/acme",
+    "subjects": ["sources/acme"],
+    "summary": "acme: no poll has succeeded since 2026-11-21T17:00:00.000Z: see `notifier status`",
+    "remedy": "`notifier poll acme` tries at once",
+    "since": "2026-11-21T17:00:00.000Z",
+}
+
+
+def test_a_notice_names_its_subject_once_and_says_what_to_do() -> None:
+    found = notice(NOTICE, 200, CHICAGO)
+    assert (found["name"], found["title"]) == ("acme", "cannot be read")
+    assert found["details"].startswith("No poll has succeeded since 21 Nov 2026, 11:00 CST: see ")
+    assert found["since"] == "21 Nov 2026, 11:00 CST"
+    line = spans(f"{found['details']} {found['remedy']}")
+    assert [span.text for span in line if span.style == "code"] == ["notifier status", "notifier poll acme"]
+    assert "`" not in plain_text(line)
+    assert notice({**NOTICE, "state": "resolved"}, 200)["remedy"] == ""
+    assert notice({**NOTICE, "remedy": "see `notifier status`"}, 200)["remedy"] == ""
+
+
+def test_a_notice_about_several_or_about_nothing_known_reads_well() -> None:
+    several = {**NOTICE, "subject": "sources", "subjects": ["sources/acme", "sources/beta"]}
+    assert (notice(several, 200)["name"], notice(several, 200, SPANISH)["name"]) == (
+        "several sources",
+        "varias fuentes",
+    )
+    unknown = notice({"condition": "moon_full", "subject": "clock"}, 200)
+    assert (unknown["name"], unknown["title"], unknown["details"]) == ("", "moon full", "")
+    assert notice({"summary": "one ` alone", "subject": 7}, 200)["details"] == "One ' alone"
+
+
+def test_every_condition_has_a_title_in_each_language() -> None:
+    for condition in ConditionName:
+        titles = {notice({"condition": condition}, 200, phrasing)["title"] for phrasing in (CHICAGO, SPANISH)}
+        assert len(titles) == 2
+        assert condition.replace("_", " ") not in titles
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("kind", SampleKind)
+@pytest.mark.parametrize("language", Language)
+async def test_every_kind_of_message_can_be_shown(
+    name: str,
+    kind: SampleKind,
+    language: Language,
+    session: aiohttp.ClientSession,
+    clock: "FakeClock",
+    deliveries: "Deliveries",
+) -> None:
+    table, url = TYPES[name]
+    keys = {"language": language, "timezone": "UTC", "link": "https://x.example.com/{key}"}
+    settings = table.model_validate({"type": name, "url": url, **keys})
+    context = MessageContext("https://n.example.com", has_several_sources=True)
+    destination: Any = build("there", settings, session, clock, context=lambda: context)
+    count = 51 if kind is SampleKind.DIGEST else 3
+    preview = await destination.preview(deliveries(*sample_events(kind, "acme", clock.now_ms(), count)))
+    text = "\n".join(preview.lines)
+    assert "notifier events" not in text
+    assert ("acme" in text) == (kind is not SampleKind.DIGEST)
+    body = preview.body.decode()
+    match kind:
+        case SampleKind.DIGEST:
+            assert "https://n.example.com/events?destination=there" in body
+        case SampleKind.ALERT:
+            assert "`" not in text
+        case _:
+            assert "https://x.example.com/sample" in body
+    spanish = {"created": "completadas", "updated": "modificados", "removed": "eliminados", "session": "sesión grupal"}
+    if language is Language.ES and kind in spanish:
+        assert spanish[kind] in text
+
+
+async def test_only_the_configuration_mentions_people_in_slack(
+    session: aiohttp.ClientSession, clock: "FakeClock", make_event: "MakeEvent", deliveries: "Deliveries"
+) -> None:
+    mention = {"Crane*": "<!subteam^S1>", "*safety": "<@U1>", "crane": "<!here>", "*": "<!subteam^S1>"}
+    settings = SlackSettings.model_validate(
+        {"type": "slack", "url": "https://hooks.slack.com/services/T/B/x", "mention": mention}
+    )
+    destination = build("there", settings, session, clock)
+    assert isinstance(destination, SlackDestination)
+    events = [
+        make_event(1, training_title="CRANE Operator <!channel>", user_name="<!here>"),
+        make_event(2, training_title="Ladder Safety"),
+    ]
+    sent = orjson.loads((await destination.preview(deliveries(*events))).body)
+    (block,) = sent["blocks"]
+    elements = [piece for element in block["elements"] for piece in element["elements"]]
+    flat = [piece for it in elements for piece in it.get("elements", [it])]
+    called = [piece for piece in flat if piece["type"] not in {"text", "link"}]
+    assert called == [{"type": "usergroup", "usergroup_id": "S1"}, {"type": "user", "user_id": "U1"}]
+    assert "<" not in sent["text"]
+    assert "subteam" not in sent["text"]
+    quiet = orjson.loads((await destination.preview(deliveries(make_event(3, training_title=None)))).body)
+    assert "usergroup" not in orjson.dumps(quiet).decode()
