@@ -1,10 +1,10 @@
-"""Decides whether known records are gone, by five proofs: place, precise question, balance, second look, count.
+"""Decides whether known records are gone. Five proofs must agree: place, precise question, balance, second look, count.
 
 - Place: the record is missing from a whole page or sweep that was requested after the record was last seen.
 - Precise question: the record is missing from all records of its person, and `confirm_after` later from all records of
-  its training. One of these finds a record that was moved to another person or another training.
+  its training. One of the two questions finds a record that was moved to another person or another training.
 - Balance: the API's count of all records leaves room for the removal.
-- Second look: the second precise question confirms the first. To announce a removal some minutes late does no harm.
+- Second look: the second precise question confirms the first. The delay does no harm to a removal.
 - Count: the API counts no more records for the second precise question than the answer contains.
 """
 
@@ -30,11 +30,11 @@ from notifier.watch.source_reader import PreciseAnswer, SourceReader
 _log = logging.getLogger(__name__)
 
 _MOST_READINGS = 6
-"""The most times that the suspects' pages are read again. Each reading finds most of those that merely moved."""
+"""The most times that the pages of missing records are read again. Each time shows most of those that only moved."""
 
 
 def held_back(suspects: int, known: int, share: float, few: int) -> bool:
-    """Return whether to hold back removals: more than `few`, and more than this share of the known records.
+    """Return whether to hold back removals: if more than `few` and more than this `share` of the `known` are suspects.
 
     An error in a filter, a permission or the API is then more likely than real deletions.
     """
@@ -51,7 +51,7 @@ class Examined:
 
 
 class Sightings:
-    """The records that any answer has shown since a moment, which are therefore not gone."""
+    """The records that any answer requested since a moment has shown, which are therefore not gone."""
 
     def __init__(self, ingester: PageIngester, since: float) -> None:
         """Initialize to observe the answers that `ingester` writes, if requested after `since` (monotonic seconds)."""
@@ -99,10 +99,11 @@ class Absences:
     async def examine(
         self, ids: Sequence[int], net: DetectedBy, urgency: Priority, *, most_questions: int | None = None
     ) -> Examined:
-        """Ask the API for each of these records (by the store's numbers), unless there are too many.
+        """Ask the API for missing records, given by the store's numbers; if they are too many, hold their removal back.
 
-        A record that the answer lacks waits for a second look. If the API's count leaves no room for removals, nothing
-        is asked. Records beyond `most_questions` questions are left to the next sweep.
+        The records are asked for by person. A record that the answer lacks waits for a second look. If the API's count
+        leaves no room for removals, nothing is asked. Records that would take more than `most_questions` questions are
+        left to the next sweep.
         """
         suspects = await self._suspects(ids)
         if not suspects:
@@ -125,7 +126,7 @@ class Absences:
         return Examined(events, left=left)
 
     async def look_again(self, *, removals: bool) -> bool:
-        """Take the second looks that are due; return whether a sweep has to decide the rest.
+        """Do the second looks that are due; return whether a sweep has to decide about the removals.
 
         Without `removals`, the second looks at removals keep waiting.
         """
@@ -140,7 +141,7 @@ class Absences:
         return left
 
     async def release_held(self, ids: Sequence[int], *, silently: bool) -> int:
-        """Announce these held-back removals, or `silently` learn them; return the number of events.
+        """Announce held-back removals of these records, or accept them `silently`; return the number of events.
 
         An operator's command replaces the second look. The API's count must still leave room for each removal.
         """
@@ -233,7 +234,7 @@ class Absences:
         return False
 
     async def _hides_records(self, answer: PreciseAnswer, key: str) -> bool:
-        """Return whether the API counts more records than an answer shows that lacks a record.
+        """Return whether the answer lacks a record while the API counts more records than the answer contains.
 
         Lists and precise answers can lack existing records for hours, while the API's count still includes them.
         """
@@ -243,7 +244,7 @@ class Absences:
         return left_out is not None and left_out > max(0, self._context.health.memory.count_offset)
 
     async def _ask_for_training(self, look: SecondLook) -> PreciseAnswer | None:
-        """Ask for all records of the training of a second look, and return the answer.
+        """Ask for all records of the training that a second look is about, and return the answer.
 
         If the training has too many records, only those of the look's person are requested. If the record has no
         training now, all records of its person are requested.

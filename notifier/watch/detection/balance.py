@@ -1,4 +1,4 @@
-"""The balance of the API's count: existing + unreadable + the API's own error + the unexplained rest. Pure functions.
+"""Splits the API's count into existing records, unreadable ones, the API's own error, and an unexplained rest. Pure.
 
 The unexplained rest is not simply accepted: its cause is searched for. It counts as the API's own error, which later
 count checks subtract, only if two whole sweeps in a row end with the same difference.
@@ -28,7 +28,7 @@ class CountBounds:
 
 
 def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
-    """Return the bounds of the number of records, according to a page and its metadata.
+    """Return between which bounds the number of records in the list is, according to a page and its metadata.
 
     `paging.total` is not documented for these lists. It is ignored if it contradicts the last page's number, or if the
     page itself holds more records.
@@ -64,7 +64,7 @@ def _bounds_of_nothing(number: int, limit: int, last: int | None) -> CountBounds
 
 
 def page_cap(page: Page, count: int | None) -> int | None:
-    """Return the API's own limit of records per page; None if no lower limit than the requested one is proven.
+    """Return the API's own limit of records per page; None if it is not proven to be below the requested limit.
 
     `count` is the exact number of records in the list. Together with the number of pages it proves the limit.
     """
@@ -77,9 +77,10 @@ def page_cap(page: Page, count: int | None) -> int | None:
 class Balance:
     """The API's count compared with the known records.
 
-    `existing` is the number of known records that exist, `unreadable` the number of unreadable records, `offset` the
-    API's own error. `leaving` counts existing records whose removal waits for a second look, `held` those whose removal
-    is held back, `returning` removed records that seem to be back. `count` is the API's count, None if it is not exact.
+    `existing` is the number of known records that are not removed, `unreadable` the number of unreadable records,
+    `offset` the error of the API's count. `leaving` counts existing records whose removal waits for a second look,
+    `held` those whose removal is held back, `returning` removed records that seem to be back. `count` is the API's
+    count, None if it is not exact.
     """
 
     existing: int
@@ -109,22 +110,23 @@ class Balance:
 
     @property
     def spare_room(self) -> int | None:
-        """The number of records that can be gone besides those that wait for a second look; None without a count."""
+        """The number of records that can be gone besides those that wait for a second look; None if `room` is None."""
         return None if self.room is None else max(0, self.room - self.leaving)
 
 
 def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, lasts: bool) -> int:
-    """Return the API's own error after a whole sweep that left `unexplained` records.
+    """Return the API's own count error, after a complete sweep with an unexplained difference of `unexplained` records.
 
-    `left_over` is the number that the previous whole sweep left, None if the count was explained in between. `lasts`
-    means that the first sweep with this number was long ago: the list may lag behind the count for some minutes.
+    `offset` is the error assumed so far. `left_over` is the difference that the previous complete sweep left, None if
+    the count was explained in between. `lasts` means that the first sweep with this difference was long ago: the list
+    may lag behind the count for some minutes.
     """
     return offset + unexplained if lasts and unexplained and unexplained == left_over else offset
 
 
 @dataclass(slots=True)
 class SearchTiming:
-    """Decides when to search: at once for a new difference, then after `first` seconds, doubled up to `longest`."""
+    """Decides when to search: at once for a new difference, again after `first` seconds, doubled up to `longest`."""
 
     first: float
     longest: float
@@ -146,7 +148,7 @@ class SearchTiming:
         return now >= max(self._not_before, self._rest_until)
 
     def searched(self, now: float, *, found: bool, rest: float = 0.0) -> None:
-        """Record the end of a search; the next one waits for `rest` seconds, and longer if nothing was `found`."""
+        """Record the end of a search; the next one waits `rest` seconds or more, and longer if nothing was `found`."""
         self._wait = 0.0 if found else min(self.longest, max(self.first, 2 * self._wait))
         self._not_before, self._rest_until = now + self._wait, now + rest
 
@@ -156,13 +158,13 @@ class SearchTiming:
 
 
 def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: float) -> bool:
-    """Return whether the last sweep was long enough ago for another one of this many pages."""
+    """Return whether the last sweep was long enough ago for another sweep that reads this many pages."""
     return since_last_seconds >= pages * seconds_a_page
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """A difference at one moment, and the number of records found outside the head until then."""
+    """A count difference at one moment, and the number of records that were found outside the head until then."""
 
     at_ms: int
     difference: int
@@ -171,10 +173,10 @@ class _Sample:
 
 @dataclass(slots=True)
 class UnexplainedAge:
-    """Measures since when a difference is unexplained, while new records keep arriving outside the head.
+    """Measures since when a count difference is unexplained, even while new records keep arriving outside the head.
 
-    A difference is explained when it is gone, or when at least as many records as its size were found after it was
-    first seen. If the API counts fewer records than are known, only absent records explain it, not new ones.
+    A difference of n records is explained when it is gone, or when at least n records were found after it was first
+    seen. If the API counts fewer records than are known, only missing records explain it, not new ones.
     """
 
     _samples: deque[_Sample] = field(default_factory=deque)
@@ -183,7 +185,7 @@ class UnexplainedAge:
         """Return since when (Unix ms) the difference is unexplained; None if it is 0.
 
         `found` is the total number of records found outside the head so far: new ones if the API counts more than are
-        known, absent ones if it counts fewer.
+        known, missing ones if it counts fewer.
         """
         if difference == 0:
             self._samples.clear()
@@ -205,7 +207,7 @@ class UnexplainedAge:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The state of a sweep: the API's count, the last page read, and the number of records that head polls found."""
+    """A sweep at one moment: the API's count, the last page read, and how many records head polls have found so far."""
 
     count: int
     page: int
@@ -213,11 +215,11 @@ class Mark:
 
 
 def page_to_repeat(mark: Mark, now: Mark, size: int) -> int | None:
-    """Return the page (of `size` records) from which a sweep has to read again; None if it can go on.
+    """Return the page (of `size` records) from which on a sweep has to read again; None if it can just go on.
 
     A deletion above the sweep's current page moves every later record up by one. The first record of the next page then
-    moves to a page that was already read. If the count has grown by less than the number of new records, records were
-    deleted.
+    moves to a page that was already read. Records were deleted if the count has grown by less than the number of new
+    records.
     """
     gone = (now.found - mark.found) - (now.count - mark.count)
     return max(1, mark.page - (gone - 1) // size) if gone > 0 else None

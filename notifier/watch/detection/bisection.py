@@ -5,7 +5,7 @@ of the list does not explain it, a record was entered or deleted further down. T
 newest first, in any order within a date. So at each place on a page where the date changes, two numbers are known: how
 many records the API has above that place, and how many known records belong there. The difference of the two is the
 *excess*, the net change above the place. If the excess differs between the two ends of a range, the change is inside
-the range. Records that arrive during the search are known from the polls that go on meanwhile.
+the range. Polls go on during the search, so that records that arrive meanwhile are known, too.
 """
 
 from bisect import bisect_left
@@ -103,8 +103,8 @@ class Bisection:
 
     `random` returns a random number in [0, 1).
 
-    While `next_page` returns a page, read it and call `observe_page` and `learn`. Afterwards `changed` yields the
-    ranges that still differ. The day of an unreadable record is None.
+    As long as `next_page` returns a number, the caller reads that page and calls `learn` and `observe_page`. Afterwards
+    `changed` yields the ranges whose numbers still differ. The day of an unreadable record is None.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Bisection:
         self._places: dict[Day, _Boundary] = {_TOP: _Boundary(0, None), _END: _Boundary(total, at_ms)}
 
     def observe_page(self, number: int, days: Sequence[Day | None], at_ms: int | None = None) -> None:
-        """Record where the days change on page `number` (from 1), served at `at_ms`. Raises NotSortedError."""
+        """Record where the days change on page `number` (from 1), sent at `at_ms` (Unix ms). Raises NotSortedError."""
         self._pages.add(number)
         dated = [day for day in days if day is not None]
         if any(newer < older for newer, older in pairwise(dated)):
@@ -145,8 +145,8 @@ class Bisection:
     def next_page(self) -> int | None:
         """Return the page to read next; None if every range with a change was read.
 
-        It is taken from the range with the greatest change per unread page, the newest if several are equal: the middle
-        one of its unread pages, or a random one if many records have changed.
+        The page is in the range with the greatest change per unread page (the newest such range): the middle one of the
+        unread pages there, or a random one of them if many records have changed.
         """
         best: list[int] = []
         most, excess = 0.0, 0
@@ -172,9 +172,9 @@ class Bisection:
                 yield Range(newer, older, after - before, first, max(first, last // self._size + 1))
 
     def _expected_above(self, day: Day, at_ms: int | None) -> int:
-        """Return the number of known records that were above a day's place when its page was served.
+        """Return how many known records were above a day's place when its page was sent.
 
-        Records that were entered after that are known by now, but were not there yet.
+        Records that were entered later may be known by now, but were not in the list yet; they are not counted.
         """
         later = 0
         if at_ms is not None:

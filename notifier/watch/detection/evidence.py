@@ -1,8 +1,8 @@
 """Decides what an answer proves about each of its records: news, history, or nothing yet. Pure; gives reasons.
 
 An answer describes the moment when it was requested. Content that a record never had before is announced at once.
-Content that it had earlier, and a record that is back after its removal, wait for a second look. So does a missing
-record, for which the API's count must also leave room (`absences`).
+Earlier content, and a record that is back after its removal, wait for a second look. So does a missing record, which
+can be gone only if the API counts few enough records (`absences`).
 """
 
 from collections import Counter
@@ -23,13 +23,13 @@ _FIRST_REVISION = 1
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The stored knowledge about the records of an answer; mappings are by the record's key.
+    """What is known about the records of an answer before it is examined; mappings are by the record's key.
 
     `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
-    earlier contents. `is_narrow` means that all records of the answer lack a content field. `looks` are second looks,
-    `due` the keys of those whose wait is over. `changed_at` is when the answer with a record's known state was
-    requested, kept while older answers may still arrive. `held_changes` are records with a held-back change.
-    `unreadable` are records that could not be read before the end of the first sweep.
+    earlier contents. `is_narrow` means that some content field is missing in all records of the answer. `looks` are
+    second looks, `due` the keys of those whose wait is over. `changed_at` is when the answer that last changed a record
+    was requested (monotonic seconds), kept only while older answers may still arrive. `held_changes` are records with a
+    held-back change. `unreadable` are records that could not be read before the end of the first sweep.
     """
 
     known: Mapping[str, StoredRecord]
@@ -45,7 +45,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class HoldState:
-    """The changes held back now, and the numbers counted so far for the limits (`holds.Tally`)."""
+    """What is held back now, and how many arrivals and changes count towards the limits so far (`holds.Tally`)."""
 
     limits: HoldLimits
     counted_arrivals: int = 0
@@ -160,7 +160,7 @@ def _weigh_unknown(completion: Completion, evidence: Evidence, circumstances: Ci
 def _weigh_return(
     completion: Completion, memory: StoredRecord, evidence: Evidence, circumstances: Circumstances, scales: _Scales
 ) -> None:
-    """Examine a removed record that is present again; a second look has to confirm it before it is announced."""
+    """Examine a removed record that is present again; its return is announced when a second look has confirmed it."""
     key, look = completion.key, evidence.looks.get(completion.key)
     if look is None or look.kind is not LookKind.RETURN or look.since_ms is None:
         scales.looks.append(_look(LookKind.RETURN, completion, completion.form(), look, circumstances))
@@ -174,7 +174,7 @@ def _weigh_return(
 def _weigh_known(
     completion: Completion, memory: StoredRecord, evidence: Evidence, circumstances: Circumstances, scales: _Scales
 ) -> None:
-    """Examine a record that is known to exist: its content is unchanged, or it is an update."""
+    """Examine a known record that is not removed: its content is unchanged, or this is an update."""
     key, look = completion.key, evidence.looks.get(completion.key)
     if memory.out_of_view:
         scales.in_view.append(key)
@@ -228,7 +228,7 @@ def _settle_arrivals(scales: _Scales, circumstances: Circumstances) -> None:
 
 
 def _settle_updates(scales: _Scales, circumstances: Circumstances) -> None:
-    """Announce updates, or hold back those of a field that too many records change at once."""
+    """Announce updates, or hold back those of a field that changes in too many records at once."""
     holds = circumstances.holds
     if holds.release_changes == Release.LEARN:
         scales.refreshed += [update.completion for update in scales.updates]
@@ -254,7 +254,7 @@ def _held(arrivals: Iterable[Completion], net: DetectedBy) -> Iterable[SilentRec
 def _look(
     kind: LookKind, completion: Completion, form: int, before: SecondLook | None, circumstances: Circumstances
 ) -> SecondLook:
-    """Return a second look whose wait begins now, or begins again."""
+    """Return a second look whose wait begins now; one of the same kind (`before`) lends it its history."""
     look = SecondLook(
         completion.key,
         kind,
@@ -283,9 +283,9 @@ def changed_fields(current: Completion, previous: Completion) -> tuple[str, ...]
 def weigh_absences(
     absent: Sequence[Completion], room: int | None, evidence: Evidence, circumstances: Circumstances
 ) -> Findings:
-    """Decide about known records, given with their last content, that a precise answer lacks.
+    """Decide about known records that a precise answer lacks; `absent` has their last known content.
 
-    `room` is how many records can be gone according to the API's count, None if the count is unknown. Without room, no
+    `room` is how many records can be gone according to the API's count, None if the count is unknown. If it is 0, no
     record counts as gone. A removal is announced when the record was missing twice, at least `confirm_after` apart
     (`evidence.due`).
     """
@@ -329,7 +329,7 @@ def removal(last_known: Completion, revision: int, net: DetectedBy) -> Change:
 
 
 def in_order_of_entry(changes: Sequence[Change]) -> tuple[Change, ...]:
-    """Return changes by time of entry, oldest first; those without a time of entry come last."""
+    """Return changes in order of their records' time of entry, oldest first; those without one come last."""
     return tuple(
         sorted(
             changes,

@@ -1,7 +1,7 @@
-"""The first contact: the moment, by the server's clock, since which entered records are news. Pure.
+"""The first contact: the moment, by the server's clock, from which on every record entered is news. Pure.
 
-At first it comes from the `Date` header of the first answer. If that is far from the headers of the next answers, it is
-corrected.
+It is taken from the `Date` header of the first answer, and corrected if the headers of the next answers show that this
+header was wrong.
 """
 
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ def first_contact(page: Page, now_ms: int) -> int:
     """Return the moment of the first contact, which is not later than when the server got the request.
 
     It is the `Date` header (whole seconds, rounded down) minus the duration of the request. Without such a header, our
-    own clock is used. Records entered in that second count as news, because one announced twice is better than one
-    lost.
+    own clock is used. A record entered in the second of the first contact counts as news: it is better to announce a
+    record that was there already than to lose one.
     """
     served_ms = now_ms if page.served_at_ms is None else page.served_at_ms
     return served_ms - round(page.seconds * 1000)
@@ -28,9 +28,9 @@ def first_contact(page: Page, now_ms: int) -> int:
 
 @dataclass(slots=True)
 class ContactEstimate:
-    """Estimates the moment of the first request from the `Date` headers of several answers.
+    """Estimates, from the `Date` headers of several answers, when the first request was sent by the server's clock.
 
-    `asked_at` is that moment in monotonic seconds, `own_ms` by our own clock in Unix milliseconds.
+    `asked_at` is when it was sent in monotonic seconds, `own_ms` in Unix milliseconds of our own clock.
     """
 
     asked_at: float
@@ -44,7 +44,7 @@ class ContactEstimate:
             self._samples.append(first_contact(page, 0) - elapsed_ms)
 
     def correction(self, contact_ms: int) -> int | None:
-        """Return an earlier moment than `contact_ms` if most estimates agree on one; None if they do not.
+        """Return the median of the estimates if it is clearly earlier than `contact_ms`; None otherwise.
 
         While there are only one or two estimates, our own clock counts as one more.
         """

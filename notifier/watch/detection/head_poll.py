@@ -50,7 +50,7 @@ class HeadPoll:
         return first
 
     async def _meet(self) -> Page:
-        """Read the first page for the first time and return it; its records are history."""
+        """Read and return the first page at the first contact; its records are history."""
         now_ms = self._context.clock.now_ms()
         page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size)
         contact_ms = first_contact(page, self._context.clock.now_ms())
@@ -88,9 +88,9 @@ class HeadPoll:
     async def _read_to_known_ground(self, longest_outage_seconds: float) -> tuple[Page, bool]:
         """Read pages until known records are reached.
 
-        Return the first page, and whether the store has recorded the success of this poll already.
+        Return the first page, and whether the success of this poll was stored already.
 
-        If the previous poll was interrupted, read at least down to the last record that it had read.
+        If the previous poll was interrupted, read at least as far as that poll had read.
         """
         memory = self._context.health.memory
         until_key, until_day = memory.head_key, memory.head_day
@@ -125,6 +125,6 @@ def _read_down_to(page: Page) -> PageMetadata:
 
 
 def _reaches(page: Page, key: str, day: str | None) -> bool:
-    """Return whether a page holds the last record that the previous poll read, or goes beyond its place."""
+    """Return whether a page contains the last record that the previous poll read, or records older than `day`."""
     days = page.days
     return key in page.keys or (bool(days) and (days[-1] or "") < (day or ""))

@@ -1,7 +1,7 @@
 """Holds back too many changes at once: removals, arrivals from before the first contact, changes of one field. Pure.
 
-An error in a filter, a permission or the API is more likely than real changes of that many records. Held changes are
-shown as a condition. An operator releases them, or the hold ends when the records are back to normal.
+An error in a filter, a permission or the API is more likely than real changes of that many records. A condition reports
+held-back changes. An operator releases them, or the hold ends when the records are as before.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ def hold_limit(above: float, known: int, few: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class HoldLimits:
-    """The limits for one sweep or time window: of arrivals, and of changes of one field."""
+    """How many arrivals, and changes of one field, may be announced in one sweep or time window."""
 
     arrivals: int
     changes: int
@@ -49,7 +49,7 @@ class Tally:
 
 
 def holds_arrivals(arrivals: int, counted: int, limit: int, *, held_already: bool) -> bool:
-    """Return whether to hold back the arrivals of an answer, after `counted` earlier ones."""
+    """Return whether to hold back the arrivals of an answer, after `counted` arrivals in earlier answers."""
     return arrivals > 0 and (held_already or counted + arrivals > limit)
 
 

@@ -1,4 +1,4 @@
-"""News or history: decides whether an unknown record is announced or learned silently. Pure functions."""
+"""Decides whether an unknown record is news, which is announced, or history, which is only stored. Pure functions."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -45,11 +45,11 @@ _FRESH = (
 class Baseline:
     """The facts about a source that separate history from news.
 
-    `first_contact_ms` is when the first answer was requested, by the server's clock in Unix milliseconds; None during
-    that request. `swept` means that a sweep has read the whole list. `first_run` is the operator's setting for history.
-    `told_until_ms`: the state file was rebuilt and has lost records; those entered before this moment had been read and
-    announced. `view_since_ms`: the source had another view before; records entered before this moment are not news in
-    the present view.
+    `first_contact_ms` is when the first answer was requested, by the server's clock in Unix milliseconds; None until it
+    is stored. `swept` means that a sweep has read the whole list. `first_run` is the operator's setting for history.
+    `told_until_ms` is set if the state file was rebuilt without some records: those entered before this moment had
+    already been announced. `view_since_ms` is set if the source had another view (other filters) before: records
+    entered before this moment are not news in the present view.
     """
 
     first_contact_ms: int | None
@@ -86,7 +86,7 @@ def classify_unknown(recorded_at: int | None, baseline: Baseline) -> tuple[NewsR
 
 
 def _was_read(recorded_at: int | None, told_until_ms: int, *, swept: bool) -> bool:
-    """Return whether a record counts as one that a damaged file has lost, so that it is not announced a second time."""
+    """Return whether a record may be one that a damaged state file has lost, so that it is not announced again."""
     return not swept and (recorded_at is None or recorded_at < told_until_ms)
 
 

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 _DAY_MS: Final = 86_400_000
 _FEW: Final = 20
-"""With more unknown records than this in one answer, they are compared with known ones, whatever the API counts."""
+"""If an answer has more unknown records than this, they are compared with known ones, whatever the API counts."""
 
 
 def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
@@ -28,8 +28,8 @@ def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
 def may_be_renumbered(unknown: int, memory: SourceMemory, most: int | None, now_ms: int) -> bool:
     """Return whether the unknown records of an answer may be known ones under new keys.
 
-    `unknown` is their number. `most` is the most records that the API can have, None if unknown: if that leaves room
-    for them and they are few, they count as new.
+    `unknown` is their number. `most` is the most records that the API can have, None if unknown. A few unknown records
+    count as new if the known ones and these together are not more than `most`.
     """
     if memory.swept_at_ms is None:
         return False
@@ -46,12 +46,12 @@ def adoptions(
     expected: bool,
     any_match: bool = False,
 ) -> list[Adoption]:
-    """Return the unknown records that match known ones, each with the old key; each known record is used once.
+    """Return the unknown records that match a known one, with its old key; each known record is matched only once.
 
     `alike` maps an unknown record's key to the keys and trainings of known records with the same person, time of entry
-    and date. Records that are `present` in the same answer are never matched. `expected` means that the API version has
-    changed: ids of trainings differ, and every match counts. With `any_match`, every match counts as well. Otherwise,
-    matches count only if they are at least half of the unknown records.
+    and date. Known records whose keys are `present` in the same answer are never matched. `expected` means that the API
+    version has changed: ids of trainings differ, and every match counts. With `any_match`, every match counts as well.
+    Otherwise, matches count only if they are at least half of the unknown records.
     """
     taken: set[str] = set()
     found: list[Adoption] = []

@@ -1,4 +1,4 @@
-"""Sweeps: read the whole list page by page while it may change; known records that no page shows may be gone."""
+"""Sweeps read the whole list page by page while it may change; known records that no page shows may be gone."""
 
 import asyncio
 import logging
@@ -73,7 +73,7 @@ class ScanRunner:
     async def latest(self) -> Sweep | None:
         """Return the newest sweep with its progress; None before the first one.
 
-        It is asked for in every round. A finished one does not change any more, so it is read only once.
+        Every round calls this. A finished sweep does not change any more, so it is read from the store only once.
         """
         if self._finished is None:
             found = await self._context.store.run(sweeps.latest, self._context.name)
@@ -91,7 +91,7 @@ class ScanRunner:
         return sweep
 
     async def read(self, sweep: Sweep) -> ScanResult:
-        """Read the remaining pages of a sweep; a sweep that fails can be resumed."""
+        """Read the remaining pages of a sweep; after an exception, another call reads the rest."""
         counted = await self._counts.ask()
         self._page = sweep.next_page - 1
         self._repeat_from = None
@@ -136,7 +136,7 @@ class ScanRunner:
         )
 
     def _mark_before(self, page: int) -> None:
-        """Count deletions from before this page on, because the sweep reads this page again."""
+        """Set the mark, from which on deletions are counted, to before this page, because the sweep reads it again."""
         self._page = page - 1
         if self._mark is not None:
             self._mark = replace(self._mark, page=page - 1)
@@ -174,7 +174,7 @@ class ScanRunner:
                     ahead.cancel()
 
     async def _fetch(self, number: int, sweep: Sweep) -> Page:
-        """Return a page, fetched again if incomplete; after some tries it is taken as it is, which proves less."""
+        """Return a page, fetched again if it is incomplete; after some tries, it is taken as it is and proves less."""
         if number == 1 and self._context.health.memory.page_cap is not None:
             # The API's own page limit may no longer apply.
             await self._context.health.write(page_cap=None)
@@ -307,9 +307,10 @@ class ScanRunner:
         return missing
 
     async def _settle_count(self, sweep: Sweep, *, missing: int) -> None:
-        """Compare the count with the known records; the sweep is a proof if it saw everything that the API counts.
+        """After a sweep, compare the count with the known records, and record the API's own error if one is proven.
 
-        A count that is too low because of the `missing` records is not the API's error.
+        A difference that is due to the `missing` records is not the API's error. If the sweep saw everything that the
+        API counts, that is recorded too.
         """
         counted = await self._counts.ask()
         memory = self._context.health.memory
@@ -369,7 +370,7 @@ class ScanRunner:
 
 
 def _mark_seen(seen: bytearray, ids: "array[int]") -> None:
-    """Set the byte at each of these numbers."""
+    """Set the byte of `seen` at each of these indexes."""
     if not ids:
         return
     highest = max(ids)

@@ -47,7 +47,7 @@ class SearchOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The result of a search: pages read, records `found`, and missing records `left` for a sweep to ask for."""
+    """The result of a search: pages read, new and missing records `found`, missing ones `left` to the next sweep."""
 
     outcome: SearchOutcome
     pages: int
@@ -148,11 +148,11 @@ class DiscrepancySearch:
         raise NotSortedError
 
     def _most_pages(self, total: int, size: int) -> int:
-        """Return the most pages for one search: twice the logarithm of the number of pages, and some more."""
+        """Return the most pages that a search may read: twice the binary logarithm of the page count, and some more."""
         return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.patience.spare_search_pages
 
     async def _missing(self, changed: Range, ids: "dict[int, array[int]]", seen: Sightings) -> list[int]:
-        """Return the known records that should be in a range but that no answer has shown since."""
+        """Return the known records of a range (by the store's numbers) that no answer of this search has shown."""
         older, newer = _iso(changed.older), _iso(min(changed.newer, _LATEST))
         between = await self._context.store.run(records_by_date.ids_between, self._context.name, older, newer or "")
         present = frozenset(chain.from_iterable(ids[number] for number in _pages_of(changed)))
@@ -165,7 +165,7 @@ class DiscrepancySearch:
         return [id_ for id_ in missing if id_ not in seen]
 
     async def _count_equals(self, v1_records: V1Records) -> None:
-        """Ask how many equal records there are at the ends of the pages; done if nothing else was found."""
+        """Ask for all records equal to those at the ends of the pages, in case there are more than were seen."""
         uncertain = [*v1_records.uncertain.values()][: self._context.patience.most_questions]
         for user_id, training_id in dict.fromkeys(uncertain):
             answer = await self._reader.ask(Priority.SEARCH, user_id=user_id, training_id=training_id, whole=True)
@@ -219,7 +219,7 @@ def _is_sorted(page: Page) -> bool:
 
 
 def _iso(day: Day) -> str | None:
-    """Return a day as a date of the store: empty before all dates, None for records without a date."""
+    """Return the end of a range as the store takes it: "" after all dated records, None after all records."""
     if day <= 0:
         return None if day < 0 else ""
     return f"{day // 10000:04}-{day // 100 % 100:02}-{day % 100:02}"

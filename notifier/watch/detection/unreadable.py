@@ -1,4 +1,4 @@
-"""Logs unreadable records and fields, each of them once, up to a maximum number."""
+"""Logs unreadable records and fields, each of them once; the number of records is limited."""
 
 import logging
 from collections.abc import Iterable
@@ -54,7 +54,7 @@ class UnreadableRecords:
 
 
 def left_out(bad: Iterable[InvalidRecord]) -> list[LeftOut]:
-    """Return the unreadable records of an answer in the form in which they are counted; repeated ones count once."""
+    """Return the unreadable records of an answer in the form in which the store counts them, without repeated ones."""
     return [LeftOut(one.key or _stand_in(one), one.field_name, one.problem) for one in bad if not one.is_repeated]
 
 

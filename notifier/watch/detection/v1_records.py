@@ -16,7 +16,7 @@ from notifier.watch.source_reader import SourceReader
 
 @dataclass(frozen=True, slots=True)
 class _PageEnd:
-    """The end of the last page read: its last base and day, and the records of each base on that day so far."""
+    """The end of the last page read: its last base and day, and how many records of each base that day had so far."""
 
     number: int
     base: str | None = None
@@ -35,7 +35,7 @@ class V1Records:
         # Separate by page size, because head polls and count checks happen between the pages of a sweep.
         self._ends: dict[int, _PageEnd] = {}
         self.uncertain: dict[str, tuple[str, str]] = {}
-        """Person and training by base, for records at the ends of pages; the next page may have more that are equal."""
+        """Person and training by base, for the records at the ends of pages; their equals may be on the next page."""
 
     async def settle_page(self, page: Page) -> tuple[Completion, ...]:
         """Return the records of a page with their keys.
@@ -58,7 +58,7 @@ class V1Records:
     async def settle_whole(
         self, completions: Sequence[Completion], suspects: Collection[str] = ()
     ) -> tuple[Completion, ...]:
-        """Return the records of an answer with their keys; the answer holds all equals of each of its records."""
+        """Return the records of an answer with their keys; the answer must hold all equals of each of its records."""
         groups = by_base(completions)
         known = await self._known({*groups, *map(key_base, suspects)})
         return tuple(
@@ -101,7 +101,7 @@ class V1Records:
         return known
 
     async def _ask(self, unclear: Completion, known: Mapping[str, StoredRecord]) -> list[Completion]:
-        """Ask for all records of a person and a training; return those that are equal to an unclear one."""
+        """Ask for all records of an unclear record's person and training; return those equal to it, with their keys."""
         answer = await self._reader.ask(
             Priority.SEARCH, user_id=unclear.user_id, training_id=unclear.training_id, whole=True
         )
@@ -112,7 +112,7 @@ class V1Records:
 
 
 def _end_of(page: Page, base: str, above: Counter[str]) -> "_PageEnd":
-    """Return the end of a page; `above` counts the records of its first day on earlier pages, by base."""
+    """Return the end of a page; `above` counts, by base, the records of the page's first day on earlier pages."""
     day = page.completions[-1].completed_on
     on_day = Counter(key_base(record.key) for record in page.completions if record.completed_on == day)
     if day == page.completions[0].completed_on:

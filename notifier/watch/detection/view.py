@@ -1,4 +1,4 @@
-"""A view is the list that a source requests: version, address, filters. Other records are not missing or counted."""
+"""A view is the list that a source requests, by API version, address and filters. Records outside it are ignored."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -61,7 +61,7 @@ class View:
 def follow_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemory:
     """Store the view of a source, mark the known records that are outside it, and return the source's state.
 
-    An unknown record that was entered before the last successful poll is history in a changed view, and is not
+    If the view has changed, an unknown record that was entered before the last successful poll is history, and is not
     announced. The counts and sweeps of the earlier view prove nothing for the new one, so a sweep is due.
     """
     memory = sources.recall(db, source)
