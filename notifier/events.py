@@ -74,6 +74,9 @@ class EventType(StrEnum):
     CREATED = "completion.created"
     UPDATED = "completion.updated"
     REMOVED = "completion.removed"
+    EXPIRING = "completion.expiring"
+    EXPIRED = "completion.expired"
+    RENEWED = "completion.renewed"
     ALERT = "notifier.alert"
 
 
@@ -83,6 +86,7 @@ class DetectedBy(StrEnum):
     HEAD = "head"
     COUNT = "count"
     SWEEP = "sweep"
+    CALENDAR = "calendar"
 
 
 class UnreadField(NamedTuple):
@@ -216,6 +220,11 @@ def event_id(id_namespace: str, change: Change) -> str:
     if change.previous is not None:
         parts += [change.previous.content(), change.completion.content()]
     return _digest_id("evt_", orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
+
+
+def expiry_event_id(id_namespace: str, key: str, kind: EventType, valid_until: str, turn: int) -> str:
+    """Return the id of an event about the end of a completion, the same for the same record, last day and turn."""
+    return _digest_id("evt_", orjson.dumps([id_namespace, key, kind.value, valid_until, turn]))
 
 
 def alert_event_id(condition: str, subject: str, state: str, since_ms: int, told_ms: int) -> str:

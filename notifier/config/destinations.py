@@ -43,7 +43,14 @@ from notifier.http.proxy import is_loopback
 from notifier.patterns import is_person_id
 from notifier.redact import redact
 
-CompletionEvent = Literal["completion.created", "completion.updated", "completion.removed"]
+CompletionEvent = Literal[
+    "completion.created",
+    "completion.updated",
+    "completion.removed",
+    "completion.expiring",
+    "completion.expired",
+    "completion.renewed",
+]
 """The types of events that a destination can receive."""
 
 

@@ -269,6 +269,12 @@ class SourceSettings(BaseTable):
     person_fields: tuple[PersonField, ...] = (PersonField.EMPLOYEE_NUMBER,)
     """The facts about people that are stored and that events contain. What is not in this list is never stored.
     `job_title` takes one more request a day."""
+    expiry: bool = False
+    """Whether to announce that completions run out (`completion.expiring`, `completion.expired`), and that this is
+    taken back (`completion.renewed`), to destinations whose `events` contain these types. It stores who has left."""
+    expiring_within: Duration | None = None
+    """How long before its end a completion is announced as expiring. Not set: the training's own number of days, or 30
+    days if it has none."""
     id_namespace: Text = ""
     """The text that the ids of this source's events are derived from. Empty: the source's name. If you rename a source,
     set it to the old name to keep the ids."""
@@ -285,7 +291,7 @@ class SourceSettings(BaseTable):
 
     def stored_person_fields(self) -> frozenset[PersonField]:
         """Return the facts about people that are stored."""
-        return self.shown_person_fields()
+        return self.shown_person_fields() | ({PersonField.TERMINATED_ON} if self.expiry else set())
 
     def lacks(self, wanted: PersonField | None) -> str:
         """Return what has to be changed for a filter by a fact (None: by a title) to work; "" if nothing."""
@@ -303,6 +309,8 @@ class SourceSettings(BaseTable):
         """Yield the problems of keys that contradict each other; key paths start at this table."""
         if self.has_attachments is not None and self.api is ApiVersion.V1:
             yield Problem("has_attachments", 'exists only in v2 of the API; remove it, or set api = "v2"')
+        if self.expiry and not self.names:
+            yield Problem("expiry", "needs names = true: the lists say who has left, and how long trainings are valid")
 
     def warnings(self, today: date) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes on `today` (UTC); key paths start at this table."""

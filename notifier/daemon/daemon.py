@@ -47,6 +47,7 @@ from notifier.store.tables.activity import ActivityKind, ActivitySubject
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import Delivery, Settlement
 from notifier.watch.detection.holds import Direction
+from notifier.watch.expiry_rounds import EVERY_SECONDS, ExpiryRounds
 from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.watcher import Round, RoundResult
 from notifier.web.daemon_api import ActionResult, DashboardFigures
@@ -86,6 +87,9 @@ ALARMS = "(alarms)"
 
 ALARMS_EVERY_SECONDS = 30.0
 """Seconds between two evaluations of the daemon's own conditions."""
+
+EXPIRY = "(expiry)"
+"""The name of the job that announces that completions run out."""
 
 UNKNOWN_IDS = "(unknown ids)"
 """The name of the job that warns of unknown ids in filters, once the names are known."""
@@ -197,6 +201,14 @@ class Daemon:
             lambda name: self._dispatcher.set_aside([name]),
             self._dispatcher.health,
         )
+        self._expiry = ExpiryRounds(
+            self._store,
+            self._clock,
+            lambda: self._settings,
+            lambda: self._configuration.subscriptions,
+            self._on_events,
+            self._dispatcher.set_aside,
+        )
         self._overview = Overview(self._reader, self._clock)
         self._reloader = Reloader(
             self._configuration,
@@ -241,6 +253,7 @@ class Daemon:
             await self._alarms.evaluate()
             self._schedule.add(ACTIVITY, LOOK_EVERY_SECONDS, self._activity.look)
             self._schedule.add(ALARMS, ALARMS_EVERY_SECONDS, self._look_for_troubles)
+            self._schedule.add(EXPIRY, EVERY_SECONDS, self._expiry.look)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
             # The server needs the sources to exist, because requests are about them; it starts before their rounds.
             self._server = LocalServer(
@@ -473,6 +486,7 @@ class Daemon:
             facts = {"source": event.source, "event": event.id, "type": event.type, "record": event.subject}
             _log.info("new event", extra=facts)
         self._housekeeping.heed(events)
+        self._expiry.note(events)
         self._announce(events)
 
     def _announce(self, events: Sequence[Event]) -> None:

@@ -7,7 +7,9 @@ the destination type.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from notifier.events import Event, EventType
@@ -41,6 +43,9 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.CREATED: Template.COMPLETED,
     EventType.UPDATED: Template.CHANGED,
     EventType.REMOVED: Template.REMOVED,
+    EventType.EXPIRING: Template.EXPIRING,
+    EventType.EXPIRED: Template.EXPIRED,
+    EventType.RENEWED: Template.RENEWED,
 }
 _LISTING_WIDTHS: Final = WIDTHS[2:]
 """The first one decides how much of a digest with every event fits into a message."""
@@ -204,8 +209,11 @@ def _digest(
 ) -> Layout:
     """Return a digest: the counts, and the trainings and some of the people or, if `by_person` is given, every event.
 
-    `by_person` says whether these are grouped by person, or else by training.
+    `by_person` says whether these are grouped by person, or else by training. A digest that is only about the ends of
+    completions is grouped by person as long as it has few people, because a manager asks whom to send to a course.
     """
+    if by_person is None and _is_about_ends(contents):
+        by_person = True
     notices = [notice(content.data, width, phrasing) for content in contents if _is_notice(content)]
     said = [words(content, width, phrasing) for content in contents if not _is_notice(content)]
     titles = {item.training: item.variables["training"] for item in said}
@@ -230,7 +238,36 @@ def _digest(
     return tuple(row for row in rows if row.line)
 
 
-_MARKS: Final[Mapping[str, str]] = {EventType.UPDATED: "changed", EventType.REMOVED: "removed"}
+_MARKS: Final[Mapping[str, str]] = {
+    EventType.UPDATED: "changed",
+    EventType.REMOVED: "removed",
+    EventType.EXPIRED: "expired",
+    EventType.RENEWED: "renewed",
+}
+_ABOUT_ENDS: Final = frozenset({EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED})
+_MOST_LISTED: Final = 60
+"""The most ends of completions that a digest lists by person, so that their people stay readable."""
+
+_DAY_MS: Final = 86_400_000
+
+
+def _is_about_ends(contents: Sequence[ParsedEvent]) -> bool:
+    return len(contents) <= _MOST_LISTED and all(content.event.type in _ABOUT_ENDS for content in contents)
+
+
+def _days_left(contents: Iterable[ParsedEvent]) -> int:
+    """Return within how many days the completions that run out soon do so; 0 if none does."""
+    days = [0]
+    for content in contents:
+        completion = content.data.get("completion")
+        until = completion.get("valid_until") if isinstance(completion, dict) else None
+        if content.event.type == EventType.EXPIRING and isinstance(until, str):
+            with suppress(ValueError):
+                days.append(date.fromisoformat(until).toordinal() - _EPOCH - content.event.time_ms // _DAY_MS)
+    return max(days)
+
+
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 def _groups(said: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasing) -> list[dict[str, Any]]:
@@ -246,25 +283,36 @@ def _groups(said: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasi
         {
             "title": items[0].variables[title],
             "items": [
-                {**item.variables, "name": item.variables[name], "what": phrasing.word(_MARKS.get(item.type, ""))}
-                for item in items
+                {**item.variables, "name": item.variables[name], "what": _mark(item, phrasing)} for item in items
             ],
         }
         for items in sorted(groups.values(), key=len, reverse=True)
     ]
 
 
+def _mark(item: EventVariables, phrasing: Phrasing) -> str:
+    """Return what a digest says about one of its events; nothing about a new completion."""
+    until = item.variables["valid_until"]
+    if item.type == EventType.EXPIRING and until:
+        return f"{phrasing.word('until')} {until}"
+    return phrasing.word(_MARKS.get(item.type, ""))
+
+
 def _is_notice(content: ParsedEvent) -> bool:
     return content.event.type == EventType.ALERT
 
 
-def _counts(contents: Iterable[ParsedEvent]) -> Variables:
+def _counts(contents: Sequence[ParsedEvent]) -> Variables:
     """Return the number of events of each kind, as template variables."""
     kinds = Counter(content.event.type for content in contents)
     return {
         "completed": kinds.pop(EventType.CREATED, 0),
         "changed": kinds.pop(EventType.UPDATED, 0),
         "removed": kinds.pop(EventType.REMOVED, 0),
+        "expiring": kinds.pop(EventType.EXPIRING, 0),
+        "expiring_days": _days_left(contents),
+        "expired": kinds.pop(EventType.EXPIRED, 0),
+        "renewed": kinds.pop(EventType.RENEWED, 0),
         "notices": kinds.pop(EventType.ALERT, 0),
         "others": kinds.total(),
     }

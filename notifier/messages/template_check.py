@@ -83,7 +83,7 @@ def _samples() -> Iterator[tuple[list[Event], bool]]:
         dict.fromkeys((*_NOTICE, "summary", "since"), _HOSTILE),
     ]
     everything: list[Event] = []
-    for kind in (EventType.CREATED, EventType.UPDATED, EventType.REMOVED, "completion.of_tomorrow"):
+    for kind in (*(kind for kind in EventType if kind is not EventType.ALERT), "completion.of_tomorrow"):
         for completion in fields:
             everything.append(_event(kind, completion))
             yield [everything[-1]], False

@@ -21,7 +21,14 @@ _LONGEST_NAME: Final = 500
 
 _Retried = Literal[DeliveryState.DEAD, DeliveryState.PENDING, DeliveryState.DELIVERED]
 _Dropped = Literal[DeliveryState.DEAD, DeliveryState.PENDING]
-_Replayed = Literal[EventType.CREATED, EventType.UPDATED, EventType.REMOVED]
+_Replayed = Literal[
+    EventType.CREATED,
+    EventType.UPDATED,
+    EventType.REMOVED,
+    EventType.EXPIRING,
+    EventType.EXPIRED,
+    EventType.RENEWED,
+]
 
 RETRIED_STATES: Final[tuple[DeliveryState, ...]] = get_args(_Retried)
 """The states of deliveries that can be put back into the queue; delivered ones only if their events are named."""

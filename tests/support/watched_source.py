@@ -138,6 +138,7 @@ class Station:
         self.patience = Patience()
         self.options: dict[str, Any] = {"rate_limit": None}
         self.keys: dict[str, Any] = {}
+        self.settings: Settings | None = None
         self.destinations: dict[str, dict[str, Any]] = {"hr": {}, "audit": {}}
         self.tokens: dict[str, Token] = {}
         self.chance: RandomSource = random.Random(1).random
@@ -191,6 +192,7 @@ class Station:
         destinations = {name: common | filters for name, filters in self.destinations.items()}
         settings = Settings.model_validate({"sources": {"acme": defaults | self.keys}, "destinations": destinations})
         wanted = subscriptions(settings.destinations)
+        self.settings = settings
         self._watcher = build_watcher(
             settings,
             "acme",

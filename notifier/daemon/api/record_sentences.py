@@ -15,6 +15,7 @@ FOUND: Final[Mapping[DetectedBy, str]] = MappingProxyType(
         DetectedBy.HEAD: "by a poll of the newest records",
         DetectedBy.COUNT: "by the API's count, which started a search",
         DetectedBy.SWEEP: "by a sweep of the whole list",
+        DetectedBy.CALENDAR: "by the daily look at when completions run out",
     }
 )
 
@@ -49,6 +50,9 @@ NEWS: Final[Mapping[str, str]] = MappingProxyType(
         NewsReason.CAME_BACK: "it was removed, and came back",
         NewsReason.CONTENT_CHANGED: "its content changed",
         NewsReason.GONE: "it is no longer in the list",
+        NewsReason.RUNS_OUT: "its last day is near, and no newer completion follows it",
+        NewsReason.RAN_OUT: "its last day is over, and no newer completion follows it",
+        NewsReason.RENEWED: "it no longer has the end that was announced",
     }
 )
 """The reasons for writing an event about a record."""

@@ -66,7 +66,8 @@ def _change() -> dict[str, Any]:
             "completion": {"$ref": "#/$defs/completion"},
             "previous": {
                 "type": ["object", "null"],
-                "description": "For `completion.updated`: the changed fields of `completion` with their old values.",
+                "description": "For `completion.updated`: the changed fields of `completion` with their old values. For"
+                " `completion.renewed`: the `key` and the `valid_until` that were announced.",
             },
             "record": {
                 "type": "object",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from notifier.store.database import Database
-from notifier.store.tables import request_log
+from notifier.store.tables import expiries, request_log
 
 CHUNK: Final = 500
 """The most records erased in one transaction, so that other work does not wait long for the store."""
@@ -151,6 +151,7 @@ def erase_records(db: Database, person: KnownPerson) -> Erased:
         "UPDATE records SET record = '{}', user_id = '' WHERE source = ? AND user_id = ? AND removed_at IS NOT NULL",
         here,
     ).rowcount
+    expiries.forget(db, person.source, person.id)
     names = db.execute("DELETE FROM people WHERE source = ? AND id = ?", here).rowcount
     (living,) = db.execute(
         "SELECT count(*) FROM records WHERE source = ? AND user_id = ? AND removed_at IS NULL", here

@@ -26,6 +26,9 @@ class NewsReason(StrEnum):
     CONTENT_CHANGED = "content_changed"
     GONE = "gone_from_list"
     RELEASED = "released_by_operator"
+    RUNS_OUT = "runs_out"
+    RAN_OUT = "ran_out"
+    RENEWED = "renewed"
 
     @property
     def is_fresh(self) -> bool:

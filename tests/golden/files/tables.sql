@@ -5,6 +5,7 @@ CREATE INDEX deliveries_unfinished ON deliveries (destination, state, sequence, 
     WHERE state <> 'delivered';
 CREATE INDEX events_by_subject ON events (subject);
 CREATE INDEX events_by_time ON events (detected_at);
+CREATE INDEX expiries_standing ON expiries (source, user_id, training_id) WHERE renewed = 0;
 CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
     ON "_sqlite_migrations" ("migration_set", "name");
 CREATE INDEX record_forms_by_age ON record_forms (until);
@@ -100,6 +101,22 @@ CREATE TABLE events (
     detected_at INTEGER NOT NULL,
     data TEXT NOT NULL
 );
+CREATE TABLE expiries (
+    source TEXT NOT NULL,
+    key TEXT NOT NULL,          -- of the record
+    valid_until TEXT NOT NULL,  -- the last day that was announced
+    user_id TEXT NOT NULL,
+    training_id TEXT NOT NULL,
+    stage TEXT NOT NULL CHECK (stage IN ('expiring', 'expired')),
+    turn INTEGER NOT NULL,      -- one more whenever it is announced again after it was taken back
+    renewed INTEGER NOT NULL DEFAULT 0,     -- whether it was taken back
+    PRIMARY KEY (source, key, valid_until)
+) WITHOUT ROWID;
+CREATE TABLE expiry_rounds (
+    source TEXT PRIMARY KEY,
+    since TEXT NOT NULL,        -- the day on which expiry was switched on: what ended before is history
+    last TEXT                   -- the day of the last complete round
+) WITHOUT ROWID;
 CREATE TABLE held_changes (
     source TEXT NOT NULL,
     key TEXT NOT NULL,

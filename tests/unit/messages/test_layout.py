@@ -156,3 +156,29 @@ def test_a_digest_counts(make_event: "MakeEvent", make_alert: "MakeEvent") -> No
 def test_names_are_cut_no_shorter_than_needed(make_event: "MakeEvent") -> None:
     name = "Maximiliane Wolkenstein-Trostburg zu Rodenegg" * 3
     assert f"*{name}* completed" in drawn([make_event(user_name=name)])
+
+
+def test_ends_of_completions_are_one_line_each(make_event: "MakeEvent") -> None:
+    ending = make_event(kind=EventType.EXPIRING, valid_until="2026-12-21")
+    assert drawn([ending]) == "*David Ball*: Ladder Safety expires on 21 Dec 2026 · #1238"
+    over = make_event(kind=EventType.EXPIRED, valid_until="2026-11-20")
+    assert drawn([over]) == "*David Ball*: Ladder Safety has expired, it was valid until 20 Nov 2026 · #1238"
+    renewed = make_event(kind=EventType.RENEWED, valid_until=None)
+    assert drawn([renewed]) == "*David Ball*: Ladder Safety is renewed or changed · #1238"
+
+
+def test_a_digest_of_ends_is_grouped_by_person(make_event: "MakeEvent") -> None:
+    events = [
+        make_event(number, EventType.EXPIRING, valid_until="2026-12-21", training_title=title, **who)
+        for number, (title, who) in enumerate([("Cranes", ANN), ("Ladders", ANN), ("Cranes", BO)])
+    ]
+    assert drawn(events, digest=True).splitlines() == [
+        "*3 trainings expire within 30 days*",
+        "• *Ann Lee* (2): Cranes (until 21 Dec 2026), Ladders (until 21 Dec 2026)",
+        "• *Bo*: Cranes (until 21 Dec 2026)",
+    ]
+
+
+def test_a_digest_of_very_many_ends_gives_numbers(make_event: "MakeEvent") -> None:
+    events = [make_event(number, EventType.EXPIRED, user_id=str(number)) for number in range(61)]
+    assert drawn(events, digest=True).splitlines()[:2] == ["*61 trainings expired*", "• Ladder Safety: 61"]

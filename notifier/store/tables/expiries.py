@@ -1,0 +1,170 @@
+"""What was announced about the end of completions, and the daily rounds that announce it."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import orjson
+
+from notifier.events import Event, EventType
+from notifier.store.database import NUMBERS, Database
+
+LOOK: Final = 20_000
+"""Number of records examined in one transaction, so that other work does not wait long for the store."""
+
+_ANNOUNCED: Final = "key, valid_until, user_id, training_id, stage, turn, renewed"
+_ENDS: Final = f"('{EventType.EXPIRING}', '{EventType.EXPIRED}')"
+
+
+class PresentRecord(NamedTuple):
+    """What decides which completion of a person and a training is the newest."""
+
+    id: int
+    user_id: str
+    training_id: str
+    completed_on: str | None
+    recorded_at: int | None
+
+    @property
+    def order(self) -> tuple[str, int, int]:
+        """What is highest for the newest completion: its day, then its time of entry, then its number."""
+        return self.completed_on or "", self.recorded_at or 0, self.id
+
+
+class ExpiryRow(NamedTuple):
+    """A row of what was announced."""
+
+    key: str
+    valid_until: str
+    user_id: str
+    training_id: str
+    stage: str
+    turn: int
+    renewed: int
+
+
+def begin(db: Database, source: str, today: str) -> tuple[str, str | None]:
+    """Return since when the ends of a source's completions are announced, and the day of the last complete round."""
+    db.execute(
+        "INSERT INTO expiry_rounds (source, since) VALUES (?, ?) ON CONFLICT (source) DO NOTHING", [source, today]
+    )
+    since, last = db.execute("SELECT since, last FROM expiry_rounds WHERE source = ?", [source]).fetchone()
+    return since, last
+
+
+def finish(db: Database, source: str, today: str) -> None:
+    """Record that the round of a day is complete."""
+    db.execute("UPDATE expiry_rounds SET last = ? WHERE source = ?", [today, source])
+
+
+def keep_only(db: Database, sources: Sequence[str]) -> None:
+    """Forget since when expiry was switched on for all other sources: it is off there."""
+    db.execute(
+        "DELETE FROM expiry_rounds WHERE source NOT IN (SELECT value FROM json_each(?))",
+        [orjson.dumps(sources).decode()],
+    )
+
+
+_PRESENT: Final = (
+    "SELECT id, user_id, training_id, completed_on, recorded_at FROM records WHERE source = ?"
+    " AND removed_at IS NULL AND held = 0 AND out_of_view = 0"
+)
+
+
+def present(db: Database, source: str, after: int) -> list[PresentRecord]:
+    """Return the next present records of a source after row `after`; fewer than LOOK at the end."""
+    rows = db.execute(f"{_PRESENT} AND id > ? ORDER BY id LIMIT ?", [source, after, LOOK])
+    return [PresentRecord(*row) for row in rows]
+
+
+def present_of(db: Database, source: str, pairs: Iterable[tuple[str, str]]) -> list[PresentRecord]:
+    """Return the present records of these pairs of a person and a training."""
+    wanted = set(pairs)
+    people = orjson.dumps(sorted({user for user, _ in wanted})).decode()
+    rows = db.execute(f"{_PRESENT} AND user_id IN (SELECT value FROM json_each(?))", [source, people])
+    return [record for row in rows if ((record := PresentRecord(*row)).user_id, record.training_id) in wanted]
+
+
+def contents(db: Database, ids: Collection[int]) -> list[tuple[str, int, bytes]]:
+    """Return the key, the revision and the JSON of these records."""
+    rows = db.execute(
+        f"SELECT key, revision, record FROM records WHERE removed_at IS NULL AND id IN {NUMBERS}",
+        [orjson.dumps([*ids]).decode()],
+    )
+    return [(key, revision, record.encode()) for key, revision, record in rows]
+
+
+def last_known(db: Database, source: str, key: str) -> tuple[int, bytes] | None:
+    """Return the revision and the JSON of a record, present or not; None if it is not known."""
+    row = db.execute("SELECT revision, record FROM records WHERE source = ? AND key = ?", [source, key]).fetchone()
+    return None if row is None else (row[0], row[1].encode())
+
+
+def standing(db: Database, source: str) -> list[ExpiryRow]:
+    """Return all announcements of a source that were not taken back."""
+    rows = db.execute(f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND renewed = 0", [source])
+    return [ExpiryRow(*row) for row in rows]
+
+
+def of_keys(db: Database, source: str, keys: Sequence[str]) -> list[ExpiryRow]:
+    """Return everything that was announced about these records."""
+    rows = db.execute(
+        f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
+        [source, orjson.dumps(keys).decode()],
+    )
+    return [ExpiryRow(*row) for row in rows]
+
+
+def remember(db: Database, source: str, row: ExpiryRow) -> None:
+    """Store what was announced about a record and a last day."""
+    db.execute(
+        f"INSERT INTO expiries (source, {_ANNOUNCED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (source, key, valid_until) DO UPDATE"
+        " SET stage = excluded.stage, turn = excluded.turn, renewed = excluded.renewed",
+        [source, *row],
+    )
+
+
+def insert_event(db: Database, event: Event, revision: int, reason: str, net: str) -> Event | None:
+    """Insert an event without a number, and return it with its number; None if it was told before."""
+    if db.execute("SELECT 1 FROM told_before WHERE id = ?", [event.id]).fetchone() is not None:
+        return None
+    row = db.execute(
+        "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence",
+        [
+            event.id,
+            event.type,
+            event.source,
+            event.subject,
+            revision,
+            net,
+            reason,
+            event.time_ms,
+            event.data.decode(),
+        ],
+    ).fetchone()
+    return None if row is None else event._replace(sequence=row[0])
+
+
+def deliver(db: Database, event: Event, destinations: Iterable[str]) -> None:
+    """Add a delivery of an event for each of these destinations."""
+    db.executemany(
+        "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)",
+        [(event.sequence, destination) for destination in destinations],
+    )
+
+
+def take_back(db: Database, source: str, key: str, valid_until: str) -> list[str]:
+    """Delete the waiting deliveries of what was announced about a record and a last day; return their destinations."""
+    rows = db.execute(
+        "DELETE FROM deliveries WHERE state = 'pending' AND sequence IN (SELECT sequence FROM events WHERE source = ?"
+        f" AND subject = ? AND type IN {_ENDS} AND json_extract(data, '$.completion.valid_until') = ?)"
+        " RETURNING destination",
+        [source, key, valid_until],
+    ).fetchall()
+    return sorted({name for (name,) in rows})
+
+
+def forget(db: Database, source: str, user_id: str) -> None:
+    """Delete what was announced about a person's completions."""
+    db.execute("DELETE FROM expiries WHERE source = ? AND user_id = ?", [source, user_id])

@@ -1,0 +1,80 @@
+"""When a completion's expiry is announced, and when that is taken back. All of it is pure."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Final
+
+DEFAULT_WITHIN_DAYS: Final = 30
+"""How many days before its end a completion counts as expiring, if neither the operator nor the training says."""
+
+_SECONDS_OF_A_DAY: Final = 86_400
+
+
+class ExpiryStage(StrEnum):
+    """What was announced about the end of a completion."""
+
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What was announced about one record and one last day.
+
+    `turn` counts how often an announcement began: after one was taken back, another can follow if the record has that
+    last day again. `is_renewed` means that it was taken back.
+    """
+
+    key: str
+    valid_until: str
+    user_id: str
+    training_id: str
+    stage: ExpiryStage
+    turn: int
+    is_renewed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An announcement to make: a stage, and the turn that it belongs to."""
+
+    stage: ExpiryStage
+    turn: int
+
+
+def within_days(expiring_within_seconds: float | None, training_days: int | None) -> int:
+    """Return how many days before its end a completion counts as expiring: the operator's word, then the training's."""
+    if expiring_within_seconds is not None:
+        return int(expiring_within_seconds // _SECONDS_OF_A_DAY)
+    return DEFAULT_WITHIN_DAYS if training_days is None else training_days
+
+
+def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpiryStage | None:
+    """Return the stage of a completion on the day `today`; None if its end is far away, or was before `since`.
+
+    It is valid on its last day, and has expired on the day after. What had expired before the day `since`, when
+    expiry was switched on, is history.
+    """
+    until = date.fromisoformat(valid_until)
+    if until < since:
+        return None
+    if until < today:
+        return ExpiryStage.EXPIRED
+    return ExpiryStage.EXPIRING if until - today <= timedelta(days=days) else None
+
+
+def next_announcement(before: Announced | None, stage: ExpiryStage | None) -> Announcement | None:
+    """Return what to announce about a record that is in this stage; `before` is what was announced for the same day."""
+    if stage is None:
+        return None
+    if before is None or before.is_renewed:
+        return Announcement(stage, 1 if before is None else before.turn + 1)
+    if before.stage is ExpiryStage.EXPIRING and stage is ExpiryStage.EXPIRED:
+        return Announcement(stage, before.turn)
+    return None
+
+
+def has_left(terminated_on: object, today: date) -> bool:
+    """Return whether a person with this fact `terminated_on` (`YYYY-MM-DD` or None) has left by `today`."""
+    return isinstance(terminated_on, str) and terminated_on <= today.isoformat()

@@ -1,0 +1,230 @@
+"""Completions that run out: a year of days, with restarts, over the store of a watched source."""
+
+import asyncio
+import json
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from jsonschema import Draft202012Validator
+
+from notifier.delivery.subscriptions import subscriptions
+from notifier.destinations.webhook.envelope import cloudevent
+from notifier.destinations.webhook.event_schema import schema
+from notifier.events import Event
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.tables import erasure
+from notifier.store.tables.erasure import KnownPerson
+from notifier.watch.expiry_rounds import ExpiryRounds, local_day
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from notifier.sandbox.records import Record
+    from tests.support.watched_source import Station
+
+ENDS = ["completion.expiring", "completion.expired", "completion.renewed"]
+
+
+class Calendar:
+    """The rounds of one station, that may be started again at any time."""
+
+    def __init__(self, station: "Station") -> None:
+        self.station = station
+        self.events: list[Event] = []
+        self.set_aside: list[str] = []
+        self.restart()
+
+    def restart(self) -> None:
+        station = self.station
+        assert station.settings is not None
+        settings, wanted = station.settings, subscriptions(station.settings.destinations)
+        self.rounds = ExpiryRounds(
+            station.store, station.clock, lambda: settings, lambda: wanted, self.events.extend, self.set_aside.extend
+        )
+
+    async def look(self) -> None:
+        """Let the source be polled, and then the rounds look."""
+        before = len(self.station.events)
+        await self.station.round()
+        await self.station.settle()
+        self.rounds.note(self.station.events[before:])
+        await self.rounds.look()
+
+    async def days(self, count: int) -> None:
+        for _ in range(count):
+            self.station.clock.advance(86_400)
+            await self.rounds.look()
+
+    def told(self) -> list[tuple[str, str]]:
+        return [(event.type.removeprefix("completion."), event.subject) for event in self.events]
+
+    def today(self) -> date:
+        return local_day(self.station.clock.now_ms())
+
+
+@pytest.fixture
+async def calendar(station: "Station") -> Calendar:
+    station.destinations = {"hr": {"events": ENDS}, "audit": {"events": [*ENDS, "completion.created"]}}
+    await station.open(0, names=True, expiry=True)
+    await station.watcher.poll()
+    await station.round()
+    await station.until(lambda: len(lists_asked(station)) == 2)
+    await asyncio.sleep(0.05)
+    made = Calendar(station)
+    await made.look()
+    return made
+
+
+def lists_asked(station: "Station") -> list[str]:
+    return [asked.method for asked in station.upstream.asked if not asked.method.startswith("completedtrainings")]
+
+
+def number(day: date) -> int:
+    return int(day.strftime("%Y%m%d"))
+
+
+def enter(calendar: Calendar, *, person: int = 0, training: int = 0, ago: int = 0, left: int | None = None) -> "Record":
+    """Enter a completion of so many days ago, that is valid for so many days more (None: by its training's rule)."""
+    station, today = calendar.station, calendar.today()
+    (record,) = station.enter(
+        user=station.account.users[person]["id"],
+        training=station.account.trainings[training].ids,
+        date_number=number(today - timedelta(days=ago)),
+        expiry=None if left is None else number(today + timedelta(days=left)),
+    )
+    return record
+
+
+def data_of(event: Event) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(event.data)
+    return found
+
+
+async def waiting(calendar: Calendar, destination: str = "hr") -> "Iterable[str]":
+    rows = await calendar.station.query(
+        "SELECT e.type || ' ' || e.subject FROM deliveries JOIN events e USING (sequence)"
+        f" WHERE destination = '{destination}' AND e.type <> 'completion.created' ORDER BY sequence"
+    )
+    return [row[0].removeprefix("completion.") for row in rows]
+
+
+async def test_a_year_of_days_with_restarts_tells_every_end_once(calendar: Calendar) -> None:
+    by_date = enter(calendar, person=1, left=200)
+    by_rule = enter(calendar, person=2, training=17, ago=200)
+    newer = enter(calendar, person=3, left=300)
+    enter(calendar, person=3, ago=50, left=100)
+    gone = enter(calendar, person=22, left=100)
+    assert calendar.station.account.users[22].get("terminationDate")
+    never = enter(calendar, person=4, training=28)
+    await calendar.look()
+    for day in range(400):
+        if day % 7 == 3:
+            calendar.restart()
+        await calendar.days(1)
+    keys = {"by_date": str(by_date.id), "by_rule": str(by_rule.id), "newer": str(newer.id)}
+    assert sorted(calendar.told()) == sorted((stage, key) for key in keys.values() for stage in ("expiring", "expired"))
+    assert str(gone.id) not in dict(map(reversed, calendar.told()))  # type: ignore[arg-type]
+    assert str(never.id) not in {subject for _, subject in calendar.told()}
+    assert len({event.id for event in calendar.events}) == 6
+    days = {told: local_day(event.time_ms) for told, event in zip(calendar.told(), calendar.events, strict=True)}
+    until = date.fromisoformat(data_of(calendar.events[-1])["completion"]["valid_until"])
+    assert days["expiring", str(newer.id)] == until - timedelta(days=30)
+    assert days["expired", str(newer.id)] == until + timedelta(days=1)
+    assert sorted(await waiting(calendar)) == sorted(f"{stage} {key}" for stage, key in calendar.told())
+
+
+async def test_what_ended_before_expiry_was_switched_on_is_history(calendar: Calendar) -> None:
+    enter(calendar, ago=400, left=-30)
+    enter(calendar, person=1, ago=400, left=20)
+    await calendar.look()
+    await calendar.days(25)
+    assert [stage for stage, _ in calendar.told()] == ["expiring", "expired"]
+
+
+async def test_a_renewal_takes_back_what_waits_and_says_so_at_once(calendar: Calendar) -> None:
+    old = enter(calendar, person=1, left=10)
+    await calendar.look()
+    calendar.restart()
+    await calendar.look()
+    assert await waiting(calendar) == [f"expiring {old.id}"]
+    new = enter(calendar, person=1, left=400)
+    await calendar.look()
+    assert await waiting(calendar) == [f"renewed {old.id}"]
+    assert sorted(set(calendar.set_aside)) == ["audit", "hr"]
+    data = data_of(calendar.events[-1])
+    assert data["completion"]["key"] == str(new.id)
+    assert data["previous"] == {
+        "key": str(old.id),
+        "valid_until": (calendar.today() + timedelta(days=10)).isoformat(),
+    }
+    await calendar.days(3)
+    assert calendar.told() == [("expiring", str(old.id)), ("renewed", str(old.id))]
+
+
+async def test_an_edit_and_a_removal_take_back_too_and_an_end_that_returns_is_told_again(calendar: Calendar) -> None:
+    record = enter(calendar, person=1, left=10)
+    await calendar.look()
+    await calendar.days(1)
+    first, later = record.expiry, number(calendar.today() + timedelta(days=300))
+    for expiry in (later, first):
+        calendar.station.account.edit(record.id, expiry=expiry)
+        await calendar.station.watcher.begin_sweep()
+        await calendar.look()
+        await calendar.days(1)
+    assert [stage for stage, _ in calendar.told()] == ["expiring", "renewed", "expiring"]
+    assert len({event.id for event in calendar.events}) == 3
+    calendar.station.account.remove(record.id)
+    await calendar.look()
+    await calendar.days(1)
+    assert [stage for stage, _ in calendar.told()] == ["expiring", "renewed", "expiring", "renewed"]
+    await calendar.days(40)
+    assert len(calendar.events) == 4
+
+
+async def test_a_round_that_fails_in_the_middle_is_done_again_and_tells_nothing_twice(
+    calendar: Calendar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.watch.expiry_rounds._AT_ONCE", 1)
+    keys = {str(enter(calendar, person=person, left=5).id) for person in range(1, 6)}
+    await calendar.look()
+    store, run, left = calendar.station.store, calendar.station.store.run, 4
+
+    async def broken(work: Any, *args: Any) -> Any:
+        nonlocal left
+        if work.__name__ == "judge":
+            left -= 1
+            if left < 0:
+                raise StoreError(StoreReason.DISK_FULL, "the disk is full")
+        return await run(work, *args)
+
+    calendar.station.clock.advance(86_400)
+    monkeypatch.setattr(store, "run", broken)
+    await calendar.rounds.look()
+    assert len(calendar.events) == 4
+    monkeypatch.setattr(store, "run", run)
+    calendar.restart()
+    await calendar.rounds.look()
+    assert {subject for _, subject in calendar.told()} == keys
+    assert len(calendar.events) == 5
+
+
+async def test_who_left_is_stored_for_expiry_but_not_told_and_forgotten_with_the_person(calendar: Calendar) -> None:
+    record = enter(calendar, person=1, left=5)
+    await calendar.look()
+    await calendar.days(1)
+    (event,) = calendar.events
+    assert data_of(event)["user"].keys() == {"id", "employee_number"}
+    Draft202012Validator(schema()).validate(orjson.loads(orjson.dumps(cloudevent(event))))
+    await calendar.station.store.run(erasure.erase_records, KnownPerson("acme", record.user, None))
+    assert await calendar.station.query("SELECT * FROM expiries") == []
+
+
+async def test_without_names_of_the_lists_the_first_round_waits(station: "Station") -> None:
+    station.destinations = {"hr": {"events": ENDS}}
+    await station.open(0, names=True, expiry=True)
+    await station.watcher.poll()
+    calendar = Calendar(station)
+    await calendar.rounds.look()
+    assert await station.query("SELECT last FROM expiry_rounds") == [(None,)]
