@@ -106,13 +106,16 @@ class Schedule:
         *,
         step: float = 0.0,
         signs: Callable[[], Hashable] = lambda: None,
+        place: int | None = None,
     ) -> None:
         """Add a job that runs `work` every `seconds`. The first run is staggered, within the first interval.
+
+        `place` is the job's number among those that are added together, from 0; by default, it is added to all others.
 
         `step` is the longest time in seconds that the work may wait for one answer. The value of `signs()` changes
         whenever the work makes progress.
         """
-        first = stagger(len(self._jobs)) * min(seconds, SPREAD_SECONDS)
+        first = stagger(len(self._jobs) if place is None else place) * min(seconds, SPREAD_SECONDS)
         self._jobs[name] = Job(JobStats(name, seconds, step, next(self._births)), work, signs, self._clock)
         self._scheduler.add_job(
             self._jobs[name].run,

@@ -91,7 +91,7 @@ class SourceRegistry:
         """
         for name in (*differences.removed, *differences.changed):
             await self._leave(name)
-        for name in differences.renewed:
+        for place, name in enumerate(differences.renewed):
             await self._leave(name)
             watcher = build_watcher(
                 settings,
@@ -115,6 +115,8 @@ class SourceRegistry:
                 partial(self._round, watcher),
                 step=source.timeout,
                 signs=partial(self._signs_of_life, watcher),
+                # One source that is added by a reload is polled at once, and many are spread over a minute.
+                place=place,
             )
 
     async def stop(self) -> None:

@@ -44,7 +44,7 @@ async def test_every_surface_tells_the_truth(site: Site, state: State, rule_case
     assert seen.status["sources"]["acme"]["state"] == state.source
     if state.destination:
         assert seen.status["destinations"]["hr"]["state"] == state.destination
-    assert set(seen.unready) == set(state.unready)
+    assert set(seen.unready) == set(state.unready), seen.unready
     assert seen.beats is state.beats
     if not state.stands:
         assert seen.headline.startswith(state.headline)
