@@ -200,3 +200,19 @@ def test_a_clock_that_was_set_back_hides_no_event(db: Database, enter: Enter) ->
     assert set(found(db, until_ms=2 * HOUR)) == {"0", "4"}
     assert found(db, since_ms=2 * HOUR) == ["3", "2", "1"]
     assert event_log.LOOK > 0
+
+
+def test_a_destination_with_few_unfinished_deliveries_does_not_hide_those_of_another(
+    db: Database, enter: Enter
+) -> None:
+    for number in range(30):
+        enter(str(number), to=(GATE,) if number == 2 else (HR,))
+    keys: list[str] = []
+    before: int | None = None
+    while True:
+        one = page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, look=20)
+        keys += [it.event.subject for it in one.events]
+        if one.next is None:
+            break
+        before = one.next
+    assert keys == [str(number) for number in reversed(range(30))]
