@@ -1,1 +1,1 @@
-"""The client of the KPA Flex API: its two versions mapped to one form, its named failures, its request limit."""
+"""The client of the KPA Flex API: maps its two versions to one form, names its failures, keeps to its rate limit."""

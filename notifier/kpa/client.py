@@ -46,9 +46,10 @@ class Page:
 
     `size` counts all records received, including the unreadable ones in `bad`. `last_page`, `total` and `served_at_ms`
     (the server's clock in Unix milliseconds) are None if the API did not state them. `asked_at` is when the request was
-    sent, in the event loop's seconds: the page may miss later changes. `seconds` is how long the request took, without
-    the wait for the rate limiter. A page with several `parts` was read by as many requests, and the list may have
-    changed between them. A page that was only `skimmed` has no completions before it is `parsed`.
+    sent, in monotonic seconds of the event loop: the page may miss later changes. `seconds` is how long the request
+    took, without the wait for the rate limiter. `parts` is the number of requests that read the page; the list may have
+    changed between them. A page that was only `skimmed` (read for its keys and days) has no completions until `parsed`
+    is called.
     """
 
     number: int
@@ -94,7 +95,7 @@ class Page:
 
     @property
     def is_last(self) -> bool:
-        """Whether this is the last page: the API says so, or, if it does not say, the page is not full."""
+        """Whether this is the last page: the API says so or, if it says nothing about it, the page is not full."""
         if self.size == 0:
             return True
         if self.last_page is not None:
@@ -152,7 +153,7 @@ class Client:
 
         `user_id` and `training_id` narrow the list, and replace the source's own filters of the same name. For a page
         beyond the last one, and for an empty list, an empty page is returned, however the API reports these. With
-        `skim`, the page is only skimmed if that is possible.
+        `skim`, only the keys and days of the records are read, if that is possible.
         """
         parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
         asked = await self._ask(self._version.completions_method, parameters, urgency, _PAGE_LIMIT)
@@ -196,7 +197,7 @@ class Client:
         return self._names("jobtitles.list", job_titles_reader, urgency)
 
     async def echo(self) -> None:
-        """Test the token with a request that changes nothing."""
+        """Test the token with a request that changes nothing (the method `api.echo`)."""
         # The documentation does not say whether the API returns the object inside its answer or as its answer. This
         # object makes an answer that says `ok` in both cases.
         asked = await self._ask("api.echo", {"response": {"ok": True}}, Priority.HEAD, _ECHO_LIMIT)
@@ -205,8 +206,9 @@ class Client:
     def _says_nothing_there(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
         """Return whether an error only means that the page does not exist, or that the list is empty.
 
-        The documentation does not say how the API answers a page beyond the last one. `content_not_found` for the first
-        page means that a filter in the configuration is wrong, if there is one; the operator has to see that error.
+        The documentation does not say how the API answers a page beyond the last one. If `content_not_found` is the
+        answer to the first page and the configuration has a filter, that filter is wrong, and the operator has to see
+        the error.
         """
         if number > 1:
             return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)
@@ -215,7 +217,7 @@ class Client:
     async def _names(
         self, method: str, reader_of: Callable[[Answer, str], NamesReader[Name]], urgency: Priority
     ) -> AsyncGenerator[dict[str, Name], None]:
-        """Wait for a turn, send one request, and yield the names while the answer arrives."""
+        """Wait until the rate limiter permits it, send one request, and yield the names while the answer arrives."""
         token = self._settings.token.get_secret_value()
         await self._budget.take(urgency)
         try:
@@ -236,7 +238,7 @@ class Client:
             yield reader.take()
 
     async def _ask(self, method: str, parameters: dict[str, Any], urgency: Priority, limit_bytes: int) -> _Asked:
-        """Wait for a turn, send one request, and return the answer."""
+        """Wait until the rate limiter permits it, send one request, and return the answer."""
         await self._budget.take(urgency)
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
@@ -248,7 +250,7 @@ class Client:
         return _Asked(answer, asked_at, loop.time() - asked_at)
 
     async def _read(self, read: Callable[[Answer, str], Read], answer: Answer) -> Read:
-        """Return the result of `read(answer, token)`."""
+        """Return the result of `read(answer, token)`, which is run in a thread if the body is large."""
         token = self._settings.token.get_secret_value()
         with self._rate_limit_heeded():
             if len(answer.body) <= _READ_AT_ONCE_BYTES:

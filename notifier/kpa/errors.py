@@ -14,7 +14,7 @@ _LONGEST_READ = 4000
 
 
 class ApiErrorReason(StrEnum):
-    """The reasons why there is no usable answer: the API's error identifiers, and failures before or without them."""
+    """The reasons why there is no usable answer: the API's own error identifiers, and failures that have none."""
 
     API_METHOD_NOT_FOUND = "api_method_not_found"
     REQUEST_METHOD_INVALID = "request_method_invalid"
@@ -54,7 +54,7 @@ class ApiErrorReason(StrEnum):
 
 
 class Remedy(StrEnum):
-    """The kinds of remedy: the operator acts, time passes, or the program's wrong request is corrected."""
+    """What has to happen before a request can succeed: an operator acts, time passes, or this program is corrected."""
 
     OPERATOR = "operator"
     WAIT = "wait"

@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 _EARLIEST_MS = 1_104_537_600_000
-"""The start of 2005 in Unix milliseconds: no record is older. A value in Unix seconds is below it too."""
+"""The start of 2005 in Unix milliseconds: no record is older. A time in Unix seconds is lower than this, too."""
 _LATEST_MS = 253_402_300_799_999
-"""The end of the year 9999 in Unix milliseconds, the last valid date. A value in microseconds is above it."""
+"""The end of the year 9999 in Unix milliseconds, the last valid date. A time in microseconds is higher than this."""
 _EARLIEST_DAY = 1_01_01
 _LATEST_DAY = 9999_12_31
 _MOST_DIGITS = 18
@@ -25,7 +25,7 @@ _EXACT_BELOW: Final = float(2**53)
 class UnreadableError(Exception):
     """A field has a value that cannot be read; the message names the field and never quotes the record.
 
-    `field` is the API's name of the field, None if the problem is not a single field.
+    `field` is the API's name of the field, None if the problem does not concern a single field.
     """
 
     def __init__(self, problem: str, field: str | None = None) -> None:
@@ -105,7 +105,7 @@ def text(record: dict[str, Any], name: str) -> str:
 
 
 def list_is_filled(record: dict[str, Any], name: str) -> bool:
-    """Return whether a list has any entries; False if it is missing."""
+    """Return whether a field that is a list has any entries; False if it is missing."""
     value = record.get(name)
     if value is None or type(value) is list:
         return bool(value)
@@ -113,9 +113,9 @@ def list_is_filled(record: dict[str, Any], name: str) -> bool:
 
 
 def whole_number(value: object) -> int | None:
-    """Return a whole number given as a number or as text; 0 if empty, None for any other value.
+    """Return a whole number given as a number or as text; 0 if it is empty, None for any other value.
 
-    A fraction of only zeros, and an exponent, are accepted.
+    It may have an exponent, and a fraction of zeros only.
     """
     if type(value) is int:
         return value

@@ -73,9 +73,9 @@ class ListedTraining:
 
 
 class NamesReader(Generic[Name]):
-    """Reads the names from one answer while it arrives; `names` holds those not yet taken, by id.
+    """Reads the names from one answer while it arrives; `names` holds those that `take` has not returned yet, by id.
 
-    Call `feed` with each piece of the body in order, then `finish`. Only `finish` shows whether the answer is a
+    Call `feed` with each piece of the body in order, then `finish`, which raises ApiError if the answer is not a
     success.
     """
 
@@ -288,7 +288,7 @@ _ESCAPE: Final = re.compile(
 """An escape in JSON: one that may continue in the next piece, a surrogate pair, half of a pair, or any other."""
 
 _BLANK = b" " * 11
-"""Spaces, which are allowed after any JSON document: enough to complete an escape at the end of a piece."""
+"""Enough spaces to complete an unfinished escape at the end; spaces are allowed after any JSON document."""
 
 
 class _Mender:
@@ -301,7 +301,7 @@ class _Mender:
         self._unfinished = b""
 
     def mend(self, piece: bytes) -> bytes:
-        """Return the next piece without half pairs; an escape at its end is kept back until the next piece arrives."""
+        """Return the next piece without half pairs; an unfinished escape at its end is kept for the next piece."""
         text, self._unfinished = self._unfinished + piece, b""
         return _ESCAPE.sub(self._mended, text)
 

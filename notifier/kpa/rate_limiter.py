@@ -1,6 +1,6 @@
 """Limits the requests of a source: spreads them evenly, sends urgent ones first, and none during a silence.
 
-All integrations of a customer share one rate limit, so the limiter also adapts to how much of it the others leave.
+All integrations of a customer share the API's rate limit, so the limiter also adapts to how much of it the others use.
 """
 
 import asyncio
@@ -23,13 +23,14 @@ _CLIMB_PART: Final = 1 / 100
 HEADS_IN_A_ROW: Final = 6
 """The number of head polls in a row after which another waiting request passes.
 
-The bucket gains nineteen twentieths of the rate. Six sevenths of that is more than four fifths of the rate, and up to
-four fifths the configuration's polls cause no warning. So the other requests never delay such polls, however many wait.
+The bucket gains nineteen twentieths of the rate. If six of seven requests are head polls, these can use more than four
+fifths of the rate. A configuration is accepted without a warning if its polls use at most four fifths, so that other
+requests never delay the polls of such a configuration, however many wait.
 """
 
 
 class Priority(IntEnum):
-    """The purpose of a request. The lowest value of those waiting goes first."""
+    """The purpose of a request. Of several waiting requests, the one with the lowest value goes first."""
 
     HEAD = 0
     COUNT = 1
@@ -46,7 +47,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The share of the `configured` rate that a source may use, in requests a minute; times are monotonic seconds.
+    """How much of the `configured` rate a source may use, in requests a minute; times are monotonic seconds.
 
     The rate is `reduced_to` until `climbs_from`. Then it rises by a hundredth of the configured rate each minute, so
     that it does not soon exceed the shared limit again.
@@ -76,8 +77,8 @@ class Allowance:
     def limited(self, now: float, silent_until: float) -> "Allowance":
         """Return the allowance after `rate_limit_exceeded`: half the rate, from the end of the silence on.
 
-        Several requests that are under way may be refused together. Only the first refusal halves the rate. The others
-        arrive during the silence that it started.
+        Several requests that are under way may be refused together. Only the first refusal halves the rate, because the
+        others arrive during the silence that the first one started.
         """
         heard_already = now < self.climbs_from
         reduced_to = self.reduced_to if heard_already else max(self.floor, self.at(now) / 2)
@@ -99,20 +100,20 @@ class Bucket:
     def for_rate(cls, per_minute: float) -> "Bucket":
         """Return a full bucket that allows at most `per_minute` requests in any 60 seconds, bursts included.
 
-        A burst may be a twentieth of them. The bucket refills that much slower, because the burst and the refill add
-        up.
+        A burst may be a twentieth of the requests. The bucket refills that much slower, because the burst and the
+        refill add up.
         """
         burst = per_minute / 20
         return cls(1 + burst, _MINUTE / (per_minute - burst))
 
     def at_rate(self, per_minute: float, now: float) -> "Bucket":
-        """Return a bucket for another rate with as many of this one's tokens as it can hold."""
+        """Return a bucket for another rate, with as many of this bucket's tokens as it can hold."""
         other = Bucket.for_rate(per_minute)
         tokens = self.capacity - max(0.0, self.full_at - now) / self.interval
         return replace(other, full_at=now + (other.capacity - tokens) * other.interval)
 
     def opens_at(self, reserve: float) -> float:
-        """Return when a request may pass and leave `reserve` tokens, or as many as the capacity allows."""
+        """Return when a request may pass, so that `reserve` tokens (at most capacity - 1) are left after it."""
         to_spare = max(0.0, self.capacity - 1 - reserve)
         return self.full_at - to_spare * self.interval
 
@@ -155,10 +156,10 @@ class SlidingWindow:
 class Usage:
     """The request budget of a source and its use.
 
-    `configured` and `allowed` are requests a minute; during a silence, `allowed` is the rate after it. `used` counts
-    the requests of the last 60 seconds, `by` the same for each purpose, `total` all requests so far, `waiting` the
-    requests that wait for a turn. `starved_for` is how many seconds the oldest waiting request has waited; requests of
-    sweeps and for names do not count.
+    `configured` and `allowed` are in requests a minute; during a silence, `allowed` is the rate after its end. `used`
+    counts the requests of the last 60 seconds, `by` splits this number by purpose, `total` counts all requests so far,
+    `waiting` those that wait for their turn. `starved_for` is how many seconds the oldest waiting request has waited,
+    without requests of sweeps and for names.
     """
 
     configured: float
@@ -171,14 +172,14 @@ class Usage:
 
 
 _Waiting = tuple[Priority, int, float, asyncio.Future[float]]
-"""A waiting request: its priority, its number, when its wait began, and a future that gets the moment of its turn."""
+"""A waiting request: its priority, serial number, begin of its wait, and a future that gets the moment of its turn."""
 
 
 class RateLimiter:
     """The rate limiter of one source: every request waits here for its turn before it is sent.
 
-    Every request but a head poll leaves one token in the bucket, so that a sweep never makes the next head poll wait.
-    Even if head polls use the whole rate, one other request passes after every HEADS_IN_A_ROW of them.
+    Every request except a head poll leaves at least one token in the bucket, so that no sweep delays the next head
+    poll. Even if head polls use the whole rate, one other request passes after every HEADS_IN_A_ROW of them.
 
     The allowance is computed only when a request waits, so an idle limiter costs nothing.
     """
@@ -256,7 +257,7 @@ class RateLimiter:
             raise
 
     def _serve(self) -> None:
-        """Let every request pass whose turn it is, and schedule the next call for the turn after that."""
+        """Let every request pass whose turn it is, and schedule the next call for when another one may pass."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -302,7 +303,7 @@ class RateLimiter:
         turn.set_result(now)
 
     def _give_back(self, moment: float, urgency: Priority) -> None:
-        """Return the token of a request that passed at `moment` but was not sent."""
+        """Put back the token of a request that passed at `moment` but was not sent."""
         self._bucket = self._bucket.given_back()
         self._requests -= 1
         self._last_minute.add(moment, -1)

@@ -18,8 +18,8 @@ _LONGEST_RETRY_AFTER = 3600.0
 def read_object(answer: Answer, token: str, parse: Callable[[bytes], Any]) -> dict[str, Any]:
     """Return the JSON object of an answer that says `"ok": true`.
 
-    `parse` turns the body into values and raises ValueError if it is not JSON. Raises ApiError for any other answer,
-    such as a proxy's.
+    `parse` turns the body into values and raises ValueError if it is not JSON. For any other answer, such as one from a
+    proxy, ApiError is raised.
     """
     if answer.status != _OK:
         raise _http_status(answer, token)
@@ -50,7 +50,7 @@ def parse_json(body: bytes) -> Any:
     """Parse a JSON body. Raises ValueError or RecursionError if that fails.
 
     A string may contain half of a surrogate pair, for example in a note that was cut within an emoji. Neither orjson
-    nor SQLite can store that, so it becomes a replacement character. Otherwise the whole record would be lost.
+    nor SQLite can store that, so it becomes a replacement character. If it stayed, the whole record would be lost.
     """
     try:
         return orjson.loads(body)

@@ -2,8 +2,8 @@
 
 A key is derived from the person, the training and the time of entry. Several records may have the same three, for
 example after an import. They are called *equal*, share the *base* of their keys, and are numbered from the second one
-on. Later answers are matched with them by the JSON of the records. If that does not decide, a request for all records
-of that person and training shows how many there are.
+on. Records of later answers are matched with the known ones by their JSON. If that does not decide, a request for all
+records of that person and training shows how many there are.
 """
 
 import hashlib
@@ -64,7 +64,8 @@ class KnownRecord(Protocol):
 class AssignedKeys:
     """Records under their existing or new keys.
 
-    A record in `unclear` is either a known one that changed or an additional one; only a precise question can decide.
+    A record in `unclear` is either a known one that changed or an additional one; only a precise question (for all
+    records of the person and the training) can decide.
     """
 
     settled: tuple[Completion, ...]
@@ -74,8 +75,9 @@ class AssignedKeys:
 def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], *, complete: bool) -> AssignedKeys:
     """Assign keys to equal records, which share one base and come in order. Pure.
 
-    `known` are the known records of that base. `complete` means that `equals` are all that the API has. In that case a
-    record that matches no known one is taken for a changed known one. When no known one is left, it is new.
+    `known` are the known records of that base. `complete` means that `equals` are all that the API has. In that case,
+    each record that matches no known one is taken for a known one that has changed; if no unmatched known one is left,
+    it is new.
     """
     free = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     settled: list[Completion] = []

@@ -27,11 +27,11 @@ _CREATED = "created"
 
 @dataclass(frozen=True, slots=True)
 class InvalidRecord:
-    """A record that proves nothing, because its person, training, date or id cannot be read.
+    """A record whose person, training, date or id cannot be read, so that nothing can be concluded from it.
 
     `key` is None if the key itself cannot be read. `problem` is one sentence without text from the record. `field_name`
-    is the field concerned, None if there is not exactly one. `place` is the record's place in its answer, from 0.
-    `is_repeated` means that an earlier record has the same id. `mark` distinguishes records without keys.
+    is the field that cannot be read, None if there is not exactly one. `place` is the record's place in its answer,
+    from 0. `is_repeated` means that an earlier record has the same id. `mark` distinguishes records without keys.
     `is_too_large` means that the record does not fit into any answer, even alone; `mark` is then its place in the list.
     """
 
@@ -46,9 +46,9 @@ class InvalidRecord:
 
 @dataclass(frozen=True, slots=True)
 class RecordFormat:
-    """The methods of one API version and its names for the fields of a record; None for a field that it does not have.
+    """The methods of one API version, and its names of a record's fields (None: it has no such field).
 
-    `always_given` maps content fields to the API's names; the API sends these on every record, even if they are empty.
+    `always_given` maps content fields to the API's names of those fields that it sends in every record, even if empty.
     """
 
     completions_method: str
@@ -81,7 +81,7 @@ class RecordFormat:
         return frozenset(ours for ours, name in self.always_given.items() if name not in present)
 
     def completed(self, completion: Completion, earlier: Completion, absent: Iterable[str]) -> Completion:
-        """Return the record with its `absent` content fields taken from an `earlier` form of it."""
+        """Return the record with the values of its `absent` content fields taken from its `earlier` form."""
         names = {field: self.always_given[field] for field in absent}
         before = orjson.loads(earlier.raw)
         raw = orjson.loads(completion.raw) | {name: before[name] for name in names.values() if name in before}
@@ -117,8 +117,8 @@ class RecordFormat:
     def skim(self, records: Sequence[Any]) -> "SkimmedRecords | None":
         """Read only the key and the day of each record of one answer, which takes a third of the time of `parse`.
 
-        Return None if that is not enough: the version has no ids, an id stands twice, a record cannot be read, or an id
-        is neither text nor a whole number.
+        Return None if that is not enough: the version has no ids, two records have the same id, a record cannot be
+        read, or an id is neither text nor a whole number.
         """
         if self.record_id is None:
             return None
@@ -164,7 +164,7 @@ class RecordFormat:
             return self._with_gaps(Completion(key, training_id, user_id, completed_on, *_NOTHING_ELSE, raw), record)
 
     def _with_gaps(self, completion: Completion, record: dict[str, Any]) -> Completion:
-        """Return the completion with every other field that can be read, and the problems of the rest in `unread`."""
+        """Return the completion with all other fields that can be read, and the problems of the others in `unread`."""
         read: dict[str, Any] = {}
         unread: list[UnreadField] = []
         for ours, name, reader in self._others():
@@ -188,9 +188,9 @@ class RecordFormat:
 
 @dataclass(frozen=True, slots=True)
 class SkimmedRecords:
-    """The records of an answer, not read yet but for their keys, which are all different, and their days.
+    """The records of an answer of which only the keys (all different) and the days are read so far.
 
-    `raws` are their JSON.
+    `raws` are the JSON of the records.
     """
 
     version: RecordFormat
@@ -200,7 +200,7 @@ class SkimmedRecords:
     days: Sequence[str | None]
 
     def parse_others(self, read: Container[str]) -> list[Completion]:
-        """Return the completions without those whose keys are in `read`."""
+        """Return the completions of all records except those whose keys are in `read`."""
         others = [record for key, record in zip(self.keys, self.records, strict=True) if key not in read]
         return self.version.parse(others)[0] if others else []
 
@@ -252,7 +252,7 @@ API_VERSIONS: Final[Mapping[str, RecordFormat]] = MappingProxyType({"v1": V1, "v
 
 
 def _are_usual_ids(values: Sequence[Any]) -> bool:
-    """Return whether each value is an id as it is almost always sent; `identifier` accepts these, and others."""
+    """Return whether all values are ids of the usual form; `identifier` also accepts other forms."""
     texts = [value for value in values if type(value) is not int]
     return all(type(text) is str for text in texts) and "" not in texts and "\0" not in "".join(texts)
 

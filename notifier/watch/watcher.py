@@ -353,7 +353,7 @@ class Watcher:
         await self._health.write(unexplained=unexplained, unexplained_since_ms=since_ms, left_over=left_over)
 
     def _spots_tell(self) -> bool:
-        """Return whether a record's place is meaningful, which it is only if every counted record is known."""
+        """Return whether a record's place shows anything, which it does only if every counted record is known."""
         memory = self.memory
         even = memory.swept_at_ms is not None and memory.unexplained == 0
         even = even and memory.count_offset == 0 and memory.unreadable == 0 and not memory.held

@@ -43,7 +43,10 @@ def held_back(suspects: int, known: int, share: float, few: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """The result of examining missing records: the numbers of events, of removals held back, and of unasked records."""
+    """The result of examining missing records.
+
+    `events` is the number of events written, `held` that of removals held back, `left` that of records not asked for.
+    """
 
     events: int = 0
     held: int = 0
@@ -171,7 +174,7 @@ class Absences:
     async def _read_again(
         self, suspects: list[RemovalCandidate], room: int, net: DetectedBy, urgency: Priority
     ) -> list[RemovalCandidate]:
-        """Read the suspects' pages again, because more are missing than can be gone; return those still missing."""
+        """Read the suspects' pages again, because more than `room` seem to be gone; return those still missing."""
         with Sightings(self._ingester, self._context.clock.monotonic()) as seen:
             for _ in range(_MOST_READINGS):
                 pages = await self._pages_of(suspects)

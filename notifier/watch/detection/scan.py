@@ -273,7 +273,7 @@ class ScanRunner:
         return ScanResult(done.whole, self._is_sorted)
 
     async def _settle_missing(self, missing: list[int]) -> int:
-        """Announce, hold back or ask for the known records that no page showed; return the number of events."""
+        """Ask for the known records that no page showed, or release their removals; return the number of events."""
         release = self._context.health.memory.release_removals
         if release is not None:
             return await self._absences.release_held(missing, silently=release == Release.LEARN)
