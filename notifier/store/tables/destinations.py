@@ -285,8 +285,8 @@ def everything(db: Database) -> dict[str, DestinationMemory]:
             memories[name] = replace(memory, dead=count)
         else:
             oldest = db.execute(
-                "SELECT coalesce(d.queued_at, e.detected_at) FROM events e JOIN deliveries d USING (sequence)"
-                " WHERE e.sequence = ? AND d.destination = ?",
+                f"SELECT coalesce(d.queued_at, e.detected_at), {_SINCE} FROM events e"
+                " JOIN deliveries d USING (sequence) WHERE e.sequence = ? AND d.destination = ?",
                 [first, name],
             ).fetchone()
             waits = waiting.get(name)
@@ -295,7 +295,7 @@ def everything(db: Database) -> dict[str, DestinationMemory]:
                 pending=count,
                 oldest_pending_ms=oldest[0],
                 next_attempt_ms=_next_attempt(db, name, count),
-                oldest_due_ms=oldest[0],
+                oldest_due_ms=oldest[1],
             )
             if waits is not None:
                 memories[name] = _with_waiting(db, name, memories[name], waits)

@@ -129,7 +129,7 @@ def _of_destinations(destinations: Mapping[str, DestinationFigures], now_ms: int
     yield gauge("dead", "Events whose delivery was given up.", lambda it: it.dead)
     yield gauge(
         "oldest_pending_seconds",
-        "How long ago the oldest waiting event was detected; 0 if none waits.",
+        "How long the oldest event that is due has waited; 0 if none is due. What waits for a schedule is not due.",
         lambda it: 0 if it.oldest_pending_ms is None else max(0, now_ms - it.oldest_pending_ms) / _MILLISECONDS,
     )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.delivery.clocks import JumpFreeClock
+from notifier.delivery.clocks import JumpFreeClock, TryingClock
 from tests.support.clocks import FakeClock
 
 jumps = st.floats(-1e8, -3.0) | st.floats(3.0, 1e8)
@@ -57,3 +57,18 @@ def test_left_alone_it_only_grows(waits: list[float]) -> None:
         clock.advance(wait)
         shown.append(steady.now_ms())
     assert all(later >= earlier for earlier, later in pairwise(shown))
+
+
+def test_a_time_in_which_nothing_may_be_tried_is_no_time_of_trying() -> None:
+    clock = FakeClock()
+    trying = TryingClock(clock)
+    trying.begin(0, runs=True)
+    clock.advance(10)
+    trying.hold(held=True)
+    clock.advance(3600)
+    trying.hold(held=True)
+    clock.advance(3600)
+    trying.hold(held=False)
+    trying.hold(held=False)
+    clock.advance(5)
+    assert (trying.ms(), trying.seconds_running()) == (15_000, 15.0)

@@ -1,0 +1,130 @@
+"""What waits for a slot, what shares one, and what operators change about it."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from notifier.events import EventType
+from notifier.store.queries.orphans import move
+from notifier.store.subscriptions import Subscription
+from notifier.store.tables import destinations, outbox, requeue, slots
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.requeue import ReplayRange, Retry
+from notifier.store.tables.slots import Gate, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from notifier.store.database import Database
+
+    Tell = Callable[..., list[int]]
+
+NOW = 1_795_280_400_000
+HOUR = 3_600_000
+CLOSED = Gate(closed_until_ms=NOW + HOUR)
+SLOT = Gate(slot_ms=NOW + HOUR, closed_until_ms=NOW + 25 * HOUR)
+
+
+def begun(db: "Database", name: str = "hr") -> None:
+    destinations.recall(db, name)
+    slots.begin(db, name, "daily", NOW)
+
+
+def due(db: "Database", gate: Gate, now_ms: int = NOW) -> list[tuple[int, int | None]]:
+    found = outbox.due(db, "hr", now_ms=now_ms, horizon_ms=now_ms, limit=100, in_flight=(), gate=gate)
+    return [(it.event.sequence, it.slot_ms) for it in found.deliveries]
+
+
+def passed(db: "Database", gate: Gate, now_ms: int = NOW, seen: list[int] | None = None) -> Gate:
+    def gate_at(from_ms: int) -> Gate:
+        if seen is not None:
+            seen.append(from_ms)
+        return gate
+
+    return slots.pass_gate(db, "hr", gate_at, now_ms)
+
+
+def test_what_waits_gets_the_slot_that_has_come_once(db: "Database", tell: "Tell") -> None:
+    begun(db)
+    first = tell(db, "1", "2", to=("hr",))
+    seen: list[int] = []
+    assert due(db, passed(db, CLOSED, seen=seen)) == []
+    assert slots.waiting(db) == {"hr": Waiting(2, NOW + HOUR)}
+    assert due(db, passed(db, SLOT, NOW + HOUR, seen)) == [(it, NOW + HOUR) for it in first]
+    (late,) = tell(db, "3", to=("hr",))
+    after = replace(SLOT, slot_ms=None)
+    assert late not in dict(due(db, passed(db, after, NOW + HOUR + 1, seen)))
+    assert seen == [NOW, NOW, NOW + HOUR]
+    assert slots.waiting(db) == {"hr": Waiting(1, NOW + 25 * HOUR)}
+
+
+def test_a_quiet_time_holds_even_what_has_a_slot(db: "Database", tell: "Tell") -> None:
+    begun(db)
+    tell(db, "1", to=("hr",))
+    passed(db, SLOT)
+    held = Gate(closed_until_ms=NOW + 9 * HOUR, held_until_ms=NOW + 5 * HOUR)
+    assert due(db, passed(db, held)) == []
+    assert slots.waiting(db) == {"hr": Waiting(1, NOW + 5 * HOUR)}
+    memory = destinations.everything(db)["hr"]
+    assert (memory.scheduled, memory.oldest_due_ms, memory.next_attempt_ms) == (1, None, NOW + 5 * HOUR)
+
+
+def test_changed_settings_count_from_now_on_and_the_same_ones_do_not(db: "Database") -> None:
+    begun(db)
+    slots.begin(db, "hr", "daily", NOW + 5)
+    seen: list[int] = []
+    passed(db, CLOSED, NOW + 9, seen)
+    slots.begin(db, "hr", "weekly", NOW + 7)
+    passed(db, CLOSED, NOW + 9, seen)
+    assert seen == [NOW, NOW + 7]
+
+
+def test_a_moment_that_a_wrong_clock_stored_is_forgotten(db: "Database") -> None:
+    begun(db)
+    year = 365 * 24 * HOUR
+    seen: list[int] = []
+    passed(db, CLOSED, NOW - year, seen)
+    passed(db, CLOSED, NOW - year + 5, seen)
+    assert seen == [NOW - year, NOW - year]
+
+
+def test_a_new_digest_is_not_late_because_its_events_are_old(db: "Database", tell: "Tell") -> None:
+    begun(db)
+    tell(db, "1", to=("hr",), now_ms=NOW - 23 * HOUR)
+    passed(db, SLOT, NOW + HOUR)
+    assert destinations.everything(db)["hr"].oldest_due_ms == NOW + HOUR
+    owed = destinations.owed(db, "hr", now_ms=NOW + HOUR, horizon_ms=NOW + 2 * HOUR, late_ms=HOUR)
+    assert owed is not None
+    assert owed.since_ms == NOW + HOUR
+
+
+def test_a_replay_belongs_to_the_next_slot_and_has_room_for_all_of_it(db: "Database", tell: "Tell") -> None:
+    begun(db)
+    told = tell(db, *map(str, range(20)), to=("hr",), now_ms=NOW - HOUR)
+    passed(db, SLOT)
+    outbox.settle(db, [outbox.Settlement(tuple(told), "hr", DeliveryState.DELIVERED, "d", "d", 200, "", NOW, 1, 0)])
+    passed(db, CLOSED)
+    wants = Subscription("hr", frozenset(EventType))
+    past = ReplayRange(0, NOW, told[-1])
+    step = requeue.replay(db, past, wants, 0, NOW, most_waiting=5)
+    assert step.queued == 5
+    assert requeue.due_now(db, "hr", NOW, 100) == 0
+    assert requeue.replay(db, past, wants, step.sequence, NOW, most_waiting=5).queued == 5
+    assert due(db, passed(db, CLOSED)) == []
+
+
+def test_a_digest_that_was_given_up_is_sent_again_as_it_was(db: "Database", tell: "Tell") -> None:
+    begun(db)
+    (first, second) = tell(db, "1", "2", to=("hr",))
+    passed(db, SLOT)
+    outbox.settle(db, [outbox.Settlement((first, second), "hr", DeliveryState.DEAD, "d", "d", 500, "", NOW, 1, 0)])
+    requeue.retry(db, Retry(), ["hr"], NOW)
+    assert due(db, passed(db, CLOSED)) == [(first, NOW + HOUR), (second, NOW + HOUR)]
+
+
+def test_what_moves_to_another_destination_waits_for_its_schedule(db: "Database", tell: "Tell") -> None:
+    begun(db)
+    tell(db, "1", to=("hr",))
+    passed(db, SLOT)
+    begun(db, "new")
+    move(db, "hr", "new", NOW)
+    assert db.execute("SELECT destination, slot_at FROM deliveries").fetchall() == [("new", None)]
