@@ -90,6 +90,7 @@ class FirstRun(StrEnum):
     NOTIFY = "notify"
 
 
+_ABOUT_EXPIRY: Final = frozenset({"completion.expiring", "completion.expired"})
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -442,9 +443,19 @@ class Settings(BaseTable):
                 yield Problem(
                     dotted(("destinations", name, "events")), "is empty: nothing is ever sent to this destination"
                 )
+        yield from self._unheard_expiry()
         yield from self._twice()
         for variable, problem in unusable(os.environ):
             yield Problem(variable, f"is ignored: it {problem}")
+
+    def _unheard_expiry(self) -> Iterator[Problem]:
+        """Yield the sources whose expiry is announced to no destination."""
+        for name, source in self.sources.items():
+            if source.expiry and not any(_ABOUT_EXPIRY & {*it.events} for it in self.destinations.values()):
+                yield Problem(
+                    dotted(("sources", name, "expiry")),
+                    'is on, but no destination gets it: add "completion.expiring" or "completion.expired" to `events`',
+                )
 
     def _twice(self) -> Iterator[Problem]:
         """Yield accounts and addresses that are configured twice, so that every event would be sent twice."""

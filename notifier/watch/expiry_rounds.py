@@ -147,7 +147,10 @@ class ExpiryRounds:
             if last is None and not await self._store.run(_is_ready, name, source):
                 if name not in self._waits:
                     self._waits.add(name)
-                    _log.info("the first round of expiry waits for the lists of names", extra={"source": name})
+                    _log.info(
+                        "the first round of expiry waits for the first sweep and the lists of names",
+                        extra={"source": name},
+                    )
                 return
             self._touched.pop(name, None)
             newest = await self._newest(name)
@@ -215,7 +218,10 @@ def _keep_newest(found: dict[Pair, PresentRecord], records: Iterable[PresentReco
 
 
 def _is_ready(db: Database, source: str, settings: SourceSettings) -> bool:
-    """Return whether the lists say who has left, and how long trainings are valid."""
+    """Return whether all completions are known, and the lists say who has left and how long trainings are valid."""
+    row = db.execute("SELECT swept_at FROM sources WHERE name = ?", [source]).fetchone()
+    if row is None or row[0] is None:
+        return False
     fetched = name_table.fetched(db, source)
     facts = facts_wanted(settings)
     return all(

@@ -221,6 +221,21 @@ async def test_who_left_is_stored_for_expiry_but_not_told_and_forgotten_with_the
     assert await calendar.station.query("SELECT * FROM expiries") == []
 
 
+async def test_before_all_completions_are_known_none_is_taken_for_the_newest(calendar: Calendar) -> None:
+    station = calendar.station
+    enter(calendar, person=1, left=10)
+    await station.round()
+    # A file whose first sweep has not reached the end may lack a newer completion.
+    await station.store.run(lambda db: db.execute("UPDATE sources SET swept_at = NULL").rowcount)
+    await station.store.run(lambda db: db.execute("UPDATE expiry_rounds SET last = NULL").rowcount)
+    calendar.restart()
+    await calendar.rounds.look()
+    assert calendar.events == []
+    await station.store.run(lambda db: db.execute("UPDATE sources SET swept_at = 1").rowcount)
+    await calendar.rounds.look()
+    assert [stage for stage, _ in calendar.told()] == ["expiring"]
+
+
 async def test_without_names_of_the_lists_the_first_round_waits(station: "Station") -> None:
     station.destinations = {"hr": {"events": ENDS}}
     await station.open(0, names=True, expiry=True)
