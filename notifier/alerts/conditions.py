@@ -70,8 +70,9 @@ class Condition:
     """One thing that is wrong now.
 
     `subject` is the source or destination concerned, as `source_subject` and `destination_subject` write it. `net` is
-    the question to a source's API that fails, if it is one. `summary` is a sentence for people; secrets in a peer's
-    text are already removed from it. `cause` is a fixed word for the reason, and `remedy` says what to do.
+    the kind of request to a source's API that fails, empty if the condition is about something else. `summary` is a
+    sentence for people, from which secrets are already removed. `cause` is a fixed word for the reason, and `remedy`
+    says what to do.
 
     A notice is sent once the condition has held for `begins_after` seconds; this process has observed it for `lived`
     seconds. The condition is over `ends_after` seconds after it was last seen.

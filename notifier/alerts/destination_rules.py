@@ -22,10 +22,10 @@ OVER_AFTER_SECONDS = 300.0
 """Seconds without any failure after which the condition is over."""
 
 _SOON_SECONDS = 60.0
-"""Seconds: an endpoint that will be reported as failing within this time is not first reported as behind."""
+"""If an endpoint will be reported as failing within so many seconds, it is not reported as behind before that."""
 
 FORGOTTEN_AFTER_SECONDS = 86_400.0
-"""Seconds after which an operator may have forgotten a destination that they disabled while events wait for it."""
+"""Seconds after which an operator may have forgotten that they disabled a destination for which events wait."""
 
 _NOT_ITS_OWN = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
 _OF_THE_ENDPOINT = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _NOT_ITS_OWN)
@@ -218,7 +218,7 @@ def _dead(name: str, dead: Sequence[Undelivered], last_error: LastError | None) 
 
 
 def _why(reason: str | None, last_error: LastError | None) -> str:
-    """Return a reason as text, with the message of the peer or the network if that was the latest error."""
+    """Return a reason as text, with the message of the peer or the network if the latest error has that reason."""
     if last_error is None or reason not in (None, last_error.reason):
         return reason or "see the log for the reason"
     return f"{last_error.reason} ({last_error.message})" if last_error.message else last_error.reason

@@ -10,10 +10,10 @@ from notifier.alerts.conditions import STORE, Condition, ConditionKey, Condition
 from notifier.store.errors import StoreError, StoreReason
 
 LEAST_FREE_BYTES = 200_000_000
-"""Bytes of free space below which the disk counts as nearly full; a first sweep of a large account may take as many."""
+"""Bytes of free space below which the disk counts as nearly full; a large account's first sweep may need as many."""
 
 _LEAST_SHARE = 0.1
-"""On a small file system, this share of its size is the limit if that is less than LEAST_FREE_BYTES."""
+"""On a small file system, the limit is this share of its size, if that is less than LEAST_FREE_BYTES."""
 
 _ENOUGH = 2
 """The condition ends when this many times the limit is free, so that small changes do not cause notices."""

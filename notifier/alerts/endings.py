@@ -1,4 +1,4 @@
-"""Reasons to withdraw a condition: it is no longer reported, but nothing shows that the problem was solved. Pure."""
+"""Why a condition is withdrawn: it is no longer reported, but nothing shows that the problem was solved. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
@@ -24,8 +24,9 @@ def withdrawn(
 ) -> dict[ConditionKey, str]:
     """Return, by key, why conditions that no longer fire are withdrawn and not resolved.
 
-    A key of `keys` that is neither in `current` nor in the result was resolved. `sources` are the configured sources,
-    `destinations` the health of the configured destinations, `waiting` the number of waiting events by destination.
+    `keys` are those of the conditions that fired before. If one is neither in `current` nor in the result, the
+    condition was resolved. `sources` are the configured sources, `destinations` the health of the configured
+    destinations, `waiting` the number of waiting events by destination.
     """
     seen: set[ConditionKey] = {(condition.name.value, condition.subject) for condition in current}
     found = {}

@@ -19,7 +19,7 @@ from notifier.store.tables.conditions import FiringCondition, Notice, Phase
 _log = logging.getLogger(__name__)
 
 _LONGEST_STEP_SECONDS: Final = 120.0
-"""The most seconds between two evaluations that count as observed, because the machine may have slept in between."""
+"""Of the time between two evaluations, at most so many seconds count as observed: the machine may have slept."""
 
 
 _REFUSALS: Final = tuple(
@@ -28,7 +28,7 @@ _REFUSALS: Final = tuple(
     if failure_scope(reason) in (FailureScope.EVENT, FailureScope.PERMANENT)
     and reason is not AttemptResult.PARTLY_TAKEN
 )
-"""Reasons for which a receiver that answers refuses an alert, and which do not pass by waiting."""
+"""Reasons for which a receiver answers that it refuses an alert, and will refuse it later, too."""
 
 
 class AlertMonitor:
@@ -47,12 +47,12 @@ class AlertMonitor:
         """Initialize with the destination of notices ("" for none) and callbacks.
 
         `current` returns the conditions that hold now. It gets the keys of the conditions seen so far, including those
-        from before a restart, because a condition may end at another threshold than it begins. If it raises StoreError,
-        nothing changes until the next evaluation.
+        from before a restart, because a condition that fires already may have another threshold. If it raises
+        StoreError, nothing changes until the next evaluation.
 
         `on_events` gets the notices that were written. `on_withdrawn` gets each destination whose waiting notices were
-        replaced by a later one. `reachable` returns the configured destinations: a former destination of notices among
-        them is sent a last message.
+        replaced by a later one. `reachable` returns the configured destinations: a former destination of notices that
+        is among them gets a last message.
         """
         self._store = store
         self._clock = clock

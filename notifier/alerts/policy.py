@@ -1,9 +1,9 @@
 """The life cycle of a condition, and the notices that it causes. Pure functions.
 
 A condition begins when it has been seen for long enough, in one or more processes, and ends when it has not been seen
-for long enough. It is resolved only if the problem was solved. Otherwise it is withdrawn, which is no all-clear. A
-condition that comes back within an hour is the same condition, and then ends only after an hour without it. Each
-condition causes at most MOST_A_DAY messages a day, and its last message always states its true state.
+for long enough. It is resolved only if the problem was solved. Otherwise it is withdrawn, which does not mean that all
+is well. A condition that comes back within an hour is the same condition, and then ends only after an hour without it.
+Each condition causes at most MOST_A_DAY messages a day, and its last message always states its true state.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,7 +21,7 @@ SAME_WITHIN_MS: Final = 3600 * 1000
 """Milliseconds after its end within which a condition that comes back counts as the same condition."""
 
 SETTLED_AFTER_MS: Final = 3600 * 1000
-"""Milliseconds without being seen after which a condition that came back once is over."""
+"""A condition that has come back is over when it was not seen for so many milliseconds."""
 
 MOST_A_DAY: Final = 6
 """The most messages about one condition in one day."""
@@ -33,7 +33,7 @@ class NoticeReason(StrEnum):
     """Why a change of a condition is recorded. A notice is also sent, if there is a destination, unless noted below."""
 
     SEEN = "seen"
-    """It holds, but has not lasted long enough to be reported. No notice."""
+    """The condition holds, but has not lasted long enough to be reported. No notice."""
     BEGAN = "began"
     RETURNED = "returned"
     """It came back within an hour after its end."""
@@ -69,10 +69,10 @@ def decide(
     """Return the changes to record: compare the `current` conditions with the `remembered` ones.
 
     `step_ms` is the time since the last evaluation. `alerts_to` is the destination of notices, "" if there is none.
-    Trouble of a destination is never reported through that destination. The end of a condition is reported only where
-    its beginning was. `withdrawn` maps conditions that are no longer seen to the reason why they do not count as
-    resolved. `reachable` are the configured destinations: a condition that was reported to another one than `alerts_to`
-    may still end there.
+    Trouble of a destination is never reported to that destination. The end of a condition is reported only to the
+    destination that its beginning was reported to. `withdrawn` maps conditions that are no longer seen to the reason
+    why they do not count as resolved. `reachable` are the configured destinations: a condition that was reported to
+    another one than `alerts_to` may still end there.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
     lives: dict[ConditionKey, FiringCondition] = {it.key: it for it in remembered}
@@ -111,7 +111,7 @@ def handed_over(
 
 
 def _handed_over(before: FiringCondition, notice: Notice | None, alerts_to: str) -> Notice | None:
-    """Return the notice for a condition that is no longer seen, marked as untold if another destination was told of it.
+    """Return the notice for a condition not seen now; if another destination was told of it, it counts as not yet told.
 
     `handed_over` sends that destination its last message, so nobody there waits for the end of the condition.
     """

@@ -21,10 +21,10 @@ from notifier.store.recovery.compare import Comparison, RebuildKind
 from notifier.store.tables.sources import SourceMemory
 
 MOST_RESTARTS = 3
-"""So many starts within RESTARTS_WITHIN_SECONDS are a condition, if the run before each was killed or crashed."""
+"""So many starts within RESTARTS_WITHIN_SECONDS, each after a run that was killed or crashed, are a condition."""
 
 RESTARTS_WITHIN_SECONDS = 3600.0
-"""Seconds in which MOST_RESTARTS such starts are a condition."""
+"""Seconds within which MOST_RESTARTS starts after killed or crashed runs are a condition."""
 
 HEARTBEAT_PATIENCE_SECONDS = 900.0
 """Seconds for which the heartbeat may fail before a notice is sent."""
@@ -83,7 +83,7 @@ def of_clock(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Co
 
 
 def of_essentials(failure: str | None) -> Iterator[Condition]:
-    """Yield `essentials_not_kept` if the essentials could not be written for a long time; `failure` is the reason."""
+    """Yield `essentials_not_kept` if the essentials file could not be written for long; `failure` is the reason."""
     if failure is not None:
         yield Condition(
             ConditionName.ESSENTIALS_NOT_KEPT,
@@ -94,7 +94,7 @@ def of_essentials(failure: str | None) -> Iterator[Condition]:
 
 
 def of_starts(cut_off: int) -> Iterator[Condition]:
-    """Yield `restarting` if at least MOST_RESTARTS runs were killed or crashed; `cut_off` is their number."""
+    """Yield `restarting` if at least MOST_RESTARTS recent runs were killed or crashed; `cut_off` is their number."""
     if cut_off >= MOST_RESTARTS:
         yield Condition(
             ConditionName.RESTARTING,
@@ -134,7 +134,7 @@ def of_heartbeat(problem: str | None, failing_for: float) -> Iterator[Condition]
 def of_alerts(evaluation: Evaluation | None) -> Iterator[Condition]:
     """Yield `alerts_undelivered` if an alarm has waited too long for the destination of notices, or was refused there.
 
-    One refusal is enough, because a month may bring only one alarm.
+    One refusal is enough, because there may be only one alarm in a month.
     """
     if evaluation is None or evaluation.undelivered is None:
         return

@@ -17,13 +17,13 @@ from notifier.watch.patience import Patience
 from notifier.watch.source_health import FAULT
 
 FAILING_FOR_SECONDS = 900.0
-"""Seconds without a successful poll before a notice is sent, unless three poll intervals are longer."""
+"""Seconds without a successful poll before a notice is sent; or three poll intervals if that is longer."""
 
 OVER_AFTER_SECONDS = 300.0
-"""Seconds of successful polls before a failure is over, unless three poll intervals are longer."""
+"""Seconds of successful polls before a failure is over; or three poll intervals if that is longer."""
 
 GAP_AFTER_SECONDS = 3 * 3600.0
-"""Seconds for which the daemon must have run with an overdue sweep: the first sweep after a long stop takes time."""
+"""Seconds for which a sweep must be overdue while the daemon runs; the first sweep after a long stop takes time."""
 
 _OTHERS: Final[Mapping[Question, tuple[ConditionName, str, float]]] = MappingProxyType(
     {
@@ -142,7 +142,7 @@ def over_after(poll_interval: float) -> float:
 
 
 def _is_of_the_store(memory: SourceMemory) -> bool:
-    """Return whether the state file is why a source cannot be read; that is a condition of its own."""
+    """Return whether a source cannot be read because of the state file, which is a condition of its own."""
     return memory.error is not None and memory.error.reason in set(StoreReason)
 
 
@@ -326,8 +326,8 @@ def _failure(memory: SourceMemory) -> str:
 def gap(memory: SourceMemory, sweep_interval: float, now_ms: int) -> str | None:
     """Return why it is not certain that every record was seen; None if it is.
 
-    Only a complete sweep makes it certain. Before the first contact no record can have been missed. `sweep_interval` is
-    in seconds.
+    Only a complete sweep makes it certain. Before the first contact with the API, no record can have been missed.
+    `sweep_interval` is in seconds.
     """
     if memory.met_at_ms is None:
         return None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 IDLE_CONNECTION_SECONDS = 30.0
-"""Seconds for which an unused connection is kept; common servers keep it longer, so few are found closed."""
+"""Seconds for which an unused connection is kept; common servers keep it longer, so it is rarely found closed."""
 
 CONNECTION_LIFE_SECONDS = 300.0
 """Maximum age of a connection in seconds; without it, a busy connection would keep using an outdated address."""
@@ -33,7 +33,7 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 _STATUS_DIGIT: Final = len("HTTP/1.1 ")
 
 MOST_HEAD_BYTES: Final = 2**16
-"""Maximum bytes before an answer's body, including interim answers; later, maximum bytes between bytes of the body."""
+"""Maximum bytes before an answer's body, including interim answers, and between two pieces of the body."""
 
 MOST_INTERIM: Final = 20
 """Maximum number of interim answers, such as 103 Early Hints, before the final answer."""
@@ -49,8 +49,8 @@ Version = tuple[tuple[int, int, int] | None, ...]
 class MortalConnection(ResponseHandler):
     """A connection that is closed after an answer if it is too old, instead of being kept for the next request.
 
-    It passes an answer's head to the parser separately from the rest. Otherwise the library discards the head, and so
-    the status, if only the body is invalid HTTP.
+    It passes an answer's head to the parser separately from the body. Otherwise the library discards the head, and with
+    it the status, even if only the body is invalid HTTP.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -37,14 +37,14 @@ _UNSENDABLE: Final = re.compile(r"[^\x21-\x7e]+")
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _MOST_URLS: Final = 512
 LARGE_BODY_BYTES: Final = 2**20
-"""The most bytes of a request's body that are handed to the system at once."""
+"""The most bytes of a request's body that are handed to the operating system at once."""
 
 _PIECE = 2**14
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A peer's answer: HTTP status, headers, and the decompressed body within the limit of its length."""
+    """A peer's answer: HTTP status, headers, and the decompressed body, which may be cut at a limit."""
 
     status: int
     headers: "CIMultiDictProxy[str]"
@@ -105,7 +105,7 @@ def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str])
     """Return what a request to `address` with these headers needs to go through `proxy`.
 
     To an `https` address, the proxy opens a tunnel (CONNECT), and gets its credentials in that request only. A plain
-    request is sent to the proxy itself, with the credentials. Raises ValueError for anything but an HTTP proxy.
+    request is sent to the proxy itself, with the credentials. Raises ValueError if `proxy` is not an HTTP proxy.
     """
     if proxy is None:
         return _DIRECT
@@ -139,9 +139,9 @@ async def post(
     """POST `body` and return the complete answer; a redirect is returned like any other answer and never followed.
 
     `timeout` (seconds) covers everything from connecting to the body's last byte; connecting may take almost all of it.
-    A body longer than `limit` bytes is cut with `truncate`, and otherwise is an error. With `body_counts=False`, no
-    failure after the status is an error; the body is then as much of its beginning as could be read. Raises
-    TransportError and nothing else.
+    An answer's body longer than `limit` bytes is cut if `truncate` is set; otherwise it is an error. With
+    `body_counts=False`, nothing that fails after the status is an error, and the body is as much of its beginning as
+    could be read. Raises TransportError and nothing else.
     """
     return await _request(
         "POST",
@@ -287,7 +287,7 @@ async def stream(
 
 
 def limits_of(timeout: float) -> aiohttp.ClientTimeout:
-    """Return the limits of an exchange that may take `timeout` seconds, for aiohttp."""
+    """Return aiohttp's time limits for an exchange that may take `timeout` seconds."""
     return aiohttp.ClientTimeout(total=timeout, connect=time_to_connect(timeout))
 
 
@@ -305,7 +305,10 @@ async def read_body(
     body_counts: bool,
     ends_at: float | None = None,
 ) -> bytes:
-    """Return a body as `post` does, and leave the rest unread; `ends_at`: when the time is up (None: see `content`)."""
+    """Return an answer's body as `post` does, and leave what exceeds the limit unread.
+
+    `ends_at` is when the time is up, in the event loop's seconds (None: `content` has a time limit of its own).
+    """
     body = bytearray()
     try:
         if content.is_eof():
@@ -325,7 +328,7 @@ async def read_body(
 
 
 def _decoded(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return the decoded beginning of a body; b"" if the encoding is unknown, or the body is not encoded like that."""
+    """Return the decoded beginning of a body; b"" if `encoding` is unknown, or is not that of the body."""
     match encoding:
         case "" | "identity":
             return body[:limit]

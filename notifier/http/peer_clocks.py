@@ -6,15 +6,15 @@ from statistics import median
 from notifier.clock import Clock
 
 _HEARD_MS = 3_600_000
-"""The age in milliseconds at which a peer's reading is discarded."""
+"""The age in milliseconds at which the time that a peer has reported is no longer used."""
 
 
 @dataclass(slots=True)
 class PeerClocks:
     """Stores the latest time that each peer has reported, to compare this machine's clock with it.
 
-    Each reading is stored with the time of the monotonic clock. If the machine's clock is corrected, all readings show
-    it at once, even from peers that have not answered since.
+    Each reported time is stored with the monotonic time of its arrival. If the machine's clock is corrected, the
+    comparison with all peers shows it at once, even with those that have not answered since.
     """
 
     clock: Clock
@@ -39,5 +39,5 @@ class PeerClocks:
 
     @property
     def heard(self) -> int:
-        """The number of peers with a recent reading."""
+        """The number of peers that have recently reported a time."""
         return len(self._heard)

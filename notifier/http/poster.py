@@ -1,8 +1,8 @@
-"""POSTs to one address again and again, with what all requests have in common prepared once.
+"""Sends many POST requests to one address; what they have in common is prepared only once.
 
-A request takes less processor time than by `exchange.post`, as inner parts of aiohttp are used directly: one write
-on a connection of the session's connector, and one read. Connections, parser and limits are those of `post`, and so are
-the results. If the inner parts of an installed aiohttp are different, `post` makes the requests.
+A request takes less processor time than with `exchange.post`, because internals of aiohttp are used directly: one write
+on a connection of the session's connector, and one read. Connections, parser, limits and results are the same as with
+`post`. If the installed version of aiohttp has other internals, `post` makes the requests.
 """
 
 import asyncio
@@ -42,22 +42,22 @@ _USED: Final[Mapping[Callable[..., Any], set[str]]] = {
     Connection.release: {"self"},
     Connection.close: {"self"},
 }
-"""The inner parts of aiohttp that are called here, with the parameters that are given to them."""
+"""The internal functions of aiohttp that are called here, with the parameters that they are given."""
 
 _READ: Final = {
     ResponseHandler: ("transport",),
     Connection: ("protocol",),
     aiohttp.StreamReader: ("is_eof", "at_eof", "read", "read_nowait"),
 }
-"""The inner parts of aiohttp whose attributes are read here."""
+"""The internal classes of aiohttp whose attributes are read here, with these attributes."""
 
 _FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-"""Matches the characters that no header field may have, because they could begin another field (RFC 9110, 5.5)."""
+"""Matches the characters that no header field may contain, because they could begin another field (RFC 9110, 5.5)."""
 
 
 @cache
 def inner_parts_fit() -> bool:
-    """Return whether the inner parts of the installed aiohttp are as they are used here."""
+    """Return whether the internals of the installed aiohttp are as this module uses them."""
     called = all(parameters <= signature(part).parameters.keys() for part, parameters in _USED.items())
     return called and all(hasattr(part, name) for part, names in _READ.items() for name in names)
 
@@ -214,7 +214,7 @@ async def _request_answered(
 
 
 def _give_back(connection: Connection) -> None:
-    """Return a connection to the connector, which closes it if there may be more of the answer."""
+    """Return a connection to the connector, or close it if part of the request was not sent."""
     transport = connection.transport
     if transport is not None and transport.get_write_buffer_size():
         # The peer answered before it had read the whole request, and may never read the rest.
@@ -224,7 +224,7 @@ def _give_back(connection: Connection) -> None:
 
 
 def _give_up(connection: Connection) -> None:
-    """Close a connection after a failure, with what the peer has not read of the request."""
+    """Close a connection after a failure, and discard what was not sent of the request."""
     transport = connection.transport
     if transport is not None and transport.get_write_buffer_size():
         transport.abort()
@@ -232,7 +232,7 @@ def _give_up(connection: Connection) -> None:
 
 
 def _lines(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Return header fields as they are sent. Raises ValueError for a character that none may have."""
+    """Return header fields as they are sent. Raises ValueError for a character that a field must not contain."""
     lines = [f"{name}: {value}" for name, value in fields]
     if _FORBIDDEN.search("".join(lines)):
         raise ValueError("a header field has a character that none may have")

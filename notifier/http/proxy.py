@@ -1,4 +1,4 @@
-"""Chooses the proxy of a request, from the configuration or from the variables that other programs follow, too.
+"""Chooses the proxy of a request, from the configuration or from the usual environment variables.
 
 The variables are `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or small letters. They never apply to requests
 to this machine; a proxy that is configured for one source or destination always applies.
@@ -16,7 +16,7 @@ DIRECT: Final = "none"
 """The configured value that means "no proxy, whatever the environment says"."""
 
 KEY: Final = "proxy"
-"""The key of the configuration, as the origin of a proxy."""
+"""The configuration key `proxy`, as the value of `Proxy.origin`."""
 
 _VARIABLES: Final = {"https": "HTTPS_PROXY", "http": "HTTP_PROXY"}
 _EXCEPTIONS: Final = "NO_PROXY"
@@ -46,7 +46,7 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """The proxy's port; that of its scheme if the URL names none."""
+        """The proxy's port; the default port of its scheme if the URL names none."""
         return _port(self.url)
 
     def secrets(self) -> tuple[str, ...]:
@@ -58,8 +58,8 @@ class Proxy:
 def proxy_of(url: str, configured: str = "", environ: Mapping[str, str] | None = None) -> Proxy | None:
     """Return the proxy of requests to `url`, or None if they go there directly.
 
-    `configured` is the value of the key `proxy`: a URL, `none` for no proxy, or "" for that of the environment, which
-    is `environ` or the process's own.
+    `configured` is the value of the key `proxy`: a URL, `none` for no proxy, or "" for the proxy that the environment
+    names. The environment is `environ` or, by default, that of the process.
     """
     if configured == DIRECT:
         return None
@@ -83,7 +83,7 @@ def unusable(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the secrets in the variables."""
+    """Yield the secrets in the environment variables that name proxies."""
     for scheme in _VARIABLES:
         found = _of_environment(scheme, environ)
         if found is not None and not problem_with(found.url):
@@ -91,9 +91,9 @@ def secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def problem_with(url: str) -> str | None:
-    """Return what is wrong with the URL of a proxy, as the rest of a sentence without the value; None if it is usable.
+    """Return what is wrong with the URL of a proxy, as the end of a sentence without the URL; None if it is usable.
 
-    Neither a path nor a user name without password is wrong.
+    A path is allowed, and so is a user name without password.
     """
     example = "such as http://proxy.example.com:3128"
     if not url.isprintable() or " " in url:
@@ -136,10 +136,10 @@ def is_loopback(host: str) -> bool:
 
 
 def is_excepted(host: str, port: int, exceptions: str) -> bool:
-    """Return whether `NO_PROXY` excepts a host (without brackets) and port.
+    """Return whether `exceptions`, the value of `NO_PROXY`, excepts a host (without brackets) and port.
 
-    Its entries, separated by commas or spaces, are `*`, names (which include the names below them), addresses, and
-    networks such as 10.0.0.0/8. A name or address may be followed by a port.
+    The entries of `exceptions`, separated by commas or spaces, are `*`, names (which include the names below them),
+    addresses, and networks such as 10.0.0.0/8. A name or address may be followed by a port.
     """
     host = host.lower().rstrip(".")
     return any(_matches(host, port, entry.lower()) for entry in _SEPARATORS.split(exceptions) if entry)

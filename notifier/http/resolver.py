@@ -1,7 +1,7 @@
 """Resolves host names with the system's resolver, so that a hanging look-up does not delay any other.
 
 Each look-up has its own thread. The event loop's thread pool is not used, because it is small and shared: a few names
-with a silent name server would delay everything else in it, including the parsing of answers. The system's
+whose name server does not answer would delay everything else in it, including the parsing of answers. The system's
 `getaddrinfo` is used instead of a separate resolver (c-ares), so that `/etc/nsswitch.conf`, a VPN or the host's name
 service apply to this program as to any other.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 LOOK_UP_SECONDS = 10.0
-"""Seconds to wait for a look-up. It continues in the background afterwards, and its answer is stored."""
+"""Seconds to wait for a look-up. After that, it continues in the background, and its result is stored."""
 
 STALE_SECONDS = 3600.0
 """Seconds for which a known address is still used if its name cannot be looked up again."""
@@ -34,7 +34,7 @@ class NameTimeoutError(OSError):
     """A name was not resolved in time."""
 
     def __init__(self) -> None:
-        """Initialize with a message that states the wait."""
+        """Initialize with a message that says how long the wait was."""
         super().__init__(None, f"not resolved within {LOOK_UP_SECONDS:g} seconds")
 
 
@@ -52,7 +52,7 @@ class _Name:
 
 
 class Resolver(AbstractResolver):
-    """Looks names up in threads, with a limited number at a time; a name is never looked up twice at a time."""
+    """Looks names up in a limited number of threads; a name is never looked up by two threads at the same time."""
 
     def __init__(self) -> None:
         """Initialize without known names, on the event loop that uses the resolver."""

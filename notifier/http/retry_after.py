@@ -11,10 +11,11 @@ _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def retry_after(headers: Mapping[str, str], now_ms: int | None = None) -> float | None:
-    """Return the seconds of an answer's `Retry-After` (at least 0), or None if it is missing or invalid.
+    """Return an answer's `Retry-After` in seconds (at least 0), or None if it is missing or invalid.
 
-    A date is measured from the same answer's `Date`, because the peer's clock may differ from ours. Without a `Date`,
-    our own clock (`now_ms`) is used if it is given. The result has no upper limit; the caller must set one.
+    If it is a date, the seconds are counted from the same answer's `Date`, because the peer's clock may differ from
+    ours. Without a `Date`, our own clock (`now_ms`) is used if it is given. The result has no upper limit; the caller
+    must set one.
     """
     value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):

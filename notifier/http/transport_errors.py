@@ -1,4 +1,4 @@
-"""The errors of exchanges that brought no complete answer, made from aiohttp's exceptions; in words without secrets."""
+"""The errors of exchanges without a complete answer, made from aiohttp's exceptions; their texts contain no secrets."""
 
 import os
 import re
@@ -27,7 +27,7 @@ TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
 LONGEST_FIELD_BYTES: Final = 2**16
-"""Maximum bytes of an answer's first line or of one header field; proxies add policies of many kilobytes."""
+"""Maximum bytes of an answer's first line or of one header field; proxies add security policies of many kilobytes."""
 
 MOST_FIELDS: Final = 400
 """Maximum number of header fields of an answer."""
@@ -81,7 +81,7 @@ def too_large(limit: int) -> TransportError:
 
 
 def refuse_of_proxy(status: int, address: URL, proxy: Proxy | None) -> None:
-    """Raise TransportError if a status is not an answer of the peer, but of a proxy that wants other credentials."""
+    """Raise TransportError if a status comes from a proxy that wants other credentials, and not from the peer."""
     if proxy is not None and address.scheme == "http" and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         raise _refused_by(proxy, status)
 
@@ -144,7 +144,7 @@ def _refused_by(proxy: Proxy, status: int) -> TransportError:
 
 
 def _tls_failed(error: Exception, proxy: Proxy | None) -> TransportError:
-    """Return the error for a failed handshake; a peer that answers without TLS is not a problem with certificates."""
+    """Return the error for a failed handshake; if the peer does not speak TLS, it is not about certificates."""
     is_of_proxy = (
         proxy is not None
         and isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError)
@@ -177,7 +177,7 @@ def unreadable_head(message: str) -> TransportError:
 
 
 def _inner(error: Exception) -> str:
-    """Describe an error in the words of the operating system or OpenSSL, which contain no URL."""
+    """Describe an error in the words of the operating system or OpenSSL; these contain no URL."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             inner: BaseException | None = error.certificate_error
@@ -203,7 +203,7 @@ def _is_cut_off(error: HttpProcessingError) -> bool:
 
 
 def _wrong_in(message: str) -> str:
-    """Describe, from aiohttp's parser message, which field or line was invalid HTTP, without a field's value."""
+    """Describe, from the message of aiohttp's parser, which field or line was invalid HTTP, but not a field's value."""
     if message in _REFUSED:
         return _REFUSED[message]
     if "bytes when reading" in message:
