@@ -53,7 +53,7 @@ def conditions(room: Room, firing: Collection[ConditionKey]) -> Iterator[Conditi
 
 
 def is_nearly_full(room: Room, *, stands: bool) -> bool:
-    """Return whether too little space is free; once it fires (`stands`), only twice the limit ends it. Pure."""
+    """Return whether too little space is free; while the condition fires (`stands`), the limit is doubled. Pure."""
     return room.free < _least(room) * (_ENOUGH if stands else 1)
 
 

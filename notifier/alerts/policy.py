@@ -45,7 +45,7 @@ class NoticeReason(StrEnum):
     CLOCK_SET_BACK = "clock_set_back"
     """It was reported at a time that is now in the future. The day until the reminder starts again. No notice."""
     HANDED_OVER = "handed_over"
-    """Its old destination gets no more notices, and no other destination is told for now. No notice."""
+    """Its former destination gets no more notices, and no other one was told of the condition yet. No notice."""
     NOT_SEEN = "not_seen"
     """It was not seen this time, but may come back. No notice."""
     ENDED = "ended"
@@ -217,7 +217,7 @@ def ends_after_ms(life: FiringCondition) -> int:
 
 
 def _is_talked_out(life: FiringCondition, now_ms: int) -> bool:
-    """Return whether only one message is left today: ending now would use it up, and leave none for a return."""
+    """Return whether only one message is left today; if it told the end now, none would be left for a return."""
     return life.messages >= MOST_A_DAY - 1 and 0 <= now_ms - life.counted_from_ms < _DAY_MS
 
 

@@ -109,7 +109,7 @@ class MortalConnection(ResponseHandler):
             payload.set_exception(broken)
 
     def _rest_of_head(self, data: bytes) -> int:
-        """Return how many bytes of `data` belong to the expected head, and record whether another head follows."""
+        """Return how many bytes of `data` belong to the head being read, and record whether another head follows it."""
         self._head_begins += data[: _STATUS_DIGIT + 3 - len(self._head_begins)]
         joined = self._head_ends + data
         end = joined.find(_END_OF_HEAD)

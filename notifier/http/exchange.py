@@ -92,7 +92,7 @@ def request_url(url: str) -> tuple[URL, Mapping[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class ProxyOptions:
-    """What a request through a proxy needs besides: options for aiohttp's client, and headers of the request itself."""
+    """What a request through a proxy needs in addition: `options` for aiohttp's client, `headers` for the request."""
 
     options: Mapping[str, Any]
     headers: Mapping[str, str]

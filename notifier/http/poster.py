@@ -63,7 +63,7 @@ def inner_parts_fit() -> bool:
 
 
 class _Prepared:
-    """What all requests with one TLS context have in common: for the connector, and as bytes."""
+    """What all requests with one TLS context have in common: an aiohttp request, and the head as bytes."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Poster:
         body_counts: bool = True,
         ssl_context: ssl.SSLContext | bool = True,
     ) -> Answer:
-        """POST `body` with these headers, none of which all requests have, too; everything else is as in `post`."""
+        """POST `body` with the common headers and these, which must be others; all else is as in `exchange.post`."""
         connector = self._session.connector
         if isinstance(connector, Connector) and inner_parts_fit() and len(body) <= LARGE_BODY_BYTES:
             try:

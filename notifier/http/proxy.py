@@ -28,7 +28,7 @@ _SEPARATORS: Final = re.compile(r"[,\s]+")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy: its URL, which may contain a password, and its origin, the name of a variable or of a key."""
+    """A proxy: its URL, which may contain a password, and `origin`, the variable or key that names this proxy."""
 
     url: str = field(repr=False)
     origin: str
@@ -115,7 +115,7 @@ def problem_with(url: str) -> str | None:
 
 
 def variables_of(configured: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that let another program, such as a library in a separate process, use the same proxy."""
+    """Return the environment variables that make another program (a library in its own process) use the same proxy."""
     if configured == DIRECT:
         return {}
     if configured:

@@ -73,7 +73,7 @@ class TlsContextCache:
         self._read: _Read | None = None
 
     async def context(self) -> ssl.SSLContext | bool:
-        """Return the context for the next request, made from the current files; True (the default) without any files.
+        """Return the context for the next request, made from the current files; True (the default) if there are none.
 
         Raises CertificateFileError while the files are unusable, even if an older context would still work, so that a
         failed renewal is reported at once and not when the old certificate expires.
@@ -97,7 +97,7 @@ def _up_to_date(certificates: Certificates, read: _Read | None) -> _Read:
 
 
 def _version(file: Path) -> tuple[int, int, int] | None:
-    """Return the version of one file, or None if it cannot be read; reading its contents then reports the error."""
+    """Return the version of one file, or None if it cannot be read; reading its contents will report the error."""
     try:
         found = file.stat()
     except OSError:

@@ -71,7 +71,7 @@ class TransportError(Exception):
 
 
 def time_to_connect(timeout: float) -> float:
-    """Return the time limit for connecting; as it is below `timeout`, exceeding it proves that nothing was sent."""
+    """Return the limit for connecting (seconds), below `timeout`: exceeding it proves that nothing was sent."""
     return timeout - min(1.0, timeout / 4)
 
 
@@ -130,7 +130,7 @@ def _not_connected(error: Exception, timeout: float, proxy: Proxy | None) -> Tra
 
 
 def _refused_by(proxy: Proxy, status: int) -> TransportError:
-    """Return the error for a proxy that opened no tunnel; a server error of a proxy says that it reached no peer."""
+    """Return the error for a proxy that opened no tunnel; a status from 500 means that it did not reach the peer."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     said = f"{status} {phrase}".rstrip()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:

@@ -34,7 +34,7 @@ class ActivitySubject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RequestCount:
-    """Some requests: their number, how many failed, milliseconds in all, and milliseconds of the slowest one."""
+    """Some requests: how many, how many failed, how many milliseconds they took in all, and how many the slowest."""
 
     requests: int = 0
     failed: int = 0
@@ -53,7 +53,7 @@ class RequestCount:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """A state, its reason, and when it was first seen (Unix ms)."""
+    """The state that a source or destination changed to, its reason, and when it was first seen (Unix ms)."""
 
     at_ms: int
     state: str
@@ -61,7 +61,7 @@ class StateChange:
 
 
 Counts = Mapping[tuple[ActivitySubject, int], RequestCount]
-"""Requests by what they were sent to, and by the number of the quarter of an hour."""
+"""Requests by what they were sent to, and by the number of the quarter of an hour since 1970."""
 
 
 def add(db: Database, counts: Counts) -> None:
@@ -80,7 +80,7 @@ def add(db: Database, counts: Counts) -> None:
 
 
 def note(db: Database, changes: Mapping[ActivitySubject, StateChange]) -> None:
-    """Store changes of state, and delete those of the same sources and destinations that are too many."""
+    """Store changes of state, and delete the oldest of the same sources and destinations beyond STATES_KEPT."""
     for subject, change in changes.items():
         db.execute(
             "INSERT INTO state_changes (kind, name, at, state, reason) VALUES (?, ?, ?, ?, ?)",
@@ -103,7 +103,7 @@ def latest_states(db: Database) -> dict[ActivitySubject, StateChange]:
 
 
 def requests_since(db: Database, subject: ActivitySubject, quarter: int) -> dict[int, RequestCount]:
-    """Return the requests from a quarter of an hour on, by the number of the quarter."""
+    """Return the requests in the quarter of an hour with this number and the later ones, by that number."""
     rows = db.execute(
         "SELECT quarter, requests, failed, milliseconds, slowest FROM request_counts"
         " WHERE kind = ? AND name = ? AND quarter >= ?",

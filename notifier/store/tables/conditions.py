@@ -16,7 +16,7 @@ _MOST_TOGETHER: Final = 100
 
 
 class ConditionState(StrEnum):
-    """The state in a notice: the condition holds, is resolved, or is withdrawn, which does not mean resolved."""
+    """The state in a notice: the condition holds, was resolved, or was withdrawn although it may not be resolved."""
 
     FIRING = "firing"
     RESOLVED = "resolved"
@@ -41,8 +41,8 @@ class FiringCondition:
 
     `name` is plain text, because another version of the program may have other conditions. `told_ms` is when a notice
     last reported that it fires, None if none did; `told_to` is the destination of that notice. The condition was seen
-    for `lived_ms` in all, across processes, and has been absent for `well_ms`. It ends after an absence of
-    `ends_after_ms`; `ending` says why it ended. `messages` counts its notices in the day that began at
+    for `lived_ms` in all, in one or more processes, and has now been absent for `well_ms`. It ends when it was absent
+    for `ends_after_ms`; `ending` says why it ended. `messages` counts its notices in the day that began at
     `counted_from_ms`. `returns` counts how often it came back soon after its end.
     """
 
@@ -95,7 +95,7 @@ class Handover:
 
 
 ALERTS_MOVED: Final = "alerts_moved"
-"""The value of `condition` in the message of a handover; no condition has this name."""
+"""The value of `condition` in the last message to a former destination; no condition has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def undelivered_since(db: Database, destination: str) -> int | None:
 
 
 def refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
-    """Return the last refusal of an undelivered notice for one of `reasons`, with the HTTP status; None if none."""
+    """Return why a notice was last refused, for one of `reasons`, with the HTTP status; None if none was."""
     rows = db.execute(
         f"SELECT d.reason, d.status {_UNDELIVERED} AND d.reason IS NOT NULL ORDER BY d.last_attempt_at DESC",
         {"name": destination, "type": EventType.ALERT},

@@ -25,8 +25,8 @@ class HealthState(StrEnum):
 class Health:
     """The health of a destination; times in Unix milliseconds.
 
-    `failures` counts the failed rounds in a row. Before `retry_at_ms` only a trial request with a new event is sent,
-    and nothing at all if the receiver `asked` for the wait.
+    `failures` counts the failed rounds in a row. Until `retry_at_ms`, only one trial request is sent if a new event
+    comes, and nothing at all if the receiver `asked` to wait.
     """
 
     state: HealthState = HealthState.OK
@@ -39,7 +39,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The limits that a receiver was observed to have; None means only those of the configuration.
+    """The limits that a receiver was observed to have; None means that only the configured limit applies.
 
     `rate` is in requests a second, `batch_limit` in events a request.
     """

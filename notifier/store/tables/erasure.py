@@ -103,7 +103,8 @@ def find_people(db: Database, text: str) -> list[KnownPerson]:
 def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEvents:
     """Delete a person's events and their deliveries, and remove the person as instructor from other people's events.
 
-    Each call examines a limited number of events after the number `behind`, so it must be repeated until the end.
+    Each call examines a limited number of events with numbers above `behind`, so it must be repeated until none is
+    left.
     """
     rows = db.execute(
         "SELECT sequence, json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.instructor_id')"

@@ -1,4 +1,4 @@
-"""Whether an id, or a text of a filter's pattern, occurs in the lists of names or in the records. Nothing writes."""
+"""Looks up whether an id or a text from a filter occurs in the lists of names or in the records. Only reads."""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Records of the list that cannot be read, each with the reason; they are counted."""
+"""Counts the records of the list that cannot be read, and stores why."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class LeftOut:
 def note(db: Database, source: str, records: Sequence[LeftOut], known: Collection[str], *, swept: bool) -> bool:
     """Count the unreadable records of an answer; return whether any of them are new.
 
-    `known` are the keys of known records that exist. A record without a key counts as one of them until a sweep has
-    read the whole list. Only a sweep (`swept`) knows the place of a record that is too large.
+    `known` are those of the keys that belong to known records that exist. Until a sweep has read the whole list, a
+    record without a key counts as a known one. Only a sweep (`swept`) knows the place of a record that is too large.
     """
     there = _there(db, source, [record.key for record in records])
     if (

@@ -24,7 +24,7 @@ from notifier.store.tables.slots import Gate
 _UNFINISHED = "state <> 'delivered'"
 
 LONGEST_RUN = 1000
-"""The most deliveries in one row of `attempt_runs`. The view `attempts` looks back this far for a delivery's run."""
+"""The most deliveries in one row of `attempt_runs`; the view `attempts` looks back so far for a delivery's row."""
 
 _BETWEEN_TEXTS = b"\x1e"
 """The record separator of RFC 7464, which never occurs in JSON."""
@@ -41,10 +41,11 @@ class DeliveryState(StrEnum):
 class Delivery(NamedTuple):
     """One event on its way to one destination, with the number of `attempts` so far.
 
-    `tried_from_ms` is the value of the destination's trying clock at the first attempt. `failures` counts the attempts
-    that may have failed because of the event itself. `proven` means that this is certain, because other events were
-    delivered since. `taken_by` are the receivers that have the event already, if the destination has several. `again`
-    means that it was requested again. `slot_ms` is the slot of the destination's schedule that it belongs to (Unix ms).
+    `tried_from_ms` is the value, at the first attempt, of the destination's trying clock, which runs only while
+    delivery is tried. `failures` counts the attempts that may have failed because of the event itself. `proven` means
+    that this is certain, because other events were delivered since. `taken_by` are the receivers that have the event
+    already, if the destination has several. `again` means that it was requested again. `slot_ms` is the slot of the
+    destination's schedule that it belongs to (Unix ms).
     """
 
     event: Event
@@ -124,7 +125,7 @@ def due(
     in_flight: Collection[int],
     gate: Gate | None = None,
 ) -> Due:
-    """Return up to `limit` deliveries that are due and pass the gate, without the event numbers `in_flight`.
+    """Return up to `limit` deliveries that are due and that the gate lets through, without the events `in_flight`.
 
     A delivery that waits beyond `horizon_ms` was scheduled before the clock was set back, so it is due as well. An
     event is not due while an earlier one of the same record waits for another attempt.
@@ -295,7 +296,7 @@ _RUN = (
     "taken_by",
 )
 _RUNS = "(SELECT * FROM temp.runs WHERE likelihood(first_sequence IS NOT NULL, 0.000001))"
-"""The rows of a batch of settlements while they are stored: one for each run of deliveries with consecutive numbers.
+"""The rows of a batch of settlements while it is stored: one for each run of deliveries with consecutive numbers.
 
 The table is in memory, and empty outside of `settle`. SQLite takes a table without statistics for a large one, and
 would read all deliveries instead of searching those of each row. The condition, always true, tells it of few rows.
@@ -426,7 +427,7 @@ def postpone_schedule(db: Database, by_ms: int) -> None:
 
 
 def begin_patience(db: Database, destination: str) -> None:
-    """Reset the trying time of waiting deliveries, because the address or the credentials have changed."""
+    """Reset for how long waiting deliveries have been tried, because the address or the credentials have changed."""
     db.execute(
         "UPDATE deliveries SET suspicions = 0, proven = 0, tried_from = NULL, next_attempt_at = 0, taken_by = NULL"
         f" WHERE destination = ? AND state = 'pending' AND {_UNFINISHED}",

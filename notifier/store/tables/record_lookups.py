@@ -47,7 +47,7 @@ _UNCHANGED = Spelled(
 
 
 def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
-    """Return which records (fingerprints by key) exist in the source's view with this very JSON: their numbers, by key.
+    """Return which records exist in the view with the same `fingerprints` (by key), as their numbers by key.
 
     Hardly any record of an answer has changed, and one row with three lists is read four times as fast as many rows.
     """
@@ -96,9 +96,9 @@ _SAME = Spelled(sqlite="IS", postgres="IS NOT DISTINCT FROM")
 
 
 def alike(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
-    """Return the known records with the same person, time of entry and date as each of these, by the latter's key.
+    """Return, for the key of each of these, the known records with the same person, time of entry and date.
 
-    Each is given as its key and its training. This reads all records of the dates concerned.
+    Each known record is given as its key and its training. This reads all records of the dates concerned.
     """
     wanted = [
         [completion.key, completion.user_id, completion.recorded_at, completion.completed_on]

@@ -46,8 +46,8 @@ class Findings:
     announce known records: released arrivals, and history that turned out to be news. `refreshed` are known records to
     store in their new form without an event. `removed` are keys of known records that are gone without an event.
     `dropped` are keys of held arrivals that are gone. `in_view` are keys of known records that are back in the source's
-    view. `looks` are second looks to store, `ended_looks` the keys of those to delete. `held_changes` and
-    `ended_changes` are the same for held-back changes.
+    view. `looks` are second looks to store, `ended_looks` the keys of those to delete. `held_changes` are held-back
+    changes to store, `ended_changes` the keys of those to delete. `adopted` are known records under new keys.
     """
 
     source: str

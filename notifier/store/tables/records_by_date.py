@@ -40,7 +40,7 @@ FIRST = Place(None, -1)
 
 @dataclass(frozen=True, slots=True)
 class DayBoundary:
-    """The place where a day begins: `above` records are before its first one, the last of these on `day_above`."""
+    """The place where a day begins: `above` records are before its first one; the last of them is on `day_above`."""
 
     day: str
     above: int
@@ -64,7 +64,7 @@ def landmark(db: Database, source: str, chance: float) -> DayBoundary | None:
 
 
 def _expected_shift(db: Database, source: str, day: str) -> int:
-    """Return the difference that waiting second looks make to the number of records above a day."""
+    """Return by how much waiting second looks would change the number of records above a day in the API's list."""
     (shift,) = db.execute(
         "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"
         " FROM second_looks l JOIN records r ON r.source = l.source AND r.key = l.key"

@@ -1,7 +1,7 @@
 """The stored replays: what was requested and planned, and the progress for each destination.
 
-The progress is stored in the transaction that puts deliveries back into the queue. So wherever the process ends, a
-replay puts no event back twice and leaves none out.
+The progress is stored in the transaction that puts deliveries back into the queue. So a replay puts no event back twice
+and leaves none out, whenever the process is killed.
 """
 
 from collections.abc import Collection
@@ -71,10 +71,10 @@ class ReplayRun:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The result of one step for one destination.
+    """The result of one step of a replay for one destination.
 
-    `queued` deliveries were put back. `came_on` means that events were processed, wanted or not. `over` means that
-    there is no further step.
+    `queued` deliveries were put back. `came_on` means that the step passed some events, whether or not the destination
+    wants them. `over` means that there is no further step.
     """
 
     queued: int

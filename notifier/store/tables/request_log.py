@@ -1,7 +1,7 @@
 """The log of the latest requests to each destination: the headers that were sent, and the beginning of the answer.
 
-Not stored is what can be made again of the events: the body of the request, of which only a digest is kept. The table
-has a bounded number of rows, and secrets are removed before anything is stored.
+The body of a request is not stored, only its digest, because it can be made again from the events. The table has a
+bounded number of rows, and secrets are removed before anything is stored.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -21,7 +21,7 @@ KEPT: Final = 20_000
 """The number of requests that are kept in all."""
 
 _PRUNED_EVERY: Final = 100
-"""Rows between two deletions of old rows, so that only few writes delete."""
+"""Number of new rows between two deletions of old ones, so that only few writes have to delete."""
 
 Headers = tuple[tuple[str, str], ...]
 """Header fields in the order in which they were sent."""
@@ -48,7 +48,7 @@ class LoggedRequest:
 
 
 def digest(body: bytes) -> str:
-    """Return the digest of a body, by which it is recognised when it is made again."""
+    """Return the digest of a body, which shows whether a body made again from the events is the same."""
     return blake2b(body, digest_size=16).hexdigest()
 
 

@@ -22,7 +22,7 @@ LOOK = 2000
 _HIGHEST = 2**63 - 1
 """The highest number that SQLite can store."""
 _BEGINNING = len("evt_") + 6
-"""Number of characters at the beginning of an event's id that must be right to suggest a similar one."""
+"""So many characters at the beginning of an unknown event id must be right for a similar id to be suggested."""
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
 _UNFINISHED = "state <> 'delivered'"
@@ -47,9 +47,9 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """The number of deliveries put back, by destination, and the destinations that were waiting as a whole.
+    """The number of deliveries put back, by destination; `waited` are destinations whose common wait was ended.
 
-    `why_none` is the reason if none was put back.
+    `why_none` is the reason if no delivery was put back.
     """
 
     counts: Mapping[str, int]
@@ -90,10 +90,10 @@ class ReplayRange:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The size of a replay, counted up to event number `sequence`.
+    """The size of a replay, counted so far up to event number `sequence`.
 
-    `deliveries` counts the deliveries by destination, `events` the events with at least one of them. Deliveries that
-    already wait are in neither. There is nothing to send up to event number `start`.
+    `deliveries` counts the deliveries by destination, `events` the events that have at least one of these. Deliveries
+    that already wait are in neither. There is nothing to send up to event number `start`.
     """
 
     events: int = 0

@@ -1,7 +1,7 @@
 """Counts that are stored when events are written, so that no query has to read all events.
 
-They are counted by quarter of an hour, because the days of every time zone consist of whole quarters, and by hour where
-no days are needed. Deleted events remain counted.
+Events are counted by quarter of an hour, because the days of every time zone consist of whole quarters, or by hour
+where days do not matter. Deleted events remain counted.
 """
 
 from collections import Counter, defaultdict

@@ -22,7 +22,7 @@ class SecondLook:
     """One record with an unconfirmed change; times in Unix milliseconds.
 
     `since_ms` is when the wait began, None after an answer that contradicts the change. `flips` counts these
-    contradictions, and the last was at `flipped_ms`. `form` is the fingerprint of the content that waits (0 for a
+    contradictions, and the last was at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0 for a
     removal). `user_id` and `training_id` are for the precise question. `net` is the detection method that saw the
     change first.
     """

@@ -1,4 +1,4 @@
-"""The slots of destinations with a schedule or quiet times: what waits for the next one, and what shares one.
+"""The slots (moments of sending) of destinations with a schedule or quiet times, and which deliveries wait for them.
 
 A delivery gets its slot when the slot has come, in the transaction that reads what is due. Its slot is stored, so that
 a digest consists of the same deliveries when it is sent again: after a failure, a restart or a killed process. Whatever
@@ -26,16 +26,16 @@ WAITS: Final = (
 """The condition that a pending delivery `d` of event `e` to destination `t` waits for a slot or a quiet time's end."""
 
 WAITS_UNTIL: Final = f"CASE WHEN d.state = 'pending' AND {WAITS} THEN {_UNTIL} END"
-"""Until when it waits for that (Unix ms); NULL if it does not."""
+"""Until when such a delivery waits (Unix ms); NULL if it does not wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """What a destination's schedule lets through at a moment; all times are Unix milliseconds.
 
-    `slot_ms` is a slot that has come and was not served yet (None: none has). What gets no slot waits until
-    `closed_until_ms`, and in a quiet time everything waits until `held_until_ms` (None: it need not wait), except
-    alerts, `urgent` types and what an operator wants at once. The gate may change at `changes_ms`, and not before.
+    `slot_ms` is a slot that has come and was not served yet (None: none has). Deliveries without a slot wait until
+    `closed_until_ms`, and in a quiet time all wait until `held_until_ms` (None: they need not wait); but alerts,
+    `urgent` types and what an operator wants at once never wait. The gate may change at `changes_ms`, and not before.
     """
 
     slot_ms: int | None = None
@@ -46,7 +46,7 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether everything may go."""
+        """Whether every delivery may be sent now."""
         return self.closed_until_ms is None and self.held_until_ms is None
 
 

@@ -40,11 +40,11 @@ class SourceMemory:
     page. `unreadable_key`, `unreadable_field` and `unreadable_problem` describe one unreadable record, as an example.
 
     `held` removals, `held_arrivals` and `held_changes` (of `held_field`) are held back. `release_removals` and
-    `release_changes` are what the next sweep does with them. Since `gap_since_ms`, after a long outage, it is not
-    certain that every record was seen. `told_until_ms` is set if a damaged file has lost records: those entered before
-    it had been read, and are not news. Records entered before `view_since_ms` are not news either, because the `view`
-    was another one. `renumbered_ms` is when the API last gave other keys to known records; `renumbered` counts these so
-    far.
+    `release_changes` are what the next sweep does with them. `gap_since_ms` is since when, after a long outage, it is
+    not certain that every record was seen. `told_until_ms` is set if a damaged file has lost records: records entered
+    before that moment had been read, and are not news. Records entered before `view_since_ms` are not news either,
+    because the source had another `view` (other filters) then. `renumbered_ms` is when the API last gave other keys to
+    known records; `renumbered` counts these so far.
     """
 
     met_at_ms: int | None = None

@@ -8,8 +8,8 @@ event would then have the id of an earlier one, and receivers that remember ids 
 - There is one exception: the record was found since the file was brought up to date, or its source was read to the end
   since. Then its state is known, and the same change is a new one with a new revision.
 
-An `owed` event is announced when its record is found again, and goes only to the destinations that have not received
-it. In nearly every file both tables are empty, which costs one query a page.
+A row may also be an `owed` event: it is announced when its record is found again, but only to the destinations that
+have not received it. In nearly every file both tables are empty, which costs one query a page.
 """
 
 from collections.abc import Iterable, Mapping
@@ -69,7 +69,7 @@ class ToldBefore:
         return None if owed is None else Change(EventType.CREATED, completion, owed.revision, net, reason)
 
     def revision_of(self, key: str) -> int:
-        """Return the highest revision of a record in `told_before`; 0 if it has none there."""
+        """Return the highest revision of a record in the table `told_before`; 0 if the record is not in it."""
         if self.db is None:
             return 0
         (told,) = self.db.execute(
@@ -143,7 +143,7 @@ def past_of(db: Database, source: str, keys: Iterable[str]) -> ToldBefore:
 
 
 def forget(db: Database, before_ms: int) -> None:
-    """Delete what was remembered before a moment; records keep revisions above the announced ones."""
+    """Delete what was remembered before a moment; the next revisions of records stay above the announced ones."""
     db.execute(
         "UPDATE records SET revision = told.revision FROM (SELECT source, key, max(revision) AS revision"
         " FROM told_before WHERE at < ? AND key IS NOT NULL GROUP BY source, key) AS told"

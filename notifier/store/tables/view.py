@@ -1,4 +1,4 @@
-"""Marks the known records that are in the source's view; the others are neither missing nor counted."""
+"""Marks the known records that are outside the source's view; these count neither as missing nor as existing."""
 
 from notifier.store.database import Database
 
