@@ -1,4 +1,4 @@
-"""The data of the dashboard, read from stored counts, small indexes and the newest rows: never from all rows.
+"""Reads the data of the dashboard from stored counts, small indexes and the newest rows, never from all rows.
 
 Nothing here writes. Times are Unix milliseconds.
 """
@@ -36,7 +36,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """A latency in milliseconds, rounded to two digits, and the number of events delivered after it."""
+    """The latencies of deliveries (from detection, in ms, rounded down to two digits), and the number of deliveries."""
 
     deliveries: int
     median_ms: int
@@ -89,7 +89,7 @@ class DeadDelivery:
 
 
 def counts(db: Database, now_ms: int, zone: tzinfo | None = None) -> DashboardCounts:
-    """Return the counts up to now; days begin as in `zone`, or as in this machine's time zone if it is None."""
+    """Return the counts up to now; days begin as in `zone` or, if it is None, as in this machine's time zone."""
     begins = _days(now_ms, zone)
     latencies = _latencies(db, now_ms)
     return DashboardCounts(

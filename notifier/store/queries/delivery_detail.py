@@ -32,8 +32,8 @@ class AttemptDetail:
 class StoredDelivery:
     """A delivery with its latest attempts, newest first.
 
-    `together` are the events of the latest logged request, in order, as far as they are still stored; only this event
-    if no request is in the log. `missing` counts the events of that request that are no longer stored.
+    `together` are the events of the latest logged request, in order, as far as they are still stored; if the log has no
+    request of this delivery, only its own event. `missing` counts the events of that request that are no longer stored.
     """
 
     delivery: PastDelivery

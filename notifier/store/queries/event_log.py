@@ -25,7 +25,7 @@ _HIGHEST: Final = 2**63 - 1
 _LONGEST: Final = 200
 _MOST_TRAININGS: Final = 1_000
 _CLOCK_WINDOW: Final = 200
-"""The most events whose times may be out of order, because the clock was set back, without being missed by a date."""
+"""So many events may have times out of order, because the clock was set back, and are still found by their date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +191,14 @@ def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, loo
 
 
 def _people(db: Database, text: str) -> list[str] | None:
-    """Return the people whom a text means, as `source id`; None if there is no text."""
+    """Return the people whom a search text matches, as `source id`; None if there is no text."""
     if not text:
         return None
     return [*(f"{it.source} {it.id}" for it in search.find_people(db, text)), *_at_each_source(db, text)]
 
 
 def _trainings(db: Database, text: str) -> list[str] | None:
-    """Return the trainings which a text means, as `source id`; None if there is no text."""
+    """Return the trainings that a search text matches, as `source id`; None if there is no text."""
     if not text:
         return None
     condition, values = search.contains_words("title", text)
@@ -213,7 +213,7 @@ def _at_each_source(db: Database, id_: str) -> list[str]:
 
 
 def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
-    """Return the keys of these people's records; None if that would mean reading all of very many records."""
+    """Return the keys of these people's records; None if all records had to be read for this, and they are too many."""
     if not search.is_prepared(db):
         (records,) = db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()
         if records > search.FEW_RECORDS:

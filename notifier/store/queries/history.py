@@ -1,6 +1,6 @@
 """The history: events and the results of their deliveries, a page at a time.
 
-Nothing here writes. Each page is read at once, so that a slow reader does not prevent checkpoints of the write-ahead
+Nothing here writes. Each page is read in one go, so that a slow reader does not prevent checkpoints of the write-ahead
 log.
 """
 

@@ -130,7 +130,7 @@ _ATTEMPTS = (
 
 
 def lives(db: Database, key: str) -> list[RecordHistory]:
-    """Return the history of the record at every source that has it, ordered by source; empty if none has."""
+    """Return the history of the record with this key in every source that has it, by source; empty if none has it."""
     if not can_be_stored(key):
         return []
     # One transaction, so that writes in the meantime cannot make the parts contradict each other.
@@ -147,7 +147,7 @@ def lives(db: Database, key: str) -> list[RecordHistory]:
 
 
 def can_be_stored(key: str) -> bool:
-    """Return whether SQLite can store the text; it cannot store lone surrogates, which stand for invalid UTF-8."""
+    """Return whether SQLite can store this text; it cannot store lone surrogates, which stand for invalid UTF-8."""
     try:
         key.encode()
     except UnicodeEncodeError:

@@ -19,7 +19,7 @@ SHORTEST_NAME: Final = 2
 """The minimum number of characters of a name; a shorter text would match nearly everyone."""
 
 FEW_RECORDS: Final = 5_000
-"""Up to this many records, those of a person are found without an index in some milliseconds."""
+"""If there are no more records than this, those of a person are found without an index in some milliseconds."""
 
 _INDEX: Final = "records_by_person"
 _LONGEST: Final = 200

@@ -1,24 +1,25 @@
-"""Compares a state file with the essentials beside it at every opening, and adds what the file lacks.
+"""Compares a state file with the essentials file beside it at every opening, and adds what the state file lacks.
 
 The file may be intact. It may be new because the old one is gone, or made from the readable parts of a damaged one. It
 may be too old: a restored backup, a file put back by hand, a snapshot of the machine, a log that was lost. All of these
-are handled in the same way. A file that remembers the stamp of the essentials lacks nothing. Any other file is compared
-with them: unknown sources, an earlier last success, a lower number, undelivered events, disabled destinations. What is
-missing is added in one transaction:
+are handled in the same way. A file that contains the stamp of the essentials lacks nothing. In any other file, it is
+checked whether sources are unknown, a source's last success is earlier, the last event number is lower, or undelivered
+events or disabled destinations are missing. What is missing is added in one transaction:
 
-- *Sources*: since when records are new, and every other value of their row that does not describe the records of the
-  lost file.
+- *Sources*: since when records are new, and every other value of a source's row that does not describe the records in
+  the lost file.
 - *Undelivered events*, with their ids, numbers and deliveries. An event of which only the identity was kept is *owed*:
   it is announced when its record is found again (`notifier.store.tables.told_before`).
 - *Announced events*, which must not be announced again: `told_before` remembers them and the revision of each record.
   Deliveries that are undelivered in the file but finished according to the essentials are not sent again either.
-- *The line*: if records were lost, those entered before `told_until` had been read, and are history.
+- *The line between history and news*: if records were lost, those entered before `told_until` had been read, and are
+  history.
 - *Numbers*: the next event's number is beyond all that receivers may have seen.
 
 The table `rebuilds` stores this for the conditions: `state_rebuilt` if the file was damaged or gone, `state_behind` if
 it was too old. Two things cannot be recovered. Delivered events are no longer in the file. Updates and removals of the
-last second or so are unknown, or of the last half minute if they were delivered. Both are reported, with the time since
-when.
+last second or so are unknown, or of the last half minute if they were delivered. Both are reported, with the time from
+which on they may be missing.
 """
 
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ _OF_THE_RECORDS: Final = frozenset(
         "renumbered_at",
     }
 )
-"""Columns of a source that describe the records in the same file; they start again in a file without these records."""
+"""Columns of a source that describe the records in the same file; a file without these records gets their defaults."""
 
 _ORPHANS: Final = (
     "deliveries WHERE sequence NOT IN (SELECT sequence FROM events)",
@@ -85,7 +86,7 @@ class RebuildKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The loss of a damaged file: the names of the tables that could not be read completely, or everything."""
+    """What a damaged file has lost: rows of the `tables` that could not be read completely, or `everything`."""
 
     tables: tuple[str, ...] = ()
     everything: bool = False
@@ -101,7 +102,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """A file made from the readable parts of a damaged one: the problem of that one, and what was lost of it.
+    """A file made from the readable parts of a damaged one: what was wrong with the damaged file, and what was lost.
 
     `aside` is the name under which the damaged file is kept, None if there was no file.
     """
@@ -113,7 +114,12 @@ class Rebuild:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What the essentials have and a file lacks; `since_ms` is the last moment that the file knows, None if unknown."""
+    """What the essentials have and a state file lacks.
+
+    `unmet` are sources unknown to the file, `earlier` those whose last success in the file is earlier, `numbers` is by
+    how much its last event number is lower, `undelivered` how many undelivered events it lacks. `since_ms` is the last
+    moment (Unix ms) that the file knows of, None if unknown.
+    """
 
     unmet: tuple[str, ...]
     earlier: tuple[str, ...]
@@ -126,7 +132,7 @@ class Missing:
         return bool(self.unmet or self.earlier or self.numbers or self.undelivered)
 
     def __str__(self) -> str:
-        """Return the missing parts as text."""
+        """Return what is missing as text."""
         said = [f"source {name} was unknown" for name in self.unmet]
         said += [f"source {name} was read later than the file knew" for name in self.earlier]
         if self.undelivered:
@@ -153,7 +159,7 @@ class Comparison:
 
 
 def compare(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None = None) -> Missing | None:
-    """Add what a file lacks compared with the essentials, in one transaction; return it, None if nothing is missing.
+    """Add what a file lacks compared with the essentials (`known`), in one transaction; return it, None for nothing.
 
     `rebuild` is given if the file was made from the readable parts of another one.
     """
@@ -209,7 +215,7 @@ def latest(db: Database) -> Comparison | None:
 
 
 def end(db: Database, now_ms: int) -> None:
-    """Mark the comparison as ended: everything is known again, so later changes are no longer put down to it."""
+    """Mark the comparison as ended: everything is known again, so nothing later is caused by what the file lacked."""
     db.execute("UPDATE rebuilds SET ended_at = ? WHERE ended_at IS NULL", [now_ms])
 
 
@@ -327,7 +333,7 @@ def _take_over(db: Database, row: Row) -> None:
 
 
 def _draw_the_line(db: Database, known: Snapshot, missing: Missing, loss: Loss) -> None:
-    """Set for each source the time of entry before which an unknown record is history."""
+    """Set, for each source whose records were lost, the time of entry before which an unknown record is history."""
     for name, met_ms, swept_ms, success_ms in db.execute(
         "SELECT name, met_at, swept_at, last_success FROM sources WHERE met_at IS NOT NULL"
     ).fetchall():
@@ -353,9 +359,9 @@ def _draw_the_line(db: Database, known: Snapshot, missing: Missing, loss: Loss) 
 
 
 def _meet_again(db: Database, known: Snapshot) -> None:
-    """Delete records whose event may have been lost before it was announced.
+    """Delete records whose event may have been lost before it was delivered.
 
-    They are found again, and announced unless they were announced before.
+    They will be found again, and announced unless they were announced before.
     """
     for name, source in known.sources.items():
         db.execute(
@@ -366,7 +372,7 @@ def _meet_again(db: Database, known: Snapshot) -> None:
 
 
 def leap(db: Database, highest: int) -> None:
-    """Set the next event's number to SEQUENCE_LEAP beyond the highest one; do nothing if there was none."""
+    """Set the next event's number to SEQUENCE_LEAP beyond the `highest` known one; do nothing if that is 0."""
     if not highest:
         return
     values: list[Any] = [highest + SEQUENCE_LEAP]

@@ -27,7 +27,7 @@ _CORRUPT_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB
 
 
 def forget_damage(path: Path) -> None:
-    """Delete the note that damage was found, because the file is intact or was replaced."""
+    """Delete the note file which says that damage was found, because the state file is intact or was replaced."""
     with contextlib.suppress(OSError):
         beside(path, DAMAGE_MET).unlink(missing_ok=True)
 

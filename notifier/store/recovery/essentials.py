@@ -1,12 +1,13 @@
-"""Reads and writes the file with the essentials (`snapshot.py`) beside the state file.
+"""Reads and writes the essentials file, which is beside the state file (`snapshot.py` describes its content).
 
-It is written when the state file is closed, and at most every 30 seconds if something in it has changed. After an
-`updated` or `removed` event that is not delivered yet it is written within a second, because such an event, unlike a
-`created` one, cannot be found again through the API. It is written completely under another name and then renamed, so
-it may be about a minute old, but is never half written. One older generation is kept, in case the disk cannot read it.
+The file is written when the state file is closed, and at most every 30 seconds if something in it has changed. After an
+`updated` or `removed` event that is not delivered yet, it is written within a second, because such an event, unlike a
+`created` one, cannot be found again through the API. The file is written completely under another name and then
+renamed, so it may be about a minute old, but is never half written. The previous file is kept as an older generation,
+in case the disk cannot read the current one.
 
-Reading returns the essentials, or one of three other results: there are none (so there was no state file either), they
-cannot be read, or they are from a newer version.
+Reading returns the essentials, or says that there are none (so there was no state file either), that they cannot be
+read, or that they are from a newer version.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ from notifier.store.recovery.snapshot import KnownSource, OwedEvent, Snapshot, T
 
 _FORMAT: Final = 2
 _FIRST_FORMAT: Final = 1
-"""The format of versions before the stamps; it is still read, but never written."""
+"""The format of versions without stamps; it is still read, but no longer written."""
 
 _FIRST_EVENT_COLUMNS: Final = (
     "sequence",
@@ -199,9 +200,9 @@ def _write_private(path: Path, content: bytes) -> None:
 
 
 def _keep_generation(path: Path, before: Path) -> None:
-    """Keep the current essentials as the older generation too, by a hard link: the current name always has a file.
+    """Make the current essentials file the older generation, too, by a hard link: so its name never lacks a file.
 
-    The file is readable: an unreadable one was moved away when the store was opened.
+    The current file is readable: an unreadable one was moved away when the store was opened.
     """
     with contextlib.suppress(OSError):
         before.unlink(missing_ok=True)

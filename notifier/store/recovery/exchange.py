@@ -1,10 +1,10 @@
-"""Replaces the state file by another one: the last step of every first start, rebuild, restore and rescue.
+"""Replaces the state file by a new one: the last step of every first start, rebuild, restore and rescue.
 
 The new file is made under a fixed name, `<state file>.exchange`, while the state file's lock is held. If the process is
-killed, the next one uses or removes it. When the content is complete and on the disk, the file gets a header, the table
-`_exchange`. The header says which file it replaces (device, inode, size, time of the last change), under which second
-name that file is kept, and why. From then on the new file is valid, and `finish` can be called again after a kill at
-any moment:
+killed, the next process finishes the exchange or removes the new file. When the content is complete and on the disk,
+the file gets a header, the table `_exchange`. The header says which file it replaces (device, inode, size, time of the
+last change), under which second name that file is kept, and why. From then on the new file is valid, and `finish` can
+be called again after a kill at any moment:
 
 1. The old file gets its second name as a hard link, and keeps its first one.
 2. SQLite's log and journal move to the second name, because SQLite would use them for the new file.
@@ -50,7 +50,7 @@ HEADER: Final = "_exchange"
 
 DAMAGED: Final = "damaged"
 REPLACED: Final = "replaced"
-"""The words in second names: the file was damaged, or a restored file has replaced it."""
+"""The words in the second name of an old file: it was damaged, or a restored file has replaced it."""
 
 COPIES_KEPT: Final = 3
 """Number of copies of damaged files that are kept; when there are more, the oldest is removed."""
@@ -71,7 +71,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The header of a finished new file: what it replaces (None if nothing), the second name of that file, and why."""
+    """The header of a finished new file: which file it replaces (None: no file), that file's second name, and why."""
 
     replaces: Identity | None
     aside: str | None
@@ -92,9 +92,9 @@ def exchange(
 ) -> Path | None:
     """Make a new file and replace the state file by it; return the old file's second name, None if it is not kept.
 
-    `path` is the real path, and its lock is held. `fill` gets the path of the new file, which it writes, and the future
-    path of the old file. `keep_as` is the word in that second name, None if the old file is not kept. Raises OSError
-    and the errors of `fill`; the old file is then still in place.
+    `path` is the real path, and its lock is held. `fill` writes the new file; it gets that file's path, and the future
+    path of the old file. `keep_as` is the word in the old file's second name, None if that file is not kept. Raises
+    OSError and the errors of `fill`; the old file is then still in place.
     """
     fresh = beside(path, EXCHANGE)
     remove_all(fresh)
@@ -134,7 +134,7 @@ def finish(path: Path) -> None:
 
 
 def is_pending(path: Path) -> bool:
-    """Return whether a finished new file waits for the next opening to put it in place. Only reads."""
+    """Return whether there is a finished new file, which the next opening will put in place. Only reads."""
     fresh = beside(path, EXCHANGE)
     header = _read_header(fresh) if fresh.exists() else None
     return header is not None and _fits(path, header)
@@ -190,7 +190,7 @@ def _seal(fresh: Path, header: Header) -> None:
 
 
 def _read_header(fresh: Path) -> Header | None:
-    """Return the header of a new file, read without its log; None if it has none."""
+    """Return the header of a new file, read without SQLite's log; None if the file has no header."""
     try:
         with closing(sqlite3.connect(f"{fresh.absolute().as_uri()}?immutable=1", uri=True)) as db:
             *old, aside, why = db.execute(f"SELECT * FROM {HEADER}").fetchone()

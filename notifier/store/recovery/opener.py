@@ -2,17 +2,16 @@
 
 `Store` takes the lock first. Then these steps follow in order:
 
-1. An interrupted exchange is finished or discarded.
-2. SQLite recovers the work of a killed process; a journal or log beside the file serves for this and is never an error.
-3. The file is checked. A file that is damaged, or gone while its essentials exist, is rebuilt from the readable parts.
-4. The file is compared with the essentials, and data that it lacks is added.
+1. An interrupted exchange is finished or discarded. 2. SQLite recovers the work of a killed process, from the journal
+or log beside the file, if there is one. 3. The file is checked. A file that is damaged, or gone while its essentials
+exist, is rebuilt from what can be read. 4. The file is compared with the essentials, and data that it lacks is added.
 
 A kill at any moment is safe, because the next opening starts again.
 
 Rules:
 
 - If the file is gone or empty and its essentials name a source, the file was lost, and is rebuilt from them. To start
-from scratch, the operator deletes both.
+  from scratch, the operator deletes both files.
 - If the file is gone or empty and its essentials are unreadable or a newer version's, the start is refused. There was a
 state file, and starting without it would report old completions as new, or lose waiting deliveries. Beside an intact
 file, such essentials are set aside with a log message.
@@ -79,7 +78,7 @@ def open_store(path: Path, now_ms: Callable[[], int]) -> FileStore:
 def open_state_file(path: Path, now_ms: int) -> FileDatabase:
     """Open the state file for writing; create, recover, rebuild and migrate it as needed.
 
-    The caller holds the lock. Raises StoreError, in which case all recoverable data is still beside the file's path.
+    The caller holds the lock. Raises StoreError; all recoverable data is then still in files beside this path.
     """
     real = real_path(path)
     try:
@@ -105,7 +104,7 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
 
 
 def pending(path: Path) -> str | None:
-    """Return the work on the state file that an opening must do first; None if the file can be read as it is.
+    """Return which work on the state file must be done before it can be read; None if it can be read as it is.
 
     This is for commands that only read. It changes nothing, and a daemon may be running.
     """
@@ -127,8 +126,8 @@ def pending(path: Path) -> str | None:
 def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
     """Save the content of an open state file after it or its write-ahead log was removed or replaced.
 
-    The essentials are written. If no other file has the name now, the content is also saved under it again. Failures
-    are logged; the next opening then uses the essentials.
+    The essentials are written. If no other file has the state file's name now, the content is also saved under this
+    name again. Failures are logged; the next opening then uses the essentials.
     """
     real = real_path(path)
     try:

@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 _BLOCK: Final = 1000
 _MOST_FAILURES: Final = 50_000
-"""Failed reads of one table after which the rest is read only in blocks; this many take about a second."""
+"""After so many failed reads of one table, the rest is read only in blocks; they take about a second."""
 
 _ROWS_ON_A_PAGE: Final = 200
 """More rows than any page of the state file can have."""
@@ -32,7 +32,7 @@ _ROWS_ON_A_PAGE: Final = 200
 _MIGRATIONS: Final = "_sqlite_migrations"
 
 _NOT_SALVAGED: Final = frozenset({"sweeps", "sweep_pages", _MIGRATIONS, HEADER})
-"""Tables that are not copied: a sweep starts again, and the steps of the schema are determined in another way."""
+"""Tables that are not copied: a sweep starts again, and the applied schema migrations are determined in another way."""
 
 _KINDS: Final[dict[str, tuple[type, ...]]] = {"INTEGER": (int,), "TEXT": (str,), "BLOB": (bytes,), "REAL": (float, int)}
 _JSON_COLUMNS: Final = frozenset({"data", "record", "facts"})
@@ -78,7 +78,7 @@ def tables(db: sqlite3.Connection) -> list[SalvagedTable]:
 
 
 class Like(Enum):
-    """Where the definitions of the new file's tables come from: the damaged file's own may be unusable."""
+    """Where the definitions of the new file's tables come from, because those in the damaged file may be unusable."""
 
     ITS_OWN = auto()
     THIS_VERSION = auto()
@@ -127,9 +127,9 @@ class SalvageReader:
             yield from self._between(number, middle + 1, high)
 
     def _next(self, number: str, at: int, highest: int) -> int | None:
-        """Return the next existing number from `at` on; None if there is none.
+        """Return the next existing row number from `at` on; None if there is none.
 
-        If it cannot be read, return `at` itself, but None after too many failures.
+        If that cannot be read, return `at` itself or, after too many failures, None.
         """
         try:
             row = self._db.execute(
@@ -235,7 +235,7 @@ def copy_what_can_be_read(fresh: FileDatabase, damaged: Path, like: Like) -> Los
 
 
 def _steps_taken(old: sqlite3.Connection) -> list[str]:
-    """Return the steps of the schema that were applied to the file; empty if they cannot be determined."""
+    """Return the schema migrations that were applied to the file; empty if they cannot be determined."""
     try:
         taken = {name for (name,) in old.execute(f"SELECT name FROM {_MIGRATIONS}")}
     except UNREADABLE as error:
@@ -285,7 +285,7 @@ def _copy(fresh: FileDatabase, old: sqlite3.Connection, table: SalvagedTable) ->
 def _keys_agree(fresh: FileDatabase, old: sqlite3.Connection) -> bool:
     """Delete the records whose keys are missing from the index of keys; return whether there were none.
 
-    A damaged key would not be found in the source's list, and its record would be announced as removed.
+    A record with a damaged key would not be found in the source's list, and would be announced as removed.
     """
     fresh.execute("CREATE TEMP TABLE keys (source TEXT, key TEXT, PRIMARY KEY (source, key)) WITHOUT ROWID")
     try:

@@ -6,8 +6,8 @@ source they hold since when records are new, and up to when records have been re
 events, and the ids of announced events, which must not be announced again. `compare.py` compares the file with the
 essentials at every opening.
 
-- Essentials have a stamp. The state file stores it in the transaction in which the essentials are read. So a file with
-  their stamp is as new as they are, and need not be compared.
+- Essentials have a stamp, which is stored in the state file in the same transaction in which the essentials are read
+  from it. So a state file with their stamp is at least as new as they are, and need not be compared.
 - Rows are kept with the names of their columns, so that columns of a later version are included.
 - At most MOST_UNDELIVERED undelivered events are kept whole. Updates, removals and notices come first, because they
   cannot be found again. Of up to MOST_OWED further `created` events only the identity is kept, so that they are
@@ -34,10 +34,10 @@ MOST_TOLD: Final = 10_000
 """The most ids of announced events that are kept, the newest ones: somewhat less than a megabyte."""
 
 STAMPS_KEPT: Final = 100
-"""Number of stamps of written essentials that are kept; only the newest two of these essentials still exist."""
+"""Number of stamps of written essentials that the state file keeps; only the newest two of these still exist."""
 
 MARGIN_MS: Final = 600_000
-"""An upper bound for the difference between the server's clock and the local one."""
+"""An upper bound in milliseconds for the difference between the server's clock and the local one."""
 
 _DAY_MS: Final = 86_400_000
 
@@ -46,7 +46,7 @@ Row = Mapping[str, Any]
 
 
 class Told(NamedTuple):
-    """An announced event; essentials in the first format have only the id, so that the rest is None."""
+    """An announced event; if the essentials have the first format, they contain only its id, and the rest is None."""
 
     id: str
     source: str | None = None
@@ -66,7 +66,7 @@ class OwedEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownSource:
-    """A source's row, and `read_ms`: records entered before it, by either clock, have all been read."""
+    """A source's row, and `read_ms`: all records entered before that moment, by either clock, have been read."""
 
     row: Row
     read_ms: int
@@ -183,7 +183,7 @@ def gather(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
 def read_until_ms(met_at_ms: int, swept_at_ms: int | None, sweep_began_ms: int | None, success_ms: int | None) -> int:
     """Return the time of entry before which every record has certainly been read. Pure.
 
-    A finished sweep has read everything that was entered before it began. If its beginning is no longer known, a day
+    A finished sweep has read everything that was entered before it began. If it is no longer known when it began, a day
     before its end is taken. Before the first sweep nothing is certain, because the first poll reads only the top of the
     list.
     """

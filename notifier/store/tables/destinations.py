@@ -25,8 +25,8 @@ class HealthState(StrEnum):
 class Health:
     """The health of a destination; times in Unix milliseconds.
 
-    `failures` counts the failed rounds in a row. Until `retry_at_ms`, only one trial request is sent if a new event
-    comes, and nothing at all if the receiver `asked` to wait.
+    `failures` counts the failed rounds in a row. Until `retry_at_ms`, nothing is sent but a trial request with a new
+    event, and not even that if the receiver `asked` to wait.
     """
 
     state: HealthState = HealthState.OK
@@ -50,7 +50,7 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """The stored state that a destination starts with; `trying_ms` is for how long delivery has been tried (ms)."""
+    """The stored state that a destination starts with; `trying_ms` is for how many ms delivery has been tried."""
 
     health: Health
     learned: Learned
@@ -145,7 +145,7 @@ _QUARTER_MS = 900_000
 
 
 def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int) -> OwedEvents | None:
-    """Return the events due for a destination; None if none is. Details are counted only after a wait of `late_ms`."""
+    """Return what is due for a destination, None if nothing is; it is counted only if it has waited for `late_ms`."""
     now = {"name": name, "now": now_ms, "horizon": horizon_ms}
     (since_ms,) = db.execute(
         f"SELECT min(since) FROM (SELECT {_SINCE} AS since {_FROM} WHERE {_DUE}"

@@ -51,7 +51,7 @@ class ErasedEvents:
 
 
 def erase_removed(db: Database, before_ms: int) -> int:
-    """Erase the content of up to CHUNK records that were removed before a time; return their number, 0 at the end."""
+    """Erase the content of up to CHUNK records that were removed before a time; return their number (0: done)."""
     return int(
         db.execute(
             "UPDATE records SET record = '{}', user_id = '' WHERE id IN (SELECT id FROM records"
