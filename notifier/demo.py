@@ -60,7 +60,7 @@ class Receiver:
     """Simulates Slack and an HR system; it checks signatures and prints what arrives."""
 
     def __init__(self, secret: str, out: TextIO) -> None:
-        """Initialize with the secret that signs requests, and the output."""
+        """Initialize with the secret that requests are signed with, and the stream to print to."""
         self._webhook = Webhook(secret)
         self._out = out
         self.events: set[str] = set()

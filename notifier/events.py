@@ -30,7 +30,7 @@ CONTENT_FIELDS = (
 
 _PRIVATE: Final = re.compile(rb'"signature"\s*:\s*(?!null)|"files"\s*:\s*\[\s*[^\s\]]')
 _SHORT: Final = 200
-"""Characters of what is stored of a file's description: its content is longer."""
+"""Texts in a file's description are stored up to this many characters; the content of a file is longer."""
 
 Record = tuple[str, str]
 """The identity of a record: its source and its key."""
@@ -42,15 +42,16 @@ def fingerprint(raw: bytes) -> int:
 
 
 def fingerprints(raws: Iterable[bytes]) -> Sequence[int]:
-    """Return the fingerprint of each, in less time than one by one."""
+    """Return the fingerprints of many byte strings, in less time than by calling `fingerprint` for each."""
     digests = [hashlib.blake2b(raw, digest_size=8).digest() for raw in raws]
     return struct.unpack(f">{len(digests)}q", b"".join(digests))
 
 
 def storable(raw: bytes) -> bytes:
-    """Return a record's JSON as it is stored and told: without the signature, and without the content of files.
+    """Return a record's JSON as it is stored and put into events: without the signature and the content of files.
 
-    Of a file its short values stay, such as name, type and size. A record without both is returned as it is.
+    The short values that describe a file, such as name, type and size, stay. A record without signature and files is
+    returned as it is.
     """
     if _PRIVATE.search(raw) is None:
         return raw
@@ -141,7 +142,7 @@ class Completion:
         return replace(self, **last_values, remembered=orjson.dumps(kept))
 
     def form(self) -> int:
-        """Return a 64-bit fingerprint of `content()`, to recognise content that the record had before."""
+        """Return a 64-bit fingerprint of `content()`, by which content that the record had before is recognised."""
         return fingerprint(orjson.dumps(self.content(), option=orjson.OPT_SORT_KEYS))
 
     def content(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is known about people and trainings beyond their names, and until when a completion is valid. All of it is pure.
+"""Facts about people and trainings beyond their names, and until when a completion is valid. All of it is pure.
 
 A person's facts are a mapping that holds only what was read: a missing field is unknown, while None or an empty list
 means that the account has no value.
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 ROLLING: Final = "rolling"
-"""The only documented kind of schedule whose end is certain: a number of months after the completion."""
+"""The only kind of renewal schedule with a documented end: it is a number of months after the completion."""
 
 _HIGHEST_MONTHS: Final = 12_000
 _MS_PER_SECOND: Final = 1000
@@ -35,7 +35,7 @@ PersonFacts = Mapping[str, FactValue]
 
 
 def shown_fields(chosen: Collection[PersonField]) -> frozenset[PersonField]:
-    """Return the fields that events show: with a job's title also its id, which is the same fact."""
+    """Return the fields that events show: if the job title was chosen, also its id, which is the same fact."""
     more = {PersonField.JOB_TITLE_ID} if PersonField.JOB_TITLE in chosen else set()
     return frozenset(chosen) | more
 
@@ -62,7 +62,7 @@ class TrainingFacts:
 
 
 class ValiditySource(StrEnum):
-    """Where the last day of a completion comes from."""
+    """Where the last day on which a completion is valid comes from."""
 
     SPECIAL_EXPIRY = "special_expiry"
     RENEWAL_RULE = "renewal_rule"
@@ -83,7 +83,8 @@ UNKNOWN_VALIDITY: Final = Validity()
 def validity(completed_on: str | None, expires_on: str | None, training: TrainingFacts | None) -> Validity:
     """Return until when a completion is valid: its own expiry, else what the renewal rule gives if that is certain.
 
-    How dates are reckoned for schedules that are not rolling is not documented, so nothing is said about them.
+    For schedules that are not rolling, the API's documentation does not say how the end is computed, so it is unknown
+    here.
     """
     if expires_on is not None:
         return Validity(expires_on, ValiditySource.SPECIAL_EXPIRY)

@@ -1,4 +1,4 @@
-"""The log: one line per event in the program, as plain text, as text with journal priorities, or as JSON.
+"""The log: one line for each thing that happens in the program, as text, as text with journal priorities, or as JSON.
 
 The daemon's lines go through a queue (`log_queue.py`), so that a slow reader cannot block it; commands write directly.
 
@@ -23,13 +23,13 @@ from notifier.log_queue import LEFT_OUT, LastWords, QueuedHandler
 from notifier.redact import redact
 
 BURST: Final = 20
-"""How many lines of one kind may be written without a pause."""
+"""How many lines of one kind may be written in a row; any more are suppressed."""
 
 REFILL_SECONDS: Final = 3600.0
 """Seconds after which one more line of that kind may be written."""
 
 _ABOUT_ONE: Final = ("event", "record")
-"""The facts that exempt a line from suppression: each line about an event or a record is different."""
+"""The facts (`extra`) that exempt a line from suppression: each line about an event or a record is different."""
 
 _TELLING_APART: Final = ("source", "destination", "reason", "list", "job", "condition", "subject", "key")
 _MOST_KINDS: Final = 1000
@@ -100,8 +100,8 @@ def error_stream() -> TextIO | None:
 class RepeatFilter(logging.Filter):
     """Suppresses lines of a kind that repeats too often; the next line of that kind says how many were suppressed.
 
-    A kind is a place in the program together with the line's source, destination and reason. Lines about one event or
-    record, and debug lines, are never suppressed.
+    A kind consists of the place in the program that logs the line, and the line's source, destination and reason. Lines
+    about one event or record, and debug lines, are never suppressed.
     """
 
     def __init__(self) -> None:
@@ -250,7 +250,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _escaped(line: str) -> str:
-    """Return the same JSON with characters escaped that control a terminal or the direction of writing."""
+    """Return the same JSON; characters that control a terminal or the direction of writing are escaped."""
     return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
@@ -274,5 +274,5 @@ def _line(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return text without secrets, with characters escaped that cannot be encoded, such as bytes of a file name."""
+    """Return text without secrets; characters that cannot be encoded, such as bytes of a file name, are escaped."""
     return redact(text).encode(errors="backslashreplace").decode()

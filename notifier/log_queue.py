@@ -25,7 +25,7 @@ _SHARES: Final = ((logging.ERROR, 1.0), (logging.WARNING, 7 / 8), (logging.INFO,
 _LOWEST_SHARE: Final = 1 / 2
 
 FLUSH_SECONDS: Final = 1.0
-"""The longest wait for the reader when the process ends; the daemon must end within five seconds after SIGTERM."""
+"""The longest wait for the log's reader when the process ends; the daemon must end within five seconds of SIGTERM."""
 
 LEFT_OUT: Final = "left_out"
 """The name of the extra field with the number of lines that were dropped before this one."""
@@ -46,8 +46,8 @@ def admits(level: int, waiting_bytes: int, line_bytes: int) -> bool:
 class QueuedHandler(logging.Handler):
     """Hands each line to a thread that writes it, without waiting.
 
-    The garbage collector can cause a log line at any point of this code. To make that safe, the writing thread holds no
-    lock while it writes, and each counter is written by one thread only.
+    The garbage collector can run code that logs a line at any point of this code. To make that safe, the writing thread
+    holds no lock while it writes, and each counter is written by one thread only.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -1,8 +1,8 @@
 """Lists of patterns in filters: `["Crane*", "!Crane Refresher"]`. All of it is pure.
 
 `*` stands for any text and `?` for one character; every other character stands for itself, and case is ignored. A
-pattern that begins with `!` excludes what it matches, wherever it stands in the list. A list of exclusions alone admits
-everything else.
+pattern that begins with `!` excludes what it matches, wherever it stands in the list. A list with nothing but
+exclusions admits everything else.
 """
 
 import fnmatch

@@ -1,4 +1,4 @@
-"""Lets root use another user's files with that user's rights only, because a name in their folder may lead anywhere.
+"""Lets root use another user's files with only that user's rights, because a link in their folder may lead anywhere.
 
 A process counts as root if its effective user is root. Other processes never change their user or rights here.
 """
@@ -17,7 +17,7 @@ _ROOT: Final = 0
 _PR_SET_KEEPCAPS: Final = 8
 _CAPABILITY_VERSION: Final = 0x20080522
 _READ_SEARCH: Final = 1 << 2
-"""CAP_DAC_READ_SEARCH."""
+"""The bit of the capability CAP_DAC_READ_SEARCH."""
 _ALL: Final = 2**64 - 1
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 

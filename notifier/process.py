@@ -29,20 +29,21 @@ def prepare(arguments: Iterable[str]) -> None:
 def hold_collections() -> None:
     """Keep the garbage collector from running while modules are imported.
 
-    Imports make very many objects that stay, and looking through them again and again takes a seventh of the time.
+    Imports make very many objects that stay in use; searching them for garbage again and again takes a seventh of the
+    time that the imports take.
     """
     gc.disable()
 
 
 def allow_collections() -> None:
-    """Let the garbage collector run again, if it was held; it never looks at what exists now."""
+    """Let the garbage collector run again, if it was held; it will never examine the objects that exist now."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
 def return_free_memory() -> None:
-    """Return memory that this process has freed to the system; glibc keeps much of it otherwise. May block."""
+    """Give memory that this process no longer uses back to the system; otherwise glibc keeps much of it. May block."""
     # Imported here, because only the daemon needs it.
     import ctypes  # noqa: PLC0415
 

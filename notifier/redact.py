@@ -29,7 +29,7 @@ _known: dict[str, None] = {}
 
 
 def remember(secrets: Iterable[str]) -> None:
-    """Remove these configured secrets from all text from now on, besides those remembered earlier.
+    """From now on, remove these configured secrets from all text, in addition to those remembered earlier.
 
     Whole URLs are not remembered, because their hosts are shown.
     """
@@ -42,7 +42,7 @@ def hide_known(text: str) -> str:
 
 
 def hide_cut(text: str, *secrets: str) -> str:
-    """Return text without the beginning of a secret at its end, for text that may have been cut within a secret."""
+    """Return text without a partial secret at its end, for text that may have been cut in the middle of a secret."""
     body, end = text, ""
     while body.endswith(_ELLIPSES):
         mark = next(mark for mark in _ELLIPSES if body.endswith(mark))

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 class TokenBucket:
     """A token bucket that holds up to `rate` tokens, but at least one; a rate of 0 means no limit.
 
-    `rate` is in requests a second, and may be changed at any time without losing tokens. The current time is an
-    argument, in monotonic seconds.
+    `rate` is in requests a second, and may be changed at any time without losing tokens. `now` is in monotonic seconds.
     """
 
     rate: float

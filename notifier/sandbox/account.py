@@ -51,8 +51,8 @@ class Account:
 
     Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list).
     Among equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's
-    clock in Unix milliseconds; new records and the API's answers are dated by it. `dialect` may be replaced at any
-    time.
+    clock in Unix milliseconds; it gives the dates of new records and of the API's answers. `dialect` may be replaced at
+    any time.
     """
 
     def __init__(

@@ -26,8 +26,8 @@ class Scope:
     """The requests that a fault or edit applies to; by default all requests for completions, from now on, forever.
 
     `method` is the prefix of the method's name (empty: all methods). With `page`, `limit` or `kind`, only requests with
-    that value match. Every `every`-th matching request is selected, at most `times` of them. The scope is active after
-    `after` seconds, for `lasts` seconds.
+    that value match. Of the matching requests, every `every`-th is selected, up to `times` requests. The scope is
+    active after `after` seconds, for `lasts` seconds.
     """
 
     method: str = COMPLETIONS

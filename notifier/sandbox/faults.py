@@ -50,7 +50,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A choice of records: those with these ids; or else a number or a share of all, spread over the list.
+    """A choice of records: those with these `ids` or else, spread over the list, a `count` or a `share` of all records.
 
     The choice is stable: adding or removing records hardly changes which of the others are chosen.
     """

@@ -80,7 +80,7 @@ def _read_hex_id(value: Any) -> str:
 
 
 def _read_number_id(value: Any) -> int:
-    """Parse a v2 id, which is a number but is documented as a string too."""
+    """Parse a v2 id, which is a number; the documentation allows a string, too."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     if type(value) is not int:
@@ -135,7 +135,7 @@ def _list_job_titles(asked: Asked) -> Mapping[str, Any]:
 
 
 def _echo(asked: Asked) -> Mapping[str, Any]:
-    """Return the given object unchanged, even without `ok` (KPA Flex API documentation, api.echo)."""
+    """Return the object that the request contains, even if it lacks `ok` (KPA Flex API documentation, api.echo)."""
     response: dict[str, Any] = asked.parameters["response"]
     return response
 

@@ -18,7 +18,7 @@ class _Change:
 
 
 class AccountPast:
-    """Keeps the last 100,000 changes of one account, from the creation of this object; `clock`: monotonic seconds."""
+    """Keeps the last 100,000 changes of one account since this object was made; `clock` returns monotonic seconds."""
 
     def __init__(self, account: Account, clock: Callable[[], float]) -> None:
         self._account = account

@@ -43,7 +43,7 @@ class Traffic:
 ACCOUNT = web.AppKey("ACCOUNT", Account)
 TRAFFIC = web.AppKey("TRAFFIC", Traffic)
 CONTROL = web.AppKey("CONTROL", SandboxControl)
-"""The control, which starts and ends faults and edits the account."""
+"""The control of the sandbox: it starts and ends faults, and edits the account."""
 TOKENS: web.AppKey[dict[str, Token]] = web.AppKey("TOKENS", dict)
 """The customer's tokens by value; entries may be changed while the server runs."""
 

@@ -1,4 +1,4 @@
-"""Keeps records sorted in the order of the list, so that any page of a million records is one slice."""
+"""Keeps records sorted in the order of the list, so that any page is one slice, even of a million records."""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence

@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 3.0
 
 
 _TRAINING_FACTS: Final = "schedule"
-"""Stands for the facts that are read of a list of trainings."""
+"""The text that stands for the facts read from the list of trainings; see `facts_wanted`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ NAMES_ALONE: Final = (NameList.PEOPLE, NameList.TRAININGS)
 
 
 def facts_wanted(settings: SourceSettings) -> dict[NameList, str]:
-    """Return the lists that a source fetches, each with a text that stands for the facts that are read of it. Pure."""
+    """Return the lists that a source fetches, each with a text that names the facts to read from the list. Pure."""
     stored = settings.stored_person_fields()
     found = {NameList.PEOPLE: ",".join(sorted(stored)), NameList.TRAININGS: _TRAINING_FACTS}
     return found | ({NameList.JOB_TITLES: ""} if PersonField.JOB_TITLE in stored else {})

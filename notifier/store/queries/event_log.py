@@ -145,7 +145,7 @@ def _bounds(db: Database, chosen: EventLogFilter, before: int | None) -> tuple[i
 def _look(
     db: Database, chosen: EventLogFilter, people: Collection[str] | None, top: int, bottom: int, look: int
 ) -> _Look:
-    """Return the events to examine, at most about `look`, in the way that needs the fewest."""
+    """Return the events to examine, at most about `look`, found in the way that yields the fewest."""
     if people is not None and (keys := _keys_of(db, people)) is not None:
         return _numbered(
             db.execute(

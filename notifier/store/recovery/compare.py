@@ -359,7 +359,7 @@ def _draw_the_line(db: Database, known: Snapshot, missing: Missing, loss: Loss) 
 
 
 def _meet_again(db: Database, known: Snapshot) -> None:
-    """Delete records whose event may have been lost before it was delivered.
+    """Delete records whose event may have been lost before it was announced.
 
     They will be found again, and announced unless they were announced before.
     """

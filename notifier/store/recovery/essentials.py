@@ -62,7 +62,7 @@ class EssentialsState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The essentials that were read, and the result; with UNREADABLE they are the older generation's, or None."""
+    """The result of reading the essentials; with UNREADABLE, `snapshot` is that of the older generation, or None."""
 
     answer: EssentialsState
     snapshot: Snapshot | None = None
