@@ -17,7 +17,7 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
 
 
 def hint(given: object, known: Iterable[str]) -> str:
-    """Return a suggestion of the most similar word, or else a list of all known words. It never contains `given`."""
+    """Return a text that suggests the most similar known word or, if there is none, lists all; without `given`."""
     words = list(known)
     likely = nearest(given, words) if isinstance(given, str) else None
     if likely is not None:

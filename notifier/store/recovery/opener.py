@@ -2,9 +2,10 @@
 
 `Store` takes the lock first. Then these steps follow in order:
 
-1. An interrupted exchange is finished or discarded. 2. SQLite recovers the work of a killed process, from the journal
-or log beside the file, if there is one. 3. The file is checked. A file that is damaged, or gone while its essentials
-exist, is rebuilt from what can be read. 4. The file is compared with the essentials, and data that it lacks is added.
+1. An interrupted exchange is finished or discarded.
+2. SQLite recovers the work of a killed process, from the journal or log beside the file, if there is one.
+3. The file is checked. A file that is damaged, or gone while its essentials exist, is rebuilt from what can be read.
+4. The file is compared with the essentials, and data that it lacks is added.
 
 A kill at any moment is safe, because the next opening starts again.
 

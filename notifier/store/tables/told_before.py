@@ -8,8 +8,8 @@ event would then have the id of an earlier one, and receivers that remember ids 
 - There is one exception: the record was found since the file was brought up to date, or its source was read to the end
   since. Then its state is known, and the same change is a new one with a new revision.
 
-A row may also be an `owed` event: it is announced when its record is found again, but only to the destinations that
-have not received it. In nearly every file both tables are empty, which costs one query a page.
+The table `owed` holds the events still to be sent: each is announced when its record is found again, but only to the
+destinations that have not received it. In nearly every file both tables are empty, which costs one query a page.
 """
 
 from collections.abc import Iterable, Mapping
