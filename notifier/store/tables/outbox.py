@@ -41,11 +41,11 @@ class DeliveryState(StrEnum):
 class Delivery(NamedTuple):
     """One event on its way to one destination, with the number of `attempts` so far.
 
-    `tried_from_ms` is the value, at the first attempt, of the destination's trying clock, which runs only while
-    delivery is tried. `failures` counts the attempts that may have failed because of the event itself. `proven` means
-    that this is certain, because other events were delivered since. `taken_by` are the receivers that have the event
-    already, if the destination has several. `again` means that it was requested again. `slot_ms` is the slot of the
-    destination's schedule that it belongs to (Unix ms).
+    `tried_from_ms` is the value, at the first attempt, of the destination's trying clock, which runs while the daemon
+    runs and the destination is enabled. `failures` counts the attempts that may have failed because of the event
+    itself. `proven` means that this is certain, because other events were delivered since. `taken_by` are the receivers
+    that have the event already, if the destination has several. `again` means that it was requested again. `slot_ms` is
+    the slot of the destination's schedule that it belongs to (Unix ms).
     """
 
     event: Event
