@@ -333,7 +333,7 @@ def _take_over(db: Database, row: Row) -> None:
 
 
 def _draw_the_line(db: Database, known: Snapshot, missing: Missing, loss: Loss) -> None:
-    """Set, for each source whose records were lost, the time of entry before which an unknown record is history."""
+    """Set, for each source that lost records or ids, the time of entry before which an unknown record is history."""
     for name, met_ms, swept_ms, success_ms in db.execute(
         "SELECT name, met_at, swept_at, last_success FROM sources WHERE met_at IS NOT NULL"
     ).fetchall():

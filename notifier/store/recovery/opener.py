@@ -12,7 +12,7 @@ A kill at any moment is safe, because the next opening starts again.
 Rules:
 
 - If the file is gone or empty and its essentials name a source, the file was lost, and is rebuilt from them. To start
-  from scratch, the operator deletes both files.
+from scratch, the operator deletes both files.
 - If the file is gone or empty and its essentials are unreadable or a newer version's, the start is refused. There was a
 state file, and starting without it would report old completions as new, or lose waiting deliveries. Beside an intact
 file, such essentials are set aside with a log message.
