@@ -67,6 +67,10 @@ class Database(Protocol):
 class ReadingDatabase(Database, Protocol):
     """A connection that cannot write, and whose work can be ended from another thread."""
 
+    @property
+    def usable(self) -> bool:
+        """Whether the connection is open, as far as is known without asking the server."""
+
     def interrupt(self) -> None:
         """Make the running statement fail. This never blocks, and may be called at any moment from any thread."""
 

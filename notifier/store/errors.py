@@ -23,6 +23,10 @@ class StoreReason(StrEnum):
     ESSENTIALS_UNREADABLE = "essentials_unreadable"
     FAILING_DISK = "failing_disk"
     BUSY = "busy"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    HELD_ELSEWHERE = "held_elsewhere"
+    TABLES_CHANGED = "tables_changed"
 
 
 DAMAGE: Final = frozenset({StoreReason.CORRUPT, StoreReason.NOT_A_STATE_FILE})

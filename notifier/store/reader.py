@@ -133,6 +133,9 @@ class _Lane:
         await asyncio.to_thread(self.thread.shutdown)
 
     def _open(self) -> ReadingDatabase:
+        if self._db is not None and not self._db.usable:
+            self._db.close()
+            self._db = None
         if self._db is None:
             self._db = self._store.open_reader()
         return self._db

@@ -1,13 +1,22 @@
 """Reads whole tables of a store, whichever engine it is in."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from notifier.store.database import Database
 
+_STEPS = Path(__file__).parents[2] / "notifier/store/postgres/migrations"
+STORE_TABLES = sorted(
+    {name for file in _STEPS.glob("*.sql") for name in re.findall(r"CREATE TABLE (\w+)", file.read_text())}
+    - {"holders"}
+)
+"""The tables that a store has on both engines."""
 
-def table_rows(db: Database, table: str) -> list[dict[str, Any]]:
-    """Return all rows of a table, by column name, in order."""
+
+def table_rows(db: Database, table: str, *, as_read: bool = False) -> list[dict[str, Any]]:
+    """Return all rows of a table, by column name, in order; `as_read`: in the order in which a view has them."""
     cursor: Any = db.execute(f"SELECT * FROM {table}")
     names = [column[0] for column in cursor.description]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return sorted(rows, key=lambda row: [(value is not None, value) for value in row.values()])
+    return rows if as_read else sorted(rows, key=lambda row: [(value is not None, value) for value in row.values()])

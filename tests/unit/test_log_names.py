@@ -62,6 +62,8 @@ FACTS = {
     "method": "of a local request",
     "guesses": "how many wrong tokens came from there",
     "closed": "how many connections",
+    "database": "where a store in PostgreSQL is",
+    "holder": "which process holds that store",
     "dashboard": "where a browser finds it",
     "proxy": "its address, where it was found, and what goes through it",
     "version": "of this program",

@@ -50,6 +50,11 @@ class FileDatabase(sqlite_utils.Database):
         """Execute one statement for each row of parameters; the result counts the changed rows of all."""
         return self.conn.executemany(sql, rows)
 
+    @property
+    def usable(self) -> bool:
+        """Whether the connection is open; a file has no server that could end it."""
+        return True
+
     def interrupt(self) -> None:
         """Make the running statement fail; SQLite allows this from any thread."""
         # The thread may be closing the connection at this moment.

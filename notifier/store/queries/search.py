@@ -72,7 +72,7 @@ def prepare(db: Database, sources: Collection[str] | None = None) -> None:
     watched = None if sources is None else orjson.dumps([*sources]).decode()
     (met, read) = db.execute(
         "SELECT count(met_at), count(swept_at) FROM sources WHERE met_at IS NOT NULL"
-        " AND (:watched IS NULL OR name IN (SELECT value FROM json_each(:watched)))",
+        " AND (CAST(:watched AS TEXT) IS NULL OR name IN (SELECT value FROM json_each(:watched)))",
         {"watched": watched},
     ).fetchone()
     if met and met == read and not is_prepared(db):

@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from notifier.events import Change, Completion, DetectedBy, EventType
-from notifier.store.database import Database
+from notifier.store.database import Database, Engine
 from notifier.store.file.connection import FileDatabase
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
+from tests.support.postgres_server import PostgresServer, running_postgres
+from tests.support.postgres_tables import EmptyTables
 from tests.support.tables_in_memory import tables_in_memory
 from tests.support.used_state_file import lived, place
 
@@ -22,23 +24,43 @@ __all__ = ["lived", "place"]
 
 EVENTS = frozenset({"completion.created", "completion.updated", "completion.removed"})
 
-NewDatabase = Callable[[], closing[Database]]
+NewDatabase = Callable[[], AbstractContextManager[Database]]
 MakeCompletion = Callable[..., Completion]
 MakeChange = Callable[..., Change]
 Tell = Callable[..., list[int]]
 
 
 @pytest.fixture(scope="session")
-def new_database() -> NewDatabase:
-    """Make the tables in memory, for tests that need many databases; they know of one source, acme."""
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a private PostgreSQL server."""
+    with running_postgres() as server:
+        yield server
 
-    def make() -> closing[Database]:
-        db = tables_in_memory()
+
+@pytest.fixture(scope="session", params=list(Engine), ids=str)
+def new_database(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
+    """Make empty tables, for tests that need many databases; they know of one source, acme. On both engines."""
+    if request.param is Engine.SQLITE:
+        yield _in_memory
+        return
+    tables = EmptyTables(request.getfixturevalue("postgres_server"))
+
+    @contextmanager
+    def make() -> Iterator[Database]:
+        with tables.lend() as db:
+            sources.recall(db, "acme")
+            yield db
+
+    yield make
+    tables.close()
+
+
+@contextmanager
+def _in_memory() -> Iterator[FileDatabase]:
+    with closing(tables_in_memory()) as db:
         db.execute("PRAGMA foreign_keys = ON")
         sources.recall(db, "acme")
-        return closing(db)
-
-    return make
+        yield db
 
 
 @pytest.fixture
@@ -50,9 +72,7 @@ def db(new_database: NewDatabase) -> Iterator[Database]:
 @pytest.fixture
 def file_db() -> Iterator[FileDatabase]:
     """Make the tables in SQLite, for tests about how SQLite does it."""
-    with closing(tables_in_memory()) as database:
-        database.execute("PRAGMA foreign_keys = ON")
-        sources.recall(database, "acme")
+    with _in_memory() as database:
         yield database
 
 

@@ -33,7 +33,7 @@ def test_old_sweeps_are_forgotten_and_what_an_unfinished_one_has_marked_is_not(d
     sources.recall(db, "globex")
     acme = [sweep_once(db, "acme") for _ in range(SWEEPS_KEPT + 5)]
     globex = [sweep_once(db, "globex"), sweep_once(db, "globex", finish=False)]
-    db.execute("INSERT INTO sweep_pages (sweep, page, unreadable, ids) VALUES (?, 9, 0, x'')", [acme[0]])
+    db.execute("INSERT INTO sweep_pages (sweep, page, unreadable, ids) VALUES (?, 9, 0, ?)", [acme[0], b""])
     pruning.prune(db, 0)
     assert [row[0] for row in db.execute("SELECT id FROM sweeps ORDER BY id")] == [*acme[-SWEEPS_KEPT:], *globex]
     assert [row[0] for row in db.execute("SELECT sweep FROM sweep_pages")] == [globex[-1]]
@@ -100,10 +100,10 @@ async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(store: Fi
         assert re.search(r"SEARCH d USING (COVERING )?INDEX deliveries_unfinished", part), part
 
 
-def test_cached_pages_are_freed(db: FileDatabase) -> None:
+def test_cached_pages_are_freed(file_db: FileDatabase) -> None:
     used_bytes = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
     used_bytes.restype = ctypes.c_int64
-    fill(db, 4)
+    fill(file_db, 4)
     filled = used_bytes()
-    maintenance.release_memory(db)
+    maintenance.release_memory(file_db)
     assert used_bytes() < filled - 1_000_000

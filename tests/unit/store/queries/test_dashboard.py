@@ -224,24 +224,24 @@ def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
     db.close()
 
 
-def test_nothing_large_is_read_from_end_to_end(db: FileDatabase, tell: "Tell") -> None:
-    numbers = tell(db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
-    outbox.settle(db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
-    db.execute(
+def test_nothing_large_is_read_from_end_to_end(file_db: FileDatabase, tell: "Tell") -> None:
+    numbers = tell(file_db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
+    outbox.settle(file_db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
+    file_db.execute(
         "INSERT INTO people (source, id, name, employee_number)"
         " VALUES ('acme', '5e580f0cb780600088bd2c11', 'David Ball', 'D1')"
     )
-    db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
-    search.prepare(db)
+    file_db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
+    search.prepare(file_db)
     statements: list[str] = []
-    db.conn.set_trace_callback(statements.append)
-    dashboard.counts(db, NOON)
-    dashboard.latest(db, 20)
-    dashboard.dead(db, ["hr", "slack"], 5)
-    assert search.find(db, "David").records
-    assert search.find(db, "7").is_key
-    db.conn.set_trace_callback(None)
-    plans = {statement: plan(db, statement) for statement in statements if statement.startswith("SELECT")}
+    file_db.conn.set_trace_callback(statements.append)
+    dashboard.counts(file_db, NOON)
+    dashboard.latest(file_db, 20)
+    dashboard.dead(file_db, ["hr", "slack"], 5)
+    assert search.find(file_db, "David").records
+    assert search.find(file_db, "7").is_key
+    file_db.conn.set_trace_callback(None)
+    plans = {statement: plan(file_db, statement) for statement in statements if statement.startswith("SELECT")}
     assert len(plans) >= 8
     for statement, steps in plans.items():
         for step in steps:

@@ -6,7 +6,7 @@ import pytest
 
 from notifier.events import DetectedBy, EventType
 from notifier.store.database import Database
-from notifier.store.queries.search import MOST_PEOPLE, MOST_RECORDS, FoundRecords, find, prepare
+from notifier.store.queries.search import MOST_PEOPLE, MOST_RECORDS, FoundRecords, find, is_prepared, prepare
 from notifier.store.tables import names, sources
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.records import Findings, SilentRecord, write
@@ -131,7 +131,8 @@ def test_while_a_first_sweep_reads_many_records_people_are_found_without_theirs(
 
 def test_an_account_that_was_never_met_holds_nothing_up(db: Database) -> None:
     prepare(db)
-    assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'").fetchone() == (0,)
-    db.execute("INSERT OR REPLACE INTO sources (name, met_at, swept_at) VALUES ('acme', 1, 2), ('never', NULL, NULL)")
+    assert not is_prepared(db)
+    db.execute("INSERT INTO sources (name) VALUES ('never')")
+    db.execute("UPDATE sources SET met_at = 1, swept_at = 2 WHERE name = 'acme'")
     prepare(db)
-    assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'").fetchone() == (1,)
+    assert is_prepared(db)

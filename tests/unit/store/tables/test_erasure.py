@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
+from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
 from notifier.store.migrations import migrations
 from notifier.store.subscriptions import Subscription
@@ -15,6 +16,7 @@ from notifier.store.tables.erasure import KnownPerson
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.record_lookups import known, stored
 from notifier.store.tables.records import Findings
+from tests.support.table_rows import STORE_TABLES, table_rows
 from tests.unit.store.conftest import MakeCompletion
 
 NOW = 1_795_280_400_123
@@ -23,7 +25,7 @@ HR = Subscription("hr", frozenset(EventType))
 
 
 @pytest.fixture
-def db(db: FileDatabase, completion: MakeCompletion) -> FileDatabase:
+def db(db: Database, completion: MakeCompletion) -> Database:
     """David has a removed and a living record, Eve a living one of which David is the instructor."""
     names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", "E-17"), PersonName(EVE, "Eve Ball", None)])
     number = {DAVID: {"employee_number": "E-17", "job_title": "Rigger"}, EVE: {}}
@@ -40,12 +42,12 @@ def db(db: FileDatabase, completion: MakeCompletion) -> FileDatabase:
     return db
 
 
-def everything(db: FileDatabase) -> str:
-    """Return all that the file holds, as text."""
-    return "\n".join(db.conn.iterdump())
+def everything(db: Database) -> str:
+    """Return all that is stored, as text."""
+    return "\n".join(str(table_rows(db, table)) for table in STORE_TABLES)
 
 
-def test_a_removed_record_loses_its_content_after_the_retention(db: FileDatabase) -> None:
+def test_a_removed_record_loses_its_content_after_the_retention(db: Database) -> None:
     before = db.execute("SELECT key, revision, fingerprint, completed_on, removed_at FROM records").fetchall()
     assert erasure.erase_removed(db, NOW) == 0
     assert erasure.erase_removed(db, NOW + 1) == 1
@@ -57,9 +59,7 @@ def test_a_removed_record_loses_its_content_after_the_retention(db: FileDatabase
     assert stored(db, "acme", ["1", "2"]).keys() == {"2"}
 
 
-def test_a_record_without_its_content_comes_back_under_the_next_id(
-    db: FileDatabase, completion: MakeCompletion
-) -> None:
+def test_a_record_without_its_content_comes_back_under_the_next_id(db: Database, completion: MakeCompletion) -> None:
     erasure.erase_removed(db, NOW + 1)
     memory = known(db, "acme", ["1"])["1"]
     back = Change(EventType.CREATED, completion("1"), memory.revision + 1, DetectedBy.HEAD, "back")
@@ -69,12 +69,12 @@ def test_a_record_without_its_content_comes_back_under_the_next_id(
 
 
 @pytest.mark.parametrize("text", [DAVID, "E-17", "David Ball"])
-def test_a_person_is_found_by_id_number_or_exact_name(db: FileDatabase, text: str) -> None:
+def test_a_person_is_found_by_id_number_or_exact_name(db: Database, text: str) -> None:
     assert erasure.find_people(db, text) == [KnownPerson("acme", DAVID, "David Ball")]
     assert erasure.find_people(db, text.lower() + "x") == []
 
 
-def test_a_person_whose_name_is_gone_is_found_by_records_and_events(db: FileDatabase) -> None:
+def test_a_person_whose_name_is_gone_is_found_by_records_and_events(db: Database) -> None:
     db.execute("DELETE FROM people")
     assert erasure.find_people(db, DAVID) == [KnownPerson("acme", DAVID, "David Ball")]
     assert erasure.find_people(db, "David Ball") == [KnownPerson("acme", DAVID, "David Ball")]
@@ -84,7 +84,7 @@ def test_a_person_whose_name_is_gone_is_found_by_records_and_events(db: FileData
     assert erasure.find_people(db, DAVID) == [KnownPerson("acme", DAVID, None)]
 
 
-def test_of_a_person_only_what_the_account_still_has_stays(db: FileDatabase) -> None:
+def test_of_a_person_only_what_the_account_still_has_stays(db: Database) -> None:
     person = KnownPerson("acme", DAVID, "David Ball")
     events = erasure.erase_events(db, person)
     assert (events.events, events.deliveries, events.behind) == (3, 3, None)
@@ -104,7 +104,7 @@ def test_of_a_person_only_what_the_account_still_has_stays(db: FileDatabase) -> 
     )
 
 
-def test_names_without_a_user_and_a_living_record_go(db: FileDatabase) -> None:
+def test_names_without_a_user_and_a_living_record_go(db: Database) -> None:
     names.learn_people(db, "acme", [PersonName("left", "Long Gone", None), PersonName("here", "No Record", None)])
     assert erasure.forget_names(db, "acme", ["here"]) == 1
     assert {id_ for (id_,) in db.execute("SELECT id FROM people")} == {DAVID, EVE, "here"}
@@ -119,7 +119,7 @@ def signed(completion: MakeCompletion, key: str = "9") -> Completion:
     return completion(key, raw, has_attachments=True)
 
 
-def test_a_signature_and_the_content_of_files_are_never_stored(db: FileDatabase, completion: MakeCompletion) -> None:
+def test_a_signature_and_the_content_of_files_are_never_stored(db: Database, completion: MakeCompletion) -> None:
     one = signed(completion)
     change = Change(EventType.CREATED, one, 1, DetectedBy.HEAD, "new")
     records.write(db, Findings("acme", "acme", changes=[change]), [HR], NOW)
@@ -149,7 +149,7 @@ def test_what_an_earlier_version_stored_is_erased_and_is_no_change(completion: M
 
 
 async def test_what_is_deleted_is_overwritten(store: Any) -> None:
-    def on(db: FileDatabase) -> int:
+    def on(db: Database) -> int:
         return int(db.execute("PRAGMA secure_delete").fetchone()[0])
 
     assert await store.run(on) == 1

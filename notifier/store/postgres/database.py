@@ -1,0 +1,173 @@
+"""A connection to PostgreSQL that takes the SQL of this package, which is written as for SQLite."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
+
+from notifier.store.database import Engine
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_LIST: Final = re.compile(r"json_each\((\?|:\w+)\)")
+_NAMED: Final = re.compile(r"(?<![:\w]):([a-z]\w*)")
+_NO_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
+"""A NUL, and halves of surrogate pairs."""
+_REPLACEMENT: Final = "\ufffd"
+
+
+@lru_cache(maxsize=512)
+def translated(sql: str) -> str:
+    """Return a statement with PostgreSQL's placeholders, and the few words that it spells differently. Pure."""
+    sql = _LIST.sub(r"jsonb_array_elements_text(CAST(\1 AS jsonb)) AS _(value)", sql.replace("%", "%%"))
+    sql = _NAMED.sub(r"%(\1)s", sql).replace("?", "%s")
+    # SQLite takes CROSS JOIN as the order in which to read, and ignores case in LIKE.
+    return sql.replace("CROSS JOIN", "JOIN").replace(" LIKE ", " ILIKE ")
+
+
+class PostgresDatabase:
+    """A connection to one schema. It is in autocommit mode, so that `atomic` alone decides about transactions."""
+
+    engine: Final = Engine.POSTGRES
+
+    def __init__(self, connection: Connection, begin: str = "BEGIN") -> None:
+        """Initialize with an open connection; `begin` is executed at the beginning of every transaction."""
+        self.connection = connection
+        self.changes = 0
+        self._begin = begin
+        self._depth = 0
+        connection.adapters.register_loader("numeric", _WholeNumberLoader)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the connection is open, as far as is known without asking the server."""
+        return not self.connection.closed
+
+    def execute(
+        self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None, /
+    ) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Execute one statement. Raises psycopg.Error."""
+        if parameters:
+            text = translated(sql)
+            cursor = self.connection.execute(text, _sent(parameters, has_json="jsonb" in text))
+        else:
+            cursor = self.connection.execute(translated(sql).replace("%%", "%"))
+        self._count(cursor)
+        return cursor
+
+    def executemany(
+        self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]], /
+    ) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Execute one statement for each row of parameters; the result counts the changed rows of all."""
+        cursor = self.connection.cursor()
+        cursor.executemany(translated(sql), [_sent(row, has_json=False) for row in rows])
+        self._count(cursor)
+        return cursor
+
+    @contextlib.contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Begin a transaction, or a savepoint in the running one; an error undoes it. Raises psycopg.Error."""
+        outer, name = self._depth == 0, f"level_{self._depth}"
+        self._control(self._begin if outer else f"SAVEPOINT {name}")
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            self._undo("ROLLBACK" if outer else f"ROLLBACK TO SAVEPOINT {name}")
+            raise
+        else:
+            done = self._control("COMMIT" if outer else f"RELEASE SAVEPOINT {name}")
+            if done == "ROLLBACK":
+                raise psycopg.errors.InFailedSqlTransaction("a statement had failed, so all were undone")
+        finally:
+            self._depth -= 1
+            if outer and not self.connection.closed and not self._is_idle():
+                # The transaction's end is unknown, so the connection cannot be used again.
+                self.connection.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def _undo(self, statement: str) -> None:
+        # If the connection is lost, the server undoes the transaction; the error that was raised tells of the loss.
+        with contextlib.suppress(psycopg.Error):
+            self._control(statement)
+
+    def _control(self, statement: str) -> str | None:
+        return self.connection.execute(statement, prepare=False).statusmessage
+
+    def _is_idle(self) -> bool:
+        return self.connection.info.transaction_status is TransactionStatus.IDLE
+
+    def _count(self, cursor: psycopg.Cursor[tuple[Any, ...]]) -> None:
+        if (status := cursor.statusmessage) is not None and not status.startswith("SELECT"):
+            self.changes += max(0, cursor.rowcount)
+
+
+class PostgresReadingDatabase(PostgresDatabase):
+    """A connection whose work can be ended from another thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Initialize with an open connection."""
+        super().__init__(connection)
+        # A second descriptor, because the library may close its own at any moment, and the number be given again.
+        self._socket: socket.socket | None = socket.socket(fileno=os.dup(connection.fileno()))
+
+    def interrupt(self) -> None:
+        """Cut the connection, which never blocks. A statement that runs on the server is ended by its time limit."""
+        if (connected := self._socket) is not None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        connected, self._socket = self._socket, None
+        if connected is not None:
+            connected.close()
+        super().close()
+
+
+class _WholeNumberLoader(Loader):
+    """Loads sums of whole numbers, which PostgreSQL makes decimal ones."""
+
+    def load(self, data: Buffer) -> int | float:
+        text = bytes(data).decode()
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _sent(parameters: Sequence[Any] | Mapping[str, Any], *, has_json: bool) -> Sequence[Any] | Mapping[str, Any]:
+    """Return parameters as PostgreSQL takes them."""
+    if isinstance(parameters, Mapping):
+        return {name: _value(value, has_json=has_json) for name, value in parameters.items()}
+    return [_value(value, has_json=has_json) for value in parameters]
+
+
+def _value(value: Any, *, has_json: bool) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        # A copy, because the values of enumerations are texts too.
+        text = str(value)
+        if has_json and "\\u" in text:
+            return json.dumps(_storable(json.loads(text)), ensure_ascii=False)
+        return text.replace("\x00", _REPLACEMENT) if "\x00" in text else text
+    return value
+
+
+def _storable(value: Any) -> Any:
+    """Return a JSON value in whose texts everything that PostgreSQL cannot store is replaced."""
+    if isinstance(value, str):
+        return _NO_TEXT.sub(_REPLACEMENT, value)
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    return {_storable(name): _storable(item) for name, item in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,132 @@
+"""Who holds a store in PostgreSQL, and since when: the table `holders`, and the lock that decides.
+
+The lock is an advisory lock of the session that does all the writing, so the server ends both in the same moment,
+whatever becomes of the process. The table only tells people and a returning holder whose turn it is; its highest epoch
+is the latest holder.
+"""
+
+import os
+import socket
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from notifier import __version__
+from notifier.store.database import Database
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.postgres.database import Connection
+from notifier.store.postgres.location import Location
+
+LOCK_SPACE: Final = 0x4B504146
+"""The first of the two numbers of every lock of this program, so that other programs' locks do not collide."""
+
+SEQUENCE_LEAP: Final = 1_000_000
+"""How far the next event's number is beyond the last one after a holder that did not stop in order: with asynchronous
+replication, numbers may have been told that the promoted replica does not know."""
+
+_KEPT: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One turn at holding the store; times in Unix milliseconds, by the holder's clock.
+
+    `until_ms` is None if the turn goes on, or did not end in order.
+    """
+
+    epoch: int
+    name: str
+    since_ms: int
+    until_ms: int | None
+    sources: frozenset[str] = frozenset()
+    destinations: frozenset[str] = frozenset()
+
+
+def own_name() -> str:
+    """Return the name of this process for people: the machine, and the number of the process."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
+
+
+def lock_key(schema: str) -> int:
+    """Return the second number of the lock of a schema, a signed 32-bit one. Pure."""
+    return int.from_bytes(zlib.crc32(schema.encode()).to_bytes(4, "big"), "big", signed=True)
+
+
+def try_lock(connection: Connection, location: Location) -> bool:
+    """Take the lock if it is free; return whether it was. Raises psycopg.Error."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_SPACE, lock_key(location.schema)]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def check_session(connection: Connection, other: Connection, location: Location) -> None:
+    """Check that the lock belongs to a session of this connection alone. Raises StoreError, psycopg.Error.
+
+    `other` is a second connection. A pooler in transaction mode lets the two share a session, and other databases that
+    speak this protocol pretend to lock.
+    """
+    key = lock_key(location.schema)
+    mine = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
+    theirs = other.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
+    again = connection.execute(
+        "SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND pid = pg_backend_pid() AND classid::bigint = %s AND objid::bigint = %s)",
+        [LOCK_SPACE, key % 2**32],
+    ).fetchone()
+    if mine is None or theirs is None or again is None or mine == theirs or mine[0] != again[0]:
+        raise StoreError(
+            StoreReason.REFUSED,
+            f"{location}: something between here and the server shares one session among several connections (a pooler"
+            " in transaction mode): connect to the server itself, or through a pool in session mode",
+        )
+    if not again[1]:
+        raise StoreError(
+            StoreReason.REFUSED,
+            f"{location}: the server does not keep advisory locks, so two daemons could write at once: use PostgreSQL"
+            " itself",
+        )
+
+
+def latest(db: Database) -> Holder | None:
+    """Return the latest holder; None if there was none yet."""
+    row = db.execute(
+        "SELECT epoch, name, since, until, sources, destinations FROM holders ORDER BY epoch DESC LIMIT 1"
+    ).fetchone()
+    if row is None:
+        return None
+    epoch, name, since, until, sources, destinations = row
+    return Holder(epoch, name, since, until, frozenset(orjson.loads(sources)), frozenset(orjson.loads(destinations)))
+
+
+def begin(db: Database, now_ms: int) -> int:
+    """Store that this process holds the store now; return its epoch.
+
+    After a holder that did not end in order, the next event's number leaps.
+    """
+    before = latest(db)
+    if before is not None and before.until_ms is None:
+        leap(db)
+    row = db.execute(
+        "INSERT INTO holders (name, version, since) VALUES (?, ?, ?) RETURNING epoch",
+        [own_name(), __version__, now_ms],
+    ).fetchone()
+    db.execute("DELETE FROM holders WHERE epoch <= ?", [int(row[0]) - _KEPT])
+    return int(row[0])
+
+
+def leap(db: Database) -> None:
+    """Let the next event's number be far beyond all that were given."""
+    db.execute("SELECT setval('events_sequence_seq', last_value + ?) FROM events_sequence_seq", [SEQUENCE_LEAP])
+
+
+def describe(db: Database, epoch: int, sources: Collection[str], destinations: Collection[str]) -> None:
+    """Store which sources and destinations the holder has configured."""
+    names = [orjson.dumps(sorted(names)).decode() for names in (sources, destinations)]
+    db.execute("UPDATE holders SET sources = ?, destinations = ? WHERE epoch = ?", [*names, epoch])
+
+
+def end(db: Database, epoch: int, now_ms: int) -> None:
+    """Store that the holder has ended its turn in order."""
+    db.execute("UPDATE holders SET until = ? WHERE epoch = ?", [now_ms, epoch])

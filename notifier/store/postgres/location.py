@@ -1,0 +1,48 @@
+"""Where a store in PostgreSQL is: which server, database, schema and user, as people may see it."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
+
+_DEFAULT_PORT = "5432"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A schema in a database. The URL may hold a password, so only `str()` of this is for people."""
+
+    url: SecretStr
+    schema: str
+
+    def parameters(self) -> dict[str, str]:
+        """Return the parts of the URL, by the names that libpq gives them. Raises psycopg.ProgrammingError."""
+        return {name: str(value) for name, value in conninfo_to_dict(self.url.get_secret_value()).items()}
+
+    @property
+    def has_several_hosts(self) -> bool:
+        """Whether the URL names several servers, of which one takes writes."""
+        return "," in self.parameters().get("host", "")
+
+    @property
+    def grant(self) -> str:
+        """What an administrator has to do so that the user may make and use the tables."""
+        parts = self.parameters()
+        user = parts.get("user", "USER")
+        return (
+            f'GRANT CREATE ON DATABASE "{parts.get("dbname", user)}" TO "{user}"; and if the schema exists already,'
+            f' ALTER SCHEMA "{self.schema}" OWNER TO "{user}"'
+        )
+
+    def with_schema(self, schema: str) -> Self:
+        """Return another schema in the same database."""
+        return type(self)(self.url, schema)
+
+    def __str__(self) -> str:
+        """Return the server, the database and the schema, without user and password."""
+        parts = self.parameters()
+        hosts = parts.get("host") or parts.get("hostaddr") or "this machine"
+        ports = parts.get("port", _DEFAULT_PORT)
+        place = hosts if ports == _DEFAULT_PORT else f"{hosts}, port {ports}"
+        return f'database "{parts.get("dbname", "")}" on {place}, schema "{self.schema}"'

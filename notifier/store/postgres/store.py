@@ -1,0 +1,197 @@
+"""The store in PostgreSQL: the connection that is its lock, and what happens when it is lost."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from typing import Final
+
+import psycopg
+
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.postgres import holders, schema
+from notifier.store.postgres.connection import connect, connect_to_read, refuse_replica
+from notifier.store.postgres.database import Connection, PostgresDatabase, PostgresReadingDatabase
+from notifier.store.postgres.errors import errors_named
+from notifier.store.postgres.holders import Holder
+from notifier.store.postgres.location import Location
+from notifier.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+RETURN_SECONDS: Final = 60.0
+"""Seconds after the loss of the connection in which the holder may come back to its turn; then it stands by."""
+
+RETRY_SECONDS: Final = 1.0
+"""The fewest seconds between two attempts to connect again; work in between fails at once."""
+
+
+class PostgresStore(Store):
+    """Owns the lock of a schema, the session that has it and does all the writing, and the thread that uses it."""
+
+    def __init__(self, location: Location, now_ms: Callable[[], int]) -> None:
+        """Initialize with the place; nothing is opened yet."""
+        super().__init__()
+        self.location = location
+        self._now_ms = now_ms
+        self._candidate: Connection | None = None
+        self._db: PostgresDatabase | None = None
+        self._epoch: int | None = None
+        self._lost_at: float | None = None
+        self._next_try_at = 0.0
+        self._problem: StoreError | None = None
+
+    async def try_open(self) -> Holder | None:
+        """Open the store if no other process holds it, and return None; otherwise return who does.
+
+        It may be called again and again. Raises StoreError if the server cannot be used now.
+        """
+        return await self._on_thread(self._try_open)
+
+    async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:
+        """Store which sources and destinations this holder has. Raises StoreError."""
+        if self._epoch is not None:
+            await self.run(holders.describe, self._epoch, sources, destinations)
+
+    async def check_place(self) -> None:
+        """Ask the server for a sign of life; after a loss, try to come back. Raises StoreError."""
+        await self._on_thread(self._check_place)
+
+    def open_reader(self) -> PostgresReadingDatabase:
+        """Open another connection, which cannot write."""
+        return connect_to_read(self.location)
+
+    def errors_named(self) -> AbstractContextManager[None]:
+        """Convert errors of PostgreSQL to StoreError."""
+        return errors_named(self.location)
+
+    def _open(self) -> None:
+        holder = self._try_open()
+        if holder is not None:
+            raise held_elsewhere(self.location, holder)
+
+    def _try_open(self) -> Holder | None:
+        if self._db is not None:
+            return None
+        with errors_named(self.location):
+            try:
+                connection = self._candidate = self._candidate or connect(self.location)
+                return self._hold_or_tell(connection)
+            except (psycopg.Error, StoreError):
+                self._forget_candidate()
+                raise
+
+    def _hold_or_tell(self, connection: Connection) -> Holder | None:
+        if not holders.try_lock(connection, self.location):
+            return self._present_holder(connection)
+        refuse_replica(connection, self.location)
+        with contextlib.closing(connect(self.location)) as other:
+            holders.check_session(connection, other, self.location)
+        schema.create(connection, self.location)
+        db = PostgresDatabase(connection)
+        with db.atomic():
+            self._epoch = holders.begin(db, self._now_ms())
+        self._candidate, self._db = None, db
+        return None
+
+    def _present_holder(self, connection: Connection) -> Holder:
+        unknown = Holder(0, "another process", self._now_ms(), None)
+        if not schema.exists(connection, self.location):
+            # It has the lock, and is creating the tables.
+            return unknown
+        schema.refuse_newer(schema.applied(connection), self.location)
+        return holders.latest(PostgresDatabase(connection)) or unknown
+
+    def _forget_candidate(self) -> None:
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None:
+            candidate.close()
+
+    def _opened(self) -> PostgresDatabase:
+        if self._db is None:
+            raise RuntimeError("the store is not open")
+        if not self._db.usable:
+            self._come_back()
+        return self._db
+
+    def _check_place(self) -> None:
+        with self._errors_noted() as db:
+            db.execute("SELECT 1")
+
+    def _come_back(self) -> None:
+        """Connect again after a loss, and go on with the same turn if no other process took one since.
+
+        Raises StoreError: UNREACHABLE for as long as there is hope, HELD_ELSEWHERE when the turn is over.
+        """
+        now = time.monotonic()
+        if self._lost_at is None:
+            self._lost_at = now
+            _log.warning("the connection to the database is lost", extra={"database": str(self.location)})
+        if now < self._next_try_at and self._problem is not None:
+            raise self._problem
+        try:
+            with errors_named(self.location):
+                self._return_to_turn()
+        except StoreError as error:
+            self._next_try_at = time.monotonic() + RETRY_SECONDS
+            self._problem = error
+            if error.reason is StoreReason.HELD_ELSEWHERE or now - self._lost_at < RETURN_SECONDS:
+                raise
+            raise StoreError(
+                StoreReason.HELD_ELSEWHERE,
+                f"{error.message}; this has lasted for {RETURN_SECONDS:.0f} s, so this process stands by",
+            ) from error
+        _log.warning(
+            "the database is reached again, and no other process has used it meanwhile",
+            extra={"database": str(self.location), "seconds": round(now - self._lost_at, 1)},
+        )
+        self._lost_at = self._problem = None
+
+    def _return_to_turn(self) -> None:
+        with contextlib.ExitStack() as on_failure:
+            connection = connect(self.location)
+            on_failure.callback(connection.close)
+            refuse_replica(connection, self.location)
+            is_free = holders.try_lock(connection, self.location)
+            db = PostgresDatabase(connection)
+            latest = holders.latest(db)
+            if latest is None or latest.epoch != self._epoch:
+                raise held_elsewhere(self.location, latest)
+            if not is_free:
+                raise StoreError(
+                    StoreReason.UNREACHABLE,
+                    f"{self.location}: the server has not noticed yet that the earlier connection of this process is"
+                    " lost; it will in some seconds",
+                )
+            on_failure.pop_all()
+        if self._db is not None:
+            self._db.close()
+        self._db = db
+
+    def _note_end(self, error: StoreError) -> None:
+        if error.reason is StoreReason.HELD_ELSEWHERE and self.end is None:
+            self.end = error
+
+    def _close(self) -> None:
+        self._thread.submit(self._close_connection).result()
+        self._thread.shutdown()
+
+    def _close_connection(self) -> None:
+        self._forget_candidate()
+        db, self._db = self._db, None
+        if db is None:
+            return
+        if self.end is None and db.usable and self._epoch is not None:
+            try:
+                with db.atomic():
+                    holders.end(db, self._epoch, self._now_ms())
+            except psycopg.Error as error:
+                _log.debug("the end of the turn could not be stored", extra={"detail": str(error)})
+        db.close()
+
+
+def held_elsewhere(location: Location, holder: Holder | None) -> StoreError:
+    """Return the error for a store that another process holds."""
+    who = "another process" if holder is None else holder.name
+    return StoreError(StoreReason.HELD_ELSEWHERE, f"{location}: {who} holds it: stop that process, or run this there")

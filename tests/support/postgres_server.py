@@ -1,0 +1,133 @@
+"""A private PostgreSQL server, which a test may start, stop, kill and pause."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from notifier.store.postgres.location import Location
+
+
+def _newest_programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    return found[-1] if found else None
+
+
+PROGRAMS = _newest_programs()
+
+
+class PostgresServer:
+    """A cluster in a temporary folder, reached by a socket there, and by TCP on loopback."""
+
+    def __init__(self, *, durable: bool = False) -> None:
+        if PROGRAMS is None:
+            skip = "there is no PostgreSQL server here: it is in Debian's package postgresql"
+            assert "TESTS_MUST_NOT_SKIP" not in os.environ, skip
+            pytest.skip(skip)
+        self.programs = PROGRAMS
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        # The server refuses to run as root.
+        self._as: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._durable = durable
+        self._data = self.folder / "data"
+        self._run(
+            "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"
+        )
+        self.start()
+
+    def url(self, **parameters: str) -> str:
+        """Return the address of the database `postgres` over the socket."""
+        more = "".join(f"&{name}={value}" for name, value in parameters.items())
+        return f"postgresql://postgres@/postgres?host={self.folder}&port={self.port}{more}"
+
+    def tcp_url(self, user: str = "postgres", database: str = "postgres") -> str:
+        """Return the address of a database over loopback."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def location(self, schema: str) -> Location:
+        return Location(SecretStr(self.url()), schema)
+
+    def start(self) -> None:
+        options = ["-k", str(self.folder), "-p", str(self.port), "-c", "max_connections=60"]
+        if not self._durable:
+            options += ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=on"]
+        options += ["-c", "shared_buffers=16MB", "-c", "autovacuum=off"]
+        self._run(
+            "pg_ctl", "-D", self._data, "-w", "-t", "60", "-l", self.folder / "log", "-o", " ".join(options), "start"
+        )
+
+    def stop(self, mode: str = "immediate") -> None:
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+
+    @contextlib.contextmanager
+    def asking_for_passwords(self) -> Iterator[None]:
+        """Ask everyone who comes over TCP for a password."""
+        rules = self._data / "pg_hba.conf"
+        before = rules.read_text()
+        try:
+            rules.write_text(f"host all all 127.0.0.1/32 scram-sha-256\n{before}")
+            self.execute("SELECT pg_reload_conf()")
+            yield
+        finally:
+            rules.write_text(before)
+            self.execute("SELECT pg_reload_conf()")
+
+    def pids(self) -> list[int]:
+        """Return the server's processes, the parent first."""
+        parent = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return [parent, *map(int, children)]
+
+    def signal(self, number: signal.Signals) -> None:
+        for pid in self.pids():
+            os.kill(pid, number)
+
+    def execute(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Execute one statement as an administrator, and return its rows."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            cursor = connection.execute(sql.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def remove(self) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: object) -> None:
+        subprocess.run(
+            [self.programs / program, *map(str, arguments)],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,
+            cwd="/",
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            **self._as,
+        )
+
+
+@contextlib.contextmanager
+def running_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
+    server = PostgresServer(durable=durable)
+    try:
+        yield server
+    finally:
+        server.remove()

@@ -1,0 +1,411 @@
+"""Holding a schema: the lock is the connection, and whoever comes second stands by."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.postgres import connection, holders
+from notifier.store.postgres import store as store_module
+from notifier.store.postgres.holders import SEQUENCE_LEAP, Holder
+from notifier.store.postgres.location import Location
+from notifier.store.postgres.store import PostgresStore
+from notifier.store.queries import feed
+from notifier.store.reader import ReadingLimits, StoreReader
+from notifier.store.tables import names, sources
+from notifier.store.tables.names import PersonName
+from tests.support.clocks import FakeClock
+from tests.support.pgbouncer import pooled
+from tests.support.postgres_server import PostgresServer
+from tests.unit.store.conftest import Tell
+
+NewStore = Callable[..., PostgresStore]
+
+
+@pytest.fixture
+def schema(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = f"store-{abs(hash(request.node.nodeid)) % 10**9}"
+    yield name
+    postgres_server.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+
+
+@pytest.fixture
+async def new_store(postgres_server: PostgresServer, schema: str) -> AsyncIterator[NewStore]:
+    made: list[PostgresStore] = []
+
+    def make(url: str | None = None, name: str = schema) -> PostgresStore:
+        location = Location(SecretStr(url or postgres_server.url()), name)
+        made.append(PostgresStore(location, FakeClock().now_ms))
+        return made[-1]
+
+    yield make
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+async def store(new_store: NewStore) -> PostgresStore:
+    opened = new_store()
+    await opened.open()
+    return opened
+
+
+def end_session(server: PostgresServer, store: PostgresStore) -> None:
+    """Cut the store's connection on the server's side."""
+    assert store._db is not None
+    pid = store._db.connection.info.backend_pid
+    server.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+
+
+async def refused(store: PostgresStore) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        await store.open()
+    return caught.value
+
+
+async def test_what_was_written_is_there_for_the_next_holder(store: PostgresStore, new_store: NewStore) -> None:
+    await store.run(sources.recall, "acme")
+    await store.close()
+    following = new_store()
+    await following.open()
+    assert list(await following.run(sources.everything)) == ["acme"]
+
+
+async def test_a_second_process_is_told_who_holds_it_and_gets_it_when_that_one_stops(
+    store: PostgresStore, new_store: NewStore
+) -> None:
+    second = new_store()
+    holder = await second.try_open()
+    assert holder == Holder(1, holders.own_name(), FakeClock().now_ms(), None)
+    await store.close()
+    assert await second.try_open() is None
+    assert await second.try_open() is None
+    assert (await second.run(holders.latest)) == Holder(2, holders.own_name(), FakeClock().now_ms(), None)
+
+
+async def test_a_command_that_cannot_wait_is_told_where_to_run(store: PostgresStore, new_store: NewStore) -> None:
+    error = await refused(new_store())
+    assert error.reason is StoreReason.HELD_ELSEWHERE
+    assert f"{holders.own_name()} holds it: stop that process" in error.message
+    assert store.end is None
+
+
+async def test_stores_of_other_names_do_not_meet(store: PostgresStore, new_store: NewStore, schema: str) -> None:
+    other = new_store(name=f"{schema}-2")
+    await other.open()
+    await other.run(sources.recall, "globex")
+    assert await store.run(sources.everything) == {}
+    await other.run(lambda db: db.execute(f'DROP SCHEMA "{schema}-2" CASCADE'))
+
+
+async def test_after_the_loss_of_its_connection_it_goes_on(
+    store: PostgresStore, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.run(sources.recall, "acme")
+    end_session(postgres_server, store)
+    with pytest.raises(StoreError) as caught:
+        await store.run(sources.recall, "globex")
+    assert caught.value.reason is StoreReason.UNREACHABLE
+    assert str(store.unwritable) == str(caught.value)
+    await store.run(sources.recall, "globex")
+    assert (store.unwritable, store.end) == (None, None)
+    assert list(await store.run(sources.everything)) == ["acme", "globex"]
+    assert [
+        holder for (holder,) in postgres_server.execute(f'SELECT epoch FROM "{store.location.schema}".holders')
+    ] == [1]
+    assert [record.message for record in caplog.records] == [
+        "the connection to the database is lost",
+        "the database is reached again, and no other process has used it meanwhile",
+    ]
+
+
+async def test_whoever_lost_its_turn_writes_no_more(
+    store: PostgresStore, new_store: NewStore, postgres_server: PostgresServer
+) -> None:
+    end_session(postgres_server, store)
+    second = new_store()
+    assert await second.try_open() is None
+    with pytest.raises(StoreError):
+        await store.check_place()
+    with pytest.raises(StoreError) as caught:
+        await store.run(sources.recall, "acme")
+    assert caught.value.reason is StoreReason.HELD_ELSEWHERE
+    assert store.ended.is_set()
+    with pytest.raises(StoreError, match="holds it"):
+        await store.run(sources.recall, "acme")
+    assert await second.run(sources.everything) == {}
+
+
+async def test_a_turn_that_another_one_had_in_between_is_over_too(
+    store: PostgresStore, new_store: NewStore, postgres_server: PostgresServer
+) -> None:
+    end_session(postgres_server, store)
+    second = new_store()
+    await second.open()
+    await second.close()
+    for _ in range(2):
+        with pytest.raises(StoreError) as caught:
+            await store.check_place()
+    assert caught.value.reason is StoreReason.HELD_ELSEWHERE
+
+
+async def test_its_own_session_that_the_server_still_has_is_waited_for(
+    store: PostgresStore,
+) -> None:
+    """A network that comes back after the connection was given up finds the earlier session still there."""
+    assert store._db is not None
+    earlier = store._db.connection
+    with contextlib.closing(earlier):
+        store._db.connection = connection.connect(store.location)
+        store._db.connection.close()
+        with pytest.raises(StoreError, match="has not noticed yet") as caught:
+            await store.run(sources.recall, "acme")
+        assert caught.value.reason is StoreReason.UNREACHABLE
+    store._next_try_at = 0
+    await store.run(sources.recall, "acme")
+
+
+async def test_it_stands_by_after_a_minute_without_the_server(
+    store: PostgresStore, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_: Location) -> Any:
+        raise psycopg.OperationalError("connection refused")
+
+    monkeypatch.setattr(store_module, "connect", unreachable)
+    monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(store_module, "RETURN_SECONDS", 0.05)
+    end_session(postgres_server, store)
+    reasons = []
+    while not store.ended.is_set():
+        with pytest.raises(StoreError) as caught:
+            await store.check_place()
+        reasons.append(caught.value.reason)
+        await asyncio.sleep(0.01)
+    assert set(reasons[:-1]) == {StoreReason.UNREACHABLE}
+    assert reasons[-1] is StoreReason.HELD_ELSEWHERE
+
+
+async def test_numbers_leap_after_a_holder_that_did_not_stop_in_order(
+    store: PostgresStore, new_store: NewStore, postgres_server: PostgresServer, tell: Tell
+) -> None:
+    await store.run(sources.recall, "acme")
+    assert await store.run(tell, "1", "2") == [1, 2]
+    await store.close()
+    second = new_store()
+    await second.open()
+    assert await second.run(tell, "3") == [3]
+    end_session(postgres_server, second)
+    third = new_store()
+    await third.open()
+    assert await third.run(feed.position) == 3 + SEQUENCE_LEAP
+    assert await third.run(tell, "4") == [4 + SEQUENCE_LEAP]
+
+
+async def test_it_says_what_it_watches(store: PostgresStore) -> None:
+    await store.describe(["globex", "acme"], ["hr"])
+    latest = await store.run(holders.latest)
+    assert latest is not None
+    assert (sorted(latest.sources), sorted(latest.destinations)) == (["acme", "globex"], ["hr"])
+
+
+async def test_an_error_undoes_everything(store: PostgresStore) -> None:
+    def fail(db: Any) -> None:
+        sources.recall(db, "acme")
+        raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        await store.run(fail)
+    assert await store.run(sources.everything) == {}
+
+
+async def test_an_error_that_was_passed_over_is_no_success(store: PostgresStore) -> None:
+    def pass_over(db: Any) -> None:
+        sources.recall(db, "acme")
+        with contextlib.suppress(psycopg.Error):
+            db.execute("SELECT 1 / 0")
+
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+        await store.run(pass_over)
+    assert await store.run(sources.everything) == {}
+
+
+async def test_text_that_postgresql_cannot_store_is_replaced(store: PostgresStore) -> None:
+    await store.run(names.learn_people, "acme", [PersonName("a\x00", "A\x00na", None)])
+    found = await store.run(names.find, "acme", ["a\x00"], [])
+    assert found.people == {"a\ufffd": "A\ufffdna"}
+
+
+async def test_readers_cannot_write_and_see_one_moment(store: PostgresStore) -> None:
+    reader = StoreReader(store)
+    await store.run(sources.recall, "acme")
+    assert list(await reader.run(sources.everything)) == ["acme"]
+    with pytest.raises(StoreError) as caught:
+        await reader.run(sources.recall, "globex")
+    assert caught.value.reason is StoreReason.READ_ONLY
+    assert store.end is None
+    await reader.close()
+
+
+async def test_a_reader_that_takes_too_long_is_cut_off_and_the_next_one_reads(store: PostgresStore) -> None:
+    reader = StoreReader(store, ReadingLimits(at_once=1, wait=5.0, work=0.2))
+    with pytest.raises(StoreError, match="takes longer") as caught:
+        await reader.run(lambda db: db.execute("SELECT pg_sleep(30)"))
+    assert caught.value.reason is StoreReason.BUSY
+    assert await reader.run(sources.everything) == {}
+    await reader.close()
+
+
+async def test_a_reader_comes_back_after_the_loss_of_its_connection(
+    store: PostgresStore, postgres_server: PostgresServer
+) -> None:
+    reader = StoreReader(store, ReadingLimits(at_once=1))
+    (pid,) = await reader.run(lambda db: db.execute("SELECT pg_backend_pid()").fetchone())
+    postgres_server.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+    with pytest.raises(StoreError) as caught:
+        await reader.run(sources.everything)
+    assert caught.value.reason is StoreReason.UNREACHABLE
+    assert await reader.run(sources.everything) == {}
+    await reader.close()
+
+
+SAID = {
+    "53100": (StoreReason.DISK_FULL, "disk is full"),
+    "25006": (StoreReason.READ_ONLY, "takes no writes"),
+    "55P03": (StoreReason.LOCKED, "locks its tables"),
+    "57014": (StoreReason.BUSY, "took too long"),
+    "58030": (StoreReason.IO_ERROR, "SQLSTATE 58030"),
+    "XX001": (StoreReason.CORRUPT, "SQLSTATE XX001"),
+    "53200": (StoreReason.BUSY, "SQLSTATE 53200"),
+}
+
+
+@pytest.mark.parametrize("state", SAID)
+async def test_errors_of_the_server_have_names(store: PostgresStore, state: str) -> None:
+    raised = f"DO $$ BEGIN RAISE EXCEPTION 'so it is' USING ERRCODE = '{state}'; END $$"
+    with pytest.raises(StoreError) as caught:
+        await store.run(lambda db: db.execute(raised))
+    reason, words = SAID[state]
+    assert caught.value.reason is reason
+    assert words in caught.value.message
+    assert caught.value.message.startswith('database "postgres" on ')
+    assert store.end is None
+
+
+async def test_tables_that_someone_changed_are_named_and_not_mended(store: PostgresStore) -> None:
+    await store.run(lambda db: db.execute("ALTER TABLE sources DROP COLUMN met_at CASCADE"))
+    with pytest.raises(StoreError, match=r"met_at.*SQLSTATE 42703.*restore a backup") as caught:
+        await store.run(sources.everything)
+    assert caught.value.reason is StoreReason.TABLES_CHANGED
+    await store.run(lambda db: db.execute("DROP TABLE sources CASCADE"))
+    with pytest.raises(StoreError, match="SQLSTATE 42P01"):
+        await store.run(sources.everything)
+    assert store.end is None
+
+
+async def test_a_bug_is_not_taken_for_trouble_with_the_server(store: PostgresStore) -> None:
+    with pytest.raises(psycopg.errors.SyntaxError):
+        await store.run(lambda db: db.execute("SELEC"))
+
+
+async def test_a_database_that_does_not_exist_is_named(new_store: NewStore, postgres_server: PostgresServer) -> None:
+    error = await refused(new_store(postgres_server.tcp_url(database="nowhere")))
+    assert error.reason is StoreReason.REFUSED
+    assert "no such database" in error.message
+
+
+async def test_a_server_that_is_not_there_can_come_up_later(new_store: NewStore) -> None:
+    store = new_store("postgresql://postgres:the-password@127.0.0.1:1/postgres")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="cannot be reached") as caught:
+            await store.try_open()
+        assert caught.value.reason is StoreReason.UNREACHABLE
+        assert "the-password" not in str(caught.value)
+
+
+async def test_a_wrong_password_is_no_matter_of_waiting(new_store: NewStore, postgres_server: PostgresServer) -> None:
+    with postgres_server.asking_for_passwords():
+        error = await refused(new_store(postgres_server.tcp_url("postgres:wrong-one")))
+    assert error.reason is StoreReason.REFUSED
+    assert "correct user and password" in error.message
+    assert "wrong-one" not in error.message
+
+
+async def test_a_user_without_rights_is_told_what_to_grant(
+    new_store: NewStore, postgres_server: PostgresServer, schema: str
+) -> None:
+    postgres_server.execute("CREATE ROLE clerk LOGIN")
+    error = await refused(new_store(postgres_server.tcp_url("clerk")))
+    assert error.reason is StoreReason.NOT_WRITABLE
+    assert 'GRANT CREATE ON DATABASE "postgres" TO "clerk"' in error.message
+    postgres_server.execute(f'CREATE SCHEMA "{schema}" AUTHORIZATION clerk')
+    store = new_store(postgres_server.tcp_url("clerk"))
+    await store.open()
+    await store.run(sources.recall, "acme")
+    await store.close()
+    postgres_server.execute("DROP OWNED BY clerk CASCADE")
+    postgres_server.execute("DROP ROLE clerk")
+
+
+async def test_a_server_that_takes_no_writes_is_refused(new_store: NewStore, postgres_server: PostgresServer) -> None:
+    url = postgres_server.url(options="-c%20default_transaction_read_only%3Don")
+    error = await refused(new_store(url))
+    assert error.reason is StoreReason.READ_ONLY
+    assert "connect to the primary" in error.message
+
+
+async def test_an_old_server_is_refused(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "OLDEST_VERSION", 990_000)
+    error = await refused(new_store())
+    assert error.reason is StoreReason.REFUSED
+    assert "99 or newer is needed" in error.message
+
+
+async def test_a_database_that_cannot_hold_every_letter_is_refused(
+    new_store: NewStore, postgres_server: PostgresServer
+) -> None:
+    postgres_server.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    error = await refused(new_store(postgres_server.tcp_url(database="latin")))
+    assert error.reason is StoreReason.REFUSED
+    assert "ENCODING 'UTF8'" in error.message
+
+
+async def test_a_pooler_that_shares_sessions_is_refused(new_store: NewStore, postgres_server: PostgresServer) -> None:
+    with pooled(postgres_server, "transaction") as url:
+        error = await refused(new_store(url))
+    assert error.reason is StoreReason.REFUSED
+    assert "pooler in transaction mode" in error.message
+
+
+async def test_a_pooler_that_keeps_sessions_serves(new_store: NewStore, postgres_server: PostgresServer) -> None:
+    with pooled(postgres_server, "session") as url:
+        store = new_store(url)
+        await store.open()
+        assert await new_store().try_open() is not None
+        await store.run(sources.recall, "acme")
+        await store.close()
+
+
+async def test_a_server_that_only_pretends_to_lock_is_refused(
+    new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CockroachDB answers that every lock was taken."""
+    monkeypatch.setattr(holders, "try_lock", lambda *_: True)
+    error = await refused(new_store())
+    assert error.reason is StoreReason.REFUSED
+    assert "does not keep advisory locks" in error.message
+
+
+async def test_of_two_that_start_at_once_one_gets_it(new_store: NewStore) -> None:
+    both = [new_store(), new_store()]
+    answers = await asyncio.gather(*(store.try_open() for store in both))
+    assert [answer is None for answer in answers].count(True) == 1
+    loser = both[answers.index(next(it for it in answers if it is not None))]
+    await next(it for it in both if it is not loser).close()
+    # The server ends the other's session in its own time.
+    while await loser.try_open() is not None:
+        await asyncio.sleep(0.01)
