@@ -193,6 +193,7 @@ CREATE TABLE people (
     id TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
     employee_number TEXT COLLATE "C",
+    facts TEXT COLLATE "C" NOT NULL DEFAULT '{}',
     PRIMARY KEY (source, id)
 );
 
@@ -200,15 +201,8 @@ CREATE TABLE trainings (
     source TEXT COLLATE "C" NOT NULL,
     id TEXT COLLATE "C" NOT NULL,
     title TEXT COLLATE "C" NOT NULL,
+    facts TEXT COLLATE "C" NOT NULL DEFAULT '{}',
     PRIMARY KEY (source, id)
-);
-
-CREATE TABLE names_fetched (
-    source TEXT COLLATE "C" NOT NULL,
-    list TEXT COLLATE "C" NOT NULL CHECK (list IN ('people', 'trainings')),
-    fetched_at BIGINT NOT NULL,
-    outcome TEXT COLLATE "C" NOT NULL,
-    PRIMARY KEY (source, list)
 );
 
 CREATE TABLE sweep_pages (
@@ -444,6 +438,22 @@ CREATE TABLE state_changes (
 );
 
 CREATE INDEX state_changes_by_name ON state_changes (kind, name, id);
+
+CREATE TABLE job_titles (
+    source TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    title TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (source, id)
+);
+
+CREATE TABLE names_fetched (
+    source TEXT COLLATE "C" NOT NULL,
+    list TEXT COLLATE "C" NOT NULL CHECK (list IN ('people', 'trainings', 'job_titles')),
+    fetched_at BIGINT NOT NULL,
+    outcome TEXT COLLATE "C" NOT NULL,
+    fields TEXT COLLATE "C" NOT NULL DEFAULT '',
+    PRIMARY KEY (source, list)
+);
 
 CREATE VIEW known_completions AS
 SELECT r.source, r.key, p.name AS person, t.title AS training, r.completed_on,
