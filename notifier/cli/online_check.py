@@ -38,21 +38,27 @@ def seen(given: GlobalOptions, settings: Settings) -> "Sequence[ProbeResult]":
 
 
 def orphans(settings: Settings) -> "Iterator[str]":
-    """Yield a sentence for each destination that is not configured but has waiting events in the state file."""
-    if not settings.store.path.exists():
+    """Yield a sentence for each destination that is not configured but has waiting events in the store.
+
+    Raises CommandError if the store is in a database that cannot be used.
+    """
+    is_file = not settings.store.url.get_secret_value()
+    if is_file and not settings.store.path.exists():
         return
     # Imported here, because only this needs the state file, which usually does not exist at the first check.
     from notifier.alerts.destination_rules import orphan_sentence  # noqa: PLC0415
-    from notifier.store.errors import StoreError  # noqa: PLC0415
-    from notifier.store.file.connection import open_for_reading  # noqa: PLC0415
+    from notifier.store.errors import StoreError, StoreReason  # noqa: PLC0415
+    from notifier.store.opening import open_to_read  # noqa: PLC0415
     from notifier.store.queries.orphans import orphans as found_in  # noqa: PLC0415
 
     try:
-        with closing(open_for_reading(settings.store.path)) as db:
+        with closing(open_to_read(settings.store)) as db:
             found = found_in(db, tuple(settings.destinations))
-    except StoreError:
+    except StoreError as error:
         # Errors of the state file are not reported here; the daemon reports them when it starts.
-        return
+        if is_file or error.reason is StoreReason.NOT_A_STATE_FILE:
+            return
+        raise CommandError(error.message) from error
     yield from (orphan_sentence(orphan) for orphan in found if orphan.pending)
 
 

@@ -7,19 +7,30 @@ from pathlib import Path
 import click
 
 from notifier.cli.errors import CommandError
+from notifier.config import StoreSettings
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.connection import open_for_reading
 from notifier.store.file.errors import errors_named
+from notifier.store.opening import is_database, location_of, open_to_read
 from notifier.store.recovery.opener import pending
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Database]:
-    """Open the state file read-only. Print a note if a daemon would first have to change it, such as migrate it.
+def reading(place: StoreSettings | Path) -> Iterator[Database]:
+    """Open the store read-only. Print a note if a daemon would first have to change its file, such as migrate it.
 
-    Raises CommandError if the file does not exist or cannot be read.
+    `place` is a path if only that of the state file is known. Raises CommandError if the store does not exist or cannot
+    be read.
     """
+    if isinstance(place, StoreSettings):
+        if is_database(place):
+            with _reading_database(place) as db:
+                yield db
+            return
+        path = place.path
+    else:
+        path = place
     if to_do := pending(path):
         if not path.exists():
             raise CommandError(f"{to_do}: start `notifier run` once, which does that")
@@ -33,20 +44,32 @@ def reading(path: Path) -> Iterator[Database]:
         raise _failure(error) from error
 
 
-class Followed:
-    """A read-only state file that is reopened if another file replaces it (after a restore or a rebuild)."""
+@contextmanager
+def _reading_database(store: StoreSettings) -> Iterator[Database]:
+    # Imported here, because whoever uses a file needs no library of PostgreSQL.
+    from notifier.store.postgres.errors import errors_named as postgres_errors_named  # noqa: PLC0415
 
-    def __init__(self, path: Path, opened: Database) -> None:
+    try:
+        with postgres_errors_named(location_of(store)), closing(open_to_read(store)) as db:
+            yield db
+    except StoreError as error:
+        raise CommandError(error.message) from error
+
+
+class Followed:
+    """A read-only store. A state file is reopened if another file replaces it (after a restore or a rebuild)."""
+
+    def __init__(self, path: Path | None, opened: Database) -> None:
         """Initialize with a file that is already open. `close` closes only files that were opened in its place."""
         self._path = path
         self._db = opened
         self._first = opened
-        self._file = _identity(path)
+        self._file = None if path is None else _identity(path)
 
     def now(self) -> tuple[Database, bool]:
         """Return the database to read, and whether it is a different one from the last call's."""
-        found = _identity(self._path)
-        if found is None or found == self._file:
+        found = None if self._path is None else _identity(self._path)
+        if self._path is None or found is None or found == self._file:
             return self._db, False
         try:
             with errors_named(self._path):
@@ -65,9 +88,11 @@ class Followed:
 
 
 @contextmanager
-def following(path: Path) -> Iterator[Followed]:
-    """Open the state file in order to follow it, even if another file replaces it. Raises CommandError."""
-    with reading(path) as db, closing(Followed(path, db)) as followed:
+def following(place: StoreSettings | Path) -> Iterator[Followed]:
+    """Open the store in order to follow it, even if another file replaces it. Raises CommandError."""
+    file = place.path if isinstance(place, StoreSettings) else place
+    path = None if isinstance(place, StoreSettings) and is_database(place) else file
+    with reading(place) as db, closing(Followed(path, db)) as followed:
         yield followed
 
 

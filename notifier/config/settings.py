@@ -16,6 +16,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, PrivateAttr, Secret
 
 from notifier.config import likely_mistakes
 from notifier.config.base_table import BaseTable, default
+from notifier.config.database_url import is_unverified_beyond_loopback
 from notifier.config.destination_types import Destination
 from notifier.config.destinations import WebSettings
 from notifier.config.durations import Duration, DurationText, format_duration, parse_duration
@@ -25,6 +26,7 @@ from notifier.config.types import (
     BaseUrl,
     Count,
     CountUpTo1000,
+    DatabaseUrl,
     FilePattern,
     Id,
     ListenAddress,
@@ -36,6 +38,7 @@ from notifier.config.types import (
     PublicUrl,
     ReadableFile,
     RecordsOrShare,
+    SchemaName,
     Share,
     StateFile,
     Text,
@@ -128,13 +131,34 @@ ConfirmAfter = Annotated[
 
 
 class StoreSettings(BaseTable):
-    """The state file."""
+    """Where the notifier remembers what it knows: the state file, or a schema in a PostgreSQL database."""
 
     path: StateFile = default("")
     """The path of the SQLite file. Empty: `$STATE_DIRECTORY/notifier.db` if that variable is set; the service's file in
     /var/lib for a configuration in /etc/notifier; otherwise notifier/notifier.db in the user's state directory."""
+    url: DatabaseUrl = default("")
+    """The address of a PostgreSQL database to use instead of a file. A second daemon with the same `url` and `name`
+    stands by and takes over. It is a secret if it contains a password."""
+    name: SchemaName = "notifier"
+    """With `url`: the name of the schema, one for each instance."""
     retention: Duration = default("90d")
     """How long delivered events, their deliveries and the content of removed records are kept."""
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        if self.url.get_secret_value() and "path" in self.model_fields_set:
+            yield Problem("url", "cannot stand beside `path`: remove one of the two")
+        if not self.url.get_secret_value() and "name" in self.model_fields_set and self.name != "notifier":
+            yield Problem("name", "is the name of a schema, and needs `url`")
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        if is_unverified_beyond_loopback(self.url.get_secret_value()):
+            yield Problem(
+                "url",
+                "does not verify the server: people's names cross the network to whichever machine answers; add"
+                " sslmode=verify-full and sslrootcert",
+            )
 
 
 class LogSettings(BaseTable):
@@ -426,6 +450,7 @@ class Settings(BaseTable):
         return tuple(self._warnings(datetime.now(UTC).date()))
 
     def _warnings(self, today: date) -> Iterator[Problem]:
+        yield from _below(("store",), self.store.warnings())
         yield from _below(("http",), self.http.warnings())
         for file in self._shown_to_all:
             yield Problem(str(file), f"contains secrets, and every user can read it: chmod o-r {file}")

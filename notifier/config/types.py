@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from notifier.config.base_table import Surroundings
+from notifier.config.database_url import parse_database_url, parse_schema_name
 from notifier.config.errors import InvalidValue
 from notifier.config.paths import default_state_file
 from notifier.config.trust import distrust
@@ -207,6 +208,13 @@ AnyUrl = Annotated[SecretStr, AfterValidator(_any_url)]
 
 OptionalUrl = Annotated[SecretStr, AfterValidator(_any_url_or_none)]
 """An http or https URL that may contain a secret, or nothing."""
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(parse_database_url)]
+"""The URL of a PostgreSQL database, or nothing."""
+
+SchemaName = Annotated[str, AfterValidator(parse_schema_name)]
+"""The name of a schema in a database."""
 
 
 def _proxy(url: SecretStr) -> SecretStr:

@@ -106,9 +106,14 @@ def _opened(settings: Settings) -> HttpInterfaceSettings:
 
 def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
     """Return the changed keys that take effect only at the next start, because what they name is already open."""
-    opened = {"store.path": opened_with.store.path, "http": _opened(opened_with)}
-    wanted = {"store.path": after.store.path, "http": _opened(after)}
+    opened = _opened_once(opened_with)
+    wanted = _opened_once(after)
     return tuple(key for key in wanted if wanted[key] != opened[key])
+
+
+def _opened_once(settings: Settings) -> dict[str, object]:
+    store = settings.store
+    return {"store.path": store.path, "store.url": store.url, "store.name": store.name, "http": _opened(settings)}
 
 
 def reload_document(

@@ -22,6 +22,7 @@ from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.api.metrics import MetricsCollector
 from notifier.daemon.api.status import destination_status, evaluation_status, remembered_status, status_document
 from notifier.daemon.api.status_line import summary
+from notifier.daemon.api.store_status import file_status, store_status
 from notifier.daemon.condition_collector import ConditionCollector, DaemonState
 from notifier.daemon.configuration import Differences, RunningConfiguration, SettingsSource
 from notifier.daemon.filter_check import UnknownIds
@@ -40,8 +41,9 @@ from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
 from notifier.messages.phrasing import message_context
 from notifier.store.errors import StoreError, StoreReason
+from notifier.store.opening import store_of
 from notifier.store.reader import StoreReader
-from notifier.store.recovery.opener import open_store
+from notifier.store.store import Store
 from notifier.store.tables import destinations, starts
 from notifier.store.tables.activity import ActivityKind, ActivitySubject
 from notifier.store.tables.destinations import HealthState
@@ -97,6 +99,12 @@ UNKNOWN_IDS = "(unknown ids)"
 ACTIVITY = "(activity)"
 """The name of the job that records requests and changes of state, for the pages of the dashboard."""
 
+DATABASE = "(database)"
+"""The name of the job that asks a database for a sign of life, so that a loss is noticed while there is no work."""
+
+ASK_EVERY_SECONDS = 2.0
+"""Seconds between two such questions."""
+
 _STORE_RETRY_SECONDS = 5.0
 
 
@@ -112,11 +120,13 @@ class Daemon:
         *,
         patience: Patience = PATIENCE,
         handed_over: Sequence[socket.socket] = (),
+        store: Store | None = None,
     ) -> None:
         """Initialize with the settings, the source that a reload reads them from, and the connection to systemd.
 
         `patience` holds the waiting times of watchers that no setting covers. The listening sockets `handed_over` by
-        systemd take the place of `[http] listen`.
+        systemd take the place of `[http] listen`. `store` is one that is open already; by default, the state file is
+        opened at the start.
         """
         self._handed_over = handed_over
         self._configuration = RunningConfiguration(settings, settings_source)
@@ -124,7 +134,7 @@ class Daemon:
         self._manager = manager or SystemdNotifier()
         self._started_ms: int | None = None
         self._hanging: tuple[str, ...] = ()
-        self._store = open_store(settings.store.path, self._clock.now_ms)
+        self._store = store or store_of(settings.store, self._clock.now_ms)
         self._reader = StoreReader(self._store)
         self._counts = Counters()
         self._peer_clocks = PeerClocks(self._clock)
@@ -234,6 +244,7 @@ class Daemon:
             await self._store.open()
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._reader.close)
+            await self._store.describe(self._settings.sources, self._settings.destinations)
             stack.push_async_callback(self._housekeeping.stop)
             stack.push_async_callback(self._activity.stop)
             self._session = session = await stack.enter_async_context(new_session())
@@ -254,6 +265,8 @@ class Daemon:
             self._schedule.add(ACTIVITY, LOOK_EVERY_SECONDS, self._activity.look)
             self._schedule.add(ALARMS, ALARMS_EVERY_SECONDS, self._look_for_troubles)
             self._schedule.add(EXPIRY, EVERY_SECONDS, self._expiry.look)
+            if self._store.path is None:
+                self._schedule.add(DATABASE, ASK_EVERY_SECONDS, self._ask_database)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
             # The server needs the sources to exist, because requests are about them; it starts before their rounds.
             self._server = LocalServer(
@@ -277,6 +290,11 @@ class Daemon:
                 "alerts_to": self._settings.alerts.heard_by() or "nobody",
             },
         )
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration that is in force."""
+        return self._configuration.settings
 
     @property
     def _settings(self) -> Settings:
@@ -306,6 +324,12 @@ class Daemon:
         await self._running.aclose()
         _log.info("stopped")
 
+    async def _ask_database(self) -> None:
+        try:
+            await self._store.check_place()
+        except StoreError as error:
+            _log.debug(error.message, extra={"reason": error.reason})
+
     async def _note_stop(self) -> None:
         try:
             await self._store.run(starts.end, self._started_ms or 0, self._clock.now_ms())
@@ -329,6 +353,7 @@ class Daemon:
             () if self.evaluation is None else self.evaluation.standing,
             evaluation_status(self.evaluation, self._clock.monotonic(), self._settings.alerts.heard_by()),
             remembered.replays,
+            await self._reader.run(store_status) if self._store.path is None else file_status(),
         )
 
     @property

@@ -13,8 +13,8 @@ from notifier.delivery.subscriptions import subscriptions
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
+from notifier.store.opening import store_of
 from notifier.store.recovery import essentials, snapshot
-from notifier.store.recovery.opener import open_store
 from notifier.store.store import Store
 from notifier.watch.watcher import Watcher
 
@@ -28,7 +28,7 @@ async def lone_store(settings: Settings) -> AsyncIterator[Store]:
     Raises StoreError, with the reason IN_USE if a daemon runs.
     """
     clock = SystemClock()
-    store = open_store(settings.store.path, clock.now_ms)
+    store = store_of(settings.store, clock.now_ms)
     await store.open()
     try:
         yield store

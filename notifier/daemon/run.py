@@ -4,19 +4,27 @@ import asyncio
 import faulthandler
 import logging
 import os
+import socket
+from collections.abc import Sequence
 from typing import Any, Final
 
+from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.descriptors import raise_limit
 from notifier.daemon.signals import daemon_signals
+from notifier.daemon.standby import wait_for_turn
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import Watchdog, time_to_start
-from notifier.store.errors import StoreError
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.opening import database_store, is_database
 from notifier.web.listening.sockets import ListenError, handed_over
 
 _log = logging.getLogger(__name__)
+
+_STAND_BY_AFTER: Final = frozenset({StoreReason.HELD_ELSEWHERE, StoreReason.UNREACHABLE})
+"""The ends of a store in a database after which this process stands by instead of ending."""
 
 STOP_SECONDS: Final = 1.0
 """Seconds in which a start that is interrupted may close the files and sockets that it has opened."""
@@ -33,6 +41,9 @@ class StoppedAtStart(Exception):  # noqa: N818 - no error
 async def serve(settings: Settings, configuration: SettingsSource) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP, read the configuration again.
 
+    If the store is in a database that another process holds, this one stands by until it can take over, and again
+    whenever it has lost its turn.
+
     Raises StoppedAtStart, whatever `Daemon.start` raises, and StoreError if the state file is found to be damaged. In
     that case the next start moves the file aside and rebuilds it.
     """
@@ -42,25 +53,84 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
         faulthandler.enable()
     raise_limit()
     with daemon_signals() as signals:
-        daemon = Daemon(settings, settings_source=configuration, manager=manager, handed_over=handed_over(os.environ))
         stopped = asyncio.create_task(signals.stop.wait(), name="stop")
-        await _start(daemon, manager, stopped)
-        beside = [
-            asyncio.create_task(_reload_when_asked(daemon, signals.reload), name="reload"),
-            asyncio.create_task(Watchdog(daemon, manager).run(), name="supervision"),
-        ]
-        for task in beside:
-            task.add_done_callback(_report_fault)
-        end = asyncio.create_task(daemon.store_end(), name="end of the store")
+        sockets = handed_over(os.environ)
         try:
-            await asyncio.wait([stopped, end], return_when=asyncio.FIRST_COMPLETED)
+            if not is_database(settings.store):
+                daemon = Daemon(settings, settings_source=configuration, manager=manager, handed_over=sockets)
+                await _start(daemon, manager, stopped)
+                end = await _work(daemon, manager, stopped, signals.reload)
+                if end is not None:
+                    raise end
+            else:
+                await _take_turns(settings, configuration, manager, stopped, signals.reload, sockets)
         finally:
+            await _cancelled(stopped)
+
+
+async def _take_turns(
+    settings: Settings,
+    configuration: SettingsSource,
+    manager: SystemdNotifier,
+    stopped: asyncio.Task[Any],
+    reload_asked: asyncio.Event,
+    sockets: Sequence[socket.socket],
+) -> None:
+    """Stand by, run the daemon during each turn, and stand by again after a loss. Raises StoreError."""
+    while not stopped.done():
+        store = database_store(settings.store, SystemClock().now_ms)
+        try:
+            if not await wait_for_turn(store, settings, manager, stopped, sockets):
+                return
+            daemon = Daemon(
+                settings,
+                settings_source=configuration,
+                manager=manager,
+                handed_over=[listener.dup() for listener in sockets],
+                store=store,
+            )
+            try:
+                await _start(daemon, manager, stopped)
+            except StoreError as error:
+                if error.reason not in _STAND_BY_AFTER:
+                    raise
+                _log.warning(error.message, extra={"reason": error.reason})
+                continue
+            end = await _work(daemon, manager, stopped, reload_asked)
+        finally:
+            await store.close()
+        if end is None:
+            return
+        if end.reason not in _STAND_BY_AFTER:
+            raise end
+        _log.warning(end.message, extra={"reason": end.reason})
+        settings = daemon.settings
+    manager.stopping()
+
+
+async def _work(
+    daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any], reload_asked: asyncio.Event
+) -> StoreError | None:
+    """Let a started daemon work until it is stopped, and return None, or until its store has ended; return why."""
+    beside = [
+        asyncio.create_task(_reload_when_asked(daemon, reload_asked), name="reload"),
+        asyncio.create_task(Watchdog(daemon, manager).run(), name="supervision"),
+    ]
+    for task in beside:
+        task.add_done_callback(_report_fault)
+    end = asyncio.create_task(daemon.store_end(), name="end of the store")
+    try:
+        await asyncio.wait([stopped, end], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        is_turn_over = end.done() and not end.cancelled() and end.result().reason in _STAND_BY_AFTER
+        if stopped.done() or not is_turn_over:
             manager.stopping()
-            await _cancelled(stopped, *beside)
-            await daemon.stop()
-            await _cancelled(end)
-    if not end.cancelled():
-        raise end.result()
+        await _cancelled(*beside)
+        await daemon.stop()
+        await _cancelled(end)
+    if end.cancelled() or (is_turn_over and stopped.done()):
+        return None
+    return end.result()
 
 
 async def _start(daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -58,6 +58,9 @@ class Store(ABC):
         Raises StoreError if the store cannot be read or written, and whatever `work` raises.
         """
         return await self._on_thread(partial(self._perform, work, *args, **kwargs))
+
+    async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:  # noqa: B027
+        """Store which sources and destinations this process has, for the next holder. Raises StoreError."""
 
     @abstractmethod
     async def check_place(self) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from notifier.cli.context import become_owner_of, read_settings_as_caller
+from notifier.cli.context import become_owner_of, read_settings_as_caller, refuse_database
 from notifier.cli.copies_as_root import made_by_owner, owner_may_write
 from notifier.cli.errors import as_command_error
 from notifier.cli.formatting import harmless, moment
@@ -27,7 +27,9 @@ def backup(given: GlobalOptions, file: Path, *, force: bool) -> None:
     under its name, and the daemon does not wait for it. Only you can read it, because it holds people's names. It
     does not include the configuration and its secrets: back those up too.
     """
-    state_file = read_settings_as_caller(given).store.path
+    store = read_settings_as_caller(given).store
+    refuse_database(store)
+    state_file = store.path
     owner = other_owner(state_file)
     with as_command_error(BackupError), shown_copying("backup") as progress:
         if owner is None or owner_may_write(owner, file):

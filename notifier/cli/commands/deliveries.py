@@ -81,7 +81,7 @@ def deliveries(
         return
     settings, state_file = settings_or_state_file(given)
     chosen = DeliveryFilter(None if state is None else DeliveryState(state), destination)
-    with following(state_file) as file:
+    with following(state_file if settings is None else settings.store) as file:
         _check_destination(file.now()[0], settings, destination)
         show_pages(_pages(file, chosen, follow=follow), _show_json if as_json else _table(grows=follow))
 

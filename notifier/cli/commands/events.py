@@ -64,8 +64,8 @@ def events(given: GlobalOptions, after: int | None, *, follow: bool, as_json: bo
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv cannot be combined")
-    _, state_file = settings_or_state_file(given)
-    with following(state_file) as file:
+    settings, state_file = settings_or_state_file(given)
+    with following(state_file if settings is None else settings.store) as file:
         db, _ = file.now()
         if after is None:
             after = history.sequence_before_latest(db, _A_SCREENFUL) if is_terminal() else 0

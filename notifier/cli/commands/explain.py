@@ -39,7 +39,7 @@ def explain(given: GlobalOptions, record: str, *, as_json: bool) -> None:
     notified, the reason. It works with and without a running daemon.
     """
     settings = read_settings(given)
-    with reading(settings.store.path) as db:
+    with reading(settings.store) as db:
         try:
             lives = known_lives(db, record)
         except UnknownRecordError as error:

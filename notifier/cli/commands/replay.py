@@ -21,7 +21,7 @@ from notifier.cli.parameter_types import OneOf, destination_names, one_json_obje
 from notifier.cli.replay_text import history_lines, left_lines
 from notifier.cli.store_access import reading
 from notifier.clock import SystemClock
-from notifier.config import Settings
+from notifier.config import Settings, StoreSettings
 from notifier.daemon.api.replays import replays_document
 from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, parse_replay
 
@@ -68,7 +68,7 @@ def replay(
         raise click.UsageError("`--status` and `--stop` cannot be combined with other options")
     settings, state_file = settings_or_state_file(given)
     if status or stop:
-        told = _stopped(state_file, given) if stop else _progress(state_file)
+        told = _stopped(state_file, given) if stop else _progress(state_file if settings is None else settings.store)
         if as_json:
             echo_json([told])
         else:
@@ -159,12 +159,13 @@ def _of(told: Mapping[str, Any], number: int) -> Mapping[str, Any]:
     return progress
 
 
-def _progress(state_file: Path) -> Mapping[str, Any]:
+def _progress(store: StoreSettings | Path) -> Mapping[str, Any]:
     """Return the object of `GET /v1/replay`, from the daemon or, without one, from the state file."""
-    answer = daemon_client.request(state_file, "GET", "/v1/replay")
+    path = store if isinstance(store, Path) else store.path
+    answer = daemon_client.request(path, "GET", "/v1/replay")
     if answer is not None:
         return answer.body
-    with reading(state_file) as db:
+    with reading(store) as db:
         return replays_document(db, SystemClock().now_ms())
 
 

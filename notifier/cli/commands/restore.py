@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from notifier.cli.context import become_owner_of, read_settings_as_caller
+from notifier.cli.context import become_owner_of, read_settings_as_caller, refuse_database
 from notifier.cli.copies_as_root import lent_to_owner, owner_may_read
 from notifier.cli.errors import as_command_error
 from notifier.cli.formatting import counted, harmless, moment
@@ -30,7 +30,9 @@ def restore(given: GlobalOptions, file: Path) -> None:
     beside it. When the daemon starts, it adds what the present state file knows and the backup does not: waiting
     events are delivered, and events that were already sent are not sent again.
     """
-    state_file = read_settings_as_caller(given).store.path
+    store = read_settings_as_caller(given).store
+    refuse_database(store)
+    state_file = store.path
     owner = other_owner(state_file)
     with as_command_error(BackupError, StoreError), shown_copying("restore") as progress:
         needs_root = owner is not None and file.exists() and not owner_may_read(owner, file)

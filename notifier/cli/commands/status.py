@@ -94,17 +94,12 @@ def _remembered(settings: Settings, now_ms: int) -> Mapping[str, Any]:
     # Imported only without a daemon, because the import takes half a second.
     from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
 
-    with reading(settings.store.path) as db:
+    with reading(settings.store) as db:
         return remembered_status(db, settings.sources, settings.destinations, now_ms)
 
 
 def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
-    started_ms = milliseconds(document["started_at"])
-    if started_ms is None:
-        echo(f"No daemon is running; this is what the state file {harmless(str(state_file))} contains.", "")
-    else:
-        echo(f"Completion Notifier {document['version']}, running since {moment(started_ms)}")
-        echo(_evaluated(document["evaluation"]), "")
+    echo(*_heading(document, state_file), "")
     if document["conditions"]:
         TableWriter(*_CONDITION_COLUMNS).show(_condition_row(it, now_ms) for it in document["conditions"])
         echo("")
@@ -128,6 +123,30 @@ def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
     if errors := list(_errors(document, now_ms)):
         echo("")
         TableWriter(Column("last errors"), Column("when"), Column("reason"), Column("message")).show(errors)
+
+
+def _heading(document: Mapping[str, Any], state_file: Path) -> Iterator[str]:
+    """Yield lines about the process, and where its state is."""
+    started_ms = milliseconds(document["started_at"])
+    in_database = document["store"]["kind"] != "file"
+    if document.get("standby"):
+        yield f"This process stands by; {_holder(document)}."
+    elif started_ms is not None:
+        yield f"Completion Notifier {document['version']}, running since {moment(started_ms)}"
+        if in_database:
+            yield f"Its state is in a database; {_holder(document)}"
+        yield _evaluated(document["evaluation"])
+    elif in_database:
+        yield f"No daemon is running on this machine; {_holder(document)}. This is what the database contains."
+    else:
+        yield f"No daemon is running; this is what the state file {harmless(str(state_file))} contains."
+
+
+def _holder(document: Mapping[str, Any]) -> str:
+    store = document["store"]
+    if store["holder"] is None:
+        return "no process holds the database"
+    return f"{harmless(store['holder'])} holds the database since {moment(milliseconds(store['since']))}"
 
 
 def _evaluated(evaluation: Mapping[str, Any]) -> str:

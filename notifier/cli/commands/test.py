@@ -147,8 +147,8 @@ def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
         return {key: answer.body[key] for key in ("state", "reason", "unfollowed", "message")}
     health = Health()
     # Errors of the state file are ignored, because a sample does not need it.
-    if settings.store.path.exists():
-        with suppress(CommandError), reading(settings.store.path) as db:
+    if settings.store.url.get_secret_value() or settings.store.path.exists():
+        with suppress(CommandError), reading(settings.store) as db:
             health = health_of(db, destination)
     return standing_document(destination, health, Unfollowed())
 

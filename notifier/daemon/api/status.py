@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ReplayUnderWayDocument,
         SourceDocument,
         StatusDocument,
+        StoreDocument,
         SweepDocument,
         UnreadableDocument,
     )
@@ -242,6 +243,7 @@ def status_document(
     conditions: Iterable[FiringCondition],
     evaluation: "EvaluationDocument",
     replays: Iterable[ReplayRun],
+    store: "StoreDocument",
 ) -> "StatusDocument":
     """Return the JSON object of `/v1/status`."""
     return {
@@ -252,4 +254,5 @@ def status_document(
         "evaluation": evaluation,
         "conditions": [condition_status(standing) for standing in conditions],
         "replays": replays_status(replays),
+        "store": store,
     }

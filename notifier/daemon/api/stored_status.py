@@ -10,6 +10,7 @@ from notifier.daemon.api.status import (
     status_document,
     sweep_status,
 )
+from notifier.daemon.api.store_status import store_status
 from notifier.kpa.errors import ApiErrorReason
 from notifier.store.database import Database
 from notifier.store.tables import conditions, destinations, holds, replays, second_looks, sources, sweeps
@@ -54,6 +55,7 @@ def remembered_status(
         conditions.everything(db),
         evaluation_status(None, 0.0),
         replays.under_way(db),
+        store_status(db),
     )
 
 

@@ -39,6 +39,8 @@ def families(figures: MetricsSnapshot) -> Iterator[Metric]:
     yield _alone("notifier_alerts_undelivered_seconds", help_, {}, figures.alerts_undelivered)
     if figures.store is not None:
         yield from _of_store(figures.store)
+    help_ = "1 if this process holds the store and works, 0 while it stands by."
+    yield _alone("notifier_holds_store", help_, {}, 1)
     yield _alone("notifier_stream_readers", "Readers of the stream of events.", {}, figures.readers)
 
 

@@ -69,6 +69,7 @@ class StoreFigures:
 class MetricsSnapshot:
     """All figures. `conditions` are the firing conditions, and `readers` is the number of readers of the stream.
 
+    `store` is None if the store is in a database.
     `evaluated_ago` is the number of seconds since the daemon last evaluated its conditions (None: not yet).
     `alerts_undelivered` is the number of seconds for which the oldest undelivered alarm has waited.
     """

@@ -1,6 +1,6 @@
 """The documents about the whole process: health, status, reload, and the link that signs in."""
 
-from typing import Annotated, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -252,6 +252,16 @@ class ReplayUnderWayDocument(TypedDict):
     queued: Annotated[Count, Field(description="Deliveries that it has put into the queue so far.")]
 
 
+class StoreDocument(TypedDict):
+    """Where the notifier remembers what it knows."""
+
+    kind: Annotated[Literal["file", "postgres"], Field(description="A state file, or a schema in PostgreSQL.")]
+    holder: Annotated[
+        str | None, Field(description="The machine and process that hold the database; null: none, or a file.")
+    ]
+    since: Annotated[Moment | None, Field(description="Since when it holds it.")]
+
+
 class StatusDocument(TypedDict):
     """The state of all sources and destinations."""
 
@@ -262,6 +272,7 @@ class StatusDocument(TypedDict):
     evaluation: EvaluationDocument
     conditions: Annotated[list[ConditionDocument], Field(description="The conditions that fire, the oldest first.")]
     replays: Annotated[list[ReplayUnderWayDocument], Field(description="The replays that are not finished.")]
+    store: StoreDocument
 
 
 class DifferencesDocument(TypedDict):

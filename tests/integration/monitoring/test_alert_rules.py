@@ -44,6 +44,8 @@ def series(metric: str, **labels: str) -> str:
 
 UP = series("up")
 START = series("notifier_start_time_seconds")
+HOLDS = series("notifier_holds_store")
+HOLDS_TOO = series("notifier_holds_store", instance="other")
 SUCCESS, INTERVAL = source("last_success_timestamp_seconds"), source("poll_interval_seconds")
 STARTING, FAILING = source("state", state="starting"), source("state", state="failing")
 WELL = source("state", state="ok")
@@ -93,6 +95,8 @@ CASES = [
     Case("NotifierDown", {UP: "1x10 0x2 1x20"}, "20m"),
     Case("NotifierAbsent", {UP: "1x5 _x30"}, "30m", [{}]),
     Case("NotifierAbsent", {UP: "0x30"}, "30m"),
+    Case("NotifierNobodyHolds", {HOLDS: "1x5 0x10"}, "12m", [{}]),
+    Case("NotifierNobodyHolds", {HOLDS: "0x10", HOLDS_TOO: "1x10"}, "9m"),
     Case("NotifierRestarting", {START: "100+60x30"}, "20m", [{}]),
     Case("NotifierRestarting", {START: "100x10 700x10 1300x10"}, "29m"),
     Case("NotifierRestarting", {START: "100x13 880x13 1660x13 2440x13 3220x13"}, "58m", [{}]),

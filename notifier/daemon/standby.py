@@ -1,0 +1,96 @@
+"""Stands by while another process holds the store in the database, and takes over when that one is gone."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from notifier.config import Settings
+from notifier.daemon.standby_server import StandbyServer, StandbyState
+from notifier.daemon.systemd.notify import SystemdNotifier
+from notifier.daemon.systemd.watchdog import time_to_start
+from notifier.store.errors import StoreError, StoreReason
+
+if TYPE_CHECKING:
+    from notifier.store.postgres.holders import Holder
+    from notifier.store.postgres.store import PostgresStore
+
+_log = logging.getLogger(__name__)
+
+TRY_EVERY_SECONDS: Final = 0.5
+"""Seconds between two attempts to take the lock of the holder."""
+
+_PASSING: Final = frozenset({StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED})
+"""The troubles of a server at the start that may pass without anyone's help."""
+
+_FINAL: Final = frozenset({StoreReason.NEWER_VERSION, StoreReason.NOT_A_STATE_FILE})
+"""The troubles that no waiting ends, however long this process has stood by."""
+
+
+async def wait_for_turn(
+    store: "PostgresStore",
+    settings: Settings,
+    manager: SystemdNotifier,
+    stopped: asyncio.Task[Any],
+    handed_over: Sequence[socket.socket],
+) -> bool:
+    """Wait until this process holds the store; return False if `stopped` ends first.
+
+    Meanwhile it answers requests about its own state. At the start, a server that cannot be reached is waited for, and
+    other troubles are raised. Raises StoreError, ListenError.
+    """
+    _make_folder(settings)
+    state = StandbyState()
+    with time_to_start(manager):
+        if await _try(store, state):
+            return True
+    if state.error is not None and state.error.reason not in _PASSING:
+        raise state.error
+    server = StandbyServer(state, settings, handed_over)
+    await server.start()
+    try:
+        manager.ready()
+        while not stopped.done():
+            manager.status(state.sentence())
+            manager.alive()
+            await asyncio.wait([stopped], timeout=TRY_EVERY_SECONDS)
+            if not stopped.done() and await _try(store, state):
+                return True
+            if state.error is not None and state.error.reason in _FINAL:
+                raise state.error
+    finally:
+        await server.stop()
+    return False
+
+
+def _make_folder(settings: Settings) -> None:
+    """Make the folder of the owner's socket, which nothing else of this store needs. Raises StoreError."""
+    folder = settings.store.path.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            StoreReason.NOT_WRITABLE,
+            f"the folder {folder} for the commands' socket cannot be created ({error.strerror}): name a folder in"
+            " $STATE_DIRECTORY that this user may write to",
+        ) from error
+
+
+async def _try(store: "PostgresStore", state: StandbyState) -> bool:
+    """Try to take the turn; return whether that succeeded, and otherwise note why in the state."""
+    before = state.sentence()
+    try:
+        holder: Holder | None = await store.try_open()
+    except StoreError as error:
+        state.error = error
+        if state.sentence() != before:
+            _log.warning(error.message, extra={"reason": error.reason})
+        return False
+    state.error = None
+    if holder is None:
+        return True
+    state.holder, state.since_ms = holder.name, holder.since_ms
+    if state.sentence() != before:
+        _log.info("standing by", extra={"holder": holder.name, "database": str(store.location)})
+    return False

@@ -1,0 +1,152 @@
+"""The HTTP interface of a process that stands by: it says so, and who holds the store."""
+
+import asyncio
+import html
+import logging
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from notifier.clock import SystemClock, iso_utc
+from notifier.config import Settings, TcpAddress, UnixAddress
+from notifier.daemon.socket_path import socket_path
+from notifier.store.errors import StoreError
+from notifier.store.opening import open_to_read
+from notifier.web.listening.sockets import ListenError, tcp_sockets, unix_socket
+
+_log = logging.getLogger(__name__)
+
+STANDBY: Final = "standby"
+"""The reason in the answers of a process that stands by."""
+
+_METRICS: Final = (
+    "# HELP notifier_holds_store 1 if this process holds the store and works, 0 while it stands by.\n"
+    "# TYPE notifier_holds_store gauge\nnotifier_holds_store 0.0\n"
+    "# HELP notifier_store_reachable 1 if the database answers this process, otherwise 0.\n"
+    "# TYPE notifier_store_reachable gauge\nnotifier_store_reachable {reachable}\n"
+)
+_PAGE: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    "<title>Completion Notifier: standby</title><h1>Completion Notifier</h1><p>{sentence}</p></html>"
+)
+_OWNER: Final = web.AppKey("owner", bool)
+
+
+@dataclass(slots=True)
+class StandbyState:
+    """What a process that stands by knows: the holder, since when (Unix ms), and why the database does not answer."""
+
+    holder: str | None = None
+    since_ms: int | None = None
+    error: StoreError | None = None
+
+    def sentence(self) -> str:
+        """Return the state as a sentence for people."""
+        if self.error is not None:
+            return f"standing by, but the database cannot be used: {self.error.message}"
+        if self.holder is None or self.since_ms is None:
+            return "standing by"
+        return f"standing by: {self.holder} holds the store since {iso_utc(self.since_ms)}"
+
+
+class StandbyServer:
+    """Answers on the addresses that the daemon will listen on."""
+
+    def __init__(self, state: StandbyState, settings: Settings, handed_over: Sequence[socket.socket] = ()) -> None:
+        """Initialize with the state, which changes meanwhile, and the configuration."""
+        self._state = state
+        self._settings = settings
+        self._handed_over = handed_over
+        self._runners: list[web.AppRunner] = []
+
+    async def start(self) -> None:
+        """Listen. An address that cannot be bound is logged; without the owner's socket, ListenError is raised."""
+        await self._serve([unix_socket(socket_path(self._settings.store.path))], owner=True)
+        try:
+            await self._serve(await self._listeners(), owner=False)
+        except ListenError as error:
+            _log.error("the HTTP interface does not listen", extra={"detail": str(error)})
+
+    async def stop(self) -> None:
+        """Close all listeners and their connections."""
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def _listeners(self) -> list[socket.socket]:
+        if self._handed_over:
+            return [listener.dup() for listener in self._handed_over]
+        match self._settings.http.listen:
+            case TcpAddress() as address:
+                return await tcp_sockets(address)
+            case UnixAddress(path) if path != socket_path(self._settings.store.path):
+                return [unix_socket(path)]
+            case _:
+                return []
+
+    async def _serve(self, listeners: Sequence[socket.socket], *, owner: bool) -> None:
+        app = web.Application()
+        app[_OWNER] = owner
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+                web.get("/v1/status", self._status),
+                web.get("/", self._page),
+                web.route("*", "/{path:.*}", self._refuse),
+            ]
+        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        self._runners.append(runner)
+        for listener in listeners:
+            await web.SockSite(runner, listener).start()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _json({"ok": True})
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        if request.query.get(STANDBY) == "ok":
+            return _json({"ready": self._state.error is None}, 200 if self._state.error is None else 503)
+        return self._standing_by()
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(text=_METRICS.format(reachable=0.0 if self._state.error else 1.0))
+
+    async def _page(self, _: web.Request) -> web.Response:
+        sentence = html.escape(self._state.sentence())
+        return web.Response(text=_PAGE.format(sentence=sentence), content_type="text/html", status=503)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        if not request.app[_OWNER]:
+            return self._standing_by()
+        try:
+            document = await asyncio.to_thread(self._remembered)
+        except StoreError as error:
+            return _json({"error": {"reason": error.reason, "message": error.message}}, 503)
+        return _json(document)
+
+    def _remembered(self) -> dict[str, Any]:
+        # Imported here, because a process that stands by is rarely asked.
+        from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
+
+        with closing(open_to_read(self._settings.store)) as db:
+            now_ms = SystemClock().now_ms()
+            document = remembered_status(db, self._settings.sources, self._settings.destinations, now_ms)
+        return {**document, STANDBY: True}
+
+    async def _refuse(self, _: web.Request) -> web.Response:
+        return self._standing_by()
+
+    def _standing_by(self) -> web.Response:
+        message = f"this process is {self._state.sentence()}; ask the holder"
+        return _json({"error": {"reason": STANDBY, "message": message}}, 503)
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

@@ -1,0 +1,48 @@
+"""Chooses between the two places of a store: a state file, or a schema in a PostgreSQL database."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from notifier.config import StoreSettings
+from notifier.store.database import ReadingDatabase
+from notifier.store.file.connection import open_for_reading
+from notifier.store.recovery.opener import open_store
+from notifier.store.store import Store
+
+if TYPE_CHECKING:
+    from notifier.store.postgres.location import Location
+    from notifier.store.postgres.store import PostgresStore
+
+
+def is_database(settings: StoreSettings) -> bool:
+    """Return whether the store is in a PostgreSQL database."""
+    return bool(settings.url.get_secret_value())
+
+
+def store_of(settings: StoreSettings, now_ms: Callable[[], int]) -> Store:
+    """Return the store of this configuration; nothing is opened yet."""
+    return database_store(settings, now_ms) if is_database(settings) else open_store(settings.path, now_ms)
+
+
+def database_store(settings: StoreSettings, now_ms: Callable[[], int]) -> "PostgresStore":
+    """Return the store in the configured database; nothing is opened yet."""
+    # Imported here, because whoever uses a file needs no library of PostgreSQL.
+    from notifier.store.postgres.store import PostgresStore  # noqa: PLC0415
+
+    return PostgresStore(location_of(settings), now_ms)
+
+
+def location_of(settings: StoreSettings) -> "Location":
+    """Return the configured schema."""
+    from notifier.store.postgres.location import Location  # noqa: PLC0415
+
+    return Location(settings.url, settings.name)
+
+
+def open_to_read(settings: StoreSettings) -> ReadingDatabase:
+    """Open a connection that cannot write, whoever holds the store. Blocks. Raises StoreError."""
+    if not is_database(settings):
+        return open_for_reading(settings.path)
+    from notifier.store.postgres.reading import open_schema_to_read  # noqa: PLC0415
+
+    return open_schema_to_read(location_of(settings))

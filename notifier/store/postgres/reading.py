@@ -1,0 +1,27 @@
+"""Opens a schema for commands that only read, whoever holds it."""
+
+from contextlib import ExitStack
+
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.postgres import schema
+from notifier.store.postgres.connection import connect_to_read
+from notifier.store.postgres.database import PostgresReadingDatabase
+from notifier.store.postgres.errors import errors_named
+from notifier.store.postgres.location import Location
+
+
+def open_schema_to_read(location: Location) -> PostgresReadingDatabase:
+    """Open a connection that cannot write. Blocks.
+
+    Raises StoreError if the server cannot be used, or the schema does not exist or is of another version.
+    """
+    with errors_named(location), ExitStack() as on_failure:
+        db = connect_to_read(location)
+        on_failure.callback(db.close)
+        if not schema.exists(db.connection, location):
+            raise StoreError(StoreReason.NOT_A_STATE_FILE, f"{location}: it is empty: start `notifier run`")
+        taken = schema.applied(db.connection)
+        schema.refuse_newer(taken, location)
+        schema.refuse_older(taken, location)
+        on_failure.pop_all()
+        return db

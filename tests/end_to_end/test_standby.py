@@ -1,0 +1,228 @@
+"""Two daemons on one store in PostgreSQL: one works, the other takes over, and nothing is lost or gets a second id."""
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from notifier.sandbox.account import Account
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
+from tests.support.postgres_server import PostgresServer, running_postgres
+from tests.support.program import Receiver, served
+from tests.support.standby_pair import Member, now
+from tests.support.waiting import until
+
+KILLS = 4
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with running_postgres() as this:
+        yield this
+
+
+@pytest.fixture
+def pair(tmp_path: Path, server: PostgresServer) -> Iterator[tuple[Member, Member]]:
+    both = Member(tmp_path / "one"), Member(tmp_path / "other")
+    yield both
+    for member in both:
+        if member.process is not None and member.process.poll() is None:
+            member.signal(signal.SIGCONT)
+            member.kill()
+    server.execute("DROP SCHEMA IF EXISTS pair CASCADE")
+
+
+def pid(member: Member) -> int:
+    assert member.process is not None
+    return member.process.pid
+
+
+async def held(*members: Member, within: float = 20.0) -> Member:
+    """Wait until one of them works, and return it."""
+    deadline = now() + within
+    while now() < deadline:
+        for member in members:
+            if await asyncio.to_thread(getattr, member, "holds"):
+                return member
+        await asyncio.sleep(0.02)
+    raise AssertionError([member.said()[-3000:] for member in members])
+
+
+async def stands_by(member: Member) -> None:
+    deadline = now() + 20
+    while not await asyncio.to_thread(getattr, member, "stands_by"):
+        assert now() < deadline, member.said()[-3000:]
+        await asyncio.sleep(0.02)
+
+
+def start(pair: tuple[Member, Member], server: PostgresServer, api: str, receiver: Receiver) -> None:
+    for member in pair:
+        member.configure_for(server.url(), api, receiver.url)
+        member.start()
+
+
+async def swept(*members: Member) -> None:
+    await until(lambda: any("sweep has read the whole list" in it.said() for it in members), deadline=30)
+
+
+def numbers(account: Account) -> set[str]:
+    return {str(record.id) for record in account.records()}
+
+
+def check(receiver: Receiver, entered: set[str]) -> None:
+    """Each record was told, under one id; the same again is allowed, because a request may be cut off at any moment."""
+    assert set(receiver.subjects) == entered
+    ids = Counter(subject for subject, _ in {(it["subject"], it["id"]) for it in receiver.events})
+    assert set(ids.values()) <= {1}
+    first_sequences = list(dict.fromkeys((it["id"], it["sequence"]) for it in receiver.events))
+    assert len(first_sequences) == len({id_ for id_, _ in first_sequences})
+
+
+async def test_the_second_one_says_that_it_stands_by_and_takes_over_when_the_first_stops(
+    pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
+) -> None:
+    account = build_account(50)
+    async with served(account) as api:
+        start(pair, server, api, receiver)
+        first = await held(*pair)
+        second = next(it for it in pair if it is not first)
+        await stands_by(second)
+        await swept(first)
+        assert await asyncio.to_thread(second.get, "/healthz") == (200, '{"ok":true}')
+        code, body = await asyncio.to_thread(second.get, "/readyz")
+        assert (code, orjson.loads(body)["error"]["reason"]) == (503, "standby")
+        assert (await asyncio.to_thread(second.get, "/readyz?standby=ok"))[0] == 200
+        code, body = await asyncio.to_thread(second.get, "/v1/status")
+        assert (code, orjson.loads(body)["error"]["reason"]) == (503, "standby")
+        # While the first one makes the tables, it has no name yet.
+        await until(lambda: f"process {pid(first)} holds" in second.said_by_page())
+        shown = await asyncio.to_thread(second.command, "status")
+        assert shown.returncode == 0, shown.stderr
+        assert "This process stands by; " in shown.stdout
+        assert f"process {pid(first)} holds the database since" in shown.stdout
+        refused = await asyncio.to_thread(second.command, "poll", "acme")
+        assert refused.returncode == 1
+        assert "ask the holder" in refused.stderr
+        by_holder = await asyncio.to_thread(first.command, "status")
+        assert "Its state is in a database" in by_holder.stdout
+        listed = await asyncio.to_thread(second.command, "deliveries", "--json")
+        assert listed.returncode == 0, listed.stderr
+        history = numbers(account)
+        Growth(account, seed=1).grow(10)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        began = now()
+        await first.stop()
+        assert await held(second) is second
+        assert now() - began < 5
+        Growth(account, seed=2).grow(10)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await second.stop()
+        assert [member.errors() for member in pair] == [[], []]
+    check(receiver, numbers(account) - history)
+    # Both stopped in order, so numbers go on without a leap.
+    assert max(int(event["sequence"]) for event in receiver.events) < 1_000_000
+    assert len(receiver.ids) == len(set(receiver.ids))
+
+
+async def test_kills_at_random_moments_lose_nothing(
+    pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
+) -> None:
+    account = build_account(200)
+    moments = random.Random(20261130)
+    async with served(account) as api:
+        start(pair, server, api, receiver)
+        await swept(*pair)
+        history = numbers(account)
+        growing = asyncio.create_task(Growth(account, seed=3).run(40))
+        for _ in range(KILLS):
+            holder = await held(*pair)
+            await asyncio.sleep(moments.random())
+            holder.kill()
+            killed = now()
+            taken = await held(*(it for it in pair if it is not holder))
+            assert now() - killed < 4, taken.said()[-2000:]
+            holder.start()
+        growing.cancel()
+        entered = numbers(account) - history
+        await until(lambda: set(receiver.subjects) >= entered, deadline=30)
+        for member in pair:
+            await asyncio.to_thread(member.kill)
+    check(receiver, entered)
+    assert len(entered) > 50
+
+
+async def test_one_that_was_paused_beyond_its_turn_stands_by_when_it_wakes(
+    pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
+) -> None:
+    """The server ends the session of a machine that is silent; here an administrator does it."""
+    account = build_account(50)
+    async with served(account) as api:
+        start(pair, server, api, receiver)
+        first = await held(*pair)
+        await swept(first)
+        second = next(it for it in pair if it is not first)
+        await stands_by(second)
+        first.signal(signal.SIGSTOP)
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s",
+            f"%/{pid(first)}",
+        )
+        assert await held(second) is second
+        history = numbers(account)
+        Growth(account, seed=1).grow(10)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        first.signal(signal.SIGCONT)
+        await stands_by(first)
+        Growth(account, seed=2).grow(10)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await second.stop()
+        assert await held(first) is first
+        await first.stop()
+    check(receiver, numbers(account) - history)
+
+
+async def test_a_restart_of_the_server_under_load_is_lived_through(
+    pair: tuple[Member, Member], receiver: Receiver
+) -> None:
+    account = build_account(50)
+    with running_postgres(durable=True) as server:
+        async with served(account) as api:
+            start(pair, server, api, receiver)
+            await held(*pair)
+            await swept(*pair)
+            history = numbers(account)
+            growing = asyncio.create_task(Growth(account, seed=3).run(40))
+            for mode in ("immediate", "fast"):
+                await asyncio.sleep(0.7)
+                await asyncio.to_thread(server.stop, mode)
+                await asyncio.sleep(0.5)
+                await asyncio.to_thread(server.start)
+                await held(*pair)
+            growing.cancel()
+            entered = numbers(account) - history
+            await until(lambda: set(receiver.subjects) >= entered, deadline=30)
+            for member in pair:
+                await member.stop()
+    check(receiver, entered)
+
+
+async def test_a_database_that_comes_up_later_is_waited_for(tmp_path: Path, receiver: Receiver) -> None:
+    account = build_account(20)
+    member = Member(tmp_path / "one")
+    with running_postgres() as server:
+        await asyncio.to_thread(server.stop)
+        async with served(account) as api:
+            member.configure_for(server.url(), api, receiver.url)
+            member.start()
+            await stands_by(member)
+            assert (await asyncio.to_thread(member.get, "/readyz?standby=ok"))[0] == 503
+            await asyncio.to_thread(server.start)
+            assert await held(member) is member
+            await member.stop()
+    assert member.count("cannot be reached") == 1

@@ -1,0 +1,131 @@
+"""Two daemons on one store in PostgreSQL: one holds it, the other stands by."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from notifier.cli import daemon_client
+from notifier.daemon.socket_path import socket_path
+from tests.support.program import SECRET, Program
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Member(Program):
+    """`notifier run` on a machine of its own, as far as its files go."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        super().__init__(folder)
+        self.port = free_port()
+
+    def configure_for(self, database: str, api: str, receiver: str, *, name: str = "pair", more: str = "") -> None:
+        self.config.write_text(
+            f"""
+[store]
+url = "{database}"
+name = "{name}"
+[log]
+format = "json"
+[http]
+listen = "127.0.0.1:{self.port}"
+[sources.acme]
+base_url = "{api}"
+token = "sandbox"
+poll_interval = "200ms"
+requests_per_minute = 60000
+page_size = 1000
+names = false
+[destinations.hr]
+type = "http"
+url = "{receiver}/hook"
+secret = "{SECRET}"
+retry_first = "200ms"
+retry_max = "1s"
+{more}
+"""
+        )
+        self.config.chmod(0o600)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "STATE_DIRECTORY": str(self.folder)}
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "notifier", "--config", str(self.config), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=self.folder,
+            env=self.environment,
+        )
+
+    def start(self, *prefix: str) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "notifier", "--config", str(self.config), "run"],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=self.environment,
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def count(self, words: str) -> int:
+        return self.said().count(words)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it works, as its own metrics say; a process that cannot be asked does not."""
+        return "notifier_holds_store 1.0" in self.get("/metrics")[1]
+
+    @property
+    def stands_by(self) -> bool:
+        return "notifier_holds_store 0.0" in self.get("/metrics")[1]
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def said_by_page(self) -> str:
+        code, page = self.get("/")
+        assert code == 503
+        return page
+
+    def owners_status(self) -> dict[str, Any] | None:
+        assert socket_path(self.folder / "notifier.db").exists()
+        answer = daemon_client.request(self.folder / "notifier.db", "GET", "/v1/status")
+        return None if answer is None else answer.body
+
+    def errors(self) -> list[dict[str, Any]]:
+        """Return what it has logged at the level of errors, and above."""
+        lines = [orjson.loads(line) for line in self.said().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["level"] in ("error", "critical")]
+
+
+def now() -> float:
+    return time.monotonic()
