@@ -455,6 +455,26 @@ CREATE TABLE names_fetched (
     PRIMARY KEY (source, list)
 );
 
+CREATE TABLE expiries (
+    source TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    valid_until TEXT COLLATE "C" NOT NULL,
+    user_id TEXT COLLATE "C" NOT NULL,
+    training_id TEXT COLLATE "C" NOT NULL,
+    stage TEXT COLLATE "C" NOT NULL CHECK (stage IN ('expiring', 'expired')),
+    turn BIGINT NOT NULL,
+    renewed BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (source, key, valid_until)
+);
+
+CREATE INDEX expiries_standing ON expiries (source, user_id, training_id) WHERE renewed = 0;
+
+CREATE TABLE expiry_rounds (
+    source TEXT COLLATE "C" PRIMARY KEY,
+    since TEXT COLLATE "C" NOT NULL,
+    last TEXT COLLATE "C"
+);
+
 CREATE VIEW known_completions AS
 SELECT r.source, r.key, p.name AS person, t.title AS training, r.completed_on,
     datetime(r.recorded_at / 1000, 'unixepoch') AS entered, datetime(r.seen_at / 1000, 'unixepoch') AS first_seen,
