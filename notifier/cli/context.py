@@ -13,7 +13,7 @@ import notifier
 from notifier import config, privileges
 from notifier.cli.errors import CommandError, ConfigurationError, NameNotFoundError
 from notifier.cli.global_options import GlobalOptions
-from notifier.config import ConfigError, MessageSettings, Problem, Settings, StoreSettings, load
+from notifier.config import ConfigError, MessageSettings, Problem, Settings, load
 from notifier.daemon.socket_path import socket_path
 from notifier.http.proxy import secrets_of
 from notifier.redact import remember
@@ -145,12 +145,3 @@ def require_destination(settings: Settings, name: str) -> None:
 def _require(kind: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise NameNotFoundError(f"there is no {kind} `{name}`; {hint(name, known)}")
-
-
-def refuse_database(store: StoreSettings) -> None:
-    """Raise CommandError if the store is in a database, for a command about the state file."""
-    if store.url.get_secret_value():
-        raise CommandError(
-            "the store is in a PostgreSQL database, which this command does not copy yet: use the server's own backups,"
-            f' or `pg_dump --schema "{store.name}"`'
-        )

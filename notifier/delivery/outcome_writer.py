@@ -23,6 +23,11 @@ GATHER_SECONDS = 0.05
 the requests themselves. If the process is killed before the write, these events are delivered again, with the same ids.
 """
 
+LONGEST_WAIT_SECONDS = 3.0
+"""Seconds that an outcome may wait to be written while more is sent. A disk or a database that hangs without an error
+thus bounds how much is sent again if the process ends.
+"""
+
 _TRY_AGAIN_SECONDS = 1.0
 """Seconds before a failed write is tried again."""
 
@@ -53,6 +58,8 @@ class OutcomeWriter:
         self._something_to_write = asyncio.Event()
         self._urgent = asyncio.Event()
         self._blocked = False
+        self._waiting_since: float | None = None
+        self._written_since: float | None = None
         self._stopping = False
         self.write_lock = asyncio.Lock()
         """Held during every write. Code that holds it keeps this writer from writing."""
@@ -62,7 +69,10 @@ class OutcomeWriter:
     @property
     def blocked(self) -> bool:
         """Whether outcomes cannot be written now; while true, nothing more may be sent."""
-        return self._blocked
+        oldest = self._written_since or self._waiting_since
+        return self._blocked or (
+            oldest is not None and asyncio.get_running_loop().time() - oldest > LONGEST_WAIT_SECONDS
+        )
 
     def start(self) -> None:
         """Start writing."""
@@ -71,6 +81,7 @@ class OutcomeWriter:
     def add(self, settlements: Sequence[Settlement]) -> None:
         """Queue the outcomes of a request's deliveries."""
         self._settlements += settlements
+        self._waiting_since = self._waiting_since or asyncio.get_running_loop().time()
         if any(settlement.state is not DeliveryState.DELIVERED for settlement in settlements):
             self._urgent.set()
         self._something_to_write.set()
@@ -137,12 +148,16 @@ class OutcomeWriter:
             health, self._health = self._health, None
             error, self._error = self._error, None
             learned, self._learned = self._learned, None
+            self._written_since, self._waiting_since = self._waiting_since, None
             try:
                 await self._store.run(_write_down, self._name, batch, health, error, learned, self._trying_ms())
             except Exception as failure:  # noqa: BLE001 - reported; whatever it is, nothing unwritten may be lost
                 self._take_back(batch, health, error, learned)
+                self._waiting_since = self._written_since or self._waiting_since
                 self._report(failure)
                 return False
+            finally:
+                self._written_since = None
         if self._blocked:
             self._blocked = False
             _log.info("storing outcomes works again", extra={"destination": self._name})

@@ -14,7 +14,7 @@ from notifier.sandbox.account import Account
 from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.fixtures import build_account
 from tests.support.postgres_server import PostgresServer, running_postgres
-from tests.support.program import Receiver, served
+from tests.support.program import Program, Receiver, served
 from tests.support.standby_pair import Member, now
 from tests.support.waiting import until
 
@@ -210,6 +210,35 @@ async def test_a_restart_of_the_server_under_load_is_lived_through(
             for member in pair:
                 await member.stop()
     check(receiver, entered)
+
+
+async def test_a_state_moves_from_a_file_into_the_database_and_back(
+    pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
+) -> None:
+    account = build_account(30)
+    file = Program(pair[0].folder)
+    async with served(account) as api:
+        file.configure(api, receiver.url, source="names = false")
+        file.start()
+        await swept(pair[0])
+        history = numbers(account)
+        Growth(account, seed=1).grow(5)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await file.stop()
+        member = pair[1]
+        member.configure_for(server.url(), api, receiver.url)
+        moved = await asyncio.to_thread(member.command, "restore", str(pair[0].folder / "notifier.db"))
+        assert (moved.returncode, "filled with the state of" in moved.stdout) == (0, True), moved.stderr
+        member.start()
+        Growth(account, seed=2).grow(5)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        kept = await asyncio.to_thread(member.command, "backup", "back.db")
+        assert (kept.returncode, "checked" in kept.stdout) == (0, True), kept.stderr
+        refused = await asyncio.to_thread(member.command, "restore", "back.db")
+        assert (refused.returncode, "a daemon holds it" in refused.stderr) == (1, True)
+        await member.stop()
+    # What the file had told is not told again.
+    assert len(receiver.ids) == len(set(receiver.ids)) == 10
 
 
 async def test_a_database_that_comes_up_later_is_waited_for(tmp_path: Path, receiver: Receiver) -> None:

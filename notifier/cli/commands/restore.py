@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from notifier.cli.context import become_owner_of, read_settings_as_caller, refuse_database
+from notifier.cli.context import become_owner_of, read_settings_as_caller
 from notifier.cli.copies_as_root import lent_to_owner, owner_may_read
 from notifier.cli.errors import as_command_error
 from notifier.cli.formatting import counted, harmless, moment
@@ -14,10 +14,12 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.cli.progress import shown_copying
 from notifier.clock import SystemClock
+from notifier.config import StoreSettings
 from notifier.privileges import other_owner
 from notifier.store.errors import StoreError
 from notifier.store.file.backup import BackupError
 from notifier.store.file.backup import restore as put_back
+from notifier.store.opening import is_database, location_of
 
 
 @click.command(epilog=examples("notifier restore /var/backups/notifier.db"))
@@ -29,9 +31,13 @@ def restore(given: GlobalOptions, file: Path) -> None:
     Stop the daemon first. FILE is checked and left unchanged; the present state file is kept under a dated name
     beside it. When the daemon starts, it adds what the present state file knows and the backup does not: waiting
     events are delivered, and events that were already sent are not sent again.
+
+    With `[store] url`, it copies FILE into the database, where the schema must be empty.
     """
     store = read_settings_as_caller(given).store
-    refuse_database(store)
+    if is_database(store):
+        _restore_into_database(store, file)
+        return
     state_file = store.path
     owner = other_owner(state_file)
     with as_command_error(BackupError, StoreError), shown_copying("restore") as progress:
@@ -50,3 +56,16 @@ def restore(given: GlobalOptions, file: Path) -> None:
         " delivered, and events that were already sent are not sent again. Other changes are found again through the"
         " API and sent with the same ids."
     )
+
+
+def _restore_into_database(store: StoreSettings, file: Path) -> None:
+    # Imported here, because whoever uses a file needs no library of PostgreSQL.
+    from notifier.store.postgres.copying import restore_into_schema  # noqa: PLC0415
+
+    location = location_of(store)
+    with as_command_error(BackupError, StoreError), shown_copying("restore") as progress:
+        copy = restore_into_schema(location, file, progress)
+    echo(f"{location}: filled with the state of {harmless(str(file))} at {moment(copy.last_success_ms)}")
+    if copy.pending:
+        waiting = counted(copy.pending, "pending delivery", "pending deliveries")
+        echo(f"It contains {waiting}, which the daemon sends when it starts. Do not start another one on the file.")

@@ -61,12 +61,12 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 
     The copy gets its name once it is complete and on the disk. Raises BackupError with nothing changed.
     """
-    target = _looked_for(target)
+    target = looked_for(target)
     if not state_file.exists():
         raise BackupError(f"there is no state file {state_file} yet: there is nothing to back up")
-    _refuse_target(real_path(state_file), target, overwrite=overwrite)
-    with _made_beside(target, real_path(state_file)) as fresh:
-        copy = _copy(state_file, fresh, progress)
+    refuse_target(real_path(state_file), target, overwrite=overwrite)
+    with made_beside(target, real_path(state_file)) as fresh:
+        copy = copy_of(state_file, fresh, progress)
         if not overwrite and os.path.lexists(target):
             raise BackupError(f"{target} was created in the meantime: name another file, or overwrite it (--force)")
         try:
@@ -84,7 +84,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
     nothing changed, and StoreError if the file is in use.
     """
     path = real_path(state_file)
-    if _looked_for(source) == path:
+    if looked_for(source) == path:
         raise BackupError(f"{source} is the state file itself: name a backup of it")
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
     copies: list[Copy] = []
 
     def fill(fresh: Path, _aside: Path | None) -> None:
-        copies.append(_copy(source, fresh, progress, refuse_newer=True))
+        copies.append(copy_of(source, fresh, progress, refuse_newer=True))
         # If the old file is unreadable or from an older version, its existing essentials are used as they are.
         with contextlib.suppress(sqlite3.Error, OSError, StoreError):
             _write_down_what_is_replaced(path, now_ms)
@@ -122,7 +122,7 @@ def _write_down_what_is_replaced(path: Path, now_ms: int) -> None:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _looked_for(path: Path) -> Path:
+def looked_for(path: Path) -> Path:
     """Return the real path of a file, which need not exist. Raises BackupError if it cannot exist."""
     try:
         path.exists()
@@ -131,7 +131,8 @@ def _looked_for(path: Path) -> Path:
     return real_path(path)
 
 
-def _refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:
+def refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:
+    """Raise BackupError for a path that a backup must not be written to."""
     if target.is_symlink():
         raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")
     if target.is_dir():
@@ -143,7 +144,7 @@ def _refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def _made_beside(target: Path, state_file: Path) -> Iterator[Path]:
+def made_beside(target: Path, state_file: Path) -> Iterator[Path]:
     """Provide a temporary file, to be renamed to `target` when it is finished; if it is not renamed, remove it.
 
     The temporary name is the same for each backup of this state file into this folder, so that the next backup
@@ -204,7 +205,7 @@ def _has_got_its_name(descriptor: int, fresh: Path) -> bool:
         return True
 
 
-def _copy(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool = False) -> Copy:
+def copy_of(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool = False) -> Copy:
     """Copy a state file, and check and return the copy."""
     with closing(_open_to_read(source)) as old, closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
         try:
@@ -217,7 +218,7 @@ def _copy(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool =
             old.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda _, left, total: progress(total - left, total))
             # Without a write-ahead log the copy is a single file, which can be read from a read-only folder.
             copy.execute("PRAGMA journal_mode = DELETE").fetchone()
-            found = _checked(copy, source)
+            found = checked(copy, source)
         except sqlite3.Error as error:
             raise _as_backup_error(error, source, fresh.parent) from error
     return Copy(fresh.stat().st_size, *found)
@@ -241,7 +242,7 @@ def _refuse_foreign(db: sqlite3.Connection, path: Path, *, refuse_newer: bool) -
         )
 
 
-def _checked(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
+def checked(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
     """Check that a copy is intact; return the time of its last successful poll, or None, and its waiting deliveries."""
     (said,) = copy.execute("PRAGMA quick_check(1)").fetchone()
     if said != "ok":

@@ -148,11 +148,12 @@ class _WholeNumberLoader(Loader):
 def _sent(parameters: Sequence[Any] | Mapping[str, Any], *, has_json: bool) -> Sequence[Any] | Mapping[str, Any]:
     """Return parameters as PostgreSQL takes them."""
     if isinstance(parameters, Mapping):
-        return {name: _value(value, has_json=has_json) for name, value in parameters.items()}
-    return [_value(value, has_json=has_json) for value in parameters]
+        return {name: sent_value(value, has_json=has_json) for name, value in parameters.items()}
+    return [sent_value(value, has_json=has_json) for value in parameters]
 
 
-def _value(value: Any, *, has_json: bool) -> Any:
+def sent_value(value: Any, *, has_json: bool = False) -> Any:
+    """Return a parameter, or a value to be copied, as PostgreSQL takes it."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):

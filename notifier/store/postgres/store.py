@@ -38,6 +38,7 @@ class PostgresStore(Store):
         self._candidate: Connection | None = None
         self._db: PostgresDatabase | None = None
         self._epoch: int | None = None
+        self._before: Holder | None = None
         self._lost_at: float | None = None
         self._next_try_at = 0.0
         self._problem: StoreError | None = None
@@ -51,6 +52,17 @@ class PostgresStore(Store):
 
     async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:
         """Store which sources and destinations this holder has. Raises StoreError."""
+        before = self._before
+        if before is not None and (missing := sorted(before.sources - {*sources})):
+            _log.warning(
+                "the last holder watched sources that this configuration lacks: nothing of them is found any more",
+                extra={"holder": before.name, "source": ", ".join(missing)},
+            )
+        if before is not None and (missing := sorted(before.destinations - {*destinations})):
+            _log.warning(
+                "the last holder had destinations that this configuration lacks: what waits for them is not sent",
+                extra={"holder": before.name, "destination": ", ".join(missing)},
+            )
         if self._epoch is not None:
             await self.run(holders.describe, self._epoch, sources, destinations)
 
@@ -91,6 +103,7 @@ class PostgresStore(Store):
         schema.create(connection, self.location)
         db = PostgresDatabase(connection)
         with db.atomic():
+            self._before = holders.latest(db)
             self._epoch = holders.begin(db, self._now_ms())
         self._candidate, self._db = None, db
         return None

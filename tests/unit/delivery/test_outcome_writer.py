@@ -1,10 +1,17 @@
 """The outcomes of a request as they are stored: which deliveries share one, and what counts as a latency."""
 
-from notifier.delivery.outcome_writer import settlements_of
+import asyncio
+from typing import Any
+
+import pytest
+
+from notifier.delivery import outcome_writer
+from notifier.delivery.outcome_writer import OutcomeWriter, settlements_of
 from notifier.delivery.policy.retry import Decision, RetryDecision
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event
 from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from tests.support.waiting import until
 
 DONE = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED, 0.0, counts=False)
 LATER = RetryDecision(DeliveryState.PENDING, Decision.RETRY_LATER, 60.0, counts=True)
@@ -31,3 +38,29 @@ def test_each_fate_has_its_own_deliveries() -> None:
     done, later = settled([delivery(1), delivery(2), delivery(3, again=True)], [DONE, LATER, DONE])
     assert (done.sequences, done.state, done.detected_ms) == ((1, 3), DeliveryState.DELIVERED, (NOW_MS - 1,))
     assert (later.sequences, later.state, later.next_attempt_ms) == ((2,), DeliveryState.PENDING, NOW_MS + 60_000)
+
+
+class HangingStore:
+    """A store whose disk hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.goes_on = asyncio.Event()
+
+    async def run(self, *_: Any) -> None:
+        await self.goes_on.wait()
+
+
+async def test_nothing_more_is_sent_while_an_outcome_waits_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcome_writer, "LONGEST_WAIT_SECONDS", 0.05)
+    store: Any = HangingStore()
+    written: list[int] = []
+    writer = OutcomeWriter("hr", store, lambda batch: written.append(len(batch)))
+    writer.start()
+    assert not writer.blocked
+    writer.add(settled([delivery(1)], [DONE]))
+    assert not writer.blocked
+    await until(lambda: writer.blocked)
+    store.goes_on.set()
+    await until(lambda: written == [1])
+    assert not writer.blocked
+    await writer.stop()

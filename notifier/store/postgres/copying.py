@@ -1,0 +1,165 @@
+"""Copies a store between a state file and a schema: the state file is the format in which the two are exchanged.
+
+Numbers, ids, revisions, positions, what waits and what was told come along. What the new place gives to events next is
+a million beyond, because the old place may have given more numbers meanwhile.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file.backup import BackupError, Copy, checked, copy_of, looked_for, made_beside, refuse_target
+from notifier.store.file.connection import FileDatabase, open_database
+from notifier.store.file.files import put_in_place
+from notifier.store.postgres import holders, schema
+from notifier.store.postgres.connection import connect, refuse_replica
+from notifier.store.postgres.database import Connection, PostgresDatabase, sent_value
+from notifier.store.postgres.errors import errors_named
+from notifier.store.postgres.location import Location
+from notifier.store.postgres.reading import open_schema_to_read
+from notifier.store.queries.feed import position
+
+Progress = Callable[[int, int], None]
+
+_ROWS_AT_ONCE: Final = 1000
+_FIRST: Final = ("events", "replays")
+"""The tables that rows of others refer to."""
+
+_OF_A_FILE: Final = frozenset({"essentials_stamps"})
+"""Tables about files beside the state file."""
+
+
+def restore_into_schema(location: Location, source: Path, progress: Progress) -> Copy:
+    """Copy a state file into an empty schema, in one transaction (this blocks); the file is left unchanged.
+
+    Raises BackupError if the file cannot be used, and StoreError if the schema is held, is not empty, or the server
+    cannot be used.
+    """
+    with (
+        _own_copy(looked_for(source), progress) as (db, copy),
+        errors_named(location),
+        closing(connect(location)) as connection,
+    ):
+        if not holders.try_lock(connection, location):
+            raise StoreError(
+                StoreReason.HELD_ELSEWHERE, f"{location}: a daemon holds it: stop every daemon that uses it first"
+            )
+        refuse_replica(connection, location)
+        _refuse_used(connection, location)
+        schema.create(connection, location)
+        tables = _tables(db)
+        target = PostgresDatabase(connection)
+        with target.atomic():
+            for number, table in enumerate(tables):
+                progress(number, len(tables))
+                _copy_in(db, connection, table)
+            for table, column in _numbered(connection):
+                target.execute(
+                    f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column})) FROM {table}"
+                    f" HAVING max({column}) IS NOT NULL"
+                )
+            target.execute("SELECT setval('events_sequence_seq', ?)", [max(1, position(db) + holders.SEQUENCE_LEAP)])
+        progress(len(tables), len(tables))
+        return copy
+
+
+def back_up_schema(location: Location, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
+    """Copy a schema as it is at this moment into a state file that only its owner can read, and check it. Blocks.
+
+    Raises BackupError if the file cannot be written, and StoreError if the server cannot be used.
+    """
+    target = looked_for(target)
+    refuse_target(target.with_name(f"{target.name}.none"), target, overwrite=overwrite)
+    with errors_named(location), closing(open_schema_to_read(location)) as source, made_beside(target, target) as fresh:
+        source.connection.execute("SET statement_timeout = 0")
+        with closing(open_database(fresh)) as db:
+            tables = _tables(db)
+            with source.atomic(), db.atomic():
+                for number, table in enumerate(tables):
+                    progress(number, len(tables))
+                    _copy_out(source, db, table)
+                _let_numbers_go_on(db, position(source))
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            db.execute("PRAGMA journal_mode = DELETE").fetchone()
+            found = checked(db.conn, target)
+        progress(len(tables), len(tables))
+        if not overwrite and os.path.lexists(target):
+            raise BackupError(f"{target} was created in the meantime: name another file, or overwrite it (--force)")
+        try:
+            put_in_place(fresh, target)
+        except OSError as error:
+            raise BackupError(f"{target} cannot be written ({error.strerror}): choose another path") from error
+    return Copy(target.stat().st_size, *found)
+
+
+@contextmanager
+def _own_copy(source: Path, progress: Progress) -> Iterator[tuple[FileDatabase, Copy]]:
+    """Provide a checked copy of a state file, with the tables of this version."""
+    with tempfile.TemporaryDirectory(prefix="notifier-restore-") as folder:
+        fresh = Path(folder) / "copy.db"
+        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        copy = copy_of(source, fresh, lambda _, total: progress(0, max(1, total)), refuse_newer=True)
+        with closing(open_database(fresh)) as db:
+            yield db, copy
+
+
+def _refuse_used(connection: Connection, location: Location) -> None:
+    """Raise StoreError if the schema already has sources or events."""
+    if not schema.exists(connection, location):
+        return
+    schema.refuse_newer(schema.applied(connection), location)
+    row = connection.execute("SELECT EXISTS (SELECT 1 FROM sources) OR EXISTS (SELECT 1 FROM events)").fetchone()
+    if row is None or row[0]:
+        raise StoreError(
+            StoreReason.IN_USE,
+            f"{location}: it has a state already: set another [store] name, or let an administrator rename that schema",
+        )
+
+
+def _tables(db: FileDatabase) -> list[str]:
+    """Return the tables to copy, those that others refer to first."""
+    rows = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall()
+    names = [name for (name,) in rows if not name.startswith("_") and name not in _OF_A_FILE]
+    return sorted(names, key=lambda name: (name not in _FIRST, name))
+
+
+def _columns(db: FileDatabase, table: str) -> list[str]:
+    return [row[1] for row in db.execute(f"PRAGMA table_info('{table}')").fetchall()]
+
+
+def _copy_in(db: FileDatabase, connection: Connection, table: str) -> None:
+    columns = ", ".join(_columns(db, table))
+    rows = db.execute(f"SELECT {columns} FROM {table}")
+    statement = f"COPY {table} ({columns}) FROM STDIN"
+    with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        while batch := rows.fetchmany(_ROWS_AT_ONCE):
+            for row in batch:
+                copy.write_row([sent_value(value) for value in row])
+
+
+def _copy_out(source: PostgresDatabase, db: FileDatabase, table: str) -> None:
+    columns = _columns(db, table)
+    places = ", ".join("?" * len(columns))
+    # On the server, so that a large table need not fit into memory.
+    with source.connection.cursor(name="copying") as rows:
+        rows.execute(f"SELECT {', '.join(columns)} FROM {table}".encode())
+        while batch := rows.fetchmany(_ROWS_AT_ONCE):
+            db.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", batch)
+
+
+def _let_numbers_go_on(db: FileDatabase, last: int) -> None:
+    values: list[Any] = [last + holders.SEQUENCE_LEAP]
+    if db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'", values).rowcount == 0:
+        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", values)
+
+
+def _numbered(connection: Connection) -> list[tuple[Any, ...]]:
+    """Return the tables whose rows the server numbers, and the column."""
+    return connection.execute(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        " AND is_identity = 'YES' AND table_name <> 'holders'"
+    ).fetchall()
