@@ -46,7 +46,16 @@ async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) 
     await ready(daemon)
     world.complete()
     status = await status_when(daemon, "hr", "last_error", {"reason": "server_error", "message": "HTTP 503", "at": ANY})
-    assert set(status) == {"version", "started_at", "sources", "destinations", "conditions", "evaluation", "replays"}
+    assert set(status) == {
+        "version",
+        "started_at",
+        "sources",
+        "destinations",
+        "conditions",
+        "evaluation",
+        "replays",
+        "store",
+    }
     source, destination = status["sources"]["acme-1"], status["destinations"]["hr"]
     contract = {"state", "records", "last_success", "next_poll", "requests", "last_error"}
     detection = {"unreadable", "unreadable_example", "unexplained", "count_offset", "held", "waiting"}
