@@ -40,6 +40,11 @@ _SESSION: Final = (
     "SET client_min_messages = warning",
     "SET TIME ZONE 'UTC'",
     "SET jit = off",
+    # Every statement looks up a few rows, whose number PostgreSQL cannot know and takes for many. It would read a whole
+    # table for them, such as all deliveries for each batch of outcomes.
+    "SET enable_hashjoin = off",
+    "SET enable_mergejoin = off",
+    "SET random_page_cost = 1.1",
     "SET default_transaction_isolation = 'read committed'",
     "SET default_transaction_deferrable = off",
 )

@@ -316,7 +316,8 @@ CREATE TABLE told_before (
     revision BIGINT
 );
 
-CREATE INDEX records_by_date ON records (source, removed_at, out_of_view, completed_on)
+-- Not the columns of the file: PostgreSQL does not take the order of an index behind a column that IS NULL.
+CREATE INDEX records_by_date ON records (source, completed_on, id)
     WHERE removed_at IS NULL AND out_of_view = 0;
 
 CREATE INDEX records_held ON records (source, id) WHERE held = 1;
