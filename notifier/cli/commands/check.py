@@ -77,6 +77,16 @@ def _errors(failure: ConfigurationError) -> list[str]:
     return [str(problem) for problem in error.problems] if isinstance(error, ConfigError) else [failure.message]
 
 
+def _database(settings: Settings) -> str | None:
+    """Return where the store is in PostgreSQL, without secrets; None if it is in a file."""
+    if not settings.store.url.get_secret_value():
+        return None
+    # Imported here, because whoever uses a file needs no library of PostgreSQL.
+    from notifier.store.opening import location_of  # noqa: PLC0415
+
+    return str(location_of(settings.store))
+
+
 def _document(
     file: Path | None,
     settings: Settings,
@@ -112,7 +122,8 @@ def _document(
         destinations[one.destination]["online"] = one.document()
     return {
         "configuration": None if file is None else str(file),
-        "state_file": str(settings.store.path),
+        "state_file": None if settings.store.url.get_secret_value() else str(settings.store.path),
+        "database": _database(settings),
         "listen": None if settings.http.listen is None else str(settings.http.listen),
         "sources": sources,
         "destinations": destinations,
@@ -138,7 +149,7 @@ def _show(file: Path | None, settings: Settings, warnings: "Sequence[str]") -> N
     say_facts(
         [
             ("configuration", "the environment only" if file is None else str(file)),
-            ("state file", str(settings.store.path)),
+            ("database", str(_database(settings))) if _database(settings) else ("state file", str(settings.store.path)),
             ("listens on", "its socket only" if settings.http.listen is None else str(settings.http.listen)),
             *(("proxy", proxy) for proxy in proxies.described(settings)),
             *(("public key", f"{key} (of {name})") for name, key in _public_keys(settings)),

@@ -275,3 +275,16 @@ async def test_the_public_key_of_a_private_one_is_shown(home: "Home") -> None:
     assert document["destinations"]["hr"]["public_keys"] == [public]
     assert private not in f"{said.out}{said.err}{document}"
     assert "dGhlIHRoaXJ0eS10d28" not in f"{said.out}{said.err}{document}"
+
+
+async def test_a_database_is_shown_without_its_password_and_tried(home: "Home") -> None:
+    home.configure()
+    path = 'path = "notifier.db"'
+    url = 'url = "postgresql://clerk:pa55word-of-it@127.0.0.1:1/completions"'
+    written = home.config.read_text()
+    assert path in written
+    home.config.write_text(written.replace(path, url))
+    said = await home.call("check")
+    assert said.code == 1
+    assert "pa55word-of-it" not in said.out + said.err
+    assert 'database "completions" on 127.0.0.1, port 1, schema "notifier": it cannot be reached' in said.err
