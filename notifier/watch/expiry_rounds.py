@@ -1,9 +1,9 @@
 """Announces that completions run out, by a daily round over the store; it makes no request to the API.
 
-Of each person and training only the newest completion counts. An announcement, its deliveries and the memory of it are
-written in one transaction, so that it is made exactly once, whenever the process ends. After an event about a person
-and a training with an announced end, that pair is looked at again at once, and the first round after a start is a
-complete one.
+Of the completions of one training by one person, only the newest counts. An announcement, its deliveries and the note
+that it was made are written in one transaction, so that it is made exactly once, even if the process is killed. After
+an event about a person and a training with an announced end, this pair is examined again at once. The first round after
+a start examines all pairs.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from notifier.watch.name_cache import facts_wanted, wanted
 _log = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 30.0
-"""Seconds between two looks at whether a round is due, or a pair has to be looked at again."""
+"""Seconds between two checks whether a round is due, or a pair has to be examined again."""
 
 _AT_ONCE: Final = 500
 """The most records judged in one transaction."""
@@ -88,7 +88,7 @@ def local_day(ms: int) -> date:
 
 
 class ExpiryRounds:
-    """The rounds of all sources that have `expiry`."""
+    """Does the daily rounds of all sources for which the setting `expiry` is on."""
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ def _is_ready(db: Database, source: str, settings: SourceSettings) -> bool:
 
 
 def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
-    """Announce what is to be announced about these newest completions, in the caller's transaction."""
+    """Announce what is due about these newest completions (row numbers), in the caller's transaction."""
     found: dict[str, tuple[int, Completion]] = {}
     for key, revision, raw in expiries.contents(db, ids):
         completion = read_stored(request.version, key, raw)
@@ -308,7 +308,7 @@ def _renew(
     names: Names,
     taken: set[str],
 ) -> list[Event]:
-    """Take back an announcement: delete what still waits, and say so. `completion` is what stands in its place."""
+    """Take back an announcement: delete its waiting deliveries, and write an event about that, with `completion`."""
     taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
     expiries.remember(db, request.source, row._replace(renewed=1))
     change = Change(EventType.RENEWED, completion, revision, DetectedBy.CALENDAR, NewsReason.RENEWED)

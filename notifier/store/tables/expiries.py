@@ -16,7 +16,7 @@ _ENDS: Final = f"('{EventType.EXPIRING}', '{EventType.EXPIRED}')"
 
 
 class PresentRecord(NamedTuple):
-    """What decides which completion of a person and a training is the newest."""
+    """A record that exists, with the values that decide which completion of a person and a training is the newest."""
 
     id: int
     user_id: str
@@ -26,12 +26,12 @@ class PresentRecord(NamedTuple):
 
     @property
     def order(self) -> tuple[str, int, int]:
-        """What is highest for the newest completion: its day, then its time of entry, then its number."""
+        """The sort key, highest for the newest completion: its day, then its time of entry, then its row number."""
         return self.completed_on or "", self.recorded_at or 0, self.id
 
 
 class ExpiryRow(NamedTuple):
-    """A row of what was announced."""
+    """What was announced about a record and a last day: see `notifier.watch.detection.expiry.Announced`."""
 
     key: str
     valid_until: str
@@ -57,7 +57,7 @@ def finish(db: Database, source: str, today: str) -> None:
 
 
 def keep_only(db: Database, sources: Sequence[str]) -> None:
-    """Forget since when expiry was switched on for all other sources: it is off there."""
+    """Forget since when expiry has been on for all sources but these, because it is off there now."""
     db.execute(
         "DELETE FROM expiry_rounds WHERE source NOT IN (SELECT value FROM json_each(?))",
         [orjson.dumps(sources).decode()],
@@ -125,7 +125,7 @@ def remember(db: Database, source: str, row: ExpiryRow) -> None:
 
 
 def insert_event(db: Database, event: Event, revision: int, reason: str, net: str) -> Event | None:
-    """Insert an event without a number, and return it with its number; None if it was told before."""
+    """Insert an event that has no number yet, and return it with its number; None if its id exists already."""
     if db.execute("SELECT 1 FROM told_before WHERE id = ?", [event.id]).fetchone() is not None:
         return None
     row = db.execute(

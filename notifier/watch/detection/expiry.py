@@ -53,8 +53,8 @@ def within_days(expiring_within_seconds: float | None, training_days: int | None
 def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpiryStage | None:
     """Return the stage of a completion on the day `today`; None if its end is far away, or was before `since`.
 
-    It is valid on its last day, and has expired on the day after. What had expired before the day `since`, when
-    expiry was switched on, is history.
+    It is valid on its last day, and has expired on the day after. `since` is the day on which expiry was switched on;
+    what had expired before is history.
     """
     until = date.fromisoformat(valid_until)
     if until < since:
