@@ -308,7 +308,7 @@ def _renew(
     names: Names,
     taken: set[str],
 ) -> list[Event]:
-    """Take back an announcement: delete its waiting deliveries, and write an event about that, with `completion`."""
+    """Take back an announcement: delete its waiting deliveries, and write an event that shows `completion` instead."""
     taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
     expiries.remember(db, request.source, row._replace(renewed=1))
     change = Change(EventType.RENEWED, completion, revision, DetectedBy.CALENDAR, NewsReason.RENEWED)
@@ -352,7 +352,7 @@ def _write(
 
 
 def _with_record(data: dict[str, Any], completion: Completion) -> dict[str, Any]:
-    """Return an event's data with the record as the API returned it, whose numbers must not be read and written."""
+    """Return an event's data with the record's JSON, which is not parsed, so that its numbers stay as they are."""
     return {**data, "record": orjson.Fragment(completion.raw)}
 
 
