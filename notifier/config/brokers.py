@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,9 @@ from notifier.redact import redact
 
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 _FIELDS: Final = frozenset({"source", "type"})
+_SERVER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_HIGHEST_PORT: Final = 65_535
+_KAFKA_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _LONGEST_TEMPLATE: Final = 200
 _UNENCRYPTED: Final = "people's names and the password cross the network unencrypted"
 
@@ -86,6 +90,27 @@ def _routing_key(text: str) -> str:
 
 RoutingKey = Annotated[Template, AfterValidator(_routing_key)]
 """A routing key of AMQP, possibly with fields."""
+
+
+def _servers(text: str) -> str:
+    servers = [server.strip() for server in text.split(",")]
+    if not all(map(_SERVER.fullmatch, servers)) or any(int(it.rpartition(":")[2]) > _HIGHEST_PORT for it in servers):
+        raise InvalidValue("must be addresses HOST:PORT, with commas between them")
+    return ",".join(servers)
+
+
+Servers = Annotated[str, AfterValidator(_servers)]
+"""One or more addresses `HOST:PORT`, with commas between them."""
+
+
+def _kafka_topic(text: str) -> str:
+    if not _KAFKA_TOPIC.fullmatch(text) or text in {".", ".."}:
+        raise InvalidValue("must be the name of a topic: at most 249 letters, digits, dots, hyphens and underscores")
+    return text
+
+
+KafkaTopic = Annotated[str, AfterValidator(_kafka_topic)]
+"""The name of a topic of Kafka."""
 
 
 class BrokerSettings(DestinationSettings):
@@ -207,6 +232,72 @@ class MqttSettings(UrlBrokerSettings):
     def target(self) -> object:
         """Return what tells this address from others."""
         return self.url.get_secret_value(), self.topic
+
+
+class SaslMechanism(StrEnum):
+    """The ways in which a Kafka client can prove who it is with a password."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+class KafkaSettings(ClientCertificateSettings):
+    """A topic of a Kafka cluster, or of a service with its protocol, such as Azure Event Hubs."""
+
+    identity = (
+        *("type", "servers", "topic", "tls", "username", "password"),
+        *("ca_file", "client_cert_file", "client_key_file"),
+    )
+    address_key = "servers"
+    module = "confluent_kafka"
+    library = "confluent-kafka"
+
+    type: Literal["kafka"]
+    """The type of destination."""
+    servers: Servers
+    """The addresses of one or more brokers of the cluster: HOST:PORT, with commas between them."""
+    topic: KafkaTopic
+    """The topic, which must exist."""
+    tls: bool = True
+    """Whether connections are encrypted. `notifier check` warns about unencrypted connections to other machines."""
+    username: Text = ""
+    """The user name. Empty: no login, or only by a client certificate."""
+    password: Password = default("")
+    """The password; for Azure Event Hubs the connection string."""
+    sasl_mechanism: SaslMechanism = SaslMechanism.PLAIN
+    """How the password is proven."""
+
+    def address(self) -> str:
+        """Return the servers and the topic."""
+        return f"{self.servers} {self.topic}"
+
+    def target(self) -> object:
+        """Return what tells this address from others."""
+        return self.servers, self.topic
+
+    def further_secrets(self) -> Iterator[str]:
+        """Yield the keys in a connection string of Azure."""
+        for part in self.password.get_secret_value().split(";"):
+            name, _, value = part.partition("=")
+            if value and "://" not in value and "name" not in name.lower():
+                yield value
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        yield from super().conflicts()
+        if self.password.get_secret_value() and not self.username:
+            yield Problem("password", "needs username, to which it belongs (for Azure Event Hubs: $ConnectionString)")
+        if not self.tls:
+            yield from _without_use(self, "is used only with tls = true")
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        hosts = [server.rpartition(":")[0].strip("[]") for server in self.servers.split(",")]
+        if not self.tls and not all(map(is_loopback, hosts)):
+            yield Problem("tls", f"is false: {_UNENCRYPTED}; write tls = true")
+        yield from _mistaken("password", likely_mistakes.of_secret(self.password.get_secret_value()))
 
 
 class AmqpSettings(UrlBrokerSettings):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 import aiohttp
 
 from notifier.clock import Clock
-from notifier.config.brokers import AmqpSettings, MqttSettings
+from notifier.config.brokers import AmqpSettings, KafkaSettings, MqttSettings
 from notifier.config.destination_types import Destination as AnySettings
 from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
 from notifier.destinations.apprise_pool import ApprisePool
@@ -58,6 +58,10 @@ def kind(
             from notifier.destinations import amqp  # noqa: PLC0415
 
             return DestinationType(lambda name, _, clock: amqp.AmqpDestination(name, settings, clock))
+        case KafkaSettings():
+            from notifier.destinations import kafka  # noqa: PLC0415
+
+            return DestinationType(lambda name, _, clock: kafka.KafkaDestination(name, settings, clock))
         case MqttSettings():
             from notifier.destinations import mqtt  # noqa: PLC0415
 

@@ -115,7 +115,7 @@ class Way:
 
 @asynccontextmanager
 async def way_to(port: int) -> AsyncIterator[Way]:
-    """Open a way to a port of this machine."""
+    """Open a way to a port of this machine. Where the answers name that port, as Kafka's do, they name the way's."""
     way = Way()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -124,6 +124,10 @@ async def way_to(port: int) -> AsyncIterator[Way]:
             while data := await reader.read(2**16):
                 while is_answer and way.is_silent:
                     await asyncio.sleep(0.01)
+                if is_answer:
+                    data = data.replace(
+                        b"127.0.0.1" + port.to_bytes(4, "big"), b"127.0.0.1" + way.port.to_bytes(4, "big")
+                    )
                 way.to_broker += 0 if is_answer else len(data)
                 writer.write(data)
                 await writer.drain()

@@ -13,11 +13,18 @@ SOURCE = '[sources.acme]\ntoken = "t0ken"\n'
 SECRET = "Geheim-0f-the-broker"
 MQTT = '[destinations.x]\ntype = "mqtt"\nurl = "mqtts://broker.example.com"\n'
 AMQP = '[destinations.x]\ntype = "amqp"\nurl = "amqps://rabbit.example.com/vhost"\nexchange = "training"\n'
+KAFKA = '[destinations.x]\ntype = "kafka"\nservers = "kafka.example.com:9093"\ntopic = "training"\n'
+CONNECTION = f"Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey={SECRET}"
 FULL = {
+    "kafka": f'{KAFKA}username = "$ConnectionString"\npassword = "{CONNECTION}"\n',
     "amqp": f"{AMQP.replace('amqps://', f'amqps://notifier:{SECRET}@')}",
     "mqtt": f'{MQTT}username = "gate"\npassword = "{SECRET}"\n',
 }
-LIBRARIES = {"amqp": ("aio_pika", "aio-pika"), "mqtt": ("paho", "paho-mqtt")}
+LIBRARIES = {
+    "kafka": ("confluent_kafka", "confluent-kafka"),
+    "amqp": ("aio_pika", "aio-pika"),
+    "mqtt": ("paho", "paho-mqtt"),
+}
 
 
 @pytest.mark.parametrize("type_", FULL)
@@ -62,6 +69,15 @@ WRONG = [
     (MQTT, "url", '"mqtts://a:b#c@broker.example.com"', ""),
     (MQTT, "url", '"mqtts://broker.example.com:99999"', "valid host and port"),
     (MQTT, "url", "5", "must be text"),
+    (KAFKA, "servers", '""', "HOST:PORT"),
+    (KAFKA, "servers", '"kafka.example.com"', "HOST:PORT"),
+    (KAFKA, "servers", '"kafka.example.com:99999"', "HOST:PORT"),
+    (KAFKA, "servers", '"a:1,,b:2"', "HOST:PORT"),
+    (KAFKA, "topic", '"a topic"', "must be the name of a topic"),
+    (KAFKA, "topic", f'"{"x" * 250}"', "must be the name of a topic"),
+    (KAFKA, "sasl_mechanism", '"GSSAPI"', "PLAIN"),
+    (KAFKA, "password", '"alone"', "$ConnectionString"),
+    (KAFKA, "tls", '"perhaps"', "must be true or false"),
     (AMQP, "url", '"rabbit.example.com"', "begins with amqps://"),
     (AMQP, "url", '"amqps://rabbit.example.com/a/b"', "written as %2F"),
     (AMQP, "url", '"amqps://rabbit.example.com/a?heartbeat=0"', "before any `?`"),
@@ -118,3 +134,20 @@ def test_the_default_routing_key_without_an_exchange_is_warned_about(load_text: 
     assert warned(without)
     assert not warned(f'{without}routing_key = "training"\n')
     assert not warned(AMQP)
+
+
+@pytest.mark.parametrize(
+    ("servers", "tls", "warned"),
+    [
+        ("kafka.example.com:9092", "true", False),
+        ("kafka.example.com:9092", "false", True),
+        ("127.0.0.1:9092,[::1]:9092", "false", False),
+        ("127.0.0.1:9092,kafka.example.com:9092", "false", True),
+    ],
+)
+def test_kafka_without_tls_on_another_machine_is_warned_about(
+    servers: str, tls: str, load_text: Load, *, warned: bool
+) -> None:
+    text = KAFKA.replace("kafka.example.com:9093", servers) + f"tls = {tls}\n"
+    warnings = [str(warning) for warning in load_text(SOURCE + text).warnings()]
+    assert any("unencrypted; write tls = true" in warning for warning in warnings) is warned

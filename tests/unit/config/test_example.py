@@ -14,6 +14,7 @@ from notifier.config import (
     DestinationSettings,
     HttpInterfaceSettings,
     HttpSettings,
+    KafkaSettings,
     LogSettings,
     MqttSettings,
     Settings,
@@ -41,7 +42,7 @@ SLACK = "safety-channel"
 TEAMS = "site-office"
 APPRISE = "phones"
 HTTP = "hr-system"
-BROKERS: dict[str, type[BrokerSettings]] = {"rabbit": AmqpSettings, "gates": MqttSettings}
+BROKERS: dict[str, type[BrokerSettings]] = {"log": KafkaSettings, "rabbit": AmqpSettings, "gates": MqttSettings}
 """The brokers, each of which needs an extra."""
 
 PLACEHOLDERS = [

@@ -10,6 +10,7 @@ from notifier.config import (
     AppriseSettings,
     HttpInterfaceSettings,
     HttpSettings,
+    KafkaSettings,
     LogSettings,
     MqttSettings,
     Settings,
@@ -32,6 +33,7 @@ TABLES = [
     TeamsSettings,
     AppriseSettings,
     HttpSettings,
+    KafkaSettings,
     AmqpSettings,
     MqttSettings,
 ]
@@ -79,7 +81,7 @@ def test_names_follow_their_rule_and_types_of_destinations_are_told_apart() -> N
     ((pattern, either),) = destinations["patternProperties"].items()
     assert pattern == "^[a-z0-9]+(-[a-z0-9]+)*$"
     assert destinations["additionalProperties"] is False
-    assert either["properties"]["type"]["enum"] == ["slack", "teams", "apprise", "http", "amqp", "mqtt"]
+    assert either["properties"]["type"]["enum"] == ["slack", "teams", "apprise", "http", "kafka", "amqp", "mqtt"]
 
 
 @pytest.mark.parametrize("type_", ["slack", "teams", "apprise", "http"])

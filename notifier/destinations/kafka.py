@@ -1,0 +1,269 @@
+"""The destination type `kafka`: a topic of a Kafka cluster, or of Azure Event Hubs.
+
+The key of a message is `SOURCE/RECORD`, so that the events of one record stay in one partition, in order. The producer
+is idempotent and waits for all replicas (`acks=all`). The library works in threads of its own; one more thread collects
+its reports, because that blocks.
+"""
+
+import asyncio
+import logging
+import re
+import ssl
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from notifier.clock import Clock
+from notifier.config.brokers import KafkaSettings
+from notifier.destinations.broker import CONTENT_TYPE, BrokerDestination, Message, seconds_to_connect, tell
+from notifier.destinations.outcome import AttemptResult, Outcome
+from notifier.http.tls import Certificates, TlsContextCache
+
+_POLL_SECONDS: Final = 0.5
+_CLOSING_SECONDS: Final = 2.0
+_LARGEST_BYTES: Final = 20 * 2**20
+"""The largest request of the library; what a message may have is the cluster's decision."""
+
+_silent = logging.getLogger("librdkafka")
+# The library writes to standard error otherwise. What it says is in the outcomes of attempts.
+_silent.disabled = True
+
+_CONNECT: Final = re.compile(r"Connect to \S+ failed: (.+?)(?: \(after|$)")
+_REASONS: Final[Mapping[int, AttemptResult]] = {
+    KafkaError._AUTHENTICATION: AttemptResult.ACCESS_REFUSED,
+    KafkaError.SASL_AUTHENTICATION_FAILED: AttemptResult.ACCESS_REFUSED,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM: AttemptResult.ACCESS_REFUSED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: AttemptResult.ACCESS_REFUSED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: AttemptResult.ACCESS_REFUSED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART: AttemptResult.TARGET_MISSING,
+    KafkaError.TOPIC_EXCEPTION: AttemptResult.TARGET_MISSING,
+    KafkaError._UNKNOWN_TOPIC: AttemptResult.TARGET_MISSING,
+    KafkaError._UNKNOWN_PARTITION: AttemptResult.TARGET_MISSING,
+    KafkaError.MSG_SIZE_TOO_LARGE: AttemptResult.PAYLOAD_REFUSED,
+    KafkaError.INVALID_MSG: AttemptResult.PAYLOAD_REFUSED,
+    KafkaError.INVALID_MSG_SIZE: AttemptResult.PAYLOAD_REFUSED,
+    KafkaError.INVALID_RECORD: AttemptResult.PAYLOAD_REFUSED,
+    KafkaError._SSL: AttemptResult.CERTIFICATE_REJECTED,
+    KafkaError._RESOLVE: AttemptResult.NAME_NOT_RESOLVED,
+    KafkaError._TRANSPORT: AttemptResult.CONNECTION_LOST,
+    KafkaError._ALL_BROKERS_DOWN: AttemptResult.CONNECTION_LOST,
+    KafkaError._PURGE_QUEUE: AttemptResult.CONNECTION_LOST,
+    KafkaError._PURGE_INFLIGHT: AttemptResult.CONNECTION_LOST,
+    KafkaError._MSG_TIMED_OUT: AttemptResult.TIMEOUT,
+    KafkaError._TIMED_OUT: AttemptResult.TIMEOUT,
+    KafkaError.REQUEST_TIMED_OUT: AttemptResult.TIMEOUT,
+    KafkaError._QUEUE_FULL: AttemptResult.THROTTLED,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED: AttemptResult.THROTTLED,
+}
+"""The results for the library's errors; all others are failures of the cluster."""
+
+_OF_CONNECTION: Final = frozenset(
+    {
+        AttemptResult.ACCESS_REFUSED,
+        AttemptResult.CERTIFICATE_REJECTED,
+        AttemptResult.CONNECTION_LOST,
+        AttemptResult.CONNECT_FAILED,
+        AttemptResult.NAME_NOT_RESOLVED,
+    }
+)
+"""The results that an error of a connection can have; such an error explains why a message was not confirmed."""
+
+_WITHOUT_CAUSE: Final = frozenset(
+    {KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._TIMED_OUT}
+)
+_HOPELESS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE})
+"""Errors of a connection that waiting does not mend."""
+
+
+def outcome_of(code: int, words: str) -> Outcome:
+    """Return the outcome for the code of a library's error and its words."""
+    if (refused := _CONNECT.search(words)) is not None:
+        return Outcome(AttemptResult.CONNECT_FAILED, detail=f"no connection: {refused[1]}")
+    return Outcome(_REASONS.get(code, AttemptResult.SERVER_ERROR), detail=words)
+
+
+class KafkaDestination(BrokerDestination):
+    """A topic of a Kafka cluster."""
+
+    def __init__(self, name: str, settings: KafkaSettings, clock: Clock) -> None:
+        super().__init__(name, settings, clock)
+        self._settings = settings
+        files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
+        self._trust = TlsContextCache(files, clock)
+        self._context: ssl.SSLContext | bool | None = None
+        self._producer: _Producing | None = None
+
+    def _headers(self, message: Message) -> Mapping[str, str]:
+        return {
+            "topic": self._settings.topic,
+            "key": message.record,
+            "content-type": CONTENT_TYPE,
+            "ce_id": message.id,
+        }
+
+    async def _publish(self, messages: Sequence[Message], stored: Callable[[Message], None]) -> Sequence[Outcome]:
+        producer = await self._started()
+        try:
+            return await asyncio.gather(*(self._publish_one(producer, message, stored) for message in messages))
+        except asyncio.CancelledError:
+            producer.purge()
+            raise
+
+    async def _publish_one(
+        self, producer: "_Producing", message: Message, stored: Callable[[Message], None]
+    ) -> Outcome:
+        outcome = await producer.produce(self._settings.topic, message)
+        if outcome.reason is AttemptResult.DELIVERED:
+            stored(message)
+        return outcome
+
+    async def _started(self) -> "_Producing":
+        """Return the producer, or a new one if it has failed for good or the certificates have changed."""
+        # The files are read here too, so that one that is unusable is named.
+        context = await self._trust.context() if self._settings.tls else None
+        present = self._producer
+        if present is not None and (present.has_failed or (context is not self._context and not present.is_busy)):
+            await self.close()
+        if self._producer is None:
+            self._producer, self._context = _Producing(configuration(self._settings)), context
+        return self._producer
+
+    async def close(self) -> None:
+        """End the producer and its connections."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.close()
+
+
+def configuration(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the library's configuration for these settings."""
+    limit_ms = round(seconds_to_connect(settings.timeout) * 1000)
+    made: dict[str, Any] = {
+        "bootstrap.servers": settings.servers,
+        "client.id": "completion-notifier",
+        "security.protocol": ("SASL_" if settings.username else "") + ("SSL" if settings.tls else "PLAINTEXT"),
+        "acks": "all",
+        "enable.idempotence": True,
+        "linger.ms": 0,
+        "compression.type": "none",
+        "message.timeout.ms": limit_ms,
+        "message.max.bytes": _LARGEST_BYTES,
+        "topic.metadata.propagation.max.ms": max(limit_ms // 3, 1),
+        "allow.auto.create.topics": False,
+        "socket.connection.setup.timeout.ms": max(limit_ms, 1000),
+        "reconnect.backoff.max.ms": 1000,
+        "log.connection.close": False,
+    }
+    if settings.username:
+        made["sasl.mechanism"] = settings.sasl_mechanism
+        made["sasl.username"] = settings.username
+        made["sasl.password"] = settings.password.get_secret_value()
+    if settings.tls:
+        made["ssl.ca.location"] = str(settings.ca_file or ssl.get_default_verify_paths().cafile or "probe")
+    if settings.client_cert_file:
+        made["ssl.certificate.location"] = str(settings.client_cert_file)
+        made["ssl.key.location"] = str(settings.client_key_file or settings.client_cert_file)
+    return made
+
+
+class _Producing:
+    """A producer of the library, with a thread that collects its reports."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.has_failed = False
+        """Whether the producer can be used no longer."""
+        self._loop = asyncio.get_running_loop()
+        self._waiting = 0
+        self._trouble: Outcome | None = None
+        self._is_closing = threading.Event()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._producer: Producer | None = Producer({**settings, "error_cb": self._on_error}, logger=_silent)
+        threading.Thread(target=self._serve, name="kafka", daemon=True).start()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether messages wait for their confirmation."""
+        return self._waiting > 0
+
+    async def produce(self, topic: str, message: Message) -> Outcome:
+        """Produce one message; return what its report says."""
+        report: asyncio.Future[Outcome] = self._loop.create_future()
+        if self._producer is None:
+            return Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up")
+        if not self._waiting:
+            self._trouble = None
+
+        def on_delivery(error: KafkaError | None, _message: Any) -> None:
+            tell(self._loop, self._settle, report, error)
+
+        self._waiting += 1
+        try:
+            headers: list[tuple[str, str | bytes | None]] = [
+                ("content-type", CONTENT_TYPE.encode()),
+                ("ce_id", message.id.encode()),
+            ]
+            self._producer.produce(topic, message.body, message.record, headers=headers, on_delivery=on_delivery)
+            return await report
+        except KafkaException as error:
+            (inner,) = error.args[:1]
+            return outcome_of(inner.code(), inner.str())
+        except BufferError:
+            return outcome_of(KafkaError._QUEUE_FULL, "too many messages wait to be sent")
+        finally:
+            self._waiting -= 1
+
+    def purge(self) -> None:
+        """Drop all messages that are not confirmed."""
+        if self._producer is not None:
+            self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+
+    async def close(self) -> None:
+        """Drop what is not confirmed, and end the connections."""
+        self._is_closing.set()
+        self.purge()
+        await asyncio.wait((self._ended,), timeout=_CLOSING_SECONDS)
+
+    # -- in the thread ------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        producer = self._producer
+        if producer is None:
+            return
+        while not self._is_closing.is_set():
+            producer.poll(_POLL_SECONDS)
+        producer.flush(_POLL_SECONDS)
+        # The last reference ends the connections, which takes a moment.
+        self._producer = None
+        del producer
+        tell(self._loop, self._end)
+
+    def _on_error(self, error: KafkaError) -> None:
+        tell(self._loop, self._note, error.code(), error.str(), error.fatal())
+
+    # -- in the event loop --------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _note(self, code: int, words: str, is_fatal: bool) -> None:
+        """Note an error of the connections. If no broker can be reached, the messages that wait fail at once."""
+        self.has_failed = self.has_failed or is_fatal
+        outcome = outcome_of(code, words)
+        if outcome.reason in _OF_CONNECTION and (code != KafkaError._ALL_BROKERS_DOWN or self._trouble is None):
+            self._trouble = outcome
+        if is_fatal or code in _HOPELESS or code == KafkaError._ALL_BROKERS_DOWN:
+            self.purge()
+
+    def _settle(self, report: asyncio.Future[Outcome], error: KafkaError | None) -> None:
+        if report.done():
+            return
+        if error is None:
+            self._trouble = None
+            report.set_result(Outcome(AttemptResult.DELIVERED))
+        elif self._trouble is not None and error.code() in _WITHOUT_CAUSE:
+            report.set_result(self._trouble)
+        else:
+            report.set_result(outcome_of(error.code(), error.str()))
