@@ -1,6 +1,6 @@
 """The configuration: its settings, the places that it is read from, and the problems found in it."""
 
-from notifier.config.brokers import AmqpSettings, BrokerSettings, KafkaSettings, MqttSettings
+from notifier.config.brokers import AmqpSettings, AwsSettings, BrokerSettings, KafkaSettings, MqttSettings
 from notifier.config.destination_types import Destination
 from notifier.config.destinations import (
     AppriseSettings,
@@ -37,6 +37,7 @@ __all__ = [
     "AmqpSettings",
     "ApiVersion",
     "AppriseSettings",
+    "AwsSettings",
     "BrokerSettings",
     "CompletionEvent",
     "ConfigError",

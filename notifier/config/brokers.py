@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Final, Literal
@@ -15,7 +16,7 @@ from notifier.config.destinations import DestinationSettings
 from notifier.config.durations import Duration
 from notifier.config.errors import InvalidValue, Problem
 from notifier.config.types import CountUpTo1000, ReadableFile, Text
-from notifier.config.urls import check_broker_url
+from notifier.config.urls import check_broker_url, check_url, is_plain_beyond_loopback
 from notifier.http.proxy import is_loopback
 from notifier.redact import redact
 
@@ -24,6 +25,10 @@ _FIELDS: Final = frozenset({"source", "type"})
 _SERVER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _HIGHEST_PORT: Final = 65_535
 _KAFKA_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_ARN: Final = re.compile(
+    r"arn:(aws[a-z-]*):(?:(?=sqs:[^:]*:[^:]*:[A-Za-z0-9_-]+(?:\.fifo)?$|sns:[^:]*:[^:]*:[A-Za-z0-9_-]+(?:\.fifo)?$"
+    r"|events:[^:]*:[^:]*:event-bus/[A-Za-z0-9._/-]+$)(sqs|sns|events)):([a-z0-9-]+):([0-9]{12}):(.+)"
+)
 _LONGEST_TEMPLATE: Final = 200
 _UNENCRYPTED: Final = "people's names and the password cross the network unencrypted"
 
@@ -111,6 +116,31 @@ def _kafka_topic(text: str) -> str:
 
 KafkaTopic = Annotated[str, AfterValidator(_kafka_topic)]
 """The name of a topic of Kafka."""
+
+
+def _arn(text: str) -> str:
+    if not _ARN.fullmatch(text):
+        raise InvalidValue(
+            "must be the ARN of an SQS queue, an SNS topic or an EventBridge bus, such as"
+            " arn:aws:sqs:eu-west-1:123456789012:training"
+        )
+    return text
+
+
+Arn = Annotated[str, AfterValidator(_arn)]
+"""The ARN of a queue, a topic or an event bus."""
+
+
+def _endpoint(url: str) -> str:
+    if url:
+        parts = check_url(url)
+        if parts.username is not None or parts.query or parts.fragment:
+            raise InvalidValue("must be a URL without a user name, and end before any `?` or `#`")
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+"""An http or https URL without credentials, or nothing."""
 
 
 class BrokerSettings(DestinationSettings):
@@ -298,6 +328,71 @@ class KafkaSettings(ClientCertificateSettings):
         if not self.tls and not all(map(is_loopback, hosts)):
             yield Problem("tls", f"is false: {_UNENCRYPTED}; write tls = true")
         yield from _mistaken("password", likely_mistakes.of_secret(self.password.get_secret_value()))
+
+
+@dataclass(frozen=True, slots=True)
+class AwsTarget:
+    """The parts of an ARN: the service is `sqs`, `sns` or `events`."""
+
+    partition: str
+    service: str
+    region: str
+    account: str
+    name: str
+
+
+class AwsSettings(BrokerSettings):
+    """An SQS queue, an SNS topic or an EventBridge bus of Amazon Web Services."""
+
+    identity = ("type", "arn", "access_key_id", "secret_access_key", "endpoint_url", "ca_file")
+    address_key = "arn"
+    module = "botocore"
+    library = "botocore"
+
+    type: Literal["aws"]
+    """The type of destination."""
+    arn: Arn
+    """The ARN of a queue, a topic or an event bus."""
+    access_key_id: Text = ""
+    """The id of an access key. Empty: credentials of the machine's role, or of the environment, as other AWS programs
+    find them."""
+    secret_access_key: Password = default("")
+    """The secret of the access key."""
+    endpoint_url: Endpoint = ""
+    """The address of the service, for example of a VPC endpoint. Empty: the service's own in the ARN's region."""
+
+    def parts(self) -> AwsTarget:
+        """Return the parts of the ARN."""
+        found = _ARN.fullmatch(self.arn)
+        return AwsTarget(*found.groups()) if found else AwsTarget("", "", "", "", "")
+
+    def endpoint(self) -> str:
+        """Return the URL that requests go to."""
+        target = self.parts()
+        suffix = "amazonaws.com.cn" if target.partition == "aws-cn" else "amazonaws.com"
+        return self.endpoint_url or f"https://{target.service}.{target.region}.{suffix}/"
+
+    def address(self) -> str:
+        """Return the ARN."""
+        return self.arn
+
+    def target(self) -> object:
+        """Return what tells this address from others."""
+        return self.arn, self.endpoint_url
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        yield from super().conflicts()
+        if bool(self.access_key_id) != bool(self.secret_access_key.get_secret_value()):
+            key = "access_key_id" if not self.access_key_id else "secret_access_key"
+            yield Problem(key, "is missing: access_key_id and secret_access_key belong together")
+
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        if self.endpoint_url and is_plain_beyond_loopback(self.endpoint_url):
+            yield Problem("endpoint_url", f"is http://: {_UNENCRYPTED}; use https://")
+        yield from _mistaken("secret_access_key", likely_mistakes.of_secret(self.secret_access_key.get_secret_value()))
 
 
 class AmqpSettings(UrlBrokerSettings):

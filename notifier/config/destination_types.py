@@ -4,11 +4,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from notifier.config.brokers import AmqpSettings, KafkaSettings, MqttSettings
+from notifier.config.brokers import AmqpSettings, AwsSettings, KafkaSettings, MqttSettings
 from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
 
 Destination = Annotated[
-    SlackSettings | TeamsSettings | AppriseSettings | HttpSettings | KafkaSettings | AmqpSettings | MqttSettings,
+    SlackSettings
+    | TeamsSettings
+    | AppriseSettings
+    | HttpSettings
+    | KafkaSettings
+    | AmqpSettings
+    | MqttSettings
+    | AwsSettings,
     Field(discriminator="type"),
 ]
 """The settings of one destination; `type` selects the class."""

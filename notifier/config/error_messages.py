@@ -50,6 +50,7 @@ _TYPES_MEANT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("webhook", "webhooks", "https", "url", "rest", "standard", "cloudevents"), 'write type = "http"'),
     **dict.fromkeys(("email", "mail", "smtp", "mailto"), 'write type = "apprise", with a URL mailto://...'),
     **dict.fromkeys(("discord", "telegram", "ntfy", "pushover", "matrix", "mattermost", "sms"), _BY_APPRISE),
+    **dict.fromkeys(("sqs", "sns", "eventbridge", "events", "amazon"), 'write type = "aws"'),
     **dict.fromkeys(("redpanda", "eventhubs", "event-hubs", "confluent"), 'write type = "kafka"'),
     **dict.fromkeys(("rabbitmq", "rabbit", "amqps", "lavinmq"), 'write type = "amqp"'),
     **dict.fromkeys(("mosquitto", "mqtts", "hivemq", "emqx"), 'write type = "mqtt"'),

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from notifier.config.brokers import BrokerSettings
+from notifier.config.brokers import AwsSettings, BrokerSettings
 from notifier.config.destination_types import Destination
 from notifier.config.destinations import AppriseSettings
 from notifier.config.settings import Settings, SourceSettings
@@ -20,7 +20,9 @@ def of_source(source: SourceSettings, environ: Mapping[str, str] | None = None) 
 
 
 def of_destination(destination: Destination, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """Return the proxy of a destination's requests; a broker is not reached by HTTP and so has none."""
+    """Return the proxy of a destination's requests; a broker has none unless it is reached by HTTP."""
+    if isinstance(destination, AwsSettings):
+        return proxy_of(destination.endpoint(), "", environ)
     if isinstance(destination, BrokerSettings):
         return None
     url = _ANY_SERVICE if isinstance(destination, AppriseSettings) else destination.url.get_secret_value()

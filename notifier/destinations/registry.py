@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 import aiohttp
 
 from notifier.clock import Clock
-from notifier.config.brokers import AmqpSettings, KafkaSettings, MqttSettings
+from notifier.config.brokers import AmqpSettings, AwsSettings, KafkaSettings, MqttSettings
 from notifier.config.destination_types import Destination as AnySettings
 from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
 from notifier.destinations.apprise_pool import ApprisePool
@@ -66,6 +66,10 @@ def kind(
             from notifier.destinations import mqtt  # noqa: PLC0415
 
             return DestinationType(lambda name, _, clock: mqtt.MqttDestination(name, settings, clock))
+        case AwsSettings():
+            from notifier.destinations import aws  # noqa: PLC0415
+
+            return DestinationType(lambda name, *used: aws.AwsDestination(name, settings, *used))
         case _:
             assert_never(settings)
 

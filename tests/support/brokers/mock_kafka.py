@@ -80,14 +80,14 @@ def mock_kafka(folder: Path, certificates: CertificateFiles) -> Iterator[MockKaf
     process = Process([sys.executable, __file__, told], folder / "log")
     try:
         process.start(told.exists)
-        with _listening(_refuse) as refusing_port, _listening(_show(certificates)) as tls_port:
+        with listening(_refuse) as refusing_port, listening(show(certificates)) as tls_port:
             yield MockKafka(int(told.read_text()), refusing_port, tls_port)
     finally:
         process.stop()
 
 
 @contextmanager
-def _listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     """Answer connections in threads; yield the port."""
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -106,12 +106,14 @@ def _listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     server.close()
 
 
-def _show(certificates: CertificateFiles) -> Callable[[socket.socket], None]:
-    def show(connection: socket.socket) -> None:
+def show(certificates: CertificateFiles) -> Callable[[socket.socket], None]:
+    """Return what shows the self-signed certificate on a connection, and nothing more."""
+
+    def shake_hands(connection: socket.socket) -> None:
         with certificates.server_context.wrap_socket(connection, server_side=True) as encrypted:
             encrypted.recv(1)
 
-    return show
+    return shake_hands
 
 
 def _refuse(connection: socket.socket) -> None:

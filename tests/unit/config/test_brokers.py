@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from notifier.config import brokers
+from notifier.config import AwsSettings, brokers
 from tests.unit.config.conftest import Load
 
 Problems = Callable[..., list[str]]
@@ -15,12 +15,15 @@ MQTT = '[destinations.x]\ntype = "mqtt"\nurl = "mqtts://broker.example.com"\n'
 AMQP = '[destinations.x]\ntype = "amqp"\nurl = "amqps://rabbit.example.com/vhost"\nexchange = "training"\n'
 KAFKA = '[destinations.x]\ntype = "kafka"\nservers = "kafka.example.com:9093"\ntopic = "training"\n'
 CONNECTION = f"Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey={SECRET}"
+AWS = '[destinations.x]\ntype = "aws"\narn = "arn:aws:sqs:eu-west-1:123456789012:training"\n'
 FULL = {
+    "aws": f'{AWS}access_key_id = "AKIA"\nsecret_access_key = "{SECRET}"\n',
     "kafka": f'{KAFKA}username = "$ConnectionString"\npassword = "{CONNECTION}"\n',
     "amqp": f"{AMQP.replace('amqps://', f'amqps://notifier:{SECRET}@')}",
     "mqtt": f'{MQTT}username = "gate"\npassword = "{SECRET}"\n',
 }
 LIBRARIES = {
+    "aws": ("botocore", "botocore"),
     "kafka": ("confluent_kafka", "confluent-kafka"),
     "amqp": ("aio_pika", "aio-pika"),
     "mqtt": ("paho", "paho-mqtt"),
@@ -69,6 +72,11 @@ WRONG = [
     (MQTT, "url", '"mqtts://a:b#c@broker.example.com"', ""),
     (MQTT, "url", '"mqtts://broker.example.com:99999"', "valid host and port"),
     (MQTT, "url", "5", "must be text"),
+    (AWS, "arn", '"arn:aws:s3:::bucket"', "must be the ARN of"),
+    (AWS, "arn", '"arn:aws:events:eu-west-1:123456789012:rule/x"', "must be the ARN of"),
+    (AWS, "arn", '"arn:aws:sqs:eu-west-1:1234:training"', "must be the ARN of"),
+    (AWS, "endpoint_url", '"ftp://x"', "begins with https://"),
+    (AWS, "endpoint_url", '"https://u:p@x"', "without a user name"),
     (KAFKA, "servers", '""', "HOST:PORT"),
     (KAFKA, "servers", '"kafka.example.com"', "HOST:PORT"),
     (KAFKA, "servers", '"kafka.example.com:99999"', "HOST:PORT"),
@@ -151,3 +159,22 @@ def test_kafka_without_tls_on_another_machine_is_warned_about(
     text = KAFKA.replace("kafka.example.com:9093", servers) + f"tls = {tls}\n"
     warnings = [str(warning) for warning in load_text(SOURCE + text).warnings()]
     assert any("unencrypted; write tls = true" in warning for warning in warnings) is warned
+
+
+@pytest.mark.parametrize("key", ["access_key_id", "secret_access_key"])
+def test_half_of_an_access_key_is_told(key: str, problems_of: Problems) -> None:
+    (other,) = {"access_key_id", "secret_access_key"} - {key}
+    (problem,) = problems_of(f'{SOURCE}{AWS}{key} = "alone"\n')
+    assert problem.startswith(f"destinations.x.{other}: is missing")
+
+
+@pytest.mark.parametrize(
+    ("arn", "url"),
+    [
+        ("arn:aws:sqs:eu-west-1:123456789012:a.fifo", "https://sqs.eu-west-1.amazonaws.com/"),
+        ("arn:aws-cn:sns:cn-north-1:123456789012:a", "https://sns.cn-north-1.amazonaws.com.cn/"),
+        ("arn:aws-us-gov:events:us-gov-west-1:123456789012:event-bus/a", "https://events.us-gov-west-1.amazonaws.com/"),
+    ],
+)
+def test_an_arn_leads_to_its_service(arn: str, url: str) -> None:
+    assert AwsSettings.model_validate({"type": "aws", "arn": arn}).endpoint() == url

@@ -10,6 +10,7 @@ from notifier.config import (
     AlertSettings,
     AmqpSettings,
     AppriseSettings,
+    AwsSettings,
     BrokerSettings,
     DestinationSettings,
     HttpInterfaceSettings,
@@ -42,7 +43,12 @@ SLACK = "safety-channel"
 TEAMS = "site-office"
 APPRISE = "phones"
 HTTP = "hr-system"
-BROKERS: dict[str, type[BrokerSettings]] = {"log": KafkaSettings, "rabbit": AmqpSettings, "gates": MqttSettings}
+BROKERS: dict[str, type[BrokerSettings]] = {
+    "log": KafkaSettings,
+    "rabbit": AmqpSettings,
+    "gates": MqttSettings,
+    "bus": AwsSettings,
+}
 """The brokers, each of which needs an extra."""
 
 PLACEHOLDERS = [

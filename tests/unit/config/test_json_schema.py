@@ -8,6 +8,7 @@ from notifier.config import (
     AlertSettings,
     AmqpSettings,
     AppriseSettings,
+    AwsSettings,
     HttpInterfaceSettings,
     HttpSettings,
     KafkaSettings,
@@ -36,6 +37,7 @@ TABLES = [
     KafkaSettings,
     AmqpSettings,
     MqttSettings,
+    AwsSettings,
 ]
 
 
@@ -81,7 +83,7 @@ def test_names_follow_their_rule_and_types_of_destinations_are_told_apart() -> N
     ((pattern, either),) = destinations["patternProperties"].items()
     assert pattern == "^[a-z0-9]+(-[a-z0-9]+)*$"
     assert destinations["additionalProperties"] is False
-    assert either["properties"]["type"]["enum"] == ["slack", "teams", "apprise", "http", "kafka", "amqp", "mqtt"]
+    assert either["properties"]["type"]["enum"] == ["slack", "teams", "apprise", "http", "kafka", "amqp", "mqtt", "aws"]
 
 
 @pytest.mark.parametrize("type_", ["slack", "teams", "apprise", "http"])

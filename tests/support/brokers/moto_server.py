@@ -1,0 +1,103 @@
+"""moto, which serves SQS, SNS and EventBridge."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from tests.support.brokers.common import Process, Stored, answers, free_port
+from tests.support.brokers.mock_kafka import listening, show
+from tests.support.destinations import CertificateFiles
+
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:training"
+FIFO_QUEUE = f"{QUEUE}.fifo"
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:training"
+BUS = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/training"
+_REFUSAL = b'{"__type":"com.amazon.coral.service#InvalidClientTokenId","message":"The security token is invalid."}'
+
+
+@dataclass(slots=True)
+class Moto:
+    """A running moto."""
+
+    port: int
+    refusing_port: int
+    tls_port: int
+
+    def keys(self, *, port: int | None = None, tls: bool = False, **keys: Any) -> dict[str, Any]:
+        password = keys.pop("password", "secret-access-key")
+        usual = self.tls_port if tls else self.port if password == "secret-access-key" else self.refusing_port
+        url = f"http{'s' if tls else ''}://127.0.0.1:{port or usual}"
+        login = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": password}
+        return {"type": "aws", "arn": QUEUE, "endpoint_url": url, **login} | keys
+
+    def client(self, service: str) -> Any:
+        """Return the vendor's client."""
+        login = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+        return boto3.client(service, region_name=REGION, endpoint_url=f"http://127.0.0.1:{self.port}", **login)
+
+    async def stored(self, count: int) -> Sequence[Stored]:
+        return await asyncio.to_thread(self.in_queue, "training", count)
+
+    def in_queue(self, name: str, count: int) -> Sequence[Stored]:
+        """Take at least `count` messages from a queue."""
+        sqs = self.client("sqs")
+        url = f"http://127.0.0.1:{self.port}/{ACCOUNT}/{name}"
+        found: list[Stored] = []
+        for _ in range(100):
+            asked = {"QueueUrl": url, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"]}
+            got = sqs.receive_message(**asked, AttributeNames=["All"]).get("Messages", [])
+            if not got and len(found) >= count:
+                break
+            for message in got:
+                told = {key: it["StringValue"] for key, it in message.get("MessageAttributes", {}).items()}
+                group = message["Attributes"].get("MessageGroupId", "")
+                body = message["Body"].encode()
+                found.append(Stored(told.get("id", ""), QUEUE, body, told.get("content-type", ""), group))
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+    def prepare(self) -> None:
+        """Make the queues, the topic and the bus."""
+        sqs, sns = self.client("sqs"), self.client("sns")
+        sqs.create_queue(QueueName="training")
+        sqs.create_queue(QueueName="training.fifo", Attributes={"FifoQueue": "true"})
+        sqs.create_queue(QueueName="of-topic")
+        sns.create_topic(Name="training")
+        raw = {"RawMessageDelivery": "true"}
+        sns.subscribe(TopicArn=TOPIC, Protocol="sqs", Endpoint=QUEUE.replace("training", "of-topic"), Attributes=raw)
+        self.client("events").create_event_bus(Name="training")
+
+
+def _refuse(connection: socket.socket) -> None:
+    connection.recv(2**16)
+    connection.sendall(
+        b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/x-amz-json-1.0\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
+    )
+
+
+@contextmanager
+def moto_server(folder: Path, certificates: CertificateFiles) -> Iterator[Moto]:
+    """Run moto."""
+    port = free_port()
+    environ = {"MOTO_ACCOUNT_ID": ACCOUNT}
+    process = Process(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], folder / "log", environ
+    )
+    try:
+        process.start(lambda: answers(port))
+        with listening(_refuse) as refusing_port, listening(show(certificates)) as tls_port:
+            broker = Moto(port, refusing_port, tls_port)
+            broker.prepare()
+            yield broker
+    finally:
+        process.stop()

@@ -1,0 +1,72 @@
+"""Answers of AWS."""
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from notifier.destinations.aws import group_of, outcomes_of, reason_of_code
+from notifier.destinations.broker import Message
+from notifier.destinations.outcome import AttemptResult
+from notifier.http.exchange import Answer
+
+R = AttemptResult
+
+
+def answer(status: int, body: str) -> Answer:
+    return Answer(status, CIMultiDictProxy(CIMultiDict()), body.encode())
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("ThrottlingException", R.THROTTLED),
+        ("AccessDeniedException", R.ACCESS_REFUSED),
+        ("AWS.SimpleQueueService.NonExistentQueue", R.TARGET_MISSING),
+        ("ResourceNotFoundException", R.TARGET_MISSING),
+        ("BatchRequestTooLong", R.PAYLOAD_REFUSED),
+        ("InternalFailure", R.SERVER_ERROR),
+        ("Unheard", None),
+    ],
+)
+def test_a_code_has_its_reason(code: str, reason: AttemptResult | None) -> None:
+    assert reason_of_code(code) is reason
+
+
+SNS = "<PublishBatchResponse><PublishBatchResult>%s</PublishBatchResult></PublishBatchResponse>"
+PARTLY = (
+    "<Failed><member><Id>1</Id><Code>InternalError</Code><Message>later</Message></member></Failed>"
+    "<Successful><member><Id>0</Id></member></Successful>"
+)
+
+
+@pytest.mark.parametrize(
+    ("service", "status", "body", "reasons"),
+    [
+        ("sqs", 200, '{"Successful":[{"Id":"0"},{"Id":"1"}]}', (R.DELIVERED, R.DELIVERED)),
+        ("sqs", 200, '{"Failed":[{"Id":"0","Code":"InternalError"}]}', (R.SERVER_ERROR, R.DELIVERED)),
+        ("events", 200, '{"FailedEntryCount":0,"Entries":[{"EventId":"a"},{"EventId":"b"}]}', (R.DELIVERED,) * 2),
+        (
+            "events",
+            200,
+            '{"FailedEntryCount":1,"Entries":[{"EventId":"a"},{"ErrorCode":"ThrottlingException"}]}',
+            (R.DELIVERED, R.THROTTLED),
+        ),
+        ("sns", 200, SNS % PARTLY, (R.DELIVERED, R.SERVER_ERROR)),
+        ("sns", 200, "<html>", (R.ANSWER_UNEXPECTED,) * 2),
+        ("sqs", 200, "[]", (R.ANSWER_UNEXPECTED,) * 2),
+        ("sqs", 200, "", (R.ANSWER_UNEXPECTED,) * 2),
+        ("sqs", 403, "nothing", (R.ACCESS_REFUSED,) * 2),
+        ("sqs", 503, "<html>", (R.SERVER_ERROR,) * 2),
+        ("sns", 404, "<Error><Code>NotFound</Code><Message>x</Message></Error>", (R.TARGET_MISSING,) * 2),
+        ("sqs", 400, '{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"x"}', (R.TARGET_MISSING,) * 2),
+        ("sqs", 400, "[1]", (R.REFUSED,) * 2),
+    ],
+)
+def test_an_answer_says_what_became_of_each_message(
+    service: str, status: int, body: str, reasons: tuple[AttemptResult, ...]
+) -> None:
+    assert tuple(one.reason for one in outcomes_of(service, answer(status, body), 2)) == reasons
+
+
+def test_a_group_has_only_characters_that_are_allowed() -> None:
+    assert group_of(Message("i", "t", "acme", "acme/a b\u00fc-1", b"")) == "acme/a_b_-1"
+    assert len(group_of(Message("i", "t", "acme", "x" * 300, b""))) == 128
