@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,11 +108,14 @@ def rabbitmq(folder: Path, certificates: CertificateFiles) -> Iterator[Rabbit]:
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(free_port()),
     }
+    # Erlang's name server would go on as a daemon; as a process of its own it ends with the broker.
+    names = Process(["epmd", "-port", erlang["ERL_EPMD_PORT"]], folder / "names", erlang)
     process = Process([program], folder / "output", erlang)
     try:
+        names.start(lambda: answers(int(erlang["ERL_EPMD_PORT"])))
         process.start(lambda: answers(broker.port) and answers(broker.tls_port))
         asyncio.run(broker.prepare())
         yield broker
     finally:
         process.stop()
-        subprocess.run(["epmd", "-port", erlang["ERL_EPMD_PORT"], "-kill"], check=False, capture_output=True)
+        names.stop()
