@@ -20,16 +20,14 @@ from notifier.config.loader import ConfiguredNames, configured_names, handed_ove
 from notifier.config.paths import find_file
 from notifier.config.settings import (
     AlertSettings,
-    ApiVersion,
-    FirstRun,
     HttpInterfaceSettings,
     LogFormat,
     LogLevel,
     LogSettings,
     Settings,
-    SourceSettings,
     StoreSettings,
 )
+from notifier.config.source_settings import ApiVersion, FirstRun, SourceSettings
 from notifier.config.urls import TcpAddress, UnixAddress, parse_listen
 
 __all__ = [

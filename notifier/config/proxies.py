@@ -7,7 +7,8 @@ from typing import Final
 from notifier.config.brokers import AwsSettings, BrokerSettings
 from notifier.config.destination_types import Destination
 from notifier.config.destinations import AppriseSettings
-from notifier.config.settings import Settings, SourceSettings
+from notifier.config.settings import Settings
+from notifier.config.source_settings import SourceSettings
 from notifier.http.proxy import Proxy, proxy_of
 
 _ANY_SERVICE: Final = "https://apprise.invalid"

@@ -21,7 +21,7 @@ import notifier.daemon.sources
 from notifier.alerts import source_rules
 from notifier.alerts.conditions import Condition
 from notifier.config import Settings
-from notifier.config.settings import SourceSettings
+from notifier.config.source_settings import SourceSettings
 from notifier.daemon.configuration import Differences, RunningConfiguration
 from notifier.daemon.scheduler import Schedule
 from notifier.daemon.sources import SourceRegistry

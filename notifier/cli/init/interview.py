@@ -11,7 +11,7 @@ import click
 
 from notifier.cli.formatting import harmless
 from notifier.cli.init.draft import ConfigDraft, EndpointDraft, new_secret, problem_at
-from notifier.config.settings import SourceSettings
+from notifier.config.source_settings import SourceSettings
 
 BASE_URL: Final = str(SourceSettings.model_fields["base_url"].default)
 _SECRET_BYTES: Final = 32

@@ -1,0 +1,211 @@
+"""The settings of a source: one account of the API that is watched."""
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field, PlainSerializer, PlainValidator
+
+from notifier.config import likely_mistakes
+from notifier.config.base_table import BaseTable, default
+from notifier.config.durations import Duration, DurationText, format_duration, parse_duration
+from notifier.config.errors import InvalidValue, Problem
+from notifier.config.types import (
+    BaseUrl,
+    Count,
+    CountUpTo1000,
+    Id,
+    ProxyUrl,
+    ReadableFile,
+    RecordsOrShare,
+    Share,
+    Text,
+    Token,
+)
+from notifier.facts import PersonField, shown_fields
+from notifier.suggest import nearest
+
+_SHARED_REQUESTS_PER_MINUTE: Final = 80
+"""Requests per minute that the API allows all of a customer's integrations together (KPA Flex API documentation)."""
+
+_REQUESTS_OF_A_POLL: Final = 2
+"""The requests of one head poll: one for the page and one for the count."""
+
+_MOST_FOR_POLLS: Final = 0.8
+"""The share of the requests per minute that head polls can use before they are delayed in favour of other requests."""
+
+
+class ApiVersion(StrEnum):
+    """The documented versions of the method that lists completions."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
+class FirstRun(StrEnum):
+    """What happens to the records that exist when a source is first met."""
+
+    SILENT = "silent"
+    NOTIFY = "notify"
+
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _first_run(written: object) -> FirstRun | date:
+    """Return the value of `first_run`: one of its words, or a date, as a string or a TOML date. Raises InvalidValue."""
+    if isinstance(written, date) and not isinstance(written, datetime):
+        return written
+    words = {word.value: word for word in FirstRun}
+    text = written if isinstance(written, str) else ""
+    if text in words:
+        return words[text]
+    if _DATE.fullmatch(text):
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            raise InvalidValue("is not a valid date") from None
+    likely = nearest(text, words)
+    meant = f"; did you mean `{likely}`?" if likely else ""
+    raise InvalidValue(f'must be "silent", "notify", or a date such as "2026-01-01"{meant}')
+
+
+def _confirm_after(written: object) -> float:
+    seconds = parse_duration(written)
+    if seconds < 1:
+        raise InvalidValue('must be at least "1s", because a second look at the same moment proves nothing more')
+    return seconds
+
+
+ConfirmAfter = Annotated[
+    float,
+    PlainValidator(_confirm_after, json_schema_input_type=DurationText),
+    PlainSerializer(format_duration, return_type=str),
+]
+"""A duration of at least a second."""
+
+
+class SourceSettings(BaseTable):
+    """One account of the API that is watched."""
+
+    api: ApiVersion = ApiVersion.V2
+    """The version of the API: `v2` reads completedtrainings.v2.list, `v1` reads completedtrainings.list."""
+    base_url: BaseUrl = "https://api.kpaehs.com/v1"
+    """The URL of the API, without the names of its methods."""
+    token: Token
+    """The API token. It gives the same access as an administrator's password."""
+    poll_interval: Duration = default("60s")
+    """How often the newest records are read."""
+    page_size: CountUpTo1000 = 100
+    """How many records a poll reads at once. Sweeps read 1000 at once."""
+    sweep_interval: Duration = default("24h")
+    """How often the whole list is read."""
+    hold_removals_above: Share = 0.05
+    """Removals are held back if more than this share of the known records, and more than 20, seem to be gone at once.
+    1: never."""
+    hold_arrivals_above: RecordsOrShare = 200
+    """New records are held back if more than this appear at once that were entered before the notifier first read the
+    account. From 1 on it is a number of records, below 1 a share of the known records; 20 or fewer are never held
+    back."""
+    hold_changes_above: RecordsOrShare = 0.05
+    """Changes are held back if more records than this change at once in the same field. From 1 on it is a number of
+    records, below 1 a share of the known records; 20 or fewer are never held back."""
+    confirm_after: ConfirmAfter = default("5m")
+    """How long to wait before a removal, a return or an earlier content of a record is checked again. It is reported
+    only if the second look agrees. At least `1s`."""
+    first_run: Annotated[
+        FirstRun | date,
+        PlainValidator(
+            _first_run,
+            json_schema_input_type=FirstRun | Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")],
+        ),
+        PlainSerializer(str, return_type=str),
+    ] = FirstRun.SILENT
+    """Which records that already exist are reported at the first contact with the account: none (`silent`), all
+    (`notify`), or those entered on a date (UTC) or later."""
+    requests_per_minute: Count = 30
+    """The most requests a minute. The API allows about 80 a minute for all integrations of a customer together."""
+    rate_limit_pause: Duration = default("60s")
+    """How long no request is sent after the API answers `rate_limit_exceeded`."""
+    timeout: Duration = default("30s")
+    """How long one request may take."""
+    proxy: ProxyUrl = default("")
+    """The URL of an HTTP proxy that requests go through; it may contain a user name and a password. Empty: that of
+    `HTTPS_PROXY`, if it is set. `none`: no proxy."""
+    ca_file: ReadableFile = default("")
+    """A file with the certificates (PEM) of a private certificate authority, which is trusted instead of the
+    system's."""
+    names: bool = True
+    """Whether to look up the names of people and trainings, and the facts in `person_fields`."""
+    person_fields: tuple[PersonField, ...] = (PersonField.EMPLOYEE_NUMBER,)
+    """The facts about people that are stored and that events contain. What is not in this list is never stored.
+    `job_title` takes one more request a day."""
+    expiry: bool = False
+    """Whether to announce that completions run out (`completion.expiring`, `completion.expired`), and that this is
+    taken back (`completion.renewed`), to destinations whose `events` contain these types. It stores who has left."""
+    expiring_within: Duration | None = None
+    """How long before its end a completion is announced as expiring. Not set: the training's own number of days, or 30
+    days if it has none."""
+    id_namespace: Text = ""
+    """The text that the ids of this source's events are derived from. Empty: the source's name. If you rename a source,
+    set it to the old name to keep the ids."""
+    training_id: Id | None = None
+    """Watch only completions of this training."""
+    user_id: Id | None = None
+    """Watch only completions of this person."""
+    has_attachments: bool | None = None
+    """Watch only completions with (`true`) or without (`false`) attachments. Needs `api = "v2"`."""
+
+    def shown_person_fields(self) -> frozenset[PersonField]:
+        """Return the facts about people that events contain."""
+        return shown_fields(self.person_fields)
+
+    def stored_person_fields(self) -> frozenset[PersonField]:
+        """Return the facts about people that are stored."""
+        return self.shown_person_fields() | ({PersonField.TERMINATED_ON} if self.expiry else set())
+
+    def lacks(self, wanted: PersonField | None) -> str:
+        """Return what has to be changed for a filter by a fact (None: by a title) to work; "" if nothing."""
+        if not self.names:
+            return "needs names, but {source} has names = false: set it to true"
+        if wanted is not None and wanted not in self.person_fields:
+            return f'needs "{wanted}" in person_fields of {{source}}, which decides what is stored about people'
+        return ""
+
+    def namespace(self, name: str) -> str:
+        """Return the text that event ids are derived from: `id_namespace`, or the source's `name` if that is empty."""
+        return self.id_namespace or name
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        if self.has_attachments is not None and self.api is ApiVersion.V1:
+            yield Problem("has_attachments", 'exists only in v2 of the API; remove it, or set api = "v2"')
+        if self.expiry and not self.names:
+            yield Problem("expiry", "needs names = true: the lists say who has left, and how long trainings are valid")
+
+    def warnings(self, today: date) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes on `today` (UTC); key paths start at this table."""
+        if mistake := likely_mistakes.of_secret(self.token.get_secret_value()):
+            yield Problem("token", mistake)
+        if self.ca_file and (mistake := likely_mistakes.of_certificate_file(self.ca_file)):
+            yield Problem("ca_file", mistake)
+        for key, identifier in (("training_id", self.training_id), ("user_id", self.user_id)):
+            if identifier is not None and (mistake := likely_mistakes.of_id(identifier)):
+                yield Problem(key, mistake)
+        if isinstance(self.first_run, date) and self.first_run > today:
+            yield Problem("first_run", "is in the future: nothing that is entered before that date is reported")
+        if self.requests_per_minute > _SHARED_REQUESTS_PER_MINUTE:
+            yield Problem(
+                "requests_per_minute",
+                f"is more than the about {_SHARED_REQUESTS_PER_MINUTE} requests a minute that the API allows all"
+                " integrations together",
+            )
+        polls = 60 / self.poll_interval * _REQUESTS_OF_A_POLL
+        if polls > self.requests_per_minute * _MOST_FOR_POLLS:
+            yield Problem(
+                "poll_interval",
+                f"needs up to {polls:g} of the {self.requests_per_minute} requests_per_minute: polls will be late,"
+                " and sweeps and names slow; make it longer, or requests_per_minute higher",
+            )
