@@ -23,7 +23,7 @@ from notifier.store.tables import destinations, starts
 
 @dataclass(frozen=True, slots=True)
 class DaemonState:
-    """What only the daemon itself knows and conditions depend on.
+    """The facts that conditions depend on and that only the daemon itself knows.
 
     `started_ms` is in Unix milliseconds. `interface_problem` is why the HTTP interface does not listen,
     `configuration_problem` why the last reload failed. `destinations` are the names of the configured ones.

@@ -47,12 +47,12 @@ class RunningConfiguration:
     def __init__(self, settings: Settings, source: SettingsSource | None = None) -> None:
         self.settings = settings
         self.opened_with = settings
-        """The settings of the start, which hold until the next start for everything that was opened then."""
+        """The settings at the start; everything that was opened with them follows them until the next start."""
         self.subscriptions: Sequence[Subscription] = subscriptions(settings.destinations)
         """Which destinations get which events."""
         self.source = source or SettingsSource(lambda: settings)
         self.problem: str | None = None
-        """Why the configuration could not be read again; None if it could, or was not."""
+        """Why the last reload could not read the configuration; None if it could, or there was no reload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def changes_between(before: Settings, after: Settings) -> Changes:
 
 
 def _opened(settings: Settings) -> HttpInterfaceSettings:
-    """Return the settings of the HTTP interface, without what is only written into messages."""
+    """Return the settings of the HTTP interface, without the one that only appears in messages."""
     return settings.http.model_copy(update={"public_url": ""})
 
 

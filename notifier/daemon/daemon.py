@@ -82,7 +82,7 @@ FORGET_EVERY_SECONDS = 3600.0
 """Seconds between two checks for events older than the retention."""
 
 ESSENTIALS = "(essentials)"
-"""The name of the job that writes the essentials, which are needed if the state file is lost."""
+"""The name of the job that writes the essentials file, which is needed if the state file is lost."""
 
 ALARMS = "(alarms)"
 """The name of the job that evaluates the daemon's own conditions."""
@@ -103,7 +103,7 @@ DATABASE = "(database)"
 """The name of the job that asks a database for a sign of life, so that a loss is noticed while there is no work."""
 
 ASK_EVERY_SECONDS = 2.0
-"""Seconds between two such questions."""
+"""Seconds between two checks whether the database gives a sign of life."""
 
 _STORE_RETRY_SECONDS = 5.0
 

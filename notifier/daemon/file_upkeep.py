@@ -1,4 +1,4 @@
-"""Upkeep of the state file: its essentials, which outlive it, its free space and its write-ahead log."""
+"""Upkeep of the state file: its free space, its write-ahead log, and the essentials file that outlives it."""
 
 import asyncio
 import logging
@@ -21,13 +21,13 @@ LARGE_LOG_BYTES = 8_000_000
 4 MB, unless another process reads the file for a long time."""
 
 ESSENTIALS_EVERY_SECONDS = 600.0
-"""Seconds after which the essentials are written again even if nothing but the time of the last success changed."""
+"""Seconds after which the essentials file is rewritten even if only the time of the last success has changed."""
 
 ESSENTIALS_PATIENCE_SECONDS = 600.0
-"""Seconds for which writes of the essentials may fail before a notice is sent."""
+"""Seconds for which writes of the essentials file may fail before a notice is sent."""
 
 URGENT_AFTER_SECONDS = 0.5
-"""Seconds to wait before the essentials are written for events that cannot be detected again. If the events are
+"""Seconds to wait before the essentials file is written for events that cannot be detected again. If the events are
 delivered within that time, the write is not needed.
 """
 
@@ -41,7 +41,7 @@ OPTIMIZE_EVERY_SECONDS = 86_400.0
 
 
 class FileUpkeep:
-    """Keeps one state file small, and writes its essentials."""
+    """Keeps one state file small, and writes its essentials file."""
 
     def __init__(self, store: FileStore, clock: Clock) -> None:
         """Initialize with the open state file."""
@@ -61,7 +61,7 @@ class FileUpkeep:
 
     @property
     def has_kept(self) -> bool:
-        """Whether essentials with at least one source have been written."""
+        """Whether an essentials file with at least one source has been written."""
         return self._kept_sources
 
     async def tidy(self) -> None:
@@ -88,13 +88,13 @@ class FileUpkeep:
             self._urgent = asyncio.create_task(self._write_soon(), name="essentials")
 
     async def stop(self) -> None:
-        """Stop writing soon; the caller writes the essentials one last time."""
+        """Cancel scheduled early writes; the caller writes the essentials file one last time."""
         if self._urgent is not None:
             self._urgent.cancel()
             await asyncio.wait([self._urgent])
 
     async def _write_soon(self) -> None:
-        """Wait a moment, then write the essentials unless all urgent events have been delivered by then."""
+        """Wait a moment, then write the essentials file unless all urgent events have been delivered by then."""
         await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._pause))
         # Events that arrive from now on need another write.
         self._urgent = None
@@ -107,12 +107,12 @@ class FileUpkeep:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def write_essentials(self) -> None:
-        """Write the essentials beside the state file, unless the ones there are up to date. Raises StoreError."""
+        """Write the essentials file beside the state file, unless the one there is up to date. Raises StoreError."""
         async with self._writing:
             await self._write()
 
     async def rewrite_essentials(self) -> None:
-        """Write the essentials and their older generation again: something was erased. Raises StoreError."""
+        """Write the essentials file and its older generation again, because something was erased. Raises StoreError."""
         async with self._writing:
             for _ in ("the present ones", "the older generation"):
                 self._written = None
@@ -137,7 +137,7 @@ class FileUpkeep:
         self._written_until = content.sequence
 
     def failure(self) -> str | None:
-        """Return the error if the essentials could not be written for ESSENTIALS_PATIENCE_SECONDS, otherwise None."""
+        """Return the error if writes of the essentials file have failed for ESSENTIALS_PATIENCE_SECONDS, else None."""
         if self._failing_since is None or self._clock.monotonic() - self._failing_since < ESSENTIALS_PATIENCE_SECONDS:
             return None
         return f"{UNWRITTEN} ({self._failure})"

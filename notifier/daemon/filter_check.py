@@ -52,7 +52,7 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
 class PatternFilter:
     """The patterns under one key of a destination; each should match something in one of `sources`.
 
-    `lists` are the lists that have to be read before that can be judged.
+    `lists` are the lists of the API that have to be read before this can be judged.
     """
 
     key: str
@@ -135,7 +135,7 @@ class UnknownIds:
         self._judged |= {one}
 
     async def _unknown(self, one: IdFilter) -> list[str]:
-        """Return the ids that occur neither in the names nor in the records."""
+        """Return the ids of a filter that occur neither in the stored names nor in the stored records."""
         missing = await self._store.run(known_ids.unnamed, one.sources, one.names, one.ids)
         after: int | None = 0
         while missing and after is not None:

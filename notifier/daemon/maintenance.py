@@ -36,7 +36,7 @@ class Housekeeping:
 
     @property
     def has_kept(self) -> bool:
-        """Whether essentials with at least one source have been written, or need not be."""
+        """Whether an essentials file with at least one source has been written, or none is needed."""
         return self.upkeep is None or self.upkeep.has_kept
 
     async def tidy(self) -> None:
@@ -62,7 +62,7 @@ class Housekeeping:
             _log.info("old events deleted", extra={"events": forgotten})
 
     async def keep(self) -> None:
-        """Check that the store is still in its place, write what must outlive it, and prepare searches."""
+        """Check that the store is still in its place, write the essentials file, and prepare searches."""
         try:
             await self._store.check_place()
             if self.upkeep is not None:
@@ -85,16 +85,16 @@ class Housekeeping:
             self.upkeep.heed(events)
 
     async def stop(self) -> None:
-        """Stop, and write the essentials one last time."""
+        """Stop, and write the essentials file one last time."""
         if self.upkeep is not None:
             await self.upkeep.stop()
         await self.keep()
 
     async def rewrite_essentials(self) -> None:
-        """Write the essentials and their older generation again: something was erased. Raises StoreError."""
+        """Write the essentials file and its older generation again, because something was erased. Raises StoreError."""
         if self.upkeep is not None:
             await self.upkeep.rewrite_essentials()
 
     def failure(self) -> str | None:
-        """Return the error if the essentials could not be written for some time, otherwise None."""
+        """Return the error if the essentials file could not be written for some time, otherwise None."""
         return None if self.upkeep is None else self.upkeep.failure()

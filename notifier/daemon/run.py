@@ -24,7 +24,7 @@ from notifier.web.listening.sockets import ListenError, handed_over
 _log = logging.getLogger(__name__)
 
 _STAND_BY_AFTER: Final = frozenset({StoreReason.HELD_ELSEWHERE, StoreReason.UNREACHABLE})
-"""The ends of a store in a database after which this process stands by instead of ending."""
+"""The reasons for losing a store in a database after which this process stands by instead of ending."""
 
 STOP_SECONDS: Final = 1.0
 """Seconds in which a start that is interrupted may close the files and sockets that it has opened."""

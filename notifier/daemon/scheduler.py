@@ -110,7 +110,8 @@ class Schedule:
     ) -> None:
         """Add a job that runs `work` every `seconds`. The first run is staggered, within the first interval.
 
-        `place` is the job's number among those that are added together, from 0; by default, it is added to all others.
+        `place` determines the stagger: the job's number, from 0, among jobs added together. By default, it is the
+        number of jobs added before.
 
         `step` is the longest time in seconds that the work may wait for one answer. The value of `signs()` changes
         whenever the work makes progress.

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 TRY_EVERY_SECONDS: Final = 0.5
-"""Seconds between two attempts to take the lock of the holder."""
+"""Seconds between two attempts to take the lock that the holder has."""
 
 _PASSING: Final = frozenset({StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED})
-"""The troubles of a server at the start that may pass without anyone's help."""
+"""The errors of the database server at the start that may pass without anyone's help."""
 
 _FINAL: Final = frozenset({StoreReason.NEWER_VERSION, StoreReason.NOT_A_STATE_FILE})
-"""The troubles that no waiting ends, however long this process has stood by."""
+"""The errors that do not pass, however long this process waits."""
 
 
 async def wait_for_turn(
@@ -37,8 +37,8 @@ async def wait_for_turn(
 ) -> bool:
     """Wait until this process holds the store; return False if `stopped` ends first.
 
-    Meanwhile it answers requests about its own state. At the start, a server that cannot be reached is waited for, and
-    other troubles are raised. Raises StoreError, ListenError.
+    Meanwhile it answers requests about its own state. At the start, it also waits for a server that cannot be reached,
+    and raises other errors. Raises StoreError, ListenError.
     """
     _make_folder(settings)
     state = StandbyState()
@@ -78,7 +78,7 @@ def _make_folder(settings: Settings) -> None:
 
 
 async def _try(store: "PostgresStore", state: StandbyState) -> bool:
-    """Try to take the turn; return whether that succeeded, and otherwise note why in the state."""
+    """Try to become the holder; return whether that succeeded. If not, note the reason in `state`."""
     before = state.sentence()
     try:
         holder: Holder | None = await store.try_open()

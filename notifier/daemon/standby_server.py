@@ -65,7 +65,10 @@ class StandbyServer:
         self._runners: list[web.AppRunner] = []
 
     async def start(self) -> None:
-        """Listen. An address that cannot be bound is logged; without the owner's socket, ListenError is raised."""
+        """Start to listen.
+
+        An address that cannot be bound is logged. Raises ListenError if the owner's socket cannot be bound.
+        """
         await self._serve([unix_socket(socket_path(self._settings.store.path))], owner=True)
         try:
             await self._serve(await self._listeners(), owner=False)

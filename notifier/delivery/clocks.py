@@ -1,4 +1,4 @@
-"""The clocks of delivery: a wall clock without jumps for schedules and ages, and a stopwatch of the time of trying."""
+"""The clocks of delivery: a wall clock without jumps, and a stopwatch of the time in which delivery was possible."""
 
 from notifier.clock import Clock
 
@@ -18,7 +18,7 @@ class JumpFreeClock:
         self._offset_ms = clock.now_ms() - self._monotonic_ms()
 
     def now_ms(self) -> int:
-        """Return the time in Unix milliseconds, without any change of the system clock that was not followed yet."""
+        """Return the time in Unix milliseconds, ignoring any change of the system clock since the last `follow`."""
         now_ms = self._clock.now_ms()
         steady_ms = self._monotonic_ms() + self._offset_ms
         if abs(now_ms - steady_ms) >= _TOLERANCE_MS:
@@ -48,7 +48,7 @@ class JumpFreeClock:
 
 
 class TryingClock:
-    """A stopwatch of the time of trying; it decides when a delivery is given up."""
+    """A stopwatch of the time in which delivery was possible; it decides when a delivery is given up."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -63,7 +63,7 @@ class TryingClock:
         return self._before_ms + round(max(0.0, lately) * 1000)
 
     def seconds_running(self) -> float:
-        """Return the seconds since it was last started in this process; 0.0 while it is stopped."""
+        """Return the seconds since this clock was last started in this process; 0.0 while it is stopped."""
         return 0.0 if self._since is None else self._clock.monotonic() - self._started_at
 
     def begin(self, before_ms: int, *, runs: bool) -> None:

@@ -47,7 +47,8 @@ class Dispatcher:
         """Initialize with the settings of each destination by name; nothing is started yet.
 
         `on_attempt` is called with the outcome of each request. `peer_clocks` receives the times that peers report.
-        `notice_sleep` is awaited to detect whether the machine has slept. `context` returns what all messages share.
+        `notice_sleep` is awaited to detect whether the machine has slept. `context` returns the values that all
+        messages share.
         """
         self._settings = settings
         self._store = store
@@ -112,7 +113,7 @@ class Dispatcher:
         self._workers[worker.name] = worker
 
     async def set_enabled(self, name: str, *, enabled: bool) -> tuple[Health, bool]:
-        """Enable or disable a destination; return its health, and whether this ended a wait.
+        """Enable or disable a destination; return its health, and whether this ended its wait before the next try.
 
         If `renew` is running, the switch happens after it. Raises KeyError for an unknown name, and StoreError.
         """

@@ -24,8 +24,8 @@ the requests themselves. If the process is killed before the write, these events
 """
 
 LONGEST_WAIT_SECONDS = 3.0
-"""Seconds that an outcome may wait to be written while more is sent. A disk or a database that hangs without an error
-thus bounds how much is sent again if the process ends.
+"""Seconds that an outcome may wait to be written while more is sent. If a disk or a database hangs without an error,
+this bounds how much is sent again after the process has ended.
 """
 
 _TRY_AGAIN_SECONDS = 1.0
@@ -130,7 +130,7 @@ class OutcomeWriter:
                 self._try_again_later()
 
     async def _gather(self) -> None:
-        """Collect successes for `GATHER_SECONDS`, or less if something urgent arrives; retries start once written."""
+        """Collect successes for `GATHER_SECONDS`, or until something urgent arrives."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GATHER_SECONDS):
                 await self._urgent.wait()
@@ -194,7 +194,7 @@ def settlements_of(
 ) -> list[Settlement]:
     """Return the settlements to store for the deliveries of a request that took `milliseconds`. Pure.
 
-    `logged` is the request for the log; the first settlement has it, with the numbers of all events.
+    `logged` is the request to be logged; the first settlement carries it, with the sequence numbers of all its events.
     """
     fates: dict[RetryDecision, list[Delivery]] = {}
     if all(decision is decided[0] for decision in decided):

@@ -98,7 +98,7 @@ class ReadyQueue:
         return known
 
     def put_back(self, deliveries: Sequence[Delivery], *, kept: bool) -> None:
-        """Take back deliveries that a request had no room for. If not `kept`, the queue was cleared since it began."""
+        """Take back deliveries that a request had no room for. Unless `kept`, the queue was cleared: drop them."""
         for delivery in deliveries:
             self._release(delivery.event.record)
             if not kept:
@@ -186,7 +186,7 @@ class ReadyQueue:
                 self._release(delivery.event.record)
 
     def _went_again(self, sequence: int) -> bool:
-        """Return whether a delivery was sent again after the outcome that was just written; count that outcome off."""
+        """Return whether a delivery was sent again before its outcome was written; count one unwritten outcome less."""
         if sequence not in self._unwritten:
             return False
         self._unwritten[sequence] -= 1

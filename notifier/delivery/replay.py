@@ -1,4 +1,4 @@
-"""Replays past events. They are put back into the queue in small steps, so that new events need not wait for all."""
+"""Replays past events by putting them back into the queue in small steps, so that new events are not held up."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from notifier.store.tables.requeue import Plan, ReplayRange
 _log = logging.getLogger(__name__)
 
 MOST_WAITING = 500
-"""The most deliveries, new ones included, that may wait for a destination for a replay to add more."""
+"""The most deliveries, new ones included, that a destination's queue may hold while a replay adds to it."""
 
 LOOK_AGAIN_SECONDS = 0.5
 """Seconds between checks for room in a destination's queue, which limits a replay to 1,000 deliveries a second."""

@@ -109,7 +109,7 @@ class RequestChooser:
         return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], Role.PROBE)
 
     def _is_incomplete_digest(self) -> bool:
-        """Return whether a digest is next whose deliveries may not all have been read yet."""
+        """Return whether the next request is a digest, and some of its deliveries may not have been read yet."""
         ready = self._queue.ready
         is_digest = self._bounds.sends_digests and ready[0].slot_ms is not None
         return is_digest and (self._reader.more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST

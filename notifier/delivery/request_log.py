@@ -23,7 +23,7 @@ class LogAllowance:
         self._counted_at: float | None = None
 
     def take(self, now: float) -> bool:
-        """Return whether one more request may be logged at a time (monotonic seconds), and count it."""
+        """Return whether one more request may be logged at `now` (monotonic seconds); if so, count it."""
         since = 0.0 if self._counted_at is None else max(0.0, now - self._counted_at)
         self._left = min(float(AT_ONCE), self._left + since * PER_SECOND)
         self._counted_at = now
@@ -34,7 +34,7 @@ class LogAllowance:
 
 
 class RequestLog:
-    """Chooses the requests of one destination that are logged. Failures do not take the place of successes."""
+    """Chooses the requests of one destination that are logged. Failures and successes have separate allowances."""
 
     def __init__(self, destination: str) -> None:
         self._destination = destination
@@ -42,7 +42,7 @@ class RequestLog:
         self._failures = LogAllowance()
 
     def entry(self, outcome: Outcome, now: float) -> SentRequest | None:
-        """Return what is logged of a request at a time (monotonic seconds); None if nothing is."""
+        """Return what to log of a request with this outcome; None for nothing. `now` is in monotonic seconds."""
         allowance = self._successes if outcome.reason is AttemptResult.DELIVERED else self._failures
         if outcome.request is None or not allowance.take(now):
             return None

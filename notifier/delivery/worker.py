@@ -143,7 +143,7 @@ class Worker:
 
     @property
     def writing(self) -> asyncio.Lock:
-        """The lock that keeps results of this destination from being written to the store while it is held."""
+        """The lock to hold while no results of this destination may be written to the store."""
         return self._writer.write_lock
 
     async def start(self) -> None:
@@ -213,7 +213,7 @@ class Worker:
         return False
 
     def try_at_once(self) -> bool:
-        """Check the store now, and end a wait of the destination; return whether it waited."""
+        """Check the store now, and end the destination's wait, if any; return whether it waited."""
         waited = self.waits_until_ms is not None
         self._state = decisions.without_wait(self._state, self._bounds)
         if (after := health.without_wait(self._health)) != self._health:
@@ -293,7 +293,7 @@ class Worker:
             self._reader.read_due()
 
     def _after_read(self) -> None:
-        """Go on after the store was read, and look again when the timetable lets through more, or less."""
+        """Start requests after a read of the store, and set a timer for when the timetable changes what may go."""
         gate = self._reader.gate
         if gate is not None:
             self._trying.hold(held=gate.held_until_ms is not None)

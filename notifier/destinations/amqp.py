@@ -194,7 +194,7 @@ class AmqpDestination(BrokerDestination):
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """Return the outcome of a message from the library's error."""
+    """Return the outcome of a message for which the library raised this error."""
     match error:
         case exceptions.DeliveryError(frame=Basic.Return()) | exceptions.PublishError():
             return Outcome(AttemptResult.TARGET_MISSING, detail="the broker returns the message: no queue would get it")

@@ -184,7 +184,7 @@ def _json(target: str, version: str, content: Any) -> tuple[dict[str, str], byte
 
 
 def _flat(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield an entry of a batch as the fields of a form."""
+    """Yield the names and values of the form fields that represent an entry of a batch."""
     for key, value in entry.items():
         if isinstance(value, str):
             yield key, value
@@ -227,7 +227,7 @@ def _of_error(said: str) -> tuple[str, str]:
 
 
 def _failed_of_json(said: str) -> dict[str, tuple[str, str]] | None:
-    """Return code and words by number of the messages that SQS or EventBridge refused; None if it does not say."""
+    """Return the error code and text, by number, of the messages that SQS or EventBridge refused; None if unknown."""
     try:
         answer = orjson.loads(said)
     except orjson.JSONDecodeError:
@@ -247,7 +247,7 @@ def _failed_of_json(said: str) -> dict[str, tuple[str, str]] | None:
 
 
 def _failed_of_sns(said: str) -> dict[str, tuple[str, str]] | None:
-    """Return code and words by number of the messages that SNS refused; None if it does not say."""
+    """Return the error code and text, by number, of the messages that SNS refused; None if unknown."""
     if "<PublishBatchResult>" not in said:
         return None
     failed = said.partition("<Failed>")[2].partition("</Failed>")[0]

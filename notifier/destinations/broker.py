@@ -56,7 +56,7 @@ class Message:
     body: bytes
 
     def filled(self, template: str) -> str:
-        """Return a template with the event's source and type in place of its fields."""
+        """Return `template` with its placeholders replaced by the event's source and type."""
         return template.replace("{source}", self.source).replace("{type}", self.type)
 
 
@@ -68,7 +68,7 @@ def message_of(event: Event) -> Message:
 
 
 def waves(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Yield messages in groups with at most one of each record, which may be published at the same time.
+    """Yield messages in groups that may be published at the same time, each with at most one message per record.
 
     A later event of a record is published only after the earlier one was stored, even if the broker refuses some.
     """
@@ -81,7 +81,7 @@ def waves(messages: Iterable[Message]) -> Iterator[list[Message]]:
 
 
 def summary(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the outcome of an attempt from those of its messages: the failure that concerns most, or success."""
+    """Return the outcome of an attempt from those of its messages: the failure with the widest scope, or success."""
     failures = [outcome for outcome in outcomes if outcome.reason is not AttemptResult.DELIVERED]
     if not failures:
         return outcomes[-1]
@@ -136,7 +136,7 @@ class BrokerDestination(ABC):
         return Outcome(AttemptResult.TIMEOUT, detail=f"no confirmation within {self._timeout:g} seconds")
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
-        """Publish the events of all `deliveries`; it is a success if the broker has confirmed to have stored each.
+        """Publish the events of all `deliveries`; success means that the broker has confirmed storing each one.
 
         If the broker has stored only some of them, the next attempt does not publish those again.
         """
@@ -183,7 +183,7 @@ class BrokerDestination(ABC):
 
 
 async def in_thread(work: Callable[[], _T], name: str) -> _T:
-    """Return what `work` returns, in a thread of its own; if this is cancelled, its result is dropped.
+    """Run `work` in a thread of its own and return its result; if the caller is cancelled, the result is dropped.
 
     The shared threads of the event loop are not used, because a host name or a peer may keep them for minutes, and
     because the program waits for them when it ends.
@@ -226,7 +226,7 @@ def seconds_to_connect(timeout: float) -> float:
 
 
 def failed_connection(error: OSError) -> AttemptError:
-    """Return the error for a connection that could not be made or broke, from the system's or OpenSSL's error."""
+    """Convert an error of the system or OpenSSL, for a connection that failed or broke, to an AttemptError."""
     match error:
         case ssl.SSLCertVerificationError():
             words = getattr(error, "verify_message", "") or "the certificate was not accepted"

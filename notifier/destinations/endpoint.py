@@ -45,7 +45,7 @@ _PASSING: Final = frozenset(
         AttemptResult.SERVER_ERROR,
     }
 )
-"""What an answer can be that says nothing about a question."""
+"""The results of answers to `Endpoint.ask` that are temporary failures, and so do not answer the question."""
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROXY_KEY: Final = SecretStr("")
@@ -76,7 +76,7 @@ class Endpoint:
         """Initialize with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
 
         `secrets` are kept out of texts, like those in the URL. The values of `secret_headers` (names in lower case) are
-        not logged. `proxy` is the value of the key `proxy`.
+        not logged. `proxy` is the value of the configuration key `proxy`.
         """
         address = url.get_secret_value()
         through = proxy_of(address, proxy.get_secret_value())

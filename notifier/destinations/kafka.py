@@ -24,7 +24,7 @@ from notifier.http.tls import Certificates, TlsContextCache
 _POLL_SECONDS: Final = 0.5
 _CLOSING_SECONDS: Final = 2.0
 _LARGEST_BYTES: Final = 20 * 2**20
-"""The largest request of the library; what a message may have is the cluster's decision."""
+"""The largest message that the library may send, in bytes; the cluster may set a lower limit."""
 
 _silent = logging.getLogger("librdkafka")
 # The library writes to standard error otherwise. What it says is in the outcomes of attempts.
@@ -68,7 +68,7 @@ _OF_CONNECTION: Final = frozenset(
         AttemptResult.NAME_NOT_RESOLVED,
     }
 )
-"""The results that an error of a connection can have; such an error explains why a message was not confirmed."""
+"""The results that mean an error of the connection; such an error explains why a message was not confirmed."""
 
 _WITHOUT_CAUSE: Final = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._TIMED_OUT}
@@ -173,7 +173,7 @@ class _Producing:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.has_failed = False
-        """Whether the producer can be used no longer."""
+        """Whether the producer can no longer be used."""
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
         self._trouble: Outcome | None = None

@@ -144,7 +144,7 @@ class MqttDestination(BrokerDestination):
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """A socket that is closed if the handshake fails, which the library forgets."""
+    """A socket that closes itself if the handshake fails, because the library does not close it."""
 
     def do_handshake(self, block: bool = False) -> None:
         """Make the handshake."""
@@ -156,11 +156,11 @@ class _TlsSocket(ssl.SSLSocket):
 
 
 class _Connection:
-    """One connection to a broker, with a thread that serves it; it is never connected again."""
+    """One connection to a broker, with a thread that serves it; after it has ended, a new object is needed."""
 
     def __init__(self, settings: MqttSettings) -> None:
         self.is_unheard = False
-        """Whether the broker has said that no client receives a message."""
+        """Whether the broker has said of a message that no client subscribes to its topic."""
         self._loop = asyncio.get_running_loop()
         self._accepted: asyncio.Future[Outcome] = self._loop.create_future()
         self._over: asyncio.Future[Outcome] = self._loop.create_future()
@@ -200,7 +200,7 @@ class _Connection:
         return bool(self._waiting)
 
     async def open(self, context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None) -> None:
-        """Connect and log in; with TLS, `context` is the context or makes it. Raises AttemptError."""
+        """Connect and log in; `context` is the TLS context, or makes it (None: no TLS). Raises AttemptError."""
         threading.Thread(target=self._serve, args=(context,), name="mqtt", daemon=True).start()
         await asyncio.wait((self._accepted, self._over), return_when=asyncio.FIRST_COMPLETED)
         outcome = self._accepted.result() if self._accepted.done() else self._over.result()
@@ -233,7 +233,7 @@ class _Connection:
         self._shut()
 
     async def close(self) -> None:
-        """Take leave of the broker, and end the connection."""
+        """Send DISCONNECT to the broker, and end the connection."""
         if not self._over.done():
             self._client.disconnect()
             await asyncio.wait((self._over,), timeout=_CLOSING_SECONDS)

@@ -34,7 +34,7 @@ FALLBACK_LIMIT: Final = 4_000
 """The most characters in the fallback text, before escaping (Slack's advice for `text`)."""
 
 MENTION: Final = "mention"
-"""The style of a span that is a mention in Slack's markup, from the configuration."""
+"""The style of a span whose text is a mention in Slack's markup, taken from the configuration."""
 
 _ABOUT_THE_MESSAGE = frozenset(
     {

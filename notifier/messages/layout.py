@@ -48,7 +48,7 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.RENEWED: Template.RENEWED,
 }
 _LISTING_WIDTHS: Final = WIDTHS[2:]
-"""The first one decides how much of a digest with every event fits into a message."""
+"""The same for a digest that names every event; the first one decides how many events fit into one message."""
 _SHARED: Final = ("expires", "expires_on", "valid_until", "instructor", "notes")
 """Fields that are stated once for a group session if all its people have the same value."""
 
@@ -112,7 +112,7 @@ def lay_out_listing(
 ) -> Layout:
     """Return a digest that names every event (at least two), grouped by training or by person.
 
-    Events that do not fit even with the shortest names become a digest of their numbers; `portion` prevents that.
+    Events that do not fit even with the shortest names become a digest with counts only; `portion` prevents that.
     """
     contents = [read(event) for event in events]
     for width in _LISTING_WIDTHS:
@@ -209,8 +209,9 @@ def _digest(
 ) -> Layout:
     """Return a digest: the counts, and the trainings and some of the people or, if `by_person` is given, every event.
 
-    `by_person` says whether these are grouped by person, or else by training. A digest that is only about the ends of
-    completions is grouped by person as long as it has few people, because a manager asks whom to send to a course.
+    `by_person` says whether these are grouped by person, or else by training. A digest that is only about expiring,
+    expired and renewed completions is grouped by person if it is short, because a manager asks whom to send to a
+    course.
     """
     if by_person is None and _is_about_ends(contents):
         by_person = True
@@ -246,7 +247,7 @@ _MARKS: Final[Mapping[str, str]] = {
 }
 _ABOUT_ENDS: Final = frozenset({EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED})
 _MOST_LISTED: Final = 60
-"""The most ends of completions that a digest lists by person, so that their people stay readable."""
+"""The most expiring, expired and renewed completions that a digest lists by person, so that it stays readable."""
 
 _DAY_MS: Final = 86_400_000
 
@@ -256,7 +257,7 @@ def _is_about_ends(contents: Sequence[ParsedEvent]) -> bool:
 
 
 def _days_left(contents: Iterable[ParsedEvent]) -> int:
-    """Return within how many days the completions that run out soon do so; 0 if none does."""
+    """Return the number of days until the last of the completions that expire soon has expired; 0 if there are none."""
     days = [0]
     for content in contents:
         completion = content.data.get("completion")

@@ -87,7 +87,7 @@ class Phrasing:
         return _MOMENT.sub(self._local, text)
 
     def link_to(self, values: Mapping[str, Any]) -> str:
-        """Return the address of a record; "" if there is no pattern, or a value is unknown that it needs."""
+        """Return the address of a record; "" if there is no pattern, or a value that the pattern needs is unknown."""
         if not self.link:
             return ""
         known = {name: quote(str(values[name]), safe="", errors="replace") for name in LINK_FIELDS if values.get(name)}

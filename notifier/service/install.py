@@ -155,7 +155,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def next_steps(names: ServicePaths, program: Path, done: Collection[Done] = ()) -> list[str]:
-    """Return the lines that describe the steps; they depend on what was `done` with the files."""
+    """Return lines that tell the operator what to do next; they depend on what was `done` with the files."""
     secrets = names.folder / CREDENTIALS_NAME
     if Done.WITHHELD in done:
         return [

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def delivery_document(delivery: PastDelivery) -> "DeliveryDocument":
-    """Return a delivery as a JSON object with times in RFC 3339; the next attempt is null if there is none, or now."""
+    """Return a delivery as a JSON object with times in RFC 3339; the next attempt is null if it is due now or never."""
     return {
         "sequence": delivery.sequence,
         "event": delivery.event,

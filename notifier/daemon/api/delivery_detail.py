@@ -1,4 +1,4 @@
-"""Looks into one delivery: what is stored about it, and its request, made again of the stored events."""
+"""Looks into one delivery: what is stored about it, and its request, rebuilt from the stored events."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ class DeliveryInspector:
 
 
 def request_preview(stored: StoredDelivery, settings: DestinationSettings, preview: Preview) -> RequestPreview:
-    """Return a delivery's request as it was logged and, for the rest, as it is made again now. Pure."""
+    """Return a delivery's request, rebuilt, with its headers and size from the log if it was logged. Pure."""
     logged = stored.latest_logged
     made = RequestPreview(
         settings.address(),
@@ -68,7 +68,7 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
 
 
 def _is_signed_by_hash(settings: HttpSettings) -> bool:
-    """Return whether requests have the signature that a shell command can make: of Standard Webhooks, symmetric."""
+    """Return whether requests have a symmetric Standard Webhooks signature, which a shell command can compute."""
     secrets = [secret.get_secret_value() for secret in settings.secret]
     return bool(secrets) and all(secret.startswith("whsec_") for secret in secrets)
 

@@ -1,4 +1,4 @@
-"""The page of events, and its exports, read from the store in parts that end soon."""
+"""The page of events, and its exports, read from the store in short steps."""
 
 import asyncio
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class EventLogReader:
         return found
 
     async def export(self, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:
-        """Return the next requested events before a number, in the format of a file. Raises StoreError."""
+        """Return the next requested events before a number, as a part of a file of this format. Raises StoreError."""
         async with self._exporting:
             return await self._reader.run_patiently(_export, chosen, before, form)
 

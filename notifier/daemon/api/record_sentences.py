@@ -80,7 +80,7 @@ MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
 
 
 class NotTold(StrEnum):
-    """Why a destination has no delivery of an event: the filter that excludes it, or a later configuration."""
+    """Why a destination has no delivery of an event: a filter excludes it, or it was configured later."""
 
     EVENTS = Filter.EVENTS.value
     SOURCES = Filter.SOURCES.value

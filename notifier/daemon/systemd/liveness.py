@@ -82,7 +82,7 @@ def _job(pulse: JobStats, patience: float) -> Component:
 
 
 def lived(gap: float, tick: float) -> float:
-    """Return the seconds that count of a gap between two looks: at most twice `tick`, the planned gap."""
+    """Return how many seconds of the gap between two looks count: at most twice the planned gap, `tick`."""
     return min(max(gap, 0.0), 2 * tick)
 
 

@@ -60,8 +60,8 @@ class Breaker:
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
     `scope` is the scope of the failure that opened it. Nothing is sent before `until`, with one exception: one new
-    event per wait is tried at once (`arrival_probed`: done). If the peer `asked` for the wait, there is no exception.
-    `tried` holds the trainings and records of recently failed events.
+    event per wait is tried at once (`arrival_probed`: this has been done). If the peer `asked` for the wait, there is
+    no exception. `tried` holds the trainings and records of recently failed events.
     """
 
     mode: Mode = Mode.CLOSED
@@ -128,7 +128,7 @@ def after_failure(
 ) -> Breaker:
     """Return the breaker after a failure: count it, open the breaker if nothing gets through, end a round of probes.
 
-    `news`: the failure may be the endpoint's, so it counts; `decides`: a single one of these opens the breaker.
+    `news`: the failure may be the endpoint's, so it counts. `decides`: a single such failure opens the breaker.
     `arrival`: the request tried a new event during a wait. `about` holds the trainings and records in the request.
     """
     breaker = replace(breaker, failures_in_row=breaker.failures_in_row + news, tried=breaker.tried | about)

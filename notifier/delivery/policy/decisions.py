@@ -181,10 +181,10 @@ def after_attempt(
 
 
 def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
-    """Return whether deliveries are (the beginning of) a digest that is not divided, whoever is at fault.
+    """Return whether deliveries are a digest, or the beginning of one, that is not divided even if it is refused.
 
-    People expect one digest, and its text is harmless to the receiver. Only after _WHOLE_ATTEMPTS it is divided like
-    any other group, in case one of its events is at fault.
+    People expect one digest, and its text is harmless to the receiver. After _WHOLE_ATTEMPTS, it is divided like any
+    other group, in case one of its events is at fault.
     """
     if not deliveries or not bounds.sends_digests:
         return False

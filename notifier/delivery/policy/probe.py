@@ -25,7 +25,8 @@ def choose(candidates: Sequence[Delivery], busy: Collection[Record], tried: Coll
     """Choose a probe; return None if there is none.
 
     Preferred are, in this order: the fewest failures, a training that is not in `tried`, a record that is not in
-    `tried`, the newest event. An event is never chosen before an earlier one of its record, or while that is `busy`.
+    `tried`, the newest event. An event is never chosen before an earlier one of its record, or while its record is
+    `busy`.
     """
     seen = set(busy)
     free: list[Delivery] = []

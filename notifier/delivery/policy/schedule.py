@@ -25,7 +25,7 @@ from notifier.store.tables.slots import Gate
 
 _MILLISECONDS: Final = 1000
 _MOST_BOUNDARIES: Final = 60
-"""More limits of quiet times than can follow each other in a row; at most three come in a day."""
+"""The most beginnings and ends of quiet times that a search for the next end looks at; a day has at most three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Timetable:
         raise RuntimeError("a quiet time has no end")
 
     def _next_ms(self, trigger: Any, after_ms: int) -> int:
-        """Return the first moment of a trigger after another moment."""
+        """Return the first moment after `after_ms` at which a trigger fires."""
         wall = wall_of(after_ms, self.zone).replace(tzinfo=UTC) + timedelta(microseconds=1)
         found: datetime | None = trigger.get_next_fire_time(None, wall)
         if found is None:
@@ -124,9 +124,9 @@ def timetable(settings: DestinationSettings) -> Timetable | None:
 
 
 def wall_of(moment_ms: int, zone: tzinfo) -> datetime:
-    """Return the latest time that the wall clock of a zone has shown until a moment, without a zone.
+    """Return the latest time that the wall clock of a zone has shown up to a moment, as a naive datetime.
 
-    This differs from the time that it shows only in the hour that a clock change repeats. It never decreases.
+    Only in the hour that a clock change repeats, this differs from the time that the clock shows: it never decreases.
     """
     moment = datetime.fromtimestamp(moment_ms / _MILLISECONDS, UTC)
     local = moment.astimezone(zone)

@@ -14,7 +14,7 @@ from notifier.config.destinations import BatchForm, HttpFormat
 from notifier.events import Event, EventType, batch_id
 
 BATCH_TYPE = "notifier.batch"
-"""The type of a batch that is a message of Standard Webhooks."""
+"""The `type` of a Standard Webhooks message that carries a batch."""
 
 SEQUENCE_DIGITS = 20
 """The length of a CloudEvents `sequence`, a string; leading zeros make it sort like a number."""

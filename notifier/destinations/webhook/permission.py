@@ -32,9 +32,9 @@ class Permission:
 
 
 def permission_in(status: int, headers: Mapping[str, str], origin: str) -> Permission | None:
-    """Return the permission for `origin` in an answer, whose headers have any case; None if it gives none.
+    """Return the permission that an answer gives to `origin`, or None; the names of `headers` may have any case.
 
-    A rate that is missing or no number is no limit; a rate of 0 is no permission.
+    A rate that is missing or not a number means no limit; a rate of 0 means no permission.
     """
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None

@@ -49,7 +49,7 @@ class Signer:
 
 
 def signed_content(message_id: str, seconds: str, body: bytes) -> bytes:
-    """Return what a signature of Standard Webhooks is made of."""
+    """Return the bytes that a Standard Webhooks signature is computed from."""
     return b"%b.%b.%b" % (message_id.encode(), seconds.encode(), body)
 
 
@@ -74,7 +74,7 @@ def private_seed(secret: str) -> bytes:
 
 
 def public_key(secret: str) -> str:
-    """Return the public key, `whpk_` and base64, of a private one. Raises as `private_seed` and ImportError."""
+    """Return the public key (`whpk_` and base64) of a private one. Raises ValueError, ImportError."""
     return PUBLIC + b64encode(_public_bytes(private_seed(secret))).decode()
 
 
@@ -85,7 +85,7 @@ def _public_bytes(seed: bytes) -> bytes:
 
 
 def _signer(secret: str) -> Callable[[bytes], str]:
-    """Return the function that signs content; the key is prepared once, because that takes longer than signing."""
+    """Return a function that signs content; the key is prepared once, because that takes longer than signing."""
     if secret.startswith(PRIVATE):
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - optional
 

@@ -24,9 +24,9 @@ class Verdict:
 
 
 def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now_seconds: float) -> Verdict:
-    """Check a request with one of these secrets (`whsec_`, `whsk_`, or the public key `whpk_`), which are valid.
+    """Check a request against these well-formed secrets (`whsec_`, `whsk_`, or public keys `whpk_`); one has to match.
 
-    `headers` has the names in lower case. Of a request with only a plain hash, that is checked; it has no timestamp.
+    `headers` has the names in lower case. If a request has only a plain hash, the hash is checked, but no timestamp.
     """
     signatures = headers.get("webhook-signature", "")
     if not signatures:
