@@ -1,8 +1,8 @@
 """Makes and restores backups of another user's state file when the caller is root.
 
-Root opens no file in a folder that belongs to another user, where a name may lead anywhere. The state file is read and
-written as its owner. A backup that only root can read or write is passed through a private temporary folder that the
-owner can use.
+Root opens no file in a folder that belongs to another user, because any name in it may be a link to elsewhere. The
+state file is read and written as its owner. A backup that only root can read or write is passed through a private
+temporary folder that the owner can use.
 """
 
 import os

@@ -73,8 +73,8 @@ async def follow(state_file: Path, types: Sequence[str], on_change: Callable[[bo
     """Yield each event of these types (none: of all) that is detected from now on, whatever happens to the daemon.
 
     `on_change` is called with True when the daemon is there, at first and again, and with False when it has stopped.
-    Events that are detected between are yielded, too. Raises CommandError if no daemon runs at the beginning, or if it
-    refuses.
+    Events that are detected in between are yielded too. Raises CommandError if no daemon runs at the beginning, or if
+    the daemon refuses the request.
     """
     place = socket_path(state_file)
     position: int | None = None
@@ -110,7 +110,7 @@ async def follow(state_file: Path, types: Sequence[str], on_change: Callable[[bo
 
 
 def _position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
-    """Return the number after which the stream begins; a daemon of an older version does not say it at first."""
+    """Return the number after which the stream begins: `known`, or else the answer's (None: an older daemon)."""
     said = answer.headers.get(POSITION, "")
     return int(said) if known is None and said.isdecimal() else known
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks for trying things out: it verifies, shows and answers as it is told."""
+"""A receiver of webhooks for trying things out: it verifies and shows requests, and answers with given statuses."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ class ReceivedRequest:
 
 @dataclass
 class TryoutReceiver:
-    """Answers requests one after the other with `statuses`, of which the last one stays.
+    """Answers one request after the other with the next of `statuses`, and all further ones with the last.
 
     A request that is not genuine is answered with 401. `show` is called with each request.
     """

@@ -34,7 +34,7 @@ _ADVICE: Final = {
 """What to do if the token may not read a list of names."""
 
 _REQUESTS_PER_MINUTE: Final = 60
-"""High enough that the five requests of one source need not wait."""
+"""The limit of requests per minute: high enough that the five requests of one source need not wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Opens the state file read-only, whether a daemon runs or not."""
+"""Opens the store read-only, whether a daemon runs or not."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,8 +20,8 @@ from notifier.store.recovery.opener import pending
 def reading(place: StoreSettings | Path) -> Iterator[Database]:
     """Open the store read-only. Print a note if a daemon would first have to change its file, such as migrate it.
 
-    `place` is a path if only that of the state file is known. Raises CommandError if the store does not exist or cannot
-    be read.
+    `place` is the path of the state file if the settings are not known. Raises CommandError if the store does not exist
+    or cannot be read.
     """
     if isinstance(place, StoreSettings):
         if is_database(place):

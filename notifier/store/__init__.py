@@ -1,1 +1,1 @@
-"""The state file, an SQLite file with the known records, the events, and the deliveries that are still to be made."""
+"""The store of known records, events and deliveries still to be made: an SQLite file or a PostgreSQL schema."""

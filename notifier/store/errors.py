@@ -1,11 +1,11 @@
-"""The errors of using the state file, each with a named reason."""
+"""The errors of using the store, each with a named reason."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class StoreReason(StrEnum):
-    """The reasons why the state file could not be used."""
+    """The reasons why the store could not be used."""
 
     IN_USE = "in_use"
     NEWER_VERSION = "newer_version"
@@ -34,7 +34,7 @@ DAMAGE: Final = frozenset({StoreReason.CORRUPT, StoreReason.NOT_A_STATE_FILE})
 
 
 class StoreError(Exception):
-    """The state file could not be read or written; the failed transaction was undone."""
+    """The store could not be read or written; the failed transaction was undone."""
 
     def __init__(self, reason: StoreReason, message: str) -> None:
         """Initialize with the named reason and a sentence that says what to do."""

@@ -1,4 +1,4 @@
-"""Deletes what a store needs no more, besides old events."""
+"""Deletes data, other than old events, that a store no longer needs."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Reads the state file for the HTTP interface, with time limits and without blocking the thread that writes."""
+"""Reads the store for the HTTP interface, with time limits and without blocking the thread that writes."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,14 +28,14 @@ class ReadingLimits:
 
 
 class StoreReader:
-    """Reads over connections that cannot write; the write-ahead log lets them read while the store writes.
+    """Reads over connections that cannot write, while the store goes on writing.
 
     Work that takes too long, or whose client has gone, is interrupted. So requests over the HTTP interface delay
     neither polls and deliveries nor the end of the process.
     """
 
     def __init__(self, store: Store, limits: ReadingLimits | None = None) -> None:
-        """Initialize with the store of the state file; nothing is opened yet."""
+        """Initialize with the store; nothing is opened yet."""
         self._store = store
         self._limits = limits or ReadingLimits()
         self._lanes = [_Lane(store, number) for number in range(self._limits.at_once)]
@@ -45,7 +45,7 @@ class StoreReader:
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(db, ...)` on a thread, in one read transaction, and return its result.
 
-        Raises StoreError if the file cannot be read, if there are too many readers (BUSY) or if `work` takes too long
+        Raises StoreError if the store cannot be read, if there are too many readers (BUSY) or if `work` takes too long
         (BUSY), and whatever `work` raises.
         """
         await self._take_turn()

@@ -20,8 +20,8 @@ class Store(ABC):
     """Owns the only writing connection to one set of tables, and the thread that uses that connection.
 
     The queries are plain functions of a `Database` in this folder's other modules; `run` calls one of them on the
-    thread, inside one transaction. `FileStore` keeps the tables in an SQLite file; the program makes one only through
-    `recovery.opener.open_store`.
+    thread, inside one transaction. `FileStore` keeps the tables in an SQLite file; the program makes a `FileStore` only
+    through `recovery.opener.open_store`.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Store(ABC):
         """Why the store can no longer be used, such as damage of the file; from then on it is neither read nor written.
         """
         self.ended = asyncio.Event()
-        """Set when that is found."""
+        """Set when `end` is set."""
         self.unwritable: StoreError | None = None
         """The error of the last failed use of the store; None once a write has succeeded again."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
@@ -81,13 +81,13 @@ class Store(ABC):
         """Convert the engine's errors to StoreError; runs on any thread."""
 
     def note_end_met(self, error: StoreError) -> None:
-        """Note an error of another connection; if it shows that the store cannot be used, this ends its use."""
+        """Note an error of another connection; set `end` and `ended` if the store can no longer be used."""
         self._note_end(error)
         if self.end is not None:
             self.ended.set()
 
     async def close(self) -> None:
-        """Finish the queued work, close the connection, and let other processes use the tables; then do nothing."""
+        """Finish the queued work, close the connection, and let others use the tables; later calls do nothing."""
         if self._closed:
             return
         self._closed = True

@@ -74,7 +74,7 @@ class Subscription:
 
     @property
     def chooses_records(self) -> bool:
-        """Whether a filter speaks about trainings or people."""
+        """Whether any filter selects by training or by person."""
         return bool(
             self.training_ids
             or self.user_ids

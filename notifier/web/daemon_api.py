@@ -155,11 +155,11 @@ class DashboardFigures:
 
 @dataclass(frozen=True, slots=True)
 class RequestPreview:
-    """A request to show, without secrets: made again of the stored events.
+    """A request to show, without secrets, rebuilt from the stored events.
 
-    `headers` are those that were sent, if the request is in the log; otherwise they are made again, too. `is_as_sent`
-    says whether the body is byte for byte the one that was sent (None: that is not known). `sent_bytes` is the length
-    of the one that was sent. `lines` is the text that people read, if there is any.
+    `headers` are those that were sent, if the request is in the log; otherwise they are rebuilt too. `is_as_sent` says
+    whether the body is byte for byte the one that was sent (None: not known). `sent_bytes` is the length of the body
+    that was sent. `lines` is the text that people read, if there is any.
     """
 
     address: str
@@ -211,7 +211,7 @@ class SourceDetail:
 
 @dataclass(frozen=True, slots=True)
 class DestinationDetail(SourceDetail):
-    """What the page of a destination shows besides its status: its type and its filters in words, too."""
+    """What the page of a destination shows besides its status; in addition, its type and its filters in words."""
 
     type: str
     filters: str
@@ -230,7 +230,7 @@ class PlaceInspection(Protocol):
 
 
 class ExportFormat(StrEnum):
-    """The formats in which events can be downloaded; also the ends of the files' names."""
+    """The formats in which events can be downloaded; each value is also the suffix of the file's name."""
 
     CSV = "csv"
     JSON_LINES = "jsonl"
@@ -252,7 +252,7 @@ class EventLogControl(Protocol):
         ...
 
     async def export(self, chosen: "EventLogFilter", before: int | None, form: ExportFormat) -> EventExport:
-        """Return the next requested events before the number `before`, in the format of a file."""
+        """Return the next requested events before the number `before`, as a part of a file of this format."""
         ...
 
 
@@ -313,7 +313,10 @@ class DaemonApi(Protocol):
         ...
 
     async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
-        """Erase a person's data, or say who is meant; the log says who asked (`by`). Raises UnknownPersonError."""
+        """Erase a person's data, or with `dry_run` only say who is meant.
+
+        The log names the requester (`by`). Raises UnknownPersonError.
+        """
         ...
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":

@@ -63,9 +63,9 @@ class FileDatabase(sqlite_utils.Database):
 
 
 def open_database(path: Path) -> FileDatabase:
-    """Open a state file for writing without recovery, creating it if missing; the program uses `recovery.opener`.
+    """Open a state file for writing, creating it if missing, without recovery of a damaged one.
 
-    Raises StoreError.
+    The program opens its state file with `recovery.opener`, which adds the recovery. Raises StoreError.
     """
     try:
         # The file is created here, before SQLite would, so that only the owner can read the names of people.

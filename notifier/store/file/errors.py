@@ -1,4 +1,4 @@
-"""Converts SQLite's errors about a state file to named ones."""
+"""Converts SQLite's errors about a state file to StoreError, which names the reason."""
 
 import sqlite3
 from collections.abc import Iterator

@@ -53,7 +53,7 @@ _LINK: Final = "it is a symbolic link, and links are not followed"
 
 
 def real_path(path: Path) -> Path:
-    """Return a file's path with all links in its folder resolved, where the files that belong to it are.
+    """Return a file's path with all links in its folder's path resolved; its companion files are beside that path.
 
     The file itself may be a link; the code that opens it does not follow that link.
     """
@@ -163,7 +163,7 @@ def _close_to_others(path: Path, mode: int, flags: int) -> None:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the path beside the real state file with its name and a suffix."""
+    """Return the real path of the state file with `suffix` appended to its name."""
     real = real_path(path)
     return real.with_name(real.name + suffix)
 
@@ -214,7 +214,7 @@ def remove_all(path: Path) -> None:
 
 
 def give_to_the_owner(path: Path, *files: Path) -> None:
-    """Give files that root created to the owner of the state file or else of its folder, as whom the daemon runs."""
+    """Give files that root created to the daemon's user: the owner of the state file, or else of its folder."""
     if os.geteuid() == 0:
         try:
             owner = path.lstat()

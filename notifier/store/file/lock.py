@@ -1,9 +1,9 @@
 """Keeps a second process away from the state file, whatever name it uses, so that only one process writes.
 
-There are two locks. One is on a file beside the state file, which exists before it and stays when it is exchanged. The
-other is on the state file itself, and also covers other names for it (a hard link, a mount). SQLite's own locks are of
-another kind and are not affected. But a process loses them when it closes any descriptor of the file, so the descriptor
-of this lock stays open until SQLite has closed the file.
+There are two locks. One is on a lock file beside the state file; the lock file stays when the state file is replaced.
+The other is on the state file itself, and also covers other names for it (a hard link, a mount). SQLite's own locks are
+of another kind and are not affected. But a process loses them when it closes any descriptor of the file, so the
+descriptor of this lock stays open until SQLite has closed the file.
 
 A state file with a second name is refused even if no other process uses it, because its log, lock and essentials are
 beside one name only, and an exchange would leave the old file under the other name.

@@ -44,7 +44,7 @@ def optimize(db: FileDatabase) -> None:
 
 
 def release_memory(db: FileDatabase) -> None:
-    """Free the pages that SQLite has cached, which a scan fills. Runs outside of transactions."""
+    """Free SQLite's cache of pages, which a scan fills. Runs outside of transactions."""
     db.execute("PRAGMA shrink_memory").fetchall()
 
 

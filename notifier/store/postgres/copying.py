@@ -1,7 +1,7 @@
 """Copies a store between a state file and a schema: the state file is the format in which the two are exchanged.
 
-Numbers, ids, revisions, positions, what waits and what was told come along. What the new place gives to events next is
-a million beyond, because the old place may have given more numbers meanwhile.
+Numbers, ids, revisions, positions, waiting deliveries and the notes of what was announced are all kept. In the new
+place, the next event's number is a million higher, because the old place may have given out more numbers meanwhile.
 """
 
 import os
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 _ROWS_AT_ONCE: Final = 1000
 _FIRST: Final = ("events", "replays")
-"""The tables that rows of others refer to."""
+"""The tables that rows of other tables refer to, so that they are copied first."""
 
 _OF_A_FILE: Final = frozenset({"essentials_stamps"})
 """Tables about files beside the state file."""
@@ -158,7 +158,7 @@ def _let_numbers_go_on(db: FileDatabase, last: int) -> None:
 
 
 def _numbered(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return the tables whose rows the server numbers, and the column."""
+    """Return each table whose rows the server numbers, with the column of the number."""
     return connection.execute(
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
         " AND is_identity = 'YES' AND table_name <> 'holders'"

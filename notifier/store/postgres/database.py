@@ -21,13 +21,13 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _LIST: Final = re.compile(r"json_each\((\?|:\w+)\)")
 _NAMED: Final = re.compile(r"(?<![:\w]):([a-z]\w*)")
 _NO_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
-"""A NUL, and halves of surrogate pairs."""
+"""Matches what PostgreSQL cannot store in a text: NUL, and halves of surrogate pairs."""
 _REPLACEMENT: Final = "\ufffd"
 
 
 @lru_cache(maxsize=512)
 def translated(sql: str) -> str:
-    """Return a statement with PostgreSQL's placeholders, and the few words that it spells differently. Pure."""
+    """Return an SQLite statement with PostgreSQL's placeholders, and PostgreSQL's spelling of a few words. Pure."""
     sql = _LIST.sub(r"jsonb_array_elements_text(CAST(\1 AS jsonb)) AS _(value)", sql.replace("%", "%%"))
     sql = _NAMED.sub(r"%(\1)s", sql).replace("?", "%s")
     # SQLite takes CROSS JOIN as the order in which to read, and ignores case in LIKE.
@@ -138,7 +138,7 @@ class PostgresReadingDatabase(PostgresDatabase):
 
 
 class _WholeNumberLoader(Loader):
-    """Loads sums of whole numbers, which PostgreSQL makes decimal ones."""
+    """Loads sums of whole numbers as `int`, although PostgreSQL returns them as decimals."""
 
     def load(self, data: Buffer) -> int | float:
         text = bytes(data).decode()

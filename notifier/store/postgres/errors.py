@@ -1,4 +1,4 @@
-"""Converts errors of PostgreSQL, and of the connection to it, to named ones."""
+"""Converts errors of PostgreSQL, and of the connection to it, to StoreError, which names the reason."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +58,7 @@ _IN_WORDS: Final = (
     ("permission denied for database", _BY_SQLSTATE["42501"]),
     ("database ", _BY_SQLSTATE["3D000"]),
 )
-"""Words of a failed attempt to connect, of which the library gives no code; the first match counts."""
+"""Words in the message of a failed attempt to connect, for which the library gives no code; the first match counts."""
 
 
 def as_store_error(error: psycopg.Error, location: Location) -> StoreError | None:

@@ -24,8 +24,9 @@ LOCK_SPACE: Final = 0x4B504146
 """The first of the two numbers of every lock of this program, so that other programs' locks do not collide."""
 
 SEQUENCE_LEAP: Final = 1_000_000
-"""How far the next event's number is beyond the last one after a holder that did not stop in order: with asynchronous
-replication, numbers may have been told that the promoted replica does not know."""
+"""How far the next event's number leaps ahead after a holder that did not stop in order. With asynchronous replication,
+receivers may have events with numbers that the promoted replica does not know.
+"""
 
 _KEPT: Final = 100
 
@@ -46,12 +47,12 @@ class Holder:
 
 
 def own_name() -> str:
-    """Return the name of this process for people: the machine, and the number of the process."""
+    """Return the name of this process for people: the machine, and the process id."""
     return f"{socket.gethostname()}, process {os.getpid()}"
 
 
 def lock_key(schema: str) -> int:
-    """Return the second number of the lock of a schema, a signed 32-bit one. Pure."""
+    """Return the second of the two numbers of a schema's lock, a signed 32-bit integer. Pure."""
     return int.from_bytes(zlib.crc32(schema.encode()).to_bytes(4, "big"), "big", signed=True)
 
 
@@ -117,7 +118,7 @@ def begin(db: Database, now_ms: int) -> int:
 
 
 def leap(db: Database) -> None:
-    """Let the next event's number be far beyond all that were given."""
+    """Make the next event's number SEQUENCE_LEAP higher than it would be."""
     db.execute("SELECT setval('events_sequence_seq', last_value + ?) FROM events_sequence_seq", [SEQUENCE_LEAP])
 
 

@@ -11,7 +11,7 @@ _DEFAULT_PORT = "5432"
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A schema in a database. The URL may hold a password, so only `str()` of this is for people."""
+    """A schema in a database. The URL may hold a password; show people only the `str()` of an object."""
 
     url: SecretStr
     schema: str

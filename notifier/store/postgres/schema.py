@@ -1,6 +1,6 @@
 """Creates the schema of a store, and brings it up to date: the `.sql` files of `migrations/`, in order of number.
 
-Each step is one file and one transaction. They give the same tables and columns as the steps of the state file; a test
+Each step is one file and one transaction. All steps give the same tables and columns as those of the state file; a test
 compares the two.
 """
 

@@ -21,14 +21,14 @@ from notifier.store.store import Store
 _log = logging.getLogger(__name__)
 
 RETURN_SECONDS: Final = 60.0
-"""Seconds after the loss of the connection in which the holder may come back to its turn; then it stands by."""
+"""Seconds after a lost connection in which the holder may reconnect and remain the holder; then it stands by."""
 
 RETRY_SECONDS: Final = 1.0
-"""The fewest seconds between two attempts to connect again; work in between fails at once."""
+"""The fewest seconds between two attempts to reconnect; use of the store in between fails at once."""
 
 
 class PostgresStore(Store):
-    """Owns the lock of a schema, the session that has it and does all the writing, and the thread that uses it."""
+    """Owns a schema's lock, the session that has it and does all the writing, and the thread of that session."""
 
     def __init__(self, location: Location, now_ms: Callable[[], int]) -> None:
         """Initialize with the place; nothing is opened yet."""
@@ -44,7 +44,7 @@ class PostgresStore(Store):
         self._problem: StoreError | None = None
 
     async def try_open(self) -> Holder | None:
-        """Open the store if no other process holds it, and return None; otherwise return who does.
+        """Open the store if no other process holds it, and return None; otherwise return the holder.
 
         It may be called again and again. Raises StoreError if the server cannot be used now.
         """
@@ -67,7 +67,7 @@ class PostgresStore(Store):
             await self.run(holders.describe, self._epoch, sources, destinations)
 
     async def check_place(self) -> None:
-        """Ask the server for a sign of life; after a loss, try to come back. Raises StoreError."""
+        """Ask the server for a sign of life; after a lost connection, try to reconnect. Raises StoreError."""
         await self._on_thread(self._check_place)
 
     def open_reader(self) -> PostgresReadingDatabase:
@@ -133,9 +133,10 @@ class PostgresStore(Store):
             db.execute("SELECT 1")
 
     def _come_back(self) -> None:
-        """Connect again after a loss, and go on with the same turn if no other process took one since.
+        """Reconnect after a loss, and remain the holder if no other process has become the holder since.
 
-        Raises StoreError: UNREACHABLE for as long as there is hope, HELD_ELSEWHERE when the turn is over.
+        Raises StoreError: HELD_ELSEWHERE if there is another holder or RETURN_SECONDS have passed, otherwise the error
+        of this attempt.
         """
         now = time.monotonic()
         if self._lost_at is None:

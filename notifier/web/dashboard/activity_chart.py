@@ -15,7 +15,7 @@ _LEAST: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class HourBar:
-    """The bars of one hour: of its requests and the failed ones among them, and of the mean time that they took."""
+    """The bars of one hour: its requests, the failed ones among them, and the mean time of a request."""
 
     count: RequestCount
     hours_ago: int
@@ -31,7 +31,7 @@ class HourBar:
 
 @dataclass(frozen=True, slots=True)
 class ActivityChart:
-    """The charts of 24 hours, and what they are scaled to; `total` are all requests."""
+    """The charts of 24 hours, and the values that they are scaled to; `total` counts all requests."""
 
     bars: Sequence[HourBar]
     total: RequestCount

@@ -14,7 +14,7 @@ from notifier.web.responses import CONTROL
 DELIVERIES: Final = "/deliveries"
 
 SHOWN_BYTES: Final = 32_768
-"""The longest body that is shown whole; of a longer one the beginning is, and all of it can be downloaded."""
+"""The most bytes of a body that are shown; a longer body is cut, and can be downloaded whole."""
 
 
 class DeliveryPages:

@@ -71,7 +71,7 @@ class EventPages:
 
 
 class Exporter:
-    """Answers a request with a file of events that is written while it is read, so that it can be of any size."""
+    """Answers a request with a file of events of any size: it is sent in parts, as they are read from the store."""
 
     def __init__(self, form: ExportFormat) -> None:
         self._form = form

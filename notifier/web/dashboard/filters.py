@@ -16,7 +16,7 @@ _LONGEST: Final = 120
 _EVENT_WORDS: Final = {"completion.created": "new", "completion.updated": "changed"}
 
 _TIME: Final = Markup('<time datetime="{iso}" title="{utc}" data-shown="{shown}">{text}</time>')
-"""The page's script inserts the viewer's local time: as the text of a "moment", as the title of a "distance"."""
+"""A time; the page's script inserts the viewer's local time, as the text if `shown` is "moment", else as the title."""
 
 
 def ago(moment: int | str, now_ms: int) -> Markup:

@@ -91,7 +91,7 @@ class Stream:
         self._places[peer] += 1
 
     def leave_place(self, peer: str) -> None:
-        """Count one reader of a peer less."""
+        """Count one reader fewer for a peer."""
         self._places[peer] -= 1
         if not self._places[peer]:
             del self._places[peer]

@@ -22,7 +22,7 @@ _LOOK_SECONDS: Final = 1.0
 """Seconds between two checks for connections that take too long."""
 
 _SLOWEST: Final = 10
-"""The most time for sending an answer, as a multiple of the time for which a client may receive nothing."""
+"""The most time for sending an answer, as a multiple of `ConnectionLimits.stalled`."""
 
 _TOLD_EVERY_SECONDS: Final = 60.0
 """Seconds between two log lines about too many connections."""

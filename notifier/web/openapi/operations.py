@@ -46,9 +46,9 @@ IN_PATH: Final[Mapping[str, str]] = MappingProxyType(
 class Operation:
     """One method of a path, as `GET /v1/status`.
 
-    `done` is the type of the answer 200, and `others` has those of other answers by status; their descriptions are
-    those of the types. `errors` are the errors that not every request may get, without those that follow from the
-    parameters and the body.
+    `done` is the type of the answer 200, and `others` has the types of other answers by status; a type's description is
+    also that of the answer. `errors` are the statuses of errors that only some operations have, without those that
+    follow from the parameters and the body.
     """
 
     route: str

@@ -14,7 +14,7 @@ TEMPLATE: Final = "#/components/schemas/{model}"
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes nullable types in one line, leaves out defaults that are no value, and shortens names."""
+    """Writes nullable types as one list of types, leaves out empty defaults, and shortens names."""
 
     def normalize_name(self, name: str) -> str:
         return super().normalize_name(name.removesuffix("Document"))
@@ -31,7 +31,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def schemas_of(types: Iterable[tuple[Any, JsonSchemaMode]]) -> tuple[dict[Any, Described], Described]:
-    """Return the schema of each type, and the definitions that they refer to by name."""
+    """Return the schema of each type, and by name the definitions that these schemas refer to."""
     adapters = [(type_, mode, TypeAdapter(type_)) for type_, mode in dict.fromkeys(types)]
     schemas, rest = TypeAdapter.json_schemas(adapters, ref_template=TEMPLATE, schema_generator=_Generator)
     named = {type_: _untitled(schema) for (type_, _), schema in schemas.items()}
