@@ -93,7 +93,7 @@ def unmatched(db: Database, one: PatternFilter) -> list[str]:
 
 
 class UnknownIds:
-    """Warns once of each id and pattern in filters that matches nothing, when the sources' names are known."""
+    """Warns once of each id and pattern in filters that matches nothing, as soon as the sources' names are known."""
 
     def __init__(self, store: Store, configuration: RunningConfiguration) -> None:
         self._store = store

@@ -111,7 +111,7 @@ async def _take_turns(
 async def _work(
     daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any], reload_asked: asyncio.Event
 ) -> StoreError | None:
-    """Let a started daemon work until it is stopped, and return None, or until its store has ended; return why."""
+    """Let a started daemon work until it is stopped (return None) or its store is lost (return the error)."""
     beside = [
         asyncio.create_task(_reload_when_asked(daemon, reload_asked), name="reload"),
         asyncio.create_task(Watchdog(daemon, manager).run(), name="supervision"),

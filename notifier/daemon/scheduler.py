@@ -132,7 +132,7 @@ class Schedule:
         self._scheduler.remove_job(name)
 
     def run_soon(self, name: str) -> None:
-        """Run a job now and then at its interval; does nothing while the schedule is not running."""
+        """Run a job immediately, and afterwards at its interval; does nothing while the schedule is not running."""
         if self._scheduler.running:
             self._scheduler.modify_job(name, next_run_time=self._zone.now())
 

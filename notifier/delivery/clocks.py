@@ -91,7 +91,7 @@ class TryingClock:
             self._started_at += seconds
 
     def hold(self, *, held: bool) -> None:
-        """Begin a time in which nothing may be tried, or end it and exclude it; without a change, do nothing."""
+        """Begin a period in which nothing may be tried, or end it and leave it out; a repeated call does nothing."""
         now = self._clock.monotonic()
         if held and self._held_since is None:
             self._held_since = now

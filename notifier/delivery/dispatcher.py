@@ -138,7 +138,7 @@ class Dispatcher:
         return [name for name in names if name in self._workers and self._workers[name].try_at_once()]
 
     def set_aside(self, names: Collection[str]) -> None:
-        """Make these destinations re-read their waiting deliveries, because the store has changed them."""
+        """Make these destinations re-read their waiting deliveries, because these have been changed in the store."""
         for name in names:
             if name in self._workers:
                 self._workers[name].set_aside()
@@ -165,7 +165,7 @@ class Dispatcher:
                 worker.follow_clock(by_ms)
 
     def wake_after_sleep(self, slept: float) -> None:
-        """Check for deliveries that became due while the machine slept; the `slept` seconds do not count as trying."""
+        """Check for deliveries that became due while the machine slept; do not count the `slept` seconds as trying."""
         for worker in self._workers.values():
             worker.after_sleep(slept)
 

@@ -12,7 +12,7 @@ from notifier.store.tables.outbox import Delivery
 async def requests(
     deliveries: Sequence[Delivery], destination: Destination, rate: float
 ) -> AsyncIterator[Sequence[Delivery]]:
-    """Group deliveries into requests as the worker does when nothing fails; `rate` is the configured one (0: none)."""
+    """Group deliveries as the worker does when nothing fails; `rate` is the limit of requests a second (0: none)."""
     left = list(deliveries)
     at_once = replace(destination.grouping, wait=0.0)
     while left:

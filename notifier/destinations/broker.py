@@ -129,7 +129,7 @@ class BrokerDestination(ABC):
 
     @abstractmethod
     def _headers(self, message: Message) -> Mapping[str, str]:
-        """Return what the broker gets besides the body, to show it."""
+        """Return what the broker gets with a message besides its body, for the preview."""
 
     def _late(self) -> Outcome:
         """Return the outcome if the time is up; subclasses may know the cause."""

@@ -1,4 +1,4 @@
-"""How the values in messages are written for one destination: language, time zone, and what links begin with."""
+"""How the values in messages are written for one destination: the language, the time zone, and the links."""
 
 import re
 from collections.abc import Mapping

@@ -33,7 +33,7 @@ class Interview:
     def answers(self) -> ConfigDraft:
         """Ask all questions and return the answers.
 
-        Raises UsageError if an option is wrong or missing without a terminal, and click.Abort.
+        Raises UsageError if an option is wrong, or is missing and there is no terminal to ask on, and click.Abort.
         """
         self._refuse_what_is_missing()
         self._set("source", "A name for the account", ("sources",), default="kpa")

@@ -123,7 +123,7 @@ def _write_down_what_is_replaced(path: Path, now_ms: int) -> None:
 
 
 def looked_for(path: Path) -> Path:
-    """Return the real path of a file, which need not exist. Raises BackupError if it cannot exist."""
+    """Return the real path of a file, which need not exist. Raises BackupError if no file can have this path."""
     try:
         path.exists()
     except OSError as error:

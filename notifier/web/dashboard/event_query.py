@@ -58,7 +58,7 @@ class EventLogQuery(BaseQuery):
 
     @property
     def chosen(self) -> EventLogFilter:
-        """The requested events."""
+        """The filter that selects the requested events in the store."""
         types = frozenset[str]() if self.type is None else frozenset({str(self.type)})
         return EventLogFilter(
             self.person.strip(),
