@@ -27,7 +27,7 @@ _STAND_BY_AFTER: Final = frozenset({StoreReason.HELD_ELSEWHERE, StoreReason.UNRE
 """The reasons for losing a store in a database after which this process stands by instead of ending."""
 
 STOP_SECONDS: Final = 1.0
-"""Seconds in which a start that is interrupted may close the files and sockets that it has opened."""
+"""Seconds that an interrupted start gets for closing the files and sockets that it has opened."""
 
 
 class StoppedAtStart(Exception):  # noqa: N818 - no error

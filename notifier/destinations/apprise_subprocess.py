@@ -2,10 +2,9 @@
 
 Each line of standard input is a JSON object with the keys `url`, `timeout` (seconds), `application`, `title`, `body`,
 `level`, `skip` (the targets that already have the message), and `proxies` (the environment variables that name proxies,
-in small letters). Each is answered by a line on standard output, a JSON
-object with the keys `taken` (whether all targets of the service now have the message), `by` (those that have it), and
-`said` (the library's words). The URL is secret, so it is not passed as an argument or in the environment, where other
-processes could see it.
+in lower case). Each line is answered by one on standard output, a JSON object with the keys `taken` (whether all
+targets of the service now have the message), `by` (those that have it), and `said` (the library's words). The URL is
+secret, so it is not passed as an argument or in the environment, where other processes could see it.
 """
 
 import copy

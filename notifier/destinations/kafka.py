@@ -74,7 +74,7 @@ _WITHOUT_CAUSE: Final = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._TIMED_OUT}
 )
 _HOPELESS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE})
-"""Errors of a connection that waiting does not mend."""
+"""Errors of a connection that do not pass with time."""
 
 
 def outcome_of(code: int, words: str) -> Outcome:

@@ -245,7 +245,7 @@ def standing_document(destination: str, health: Health | None, older: Unfollowed
 
 
 def disabled_sentence(destination: str, health: Health) -> str:
-    """Return a sentence that says that a destination is disabled, why, and what follows from that."""
+    """Return a sentence saying that a destination is disabled, why, and with what consequences."""
     return (
         f"{destination} is disabled (reason: {health.reason}): only tests are sent to it, and its events are kept"
         f" until `notifier enable {destination}`"
@@ -259,7 +259,10 @@ def retry_known(db: Database, wish: Retry, destinations: Sequence[str], now_ms: 
 
 
 def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: str) -> "RetriedDocument":
-    """Return the numbers of deliveries put back, and the destinations whose wait was ended by this."""
+    """Return the numbers of deliveries put back, and the destinations whose wait was ended by this.
+
+    `why_none` is the reason if no delivery was put back, otherwise "".
+    """
     return {
         "deliveries": sum(counts.values()),
         "destinations": dict(counts),

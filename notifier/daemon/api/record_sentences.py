@@ -1,4 +1,4 @@
-"""Sentences for operators about a record: how it was found, why it is history or news, and why nothing was sent."""
+"""Sentences for operators about a record: how it was found, why it was reported or not, and why nothing was sent."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -111,7 +111,7 @@ NOT_TOLD: Final[Mapping[NotTold, str]] = MappingProxyType(
 
 
 def why(reason: str) -> str:
-    """Return a reason in words, with whether it means history or news; an unknown reason is returned unchanged."""
+    """Return a reason in words, after "history", "news" or "held back"; an unknown reason is returned unchanged."""
     if reason == NewsReason.HELD:
         return f"held back: {HISTORY[reason]}"
     if reason in HISTORY:

@@ -19,7 +19,7 @@ FEW_ROWS: Final = 12
 """Up to this many sources, or destinations, are all listed in a table."""
 
 MOST_ROWS: Final = 20
-"""If there are more than FEW_ROWS, at most this many of those in trouble are listed; all others are folded."""
+"""Of more than FEW_ROWS sources or destinations, a table lists at most this many in trouble; all others are folded."""
 
 MOST_FOLDED: Final = 500
 """The most names in the folded list."""
