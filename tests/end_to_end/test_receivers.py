@@ -29,11 +29,17 @@ __all__ = ["api", "home"]
 FOLDER = Path(notifier.__file__).with_name("docs") / "receivers"
 SECRET = "whsec_" + base64.b64encode(b"a secret of 24 bytes or more").decode()
 KINDS = ("python", "node", "php", "go")
-FORMS = ('format = "standard"', "batch_size = 10", 'batch_size = 10\nformat = "standard"', "")
+FORMS = (
+    'batch_size = 10\nformat = "standard"\nbatch_form = "message"',
+    "batch_size = 10",
+    'batch_size = 10\nformat = "standard"',
+    'format = "standard"',
+)
 """Keys of each receiver's destination."""
 
 FIRST = "evt_" + "a" * 26
 SECOND = "evt_" + "b" * 26
+THIRD = "evt_" + "c" * 26
 
 
 def command(kind: str, port: int, folder: Path) -> list[str]:
@@ -66,7 +72,7 @@ class Running:
         self.kind = kind
         self.events = folder / "events"
         self.command = command(kind, self.port, folder)
-        self.environ = {**os.environ, "NOTIFIER_SECRET": SECRET, "EVENTS": str(self.events), "PORT": str(self.port)}
+        self.environ = {**os.environ, "WEBHOOK_SECRET": SECRET, "EVENTS": str(self.events), "PORT": str(self.port)}
         self.url = f"http://127.0.0.1:{self.port}/hook"
 
     @contextmanager
@@ -120,6 +126,11 @@ def single(identifier: str) -> dict[str, Any]:
     }
 
 
+def message(events: object) -> bytes:
+    """Return a batch as one message of Standard Webhooks."""
+    return json.dumps({"id": "msg_1", "type": "notifier.batch", "data": {"events": events}}).encode()
+
+
 async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Running) -> None:
     async def post(body: bytes, age_seconds: int = 0, **changes: str) -> int:
         headers = Signer([SecretStr(SECRET)]).headers("msg", time.time_ns() // 1_000_000 - age_seconds * 1000, body)
@@ -136,7 +147,19 @@ async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Run
             assert await post(one, webhook_timestamp="soon") == 401
             assert await post(one, age_seconds=301) == 401
             assert await post(one, age_seconds=-330) == 401
-            for wrong in (b"", b"{", b"7", b"[]", b"{}", b'{"events": []}', b'{"id": "../../x"}', b'[{"id": 7}]'):
+            for wrong in (
+                b"",
+                b"{",
+                b"7",
+                b"[]",
+                b"{}",
+                b'{"events": []}',
+                b'{"id": "../../x"}',
+                b'[{"id": 7}]',
+                message([]),
+                message([7]),
+                message(None),
+            ):
                 assert await post(wrong) == 400, wrong
             async with session.get(receiver.url) as answer:
                 assert answer.status == 405
@@ -144,9 +167,10 @@ async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Run
             assert await post(one) == 204
             assert await post(both) == 204
             assert await post(json.dumps({"events": [single(SECOND)]}).encode()) == 204
+            assert await post(message([single(SECOND), single(THIRD)])) == 204
             await asyncio.to_thread(receiver.finish)
             await until(lambda: receiver.left() == [])
-            assert receiver.done() == {FIRST: single(FIRST), SECOND: single(SECOND)}
+            assert receiver.done() == {each: single(each) for each in (FIRST, SECOND, THIRD)}
             assert {await post(one) for _ in range(3)} == {204}
             assert receiver.left() == []
     (receiver.events / f"{FIRST}.done").rename(receiver.events / f"{FIRST}.json")
@@ -154,7 +178,7 @@ async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Run
         # What was accepted and not finished before a crash is finished by the next run.
         await asyncio.to_thread(receiver.finish)
         await until(lambda: receiver.left() == [])
-    assert set(receiver.done()) == {FIRST, SECOND}
+    assert set(receiver.done()) == {FIRST, SECOND, THIRD}
 
 
 def has(kind: str) -> bool:

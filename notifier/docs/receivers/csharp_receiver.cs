@@ -1,7 +1,7 @@
 // A receiver of Completion Notifier's events in C#, as a minimal API of ASP.NET Core 8 or newer.
 //
 //     dotnet new web --output receiver && cp csharp_receiver.cs receiver/Program.cs && cd receiver
-//     NOTIFIER_SECRET=whsec_... dotnet run --urls http://127.0.0.1:8000
+//     WEBHOOK_SECRET=whsec_... dotnet run --urls http://127.0.0.1:8000
 //
 // An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later.
 // A file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
@@ -15,8 +15,8 @@ using System.Threading.Channels;
 const int ToleranceSeconds = 300;
 const long LongestBodyBytes = 32 * 1024 * 1024;
 
-var secret = Environment.GetEnvironmentVariable("NOTIFIER_SECRET")
-    ?? throw new InvalidOperationException("NOTIFIER_SECRET is not set to a secret, whsec_...");
+var secret = Environment.GetEnvironmentVariable("WEBHOOK_SECRET")
+    ?? throw new InvalidOperationException("WEBHOOK_SECRET is not set to a secret, whsec_...");
 var encoded = (secret.StartsWith("whsec_") ? secret["whsec_".Length..] : secret).TrimEnd('=');
 var key = Convert.FromBase64String(encoded + new string('=', (4 - encoded.Length % 4) % 4));
 var folder = Environment.GetEnvironmentVariable("EVENTS") ?? "events";
@@ -101,9 +101,17 @@ bool IsGenuine(IHeaderDictionary headers, byte[] body)
         .Any(one => CryptographicOperations.FixedTimeEquals(expected, Encoding.UTF8.GetBytes(one)));
 }
 
-// Returns the events of a body: one, an array, or an object with the array `events`.
+// Returns the events of a body: one, an array, or an object with the array `events`, which a message may hold.
 static List<JsonElement> EventsIn(JsonElement document)
 {
+    if (document.ValueKind == JsonValueKind.Object
+        && document.TryGetProperty("type", out var type)
+        && type.ValueKind == JsonValueKind.String
+        && type.GetString() == "notifier.batch"
+        && document.TryGetProperty("data", out var data))
+    {
+        document = data;
+    }
     if (document.ValueKind == JsonValueKind.Object && document.TryGetProperty("events", out var events))
     {
         document = events;

@@ -1,7 +1,7 @@
 """A receiver of Completion Notifier's events in Python, with FastAPI.
 
     pip install fastapi uvicorn
-    NOTIFIER_SECRET=whsec_... uvicorn --port 8000 fastapi_receiver:app
+    WEBHOOK_SECRET=whsec_... uvicorn --port 8000 fastapi_receiver:app
 
 An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later. A
 file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
@@ -22,7 +22,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
-KEY = base64.b64decode(os.environ["NOTIFIER_SECRET"].removeprefix("whsec_") + "==")
+KEY = base64.b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_") + "==")
 EVENTS = Path(os.environ.get("EVENTS", "events"))
 TOLERANCE_SECONDS = 300
 LONGEST_BODY_BYTES = 32 * 2**20
@@ -47,7 +47,9 @@ def is_genuine(headers: Mapping[str, str], body: bytes) -> bool:
 
 
 def events_in(document: Any) -> list[Any]:
-    """Return the events of a body: one, an array, or an object with the array `events`."""
+    """Return the events of a body: one, an array, or an object with the array `events`, which a message may hold."""
+    if isinstance(document, dict) and document.get("type") == "notifier.batch":
+        document = document.get("data")
     if isinstance(document, dict) and "events" in document:
         document = document["events"]
     return document if isinstance(document, list) else [document]

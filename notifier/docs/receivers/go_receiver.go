@@ -1,6 +1,6 @@
 // A receiver of Completion Notifier's events in Go 1.19 or newer, with the standard library alone.
 //
-//	NOTIFIER_SECRET=whsec_... PORT=8000 go run go_receiver.go
+//	WEBHOOK_SECRET=whsec_... PORT=8000 go run go_receiver.go
 //
 // An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later.
 // A file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
@@ -134,11 +134,18 @@ func isGenuine(headers http.Header, body []byte) bool {
 	return false
 }
 
-// eventsIn returns the events of a body: one, an array, or an object with the array `events`.
+// eventsIn returns the events of a body: one, an array, or an object with the array `events`, which a message may hold.
 func eventsIn(body []byte) ([]json.RawMessage, error) {
 	var several []json.RawMessage
 	if json.Unmarshal(body, &several) == nil {
 		return several, nil
+	}
+	var message struct {
+		Type string          `json:"type"`
+		Data json.RawMessage `json:"data"`
+	}
+	if json.Unmarshal(body, &message) == nil && message.Type == "notifier.batch" {
+		body = message.Data
 	}
 	var batch struct {
 		Events []json.RawMessage `json:"events"`
@@ -197,10 +204,10 @@ func doneOf(file string) string {
 }
 
 func secretKey() []byte {
-	written := strings.TrimRight(strings.TrimPrefix(os.Getenv("NOTIFIER_SECRET"), "whsec_"), "=")
+	written := strings.TrimRight(strings.TrimPrefix(os.Getenv("WEBHOOK_SECRET"), "whsec_"), "=")
 	decoded, err := base64.RawStdEncoding.DecodeString(written)
 	if err != nil || len(decoded) == 0 {
-		log.Fatal("NOTIFIER_SECRET is not set to a secret, whsec_...")
+		log.Fatal("WEBHOOK_SECRET is not set to a secret, whsec_...")
 	}
 	return decoded
 }

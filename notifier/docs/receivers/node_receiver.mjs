@@ -1,6 +1,6 @@
 // A receiver of Completion Notifier's events in Node 18 or newer, without any package.
 //
-//     NOTIFIER_SECRET=whsec_... PORT=8000 node node_receiver.mjs
+//     WEBHOOK_SECRET=whsec_... PORT=8000 node node_receiver.mjs
 //
 // An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later.
 // A file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
@@ -15,7 +15,7 @@ import * as fs from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 
-const KEY = Buffer.from(process.env.NOTIFIER_SECRET.replace(/^whsec_/, ""), "base64");
+const KEY = Buffer.from(process.env.WEBHOOK_SECRET.replace(/^whsec_/, ""), "base64");
 const EVENTS = process.env.EVENTS ?? "events";
 const TOLERANCE_SECONDS = 300;
 const LONGEST_BODY_BYTES = 32 * 2 ** 20;
@@ -40,9 +40,10 @@ function isGenuine(headers, body) {
   });
 }
 
-// Returns the events of a body: one, an array, or an object with the array `events`.
+// Returns the events of a body: one, an array, or an object with the array `events`, which a message may hold.
 function eventsIn(document) {
-  const found = document?.events ?? document;
+  const body = document?.type === "notifier.batch" ? document.data : document;
+  const found = body?.events ?? body;
   return Array.isArray(found) ? found : [found];
 }
 

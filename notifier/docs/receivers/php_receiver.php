@@ -1,7 +1,7 @@
 <?php
 // A receiver of Completion Notifier's events in PHP 8.1 or newer, without any package.
 //
-//     NOTIFIER_SECRET=whsec_... php -S 127.0.0.1:8000 php_receiver.php     (to try it; in production: PHP-FPM)
+//     WEBHOOK_SECRET=whsec_... php -S 127.0.0.1:8000 php_receiver.php     (to try it; in production: PHP-FPM)
 //
 // An event is accepted when its file is in the folder EVENTS (`<id>.json`). The work is another program's: run
 // `php php_receiver.php` from cron or a systemd timer. It renames a file whose work is done to `<id>.done`, which is
@@ -49,6 +49,9 @@ function status_of(string $folder): int
         return 401;
     }
     $document = json_decode($body, true);
+    if (is_array($document) && ($document['type'] ?? null) === 'notifier.batch') {
+        $document = $document['data'] ?? null; // the message that holds the batch, with batch_form = "message"
+    }
     $events = $document['events'] ?? $document;
     $events = is_array($events) && array_is_list($events) ? $events : [$events];
     foreach ($events as $event) {
@@ -70,9 +73,9 @@ function is_genuine(string $body): bool
     if (!preg_match('/^[0-9]{1,12}$/D', $timestamp) || abs(time() - (int) $timestamp) > TOLERANCE_SECONDS) {
         return false;
     }
-    $key = base64_decode(preg_replace('/^whsec_/', '', (string) getenv('NOTIFIER_SECRET')), true);
+    $key = base64_decode(preg_replace('/^whsec_/', '', (string) getenv('WEBHOOK_SECRET')), true);
     if ($key === false || $key === '') {
-        throw new RuntimeException('NOTIFIER_SECRET is not set to a secret, whsec_...');
+        throw new RuntimeException('WEBHOOK_SECRET is not set to a secret, whsec_...');
     }
     $expected = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$timestamp.$body", $key, true));
     foreach (explode(' ', $_SERVER['HTTP_WEBHOOK_SIGNATURE'] ?? '') as $signature) {

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from notifier.cli.app import program
+from notifier.config.layers import read_environment
 from tests.support.command_line import call
 from tests.support.generated_docs import WRITE, contexts, on_page, references
 
@@ -95,6 +96,16 @@ def _check(words: list[str], line: str) -> None:
             if found is not None:
                 command = found
                 known |= {option for parameter in command.params for option in parameter.opts}
+
+
+def test_every_variable_of_ours_that_it_names_can_be_set() -> None:
+    # A variable of a receiver may be set in the shell that `notifier` is then run in.
+    receivers = sorted((DOCS / "receivers").glob("*_receiver.*"))
+    for file in [ROOT / "README.md", *PAGES, *receivers]:
+        for name in sorted(set(re.findall(r"\bNOTIFIER_\w+", file.read_text(encoding="utf-8")))):
+            found = list(read_environment({name: ""}, ROOT))
+            is_link = name in {"NOTIFIER_PORT", "NOTIFIER_SERVICE_HOST"}  # those that Kubernetes sets
+            assert is_link or not any("unknown key" in str(one) for one in found), f"{name} in {file.name}"
 
 
 def test_the_json_in_it_is_json() -> None:
