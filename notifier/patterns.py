@@ -16,6 +16,8 @@ EXCLUDES: Final = "!"
 
 _PERSON_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 _NOTHING: Final = re.compile(r"(?!)")
+_ANY_CHARACTER: Final = "\N{REPLACEMENT CHARACTER}"
+_LONG: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,20 @@ def matched(pattern: str, texts: Iterable[str]) -> bool:
     """Return whether one pattern, with or without its `!`, matches one of these texts."""
     compiled = _compiled([pattern.removeprefix(EXCLUDES)])
     return any(compiled.match(text.casefold()) for text in texts)
+
+
+def admits_nothing(written: Collection[str]) -> bool:
+    """Return whether a list excludes everything that it admits, such as `["Crane*", "!*"]`, whatever there is."""
+    wanted = [pattern for pattern in written if not pattern.startswith(EXCLUDES)] or (["*"] if written else [])
+    excluded = [pattern.removeprefix(EXCLUDES) for pattern in written if pattern.startswith(EXCLUDES)]
+    return bool(wanted) and all(any(_covers(wide, narrow) for wide in excluded) for narrow in wanted)
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Return whether one pattern surely matches everything that another one matches."""
+    # A `*` of the narrow one stands for nothing or for something long, which only a `*` of the wide one matches.
+    examples = [narrow.replace("?", _ANY_CHARACTER).replace("*", text) for text in ("", _ANY_CHARACTER * _LONG)]
+    return all(matched(wide, [example]) for example in examples)
 
 
 def is_person_id(pattern: str) -> bool:

@@ -59,10 +59,16 @@ class Reach:
         return self.destination, str(self.trainings or NOTHING), str(self.people or NOTHING)
 
     def warnings(self) -> Iterator[str]:
-        """Yield a sentence for each pattern that matches nothing."""
+        """Yield a sentence for each pattern that matches nothing, and for filters that together match nothing."""
         for key, pattern in self.unmatched:
             what = "excludes nothing" if pattern.startswith(EXCLUDES) else "matches nothing"
             yield f'destinations.{self.destination}.{key}: "{pattern}" {what} in the present lists of its sources'
+        for what, found in (("trainings", self.trainings), ("people", self.people)):
+            if found is not None and found.known and not found.matched:
+                yield (
+                    f"destinations.{self.destination}: its filters match none of the {found.known:,} {what} in the"
+                    " present lists of its sources, so it gets no event"
+                )
 
 
 def reaches(settings: Settings, directories: Mapping[str, Directory]) -> list[Reach]:

@@ -165,6 +165,8 @@ class DestinationSettings(BaseTable, ABC):
         for key, identifiers in (("training_ids", self.training_ids), ("user_ids", self.user_ids)):
             for place, identifier in enumerate(identifiers):
                 yield from _warned(f"{key}[{place}]", likely_mistakes.of_id(identifier))
+        for key in ("trainings", "people", "job_titles", "field_offices", "lines_of_business"):
+            yield from _warned(key, likely_mistakes.of_patterns(getattr(self, key)))
 
 
 def _warned(key: str, sentence: str | None) -> Iterator[Problem]:

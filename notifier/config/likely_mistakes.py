@@ -5,11 +5,13 @@ Each function returns a sentence that says what to do, or None if it finds no mi
 
 import re
 from base64 import b64decode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from notifier.http.proxy import is_loopback
+from notifier.patterns import admits_nothing
 from notifier.suggest import TYPOGRAPHIC_QUOTES
 
 _PLACEHOLDER: Final = re.compile(
@@ -38,7 +40,8 @@ def of_secret(secret: str) -> str | None:
     """Return a sentence that describes a likely mistake in a token or another secret, or None."""
     if _PLACEHOLDER.search(secret):
         return "is a placeholder: write the real value; variables are not expanded in this file"
-    if secret[:1] in _QUOTES or secret[-1:] in _QUOTES:
+    # An empty text is in every text.
+    if secret and (secret[0] in _QUOTES or secret[-1] in _QUOTES):
         return "contains a pair of quotes: leave it out"
     return None
 
@@ -90,6 +93,11 @@ def of_slack_url(url: str) -> str | None:
 def of_id(identifier: str) -> str | None:
     """Check an id of the API that a filter uses."""
     return "is a title or a name, but an id is required" if " " in identifier.strip() else None
+
+
+def of_patterns(written: Sequence[str]) -> str | None:
+    """Check the patterns of one filter."""
+    return "excludes everything that it admits, so no event is ever sent" if admits_nothing(written) else None
 
 
 def of_certificate_file(file: Path) -> str | None:

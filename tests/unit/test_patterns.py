@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.patterns import Patterns, is_person_id, matched
+from notifier.patterns import Patterns, admits_nothing, is_person_id, matched
 
 
 def fits(pattern: str, text: str) -> bool:
@@ -48,6 +48,34 @@ def test_one_pattern_matches_with_and_without_its_mark(pattern: str, text: str) 
 )
 def test_the_example_of_the_documentation(title: str, is_sent: bool) -> None:
     assert Patterns.of(["Crane*", "!Crane Refresher"]).rejects([title]) is not is_sent
+
+
+@given(lists, letters)
+def test_a_list_that_admits_nothing_rejects_each_text(written: list[str], text: str) -> None:
+    if admits_nothing(written):
+        assert Patterns.of(written).rejects([text])
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ([], False),
+        (["!*"], True),
+        (["!**"], True),
+        (["!?*"], False),
+        (["*"], False),
+        (["Crane*", "!Crane*"], True),
+        (["Crane*", "!CRANE*"], True),
+        (["Crane Operator", "Crane?", "!*crane*"], True),
+        (["Crane*", "Ladder*", "!Crane*"], False),
+        (["Crane*", "!Crane?"], False),
+        (["Crane?", "!Crane*"], True),
+        (["Crane*", "!Crane*er"], False),
+        (["a", "!" + "?" * 500], False),
+    ],
+)
+def test_a_list_that_admits_nothing_is_known(written: list[str], expected: bool) -> None:
+    assert admits_nothing(written) is expected
 
 
 def test_an_empty_list_admits_everything_and_exclusions_alone_the_rest() -> None:

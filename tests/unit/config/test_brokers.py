@@ -39,6 +39,12 @@ def test_nothing_says_the_password(type_: str, load_text: Load) -> None:
     assert SECRET in " ".join(settings.secrets())
 
 
+@pytest.mark.parametrize("more", ["", 'password = ""\n'])
+@pytest.mark.parametrize("table", [MQTT, AMQP])
+def test_a_broker_without_a_password_is_not_warned_about(table: str, more: str, load_text: Load) -> None:
+    assert load_text(SOURCE + table + more).warnings() == ()
+
+
 @pytest.mark.parametrize("type_", FULL)
 def test_a_missing_library_is_named_with_the_command_that_installs_it(
     type_: str, problems_of: Problems, monkeypatch: pytest.MonkeyPatch

@@ -183,6 +183,8 @@ def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
         ),
         (f'{SOURCE}{SIGNED}training_ids = ["1046", "Ladder Safety"]', "destinations.hr.training_ids[1]: is a title"),
         (f'{SOURCE}training_id = "Ladder Safety"\n{SIGNED}', "sources.acme.training_id: is a title"),
+        (f'{SOURCE}{SIGNED}trainings = ["!*"]', "destinations.hr.trainings: excludes everything"),
+        (f'{SOURCE}{SIGNED}trainings = ["Crane*", "!crane*"]', "destinations.hr.trainings: excludes everything"),
         (f"{SOURCE}first_run = 2999-01-01\n{SIGNED}", "sources.acme.first_run: is in the future"),
         (f"{SOURCE}expiry = true\n{SIGNED}", "sources.acme.expiry: is on, but no destination gets it"),
         (SOURCE + SOURCE.replace("acme", "beta") + SIGNED, "sources.beta.token: is the same as that of source `acme`"),

@@ -171,6 +171,8 @@ async def test_online_it_shows_what_the_filters_match_and_warns_of_the_rest(home
         ],
     }
     assert any("Cranes" in warning for warning in document["warnings"])
+    nobody = "destinations.hr: its filters match none of the 7 people"
+    assert next(warning for warning in document["warnings"] if "none of" in warning).startswith(nobody)
     assert (await home.call("check", "--online", "--strict")).code == 78
 
 
