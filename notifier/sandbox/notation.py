@@ -1,9 +1,10 @@
-"""The notation of faults and edits: `NAME`, `NAME:VALUE` or `NAME:VALUE,key=value,...`, as in `late:4s,page=1`."""
+"""The notation of faults and edits: `NAME[:VALUE][,key=value,...]`, as in `late:4s,page=1` or `hang,times=1`."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+_NAME = re.compile(r"[^:,]*")
 _DURATION = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -30,12 +31,14 @@ class ParsedNotation:
 
 def take_apart(text: str) -> ParsedNotation:
     """Parse a fault or an edit. Raises NotationError."""
-    name, _, rest = text.strip().partition(":")
+    text = text.strip()
+    name = "" if (begin := _NAME.match(text)) is None else begin[0]
+    has_value, rest = text[len(name) :][:1] == ":", text[len(name) + 1 :]
     value = ""
     parameters: dict[str, str] = {}
     for part in filter(None, rest.split(",")):
         key, equals, said = part.partition("=")
-        if not equals and not value:
+        if not equals and not value and has_value:
             value = key
         elif not equals or not said or key in parameters:
             raise NotationError(f"`{part}` must be written once, as key=value")

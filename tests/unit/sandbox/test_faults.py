@@ -255,9 +255,21 @@ def test_each_fault_is_read_as_it_is_shown(kind: str) -> None:
     assert scope.method == "completedtrainings"
 
 
+@pytest.mark.parametrize("kind", FAULT_KINDS)
+def test_each_fault_without_a_value_is_read_with_a_scope(kind: str) -> None:
+    if FAULT_KINDS[kind].value and not FAULT_KINDS[kind].default:
+        with pytest.raises(NotationError, match="needs a value"):
+            read_fault(f"{kind},times=1")
+        return
+    assert read_fault(f"{kind},times=1,for=2s") == read_fault(f"{kind}:times=1,for=2s")
+    assert read_fault(f"{kind},times=1")[1].times == 1
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("error,server_error", "`server_error` must be written once, as key=value"),
+        ("", "there is no fault ``"),
         ("slow", "there is no fault `slow`"),
         ("late", "needs a value: late:DURATION"),
         ("late:4", "no duration"),
