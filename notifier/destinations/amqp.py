@@ -27,15 +27,16 @@ from notifier.destinations.broker import (
     BrokerDestination,
     Message,
     failed_connection,
-    in_thread,
     seconds_to_connect,
 )
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
+from notifier.own_thread import in_thread
 
 _PORTS: Final = {"amqps": 5671, "amqp": 5672}
 _HEARTBEAT_SECONDS: Final = 30
 _CLOSING_SECONDS: Final = 1.0
+_OTHER_PROTOCOL: Final = "the peer closed the connection, or does not speak AMQP 0-9-1 at this port"
 
 for _library in ("aio_pika", "aiormq"):
     # They log each failure, which the outcomes of attempts report already.
@@ -163,11 +164,9 @@ class AmqpDestination(BrokerDestination):
                 _reason_at_login(error), f"the broker refuses the connection: {_words(error)}"
             ) from error
         except (exceptions.IncompatibleProtocolError, exceptions.ProtocolSyntaxError) as error:
-            words = "the peer closed the connection, or does not speak AMQP 0-9-1 at this port"
-            raise AttemptError(AttemptResult.PROTOCOL_BROKEN, words) from error
+            raise AttemptError(AttemptResult.PROTOCOL_BROKEN, _OTHER_PROTOCOL) from error
         except OSError as error:
-            cause = error.__cause__
-            raise failed_connection(cause if isinstance(cause, OSError) else error) from error
+            raise _unconnected(error) from error
 
     def _give_up(self, channel: AbstractChannel) -> None:
         """Close the channel of an attempt that was cut off, without waiting for the broker, which may be silent."""
@@ -210,6 +209,20 @@ def outcome_of(error: Exception) -> Outcome:
             return Outcome(AttemptResult.SERVER_ERROR, detail=f"the broker closed the channel: {_words(error)}")
         case _:
             return Outcome(AttemptResult.CONNECTION_LOST, detail="the connection to the broker broke")
+
+
+def _unconnected(error: OSError) -> AttemptError:
+    """Return the error for a connection that was not made, from the library's error and its cause."""
+    match error.__cause__:
+        case OSError() as cause:
+            return failed_connection(cause)
+        case asyncio.IncompleteReadError(partial=b""):
+            return failed_connection(ConnectionResetError())
+        case asyncio.IncompleteReadError():
+            # What is no frame of AMQP is taken for one that is longer than what the peer has sent.
+            return AttemptError(AttemptResult.PROTOCOL_BROKEN, _OTHER_PROTOCOL)
+        case _:
+            return failed_connection(error)
 
 
 def _reason_at_login(error: exceptions.ConnectionClosed) -> AttemptResult:

@@ -19,12 +19,13 @@ from botocore.session import Session
 
 from notifier.clock import Clock
 from notifier.config.brokers import AwsSettings
-from notifier.destinations.broker import CONTENT_TYPE, AttemptError, BrokerDestination, Message, in_thread
+from notifier.destinations.broker import CONTENT_TYPE, AttemptError, BrokerDestination, Message
 from notifier.destinations.outcome import AttemptResult, Outcome, reason_of_status, reason_of_transport
 from notifier.http.exchange import Answer, post
 from notifier.http.proxy import proxy_of
 from notifier.http.tls import Certificates, TlsContextCache
 from notifier.http.transport_errors import TransportError
+from notifier.own_thread import in_thread
 
 _MOST_ENTRIES: Final = 10
 """The most messages in a request (all three services)."""

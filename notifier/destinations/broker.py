@@ -8,11 +8,10 @@ import asyncio
 import os
 import socket
 import ssl
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import orjson
 
@@ -34,7 +33,6 @@ OWN_SOURCE: Final = "notifier"
 """The source of operational notices in topics and keys."""
 
 _MOST_REMEMBERED: Final = 10_000
-_T = TypeVar("_T")
 
 _WIDEST_FIRST: Final = (
     FailureScope.PERMANENT,
@@ -182,44 +180,6 @@ class BrokerDestination(ABC):
         return shown(text, self._hidden) if text else ""
 
 
-async def in_thread(work: Callable[[], _T], name: str) -> _T:
-    """Run `work` in a thread of its own and return its result; if the caller is cancelled, the result is dropped.
-
-    The shared threads of the event loop are not used, because a host name or a peer may keep them for minutes, and
-    because the program waits for them when it ends.
-    """
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[_T] = loop.create_future()
-
-    def settle(value: _T | None, error: BaseException | None) -> None:
-        if result.done():
-            return
-        if error is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(value)  # type: ignore[arg-type]
-
-    def run() -> None:
-        try:
-            value = work()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
-            tell(loop, settle, None, error)
-        else:
-            tell(loop, settle, value, None)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return await result
-
-
-def tell(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *values: object) -> None:
-    """Call `action` on the event loop from another thread; without effect once the loop is closed."""
-    try:
-        loop.call_soon_threadsafe(action, *values)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise
-
-
 def seconds_to_connect(timeout: float) -> float:
     """Return the time limit for connecting; as it is below `timeout`, exceeding it proves that nothing was sent."""
     return timeout - min(1.0, timeout / 4)
@@ -245,7 +205,7 @@ def failed_connection(error: OSError) -> AttemptError:
         case TimeoutError():
             return AttemptError(AttemptResult.CONNECT_FAILED, "no connection in time")
         case _:
-            words = os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__
+            words = os.strerror(error.errno) if error.errno and error.errno > 0 else "the broker cannot be reached"
             return AttemptError(AttemptResult.CONNECT_FAILED, f"no connection: {words}")
 
 

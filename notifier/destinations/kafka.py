@@ -17,9 +17,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from notifier.clock import Clock
 from notifier.config.brokers import KafkaSettings
-from notifier.destinations.broker import CONTENT_TYPE, BrokerDestination, Message, seconds_to_connect, tell
+from notifier.destinations.broker import CONTENT_TYPE, BrokerDestination, Message, seconds_to_connect
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
+from notifier.own_thread import tell
 
 _POLL_SECONDS: Final = 0.5
 _CLOSING_SECONDS: Final = 2.0

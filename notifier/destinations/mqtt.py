@@ -28,10 +28,10 @@ from notifier.destinations.broker import (
     Message,
     failed_connection,
     seconds_to_connect,
-    tell,
 )
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
+from notifier.own_thread import tell
 
 _log = logging.getLogger(__name__)
 

@@ -1,12 +1,17 @@
 """Errors of AMQP."""
 
+import asyncio
+
 import pytest
 from aiormq import exceptions
 from pamqp.commands import Basic
 
+from notifier.clock import SystemClock
 from notifier.config.brokers import AmqpSettings
-from notifier.destinations.amqp import _url, outcome_of
+from notifier.destinations.amqp import AmqpDestination, _url, outcome_of
 from notifier.destinations.outcome import AttemptResult, FailureScope
+from notifier.store.tables.outbox import Delivery
+from tests.support.destinations import MakeEvent
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,31 @@ def test_a_url_names_its_virtual_host(written: str, vhost: str, port: int) -> No
     settings = AmqpSettings.model_validate({"type": "amqp", "url": written, "username": "u", "password": "p@:/#ü"})
     url = _url(settings)
     assert (url.path[1:], url.port, url.user, url.password) == (vhost, port, "u", "p@:/#ü")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "words"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", AttemptResult.PROTOCOL_BROKEN, "does not speak AMQP 0-9-1"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", AttemptResult.PROTOCOL_BROKEN, "does not speak AMQP 0-9-1"),
+        (b"AMQP\x00\x01\x00\x00", AttemptResult.PROTOCOL_BROKEN, "does not speak AMQP 0-9-1"),
+        (bytes(100), AttemptResult.PROTOCOL_BROKEN, "does not speak AMQP 0-9-1"),
+        (b"", AttemptResult.CONNECTION_LOST, "closed the connection before it had answered"),
+    ],
+)
+async def test_a_peer_that_speaks_something_else_is_named_as_that(
+    answer: bytes, reason: AttemptResult, words: str, make_event: MakeEvent
+) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+        url = f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings = AmqpSettings.model_validate({"type": "amqp", "url": url, "timeout": "5s"})
+        destination = AmqpDestination("there", settings, SystemClock())
+        outcome = await destination.send([Delivery(make_event(), "there")])
+        await destination.close()
+    assert outcome.reason is reason
+    assert words in outcome.detail

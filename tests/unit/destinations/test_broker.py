@@ -1,16 +1,14 @@
 """What the message brokers share."""
 
-import asyncio
 import socket
 import ssl
-import threading
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.destinations.broker import Message, failed_connection, in_thread, message_of, summary, waves
+from notifier.destinations.broker import Message, failed_connection, message_of, summary, waves
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
 from tests.support.destinations import MakeEvent
 
@@ -68,14 +66,3 @@ def test_each_error_of_a_connection_has_its_reason(error: OSError, reason: Attem
     outcome = failed_connection(error).outcome
     assert (outcome.reason, outcome.scope) == (reason, scope)
     assert outcome.detail
-
-
-async def test_work_in_a_thread_returns_or_raises_and_can_be_left_behind() -> None:
-    assert await in_thread(lambda: threading.current_thread().name, "work") == "work"
-    with pytest.raises(ZeroDivisionError):
-        await in_thread(lambda: 1 // 0, "work")
-    goes_on = threading.Event()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await in_thread(goes_on.wait, "work")
-    goes_on.set()
