@@ -9,6 +9,7 @@ from typing import Any, Final
 from notifier.config.errors import ConfigError, Problem, dotted
 from notifier.config.layers import Layer, read_toml
 from notifier.config.trust import distrust
+from notifier.regular_files import irregular
 
 KEY: Final = "include"
 """The key that lists the patterns."""
@@ -78,8 +79,8 @@ def _matching(pattern: str) -> list[Path]:
 
 
 def _read(file: Path, owners: dict[tuple[str, str], Path]) -> Iterator[Layer | Problem]:
-    if distrusted := distrust(file):
-        yield Problem(str(file), distrusted)
+    if refused := irregular(file) or distrust(file):
+        yield Problem(str(file), refused)
         return
     try:
         layer = read_toml(file, is_included=True)

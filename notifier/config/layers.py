@@ -19,6 +19,7 @@ from notifier.config.errors import ConfigError, InvalidValue, Problem, dotted
 from notifier.config.paths import CONFIG_VARIABLE
 from notifier.config.settings import Settings
 from notifier.config.trust import distrust_credential, distrust_credentials
+from notifier.regular_files import irregular
 from notifier.suggest import TYPOGRAPHIC_QUOTES, nearest
 
 PREFIX: Final = "NOTIFIER_"
@@ -159,8 +160,8 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
         return
     for name in names:
         file = directory / name
-        if distrusted := distrust_credential(file):
-            yield Problem(str(file), distrusted)
+        if refused := irregular(file) or distrust_credential(file):
+            yield Problem(str(file), refused)
             continue
         try:
             text = file.read_bytes().decode()

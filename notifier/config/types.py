@@ -24,6 +24,7 @@ from notifier.config.trust import distrust
 from notifier.config.urls import TcpAddress, UnixAddress, check_encrypted_url, check_url, parse_listen
 from notifier.http.proxy import DIRECT, problem_with
 from notifier.patterns import EXCLUDES
+from notifier.regular_files import irregular
 from notifier.suggest import hint
 
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -298,6 +299,8 @@ def _readable_file(value: object) -> Path | None:
     if value == "" or value is None:
         return None
     path = _path(value)
+    if kind := irregular(path):
+        raise InvalidValue(f"names a file that is refused: it {kind}")
     try:
         path.open("rb").close()
     except OSError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from notifier.clock import Clock
+from notifier.regular_files import irregular
 
 LOOK_EVERY_SECONDS = 1.0
 """Seconds between two checks of the files for changes."""
@@ -32,8 +33,15 @@ class Certificates:
     def context(self) -> ssl.SSLContext:
         """Return a TLS context made from the files (blocking).
 
-        Raises CertificateFileError if a file is missing, unreadable or not a certificate.
+        Raises CertificateFileError if a file is missing, unreadable, not a regular file or not a certificate.
         """
+        for key, file in (
+            ("ca_file", self.authority),
+            ("client_cert_file", self.client),
+            ("client_key_file", self.key),
+        ):
+            if file is not None and (kind := irregular(file)):
+                raise CertificateFileError(f"{key} {file}: it {kind}")
         try:
             context = ssl.create_default_context(cafile=self.authority)
         except (OSError, ValueError) as error:

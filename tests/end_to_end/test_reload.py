@@ -1,6 +1,11 @@
 """The real program follows its configuration on SIGHUP and on `notifier reload`."""
 
+import os
 import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 
 from notifier.sandbox.fixtures import build_account
 from tests.support.program import Program, Receiver, served
@@ -45,3 +50,45 @@ async def test_it_follows_a_changed_configuration_and_not_a_wrong_one(program: P
     assert said.stdout.splitlines() == ["sources added: globex", "destinations removed: audit"]
     assert again.stdout == "the configuration was read again; no source and no destination has changed\n"
     assert "did you mean `token`" in program.said()
+
+
+async def test_a_configuration_whose_reading_does_not_end_does_not_keep_it_from_its_end(
+    program: Program, receiver: Receiver
+) -> None:
+    async with served(build_account(10)) as api:
+        program.configure(api, receiver.url)
+        program.start()
+        await until(lambda: "started" in program.said())
+        await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
+        assert program.process is not None
+        program.config.unlink()
+        os.mkfifo(program.config, 0o600)
+        program.process.send_signal(signal.SIGHUP)
+        writers: list[int] = []
+
+        def is_read() -> bool:
+            # A pipe can be opened in this way only while somebody reads it.
+            with suppress(OSError):
+                writers.append(os.open(program.config, os.O_WRONLY | os.O_NONBLOCK))
+            return bool(writers)
+
+        await until(is_read)
+        assert await program.stop() < 5
+        os.close(writers[0])
+
+
+async def test_a_thread_that_hangs_does_not_keep_it_from_its_end(program: Program, receiver: Receiver) -> None:
+    program.configure("http://127.0.0.1:9/v1", receiver.url)
+    code = (
+        "import asyncio, threading\n"
+        "from notifier.cli.commands import run\n"
+        "async def serve(*_):\n"
+        "    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)\n"
+        "run.serve = serve\n"
+        "run.run()\n"
+    )
+    environ = {**os.environ, "NOTIFIER_CONFIG": str(program.config)}
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", code], env=environ, cwd=program.folder, timeout=20, check=False)
+    assert ended.returncode == 0
+    assert time.monotonic() - began < 10

@@ -14,8 +14,8 @@ from notifier.cli.output import echo, echo_json
 from notifier.cli.parameter_types import one_json_object
 from notifier.daemon.socket_path import WRONG_CONFIGURATION
 
-_PATIENCE_SECONDS = 30.0
-"""The time limit of a reload in seconds, in which requests under way may finish."""
+_PATIENCE_SECONDS = 60.0
+"""The time limit of a reload in seconds: for reading the configuration, and for requests under way to finish."""
 
 
 @click.command(epilog=examples("notifier reload"))

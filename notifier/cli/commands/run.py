@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import threading
 from functools import partial
 from typing import IO, Any
 
@@ -17,7 +18,7 @@ from notifier.config import Settings, handed_over
 from notifier.config.proxies import described
 from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.other_daemons import warn_of_neighbours
-from notifier.daemon.run import StoppedAtStart, serve
+from notifier.daemon.run import STOP_SECONDS, StoppedAtStart, serve
 from notifier.store.errors import StoreError
 from notifier.web.listening.sockets import ListenError
 
@@ -38,14 +39,26 @@ def run(given: GlobalOptions) -> None:
     )
     _log_as(given, settings)
     warn_of_neighbours(settings)
-    with asyncio.Runner() as runner:
-        try:
-            runner.run(serve(settings, configuration))
-        except StoppedAtStart:
-            log.flush()
-            os._exit(ExitCode.DONE)
-        except (StoreError, ListenError) as error:
-            raise DaemonError(str(error)) from error
+    # The runner waits for all of its threads, and one may wait for a file system that does not answer.
+    end = threading.Timer(STOP_SECONDS, _end_process)
+    end.daemon = True
+    try:
+        with asyncio.Runner() as runner:
+            try:
+                runner.run(serve(settings, configuration))
+                end.start()
+            except StoppedAtStart:
+                _end_process()
+            except (StoreError, ListenError) as error:
+                raise DaemonError(str(error)) from error
+    finally:
+        end.cancel()
+
+
+def _end_process() -> None:
+    """End the process at once, when it has nothing left to do."""
+    log.flush()
+    os._exit(ExitCode.DONE)
 
 
 class DaemonError(CommandError):

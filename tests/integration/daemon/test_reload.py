@@ -1,7 +1,9 @@
 """A running daemon follows a changed configuration, and loses and doubles nothing; a wrong one changes nothing."""
 
 import asyncio
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from notifier.alerts import source_rules
 from notifier.alerts.conditions import Condition, ConditionName
+from notifier.config import Settings
 from notifier.daemon.configuration import Differences, SettingsSource, left_to_restart
 from notifier.daemon.daemon import Daemon
 from tests.support.changing_configuration import Written, dumped
@@ -103,10 +106,11 @@ async def test_a_source_that_is_changed_goes_on_where_it_was(daemon: Daemon, wor
     await until(lambda: world.asked > asked)
     key = world.complete()
     written.change(sources={"acme-1": acme | {"page_size": 3}})
+    # The request under way is never answered; those of the changed source are.
+    world.hangs = False
     async with asyncio.timeout(5):
         changed = await changes(daemon, "sources")
     assert changed["changed"] == ("acme-1",)
-    world.hangs = False
     await until(lambda: subjects(world) == {key: 1})
     assert (await daemon.status())["sources"]["acme-1"]["records"] == 21
 
@@ -200,3 +204,59 @@ def test_what_is_open_already_is_left_to_the_next_start(written: Written) -> Non
     assert left_to_restart(before, before) == ()
     written.change(http={"listen": "127.0.0.1:8788"}, store={"path": "/elsewhere.db"})
     assert left_to_restart(before, written.settings) == ("store.path", "http")
+
+
+class Hanging:
+    """A configuration in a file system that does not answer while `answers` is not set."""
+
+    def __init__(self, written: Written) -> None:
+        self.written = written
+        self.answers = threading.Event()
+        self.asked = 0
+
+    def read(self) -> Settings:
+        self.asked += 1
+        self.answers.wait()
+        return self.written.read()
+
+
+@pytest.fixture
+def hanging(written: Written, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    monkeypatch.setattr("notifier.daemon.reload.READ_SECONDS", 0.3)
+    found = Hanging(written)
+    yield found
+    found.answers.set()
+
+
+async def test_a_reading_that_does_not_end_holds_up_neither_alerts_nor_a_later_reload(
+    written: Written, hanging: Hanging, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    daemon: Daemon = await run(written.settings, None, SettingsSource(hanging.read))
+    reload = asyncio.create_task(daemon.reload())
+    await until(lambda: hanging.asked == 1)
+    before = daemon.evaluation
+    await until(lambda: daemon.evaluation != before)
+    assert not reload.done()
+    answer: Any = await reload
+    assert not answer.ok
+    assert "could not be read, and nothing was changed: it took longer than 0.3 seconds" in answer.body["message"]
+    assert daemon.evaluation is not None
+    assert any("configuration_broken" in str(it.key) for it in daemon.evaluation.standing)
+    hanging.answers.set()
+    assert (await daemon.reload()).ok
+
+
+async def test_readings_that_do_not_end_are_bounded(
+    written: Written, hanging: Hanging, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.daemon.reload.READ_SECONDS", 0.01)
+    monkeypatch.setattr("notifier.daemon.reload.MOST_HANGING", 2)
+    daemon: Daemon = await run(written.settings, None, SettingsSource(hanging.read))
+    answers: list[Any] = [await daemon.reload() for _ in range(4)]
+    assert ["2 earlier readings" in answer.body["message"] for answer in answers] == [False, False, True, True]
+    assert hanging.asked == 2
+    monkeypatch.setattr("notifier.daemon.reload.READ_SECONDS", 5)
+    hanging.answers.set()
+    await until(lambda: not any(thread.name == "reload" for thread in threading.enumerate()))
+    assert (await daemon.reload()).ok

@@ -152,3 +152,13 @@ def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pyt
 def test_a_wrong_include_is_reported(folder: Path, written: str) -> None:
     write(folder.parent / "config.toml", MAIN.replace('["sources.d/*.toml"]', written))
     assert problems(folder)[0].startswith("include")
+
+
+def test_a_pipe_is_refused_before_it_is_opened_also_behind_a_link(folder: Path) -> None:
+    pipe = folder.parent / "pipe"
+    os.mkfifo(pipe, 0o600)
+    (folder / "beta.toml").symlink_to(pipe)
+    assert problems(folder) == [f"{folder / 'beta.toml'}: is a named pipe, not a regular file"]
+    (folder / "beta.toml").unlink()
+    (folder / "beta.toml").symlink_to(os.devnull)
+    assert list(read(folder).sources) == ["acme"]

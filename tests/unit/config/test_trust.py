@@ -205,6 +205,21 @@ def test_certificates_and_templates_that_others_may_write_are_refused(
         load_text(text)
 
 
+@pytest.mark.parametrize("key", ["ca_file", "client_cert_file", "client_key_file"])
+def test_a_certificate_file_that_is_a_pipe_is_refused(load_text: Load, tmp_path: Path, key: str) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(ConfigError, match=f"{key}: names a file that is refused: it is a named pipe"):
+        load_text(HTTP + f'{key} = "{tmp_path / "pipe"}"')
+
+
+def test_a_credential_that_is_a_pipe_is_refused(file: Path) -> None:
+    folder = file.parent / "credentials"
+    folder.mkdir()
+    os.mkfifo(folder / "NOTIFIER_LOG__LEVEL", 0o600)
+    with pytest.raises(ConfigError, match="NOTIFIER_LOG__LEVEL: is a named pipe, not a regular file"):
+        load(file, environ={}, secrets_dir=folder, cwd=file.parent)
+
+
 def test_shell_completion_reads_no_file_that_is_refused(file: Path) -> None:
     assert configured_names(file, environ={}, cwd=file.parent).destinations == ("hr",)
     file.chmod(0o666)

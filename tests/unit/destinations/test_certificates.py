@@ -1,6 +1,7 @@
 """Certificates of one's own change on disk while the daemon runs; nobody has to restart it for that."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -167,6 +168,16 @@ async def test_a_file_that_goes_missing_is_missed(clock: "FakeClock", files: Fil
     files.authority.unlink()
     clock.advance(LOOK_EVERY_SECONDS)
     with pytest.raises(CertificateFileError, match="No such file"):
+        await trust.context()
+
+
+async def test_a_file_that_becomes_a_pipe_is_not_opened(clock: "FakeClock", files: Files) -> None:
+    trust = TlsContextCache(Certificates(files.authority), clock)
+    await trust.context()
+    files.authority.unlink()
+    os.mkfifo(files.authority)
+    clock.advance(LOOK_EVERY_SECONDS)
+    with pytest.raises(CertificateFileError, match=r"ca_file .*: it is a named pipe, not a regular file"):
         await trust.context()
 
 

@@ -1,5 +1,6 @@
 """Users' own templates: what they can say, what they cannot do, and how they are found wrong before they are used."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,4 +156,11 @@ def test_a_file_that_is_no_text_is_told_and_replaced(tmp_path: Path, make_event:
 
 def test_a_folder_that_goes_away_does_not_matter(tmp_path: Path, make_event: "MakeEvent") -> None:
     (text,) = said(Templates(tmp_path / "gone", lambda _: None), make_event())
+    assert text.startswith("David Ball completed")
+
+
+def test_a_pipe_is_told_and_replaced(tmp_path: Path, make_event: "MakeEvent") -> None:
+    os.mkfifo(tmp_path / "completed.j2")
+    assert wrong(tmp_path) == ["completed.j2: is a named pipe, not a regular file"]
+    (text,) = said(Templates(tmp_path, lambda _: None), make_event())
     assert text.startswith("David Ball completed")

@@ -1,0 +1,29 @@
+"""Tells regular files from pipes, sockets and devices, whose reading may never end."""
+
+import os
+import stat
+from pathlib import Path
+
+
+def irregular(path: Path) -> str | None:
+    """Return what a path leads to if that is neither a regular file nor a folder, such as `is a named pipe`; else None.
+
+    Links are followed. `/dev/null` counts as an empty file. A path that leads to nothing, or that cannot be looked at,
+    gives None too: the code that reads the file reports this problem.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    match stat.S_IFMT(found.st_mode):
+        case stat.S_IFREG | stat.S_IFDIR:
+            return None
+        case stat.S_IFIFO:
+            what = "is a named pipe"
+        case stat.S_IFSOCK:
+            what = "is a socket"
+        case _:
+            if stat.S_ISCHR(found.st_mode) and found.st_rdev == Path(os.devnull).stat().st_rdev:
+                return None
+            what = "is a device"
+    return f"{what}, not a regular file"

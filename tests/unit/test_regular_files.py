@@ -1,0 +1,21 @@
+"""What is not a regular file is told by its kind, without opening it."""
+
+import os
+import socket
+from pathlib import Path
+
+from notifier.regular_files import irregular
+
+
+def test_each_kind_is_named(tmp_path: Path) -> None:
+    file, pipe, there = tmp_path / "file", tmp_path / "pipe", tmp_path / "s"
+    file.touch()
+    os.mkfifo(pipe)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(there))
+        assert irregular(there) == "is a socket, not a regular file"
+    (tmp_path / "link").symlink_to(pipe)
+    assert irregular(pipe) == irregular(tmp_path / "link") == "is a named pipe, not a regular file"
+    assert irregular(Path("/dev/zero")) == "is a device, not a regular file"
+    for usual in (file, tmp_path, Path(os.devnull), tmp_path / "missing", Path("a\0b")):
+        assert irregular(usual) is None
