@@ -54,6 +54,13 @@ class Patterns:
             return False
         return is_complete
 
+    def need_more_than(self, texts: Collection[str]) -> bool:
+        """Return whether a further text could make the list reject something that these texts alone let pass."""
+        if not self.written or self.rejects(texts, is_complete=False):
+            return False
+        has_exclusions = any(pattern.startswith(EXCLUDES) for pattern in self.written)
+        return has_exclusions or not any(self._wanted.match(text.casefold()) for text in texts)
+
 
 def matched(pattern: str, texts: Iterable[str]) -> bool:
     """Return whether one pattern, with or without its `!`, matches one of these texts."""

@@ -45,7 +45,10 @@ _OTHERS: Final[Mapping[Question, tuple[ConditionName, str, float]]] = MappingPro
         ),
         Question.NAMES: (
             ConditionName.NAMES_UNKNOWN,
-            "the names of people and trainings cannot be read, so messages show ids",
+            (
+                "the names of people and trainings cannot be read, so messages may show ids, and filters by titles"
+                " and by facts about people reject nothing that they cannot judge"
+            ),
             3600.0,
         ),
     }

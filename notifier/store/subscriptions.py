@@ -121,10 +121,23 @@ class Subscription:
             patterns = self.patterns(key)
             if not patterns:
                 continue
-            is_complete = _knows(person, fields) or (key is Filter.PEOPLE and all(map(is_person_id, patterns.written)))
+            is_complete = self._is_complete(key, person, fields)
             if patterns.rejects(pattern_texts(key, user_id, person), is_complete=is_complete):
                 return key
         return None
+
+    def not_judged(self, user_id: str, known: KnownFacts) -> tuple[Filter, ...]:
+        """Return the filters that let an event pass because what they read about its record is not known."""
+        found = [Filter.TRAININGS] if known.training_title is None and self.trainings.need_more_than(()) else []
+        for key, fields in _FIELDS.items():
+            if not self._is_complete(key, known.person, fields):
+                texts = pattern_texts(key, user_id, known.person)
+                found += [key] if self.patterns(key).need_more_than(texts) else []
+        return tuple(found)
+
+    def _is_complete(self, key: Filter, person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
+        """Return whether everything is known that a filter reads about a person."""
+        return _knows(person, fields) or (key is Filter.PEOPLE and all(map(is_person_id, self.patterns(key).written)))
 
     def patterns(self, key: Filter) -> Patterns:
         """Return the patterns of one of the filters that have patterns."""

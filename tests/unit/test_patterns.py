@@ -37,6 +37,23 @@ def test_a_list_rejects_what_is_excluded_and_what_no_pattern_wants(
     assert Patterns.of(written).rejects(texts, is_complete=is_complete) is expected
 
 
+@given(lists, st.lists(letters, max_size=2), letters)
+def test_a_list_needs_no_more_texts_only_if_none_can_change_its_answer(
+    written: list[str], texts: list[str], more: str
+) -> None:
+    patterns = Patterns.of(written)
+    if not patterns.need_more_than(texts):
+        assert patterns.rejects([*texts, more]) is patterns.rejects(texts, is_complete=False)
+
+
+@pytest.mark.parametrize(
+    ("written", "texts", "is_needed"),
+    [([], [], False), (["a"], [], True), (["a"], ["a"], False), (["!a"], ["b"], True), (["!a"], ["a"], False)],
+)
+def test_what_is_not_known_matters_to_some_lists(written: list[str], texts: list[str], is_needed: bool) -> None:
+    assert Patterns.of(written).need_more_than(texts) is is_needed
+
+
 @given(globs, letters)
 def test_one_pattern_matches_with_and_without_its_mark(pattern: str, text: str) -> None:
     assert matched(pattern, [text]) is matched(f"!{pattern}", [text]) is fits(pattern.lower(), text.lower())

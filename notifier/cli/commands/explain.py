@@ -14,8 +14,8 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, say_facts
 from notifier.cli.store_access import reading
 from notifier.clock import SystemClock
-from notifier.daemon.api.record import forgotten, known_lives, life_document, not_told, withheld
-from notifier.daemon.api.record_sentences import FOUND, NOT_TOLD, why
+from notifier.daemon.api.record import forgotten, known_lives, life_document, not_judged, not_told, withheld
+from notifier.daemon.api.record_sentences import FOUND, NOT_TOLD, not_judged_why, why
 from notifier.delivery.subscriptions import subscriptions
 from notifier.store.queries.history import PastDelivery
 from notifier.store.queries.record_history import EventHistory, FieldChange, PastAttempt, RecordHistory
@@ -125,6 +125,8 @@ def _event_rows(source: str, event: EventHistory, wanted: Sequence[Subscription]
         yield "", "not sent", NOTHING, "no destination was to receive it"
     for destination, reason in not_told(source, event, wanted).items():
         yield "", "not sent", destination, NOT_TOLD[reason]
+    for destination, filters in not_judged(event, wanted).items():
+        yield "", "not judged", destination, not_judged_why(filters)
 
 
 def _change(change: FieldChange) -> str:

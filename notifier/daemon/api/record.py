@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from notifier.clock import iso_utc
 from notifier.daemon.api.delivery import delivery_document
-from notifier.daemon.api.record_sentences import FOUND, HISTORY, MISSING, NOT_TOLD, WAITS_FOR, NotTold, why
+from notifier.daemon.api.record_sentences import (
+    FOUND,
+    HISTORY,
+    MISSING,
+    NOT_TOLD,
+    WAITS_FOR,
+    NotTold,
+    not_judged_why,
+    why,
+)
 from notifier.store.database import Database
 from notifier.store.queries.record_history import (
     DeliveryLife,
@@ -16,7 +25,7 @@ from notifier.store.queries.record_history import (
     can_be_stored,
     lives,
 )
-from notifier.store.subscriptions import Subscription
+from notifier.store.subscriptions import Filter, Subscription
 from notifier.store.tables import left_out
 from notifier.watch.detection.holds import Direction
 from notifier.web.daemon_api import UnknownRecordError
@@ -126,6 +135,18 @@ def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscript
     }
 
 
+def not_judged(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
+    """Return, for each destination that got this event, its filters that could not be judged, if there are any. Pure.
+
+    They are those that are configured now, judged by what was known when the event was written.
+    """
+    told = {life.delivery.destination for life in event.deliveries}
+    found = {
+        it.destination: it.not_judged(event.user_id, event.known) for it in subscriptions if it.destination in told
+    }
+    return {destination: filters for destination, filters in found.items() if filters}
+
+
 def life_document(
     life: RecordHistory, subscriptions: Sequence[Subscription], confirm_after: float | None
 ) -> "LifeDocument":
@@ -165,7 +186,7 @@ def _withheld(one: Withheld) -> "WithheldDocument":
 
 
 def _event(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> "LifeEventDocument":
-    untold = not_told(source, event, subscriptions)
+    untold, unjudged = not_told(source, event, subscriptions), not_judged(event, subscriptions)
     return {
         "sequence": event.sequence,
         "id": event.id,
@@ -177,6 +198,8 @@ def _event(source: str, event: EventHistory, subscriptions: Sequence[Subscriptio
         "deliveries": [_delivery(life) for life in event.deliveries],
         "not_told": untold,
         "not_told_why": {destination: NOT_TOLD[reason] for destination, reason in untold.items()},
+        "not_judged": unjudged,
+        "not_judged_why": {destination: not_judged_why(filters) for destination, filters in unjudged.items()},
     }
 
 

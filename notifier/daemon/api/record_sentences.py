@@ -1,6 +1,6 @@
 """Sentences for operators about a record: how it was found, why it was reported or not, and why nothing was sent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -108,6 +108,29 @@ NOT_TOLD: Final[Mapping[NotTold, str]] = MappingProxyType(
         NotTold.CONFIGURED_LATER: "it was added, or its filters were changed, after the event was detected",
     }
 )
+
+_READS: Final[Mapping[Filter, str]] = MappingProxyType(
+    {
+        Filter.TRAININGS: "the training's title",
+        Filter.PEOPLE: "the person's employee number",
+        Filter.JOB_TITLES: "the person's job title",
+        Filter.FIELD_OFFICES: "the person's field offices",
+        Filter.LINES_OF_BUSINESS: "the person's lines of business",
+    }
+)
+"""What each filter with patterns reads."""
+
+
+def not_judged_why(filters: Iterable[Filter]) -> str:
+    """Return in words that an event was sent although these filters could not be judged."""
+    keys = tuple(filters)
+    written = " and ".join(f"`{key}`" for key in keys)
+    unknown = " and ".join(_READS[key] for key in keys)
+    verb = "was" if len(keys) == 1 else "were"
+    return (
+        f"sent although its {written} could not be judged: {unknown} {verb} not known when the event was made, and what"
+        " is not known does not reject"
+    )
 
 
 def why(reason: str) -> str:

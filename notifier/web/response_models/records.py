@@ -7,6 +7,7 @@ from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from notifier.events import DetectedBy
+from notifier.store.subscriptions import Filter
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.holds import Direction
 from notifier.watch.watcher import RoundResult
@@ -98,6 +99,14 @@ class LifeEventDocument(FoundDocument):
         Mapping[str, str], Field(description="The destinations without a delivery of it, each with the reason.")
     ]
     not_told_why: Annotated[Mapping[str, str], Field(description="The same with the reasons in words.")]
+    not_judged: Annotated[
+        Mapping[str, tuple[Filter, ...]],
+        Field(
+            description="The destinations that got it although filters could not be judged, because titles or facts"
+            " about people were not known, each with these filters."
+        ),
+    ]
+    not_judged_why: Annotated[Mapping[str, str], Field(description="The same in words.")]
 
 
 class WithheldDocument(TypedDict):

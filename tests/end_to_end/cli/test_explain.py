@@ -253,3 +253,13 @@ async def test_a_state_file_of_an_older_version_is_1_and_says_what_to_do(home: "
     assert said.code == 1
     assert "was written by an older version of notifier" in said.err
     assert "start `notifier run` once, which updates it" in said.err
+
+
+async def test_a_filter_that_could_not_be_judged_is_named(home: "Home") -> None:
+    home.config.write_text(home.config.read_text() + 'trainings = ["Crane*"]\n')
+    await happened(home, lambda at: at.tell())
+    (line,) = [cells(line) for line in (await home.call("explain", "1238")).lines if "not judged" in line]
+    assert line[-2] == "hr"
+    assert line[-1].startswith("sent although its `trainings` could not be judged: the training's title was not known")
+    (document,) = (await home.call("explain", "1238", "--json")).documents
+    assert document["events"][0]["not_judged"] == {"hr": ["trainings"]}

@@ -135,6 +135,18 @@ async def test_a_daemon_that_hangs_is_not_waited_for(home: "Home") -> None:
             daemon_client.request(home.state_file, "GET", "/v1/status", timeout=0.1)
 
 
+async def test_names_that_cannot_be_read_are_shown_at_once(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+    await home.remember("David Ball")
+    (document,) = (await home.call("status", "--json")).documents
+    document["sources"]["acme"]["failing"] = {"names": {"reason": "server_error", "message": "users.list: status 500"}}
+    answer = daemon_client.DaemonAnswer(done=True, body=document)
+    monkeypatch.setattr(daemon_client, "request", lambda *_: answer)
+    (line,) = [line for line in (await home.call("status")).lines if "users.list" in line]
+    assert line.split("  ")[-1] == (
+        "cannot be read, so filters reject nothing that they cannot judge: users.list: status 500"
+    )
+
+
 def test_a_path_too_long_for_a_socket_has_no_daemon(home: "Home") -> None:
     assert daemon_client.request(home.folder / ("x" * 200), "GET", "/v1/status") is None
 

@@ -191,6 +191,32 @@ def test_whoever_has_no_delivery_is_listed_with_the_reason(subscription: Subscri
     assert not_told("acme", event, [subscription]) == {"hr": reason}
 
 
+PEOPLE = Patterns.of(["E1", "!E2"])
+ID = "0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("filters", "known", "expected"),
+    [
+        ({}, KnownFacts(), ()),
+        ({"trainings": Patterns.of(["!Crane*"])}, KnownFacts(), ("trainings",)),
+        ({"trainings": Patterns.of(["L*"])}, KnownFacts("Ladders"), ()),
+        ({"people": PEOPLE}, KnownFacts("Ladders"), ("people",)),
+        ({"people": PEOPLE}, KnownFacts("Ladders", {}), ("people",)),
+        ({"people": PEOPLE}, KnownFacts(None, {"employee_number": "E1"}), ()),
+        ({"people": PEOPLE}, KnownFacts(None, {"employee_number": None}), ()),
+        ({"people": Patterns.of([ID])}, KnownFacts(), ()),
+        ({"people": Patterns.of([ID, "E1"])}, KnownFacts(), ()),
+        ({"job_titles": Patterns.of(["Rigger"])}, KnownFacts(None, {"job_title": "Rigger"}), ()),
+        ({"job_titles": Patterns.of(["Rigger"])}, KnownFacts(None, {"job_title": "Welder"}), ("job_titles",)),
+    ],
+)
+def test_filters_that_could_not_be_judged(
+    filters: dict[str, Patterns], known: KnownFacts, expected: tuple[str, ...]
+) -> None:
+    assert Subscription("hr", frozenset(), **filters).not_judged(ID, known) == expected  # type: ignore[arg-type]
+
+
 async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "Path") -> None:
     store = FileStore(tmp_path / "notifier.db")
     await store.open()
@@ -199,7 +225,16 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
             await store.run(sources.recall, source)
         baseline = Baseline(MET, swept=True, first_run=FirstRun.SILENT)
         findings = weighed(completion(MET + 1), baseline, DetectedBy.COUNT)
-        wants = [Subscription("hr", frozenset({"completion.created"}))]
+        # Filters by what nobody has read yet: the event is sent all the same.
+        wants = [
+            Subscription(
+                "hr",
+                frozenset({"completion.created"}),
+                trainings=Patterns.of(["Crane*"]),
+                people=Patterns.of(["E1"]),
+                job_titles=Patterns.of([]),
+            )
+        ]
         (event,) = await store.run(write, findings, wants, MET)
         learned = [SilentRecord(completion(None), DetectedBy.SWEEP, NewsReason.UNDATED_BEFORE_SWEEP)]
         await store.run(write, Findings("beta", "beta", learned=learned), wants, MET)
@@ -257,6 +292,11 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
         "deliveries": [delivery],
         "not_told": {"slack": "events"},
         "not_told_why": {"slack": "its `events` exclude this type"},
+        "not_judged": {"hr": ["trainings", "people"]},
+        "not_judged_why": {
+            "hr": "sent although its `trainings` and `people` could not be judged: the training's title and the"
+            " person's employee number were not known when the event was made, and what is not known does not reject"
+        },
     }
     assert orjson.loads(orjson.dumps(document)) == {
         "key": "1238",
