@@ -8,7 +8,7 @@ give it its own `type` and `address`; and add it to `Destination` in `destinatio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -183,6 +183,17 @@ class WebSettings(DestinationSettings):
     """The URL of an HTTP proxy that requests go through; it may contain a user name and a password. Empty: that of
     `HTTPS_PROXY` or `HTTP_PROXY`, if it is set. `none`: no proxy."""
 
+    def warnings(self) -> Iterator[Problem]:
+        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        yield from super().warnings()
+        yield from _warned("proxy", likely_mistakes.of_proxy(self.proxy.get_secret_value()))
+
+
+USUAL_BATCH_WAIT_SECONDS: Final = 1.0
+"""The default of `batch_wait`, which the example file contains."""
+
+NEEDS_A_SCHEDULE: Final = "has no effect without schedule, quiet_hours or quiet_days"
+
 
 class ScheduledSettings(DestinationSettings):
     """The keys of destinations that can wait for a time of the day or the week."""
@@ -222,7 +233,9 @@ class ScheduledSettings(DestinationSettings):
         if not self.waits_for_slots:
             for key in ("timezone", "urgent"):
                 if getattr(self, key):
-                    yield Problem(key, "has no effect without schedule, quiet_hours or quiet_days")
+                    yield Problem(key, NEEDS_A_SCHEDULE)
+        elif unsent := [kind for kind in self.urgent if kind not in self.events]:
+            yield Problem("urgent", f"names {', '.join(unsent)}, which `events` leaves out, so it is never sent")
 
 
 class DigestBy(StrEnum):
@@ -277,6 +290,8 @@ class MessageSettings(ScheduledSettings, WebSettings):
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
         yield from super().warnings()
         yield from _warned("url", likely_mistakes.of_url(self.url.get_secret_value()))
+        if self.digest_by is not DigestBy.TRAINING and not self.waits_for_slots:
+            yield Problem("digest_by", NEEDS_A_SCHEDULE)
 
 
 class ChatWebhookSettings(MessageSettings):
@@ -412,6 +427,10 @@ class HttpSettings(ScheduledSettings, WebSettings):
         if is_plain_beyond_loopback(url):
             yield Problem("url", "is http://: people's names cross the network unencrypted; use https://")
         yield from _warned("url", likely_mistakes.of_url(url))
+        if self.batch_size == 1 and self.batch_form is not BatchForm.EVENTS:
+            yield Problem("batch_form", "has no effect with batch_size = 1: a body is one event, not a batch")
+        if self.batch_size == 1 and self.batch_wait != USUAL_BATCH_WAIT_SECONDS:
+            yield Problem("batch_wait", "has no effect with batch_size = 1: each event is sent at once")
         for secret in self.secret:
             yield from _warned("secret", likely_mistakes.of_signing_secret(secret.get_secret_value()))
         if not (self.secret or self._is_authorized() or is_loopback(urlsplit(url).hostname or "")):

@@ -82,6 +82,14 @@ def of_url(url: str) -> str | None:
     return None
 
 
+def of_proxy(url: str) -> str | None:
+    """Check the URL of a proxy, which may be empty or `none`."""
+    parts = urlsplit(url)
+    if parts.netloc and (parts.path.strip("/") or parts.query or parts.fragment):
+        return "has a path, which has no effect: a proxy is only a host and a port; is it the address of a web page?"
+    return None
+
+
 def of_slack_url(url: str) -> str | None:
     """Check the URL of a Slack channel."""
     host = urlsplit(url).hostname or ""

@@ -28,6 +28,7 @@ WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 _CLOCK: Final = r"([01][0-9]|2[0-3]):([0-5][0-9])"
+_SHORT_CLOCK: Final = r"[0-9]{1,2}:[0-9]{1,2}"
 _DAILY: Final = re.compile(rf"daily {_CLOCK}")
 _WEEKLY: Final = re.compile(rf"weekly ([a-z]+) {_CLOCK}")
 _HOURS: Final = re.compile(rf"{_CLOCK}-{_CLOCK}")
@@ -65,6 +66,8 @@ def trigger_of(schedule: str) -> "CronTrigger | None":
         if weekly[1] not in WEEKDAYS:
             raise InvalidValue(f"names the weekday {weekly[1]}; the weekdays are {', '.join(WEEKDAYS)}")
         return _trigger(day_of_week=weekly[1], hour=int(weekly[2]), minute=int(weekly[3]))
+    if re.fullmatch(rf"(daily|weekly [a-z]+) {_SHORT_CLOCK}", schedule):
+        raise InvalidValue("must have a time from 00:00 to 23:59, with two digits each, such as 08:00")
     fields = schedule.split()
     if len(fields) != _FIELDS or schedule.startswith(("daily", "weekly")):
         raise InvalidValue(f"must be {_WRITTEN}")
@@ -88,6 +91,8 @@ def quiet_hours_of(written: str) -> QuietHours | None:
     if not written:
         return None
     match = _HOURS.fullmatch(written)
+    if match is None and re.fullmatch(rf"{_SHORT_CLOCK}-{_SHORT_CLOCK}", written):
+        raise InvalidValue('must have times from 00:00 to 23:59, with two digits each, such as "20:00-06:00"')
     if match is None:
         raise InvalidValue('must be two times of day, such as "20:00-06:00", or "" for none')
     hours = QuietHours(time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4])))

@@ -189,6 +189,8 @@ class SourceSettings(BaseTable):
         """Yield the values that are valid but probably mistakes on `today` (UTC); key paths start at this table."""
         if mistake := likely_mistakes.of_secret(self.token.get_secret_value()):
             yield Problem("token", mistake)
+        if mistake := likely_mistakes.of_proxy(self.proxy.get_secret_value()):
+            yield Problem("proxy", mistake)
         if self.ca_file and (mistake := likely_mistakes.of_certificate_file(self.ca_file)):
             yield Problem("ca_file", mistake)
         for key, identifier in (("training_id", self.training_id), ("user_id", self.user_id)):

@@ -104,14 +104,19 @@ def _parse_host(host: str) -> str:
 
 def check_url(url: str) -> SplitResult:
     """Return the parts of an http or https URL. Raises InvalidValue for anything else."""
-    parts = _checked(url, ("https", "http"))
+    return _check_web(url, "https:// or http://")
+
+
+def _check_web(url: str, begins: str) -> SplitResult:
+    """Return the parts of an http or https URL; `begins` is what the error for another scheme asks for."""
+    parts = _checked(url, ("https", "http"), begins)
     _check_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
     return parts
 
 
 def check_broker_url(url: str, encrypted: str, plain: str) -> SplitResult:
     """Return the parts of a broker's URL with one of these two schemes. Raises InvalidValue for anything else."""
-    parts = _checked(url, (encrypted, plain))
+    parts = _checked(url, (encrypted, plain), f"{encrypted}:// or {plain}://")
     if parts.fragment:
         raise InvalidValue("must not contain a `#`; in a password, it is written as %23")
     if not (unquote(parts.username or "") + unquote(parts.password or "")).isprintable():
@@ -119,7 +124,7 @@ def check_broker_url(url: str, encrypted: str, plain: str) -> SplitResult:
     return parts
 
 
-def _checked(url: str, schemes: tuple[str, str]) -> SplitResult:
+def _checked(url: str, schemes: tuple[str, str], begins: str) -> SplitResult:
     if any(character.isspace() or not character.isprintable() for character in url):
         raise InvalidValue("must be a URL without spaces and line breaks")
     try:
@@ -128,7 +133,7 @@ def _checked(url: str, schemes: tuple[str, str]) -> SplitResult:
     except ValueError:
         raise InvalidValue("must be a URL with a valid host and port") from None
     if parts.scheme not in schemes or not parts.hostname:
-        raise InvalidValue(f"must be a URL that begins with {schemes[0]}:// and a host")
+        raise InvalidValue(f"must be a URL that begins with {begins} and a host")
     _check_host(parts.hostname)
     return parts
 
@@ -159,7 +164,7 @@ def _check_credentials(user: str, password: str) -> None:
 
 def check_encrypted_url(url: str) -> SplitResult:
     """Return the parts of a URL, which must be https, or http to this machine. Raises InvalidValue otherwise."""
-    parts = check_url(url)
+    parts = _check_web(url, "https://")
     if is_plain_beyond_loopback(url):
         raise InvalidValue("must begin with https://; http:// is allowed only for this machine (127.0.0.1, localhost)")
     return parts

@@ -15,6 +15,9 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, say_facts
 from notifier.cli.parameter_types import one_json_object
 from notifier.config import ConfigError, HttpSettings, Settings, find_file, format_duration, proxies
+from notifier.config.destination_types import Destination
+from notifier.config.destinations import ScheduledSettings
+from notifier.config.schedules import IMMEDIATELY
 from notifier.destinations.webhook.signature import PRIVATE, public_key
 from notifier.redact import redact
 
@@ -32,6 +35,7 @@ _DESTINATION_COLUMNS: Final = (
     Column("address"),
     Column("events"),
     Column("of sources"),
+    Column("when"),
 )
 
 
@@ -113,6 +117,7 @@ def _document(
             "address": destination.address(),
             "events": destination.events,
             "sources": destination.sources or tuple(settings.sources),
+            "when": _when(destination),
             "proxy": _written(proxies.of_destination(destination)),
             "public_keys": [key for owner, key in public_keys if owner == name],
         }
@@ -145,6 +150,20 @@ def _written(proxy: "Proxy | None") -> str | None:
     return None if proxy is None else str(proxy)
 
 
+def _when(destination: Destination) -> str:
+    """Return when events are sent, as the configuration says it."""
+    if not isinstance(destination, ScheduledSettings):
+        return IMMEDIATELY
+    parts = [destination.schedule]
+    if destination.quiet_hours:
+        parts.append(f"not {destination.quiet_hours}")
+    if destination.quiet_days:
+        parts.append(f"not {', '.join(destination.quiet_days)}")
+    if destination.waits_for_slots:
+        parts.append(destination.timezone or "this machine's time")
+    return "; ".join(parts)
+
+
 def _show(file: Path | None, settings: Settings, warnings: "Sequence[str]") -> None:
     say_facts(
         [
@@ -169,6 +188,7 @@ def _show(file: Path | None, settings: Settings, warnings: "Sequence[str]") -> N
                 destination.address(),
                 ", ".join(event.removeprefix("completion.") for event in destination.events),
                 ", ".join(destination.sources) or "all",
+                _when(destination),
             )
             for name, destination in settings.destinations.items()
         )

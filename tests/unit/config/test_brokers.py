@@ -73,7 +73,7 @@ def test_a_broker_without_tls_on_another_machine_is_warned_about(url: str, load_
 
 WRONG = [
     (MQTT, "url", '"https://broker.example.com"', "begins with mqtts://"),
-    (MQTT, "url", '"mqtts://"', "begins with mqtts:// and a host"),
+    (MQTT, "url", '"mqtts://"', "begins with mqtts:// or mqtt:// and a host"),
     (MQTT, "url", '"mqtts://broker.example.com/topic"', "the topic has its own key"),
     (MQTT, "url", '"mqtts://a:b#c@broker.example.com"', ""),
     (MQTT, "url", '"mqtts://broker.example.com:99999"', "valid host and port"),

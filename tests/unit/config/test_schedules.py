@@ -50,12 +50,15 @@ def test_immediately_has_no_times() -> None:
         ("", 'must be "immediately"'),
         ("hourly", 'must be "immediately"'),
         ("daily", 'must be "immediately"'),
-        ("daily 8:00", 'must be "immediately"'),
-        ("daily 24:00", 'must be "immediately"'),
-        ("daily 08:60", 'must be "immediately"'),
+        ("daily 8:00", "must have a time from 00:00 to 23:59, with two digits each, such as 08:00"),
+        ("daily 08:0", "must have a time from"),
+        ("weekly mon 8:00", "must have a time from"),
+        ("weekly mon 8.00", 'must be "immediately"'),
+        ("daily 24:00", "must have a time from"),
+        ("daily 08:60", "must have a time from"),
         ("weekly 08:00", 'must be "immediately"'),
         ("weekly monday 08:00", "names the weekday monday; the weekdays are mon, tue"),
-        ("weekly mon 25:00", 'must be "immediately"'),
+        ("weekly mon 25:00", "must have a time from"),
         ("0 8 * * * *", 'must be "immediately"'),
         ("99 8 * * *", "is not a schedule that can be read"),
         ("x 8 * * *", "is not a schedule that can be read"),
@@ -135,3 +138,26 @@ def test_a_zone_without_a_schedule_is_warned_about() -> None:
         {"type": "http", "url": "http://127.0.0.1:9/", "timezone": "UTC", "urgent": ["completion.removed"]}
     )
     assert [it.key for it in settings.warnings()] == ["timezone", "urgent"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "warned"),
+    [
+        ("slack", {"digest_by": "person"}, ["digest_by"]),
+        ("slack", {"digest_by": "person", "quiet_days": ["sat"]}, []),
+        ("slack", {"urgent": ["completion.removed"], "schedule": "daily 08:00"}, ["urgent"]),
+        ("slack", {"urgent": ["completion.created"], "schedule": "daily 08:00"}, []),
+        ("http", {"urgent": ["completion.removed"], "schedule": "daily 08:00"}, []),
+        ("http", {"format": "standard", "batch_form": "message"}, ["batch_form"]),
+        ("http", {"format": "standard", "batch_form": "message", "batch_size": 2}, []),
+        ("http", {"batch_wait": "2s"}, ["batch_wait"]),
+        ("http", {"batch_wait": "2s", "batch_size": 2}, []),
+        ("http", {"proxy": "http://proxy.example.com:3128/wpad.dat"}, ["proxy"]),
+        ("http", {"proxy": "http://proxy.example.com:3128/"}, []),
+        ("http", {"proxy": "none"}, []),
+    ],
+)
+def test_settings_without_effect_are_warned_about(kind: str, keys: dict[str, object], warned: list[str]) -> None:
+    url = "http://127.0.0.1:9/"
+    settings = TYPES[kind].model_validate({"type": kind, "url": url, **keys})
+    assert [it.key for it in settings.warnings()] == warned

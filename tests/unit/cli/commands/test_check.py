@@ -50,17 +50,31 @@ async def test_it_shows_what_is_configured_and_no_secret(home: "Home") -> None:
     assert said.code == 0
     assert said.lines[:2] == [f"configuration  {home.config}", f"state file     {home.state_file}"]
     assert row(said) == ["acme", "v2", "https://api.kpaehs.com/...", "100ms", "silent"]
-    assert row(said, "channel") == ["channel", "slack", "https://hooks.slack.com/...", "created", "all"]
+    assert row(said, "channel") == ["channel", "slack", "https://hooks.slack.com/...", "created", "all", "immediately"]
     assert "The configuration is valid, with 1 warning." in said.out
     for secret in ("sandbox", "whsec", "xyz"):
         assert secret not in said.out + said.err
+
+
+async def test_it_shows_when_messages_go_out(home: "Home") -> None:
+    times = (
+        'schedule = "daily 08:00"\ntimezone = "America/Chicago"\nquiet_hours = "20:00-06:00"\nquiet_days = ["sat"]\n'
+    )
+    home.configure(
+        "https://api.kpaehs.com/v1", more='secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\n' + SLACK + times
+    )
+    said = await home.call("check")
+    (line,) = [line for line in said.lines if line.startswith("channel ")]
+    assert line.endswith("daily 08:00; not 20:00-06:00; not sat; America/Chicago")
+    (document,) = (await home.call("check", "--json")).documents
+    assert document["destinations"]["hr"]["when"] == "immediately"
 
 
 async def test_of_a_url_whose_host_may_be_a_secret_only_the_scheme_is_shown(home: "Home") -> None:
     home.configure(more='[destinations.phones]\ntype = "apprise"\nurl = "tgram://123456789:AbCdEfGhIj/12345/"\n')
     said = await home.call("check")
     assert said.code == 0
-    assert row(said, "phones") == ["phones", "apprise", "tgram://...", "created", "all"]
+    assert row(said, "phones") == ["phones", "apprise", "tgram://...", "created", "all", "immediately"]
     assert not any(secret in said.out + said.err for secret in ("123456789", "AbCdEfGhIj", "12345"))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         (("receive", "--secret", "whsk_AAAA"), "--secret is a private key, which only the sender may have"),
         (("receive", "--answer", "100"), "100 is not in the range 200<=x<=599"),
         (("receive", "--port", "70000"), "70000 is not in the range"),
-        (("listen", "--forward", "nowhere"), "--forward must be a URL that begins with https://"),
+        (("listen", "--forward", "nowhere"), "--forward must be a URL that begins with https:// or http:// and a host"),
         (("listen", "--forward", "http://example.com/x"), "--forward must be on this machine"),
         (("listen", "--forward", "http://127.0.0.1:1", "--secret", "topsecret"), '--secret must be "whsec_"'),
         (("listen", "--secret", "topsecret"), "--secret needs --forward"),

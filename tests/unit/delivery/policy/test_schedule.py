@@ -86,6 +86,20 @@ def test_a_slot_in_a_quiet_time_comes_at_its_end() -> None:
     assert following(table, friday, 2) == ["11-30 06:00-0600", "12-01 06:00-0600"]
 
 
+@pytest.mark.parametrize(
+    ("moment", "early", "late"),
+    [
+        ("2026-11-01T01:29:00-05:00", True, False),
+        ("2026-11-01T01:31:00-05:00", False, True),
+        ("2026-11-01T01:10:00-06:00", False, True),
+        ("2026-11-01T01:50:00-06:00", False, True),
+    ],
+)
+def test_in_an_hour_that_is_repeated_its_end_counts_for_quiet_hours(moment: str, early: bool, late: bool) -> None:
+    assert made(quiet_hours="00:30-01:30", timezone="America/Chicago").is_quiet(at(moment)) is early
+    assert made(quiet_hours="01:30-05:00", timezone="America/Chicago").is_quiet(at(moment)) is late
+
+
 def test_quiet_days_join_the_quiet_hours_around_them() -> None:
     table = made(quiet_hours="20:00-06:00", quiet_days=["sat", "sun"], timezone="America/Chicago")
     gate = table.gate(at("2026-11-27T06:00"), at("2026-11-27T20:00"))
