@@ -75,7 +75,7 @@ class Condition:
     says what to do.
 
     A notice is sent once the condition has held for `begins_after` seconds; this process has observed it for `lived`
-    seconds. The condition is over `ends_after` seconds after it was last seen.
+    seconds. It ends when it has not been seen for `ends_after` seconds.
     """
 
     name: ConditionName

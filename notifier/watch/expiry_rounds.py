@@ -218,7 +218,7 @@ def _keep_newest(found: dict[Pair, PresentRecord], records: Iterable[PresentReco
 
 
 def _is_ready(db: Database, source: str, settings: SourceSettings) -> bool:
-    """Return whether all completions are known, and the lists say who has left and how long trainings are valid."""
+    """Return whether all completions have been read, and the lists of people (who has left) and trainings as well."""
     row = db.execute("SELECT swept_at FROM sources WHERE name = ?", [source]).fetchone()
     if row is None or row[0] is None:
         return False

@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 class Deliveries:
-    """Carries out these operations for the destinations that are configured at that moment."""
+    """Carries out operations on deliveries, for the destinations that are configured when they are called."""
 
     def __init__(
         self,

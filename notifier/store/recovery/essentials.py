@@ -200,7 +200,7 @@ def _write_private(path: Path, content: bytes) -> None:
 
 
 def _keep_generation(path: Path, before: Path) -> None:
-    """Make the current essentials file the older generation, too, by a hard link: so its name never lacks a file.
+    """Hard-link the current essentials file `path` as the older generation `before`, so that `path` always exists.
 
     The current file is readable: an unreadable one was moved away when the store was opened.
     """

@@ -32,7 +32,7 @@ class OwedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """How to announce a change: with its final revision, whether it was announced before, and to which destinations.
+    """The announcement of a change: its final revision, whether it was announced before, and its destinations.
 
     `only_to` is None if it goes to all destinations that want it.
     """
@@ -48,7 +48,7 @@ class Telling:
 
 @dataclass(frozen=True, slots=True)
 class ToldBefore:
-    """What the file remembers of one source."""
+    """The events of one source that were announced before, or are owed, as the store remembers them."""
 
     source: str
     db: Database | None = None

@@ -207,7 +207,7 @@ class UnexplainedAge:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A sweep at one moment: the API's count, the last page read, and how many records head polls have found so far."""
+    """A moment of a sweep: the API's count, the last page read, and the records that head polls had found by then."""
 
     count: int
     page: int

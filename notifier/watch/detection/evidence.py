@@ -88,8 +88,8 @@ class _Update:
 
 
 @dataclass(slots=True)
-class _Scales:
-    """Collects the results while the records of an answer are examined one by one."""
+class _Decisions:
+    """Collects the decisions about the records of an answer, which are examined one by one."""
 
     learned: list[SilentRecord] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -116,135 +116,145 @@ def differing(completions: Iterable[Completion], known: Mapping[str, StoredRecor
 
 def weigh(completions: Sequence[Completion], evidence: Evidence, circumstances: Circumstances) -> Findings:
     """Divide the records of an answer into history, news, second looks and changes that are held back."""
-    scales = _Scales()
+    decisions = _Decisions()
     for completion in completions:
         if evidence.changed_at.get(completion.key, circumstances.asked_at) > circumstances.asked_at:
             continue  # an answer that was requested later is known already
         memory = evidence.known.get(completion.key)
         if memory is None:
-            _weigh_unknown(completion, evidence, circumstances, scales)
+            _weigh_unknown(completion, evidence, circumstances, decisions)
         elif memory.removed:
-            _weigh_return(completion, memory, evidence, circumstances, scales)
+            _weigh_return(completion, memory, evidence, circumstances, decisions)
         else:
-            _weigh_known(completion, memory, evidence, circumstances, scales)
-    _settle_arrivals(scales, circumstances)
-    _settle_updates(scales, circumstances)
+            _weigh_known(completion, memory, evidence, circumstances, decisions)
+    _settle_arrivals(decisions, circumstances)
+    _settle_updates(decisions, circumstances)
     return Findings(
         circumstances.source,
         circumstances.id_namespace,
-        learned=tuple(scales.learned),
-        changes=in_order_of_entry(scales.changes),
-        held=() if not scales.arrivals else tuple(_held(scales.arrivals, circumstances.net)),
-        refreshed=tuple(scales.refreshed),
-        in_view=tuple(scales.in_view),
-        looks=tuple(scales.looks),
-        ended_looks=tuple(scales.ended_looks),
-        held_changes=tuple(scales.held_changes),
-        ended_changes=tuple(scales.ended_changes),
+        learned=tuple(decisions.learned),
+        changes=in_order_of_entry(decisions.changes),
+        held=() if not decisions.arrivals else tuple(_held(decisions.arrivals, circumstances.net)),
+        refreshed=tuple(decisions.refreshed),
+        in_view=tuple(decisions.in_view),
+        looks=tuple(decisions.looks),
+        ended_looks=tuple(decisions.ended_looks),
+        held_changes=tuple(decisions.held_changes),
+        ended_changes=tuple(decisions.ended_changes),
     )
 
 
-def _weigh_unknown(completion: Completion, evidence: Evidence, circumstances: Circumstances, scales: _Scales) -> None:
+def _weigh_unknown(
+    completion: Completion, evidence: Evidence, circumstances: Circumstances, decisions: _Decisions
+) -> None:
     reason, is_news = classify_unknown(completion.recorded_at, circumstances.baseline)
     appeared = reason in (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
     if not is_news:
-        scales.learned.append(SilentRecord(completion, circumstances.net, reason))
+        decisions.learned.append(SilentRecord(completion, circumstances.net, reason))
     elif appeared and completion.key in evidence.unreadable:
-        scales.learned.append(SilentRecord(completion, circumstances.net, NewsReason.WAS_UNREADABLE))
+        decisions.learned.append(SilentRecord(completion, circumstances.net, NewsReason.WAS_UNREADABLE))
     elif appeared:
-        scales.arrivals.append(completion)
+        decisions.arrivals.append(completion)
     else:
-        scales.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, circumstances.net, reason))
+        decisions.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, circumstances.net, reason))
 
 
 def _weigh_return(
-    completion: Completion, memory: StoredRecord, evidence: Evidence, circumstances: Circumstances, scales: _Scales
+    completion: Completion,
+    memory: StoredRecord,
+    evidence: Evidence,
+    circumstances: Circumstances,
+    decisions: _Decisions,
 ) -> None:
     """Examine a removed record that is present again; its return is announced when a second look has confirmed it."""
     key, look = completion.key, evidence.looks.get(completion.key)
     if look is None or look.kind is not LookKind.RETURN or look.since_ms is None:
-        scales.looks.append(_look(LookKind.RETURN, completion, completion.form(), look, circumstances))
+        decisions.looks.append(_look(LookKind.RETURN, completion, completion.form(), look, circumstances))
     elif key in evidence.due:
-        scales.changes.append(
+        decisions.changes.append(
             Change(EventType.CREATED, completion, memory.revision + 1, circumstances.net, NewsReason.CAME_BACK)
         )
-        scales.ended_looks.append(key)
+        decisions.ended_looks.append(key)
 
 
 def _weigh_known(
-    completion: Completion, memory: StoredRecord, evidence: Evidence, circumstances: Circumstances, scales: _Scales
+    completion: Completion,
+    memory: StoredRecord,
+    evidence: Evidence,
+    circumstances: Circumstances,
+    decisions: _Decisions,
 ) -> None:
     """Examine a known record that is not removed: its content is unchanged, or this is an update."""
     key, look = completion.key, evidence.looks.get(completion.key)
     if memory.out_of_view:
-        scales.in_view.append(key)
+        decisions.in_view.append(key)
     if look is not None and look.kind is LookKind.REMOVAL:
-        scales.ended_looks.append(key)
+        decisions.ended_looks.append(key)
         look = None
     previous = evidence.contents.get(key)
     if previous is None:
         if look is not None and look.since_ms is not None:
-            scales.looks.append(interrupted(look, circumstances.now_ms))
+            decisions.looks.append(interrupted(look, circumstances.now_ms))
     else:
         unread = frozenset(field.name for field in completion.unread)
         current = completion.with_last_readable(previous)
         if (fields := changed_fields(current, previous)) and not memory.held:
-            _weigh_update(_Update(current, previous, memory.revision, fields), look, evidence, circumstances, scales)
+            _weigh_update(_Update(current, previous, memory.revision, fields), look, evidence, circumstances, decisions)
             return
         if not evidence.is_narrow and unread <= {field.name for field in previous.unread}:
             # No content field differs: only store the rest of the JSON, so that it need not be compared next time.
-            scales.refreshed.append(completion)
+            decisions.refreshed.append(completion)
     if key in evidence.held_changes:
-        scales.ended_changes.append(key)
+        decisions.ended_changes.append(key)
 
 
 def _weigh_update(
-    update: _Update, look: SecondLook | None, evidence: Evidence, circumstances: Circumstances, scales: _Scales
+    update: _Update, look: SecondLook | None, evidence: Evidence, circumstances: Circumstances, decisions: _Decisions
 ) -> None:
     """Examine an update; if the record had this content earlier, it waits for a second look."""
     key, form = update.completion.key, update.completion.form()
     if form not in evidence.earlier_forms.get(key, ()):
-        scales.updates.append(update)
+        decisions.updates.append(update)
         if look is not None:
-            scales.ended_looks.append(key)
+            decisions.ended_looks.append(key)
     elif look is None or look.since_ms is None or look.form != form:
-        scales.looks.append(_look(LookKind.EARLIER_FORM, update.completion, form, look, circumstances))
+        decisions.looks.append(_look(LookKind.EARLIER_FORM, update.completion, form, look, circumstances))
     elif key in evidence.due:
-        scales.changes.append(update.change(circumstances.net))
-        scales.ended_looks.append(key)
+        decisions.changes.append(update.change(circumstances.net))
+        decisions.ended_looks.append(key)
 
 
-def _settle_arrivals(scales: _Scales, circumstances: Circumstances) -> None:
+def _settle_arrivals(decisions: _Decisions, circumstances: Circumstances) -> None:
     """Announce records entered before the first contact, or hold them back if too many come at once."""
     holds = circumstances.holds
     if holds_arrivals(
-        len(scales.arrivals), holds.counted_arrivals, holds.limits.arrivals, held_already=holds.arrivals_held
+        len(decisions.arrivals), holds.counted_arrivals, holds.limits.arrivals, held_already=holds.arrivals_held
     ):
         return
-    for completion in scales.arrivals:
+    for completion in decisions.arrivals:
         reason, _ = classify_unknown(completion.recorded_at, circumstances.baseline)
-        scales.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, circumstances.net, reason))
-    scales.arrivals.clear()
+        decisions.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, circumstances.net, reason))
+    decisions.arrivals.clear()
 
 
-def _settle_updates(scales: _Scales, circumstances: Circumstances) -> None:
+def _settle_updates(decisions: _Decisions, circumstances: Circumstances) -> None:
     """Announce updates, or hold back those of a field that changes in too many records at once."""
     holds = circumstances.holds
     if holds.release_changes == Release.LEARN:
-        scales.refreshed += [update.completion for update in scales.updates]
-        scales.ended_changes += [update.completion.key for update in scales.updates]
+        decisions.refreshed += [update.completion for update in decisions.updates]
+        decisions.ended_changes += [update.completion.key for update in decisions.updates]
         return
     held: set[str] = set()
     if holds.release_changes is None:
-        changed = Counter(name for update in scales.updates for name in update.fields)
+        changed = Counter(name for update in decisions.updates for name in update.fields)
         held = held_fields(changed, holds.counted_changes, holds.limits.changes, holds.held_field)
-    for update in scales.updates:
+    for update in decisions.updates:
         field_held = next((name for name in update.fields if name in held), None)
         if field_held is not None:
-            scales.held_changes.append(HeldChange(update.completion.key, field_held))
+            decisions.held_changes.append(HeldChange(update.completion.key, field_held))
         else:
-            scales.changes.append(update.change(circumstances.net))
-            scales.ended_changes.append(update.completion.key)
+            decisions.changes.append(update.change(circumstances.net))
+            decisions.ended_changes.append(update.completion.key)
 
 
 def _held(arrivals: Iterable[Completion], net: DetectedBy) -> Iterable[SilentRecord]:
