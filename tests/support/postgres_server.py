@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ PROGRAMS = _newest_programs()
 class PostgresServer:
     """A cluster in a temporary folder, reached by a socket there, and by TCP on loopback."""
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(
+        self, *, durable: bool = False, addresses: Sequence[str] = (), primary: "PostgresServer | None" = None
+    ) -> None:
+        """Make and start a cluster: an empty one, or a replica of `primary`. It also listens on `addresses`."""
         if PROGRAMS is None:
             skip = "there is no PostgreSQL server here: it is in Debian's package postgresql"
             assert "TESTS_MUST_NOT_SKIP" not in os.environ, skip
@@ -47,10 +50,17 @@ class PostgresServer:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self._durable = durable
+        self._addresses = addresses
         self._data = self.folder / "data"
-        self._run(
-            "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"
-        )
+        if primary is None:
+            rules = ("-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+            self._run("initdb", "-D", self._data, *rules)
+            with (self._data / "pg_hba.conf").open("a") as file:
+                # A network of four addresses, of which this machine has one.
+                file.writelines(f"host all all {address}/30 trust\n" for address in addresses)
+        else:
+            how = ("-R", "-X", "stream", "-c", "fast", "--no-sync")
+            self._run("pg_basebackup", "-D", self._data, "-d", primary.url(), *how)
         self.start()
 
     def url(self, **parameters: str) -> str:
@@ -62,6 +72,10 @@ class PostgresServer:
         """Return the address of a database over loopback."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
+    def tcp_url_of_both(self, other: "PostgresServer") -> str:
+        """Return the address of the database `postgres` on this server or the other, whichever takes writes."""
+        return f"postgresql://postgres@127.0.0.1:{self.port},127.0.0.1:{other.port}/postgres"
+
     def location(self, schema: str) -> Location:
         return Location(SecretStr(self.url()), schema)
 
@@ -69,6 +83,8 @@ class PostgresServer:
         options = ["-k", str(self.folder), "-p", str(self.port), "-c", "max_connections=60"]
         if not self._durable:
             options += ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=on"]
+        if self._addresses:
+            options += ["-c", f"listen_addresses={','.join(('127.0.0.1', *self._addresses))}"]
         options += ["-c", "shared_buffers=16MB", "-c", "autovacuum=off"]
         self._run(
             "pg_ctl", "-D", self._data, "-w", "-t", "60", "-l", self.folder / "log", "-o", " ".join(options), "start"
@@ -125,8 +141,10 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
-    server = PostgresServer(durable=durable)
+def running_postgres(
+    *, durable: bool = False, addresses: Sequence[str] = (), primary: PostgresServer | None = None
+) -> Iterator[PostgresServer]:
+    server = PostgresServer(durable=durable, addresses=addresses, primary=primary)
     try:
         yield server
     finally:

@@ -5,6 +5,7 @@ whatever becomes of the process. The table only tells people and a returning hol
 is the latest holder.
 """
 
+import logging
 import os
 import socket
 import zlib
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
+import psycopg
 
 from notifier import __version__
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.postgres.database import Connection
 from notifier.store.postgres.location import Location
+
+_log = logging.getLogger(__name__)
 
 LOCK_SPACE: Final = 0x4B504146
 """The first of the two numbers of every lock of this program, so that other programs' locks do not collide."""
@@ -60,6 +64,22 @@ def try_lock(connection: Connection, location: Location) -> bool:
     """Take the lock if it is free; return whether it was. Raises psycopg.Error."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_SPACE, lock_key(location.schema)]).fetchone()
     return row is not None and bool(row[0])
+
+
+def timeline(connection: Connection) -> str | None:
+    """Return the server's timeline, which is another one after a replica was promoted, or a backup restored.
+
+    None if the server does not tell. Raises psycopg.Error.
+    """
+    try:
+        row = connection.execute(
+            "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)", prepare=False
+        ).fetchone()
+    except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
+        # Servers whose storage is shared by all replicas lack these functions, and lose nothing.
+        _log.debug("the server does not tell its timeline", extra={"detail": str(error)})
+        return None
+    return None if row is None else str(row[0])
 
 
 def check_session(connection: Connection, other: Connection, location: Location) -> None:

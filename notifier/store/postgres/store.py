@@ -38,6 +38,7 @@ class PostgresStore(Store):
         self._candidate: Connection | None = None
         self._db: PostgresDatabase | None = None
         self._epoch: int | None = None
+        self._timeline: str | None = None
         self._before: Holder | None = None
         self._lost_at: float | None = None
         self._next_try_at = 0.0
@@ -102,6 +103,7 @@ class PostgresStore(Store):
             holders.check_session(connection, other, self.location)
         schema.create(connection, self.location)
         db = PostgresDatabase(connection)
+        self._timeline = holders.timeline(connection)
         with db.atomic():
             self._before = holders.latest(db)
             self._epoch = holders.begin(db, self._now_ms())
@@ -177,6 +179,13 @@ class PostgresStore(Store):
                     StoreReason.UNREACHABLE,
                     f"{self.location}: the server has not noticed yet that the earlier connection of this process is"
                     " lost; it will in some seconds",
+                )
+            if holders.timeline(connection) != self._timeline:
+                # It may lack what this process knows to be stored, so everything is read again, and numbers leap.
+                raise StoreError(
+                    StoreReason.HELD_ELSEWHERE,
+                    f"{self.location}: a replica was promoted, or a backup restored, so the last moments may be"
+                    " missing: this process begins again with what is there",
                 )
             on_failure.pop_all()
         if self._db is not None:

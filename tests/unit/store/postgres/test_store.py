@@ -351,6 +351,43 @@ async def test_a_user_without_rights_is_told_what_to_grant(
     postgres_server.execute("DROP ROLE clerk")
 
 
+async def test_a_server_that_does_not_tell_its_timeline_is_returned_to(
+    new_store: NewStore, postgres_server: PostgresServer, schema: str
+) -> None:
+    postgres_server.execute("CREATE ROLE usher LOGIN")
+    postgres_server.execute(f'CREATE SCHEMA "{schema}" AUTHORIZATION usher')
+    postgres_server.execute("REVOKE EXECUTE ON FUNCTION pg_walfile_name FROM PUBLIC")
+    try:
+        store = new_store(postgres_server.tcp_url("usher"))
+        await store.open()
+        end_session(postgres_server, store)
+        with pytest.raises(StoreError):
+            await store.check_place()
+        await store.run(sources.recall, "acme")
+        assert store.end is None
+        await store.close()
+    finally:
+        postgres_server.execute("GRANT EXECUTE ON FUNCTION pg_walfile_name TO PUBLIC")
+        postgres_server.execute("DROP OWNED BY usher CASCADE")
+        postgres_server.execute("DROP ROLE usher")
+
+
+async def test_a_turn_ends_when_the_server_has_another_timeline(
+    store: PostgresStore, postgres_server: PostgresServer
+) -> None:
+    """A replica that was promoted goes on with a new timeline; here the store remembers another one."""
+    assert store._timeline == "00000001"
+    store._timeline = "00000000"
+    end_session(postgres_server, store)
+    with pytest.raises(StoreError) as caught:
+        await store.check_place()
+    with pytest.raises(StoreError) as caught:
+        await store.check_place()
+    assert caught.value.reason is StoreReason.HELD_ELSEWHERE
+    assert "a replica was promoted" in caught.value.message
+    assert store.end is caught.value
+
+
 async def test_a_server_that_takes_no_writes_is_refused(new_store: NewStore, postgres_server: PostgresServer) -> None:
     url = postgres_server.url(options="-c%20default_transaction_read_only%3Don")
     error = await refused(new_store(url))

@@ -1,0 +1,145 @@
+"""The primary of the database fails, and a replica takes its place: nothing is lost, and nothing gets a second id."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from notifier.sandbox.account import Account
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
+from tests.support.postgres_server import PostgresServer, running_postgres
+from tests.support.program import Receiver, served
+from tests.support.standby_pair import Member, now
+from tests.support.waiting import until
+
+STORED = "SELECT count(*) FROM pair.deliveries WHERE state = 'delivered'"
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[PostgresServer, PostgresServer]]:
+    """Return a primary and its replica, which streams."""
+    with running_postgres() as primary, running_postgres(primary=primary) as replica:
+        yield primary, replica
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> Iterator[tuple[Member, Member]]:
+    both = Member(tmp_path / "one"), Member(tmp_path / "other")
+    yield both
+    for member in both:
+        if member.process is not None and member.process.poll() is None:
+            member.kill()
+
+
+def numbers(account: Account) -> set[str]:
+    return {str(record.id) for record in account.records()}
+
+
+async def one_holds(*members: Member) -> None:
+    deadline = now() + 30
+    while not any([await asyncio.to_thread(getattr, member, "holds") for member in members]):
+        assert now() < deadline, [member.said()[-3000:] for member in members]
+        await asyncio.sleep(0.05)
+
+
+async def swept(*members: Member) -> None:
+    await until(lambda: any("sweep has read the whole list" in it.said() for it in members), pause=0.05)
+
+
+async def streams(primary: PostgresServer, state: str) -> None:
+    deadline = now() + 20
+    query = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = %s AND state = 'streaming'"
+    while (await asyncio.to_thread(primary.execute, query, state))[0][0] != 1:
+        assert now() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def fail_over(primary: PostgresServer, replica: PostgresServer) -> None:
+    await asyncio.to_thread(primary.stop, "immediate")
+    await asyncio.to_thread(replica.execute, "SELECT pg_promote()")
+
+
+def check_ids(receiver: Receiver) -> None:
+    ids = Counter(subject for subject, _ in {(it["subject"], it["id"]) for it in receiver.events})
+    assert set(ids.values()) == {1}, "a record was told under two ids"
+
+
+async def test_a_synchronous_replica_that_is_promoted_under_load_has_everything(
+    servers: tuple[PostgresServer, PostgresServer], members: tuple[Member, Member], receiver: Receiver
+) -> None:
+    primary, replica = servers
+    account = build_account(50)
+    primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    primary.execute("SELECT pg_reload_conf()")
+    await streams(primary, "sync")
+    async with served(account) as api:
+        for member in members:
+            member.configure_for(primary.tcp_url_of_both(replica), api, receiver.url)
+            member.start()
+        await one_holds(*members)
+        await swept(*members)
+        history = numbers(account)
+        growing = asyncio.create_task(Growth(account, seed=3).run(40))
+        await until(lambda: len(receiver.events) >= 30)
+        told = len(receiver.events)
+        # The replica would wait for one of its own.
+        await asyncio.to_thread(replica.execute, "ALTER SYSTEM SET synchronous_standby_names = ''")
+        await fail_over(primary, replica)
+        await one_holds(*members)
+        await until(lambda: replica.execute(STORED)[0][0] >= told + 60, pause=0.1)
+        growing.cancel()
+        entered = numbers(account) - history
+        await until(lambda: set(receiver.subjects) >= entered, pause=0.05)
+        for member in members:
+            await member.stop()
+        assert replica.execute(STORED) == [(len(entered),)]
+    check_ids(receiver)
+    assert set(receiver.subjects) == entered
+    doubled = [id_ for id_, times in Counter(receiver.ids).items() if times > 1]
+    # Only what was under way, and outcomes that were not stored yet.
+    assert len(doubled) <= 20
+
+
+async def test_a_replica_that_lags_and_is_promoted_finds_again_what_it_lacks(
+    servers: tuple[PostgresServer, PostgresServer], members: tuple[Member, Member], receiver: Receiver
+) -> None:
+    """The daemon that held the database comes back alone: it must not take for stored what the replica never got."""
+    primary, replica = servers
+    member = members[0]
+    account = build_account(50)
+    await streams(primary, "async")
+    async with served(account) as api:
+        member.configure_for(primary.tcp_url_of_both(replica), api, receiver.url)
+        member.start()
+        await one_holds(member)
+        await swept(member)
+        history = numbers(account)
+        growth = Growth(account, seed=3)
+        growth.grow(10)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: replica.execute(STORED) == [(10,)], pause=0.1)
+        # To pause its replay would not do: it would replay all that it has received before it is promoted.
+        replica.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        replica.execute("SELECT pg_reload_conf()")
+        await until(lambda: not replica.execute("SELECT 1 FROM pg_stat_wal_receiver"), pause=0.1)
+        growth.grow(30)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: primary.execute(STORED) == [(40,)], pause=0.1)
+        told_before = list(receiver.events)
+        await fail_over(primary, replica)
+        assert replica.execute("SELECT count(*) FROM pair.events") == [(10,)]
+        growth.grow(10)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history, pause=0.05)
+        await until(lambda: replica.execute(STORED) == [(50,)], pause=0.1)
+        await member.stop()
+    check_ids(receiver)
+    # Readers of the feed may stand behind the last event that the replica lacks, so new numbers are beyond it.
+    again = receiver.events[len(told_before) :]
+    assert {it["id"] for it in told_before[10:]} <= {it["id"] for it in again}
+    assert min(int(it["sequence"]) for it in again) > max(int(it["sequence"]) for it in told_before)
+    # What the replica has is not sent again.
+    assert not {it["id"] for it in told_before[:10]} & {it["id"] for it in again}
+    assert max(Counter(receiver.ids).values()) == 2
