@@ -1,0 +1,175 @@
+"""The holder loses its way to the database, but reaches everything else: the standby takes over, and nothing is lost.
+
+That is harder than a machine that is gone, because the holder could go on sending what the standby sends as well.
+"""
+
+import asyncio
+import http.client
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from notifier.daemon.socket_path import socket_path
+from notifier.sandbox.account import Account
+from notifier.sandbox.account_growth import Growth
+from notifier.sandbox.fixtures import build_account
+from notifier.sandbox.server import make_app
+from tests.support.network_namespace import CUTS, Cut, Namespace, namespaces
+from tests.support.postgres_server import PostgresServer, running_postgres
+from tests.support.program import Receiver
+from tests.support.standby_pair import Member, now
+from tests.support.waiting import until
+
+TAKEN_OVER_WITHIN_SECONDS = 15.0
+"""From the cut until the standby has the lock; how long it takes to start depends on the machine's other work."""
+
+SENDS_FOR_SECONDS = 5.0
+"""How long the holder may send after the cut: it stops when the oldest outcome has waited for 3 seconds."""
+
+ANSWERS_AFTER_SECONDS = 0.25
+"""The receiver is slow towards the holder, which has more to send at the cut than it can send until it stops."""
+
+
+class MemberInside(Member):
+    """A daemon in a namespace, whose metrics are asked for over the owner's socket."""
+
+    def get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("localhost", timeout=5)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        try:
+            connection.sock.settimeout(5)
+            connection.sock.connect(str(socket_path(self.folder / "notifier.db")))
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException):
+            return 0, ""
+        finally:
+            connection.close()
+
+
+@dataclass
+class SlowReceiver(Receiver):
+    """A receiver that notes the moment and the id of each request from inside the namespace."""
+
+    from_inside: list[tuple[float, str]] = field(default_factory=list)
+
+    async def hook_inside(self, request: web.Request) -> web.Response:
+        self.from_inside.append((now(), orjson.loads(await request.read())["id"]))
+        answer = await self.hook(request)
+        await asyncio.sleep(ANSWERS_AFTER_SECONDS)
+        return answer
+
+
+@asynccontextmanager
+async def listening(machine: Namespace, inside: web.Application, outside: web.Application) -> AsyncIterator[str]:
+    """Serve on the loopback of both machines, under the same port; yield the URL."""
+    runners = web.AppRunner(inside), web.AppRunner(outside)
+    with socket.create_server(("127.0.0.1", 0)) as here:
+        port = here.getsockname()[1]
+        listeners = machine.listener(port), here.dup()
+        try:
+            for runner, listener in zip(runners, listeners, strict=True):
+                await runner.setup()
+                await web.SockSite(runner, listener).start()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            for runner in runners:
+                await runner.cleanup()
+
+
+@asynccontextmanager
+async def surroundings(account: Account, machine: Namespace) -> AsyncIterator[tuple[str, SlowReceiver]]:
+    """Serve the API and a receiver for both machines; yield the API's URL and the receiver."""
+    receiver = SlowReceiver()
+    apps = web.Application(), web.Application()
+    apps[0].add_routes([web.post("/hook", receiver.hook_inside)])
+    apps[1].add_routes([web.post("/hook", receiver.hook)])
+    both = make_app(account, rate_limit=None), make_app(account, rate_limit=None)
+    async with listening(machine, *both) as api, listening(machine, *apps) as url:
+        receiver.url = url
+        yield f"{api}/v1", receiver
+
+
+async def is_so(member: Member, state: str, within: float) -> None:
+    """Wait until a member `holds` or `stands_by`."""
+    began = now()
+    while not await asyncio.to_thread(getattr, member, state):
+        assert now() - began < within, (state, member.said()[-3000:])
+        await asyncio.sleep(0.05)
+
+
+async def is_told(receiver: Receiver, account: Account, history: set[str]) -> None:
+    def is_all_told() -> bool:
+        return set(receiver.subjects) == {str(it.id) for it in account.records()} - history
+
+    await until(is_all_told, deadline=30, pause=0.05)
+
+
+async def live_through(cut: Cut, machine: Namespace, server: PostgresServer, folder: Path) -> None:
+    name, make, repair = cut
+    account = build_account(50)
+    inside, outside = MemberInside(folder / f"{name}-inside"), Member(folder / f"{name}-outside")
+    cable = machine.cable
+    async with surroundings(account, machine) as (api, receiver):
+        try:
+            inside.configure_for(
+                f"postgresql://postgres@{cable.here}:{server.port}/postgres", api, receiver.url, name=name
+            )
+            outside.configure_for(server.url(), api, receiver.url, name=name)
+            inside.start(*machine.prefix)
+            await is_so(inside, "holds", 30)
+            outside.start()
+            await is_so(outside, "stands_by", 30)
+            await until(lambda: "sweep has read the whole list" in inside.said(), pause=0.05)
+            history = {str(it.id) for it in account.records()}
+            Growth(account, seed=1).grow(250)
+            await until(lambda: len(receiver.events) >= 20)
+
+            await asyncio.to_thread(make, cable)
+            cut_at, cut_at_ms = now(), time.time() * 1000
+            await is_so(outside, "holds", 30)
+            since_ms = server.execute(f"SELECT max(since) FROM {name}.holders")[0][0]
+            assert since_ms - cut_at_ms < TAKEN_OVER_WITHIN_SECONDS * 1000
+            Growth(account, seed=2).grow(10)
+            await is_told(receiver, account, history)
+
+            await asyncio.to_thread(repair, cable)
+            await is_so(inside, "stands_by", 20)
+            by_inside = list(receiver.from_inside)
+            sent_for = max(at for at, _ in by_inside) - cut_at
+            doubled = {id_ for id_, times in Counter(receiver.ids).items() if times > 1}
+            assert sent_for < SENDS_FOR_SECONDS
+            # Only what was sent around the cut is sent again, because everything before was stored.
+            assert doubled <= {id_ for at, id_ in by_inside if at > cut_at - 1}
+            assert max(Counter(receiver.ids).values()) <= 2
+
+            await outside.stop()
+            await is_so(inside, "holds", 30)
+            Growth(account, seed=3).grow(5)
+            await is_told(receiver, account, history)
+            await inside.stop()
+        finally:
+            for member in (inside, outside):
+                if member.process is not None and member.process.poll() is None:
+                    await asyncio.to_thread(member.kill)
+    subjects = Counter(subject for subject, _ in {(it["subject"], it["id"]) for it in receiver.events})
+    assert set(subjects.values()) == {1}, "a record was told under two ids"
+
+
+async def test_a_holder_that_is_cut_off_from_the_database_stops_and_the_standby_takes_over(tmp_path: Path) -> None:
+    with (
+        namespaces(tuple(name for name, *_ in CUTS)) as machines,
+        running_postgres(addresses=[it.cable.here for it in machines]) as server,
+    ):
+        # At the same time, because nearly all of it is waiting.
+        async with asyncio.TaskGroup() as group:
+            for cut, machine in zip(CUTS, machines, strict=True):
+                group.create_task(live_through(cut, machine, server, tmp_path))
