@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
@@ -41,6 +41,11 @@ REPLAYED_TYPES: Final = tuple(str(type_) for type_ in get_args(_Replayed))
 
 NAME_EVENTS: Final = "name the events that are to be sent again: to send all of some time again is a replay"
 """The error message for a request to retry all delivered events."""
+
+_DAY_MS: Final = 86_400_000
+
+_EARLIEST_MS: Final = round(datetime(1, 1, 1, tzinfo=UTC).timestamp() * 1000)
+_LATEST_MS: Final = round(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000) + _DAY_MS - 1
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT: Final = re.compile(
@@ -104,16 +109,21 @@ def error_sentence(model: type[BaseModel], error: ValidationError) -> str:
 def moment_ms(text: str, *, whole_day: bool = False) -> int:
     """Parse a date (UTC) or an RFC 3339 time into Unix milliseconds.
 
-    A date means the beginning of the day, or with `whole_day` its end. Raises ValueError for anything else.
+    A date means the beginning of the day, or with `whole_day` its end. Times before the year 1 or after the year 9999
+    in UTC become the first or the last moment between. Raises ValueError for anything else.
     """
     if _DATE.fullmatch(text):
-        day = date.fromisoformat(text) + timedelta(days=1 if whole_day else 0)
-        at = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    elif _MOMENT.fullmatch(text):
-        at = datetime.fromisoformat(text.upper())
-    else:
+        day = date.fromisoformat(text)
+        begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        return within_calendar(round(begin.timestamp() * 1000) + (_DAY_MS if whole_day else 0))
+    if not _MOMENT.fullmatch(text):
         raise ValueError(text)
-    return round(at.timestamp() * 1000)
+    return within_calendar(round(datetime.fromisoformat(text.upper()).timestamp() * 1000))
+
+
+def within_calendar(ms: int) -> int:
+    """Return a time (Unix ms), or the nearest one in the years 1 to 9999 (UTC): no other one can be written."""
+    return min(max(_EARLIEST_MS, ms), _LATEST_MS)
 
 
 def _none_if_empty(value: object) -> object:
@@ -132,10 +142,7 @@ def _whole(value: object) -> object:
 def _named_moment(value: object, *, whole_day: bool = False) -> int | None:
     if value is None or value == "":
         return None
-    try:
-        return moment_ms(str(value), whole_day=whole_day)
-    except OverflowError as error:
-        raise ValueError(value) from error
+    return moment_ms(str(value), whole_day=whole_day)
 
 
 _Text = Annotated[str | None, BeforeValidator(_none_if_empty), MustBe("a text")]

@@ -164,13 +164,18 @@ class EventLog:
     asked: list[EventLogFilter] = field(default_factory=list)
     places: list[tuple[int | None, int]] = field(default_factory=list)
     failure: Exception | None = None
+    bug: Exception | None = None
 
     async def page(self, chosen: EventLogFilter, before: int | None, limit: int) -> EventLogPage:
+        if self.bug is not None:
+            raise self.bug
         self.asked.append(chosen)
         self.places.append((before, limit))
         return EventLogPage((), None)
 
     async def export(self, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:
+        if self.bug is not None:
+            raise self.bug
         self.asked.append(chosen)
         if before is not None and self.failure is not None:
             raise self.failure

@@ -102,6 +102,10 @@ class Exporter:
             if request.transport is not None:
                 request.transport.abort()
             return response
+        except Exception:
+            if request.transport is not None:
+                request.transport.abort()
+            raise
         await response.write_eof()
         return response
 

@@ -1,7 +1,7 @@
 """The filters of the page of events, as its form and its address give them. Pure."""
 
 from collections.abc import Mapping
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlencode
 
@@ -11,7 +11,7 @@ from notifier.events import EventType
 from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.tables.outbox import DeliveryState
 from notifier.web.queries import BaseQuery, digits, parse_query
-from notifier.web.requests import HIGHEST, MustBe, moment_ms
+from notifier.web.requests import HIGHEST, MustBe, moment_ms, within_calendar
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -21,10 +21,15 @@ _DATE_LENGTH = len("2026-11-21")
 
 def _time_ms(text: str, *, whole_day: bool) -> int:
     """Parse a date in this machine's time zone, as its beginning or its end, or an RFC 3339 time, into Unix ms."""
+    utc_ms = moment_ms(text, whole_day=whole_day)
     if len(text) != _DATE_LENGTH:
-        return moment_ms(text)
-    day = datetime.combine(datetime.strptime(text, "%Y-%m-%d").date(), time())  # noqa: DTZ007 - a day, local below
-    return round((day + timedelta(days=1 if whole_day else 0)).timestamp() * 1000)
+        return utc_ms
+    try:
+        begin = datetime.combine(date.fromisoformat(text), time())
+        return within_calendar(round((begin + timedelta(days=1 if whole_day else 0)).timestamp() * 1000))
+    except (OverflowError, ValueError):
+        # The first or the last day of the calendar: the local time may be in another year than any that exists.
+        return utc_ms
 
 
 def _since(text: str) -> int:

@@ -1,5 +1,6 @@
 """What all pages of the dashboard have in common: the values of the frame around them, and pages for errors."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -9,6 +10,8 @@ from notifier.store.errors import StoreError
 from notifier.web.daemon_api import UnknownEventError, UnknownNameError, UnknownRecordError
 from notifier.web.dashboard.templating import Rendering
 from notifier.web.requests import WrongRequestError
+
+_log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -47,5 +50,15 @@ class PageFrame:
             except StoreError as error:
                 title = "The state file cannot be read now"
                 return await self.page(request, "trouble.html", 503, title=title, text=error.message)
+            except web.HTTPNotFound:
+                return await self.page(request, "trouble.html", 404, title="No such page", text="nothing is here")
+            except web.HTTPException:
+                raise
+            except Exception:  # one page must not affect others
+                if request.transport is None or request.transport.is_closing():
+                    raise
+                _log.exception("a page failed with an internal error", extra={"path": request.path})
+                text = "it is in the log, with the place in the program where it happened"
+                return await self.page(request, "trouble.html", 500, title="An internal error", text=text)
 
         return handle

@@ -1,11 +1,14 @@
 """The page of events and its downloads, as any HTTP client gets them."""
 
+import time
 from datetime import datetime
+from itertools import product
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
+from notifier.clock import iso_utc
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.tables.outbox import DeliveryState
@@ -82,5 +85,46 @@ async def test_a_download_that_cannot_be_completed_is_broken_off(interface: "Int
     interface.daemon.event_log.failure = StoreError(StoreReason.DISK_FULL, "the disk is full")
     async with interface.over_tcp.get(f"{interface.url}/events.jsonl") as response:
         assert response.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+
+
+EXTREMES = ("0001-01-01", "0001-01-01T00:00:00+14:00", "9999-12-31", "9999-12-31T23:59:59.999-14:00")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Chicago"])
+async def test_the_first_and_the_last_day_of_the_calendar_are_dates(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for since, until in product(EXTREMES, EXTREMES):
+            query = {"since": since, "until": until}
+            async with interface.over_tcp.get(f"{interface.url}/events", params=query) as response:
+                assert response.status == 200, await response.text()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    for asked in interface.daemon.event_log.asked:
+        assert asked.since_ms is not None
+        assert asked.until_ms is not None
+        # Both can be written as a time again.
+        assert (iso_utc(asked.since_ms)[:4], iso_utc(asked.until_ms)[:4]) <= ("9999", "9999")
+
+
+@pytest.mark.parametrize("path", ["/events", "/events.csv"])
+async def test_an_error_in_the_program_is_a_page_for_a_browser(interface: "Interface", path: str) -> None:
+    interface.daemon.event_log.bug = RuntimeError("it broke")
+    async with interface.over_tcp.get(f"{interface.url}{path}") as response:
+        assert (response.status, response.content_type) == (500, "text/html")
+        text = await response.text()
+    assert "An internal error" in text
+    assert "it broke" not in text
+
+
+async def test_a_download_that_an_error_ends_is_broken_off(interface: "Interface") -> None:
+    interface.daemon.event_log.failure = RuntimeError("it broke")
+    async with interface.over_tcp.get(f"{interface.url}/events.jsonl") as response:
         with pytest.raises(aiohttp.ClientError):
             await response.read()

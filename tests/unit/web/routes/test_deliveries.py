@@ -111,7 +111,7 @@ async def test_destinations_are_switched_and_tested(interface: "Interface") -> N
         ("POST", "replay", '{"since": "yesterday"}', "`since` must be a date, 2026-11-21, or a moment"),
         ("POST", "replay", '{"since": "2026-02-30"}', "`since` must be a date"),
         ("POST", "replay", '{"since": "2026-11-21T17:00:00"}', "`since` must be a date"),
-        ("POST", "replay", '{"since": "2026-11-21", "until": "9999-12-31"}', "`until` must be a date"),
+        ("POST", "replay", '{"since": "9999-12-31", "until": "0001-01-01"}', "`until` must be later than `since`"),
         ("POST", "replay", '{"since": "2026-11-21", "until": "2026-11-20"}', "`until` must be later than `since`"),
         ("POST", "replay", '{"since": "2026-11-21", "type": "notifier.alert"}', "`type` must be one of completion."),
         ("POST", "replay", '{"since": "2026-11-21", "dry_run": "yes"}', "`dry_run` must be true or false"),
