@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from notifier.clock import Clock
+from notifier.delivery.health import DestinationState
 from notifier.destinations.outcome import AttemptResult
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
-from notifier.store.tables import activity
+from notifier.store.tables import activity, destinations
 from notifier.store.tables.activity import ActivityKind, ActivitySubject, RequestCount, StateChange
 from notifier.store.tables.outbox import Delivery, Settlement
 from notifier.store.tables.rollups import QUARTER_MS
@@ -43,6 +44,8 @@ class ActivityLog:
         self._states = states
         self._counts: defaultdict[tuple[ActivitySubject, int], RequestCount] = defaultdict(RequestCount)
         self._known: dict[ActivitySubject, StateChange] | None = None
+        self._tried: set[str] = set()
+        """The destinations to which anything was ever sent."""
         self._written_at = clock.monotonic()
 
     def requested(self, source: str, seconds: float, *, failed: bool) -> None:
@@ -53,6 +56,7 @@ class ActivityLog:
         """Count a request to a destination."""
         first = settlements[0]
         subject = ActivitySubject(ActivityKind.DESTINATION, first.destination)
+        self._tried.add(first.destination)
         self._count(subject, first.milliseconds, failed=first.reason != AttemptResult.DELIVERED)
 
     def unwritten(self, subject: ActivitySubject) -> dict[int, RequestCount]:
@@ -91,17 +95,28 @@ class ActivityLog:
 
     async def _note_states(self) -> None:
         if self._known is None:
-            self._known = await self._store.run(activity.latest_states)
+            known = await self._store.run(activity.latest_states)
+            self._tried |= await self._store.run(destinations.tried)
+            self._known = known
         now_ms = self._clock.now_ms()
         changed = {
-            subject: StateChange(now_ms, state, reason)
-            for subject, (state, reason) in self._states().items()
-            if (known := self._known.get(subject)) is None or (known.state, known.reason) != (state, reason)
+            subject: StateChange(now_ms, *seen)
+            for subject, told in self._states().items()
+            if (seen := self._seen(subject, *told)) != _without_time(self._known.get(subject))
         }
         if changed:
             await self._store.run(activity.note, changed)
             self._known |= changed
 
+    def _seen(self, subject: ActivitySubject, state: str, reason: str | None) -> tuple[str, str | None]:
+        """Return a state as people are told it: of a destination to which nothing was sent, nothing good is known."""
+        is_untried = subject.kind is ActivityKind.DESTINATION and subject.name not in self._tried
+        return (DestinationState.UNTRIED if is_untried and state == DestinationState.OK else state), reason
+
     def _count(self, subject: ActivitySubject, milliseconds: int, *, failed: bool) -> None:
         quarter = self._clock.now_ms() // QUARTER_MS
         self._counts[subject, quarter] += RequestCount(1, int(failed), milliseconds, milliseconds)
+
+
+def _without_time(change: StateChange | None) -> tuple[str, str | None] | None:
+    return None if change is None else (change.state, change.reason)

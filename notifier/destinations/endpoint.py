@@ -117,6 +117,7 @@ class Endpoint:
             return Outcome(
                 reason_of_transport(error.reason),
                 detail=self.shown(error.message),
+                through_proxy=error.through_proxy,
                 request=partial(self._logged, body, headers, None),
             )
         reason = judge(answer)
@@ -134,7 +135,11 @@ class Endpoint:
         except CertificateFileError as error:
             return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self.shown(str(error)))
         except TransportError as error:
-            return Outcome(reason_of_transport(error.reason), detail=self.shown(error.message))
+            return Outcome(
+                reason_of_transport(error.reason),
+                detail=self.shown(error.message),
+                through_proxy=error.through_proxy,
+            )
         if reason_of_status(answer.status) in _PASSING:
             return self._outcome(reason_of_status(answer.status), answer)
         return answer

@@ -90,6 +90,8 @@ class Outcome:
     """The receivers behind this address that have the message (only with `PARTLY_TAKEN`)."""
     peer_ms: int | None = None
     """The receiver's clock when it answered (Unix milliseconds), or None if the answer does not say."""
+    through_proxy: bool = False
+    """Whether there was no answer to a request through a proxy, so that the proxy may be what failed."""
     request: Callable[[], SentRequest] | None = field(default=None, compare=False, repr=False)
     """Returns the request and its answer for the log, without secrets; made only if they are logged."""
 

@@ -60,14 +60,15 @@ class TransportReason(StrEnum):
 class TransportError(Exception):
     """The exchange failed before a complete answer arrived; the peer may or may not have acted on the request.
 
-    `message` contains no URL and no secret.
+    `message` contains no URL and no secret. `through_proxy` means that a proxy was used, and so may be what failed.
     """
 
-    def __init__(self, reason: TransportReason, message: str) -> None:
+    def __init__(self, reason: TransportReason, message: str, *, through_proxy: bool = False) -> None:
         """Initialize with the reason and a sentence for people."""
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.through_proxy = through_proxy
 
 
 def time_to_connect(timeout: float) -> float:
@@ -88,6 +89,11 @@ def refuse_of_proxy(status: int, address: URL, proxy: Proxy | None) -> None:
 
 def as_transport_error(error: Exception, timeout: float, proxy: Proxy | None = None) -> TransportError:
     """Return the error for an exchange (through `proxy`, if there is one) that `aiohttp` aborted."""
+    failure = _failure(error, timeout, proxy)
+    return TransportError(failure.reason, failure.message, through_proxy=proxy is not None)
+
+
+def _failure(error: Exception, timeout: float, proxy: Proxy | None) -> TransportError:
     reason = TransportReason
     match error:
         case aiohttp.ClientHttpProxyError() if proxy is not None:

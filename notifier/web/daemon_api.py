@@ -159,7 +159,8 @@ class RequestPreview:
 
     `headers` are those that were sent, if the request is in the log; otherwise they are rebuilt too. `is_as_sent` says
     whether the body is byte for byte the one that was sent (None: not known). `sent_bytes` is the length of the body
-    that was sent. `lines` is the text that people read, if there is any.
+    that was sent. `lines` is the text that people read, if there is any. `is_signed` means that it has a
+    symmetric signature. `hash_header` is the name of the header with a plain hash of the body; "" if there is none.
     """
 
     address: str
@@ -168,6 +169,7 @@ class RequestPreview:
     lines: tuple[str, ...] = ()
     is_over_http: bool = False
     is_signed: bool = False
+    hash_header: str = ""
     secret_headers: tuple[str, ...] = ()
     sent_bytes: int | None = None
     is_as_sent: bool | None = None

@@ -53,6 +53,11 @@ _ADVICE_BY_REASON: Final = {
 }
 """Advice for reasons that say more than their scope."""
 
+_PROXY_OR_RECEIVER: Final = (
+    "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY, and whether the proxy is running; then its address"
+)
+"""Advice if there was no answer through a proxy."""
+
 _MOST_EVENTS: Final = 1000
 _SOME_EVENTS: Final = 5
 
@@ -133,7 +138,8 @@ def test(
 
 
 def _advice(outcome: Outcome) -> str:
-    return _ADVICE_BY_REASON.get(outcome.reason, _ADVICE[outcome.scope])
+    usual = _PROXY_OR_RECEIVER if outcome.through_proxy else _ADVICE[outcome.scope]
+    return _ADVICE_BY_REASON.get(outcome.reason, usual)
 
 
 def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:

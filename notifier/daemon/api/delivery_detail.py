@@ -1,11 +1,13 @@
 """Looks into one delivery: what is stored about it, and its request, rebuilt from the stored events."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from notifier.config.destinations import AppriseSettings, DestinationSettings, HttpSettings, MessageSettings
 from notifier.daemon.configuration import RunningConfiguration
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.destinations.base import Preview
+from notifier.destinations.webhook.signature import SYMMETRIC
 from notifier.store.database import Database
 from notifier.store.queries import delivery_detail
 from notifier.store.queries.delivery_detail import EventDeliveries, StoredDelivery
@@ -38,11 +40,31 @@ class DeliveryInspector:
         return DeliveryDetail(stored, request, is_configured=settings is not None)
 
     async def _made_again(self, stored: StoredDelivery, settings: DestinationSettings) -> RequestPreview | None:
-        if not stored.together:
-            return None
-        destination = stored.delivery.destination
-        preview = await self._dispatcher.preview(destination, [Delivery(it, destination) for it in stored.together])
-        return None if preview is None else request_preview(stored, settings, preview)
+        name = stored.delivery.destination
+        first = None
+        for slot_ms in possible_slots(stored) if stored.together else ():
+            deliveries = [Delivery(it, name, slot_ms=slot_ms) for it in stored.together]
+            preview = await self._dispatcher.preview(name, deliveries)
+            if preview is None:
+                return None
+            request = request_preview(stored, settings, preview)
+            if request.is_as_sent is not False:
+                return request
+            first = first or request
+        return first
+
+
+def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
+    """Return the slots that a request may be made again with, the likeliest first; None is for no slot. Pure.
+
+    With a slot it is a digest. A logged request may have been of the other kind, because a delivery loses its slot when
+    it is put back into the queue, and a slot counts only while its destination has a schedule.
+    """
+    likeliest = stored.slot_ms or stored.delivery.scheduled_ms
+    logged = stored.latest_logged
+    if logged is None:
+        return [likeliest]
+    return [None, logged.attempted_ms] if likeliest is None else [likeliest, None]
 
 
 def request_preview(stored: StoredDelivery, settings: DestinationSettings, preview: Preview) -> RequestPreview:
@@ -54,7 +76,8 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
         preview.body,
         preview.lines,
         is_over_http=isinstance(settings, HttpSettings | MessageSettings) and not isinstance(settings, AppriseSettings),
-        is_signed=isinstance(settings, HttpSettings) and _is_signed_by_hash(settings),
+        is_signed=isinstance(settings, HttpSettings) and _has_shared_secret(settings),
+        hash_header=settings.signature_header.lower() if isinstance(settings, HttpSettings) else "",
         secret_headers=tuple(map(str.lower, settings.headers)) if isinstance(settings, HttpSettings) else (),
     )
     if logged is None:
@@ -67,10 +90,9 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
     )
 
 
-def _is_signed_by_hash(settings: HttpSettings) -> bool:
-    """Return whether requests have a symmetric Standard Webhooks signature, which a shell command can compute."""
-    secrets = [secret.get_secret_value() for secret in settings.secret]
-    return bool(secrets) and all(secret.startswith("whsec_") for secret in secrets)
+def _has_shared_secret(settings: HttpSettings) -> bool:
+    """Return whether requests have a signature that a shell command can make: the symmetric one."""
+    return any(secret.get_secret_value().startswith(SYMMETRIC) for secret in settings.secret)
 
 
 def _find(db: Database, event_id: str, destination: str) -> StoredDelivery:

@@ -34,6 +34,7 @@ class StoredDelivery:
 
     `together` are the events of the latest logged request, in order, as far as they are still stored; if the log has no
     request of this delivery, only its own event. `missing` counts the events of that request that are no longer stored.
+    `slot_ms` is the slot of the destination's schedule that it belongs to (Unix ms); None if it belongs to none.
     """
 
     delivery: PastDelivery
@@ -41,6 +42,7 @@ class StoredDelivery:
     attempts: tuple[AttemptDetail, ...]
     together: tuple[Event, ...]
     missing: int
+    slot_ms: int | None = None
 
     @property
     def latest_logged(self) -> LoggedRequest | None:
@@ -88,4 +90,7 @@ def find(db: Database, event_id: str, destination: str) -> StoredDelivery | None
     latest = next((it.logged for it in attempts if it.logged is not None), None)
     numbers = (sequence,) if latest is None else latest.sequences
     together = tuple(reversed(history.events_numbered(db, numbers)))
-    return StoredDelivery(chosen[0], found.event, attempts, together, len(numbers) - len(together))
+    (slot_ms,) = db.execute(
+        "SELECT slot_at FROM deliveries WHERE sequence = ? AND destination = ?", [sequence, destination]
+    ).fetchone()
+    return StoredDelivery(chosen[0], found.event, attempts, together, len(numbers) - len(together), slot_ms)

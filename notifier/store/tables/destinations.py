@@ -176,6 +176,15 @@ def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int)
     return OwedEvents(since_ms, taken, come_in, blocked, by[0] if by else None)
 
 
+def tried(db: Database) -> set[str]:
+    """Return the names of all destinations to which anything was ever sent."""
+    rows = db.execute(
+        "SELECT name FROM destinations WHERE delivered > 0 OR error_reason IS NOT NULL OR state <> 'ok' UNION"
+        " SELECT DISTINCT destination FROM deliveries WHERE state = 'dead' AND state <> 'delivered'"
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
 _SINCE = "max(coalesce(d.queued_at, e.detected_at), coalesce(d.slot_at, 0))"
 _FROM = "FROM deliveries d JOIN events e USING (sequence) JOIN destinations t ON t.name = d.destination"
 _DUE = (

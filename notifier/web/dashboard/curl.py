@@ -21,6 +21,9 @@ _SIGN: Final = (
     'SIGNATURE=$(printf %s "$ID.$TIME.$BODY" | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$KEY" -binary | base64)',
 )
 """Signs the body as Standard Webhooks 1.0.0 wants: receivers refuse a signature that is some minutes old."""
+_HASH: Final = 'HASH=$(printf %s "$BODY" | openssl dgst -sha256 -hmac "$SECRET" -r | cut -d \' \' -f 1)'
+"""Makes the plain hash, whose key is the secret's text."""
+_ASYMMETRIC: Final = "v1a,"
 
 
 def curl_command(request: RequestPreview, destination: str) -> str:
@@ -38,6 +41,8 @@ def _variables(request: RequestPreview, destination: str) -> Iterator[str]:
         yield f"{_variable(name)}='...'    # the header {name}"
     is_short = len(request.body) <= LONGEST_BODY_BYTES
     if request.is_signed:
+        if _ASYMMETRIC in _value(request, _SIGNATURE):
+            yield "# It is signed with the shared secret only: a signature with the private key (whsk_...) is left out."
         yield "SECRET='whsec_...'"
         yield f"ID={shlex.quote(dict(request.headers).get('webhook-id', ''))}"
     if is_short:
@@ -46,6 +51,8 @@ def _variables(request: RequestPreview, destination: str) -> Iterator[str]:
         yield f"BODY=$(cat {BODY_FILE})"
     if request.is_signed:
         yield from _SIGN
+        if request.hash_header:
+            yield _HASH
 
 
 def _call(request: RequestPreview) -> Iterator[str]:
@@ -61,6 +68,8 @@ def _call(request: RequestPreview) -> Iterator[str]:
             yield '--header "webhook-timestamp: $TIME"' if request.is_signed else _TIME_OF_NOW
         elif known == _SIGNATURE and request.is_signed:
             yield '--header "webhook-signature: v1,$SIGNATURE"'
+        elif known == request.hash_header and request.is_signed:
+            yield f'--header "{known}: sha256=$HASH"'
         else:
             yield f"--header {shlex.quote(f'{name}: {value}')}"
     # A short body is in the variable, which a signature covers; a long one is read from the file.
@@ -73,6 +82,10 @@ _TIME_OF_NOW: Final = '--header "webhook-timestamp: $(date +%s)"'
 def _keeps_signature(request: RequestPreview) -> bool:
     """Return whether the request has a signature that the command cannot make again."""
     return not request.is_signed and any(name.lower() == _SIGNATURE for name, _ in request.headers)
+
+
+def _value(request: RequestPreview, header: str) -> str:
+    return next((value for name, value in request.headers if name.lower() == header), "")
 
 
 def _variable(header: str) -> str:

@@ -1,27 +1,40 @@
 """What a running daemon shows of one delivery: what was sent and answered, and the request made again."""
 
 import asyncio
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from notifier.config.destinations import HttpSettings
 from notifier.daemon.api import people
+from notifier.daemon.api.delivery_detail import possible_slots, request_preview
 from notifier.daemon.daemon import Daemon
+from notifier.destinations.base import Preview
 from notifier.store.database import Database
+from notifier.store.queries.dashboard import EventLine
+from notifier.store.queries.delivery_detail import AttemptDetail, StoredDelivery
+from notifier.store.queries.history import PastDelivery
+from notifier.store.queries.record_history import PastAttempt
 from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.request_log import LoggedRequest, SentRequest
 from notifier.store.tables.requeue import Retry
 from notifier.web.daemon_api import DeliveryDetail, UnknownEventError, UnknownNameError
+from tests.support.daemon import status_when
 
 if TYPE_CHECKING:
+    from tests.support.clocks import SettableClock
     from tests.support.daemon import World
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TOKEN = "a-token-of-the-receiver"
 
 
-async def one_told(world: "World", daemon: Daemon, attempts: int = 1) -> tuple[str, DeliveryDetail]:
-    """Wait for a completion's delivery to be attempted; return the event's id and the detail."""
-    key = world.complete()
+async def one_told(
+    world: "World", daemon: Daemon, attempts: int = 1, key: str | None = None
+) -> tuple[str, DeliveryDetail]:
+    """Wait for the delivery of a completion (by default, a new one) to be attempted; return the event and detail."""
+    key = key or world.complete()
     async with asyncio.timeout(20):
         while True:
             page = await daemon._reader.run(_delivery_of, key)
@@ -129,3 +142,60 @@ async def test_unknown_names_are_errors(world: "World", run: Any) -> None:
         await daemon.inspection.detail(event_id, "gate")
     with pytest.raises(UnknownEventError):
         await daemon.inspection.detail("evt_\udcff", "hr")
+
+
+async def test_a_digest_is_made_again_as_the_digest_that_it_was(
+    world: "World", run: Any, clock: "SettableClock"
+) -> None:
+    settings = world.settings(type="teams", schedule="weekly mon 08:00", timezone="UTC", events=["completion.created"])
+    daemon = await run(settings, clock)
+    await known(daemon)
+    keys = [world.complete(), world.complete()]
+    await status_when(daemon, "hr", "scheduled", 2)
+    event_id, _ = await one_told(world, daemon, attempts=0, key=keys[0])
+    clock.sleep(7 * 86_400)
+    await status_when(daemon, "hr", "delivered", 2)
+    sent = (await daemon.inspection.detail(event_id, "hr")).request
+    assert sent is not None
+    assert sent.is_as_sent
+    assert len(sent.lines) > 1
+    # Sent again by itself it is an ordinary message.
+    await daemon.deliveries.retry(Retry(DeliveryState.DELIVERED, (event_id,)))
+    await one_told(world, daemon, key=keys[0])
+    again = (await daemon.inspection.detail(event_id, "hr")).request
+    assert again is not None
+    assert again.is_as_sent
+    assert again.body != sent.body
+
+
+@pytest.mark.parametrize(
+    ("slot_ms", "scheduled_ms", "was_logged", "slots"),
+    [
+        (None, None, False, [None]),
+        (5, None, False, [5]),
+        (None, 7, False, [7]),
+        (5, None, True, [5, None]),
+        (None, None, True, [None, 9]),
+    ],
+)
+def test_a_logged_request_may_have_been_a_digest_or_not(
+    slot_ms: int | None, scheduled_ms: int | None, slots: list[int | None], *, was_logged: bool
+) -> None:
+    delivery = PastDelivery(
+        DeliveryState.PENDING, 1, "hr", "e", "t", "s", "r", 0, None, None, None, None, None, None, scheduled_ms
+    )
+    event = EventLine(1, "e", "t", "s", "r", 0, None, None, None, None)
+    logged = LoggedRequest(9, (1,), SentRequest((), 0, "", None, "")) if was_logged else None
+    attempt = AttemptDetail(PastAttempt(9, 1, "delivered", "delivered", 200, None), logged)
+    assert possible_slots(StoredDelivery(delivery, event, (attempt,), (), 0, slot_ms)) == slots
+
+
+@pytest.mark.parametrize("kinds", ["s", "ps", "sp", "p", ""])
+def test_a_request_with_any_shared_secret_can_be_signed_anew(kinds: str) -> None:
+    private = f"whsk_{b64encode(bytes(32)).decode()}"
+    secrets = [{"s": SECRET, "p": private}[kind] for kind in kinds]
+    settings = HttpSettings.model_validate({"type": "http", "url": "https://hr.example.com/", "secret": secrets})
+    delivery = PastDelivery(DeliveryState.PENDING, 1, "hr", "e", "t", "s", "r", 0, *[None] * 6)
+    event = EventLine(1, "e", "t", "s", "r", 0, None, None, None, None)
+    made = request_preview(StoredDelivery(delivery, event, (), (), 0), settings, Preview({}, b"{}"))
+    assert made.is_signed is ("s" in kinds)

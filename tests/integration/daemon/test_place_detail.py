@@ -24,7 +24,7 @@ async def test_requests_and_states_are_shown(world: "World", run: Any) -> None:
     await status_when(daemon, "hr", "state", "retrying")
     await daemon._activity.look()
     hr = await daemon.places.destination("hr")
-    assert [(change.state, change.reason) for change in hr.states] == [("retrying", "server_error"), ("ok", None)]
+    assert [(change.state, change.reason) for change in hr.states] == [("retrying", "server_error"), ("untried", None)]
     assert hr.filters == "new completions of all people, trainings and sources"
     assert [it.destination for it in hr.events] == ["hr"]
     acme = await daemon.places.source("acme-1")

@@ -56,7 +56,21 @@ async def test_only_changes_of_state_are_recorded_over_restarts_too(around: Arou
     around.states = {ACME: ("ok", None), HR: ("retrying", "refused")}
     await log.look()
     assert await around.history(ACME) == [("ok", None), ("starting", None)]
-    assert await around.history(HR) == [("retrying", "refused"), ("retrying", "timeout"), ("ok", None)]
+    assert await around.history(HR) == [("retrying", "refused"), ("retrying", "timeout"), ("untried", None)]
+
+
+async def test_a_destination_is_only_ok_after_something_was_sent_there(around: Around) -> None:
+    await around.log.look()
+    await around.started_again().look()
+    assert await around.history(HR) == [("untried", None)]
+    settlement = Settlement((1,), "hr", DeliveryState.DELIVERED, "delivered", "delivered", 200, "", 0, 15, 0)
+    around.log.attempted((), [settlement])
+    await around.log.look()
+    assert await around.history(HR) == [("ok", None), ("untried", None)]
+    # Over a restart, the store says so.
+    await around.store.run(lambda db: db.execute("INSERT INTO destinations (name, delivered) VALUES ('hr', 1)"))
+    await around.started_again().look()
+    assert len(await around.history(HR)) == 2
 
 
 async def test_requests_are_written_once_a_minute_and_at_the_end(around: Around) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
+from tests.support.brokers.common import free_port
 from tests.support.proxies import PASSWORD, ForwardProxy, forward_proxy
 
 __all__ = ["forward_proxy"]
@@ -162,3 +163,16 @@ async def test_a_proxy_that_refuses_is_what_to_look_at(home: "Home", forward_pro
     assert f"the proxy {forward_proxy.address} refused: 403 Forbidden" in said.out
     assert "hr did not accept the event (proxy_refused): check its `proxy`, or the variables HTTPS_PROXY" in said.err
     assert PASSWORD not in said.out + said.err
+
+
+@pytest.mark.parametrize("fault", ["down", "closes", "speaks no HTTP", "reaches nothing"])
+async def test_a_proxy_that_does_not_work_is_what_to_look_at_first(
+    home: "Home", forward_proxy: ForwardProxy, fault: str
+) -> None:
+    answers = {"closes": b"", "speaks no HTTP": b"SSH-2.0-x\r\n", "reaches nothing": b"HTTP/1.1 502 Down\r\n\r\n"}
+    forward_proxy.refuses = answers.get(fault)
+    url = f"http://127.0.0.1:{free_port()}" if fault == "down" else forward_proxy.url
+    home.configure(hr="https://hr.example.com/hook", more=f'proxy = "{url}"\n')
+    said = await home.call("test", "hr")
+    assert said.code == 1
+    assert "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY, and whether the proxy is running" in said.err

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("open
 
 
 def request(body: bytes, *, is_signed: bool = True) -> RequestPreview:
-    signed = (("webhook-signature", "v1,old"),) if is_signed else ()
+    hashed = ("X-Hub-Signature-256", "sha256=old,sha256=older")
+    signed = (("webhook-signature", "v1a,new v1,old"), hashed) if is_signed else ()
     headers = (
         ("host", "hr.example"),
         ("user-agent", "completion-notifier/1"),
@@ -39,6 +40,7 @@ def request(body: bytes, *, is_signed: bool = True) -> RequestPreview:
         body,
         is_over_http=True,
         is_signed=is_signed,
+        hash_header="x-hub-signature-256" if is_signed else "",
         secret_headers=("authorization",),
     )
 
@@ -77,6 +79,9 @@ async def test_the_command_sends_the_same_signed_anew(tmp_path: Path, size: str,
         signed = f"evt_a.{headers['webhook-timestamp']}.".encode() + body
         expected = base64.b64encode(hmac.digest(KEY, signed, hashlib.sha256)).decode()
         assert headers["webhook-signature"] == f"v1,{expected}"
+        plain = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+        assert headers["x-hub-signature-256"] == f"sha256={plain}"
+        assert "a signature with the private key (whsk_...) is left out" in command
     assert int(headers["webhook-timestamp"]) > 10**9
 
 

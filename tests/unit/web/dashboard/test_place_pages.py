@@ -79,6 +79,16 @@ async def test_a_destination_is_shown_with_what_it_gets(interface: "Interface") 
     assert "sample events are not" in text
 
 
+async def test_the_first_of_the_states_is_the_present_one(interface: "Interface") -> None:
+    standing(interface, destinations={"hr": destination_status(DestinationMemory(Health()), None)})
+    interface.daemon.places.states = [StateChange(1_795_280_300_000, "ok")]
+    history = (await shown(interface, "/destinations/hr")).partition('id="states"')[2]
+    assert 0 < history.index("untried") < history.index(">now<") < history.index("ok") < history.index("since")
+    interface.daemon.places.states.insert(0, StateChange(1_795_280_300_000, "untried"))
+    history = (await shown(interface, "/destinations/hr")).partition('id="states"')[2]
+    assert history.partition("</ol>")[0].count("untried") == 1
+
+
 @pytest.mark.parametrize("path", ["/sources/other", "/destinations/other", "/sources/%3Cb%3E"])
 async def test_a_name_that_is_not_configured_is_explained(interface: "Interface", path: str) -> None:
     text = await shown(interface, path, 404)
