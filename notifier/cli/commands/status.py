@@ -98,6 +98,13 @@ def _remembered(settings: Settings, now_ms: int) -> Mapping[str, Any]:
         return remembered_status(db, settings.sources, settings.destinations, now_ms)
 
 
+def _waiting_for_schedule(name: str, events: int, until_ms: int | None, now_ms: int) -> str:
+    when = f"{moment(until_ms)} ({distance(until_ms, now_ms)})"
+    if until_ms is not None and until_ms <= now_ms:
+        return f"{counted(events, 'event')} for `{name}`: due by its schedule since {when}"
+    return f"{counted(events, 'event waits', 'events wait')} for the schedule of `{name}`: until {when}"
+
+
 def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
     echo(*_heading(document, state_file), "")
     if document["conditions"]:
@@ -114,9 +121,7 @@ def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
         TableWriter(*_DESTINATION_COLUMNS).show(rows)
     for name, it in document["destinations"].items():
         if it["scheduled"]:
-            until_ms = milliseconds(it["scheduled_for"])
-            waits = counted(it["scheduled"], "event waits", "events wait")
-            echo("", f"{waits} for the schedule of `{name}`: until {moment(until_ms)} ({distance(until_ms, now_ms)})")
+            echo("", _waiting_for_schedule(name, it["scheduled"], milliseconds(it["scheduled_for"]), now_ms))
     for it in document["replays"]:
         much = f"{it['queued']:,} of {counted(it['deliveries'], 'delivery', 'deliveries')}"
         echo("", f"A replay to `{it['destination']}` is running: {much} put back into the queue")

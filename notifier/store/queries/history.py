@@ -71,7 +71,7 @@ class PastDelivery:
     `decision`, `reason`, `status` and `detail` are those of the last attempt. `next_attempt_ms` is 0 if the next
     attempt is due at once. It is None if there will be none, because the delivery is delivered or dead, or its
     destination is disabled. `scheduled_ms` is until when it waits for its destination's schedule or quiet time; None if
-    it does not.
+    it does not, or its destination is disabled.
     """
 
     state: DeliveryState
@@ -143,12 +143,14 @@ def deliveries_of(db: Database, sequences: Collection[int]) -> list[PastDelivery
     return _deliveries(db, terms, "ORDER BY d.sequence, d.destination", [wanted])
 
 
+_IS_ENABLED = f"coalesce(t.state, '') <> '{HealthState.DISABLED}'"
 _SELECT = (
     "SELECT d.state, d.sequence, d.destination, e.id, e.type, e.source, e.subject, d.attempts, d.decision, d.reason,"
     " d.status, d.detail, d.last_attempt_at,"
     # While a destination fails, all of its deliveries wait until the destination is tried again.
-    f" CASE WHEN d.state = '{DeliveryState.PENDING}' AND coalesce(t.state, '') <> '{HealthState.DISABLED}'"
-    f" THEN max(d.next_attempt_at, coalesce(t.retry_at, 0), coalesce({WAITS_UNTIL}, 0)) END, {WAITS_UNTIL}"
+    f" CASE WHEN d.state = '{DeliveryState.PENDING}' AND {_IS_ENABLED}"
+    f" THEN max(d.next_attempt_at, coalesce(t.retry_at, 0), coalesce({WAITS_UNTIL}, 0)) END,"
+    f" CASE WHEN {_IS_ENABLED} THEN {WAITS_UNTIL} END"
     " FROM deliveries d JOIN events e USING (sequence) LEFT JOIN destinations t ON t.name = d.destination"
 )
 

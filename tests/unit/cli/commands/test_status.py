@@ -11,6 +11,7 @@ import pytest
 
 from notifier import __version__
 from notifier.cli import daemon_client
+from notifier.cli.commands.status import _waiting_for_schedule
 from notifier.cli.errors import CommandError
 from notifier.store.file.store import FileStore
 from notifier.store.tables import conditions, sources
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Home
 
 FAR = 4_000_000_000_000
+NOW_MS = 1_795_280_400_000
 
 
 async def test_without_a_daemon_it_tells_what_the_state_file_remembers(home: "Home") -> None:
@@ -175,3 +177,14 @@ async def test_with_exit_code_it_ends_with_1_for_what_the_state_file_remembers(h
     await store.close()
     assert (await home.call("status", "--exit-code")).code == 1
     assert (await home.call("status")).code == 0
+
+
+@pytest.mark.parametrize(
+    ("until_ms", "words"),
+    [
+        (NOW_MS + 60_000, "2 events wait for the schedule of `hr`: until "),
+        (NOW_MS - 60_000, "2 events for `hr`: due by its schedule since "),
+    ],
+)
+def test_nothing_waits_until_a_time_that_has_passed(until_ms: int, words: str) -> None:
+    assert _waiting_for_schedule("hr", 2, until_ms, NOW_MS).startswith(words)

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from notifier.daemon.api.status import destination_status
 from notifier.events import EventType
+from notifier.store.queries import history
 from notifier.store.queries.orphans import move
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, outbox, requeue, slots
+from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import ReplayRange, Retry
 from notifier.store.tables.slots import Gate, Waiting
@@ -66,6 +69,18 @@ def test_a_quiet_time_holds_even_what_has_a_slot(db: "Database", tell: "Tell") -
     assert slots.waiting(db) == {"hr": Waiting(1, NOW + 5 * HOUR)}
     memory = destinations.everything(db)["hr"]
     assert (memory.scheduled, memory.oldest_due_ms, memory.next_attempt_ms) == (1, None, NOW + 5 * HOUR)
+
+
+def test_what_waits_for_its_destination_to_be_enabled_waits_for_no_time(db: "Database", tell: "Tell") -> None:
+    begun(db)
+    (sequence,) = tell(db, "1", to=("hr",))
+    passed(db, CLOSED)
+    assert history.deliveries_of(db, [sequence])[0].scheduled_ms == NOW + HOUR
+    destinations.remember(db, "hr", Health(HealthState.DISABLED, "operator"))
+    (delivery,) = history.deliveries_of(db, [sequence])
+    assert (delivery.scheduled_ms, delivery.next_attempt_ms) == (None, None)
+    told = destination_status(destinations.everything(db)["hr"], None)
+    assert (told["pending"], told["scheduled"], told["scheduled_for"], told["next_attempt"]) == (1, 0, None, None)
 
 
 def test_changed_settings_count_from_now_on_and_the_same_ones_do_not(db: "Database") -> None:
