@@ -196,8 +196,8 @@ def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> No
 
 def _written(case: Case) -> dict[str, Any]:
     severity = re.findall(rf"alert: {case.alert}\n(?:(?!alert:).*\n)*?\s+severity: (\w+)", TEXT)[0]
-    # What is absent has no instance.
-    target = {"job": TARGET["job"]} if case.alert == "NotifierAbsent" else TARGET
+    # What is absent has no instance, and what is about a store has no process.
+    target = {"NotifierAbsent": {"job": TARGET["job"]}, "NotifierNobodyHolds": {}}.get(case.alert, TARGET)
     fires = [{"exp_labels": {**target, **labels, "severity": severity}} for labels in case.fires]
     return {
         "interval": "1m",
