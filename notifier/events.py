@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -171,6 +171,14 @@ class Names:
     trainings: Mapping[str, str] = field(default_factory=dict)
     person_facts: Mapping[str, PersonFacts] = field(default_factory=dict)
     training_facts: Mapping[str, TrainingFacts] = field(default_factory=dict)
+
+    def showing(self, fields: Collection[PersonField]) -> "Names":
+        """Return the names with only these facts about each person."""
+        people = {
+            id_: {name: value for name, value in facts.items() if name in fields}
+            for id_, facts in self.person_facts.items()
+        }
+        return replace(self, person_facts=people)
 
     def employee_number(self, user_id: str | None) -> str | None:
         """Return a person's employee number; None if there is none, or if it is not known."""

@@ -34,8 +34,8 @@ PersonFacts = Mapping[str, FactValue]
 """Known facts about one person, by `PersonField`."""
 
 
-def shown_fields(chosen: Collection[PersonField]) -> frozenset[PersonField]:
-    """Return the fields that events show: if the job title was chosen, also its id, which is the same fact."""
+def fields_to_look_up(chosen: Collection[PersonField]) -> frozenset[PersonField]:
+    """Return the fields to look up for the chosen ones: a job title is found by its id."""
     more = {PersonField.JOB_TITLE_ID} if PersonField.JOB_TITLE in chosen else set()
     return frozenset(chosen) | more
 

@@ -24,7 +24,7 @@ from notifier.config.types import (
     Text,
     Token,
 )
-from notifier.facts import PersonField, shown_fields
+from notifier.facts import PersonField, fields_to_look_up
 from notifier.suggest import nearest
 
 _SHARED_REQUESTS_PER_MINUTE: Final = 80
@@ -140,8 +140,8 @@ class SourceSettings(BaseTable):
     names: bool = True
     """Whether to look up the names of people and trainings, and the facts in `person_fields`."""
     person_fields: tuple[PersonField, ...] = (PersonField.EMPLOYEE_NUMBER,)
-    """The facts about people that are stored and that events contain. What is not in this list is never stored.
-    `job_title` takes one more request a day."""
+    """The facts about people that are stored and that events contain. What is not in this list is never stored,
+    except the id by which a `job_title` is found. `job_title` takes one more request a day."""
     expiry: bool = False
     """Whether to announce that completions run out (`completion.expiring`, `completion.expired`), and that this is
     taken back (`completion.renewed`), to destinations whose `events` contain these types. It stores who has left."""
@@ -160,11 +160,11 @@ class SourceSettings(BaseTable):
 
     def shown_person_fields(self) -> frozenset[PersonField]:
         """Return the facts about people that events contain."""
-        return shown_fields(self.person_fields)
+        return frozenset(self.person_fields)
 
     def stored_person_fields(self) -> frozenset[PersonField]:
         """Return the facts about people that are stored."""
-        return self.shown_person_fields() | ({PersonField.TERMINATED_ON} if self.expiry else set())
+        return fields_to_look_up(self.person_fields) | ({PersonField.TERMINATED_ON} if self.expiry else set())
 
     def lacks(self, wanted: PersonField | None) -> str:
         """Return what has to be changed for a filter by a fact (None: by a title) to work; "" if nothing."""

@@ -186,4 +186,5 @@ def _texts(person: PersonFacts | None, fields: Collection[PersonField]) -> list[
 
 
 def _knows(person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
-    return person is not None and all(name in person for name in fields)
+    # The id of a job is there only if it was chosen; the title decides.
+    return person is not None and all(name in person for name in fields if name is not PersonField.JOB_TITLE_ID)

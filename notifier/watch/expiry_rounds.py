@@ -321,11 +321,7 @@ def _write(
     """Write an event and its deliveries; return it, or nothing if it was told before."""
     completion, kind = change.completion, change.type
     shown = request.settings.shown_person_fields()
-    people = {
-        id_: {name: value for name, value in facts.items() if name in shown}
-        for id_, facts in names.person_facts.items()
-    }
-    visible = Names(names.people, names.trainings, people, names.training_facts)
+    visible = names.showing(shown)
     data = orjson.loads(event_data(change, visible))
     if kind is EventType.RENEWED:
         data["previous"] = {"key": key, "valid_until": valid_until}
@@ -341,7 +337,7 @@ def _write(
     event = expiries.insert_event(db, made, change.revision, change.reason, change.net)
     if event is None:
         return []
-    known = KnownFacts(names.trainings.get(completion.training_id), people.get(completion.user_id))
+    known = KnownFacts(names.trainings.get(completion.training_id), visible.person_facts.get(completion.user_id))
     wanting = [
         it.destination
         for it in request.subscriptions

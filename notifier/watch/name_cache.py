@@ -11,7 +11,7 @@ from typing import Final
 from notifier.clock import Clock
 from notifier.config import SourceSettings
 from notifier.events import Completion, Names
-from notifier.facts import PersonField
+from notifier.facts import PersonField, fields_to_look_up
 from notifier.kpa.client import Client
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Priority
@@ -86,9 +86,9 @@ def stored_names(
     db: Database, source: str, completions: Iterable[Completion], fields: frozenset[PersonField]
 ) -> Names | None:
     """Return the stored names and facts for these completions; None if one is missing and has to be fetched."""
-    ids = wanted(completions, fields)
-    names = name_table.find(db, source, ids.people, ids.trainings, fields)
-    return None if ids.without(names) else names
+    ids = wanted(completions, fields_to_look_up(fields))
+    names = name_table.find(db, source, ids.people, ids.trainings, ids.fields)
+    return None if ids.without(names) else names.showing(fields)
 
 
 NAMES_ALONE: Final = (NameList.PEOPLE, NameList.TRAININGS)
@@ -186,17 +186,17 @@ class NameCache:
 
         Raises StoreError.
         """
-        ids = wanted(completions, self._shown_fields)
+        ids = wanted(completions, fields_to_look_up(self._shown_fields))
         names = await self._find(ids)
         missing = ids.without(names)
         if not missing:
-            return names
+            return names.showing(self._shown_fields)
         await self.refresh(missing)
         if self._fetching is None:
-            return names
+            return names.showing(self._shown_fields)
         patience = self._patient_until - asyncio.get_running_loop().time()
         await asyncio.wait([self._fetching], timeout=max(0.0, patience))
-        return await self._find(ids)
+        return (await self._find(ids)).showing(self._shown_fields)
 
     async def refresh(self, missing: Wanted = Wanted(frozenset(), frozenset())) -> None:
         """Start to fetch the lists that are due, unless a fetch is running. Raises StoreError."""
@@ -235,7 +235,7 @@ class NameCache:
         return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= ASK_AGAIN_AFTER_SECONDS)
 
     async def _find(self, ids: Wanted) -> Names:
-        return await self._store.run(name_table.find, self._source, ids.people, ids.trainings, self._shown_fields)
+        return await self._store.run(name_table.find, self._source, ids.people, ids.trainings, ids.fields)
 
     async def _fetch(self, lists: tuple[NameList, ...], urgency: Priority) -> None:
         try:

@@ -12,8 +12,8 @@ from notifier.facts import (
     TrainingFacts,
     Validity,
     day_of_ms,
+    fields_to_look_up,
     months_later,
-    shown_fields,
     validity,
 )
 
@@ -73,6 +73,6 @@ def test_a_moment_beyond_the_calendar_is_no_day() -> None:
     assert day_of_ms(10**20) is None
 
 
-def test_with_the_title_of_a_job_its_id_is_shown() -> None:
-    assert shown_fields([PersonField.JOB_TITLE]) == {PersonField.JOB_TITLE, PersonField.JOB_TITLE_ID}
-    assert shown_fields(()) == frozenset()
+def test_the_title_of_a_job_is_looked_up_by_its_id() -> None:
+    assert fields_to_look_up([PersonField.JOB_TITLE]) == {PersonField.JOB_TITLE, PersonField.JOB_TITLE_ID}
+    assert fields_to_look_up(()) == frozenset()

@@ -64,7 +64,6 @@ async def test_chosen_facts_are_told_with_one_more_request_for_job_titles(either
         "id": person["id"],
         "field_office_ids": person["fieldOffice_id"],
         "line_of_business_ids": person["lineOfBusiness_id"],
-        "job_title_id": person["jobTitle_id"],
         "job_title": title,
         "terminated_on": None,
     }
@@ -97,6 +96,8 @@ async def test_a_change_of_a_persons_or_a_trainings_facts_is_no_event(station: "
         await station.until(lambda: len(lists_asked(station)) == before + 3)
     assert "NEW" in await everything(station)
     assert len(station.events) == 1
+    # The id of the job, by which its title is found, was not chosen.
+    assert sorted(data_of(station)[0]["user"]) == ["employee_number", "id", "job_title"]
 
 
 async def test_other_chosen_facts_are_read_at_once_and_what_is_not_chosen_any_more_is_erased(

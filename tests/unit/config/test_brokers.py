@@ -40,7 +40,7 @@ def test_nothing_says_the_password(type_: str, load_text: Load) -> None:
 
 
 @pytest.mark.parametrize("more", ["", 'password = ""\n'])
-@pytest.mark.parametrize("table", [MQTT, AMQP])
+@pytest.mark.parametrize("table", [MQTT, AMQP, KAFKA])
 def test_a_broker_without_a_password_is_not_warned_about(table: str, more: str, load_text: Load) -> None:
     assert load_text(SOURCE + table + more).warnings() == ()
 

@@ -108,6 +108,7 @@ def test_a_list_of_patterns_decides_by_what_is_known(key: str, patterns: list[st
         ("people", ["AC-18"], {}, True),
         ("people", ["AC-18"], {"employee_number": None}, False),
         ("job_titles", ["Rigger"], {"job_title_id": "j1"}, True),
+        ("job_titles", ["Rigger"], {"job_title": "Driver"}, False),
         ("job_titles", ["!j1"], {"job_title_id": "j1"}, False),
         ("job_titles", ["Rigger"], {"job_title_id": None, "job_title": None}, False),
     ],
