@@ -52,7 +52,8 @@ class Account:
     Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list).
     Among equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's
     clock in Unix milliseconds; it gives the dates of new records and of the API's answers. `dialect` may be replaced at
-    any time.
+    any time. `status_ends` holds ends that only the list of who is current knows, such as those of schedules that are
+    not rolling: `yyyymmdd` by a person's id and a training's v2 id.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Account:
         self.users = list(users)
         self.trainings = list(trainings)
         self.job_titles = list(JOB_TITLES)
+        self.status_ends: dict[tuple[str, int], int] = {}
         self.dialect = dialect or Dialect()
         self.now_ms = now_ms
         self._order: Order = newest_entry_first

@@ -8,6 +8,7 @@ from typing import Any
 
 from notifier.sandbox.account import Account, Filters
 from notifier.sandbox.control import SandboxControl
+from notifier.sandbox.employee_status import asked_page, status_page
 from notifier.sandbox.errors import ErrorIdentifier, SandboxError
 from notifier.sandbox.faults import ListFault, RequestKind
 from notifier.sandbox.listing import list_page, paging_of
@@ -88,6 +89,15 @@ def _read_number_id(value: Any) -> int:
     return value
 
 
+def _read_list(value: Any, *, read: Reader, of: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"a list of {of}")  # noqa: TRY004 - one kind of error for all that a reader rejects
+    try:
+        return [read(entry) for entry in value]
+    except ValueError as error:
+        raise ValueError(f"a list of {of}") from error
+
+
 def _read_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("an object")  # noqa: TRY004 - one kind of error for all that a reader rejects
@@ -134,6 +144,31 @@ def _list_job_titles(asked: Asked) -> Mapping[str, Any]:
     return {"ok": True, "jobtitles": asked.account.job_titles}
 
 
+def _list_employee_status(asked: Asked) -> Mapping[str, Any]:
+    account, parameters = asked.account, asked.parameters
+    question = asked_page(asked.question, parameters.get("limit"))
+    page = status_page(
+        account,
+        asked.control.past,
+        question,
+        asked.faults,
+        people=parameters.get("m_user_ids"),
+        trainings=parameters.get("training_ids"),
+    )
+    employees = page.records
+    if not parameters.get("include_all_completions", False):
+        employees = [
+            {**employee, "last_completed": [_without_flag(entry) for entry in employee["last_completed"]]}
+            for employee in employees
+        ]
+    paging = paging_of(page, told=account.dialect.total, faults=asked.faults)
+    return {"ok": True, "last_updated": account.now_ms(), "employees": employees, "paging": paging}
+
+
+def _without_flag(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "is_required"}
+
+
 def _echo(asked: Asked) -> Mapping[str, Any]:
     """Return the object that the request contains, even if it lacks `ok` (KPA Flex API documentation, api.echo)."""
     response: dict[str, Any] = asked.parameters["response"]
@@ -156,6 +191,18 @@ def documented_methods() -> dict[str, Method]:
         Method("trainings.list", partial(_list_trainings, Version.V1), {}, {}),
         Method("trainings.v2.list", partial(_list_trainings, Version.V2), {}, {}),
         Method("jobtitles.list", _list_job_titles, {}, {}),
+        Method(
+            "training-employee-status.list",
+            _list_employee_status,
+            {
+                "training_ids": partial(_read_list, read=_read_number_id, of="whole numbers"),
+                "m_user_ids": partial(_read_list, read=_read_hex_id, of="ids of 24 hexadecimal digits"),
+                "limit": partial(_read_number, highest=_HIGHEST_LIMIT),
+                "page": _read_number,
+                "include_all_completions": _read_bool,
+            },
+            {},
+        ),
         Method("api.echo", _echo, {}, {"response": _read_object}),
     )
     return {method.name: method for method in methods}

@@ -119,6 +119,11 @@ def date_number(day: date) -> int:
     return day.year * 10_000 + day.month * 100 + day.day
 
 
+def day_of_number(number: int) -> date:
+    """Return the day of a number in the API's format, `yyyymmdd`."""
+    return date(number // 10_000, number // 100 % 100, number % 100)
+
+
 def day_of(ms: int) -> date:
     """Return the UTC day of a time in Unix milliseconds."""
     return datetime.fromtimestamp(ms / 1000, UTC).date()

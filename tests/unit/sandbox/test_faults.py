@@ -288,3 +288,33 @@ def test_each_fault_without_a_value_is_read_with_a_scope(kind: str) -> None:
 def test_what_is_written_wrong_is_told(text: str, problem: str) -> None:
     with pytest.raises(NotationError, match=problem.replace("+", r"\+")):
         read_fault(text)
+
+
+async def test_faults_of_the_list_of_who_is_current(sandbox: Sandbox) -> None:
+    method = "training-employee-status.list"
+
+    async def completed(page: int = 1) -> tuple[int, dict[str, int]]:
+        answer = await sandbox.page(page, 1000, method)
+        return sum(len(employee["last_completed"]) for employee in answer["employees"]), answer["paging"]
+
+    everything, paging = await completed()
+    assert everything > 0
+    assert paging == {"last_page": 1}
+    sandbox.control.begin(f"empty:method={method}")
+    assert (await completed())[0] == 0
+    sandbox.control.end()
+    sandbox.control.begin(f"halved:method={method}")
+    assert 0 < (await completed())[0] < everything
+    sandbox.control.end()
+    sandbox.control.begin(f"no-last-page:method={method}")
+    sandbox.control.begin(f"same-page:method={method}")
+    assert await completed(7) == (everything, {})
+    sandbox.control.end()
+    sandbox.control.begin(f"unreadable:50%,method={method}")
+    answer = await sandbox.page(1, 1000, method)
+    days = [entry["date_number"] for employee in answer["employees"] for entry in employee["last_completed"]]
+    assert "unknown" in days
+    sandbox.control.end()
+    sandbox.control.begin(f"error:server_error,method={method}")
+    assert (await sandbox.page(1, 1000, method))["error"] == "server_error"
+    assert "completedtrainings" in await sandbox.page()

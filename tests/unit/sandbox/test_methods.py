@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.unit.sandbox.conftest import Caller, Start
 
 V1, V2 = "completedtrainings.list", "completedtrainings.v2.list"
+STATUS = "training-employee-status.list"
 Sample = Callable[[str], dict[str, Any]]
 
 
@@ -51,6 +52,45 @@ async def test_names_join_the_completions_of_either_version(api: "Caller") -> No
     for record in (await api.post(V2, limit=1000))["completedtrainings"]:
         assert record["m_user_id"] in users
         assert record["training_id"] in titles_v2
+
+
+async def test_who_is_current_follows_from_each_persons_newest_completions(api: "Caller", account: Account) -> None:
+    person, training = account.users[0]["id"], account.trainings[0]
+    account.add(user=person, training=training.ids, date_number=20990101, expiry=20990715)
+    asked = {"m_user_ids": [person], "training_ids": [training.ids.v2]}
+    answer = await api.post(STATUS, **asked, include_all_completions=True)
+    assert answer["paging"] == {"last_page": 1}
+    assert answer["last_updated"] == pytest.approx(account.now_ms(), abs=60_000)
+    (employee,) = answer["employees"]
+    assert employee == {
+        "m_user_id": person,
+        "status": "active",
+        "percent_complete": 100,
+        "incomplete_training_ids": [],
+        "complete_training_ids": [training.ids.v2],
+        "last_completed": [
+            {
+                "id": training.ids.v2,
+                "date_number": 20990101,
+                "is_required": True,
+                "expiresOn": 20990715,
+                "startsExpiringOn": 20990615,
+            }
+        ],
+    }
+    account.status_ends[person, training.ids.v2] = 20200101
+    (employee,) = (await api.post(STATUS, **asked))["employees"]
+    assert (employee["status"], employee["percent_complete"]) == ("incomplete", 0)
+    assert employee["last_completed"][0]["expiresOn"] == 20200101
+    assert "is_required" not in employee["last_completed"][0]
+
+
+async def test_who_is_current_comes_in_pages_and_refuses_wrong_parameters(api: "Caller", account: Account) -> None:
+    pages = [(await api.post(STATUS, page=page, limit=10))["employees"] for page in (1, 2)]
+    people = [employee["m_user_id"] for page in pages for employee in page]
+    assert people == [user["id"] for user in account.users[:20]]
+    for wrong in ({"limit": 1001}, {"m_user_ids": "a"}, {"training_ids": [None]}, {"include_all_completions": 1}):
+        assert (await api.post(STATUS, **wrong))["error"] == "parameter_invalid"
 
 
 async def test_the_echo_is_the_whole_answer(api: "Caller") -> None:
