@@ -80,6 +80,17 @@ class Validity:
 UNKNOWN_VALIDITY: Final = Validity()
 
 
+@dataclass(frozen=True, slots=True)
+class ListedEnd:
+    """What the account's list of who is current says of a person's last completion of a training: its day and its end.
+
+    Both are `YYYY-MM-DD`.
+    """
+
+    completed_on: str
+    until: str
+
+
 def validity(completed_on: str | None, expires_on: str | None, training: TrainingFacts | None) -> Validity:
     """Return until when a completion is valid: its own expiry, else what the renewal rule gives if that is certain.
 
@@ -92,6 +103,16 @@ def validity(completed_on: str | None, expires_on: str | None, training: Trainin
         return UNKNOWN_VALIDITY
     until = months_later(completed_on, training.renewal_months)
     return UNKNOWN_VALIDITY if until is None else Validity(until, ValiditySource.RENEWAL_RULE)
+
+
+def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Validity | None:
+    """Return until when a completion is valid by the account's list; None if the list says nothing about it.
+
+    The service computes the list every 15 minutes, so it may still be about an earlier completion.
+    """
+    if listed is None or listed.completed_on != completed_on:
+        return None
+    return Validity(listed.until, ValiditySource.EMPLOYEE_STATUS)
 
 
 def months_later(day: str, months: int) -> str | None:

@@ -51,6 +51,13 @@ class FirstRun(StrEnum):
     NOTIFY = "notify"
 
 
+class ExpiryDates(StrEnum):
+    """Where the last day of a completion comes from, when it is announced that it runs out."""
+
+    RECORDS = "records"
+    EMPLOYEE_STATUS = "employee_status"
+
+
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -148,6 +155,10 @@ class SourceSettings(BaseTable):
     expiring_within: Duration | None = None
     """How long before its end a completion is announced as expiring. Not set: the training's own number of days, or 30
     days if it has none."""
+    expiry_dates: ExpiryDates = ExpiryDates.RECORDS
+    """Which dates the announcements of `expiry` follow: those of the records and of the trainings' renewal rules
+    (`records`), or, where it has one, the date in the account's own list of who is current (`employee_status`). That
+    list is read once a day, 500 people a request. Needs `api = "v2"`."""
     id_namespace: Text = ""
     """The text that the ids of this source's events are derived from. Empty: the source's name. If you rename a source,
     set it to the old name to keep the ids."""
@@ -182,6 +193,12 @@ class SourceSettings(BaseTable):
         """Yield the problems of keys that contradict each other; key paths start at this table."""
         if self.has_attachments is not None and self.api is ApiVersion.V1:
             yield Problem("has_attachments", 'exists only in v2 of the API; remove it, or set api = "v2"')
+        if self.expiry_dates is ExpiryDates.EMPLOYEE_STATUS and self.api is ApiVersion.V1:
+            yield Problem(
+                "expiry_dates",
+                'can be "employee_status" only in v2 of the API, because that list has its ids of trainings; remove it,'
+                ' or set api = "v2"',
+            )
         if self.expiry and not self.names:
             yield Problem("expiry", "needs names = true: the lists say who has left, and how long trainings are valid")
 
@@ -198,6 +215,8 @@ class SourceSettings(BaseTable):
                 yield Problem(key, mistake)
         if isinstance(self.first_run, date) and self.first_run > today:
             yield Problem("first_run", "is in the future: nothing that is entered before that date is reported")
+        if self.expiry_dates is ExpiryDates.EMPLOYEE_STATUS and not self.expiry:
+            yield Problem("expiry_dates", "has no effect without expiry = true")
         if self.requests_per_minute > _SHARED_REQUESTS_PER_MINUTE:
             yield Problem(
                 "requests_per_minute",

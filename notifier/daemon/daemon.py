@@ -218,6 +218,7 @@ class Daemon:
             lambda: self._configuration.subscriptions,
             self._on_events,
             self._dispatcher.set_aside,
+            self._sources.status_list,
         )
         self._overview = Overview(self._reader, self._clock)
         self._reloader = Reloader(
@@ -264,6 +265,7 @@ class Daemon:
             await self._alarms.evaluate()
             self._schedule.add(ACTIVITY, LOOK_EVERY_SECONDS, self._activity.look)
             self._schedule.add(ALARMS, ALARMS_EVERY_SECONDS, self._look_for_troubles)
+            stack.push_async_callback(self._expiry.stop)
             self._schedule.add(EXPIRY, EVERY_SECONDS, self._expiry.look)
             if self._store.path is None:
                 self._schedule.add(DATABASE, ASK_EVERY_SECONDS, self._ask_database)

@@ -23,6 +23,7 @@ from notifier.store.tables.holds import HeldExamples
 from notifier.store.tables.sources import SourceMemory
 from notifier.store.tables.sweeps import Sweep
 from notifier.watch.detection.holds import Direction
+from notifier.watch.employee_statuses import StatusList
 from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import Round, RoundResult, Watcher
@@ -83,6 +84,11 @@ class SourceRegistry:
         if name not in self._watchers:
             raise UnknownNameError("source", name, tuple(self._watchers))
         return self._watchers[name]
+
+    def status_list(self, name: str) -> StatusList | None:
+        """Return the function that reads a source's list of who is current; None if the source is not watched."""
+        watcher = self._watchers.get(name)
+        return None if watcher is None else watcher.employee_status
 
     async def renew(self, settings: Settings, session: aiohttp.ClientSession, differences: Differences) -> None:
         """Apply new settings: make watchers for added and changed sources, and stop the watchers of removed ones.

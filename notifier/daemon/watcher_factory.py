@@ -83,4 +83,5 @@ def build_watcher(
         scan,
         looks,
         names,
+        client,
     )

@@ -12,9 +12,10 @@ from notifier.config import SourceSettings
 from notifier.events import Completion
 from notifier.http.exchange import Answer
 from notifier.http.transport_errors import TransportError
+from notifier.kpa.employee_status import METHOD as STATUS_METHOD
+from notifier.kpa.employee_status import StatusPage, read_status_page
 from notifier.kpa.errors import ApiError, ApiErrorReason, no_answer
 from notifier.kpa.exchange import Exchange
-from notifier.kpa.field_parsers import whole_number
 from notifier.kpa.name_stream import (
     BATCH,
     ListedTraining,
@@ -25,7 +26,7 @@ from notifier.kpa.name_stream import (
     trainings_reader,
 )
 from notifier.kpa.rate_limiter import Priority, RateLimiter
-from notifier.kpa.responses import list_in, parse_json, read_object, served_at_ms
+from notifier.kpa.responses import count, list_in, paging_in, parse_json, read_object, served_at_ms
 from notifier.kpa.versions import API_VERSIONS, InvalidRecord, RecordFormat, SkimmedRecords
 
 _MIB = 1024 * 1024
@@ -34,7 +35,6 @@ _NAMES_LIMIT = 256 * _MIB
 _ECHO_LIMIT = 1 * _MIB
 _READ_AT_ONCE_BYTES = 1 * _MIB
 """Bodies up to this many bytes are parsed in the event loop. A full page of 1,000 records is a quarter of it."""
-_HIGHEST_COUNT = 10**12
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")
@@ -196,6 +196,25 @@ class Client:
         """Yield all job titles, by their ids, in batches, as `people` does."""
         return self._names("jobtitles.list", job_titles_reader, urgency)
 
+    async def employee_status(self, number: int, *, limit: int, urgency: Priority = Priority.NAMES) -> StatusPage:
+        """Return page `number` (from 1) of the list of who is current, with `limit` (1..1000) people.
+
+        A page beyond the last one is empty, however the API reports it.
+        """
+        settings = self._settings
+        parameters: dict[str, Any] = {"page": number, "limit": limit, "include_all_completions": True}
+        if settings.training_id:
+            parameters["training_ids"] = [self._version.training_filter(settings.training_id)]
+        if settings.user_id:
+            parameters["m_user_ids"] = [settings.user_id]
+        asked = await self._ask(STATUS_METHOD, parameters, urgency, _PAGE_LIMIT)
+        try:
+            return await self._read(partial(read_status_page, number=number, limit=limit), asked.answer)
+        except ApiError as failure:
+            if number == 1 or not self._says_nothing_there(failure.reason, number, narrowed=False):
+                raise
+            return StatusPage({}, is_last=True)
+
     async def echo(self) -> None:
         """Test the token with a request that changes nothing (the method `api.echo`)."""
         # The documentation does not say whether the API returns the object inside its answer or as its answer. This
@@ -285,25 +304,17 @@ def _read_page(
     records = list_in(document, "completedtrainings")
     skimmed = version.skim(records) if skim else None
     completions, bad = version.parse(records) if skimmed is None else ([], [])
-    paging = document.get("paging")
-    paging = paging if isinstance(paging, dict) else {}
+    paging = paging_in(document)
     return Page(
         number=number,
         limit=limit,
         size=len(records),
         completions=tuple(completions),
         bad=tuple(bad),
-        last_page=_count(paging.get("last_page")),
-        total=_count(paging.get("total")),
+        last_page=count(paging.get("last_page")),
+        total=count(paging.get("total")),
         served_at_ms=served_at_ms(answer.headers),
         asked_at=asked.asked_at,
         seconds=asked.seconds,
         skimmed=skimmed,
     )
-
-
-def _count(value: object) -> int | None:
-    if value is None or value == "":
-        return None
-    number = whole_number(value)
-    return number if number is not None and 0 <= number <= _HIGHEST_COUNT else None

@@ -9,10 +9,12 @@ import orjson
 from notifier.http.exchange import Answer
 from notifier.http.retry_after import date_ms, retry_after
 from notifier.kpa.errors import ApiError, ApiErrorReason, quoted, refusal
+from notifier.kpa.field_parsers import whole_number
 
 _OK = 200
 _REDIRECTS = range(300, 400)
 _LONGEST_RETRY_AFTER = 3600.0
+_HIGHEST_COUNT = 10**12
 
 
 def read_object(answer: Answer, token: str, parse: Callable[[bytes], Any]) -> dict[str, Any]:
@@ -44,6 +46,20 @@ def list_in(document: dict[str, Any], name: str) -> list[Any]:
     if not isinstance(found, list):
         raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, f"no list `{name}`")
     return found
+
+
+def paging_in(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the page information in an answer, empty if there is none."""
+    paging = document.get("paging")
+    return paging if isinstance(paging, dict) else {}
+
+
+def count(value: object) -> int | None:
+    """Return a number of records or pages, given as a number or as text; None if it is missing or makes no sense."""
+    if value is None or value == "":
+        return None
+    number = whole_number(value)
+    return number if number is not None and 0 <= number <= _HIGHEST_COUNT else None
 
 
 def parse_json(body: bytes) -> Any:

@@ -1,4 +1,7 @@
-"""Announces that completions run out, by a daily round over the store; it makes no request to the API.
+"""Announces that completions run out, by a daily round over the store.
+
+It makes no request to the API, unless the setting `expiry_dates` says that the dates in the account's own list of who
+is current come first. Then the round reads that list, in a task of its own, because this can take minutes.
 
 Of the completions of one training by one person, only the newest counts. An announcement, its deliveries and the note
 that it was made are written in one transaction, so that it is made exactly once, even if the process is killed. After
@@ -9,37 +12,30 @@ a start examines all pairs.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from notifier.clock import Clock
 from notifier.config import Settings, SourceSettings
-from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data, expiry_event_id
-from notifier.facts import PersonField, validity
-from notifier.kpa.versions import API_VERSIONS, RecordFormat
+from notifier.config.source_settings import ExpiryDates
+from notifier.events import Event, EventType
+from notifier.kpa.errors import ApiError
 from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
-from notifier.store.subscriptions import KnownFacts, Subscription
+from notifier.store.subscriptions import Subscription
 from notifier.store.tables import expiries, known_ids
 from notifier.store.tables import names as name_table
 from notifier.store.tables.expiries import ExpiryRow, PresentRecord
 from notifier.store.tables.names import NameList
-from notifier.store.tables.rollups import count_detected
-from notifier.watch.detection.expiry import (
-    Announced,
-    ExpiryStage,
-    has_left,
-    next_announcement,
-    stage_of,
-    within_days,
-)
-from notifier.watch.detection.news import NewsReason
-from notifier.watch.ingest_transaction import read_stored
-from notifier.watch.name_cache import facts_wanted, wanted
+from notifier.watch.background_tasks import cancelled
+from notifier.watch.employee_statuses import StatusList, employee_statuses
+from notifier.watch.expiry_announcements import ExpiryOutcome, ExpiryRequest, Pair, judge, retract
+from notifier.watch.name_cache import facts_wanted
 
 _log = logging.getLogger(__name__)
 
@@ -50,41 +46,19 @@ _AT_ONCE: Final = 500
 """The most records judged in one transaction."""
 
 _ENDS: Final = (EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED)
-_REASONS: Final = {ExpiryStage.EXPIRING: NewsReason.RUNS_OUT, ExpiryStage.EXPIRED: NewsReason.RAN_OUT}
-_TYPES: Final = {ExpiryStage.EXPIRING: EventType.EXPIRING, ExpiryStage.EXPIRED: EventType.EXPIRED}
-
-Pair = tuple[str, str]
-"""A person's and a training's id."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiryRequest:
-    """Everything that the store's thread needs to judge completions of one source."""
-
-    source: str
-    settings: SourceSettings
-    subscriptions: Sequence[Subscription]
-    today: date
-    since: date
-    now_ms: int
-
-    @property
-    def version(self) -> RecordFormat:
-        """The format of the stored records."""
-        return API_VERSIONS[self.settings.api]
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiryOutcome:
-    """The events written, and the destinations whose waiting deliveries were taken back."""
-
-    events: tuple[Event, ...] = ()
-    taken_from: frozenset[str] = frozenset()
 
 
 def local_day(ms: int) -> date:
     """Return the day of a moment (Unix ms) in the machine's time zone."""
     return datetime.fromtimestamp(ms / 1000, UTC).astimezone().date()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A round that reads a list, and the settings of its source when it began."""
+
+    settings: SourceSettings
+    task: asyncio.Task[None]
 
 
 class ExpiryRounds:
@@ -98,12 +72,17 @@ class ExpiryRounds:
         subscriptions: Callable[[], Sequence[Subscription]],
         on_events: Callable[[Sequence[Event]], None],
         on_taken_back: Callable[[Collection[str]], None],
+        status_list: Callable[[str], StatusList | None] = lambda _source: None,
     ) -> None:
         """Initialize with functions that return the present settings and subscriptions.
 
         `on_events` gets new events. `on_taken_back` gets the names of destinations whose waiting deliveries were
-        deleted.
+        deleted. `status_list` returns the function that reads a source's list of who is current, None if it is not
+        watched now.
         """
+        self._status_list = status_list
+        self._reading: dict[str, _Reading] = {}
+        self._unread: set[str] = set()
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -132,13 +111,36 @@ class ExpiryRounds:
         self._done = {name: day for name, day in self._done.items() if name in sources}
         try:
             await self._store.run(expiries.keep_only, list(sources))
+            await self._end_readings(sources)
             for name, source in sources.items():
                 await self._look_at(name, source)
         except StoreError as error:
             # The parts that use the store all the time report the same error.
             _log.debug(error.message, extra={"reason": error.reason})
 
+    async def stop(self) -> None:
+        """Stop rounds that read a list; the next run does them again."""
+        if tasks := [reading.task for reading in self._reading.values()]:
+            await cancelled(tasks)
+
+    async def settle(self) -> None:
+        """Wait until no round reads a list any more."""
+        if tasks := [reading.task for reading in self._reading.values()]:
+            await asyncio.wait(tasks)
+
+    async def _end_readings(self, sources: Mapping[str, SourceSettings]) -> None:
+        """Forget rounds that are done, and stop those whose settings have changed. Raises what a round has raised."""
+        for name, reading in [*self._reading.items()]:
+            if reading.task.done():
+                del self._reading[name]
+                await reading.task
+            elif sources.get(name) != reading.settings:
+                del self._reading[name]
+                await cancelled([reading.task])
+
     async def _look_at(self, name: str, source: SourceSettings) -> None:
+        if name in self._reading:
+            return
         now_ms = self._clock.now_ms()
         today = local_day(now_ms)
         since, last = await self._store.run(expiries.begin, name, today.isoformat())
@@ -152,17 +154,69 @@ class ExpiryRounds:
                         extra={"source": name},
                     )
                 return
-            self._touched.pop(name, None)
-            newest = await self._newest(name)
-            await self._judge_all(request, newest)
-            await self._store.run(expiries.finish, name, today.isoformat())
-            self._done[name] = today
+            if source.expiry_dates is ExpiryDates.RECORDS:
+                await self._do_round(request)
+            elif (page := self._status_list(name)) is not None:
+                task = asyncio.create_task(self._do_round(request, page), name=f"expiry {name}")
+                self._reading[name] = _Reading(source, task)
         elif pairs := self._touched.pop(name, None):
             try:
                 await self._judge_pairs(request, pairs)
             except StoreError:
                 self._touched.setdefault(name, set()).update(pairs)
                 raise
+
+    async def _do_round(self, request: ExpiryRequest, page: StatusList | None = None) -> None:
+        """Examine all pairs; with `page`, those of people in the account's list by what that says."""
+        name = request.source
+        read: set[str] = set()
+        if page is not None:
+            self._touched.pop(name, None)
+            read = await self._judge_listed(request, page)
+            request = self._now(request)
+        # What has changed while the list was read is judged again.
+        touched = self._touched.pop(name, set())
+        newest = await self._newest(name)
+        rest = [record.id for pair, record in newest.items() if pair[0] not in read or pair in touched]
+        await self._judge_ids(request, rest)
+        await self._retract(request, await self._store.run(expiries.standing, name), newest)
+        await self._store.run(expiries.finish, name, request.today.isoformat())
+        self._done[name] = request.today
+
+    async def _judge_listed(self, request: ExpiryRequest, page: StatusList) -> set[str]:
+        """Judge the completions of the people in the account's list, page by page; return the people that were read."""
+        name = request.source
+        numbers: dict[str, list[tuple[Pair, int]]] = {}
+        for pair, record in (await self._newest(name)).items():
+            numbers.setdefault(pair[0], []).append((pair, record.id))
+        read: set[str] = set()
+        try:
+            async with aclosing(employee_statuses(page)) as statuses:
+                async for people in statuses:
+                    touched = self._touched.get(name, set())
+                    theirs = [numbered for user in people for numbered in numbers.pop(user, ())]
+                    listed = {(user, training): end for user in people for training, end in people[user].items()}
+                    await self._judge_ids(
+                        replace(self._now(request), listed=listed),
+                        [number for pair, number in theirs if pair not in touched],
+                    )
+                    read.update(people)
+            if name in self._unread:
+                self._unread.remove(name)
+                _log.info("the list of who is current can be read again", extra={"source": name})
+        except ApiError as failure:
+            if name not in self._unread:
+                self._unread.add(name)
+                _log.warning(
+                    "the list of who is current cannot be read; for people not read, the records' own dates count, and"
+                    " what was announced by the list stays; it is read again tomorrow",
+                    extra={"source": name, "reason": failure.reason, "people": len(read), "error": failure.message},
+                )
+        return read
+
+    def _now(self, request: ExpiryRequest) -> ExpiryRequest:
+        """Return a request with the present time and subscriptions, because to read a list takes a while."""
+        return replace(request, subscriptions=self._subscriptions(), now_ms=self._clock.now_ms())
 
     async def _newest(self, name: str) -> dict[Pair, PresentRecord]:
         """Return the newest present completion of every person and training."""
@@ -176,12 +230,10 @@ class ExpiryRounds:
             await asyncio.sleep(0)
         return found
 
-    async def _judge_all(self, request: ExpiryRequest, newest: Mapping[Pair, PresentRecord]) -> None:
-        ids = sorted(record.id for record in newest.values())
+    async def _judge_ids(self, request: ExpiryRequest, numbers: Iterable[int]) -> None:
+        ids = sorted(numbers)
         for first in range(0, len(ids), _AT_ONCE):
             self._tell(await self._store.run(judge, request, ids[first : first + _AT_ONCE]))
-        rows = await self._store.run(expiries.standing, request.source)
-        await self._retract(request, rows, newest)
 
     async def _judge_pairs(self, request: ExpiryRequest, pairs: set[Pair]) -> None:
         rows = await self._store.run(expiries.standing, request.source)
@@ -227,144 +279,4 @@ def _is_ready(db: Database, source: str, settings: SourceSettings) -> bool:
     return all(
         fetched.get(names, (0, None))[1] == facts[names] and known_ids.names_are_fetched(db, [source], names)
         for names in (NameList.PEOPLE, NameList.TRAININGS)
-    )
-
-
-def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
-    """Announce what is due about these newest completions (row numbers), in the caller's transaction."""
-    found: dict[str, tuple[int, Completion]] = {}
-    for key, revision, raw in expiries.contents(db, ids):
-        completion = read_stored(request.version, key, raw)
-        if completion is not None:
-            found[key] = revision, completion
-    names = _names(db, request, [completion for _, completion in found.values()])
-    before: dict[str, list[ExpiryRow]] = {}
-    for row in expiries.of_keys(db, request.source, list(found)):
-        before.setdefault(row.key, []).append(row)
-    events: list[Event] = []
-    taken: set[str] = set()
-    for key, (revision, completion) in found.items():
-        rule = names.training_facts.get(completion.training_id)
-        until = validity(completion.completed_on, completion.expires_on, rule).until
-        same = None
-        for row in before.get(key, ()):
-            if row.valid_until == until:
-                same = _announced(row)
-            # Without the training's rule nothing is known about the end, so nothing is taken back.
-            elif not row.renewed and (until is not None or rule is not None):
-                events += _renew(db, request, row, completion, revision, names, taken)
-        person = names.person_facts.get(completion.user_id)
-        if until is None or person is None or has_left(person.get(PersonField.TERMINATED_ON), request.today):
-            continue
-        days = within_days(request.settings.expiring_within, None if rule is None else rule.expiring_days)
-        told = next_announcement(same, stage_of(until, request.today, days, request.since))
-        if told is None:
-            continue
-        expiries.remember(
-            db,
-            request.source,
-            ExpiryRow(key, until, completion.user_id, completion.training_id, told.stage, told.turn, 0),
-        )
-        change = Change(_TYPES[told.stage], completion, revision, DetectedBy.CALENDAR, _REASONS[told.stage])
-        events += _write(db, request, change, key, until, told.turn, names)
-    count_detected(db, events)
-    return ExpiryOutcome(tuple(events), frozenset(taken))
-
-
-def retract(db: Database, request: ExpiryRequest, rows: Sequence[tuple[ExpiryRow, int | None]]) -> ExpiryOutcome:
-    """Take back the announcements about records that are not the newest ones any more.
-
-    With each row comes the number of the newest completion of its person and training; None if there is none.
-    """
-    events: list[Event] = []
-    taken: set[str] = set()
-    current = {(row.key, row.valid_until) for row in expiries.standing(db, request.source)}
-    for row, newest in rows:
-        if (row.key, row.valid_until) not in current:
-            continue
-        others = [] if newest is None else expiries.contents(db, [newest])
-        if any(key == row.key for key, _, _ in others):
-            continue
-        known = expiries.last_known(db, request.source, row.key)
-        key, revision, raw = others[0] if others else (row.key, *(known or (0, b"{}")))
-        completion = read_stored(request.version, key, raw)
-        if completion is None:
-            # Its content was erased, so there is nothing to tell.
-            expiries.remember(db, request.source, row._replace(renewed=1))
-            taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
-            continue
-        names = _names(db, request, [completion])
-        events += _renew(db, request, row, completion, revision, names, taken)
-    count_detected(db, events)
-    return ExpiryOutcome(tuple(events), frozenset(taken))
-
-
-def _renew(
-    db: Database,
-    request: ExpiryRequest,
-    row: ExpiryRow,
-    completion: Completion,
-    revision: int,
-    names: Names,
-    taken: set[str],
-) -> list[Event]:
-    """Take back an announcement: delete its waiting deliveries, and write an event that shows `completion` instead."""
-    taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
-    expiries.remember(db, request.source, row._replace(renewed=1))
-    change = Change(EventType.RENEWED, completion, revision, DetectedBy.CALENDAR, NewsReason.RENEWED)
-    return _write(db, request, change, row.key, row.valid_until, row.turn, names)
-
-
-def _write(
-    db: Database, request: ExpiryRequest, change: Change, key: str, valid_until: str, turn: int, names: Names
-) -> list[Event]:
-    """Write an event and its deliveries; return it, or nothing if it was told before."""
-    completion, kind = change.completion, change.type
-    shown = request.settings.shown_person_fields()
-    visible = names.showing(shown)
-    data = orjson.loads(event_data(change, visible))
-    if kind is EventType.RENEWED:
-        data["previous"] = {"key": key, "valid_until": valid_until}
-    made = Event(
-        0,
-        expiry_event_id(request.settings.namespace(request.source), key, kind, valid_until, turn),
-        kind,
-        request.source,
-        key,
-        request.now_ms,
-        orjson.dumps(_with_record(data, completion)),
-    )
-    event = expiries.insert_event(db, made, change.revision, change.reason, change.net)
-    if event is None:
-        return []
-    known = KnownFacts(names.trainings.get(completion.training_id), visible.person_facts.get(completion.user_id))
-    wanting = [
-        it.destination
-        for it in request.subscriptions
-        if it.admits(kind, request.source, completion.training_id, completion.user_id, known)
-    ]
-    expiries.deliver(db, event, wanting)
-    return [event]
-
-
-def _with_record(data: dict[str, Any], completion: Completion) -> dict[str, Any]:
-    """Return an event's data with the record's JSON, which is not parsed, so that its numbers stay as they are."""
-    return {**data, "record": orjson.Fragment(completion.raw)}
-
-
-def _names(db: Database, request: ExpiryRequest, completions: Sequence[Completion]) -> Names:
-    ids = wanted(completions)
-    fields = request.settings.stored_person_fields()
-    return name_table.find(db, request.source, ids.people, ids.trainings, fields)
-
-
-def _announced(row: ExpiryRow) -> Announced:
-    return Announced(
-        row.key,
-        row.valid_until,
-        row.user_id,
-        row.training_id,
-        ExpiryStage(row.stage),
-        row.turn,
-        bool(row.renewed),
     )

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from notifier.kpa.client import Page
+from notifier.kpa.client import Client, Page
+from notifier.kpa.employee_status import StatusPage
 from notifier.kpa.errors import MEANINGS, ApiError
 from notifier.kpa.rate_limiter import RateLimiter, Usage
 from notifier.store.database import Database
@@ -71,8 +72,10 @@ class Watcher:
         scan: ScanRunner,
         looks: SecondLooks,
         names: NameCache | None,
+        client: Client,
     ) -> None:
         """Initialize with the collaborators; `retention` is in seconds."""
+        self._client = client
         self.name = context.name
         self._context = context
         self._settings = context.settings
@@ -155,6 +158,10 @@ class Watcher:
         if self._names is not None and (reason := self._names.failure):
             found[Question.NAMES] = Trouble(reason, MEANINGS[reason].advice, 0.0, reason.remedy)
         return found
+
+    async def employee_status(self, number: int, limit: int) -> StatusPage:
+        """Return a page of the account's list of who is current, within the request budget. Raises ApiError."""
+        return await self._client.employee_status(number, limit=limit)
 
     def quiet_for(self) -> float:
         """Return for how many more seconds the source gets no requests."""

@@ -120,8 +120,8 @@ def _completion() -> dict[str, Any]:
                 "enum": [None, *(str(source) for source in ValiditySource)],
                 "description": (
                     "Where `valid_until` comes from: the completion's own expiry (`expires_on`), the renewal months of"
-                    " a training with a rolling schedule, or the account's list of who is current. Later versions may"
-                    f" add values. {_SINCE}"
+                    " a training with a rolling schedule, or, only in events about the end of a completion, the"
+                    f" account's list of who is current. Later versions may add values. {_SINCE}"
                 ),
             },
         },

@@ -165,6 +165,16 @@ def take_back(db: Database, source: str, key: str, valid_until: str) -> list[str
     return sorted({name for (name,) in rows})
 
 
+def validity_source(db: Database, source: str, key: str, valid_until: str) -> str | None:
+    """Return the `valid_until_source` of the latest announcement of a record and a last day; None if none is stored."""
+    row = db.execute(
+        "SELECT json_extract(data, '$.completion.valid_until_source') FROM events WHERE source = ? AND subject = ?"
+        f" AND type IN {_ENDS} AND json_extract(data, '$.completion.valid_until') = ? ORDER BY sequence DESC LIMIT 1",
+        [source, key, valid_until],
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def forget(db: Database, source: str, user_id: str) -> None:
     """Delete what was announced about a person's completions."""
     db.execute("DELETE FROM expiries WHERE source = ? AND user_id = ?", [source, user_id])

@@ -187,6 +187,10 @@ def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
         (f'{SOURCE}{SIGNED}trainings = ["Crane*", "!crane*"]', "destinations.hr.trainings: excludes everything"),
         (f"{SOURCE}first_run = 2999-01-01\n{SIGNED}", "sources.acme.first_run: is in the future"),
         (f'{SOURCE}proxy = "http://u:hush@proxy.example.com:1/path"\n{SIGNED}', "sources.acme.proxy: has a path"),
+        (
+            f'{SOURCE}expiry_dates = "employee_status"\n{SIGNED}',
+            "sources.acme.expiry_dates: has no effect without expiry = true",
+        ),
         (f"{SOURCE}expiry = true\n{SIGNED}", "sources.acme.expiry: is on, but no destination gets it"),
         (SOURCE + SOURCE.replace("acme", "beta") + SIGNED, "sources.beta.token: is the same as that of source `acme`"),
         (

@@ -92,6 +92,8 @@ WRONG_SOURCE = [
     ("names", "2", "must be true or false"),
     ("expiry", '"soon"', "must be true or false"),
     ("expiry", "true\nnames = false", "needs names = true"),
+    ("expiry_dates", '"status"', 'must be "records" or "employee_status"'),
+    ("expiry_dates", '"employee_status"\napi = "v1"', "only in v2 of the API"),
     ("expiring_within", "30", "a plain number has none"),
     ("expiring_within", '"0d"', "longer than zero"),
     ("person_fields", '"employee_number"', "must be a list"),

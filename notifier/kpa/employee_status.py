@@ -1,0 +1,65 @@
+"""Reads pages of the account's list of who is current, and until when (`training-employee-status.list`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from notifier.facts import ListedEnd
+from notifier.http.exchange import Answer
+from notifier.kpa.errors import ApiError, ApiErrorReason
+from notifier.kpa.field_parsers import UnreadableError, day, identifier
+from notifier.kpa.responses import count, list_in, paging_in, parse_json, read_object
+
+METHOD: Final = "training-employee-status.list"
+
+Ends = Mapping[str, ListedEnd]
+"""The last completion of each training that has an end, by the training's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusPage:
+    """One page of the list: the ends of each person's completions, by user id.
+
+    A person without an end has an empty entry. A person whose entry cannot be read is left out.
+    """
+
+    people: Mapping[str, Ends]
+    is_last: bool
+
+
+def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> StatusPage:
+    """Return the page in an answer. Raises ApiError, also if no person in a page that is not empty can be read."""
+    document = read_object(answer, token, parse_json)
+    employees = list_in(document, "employees")
+    people: dict[str, Ends] = {}
+    for employee in employees:
+        try:
+            user_id, ends = _employee(employee)
+        except UnreadableError:
+            continue
+        people[user_id] = ends
+    if employees and not people:
+        raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, f"none of the {len(employees)} `employees` can be read")
+    last_page = count(paging_in(document).get("last_page"))
+    is_last = number >= last_page if last_page is not None else len(employees) < limit
+    return StatusPage(people, is_last or not employees)
+
+
+def _employee(employee: Any) -> tuple[str, Ends]:
+    """Return a person's id and ends. Raises UnreadableError if any of it cannot be read.
+
+    A person of whom a part was read would seem to have no end in the other part.
+    """
+    if not isinstance(employee, dict):
+        raise UnreadableError("an employee is not an object")
+    completed = employee.get("last_completed")
+    if completed is None:
+        completed = []
+    if not isinstance(completed, list) or not all(isinstance(entry, dict) for entry in completed):
+        raise UnreadableError("`last_completed` is not a list of objects", "last_completed")
+    ends: dict[str, ListedEnd] = {}
+    for entry in completed:
+        until, completed_on = day(entry, "expiresOn"), day(entry, "date_number")
+        if until is not None and completed_on is not None:
+            ends[identifier(entry, "id")] = ListedEnd(completed_on, until)
+    return identifier(employee, "m_user_id"), ends

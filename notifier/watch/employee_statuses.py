@@ -1,0 +1,34 @@
+"""Reads the account's whole list of who is current, page by page; only one page is in memory at a time."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Final
+
+from notifier.kpa.employee_status import Ends, StatusPage
+from notifier.kpa.errors import ApiError, ApiErrorReason
+
+PEOPLE_AT_ONCE: Final = 500
+"""People per request, fewer than the API allows, because each comes with the last completion of each training."""
+
+StatusList = Callable[[int, int], Awaitable[StatusPage]]
+"""Returns a page of the list by its number (from 1) and the most people on it. Raises ApiError."""
+
+
+async def employee_statuses(page: StatusList) -> AsyncGenerator[Mapping[str, Ends], None]:
+    """Yield the ends of each person's completions, by user id; a person is in at most one of the mappings.
+
+    Raises ApiError if a page cannot be read, or brings nobody new: then the list would never end. A caller that may
+    stop early must close the generator with `contextlib.aclosing`.
+    """
+    met: set[str] = set()
+    number = 0
+    while True:
+        number += 1
+        read = await page(number, PEOPLE_AT_ONCE)
+        new = {user_id: ends for user_id, ends in read.people.items() if user_id not in met}
+        if read.people and not new:
+            raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, f"page {number} repeats the people of earlier pages")
+        met.update(new)
+        if new:
+            yield new
+        if read.is_last:
+            return

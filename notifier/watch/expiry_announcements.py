@@ -1,0 +1,243 @@
+"""Writes the announcements that completions run out, and takes them back, within a transaction of the caller."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import orjson
+
+from notifier.config import SourceSettings
+from notifier.config.source_settings import ExpiryDates
+from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data, expiry_event_id
+from notifier.facts import ListedEnd, PersonField, TrainingFacts, Validity, ValiditySource, listed_validity, validity
+from notifier.kpa.versions import API_VERSIONS, RecordFormat
+from notifier.store.database import Database
+from notifier.store.subscriptions import KnownFacts, Subscription
+from notifier.store.tables import expiries
+from notifier.store.tables import names as name_table
+from notifier.store.tables.expiries import ExpiryRow
+from notifier.store.tables.rollups import count_detected
+from notifier.watch.detection.expiry import (
+    Announced,
+    ExpiryStage,
+    has_left,
+    next_announcement,
+    stage_of,
+    within_days,
+)
+from notifier.watch.detection.news import NewsReason
+from notifier.watch.ingest_transaction import read_stored
+from notifier.watch.name_cache import wanted
+
+_REASONS: Final = {ExpiryStage.EXPIRING: NewsReason.RUNS_OUT, ExpiryStage.EXPIRED: NewsReason.RAN_OUT}
+_TYPES: Final = {ExpiryStage.EXPIRING: EventType.EXPIRING, ExpiryStage.EXPIRED: EventType.EXPIRED}
+
+Pair = tuple[str, str]
+"""A person's and a training's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryRequest:
+    """Everything that the store's thread needs to judge completions of one source.
+
+    `listed` is what the account's list of who is current says of these people; None if it was not read.
+    """
+
+    source: str
+    settings: SourceSettings
+    subscriptions: Sequence[Subscription]
+    today: date
+    since: date
+    now_ms: int
+    listed: Mapping[Pair, ListedEnd] | None = None
+
+    @property
+    def version(self) -> RecordFormat:
+        """The format of the stored records."""
+        return API_VERSIONS[self.settings.api]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryOutcome:
+    """The events written, and the destinations whose waiting deliveries were taken back."""
+
+    events: tuple[Event, ...] = ()
+    taken_from: frozenset[str] = frozenset()
+
+
+def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
+    """Announce what is due about these newest completions (row numbers), in the caller's transaction."""
+    found: dict[str, tuple[int, Completion]] = {}
+    for key, revision, raw in expiries.contents(db, ids):
+        completion = read_stored(request.version, key, raw)
+        if completion is not None:
+            found[key] = revision, completion
+    names = _names(db, request, [completion for _, completion in found.values()])
+    before: dict[str, list[ExpiryRow]] = {}
+    for row in expiries.of_keys(db, request.source, list(found)):
+        before.setdefault(row.key, []).append(row)
+    events: list[Event] = []
+    taken: set[str] = set()
+    for key, (revision, completion) in found.items():
+        rule = names.training_facts.get(completion.training_id)
+        valid = _valid(db, request, completion, rule, before.get(key, ()))
+        until = valid.until
+        same = None
+        for row in before.get(key, ()):
+            if row.valid_until == until:
+                same = _announced(row)
+            # Without the training's rule nothing is known about the end, so nothing is taken back.
+            elif not row.renewed and (until is not None or rule is not None):
+                events += _renew(db, request, row, completion, revision, names, taken, valid)
+        person = names.person_facts.get(completion.user_id)
+        if until is None or person is None or has_left(person.get(PersonField.TERMINATED_ON), request.today):
+            continue
+        days = within_days(request.settings.expiring_within, None if rule is None else rule.expiring_days)
+        told = next_announcement(same, stage_of(until, request.today, days, request.since))
+        if told is None:
+            continue
+        expiries.remember(
+            db,
+            request.source,
+            ExpiryRow(key, until, completion.user_id, completion.training_id, told.stage, told.turn, 0),
+        )
+        change = Change(_TYPES[told.stage], completion, revision, DetectedBy.CALENDAR, _REASONS[told.stage])
+        events += _write(db, request, change, key, until, told.turn, names, valid)
+    count_detected(db, events)
+    return ExpiryOutcome(tuple(events), frozenset(taken))
+
+
+def retract(db: Database, request: ExpiryRequest, rows: Sequence[tuple[ExpiryRow, int | None]]) -> ExpiryOutcome:
+    """Take back the announcements about records that are not the newest ones any more.
+
+    With each row comes the number of the newest completion of its person and training; None if there is none.
+    """
+    events: list[Event] = []
+    taken: set[str] = set()
+    current = {(row.key, row.valid_until) for row in expiries.standing(db, request.source)}
+    for row, newest in rows:
+        if (row.key, row.valid_until) not in current:
+            continue
+        others = [] if newest is None else expiries.contents(db, [newest])
+        if any(key == row.key for key, _, _ in others):
+            continue
+        known = expiries.last_known(db, request.source, row.key)
+        key, revision, raw = others[0] if others else (row.key, *(known or (0, b"{}")))
+        completion = read_stored(request.version, key, raw)
+        if completion is None:
+            # Its content was erased, so there is nothing to tell.
+            expiries.remember(db, request.source, row._replace(renewed=1))
+            taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
+            continue
+        names = _names(db, request, [completion])
+        events += _renew(db, request, row, completion, revision, names, taken)
+    count_detected(db, events)
+    return ExpiryOutcome(tuple(events), frozenset(taken))
+
+
+def _renew(
+    db: Database,
+    request: ExpiryRequest,
+    row: ExpiryRow,
+    completion: Completion,
+    revision: int,
+    names: Names,
+    taken: set[str],
+    valid: Validity | None = None,
+) -> list[Event]:
+    """Take back an announcement: delete its waiting deliveries, and write an event that shows `completion` instead."""
+    taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
+    expiries.remember(db, request.source, row._replace(renewed=1))
+    change = Change(EventType.RENEWED, completion, revision, DetectedBy.CALENDAR, NewsReason.RENEWED)
+    return _write(db, request, change, row.key, row.valid_until, row.turn, names, valid)
+
+
+def _valid(
+    db: Database, request: ExpiryRequest, completion: Completion, rule: TrainingFacts | None, told: Sequence[ExpiryRow]
+) -> Validity:
+    """Return until when a completion is valid: by the account's list, if it is to be followed, else by the record.
+
+    Where the list was not read, a date that was announced because of it stays. Otherwise each failure to read the list
+    would take announcements back, and make them again on the next day.
+    """
+    own = validity(completion.completed_on, completion.expires_on, rule)
+    if request.settings.expiry_dates is not ExpiryDates.EMPLOYEE_STATUS:
+        return own
+    if request.listed is not None:
+        end = request.listed.get((completion.user_id, completion.training_id))
+        return listed_validity(completion.completed_on, end) or own
+    for row in told:
+        if not row.renewed:
+            said = expiries.validity_source(db, request.source, row.key, row.valid_until)
+            # If the event is no longer stored, its source is unknown; to change nothing is the safe side.
+            if said in (None, ValiditySource.EMPLOYEE_STATUS):
+                return Validity(row.valid_until, ValiditySource.EMPLOYEE_STATUS)
+    return own
+
+
+def _write(
+    db: Database,
+    request: ExpiryRequest,
+    change: Change,
+    key: str,
+    valid_until: str,
+    turn: int,
+    names: Names,
+    valid: Validity | None = None,
+) -> list[Event]:
+    """Write an event and its deliveries; return it, or nothing if it was told before.
+
+    `valid` is until when its completion is valid; without it, the record and its training's rule decide.
+    """
+    completion, kind = change.completion, change.type
+    shown = request.settings.shown_person_fields()
+    visible = names.showing(shown)
+    data = orjson.loads(event_data(change, visible))
+    if valid is not None:
+        data["completion"] |= {"valid_until": valid.until, "valid_until_source": valid.source}
+    if kind is EventType.RENEWED:
+        data["previous"] = {"key": key, "valid_until": valid_until}
+    made = Event(
+        0,
+        expiry_event_id(request.settings.namespace(request.source), key, kind, valid_until, turn),
+        kind,
+        request.source,
+        key,
+        request.now_ms,
+        orjson.dumps(_with_record(data, completion)),
+    )
+    event = expiries.insert_event(db, made, change.revision, change.reason, change.net)
+    if event is None:
+        return []
+    known = KnownFacts(names.trainings.get(completion.training_id), visible.person_facts.get(completion.user_id))
+    wanting = [
+        it.destination
+        for it in request.subscriptions
+        if it.admits(kind, request.source, completion.training_id, completion.user_id, known)
+    ]
+    expiries.deliver(db, event, wanting)
+    return [event]
+
+
+def _with_record(data: dict[str, Any], completion: Completion) -> dict[str, Any]:
+    """Return an event's data with the record's JSON, which is not parsed, so that its numbers stay as they are."""
+    return {**data, "record": orjson.Fragment(completion.raw)}
+
+
+def _names(db: Database, request: ExpiryRequest, completions: Sequence[Completion]) -> Names:
+    ids = wanted(completions)
+    fields = request.settings.stored_person_fields()
+    return name_table.find(db, request.source, ids.people, ids.trainings, fields)
+
+
+def _announced(row: ExpiryRow) -> Announced:
+    return Announced(
+        row.key,
+        row.valid_until,
+        row.user_id,
+        row.training_id,
+        ExpiryStage(row.stage),
+        row.turn,
+        bool(row.renewed),
+    )

@@ -1,0 +1,77 @@
+"""The daily rounds about ends of completions, over the store of a watched source."""
+
+import json
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from notifier.delivery.subscriptions import subscriptions
+from notifier.events import Event
+from notifier.watch.expiry_rounds import ExpiryRounds, local_day
+
+if TYPE_CHECKING:
+    from notifier.sandbox.records import Record
+    from tests.support.watched_source import Station
+
+ENDS = ["completion.expiring", "completion.expired", "completion.renewed"]
+
+
+class Calendar:
+    """The rounds of one station, that may be started again at any time."""
+
+    def __init__(self, station: "Station") -> None:
+        self.station = station
+        self.events: list[Event] = []
+        self.set_aside: list[str] = []
+        self.restart()
+
+    def restart(self) -> None:
+        station = self.station
+        assert station.settings is not None
+        settings, wanted = station.settings, subscriptions(station.settings.destinations)
+        self.rounds = ExpiryRounds(
+            station.store, station.clock, lambda: settings, lambda: wanted, self.events.extend, self.set_aside.extend
+        )
+
+    async def look(self) -> None:
+        """Let the source be polled, and then the rounds look."""
+        before = len(self.station.events)
+        await self.station.round()
+        await self.station.settle()
+        self.rounds.note(self.station.events[before:])
+        await self.rounds.look()
+
+    async def days(self, count: int) -> None:
+        for _ in range(count):
+            self.station.clock.advance(86_400)
+            await self.rounds.look()
+
+    def told(self) -> list[tuple[str, str]]:
+        return [(event.type.removeprefix("completion."), event.subject) for event in self.events]
+
+    def today(self) -> date:
+        return local_day(self.station.clock.now_ms())
+
+
+def lists_asked(station: "Station") -> list[str]:
+    return [asked.method for asked in station.upstream.asked if not asked.method.startswith("completedtrainings")]
+
+
+def number(day: date) -> int:
+    return int(day.strftime("%Y%m%d"))
+
+
+def enter(calendar: Calendar, *, person: int = 0, training: int = 0, ago: int = 0, left: int | None = None) -> "Record":
+    """Enter a completion of so many days ago, that is valid for so many days more (None: by its training's rule)."""
+    station, today = calendar.station, calendar.today()
+    (record,) = station.enter(
+        user=station.account.users[person]["id"],
+        training=station.account.trainings[training].ids,
+        date_number=number(today - timedelta(days=ago)),
+        expiry=None if left is None else number(today + timedelta(days=left)),
+    )
+    return record
+
+
+def data_of(event: Event) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(event.data)
+    return found
