@@ -210,7 +210,7 @@ class ExpiryRounds:
                 _log.warning(
                     "the list of who is current cannot be read; for people not read, the records' own dates count, and"
                     " what was announced by the list stays; it is read again tomorrow",
-                    extra={"source": name, "reason": failure.reason, "people": len(read), "error": failure.message},
+                    extra={"source": name, "reason": failure.reason, "people": len(read), "detail": failure.message},
                 )
         return read
 

@@ -28,6 +28,7 @@ FACTS = {
     "changes": "how many a sweep has found",
     "unreadable": "how many records",
     "pages": "how many",
+    "people": "how many",
     "found": "how many records",
     "missing": "how many records",
     "suspects": "how many records",
