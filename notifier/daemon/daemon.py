@@ -147,7 +147,7 @@ class Daemon:
             self._on_attempt,
             self._peer_clocks,
             self._schedule.notice_sleep,
-            lambda: message_context(self._settings),
+            lambda: message_context(self.settings),
         )
         self.deliveries = Deliveries(
             self._store,
@@ -156,7 +156,7 @@ class Daemon:
             self._clock,
             self._configuration,
         )
-        self.feed = Feed(self._reader, lambda: self._settings.sources)
+        self.feed = Feed(self._reader, lambda: self.settings.sources)
         self._sources = SourceRegistry(
             self._schedule,
             self._store,
@@ -214,7 +214,7 @@ class Daemon:
         self._expiry = ExpiryRounds(
             self._store,
             self._clock,
-            lambda: self._settings,
+            lambda: self.settings,
             lambda: self._configuration.subscriptions,
             self._on_events,
             self._dispatcher.set_aside,
@@ -240,12 +240,12 @@ class Daemon:
         Raises StoreError or ListenError after closing everything again.
         """
         self._started_ms = self._clock.now_ms()
-        self._counts.keep(self._settings.sources, self._settings.destinations)
+        self._counts.keep(self.settings.sources, self.settings.destinations)
         async with AsyncExitStack() as stack:
             await self._store.open()
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._reader.close)
-            await self._store.describe(self._settings.sources, self._settings.destinations)
+            await self._store.describe(self.settings.sources, self.settings.destinations)
             stack.push_async_callback(self._housekeeping.stop)
             stack.push_async_callback(self._activity.stop)
             self._session = session = await stack.enter_async_context(new_session())
@@ -255,8 +255,8 @@ class Daemon:
             stack.push_async_callback(self.deliveries.stop)
             await self.deliveries.start()
             stack.push_async_callback(self._sources.stop)
-            await self._sources.renew(self._settings, session, Differences(added=tuple(self._settings.sources)))
-            self._heartbeat = Heartbeat(self._settings.alerts.heartbeat_url, session, self._clock)
+            await self._sources.renew(self.settings, session, Differences(added=tuple(self.settings.sources)))
+            self._heartbeat = Heartbeat(self.settings.alerts.heartbeat_url, session, self._clock)
             stack.push_async_callback(self._heartbeat.stop)
             self._schedule.add(FORGETTING, FORGET_EVERY_SECONDS, self._housekeeping.tidy)
             self._schedule.add(ESSENTIALS, ALARMS_EVERY_SECONDS, self._housekeeping.keep)
@@ -272,7 +272,7 @@ class Daemon:
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
             # The server needs the sources to exist, because requests are about them; it starts before their rounds.
             self._server = LocalServer(
-                self, self.feed, self._settings.http, socket_path(self._settings.store.path), self._handed_over
+                self, self.feed, self.settings.http, socket_path(self.settings.store.path), self._handed_over
             )
             stack.push_async_callback(self._server.stop)
             await self._server.start()
@@ -287,19 +287,15 @@ class Daemon:
             extra={
                 "version": __version__,
                 "sources": len(self._sources),
-                "destinations": len(self._settings.destinations),
+                "destinations": len(self.settings.destinations),
                 "dashboard": self.url,
-                "alerts_to": self._settings.alerts.heard_by() or "nobody",
+                "alerts_to": self.settings.alerts.heard_by() or "nobody",
             },
         )
 
     @property
     def settings(self) -> Settings:
         """The configuration that is in force."""
-        return self._configuration.settings
-
-    @property
-    def _settings(self) -> Settings:
         return self._configuration.settings
 
     @property
@@ -353,7 +349,7 @@ class Daemon:
             self._sources.status(remembered.sweeps, remembered.examples),
             {name: destination_status(remembered.destinations[name], it) for name, it in serving.items()},
             () if self.evaluation is None else self.evaluation.standing,
-            evaluation_status(self.evaluation, self._clock.monotonic(), self._settings.alerts.heard_by()),
+            evaluation_status(self.evaluation, self._clock.monotonic(), self.settings.alerts.heard_by()),
             remembered.replays,
             await self._reader.run(store_status) if self._store.path is None else file_status(),
         )
@@ -405,12 +401,12 @@ class Daemon:
         # Imported here, because a record is explained only to people, and most daemons are asked for none.
         from notifier.daemon.api.record import record_document  # noqa: PLC0415
 
-        confirm_after = {name: source.confirm_after for name, source in self._settings.sources.items()}
+        confirm_after = {name: source.confirm_after for name, source in self.settings.sources.items()}
         return await self._reader.run(record_document, key, self._configuration.subscriptions, confirm_after)
 
     async def figures(self) -> DashboardFigures:
         """Return the dashboard's figures that are not part of the status. Raises StoreError."""
-        return await self._overview.figures(tuple(self._settings.destinations))
+        return await self._overview.figures(tuple(self.settings.destinations))
 
     async def find(self, text: str) -> "FoundRecords":
         """Find records by key, person's name or employee number. Raises StoreError."""
@@ -501,7 +497,7 @@ class Daemon:
     def _state(self) -> DaemonState:
         return DaemonState(
             self._started_ms or 0,
-            tuple(self._settings.destinations),
+            tuple(self.settings.destinations),
             self.interface_problem,
             self._configuration.problem,
             self._heartbeat,

@@ -46,7 +46,7 @@ class Interface:
     async def restart(self) -> None:
         """Stop the daemon, and start another one."""
         await self.daemon.stop()
-        self.daemon = Daemon(self.daemon._settings)
+        self.daemon = Daemon(self.daemon.settings)
         await self.daemon.start()
 
     async def write_events(self, *ids: str) -> None:
