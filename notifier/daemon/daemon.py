@@ -41,7 +41,7 @@ from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
 from notifier.messages.phrasing import message_context
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.opening import store_of
+from notifier.store.opening import store_address, store_of
 from notifier.store.reader import StoreReader
 from notifier.store.store import Store
 from notifier.store.tables import destinations, starts
@@ -179,6 +179,7 @@ class Daemon:
         self._measuring = MetricsCollector(
             self._counts,
             self._reader,
+            store_address(settings.store),
             self._store.path,
             self._dispatcher,
             self._clock,

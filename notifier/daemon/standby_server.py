@@ -16,20 +16,15 @@ from notifier.clock import SystemClock, iso_utc
 from notifier.config import Settings, TcpAddress, UnixAddress
 from notifier.daemon.socket_path import socket_path
 from notifier.store.errors import StoreError
-from notifier.store.opening import open_to_read
+from notifier.store.opening import open_to_read, store_address
 from notifier.web.listening.sockets import ListenError, tcp_sockets, unix_socket
+from notifier.web.metrics.standby import CONTENT_TYPE, standby_page
 
 _log = logging.getLogger(__name__)
 
 STANDBY: Final = "standby"
 """The reason in the answers of a process that stands by."""
 
-_METRICS: Final = (
-    "# HELP notifier_holds_store 1 if this process holds the store and works, 0 while it stands by.\n"
-    "# TYPE notifier_holds_store gauge\nnotifier_holds_store 0.0\n"
-    "# HELP notifier_store_reachable 1 if the database answers this process, otherwise 0.\n"
-    "# TYPE notifier_store_reachable gauge\nnotifier_store_reachable {reachable}\n"
-)
 _PAGE: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     "<title>Completion Notifier: standby</title><h1>Completion Notifier</h1><p>{sentence}</p></html>"
@@ -119,7 +114,8 @@ class StandbyServer:
         return self._standing_by()
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(text=_METRICS.format(reachable=0.0 if self._state.error else 1.0))
+        page = standby_page(store_address(self._settings.store), is_reachable=self._state.error is None)
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
 
     async def _page(self, _: web.Request) -> web.Response:
         sentence = html.escape(self._state.sentence())

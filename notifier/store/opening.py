@@ -39,6 +39,11 @@ def location_of(settings: StoreSettings) -> "Location":
     return Location(settings.url, settings.name)
 
 
+def store_address(settings: StoreSettings) -> str:
+    """Return what tells this store from others, without a secret: the servers, database and schema, or the path."""
+    return location_of(settings).address if is_database(settings) else str(settings.path)
+
+
 def open_to_read(settings: StoreSettings) -> ReadingDatabase:
     """Open a connection that cannot write, whoever holds the store. Blocks. Raises StoreError."""
     if not is_database(settings):

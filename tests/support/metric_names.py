@@ -46,7 +46,7 @@ METRICS: Final[dict[str, frozenset[str]]] = {
         "notifier_alerts_undelivered_seconds": "",
         "notifier_state_file_bytes": "file",
         "notifier_state_file_free_bytes": "",
-        "notifier_holds_store": "",
+        "notifier_holds_store": "store",
         "notifier_stream_readers": "",
         "notifier_process_resident_memory_bytes": "",
         "notifier_process_cpu_seconds_total": "",

@@ -1,6 +1,7 @@
 """Two daemons on one store in PostgreSQL: one holds it, the other stands by."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -95,11 +96,15 @@ retry_max = "1s"
     @property
     def holds(self) -> bool:
         """Whether it works, as its own metrics say; a process that cannot be asked does not."""
-        return "notifier_holds_store 1.0" in self.get("/metrics")[1]
+        return self._holds() == "1.0"
 
     @property
     def stands_by(self) -> bool:
-        return "notifier_holds_store 0.0" in self.get("/metrics")[1]
+        return self._holds() == "0.0"
+
+    def _holds(self) -> str:
+        found = re.search(r"^notifier_holds_store{.*} (.*)$", self.get("/metrics")[1], re.MULTILINE)
+        return "" if found is None else found[1]
 
     def get(self, path: str) -> tuple[int, str]:
         try:

@@ -27,6 +27,7 @@ class MetricsCollector:
         self,
         counts: Counters,
         reader: StoreReader,
+        store_address: str,
         state_file: Path | None,
         dispatcher: Dispatcher,
         clock: Clock,
@@ -39,6 +40,7 @@ class MetricsCollector:
         """
         self._counts = counts
         self._reader = reader
+        self._store_address = store_address
         self._state_file = state_file
         self._dispatcher = dispatcher
         self._clock = clock
@@ -62,6 +64,7 @@ class MetricsCollector:
             conditions=[] if evaluation is None else [it.key for it in evaluation.standing],
             evaluated_ago=None if evaluation is None else self._clock.monotonic() - evaluation.at,
             alerts_undelivered=0.0 if evaluation is None else evaluation.undelivered or 0.0,
+            store_address=self._store_address,
             store=store,
             readers=self._readers(),
         )

@@ -35,6 +35,16 @@ class Location:
             f' ALTER SCHEMA "{self.schema}" OWNER TO "{user}"'
         )
 
+    @property
+    def address(self) -> str:
+        """The same for every process that is configured with this schema, unless they name the servers differently."""
+        parts = self.parameters()
+        hosts = (parts.get("host") or parts.get("hostaddr") or "").split(",")
+        ports = parts.get("port", _DEFAULT_PORT).split(",")
+        every = ports * len(hosts) if len(ports) == 1 else ports
+        servers = sorted(f"{host}:{port or _DEFAULT_PORT}" for host, port in zip(hosts, every, strict=False))
+        return f"{','.join(servers)}/{parts.get('dbname') or parts.get('service', '')}/{self.schema}"
+
     def with_schema(self, schema: str) -> Self:
         """Return another schema in the same database."""
         return type(self)(self.url, schema)

@@ -39,9 +39,14 @@ def families(figures: MetricsSnapshot) -> Iterator[Metric]:
     yield _alone("notifier_alerts_undelivered_seconds", help_, {}, figures.alerts_undelivered)
     if figures.store is not None:
         yield from _of_store(figures.store)
-    help_ = "1 if this process holds the store and works, 0 while it stands by."
-    yield _alone("notifier_holds_store", help_, {}, 1)
+    yield holds_store(figures.store_address, is_holder=True)
     yield _alone("notifier_stream_readers", "Readers of the stream of events.", {}, figures.readers)
+
+
+def holds_store(store_address: str, *, is_holder: bool) -> Metric:
+    """Return the metric that says whether this process holds the store."""
+    help_ = "1 if this process holds the store and works, 0 while it stands by."
+    return _alone("notifier_holds_store", help_, {"store": store_address}, int(is_holder))
 
 
 def _of_sources(sources: Mapping[str, SourceFigures], now_ms: int) -> Iterator[Metric]:

@@ -69,7 +69,7 @@ class StoreFigures:
 class MetricsSnapshot:
     """All figures. `conditions` are the firing conditions, and `readers` is the number of readers of the stream.
 
-    `store` is None if the store is in a database.
+    `store_address` tells the store from others; `store` is None if the store is in a database.
     `evaluated_ago` is the number of seconds since the daemon last evaluated its conditions (None: not yet).
     `alerts_undelivered` is the number of seconds for which the oldest undelivered alarm has waited.
     """
@@ -79,6 +79,7 @@ class MetricsSnapshot:
     sources: Mapping[str, SourceFigures]
     destinations: Mapping[str, DestinationFigures]
     conditions: Sequence[ConditionKey]
+    store_address: str
     store: StoreFigures | None
     readers: int
     evaluated_ago: float | None = None

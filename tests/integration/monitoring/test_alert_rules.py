@@ -44,14 +44,16 @@ def series(metric: str, **labels: str) -> str:
 
 UP = series("up")
 START = series("notifier_start_time_seconds")
-HOLDS = series("notifier_holds_store")
-HOLDS_TOO = series("notifier_holds_store", instance="other")
+STORE = {"store": "db.example.com:5432/notifier/acme"}
+HOLDS = series("notifier_holds_store", **STORE)
+HOLDS_TOO = series("notifier_holds_store", instance="other", **STORE)
+HOLDS_ANOTHER = series("notifier_holds_store", instance="third", store="db.example.com:5432/notifier/globex")
 SUCCESS, INTERVAL = source("last_success_timestamp_seconds"), source("poll_interval_seconds")
 STARTING, FAILING = source("state", state="starting"), source("state", state="failing")
 WELL = source("state", state="ok")
 LIMITED = source("state", state="rate_limited")
 BUDGET = source("budget_used_ratio")
-HELD = source("held_records", what="removals")
+HELD_BACK = source("held_records", what="removals")
 OLDEST, DISABLED, DEAD = (
     destination("oldest_pending_seconds"),
     destination("state", state="disabled"),
@@ -95,7 +97,8 @@ CASES = [
     Case("NotifierDown", {UP: "1x10 0x2 1x20"}, "20m"),
     Case("NotifierAbsent", {UP: "1x5 _x30"}, "30m", [{}]),
     Case("NotifierAbsent", {UP: "0x30"}, "30m"),
-    Case("NotifierNobodyHolds", {HOLDS: "1x5 0x10"}, "12m", [{}]),
+    Case("NotifierNobodyHolds", {HOLDS: "1x5 0x10"}, "12m", [STORE]),
+    Case("NotifierNobodyHolds", {HOLDS: "0x10", HOLDS_TOO: "0x10", HOLDS_ANOTHER: "1x10"}, "9m", [STORE]),
     Case("NotifierNobodyHolds", {HOLDS: "0x10", HOLDS_TOO: "1x10"}, "9m"),
     Case("NotifierRestarting", {START: "100+60x30"}, "20m", [{}]),
     Case("NotifierRestarting", {START: "100x10 700x10 1300x10"}, "29m"),
@@ -122,8 +125,8 @@ CASES = [
     Case("NotifierSourceRateLimited", {LIMITED: "1 0 0 0 1 0 0 0 1 0 0 0 1 0 0 0 1 0 0 0 1 0"}, "20m"),
     Case("NotifierSourceBudgetUsedUp", {BUDGET: "1x150"}, "140m", [SOURCE]),
     Case("NotifierSourceBudgetUsedUp", {BUDGET: "1x60 0.4x90"}, "140m"),
-    Case("NotifierHeldBack", {HELD: "40x20"}, "20m", [{**SOURCE, "what": "removals"}]),
-    Case("NotifierHeldBack", {HELD: "40x10 0x10"}, "20m"),
+    Case("NotifierHeldBack", {HELD_BACK: "40x20"}, "20m", [{**SOURCE, "what": "removals"}]),
+    Case("NotifierHeldBack", {HELD_BACK: "40x10 0x10"}, "20m"),
     Case("NotifierDestinationFailing", {DOWN: "1x40"}, "25m", [{**DESTINATION, **FAILS}]),
     # A replay of old events is no outage.
     Case("NotifierDestinationFailing", {OLDEST: "2592000+60x40"}, "25m"),

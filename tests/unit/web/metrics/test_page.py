@@ -54,6 +54,7 @@ def figures(sources: int = 1, destinations: int = 1) -> MetricsSnapshot:
         sources={f"acme-{number}": POLLED for number in range(sources)},
         destinations={f"hr-{number}": IN_TROUBLE for number in range(destinations)},
         conditions=[("gap", "sources/acme-0")],
+        store_address="db.example.com:5432/notifier/notifier",
         store=StoreFigures({"database": 4096, "wal": 0}, 10**9),
         readers=2,
     )
@@ -259,6 +260,7 @@ def test_series_are_bounded_with_a_thousand_sources() -> None:
         "source": sources + 1,
         "purpose": 2,
         "what": 3,
+        "store": 1,
         "kind": 3,
         "field": 1,
         "destination": destinations,
