@@ -9,19 +9,16 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf
 
 from notifier.clock import Clock
 from notifier.config import DestinationSettings
 from notifier.delivery import health
 from notifier.delivery.clocks import TryingClock
+from notifier.delivery.destination_health import DestinationHealth
 from notifier.delivery.health import Serving
 from notifier.delivery.outcome_writer import OnAttempt, OutcomeWriter, report_attempt, settlements_of
-from notifier.delivery.policy import decisions
-from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, BatchSize
-from notifier.delivery.policy.circuit_breaker import Breaker, Mode
-from notifier.delivery.policy.decisions import Attempt, Bounds, Role, State
-from notifier.delivery.policy.rate import AdaptiveRate, after_start
+from notifier.delivery.policy.batching import MOST_IN_A_DIGEST
+from notifier.delivery.policy.decisions import Attempt, Bounds, Role
 from notifier.delivery.policy.schedule import timetable
 from notifier.delivery.queue_reader import FAULT_PAUSE_SECONDS, QueueReader
 from notifier.delivery.ready_queue import ReadyQueue
@@ -29,11 +26,11 @@ from notifier.delivery.request_chooser import RequestChooser
 from notifier.delivery.request_log import RequestLog
 from notifier.destinations import fingerprint
 from notifier.destinations.base import Destination, Portioning, Preparing, Preview, Previewing, close
-from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
+from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event
 from notifier.store.store import Store
 from notifier.store.tables import destinations, slots
-from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, Recalled
+from notifier.store.tables.destinations import Health, Learned
 from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
 from notifier.token_bucket import TokenBucket
 
@@ -75,17 +72,11 @@ class Worker:
         self.is_draining = False
         self._destination = destination
         self._settings = settings
-        self._bounds = Bounds(settings, destination.grouping)
         self._store = store
         self._clock = clock
-        self._jitter = jitter
         self._on_attempt = on_attempt
         self._on_peer_time = on_peer_time
         self._notice_sleep = notice_sleep
-        self._state = State()
-        self._health = Health()
-        self._learned = Learned()
-        self._trying = TryingClock(clock)
         self._attempts: set[asyncio.Task[None]] = set()
         self._sampling = asyncio.Lock()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
@@ -106,27 +97,30 @@ class Worker:
             on_read=self._after_read,
             wake_later=partial(self._later, self.wake),
         )
-        self._chooser = RequestChooser(self._bounds, self._queue, self._reader, self.bucket, clock)
+        bounds = Bounds(settings, destination.grouping)
+        self._chooser = RequestChooser(bounds, self._queue, self._reader, self.bucket, clock)
         self._log = RequestLog(self.name)
+        self._trying = TryingClock(clock)
         self._writer = OutcomeWriter(self.name, store, self._on_written, self._trying.ms)
+        self._health = DestinationHealth(self.name, bounds, clock, jitter, self._trying, self._writer.set_health)
 
     # -- public state and operations ----------------------------------------------------------------------------------
 
     @property
     def health(self) -> Health:
         """The destination's health at this moment."""
-        return self._health
+        return self._health.current
 
     @property
     def learned(self) -> Learned:
         """The limits of the receiver that were learned from its answers."""
-        return decisions.learned(self._state, self._bounds)
+        return self._health.learned
 
     @property
     def serving(self) -> Serving:
         """The state of the destination's service at this moment."""
         return Serving(
-            self._health,
+            self.health,
             self._trying.seconds_running(),
             self._trying.ms(),
             self.waits_until_ms,
@@ -138,8 +132,7 @@ class Worker:
     @property
     def waits_until_ms(self) -> int | None:
         """The time when the destination as a whole is tried again (Unix ms); None if it does not wait."""
-        wait = self._state.breaker.until - self._clock.monotonic()
-        return self._clock.now_ms() + round(wait * _MILLISECONDS) if self._is_serving and wait > 0 else None
+        return self._health.waits_until_ms() if self._is_serving else None
 
     @property
     def writing(self) -> asyncio.Lock:
@@ -165,8 +158,12 @@ class Worker:
         recalled = await self._store.run(destinations.begin, self.name, recognise)
         schedule = "" if self._timetable is None else self._timetable.text
         await self._store.run(slots.begin, self.name, schedule, self._clock.now_ms())
-        if not self._running or recalled.begun_anew:
-            self._take_up(recalled)
+        if not self._running:
+            self._health.begin(recalled)
+        elif recalled.begun_anew:
+            self._health.begin_again(recalled)
+            self._queue.forget_failures()
+            self.set_aside()
 
     def wake(self) -> None:
         """Check the store for events to deliver."""
@@ -192,7 +189,7 @@ class Worker:
                 await asyncio.wait(late)
         await close(self._destination)
         await self._reader.stop()
-        self._writer.set_health(self._health, None, self.learned)
+        self._writer.set_health(self.health, None, self.learned)
         await self._writer.stop()
 
     async def set_enabled(self, *, enabled: bool) -> bool:
@@ -200,24 +197,19 @@ class Worker:
 
         Returns True if it was already enabled and waited before its next try; that wait is ended.
         """
-        switch = health.switched(self._health, enabled=enabled, now_ms=self._clock.now_ms())
+        switch = health.switched(self.health, enabled=enabled, now_ms=self._clock.now_ms())
         if switch is None:
             return enabled and self.try_at_once()
         await self._store.run(destinations.remember, self.name, switch)
         # The health is set again after this write, because an outcome that arrived meanwhile may have overwritten it.
-        self._change_health(switch)
-        self._state = decisions.after_sample(self._state, -inf)
-        self._trying.run(runs=self._health.state is not HealthState.DISABLED)
+        self._health.switch(switch)
         self.set_aside()
-        health.report_switch(self.name, enabled=enabled)
         return False
 
     def try_at_once(self) -> bool:
         """Check the store now, and end the destination's wait, if any; return whether it waited."""
         waited = self.waits_until_ms is not None
-        self._state = decisions.without_wait(self._state, self._bounds)
-        if (after := health.without_wait(self._health)) != self._health:
-            self._change_health(after)
+        self._health.end_wait()
         if waited:
             health.report_wait_ended(self.name)
         self.wake()
@@ -231,12 +223,9 @@ class Worker:
         async with self._sampling:
             await self._take_turn()
             outcome = await self._destination.send([Delivery(event, self.name)])
-        if outcome.scope is not FailureScope.NONE or self._health.state is not HealthState.RETRYING:
-            return outcome, False
         waited = self.waits_until_ms is not None
-        self._state = decisions.after_sample(self._state, self._clock.monotonic())
-        self._change_health(Health(since_ms=self._clock.now_ms()))
-        health.report(self.name, self._health, outcome)
+        if not self._health.after_sample(outcome):
+            return outcome, False
         self.wake()
         return outcome, waited
 
@@ -248,17 +237,17 @@ class Worker:
         """Count one more request, and wait until the rate allows it; later requests wait behind it."""
         now = self._clock.monotonic()
         # The learned wait may be an hour, and an operator must be able to test sooner whether it still applies.
-        learned = min(self._state.rate.next_at - now, _LONGEST_LEARNED_WAIT)
+        learned = min(self._health.state.rate.next_at - now, _LONGEST_LEARNED_WAIT)
         wait = max(self.bucket.wait(now), learned, 0.0)
         self.bucket.spend()
-        self._state = replace(self._state, rate=after_start(self._state.rate, now + wait))
+        self._health.count_start(now + wait)
         if wait > 0:
             await asyncio.sleep(wait)
 
     def follow_clock(self, by_ms: int) -> None:
         """Shift the wall-clock times in memory by `by_ms`, after the clock was set and stored times were shifted."""
         self._writer.follow_clock(by_ms)
-        self._change_health(health.moved(self._health, by_ms))
+        self._health.follow_clock(by_ms)
         self.set_aside()
 
     def after_sleep(self, slept: float) -> None:
@@ -276,7 +265,7 @@ class Worker:
 
     @property
     def _is_serving(self) -> bool:
-        return self._running and self._health.state is not HealthState.DISABLED
+        return self._running and self._health.is_enabled
 
     def _pump(self) -> None:
         """Start all requests that may start now, and set a timer for those that may start later."""
@@ -286,10 +275,10 @@ class Worker:
             self._reader.gate = None
             self.set_aside()
             return
-        while len(self._attempts) < self._state.slots and self._start_next():
+        while len(self._attempts) < self._health.state.slots and self._start_next():
             pass
         reads_front = self._reader.more and len(self._queue.ready) < self._refill_below
-        if reads_front and not self._chooser.probes_anywhere(self._state):
+        if reads_front and not self._chooser.probes_anywhere(self._health.state):
             self._reader.read_due()
 
     def _after_read(self) -> None:
@@ -304,8 +293,8 @@ class Worker:
     def _start_next(self) -> bool:
         """Start a request if one may start now; return whether one was started."""
         now = self._clock.monotonic()
-        choice = self._chooser.choose(self._state, now, is_idle=not self._attempts)
-        self._state = choice.state
+        choice = self._chooser.choose(self._health.state, now, is_idle=not self._attempts)
+        self._health.state = choice.state
         if choice.wait is not None:
             self._later(self._pump, choice.wait)
         if choice.deliveries:
@@ -314,9 +303,7 @@ class Worker:
 
     def _start(self, deliveries: Sequence[Delivery], role: Role, now: float) -> None:
         self.bucket.spend()
-        rate = after_start(self._state.rate, now)
-        if rate is not self._state.rate:
-            self._state = replace(self._state, rate=rate)
+        self._health.count_start(now)
         self._queue.begin(deliveries)
         attempt = Attempt(tuple(deliveries), now, role, self._queue.first_failed(deliveries))
         task = asyncio.create_task(self._attempt(attempt, self._queue.generation))
@@ -340,11 +327,8 @@ class Worker:
         task = asyncio.current_task()
         if task is not None:
             self._attempts.discard(task)
-        before, trying_ms = self._state.breaker, self._trying.ms()
-        result = decisions.after_attempt(
-            self._state, attempt, outcome, self._bounds, trying_ms=trying_ms, now=now, jitter=self._jitter
-        )
-        self._state = result.state
+        before, was_enabled, trying_ms = self._health.state.breaker, self._health.is_enabled, self._trying.ms()
+        result = self._health.judge(attempt, outcome, trying_ms=trying_ms, now=now)
         if before.probes_single_events and not result.state.breaker.probes_single_events:
             self._reader.more = True
         settlements = settlements_of(
@@ -356,7 +340,8 @@ class Worker:
             now_ms=self._clock.now_ms(),
             logged=self._log.entry(outcome, now),
         )
-        self._update_health(before, outcome, now)
+        if was_enabled and not self._health.is_enabled:
+            self.set_aside()
         if result.forget_halves:
             self._queue.forget_halves()
         kept = generation == self._queue.generation
@@ -378,47 +363,6 @@ class Worker:
         if count < len(whole):
             self._queue.put_back(whole[count:], kept=generation == self._queue.generation)
         return replace(attempt, deliveries=whole[:count])
-
-    def _update_health(self, before: Breaker, outcome: Outcome, now: float) -> None:
-        """Update the destination's health after a decision."""
-        breaker = self._state.breaker
-        is_well = self._health.state is HealthState.OK and breaker.mode is Mode.CLOSED
-        if is_well and outcome.scope is FailureScope.NONE:
-            return
-        now_ms = self._clock.now_ms()
-        after, error = health.after_attempt(self._health, before, breaker, outcome, now=now, now_ms=now_ms)
-        if after == self._health and error is None:
-            return
-        state_changed = after.state is not self._health.state
-        self._change_health(after, error)
-        self._trying.run(runs=after.state is not HealthState.DISABLED)
-        if state_changed:
-            if after.state is HealthState.DISABLED:
-                self.set_aside()
-            health.report(self.name, after, outcome)
-
-    def _change_health(self, after: Health, error: LastError | None = None) -> None:
-        self._health = after
-        learned = self.learned
-        self._writer.set_health(after, error, learned if learned != self._learned else None)
-        self._learned = learned
-
-    def _take_up(self, recalled: Recalled) -> None:
-        """Start with the state that the store remembers."""
-        now = self._clock.monotonic()
-        self._health, self._learned = recalled.health, recalled.learned
-        rate = min(self._bounds.rate, recalled.learned.rate or inf)
-        self._state = State(
-            rate=AdaptiveRate(rate=rate, measured_since=now, next_at=now),
-            breaker=health.breaker_of(recalled.health, self._bounds.waits, now=now, now_ms=self._clock.now_ms()),
-            size=BatchSize(limit=recalled.learned.batch_limit),
-        )
-        if not self._running:
-            self._trying.begin(recalled.trying_ms, runs=self._health.state is not HealthState.DISABLED)
-        else:
-            self._trying.start_again()
-            self._queue.forget_failures()
-            self.set_aside()
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
         """If a bug ended an attempt, read its deliveries again after a pause, so that they do not stay under way."""

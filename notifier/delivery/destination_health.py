@@ -1,0 +1,150 @@
+"""What one destination's attempts have shown: its health, the limits of its receiver, and the time of trying.
+
+The rules are in `health` and `policy/decisions`; this module holds their latest results, and passes each change of the
+health on to be stored.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+
+from notifier.clock import Clock
+from notifier.delivery import health
+from notifier.delivery.clocks import TryingClock
+from notifier.delivery.policy import decisions
+from notifier.delivery.policy.batching import BatchSize
+from notifier.delivery.policy.circuit_breaker import Breaker, Mode
+from notifier.delivery.policy.decisions import Attempt, Bounds, Result, State
+from notifier.delivery.policy.rate import AdaptiveRate, after_start
+from notifier.destinations.outcome import FailureScope, Outcome
+from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, Recalled
+
+OnChange = Callable[[Health, LastError | None, Learned | None], None]
+"""Called with a new health, and with the last error and the learned limits if they are new."""
+
+
+class DestinationHealth:
+    """The health of one destination while it is served."""
+
+    def __init__(
+        self,
+        name: str,
+        bounds: Bounds,
+        clock: Clock,
+        jitter: Callable[[], float],
+        trying: TryingClock,
+        on_change: OnChange,
+    ) -> None:
+        """Initialize with the destination's name and limits; `jitter` returns numbers in [0, 1).
+
+        `trying` measures the time of trying; it runs while the destination is enabled.
+        """
+        self._name = name
+        self._bounds = bounds
+        self._clock = clock
+        self._jitter = jitter
+        self._trying = trying
+        self._on_change = on_change
+        self._learned = Learned()
+        self.current = Health()
+        """The destination's health at this moment."""
+        self.state = State()
+        """What is known about the receiver."""
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether deliveries may be attempted."""
+        return self.current.state is not HealthState.DISABLED
+
+    @property
+    def learned(self) -> Learned:
+        """The limits of the receiver that were learned from its answers."""
+        return decisions.learned(self.state, self._bounds)
+
+    def waits_until_ms(self) -> int | None:
+        """Return when the destination as a whole is tried again (Unix ms); None if it does not wait."""
+        wait = self.state.breaker.until - self._clock.monotonic()
+        return self._clock.now_ms() + round(wait * 1000) if wait > 0 else None
+
+    def begin(self, recalled: Recalled) -> None:
+        """Begin with what the store remembers of the last run."""
+        self._take_up(recalled)
+        self._trying.begin(recalled.trying_ms, runs=self.is_enabled)
+
+    def begin_again(self, recalled: Recalled) -> None:
+        """Begin again, because the address or the credentials have changed."""
+        self._take_up(recalled)
+        self._trying.start_again()
+
+    def _take_up(self, recalled: Recalled) -> None:
+        now = self._clock.monotonic()
+        self.current, self._learned = recalled.health, recalled.learned
+        rate = min(self._bounds.rate, recalled.learned.rate or inf)
+        self.state = State(
+            rate=AdaptiveRate(rate=rate, measured_since=now, next_at=now),
+            breaker=health.breaker_of(recalled.health, self._bounds.waits, now=now, now_ms=self._clock.now_ms()),
+            size=BatchSize(limit=recalled.learned.batch_limit),
+        )
+
+    def count_start(self, at: float) -> None:
+        """Count a request that starts `at` (monotonic seconds), so that the next one keeps the learned distance."""
+        rate = after_start(self.state.rate, at)
+        if rate is not self.state.rate:
+            self.state = replace(self.state, rate=rate)
+
+    def judge(self, attempt: Attempt, outcome: Outcome, *, trying_ms: int, now: float) -> Result:
+        """Decide what the outcome of an attempt means, and update the health; `now` is in monotonic seconds."""
+        before = self.state.breaker
+        result = decisions.after_attempt(
+            self.state, attempt, outcome, self._bounds, trying_ms=trying_ms, now=now, jitter=self._jitter
+        )
+        self.state = result.state
+        self._update(before, outcome, now)
+        return result
+
+    def _update(self, before: Breaker, outcome: Outcome, now: float) -> None:
+        breaker = self.state.breaker
+        is_well = self.current.state is HealthState.OK and breaker.mode is Mode.CLOSED
+        if is_well and outcome.scope is FailureScope.NONE:
+            return
+        now_ms = self._clock.now_ms()
+        after, error = health.after_attempt(self.current, before, breaker, outcome, now=now, now_ms=now_ms)
+        if after == self.current and error is None:
+            return
+        state_changed = after.state is not self.current.state
+        self._change(after, error)
+        self._trying.run(runs=self.is_enabled)
+        if state_changed:
+            health.report(self._name, after, outcome)
+
+    def after_sample(self, outcome: Outcome) -> bool:
+        """End the failure of a destination that took a sample event; return whether it was failing."""
+        if outcome.scope is not FailureScope.NONE or self.current.state is not HealthState.RETRYING:
+            return False
+        self.state = decisions.after_sample(self.state, self._clock.monotonic())
+        self._change(Health(since_ms=self._clock.now_ms()))
+        health.report(self._name, self.current, outcome)
+        return True
+
+    def switch(self, after: Health) -> None:
+        """Take over the health after an operator has enabled or disabled the destination."""
+        self._change(after)
+        self.state = decisions.after_sample(self.state, -inf)
+        self._trying.run(runs=self.is_enabled)
+        health.report_switch(self._name, enabled=self.is_enabled)
+
+    def end_wait(self) -> None:
+        """End the wait before the next try, if there is one."""
+        self.state = decisions.without_wait(self.state, self._bounds)
+        if (after := health.without_wait(self.current)) != self.current:
+            self._change(after)
+
+    def follow_clock(self, by_ms: int) -> None:
+        """Shift the wall-clock times by `by_ms`, after the clock was set."""
+        self._change(health.moved(self.current, by_ms))
+
+    def _change(self, after: Health, error: LastError | None = None) -> None:
+        self.current = after
+        learned = self.learned
+        self._on_change(after, error, learned if learned != self._learned else None)
+        self._learned = learned
