@@ -2,13 +2,17 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 import orjson
 
 from notifier.clock import iso_utc
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data
+from notifier.facts import TrainingFacts
 
 _KEY = "sample"
 _PERSON = "sample-person"
@@ -16,6 +20,10 @@ _TRAINING = "sample-training"
 _TITLE = "Sample Training (a test by Completion Notifier)"
 _SESSION = "sample-session"
 _ID_CHARACTERS = 26
+_RULE = TrainingFacts("rolling", renewal_months=12, expiring_days=30)
+
+_DAYS_AGO: Final[Mapping[EventType, int]] = {EventType.EXPIRING: 340, EventType.EXPIRED: 367}
+"""How many days ago the made-up completion was, if it was not today: its end must fit what the event says."""
 
 
 class SampleKind(StrEnum):
@@ -27,16 +35,28 @@ class SampleKind(StrEnum):
     SESSION = "session"
     DIGEST = "digest"
     ALERT = "alert"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+    RENEWED = "renewed"
+
+
+_TYPES: Final[Mapping[SampleKind, EventType]] = {
+    SampleKind.UPDATED: EventType.UPDATED,
+    SampleKind.REMOVED: EventType.REMOVED,
+    SampleKind.EXPIRING: EventType.EXPIRING,
+    SampleKind.EXPIRED: EventType.EXPIRED,
+    SampleKind.RENEWED: EventType.RENEWED,
+}
+"""The type of a kind's events; completion.created for all others."""
 
 
 def sample_events(kind: SampleKind, source: str, now_ms: int, count: int) -> list[Event]:
     """Return events for a message of this kind, about `count` different people."""
     if kind is SampleKind.ALERT:
         return [_alert(source, now_ms) for _ in range(count)]
-    types = {SampleKind.UPDATED: EventType.UPDATED, SampleKind.REMOVED: EventType.REMOVED}
     session = _SESSION if kind is SampleKind.SESSION else None
     return [
-        sample_event(source, now_ms, number, types.get(kind, EventType.CREATED), session)
+        sample_event(source, now_ms, number, _TYPES.get(kind, EventType.CREATED), session)
         for number in range(1, count + 1)
     ]
 
@@ -51,13 +71,15 @@ def sample_event(
     """
     suffix = "" if number == 1 else f"-{number}"
     person = _PERSON + suffix
-    names = Names({person: f"Sample Person{suffix.replace('-', ' ')}"}, {_TRAINING: _TITLE})
-    today = iso_utc(now_ms)[:10]
+    names = Names(
+        {person: f"Sample Person{suffix.replace('-', ' ')}"}, {_TRAINING: _TITLE}, training_facts={_TRAINING: _RULE}
+    )
+    today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
     completion = Completion(
         key=_KEY + suffix,
         training_id=_TRAINING,
         user_id=person,
-        completed_on=today,
+        completed_on=_day(today, -_DAYS_AGO.get(kind, 0)),
         expires_on=None,
         recorded_at=now_ms,
         instructor_id=None,
@@ -68,19 +90,30 @@ def sample_event(
     )
     previous = None
     if kind is EventType.UPDATED:
-        previous, completion = completion, replace(completion, expires_on=today)
+        previous, completion = completion, replace(completion, expires_on=_day(today, 180))
     change = Change(kind, completion, revision=1, net=DetectedBy.HEAD, reason="sample", previous=previous)
-    digest = hashlib.sha256(f"{source} {now_ms}{suffix}".encode()).digest()
-    marked = _KEY + base64.b32encode(digest).decode().lower()
+    data = orjson.loads(event_data(change, names))
+    if kind is EventType.RENEWED:
+        data["previous"] = {"key": completion.key, "valid_until": _day(today, 14)}
     return Event(
         sequence=0,
-        id="evt_" + marked[:_ID_CHARACTERS],
+        id=_id(f"{source} {now_ms}{suffix}"),
         type=change.type,
         source=source,
         subject=completion.key,
         time_ms=now_ms,
-        data=event_data(change, names),
+        data=orjson.dumps(data),
     )
+
+
+def _id(content: str) -> str:
+    """Return an id that shows that the event is a sample."""
+    digest = base64.b32encode(hashlib.sha256(content.encode()).digest()).decode().lower()
+    return "evt_" + (_KEY + digest)[:_ID_CHARACTERS]
+
+
+def _day(today: date, days: int) -> str:
+    return (today + timedelta(days)).isoformat()
 
 
 def _alert(source: str, now_ms: int) -> Event:
@@ -98,5 +131,4 @@ def _alert(source: str, now_ms: int) -> Event:
         "remedy": f"`notifier poll {source}` tries at once",
         "ending": "",
     }
-    identifier = f"evt_{_KEY}{hashlib.sha256(f'{source} {now_ms} alert'.encode()).hexdigest()}"
-    return Event(0, identifier[:30], EventType.ALERT, "", subject, now_ms, orjson.dumps(data))
+    return Event(0, _id(f"{source} {now_ms} alert"), EventType.ALERT, "", subject, now_ms, orjson.dumps(data))

@@ -124,6 +124,39 @@ async def test_many_are_previewed_as_a_digest(home: "Home") -> None:
     assert "  60 trainings completed" in said.lines
 
 
+BROKERS = """
+[destinations.kafka]
+type = "kafka"
+servers = "kafka.example.com:9092"
+topic = "safety"
+[destinations.amqp]
+type = "amqp"
+url = "amqps://rabbit.example.com"
+exchange = "safety"
+[destinations.mqtt]
+type = "mqtt"
+url = "mqtts://mosquitto.example.com"
+topic = "safety/{type}"
+[destinations.aws]
+type = "aws"
+arn = "arn:aws:sqs:us-east-1:123456789012:safety"
+"""
+
+
+@pytest.mark.parametrize("destination", ["kafka", "amqp", "mqtt", "aws", "hr", "channel"])
+async def test_whatever_the_type_the_end_of_a_completion_is_previewed(home: "Home", destination: str) -> None:
+    home.configure(more=CHANNEL + BROKERS)
+    said = await home.call("test", destination, "--preview", "--kind", "expiring", "--json")
+    assert said.code == 0, said.err
+    (shown,) = map(orjson.loads, said.lines)
+    body = orjson.loads(shown["body"])
+    if destination == "channel":
+        assert shown["lines"][0].startswith("Sample Person: Sample Training (a test by Completion Notifier) expires on")
+    else:
+        assert body["type"] == "completion.expiring"
+        assert body["data"]["completion"]["valid_until"]
+
+
 async def test_more_than_one_event_is_never_sent(home: "Home", receiver: "Receiver") -> None:
     home.configure(hr=receiver.url)
     said = await home.call("test", "hr", "--events", "3")

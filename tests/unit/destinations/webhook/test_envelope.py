@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from notifier.config.destinations import BatchForm, HttpFormat
-from notifier.destinations.sample import sample_event
+from notifier.destinations.sample import SampleKind, sample_event, sample_events
 from notifier.destinations.webhook.envelope import batch, cloudevent, single
 from notifier.destinations.webhook.event_schema import schema
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, batch_id, event_data
@@ -149,6 +149,24 @@ def test_a_sample_is_a_valid_event_that_says_it_is_none() -> None:
     assert "Sample" in written["data"]["completion"]["user_name"]
     assert "test" in written["data"]["completion"]["training_title"]
     assert written["data"]["completion"]["completed_on"] == "2026-11-21"
+
+
+@pytest.mark.parametrize("kind", SampleKind)
+def test_every_kind_of_sample_is_a_valid_event_of_today(kind: SampleKind) -> None:
+    (event,) = sample_events(kind, "acme", NOW_MS, 1)
+    written = validated(event)
+    completion, today = written["data"].get("completion"), "2026-11-21"
+    match kind:
+        case SampleKind.EXPIRING:
+            assert today <= completion["valid_until"] <= "2026-12-21"
+        case SampleKind.EXPIRED:
+            assert "2026-11-01" < completion["valid_until"] < today
+        case SampleKind.RENEWED:
+            assert written["data"]["previous"]["valid_until"] < completion["valid_until"]
+        case SampleKind.UPDATED:
+            assert written["data"]["previous"] == {"expires_on": None}
+        case _:
+            assert written["type"] != "completion.updated"
 
 
 def test_every_sample_has_an_id_of_its_own() -> None:
