@@ -52,7 +52,7 @@ class IngestResult:
 
     `ids` are the numbers by which the store identifies the known records of the answer. `asked_at` is when the answer
     was requested (monotonic seconds). `holds_fresh` means that the next page may have unknown records, too.
-    `ends_round` means that the success of the round was stored in the same transaction.
+    `ends_round` means that the round is a success, which was stored in the same transaction if that was due.
     """
 
     asked_at: float
@@ -264,6 +264,8 @@ class PageIngester:
             findings = replace(findings, names=await self._names_for(findings.told()))
             written = await store.run(write_weighed, request, findings, weighed.lookup)
         self._note(findings, written, asked_at, net)
+        if written.ends_round and written.memory is None and request.success is not None:
+            self._context.health.note_unstored_success(request.success)
         renumbering.report(self._context.name, findings)
         result = IngestResult(
             asked_at,

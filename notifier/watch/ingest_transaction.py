@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Collection, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -146,9 +146,9 @@ class Weighed:
 
 @dataclass(frozen=True, slots=True)
 class WrittenAnswer:
-    """The events written, the ids of the answer's known records, and the source's state, None if unchanged.
+    """The events written, the ids of the answer's known records, and the source's stored state, None if unchanged.
 
-    `ends_round` means that the success of the round was stored as well.
+    `ends_round` means that the round is a success, which was stored as well unless the state is unchanged.
     """
 
     events: Sequence[Event]
@@ -187,8 +187,17 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
             return Weighed(undecided, findings, lookup, None)
         findings = replace(findings, names=names)
     written = write_weighed(db, request, findings, lookup)
-    if request.success is not None and _ends_round(request.metadata.end, findings):
-        memory = sources.succeed(db, source, **asdict(request.success))
+    if (success := request.success) is not None and _ends_round(request.metadata.end, findings):
+        memory = written.memory
+        # A transaction that changes nothing does not wait for the disk.
+        if success.is_due or memory is not None:
+            memory = sources.succeed(
+                db,
+                source,
+                success.now_ms,
+                ends_silence=success.ends_silence,
+                longest_outage_ms=success.longest_outage_ms,
+            )
         written = replace(written, memory=memory, ends_round=True)
     return Weighed(undecided, findings, lookup, written)
 

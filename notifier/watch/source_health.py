@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 
@@ -25,6 +25,7 @@ FAULT = "program_fault"
 """The reason that is recorded for an internal error, where otherwise one from the API or the state file is."""
 
 _SOON = 1.0
+_STORED_EVERY_MS = 30_000
 _UNREADY_INTERVALS = 3
 
 
@@ -58,6 +59,7 @@ class SourceHealth:
         self._clock = clock
         self._patience = patience
         self._memory = SourceMemory()
+        self._stored_success_ms: int | None = None
         self._state = SourceState.STARTING
         self._begun_at = clock.monotonic()
         self._succeeded_at: float | None = None
@@ -80,7 +82,7 @@ class SourceHealth:
 
     @property
     def memory(self) -> SourceMemory:
-        """The source's stored state, as cached in this process; `refresh` reads it again."""
+        """The source's stored state, as cached in this process, with its last success; `refresh` reads it again."""
         return self._memory
 
     async def recall(self) -> None:
@@ -95,16 +97,20 @@ class SourceHealth:
 
     async def refresh(self) -> SourceMemory:
         """Read the source's state from the store again, and return it. Raises StoreError."""
-        self._memory = await self._store.run(sources.recall, self._source)
+        self.remember(await self._store.run(sources.recall, self._source))
         return self._memory
 
     def remember(self, memory: SourceMemory) -> None:
-        """Replace the cached state of the source."""
+        """Replace the cached state of the source by the stored one, but keep a later success that is not stored yet."""
+        if memory.last_success_ms == self._stored_success_ms != self._memory.last_success_ms:
+            memory = replace(memory, last_success_ms=self._memory.last_success_ms)
+        else:
+            self._stored_success_ms = memory.last_success_ms
         self._memory = memory
 
     async def write(self, **values: str | int | None) -> None:
         """Store some of the source's values, by their names in SourceMemory. Raises StoreError."""
-        self._memory = await self._store.run(partial(sources.update, **values), self._source)
+        self.remember(await self._store.run(partial(sources.update, **values), self._source))
 
     def unready(self) -> str | None:
         """Return why the source is not ready; None if a poll succeeded within the last three intervals."""
@@ -177,16 +183,49 @@ class SourceHealth:
         """
         # A sweep that runs at the same time may have started a silence.
         silent = self.binding_silence() is not None
-        return RoundSuccess(self._clock.now_ms(), not silent, round(longest_outage_seconds * 1000))
+        now_ms = self._clock.now_ms()
+        return RoundSuccess(now_ms, not silent, round(longest_outage_seconds * 1000), self._is_due(now_ms))
+
+    def _is_due(self, now_ms: int) -> bool:
+        """Return whether a success at `now_ms` has to be stored at once.
+
+        A success changes little, and storing it waits for the disk. So one that ends no failure, no silence and no
+        interrupted poll is stored with the next change that a head poll finds, after 30 seconds, or when the polls
+        stop. Every reader of the stored moment allows for one that is too early:
+
+        - After a change of filters, records entered since then are announced, even if the earlier filters had hidden
+          them: rather an event too many than one too few (`detection/view`).
+        - The comparison with the essentials draws the line between history and news ten minutes before it, because
+          clocks differ. A line half a minute earlier announces more, under the same ids. Nothing was found since the
+          stored moment, or it would have been stored with it (`store/recovery/compare`).
+        - A gap of the retention's length is recorded half a minute too early. A sweep ends it.
+        """
+        memory, stored_ms = self._memory, self._stored_success_ms
+        if stored_ms is None or not 0 <= now_ms - stored_ms < _STORED_EVERY_MS:
+            return True
+        is_news = memory.error is not None and memory.error.at_ms >= stored_ms
+        return is_news or memory.silent_until_ms is not None or memory.head_key is not None
+
+    def note_unstored_success(self, success: RoundSuccess) -> None:
+        """Note the moment of a success that was not due to be stored."""
+        self._memory = replace(self._memory, last_success_ms=success.now_ms)
+
+    async def store_success(self) -> None:
+        """Store the last success, if it is not stored yet. Raises StoreError."""
+        if self._memory.last_success_ms != self._stored_success_ms:
+            await self.write(last_success_ms=self._memory.last_success_ms)
 
     async def succeed(self, longest_outage_seconds: float) -> None:
         """Store a successful round, and note it. Raises StoreError."""
         success = self.success(longest_outage_seconds)
-        self._memory = await self._store.run(partial(sources.succeed, **asdict(success)), self._source)
+        stored = partial(
+            sources.succeed, ends_silence=success.ends_silence, longest_outage_ms=success.longest_outage_ms
+        )
+        self.remember(await self._store.run(stored, self._source, success.now_ms))
         self.note_success()
 
     def note_success(self) -> None:
-        """Note that a successful round was stored: the source answers."""
+        """Note that the success of a round was recorded: the source answers."""
         self._succeeded_at = self._clock.monotonic()
         self.answered(Question.HEAD)
         if self.binding_silence() is not None:
@@ -226,7 +265,7 @@ class SourceHealth:
         error = SourceError(failure.reason, failure.message, now_ms)
         silent_until_ms = now_ms + round(pause * 1000) if pause else None
         try:
-            self._memory = await self._store.run(sources.fail, self._source, error, silent_until_ms)
+            self.remember(await self._store.run(sources.fail, self._source, error, silent_until_ms))
         except StoreError as trouble:
             self.fail_to_write(trouble)
 
@@ -268,7 +307,7 @@ class SourceHealth:
         )
         trouble = SourceError(FAULT, message, self._clock.now_ms())
         try:
-            self._memory = await self._store.run(sources.fail, self._source, trouble, None)
+            self.remember(await self._store.run(sources.fail, self._source, trouble, None))
         except StoreError as unwritten:
             self.fail_to_write(unwritten)
 

@@ -215,6 +215,11 @@ class Station:
         self.keys |= keys
         return await self.begin()
 
+    async def kill(self, **keys: Any) -> Watcher:
+        """Begin again on the same file, as after a SIGKILL: the watcher stores nothing at its end."""
+        self._watcher = None
+        return await self.restart(**keys)
+
     async def close(self) -> None:
         if self._watcher is not None:
             await self._watcher.stop()

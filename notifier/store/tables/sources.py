@@ -93,11 +93,15 @@ class SourceMemory:
 
 @dataclass(frozen=True, slots=True)
 class RoundSuccess:
-    """A successful round at `now_ms`; `succeed` explains the other values."""
+    """A successful round at `now_ms`; `succeed` explains `ends_silence` and `longest_outage_ms`.
+
+    `is_due` means that the success has to be stored even if the round stores nothing else.
+    """
 
     now_ms: int
     ends_silence: bool
     longest_outage_ms: int
+    is_due: bool
 
 
 _COLUMN_OF: Final[Mapping[str, str]] = {

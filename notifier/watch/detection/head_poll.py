@@ -33,17 +33,17 @@ class HeadPoll:
     async def read(self, longest_outage_seconds: float) -> Page:
         """Read the first page, and more pages until known records are reached, and record the success of the round.
 
-        Return the first page. The success is stored with the last page, if possible, because a transaction waits for
+        Return the first page. The success is recorded with the last page, if possible, because a transaction waits for
         the disk. Raises ApiError `records_unreadable` if more than half of the first page cannot be read.
         """
-        stored = False
+        recorded = False
         if self._context.health.memory.met_at_ms is None:
             first = await self._meet()
         else:
-            first, stored = await self._read_to_known_ground(longest_outage_seconds)
+            first, recorded = await self._read_to_known_ground(longest_outage_seconds)
         if (refused := refusal(first)) is not None:
             raise refused
-        if stored:
+        if recorded:
             self._context.health.note_success()
         else:
             await self._context.health.succeed(longest_outage_seconds)
@@ -88,7 +88,7 @@ class HeadPoll:
     async def _read_to_known_ground(self, longest_outage_seconds: float) -> tuple[Page, bool]:
         """Read pages until known records are reached.
 
-        Return the first page, and whether the success of this poll was stored already.
+        Return the first page, and whether the success of this poll was recorded already.
 
         If the previous poll was interrupted, read at least as far as that poll had read.
         """
