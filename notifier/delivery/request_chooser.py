@@ -58,23 +58,23 @@ class RequestChooser:
             return self._arrival(state, now, is_idle=is_idle)
         if wait := self._bucket_wait(state, now):
             return Choice(state, [], wait=wait)
-        if breaker.probes_single_events and not decisions.is_whole_digest(self._queue.ready[:1], self._bounds):
+        if breaker.probes_single_events:
             return self._probe(state)
         if self._queue.halves:
             size = state.size.within(self._bounds.size)
             if half := self._queue.take_half(size, in_order=self._bounds.in_order):
                 return Choice(state, half, Role.HALF)
-        return self._front(state)
+        return self._front(state, self._queue.ready)
 
-    def _front(self, state: State) -> Choice:
-        """Choose as many of the first waiting deliveries as may share a request."""
-        if not self._queue.ready:
+    def _front(self, state: State, ready: Sequence[Delivery], role: Role = Role.NORMAL) -> Choice:
+        """Choose as many of the first deliveries of `ready` as may share a request."""
+        if not ready:
             return Choice(state, [])
-        if self._is_incomplete_digest():
+        if self._is_incomplete_digest(ready):
             self._reader.read_due()
             return Choice(state, [])
         batch = next_batch(
-            self._queue.ready,
+            ready,
             self._bounds.grouping,
             state.size,
             busy=self._queue.unavailable(),
@@ -87,19 +87,25 @@ class RequestChooser:
             return Choice(state, [], wait=batch.wait or None)
         self._queue.take(batch.deliveries)
         if not batch.trial:
-            return Choice(state, batch.deliveries)
+            return Choice(state, batch.deliveries, role)
         return Choice(replace(state, size=replace(state.size, on_trial=True, full=0)), batch.deliveries, Role.TRIAL)
 
     def _probe(self, state: State) -> Choice:
-        """Choose one event whose answer helps to tell whether the endpoint or the failed events are at fault."""
+        """Choose one event whose answer helps to tell whether the endpoint or the failed events are at fault.
+
+        A digest that may not be divided yet is sent as a whole instead.
+        """
         breaker = state.breaker
         if self._bounds.in_order:
             chosen = probe.choose_in_order(
-                [it for it in self._queue.waiting() if not decisions.is_whole_digest([it], self._bounds)],
+                self._queue.waiting(),
                 self._queue.busy,
                 round_number=breaker.rounds,
                 first_of_round=breaker.probes_left == probes(breaker.rounds, self._bounds.waits),
             )
+            if chosen in self._queue.ready and decisions.is_whole_digest([chosen], self._bounds):
+                ready = self._queue.ready
+                return self._front(state, ready[ready.index(chosen) :], Role.PROBE)
         elif self._reader.candidates is None:
             self._reader.read_candidates()
             chosen = None
@@ -108,9 +114,8 @@ class RequestChooser:
             self._reader.candidates = None if chosen else ()
         return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], Role.PROBE)
 
-    def _is_incomplete_digest(self) -> bool:
+    def _is_incomplete_digest(self, ready: Sequence[Delivery]) -> bool:
         """Return whether the next request is a digest, and some of its deliveries may not have been read yet."""
-        ready = self._queue.ready
         is_digest = self._bounds.sends_digests and ready[0].slot_ms is not None
         return is_digest and (self._reader.more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
 

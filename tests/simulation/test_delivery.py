@@ -10,10 +10,12 @@ import sys
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
+from notifier.events import EventType
 from tests.simulation.delivery import HOUR, News, Settings, World, chat, http, is_poisonous, plain, simulate
 from tests.simulation.receiver import (
     BROKEN,
@@ -25,14 +27,22 @@ from tests.simulation.receiver import (
     UNAVAILABLE,
     UNREACHABLE,
     Outage,
+    Request,
     SimulatedReceiver,
 )
+from tests.support.virtual_time import STARTED_MS
 
 FAILED: Sequence[int] = ()
 """Seeds of stories that have failed once."""
 
 SEEDS = (*FAILED, *range(1, 25))
 DAY = 86_400.0
+_DAILY_HOURS = (7, 18, 19, 23)
+_QUIET = (18, 4)
+"""From which hour to which one nothing is sent (UTC): the stories begin an hour before."""
+_URGENT_SHARE = 0.1
+_TOLERANCE_SECONDS = 1.0
+"""How long after the last look at the clock a request may begin."""
 
 
 def story(seed: int) -> None:
@@ -55,6 +65,8 @@ def story(seed: int) -> None:
     assert good <= told.keys(), f"{len(good - told.keys())} good events were never told"
     assert in_order_of_records(receiver), "an event came before an earlier one of its record"
     assert asked_waits_are_kept(receiver), "a request came before the moment that the receiver had asked for"
+    assert quiet_hours_are_kept(receiver, settings, news), "an event that is not urgent was sent in the quiet hours"
+    assert slots_are_kept(receiver, settings, news), "an event that is not urgent was sent before its slot"
     quiet = sum(outage.end - outage.begin for outage in receiver.outages)
     bad = sum(not it.good for it in news)
     bound = 40 + quiet / 60 + 80 * (1 + len(receiver.outages)) + 40 * bad + (3 if receiver.says_when else 6) * len(news)
@@ -86,12 +98,25 @@ def _receiver(chance: random.Random) -> SimulatedReceiver:
 
 def _settings(chance: random.Random) -> Settings:
     if chance.random() < 0.3:
-        return chat(give_up_after="9d")
+        return chat(give_up_after="9d", **_times(chance))
+    times = _times(chance)
     return http(
         batch_size=chance.choice((1, 1, 10, 100)),
-        concurrency=chance.choice((1, 2, 8)),
+        # One digest after the other: the configuration refuses more with a schedule.
+        concurrency=1 if times else chance.choice((1, 2, 8)),
         give_up_after="9d",
+        **times,
     )
+
+
+def _times(chance: random.Random) -> dict[str, Any]:
+    """Make a schedule, quiet hours, both, or neither; in UTC, so that the checks know no clock changes."""
+    made: dict[str, Any] = {}
+    if chance.random() < 0.2:
+        made["schedule"] = f"daily {chance.choice(_DAILY_HOURS):02}:00"
+    if chance.random() < 0.2:
+        made["quiet_hours"] = f"{_QUIET[0]}:00-{_QUIET[1]:02}:00"
+    return made | {"timezone": "UTC", "urgent": [EventType.REMOVED]} if made else {}
 
 
 def _news(chance: random.Random) -> list[News]:
@@ -104,7 +129,10 @@ def _news(chance: random.Random) -> list[News]:
         if made and good and chance.random() < 0.2:
             earlier = chance.choice(made[-10:])
             record = earlier.record if earlier.good else record
-        made.append(News(record, at=number * chance.choice((0.0, 1.0)), training=f"t{number % 5}", good=good))
+        kind = EventType.REMOVED if chance.random() < _URGENT_SHARE else EventType.CREATED
+        made.append(
+            News(record, at=number * chance.choice((0.0, 1.0)), training=f"t{number % 5}", good=good, kind=kind)
+        )
     return sorted(made, key=lambda it: it.at)
 
 
@@ -135,6 +163,40 @@ def asked_waits_are_kept(receiver: SimulatedReceiver) -> bool:
         for told, until in waits
         for place in [bisect_right(begins, told + 1e-3)]
     )
+
+
+def _time_of_day(seconds: float) -> float:
+    """Return the seconds since midnight (UTC) of a moment of the story."""
+    return (STARTED_MS / 1000 + seconds) % DAY
+
+
+def _waits(request: Request, news: Sequence[News]) -> bool:
+    """Tell whether nothing in a request is urgent, or belongs to a record of which something urgent was told later."""
+    subjects = set(request.subjects)
+    first = min(request.sequences)
+    return not any(it.kind == EventType.REMOVED and it.record in subjects for it in news[first - 1 :])
+
+
+def quiet_hours_are_kept(receiver: SimulatedReceiver, settings: Settings, news: Sequence[News]) -> bool:
+    """Tell whether no request began in the quiet hours that could wait."""
+    if not settings.quiet_hours:
+        return True
+    begin, end = (hour * HOUR for hour in _QUIET)
+    moments = [_time_of_day(request.began) for request in receiver.requests if _waits(request, news)]
+    return not any(moment >= begin + _TOLERANCE_SECONDS or moment < end for moment in moments)
+
+
+def slots_are_kept(receiver: SimulatedReceiver, settings: Settings, news: Sequence[News]) -> bool:
+    """Tell whether no event that could wait was sent between its entry and the next time of the schedule."""
+    if settings.schedule == "immediately":
+        return True
+    hour = int(settings.schedule.removeprefix("daily ").partition(":")[0])
+    for request in receiver.requests:
+        entered = min(news[number - 1].at for number in request.sequences)
+        wait = (hour * HOUR - _time_of_day(entered)) % DAY
+        if request.began < entered + wait and _waits(request, news):
+            return False
+    return True
 
 
 @pytest.mark.parametrize("seed", SEEDS)

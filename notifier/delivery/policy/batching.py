@@ -6,7 +6,6 @@ smaller group gets through, its size becomes the limit; the limit grows again wi
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 
 from notifier.destinations.base import Grouping
 from notifier.events import Record
@@ -106,7 +105,7 @@ def next_batch(
     slot_ms = None
     if has_slots and waiting:
         slot_ms = waiting[0].slot_ms
-        waiting = tuple(takewhile(lambda it: it.slot_ms == slot_ms, waiting))
+        waiting = _of_slot(waiting, slot_ms)
     digest = grouping.digest_above is not None and (
         slot_ms is not None
         or len(waiting) > min(grouping.digest_above, max(1.0, _PACED_SECONDS * rate * grouping.size))
@@ -150,6 +149,19 @@ def together(
             if len(chosen) >= limit or delivery.proven:
                 break
     return chosen
+
+
+def _of_slot(waiting: Iterable[Delivery], slot_ms: int | None) -> tuple[Delivery, ...]:
+    """Return the deliveries of one slot, without those that come after an event of the same record in another slot."""
+    chosen: list[Delivery] = []
+    behind: set[Record] = set()
+    for delivery in waiting:
+        record = delivery.event.record
+        if delivery.slot_ms == slot_ms and record not in behind:
+            chosen.append(delivery)
+        else:
+            behind.add(record)
+    return tuple(chosen)
 
 
 def halves(deliveries: Sequence[Delivery]) -> tuple[tuple[Delivery, ...], tuple[Delivery, ...]]:

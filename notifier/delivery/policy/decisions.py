@@ -154,7 +154,8 @@ def after_attempt(
         return Result(state, (_HOLD,) * count)
     if outcome.reason is AttemptResult.PARTLY_TAKEN:
         return _after_part(state, attempt, bounds, trying_ms, now, jitter)
-    whole = scope is FailureScope.UNKNOWN and is_whole_digest(attempt.deliveries, bounds)
+    undivided = attempt.role is not Role.HALF and is_whole_digest(attempt.deliveries, bounds)
+    whole = scope is FailureScope.UNKNOWN and undivided
     if whole or scope in {FailureScope.PACE, FailureScope.ENDPOINT}:
         return _after_no_fault(state, attempt, outcome, bounds, trying_ms, now, jitter)
     if outcome.is_too_large and count > 1:

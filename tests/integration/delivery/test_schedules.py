@@ -508,3 +508,45 @@ def test_the_store_gives_what_is_due_without_a_schedule_no_slot() -> None:
         assert [it.slot_ms for it in due.deliveries] == [None]
 
     play(story, "2026-06-01T12:00", schedule="daily 08:00")
+
+
+def test_an_urgent_event_that_fails_does_not_cut_a_digest() -> None:
+    async def story(world: World) -> None:
+        world.channel.answer = lambda deliveries: DOWN if deliveries[0].event.subject == "2" else DELIVERED
+        await world.enter("1")
+        await world.enter("2", kind=EventType.REMOVED)
+        await world.enter("3", "4")
+        await world.until("2026-06-02T09:00")
+
+    world = play(story, "2026-06-02T07:50", schedule="daily 08:00", urgent=["completion.removed"])
+    assert world.channel.taken == [("06-02 08:00", ("1", "3", "4"))]
+
+
+def test_a_later_event_of_a_record_stays_behind_its_urgent_one_that_fails() -> None:
+    async def story(world: World) -> None:
+        world.channel.answer = lambda deliveries: (
+            DOWN if any(it.event.type == EventType.REMOVED for it in deliveries) else DELIVERED
+        )
+        await world.enter("1", kind=EventType.REMOVED)
+        await world.enter("1", "2")
+        await world.until("2026-06-02T08:30")
+        assert world.channel.taken == [("06-02 08:00", ("2",))]
+        world.channel.answer = lambda _: DELIVERED
+        await world.until("2026-06-02T12:00")
+
+    world = play(story, "2026-06-02T07:50", schedule="daily 08:00", urgent=["completion.removed"])
+    assert [records for _, records in world.channel.taken] == [("2",), ("1",), ("1",)]
+
+
+def test_a_bad_event_of_a_divided_digest_does_not_keep_the_rest_that_was_never_tried() -> None:
+    async def story(world: World) -> None:
+        # Messages of four events: the rest of the digest comes after the first message, which is divided in the end.
+        world.channel.room = 4
+        world.channel.answer = lambda deliveries: (
+            DOWN if any(it.event.subject in {"2", "3"} for it in deliveries) else DELIVERED
+        )
+        await world.enter(*map(str, range(1, 9)))
+        await world.until("2026-06-03T07:00")
+
+    world = play(story, "2026-06-01T12:00", schedule="daily 08:00")
+    assert {record for _, records in world.channel.taken for record in records} == {"1", "4", "5", "6", "7", "8"}
