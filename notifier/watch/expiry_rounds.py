@@ -177,9 +177,10 @@ class ExpiryRounds:
         # What has changed while the list was read is judged again.
         touched = self._touched.pop(name, set())
         newest = await self._newest(name)
+        # What was announced about another person is taken back first, so that the same round can announce it again.
+        await self._retract(request, await self._store.run(expiries.standing, name), newest)
         rest = [record.id for pair, record in newest.items() if pair[0] not in read or pair in touched]
         await self._judge_ids(request, rest)
-        await self._retract(request, await self._store.run(expiries.standing, name), newest)
         await self._store.run(expiries.finish, name, request.today.isoformat())
         self._done[name] = request.today
 
@@ -244,8 +245,8 @@ class ExpiryRounds:
         there = {(row.user_id, row.training_id) for row in concerned}
         newest: dict[Pair, PresentRecord] = {}
         _keep_newest(newest, await self._store.run(expiries.present_of, request.source, there))
-        self._tell(await self._store.run(judge, request, sorted(record.id for record in newest.values())))
         await self._retract(request, concerned, newest)
+        self._tell(await self._store.run(judge, request, sorted(record.id for record in newest.values())))
 
     async def _retract(
         self, request: ExpiryRequest, rows: Sequence[ExpiryRow], newest: Mapping[Pair, PresentRecord]

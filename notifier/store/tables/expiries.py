@@ -118,8 +118,8 @@ def remember(db: Database, source: str, row: ExpiryRow) -> None:
     """Store what was announced about a record and a last day."""
     db.execute(
         f"INSERT INTO expiries (source, {_ANNOUNCED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (source, key, valid_until) DO UPDATE"
-        " SET stage = excluded.stage, turn = excluded.turn, renewed = excluded.renewed",
+        " ON CONFLICT (source, key, valid_until) DO UPDATE SET user_id = excluded.user_id,"
+        " training_id = excluded.training_id, stage = excluded.stage, turn = excluded.turn, renewed = excluded.renewed",
         [source, *row],
     )
 

@@ -116,6 +116,18 @@ async def test_an_edit_and_a_removal_take_back_too_and_an_end_that_returns_is_to
     assert len(calendar.events) == 4
 
 
+async def test_an_end_goes_with_its_record_to_another_person_and_is_told_of_each_once(calendar: Calendar) -> None:
+    record = enter(calendar, person=1, left=20)
+    await calendar.look()
+    await calendar.days(1)
+    calendar.station.account.edit(record.id, user=calendar.station.account.users[2]["id"])
+    await calendar.station.watcher.begin_sweep()
+    await calendar.look()
+    await calendar.days(5)
+    assert [stage for stage, _ in calendar.told()] == ["expiring", "renewed", "expiring"]
+    assert data_of(calendar.events[-1])["completion"]["user_id"] == calendar.station.account.users[2]["id"]
+
+
 async def test_a_round_that_fails_in_the_middle_is_done_again_and_tells_nothing_twice(
     calendar: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,39 @@
+"""The daily round about ends of completions, killed in the middle: each end is told, under one id."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from notifier.sandbox.fixtures import build_account
+from notifier.sandbox.records import date_number
+from tests.support.program import Program, Receiver, served
+from tests.support.waiting import until
+
+PAIRS = 1200
+"""Completions of as many pairs of a person and a training, more than two transactions of a round."""
+
+
+async def test_a_round_that_is_killed_tells_every_end_once_afterwards(program: Program, receiver: Receiver) -> None:
+    account = build_account(20)
+    end = date_number((datetime.now(UTC) + timedelta(days=10)).date())
+    pairs = [(person["id"], training.ids) for training in account.trainings for person in account.users][:PAIRS]
+    assert len(pairs) == PAIRS
+    for user, training in pairs:
+        account.add(user=user, training=training, expiry=end)
+    async with served(account) as api:
+        program.configure(
+            api, receiver.url, source="expiry = true", destination='events = ["completion.expiring"]\nrate = 0'
+        )
+        program.start()
+        await until(lambda: bool(receiver.events), 60, pause=0.001)
+        program.kill()
+        told = Counter(receiver.ids)
+        assert len(told) < PAIRS // 2, "the round was over before the kill"
+        program.start()
+        await until(lambda: len({*receiver.subjects}) >= PAIRS // 2, 60)
+        await until(lambda: program.status()["destinations"]["hr"]["pending"] == 0, 60, pause=0.1)
+        await program.stop()
+    subjects = Counter(event["subject"] for event in {event["id"]: event for event in receiver.events}.values())
+    assert set(subjects.values()) == {1}
+    people = {person["id"] for person in account.users if not person.get("terminationDate")}
+    assert len(subjects) >= sum(user in people for user, _ in pairs)
+    assert all(count <= 2 for count in Counter(receiver.ids).values())

@@ -1,0 +1,339 @@
+"""Completions that run out: the real rounds and a real state file, days in an instant, and what must hold each day.
+
+A story is made by a seed. People enter, edit and delete completions and leave; trainings change their rule; the machine
+sleeps; the process is killed before any of its transactions.
+"""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+import orjson
+
+from notifier.config import Settings
+from notifier.delivery.subscriptions import subscriptions
+from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names
+from notifier.facts import PersonField, TrainingFacts, months_later
+from notifier.kpa.versions import API_VERSIONS
+from notifier.sandbox.records import Dialect, Record, Version, date_number, shown
+from notifier.store.database import Database
+from notifier.store.tables import names, records, sources
+from notifier.store.tables.names import NameList, PersonName
+from notifier.store.tables.records import Findings
+from notifier.watch.detection.news import NewsReason
+from notifier.watch.expiry_rounds import ExpiryRounds, local_day
+from notifier.watch.name_cache import facts_wanted
+from tests.simulation.account import day_text, training, user_id
+from tests.support.clocks import FakeClock
+from tests.support.virtual_time import LeapingLoop, ThreadlessStore
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Pair = tuple[str, str]
+Told = tuple[str, str]
+"""A key and the last day that was told."""
+
+_SOURCE: Final = "acme"
+_PEOPLE: Final = 4
+_RULES: Final = (TrainingFacts("rolling", 12, 30), TrainingFacts("rolling", 1, 7), TrainingFacts("once", 0, None))
+_DEFAULT_DAYS: Final = 30
+_DAY_SECONDS: Final = 86_400.0
+_ENDS: Final = (EventType.EXPIRING, EventType.EXPIRED)
+
+
+class KilledError(Exception):
+    """The process was killed before a transaction."""
+
+
+class MortalStore(ThreadlessStore):
+    """A state file whose process is killed before the transaction number `left` from now (None: never)."""
+
+    left: int | None = None
+
+    async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise KilledError
+        return await super().run(work, *args, **kwargs)
+
+
+@dataclass
+class ExpiryWorld:
+    """An account of which everything is known, the rounds that watch it, and what they have told."""
+
+    store: MortalStore
+    chance: random.Random
+    clock: FakeClock = field(default_factory=FakeClock)
+    present: dict[int, Record] = field(default_factory=dict)
+    rules: dict[int, TrainingFacts] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+    told: list[Event] = field(default_factory=list)
+    standing: dict[Told, str] = field(default_factory=dict)
+    """The last announcement of each key and last day that was not taken back."""
+    revisions: dict[int, int] = field(default_factory=dict)
+    kills: int = 0
+
+    def __post_init__(self) -> None:
+        self.settings = Settings.model_validate(
+            {
+                "sources": {_SOURCE: {"token": "t", "expiry": True}},
+                "destinations": {
+                    "hr": {
+                        "type": "http",
+                        "url": "http://127.0.0.1:9/",
+                        "events": ["completion.expiring", "completion.expired", "completion.renewed"],
+                    }
+                },
+            }
+        )
+        self.since = self.today
+        self.rules = {training(number).v2: rule for number, rule in enumerate(_RULES)}
+        self._next_id = 1
+        self.start()
+
+    @property
+    def today(self) -> date:
+        return local_day(self.clock.now_ms())
+
+    def start(self) -> None:
+        """Start a process."""
+        wanted = subscriptions(self.settings.destinations)
+        self.rounds = ExpiryRounds(
+            self.store, self.clock, lambda: self.settings, lambda: wanted, lambda _events: None, lambda _names: None
+        )
+
+    async def begin(self) -> None:
+        """Make the state file of a source whose records and names have been read once."""
+        await self.store.run(sources.recall, _SOURCE)
+        await self.store.run(_mark_swept, self.settings)
+        await self._learn_names()
+
+    # What happens in the account
+
+    async def act(self) -> None:
+        """Let one thing happen by chance, and let the program notice it.
+
+        If the program is killed before it could write that down, it has not happened.
+        """
+        before = {**self.present}, {*self.left}, {**self.revisions}
+        action = self.chance.choice((self._enter, self._enter, self._enter, self._edit, self._delete, self._leave))
+        try:
+            changes = action()
+            await self._learn_names()
+            written = await self.store.run(_write, self.settings, changes, self.clock.now_ms())
+        except KilledError:
+            self.present, self.left, self.revisions = before
+            raise
+        if self.chance.random() < 0.05:
+            raise KilledError
+        self.rounds.note(written)
+
+    def _enter(self) -> list[Change]:
+        record = Record(
+            id=self._next_id,
+            user=user_id(self.chance.randrange(_PEOPLE)),
+            training=training(self.chance.randrange(len(_RULES))),
+            created=self.clock.now_ms(),
+            date_number=date_number(self.today - timedelta(days=self.chance.choice((0, 0, 3, 20, 350)))),
+            expiry=self._special_end(),
+        )
+        self._next_id += 1
+        self.present[record.id] = record
+        return [self._change(EventType.CREATED, record, NewsReason.ENTERED_SINCE)]
+
+    def _special_end(self) -> int | None:
+        if self.chance.random() < 0.5:
+            return None
+        return date_number(self.today + timedelta(days=self.chance.choice((-5, 0, 1, 7, 30, 31, 60))))
+
+    def _edit(self) -> list[Change]:
+        if not self.present:
+            return []
+        before = self.present[self.chance.choice(sorted(self.present))]
+        after = self.chance.choice(
+            (
+                replace(before, expiry=self._special_end()),
+                replace(before, user=user_id(self.chance.randrange(_PEOPLE))),
+                replace(before, date_number=date_number(self.today - timedelta(days=self.chance.randrange(40)))),
+            )
+        )
+        if after == before:
+            return []
+        self.present[before.id] = after
+        change = self._change(EventType.UPDATED, after, NewsReason.CONTENT_CHANGED)
+        return [replace(change, previous=_completion(before))]
+
+    def _delete(self) -> list[Change]:
+        if not self.present:
+            return []
+        record = self.present.pop(self.chance.choice(sorted(self.present)))
+        return [self._change(EventType.REMOVED, record, NewsReason.GONE)]
+
+    def _leave(self) -> list[Change]:
+        """Let somebody leave, or come back."""
+        self.left ^= {user_id(self.chance.randrange(_PEOPLE))}
+        return []
+
+    def _change(self, kind: EventType, record: Record, reason: NewsReason) -> Change:
+        revision = self.revisions[record.id] = self.revisions.get(record.id, 0) + 1
+        return Change(kind, _completion(record), revision, DetectedBy.HEAD, reason)
+
+    async def _learn_names(self) -> None:
+        people = [
+            PersonName(
+                user_id(number),
+                f"Person {number}",
+                None,
+                {str(PersonField.TERMINATED_ON): "2026-01-01" if user_id(number) in self.left else None},
+            )
+            for number in range(_PEOPLE)
+        ]
+        await self.store.run(names.learn_people, _SOURCE, people)
+        titles = [(str(number), f"Training {number}") for number in self.rules]
+        facts = {str(number): rule for number, rule in self.rules.items()}
+        await self.store.run(names.learn_trainings, _SOURCE, titles, facts)
+
+    # What the program does
+
+    async def pass_day(self) -> None:
+        """Let a day or several pass, the program look, things happen, and the program be killed meanwhile."""
+        self.clock.advance(_DAY_SECONDS * self.chance.choice((1, 1, 1, 1, 1, 2, 20)))
+        await self._mortal(self.rounds.look)
+        await self.rounds.look()
+        await self._take_in()
+        self._check_nothing_false()
+        self._check_nothing_missing()
+        for _ in range(self.chance.choice((0, 0, 1, 2, 4))):
+            await self._mortal(self.act)
+            await self._mortal(self.rounds.look)
+        await self.rounds.look()
+        await self._take_in()
+        self._check_nothing_false()
+
+    async def _mortal(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something during which the process may be killed; it is started again."""
+        self.store.left = self.chance.randrange(12) if self.chance.random() < 0.2 else None
+        try:
+            await work()
+        except KilledError:
+            self.kills += 1
+            self.store.left = None
+            self.start()
+            await self._learn_names()
+        finally:
+            self.store.left = None
+
+    async def _take_in(self) -> None:
+        """Read the events that were written since the last look, and follow what they announce."""
+        last = self.told[-1].sequence if self.told else 0
+        for event in await self.store.run(_events_after, last):
+            self.told.append(event)
+            data = orjson.loads(event.data)
+            if event.type == EventType.RENEWED:
+                told = (event.subject, data["previous"]["valid_until"])
+                assert self.standing.pop(told, None), f"{told} was taken back and does not stand"
+            elif event.type in _ENDS:
+                told = (event.subject, data["completion"]["valid_until"])
+                before = self.standing.get(told)
+                assert (before, event.type) in {
+                    (None, EventType.EXPIRING),
+                    (None, EventType.EXPIRED),
+                    (EventType.EXPIRING, EventType.EXPIRED),
+                }, f"{told} was told as {event.type} after {before}"
+                self.standing[told] = event.type
+
+    # What must hold
+
+    def newest(self) -> dict[Pair, Record]:
+        """Return the newest completion of every person and training."""
+        found: dict[Pair, Record] = {}
+        for record in sorted(self.present.values(), key=lambda it: (it.date_number, it.created, it.id)):
+            found[record.user, str(record.training.v2)] = record
+        return found
+
+    def _true(self) -> dict[Told, Record]:
+        return {(str(it.id), until): it for it in self.newest().values() if (until := self._until(it)) is not None}
+
+    def _check_nothing_false(self) -> None:
+        """Demand that nothing stays announced but the ends of the newest completions."""
+        assert not self.standing.keys() - self._true().keys(), "ends are announced that are none any more"
+
+    def _check_nothing_missing(self) -> None:
+        """Demand, right after a round, that each end is announced as what it is, but for people who have left."""
+        for told, record in self._true().items():
+            if record.user not in self.left:
+                stage = self._stage(date.fromisoformat(told[1]), self.rules[record.training.v2])
+                assert self.standing.get(told) == stage, f"{told} is {stage}, and told as {self.standing.get(told)}"
+
+    def _until(self, record: Record) -> str | None:
+        if record.expiry is not None:
+            return day_text(record.expiry)
+        rule = self.rules[record.training.v2]
+        if rule.schedule_type != "rolling" or not rule.renewal_months:
+            return None
+        return months_later(day_text(record.date_number), rule.renewal_months)
+
+    def _stage(self, until: date, rule: TrainingFacts) -> str | None:
+        if until < self.since:
+            return None
+        if until < self.today:
+            return EventType.EXPIRED
+        days = _DEFAULT_DAYS if rule.expiring_days is None else rule.expiring_days
+        return EventType.EXPIRING if (until - self.today).days <= days else None
+
+
+def _completion(record: Record) -> Completion:
+    (found,), _ = API_VERSIONS["v2"].parse([shown(record, Version.V2, Dialect())])
+    return found
+
+
+def _mark_swept(db: Database, settings: Settings) -> None:
+    db.execute("UPDATE sources SET swept_at = 1 WHERE name = ?", [_SOURCE])
+    for name, facts in facts_wanted(settings.sources[_SOURCE]).items():
+        names.note_fetch(db, _SOURCE, NameList(name), 1, "ok", facts)
+
+
+def _write(db: Database, settings: Settings, changes: Sequence[Change], now_ms: int) -> list[Event]:
+    findings = Findings(_SOURCE, settings.sources[_SOURCE].namespace(_SOURCE), changes=changes, names=Names())
+    return records.write(db, findings, subscriptions(settings.destinations), now_ms)
+
+
+def _events_after(db: Database, sequence: int) -> list[Event]:
+    rows = db.execute(
+        "SELECT sequence, id, type, source, subject, detected_at, data FROM events WHERE sequence > ? ORDER BY 1",
+        [sequence],
+    )
+    return [Event(*values, data.encode()) for *values, data in rows]
+
+
+def _deliveries(db: Database) -> list[int]:
+    return [row[0] for row in db.execute("SELECT sequence FROM deliveries")]
+
+
+def play(seed: int, days: int = 120) -> ExpiryWorld:
+    """Play the story of a seed; it checks itself after each of its days."""
+
+    async def perform() -> ExpiryWorld:
+        with tempfile.TemporaryDirectory() as folder:
+            store = MortalStore(Path(folder) / "notifier.db")
+            await store.open()
+            world = ExpiryWorld(store, random.Random(seed))
+            await world.begin()
+            for _ in range(days):
+                await world.pass_day()
+            rows = await store.run(_deliveries)
+            ids = {event.sequence for event in world.told if event.type in {*_ENDS, EventType.RENEWED}}
+            assert set(rows) <= ids
+            assert len(rows) == len(set(rows))
+            await store.close()
+            return world
+
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        return runner.run(perform())
