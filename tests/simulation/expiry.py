@@ -310,7 +310,10 @@ def _events_after(db: Database, sequence: int) -> list[Event]:
         "SELECT sequence, id, type, source, subject, detected_at, data FROM events WHERE sequence > ? ORDER BY 1",
         [sequence],
     )
-    return [Event(*values, data.encode()) for *values, data in rows]
+    return [
+        Event(sequence, id_, kind, source, subject, time_ms, data.encode())
+        for sequence, id_, kind, source, subject, time_ms, data in rows
+    ]
 
 
 def _deliveries(db: Database) -> list[int]:
