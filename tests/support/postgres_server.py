@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from pydantic import SecretStr
 from notifier.store.postgres.location import Location
 
 
-def _newest_programs() -> Path | None:
+def _programs() -> Path | None:
+    if chosen := os.environ.get("TESTS_POSTGRES_BIN"):
+        return Path(chosen)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     return found[-1] if found else None
 
 
-PROGRAMS = _newest_programs()
+PROGRAMS = _programs()
 
 
 class PostgresServer:
@@ -121,6 +124,14 @@ class PostgresServer:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             cursor = connection.execute(sql.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
+
+    def end_session(self, pid: int) -> None:
+        """End a session, and wait until the server has done so."""
+        self.execute("SELECT pg_terminate_backend(%s)", pid)
+        deadline = time.monotonic() + 10
+        while self.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
     def remove(self) -> None:
         with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):

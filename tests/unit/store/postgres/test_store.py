@@ -58,8 +58,7 @@ async def store(new_store: NewStore) -> PostgresStore:
 def end_session(server: PostgresServer, store: PostgresStore) -> None:
     """Cut the store's connection on the server's side."""
     assert store._db is not None
-    pid = store._db.connection.info.backend_pid
-    server.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+    server.end_session(store._db.connection.info.backend_pid)
 
 
 async def refused(store: PostgresStore) -> StoreError:
@@ -265,7 +264,7 @@ async def test_a_reader_comes_back_after_the_loss_of_its_connection(
 ) -> None:
     reader = StoreReader(store, ReadingLimits(at_once=1))
     (pid,) = await reader.run(lambda db: db.execute("SELECT pg_backend_pid()").fetchone())
-    postgres_server.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+    postgres_server.end_session(pid)
     with pytest.raises(StoreError) as caught:
         await reader.run(sources.everything)
     assert caught.value.reason is StoreReason.UNREACHABLE
