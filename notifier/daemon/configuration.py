@@ -111,9 +111,26 @@ def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
     return tuple(key for key in wanted if wanted[key] != opened[key])
 
 
+def store_left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
+    """Return the changed keys that say where the store is, which take effect only at the next start."""
+    opened = _store_place(opened_with)
+    wanted = _store_place(after)
+    return tuple(f"store.{key}" for key in wanted if wanted[key] != opened[key])
+
+
+def with_store_of(opened_with: Settings, settings: Settings) -> Settings:
+    """Return the settings with the place of the store that was opened at the start."""
+    store = settings.store.model_copy(update=_store_place(opened_with))
+    return settings.model_copy(update={"store": store})
+
+
 def _opened_once(settings: Settings) -> dict[str, object]:
-    store = settings.store
-    return {"store.path": store.path, "store.url": store.url, "store.name": store.name, "http": _opened(settings)}
+    place = {f"store.{key}": value for key, value in _store_place(settings).items()}
+    return {**place, "http": _opened(settings)}
+
+
+def _store_place(settings: Settings) -> dict[str, object]:
+    return {"path": settings.store.path, "url": settings.store.url, "name": settings.store.name}
 
 
 def reload_document(

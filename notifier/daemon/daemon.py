@@ -121,15 +121,17 @@ class Daemon:
         patience: Patience = PATIENCE,
         handed_over: Sequence[socket.socket] = (),
         store: Store | None = None,
+        configuration_problem: str | None = None,
     ) -> None:
         """Initialize with the settings, the source that a reload reads them from, and the connection to systemd.
 
         `patience` holds the waiting times of watchers that no setting covers. The listening sockets `handed_over` by
         systemd take the place of `[http] listen`. `store` is one that is open already; by default, the state file is
-        opened at the start.
+        opened at the start. `configuration_problem` is why a reload before the start failed.
         """
         self._handed_over = handed_over
         self._configuration = RunningConfiguration(settings, settings_source)
+        self._configuration.problem = configuration_problem
         self._clock = clock or SystemClock()
         self._manager = manager or SystemdNotifier()
         self._started_ms: int | None = None
@@ -298,6 +300,11 @@ class Daemon:
     def settings(self) -> Settings:
         """The configuration that is in force."""
         return self._configuration.settings
+
+    @property
+    def configuration_problem(self) -> str | None:
+        """Why the last reload failed; None if it did not, or there was none."""
+        return self._configuration.problem
 
     @property
     def url(self) -> str | None:

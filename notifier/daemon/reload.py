@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import threading
 from typing import TYPE_CHECKING
 
 from notifier.alerts import destination_rules
 from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
-from notifier.config import ConfigError, Settings
+from notifier.config import Settings
 from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.condition_collector import ConditionCollector
 from notifier.daemon.configuration import (
@@ -18,13 +17,13 @@ from notifier.daemon.configuration import (
     left_to_restart,
     reload_document,
 )
+from notifier.daemon.configuration_reader import ConfigurationReader, ReadingError
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.socket_path import WRONG_CONFIGURATION
 from notifier.daemon.sources import SourceRegistry
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import subscriptions
-from notifier.own_thread import in_thread
 from notifier.store.errors import StoreError
 from notifier.web.daemon_api import ActionResult
 from notifier.web.metrics.counters import Counters
@@ -41,17 +40,6 @@ DRAIN_SECONDS = 3.0
 
 All steps of a stop of the daemon take less than five seconds.
 """
-
-
-READ_SECONDS = 30.0
-"""Seconds in which the configuration must have been read; a file may be in a file system that does not answer."""
-
-MOST_HANGING = 8
-"""The most readings that may hang at the same time. Each keeps a thread, which nothing can end."""
-
-
-class ReadingError(Exception):
-    """The configuration could not be read in time."""
 
 
 class Reloader:
@@ -80,7 +68,7 @@ class Reloader:
         self._conditions = conditions
         self._manager = manager
         self._turn = asyncio.Lock()
-        self._readings: list[threading.Event] = []
+        self._reader = ConfigurationReader(configuration.source)
         self.running = asyncio.Lock()
         """Locked while a configuration is applied, when parts of the daemon may be missing, but not while it is read,
         which may take long."""
@@ -103,17 +91,14 @@ class Reloader:
     ) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         source = self._configuration.source
         try:
-            settings = await self._read()
+            settings = await self._reader.read()
             async with self.running:
                 changes = changes_between(self._configuration.settings, settings)
                 await self._apply(settings, changes, session, heartbeat)
                 unmatched = await self._deliveries.unmatched(changes.destinations.changed)
-        except ConfigError as error:
-            reason: str = WRONG_CONFIGURATION
-            message = f"the configuration is wrong, and nothing was changed: {error}{source.hint()}"
         except ReadingError as error:
-            reason = WRONG_CONFIGURATION
-            message = f"the configuration could not be read, and nothing was changed: {error}"
+            reason: str = WRONG_CONFIGURATION
+            message = str(error)
         except StoreError as error:
             reason = error.reason
             message = f"the new configuration was applied only in part; reload again: {error.message}"
@@ -128,32 +113,6 @@ class Reloader:
             await self._alarms.evaluate()
         _log.error("the configuration could not be read again", extra={"detail": message})
         return ActionResult(ok=False, body={"reason": reason, "message": message})
-
-    async def _read(self) -> Settings:
-        """Return the configuration as it is now. Raises ConfigError, and ReadingError if the reading does not end."""
-        self._readings = [ended for ended in self._readings if not ended.is_set()]
-        if len(self._readings) >= MOST_HANGING:
-            raise ReadingError(
-                f"{MOST_HANGING} earlier readings have not ended yet; find the file or folder that does not answer, and"
-                " restart the daemon"
-            )
-        ended = threading.Event()
-
-        def read() -> Settings:
-            try:
-                return self._configuration.source.read()
-            finally:
-                ended.set()
-
-        self._readings.append(ended)
-        try:
-            async with asyncio.timeout(READ_SECONDS):
-                return await in_thread(read, "reload")
-        except TimeoutError:
-            raise ReadingError(
-                f"it took longer than {READ_SECONDS:g} seconds; a file or folder of it may be a pipe, or in a file"
-                " system that does not answer"
-            ) from None
 
     async def _apply(
         self, settings: Settings, changes: Changes, session: "aiohttp.ClientSession", heartbeat: Heartbeat

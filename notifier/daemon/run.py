@@ -6,20 +6,24 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from notifier.clock import SystemClock
 from notifier.config import Settings
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import RunningConfiguration, SettingsSource, with_store_of
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.descriptors import raise_limit
 from notifier.daemon.signals import daemon_signals
 from notifier.daemon.standby import wait_for_turn
+from notifier.daemon.standby_reload import StandbyReloader
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import Watchdog, time_to_start
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.opening import database_store, is_database
 from notifier.web.listening.sockets import ListenError, handed_over
+
+if TYPE_CHECKING:
+    from notifier.store.postgres.store import PostgresStore
 
 _log = logging.getLogger(__name__)
 
@@ -70,24 +74,26 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
 
 async def _take_turns(
     settings: Settings,
-    configuration: SettingsSource,
+    source: SettingsSource,
     manager: SystemdNotifier,
     stopped: asyncio.Task[Any],
     reload_asked: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> None:
     """Stand by, run the daemon during each turn, and stand by again after a loss. Raises StoreError."""
+    configuration = RunningConfiguration(settings, source)
     while not stopped.done():
         store = database_store(settings.store, SystemClock().now_ms)
         try:
-            if not await wait_for_turn(store, settings, manager, stopped, sockets):
+            if not await _wait_for_turn(store, configuration, manager, stopped, reload_asked, sockets):
                 return
             daemon = Daemon(
-                settings,
-                settings_source=configuration,
+                configuration.settings,
+                settings_source=source,
                 manager=manager,
                 handed_over=[listener.dup() for listener in sockets],
                 store=store,
+                configuration_problem=configuration.problem,
             )
             try:
                 await _start(daemon, manager, stopped)
@@ -104,8 +110,27 @@ async def _take_turns(
         if end.reason not in _STAND_BY_AFTER:
             raise end
         _log.warning(end.message, extra={"reason": end.reason})
-        settings = daemon.settings
+        configuration.settings = with_store_of(settings, daemon.settings)
+        configuration.problem = daemon.configuration_problem
     manager.stopping()
+
+
+async def _wait_for_turn(
+    store: "PostgresStore",
+    configuration: RunningConfiguration,
+    manager: SystemdNotifier,
+    stopped: asyncio.Task[Any],
+    reload_asked: asyncio.Event,
+    sockets: Sequence[socket.socket],
+) -> bool:
+    """Stand by until this process holds the store (return True) or is stopped; meanwhile, reload when asked."""
+    reloader = StandbyReloader(configuration, manager)
+    beside = asyncio.create_task(_reload_when_asked(reloader, reload_asked), name="reload")
+    beside.add_done_callback(_report_fault)
+    try:
+        return await wait_for_turn(store, configuration, reloader, manager, stopped, sockets)
+    finally:
+        await _cancelled(beside)
 
 
 async def _work(
@@ -162,12 +187,16 @@ def _report_fault(task: asyncio.Task[None]) -> None:
         _log.critical("a task ended with an internal error", extra={"task": task.get_name()}, exc_info=fault)
 
 
-async def _reload_when_asked(daemon: Daemon, asked: asyncio.Event) -> None:
+async def _reload_when_asked(reloader: Daemon | StandbyReloader, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()
         try:
-            await daemon.reload()
+            await reloader.reload()
+        except asyncio.CancelledError:
+            # At the change between standing by and working, the other one does it.
+            asked.set()
+            raise
         except Exception:  # noqa: BLE001 - logged
             # The next SIGHUP must still cause a reload.
             _log.exception("a reload failed with an internal error")

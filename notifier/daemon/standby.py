@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from notifier.config import Settings
+from notifier.daemon.configuration import RunningConfiguration
+from notifier.daemon.standby_reload import StandbyReloader
 from notifier.daemon.standby_server import StandbyServer, StandbyState
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import time_to_start
@@ -30,7 +32,8 @@ _FINAL: Final = frozenset({StoreReason.NEWER_VERSION, StoreReason.NOT_A_STATE_FI
 
 async def wait_for_turn(
     store: "PostgresStore",
-    settings: Settings,
+    configuration: RunningConfiguration,
+    reloader: StandbyReloader,
     manager: SystemdNotifier,
     stopped: asyncio.Task[Any],
     handed_over: Sequence[socket.socket],
@@ -40,14 +43,14 @@ async def wait_for_turn(
     Meanwhile it answers requests about its own state. At the start, it also waits for a server that cannot be reached,
     and raises other errors. Raises StoreError, ListenError.
     """
-    _make_folder(settings)
+    _make_folder(configuration.settings)
     state = StandbyState()
     with time_to_start(manager):
         if await _try(store, state):
             return True
     if state.error is not None and state.error.reason not in _PASSING:
         raise state.error
-    server = StandbyServer(state, settings, handed_over)
+    server = StandbyServer(state, configuration, reloader, handed_over)
     await server.start()
     try:
         manager.ready()
@@ -55,6 +58,7 @@ async def wait_for_turn(
             manager.status(state.sentence())
             manager.alive()
             await asyncio.wait([stopped], timeout=TRY_EVERY_SECONDS)
+            await server.follow_settings()
             if not stopped.done() and await _try(store, state):
                 return True
             if state.error is not None and state.error.reason in _FINAL:

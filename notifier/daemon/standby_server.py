@@ -14,11 +14,14 @@ from aiohttp import web
 
 from notifier.clock import SystemClock, iso_utc
 from notifier.config import Settings, TcpAddress, UnixAddress
+from notifier.daemon.configuration import RunningConfiguration
 from notifier.daemon.socket_path import socket_path
+from notifier.daemon.standby_reload import StandbyReloader
 from notifier.store.errors import StoreError
 from notifier.store.opening import open_to_read, store_address
 from notifier.web.listening.sockets import ListenError, tcp_sockets, unix_socket
 from notifier.web.metrics.standby import CONTENT_TYPE, standby_page
+from notifier.web.responses import done
 
 _log = logging.getLogger(__name__)
 
@@ -52,28 +55,52 @@ class StandbyState:
 class StandbyServer:
     """Answers on the addresses that the daemon will listen on."""
 
-    def __init__(self, state: StandbyState, settings: Settings, handed_over: Sequence[socket.socket] = ()) -> None:
-        """Initialize with the state, which changes meanwhile, and the configuration."""
+    def __init__(
+        self,
+        state: StandbyState,
+        configuration: RunningConfiguration,
+        reloader: StandbyReloader,
+        handed_over: Sequence[socket.socket] = (),
+    ) -> None:
+        """Initialize with the state and the configuration, which change meanwhile, and what reads the latter again."""
         self._state = state
-        self._settings = settings
+        self._configuration = configuration
+        self._reloader = reloader
         self._handed_over = handed_over
-        self._runners: list[web.AppRunner] = []
+        self._owners: web.AppRunner | None = None
+        self._others: web.AppRunner | None = None
+        self._listen = configuration.settings.http.listen
 
     async def start(self) -> None:
         """Start to listen.
 
         An address that cannot be bound is logged. Raises ListenError if the owner's socket cannot be bound.
         """
-        await self._serve([unix_socket(socket_path(self._settings.store.path))], owner=True)
-        try:
-            await self._serve(await self._listeners(), owner=False)
-        except ListenError as error:
-            _log.error("the HTTP interface does not listen", extra={"detail": str(error)})
+        self._owners = await self._serve([unix_socket(socket_path(self._settings.store.path))], owner=True)
+        await self._serve_others()
+
+    async def follow_settings(self) -> None:
+        """Listen on another address if the configuration names one since it was read again."""
+        if self._settings.http.listen != self._listen:
+            await _stopped(self._others)
+            await self._serve_others()
 
     async def stop(self) -> None:
         """Close all listeners and their connections."""
-        for runner in self._runners:
-            await runner.cleanup()
+        await _stopped(self._owners)
+        await _stopped(self._others)
+
+    @property
+    def _settings(self) -> Settings:
+        return self._configuration.settings
+
+    async def _serve_others(self) -> None:
+        self._listen = self._settings.http.listen
+        self._others = None
+        try:
+            self._others = await self._serve(await self._listeners(), owner=False)
+        except ListenError as error:
+            _log.error("the HTTP interface does not listen", extra={"detail": str(error)})
 
     async def _listeners(self) -> list[socket.socket]:
         if self._handed_over:
@@ -86,7 +113,7 @@ class StandbyServer:
             case _:
                 return []
 
-    async def _serve(self, listeners: Sequence[socket.socket], *, owner: bool) -> None:
+    async def _serve(self, listeners: Sequence[socket.socket], *, owner: bool) -> web.AppRunner:
         app = web.Application()
         app[_OWNER] = owner
         app.add_routes(
@@ -95,15 +122,16 @@ class StandbyServer:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/v1/status", self._status),
+                web.post("/v1/reload", self._reload),
                 web.get("/", self._page),
                 web.route("*", "/{path:.*}", self._refuse),
             ]
         )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        self._runners.append(runner)
         for listener in listeners:
             await web.SockSite(runner, listener).start()
+        return runner
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _json({"ok": True})
@@ -139,12 +167,22 @@ class StandbyServer:
             document = remembered_status(db, self._settings.sources, self._settings.destinations, now_ms)
         return {**document, STANDBY: True}
 
+    async def _reload(self, request: web.Request) -> web.Response:
+        if not request.app[_OWNER]:
+            return self._standing_by()
+        return done(await self._reloader.reload())
+
     async def _refuse(self, _: web.Request) -> web.Response:
         return self._standing_by()
 
     def _standing_by(self) -> web.Response:
         message = f"this process is {self._state.sentence()}; ask the holder"
         return _json({"error": {"reason": STANDBY, "message": message}}, 503)
+
+
+async def _stopped(runner: web.AppRunner | None) -> None:
+    if runner is not None:
+        await runner.cleanup()
 
 
 def _json(body: object, status: int = 200) -> web.Response:

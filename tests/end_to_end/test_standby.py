@@ -15,7 +15,7 @@ from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.fixtures import build_account
 from tests.support.postgres_server import PostgresServer, running_postgres
 from tests.support.program import Program, Receiver, served
-from tests.support.standby_pair import Member, now
+from tests.support.standby_pair import Member, free_port, now
 from tests.support.waiting import until
 
 KILLS = 4
@@ -239,6 +239,39 @@ async def test_a_state_moves_from_a_file_into_the_database_and_back(
         await member.stop()
     # What the file had told is not told again.
     assert len(receiver.ids) == len(set(receiver.ids)) == 10
+
+
+async def test_a_standby_reads_its_configuration_again_and_takes_over_with_it(
+    pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
+) -> None:
+    account = build_account(20)
+    async with served(account) as api:
+        start(pair, server, api, receiver)
+        first = await held(*pair)
+        second = next(it for it in pair if it is not first)
+        await stands_by(second)
+        await swept(first)
+        second.configure_for(server.url(), api, receiver.url, more='[destinations.hr.headers]\nx-site = "wrong\\n"')
+        second.signal(signal.SIGHUP)
+        await until(lambda: "the configuration could not be read again" in second.said())
+        refused = await asyncio.to_thread(second.command, "reload")
+        assert (refused.returncode, "nothing was changed" in refused.stderr) == (78, True), refused.stderr
+        second.port = free_port()
+        second.configure_for(server.url(), api, receiver.url, name="other", more='headers = {x-site = "b"}')
+        done = await asyncio.to_thread(second.command, "reload")
+        assert done.stdout.splitlines() == [
+            "destinations changed: hr",
+            "takes effect only after a restart: store.name",
+            "this process stands by, and uses the new configuration when it takes over",
+        ]
+        await stands_by(second)
+        await first.stop()
+        assert await held(second) is second
+        history = numbers(account)
+        Growth(account, seed=1).grow(1)
+        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        assert receiver.headers[-1]["x-site"] == "b"
+        await second.stop()
 
 
 async def test_a_database_that_comes_up_later_is_waited_for(tmp_path: Path, receiver: Receiver) -> None:

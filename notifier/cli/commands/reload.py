@@ -70,4 +70,6 @@ def _lines(changed: dict[str, Any]) -> list[str]:
             "unchanged since the start, because systemd passes them to the service only then (restart it after"
             " changing one): " + ", ".join(changed["handed_over"])
         )
+    if changed["message"]:
+        told.append(changed["message"])
     return told

@@ -222,7 +222,7 @@ class Hanging:
 
 @pytest.fixture
 def hanging(written: Written, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
-    monkeypatch.setattr("notifier.daemon.reload.READ_SECONDS", 0.3)
+    monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 0.3)
     found = Hanging(written)
     yield found
     found.answers.set()
@@ -250,13 +250,13 @@ async def test_a_reading_that_does_not_end_holds_up_neither_alerts_nor_a_later_r
 async def test_readings_that_do_not_end_are_bounded(
     written: Written, hanging: Hanging, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.reload.READ_SECONDS", 0.01)
-    monkeypatch.setattr("notifier.daemon.reload.MOST_HANGING", 2)
+    monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 0.01)
+    monkeypatch.setattr("notifier.daemon.configuration_reader.MOST_HANGING", 2)
     daemon: Daemon = await run(written.settings, None, SettingsSource(hanging.read))
     answers: list[Any] = [await daemon.reload() for _ in range(4)]
     assert ["2 earlier readings" in answer.body["message"] for answer in answers] == [False, False, True, True]
     assert hanging.asked == 2
-    monkeypatch.setattr("notifier.daemon.reload.READ_SECONDS", 5)
+    monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 5)
     hanging.answers.set()
     await until(lambda: not any(thread.name == "reload" for thread in threading.enumerate()))
     assert (await daemon.reload()).ok

@@ -1,0 +1,66 @@
+"""Reads the configuration again for a process that runs, within a time limit."""
+
+import asyncio
+import threading
+from typing import Final
+
+from notifier.config import ConfigError, Settings
+from notifier.daemon.configuration import SettingsSource
+from notifier.own_thread import in_thread
+
+READ_SECONDS: Final = 30.0
+"""Seconds in which the configuration must have been read; a file may be in a file system that does not answer."""
+
+MOST_HANGING: Final = 8
+"""The most readings that may hang at the same time. Each keeps a thread, which nothing can end."""
+
+
+class ReadingError(Exception):
+    """The configuration is wrong, or could not be read in time; the message says that nothing was changed."""
+
+
+class ConfigurationReader:
+    """Reads the configuration on a thread for each reading."""
+
+    def __init__(self, source: SettingsSource) -> None:
+        """Initialize with the function that reads."""
+        self._source = source
+        self._readings: list[threading.Event] = []
+
+    async def read(self) -> Settings:
+        """Return the configuration as it is now. Raises ReadingError."""
+        try:
+            return await self._read_in_time()
+        except ConfigError as error:
+            raise ReadingError(
+                f"the configuration is wrong, and nothing was changed: {error}{self._source.hint()}"
+            ) from error
+
+    async def _read_in_time(self) -> Settings:
+        self._readings = [ended for ended in self._readings if not ended.is_set()]
+        if len(self._readings) >= MOST_HANGING:
+            raise _unread(
+                f"{MOST_HANGING} earlier readings have not ended yet; find the file or folder that does not answer, and"
+                " restart the daemon"
+            )
+        ended = threading.Event()
+
+        def read() -> Settings:
+            try:
+                return self._source.read()
+            finally:
+                ended.set()
+
+        self._readings.append(ended)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await in_thread(read, "reload")
+        except TimeoutError:
+            raise _unread(
+                f"it took longer than {READ_SECONDS:g} seconds; a file or folder of it may be a pipe, or in a file"
+                " system that does not answer"
+            ) from None
+
+
+def _unread(why: str) -> ReadingError:
+    return ReadingError(f"the configuration could not be read, and nothing was changed: {why}")
