@@ -16,8 +16,9 @@ from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import activity, destinations
 from notifier.store.tables.activity import ActivityKind, ActivitySubject, RequestCount, StateChange
-from notifier.store.tables.outbox import Delivery, Settlement
+from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.rollups import QUARTER_MS
+from notifier.store.tables.settlements import Settlement
 
 _log = logging.getLogger(__name__)
 

@@ -47,7 +47,8 @@ from notifier.store.store import Store
 from notifier.store.tables import destinations, starts
 from notifier.store.tables.activity import ActivityKind, ActivitySubject
 from notifier.store.tables.destinations import HealthState
-from notifier.store.tables.outbox import Delivery, Settlement
+from notifier.store.tables.outbox import Delivery
+from notifier.store.tables.settlements import Settlement
 from notifier.watch.detection.holds import Direction
 from notifier.watch.expiry_rounds import EVERY_SECONDS, ExpiryRounds
 from notifier.watch.patience import PATIENCE, Patience

@@ -11,10 +11,11 @@ from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome, 
 from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
-from notifier.store.tables import destinations, outbox
+from notifier.store.tables import destinations
 from notifier.store.tables.destinations import Health, LastError, Learned
-from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.request_log import LoggedRequest, SentRequest
+from notifier.store.tables.settlements import Settlement, settle
 
 _log = logging.getLogger(__name__)
 
@@ -273,7 +274,7 @@ def _write_down(
     trying_ms: int,
 ) -> None:
     if settlements:
-        outbox.settle(db, settlements)
+        settle(db, settlements)
     if health is not None:
         destinations.remember(db, name, health, error, learned)
     destinations.remember_trying(db, name, trying_ms)

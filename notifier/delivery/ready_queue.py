@@ -8,7 +8,8 @@ from notifier.delivery.policy.batching import together
 from notifier.delivery.policy.decisions import Attempt, Role
 from notifier.delivery.policy.retry import Decision, RetryDecision
 from notifier.events import Record
-from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.store.tables.outbox import Delivery, DeliveryState
+from notifier.store.tables.settlements import Settlement
 
 
 class ReadyQueue:

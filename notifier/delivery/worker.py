@@ -31,7 +31,8 @@ from notifier.events import Event
 from notifier.store.store import Store
 from notifier.store.tables import destinations, slots
 from notifier.store.tables.destinations import Health, Learned
-from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.store.tables.outbox import Delivery, DeliveryState
+from notifier.store.tables.settlements import Settlement
 from notifier.token_bucket import TokenBucket
 
 _log = logging.getLogger(__name__)

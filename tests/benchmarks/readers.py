@@ -25,7 +25,8 @@ from notifier.clock import SystemClock
 from notifier.config import load
 from notifier.daemon.daemon import Daemon
 from notifier.store.tables import records
-from notifier.store.tables.outbox import Delivery, Settlement
+from notifier.store.tables.outbox import Delivery
+from notifier.store.tables.settlements import Settlement
 from tests.benchmarks.common import beside, news, report
 
 PAGE = 50

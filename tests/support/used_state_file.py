@@ -18,10 +18,11 @@ from notifier.store.file.connection import open_database
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.recovery.opener import open_state_file
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import destinations, outbox, record_lookups, records, sources, sweeps
+from notifier.store.tables import destinations, record_lookups, records, sources, sweeps
 from notifier.store.tables.destinations import Health, HealthState
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
+from notifier.store.tables.settlements import Settlement, settle
 from notifier.watch.detection.evidence import Circumstances, Evidence, HoldState, weigh
 from notifier.watch.detection.holds import HoldLimits
 from notifier.watch.detection.news import Baseline, NewsReason
@@ -89,7 +90,7 @@ def fill(db: Database) -> None:
                     0,
                     detected_ms=(detected_ms,),
                 )
-                outbox.settle(db, [settled])
+                settle(db, [settled])
     with db.atomic():
         sources.succeed(db, "acme", NOW)
 

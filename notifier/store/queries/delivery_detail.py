@@ -13,8 +13,8 @@ from notifier.store.queries.dashboard import SELECT_LINE, EventLine, line_of
 from notifier.store.queries.history import PastDelivery
 from notifier.store.queries.record_history import PastAttempt, can_be_stored
 from notifier.store.tables import request_log
-from notifier.store.tables.outbox import LONGEST_RUN
 from notifier.store.tables.request_log import LoggedRequest
+from notifier.store.tables.settlements import LONGEST_RUN
 
 MOST_ATTEMPTS: Final = 50
 """The most attempts that are returned, the latest ones."""

@@ -16,8 +16,8 @@ from notifier.store.queries.history import PastDelivery
 from notifier.store.subscriptions import NOTHING_KNOWN, KnownFacts, facts_of_data
 from notifier.store.tables import left_out, second_looks
 from notifier.store.tables.left_out import LeftOut
-from notifier.store.tables.outbox import LONGEST_RUN
 from notifier.store.tables.second_looks import SecondLook
+from notifier.store.tables.settlements import LONGEST_RUN
 
 
 @dataclass(frozen=True, slots=True)

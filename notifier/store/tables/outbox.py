@@ -1,30 +1,24 @@
-"""The waiting deliveries, and the outcome of each attempt.
+"""The waiting deliveries.
 
-Each statement takes and returns a whole batch. SQLite then works without returning to Python for each row, which would
-interrupt the event loop's thread.
+Each statement returns a whole batch. SQLite then works without returning to Python for each row, which would interrupt
+the event loop's thread.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
 
 from notifier.events import Event
 from notifier.store.database import Database, Engine
-from notifier.store.tables import request_log, slots
-from notifier.store.tables.request_log import LoggedRequest
-from notifier.store.tables.rollups import count_delivered
+from notifier.store.tables import slots
 from notifier.store.tables.slots import Gate
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
 _UNFINISHED = "state <> 'delivered'"
-
-LONGEST_RUN = 1000
-"""The most deliveries in one row of `attempt_runs`; the view `attempts` looks back so far for a delivery's row."""
 
 _BETWEEN_TEXTS = b"\x1e"
 """The record separator of RFC 7464, which never occurs in JSON."""
@@ -57,35 +51,6 @@ class Delivery(NamedTuple):
     taken_by: frozenset[str] = frozenset()
     again: bool = False
     slot_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """The result of one attempt for deliveries with the same outcome: all or some of those in a request.
-
-    `suspicious` means that the event may have caused the failure, `proven` that it did. `next_attempt_ms` is when the
-    next attempt is due (Unix ms; 0: as soon as possible). `trying_ms` is the value of the destination's trying clock at
-    this attempt. `taken_by` are the receivers that have the events now, if the destination has several. `detected_ms`
-    is when the events were detected (Unix ms), without those that are sent again on request; they count as latencies.
-    `logged` is the request for the log, if it is logged and this is its first settlement.
-    """
-
-    sequences: tuple[int, ...]
-    destination: str
-    state: DeliveryState
-    decision: str
-    reason: str
-    status: int | None
-    detail: str
-    attempted_ms: int
-    milliseconds: int
-    next_attempt_ms: int
-    suspicious: bool = False
-    proven: bool = False
-    trying_ms: int = 0
-    taken_by: frozenset[str] = frozenset()
-    detected_ms: tuple[int, ...] = ()
-    logged: LoggedRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +96,7 @@ def due(
     event is not due while an earlier one of the same record waits for another attempt.
     """
     # Most of the excluded numbers are one run. Reading what is before and after it is faster than looking each up.
-    begin, end = max(_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
+    begin, end = max(runs_of(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
     others = [sequence for sequence in in_flight if not begin <= sequence <= end]
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     delayed = _next_due(db, now)
@@ -278,138 +243,8 @@ def _rows_at_once(db: Database, selected: str, values: dict[str, int | str]) -> 
 
 _NOBODY: frozenset[str] = frozenset()
 
-_RUN = (
-    "first_sequence",
-    "last_sequence",
-    "destination",
-    "state",
-    "decision",
-    "reason",
-    "status",
-    "detail",
-    "attempted_at",
-    "milliseconds",
-    "next_attempt_at",
-    "suspicious",
-    "proven",
-    "trying",
-    "taken_by",
-)
-_RUNS = "(SELECT * FROM temp.runs WHERE likelihood(first_sequence IS NOT NULL, 0.000001))"
-"""The rows of a batch of settlements while it is stored: one for each run of deliveries with consecutive numbers.
 
-The table is in memory, and empty outside of `settle`. SQLite takes a table without statistics for a large one, and
-would read all deliveries instead of searching those of each row. The condition, always true, tells it of few rows.
-"""
-
-_AT_ONCE = (64, 16, 4, 1)
-"""How many rows one statement adds: many, as each one interrupts the event loop; few sizes, as each is prepared."""
-
-_PLACES = f"({', '.join('?' * len(_RUN))})"
-_ADD = {count: f"INSERT INTO temp.runs VALUES {', '.join([_PLACES] * count)}" for count in _AT_ONCE}
-
-
-def settle(db: Database, settlements: Sequence[Settlement]) -> None:
-    """Store the results of a batch of attempts."""
-    rows = [row for settlement in settlements for row in _rows(settlement)]
-    if db.engine is Engine.SQLITE:
-        _store_in_steps(db, rows)
-    elif rows:
-        db.execute(_STORE_AT_ONCE, [orjson.dumps([dict(zip(_RUN, row, strict=True)) for row in rows]).decode()])
-    delivered: Counter[str] = Counter()
-    for settlement in settlements:
-        if settlement.state is DeliveryState.DELIVERED:
-            delivered[settlement.destination] += len(settlement.sequences)
-    for name, count in delivered.items():
-        db.execute("UPDATE destinations SET delivered = delivered + ? WHERE name = ?", [count, name])
-    count_delivered(
-        db,
-        [
-            (it.destination, it.attempted_ms, it.milliseconds, len(it.sequences), it.detected_ms)
-            for it in settlements
-            if it.state is DeliveryState.DELIVERED
-        ],
-    )
-    logged: defaultdict[str, list[LoggedRequest]] = defaultdict(list)
-    for settlement in settlements:
-        if settlement.logged is not None:
-            logged[settlement.destination].append(settlement.logged)
-    for name, requests in logged.items():
-        request_log.write(db, name, requests)
-
-
-_UPDATE = (
-    "UPDATE deliveries SET state = runs.state, decision = runs.decision, reason = runs.reason,"
-    " status = runs.status, detail = runs.detail, attempts = attempts + 1, suspicions = suspicions + suspicious,"
-    " proven = max(deliveries.proven, runs.proven), taken_by = coalesce(runs.taken_by, deliveries.taken_by),"
-    " tried_from = coalesce(tried_from, trying),"
-    " first_attempt_at = coalesce(first_attempt_at, attempted_at), last_attempt_at = attempted_at,"
-    " next_attempt_at = runs.next_attempt_at"
-)
-_INSERT = (
-    "INSERT INTO attempt_runs (first_sequence, last_sequence, destination, decision, reason, status,"
-    " detail, attempted_at, milliseconds) SELECT first_sequence, last_sequence, destination, decision, reason,"
-    " status, detail, attempted_at, milliseconds"
-)
-_TEXTS = frozenset({"destination", "state", "decision", "reason", "detail", "taken_by"})
-_STORE_AT_ONCE = (
-    "WITH runs AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(CAST(? AS jsonb)) AS _("
-    + ", ".join(f"{name} {'text' if name in _TEXTS else 'bigint'}" for name in _RUN)
-    + ")),"
-    # Each number by itself: PostgreSQL would read the whole table to find those between two numbers of each row.
-    " numbered AS MATERIALIZED (SELECT *, generate_series(first_sequence, last_sequence) AS number FROM runs),"
-    f" updated AS ({_UPDATE} FROM numbered AS runs WHERE sequence = runs.number"
-    f" AND deliveries.destination = runs.destination) {_INSERT} FROM runs"
-)
-"""The statement for PostgreSQL, which takes the rows as JSON: one round trip instead of several."""
-
-
-def _store_in_steps(db: Database, rows: Sequence[tuple[str | int | None, ...]]) -> None:
-    db.execute(f"CREATE TEMP TABLE IF NOT EXISTS runs ({', '.join(_RUN)})")
-    _add_runs(db, rows)
-    db.execute(
-        f"{_UPDATE} FROM {_RUNS} AS runs"
-        " WHERE sequence BETWEEN first_sequence AND last_sequence AND deliveries.destination = runs.destination"
-    )
-    db.execute(f"{_INSERT} FROM {_RUNS}")
-    db.execute("DELETE FROM temp.runs")
-
-
-def _add_runs(db: Database, rows: Sequence[tuple[str | int | None, ...]]) -> None:
-    done = 0
-    for count in _AT_ONCE:
-        while len(rows) - done >= count:
-            db.execute(_ADD[count], [*chain.from_iterable(rows[done : done + count])])
-            done += count
-
-
-def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
-    """Return a settlement as one or more rows with the columns of `_RUN`."""
-    fate = (
-        settlement.destination,
-        settlement.state,
-        settlement.decision,
-        settlement.reason,
-        settlement.status,
-        settlement.detail or None,
-        settlement.attempted_ms,
-        settlement.milliseconds,
-        settlement.next_attempt_ms,
-        int(settlement.suspicious),
-        int(settlement.proven),
-        settlement.trying_ms,
-        orjson.dumps(sorted(settlement.taken_by)).decode() if settlement.taken_by else None,
-    )
-    if len(settlement.sequences) == 1:
-        return [settlement.sequences * 2 + fate]
-    return [
-        (begin, min(begin + LONGEST_RUN - 1, last), *fate)
-        for first, last in _runs(settlement.sequences)
-        for begin in range(first, last + 1, LONGEST_RUN)
-    ]
-
-
-def _runs(sequences: Collection[int]) -> Iterator[tuple[int, int]]:
+def runs_of(sequences: Collection[int]) -> Iterator[tuple[int, int]]:
     """Yield the first and the last number of each run of consecutive numbers."""
     numbers = sorted(sequences)
     begins = [place for place, number in enumerate(numbers) if not place or number != numbers[place - 1] + 1]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from notifier.store.database import Database
 from notifier.store.tables import request_log
-from notifier.store.tables.outbox import LONGEST_RUN
+from notifier.store.tables.settlements import LONGEST_RUN
 
 CHUNK = 500
 """Number of events examined in one transaction, so that other work does not wait long for the store."""

@@ -17,7 +17,8 @@ from notifier.delivery.policy.retry import Decision
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.events import Event, EventType
 from notifier.kpa.errors import ApiErrorReason
-from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.store.tables.outbox import Delivery, DeliveryState
+from notifier.store.tables.settlements import Settlement
 from notifier.web.metrics.gauges import families
 from notifier.web.metrics.snapshot import MetricsSnapshot
 

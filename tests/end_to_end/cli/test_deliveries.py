@@ -6,8 +6,9 @@ import signal
 from typing import TYPE_CHECKING
 
 from notifier.store.file.store import FileStore
-from notifier.store.tables import destinations, outbox
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables import destinations, settlements
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.settlements import Settlement
 
 if TYPE_CHECKING:
     from tests.support.command_line import Home
@@ -20,7 +21,7 @@ async def settle(home: "Home", sequence: int, state: DeliveryState, reason: str,
     await store.open()
     try:
         await store.run(
-            outbox.settle,
+            settlements.settle,
             [Settlement((sequence,), "hr", state, "give_up", reason, status, "no such thing", AT, 12, 0)],
         )
     finally:

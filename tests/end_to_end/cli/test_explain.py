@@ -9,11 +9,12 @@ import pytest
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import destinations, names, outbox, retention, sources
+from notifier.store.tables import destinations, names, retention, sources
 from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.names import PersonName
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord, write
+from notifier.store.tables.settlements import Settlement, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ class Past:
         """Write down what an attempt `ms` after NOW came to; `answer` is its decision and its reason."""
         decision, reason = answer.split()
         settlement = Settlement((sequence,), to, state, decision, reason, status, "it said no", NOW + ms, 12, 0)
-        outbox.settle(self.db, [replace(settlement, detail="") if status < 300 else settlement])
+        settle(self.db, [replace(settlement, detail="") if status < 300 else settlement])
 
 
 async def happened(home: "Home", write_past: "Callable[[Past], object]") -> None:

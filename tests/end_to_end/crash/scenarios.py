@@ -14,9 +14,10 @@ from notifier.store.file.connection import APPLICATION_ID, FileDatabase
 from notifier.store.file.lock import FileLock
 from notifier.store.migrations import migrations, steps
 from notifier.store.recovery.opener import open_state_file
-from notifier.store.tables import outbox, records, retention, sources
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables import records, retention, sources
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings
+from notifier.store.tables.settlements import Settlement, settle
 from tests.support.used_state_file import HOUR, HR, NEWS, NOW, PAGE, created, fill, write_essentials
 
 LATE = range(NEWS.stop, NEWS.stop + 3)
@@ -126,7 +127,7 @@ def work(folder: Path) -> None:
             if number == LATE.start:
                 settled = Settlement((event.sequence,), "hr", DeliveryState.DELIVERED, "t", "t", 200, "", NOW, 1, 0)
                 with db.atomic():
-                    outbox.settle(db, [settled])
+                    settle(db, [settled])
         write_essentials(folder / "notifier.db", db)
         maintenance.checkpoint(db)
 

@@ -11,8 +11,9 @@ from aiohttp import web
 
 from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
-from notifier.store.tables import outbox, requeue
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables import requeue
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.settlements import Settlement, settle
 from tests.support.waiting import DEADLINE, until
 
 LONG_AGO = 1_000_000_000_000
@@ -64,7 +65,7 @@ class Interface:
 
     async def give_up(self, sequence: int) -> None:
         settlement = Settlement((sequence,), "hr", DeliveryState.DEAD, "give_up", "refused", 400, "no", 5, 5, 0)
-        await self.daemon._store.run(outbox.settle, [settlement])
+        await self.daemon._store.run(settle, [settlement])
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.store import FileStore
 from notifier.store.tables import activity
 from notifier.store.tables.activity import ActivityKind, ActivitySubject, RequestCount
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.rollups import QUARTER_MS
+from notifier.store.tables.settlements import Settlement
 from tests.support.clocks import FakeClock
 
 if TYPE_CHECKING:

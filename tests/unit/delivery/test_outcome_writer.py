@@ -10,7 +10,8 @@ from notifier.delivery.outcome_writer import OutcomeWriter, settlements_of
 from notifier.delivery.policy.retry import Decision, RetryDecision
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event
-from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.store.tables.outbox import Delivery, DeliveryState
+from notifier.store.tables.settlements import Settlement
 from tests.support.waiting import until
 
 DONE = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED, 0.0, counts=False)

@@ -38,15 +38,17 @@ from notifier.store.tables import (
     records_by_date,
     requeue,
     second_looks,
+    settlements,
     sources,
     sweeps,
 )
 from notifier.store.tables.left_out import LeftOut
 from notifier.store.tables.names import PersonName
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.requeue import Retry
 from notifier.store.tables.second_looks import LookKind, SecondLook
+from notifier.store.tables.settlements import Settlement
 from notifier.store.tables.sweeps import SweptPage
 from tests.support.postgres_server import PostgresServer
 
@@ -192,10 +194,10 @@ BOUNDED: dict[str, Work] = {
     ),
     "history.latest_deliveries": lambda db, _: history.latest_deliveries(db, DeliveryFilter(), 50),
     "outbox.due": lambda db, _: outbox.due(db, "hr", now_ms=10, horizon_ms=10**9, limit=100, in_flight=()),
-    "outbox.settle": lambda db, size: outbox.settle(
+    "settlements.settle": lambda db, size: settlements.settle(
         db, [Settlement(tuple(range(size - 50, size)), "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 10**9, 5, 0)]
     ),
-    "outbox.settle one by one": lambda db, size: outbox.settle(
+    "settlements.settle one by one": lambda db, size: settlements.settle(
         db,
         [
             Settlement((sequence,), "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 10**9, 5, 0)

@@ -23,8 +23,9 @@ from notifier.store.file.connection import FileDatabase, open_for_reading
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, outbox, record_lookups, records, sources
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
+from notifier.store.tables.settlements import Settlement, settle
 
 SUBSCRIPTIONS = (
     Subscription("everything", frozenset(EventType)),
@@ -251,7 +252,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             batch.append(Settlement((sequence,), destination, state, "decided", "so", 200, "", self.now_ms, 5, next_ms))
             model = self.model.deliveries[number, destination]
             self.model.deliveries[number, destination] = ModelDelivery(state, next_ms, model.attempts + 1)
-        self.run(outbox.settle, batch)
+        self.run(settle, batch)
         self.model.attempts += len(batch)
         self.in_flight.difference_update(places)
 

@@ -7,10 +7,11 @@ import pytest
 from notifier.events import DetectedBy, EventType, Names
 from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import names, outbox, records
+from notifier.store.tables import names, records
 from notifier.store.tables.names import PersonName
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
+from notifier.store.tables.settlements import Settlement, settle
 from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def lived_in(db: Database, completion: "MakeCompletion", change: "MakeChange") -
     one, two = records.write(db, found, to, NOON)
     records.write(db, Findings("acme", "acme", changes=[change("2", EventType.REMOVED, 2)]), (), NOON + 9000)
     pending, dead, delivered = DeliveryState.PENDING, DeliveryState.DEAD, DeliveryState.DELIVERED
-    outbox.settle(
+    settle(
         db,
         [
             Settlement((one.sequence,), "hr", delivered, "done", "ok", 200, "", NOON + 5000, 10, 0),

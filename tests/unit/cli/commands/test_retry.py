@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notifier.store.file.store import FileStore
-from notifier.store.tables import outbox
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables import settlements
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.settlements import Settlement
 from tests.support.command_line import deliveries, states
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ WAITS = "No daemon is running: they wait in the state file until `notifier run` 
 
 async def settle(home: "Home", state: DeliveryState, *sequences: int, to: str = "hr") -> None:
     """Write down that attempts failed; whatever waits does so for a thousand years."""
-    settlements = [
+    failed = [
         Settlement((number,), to, state, "decided", "refused", 400, "no", 1_795_280_400_123, 5, 33_000_000_000_000)
         for number in sequences
     ]
     store = FileStore(home.state_file)
     await store.open()
     try:
-        await store.run(outbox.settle, settlements)
+        await store.run(settlements.settle, failed)
     finally:
         await store.close()
 

@@ -17,10 +17,11 @@ from notifier.store.postgres.reading import open_schema_to_read
 from notifier.store.postgres.store import PostgresStore
 from notifier.store.queries import feed
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import names, outbox, records, sources, sweeps
+from notifier.store.tables import names, records, sources, sweeps
 from notifier.store.tables.names import PersonName
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
+from notifier.store.tables.settlements import Settlement, settle
 from notifier.store.tables.sweeps import SweptPage
 from tests.support.postgres_server import PostgresServer
 from tests.support.table_rows import STORE_TABLES, table_rows
@@ -48,7 +49,7 @@ def lived_in(path: Path, tell: Tell, completion: MakeCompletion) -> Path:
         gone = Change(EventType.REMOVED, completion("2"), 2, DetectedBy.SWEEP, "gone")
         found = Findings("acme", "acme", learned, [gone])
         records.write(db, found, [Subscription("hr", frozenset(EventType))], 7)
-        outbox.settle(db, [Settlement((1,), "hr", DeliveryState.DEAD, "d", "r", 400, "no", 5, 9, 0, detected_ms=(1,))])
+        settle(db, [Settlement((1,), "hr", DeliveryState.DEAD, "d", "r", 400, "no", 5, 9, 0, detected_ms=(1,))])
         names.learn_people(db, "acme", [PersonName("1", "Zo\u00eb \U0001f9ef", None)])
         sweep = sweeps.resume(db, "acme", 5)
         sweeps.advance(db, SweptPage(sweep.id, 1, None, 3, 0, marks=True), changes=0, ids=bytes(range(256)))

@@ -47,10 +47,11 @@ from notifier.store.tables.erasure import KnownPerson
 from notifier.store.tables.holds import HeldChange
 from notifier.store.tables.left_out import LeftOut
 from notifier.store.tables.names import NameList, PersonName
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Adoption, Findings, SilentRecord
 from notifier.store.tables.requeue import Drop, Plan, ReplayRange, Retry
 from notifier.store.tables.second_looks import LookKind, SecondLook
+from notifier.store.tables.settlements import Settlement, settle
 from notifier.store.tables.sources import SourceError
 from notifier.store.tables.sweeps import SweptPage
 from tests.support.postgres_server import PostgresServer
@@ -189,7 +190,7 @@ class EnginesAgree(RuleBasedStateMachine):
             taken_by=frozenset({"a", "b"}) if len(chosen) == 3 else frozenset(),
             detected_ms=(self.now_ms - 5000,) * len(chosen),
         )
-        self.both(outbox.settle, [settled])
+        self.both(settle, [settled])
 
     @rule(state=st.sampled_from(DeliveryState), name=st.sampled_from(DESTINATIONS))
     def ask_again(self, state: DeliveryState, name: str) -> None:

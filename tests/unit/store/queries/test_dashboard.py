@@ -20,9 +20,10 @@ from notifier.store.queries.dashboard import Latency, quantile
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import conditions, outbox, requeue, retention, rollups
 from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
-from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.records import Findings, write
 from notifier.store.tables.requeue import ReplayRange, Retry
+from notifier.store.tables.settlements import Settlement, settle
 from tests.unit.store.conftest import EVENTS
 
 if TYPE_CHECKING:
@@ -107,16 +108,16 @@ def test_a_day_on_which_clocks_are_set_is_longer(db: FileDatabase, tell: "Tell")
 
 def test_what_is_delivered_is_counted_by_destination_and_day(db: FileDatabase, tell: "Tell") -> None:
     one, two, three = tell(db, "1", "2", "3", to=("hr", "slack"), now_ms=NOON - DAY)
-    outbox.settle(db, [delivered(one, NOON - DAY), delivered(two, NOON, state="pending"), delivered(three, NOON)])
-    outbox.settle(db, [delivered(two, NOON + 1000), delivered(two, NOON, to="slack"), delivered(one, NOON, to="slack")])
+    settle(db, [delivered(one, NOON - DAY), delivered(two, NOON, state="pending"), delivered(three, NOON)])
+    settle(db, [delivered(two, NOON + 1000), delivered(two, NOON, to="slack"), delivered(one, NOON, to="slack")])
     assert dashboard.counts(db, NOON, UTC).delivered_today == {"hr": 2, "slack": 2}
     assert dashboard.counts(db, NOON + DAY, UTC).delivered_today == {}
 
 
 def test_latency_is_from_detection_to_the_answer(db: FileDatabase, tell: "Tell") -> None:
     numbers = tell(db, *map(str, range(20)), to=("hr", "slack"), now_ms=NOON)
-    outbox.settle(db, [delivered(number, NOON + 10 * place, took=5) for place, number in enumerate(numbers, 1)])
-    outbox.settle(db, [delivered(numbers[0], NOON + 123_456, to="slack")])
+    settle(db, [delivered(number, NOON + 10 * place, took=5) for place, number in enumerate(numbers, 1)])
+    settle(db, [delivered(numbers[0], NOON + 123_456, to="slack")])
     counted = dashboard.counts(db, NOON + HOUR, UTC)
     assert counted.latencies == {"hr": Latency(20, 100, 190), "slack": Latency(1, 120_000, 120_000)}
     assert counted.latency == Latency(21, 110, 200)
@@ -125,7 +126,7 @@ def test_latency_is_from_detection_to_the_answer(db: FileDatabase, tell: "Tell")
 
 def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatabase, tell: "Tell") -> None:
     one, two, three = tell(db, "1", "2", "3", now_ms=NOON)
-    outbox.settle(db, [delivered(one, NOON), delivered(two, NOON, state="dead")])
+    settle(db, [delivered(one, NOON), delivered(two, NOON, state="dead")])
     everything = Subscription("hr", EVENTS)
     requeue.retry(db, Retry(DeliveryState.DEAD), ["hr"], NOON)
     past = ReplayRange(NOON, NOON + 1, three)
@@ -134,8 +135,8 @@ def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatab
     later = NOON + 5 * HOUR
     again = {name: {it.event.sequence for it in due(db, name, later) if it.again} for name in ("hr", "new")}
     assert again == {"hr": {one, two}, "new": {one, two, three}}
-    outbox.settle(db, [*(delivered(number, later, again=True) for number in (one, two)), delivered(three, NOON + 90)])
-    outbox.settle(db, [delivered(one, later, to="new", again=True)])
+    settle(db, [*(delivered(number, later, again=True) for number in (one, two)), delivered(three, NOON + 90)])
+    settle(db, [delivered(one, later, to="new", again=True)])
     counted = dashboard.counts(db, later, UTC)
     assert counted.delivered_today == {"hr": 4, "new": 1}
     assert counted.latencies == {"hr": Latency(2, 0, 90)}
@@ -144,7 +145,7 @@ def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatab
 def test_the_events_of_one_request_may_have_been_detected_at_different_moments(db: FileDatabase, tell: "Tell") -> None:
     numbers = tuple(tell(db, *map(str, range(4)), now_ms=NOON))
     together = delivered(0, NOON + 50, took=5)
-    outbox.settle(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
+    settle(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
     counted = dashboard.counts(db, NOON, UTC)
     assert counted.latencies == {"hr": Latency(3, 55, 55)}
     assert counted.delivered_today == {"hr": 4}
@@ -152,7 +153,7 @@ def test_the_events_of_one_request_may_have_been_detected_at_different_moments(d
 
 def test_a_clock_that_was_set_back_makes_no_negative_latency(db: FileDatabase, tell: "Tell") -> None:
     (number,) = tell(db, "1", now_ms=NOON)
-    outbox.settle(db, [delivered(number, NOON - HOUR)])
+    settle(db, [delivered(number, NOON - HOUR)])
     assert dashboard.counts(db, NOON, UTC).latency == Latency(1, 0, 0)
 
 
@@ -175,7 +176,7 @@ def test_the_latest_events_come_with_what_became_of_them(db: FileDatabase, tell:
         tell(db, str(number), to=("hr", "slack"), now_ms=NOON + number)
     standing = FiringCondition("gap", "sources/acme", "A gap.", NOON)
     conditions.write(db, [Notice(ConditionState.FIRING, standing, "new", "hr")], NOON)
-    outbox.settle(db, [delivered(30, NOON), delivered(30, NOON, to="slack", state="dead")])
+    settle(db, [delivered(30, NOON), delivered(30, NOON, to="slack", state="dead")])
     notice, newest, *others = dashboard.latest(db, 20)
     assert (notice.event.type, notice.event.summary, notice.event.person) == ("notifier.alert", "A gap.", None)
     assert (newest.event.subject, newest.event.training, newest.event.summary) == ("29", "1046", None)
@@ -194,7 +195,7 @@ def test_notices_are_no_completions(db: FileDatabase) -> None:
 
 def test_counts_outlive_events_but_not_for_ever(db: FileDatabase, tell: "Tell") -> None:
     (number,) = tell(db, "1", now_ms=NOON)
-    outbox.settle(db, [delivered(number, NOON)])
+    settle(db, [delivered(number, NOON)])
     assert retention.forget(db, NOON + 1).events == 1
     assert dashboard.counts(db, NOON, UTC).days[-1].created == 1
     rollups.forget(db, NOON + 39 * DAY)
@@ -226,7 +227,7 @@ def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
 
 def test_nothing_large_is_read_from_end_to_end(file_db: FileDatabase, tell: "Tell") -> None:
     numbers = tell(file_db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
-    outbox.settle(file_db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
+    settle(file_db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
     file_db.execute(
         "INSERT INTO people (source, id, name, employee_number)"
         " VALUES ('acme', '5e580f0cb780600088bd2c11', 'David Ball', 'D1')"

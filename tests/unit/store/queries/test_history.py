@@ -10,9 +10,10 @@ from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
 from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter, PastDelivery
-from notifier.store.tables import destinations, outbox
+from notifier.store.tables import destinations, settlements
 from notifier.store.tables.destinations import Health, HealthState
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.settlements import Settlement
 
 if TYPE_CHECKING:
     from tests.unit.store.conftest import NewDatabase, Tell
@@ -22,7 +23,7 @@ ALL = DeliveryFilter()
 
 
 def settle(db: Database, sequence: int, state: DeliveryState, *, to: str = "hr", next_attempt_ms: int = 0) -> None:
-    outbox.settle(
+    settlements.settle(
         db,
         [Settlement((sequence,), to, state, "retry_later", "server_error", 503, "busy", NOW, 12, next_attempt_ms)],
     )

@@ -11,10 +11,11 @@ from notifier.store.file.connection import FileDatabase, open_for_reading
 from notifier.store.file.store import FileStore
 from notifier.store.queries.record_history import FieldChange, PastAttempt, RecordHistory, lives
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import names, outbox, records, retention, sources
+from notifier.store.tables import names, records, retention, settlements, sources
 from notifier.store.tables.names import PersonName
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
+from notifier.store.tables.settlements import Settlement
 
 if TYPE_CHECKING:
     from notifier.events import Change
@@ -36,7 +37,7 @@ def learn(db: Database, completion: "MakeCompletion", source: str, net: Detected
 
 
 def settle(db: Database, sequence: int, state: DeliveryState, status: int, at_ms: int, *, to: str = "hr") -> None:
-    outbox.settle(db, [Settlement((sequence,), to, state, "decided", "ended", status, "said", at_ms, 12, 0)])
+    settlements.settle(db, [Settlement((sequence,), to, state, "decided", "ended", status, "said", at_ms, 12, 0)])
 
 
 def only(db: Database, key: str = "1238") -> RecordHistory:

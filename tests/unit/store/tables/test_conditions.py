@@ -11,7 +11,8 @@ from notifier.store.file.store import FileStore
 from notifier.store.queries import history
 from notifier.store.tables import conditions, destinations, outbox, retention
 from notifier.store.tables.conditions import ConditionState, FiringCondition, Handover, Notice, Phase
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.settlements import Settlement, settle
 
 if TYPE_CHECKING:
     from notifier.events import Event
@@ -92,7 +93,7 @@ def test_what_was_delivered_is_not_withdrawn(db: Database) -> None:
     destinations.recall(db, "safety")
     (event,) = conditions.write(db, [firing(GAP)], NOW).events
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
-    outbox.settle(db, [done])
+    settle(db, [done])
     assert conditions.undelivered_since(db, "safety") is None
     assert not conditions.write(db, [resolved(GAP)], NOW + 1).withdrawn
 
@@ -100,7 +101,7 @@ def test_what_was_delivered_is_not_withdrawn(db: Database) -> None:
 def delivered(db: Database, event: "Event") -> None:
     destinations.recall(db, "safety")
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
-    outbox.settle(db, [done])
+    settle(db, [done])
 
 
 def test_the_last_word_to_a_destination_names_what_it_was_told_of_and_still_stands(db: Database) -> None:
@@ -176,7 +177,7 @@ def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "
     (event,) = conditions.write(db, [firing(GAP)], NOW).events
     assert destinations.everything(db)["safety"].pending == 2
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
-    outbox.settle(db, [done])
+    settle(db, [done])
     memory = destinations.everything(db)["safety"]
     assert (memory.pending, memory.delivered) == (1, 1)
 
@@ -185,7 +186,7 @@ def test_a_condition_goes_on_when_its_notice_is_forgotten(db: Database) -> None:
     (event,) = conditions.write(db, [firing(GAP)], NOW).events
     destinations.recall(db, "safety")
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
-    outbox.settle(db, [done])
+    settle(db, [done])
     assert retention.forget(db, NOW + 1).events == 1
     assert conditions.everything(db) == (GAP,)
     conditions.write(db, [resolved(GAP)], NOW + 2)

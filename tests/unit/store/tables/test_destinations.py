@@ -8,7 +8,8 @@ import pytest
 from notifier.store.database import Database
 from notifier.store.tables import destinations
 from notifier.store.tables.destinations import DestinationMemory, Health, HealthState, LastError, Undelivered
-from notifier.store.tables.outbox import DeliveryState, Settlement, settle
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.settlements import Settlement, settle
 
 if TYPE_CHECKING:
     from tests.unit.store.conftest import Tell

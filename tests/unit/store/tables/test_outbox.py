@@ -1,26 +1,25 @@
-"""Deliveries that wait, and what became of each attempt."""
+"""The deliveries that wait."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from sqlite3 import IntegrityError
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
-from notifier.store.tables import destinations, outbox
-from notifier.store.tables.outbox import LONGEST_RUN, DeliveryState, Due, Settlement
+from notifier.store.tables import outbox
+from notifier.store.tables.outbox import DeliveryState, Due
+from notifier.store.tables.settlements import Settlement, settle
+from tests.support.settlements import NOW, settlement
 from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
     from tests.unit.store.conftest import NewDatabase, Tell
 
-NOW = 1_000_000
 HORIZON = NOW + 3600_000
 
 
@@ -30,30 +29,6 @@ def due(db: Database, *, now_ms: int = NOW, limit: int = 100, in_flight: Sequenc
 
 def numbers(found: Due) -> list[int]:
     return [delivery.event.sequence for delivery in found.deliveries]
-
-
-def settlement(
-    sequence: int,
-    state: DeliveryState = DeliveryState.DELIVERED,
-    *,
-    next_attempt_ms: int = 0,
-    attempted_ms: int = NOW,
-    destination: str = "hr",
-    trying_ms: int = 0,
-) -> Settlement:
-    return Settlement(
-        (sequence,),
-        destination,
-        state,
-        "wait_and_retry",
-        "http_status",
-        503,
-        "said so",
-        attempted_ms,
-        20,
-        next_attempt_ms,
-        trying_ms=trying_ms,
-    )
 
 
 def retry_at(sequence: int, next_attempt_ms: int, destination: str = "hr") -> Settlement:
@@ -96,7 +71,7 @@ def test_what_is_in_flight_is_left_out(db: Database, tell: "Tell") -> None:
 
 def test_a_scheduled_attempt_waits_for_its_moment_and_no_longer(db: Database, tell: "Tell") -> None:
     first, second = tell(db, "1", "2")
-    outbox.settle(db, [retry_at(first, NOW + 5000), retry_at(second, NOW + 3000)])
+    settle(db, [retry_at(first, NOW + 5000), retry_at(second, NOW + 3000)])
     assert due(db, now_ms=NOW) == Due((), NOW + 3000)
     assert due(db, now_ms=NOW + 2999) == Due((), NOW + 3000)
     found = due(db, now_ms=NOW + 3000)
@@ -107,165 +82,21 @@ def test_a_scheduled_attempt_waits_for_its_moment_and_no_longer(db: Database, te
 
 def test_an_attempt_scheduled_by_a_clock_since_set_back_is_due(db: Database, tell: "Tell") -> None:
     sequences = tell(db, "1", "2")
-    outbox.settle(db, [retry_at(sequences[0], HORIZON), retry_at(sequences[1], HORIZON + 1)])
+    settle(db, [retry_at(sequences[0], HORIZON), retry_at(sequences[1], HORIZON + 1)])
     assert numbers(due(db, now_ms=NOW)) == [sequences[1]]
 
 
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
 def test_what_is_delivered_or_dead_is_never_due_again(db: Database, tell: "Tell", state: DeliveryState) -> None:
     first, second = tell(db, "1", "2")
-    outbox.settle(db, [settlement(first, state)])
+    settle(db, [settlement(first, state)])
     assert numbers(due(db)) == [second]
     assert numbers(due(db, now_ms=NOW * 1000)) == [second]
 
 
-def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
-    (sequence,) = tell(db, "1", to=("hr", "slack"))
-    outbox.settle(
-        db, [Settlement((sequence,), "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
-    )
-    outbox.settle(db, [Settlement((sequence,), "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)])
-    common = {"sequence": sequence, "destination": "hr"}
-    assert rows(db, "deliveries") == [
-        common
-        | {
-            "state": "delivered",
-            "attempts": 2,
-            "suspicions": 1,
-            "again": 0,
-            "next_attempt_at": 0,
-            "first_attempt_at": 1000,
-            "tried_from": 0,
-            "proven": 0,
-            "taken_by": None,
-            "queued_at": None,
-            "slot_at": None,
-            "at_once": 0,
-        }
-        | {"last_attempt_at": 6000, "decision": "done", "reason": "ok", "status": 200, "detail": "fine"},
-        common
-        | {
-            "destination": "slack",
-            "state": "pending",
-            "attempts": 0,
-            "suspicions": 0,
-            "again": 0,
-            "next_attempt_at": 0,
-            "first_attempt_at": None,
-            "tried_from": None,
-            "proven": 0,
-            "taken_by": None,
-            "queued_at": None,
-            "slot_at": None,
-            "at_once": 0,
-        }
-        | {"last_attempt_at": None, "decision": None, "reason": None, "status": None, "detail": None},
-    ]
-    assert rows(db, "attempts") == [
-        common
-        | {"id": 1, "attempted_at": 1000, "milliseconds": 900, "decision": "retry", "reason": "timeout"}
-        | {"status": None, "detail": None},
-        common
-        | {"id": 2, "attempted_at": 6000, "milliseconds": 20, "decision": "done", "reason": "ok"}
-        | {"status": 200, "detail": "fine"},
-    ]
-
-
-def test_the_next_attempt_knows_how_many_there_were_and_since_when(db: Database, tell: "Tell") -> None:
-    (sequence,) = tell(db, "1")
-    for attempted_ms in (1000, 2000, 3000):
-        outbox.settle(db, [settlement(sequence, DeliveryState.PENDING, attempted_ms=NOW, trying_ms=attempted_ms)])
-    (delivery,) = due(db).deliveries
-    assert (delivery.attempts, delivery.tried_from_ms) == (3, 1000)
-
-
-def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
-    destinations.recall(db, "hr")
-    destinations.recall(db, "slack")
-    sequences = tell(db, *"1234", to=("hr", "slack"))
-    outbox.settle(
-        db,
-        [
-            settlement(sequences[0]),
-            settlement(sequences[1], DeliveryState.DEAD),
-            retry_at(sequences[2], NOW + 1),
-            settlement(sequences[0], destination="slack"),
-        ],
-    )
-    assert numbers(due(db)) == sequences[3:]
-    assert {name: memory.delivered for name, memory in destinations.everything(db).items()} == {"hr": 1, "slack": 1}
-    assert len(rows(db, "attempts")) == 4
-
-
-def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Database, tell: "Tell") -> None:
-    destinations.recall(db, "hr")
-    sequences = tell(db, *map(str, range(1, 8)), to=("hr", "slack"))
-    shared = (*sequences[:3], *sequences[5:])
-    outbox.settle(db, [replace(settlement(0), sequences=shared)])
-    assert numbers(due(db)) == sequences[3:5]
-    assert [(row["sequence"], row["destination"]) for row in rows(db, "attempts")] == [(it, "hr") for it in shared]
-    assert [(row["first_sequence"], row["last_sequence"]) for row in rows(db, "attempt_runs")] == [
-        (sequences[0], sequences[2]),
-        (sequences[5], sequences[6]),
-    ]
-    assert destinations.everything(db)["hr"].delivered == len(shared)
-    assert {row["attempts"] for row in rows(db, "deliveries") if row["destination"] == "slack"} == {0}
-
-
-def test_every_attempt_of_a_very_long_run_is_told_of(db: Database, tell: "Tell") -> None:
-    sequences = tell(db, *map(str, range(LONGEST_RUN + 1)))
-    outbox.settle(db, [replace(settlement(0), sequences=tuple(sequences))])
-    assert [row["sequence"] for row in rows(db, "attempts")] == sequences
-
-
-def test_to_tell_of_all_attempts_each_run_is_read_once(file_db: FileDatabase) -> None:
-    plan = [step for *_, step in file_db.execute("EXPLAIN QUERY PLAN SELECT * FROM attempts").fetchall()]
-    assert plan == ["SCAN r", "SEARCH d USING PRIMARY KEY (sequence>? AND sequence<?)"]
-
-
-@pytest.mark.parametrize("count", [1, 3, 4, 63, 64, 65, 85, 200])
-def test_each_of_many_outcomes_is_stored_once(db: Database, tell: "Tell", count: int) -> None:
-    sequences = tell(db, *map(str, range(count)))
-    settlements = [replace(settlement(0, attempted_ms=NOW + number), sequences=(number,)) for number in sequences]
-    outbox.settle(db, settlements)
-    assert [(row["attempts"], row["last_attempt_at"]) for row in rows(db, "deliveries")] == [
-        (1, NOW + number) for number in sequences
-    ]
-    assert [row["sequence"] for row in rows(db, "attempts")] == sequences
-
-
-def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database, tell: "Tell") -> None:
-    first, second = tell(db, "1", "2")
-    destinations.recall(db, "hr")
-    refused: Any = None
-    with pytest.raises((IntegrityError, psycopg.errors.IntegrityError)), db.atomic():
-        outbox.settle(db, [settlement(first), replace(settlement(first), decision=refused)])
-    with db.atomic():
-        outbox.settle(db, [settlement(second)])
-    assert [(row["sequence"], row["attempts"]) for row in rows(db, "deliveries")] == [(first, 0), (second, 1)]
-    assert [row["sequence"] for row in rows(db, "attempts")] == [second]
-    assert destinations.everything(db)["hr"].delivered == 1
-
-
-def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
-    tell(db, "1")
-    before = rows(db, "deliveries")
-    outbox.settle(db, [])
-    assert rows(db, "deliveries") == before
-
-
-@settings(max_examples=40)
-@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-def test_any_words_of_a_peer_are_kept(new_database: "NewDatabase", tell: "Tell", detail: str) -> None:
-    with new_database() as db:
-        (sequence,) = tell(db, "1")
-        outbox.settle(db, [Settlement((sequence,), "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
-        assert rows(db, "deliveries")[0]["detail"] == (detail or None)
-
-
 def test_a_schedule_follows_a_clock_that_was_set(db: Database, tell: "Tell") -> None:
     soon, later, at_once, dead = tell(db, *"1234")
-    outbox.settle(
+    settle(
         db,
         [
             retry_at(soon, 1000),
@@ -281,7 +112,7 @@ def test_a_schedule_follows_a_clock_that_was_set(db: Database, tell: "Tell") -> 
 def test_another_address_begins_with_all_its_patience(db: Database, tell: "Tell") -> None:
     tried, other = tell(db, "1", "2", to=("hr", "slack"))
     for name in ("hr", "slack"):
-        outbox.settle(db, [replace(retry_at(tried, 5000, name), suspicious=True, proven=True)])
+        settle(db, [replace(retry_at(tried, 5000, name), suspicious=True, proven=True)])
     outbox.begin_patience(db, "hr")
     (again, fresh) = due(db).deliveries
     assert (again.failures, again.proven, again.tried_from_ms) == (0, False, None)
@@ -295,10 +126,10 @@ def test_an_event_is_not_due_while_an_earlier_one_of_its_record_waits_for_anothe
 ) -> None:
     first, second, third = tell(db, "7", "8", "9")
     db.execute("UPDATE events SET subject = '7' WHERE subject = '9'")
-    outbox.settle(db, [retry_at(first, NOW + 1)])
+    settle(db, [retry_at(first, NOW + 1)])
     assert numbers(due(db, now_ms=NOW)) == [second]
     assert numbers(due(db, now_ms=NOW + 1)) == [first, second, third]
-    outbox.settle(db, [settlement(first, DeliveryState.DEAD)])
+    settle(db, [settlement(first, DeliveryState.DEAD)])
     assert numbers(due(db, now_ms=NOW)) == [second, third]
 
 
@@ -341,7 +172,7 @@ def test_everything_due_is_found_in_order_and_nothing_else(
 ) -> None:
     with new_database() as db:
         sequences = tell(db, *(str(number) for number in range(len(schedule))))
-        outbox.settle(
+        settle(
             db,
             [
                 settlement(sequence, state, next_attempt_ms=next_ms)

@@ -21,10 +21,11 @@ from notifier.events import EventType
 from notifier.store.database import Database
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import outbox, replays, requeue, retention, sources
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables import replays, requeue, retention, sources
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.replays import ReplayRunningError, ReplayState, ReplayTarget, StepResult
 from notifier.store.tables.requeue import Plan, ReplayRange
+from notifier.store.tables.settlements import Settlement, settle
 from tests.support.tables_in_memory import tables_in_memory
 from tests.unit.store.conftest import Tell
 
@@ -221,7 +222,7 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
         if places := sorted(self.pending()):
             some = data.draw(st.just(places) | st.lists(st.sampled_from(places), unique=True))
             settled = [Settlement((number,), to, state, "decided", "so", 200, "", NOW, 5, 0) for number, to in some]
-            outbox.settle(self.db, settled)
+            settle(self.db, settled)
             if state is DeliveryState.DELIVERED:
                 self.told.update(some)
 

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.store.database import Database
-from notifier.store.tables import erasure, outbox, request_log, retention
+from notifier.store.tables import erasure, request_log, retention
 from notifier.store.tables.erasure import KnownPerson
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.request_log import LoggedRequest, SentRequest
+from notifier.store.tables.settlements import Settlement, settle
 
 if TYPE_CHECKING:
     from tests.unit.store.conftest import MakeChange, NewDatabase, Tell
@@ -72,7 +73,7 @@ def test_a_settlement_brings_its_request_into_the_log(db: Database, tell: "Tell"
     one, two = tell(db, "1", "2")
     logged = entry(one, two, at_ms=77)
     parts = (DeliveryState.DELIVERED, (one,), logged), (DeliveryState.DEAD, (two,), None)
-    outbox.settle(
+    settle(
         db,
         [Settlement(numbers, "hr", state, "d", "r", 200, "", 77, 5, 0, logged=it) for state, numbers, it in parts],
     )

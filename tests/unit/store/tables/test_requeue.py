@@ -6,11 +6,12 @@ import pytest
 
 from notifier.events import EventType
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import destinations, outbox, records, requeue, sources
+from notifier.store.tables import destinations, outbox, records, requeue, settlements, sources
 from notifier.store.tables.destinations import Health, HealthState
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings
 from notifier.store.tables.requeue import Plan, ReplayRange, Retried, Retry, Step
+from notifier.store.tables.settlements import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ def tell(change: "MakeChange", completion: "MakeCompletion") -> "Callable[..., l
 
 
 def settle(db: "Database", state: DeliveryState, *sequences: int, to: str = "hr", later_ms: int = 0) -> None:
-    outbox.settle(
+    settlements.settle(
         db,
         [
             Settlement((number,), to, state, "decided", "refused", 400, "no", NOW, 5, later_ms, True)

@@ -7,8 +7,9 @@ from notifier.store.database import Database
 from notifier.store.file import maintenance
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import destinations, outbox, records, retention, sources
-from notifier.store.tables.outbox import DeliveryState, Settlement
+from notifier.store.tables import destinations, records, retention, sources
+from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.settlements import Settlement, settle
 
 LONG_AGO, LATELY, BOUND = 1_000, 9_000, 5_000
 
@@ -27,7 +28,7 @@ async def write(store: FileStore, numbers: range, detected_ms: int, state: Deliv
         settled = [
             Settlement((event.sequence,), "hr", state, "test", "test", 200, "", detected_ms, 1, 0) for event in events
         ]
-        await store.run(outbox.settle, settled)
+        await store.run(settle, settled)
 
 
 async def count(store: FileStore, table: str) -> int:
@@ -124,7 +125,7 @@ async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_
     for number, detected_ms in enumerate((LONG_AGO, LONG_AGO, LATELY)):
         await write(store, range(number, number + 1), detected_ms, DeliveryState.PENDING)
     together = Settlement((1, 2, 3), "hr", DeliveryState.DELIVERED, "test", "test", 200, "", LATELY, 1, 0)
-    await store.run(outbox.settle, [together])
+    await store.run(settle, [together])
     await store.run(retention.forget, BOUND)
     told = "SELECT sequence, count(*) FROM attempts GROUP BY 1"
     assert await store.run(lambda db: db.execute(told).fetchall()) == [(3, 2)]

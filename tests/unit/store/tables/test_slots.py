@@ -12,6 +12,7 @@ from notifier.store.tables import destinations, outbox, requeue, slots
 from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import ReplayRange, Retry
+from notifier.store.tables.settlements import Settlement, settle
 from notifier.store.tables.slots import Gate, Waiting
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def test_a_replay_belongs_to_the_next_slot_and_has_room_for_all_of_it(db: "Datab
     begun(db)
     told = tell(db, *map(str, range(20)), to=("hr",), now_ms=NOW - HOUR)
     passed(db, SLOT)
-    outbox.settle(db, [outbox.Settlement(tuple(told), "hr", DeliveryState.DELIVERED, "d", "d", 200, "", NOW, 1, 0)])
+    settle(db, [Settlement(tuple(told), "hr", DeliveryState.DELIVERED, "d", "d", 200, "", NOW, 1, 0)])
     passed(db, CLOSED)
     wants = Subscription("hr", frozenset(EventType))
     past = ReplayRange(0, NOW, told[-1])
@@ -131,7 +132,7 @@ def test_a_digest_that_was_given_up_is_sent_again_as_it_was(db: "Database", tell
     begun(db)
     (first, second) = tell(db, "1", "2", to=("hr",))
     passed(db, SLOT)
-    outbox.settle(db, [outbox.Settlement((first, second), "hr", DeliveryState.DEAD, "d", "d", 500, "", NOW, 1, 0)])
+    settle(db, [Settlement((first, second), "hr", DeliveryState.DEAD, "d", "d", 500, "", NOW, 1, 0)])
     requeue.retry(db, Retry(), ["hr"], NOW)
     assert due(db, passed(db, CLOSED)) == [(first, NOW + HOUR), (second, NOW + HOUR)]
 

@@ -11,8 +11,9 @@ from notifier.delivery.policy.retry import Decision
 from notifier.destinations.outcome import AttemptResult
 from notifier.events import Event
 from notifier.kpa.errors import ApiErrorReason
-from notifier.store.tables.outbox import Delivery, DeliveryState, Settlement
+from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.second_looks import LookKind
+from notifier.store.tables.settlements import Settlement
 from notifier.watch.detection.holds import Direction
 from notifier.web.metrics.counters import Counters
 from notifier.web.metrics.snapshot import DestinationFigures, MetricsSnapshot, SourceFigures, StoreFigures

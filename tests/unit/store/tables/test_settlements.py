@@ -1,0 +1,177 @@
+"""What becomes of each attempt."""
+
+from dataclasses import replace
+from sqlite3 import IntegrityError
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier.store.database import Database
+from notifier.store.file.connection import FileDatabase
+from notifier.store.tables import destinations, outbox
+from notifier.store.tables.outbox import DeliveryState, Due
+from notifier.store.tables.settlements import LONGEST_RUN, Settlement, settle
+from tests.support.settlements import NOW, settlement
+from tests.support.table_rows import table_rows
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import NewDatabase, Tell
+
+
+def due(db: Database) -> Due:
+    return outbox.due(db, "hr", now_ms=NOW, horizon_ms=NOW + 3600_000, limit=100, in_flight=())
+
+
+def numbers(found: Due) -> list[int]:
+    return [delivery.event.sequence for delivery in found.deliveries]
+
+
+def rows(db: Database, table: str) -> list[dict[str, Any]]:
+    return table_rows(db, table)
+
+
+def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
+    (sequence,) = tell(db, "1", to=("hr", "slack"))
+    settle(
+        db, [Settlement((sequence,), "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
+    )
+    settle(db, [Settlement((sequence,), "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)])
+    common = {"sequence": sequence, "destination": "hr"}
+    assert rows(db, "deliveries") == [
+        common
+        | {
+            "state": "delivered",
+            "attempts": 2,
+            "suspicions": 1,
+            "again": 0,
+            "next_attempt_at": 0,
+            "first_attempt_at": 1000,
+            "tried_from": 0,
+            "proven": 0,
+            "taken_by": None,
+            "queued_at": None,
+            "slot_at": None,
+            "at_once": 0,
+        }
+        | {"last_attempt_at": 6000, "decision": "done", "reason": "ok", "status": 200, "detail": "fine"},
+        common
+        | {
+            "destination": "slack",
+            "state": "pending",
+            "attempts": 0,
+            "suspicions": 0,
+            "again": 0,
+            "next_attempt_at": 0,
+            "first_attempt_at": None,
+            "tried_from": None,
+            "proven": 0,
+            "taken_by": None,
+            "queued_at": None,
+            "slot_at": None,
+            "at_once": 0,
+        }
+        | {"last_attempt_at": None, "decision": None, "reason": None, "status": None, "detail": None},
+    ]
+    assert rows(db, "attempts") == [
+        common
+        | {"id": 1, "attempted_at": 1000, "milliseconds": 900, "decision": "retry", "reason": "timeout"}
+        | {"status": None, "detail": None},
+        common
+        | {"id": 2, "attempted_at": 6000, "milliseconds": 20, "decision": "done", "reason": "ok"}
+        | {"status": 200, "detail": "fine"},
+    ]
+
+
+def test_the_next_attempt_knows_how_many_there_were_and_since_when(db: Database, tell: "Tell") -> None:
+    (sequence,) = tell(db, "1")
+    for attempted_ms in (1000, 2000, 3000):
+        settle(db, [settlement(sequence, DeliveryState.PENDING, attempted_ms=NOW, trying_ms=attempted_ms)])
+    (delivery,) = due(db).deliveries
+    assert (delivery.attempts, delivery.tried_from_ms) == (3, 1000)
+
+
+def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
+    destinations.recall(db, "hr")
+    destinations.recall(db, "slack")
+    sequences = tell(db, *"1234", to=("hr", "slack"))
+    settle(
+        db,
+        [
+            settlement(sequences[0]),
+            settlement(sequences[1], DeliveryState.DEAD),
+            settlement(sequences[2], DeliveryState.PENDING, next_attempt_ms=NOW + 1),
+            settlement(sequences[0], destination="slack"),
+        ],
+    )
+    assert numbers(due(db)) == sequences[3:]
+    assert {name: memory.delivered for name, memory in destinations.everything(db).items()} == {"hr": 1, "slack": 1}
+    assert len(rows(db, "attempts")) == 4
+
+
+def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Database, tell: "Tell") -> None:
+    destinations.recall(db, "hr")
+    sequences = tell(db, *map(str, range(1, 8)), to=("hr", "slack"))
+    shared = (*sequences[:3], *sequences[5:])
+    settle(db, [replace(settlement(0), sequences=shared)])
+    assert numbers(due(db)) == sequences[3:5]
+    assert [(row["sequence"], row["destination"]) for row in rows(db, "attempts")] == [(it, "hr") for it in shared]
+    assert [(row["first_sequence"], row["last_sequence"]) for row in rows(db, "attempt_runs")] == [
+        (sequences[0], sequences[2]),
+        (sequences[5], sequences[6]),
+    ]
+    assert destinations.everything(db)["hr"].delivered == len(shared)
+    assert {row["attempts"] for row in rows(db, "deliveries") if row["destination"] == "slack"} == {0}
+
+
+def test_every_attempt_of_a_very_long_run_is_told_of(db: Database, tell: "Tell") -> None:
+    sequences = tell(db, *map(str, range(LONGEST_RUN + 1)))
+    settle(db, [replace(settlement(0), sequences=tuple(sequences))])
+    assert [row["sequence"] for row in rows(db, "attempts")] == sequences
+
+
+def test_to_tell_of_all_attempts_each_run_is_read_once(file_db: FileDatabase) -> None:
+    plan = [step for *_, step in file_db.execute("EXPLAIN QUERY PLAN SELECT * FROM attempts").fetchall()]
+    assert plan == ["SCAN r", "SEARCH d USING PRIMARY KEY (sequence>? AND sequence<?)"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 63, 64, 65, 85, 200])
+def test_each_of_many_outcomes_is_stored_once(db: Database, tell: "Tell", count: int) -> None:
+    sequences = tell(db, *map(str, range(count)))
+    settlements = [replace(settlement(0, attempted_ms=NOW + number), sequences=(number,)) for number in sequences]
+    settle(db, settlements)
+    assert [(row["attempts"], row["last_attempt_at"]) for row in rows(db, "deliveries")] == [
+        (1, NOW + number) for number in sequences
+    ]
+    assert [row["sequence"] for row in rows(db, "attempts")] == sequences
+
+
+def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database, tell: "Tell") -> None:
+    first, second = tell(db, "1", "2")
+    destinations.recall(db, "hr")
+    refused: Any = None
+    with pytest.raises((IntegrityError, psycopg.errors.IntegrityError)), db.atomic():
+        settle(db, [settlement(first), replace(settlement(first), decision=refused)])
+    with db.atomic():
+        settle(db, [settlement(second)])
+    assert [(row["sequence"], row["attempts"]) for row in rows(db, "deliveries")] == [(first, 0), (second, 1)]
+    assert [row["sequence"] for row in rows(db, "attempts")] == [second]
+    assert destinations.everything(db)["hr"].delivered == 1
+
+
+def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
+    tell(db, "1")
+    before = rows(db, "deliveries")
+    settle(db, [])
+    assert rows(db, "deliveries") == before
+
+
+@settings(max_examples=40)
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_any_words_of_a_peer_are_kept(new_database: "NewDatabase", tell: "Tell", detail: str) -> None:
+    with new_database() as db:
+        (sequence,) = tell(db, "1")
+        settle(db, [Settlement((sequence,), "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
+        assert rows(db, "deliveries")[0]["detail"] == (detail or None)
