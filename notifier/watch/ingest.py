@@ -14,19 +14,16 @@ from notifier.store.subscriptions import Subscription
 from notifier.store.tables import holds, record_lookups
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.second_looks import LookKind
-from notifier.store.tables.sources import SourceMemory
 from notifier.watch.detection import renumbering
 from notifier.watch.detection.balance import count_bounds
 from notifier.watch.detection.bisection import Day, day_of
-from notifier.watch.detection.evidence import Circumstances, Evidence, HoldState, changed_fields, holds_fresh, removal
-from notifier.watch.detection.holds import HoldLimits, Tally, hold_limit
+from notifier.watch.detection.evidence import Circumstances, holds_fresh, removal
 from notifier.watch.detection.news import Baseline, NewsReason
 from notifier.watch.detection.unreadable import UnreadableRecords, left_out
 from notifier.watch.detection.v1_records import V1Records
 from notifier.watch.ingest_transaction import (
     IngestRequest,
     PageMetadata,
-    WrittenAnswer,
     learn_held,
     read_all,
     weigh_and_write,
@@ -34,16 +31,13 @@ from notifier.watch.ingest_transaction import (
     write_weighed,
 )
 from notifier.watch.name_cache import NameCache
-from notifier.watch.recent_changes import RecentChanges
+from notifier.watch.past_answers import PastAnswers
 from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 from notifier.watch.source_reader import PreciseAnswer
 
-_UNDER_WAY_SECONDS: Final = 60.0
-"""A request is over, with its wait for a connection, after twice the configured timeout plus these seconds."""
-
-
 _NOTHING_ELSE: Final = PageMetadata()
+_RELEASED_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +120,14 @@ class PageIngester:
         self._version = API_VERSIONS[context.settings.api]
         self._names = names
         self._v1_records = v1_records
-        self._looks = looks
         self._subscriptions = subscriptions
         self._on_events = on_events
         self._unreadable = UnreadableRecords(context.name)
-        self._tally = Tally(context.clock.monotonic())
-        self._sweep_tally = Tally(context.clock.monotonic())
-        self._held_changes: set[str] = set()
-        self._unreadable_keys: set[str] = set()
-        self._has_recalled = False
         # Two answers of a source must not look up and write the same key at the same time.
         self._turn = asyncio.Lock()
-        self._recent = RecentChanges()
+        self._past = PastAnswers(context, looks)
         self.observers: list[Observer] = []
         """Callbacks that get the result of every answer."""
-        self.existing_changed_at = float("-inf")
-        """When the newest answer that changed the number of known records was requested (monotonic seconds)."""
         self.found_at_head = 0
         """The number of records that became known by head polls, since the daemon started."""
         self.found_out_of_sight = 0
@@ -151,12 +137,17 @@ class PageIngester:
         self.events_at_head = 0
         """The number of events that head polls have caused, since the daemon started."""
 
+    @property
+    def existing_changed_at(self) -> float:
+        """When the newest answer that changed the number of known records was requested (monotonic seconds)."""
+        return self._past.existing_changed_at
+
     async def ingest(self, page: Page, net: DetectedBy, metadata: PageMetadata = _NOTHING_ELSE) -> IngestResult:
         """Write a page and its metadata to the store, in one transaction."""
         self._unreadable.report(page.bad)
         self._unreadable.report_fields(page.completions)
         async with self._turn:
-            await self._note_unreadable(page)
+            await self._past.note_unreadable(page.bad)
             completions: Sequence[Completion] = page.completions
             if self._v1_records is not None:
                 completions = await self._v1_records.settle_page(page)
@@ -192,7 +183,7 @@ class PageIngester:
 
     def begin_sweep(self) -> None:
         """Restart the sweep's count of arrivals and changes, which its hold limits apply to."""
-        self._sweep_tally = Tally(self._context.clock.monotonic())
+        self._past.begin_sweep()
 
     async def announce(self, keys: Sequence[str], reason: NewsReason, net: DetectedBy) -> int:
         """Announce known records that had no event; return the number of events."""
@@ -263,9 +254,11 @@ class PageIngester:
         if written is None:
             findings = replace(findings, names=await self._names_for(findings.told()))
             written = await store.run(write_weighed, request, findings, weighed.lookup)
-        self._note(findings, written, asked_at, net)
-        if written.ends_round and written.memory is None and request.success is not None:
+        if written.memory is not None:
+            self._context.health.remember(written.memory)
+        elif written.ends_round and request.success is not None:
             self._context.health.note_unstored_success(request.success)
+        self._past.note(findings, asked_at, net)
         renumbering.report(self._context.name, findings)
         result = IngestResult(
             asked_at,
@@ -286,7 +279,7 @@ class PageIngester:
         return result
 
     async def _request(self, answer: "_Answer", net: DetectedBy, metadata: PageMetadata) -> IngestRequest:
-        await self._recall()
+        await self._past.recall()
         context, memory = self._context, self._context.health.memory
         contact_ms = memory.met_at_ms
         baseline = Baseline(
@@ -304,15 +297,7 @@ class PageIngester:
             answer.room,
             answer.most,
             memory,
-            Evidence(
-                known={},
-                looks=self._looks.by_key,
-                # Only a precise question counts as a second look: an outdated page would show the same again.
-                due=self._looks.due() if answer.precise else frozenset(),
-                changed_at=self._recent.later_than(answer.asked_at, answer.keys()),
-                held_changes=self._held_changes,
-                unreadable=self._unreadable_keys,
-            ),
+            self._past.evidence(answer.asked_at, answer.keys(), precise=answer.precise),
             Circumstances(
                 context.name,
                 context.settings.namespace(context.name),
@@ -320,7 +305,7 @@ class PageIngester:
                 answer.asked_at,
                 context.clock.now_ms(),
                 baseline,
-                self._hold_state(memory, net),
+                self._past.hold_state(memory, net),
             ),
             metadata,
             self._subscriptions(),
@@ -330,79 +315,6 @@ class PageIngester:
             answer.skimmed,
             context.settings.shown_person_fields(),
         )
-
-    async def _recall(self) -> None:
-        """Load what the previous run has stored about held-back and unreadable records; only the first call does so."""
-        if self._has_recalled:
-            return
-        context = self._context
-        self._held_changes = await context.store.run(holds.changed_records, context.name)
-        self._unreadable_keys = await context.store.run(record_lookups.unreadable, context.name)
-        self._has_recalled = True
-
-    async def _note_unreadable(self, page: Page) -> None:
-        """Store the keys that are unreadable during the first sweep: they are not news when they become readable."""
-        if page.bad and self._context.health.memory.swept_at_ms is None:
-            keys = [bad.key for bad in page.bad if bad.key is not None and not bad.is_repeated]
-            await self._context.store.run(record_lookups.note_unreadable, self._context.name, keys)
-            self._unreadable_keys.update(keys)
-
-    def _tally_of(self, net: DetectedBy) -> Tally:
-        """Return the tally that this answer counts towards: the sweep's, or that of the current time window."""
-        if net is DetectedBy.SWEEP:
-            return self._sweep_tally
-        now = self._context.clock.monotonic()
-        if now - self._tally.begun_at > self._context.patience.hold_window_seconds:
-            self._tally = Tally(now)
-        return self._tally
-
-    def _hold_state(self, memory: SourceMemory, net: DetectedBy) -> HoldState:
-        patience, settings = self._context.patience, self._context.settings
-        tally = self._tally_of(net)
-        few = patience.few_records
-        limits = HoldLimits(
-            hold_limit(settings.hold_arrivals_above, memory.records, few),
-            hold_limit(settings.hold_changes_above, memory.records, few),
-        )
-        return HoldState(
-            limits,
-            tally.arrivals,
-            tally.changes,
-            arrivals_held=memory.held_arrivals > 0,
-            # If most of the held changes have gone back, the rest is announced like any other change.
-            held_field=memory.held_field if memory.held_changes > few else None,
-            release_changes=memory.release_changes,
-        )
-
-    def _note(self, findings: Findings, written: WrittenAnswer, asked_at: float, net: DetectedBy) -> None:
-        """Remember what was written, to compare it with answers that were requested earlier and arrive later."""
-        if written.memory is not None:
-            self._context.health.remember(written.memory)
-        self._looks.note(findings.looks, findings.ended_looks)
-        self._held_changes.difference_update(findings.ended_changes)
-        self._held_changes.update(held.key for held in findings.held_changes)
-        arrivals = [change for change in findings.changes if change.reason in _ARRIVED]
-        updates = Counter(
-            name
-            for change in findings.changes
-            if change.previous is not None
-            for name in changed_fields(change.completion, change.previous)
-        )
-        self._tally_of(net).add(len(arrivals) + len(findings.held), updates)
-        changed = [
-            *(change.completion.key for change in findings.changes),
-            *(learned.completion.key for learned in (*findings.learned, *findings.held)),
-            *(adoption.completion.key for adoption in findings.adopted),
-            *(completion.key for completion in findings.refreshed),
-        ]
-        if not changed and not findings.in_view and not findings.dropped:
-            return
-        horizon = asked_at - 2 * self._context.settings.timeout - _UNDER_WAY_SECONDS
-        self._recent.forget_until(horizon)
-        self._recent.note(changed, asked_at)
-        updated = sum(change.type is EventType.UPDATED for change in findings.changes)
-        if len(findings.changes) > updated or findings.learned or findings.held or findings.in_view or findings.dropped:
-            self.existing_changed_at = max(self.existing_changed_at, asked_at)
 
     async def _names_for(self, changes: Sequence[Change]) -> Names:
         if self._names is None or not changes:
@@ -416,7 +328,3 @@ class PageIngester:
     def _empty_findings(self, *, announced: Sequence[Change], names: Names) -> Findings:
         settings, name = self._context.settings, self._context.name
         return Findings(name, settings.namespace(name), announced=announced, names=names)
-
-
-_RELEASED_AT_ONCE: Final = 200
-_ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)

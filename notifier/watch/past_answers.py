@@ -1,0 +1,130 @@
+"""What earlier answers of one source have brought, which decides with each further answer what that one proves."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from notifier.events import DetectedBy, EventType
+from notifier.kpa.versions import InvalidRecord
+from notifier.store.tables import holds, record_lookups
+from notifier.store.tables.records import Findings
+from notifier.store.tables.sources import SourceMemory
+from notifier.watch.detection.evidence import Evidence, HoldState, changed_fields
+from notifier.watch.detection.holds import HoldLimits, Tally, hold_limit
+from notifier.watch.detection.news import NewsReason
+from notifier.watch.recent_changes import RecentChanges
+from notifier.watch.second_looks import SecondLooks
+from notifier.watch.source_context import SourceContext
+
+_UNDER_WAY_SECONDS: Final = 60.0
+"""A request is over, with its wait for a connection, after twice the configured timeout plus these seconds."""
+
+_ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
+
+
+class PastAnswers:
+    """The changes, the held-back and the unreadable records of earlier answers."""
+
+    def __init__(self, context: SourceContext, looks: SecondLooks) -> None:
+        """Initialize with the source, and with the records that await a second look."""
+        self._context = context
+        self._looks = looks
+        self._tally = Tally(context.clock.monotonic())
+        self._sweep_tally = Tally(context.clock.monotonic())
+        self._held_changes: set[str] = set()
+        self._unreadable_keys: set[str] = set()
+        self._has_recalled = False
+        self._recent = RecentChanges()
+        self.existing_changed_at = float("-inf")
+        """When the newest answer that changed the number of known records was requested (monotonic seconds)."""
+
+    async def recall(self) -> None:
+        """Load what the previous run has stored about held-back and unreadable records; only the first call does so."""
+        if self._has_recalled:
+            return
+        context = self._context
+        self._held_changes = await context.store.run(holds.changed_records, context.name)
+        self._unreadable_keys = await context.store.run(record_lookups.unreadable, context.name)
+        self._has_recalled = True
+
+    async def note_unreadable(self, unreadable: Sequence[InvalidRecord]) -> None:
+        """Store the keys that are unreadable during the first sweep: they are not news when they become readable."""
+        if unreadable and self._context.health.memory.swept_at_ms is None:
+            keys = [bad.key for bad in unreadable if bad.key is not None and not bad.is_repeated]
+            await self._context.store.run(record_lookups.note_unreadable, self._context.name, keys)
+            self._unreadable_keys.update(keys)
+
+    def begin_sweep(self) -> None:
+        """Restart the sweep's count of arrivals and changes, which its hold limits apply to."""
+        self._sweep_tally = Tally(self._context.clock.monotonic())
+
+    def evidence(self, asked_at: float, keys: Sequence[str], *, precise: bool) -> Evidence:
+        """Return what is known when an answer is weighed that was requested at `asked_at` and concerns these `keys`.
+
+        `precise` means that it is the complete answer to a question about a person or a training.
+        """
+        return Evidence(
+            known={},
+            looks=self._looks.by_key,
+            # Only a precise question counts as a second look: an outdated page would show the same again.
+            due=self._looks.due() if precise else frozenset(),
+            changed_at=self._recent.later_than(asked_at, keys),
+            held_changes=self._held_changes,
+            unreadable=self._unreadable_keys,
+        )
+
+    def hold_state(self, memory: SourceMemory, net: DetectedBy) -> HoldState:
+        """Return what is held back already, and how many arrivals and changes were announced lately."""
+        patience, settings = self._context.patience, self._context.settings
+        tally = self._tally_of(net)
+        few = patience.few_records
+        limits = HoldLimits(
+            hold_limit(settings.hold_arrivals_above, memory.records, few),
+            hold_limit(settings.hold_changes_above, memory.records, few),
+        )
+        return HoldState(
+            limits,
+            tally.arrivals,
+            tally.changes,
+            arrivals_held=memory.held_arrivals > 0,
+            # If most of the held changes have gone back, the rest is announced like any other change.
+            held_field=memory.held_field if memory.held_changes > few else None,
+            release_changes=memory.release_changes,
+        )
+
+    def note(self, findings: Findings, asked_at: float, net: DetectedBy) -> None:
+        """Remember what was written, to compare it with answers that were requested earlier and arrive later."""
+        self._looks.note(findings.looks, findings.ended_looks)
+        self._held_changes.difference_update(findings.ended_changes)
+        self._held_changes.update(held.key for held in findings.held_changes)
+        arrivals = [change for change in findings.changes if change.reason in _ARRIVED]
+        updates = Counter(
+            name
+            for change in findings.changes
+            if change.previous is not None
+            for name in changed_fields(change.completion, change.previous)
+        )
+        self._tally_of(net).add(len(arrivals) + len(findings.held), updates)
+        changed = [
+            *(change.completion.key for change in findings.changes),
+            *(learned.completion.key for learned in (*findings.learned, *findings.held)),
+            *(adoption.completion.key for adoption in findings.adopted),
+            *(completion.key for completion in findings.refreshed),
+        ]
+        if not changed and not findings.in_view and not findings.dropped:
+            return
+        horizon = asked_at - 2 * self._context.settings.timeout - _UNDER_WAY_SECONDS
+        self._recent.forget_until(horizon)
+        self._recent.note(changed, asked_at)
+        updated = sum(change.type is EventType.UPDATED for change in findings.changes)
+        if len(findings.changes) > updated or findings.learned or findings.held or findings.in_view or findings.dropped:
+            self.existing_changed_at = max(self.existing_changed_at, asked_at)
+
+    def _tally_of(self, net: DetectedBy) -> Tally:
+        """Return the tally that this answer counts towards: the sweep's, or that of the current time window."""
+        if net is DetectedBy.SWEEP:
+            return self._sweep_tally
+        now = self._context.clock.monotonic()
+        if now - self._tally.begun_at > self._context.patience.hold_window_seconds:
+            self._tally = Tally(now)
+        return self._tally
