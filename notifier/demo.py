@@ -175,7 +175,7 @@ async def _grow(account: Account, events: int, out: TextIO) -> None:
 
 async def _until(daemon: Daemon, is_so: Callable[["StatusDocument"], bool]) -> None:
     while True:
-        if is_so(await daemon.status()):
+        if is_so(await daemon.operations.status()):
             return
         await asyncio.sleep(_LOOK)
 

@@ -22,6 +22,9 @@ from notifier.store.tables.settlements import Settlement
 
 _log = logging.getLogger(__name__)
 
+ACTIVITY = "(activity)"
+"""The name of the job that records requests and changes of state, for the pages of the dashboard."""
+
 LOOK_EVERY_SECONDS: Final = 15.0
 """Seconds between two looks at the states; a shorter change of state may not be recorded."""
 

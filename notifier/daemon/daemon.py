@@ -6,33 +6,28 @@ import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from notifier import __version__
 from notifier.alerts import destination_rules
-from notifier.alerts.evaluation import Evaluation, unready
+from notifier.alerts.evaluation import Evaluation
 from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
 from notifier.config import Settings
-from notifier.daemon.activity import LOOK_EVERY_SECONDS, ActivityLog
-from notifier.daemon.api.dashboard import Overview
+from notifier.daemon.activity import ACTIVITY, LOOK_EVERY_SECONDS, ActivityLog
 from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.api.metrics import MetricsCollector
-from notifier.daemon.api.status import destination_status, evaluation_status, remembered_status, status_document
-from notifier.daemon.api.status_line import summary
-from notifier.daemon.api.store_status import file_status, store_status
 from notifier.daemon.condition_collector import ConditionCollector, DaemonState
 from notifier.daemon.configuration import Differences, RunningConfiguration, SettingsSource
-from notifier.daemon.filter_check import UnknownIds
+from notifier.daemon.filter_check import UNKNOWN_IDS, UnknownIds
 from notifier.daemon.heartbeat import Heartbeat
-from notifier.daemon.maintenance import Housekeeping
+from notifier.daemon.maintenance import ESSENTIALS, FORGET_EVERY_SECONDS, FORGETTING, Housekeeping
+from notifier.daemon.operations import Operations
 from notifier.daemon.reload import DRAIN_SECONDS, Reloader
 from notifier.daemon.scheduler import Schedule
 from notifier.daemon.socket_path import socket_path
 from notifier.daemon.sources import SourceRegistry
-from notifier.daemon.systemd.liveness import JobStats
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import concerned
@@ -44,16 +39,13 @@ from notifier.store.errors import StoreError, StoreReason
 from notifier.store.opening import store_address, store_of
 from notifier.store.reader import StoreReader
 from notifier.store.store import Store
-from notifier.store.tables import destinations, starts
+from notifier.store.tables import starts
 from notifier.store.tables.activity import ActivityKind, ActivitySubject
-from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.settlements import Settlement
-from notifier.watch.detection.holds import Direction
 from notifier.watch.expiry_rounds import EVERY_SECONDS, ExpiryRounds
 from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.watcher import Round, RoundResult
-from notifier.web.daemon_api import ActionResult, DashboardFigures
 from notifier.web.feed.service import Feed
 from notifier.web.metrics.counters import Counters
 from notifier.web.server import LocalServer
@@ -61,29 +53,10 @@ from notifier.web.server import LocalServer
 if TYPE_CHECKING:
     import aiohttp
 
-    from notifier.daemon.api.delivery_detail import DeliveryInspector
-    from notifier.daemon.api.event_log import EventLogReader
-    from notifier.daemon.api.place_detail import PlaceReader
-    from notifier.store.queries.search import FoundRecords
-    from notifier.web.response_models.records import (
-        PersonForgottenDocument,
-        PollDocument,
-        RecordDocument,
-        ReleasedDocument,
-        SweepBegunDocument,
-    )
-    from notifier.web.response_models.status import ReloadDocument, ReloadFailedDocument, StatusDocument
+    from notifier.web.daemon_api import ActionResult
+    from notifier.web.response_models.status import ReloadDocument, ReloadFailedDocument
 
 _log = logging.getLogger(__name__)
-
-FORGETTING = "(retention)"
-"""The name of the job that deletes old content; the parentheses distinguish it from names of sources."""
-
-FORGET_EVERY_SECONDS = 3600.0
-"""Seconds between two checks for events older than the retention."""
-
-ESSENTIALS = "(essentials)"
-"""The name of the job that writes the essentials file, which is needed if the state file is lost."""
 
 ALARMS = "(alarms)"
 """The name of the job that evaluates the daemon's own conditions."""
@@ -93,12 +66,6 @@ ALARMS_EVERY_SECONDS = 30.0
 
 EXPIRY = "(expiry)"
 """The name of the job that announces that completions run out."""
-
-UNKNOWN_IDS = "(unknown ids)"
-"""The name of the job that warns of unknown ids in filters, once the names are known."""
-
-ACTIVITY = "(activity)"
-"""The name of the job that records requests and changes of state, for the pages of the dashboard."""
 
 DATABASE = "(database)"
 """The name of the job that asks a database for a sign of life, so that a loss is noticed while there is no work."""
@@ -136,7 +103,6 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._manager = manager or SystemdNotifier()
         self._started_ms: int | None = None
-        self._hanging: tuple[str, ...] = ()
         self._store = store or store_of(settings.store, self._clock.now_ms)
         self._reader = StoreReader(self._store)
         self._counts = Counters()
@@ -152,13 +118,7 @@ class Daemon:
             self._schedule.notice_sleep,
             lambda: message_context(self.settings),
         )
-        self.deliveries = Deliveries(
-            self._store,
-            self._reader,
-            self._dispatcher,
-            self._clock,
-            self._configuration,
-        )
+        self.deliveries = Deliveries(self._store, self._reader, self._dispatcher, self._clock, self._configuration)
         self.feed = Feed(self._reader, lambda: self.settings.sources)
         self._sources = SourceRegistry(
             self._schedule,
@@ -192,11 +152,7 @@ class Daemon:
         self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
         self._server: LocalServer | None = None
-        self._housekeeping = Housekeeping(
-            self._store,
-            self._clock,
-            self._configuration,
-        )
+        self._housekeeping = Housekeeping(self._store, self._clock, self._configuration)
         self._conditions = ConditionCollector(
             self._store,
             self._clock,
@@ -224,7 +180,6 @@ class Daemon:
             self._dispatcher.set_aside,
             self._sources.status_list,
         )
-        self._overview = Overview(self._reader, self._clock)
         self._reloader = Reloader(
             self._configuration,
             self._sources,
@@ -235,6 +190,22 @@ class Daemon:
             self._unwritable,
             self._conditions,
             self._manager,
+        )
+        self.operations = Operations(
+            self._store,
+            self._reader,
+            self._clock,
+            self._configuration,
+            self._sources,
+            self._dispatcher,
+            self.deliveries,
+            self._activity,
+            self._housekeeping,
+            self._schedule,
+            started_ms=lambda: self._started_ms,
+            evaluation=lambda: self.evaluation,
+            metrics=lambda: self._measuring.page(self._started_ms or 0, self._sources),
+            reload=self.reload,
         )
         self._running = AsyncExitStack()
 
@@ -276,7 +247,7 @@ class Daemon:
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
             # The server needs the sources to exist, because requests are about them; it starts before their rounds.
             self._server = LocalServer(
-                self, self.feed, self.settings.http, socket_path(self.settings.store.path), self._handed_over
+                self.operations, self.feed, self.settings.http, socket_path(self.settings.store.path), self._handed_over
             )
             stack.push_async_callback(self._server.stop)
             await self._server.start()
@@ -349,128 +320,11 @@ class Daemon:
             raise RuntimeError("cannot reload: the daemon is not running")
         return await self._reloader.reload(self._session, self._heartbeat)
 
-    async def status(self) -> "StatusDocument":
-        """Return the JSON object of `/v1/status`. Raises StoreError."""
-        remembered = await self._reader.run(remembered_status, self._sources.holding())
-        serving = self._dispatcher.serving()
-        return status_document(
-            self._started_ms,
-            self._sources.status(remembered.sweeps, remembered.examples),
-            {name: destination_status(remembered.destinations[name], it) for name, it in serving.items()},
-            () if self.evaluation is None else self.evaluation.standing,
-            evaluation_status(self.evaluation, self._clock.monotonic(), self.settings.alerts.heard_by()),
-            remembered.replays,
-            await self._reader.run(store_status) if self._store.path is None else file_status(),
-        )
-
     @property
     def evaluation(self) -> Evaluation | None:
         """The latest evaluation of conditions, including those that cannot be stored in the state file."""
         found = self._alarms.evaluation
         return found if found is None else replace(found, standing=(*found.standing, *self._unwritable.standing))
-
-    async def metrics(self) -> bytes:
-        """Return the page of `/metrics`. Raises StoreError."""
-        return await self._measuring.page(self._started_ms or 0, self._sources)
-
-    def pulses(self) -> list[JobStats]:
-        """Return the statistics of each job of the schedule."""
-        return self._schedule.pulses()
-
-    def unattempted(self) -> list[str]:
-        """Return the sources whose first round has not begun, or has had no answer yet."""
-        return self._sources.unattempted()
-
-    async def summary(self) -> str:
-        """Query the store's thread, and return a sentence about the daemon's state. Raises StoreError."""
-        states = {name: health.state for name, health in self._dispatcher.health().items()}
-        troubled = [name for name, state in states.items() if state is not HealthState.OK]
-        waiting = await self._store.run(destinations.waiting, troubled)
-        return summary(
-            self._sources.states(),
-            states,
-            waiting,
-            [it.key for it in ([] if self.evaluation is None else self.evaluation.standing)],
-        )
-
-    def report_hanging(self, names: Sequence[str]) -> None:
-        """Note which parts hang, for `hanging`."""
-        self._hanging = tuple(names)
-
-    def hanging(self) -> tuple[str, ...]:
-        """Return the parts that hang, by their names; none if everything makes progress."""
-        return self._hanging
-
-    def unready(self) -> dict[str, str]:
-        """Return the sources that are not ready, each with the reason."""
-        return {**self._sources.unready(), **unready(self.evaluation, self._clock.monotonic())}
-
-    async def record(self, key: str) -> "RecordDocument":
-        """Return the JSON object of `/v1/records/KEY`. Raises UnknownRecordError, StoreError."""
-        # Imported here, because a record is explained only to people, and most daemons are asked for none.
-        from notifier.daemon.api.record import record_document  # noqa: PLC0415
-
-        confirm_after = {name: source.confirm_after for name, source in self.settings.sources.items()}
-        return await self._reader.run(record_document, key, self._configuration.subscriptions, confirm_after)
-
-    async def figures(self) -> DashboardFigures:
-        """Return the dashboard's figures that are not part of the status. Raises StoreError."""
-        return await self._overview.figures(tuple(self.settings.destinations))
-
-    async def find(self, text: str) -> "FoundRecords":
-        """Find records by key, person's name or employee number. Raises StoreError."""
-        # Imported here, because only the dashboard searches.
-        from notifier.store.queries import search  # noqa: PLC0415
-
-        return await self._reader.run(search.find, text)
-
-    @cached_property
-    def places(self) -> "PlaceReader":
-        """The details of sources and destinations, for people."""
-        # Imported here and below, because most daemons have no visitors at most times.
-        from notifier.daemon.api.place_detail import PlaceReader  # noqa: PLC0415
-
-        return PlaceReader(self._reader, self._clock, self._configuration, self._activity)
-
-    @cached_property
-    def inspection(self) -> "DeliveryInspector":
-        """The details of deliveries, for people."""
-        from notifier.daemon.api.delivery_detail import DeliveryInspector  # noqa: PLC0415
-
-        return DeliveryInspector(self._reader, self._dispatcher, self._configuration)
-
-    @cached_property
-    def event_log(self) -> "EventLogReader":
-        """The log of events, for people."""
-        from notifier.daemon.api.event_log import EventLogReader  # noqa: PLC0415
-
-        return EventLogReader(self._reader, self._clock)
-
-    async def poll(self, source: str) -> "ActionResult[PollDocument]":
-        """Poll a source now, outside its schedule. Raises UnknownNameError."""
-        return await self._sources.poll(source)
-
-    async def sweep(self, source: str) -> "ActionResult[SweepBegunDocument]":
-        """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
-        return await self._sources.sweep(source)
-
-    async def release(
-        self, source: str, what: Direction, *, silently: bool, by: str
-    ) -> "ActionResult[ReleasedDocument]":
-        """Report the records that a source holds back, or learn them silently. Raises UnknownNameError, StoreError."""
-        return await self._sources.release(source, what, silently=silently, by=by)
-
-    async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
-        """Erase a person's data; with `dry_run`, only find the person. Raises UnknownPersonError, StoreError."""
-        # Imported here, because it is a matter of once a year.
-        from notifier.daemon.api import people  # noqa: PLC0415
-
-        done = await people.forget(self._store, person, dry_run=dry_run, by=by)
-        if not dry_run:
-            # The workers may have read this person's events into memory.
-            self._dispatcher.set_aside(self._dispatcher.health())
-            await self._housekeeping.rewrite_essentials()
-        return done
 
     def _place_states(self) -> dict[ActivitySubject, tuple[str, str | None]]:
         """Return the state of each source and destination, and its reason."""

@@ -17,6 +17,9 @@ from notifier.store.tables.names import NameList
 
 _log = logging.getLogger(__name__)
 
+UNKNOWN_IDS = "(unknown ids)"
+"""The name of the job that warns of unknown ids in filters, once the names are known."""
+
 
 @dataclass(frozen=True, slots=True)
 class IdFilter:

@@ -18,6 +18,15 @@ from notifier.store.tables.retention import FIRST, DetectionPlace
 
 _log = logging.getLogger(__name__)
 
+FORGETTING = "(retention)"
+"""The name of the job that deletes old content; the parentheses distinguish it from names of sources."""
+
+FORGET_EVERY_SECONDS = 3600.0
+"""Seconds between two checks for events older than the retention."""
+
+ESSENTIALS = "(essentials)"
+"""The name of the job that writes the essentials file, which is needed if the state file is lost."""
+
 
 class Housekeeping:
     """Maintains one store."""

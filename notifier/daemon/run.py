@@ -139,7 +139,7 @@ async def _work(
     """Let a started daemon work until it is stopped (return None) or its store is lost (return the error)."""
     beside = [
         asyncio.create_task(_reload_when_asked(daemon, reload_asked), name="reload"),
-        asyncio.create_task(Watchdog(daemon, manager).run(), name="supervision"),
+        asyncio.create_task(Watchdog(daemon.operations, manager).run(), name="supervision"),
     ]
     for task in beside:
         task.add_done_callback(_report_fault)

@@ -69,7 +69,7 @@ async def until(is_so: Callable[[StatusDocument], bool], server: DashboardServer
     """Wait for what a status tells."""
     assert server.daemon is not None
     async with asyncio.timeout(60):
-        while not is_so(await server.daemon.status()):
+        while not is_so(await server.daemon.operations.status()):
             await asyncio.sleep(0.1)
 
 

@@ -124,14 +124,14 @@ async def run(world: World) -> AsyncIterator[Any]:
 
 
 async def ready(daemon: Daemon) -> None:
-    await until(lambda: not daemon.unready())
+    await until(lambda: not daemon.operations.unready())
 
 
 async def status_when(daemon: Daemon, destination: str, key: str, value: object) -> Any:
     """Wait until the status says so of a destination."""
     end = time.monotonic() + DEADLINE
     while True:
-        status: Any = await daemon.status()
+        status: Any = await daemon.operations.status()
         if status["destinations"][destination][key] == value:
             return status
         assert time.monotonic() < end, status
@@ -142,7 +142,8 @@ async def until_swept(daemon: Daemon) -> None:
     """Wait until each source's first sweep is done."""
     end = time.monotonic() + DEADLINE
     while not all(
-        source["sweep"] and source["sweep"]["finished_at"] for source in (await daemon.status())["sources"].values()
+        source["sweep"] and source["sweep"]["finished_at"]
+        for source in (await daemon.operations.status())["sources"].values()
     ):
         assert time.monotonic() < end
         await asyncio.sleep(0.01)

@@ -81,7 +81,7 @@ class DashboardServer:
         assert self.daemon is not None
         end = time.monotonic() + DEADLINE
         # A sweep that has reached the end is a whole one once the count agrees with it.
-        while b"notifier_source_last_sweep_timestamp_seconds{" not in await self.daemon.metrics():
+        while b"notifier_source_last_sweep_timestamp_seconds{" not in await self.daemon.operations.metrics():
             assert time.monotonic() < end
             await asyncio.sleep(0.02)
 

@@ -183,7 +183,7 @@ class World:
 
     async def poll(self) -> None:
         """Poll by hand."""
-        await self.daemon.poll("acme")
+        await self.daemon.operations.poll("acme")
 
     async def sweep(self) -> None:
         """Ask for a full scan, and wait until it is over."""
@@ -192,7 +192,7 @@ class World:
 
     async def begin_sweep(self) -> None:
         """Ask for a full scan."""
-        answer = await self.daemon.sweep("acme")
+        answer = await self.daemon.operations.sweep("acme")
         assert answer.ok, answer.body
 
     async def scanned(self) -> None:
@@ -228,7 +228,7 @@ class World:
         """Return the names of what is wrong now."""
         # Conditions are looked at twice a minute.
         await self.minutes(1)
-        return {condition["condition"] for condition in (await self.daemon.status())["conditions"]}
+        return {condition["condition"] for condition in (await self.daemon.operations.status())["conditions"]}
 
     async def conditions_until(self, condition: str, minutes: float) -> set[str]:
         """Wait for a condition at most so long, and return all of that moment."""
@@ -239,7 +239,7 @@ class World:
 
     async def source(self) -> Any:
         """Return what the status says of the source."""
-        return (await self.daemon.status())["sources"]["acme"]
+        return (await self.daemon.operations.status())["sources"]["acme"]
 
     async def known(self) -> int:
         """Return how many records are known to exist."""

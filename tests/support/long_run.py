@@ -68,7 +68,7 @@ class Soak:
             resources.callback(growing.cancel)
             for sample in range(1, samples + 1):
                 await asyncio.sleep(sample * rounds / samples * INTERVAL - self.loop.time())
-                note(self._figures(await daemon.status()))
+                note(self._figures(await daemon.operations.status()))
 
     def _settings(self, api: str, receiver: str) -> Settings:
         return Settings.model_validate(

@@ -33,8 +33,8 @@ async def test_what_is_entered_arrives_and_what_was_there_does_not(world: World,
     key = world.complete()
     await status_when(daemon, "hr", "delivered", 1)
     # The event may arrive before the round that found it has ended.
-    await daemon.poll("acme-1")
-    status = await daemon.status()
+    await daemon.operations.poll("acme-1")
+    status = await daemon.operations.status()
     (event,) = world.received
     assert (event["type"], event["subject"], event["source"]) == ("completion.created", key, "/sources/acme-1")
     assert status["sources"]["acme-1"]["records"] == 21
@@ -101,12 +101,12 @@ async def test_removals_that_are_held_back_are_an_alarm_until_they_are_back(
     (firing,) = world.received
     assert (firing["type"], firing["data"]["condition"]) == ("notifier.alert", "removals_held")
     assert (firing["data"]["state"], firing["data"]["subject"]) == ("firing", "sources/acme-1")
-    [shown] = (await daemon.status())["conditions"]
+    [shown] = (await daemon.operations.status())["conditions"]
     assert (shown["condition"], shown["subject"]) == ("removals_held", "sources/acme-1")
     world.account.add_many(gone)
     await until(lambda: len(world.received) == 2)
     assert world.received[1]["data"]["state"] == "resolved"
-    status = await daemon.status()
+    status = await daemon.operations.status()
     assert status["conditions"] == []
     assert status["sources"]["acme-1"]["records"] == 40
 
@@ -114,7 +114,7 @@ async def test_removals_that_are_held_back_are_an_alarm_until_they_are_back(
 async def test_what_it_may_ask_for_and_does_is_in_the_status(run: Any) -> None:
     daemon = await run()
     await until_swept(daemon)
-    source = (await daemon.status())["sources"]["acme-1"]
+    source = (await daemon.operations.status())["sources"]["acme-1"]
     assert source["budget"]["configured"] == source["budget"]["allowed"] == 60_000
     assert 3 <= source["budget"]["used"] <= source["requests"]
     assert source["searching"] is False
@@ -123,13 +123,13 @@ async def test_what_it_may_ask_for_and_does_is_in_the_status(run: Any) -> None:
 async def test_it_is_ready_once_every_source_was_polled_and_not_when_one_fails_for_long(world: World, run: Any) -> None:
     world.api_answers = 503
     daemon = await run(world.settings(sources=2))
-    await until(lambda: "http_status" in daemon.unready().get("acme-2", ""))
-    assert set(daemon.unready()) == {"acme-1", "acme-2"}
+    await until(lambda: "http_status" in daemon.operations.unready().get("acme-2", ""))
+    assert set(daemon.operations.unready()) == {"acme-1", "acme-2"}
     world.api_answers = 200
     await ready(daemon)
     world.api_answers = 503
     failing_since = time.monotonic()
-    await until(lambda: len(daemon.unready()) == 2)
+    await until(lambda: len(daemon.operations.unready()) == 2)
     assert time.monotonic() - failing_since >= 0.15
 
 
@@ -246,7 +246,7 @@ async def test_polls_and_sweeps_by_hand_are_done_at_once(world: World, run: Any)
     status, answer = await ask(settings, "POST", "/v1/sources/acme-1/poll")
     assert (status, answer["result"], answer["events"]) == (409, "failed", 0)
     with pytest.raises(UnknownNameError, match="there is no source `acme-9`; there is acme-1"):
-        await daemon.poll("acme-9")
+        await daemon.operations.poll("acme-9")
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, -DAY])
@@ -274,7 +274,7 @@ async def test_a_clock_set_forward_gives_nothing_up(world: World, run: Any, cloc
     await until(lambda: len(world.received) == 1)
     clock.set_wall_clock(30 * DAY)
     await until(lambda: len(world.received) == 4)
-    status = await daemon.status()
+    status = await daemon.operations.status()
     assert (status["destinations"]["hr"]["pending"], status["destinations"]["hr"]["dead"]) == (1, 0)
 
 
@@ -288,7 +288,7 @@ async def test_a_clock_set_forward_during_a_request_does_not_make_its_event_old(
     await until(lambda: len(world.received) == 2)
     clock.set_wall_clock(30 * DAY)
     await until(lambda: len(world.received) == 4)
-    status = await daemon.status()
+    status = await daemon.operations.status()
     assert (status["destinations"]["hr"]["pending"], status["destinations"]["hr"]["dead"]) == (1, 0)
 
 

@@ -25,7 +25,7 @@ async def test_what_it_does_is_counted(world: "World", run: Any) -> None:
     await until_swept(daemon)
     world.complete()
     await status_when(daemon, "hr", "delivered", 1)
-    page = read(await daemon.metrics())
+    page = read(await daemon.operations.metrics())
     assert only(page, "notifier_events_total", ACME, "type=completion.created") == 1
     assert only(page, "notifier_attempts_total", HR, "decision=delivered", "reason=delivered") == 1
     assert only(page, "notifier_attempt_duration_seconds_count", HR) == 1
@@ -53,11 +53,11 @@ async def test_no_counter_takes_over_what_an_earlier_process_counted(world: "Wor
     await until_swept(daemon)
     world.complete()
     await status_when(daemon, "hr", "delivered", 1)
-    before = read(await daemon.metrics())
+    before = read(await daemon.operations.metrics())
     await daemon.stop()
     after = await run()
-    assert (await after.status())["destinations"]["hr"]["delivered"] == 1
-    text = await after.metrics()
+    assert (await after.operations.status())["destinations"]["hr"]["delivered"] == 1
+    text = await after.operations.metrics()
     page = read(text)
     counters = {
         f"{family.name}{end}"
@@ -80,14 +80,14 @@ async def test_troubles_are_counted_by_their_names(world: "World", run: Any, mon
     world.complete()
     await status_when(daemon, "hr", "state", "disabled")
     # A sweep is a whole one once the count agrees with what it has found.
-    while "notifier_source_last_sweep_timestamp_seconds" not in read(await daemon.metrics()):
+    while "notifier_source_last_sweep_timestamp_seconds" not in read(await daemon.operations.metrics()):
         await asyncio.sleep(0.02)
     world.api_answers = 500
     await until(lambda: daemon._sources.known("acme-1").state == "failing")
-    page = read(await daemon.metrics())
+    page = read(await daemon.operations.metrics())
     while "notifier_condition" not in page:
         await asyncio.sleep(0.02)
-        page = read(await daemon.metrics())
+        page = read(await daemon.operations.metrics())
     assert page["notifier_condition"] == {frozenset({"condition=destination_disabled", "subject=destinations/hr"}): 1}
     assert only(page, "notifier_destination_state", HR, "state=disabled") == 1
     assert only(page, "notifier_destination_pending", HR) == 1
@@ -95,7 +95,7 @@ async def test_troubles_are_counted_by_their_names(world: "World", run: Any, mon
     assert only(page, "notifier_attempts_total", HR, "decision=hold", "reason=gone") == 1
     assert only(page, "notifier_source_failures_total", ACME, "reason=http_status") >= 1
     assert only(page, "notifier_source_state", ACME, "state=failing") == 1
-    checked = promtool("check", "metrics", said=await daemon.metrics())
+    checked = promtool("check", "metrics", said=await daemon.operations.metrics())
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
     assert {name: labels_of(page, name) for name in METRICS} == METRICS
 
@@ -114,11 +114,11 @@ async def test_what_a_reload_takes_away_is_counted_no_more(world: "World", run: 
     await until_swept(daemon)
     world.complete()
     await status_when(daemon, "payroll", "delivered", 2)
-    assert b'destination="payroll"' in await daemon.metrics()
-    assert b'source="acme-2"' in await daemon.metrics()
+    assert b'destination="payroll"' in await daemon.operations.metrics()
+    assert b'source="acme-2"' in await daemon.operations.metrics()
     written = settings.model_copy(update={"sources": {"acme-1": settings.sources["acme-1"]}})
     assert (await daemon.reload()).ok
-    page = await daemon.metrics()
+    page = await daemon.operations.metrics()
     assert b"payroll" not in page
     assert b"acme-2" not in page
     assert only(read(page), "notifier_events_total", ACME, "type=completion.created") == 1

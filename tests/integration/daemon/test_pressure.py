@@ -23,7 +23,7 @@ HOUR = {"Retry-After": "3600"}
 async def status_when(daemon: Daemon, so: Callable[[StatusDocument], bool]) -> StatusDocument:
     """Wait for a status that is as it should be, and return it."""
     async with asyncio.timeout(DEADLINE):
-        while not so(status := await daemon.status()):
+        while not so(status := await daemon.operations.status()):
             await asyncio.sleep(0.02)
     return status
 
@@ -141,7 +141,7 @@ async def test_15_while_requests_are_waited_for_a_changed_destination_is_there(w
     parked = asyncio.create_task(daemon.deliveries.set_enabled("hr", enabled=False))
     assert (await reloading).ok
     assert (await parked)["state"] == "disabled"
-    assert (await daemon.status())["destinations"]["hr"]["delivered"] == 1
+    assert (await daemon.operations.status())["destinations"]["hr"]["delivered"] == 1
 
 
 async def test_20_reloads_give_nobody_more_requests(world: World, run: Any) -> None:
@@ -178,7 +178,7 @@ async def test_21_what_a_narrower_filter_keeps_out_is_counted_at_the_reload_and_
     assert (await daemon.deliveries.drop(wish, dry_run=True))["destinations"] == {"hr": 2}
     assert (await daemon.deliveries.drop(wish, dry_run=False))["destinations"] == {"hr": 2}
     await daemon.deliveries.set_enabled("hr", enabled=True)
-    assert (await daemon.status())["destinations"]["hr"]["pending"] == 0
+    assert (await daemon.operations.status())["destinations"]["hr"]["pending"] == 0
     assert world.received == []
 
 

@@ -91,7 +91,7 @@ async def test_a_source_that_is_added_is_watched_and_one_that_is_removed_is_not(
     written.change(sources={"globex": acme})
     assert await changes(daemon, "sources") == {"added": ("globex",), "changed": (), "removed": ("acme-1",)}
     await ready(daemon)
-    assert set((await daemon.status())["sources"]) == {"globex"}
+    assert set((await daemon.operations.status())["sources"]) == {"globex"}
     await until_swept(daemon)
     key = world.complete()
     await until(lambda: bool(world.received))
@@ -112,7 +112,7 @@ async def test_a_source_that_is_changed_goes_on_where_it_was(daemon: Daemon, wor
         changed = await changes(daemon, "sources")
     assert changed["changed"] == ("acme-1",)
     await until(lambda: subjects(world) == {key: 1})
-    assert (await daemon.status())["sources"]["acme-1"]["records"] == 21
+    assert (await daemon.operations.status())["sources"]["acme-1"]["records"] == 21
 
 
 async def test_a_destination_that_is_added_hears_of_what_comes_from_then_on(
@@ -153,7 +153,7 @@ async def test_what_waits_for_a_destination_is_there_when_it_comes_back(
     hr = dumped(written.settings)["destinations"]["hr"]
     written.change(destinations={})
     assert (await changes(daemon, "destinations"))["removed"] == ("hr",)
-    assert (await daemon.status())["destinations"] == {}
+    assert (await daemon.operations.status())["destinations"] == {}
     world.received.clear()
     world.receiver_answers = 200
     unheard = world.complete()
@@ -165,7 +165,7 @@ async def test_what_waits_for_a_destination_is_there_when_it_comes_back(
 
 
 async def until_known(daemon: Daemon, records: int) -> None:
-    while (await daemon.status())["sources"]["acme-1"]["records"] < records:
+    while (await daemon.operations.status())["sources"]["acme-1"]["records"] < records:
         await asyncio.sleep(0.01)
 
 

@@ -19,7 +19,7 @@ async def test_a_poll_that_is_due_is_made_soon_after(world: World, run: Any, clo
     key = world.complete()
     clock.sleep(8 * HOUR)
     await until(lambda: [event["subject"] for event in world.received] == [key])
-    status = await daemon.status()
+    status = await daemon.operations.status()
     assert status["sources"]["acme-1"]["state"] == "ok"
 
 
@@ -64,11 +64,11 @@ async def test_it_makes_no_alarm_though_nobody_can_be_reached_at_first(
     world.complete()
     await status_when(daemon, "hr", "state", "retrying")
     world.api_answers = 503
-    await until(lambda: daemon.unready() != {})
+    await until(lambda: daemon.operations.unready() != {})
     clock.sleep(12 * HOUR)
     await daemon._look_for_troubles()
     # The API and the receiver of the test have not slept: their clocks say that this one is wrong.
-    conditions = [it["condition"] for it in (await daemon.status())["conditions"]]
+    conditions = [it["condition"] for it in (await daemon.operations.status())["conditions"]]
     assert conditions in ([], ["clock_off"])
 
 
@@ -86,7 +86,7 @@ async def test_nothing_is_given_up_for_the_time_slept(
         await daemon._look_for_troubles()
     tried = len(world.received)
     await until(lambda: len(world.received) >= tried + 3)
-    assert (await daemon.status())["destinations"]["hr"]["dead"] == 0
+    assert (await daemon.operations.status())["destinations"]["hr"]["dead"] == 0
     world.receiver_answers = 200
     await status_when(daemon, "hr", "delivered", 1)
     assert {event["subject"] for event in world.received} == {key}

@@ -17,8 +17,8 @@ async def test_a_source_counts_as_asked_when_it_has_had_the_time_of_one_request(
     tables["sources"]["acme-1"]["timeout"] = "300ms"
     begun = time.monotonic()
     daemon = await run(Settings.model_validate(tables))
-    assert daemon.unattempted() == ["acme-1"]
-    await until(lambda: daemon.unattempted() == [])
+    assert daemon.operations.unattempted() == ["acme-1"]
+    await until(lambda: daemon.operations.unattempted() == [])
     assert time.monotonic() - begun >= 0.3
 
 
@@ -26,11 +26,11 @@ async def test_the_summary_names_who_is_in_trouble_and_counts_what_waits(world: 
     world.receiver_answers = 500
     daemon = await run()
     await ready(daemon)
-    assert await daemon.summary() == "1 source ok, 1 destination ok"
+    assert await daemon.operations.summary() == "1 source ok, 1 destination ok"
     world.complete()
     end = time.monotonic() + DEADLINE
-    while await daemon.summary() != "1 source ok, 1 destination retrying (hr: 1 waiting)":
-        assert time.monotonic() < end, await daemon.summary()
+    while await daemon.operations.summary() != "1 source ok, 1 destination retrying (hr: 1 waiting)":
+        assert time.monotonic() < end, await daemon.operations.summary()
 
 
 async def test_a_reload_tells_what_it_cannot_see(world: World, run: Any) -> None:

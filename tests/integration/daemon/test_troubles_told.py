@@ -95,7 +95,7 @@ async def looked_a_few_times(told: Told) -> None:
 
 
 async def fires(daemon: Daemon) -> list[str]:
-    return [condition["condition"] for condition in (await daemon.status())["conditions"]]
+    return [condition["condition"] for condition in (await daemon.operations.status())["conditions"]]
 
 
 async def test_a_receiver_that_is_down_for_long_is_told_once_to_another_destination_and_taken_back_once(
@@ -105,7 +105,7 @@ async def test_a_receiver_that_is_down_for_long_is_told_once_to_another_destinat
     world.receiver_answers = 503
     firing = ("destination_failing", "destinations/hr", "firing")
     async with running(settings) as daemon:
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         key = world.complete()
         await until(lambda: told.words() == [firing])
         await looked_a_few_times(told)
@@ -129,7 +129,7 @@ async def test_a_receiver_that_was_down_for_a_moment_is_not_told_of_whatever_the
     settings = with_notices(world, told, retry_first="10m", retry_max="10m")
     world.receiver_answers = 503
     async with running(settings) as daemon:
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         world.complete()
         await until(lambda: daemon._dispatcher.health()["hr"].state is HealthState.RETRYING)
     await written(settings, lambda db: db.execute("UPDATE deliveries SET first_attempt_at = 1"))
@@ -143,7 +143,7 @@ async def test_a_destination_of_notices_is_told_nothing_of_itself(world: "World"
     settings = settings.model_copy(update={"alerts": settings.alerts.model_copy(update={"destination": "hr"})})
     world.receiver_answers = 503
     async with running(settings) as daemon:
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         world.complete()
         while "destination_failing" not in await fires(daemon):
             await looked_a_few_times(told)
@@ -157,7 +157,7 @@ async def test_a_source_that_is_down_for_long_is_told_once_and_taken_back_once(w
     settings = with_notices(world, told)
     firing = ("source_failing", "sources/acme-1", "firing")
     async with running(settings) as daemon:
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         world.api_answers = 503
         await until(lambda: told.words() == [firing])
     async with running(settings) as daemon:
@@ -183,7 +183,7 @@ async def test_what_the_state_file_remembers_of_a_destination_is_told(
     settings = with_notices(world, told)
     world.receiver_answers = 422
     async with running(settings) as daemon:
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         world.complete()
         await until(lambda: len(world.received) == 1)
     await written(settings, write)
@@ -216,13 +216,13 @@ async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it
     world: "World", told: Told
 ) -> None:
     async with running(with_notices(world, told)) as daemon:
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
-        await until(lambda: "read_only" in daemon.unready().get("acme-1", ""))
-        source: Any = (await daemon.status())["sources"]["acme-1"]
+        await until(lambda: "read_only" in daemon.operations.unready().get("acme-1", ""))
+        source: Any = (await daemon.operations.status())["sources"]["acme-1"]
         assert (source["state"], source["last_error"]["reason"]) == ("failing", "read_only")
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 0"))
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
 
 
 async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_is_told_once(
@@ -230,19 +230,21 @@ async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_i
 ) -> None:
     monkeypatch.setattr("notifier.alerts.unwritable.PATIENCE_MS", 100)
     async with running(with_notices(world, told)) as daemon:
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
         await until(lambda: told.of_the_store() == ["firing"])
         assert "it is read-only: make the file and its folder writable" in told.notices[0]["summary"]
         await looked_a_few_times(told)
-        status = await daemon.status()
+        status = await daemon.operations.status()
         assert "store_unwritable" in [it["condition"] for it in status["conditions"]]
-        assert b'notifier_condition{condition="store_unwritable",subject="store"} 1' in await daemon.metrics()
+        assert (
+            b'notifier_condition{condition="store_unwritable",subject="store"} 1' in await daemon.operations.metrics()
+        )
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 0"))
         await until(lambda: told.of_the_store() == ["firing", "resolved"])
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         await looked_a_few_times(told)
-        assert (await daemon.status())["conditions"] == []
+        assert (await daemon.operations.status())["conditions"] == []
     assert told.of_the_store() == ["firing", "resolved"]
     assert len(told.ids) == len({*told.ids})
 
@@ -271,7 +273,7 @@ async def test_a_state_file_that_is_taken_away_ends_the_daemon_and_the_next_one_
     path = settings.store.path
     world.receiver_answers = 503
     async with running(settings) as daemon:
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         world.complete()
         await until(lambda: path.with_name(f"{path.name}.essentials").exists())
         path.with_name(f"{path.name}{part}").unlink()
@@ -292,7 +294,7 @@ async def test_a_reload_takes_nothing_back(world: "World", told: Told, monkeypat
     daemon = Daemon(now, settings_source=SettingsSource(lambda: with_notices(world, told, timeout="20s")))
     await daemon.start()
     try:
-        await until(lambda: not daemon.unready())
+        await until(lambda: not daemon.operations.unready())
         world.complete()
         await until(lambda: len(told.notices) == 1)
         # The old worker has a request under way, and is waited for before there is a new one.

@@ -47,7 +47,7 @@ async def test_what_waits_for_a_renamed_destination_is_told_and_can_be_handed_ov
     said = "2 events wait for `hr`, which is not configured"
     assert [record.message for record in caplog.records if said in record.message]
     assert await world.conditions() == {"deliveries_orphaned"}
-    (condition,) = (await world.daemon.status())["conditions"]
+    (condition,) = (await world.daemon.operations.status())["conditions"]
     assert condition["subject"] == "destinations/hr"
     assert "notifier deliveries move hr OTHER" in condition["summary"]
     caplog.clear()

@@ -252,7 +252,7 @@ class Site:
             metrics,
             headline[1],
             set(re.findall(r'<li id="condition-([a-z_]+)-', front)),
-            await self.daemon.summary(),
+            await self.daemon.operations.summary(),
             int(is_failing(status)),
             any(self.now() - at <= 3 * MINUTE for at in self.beats),
         )

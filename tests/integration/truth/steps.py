@@ -281,12 +281,12 @@ async def often_scanned(site: Site) -> None:
 
 async def halved(site: Site) -> None:
     site.control.begin("halved")
-    await site.daemon.sweep("acme")
+    await site.daemon.operations.sweep("acme")
 
 
 async def whole(site: Site) -> None:
     site.control.end()
-    await site.daemon.sweep("acme")
+    await site.daemon.operations.sweep("acme")
 
 
 async def event_refused(site: Site) -> None:
@@ -382,7 +382,7 @@ async def damaged(site: Site) -> None:
 
 
 async def scanned(site: Site) -> None:
-    await site.daemon.sweep("acme")
+    await site.daemon.operations.sweep("acme")
 
 
 async def second_instance(site: Site) -> None:

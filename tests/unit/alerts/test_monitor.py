@@ -235,12 +235,12 @@ async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 async def test_the_daemon_tells_the_destination_of_notices_and_no_other(post: Post) -> None:
     post.wrong = [GAP, Condition(ConditionName.GAP, destination_subject("safety"), "its own trouble")]
     async with running(post.settings("safety", "hr", "safety")) as daemon:
-        fire = (await daemon.status())["conditions"]
+        fire = (await daemon.operations.status())["conditions"]
         assert [it["subject"] for it in fire] == ["destinations/safety", "sources/acme"]
         await until(lambda: len(post.received["safety"]) == 1)
         post.wrong = []
         await until(lambda: len(post.received["safety"]) == 2)
-        assert (await daemon.status())["conditions"] == []
+        assert (await daemon.operations.status())["conditions"] == []
     firing, resolved = post.received["safety"]
     assert (firing["data"]["state"], firing["subject"]) == ("firing", "sources/acme")
     assert (resolved["data"]["state"], resolved["subject"]) == ("resolved", "sources/acme")
@@ -252,7 +252,7 @@ async def test_a_destination_of_notices_can_leave_the_configuration_and_another_
     post.wrong = [GAP]
     for settings in (post.settings("safety", "safety"), post.settings("")):
         async with running(settings) as daemon:
-            assert [it["condition"] for it in (await daemon.status())["conditions"]] == ["gap"]
+            assert [it["condition"] for it in (await daemon.operations.status())["conditions"]] == ["gap"]
     async with running(post.settings("hr", "hr")):
         # It hears what stands, not only its end.
         await until(lambda: len(post.received["hr"]) == 1)
@@ -288,5 +288,5 @@ async def test_the_former_destination_hears_once_that_it_gets_no_more_and_the_ne
 
 async def until_delivered(daemon: Daemon, destination: str, events: int) -> None:
     """Wait until the state file knows that so many events got through."""
-    while (await daemon.status())["destinations"][destination]["delivered"] != events:
+    while (await daemon.operations.status())["destinations"][destination]["delivered"] != events:
         await asyncio.sleep(0.02)

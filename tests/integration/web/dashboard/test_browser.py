@@ -41,7 +41,7 @@ async def with_dead_deliveries(start_server: "StartServer", count: int = 3, **ar
         server.complete()
     assert server.daemon is not None
     async with asyncio.timeout(20):
-        while (await server.daemon.status())["destinations"]["badge-gate"]["dead"] < count:
+        while (await server.daemon.operations.status())["destinations"]["badge-gate"]["dead"] < count:
             await asyncio.sleep(0.02)
     return server
 

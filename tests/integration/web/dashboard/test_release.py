@@ -23,7 +23,7 @@ async def holding_arrivals(start_server: "StartServer") -> tuple[DashboardServer
     assert server.daemon is not None
     keys = [server.complete(created=LONG_AGO, date_number=20150101 + number) for number in range(MANY)]
     async with asyncio.timeout(DEADLINE):
-        while (await server.daemon.status())["sources"]["acme"]["held"]["arrivals"]["records"] < MANY:
+        while (await server.daemon.operations.status())["sources"]["acme"]["held"]["arrivals"]["records"] < MANY:
             await asyncio.sleep(0.02)
     return server, keys
 
@@ -42,7 +42,7 @@ async def test_arrivals_that_are_held_back_are_released_by_a_button(
     await shown.get_by_text(button, exact=True).click()
     await expect(seen.page.locator("#told")).to_contain_text(f"acme: {MANY} records held back: arrivals are")
     await expect(shown).to_have_count(0)
-    sources = (await server.daemon.status())["sources"]
+    sources = (await server.daemon.operations.status())["sources"]
     assert sources["acme"]["held"]["arrivals"]["records"] == 0
     tile = seen.page.locator(".tiles > div").filter(has_text="New completions").locator("dd")
     await expect(tile).to_have_text(str(told))

@@ -1,0 +1,207 @@
+"""What commands, the HTTP interface and the watchdog can ask of a running daemon."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from notifier.alerts.evaluation import Evaluation, unready
+from notifier.clock import Clock
+from notifier.daemon.activity import ActivityLog
+from notifier.daemon.api.dashboard import Overview
+from notifier.daemon.api.deliveries import Deliveries
+from notifier.daemon.api.status import destination_status, evaluation_status, remembered_status, status_document
+from notifier.daemon.api.status_line import summary
+from notifier.daemon.api.store_status import file_status, store_status
+from notifier.daemon.configuration import RunningConfiguration
+from notifier.daemon.maintenance import Housekeeping
+from notifier.daemon.scheduler import Schedule
+from notifier.daemon.sources import SourceRegistry
+from notifier.daemon.systemd.liveness import JobStats
+from notifier.delivery.dispatcher import Dispatcher
+from notifier.store.reader import StoreReader
+from notifier.store.store import Store
+from notifier.store.tables import destinations
+from notifier.store.tables.destinations import HealthState
+from notifier.watch.detection.holds import Direction
+from notifier.web.daemon_api import ActionResult, DashboardFigures
+
+if TYPE_CHECKING:
+    from notifier.daemon.api.delivery_detail import DeliveryInspector
+    from notifier.daemon.api.event_log import EventLogReader
+    from notifier.daemon.api.place_detail import PlaceReader
+    from notifier.store.queries.search import FoundRecords
+    from notifier.web.response_models.records import (
+        PersonForgottenDocument,
+        PollDocument,
+        RecordDocument,
+        ReleasedDocument,
+        SweepBegunDocument,
+    )
+    from notifier.web.response_models.status import ReloadDocument, ReloadFailedDocument, StatusDocument
+
+
+class Operations:
+    """The operations of a running daemon, as `DaemonApi` and `Supervised` describe them."""
+
+    def __init__(
+        self,
+        store: Store,
+        reader: StoreReader,
+        clock: Clock,
+        configuration: RunningConfiguration,
+        sources: SourceRegistry,
+        dispatcher: Dispatcher,
+        deliveries: Deliveries,
+        activity: ActivityLog,
+        housekeeping: Housekeeping,
+        schedule: Schedule,
+        *,
+        started_ms: Callable[[], int | None],
+        evaluation: Callable[[], Evaluation | None],
+        metrics: Callable[[], Awaitable[bytes]],
+        reload: "Callable[[], Awaitable[ActionResult[ReloadDocument | ReloadFailedDocument]]]",
+    ) -> None:
+        """Initialize with the parts of the daemon, and with functions that return what only the daemon itself knows.
+
+        `started_ms` returns when it was started (Unix ms), `evaluation` its latest evaluation of conditions, and
+        `metrics` the page of `/metrics`. `reload` reads the configuration again.
+        """
+        self.deliveries = deliveries
+        self._store = store
+        self._reader = reader
+        self._clock = clock
+        self._configuration = configuration
+        self._sources = sources
+        self._dispatcher = dispatcher
+        self._activity = activity
+        self._housekeeping = housekeeping
+        self._schedule = schedule
+        self._started_ms = started_ms
+        self._evaluation = evaluation
+        self._metrics = metrics
+        self._reload = reload
+        self._overview = Overview(reader, clock)
+        self._hanging: tuple[str, ...] = ()
+
+    async def status(self) -> "StatusDocument":
+        """Return the JSON object of `/v1/status`. Raises StoreError."""
+        remembered = await self._reader.run(remembered_status, self._sources.holding())
+        serving = self._dispatcher.serving()
+        evaluation = self._evaluation()
+        return status_document(
+            self._started_ms(),
+            self._sources.status(remembered.sweeps, remembered.examples),
+            {name: destination_status(remembered.destinations[name], it) for name, it in serving.items()},
+            () if evaluation is None else evaluation.standing,
+            evaluation_status(evaluation, self._clock.monotonic(), self._configuration.settings.alerts.heard_by()),
+            remembered.replays,
+            await self._reader.run(store_status) if self._store.path is None else file_status(),
+        )
+
+    async def metrics(self) -> bytes:
+        """Return the page of `/metrics`. Raises StoreError."""
+        return await self._metrics()
+
+    def hanging(self) -> tuple[str, ...]:
+        """Return the parts that hang, by their names; none if everything makes progress."""
+        return self._hanging
+
+    def unready(self) -> dict[str, str]:
+        """Return the sources that are not ready, each with the reason."""
+        return {**self._sources.unready(), **unready(self._evaluation(), self._clock.monotonic())}
+
+    async def record(self, key: str) -> "RecordDocument":
+        """Return the JSON object of `/v1/records/KEY`. Raises UnknownRecordError, StoreError."""
+        # Imported here, because a record is explained only to people, and most daemons are asked for none.
+        from notifier.daemon.api.record import record_document  # noqa: PLC0415
+
+        confirm_after = {name: source.confirm_after for name, source in self._configuration.settings.sources.items()}
+        return await self._reader.run(record_document, key, self._configuration.subscriptions, confirm_after)
+
+    async def figures(self) -> DashboardFigures:
+        """Return the dashboard's figures that are not part of the status. Raises StoreError."""
+        return await self._overview.figures(tuple(self._configuration.settings.destinations))
+
+    async def find(self, text: str) -> "FoundRecords":
+        """Find records by key, person's name or employee number. Raises StoreError."""
+        # Imported here, because only the dashboard searches.
+        from notifier.store.queries import search  # noqa: PLC0415
+
+        return await self._reader.run(search.find, text)
+
+    @cached_property
+    def places(self) -> "PlaceReader":
+        """The details of sources and destinations, for people."""
+        # Imported here and below, because most daemons have no visitors at most times.
+        from notifier.daemon.api.place_detail import PlaceReader  # noqa: PLC0415
+
+        return PlaceReader(self._reader, self._clock, self._configuration, self._activity)
+
+    @cached_property
+    def inspection(self) -> "DeliveryInspector":
+        """The details of deliveries, for people."""
+        from notifier.daemon.api.delivery_detail import DeliveryInspector  # noqa: PLC0415
+
+        return DeliveryInspector(self._reader, self._dispatcher, self._configuration)
+
+    @cached_property
+    def event_log(self) -> "EventLogReader":
+        """The log of events, for people."""
+        from notifier.daemon.api.event_log import EventLogReader  # noqa: PLC0415
+
+        return EventLogReader(self._reader, self._clock)
+
+    async def poll(self, source: str) -> "ActionResult[PollDocument]":
+        """Poll a source now, outside its schedule. Raises UnknownNameError."""
+        return await self._sources.poll(source)
+
+    async def sweep(self, source: str) -> "ActionResult[SweepBegunDocument]":
+        """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
+        return await self._sources.sweep(source)
+
+    async def release(
+        self, source: str, what: Direction, *, silently: bool, by: str
+    ) -> "ActionResult[ReleasedDocument]":
+        """Report the records that a source holds back, or learn them silently. Raises UnknownNameError, StoreError."""
+        return await self._sources.release(source, what, silently=silently, by=by)
+
+    async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
+        """Erase a person's data; with `dry_run`, only find the person. Raises UnknownPersonError, StoreError."""
+        # Imported here, because it is a matter of once a year.
+        from notifier.daemon.api import people  # noqa: PLC0415
+
+        done = await people.forget(self._store, person, dry_run=dry_run, by=by)
+        if not dry_run:
+            # The workers may have read this person's events into memory.
+            self._dispatcher.set_aside(self._dispatcher.health())
+            await self._housekeeping.rewrite_essentials()
+        return done
+
+    async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
+        """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
+        return await self._reload()
+
+    def pulses(self) -> list[JobStats]:
+        """Return the statistics of each job of the schedule."""
+        return self._schedule.pulses()
+
+    def unattempted(self) -> list[str]:
+        """Return the sources whose first round has not begun, or has had no answer yet."""
+        return self._sources.unattempted()
+
+    async def summary(self) -> str:
+        """Query the store's thread, and return a sentence about the daemon's state. Raises StoreError."""
+        states = {name: health.state for name, health in self._dispatcher.health().items()}
+        troubled = [name for name, state in states.items() if state is not HealthState.OK]
+        waiting = await self._store.run(destinations.waiting, troubled)
+        evaluation = self._evaluation()
+        return summary(
+            self._sources.states(),
+            states,
+            waiting,
+            [it.key for it in (() if evaluation is None else evaluation.standing)],
+        )
+
+    def report_hanging(self, names: Sequence[str]) -> None:
+        """Note which parts hang, for `/healthz`."""
+        self._hanging = tuple(names)
