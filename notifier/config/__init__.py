@@ -2,21 +2,17 @@
 
 from notifier.config.brokers import AmqpSettings, AwsSettings, BrokerSettings, KafkaSettings, MqttSettings
 from notifier.config.destination_types import Destination
-from notifier.config.destinations import (
-    AppriseSettings,
-    CompletionEvent,
-    DestinationSettings,
-    DigestBy,
-    HttpFormat,
-    HttpSettings,
-    MessageSettings,
-    ScheduledSettings,
-    SlackSettings,
-    TeamsSettings,
-)
+from notifier.config.destinations import CompletionEvent, DestinationSettings, ScheduledSettings
 from notifier.config.durations import format_duration, parse_duration
 from notifier.config.errors import ConfigError, Problem
 from notifier.config.loader import ConfiguredNames, configured_names, handed_over, load, locate_state_file
+from notifier.config.message_destinations import (
+    AppriseSettings,
+    DigestBy,
+    MessageSettings,
+    SlackSettings,
+    TeamsSettings,
+)
 from notifier.config.paths import find_file
 from notifier.config.settings import (
     AlertSettings,
@@ -29,6 +25,7 @@ from notifier.config.settings import (
 )
 from notifier.config.source_settings import ApiVersion, FirstRun, SourceSettings
 from notifier.config.urls import TcpAddress, UnixAddress, parse_listen
+from notifier.config.webhooks import HttpFormat, HttpSettings
 
 __all__ = [
     "AlertSettings",

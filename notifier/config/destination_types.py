@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from notifier.config.brokers import AmqpSettings, AwsSettings, KafkaSettings, MqttSettings
-from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
+from notifier.config.message_destinations import AppriseSettings, SlackSettings, TeamsSettings
+from notifier.config.webhooks import HttpSettings
 
 Destination = Annotated[
     SlackSettings

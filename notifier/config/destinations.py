@@ -1,47 +1,24 @@
-"""The settings of destinations, one class for each type.
+"""The settings that destinations of several types share.
 
-To add a type, derive a class from `DestinationSettings`, or from `MessageSettings` if people read what is sent there;
-give it its own `type` and `address`; and add it to `Destination` in `destination_types.py`. The brokers are in
-`brokers.py`. Keys of a schedule come with `ScheduledSettings`.
+The types are in `webhooks.py`, `message_destinations.py` and `brokers.py`. To add one, derive a class from
+`DestinationSettings`, or from `MessageSettings` if people read what is sent there; give it its own `type` and
+`address`; and add it to `Destination` in `destination_types.py`. Keys of a schedule come with `ScheduledSettings`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import ClassVar, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from notifier.config import likely_mistakes
-from notifier.config.apprise_url import AppriseUrl, shown_apprise_url
 from notifier.config.base_table import BaseTable, default
 from notifier.config.durations import Duration
-from notifier.config.errors import Problem
-from notifier.config.message_values import Language, LinkPattern, Mentions
+from notifier.config.errors import Problem, problem_if
 from notifier.config.schedules import IMMEDIATELY, WEEKDAYS, QuietHoursText, ScheduleText, Weekday, ZoneName
-from notifier.config.types import (
-    AnyUrl,
-    Count,
-    CountUpTo1000,
-    EncryptedUrl,
-    Headers,
-    Id,
-    OptionalHeaderName,
-    OptionalOrigin,
-    Pattern,
-    ProxyUrl,
-    Rate,
-    ReadableFile,
-    ReadableFolder,
-    SourceName,
-)
-from notifier.config.urls import is_plain_beyond_loopback
-from notifier.config.webhook_secrets import WebhookSecrets
+from notifier.config.types import Count, Id, Pattern, ProxyUrl, Rate, SourceName
 from notifier.facts import PersonField
-from notifier.http.proxy import is_loopback
 from notifier.patterns import is_person_id
-from notifier.redact import redact
 
 CompletionEvent = Literal[
     "completion.created",
@@ -52,20 +29,6 @@ CompletionEvent = Literal[
     "completion.renewed",
 ]
 """The types of events that a destination can receive."""
-
-
-class HttpFormat(StrEnum):
-    """The formats of a request's body."""
-
-    CLOUDEVENTS = "cloudevents"
-    STANDARD = "standard"
-
-
-class BatchForm(StrEnum):
-    """The forms of a batch of the format `standard`."""
-
-    EVENTS = "events"
-    MESSAGE = "message"
 
 
 class DestinationSettings(BaseTable, ABC):
@@ -164,14 +127,9 @@ class DestinationSettings(BaseTable, ABC):
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
         for key, identifiers in (("training_ids", self.training_ids), ("user_ids", self.user_ids)):
             for place, identifier in enumerate(identifiers):
-                yield from _warned(f"{key}[{place}]", likely_mistakes.of_id(identifier))
+                yield from problem_if(f"{key}[{place}]", likely_mistakes.of_id(identifier))
         for key in ("trainings", "people", "job_titles", "field_offices", "lines_of_business"):
-            yield from _warned(key, likely_mistakes.of_patterns(getattr(self, key)))
-
-
-def _warned(key: str, sentence: str | None) -> Iterator[Problem]:
-    if sentence is not None:
-        yield Problem(key, sentence)
+            yield from problem_if(key, likely_mistakes.of_patterns(getattr(self, key)))
 
 
 class WebSettings(DestinationSettings):
@@ -186,11 +144,8 @@ class WebSettings(DestinationSettings):
     def warnings(self) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
         yield from super().warnings()
-        yield from _warned("proxy", likely_mistakes.of_proxy(self.proxy.get_secret_value()))
+        yield from problem_if("proxy", likely_mistakes.of_proxy(self.proxy.get_secret_value()))
 
-
-USUAL_BATCH_WAIT_SECONDS: Final = 1.0
-"""The default of `batch_wait`, which the example file contains."""
 
 NEEDS_A_SCHEDULE: Final = "has no effect without schedule, quiet_hours or quiet_days"
 
@@ -236,219 +191,3 @@ class ScheduledSettings(DestinationSettings):
                     yield Problem(key, NEEDS_A_SCHEDULE)
         elif unsent := [kind for kind in self.urgent if kind not in self.events]:
             yield Problem("urgent", f"names {', '.join(unsent)}, which `events` leaves out, so it is never sent")
-
-
-class DigestBy(StrEnum):
-    """How a digest of several events is grouped."""
-
-    TRAINING = "training"
-    PERSON = "person"
-
-
-class MessageSettings(ScheduledSettings, WebSettings):
-    """The keys of every destination whose messages people read."""
-
-    type: str
-    """The type of destination."""
-    url: SecretStr
-    """The address that messages are sent to. Anyone who knows it can post."""
-    digest_above: Count = 50
-    """If more events than this wait, they are sent as one digest. Fewer are sent as messages of up to ten lines. If the
-    destination accepts so few messages that these would take more than a minute, they are sent as one digest, too."""
-    digest_by: DigestBy = DigestBy.TRAINING
-    """How the digest of a schedule or of quiet hours is grouped: by training, or by person."""
-    language: Language = Language.EN
-    """The language of the shipped templates and of the dates: `en` or `es`."""
-    link: LinkPattern = ""
-    """The address of a record, with fields in braces: `{key}`, `{training_id}`, `{user_id}`, `{source}`. Messages about
-    single completions link to it."""
-    templates: ReadableFolder = default("")
-    """A folder with your own Jinja templates for the lines of messages. Each replaces the shipped template of the same
-    name."""
-    events: tuple[CompletionEvent, ...] = ("completion.created",)
-    """The types of events that are sent. Empty: only alerts, if `[alerts] destination` names this destination."""
-    concurrency: Count = 1
-    """How many messages may be in progress at the same time."""
-    rate: Rate = 1.0
-    """The most messages a second on average."""
-
-    def address(self) -> str:
-        """Return the address that events go to, without any secret."""
-        return redact(self.url.get_secret_value())
-
-    def target(self) -> object:
-        """Return what tells this address from others."""
-        return self.url.get_secret_value()
-
-    def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
-        yield from super().conflicts()
-        if self.concurrency > 1 and self.waits_for_slots:
-            yield Problem("concurrency", "must be 1 with a schedule or quiet times, since one digest is sent")
-
-    def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
-        yield from super().warnings()
-        yield from _warned("url", likely_mistakes.of_url(self.url.get_secret_value()))
-        if self.digest_by is not DigestBy.TRAINING and not self.waits_for_slots:
-            yield Problem("digest_by", NEEDS_A_SCHEDULE)
-
-
-class ChatWebhookSettings(MessageSettings):
-    """The keys of every channel with a webhook."""
-
-    identity_if_set = ("proxy", "ca_file")
-
-    ca_file: ReadableFile = default("")
-    """A file with the certificates (PEM) of a private certificate authority, which is trusted instead of the
-    system's."""
-
-    def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
-        yield from super().warnings()
-        if self.ca_file:
-            yield from _warned("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
-
-
-class SlackSettings(ChatWebhookSettings):
-    """A Slack channel, through an incoming webhook."""
-
-    type: Literal["slack"]
-    """The type of destination."""
-    url: EncryptedUrl
-    """The URL of the incoming webhook. Anyone who knows it can post to the channel."""
-    mention: Mentions = default({})
-    """Who is mentioned, by the title of the training: `{ "Crane*" = "<!subteam^ID>" }`. `*` stands for any text."""
-    rate: Rate = 1.0
-    """The most messages a second on average. Slack allows about one."""
-
-    def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
-        yield from super().warnings()
-        yield from _warned("url", likely_mistakes.of_slack_url(self.url.get_secret_value()))
-
-
-class TeamsSettings(ChatWebhookSettings):
-    """A Microsoft Teams channel or chat, through a Workflows webhook."""
-
-    type: Literal["teams"]
-    """The type of destination."""
-    url: EncryptedUrl
-    """The URL of the workflow "When a Teams webhook request is received". Anyone who knows it can post."""
-    rate: Rate = 1.0
-    """The most messages a second on average. Teams allows at most four in any second."""
-
-    def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
-        yield from super().warnings()
-        yield from _warned("url", likely_mistakes.of_teams_url(self.url.get_secret_value()))
-
-
-class AppriseSettings(MessageSettings):
-    """One of the services that the library apprise knows."""
-
-    type: Literal["apprise"]
-    """The type of destination."""
-    url: AppriseUrl
-    """The service's URL in apprise's notation. Any part of it may be a secret."""
-
-    def address(self) -> str:
-        """Return the address that events go to, without any secret."""
-        return shown_apprise_url(self.url)
-
-
-class HttpSettings(ScheduledSettings, WebSettings):
-    """An HTTP endpoint that gets signed webhooks."""
-
-    identity = ("type", "url", "headers", "secret", "ca_file", "client_cert_file", "client_key_file")
-    identity_if_set = ("proxy", "origin")
-
-    type: Literal["http"]
-    """The type of destination."""
-    url: AnyUrl
-    """The address that events are sent to. `notifier check` warns about http:// addresses on other machines."""
-    secret: WebhookSecrets = default("")
-    """The secret that signs requests: `whsec_...`, or `whsk_...` for a private Ed25519 key; or a list with the newest
-    first. Empty: requests are not signed."""
-    signature_header: OptionalHeaderName = ""
-    """The name of one more header, with the HMAC-SHA256 of the body in hexadecimal digits (`sha256=...`), for receivers
-    that know no other signature, such as `X-Hub-Signature-256`. Its key is the text of `secret`."""
-    origin: OptionalOrigin = ""
-    """The name of this sender in CloudEvents' validation of webhooks: nothing is sent before the receiver has allowed
-    it. Empty: the receiver is not asked."""
-    format: HttpFormat = HttpFormat.CLOUDEVENTS
-    """The format of the body: a CloudEvent, or the plain form of Standard Webhooks."""
-    batch_size: CountUpTo1000 = 1
-    """The most events in one request. With 1, a body is one event; otherwise it is a batch, even of a single event."""
-    batch_form: BatchForm = BatchForm.EVENTS
-    """The form of a batch of the format `standard`: the array `events` alone, or a `message` with `type`, `timestamp`
-    and `data`, as the specification wants it."""
-    batch_wait: Duration = default("1s")
-    """How long a batch that is not full waits for further events."""
-    headers: Headers = default({})
-    """Additional headers of each request."""
-    ca_file: ReadableFile = default("")
-    """A file with the certificates (PEM) of a private certificate authority, which is trusted instead of the
-    system's."""
-    client_cert_file: ReadableFile = default("")
-    """A file with the certificate (PEM) that is shown to the receiver (mutual TLS)."""
-    client_key_file: ReadableFile = default("")
-    """A file with the certificate's private key (PEM), if it is not in `client_cert_file`."""
-
-    def address(self) -> str:
-        """Return the address that events go to, without any secret."""
-        return redact(self.url.get_secret_value())
-
-    def target(self) -> object:
-        """Return what tells this address from others."""
-        return self.url.get_secret_value()
-
-    def public_urls(self) -> Iterator[str]:
-        """Yield the URL, which is no secret unless it has a password."""
-        yield self.url.get_secret_value()
-
-    def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
-        yield from super().conflicts()
-        if self.client_key_file and not self.client_cert_file:
-            yield Problem("client_key_file", "needs client_cert_file, the certificate that belongs to the key")
-        if urlsplit(self.url.get_secret_value()).username is not None and "authorization" in map(
-            str.lower, self.headers
-        ):
-            yield Problem("headers.Authorization", "cannot be sent together with the user name in url; remove one")
-        yield from self._conflicts_of_signature()
-        if self.batch_form is not BatchForm.EVENTS and self.format is not HttpFormat.STANDARD:
-            yield Problem("batch_form", 'is only for format = "standard"; a batch of CloudEvents is always an array')
-
-    def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
-        yield from super().warnings()
-        url = self.url.get_secret_value()
-        if is_plain_beyond_loopback(url):
-            yield Problem("url", "is http://: people's names cross the network unencrypted; use https://")
-        yield from _warned("url", likely_mistakes.of_url(url))
-        if self.batch_size == 1 and self.batch_form is not BatchForm.EVENTS:
-            yield Problem("batch_form", "has no effect with batch_size = 1: a body is one event, not a batch")
-        if self.batch_size == 1 and self.batch_wait != USUAL_BATCH_WAIT_SECONDS:
-            yield Problem("batch_wait", "has no effect with batch_size = 1: each event is sent at once")
-        for secret in self.secret:
-            yield from _warned("secret", likely_mistakes.of_signing_secret(secret.get_secret_value()))
-        if not (self.secret or self._is_authorized() or is_loopback(urlsplit(url).hostname or "")):
-            yield Problem(
-                "secret", "is empty: the receiver cannot tell who sends (openssl rand -base64 32, after whsec_)"
-            )
-        if self.ca_file:
-            yield from _warned("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
-
-    def _conflicts_of_signature(self) -> Iterator[Problem]:
-        if not self.signature_header:
-            return
-        if self.signature_header.lower() in map(str.lower, self.headers):
-            yield Problem("signature_header", "is also one of `headers`; remove one of them")
-        if not any(secret.get_secret_value().startswith("whsec_") for secret in self.secret):
-            yield Problem("signature_header", "needs a `secret` that begins with whsec_")
-
-    def _is_authorized(self) -> bool:
-        """Return whether requests prove their sender in another way than by a signature."""
-        in_url = urlsplit(self.url.get_secret_value()).username is not None
-        return bool(in_url or self.headers or self.client_cert_file)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -23,6 +23,12 @@ class Problem:
         """Return the problem as one line; unprintable characters are escaped."""
         line = f"{self.key}: {self.message}"
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def problem_if(key: str, sentence: str | None) -> Iterator[Problem]:
+    """Yield the problem of a key that `sentence` describes; nothing if it is None."""
+    if sentence is not None:
+        yield Problem(key, sentence)
 
 
 class ConfigError(Exception):

@@ -6,7 +6,7 @@ from typing import Final
 
 from notifier.config.brokers import AwsSettings, BrokerSettings
 from notifier.config.destination_types import Destination
-from notifier.config.destinations import AppriseSettings
+from notifier.config.message_destinations import AppriseSettings
 from notifier.config.settings import Settings
 from notifier.config.source_settings import SourceSettings
 from notifier.http.proxy import Proxy, proxy_of

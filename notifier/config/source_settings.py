@@ -11,7 +11,7 @@ from pydantic import Field, PlainSerializer, PlainValidator
 from notifier.config import likely_mistakes
 from notifier.config.base_table import BaseTable, default
 from notifier.config.durations import Duration, DurationText, format_duration, parse_duration
-from notifier.config.errors import InvalidValue, Problem
+from notifier.config.errors import InvalidValue, Problem, problem_if
 from notifier.config.types import (
     BaseUrl,
     Count,
@@ -204,15 +204,13 @@ class SourceSettings(BaseTable):
 
     def warnings(self, today: date) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes on `today` (UTC); key paths start at this table."""
-        if mistake := likely_mistakes.of_secret(self.token.get_secret_value()):
-            yield Problem("token", mistake)
-        if mistake := likely_mistakes.of_proxy(self.proxy.get_secret_value()):
-            yield Problem("proxy", mistake)
-        if self.ca_file and (mistake := likely_mistakes.of_certificate_file(self.ca_file)):
-            yield Problem("ca_file", mistake)
+        yield from problem_if("token", likely_mistakes.of_secret(self.token.get_secret_value()))
+        yield from problem_if("proxy", likely_mistakes.of_proxy(self.proxy.get_secret_value()))
+        if self.ca_file:
+            yield from problem_if("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
         for key, identifier in (("training_id", self.training_id), ("user_id", self.user_id)):
-            if identifier is not None and (mistake := likely_mistakes.of_id(identifier)):
-                yield Problem(key, mistake)
+            if identifier is not None:
+                yield from problem_if(key, likely_mistakes.of_id(identifier))
         if isinstance(self.first_run, date) and self.first_run > today:
             yield Problem("first_run", "is in the future: nothing that is entered before that date is reported")
         if self.expiry_dates is ExpiryDates.EMPLOYEE_STATUS and not self.expiry:

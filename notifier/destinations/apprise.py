@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import orjson
 
 from notifier import __version__
-from notifier.config.destinations import AppriseSettings
+from notifier.config.message_destinations import AppriseSettings
 from notifier.destinations.apprise_pool import ApprisePool
 from notifier.destinations.chat import ChatDestination
 from notifier.destinations.outcome import AttemptResult, Outcome

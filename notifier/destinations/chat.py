@@ -8,7 +8,7 @@ import aiohttp
 
 from notifier import __version__
 from notifier.clock import Clock
-from notifier.config.destinations import ChatWebhookSettings, MessageSettings
+from notifier.config.message_destinations import ChatWebhookSettings, MessageSettings
 from notifier.destinations.base import Grouping, Preview
 from notifier.destinations.endpoint import Endpoint
 from notifier.destinations.outcome import AttemptResult, Outcome

@@ -9,7 +9,8 @@ import aiohttp
 from notifier.clock import Clock
 from notifier.config.brokers import AmqpSettings, AwsSettings, KafkaSettings, MqttSettings
 from notifier.config.destination_types import Destination as AnySettings
-from notifier.config.destinations import AppriseSettings, HttpSettings, SlackSettings, TeamsSettings
+from notifier.config.message_destinations import AppriseSettings, SlackSettings, TeamsSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.destinations.apprise_pool import ApprisePool
 from notifier.destinations.base import Destination
 from notifier.destinations.webhook.destination import HttpDestination

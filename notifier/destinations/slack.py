@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 
 from notifier.clock import Clock
-from notifier.config.destinations import SlackSettings
+from notifier.config.message_destinations import SlackSettings
 from notifier.destinations.chat import ChatWebhook
 from notifier.destinations.outcome import AttemptResult, reason_of_status
 from notifier.http.exchange import Answer

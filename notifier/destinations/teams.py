@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 
 from notifier.clock import Clock
-from notifier.config.destinations import TeamsSettings
+from notifier.config.message_destinations import TeamsSettings
 from notifier.destinations.chat import ChatWebhook
 from notifier.destinations.outcome import AttemptResult, reason_of_status
 from notifier.http.exchange import Answer

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from notifier.config.destinations import HttpSettings, SlackSettings
+from notifier.config.message_destinations import SlackSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Grouping
 from notifier.events import EventType

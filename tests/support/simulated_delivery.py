@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import Outcome

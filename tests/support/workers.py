@@ -12,7 +12,8 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from notifier.config.destinations import HttpSettings, SlackSettings
+from notifier.config.message_destinations import SlackSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Destination
 from notifier.destinations.registry import build

@@ -22,9 +22,9 @@ from notifier.cli.output import TableWriter, echo_json
 from notifier.cli.parameter_types import OneOf
 from notifier.cli.secret_option import read_secret
 from notifier.clock import SystemClock
-from notifier.config.destinations import HttpFormat, HttpSettings
 from notifier.config.error_messages import explain
 from notifier.config.urls import is_plain_beyond_loopback
+from notifier.config.webhooks import HttpFormat, HttpSettings
 from notifier.daemon.signals import stop_on_signal
 from notifier.events import Event, EventType
 

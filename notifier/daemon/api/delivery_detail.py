@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from notifier.config.destinations import AppriseSettings, DestinationSettings, HttpSettings, MessageSettings
+from notifier.config.destinations import DestinationSettings
+from notifier.config.message_destinations import AppriseSettings, MessageSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.daemon.configuration import RunningConfiguration
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.destinations.base import Preview

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from notifier import __version__
 from notifier.clock import Clock
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.destinations.base import Grouping, Preview
 from notifier.destinations.endpoint import Endpoint
 from notifier.destinations.outcome import Outcome

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 import orjson
 
 from notifier.clock import iso_utc
-from notifier.config.destinations import BatchForm, HttpFormat
+from notifier.config.webhooks import BatchForm, HttpFormat
 from notifier.events import Event, EventType, batch_id
 
 BATCH_TYPE = "notifier.batch"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.daemon.api import people
 from notifier.daemon.api.delivery_detail import possible_slots, request_preview
 from notifier.daemon.daemon import Daemon

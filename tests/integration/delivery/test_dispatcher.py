@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import subscription
 from notifier.store.database import Database

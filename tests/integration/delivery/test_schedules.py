@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 
-from notifier.config.destinations import HttpSettings, SlackSettings
+from notifier.config.message_destinations import SlackSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, Outcome

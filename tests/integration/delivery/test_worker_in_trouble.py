@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.delivery import queue_reader
 from notifier.delivery import worker as worker_module
 from notifier.delivery.policy import decisions

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from notifier.clock import SystemClock
 from notifier.config.destination_types import Destination as AnySettings
-from notifier.config.destinations import HttpFormat
+from notifier.config.webhooks import HttpFormat
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.destinations.base import Destination, Previewing, close
 from notifier.destinations.outcome import AttemptResult, FailureScope

@@ -16,13 +16,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from notifier.config.destinations import (
-    AppriseSettings,
-    DestinationSettings,
-    HttpSettings,
-    SlackSettings,
-    TeamsSettings,
-)
+from notifier.config.destinations import DestinationSettings
+from notifier.config.message_destinations import AppriseSettings, SlackSettings, TeamsSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.destinations.base import Destination
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.destinations.registry import build

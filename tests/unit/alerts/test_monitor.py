@@ -17,7 +17,7 @@ from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, d
 from notifier.alerts.evaluation import EvaluationFindings
 from notifier.alerts.monitor import AlertMonitor
 from notifier.config import Settings
-from notifier.config.destinations import HttpFormat
+from notifier.config.webhooks import HttpFormat
 from notifier.daemon.daemon import Daemon
 from notifier.destinations import slack
 from notifier.destinations.sample import sample_event

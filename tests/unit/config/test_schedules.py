@@ -3,8 +3,8 @@ from datetime import UTC, datetime, time
 import pytest
 
 from notifier.config import HttpSettings, ScheduledSettings, SlackSettings, TeamsSettings
-from notifier.config.destinations import AppriseSettings
 from notifier.config.errors import InvalidValue
+from notifier.config.message_destinations import AppriseSettings
 from notifier.config.schedules import QuietHours, quiet_hours_of, trigger_of, zone_of
 
 SATURDAY = datetime(2026, 11, 21, 12, tzinfo=UTC)

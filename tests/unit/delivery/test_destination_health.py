@@ -2,7 +2,7 @@
 
 import pytest
 
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.delivery.clocks import TryingClock
 from notifier.delivery.destination_health import DestinationHealth
 from notifier.delivery.policy.decisions import Attempt, Bounds, Role

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from notifier.config.destinations import AppriseSettings
+from notifier.config.message_destinations import AppriseSettings
 from notifier.destinations import apprise
 from notifier.destinations.apprise import AppriseDestination
 from notifier.destinations.apprise_pool import MOST_PROCESSES, ApprisePool

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.destinations.webhook.destination import HttpDestination
 from notifier.http.tls import LOOK_EVERY_SECONDS, CertificateFileError, Certificates, TlsContextCache

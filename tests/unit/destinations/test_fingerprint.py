@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.destinations.fingerprint import fingerprint, identity
 
 

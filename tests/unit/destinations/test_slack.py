@@ -5,7 +5,7 @@ import aiohttp
 import orjson
 import pytest
 
-from notifier.config.destinations import SlackSettings
+from notifier.config.message_destinations import SlackSettings
 from notifier.destinations.outcome import AttemptResult, FailureScope
 from notifier.destinations.slack import SlackDestination
 from notifier.store.tables.outbox import Delivery

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from notifier.config.destinations import TeamsSettings
+from notifier.config.message_destinations import TeamsSettings
 from notifier.destinations import teams
 from notifier.destinations.outcome import AttemptResult
 from notifier.destinations.teams import CARD_LIMIT_BYTES, TeamsDestination

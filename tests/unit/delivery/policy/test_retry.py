@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.delivery.policy.retry import (
     Decision,
     Retries,

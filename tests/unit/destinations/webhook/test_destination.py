@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from notifier import __version__
 from notifier.clock import Clock, SystemClock
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult
 from notifier.destinations.webhook.destination import HttpDestination

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from notifier.config.destinations import BatchForm, HttpFormat
+from notifier.config.webhooks import BatchForm, HttpFormat
 from notifier.destinations.sample import SampleKind, sample_event, sample_events
 from notifier.destinations.webhook.envelope import batch, cloudevent, single
 from notifier.destinations.webhook.event_schema import schema

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from notifier.config.destinations import HttpSettings
+from notifier.config.webhooks import HttpSettings
 from notifier.destinations.outcome import AttemptResult, FailureScope
 from notifier.destinations.webhook.destination import HttpDestination
 from notifier.destinations.webhook.permission import KEPT_SECONDS, Permission, permission_in
