@@ -1,146 +1,37 @@
 """The settings of the destinations that are message brokers, one class for each type."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
-from typing import Annotated, ClassVar, Final, Literal
-from urllib.parse import unquote, urlsplit
+from typing import ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import SecretStr
 
 from notifier.config import likely_mistakes
 from notifier.config.base_table import default
+from notifier.config.broker_values import (
+    AmqpUrl,
+    Arn,
+    AwsTarget,
+    Endpoint,
+    KafkaTopic,
+    MqttUrl,
+    Password,
+    RoutingKey,
+    Servers,
+    TopicTemplate,
+    parts_of,
+)
 from notifier.config.destinations import DestinationSettings
 from notifier.config.durations import Duration
-from notifier.config.errors import InvalidValue, Problem
+from notifier.config.errors import Problem, problem_if
 from notifier.config.types import CountUpTo1000, ReadableFile, Text
-from notifier.config.urls import check_broker_url, check_url, is_plain_beyond_loopback
+from notifier.config.urls import is_plain_beyond_loopback
 from notifier.http.proxy import is_loopback
 from notifier.redact import redact
 
-_FIELD: Final = re.compile(r"\{([^{}]*)\}")
-_FIELDS: Final = frozenset({"source", "type"})
-_SERVER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
-_HIGHEST_PORT: Final = 65_535
-_KAFKA_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_ARN: Final = re.compile(
-    r"arn:(aws[a-z-]*):(?:(?=sqs:[^:]*:[^:]*:[A-Za-z0-9_-]+(?:\.fifo)?$|sns:[^:]*:[^:]*:[A-Za-z0-9_-]+(?:\.fifo)?$"
-    r"|events:[^:]*:[^:]*:event-bus/[A-Za-z0-9._/-]+$)(sqs|sns|events)):([a-z0-9-]+):([0-9]{12}):(.+)"
-)
-_LONGEST_TEMPLATE: Final = 200
 _UNENCRYPTED: Final = "people's names and the password cross the network unencrypted"
-
-
-def _one_line(secret: SecretStr) -> SecretStr:
-    if not secret.get_secret_value().isprintable():
-        raise InvalidValue("must be one line of text, without control characters")
-    return secret
-
-
-Password = Annotated[SecretStr, AfterValidator(_one_line)]
-"""A password, or nothing."""
-
-
-def _template(text: str) -> str:
-    if not text.isprintable() or len(text) > _LONGEST_TEMPLATE:
-        raise InvalidValue(f"must be one line of at most {_LONGEST_TEMPLATE} characters")
-    if not set(_FIELD.findall(text)) <= _FIELDS:
-        raise InvalidValue("contains a field that does not exist; the fields are {source} and {type}")
-    if set("{}") & set(_FIELD.sub("", text)):
-        raise InvalidValue("contains a brace without its partner; fields are {source} and {type}")
-    return text
-
-
-Template = Annotated[str, AfterValidator(_template)]
-"""A name in which `{source}` and `{type}` stand for those of each event."""
-
-
-def _topic(text: str) -> str:
-    if set("+#\0") & set(text):
-        raise InvalidValue("must not contain + or #: they stand for many topics, and only subscribers may use them")
-    if not text or text.startswith("$"):
-        raise InvalidValue("must be the name of a topic, which does not begin with $")
-    return text
-
-
-TopicTemplate = Annotated[Template, AfterValidator(_topic)]
-"""The name of an MQTT topic, possibly with fields."""
-
-
-def _mqtt_url(url: SecretStr) -> SecretStr:
-    parts = check_broker_url(url.get_secret_value(), "mqtts", "mqtt")
-    if parts.path.strip("/") or parts.query:
-        raise InvalidValue("must end after the host and the port; the topic has its own key")
-    return url
-
-
-def _amqp_url(url: SecretStr) -> SecretStr:
-    parts = check_broker_url(url.get_secret_value(), "amqps", "amqp")
-    if parts.path.count("/") > 1:
-        raise InvalidValue("must end after the virtual host; a slash in its name is written as %2F")
-    if parts.query:
-        raise InvalidValue("must end before any `?`: the keys of the destination take the place of parameters")
-    if not unquote(parts.path).isprintable():
-        raise InvalidValue("must have a virtual host without control characters")
-    return url
-
-
-def _routing_key(text: str) -> str:
-    if not text:
-        raise InvalidValue("must not be empty")
-    return text
-
-
-RoutingKey = Annotated[Template, AfterValidator(_routing_key)]
-"""A routing key of AMQP, possibly with fields."""
-
-
-def _servers(text: str) -> str:
-    servers = [server.strip() for server in text.split(",")]
-    if not all(map(_SERVER.fullmatch, servers)) or any(int(it.rpartition(":")[2]) > _HIGHEST_PORT for it in servers):
-        raise InvalidValue("must be addresses HOST:PORT, with commas between them")
-    return ",".join(servers)
-
-
-Servers = Annotated[str, AfterValidator(_servers)]
-"""One or more addresses `HOST:PORT`, with commas between them."""
-
-
-def _kafka_topic(text: str) -> str:
-    if not _KAFKA_TOPIC.fullmatch(text) or text in {".", ".."}:
-        raise InvalidValue("must be the name of a topic: at most 249 letters, digits, dots, hyphens and underscores")
-    return text
-
-
-KafkaTopic = Annotated[str, AfterValidator(_kafka_topic)]
-"""The name of a topic of Kafka."""
-
-
-def _arn(text: str) -> str:
-    if not _ARN.fullmatch(text):
-        raise InvalidValue(
-            "must be the ARN of an SQS queue, an SNS topic or an EventBridge bus, such as"
-            " arn:aws:sqs:eu-west-1:123456789012:training"
-        )
-    return text
-
-
-Arn = Annotated[str, AfterValidator(_arn)]
-"""The ARN of a queue, a topic or an event bus."""
-
-
-def _endpoint(url: str) -> str:
-    if url:
-        parts = check_url(url)
-        if parts.username is not None or parts.query or parts.fragment:
-            raise InvalidValue("must be a URL without a user name, and end before any `?` or `#`")
-    return url
-
-
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-"""An http or https URL without credentials, or nothing."""
 
 
 class BrokerSettings(DestinationSettings):
@@ -169,8 +60,8 @@ class BrokerSettings(DestinationSettings):
     def warnings(self) -> Iterator[Problem]:
         """Yield the values that are valid but probably mistakes; key paths start at this table."""
         yield from super().warnings()
-        if self.ca_file and (mistake := likely_mistakes.of_certificate_file(self.ca_file)):
-            yield Problem("ca_file", mistake)
+        if self.ca_file:
+            yield from problem_if("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
 
 
 class ClientCertificateSettings(BrokerSettings):
@@ -225,8 +116,8 @@ class UrlBrokerSettings(ClientCertificateSettings):
         parts = urlsplit(self.url.get_secret_value())
         if not self.is_encrypted and not is_loopback(parts.hostname or ""):
             yield Problem("url", f"is {parts.scheme}://: {_UNENCRYPTED}; use {self.encrypted_scheme}://")
-        yield from _mistaken("url", likely_mistakes.of_url(self.url.get_secret_value()))
-        yield from _mistaken("password", likely_mistakes.of_secret(self.password.get_secret_value()))
+        yield from problem_if("url", likely_mistakes.of_url(self.url.get_secret_value()))
+        yield from problem_if("password", likely_mistakes.of_secret(self.password.get_secret_value()))
 
     @property
     def is_encrypted(self) -> bool:
@@ -247,7 +138,7 @@ class MqttSettings(UrlBrokerSettings):
 
     type: Literal["mqtt"]
     """The type of destination."""
-    url: Annotated[SecretStr, AfterValidator(_mqtt_url)]
+    url: MqttUrl
     """The broker's address: mqtts://HOST, or mqtt://HOST without TLS. `notifier check` warns about mqtt:// addresses on
     other machines."""
     topic: TopicTemplate = "training/{source}/{type}"
@@ -327,18 +218,7 @@ class KafkaSettings(ClientCertificateSettings):
         hosts = [server.rpartition(":")[0].strip("[]") for server in self.servers.split(",")]
         if not self.tls and not all(map(is_loopback, hosts)):
             yield Problem("tls", f"is false: {_UNENCRYPTED}; write tls = true")
-        yield from _mistaken("password", likely_mistakes.of_secret(self.password.get_secret_value()))
-
-
-@dataclass(frozen=True, slots=True)
-class AwsTarget:
-    """The parts of an ARN: the service is `sqs`, `sns` or `events`."""
-
-    partition: str
-    service: str
-    region: str
-    account: str
-    name: str
+        yield from problem_if("password", likely_mistakes.of_secret(self.password.get_secret_value()))
 
 
 class AwsSettings(BrokerSettings):
@@ -363,8 +243,7 @@ class AwsSettings(BrokerSettings):
 
     def parts(self) -> AwsTarget:
         """Return the parts of the ARN."""
-        found = _ARN.fullmatch(self.arn)
-        return AwsTarget(*found.groups()) if found else AwsTarget("", "", "", "", "")
+        return parts_of(self.arn)
 
     def endpoint(self) -> str:
         """Return the URL that requests go to."""
@@ -392,7 +271,7 @@ class AwsSettings(BrokerSettings):
         yield from super().warnings()
         if self.endpoint_url and is_plain_beyond_loopback(self.endpoint_url):
             yield Problem("endpoint_url", f"is http://: {_UNENCRYPTED}; use https://")
-        yield from _mistaken("secret_access_key", likely_mistakes.of_secret(self.secret_access_key.get_secret_value()))
+        yield from problem_if("secret_access_key", likely_mistakes.of_secret(self.secret_access_key.get_secret_value()))
 
 
 class AmqpSettings(UrlBrokerSettings):
@@ -408,7 +287,7 @@ class AmqpSettings(UrlBrokerSettings):
 
     type: Literal["amqp"]
     """The type of destination."""
-    url: Annotated[SecretStr, AfterValidator(_amqp_url)]
+    url: AmqpUrl
     """The broker's address: amqps://HOST/VHOST, or amqp://HOST/VHOST without TLS. `notifier check` warns about amqp://
     addresses on other machines."""
     exchange: Text = ""
@@ -437,8 +316,3 @@ def _without_use(settings: ClientCertificateSettings, sentence: str) -> Iterator
     for key in ("ca_file", "client_cert_file"):
         if getattr(settings, key):
             yield Problem(key, sentence)
-
-
-def _mistaken(key: str, sentence: str | None) -> Iterator[Problem]:
-    if sentence is not None:
-        yield Problem(key, sentence)

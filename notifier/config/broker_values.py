@@ -1,0 +1,157 @@
+"""The types of the values that describe a message broker, and what is wrong with a value that is refused."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Final
+from urllib.parse import unquote
+
+from pydantic import AfterValidator, SecretStr
+
+from notifier.config.errors import InvalidValue
+from notifier.config.urls import check_broker_url, check_url
+
+_FIELD: Final = re.compile(r"\{([^{}]*)\}")
+_FIELDS: Final = frozenset({"source", "type"})
+_SERVER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_HIGHEST_PORT: Final = 65_535
+_KAFKA_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_ARN: Final = re.compile(
+    r"arn:(aws[a-z-]*):(?:(?=sqs:[^:]*:[^:]*:[A-Za-z0-9_-]+(?:\.fifo)?$|sns:[^:]*:[^:]*:[A-Za-z0-9_-]+(?:\.fifo)?$"
+    r"|events:[^:]*:[^:]*:event-bus/[A-Za-z0-9._/-]+$)(sqs|sns|events)):([a-z0-9-]+):([0-9]{12}):(.+)"
+)
+_LONGEST_TEMPLATE: Final = 200
+
+
+def _one_line(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().isprintable():
+        raise InvalidValue("must be one line of text, without control characters")
+    return secret
+
+
+Password = Annotated[SecretStr, AfterValidator(_one_line)]
+"""A password, or nothing."""
+
+
+def _template(text: str) -> str:
+    if not text.isprintable() or len(text) > _LONGEST_TEMPLATE:
+        raise InvalidValue(f"must be one line of at most {_LONGEST_TEMPLATE} characters")
+    if not set(_FIELD.findall(text)) <= _FIELDS:
+        raise InvalidValue("contains a field that does not exist; the fields are {source} and {type}")
+    if set("{}") & set(_FIELD.sub("", text)):
+        raise InvalidValue("contains a brace without its partner; fields are {source} and {type}")
+    return text
+
+
+Template = Annotated[str, AfterValidator(_template)]
+"""A name in which `{source}` and `{type}` stand for those of each event."""
+
+
+def _topic(text: str) -> str:
+    if set("+#\0") & set(text):
+        raise InvalidValue("must not contain + or #: they stand for many topics, and only subscribers may use them")
+    if not text or text.startswith("$"):
+        raise InvalidValue("must be the name of a topic, which does not begin with $")
+    return text
+
+
+TopicTemplate = Annotated[Template, AfterValidator(_topic)]
+"""The name of an MQTT topic, possibly with fields."""
+
+
+def _mqtt_url(url: SecretStr) -> SecretStr:
+    parts = check_broker_url(url.get_secret_value(), "mqtts", "mqtt")
+    if parts.path.strip("/") or parts.query:
+        raise InvalidValue("must end after the host and the port; the topic has its own key")
+    return url
+
+
+MqttUrl = Annotated[SecretStr, AfterValidator(_mqtt_url)]
+"""The address of an MQTT broker."""
+
+
+def _amqp_url(url: SecretStr) -> SecretStr:
+    parts = check_broker_url(url.get_secret_value(), "amqps", "amqp")
+    if parts.path.count("/") > 1:
+        raise InvalidValue("must end after the virtual host; a slash in its name is written as %2F")
+    if parts.query:
+        raise InvalidValue("must end before any `?`: the keys of the destination take the place of parameters")
+    if not unquote(parts.path).isprintable():
+        raise InvalidValue("must have a virtual host without control characters")
+    return url
+
+
+AmqpUrl = Annotated[SecretStr, AfterValidator(_amqp_url)]
+"""The address of an AMQP broker, possibly with a virtual host."""
+
+
+def _routing_key(text: str) -> str:
+    if not text:
+        raise InvalidValue("must not be empty")
+    return text
+
+
+RoutingKey = Annotated[Template, AfterValidator(_routing_key)]
+"""A routing key of AMQP, possibly with fields."""
+
+
+def _servers(text: str) -> str:
+    servers = [server.strip() for server in text.split(",")]
+    if not all(map(_SERVER.fullmatch, servers)) or any(int(it.rpartition(":")[2]) > _HIGHEST_PORT for it in servers):
+        raise InvalidValue("must be addresses HOST:PORT, with commas between them")
+    return ",".join(servers)
+
+
+Servers = Annotated[str, AfterValidator(_servers)]
+"""One or more addresses `HOST:PORT`, with commas between them."""
+
+
+def _kafka_topic(text: str) -> str:
+    if not _KAFKA_TOPIC.fullmatch(text) or text in {".", ".."}:
+        raise InvalidValue("must be the name of a topic: at most 249 letters, digits, dots, hyphens and underscores")
+    return text
+
+
+KafkaTopic = Annotated[str, AfterValidator(_kafka_topic)]
+"""The name of a topic of Kafka."""
+
+
+def _arn(text: str) -> str:
+    if not _ARN.fullmatch(text):
+        raise InvalidValue(
+            "must be the ARN of an SQS queue, an SNS topic or an EventBridge bus, such as"
+            " arn:aws:sqs:eu-west-1:123456789012:training"
+        )
+    return text
+
+
+Arn = Annotated[str, AfterValidator(_arn)]
+"""The ARN of a queue, a topic or an event bus."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsTarget:
+    """The parts of an ARN: the service is `sqs`, `sns` or `events`."""
+
+    partition: str
+    service: str
+    region: str
+    account: str
+    name: str
+
+
+def parts_of(arn: str) -> AwsTarget:
+    """Return the parts of an ARN; all of them are empty if it is none."""
+    found = _ARN.fullmatch(arn)
+    return AwsTarget(*found.groups()) if found else AwsTarget("", "", "", "", "")
+
+
+def _endpoint(url: str) -> str:
+    if url:
+        parts = check_url(url)
+        if parts.username is not None or parts.query or parts.fragment:
+            raise InvalidValue("must be a URL without a user name, and end before any `?` or `#`")
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+"""An http or https URL without credentials, or nothing."""
