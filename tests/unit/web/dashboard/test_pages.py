@@ -1,7 +1,9 @@
 """The pages as any HTTP client gets them: their headers, their errors, and who is let in."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -65,6 +67,37 @@ async def test_a_page_says_what_is_wrong_in_words(interface: "Interface") -> Non
     async with interface.over_tcp.get(f"{interface.url}/") as response:
         assert (response.status, response.content_type) == (503, "text/html")
         assert "The disk is &lt;full&gt;." in await response.text()
+
+
+MOMENT = "2026-11-21T17:00:00.123Z"
+
+
+def _of(known: dict[str, Any]) -> Mapping[str, Any]:
+    """Return a document in which everything else is null."""
+    return defaultdict(lambda: None, {"detected_at": MOMENT, "seen_at": MOMENT} | known)
+
+
+async def test_a_record_names_the_filters_that_could_not_be_judged(interface: "Interface") -> None:
+    delivery = {"destination": "hr", "state": "delivered", "attempt_log": []}
+    why = {"hr": "sent although its `trainings` could not be judged: <why>"}
+    event = _of(
+        {
+            "id": "evt_a",
+            "type": "completion.created",
+            "changes": {},
+            "deliveries": [delivery],
+            "not_told_why": {},
+            "not_judged_why": why,
+        }
+    )
+
+    async def record(key: str) -> dict[str, Any]:
+        return {"key": key, "sources": {"acme": _of({"key": key, "withheld": [], "events": [event]})}}
+
+    interface.daemon.record = record  # type: ignore[method-assign]
+    async with interface.over_tcp.get(f"{interface.url}/records/1238") as response:
+        assert response.status == 200
+        assert "It was sent although its `trainings` could not be judged: &lt;why&gt;." in await response.text()
 
 
 async def test_without_a_destination_a_page_says_what_to_do(interface: "Interface") -> None:
