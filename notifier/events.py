@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from notifier.clock import iso_utc
-from notifier.facts import PersonFacts, PersonField, TrainingFacts, validity
+from notifier.facts import Occasion, PersonFacts, PersonField, TrainingFacts, validity
 
 CONTENT_FIELDS = (
     "training_id",
@@ -250,11 +250,11 @@ def _digest_id(prefix: str, content: bytes) -> str:
     return prefix + base64.b32encode(hashlib.sha256(content).digest())[:26].decode().lower()
 
 
-def event_data(change: Change, names: Names) -> bytes:
+def event_data(change: Change, names: Names, occasion: Occasion | None = None) -> bytes:
     """Return the JSON of an event's `data`.
 
     It holds the completion with names, the old values of changed fields, what is known of the person and the training,
-    and the record.
+    and the record. `occasion` is None if it is not known.
     """
     completion = change.completion
     content = completion.content()
@@ -282,6 +282,7 @@ def event_data(change: Change, names: Names) -> bytes:
         "instructor_employee_number": names.employee_number(completion.instructor_id),
         "valid_until": valid.until,
         "valid_until_source": valid.source,
+        "occasion": occasion,
     }
     user = names.person_facts.get(completion.user_id)
     return orjson.dumps(

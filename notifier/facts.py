@@ -5,7 +5,7 @@ means that the account has no value.
 """
 
 import calendar
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -75,6 +75,28 @@ class Validity:
 
     until: str | None = None
     source: ValiditySource | None = None
+
+
+class Occasion(StrEnum):
+    """Whether a completion is a person's first one of a training."""
+
+    FIRST = "first"
+    RENEWAL = "renewal"
+
+
+def occasion_of(completed_on: str | None, others: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
+    """Return whether a completion is the person's first one of a training; None if that is not certain.
+
+    `others` are the days of the person's other completions of it, None for an unknown day; `knows_all` says whether
+    there can be no further ones. A completion on the same day is neither before nor after, because it may be the same
+    one, entered twice.
+    """
+    if completed_on is None:
+        return None
+    days = [*others]
+    if any(day is not None and day < completed_on for day in days):
+        return Occasion.RENEWAL
+    return None if None in days or not knows_all else Occasion.FIRST
 
 
 UNKNOWN_VALIDITY: Final = Validity()

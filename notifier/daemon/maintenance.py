@@ -13,7 +13,7 @@ from notifier.store import pruning
 from notifier.store.errors import StoreError
 from notifier.store.file.store import FileStore
 from notifier.store.store import Store
-from notifier.store.tables import activity, erasure, request_log, retention, rollups
+from notifier.store.tables import activity, erasure, records_by_person, request_log, retention, rollups
 from notifier.store.tables.retention import FIRST, DetectionPlace
 
 _log = logging.getLogger(__name__)
@@ -71,15 +71,12 @@ class Housekeeping:
             _log.info("old events deleted", extra={"events": forgotten})
 
     async def keep(self) -> None:
-        """Check that the store is still in its place, write the essentials file, and prepare searches."""
+        """Check that the store is still in its place, write the essentials file, and prepare searches by person."""
         try:
             await self._store.check_place()
             if self.upkeep is not None:
                 await self.upkeep.write_essentials()
-            # Imported here, because it is needed some time after the start only.
-            from notifier.store.queries import search  # noqa: PLC0415
-
-            await self._store.run(search.prepare, tuple(self._configuration.settings.sources))
+            await self._store.run(records_by_person.prepare, tuple(self._configuration.settings.sources))
             if self.upkeep is not None:
                 await self.upkeep.truncate_large_log()
                 await self.upkeep.release_memory()

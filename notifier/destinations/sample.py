@@ -12,7 +12,7 @@ import orjson
 
 from notifier.clock import iso_utc
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data
-from notifier.facts import TrainingFacts
+from notifier.facts import Occasion, TrainingFacts
 
 _KEY = "sample"
 _PERSON = "sample-person"
@@ -61,6 +61,9 @@ def sample_events(kind: SampleKind, source: str, now_ms: int, count: int) -> lis
     ]
 
 
+_OCCASIONS: Final = (Occasion.RENEWAL, Occasion.FIRST)
+
+
 def sample_event(
     source: str, now_ms: int, number: int = 1, kind: EventType = EventType.CREATED, session: str | None = None
 ) -> Event:
@@ -92,7 +95,7 @@ def sample_event(
     if kind is EventType.UPDATED:
         previous, completion = completion, replace(completion, expires_on=_day(today, 180))
     change = Change(kind, completion, revision=1, net=DetectedBy.HEAD, reason="sample", previous=previous)
-    data = orjson.loads(event_data(change, names))
+    data = orjson.loads(event_data(change, names, _OCCASIONS[number % 2]))
     if kind is EventType.RENEWED:
         data["previous"] = {"key": completion.key, "valid_until": _day(today, 14)}
     return Event(

@@ -13,6 +13,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from notifier.events import Event, EventType
+from notifier.facts import Occasion
 from notifier.messages.notices import notice
 from notifier.messages.phrasing import PLAIN, Phrasing
 from notifier.messages.rich_text import Line, plain_text, spans
@@ -49,7 +50,7 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
 }
 _LISTING_WIDTHS: Final = WIDTHS[2:]
 """The same for a digest that names every event; the first one decides how many events fit into one message."""
-_SHARED: Final = ("expires", "expires_on", "valid_until", "instructor", "notes")
+_SHARED: Final = ("expires", "expires_on", "valid_until", "occasion", "instructor", "notes")
 """Fields that are stated once for a group session if all its people have the same value."""
 
 _ITEM: Final = "- "
@@ -292,8 +293,10 @@ def _groups(said: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasi
 
 
 def _mark(item: EventVariables, phrasing: Phrasing) -> str:
-    """Return what a digest says about one of its events; nothing about a new completion."""
+    """Return what a digest says about one of its events; nothing about a person's first completion of a training."""
     until = item.variables["valid_until"]
+    if item.type == EventType.CREATED and item.variables["occasion"] == Occasion.RENEWAL:
+        return phrasing.word("renewal")
     if item.type == EventType.EXPIRING and until:
         return f"{phrasing.word('until')} {until}"
     return phrasing.word(_MARKS.get(item.type, ""))

@@ -36,6 +36,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "removed": "eliminado",
         "expired": "vencido",
         "renewed": "renovado",
+        "renewal": "renovación",
         "until": "hasta",
         "notice": "aviso",
         "several sources": "varias fuentes",

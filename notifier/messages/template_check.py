@@ -29,6 +29,7 @@ _EVERYTHING: Final = {
     "completed_on": "2026-02-27",
     "expires_on": "2027-02-27",
     "recorded_at": "2026-02-27T19:07:21.803Z",
+    "occasion": "renewal",
     "notes": "passed",
     "has_attachments": True,
 }

@@ -117,6 +117,7 @@ def words(content: ParsedEvent, width: int, phrasing: Phrasing = PLAIN) -> Event
         "expires": day(completion.get("expires_on"), width, phrasing),
         "expires_on": literal(completion.get("expires_on"), width),
         "valid_until": day(completion.get("valid_until") or completion.get("expires_on"), width, phrasing),
+        "occasion": literal(completion.get("occasion"), KEY_WIDTH),
         "notes": literal(completion.get("notes"), width),
         "account": literal(event.source, KEY_WIDTH) if phrasing.names_source else "",
         "link": phrasing.link_to({**completion, "key": event.subject, "source": event.source}),

@@ -14,7 +14,7 @@ from notifier.facts import ListedEnd, PersonField, TrainingFacts, Validity, Vali
 from notifier.kpa.versions import API_VERSIONS, RecordFormat
 from notifier.store.database import Database
 from notifier.store.subscriptions import KnownFacts, Subscription
-from notifier.store.tables import expiries
+from notifier.store.tables import expiries, records_by_person
 from notifier.store.tables import names as name_table
 from notifier.store.tables.expiries import ExpiryRow
 from notifier.store.tables.rollups import count_detected
@@ -193,7 +193,8 @@ def _write(
     completion, kind = change.completion, change.type
     shown = request.settings.shown_person_fields()
     visible = names.showing(shown)
-    data = orjson.loads(event_data(change, visible))
+    occasion = records_by_person.occasions(db, request.source, [change]).get(completion.key)
+    data = orjson.loads(event_data(change, visible, occasion))
     if valid is not None:
         data["completion"] |= {"valid_until": valid.until, "valid_until_source": valid.source}
     if kind is EventType.RENEWED:

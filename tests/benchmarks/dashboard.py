@@ -20,8 +20,7 @@ from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
 from notifier.store.database import Database
 from notifier.store.file.store import FileStore
-from notifier.store.queries import search
-from notifier.store.tables import rollups
+from notifier.store.tables import records_by_person, rollups
 from tests.benchmarks.common import report
 from tests.support.dashboard_server import CHROMIUM, browser
 
@@ -85,7 +84,7 @@ def fill(db: Database, records: int, events: int, now_ms: int) -> None:
             [rollups.QUARTER_MS, destination],
         )
     started = time.perf_counter()
-    search.prepare(db)
+    records_by_person.prepare(db)
     print(f"the index of people's records was made in {time.perf_counter() - started:.1f} s")
     db.execute(
         "INSERT INTO detected_counts SELECT detected_at / ?, type, count(*) FROM events GROUP BY 1, 2",

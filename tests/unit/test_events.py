@@ -151,6 +151,7 @@ def test_data_has_the_shape_of_the_contract() -> None:
             "instructor_employee_number": None,
             "valid_until": None,
             "valid_until_source": None,
+            "occasion": None,
         },
         "previous": None,
         "user": None,

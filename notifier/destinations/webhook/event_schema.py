@@ -7,7 +7,7 @@ so the schema allows unknown fields, and receivers should too.
 from typing import Any
 
 from notifier.events import EventType
-from notifier.facts import ValiditySource
+from notifier.facts import Occasion, ValiditySource
 
 _SINCE = "Since version 1.1."
 _DAY = r"^\d{4}-\d{2}-\d{2}$"
@@ -122,6 +122,13 @@ def _completion() -> dict[str, Any]:
                     "Where `valid_until` comes from: the completion's own expiry (`expires_on`), the renewal months of"
                     " a training with a rolling schedule, or, only in events about the end of a completion, the"
                     f" account's list of who is current. Later versions may add values. {_SINCE}"
+                ),
+            },
+            "occasion": {
+                "enum": [None, *(str(occasion) for occasion in Occasion)],
+                "description": (
+                    "Whether the person had completed the same training on an earlier day when the event was made; null"
+                    f" if that is not certain. {_SINCE}"
                 ),
             },
         },

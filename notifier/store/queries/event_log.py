@@ -16,6 +16,7 @@ from notifier.store.queries import search
 from notifier.store.queries.dashboard import SELECT_LINE, EventLine, line_of
 from notifier.store.queries.orphans import unfinished_destinations
 from notifier.store.queries.record_history import can_be_stored
+from notifier.store.tables import records_by_person
 from notifier.store.tables.outbox import DeliveryState
 
 LOOK: Final = 5_000
@@ -214,10 +215,8 @@ def _at_each_source(db: Database, id_: str) -> list[str]:
 
 def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
     """Return the keys of these people's records; None if all records had to be read for this, and they are too many."""
-    if not search.is_prepared(db):
-        (records,) = db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()
-        if records > search.FEW_RECORDS:
-            return None
+    if records_by_person.hint(db) is None:
+        return None
     ids = {person.partition(" ")[2] for person in people}
     rows = db.execute(
         "SELECT key FROM records WHERE user_id IN (SELECT value FROM json_each(?))", [_json(sorted(ids))]

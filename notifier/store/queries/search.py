@@ -1,13 +1,12 @@
 """Finds records by the key, a person's name, or an employee number."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import orjson
-
-from notifier.store.database import Database, Spelled
+from notifier.store.database import Database
 from notifier.store.queries.record_history import can_be_stored
+from notifier.store.tables import records_by_person
 
 MOST_PEOPLE: Final = 20
 """The most people in a result, if more have a matching name."""
@@ -18,10 +17,6 @@ MOST_RECORDS: Final = 100
 SHORTEST_NAME: Final = 2
 """The minimum number of characters of a name; a shorter text would match nearly everyone."""
 
-FEW_RECORDS: Final = 5_000
-"""If there are no more records than this, those of a person are found without an index in some milliseconds."""
-
-_INDEX: Final = "records_by_person"
 _LONGEST: Final = 200
 _MOST_WORDS: Final = 8
 
@@ -61,37 +56,6 @@ class FoundRecords:
     too_early: bool = False
 
 
-def prepare(db: Database, sources: Collection[str] | None = None) -> None:
-    """Create the index of records by person, unless one of `sources` is in its first sweep.
-
-    None means all sources in the file. The first sweep of a source that is no longer configured may never end.
-
-    Keeping the index while a million records arrive takes longer than the rest of a first sweep, because each record
-    changes another page of the index. Creating it afterwards takes about a second.
-    """
-    watched = None if sources is None else orjson.dumps([*sources]).decode()
-    (met, read) = db.execute(
-        "SELECT count(met_at), count(swept_at) FROM sources WHERE met_at IS NOT NULL"
-        " AND (CAST(:watched AS TEXT) IS NULL OR name IN (SELECT value FROM json_each(:watched)))",
-        {"watched": watched},
-    ).fetchone()
-    if met and met == read and not is_prepared(db):
-        db.execute(f"CREATE INDEX {_INDEX} ON records (user_id)")
-
-
-_THERE: Final = Spelled(
-    sqlite="SELECT 1 FROM sqlite_master WHERE name = ?",
-    postgres="SELECT 1 FROM pg_indexes WHERE schemaname = current_schema() AND indexname = ?",
-)
-_BY_PERSON: Final = Spelled(sqlite=f"INDEXED BY {_INDEX}", postgres="")
-_WITHOUT_INDEX: Final = Spelled(sqlite="NOT INDEXED", postgres="")
-
-
-def is_prepared(db: Database) -> bool:
-    """Return whether the index of records by person exists."""
-    return db.execute(_THERE.on(db), [_INDEX]).fetchone() is not None
-
-
 def find(db: Database, text: str) -> FoundRecords:
     """Find the record with this key, and the people whose names contain each word of the text."""
     text = text.strip()[:_LONGEST]
@@ -101,11 +65,10 @@ def find(db: Database, text: str) -> FoundRecords:
     if db.execute(known, [text]).fetchone():
         return FoundRecords(is_key=True)
     people = find_people(db, text)
-    if is_prepared(db):
-        return FoundRecords(people=tuple(people), records=tuple(_records(db, people, _BY_PERSON.on(db))))
-    if db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()[0] > FEW_RECORDS:
+    by = records_by_person.hint(db)
+    if by is None:
         return FoundRecords(people=tuple(people), too_early=True)
-    return FoundRecords(people=tuple(people), records=tuple(_records(db, people, _WITHOUT_INDEX.on(db))))
+    return FoundRecords(people=tuple(people), records=tuple(_records(db, people, by)))
 
 
 def find_people(db: Database, text: str) -> list[FoundPerson]:

@@ -1,6 +1,6 @@
 """The one transaction that stores an answer's records, their events and the deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import Final
@@ -8,9 +8,10 @@ from typing import Final
 import orjson
 
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data, event_id, storable
+from notifier.facts import Occasion
 from notifier.store.database import Database
 from notifier.store.subscriptions import KnownFacts, Subscription
-from notifier.store.tables import holds, second_looks
+from notifier.store.tables import holds, records_by_person, second_looks
 from notifier.store.tables.holds import HeldChange
 from notifier.store.tables.rollups import count_detected
 from notifier.store.tables.second_looks import SecondLook
@@ -89,6 +90,7 @@ class _Writing:
     subscriptions: Sequence[Subscription]
     now_ms: int
     past: ToldBefore
+    occasions: Mapping[str, Occasion] = field(default_factory=dict)
 
 
 def write(db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int) -> list[Event]:
@@ -112,6 +114,7 @@ def write(db: Database, findings: Findings, subscriptions: Sequence[Subscription
         db.execute("UPDATE sources SET held_arrivals = held_arrivals + ? WHERE name = ?", [arrivals, source])
     _write_untold(db, findings, now_ms)
     changes = (*(change for change in owed if change is not None), *findings.changes)
+    writing = replace(writing, occasions=records_by_person.occasions(db, source, (*changes, *findings.announced)))
     events = [event for change in changes if (event := _tell(db, writing, change)) is not None]
     events += [event for change in findings.announced if (event := _announce(db, writing, change)) is not None]
     if findings.ended_looks:
@@ -267,7 +270,7 @@ def _deliver(db: Database, writing: _Writing, verdict: Telling, event: Event) ->
 def _insert_event(db: Database, writing: _Writing, change: Change) -> Event | None:
     """Insert an event and return it; None if its id already exists."""
     identifier, key = event_id(writing.id_namespace, change), change.completion.key
-    data = event_data(change, writing.names)
+    data = event_data(change, writing.names, writing.occasions.get(key))
     row = db.execute(
         "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence",

@@ -50,6 +50,16 @@ async def test_by_default_an_event_has_employee_numbers_and_nothing_else_of_a_pe
     assert len(lists_asked(either)) == 2
 
 
+async def test_an_event_says_whether_the_person_has_completed_the_training_before(either: "Station") -> None:
+    await either.open(50, names=True)
+    await either.round()
+    user, training = either.account.users[3]["id"], either.account.trainings[5].ids
+    for day in (20070101, 20300101):
+        either.enter(user=user, training=training, date_number=day)
+        await either.round()
+    assert [data["completion"]["occasion"] for data in data_of(either)] == ["first", "renewal"]
+
+
 async def test_chosen_facts_are_told_with_one_more_request_for_job_titles(either: "Station") -> None:
     fields = ["field_office_ids", "line_of_business_ids", "job_title", "terminated_on"]
     await either.open(50, names=True, person_fields=fields)

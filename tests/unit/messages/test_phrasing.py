@@ -13,9 +13,11 @@ from notifier.config.message_values import Language, _link, _mention
 from notifier.destinations.registry import build
 from notifier.destinations.sample import SampleKind, sample_events
 from notifier.destinations.slack import SlackDestination
+from notifier.messages.layout import lay_out, lay_out_listing
 from notifier.messages.notices import notice
 from notifier.messages.phrasing import MessageContext, Phrasing
 from notifier.messages.rich_text import Span, linked, plain_text, spans, tidy
+from notifier.messages.templates import Templates
 from tests.support.completion_types import TYPES
 
 if TYPE_CHECKING:
@@ -178,3 +180,33 @@ async def test_only_the_configuration_mentions_people_in_slack(
     assert "subteam" not in sent["text"]
     quiet = orjson.loads((await destination.preview(deliveries(make_event(3, training_title=None)))).body)
     assert "usergroup" not in orjson.dumps(quiet).decode()
+
+
+@pytest.mark.parametrize(
+    ("phrasing", "lines"),
+    [
+        (CHICAGO, [" · first time", " · renewal", "", " · renewal for everyone", " (2): Ana, Ben (renewal)"]),
+        (SPANISH, [" · primera vez", " · renovación", "", " · renovación para todos", " (2): Ana, Ben (renovación)"]),
+    ],
+    ids=["en", "es"],
+)
+def test_a_message_says_whether_it_was_the_first_time(
+    make_event: "MakeEvent", phrasing: Phrasing, lines: list[str]
+) -> None:
+    templates = Templates(None, lambda _: None, phrasing.language)
+
+    def said(*events: Any) -> str:
+        return lay_out(events, templates, digest=False, fits=lambda _: True, phrasing=phrasing)[0].text
+
+    parts = (phrasing.day(date(2020, 2, 27)), " · #")
+    for number, occasion in enumerate(["first", "renewal", None]):
+        alone = said(make_event(1, occasion=occasion))
+        assert alone.partition(parts[0])[2].partition(parts[1])[0] == lines[number]
+    session = [make_event(n, occasion="renewal", group_training_id="7") for n in (1, 2)]
+    assert said(*session).partition(parts[0])[2].startswith(lines[3])
+    names = zip(("Ana", "Ben"), ("first", "renewal"), strict=True)
+    listed = [
+        make_event(n, user_id=name, user_name=name, occasion=occasion) for n, (name, occasion) in enumerate(names, 1)
+    ]
+    rows = lay_out_listing(listed, templates, by_person=False, fits=lambda _: True, phrasing=phrasing)
+    assert rows[1].text.endswith(lines[4])

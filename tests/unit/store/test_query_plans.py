@@ -9,7 +9,7 @@ the rows and entries of indexes are counted that the functions of the first kind
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +36,7 @@ from notifier.store.tables import (
     record_lookups,
     records,
     records_by_date,
+    records_by_person,
     requeue,
     second_looks,
     settlements,
@@ -111,7 +112,7 @@ def filled(path: Path, size: int) -> Path:
         for number in range(1, size // 100):
             page = SweptPage(sweep.id, number, None, number * 100, 0, marks=True)
             sweeps.advance(db, page, changes=0, ids=bytes(800))
-        search.prepare(db)
+        records_by_person.prepare(db)
         noted = [LeftOut(f"x{number}", "date_number", "is no day") for number in range(size)]
         left_out.note(db, "acme", noted, (), swept=True)
         for number in range(size):
@@ -168,6 +169,14 @@ BOUNDED: dict[str, Work] = {
     "days.ids_after": lambda db, _: records_by_date.ids_after(db, "acme", records_by_date.FIRST, 100),
     "days.ids_between": lambda db, size: records_by_date.ids_between(
         db, "acme", completion(size - 99).completed_on, completion(size - 1).completed_on or ""
+    ),
+    "records_by_person.occasions": lambda db, size: records_by_person.occasions(
+        db,
+        "acme",
+        [
+            Change(EventType.CREATED, replace(completion(number), key="new"), 1, DetectedBy.HEAD, "new")
+            for number in range(size - 50, size)
+        ],
     ),
     "names.find": lambda db, _: names.find(db, "acme", {f"u{n}" for n in range(20)}, {f"t{n}" for n in range(20)}),
     "names.fetched": lambda db, _: names.fetched(db, "acme"),

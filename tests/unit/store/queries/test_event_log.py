@@ -7,10 +7,10 @@ import pytest
 
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
 from notifier.store.database import Database
-from notifier.store.queries import event_log, search
+from notifier.store.queries import event_log
 from notifier.store.queries.event_log import EventLogFilter, page
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import names, records, sources
+from notifier.store.tables import names, records, records_by_person, sources
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings
@@ -97,12 +97,12 @@ def test_a_person_is_found_without_the_index_of_records_too(
     enter("1")
     enter("2", user="u2")
     assert found(db, person="ball") == ["1"]
-    monkeypatch.setattr(search, "FEW_RECORDS", 0)
-    assert not search.is_prepared(db)
+    monkeypatch.setattr(records_by_person, "FEW_RECORDS", 0)
+    assert not records_by_person.is_prepared(db)
     assert found(db, person="ball") == ["1"]
     sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
-    search.prepare(db)
-    assert search.is_prepared(db)
+    records_by_person.prepare(db)
+    assert records_by_person.is_prepared(db)
     assert found(db, person="ball") == ["1"]
 
 

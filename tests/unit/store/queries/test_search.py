@@ -6,10 +6,11 @@ import pytest
 
 from notifier.events import DetectedBy, EventType
 from notifier.store.database import Database
-from notifier.store.queries.search import MOST_PEOPLE, MOST_RECORDS, FoundRecords, find, is_prepared, prepare
+from notifier.store.queries.search import MOST_PEOPLE, MOST_RECORDS, FoundRecords, find
 from notifier.store.tables import names, sources
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.records import Findings, SilentRecord, write
+from notifier.store.tables.records_by_person import is_prepared, prepare
 
 if TYPE_CHECKING:
     from tests.unit.store.conftest import MakeChange, MakeCompletion
@@ -97,7 +98,7 @@ def test_very_much_is_cut_off(db: Database, completion: "MakeCompletion") -> Non
 def test_a_source_that_is_watched_no_more_does_not_keep_people_from_being_found(
     db: Database, completion: "MakeCompletion", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.store.queries.search.FEW_RECORDS", 2)
+    monkeypatch.setattr("notifier.store.tables.records_by_person.FEW_RECORDS", 2)
     names.learn_people(db, "acme", [PersonName("u1", "David Ball", None)])
     learned = [SilentRecord(completion(str(n), user_id="u1"), DetectedBy.SWEEP, "first_sweep") for n in range(3)]
     write(db, Findings("acme", "acme", learned=learned), [], 0)
@@ -112,7 +113,7 @@ def test_a_source_that_is_watched_no_more_does_not_keep_people_from_being_found(
 def test_while_a_first_sweep_reads_many_records_people_are_found_without_theirs(
     db: Database, completion: "MakeCompletion", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.store.queries.search.FEW_RECORDS", 2)
+    monkeypatch.setattr("notifier.store.tables.records_by_person.FEW_RECORDS", 2)
     names.learn_people(db, "acme", [PersonName("u1", "David Ball", None)])
     learned = [SilentRecord(completion(str(n), user_id="u1"), DetectedBy.SWEEP, "first_sweep") for n in range(3)]
     write(db, Findings("acme", "acme", learned=learned), [], 0)

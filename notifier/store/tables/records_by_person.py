@@ -1,0 +1,111 @@
+"""The index of records by person and training, and whether a completion is the person's first one of a training."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+import orjson
+
+from notifier.events import Change, EventType
+from notifier.facts import Occasion, occasion_of
+from notifier.store.database import Database, Spelled
+
+FEW_RECORDS: Final = 5_000
+"""If there are no more records than this, those of a person are found without an index in some milliseconds."""
+
+_INDEX: Final = "records_by_person"
+_THERE: Final = Spelled(
+    sqlite="SELECT 1 FROM sqlite_master WHERE name = ?",
+    postgres="SELECT 1 FROM pg_indexes WHERE schemaname = current_schema() AND indexname = ?",
+)
+_BY_PERSON: Final = Spelled(sqlite=f"INDEXED BY {_INDEX}", postgres="")
+_WITHOUT_INDEX: Final = Spelled(sqlite="NOT INDEXED", postgres="")
+_PAIRS: Final = Spelled(
+    sqlite="SELECT json_extract(value, '$[0]') AS user_id, json_extract(value, '$[1]') AS training_id"
+    " FROM json_each(?)",
+    postgres="SELECT value ->> 0 AS user_id, value ->> 1 AS training_id"
+    " FROM jsonb_array_elements(CAST(? AS jsonb)) AS _(value)",
+)
+
+Pair = tuple[str, str]
+"""A person's and a training's id."""
+
+
+def prepare(db: Database, sources: Collection[str] | None = None) -> None:
+    """Create the index, unless one of `sources` is in its first sweep.
+
+    None means all sources in the store. The first sweep of a source that is no longer configured may never end.
+
+    Keeping the index while a million records arrive takes longer than the rest of a first sweep, because each record
+    changes another page of the index. Creating it afterwards takes about a second.
+    """
+    watched = None if sources is None else orjson.dumps([*sources]).decode()
+    (met, read) = db.execute(
+        "SELECT count(met_at), count(swept_at) FROM sources WHERE met_at IS NOT NULL"
+        " AND (CAST(:watched AS TEXT) IS NULL OR name IN (SELECT value FROM json_each(:watched)))",
+        {"watched": watched},
+    ).fetchone()
+    if met and met == read and not is_prepared(db):
+        # The source is not the first column, because a person is also looked for in all sources at once.
+        db.execute(f"CREATE INDEX {_INDEX} ON records (user_id, training_id)")
+
+
+def is_prepared(db: Database) -> bool:
+    """Return whether the index exists."""
+    return db.execute(_THERE.on(db), [_INDEX]).fetchone() is not None
+
+
+def hint(db: Database) -> str | None:
+    """Return what says in SQL how `records` are read by person; None if this would mean reading too many of them."""
+    if is_prepared(db):
+        return _BY_PERSON.on(db)
+    (records,) = db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()
+    return None if records > FEW_RECORDS else _WITHOUT_INDEX.on(db)
+
+
+def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str, Occasion]:
+    """Return, by key, whether these completions are the first ones or renewals, where that is certain.
+
+    `changes` are those that are about to be written; all other records of the same answer are in the store already.
+    Until a sweep has read the whole list, nothing is certain.
+    """
+    if not changes or (by := hint(db)) is None:
+        return {}
+    swept_ms, has_attachments = db.execute(
+        "SELECT swept_at, json_extract(view, '$.has_attachments') FROM sources WHERE name = ?", [source]
+    ).fetchone() or (None, None)
+    if swept_ms is None:
+        return {}
+    told = {change.completion.key for change in changes}
+    days: dict[Pair, dict[str, str | None]] = {_pair(change): {} for change in changes}
+    for pair, key, completed_on in _records_of(db, source, days, by):
+        if key not in told:
+            days[pair][key] = completed_on
+    for change in changes:
+        if change.type is not EventType.REMOVED:
+            days[_pair(change)][change.completion.key] = change.completion.completed_on
+    found = {}
+    for change in changes:
+        key = change.completion.key
+        others = [day for other, day in days[_pair(change)].items() if other != key]
+        # A source that reads only records with attachments, or only those without, does not know all of a person's.
+        occasion = occasion_of(change.completion.completed_on, others, knows_all=has_attachments is None)
+        if occasion is not None:
+            found[key] = occasion
+    return found
+
+
+def _records_of(db: Database, source: str, pairs: Collection[Pair], by: str) -> Iterator[tuple[Pair, str, str | None]]:
+    """Yield the pair, the key and the day of each present record of these pairs."""
+    rows = db.execute(
+        f"WITH wanted AS MATERIALIZED ({_PAIRS.on(db)})"
+        f" SELECT r.user_id, r.training_id, r.key, r.completed_on FROM wanted w CROSS JOIN records r {by}"
+        " ON r.user_id = w.user_id AND r.training_id = w.training_id WHERE r.source = ?"
+        " AND r.removed_at IS NULL AND r.out_of_view = 0",
+        [orjson.dumps(sorted(pairs)).decode(), source],
+    )
+    for user_id, training_id, key, completed_on in rows:
+        yield (user_id, training_id), key, completed_on
+
+
+def _pair(change: Change) -> Pair:
+    return change.completion.user_id, change.completion.training_id
