@@ -150,6 +150,13 @@ def test_what_is_left_of_a_secret_that_was_cut_is_hidden(secret: str, size: int,
     assert shown == f"refused: [secret]{end}"
 
 
+@pytest.mark.parametrize(
+    ("end", "shown"), [("ababab", "[secret]"), ("xababab", "x[secret]"), ("ababacab", "ababacab"), ("aba", "aba")]
+)
+def test_the_longest_part_of_a_secret_that_repeats_itself_is_hidden(end: str, shown: str) -> None:
+    assert hide_cut(f"refused: {end}", "abababcd") == f"refused: {shown}"
+
+
 def test_the_end_of_an_ordinary_text_stays(configured: str) -> None:
     assert hide_cut("nothing was cut S/3") == "nothing was cut S/3"
     assert hide_cut("nothing was cut S/3c") == "nothing was cut [secret]"
