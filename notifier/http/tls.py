@@ -75,6 +75,7 @@ class TlsContextCache:
     def __init__(self, certificates: Certificates, clock: Clock) -> None:
         """Initialize with the files; nothing is read yet."""
         self._certificates = certificates
+        self._has_files = certificates != Certificates()
         self._clock = clock
         self._turn = asyncio.Lock()
         self._look_again_at = 0.0
@@ -86,7 +87,7 @@ class TlsContextCache:
         Raises CertificateFileError while the files are unusable, even if an older context would still work, so that a
         failed renewal is reported at once and not when the old certificate expires.
         """
-        if self._certificates == Certificates():
+        if not self._has_files:
             return True
         async with self._turn:
             now = self._clock.monotonic()
