@@ -24,6 +24,7 @@ from multidict import CIMultiDict
 from notifier.http.connector import Connector
 from notifier.http.exchange import LARGE_BODY_BYTES, Answer, limits_of, post, proxy_options, read_body, request_url
 from notifier.http.proxy import Proxy
+from notifier.http.time_limit import TimeLimit
 from notifier.http.transport_errors import (
     LONGEST_FIELD_BYTES,
     MOST_FIELDS,
@@ -115,6 +116,7 @@ class Poster:
         self._timeout = timeout
         self._limit = limit
         self._limits = limits_of(timeout)
+        self._time_limit = TimeLimit(timeout)
         self._proxy = proxy
         self._prepared: _Prepared | None = None
 
@@ -169,17 +171,17 @@ class Poster:
         truncate: bool,
         body_counts: bool,
     ) -> Answer:
-        ends_at = asyncio.get_running_loop().time() + self._timeout
-        async with asyncio.timeout_at(ends_at):
+        async with asyncio.timeout(None) as part:
+            ends_at = self._time_limit.begin(part)
             try:
-                connection = await connector.connect(request, traces=[], timeout=self._limits)
-            except TimeoutError as error:
-                raise aiohttp.ConnectionTimeoutError from error
-            try:
-                head, content = await _request_answered(connection, request_bytes, decompress=body_counts)
-            except BaseException:
-                _give_up(connection)
-                raise
+                connection = await self._connect(connector, request)
+                try:
+                    head, content = await _request_answered(connection, request_bytes, decompress=body_counts)
+                except BaseException:
+                    _give_up(connection)
+                    raise
+            finally:
+                self._time_limit.end(part)
         try:
             body = b""
             if not content.at_eof():
@@ -189,6 +191,12 @@ class Poster:
         finally:
             _give_back(connection)
         return Answer(head.code, head.headers, body)
+
+    async def _connect(self, connector: Connector, request: aiohttp.ClientRequest) -> Connection:
+        try:
+            return await connector.connect(request, traces=[], timeout=self._limits)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
 
 
 async def _request_answered(

@@ -1,0 +1,45 @@
+"""Gives many requests the same time limit, with one timer for all of them.
+
+A timer of its own for each request, as `asyncio.timeout` sets it, takes about a fifth of the time of a whole exchange.
+"""
+
+import asyncio
+
+
+class TimeLimit:
+    """A time limit in seconds for parts of tasks, which may run at the same time.
+
+    Each part is an `asyncio.timeout(None)` block, and this class makes it expire.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Initialize with the limit."""
+        self._seconds = seconds
+        self._ends_at: dict[asyncio.Timeout, float] = {}
+        """When the time of each running part is up, in the event loop's seconds. The first in it is up first."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, part: asyncio.Timeout) -> float:
+        """Note that a part begins; return when its time is up, in the event loop's seconds."""
+        loop = asyncio.get_running_loop()
+        ends_at = self._ends_at[part] = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_at(ends_at, self._end_late_parts)
+        return ends_at
+
+    def end(self, part: asyncio.Timeout) -> None:
+        """Note that a part has ended; this must be called within its block."""
+        self._ends_at.pop(part, None)
+
+    def _end_late_parts(self) -> None:
+        """Let the parts expire whose time is up, and set the timer for the next one."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._ends_at:
+            part, ends_at = next(iter(self._ends_at.items()))
+            if ends_at > now:
+                self._timer = loop.call_at(ends_at, self._end_late_parts)
+                return
+            del self._ends_at[part]
+            part.reschedule(now)
