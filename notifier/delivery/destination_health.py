@@ -5,7 +5,6 @@ health on to be stored.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 
 from notifier.clock import Clock
@@ -90,7 +89,7 @@ class DestinationHealth:
         """Count a request that starts `at` (monotonic seconds), so that the next one keeps the learned distance."""
         rate = after_start(self.state.rate, at)
         if rate is not self.state.rate:
-            self.state = replace(self.state, rate=rate)
+            self.state = self.state._replace(rate=rate)
 
     def judge(self, attempt: Attempt, outcome: Outcome, *, trying_ms: int, now: float) -> Result:
         """Decide what the outcome of an attempt means, and update the health; `now` is in monotonic seconds."""

@@ -88,7 +88,7 @@ class RequestChooser:
         self._queue.take(batch.deliveries)
         if not batch.trial:
             return Choice(state, batch.deliveries, role)
-        return Choice(replace(state, size=replace(state.size, on_trial=True, full=0)), batch.deliveries, Role.TRIAL)
+        return Choice(state._replace(size=replace(state.size, on_trial=True, full=0)), batch.deliveries, Role.TRIAL)
 
     def _probe(self, state: State) -> Choice:
         """Choose one event whose answer helps to tell whether the endpoint or the failed events are at fault.
@@ -138,7 +138,7 @@ class RequestChooser:
         if newest.event.record in self._queue.busy:
             return nothing
         self._reader.candidates = None
-        probed = replace(state, breaker=replace(breaker, arrival_probed=True))
+        probed = state._replace(breaker=breaker._replace(arrival_probed=True))
         return Choice(probed, [self._queue.take_probe(newest)], Role.ARRIVAL, nothing.wait)
 
     def _bucket_wait(self, state: State, now: float) -> float:

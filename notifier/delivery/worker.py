@@ -7,7 +7,6 @@ and needs no locks, because a method without `await` is never interrupted.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from notifier.clock import Clock
@@ -363,7 +362,7 @@ class Worker:
         count = await self._destination.portion(whole)
         if count < len(whole):
             self._queue.put_back(whole[count:], kept=generation == self._queue.generation)
-        return replace(attempt, deliveries=whole[:count])
+        return attempt._replace(deliveries=whole[:count])
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
         """If a bug ended an attempt, read its deliveries again after a pause, so that they do not stay under way."""

@@ -6,6 +6,7 @@ smaller group gets through, its size becomes the limit; the limit grows again wi
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from notifier.destinations.base import Grouping
 from notifier.events import Record
@@ -70,8 +71,7 @@ def after_too_large(size: BatchSize, count: int, most: int, *, trial: bool) -> B
     return replace(size, suspect=smaller, full=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """The deliveries for the next request, or (if none) the seconds to `wait` for more.
 
     `trial`: the request tries a larger size than the receiver is known to accept.

@@ -6,9 +6,10 @@ events were tried.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
+from typing import NamedTuple
 
 from notifier.destinations.outcome import FailureScope
 
@@ -55,8 +56,7 @@ class Waits:
     in_order: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(NamedTuple):
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
     `scope` is the scope of the failure that opened it. Nothing is sent before `until`, with one exception: one new
@@ -85,7 +85,7 @@ class Breaker:
 def after_success(breaker: Breaker, now: float) -> Breaker:
     """Return the breaker closed after a success; a wait that the peer asked for stays in force."""
     if breaker.asked and now < breaker.until:
-        return replace(breaker, failures_in_row=0, last_success=now, tried=frozenset())
+        return breaker._replace(failures_in_row=0, last_success=now, tried=frozenset())
     return Breaker(last_success=now)
 
 
@@ -102,8 +102,7 @@ def after_pace(
     if retry_after is not None and retry_after > _BELIEVED_AT_ONCE_SECONDS and rounds == 0:
         retry_after = None
     wait = own if retry_after is None else max(retry_after, own if rounds > _TRUSTED_ROUNDS else 0.0)
-    return replace(
-        breaker,
+    return breaker._replace(
         mode=Mode.PACED,
         scope=FailureScope.PACE,
         until=max(breaker.until, now + wait),
@@ -131,18 +130,18 @@ def after_failure(
     `news`: the failure may be the endpoint's, so it counts. `decides`: a single such failure opens the breaker.
     `arrival`: the request tried a new event during a wait. `about` holds the trainings and records in the request.
     """
-    breaker = replace(breaker, failures_in_row=breaker.failures_in_row + news, tried=breaker.tried | about)
+    breaker = breaker._replace(failures_in_row=breaker.failures_in_row + news, tried=breaker.tried | about)
     if breaker.mode is Mode.OPEN:
         if arrival or started < breaker.since or now < breaker.until:
             return breaker
         if breaker.probes_left > 1:
-            return replace(breaker, probes_left=breaker.probes_left - 1, scope=scope)
+            return breaker._replace(probes_left=breaker.probes_left - 1, scope=scope)
         return _opened(breaker, scope, breaker.rounds + 1, now, waits, jitter)
     strict = news and (decides or (waits.in_order and scope is not FailureScope.EVENT))
     if breaker.failures_in_row >= (1 if strict else FAILURES_TO_OPEN):
         return _opened(breaker, scope, 0, now, waits, jitter)
     if breaker.mode is Mode.PACED and now >= breaker.until:
-        return replace(breaker, mode=Mode.CLOSED, until=0.0, asked=False)
+        return breaker._replace(mode=Mode.CLOSED, until=0.0, asked=False)
     return breaker
 
 
@@ -154,8 +153,7 @@ def probes(rounds: int, waits: Waits) -> int:
 
 
 def _opened(breaker: Breaker, scope: FailureScope, rounds: int, now: float, waits: Waits, jitter: float) -> Breaker:
-    return replace(
-        breaker,
+    return breaker._replace(
         mode=Mode.OPEN,
         scope=scope,
         until=max(now + _pause(rounds, waits, jitter), breaker.until if breaker.asked else 0.0),

@@ -1,7 +1,7 @@
 """Learns from its answers how many requests a second a receiver accepts. Pure."""
 
-from dataclasses import dataclass, replace
 from math import inf
+from typing import NamedTuple
 
 IDLE_SECONDS = 60.0
 """After this long without a request, earlier measurements are discarded."""
@@ -16,8 +16,7 @@ _NOTED_EVERY_SECONDS = 1.0
 """While the rate is unlimited, request times only serve to detect a silence, so they are updated this often."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdaptiveRate:
+class AdaptiveRate(NamedTuple):
     """The rate that a receiver is known to accept, in requests a second; times are monotonic seconds.
 
     `taken` requests were accepted since `measured_since`, the time of the latest objection to the rate. The rate was
@@ -38,8 +37,8 @@ def after_start(rate: AdaptiveRate, now: float) -> AdaptiveRate:
     if rate.rate == inf and rate.next_at <= now < rate.next_at + _NOTED_EVERY_SECONDS:
         return rate
     if now > rate.next_at + IDLE_SECONDS:
-        rate = replace(rate, measured_since=now, taken=0)
-    return replace(rate, next_at=now + 1 / rate.rate)
+        rate = rate._replace(measured_since=now, taken=0)
+    return rate._replace(next_at=now + 1 / rate.rate)
 
 
 def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
@@ -64,13 +63,13 @@ def after_pace(rate: AdaptiveRate, *, started: float, until: float, now: float) 
     """
     wait = until - now
     longest = max(_FORGET * rate.longest_wait, wait, _LEAST_SECONDS) if rate.taken else rate.longest_wait
-    rate = replace(rate, longest_wait=max(longest, _LEAST_SECONDS))
+    rate = rate._replace(longest_wait=max(longest, _LEAST_SECONDS))
     if started < rate.lowered_at:
         return rate
     if not rate.taken:
-        return replace(rate, lowered_at=now, measured_since=until)
+        return rate._replace(lowered_at=now, measured_since=until)
     # The time of a burst includes one wait: the coming one, unless the burst itself began after a wait.
     burst = rate.measured_since != rate.lowered_at
     seconds = max(now - rate.measured_since, wait if burst else 0.0, _LEAST_SECONDS)
     lower = min(rate.rate, max(_KEPT * rate.taken / seconds, 0.5 / rate.longest_wait))
-    return replace(rate, lowered_at=now, measured_since=now, taken=0, rate=lower)
+    return rate._replace(lowered_at=now, measured_since=now, taken=0, rate=lower)
