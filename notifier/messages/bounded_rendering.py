@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from notifier.messages.rendering import TemplateProblem
-from notifier.messages.variables import Template, Variables
+from notifier.messages.template_names import Template, Variables
 
 SECONDS: Final = 2.0
 """The time limit for rendering one line or one digest."""

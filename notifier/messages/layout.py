@@ -17,15 +17,8 @@ from notifier.facts import Occasion
 from notifier.messages.notices import notice
 from notifier.messages.phrasing import PLAIN, Phrasing
 from notifier.messages.rich_text import Line, plain_text, spans
-from notifier.messages.variables import (
-    EventVariables,
-    ParsedEvent,
-    Template,
-    Variables,
-    read,
-    session_of,
-    words,
-)
+from notifier.messages.template_names import Template, Variables
+from notifier.messages.variables import EventVariables, ParsedEvent, read, session_of, words
 
 if TYPE_CHECKING:
     from notifier.messages.templates import Templates

@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifier.http.answer_text import shown
 from notifier.messages.rich_text import bold, code, linked, tidy
-from notifier.messages.variables import SUFFIX, Template, Variables
+from notifier.messages.template_names import SUFFIX, Template, Variables
 from notifier.suggest import hint
 
 MOST_CHARACTERS: Final = 20_000

@@ -12,7 +12,7 @@ import socket
 from typing import Any, Final
 
 from notifier.messages.rendering import environment_of, problem_of, rendered
-from notifier.messages.variables import Template
+from notifier.messages.template_names import Template
 
 MEMORY_BYTES: Final = 512 * 2**20
 """The most bytes of memory that the process may use."""

@@ -11,8 +11,8 @@ from notifier.config.errors import dotted
 from notifier.events import Event, EventType
 from notifier.messages.layout import LINES, Fits, lay_out
 from notifier.messages.rendering import TemplateProblem
+from notifier.messages.template_names import SUFFIX, Template
 from notifier.messages.templates import Templates
-from notifier.messages.variables import SUFFIX, Template
 from notifier.suggest import nearest
 
 _OWN_PARTS: Final = "_"

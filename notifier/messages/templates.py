@@ -13,7 +13,7 @@ from notifier.config.message_values import Language
 from notifier.messages.bounded_rendering import BoundedRendering, TemplateProblemError
 from notifier.messages.rendering import TemplateProblem, environment_of, rendered
 from notifier.messages.rich_text import Line, spans
-from notifier.messages.variables import SUFFIX, Template, Variables
+from notifier.messages.template_names import SUFFIX, Template, Variables
 from notifier.regular_files import irregular
 
 _FOLDER: Final = Path(__file__).parent / "shipped"

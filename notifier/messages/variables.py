@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -11,15 +10,10 @@ import orjson
 from notifier.events import Event, EventType
 from notifier.messages.phrasing import PLAIN, Phrasing
 from notifier.messages.rich_text import literal
+from notifier.messages.template_names import Variables
 
 KEY_WIDTH = 40
 """The width of a record's key. It is not shortened with the names, because it tells two otherwise equal lines apart."""
-
-Variables = dict[str, Any]
-"""A template's variables: text that is safe to show, numbers, and lists and dictionaries of these."""
-
-SUFFIX = ".j2"
-"""The suffix of template file names."""
 
 _LABELS = {
     "training_id": "training",
@@ -34,28 +28,6 @@ _LABELS = {
 }
 _NAME_OF = {"training_id": "training_title", "user_id": "user_name", "instructor_id": "instructor_name"}
 _DATES = {"completed_on", "expires_on"}
-
-
-class Template(StrEnum):
-    """All templates, by their file names without `.j2`; the top of each file lists its variables."""
-
-    COMPLETED = "completed"
-    CHANGED = "changed"
-    REMOVED = "removed"
-    EXPIRING = "expiring"
-    EXPIRED = "expired"
-    RENEWED = "renewed"
-    OTHER = "other"
-    SESSION = "session"
-    MEMBER = "member"
-    NOTICE = "notice"
-    HEADING = "heading"
-    DIGEST = "digest"
-
-    @property
-    def file(self) -> str:
-        """The name of its file."""
-        return self.value + SUFFIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Templates of users that would never end, or use everything: they stop nothing, and are reported."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +16,8 @@ from notifier.messages.bounded_rendering import BoundedRendering, TemplateProble
 from notifier.messages.notices import notice as variables_of
 from notifier.messages.renderer import MessageRenderer
 from notifier.messages.template_check import problems
+from notifier.messages.template_names import Template
 from notifier.messages.templates import SHIPPED
-from notifier.messages.variables import Template
 
 if TYPE_CHECKING:
     from tests.support.destinations import MakeEvent
@@ -50,6 +52,13 @@ def test_what_does_not_end_is_ended_and_not_tried_again(bounded: BoundedRenderin
     with pytest.raises(TemplateProblemError):
         bounded.lines(Template.COMPLETED, {})
     assert time.monotonic() - began < 1.9
+
+
+def test_the_process_loads_little() -> None:
+    program = "import sys, notifier.messages.rendering_process; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-I", "-c", program], check=True, capture_output=True, text=True).stdout
+    assert {"jinja2", "notifier.messages.rendering"} <= {*loaded.split()}
+    assert not {"pydantic", "orjson", "aiohttp", "notifier.config", "notifier.events"} & {*loaded.split()}
 
 
 @pytest.mark.parametrize("bounded", [LOOPS], indirect=True)

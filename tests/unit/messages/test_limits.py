@@ -14,8 +14,9 @@ from notifier.destinations import apprise, slack, teams
 from notifier.events import Event, EventType
 from notifier.messages.layout import LINES, Fits, Layout, lay_out
 from notifier.messages.notices import notice
+from notifier.messages.template_names import Template, Variables
 from notifier.messages.templates import Templates
-from notifier.messages.variables import Template, Variables, read, session_of, words
+from notifier.messages.variables import read, session_of, words
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from notifier.destinations.registry import kind
 from notifier.events import Event, EventType
 from notifier.messages.layout import lay_out
 from notifier.messages.template_check import problems
+from notifier.messages.template_names import Template
 from notifier.messages.templates import Templates
-from notifier.messages.variables import Template
 from tests.support.completion_types import TYPES
 
 if TYPE_CHECKING:

@@ -1,0 +1,35 @@
+"""The templates by name, and the type of their variables.
+
+The process that renders templates imports them, and is quick to start because this imports nothing of the program.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+Variables = dict[str, Any]
+"""A template's variables: text that is safe to show, numbers, and lists and dictionaries of these."""
+
+SUFFIX = ".j2"
+"""The suffix of template file names."""
+
+
+class Template(StrEnum):
+    """All templates, by their file names without `.j2`; the top of each file lists its variables."""
+
+    COMPLETED = "completed"
+    CHANGED = "changed"
+    REMOVED = "removed"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+    RENEWED = "renewed"
+    OTHER = "other"
+    SESSION = "session"
+    MEMBER = "member"
+    NOTICE = "notice"
+    HEADING = "heading"
+    DIGEST = "digest"
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return self.value + SUFFIX
