@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "notifier" / "cli" / "notifier.1"
-PAGE = call("man").out
+
+
+@cache
+def page() -> str:
+    return call("man").out
 
 
 def warnings(command: "Sequence[str]") -> list[str]:
     """Run what reads the page from standard input and return what it complains about."""
-    done = subprocess.run(command, input=PAGE, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, input=page(), capture_output=True, text=True, timeout=60, check=False)
     return [line for line in (done.stderr + done.stdout).splitlines() if "WARNING" in line or "warning" in line]
 
 
@@ -34,7 +39,7 @@ def rendered() -> str:
     man = needed("man", "man-db")
     done = subprocess.run(
         [man, "-l", "-"],
-        input=PAGE,
+        input=page(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -45,7 +50,7 @@ def rendered() -> str:
 
 
 def test_the_page_that_is_shipped_is_up_to_date() -> None:
-    assert SHIPPED.read_text(encoding="utf-8") == PAGE, "write it again: notifier man > notifier/cli/notifier.1"
+    assert SHIPPED.read_text(encoding="utf-8") == page(), "write it again: notifier man > notifier/cli/notifier.1"
 
 
 def test_it_is_installed_with_the_wheel() -> None:
@@ -113,6 +118,6 @@ def test_on_a_terminal_without_man_it_is_printed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_text_says_nothing_that_troff_would_obey(name: str) -> None:
-    section = PAGE.partition(f".SS notifier {name}")[2].partition(".SS")[0]
+    section = page().partition(f".SS notifier {name}")[2].partition(".SS")[0]
     known = (".PP", ".TP", ".RS 4", ".nf", ".fi", ".RE", ".SH", ".SS", ".BR")
     assert [line for line in section.splitlines() if line.startswith((".", "'")) and not line.startswith(known)] == []

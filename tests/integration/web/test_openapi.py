@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -60,6 +61,11 @@ def strict() -> dict[str, Any]:
             if (parameter["in"], parameter["name"]) == ("path", "name"):
                 parameter["schema"]["enum"] = NAMES[path.split("/")[2]]
     return strictly
+
+
+@cache
+def strict_api() -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_dict(strict())
 
 
 async def test_it_is_served(interface: "Interface") -> None:
@@ -143,8 +149,7 @@ def has_empty(sent: object) -> bool:
 
 @pytest.mark.parametrize(("method", "path", "mode"), [*tried()])
 def test_what_it_does_is_what_is_described(address: str, method: str, path: str, mode: GenerationMode) -> None:
-    api = schemathesis.openapi.from_dict(strict())
-    operation = api[path][method]
+    operation = strict_api()[path][method]
 
     @given(operation.as_strategy(generation_mode=mode))
     @settings(

@@ -1,6 +1,7 @@
 import json
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,9 @@ PLACEHOLDERS = [
     "destinations.hr-system.secret",
 ]
 """The values that everybody has to write."""
+
+
+whole_schema = cache(schema)
 
 
 def required(table: type[BaseTable], values: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +151,7 @@ def test_every_value_that_is_not_required_is_the_true_default() -> None:
     ],
 )
 def test_defaults_are_written_as_the_schema_tells_them(table: type[BaseTable], values: dict[str, Any]) -> None:
-    keys = schema()["$defs"][table.__name__]["properties"]
+    keys = whole_schema()["$defs"][table.__name__]["properties"]
     optional = values.keys() - required(table, values).keys()
     assert {key: values[key] for key in optional} == {key: keys[key]["default"] for key in optional}
 

@@ -1,4 +1,5 @@
 import json
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -41,16 +42,16 @@ TABLES = [
 ]
 
 
-WHOLE = schema()
+whole = cache(schema)
 
 
 def described(table: type[BaseTable]) -> dict[str, Any]:
-    found: dict[str, Any] = WHOLE if table is Settings else WHOLE["$defs"][table.__name__]
+    found: dict[str, Any] = whole() if table is Settings else whole()["$defs"][table.__name__]
     return found
 
 
 def test_it_is_json_and_says_what_it_is() -> None:
-    assert json.loads(json.dumps(WHOLE))["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert json.loads(json.dumps(whole()))["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -90,14 +91,14 @@ def test_names_follow_their_rule_and_types_of_destinations_are_told_apart() -> N
 def test_an_unknown_key_of_a_destination_is_one_error_that_names_it(type_: str) -> None:
     destination = {"type": type_, "url": "https://hooks.example/x", "colour": "red"}
     wrong = {"sources": {"acme": {"token": "t"}}, "destinations": {"hr": destination}}
-    (error,) = jsonschema.Draft202012Validator(WHOLE).iter_errors(wrong)
+    (error,) = jsonschema.Draft202012Validator(whole()).iter_errors(wrong)
     assert "colour" in error.message
     assert [*error.absolute_path] == ["destinations", "hr"]
 
 
 def test_the_schema_can_be_referred_to() -> None:
-    assert WHOLE["$id"] == "urn:completion-notifier:configuration"
+    assert whole()["$id"] == "urn:completion-notifier:configuration"
 
 
 def test_nothing_in_it_is_null() -> None:
-    assert "null" not in json.dumps(WHOLE)
+    assert "null" not in json.dumps(whole())
