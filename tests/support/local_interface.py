@@ -48,6 +48,7 @@ from notifier.web.listening.limits import ConnectionLimits
 from notifier.web.queries import DeliveryPage
 from notifier.web.requests import Replay
 from notifier.web.server import LocalServer
+from tests.support.new_state_file import new_state_file
 
 
 @dataclass
@@ -309,7 +310,7 @@ async def resources() -> AsyncIterator[AsyncExitStack]:
 
 @pytest.fixture
 async def store(resources: AsyncExitStack, tmp_path: Path) -> FileStore:
-    opened = FileStore(tmp_path / "state" / "notifier.db")
+    opened = FileStore(new_state_file(tmp_path / "state" / "notifier.db"))
     await opened.open()
     resources.push_async_callback(opened.close)
     return opened

@@ -28,6 +28,7 @@ from notifier.store.file.store import FileStore
 from notifier.store.tables.sources import SourceMemory, recall
 from notifier.watch.patience import Patience
 from notifier.watch.watcher import Round, Watcher
+from tests.support.new_state_file import new_state_file
 
 if TYPE_CHECKING:
     from notifier.events import Event
@@ -134,7 +135,7 @@ class Station:
         self.account = Account(now_ms=clock.now_ms)
         self.upstream = Upstream()
         self.events: list[Event] = []
-        self.store = FileStore(folder / "notifier.db")
+        self.store = FileStore(new_state_file(folder / "notifier.db"))
         self.patience = Patience()
         self.options: dict[str, Any] = {"rate_limit": None}
         self.keys: dict[str, Any] = {}

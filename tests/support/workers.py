@@ -24,6 +24,7 @@ from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
 from tests.support.clocks import SettableClock
+from tests.support.new_state_file import new_state_file
 from tests.support.servers import serving
 from tests.support.waiting import DEADLINE
 
@@ -126,7 +127,7 @@ class Rig:
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> Self:
-        self.store = FileStore(self.path)
+        self.store = FileStore(new_state_file(self.path))
         await self.store.open()
         self._stack.push_async_callback(self.store.close)
         self.session = await self._stack.enter_async_context(aiohttp.ClientSession())

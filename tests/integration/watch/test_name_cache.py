@@ -29,6 +29,7 @@ from notifier.store.tables.names import NameList
 from notifier.watch import name_cache as names
 from notifier.watch.name_cache import NameCache, Wanted, lists_to_fetch
 from tests.support import names_process
+from tests.support.new_state_file import new_state_file
 from tests.support.servers import serving
 
 if TYPE_CHECKING:
@@ -312,7 +313,7 @@ async def api(resources: AsyncExitStack) -> NamesApi:
 
 @pytest.fixture
 async def desk(api: NamesApi, tmp_path: Path, clock: "FakeClock", resources: AsyncExitStack) -> AsyncIterator[Desk]:
-    store = FileStore(tmp_path / "notifier.db")
+    store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     resources.push_async_callback(store.close)
     session = await resources.enter_async_context(new_session())

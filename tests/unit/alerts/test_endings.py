@@ -12,6 +12,7 @@ from notifier.store.file.store import FileStore
 from notifier.store.recovery import compare
 from notifier.store.tables import starts
 from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState
+from tests.support.new_state_file import new_state_file
 
 FAILING = ("destination_failing", "destinations/hr")
 PARKED = Health(HealthState.DISABLED, BY_OPERATOR, 1)
@@ -45,7 +46,7 @@ async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(
     def write(db: Database) -> None:
         db.execute("INSERT INTO rebuilds (at, problem, lost) VALUES (5, 'damaged', 'nothing')")
 
-    store = FileStore(tmp_path / "notifier.db")
+    store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     await store.run(write)
     assert await store.run(compare.latest) is not None

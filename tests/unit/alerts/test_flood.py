@@ -14,6 +14,7 @@ from notifier.messages.templates import Templates
 from notifier.store.file.store import FileStore
 from notifier.store.queries import history
 from tests.support.clocks import FakeClock
+from tests.support.new_state_file import new_state_file
 
 MANY = 200
 MOST_MESSAGES = 8
@@ -39,7 +40,7 @@ DESTINATIONS = [
 
 
 async def test_it_is_a_handful_of_messages_that_name_everything(tmp_path: Path) -> None:
-    store, clock = FileStore(tmp_path / "notifier.db"), FakeClock()
+    store, clock = FileStore(new_state_file(tmp_path / "notifier.db")), FakeClock()
     await store.open()
     wrong = [*SOURCES, *DESTINATIONS]
 

@@ -32,6 +32,7 @@ from notifier.store.queries import history
 from notifier.store.tables import conditions
 from tests.support.clocks import FakeClock
 from tests.support.daemon import running
+from tests.support.new_state_file import new_state_file
 from tests.support.servers import serving
 from tests.support.waiting import until
 
@@ -72,7 +73,7 @@ class Trouble:
 
 @pytest.fixture
 async def trouble(tmp_path: Path) -> AsyncIterator[Trouble]:
-    store = FileStore(tmp_path / "notifier.db")
+    store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     yield Trouble(store)
     await store.close()

@@ -13,6 +13,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.rollups import QUARTER_MS
 from notifier.store.tables.settlements import Settlement
 from tests.support.clocks import FakeClock
+from tests.support.new_state_file import new_state_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,7 +42,7 @@ class Around:
 
 @pytest.fixture
 async def around(tmp_path: "Path") -> "AsyncIterator[Around]":
-    store = FileStore(tmp_path / "notifier.db")
+    store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     yield Around(store)
     await store.close()

@@ -16,13 +16,14 @@ from notifier.store.tables import known_ids, names
 from notifier.store.tables import sources as source_table
 from notifier.store.tables.names import NameList, PersonName
 from notifier.store.tables.records import Findings, write
+from tests.support.new_state_file import new_state_file
 
 MS = 1_795_280_400_123
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
-    store = FileStore(tmp_path / "notifier.db")
+    store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     for source in ("acme", "beta"):
         await store.run(source_table.recall, source)

@@ -20,6 +20,7 @@ from notifier.store.recovery import essentials
 from notifier.store.tables import sources
 from tests.support.clocks import FakeClock
 from tests.support.memory import fill, resident_bytes
+from tests.support.new_state_file import new_state_file
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
-    opened = FileStore(tmp_path / "notifier.db")
+    opened = FileStore(new_state_file(tmp_path / "notifier.db"))
     await opened.open()
     await opened.run(sources.recall, "acme")
     await opened.run(partial(sources.update, met_at_ms=1_000), "acme")

@@ -11,13 +11,14 @@ from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.patience import PATIENCE
 from notifier.watch.second_looks import SecondLooks
 from tests.support.clocks import FakeClock
+from tests.support.new_state_file import new_state_file
 
 CONFIRM_AFTER = 300.0
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
-    opened = FileStore(tmp_path / "notifier.db")
+    opened = FileStore(new_state_file(tmp_path / "notifier.db"))
     await opened.open()
     yield opened
     await opened.close()

@@ -24,6 +24,7 @@ from notifier.watch.detection.evidence import Circumstances, Evidence, HoldState
 from notifier.watch.detection.holds import HoldLimits
 from notifier.watch.detection.news import Baseline, NewsReason
 from notifier.web.daemon_api import UnknownRecordError
+from tests.support.new_state_file import new_state_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,7 +221,7 @@ def test_filters_that_could_not_be_judged(
 
 
 async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "Path") -> None:
-    store = FileStore(tmp_path / "notifier.db")
+    store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     try:
         for source in ("acme", "beta"):
