@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -81,10 +82,11 @@ class Rendering:
         async with self._reading:
             if self._environment is None:
                 self._assets = await asyncio.to_thread(_read_assets)
-                self._environment = await asyncio.to_thread(_read_templates, self._assets)
+                self._environment = await asyncio.to_thread(_read_templates)
             return self._environment
 
 
+@cache
 def _read_assets() -> dict[str, Asset]:
     types = {"style.css": "text/css", "script.js": "text/javascript"}
     assets = {}
@@ -94,12 +96,14 @@ def _read_assets() -> dict[str, Asset]:
     return assets
 
 
-def _read_templates(assets: Mapping[str, Asset]) -> "Environment":
+@cache
+def _read_templates() -> "Environment":
     # Imported here, because most daemons have no visitors at most times.
     from jinja2 import DictLoader, Environment, StrictUndefined  # noqa: PLC0415
 
     from notifier.web.dashboard import filters, view_model  # noqa: PLC0415
 
+    assets = _read_assets()
     texts = {file.name: file.read_text(encoding="utf-8") for file in (_HERE / "templates").iterdir()}
     environment = Environment(
         loader=DictLoader(texts),
