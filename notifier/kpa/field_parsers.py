@@ -82,7 +82,11 @@ _A_MOMENT: Final = "a time since 2005 in Unix milliseconds"
 
 def day(record: dict[str, Any], name: str) -> str | None:
     """Return a `yyyymmdd` number as `YYYY-MM-DD`; None if it is missing or 0."""
-    value = record.get(name)
+    return as_day(record.get(name), name)
+
+
+def as_day(value: object, name: str) -> str | None:
+    """Return the value of the field with this name, a `yyyymmdd` number, as `day` does."""
     if value is None:
         return None
     number = value if type(value) is int else whole_number(value)

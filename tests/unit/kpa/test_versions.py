@@ -12,34 +12,7 @@ from hypothesis import strategies as st
 
 from notifier.events import Completion
 from notifier.kpa.versions import API_VERSIONS, V1, V2, InvalidRecord, RecordFormat
-
-RECORD_V2 = {
-    "id": 1238,
-    "training_id": 1046,
-    "m_user_id": "5e580f0cb780600088bd2c11",
-    "created": 1582830441803,
-    "date_number": 20200227,
-    "special_expiration_date_number": 20210101,
-    "m_instructor_id": "5e580f0db780600088bd2ccd",
-    "group_training_id": 1050,
-    "notes": "on paper",
-    "signature": None,
-    "files": [{"name": "card.jpg"}],
-}
-RECORD_V1 = {
-    "user_id": "5804f0f40ef50473af5870e6",
-    "training_id": "5804f0f70ef50473af5871ab",
-    "created": 1476718840233,
-    "dateNumber": 20190101,
-    "specialExpirationDateNumber": 20191231,
-    "instructor_id": "5804f0f40ef50473af58717c",
-    "groupTraining_id": "5804f0f80ef50473af5875dc",
-}
-
-
-def example(version: RecordFormat) -> dict[str, Any]:
-    return RECORD_V2 if version is V2 else RECORD_V1
-
+from tests.support.api_records import RECORD_V1, RECORD_V2, example, records_of
 
 A_LIST, AN_OBJECT = ["5e580f0cb780600088bd2c11"], {"id": 1}
 NO_ID = [None, "", "12\x0034", True, False, 1.5, 1e300, A_LIST, AN_OBJECT]
@@ -354,25 +327,6 @@ def test_a_v2_training_is_asked_for_by_its_number(version: RecordFormat, trainin
     assert type(version.training_filter(training_id)) is type(sent)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
-plausible_values: st.SearchStrategy[Any] = (
-    st.integers(0, 10**13)
-    | st.integers(1900, 2100).map(lambda year: year * 10000 + 1231)
-    | st.integers(0, 10**13).map(str)
-    | st.sampled_from(["5e580f0cb780600088bd2c11", "", None, []])
-)
-
-
-def records_of(version: RecordFormat) -> st.SearchStrategy[Any]:
-    names = sorted(example(version))
-    damaged = st.dictionaries(st.sampled_from(names), json_values | plausible_values, max_size=4)
-    return json_values | damaged | damaged.map(lambda damage: example(version) | damage)
-
-
 @given(st.sampled_from([V1, V2]).flatmap(lambda version: st.tuples(st.just(version), st.lists(records_of(version)))))
 def test_arbitrary_json_gives_well_formed_completions_or_bad_records(
     drawn: tuple[RecordFormat, list[Any]],
@@ -387,30 +341,6 @@ def test_arbitrary_json_gives_well_formed_completions_or_bad_records(
     for record in bad:
         assert record.key is None or type(record.key) is str
         assert record.problem
-
-
-def test_a_page_that_holds_an_id_twice_or_an_unreadable_record_is_not_skimmed() -> None:
-    second = RECORD_V2 | {"id": 1239}
-    assert V2.skim([RECORD_V2, second]) is not None
-    assert V2.skim([RECORD_V2, RECORD_V2 | {"notes": "another"}]) is None
-    assert V2.skim([RECORD_V2, RECORD_V2 | {"id": "1238"}]) is None
-    for name in ("id", "training_id", "m_user_id", "date_number"):
-        assert V2.skim([RECORD_V2, second | {name: "\0"}]) is None
-    assert V1.skim([RECORD_V1]) is None
-
-
-@given(st.lists(st.integers(1, 9).map(lambda number: RECORD_V2 | {"id": number}) | records_of(V2), max_size=4))
-def test_what_is_skimmed_is_what_is_parsed(records: list[Any]) -> None:
-    skimmed = V2.skim(records)
-    if skimmed is None:
-        return
-    completions, bad = V2.parse(records)
-    assert bad == []
-    assert skimmed.keys == [completion.key for completion in completions]
-    assert skimmed.raws == [completion.raw for completion in completions]
-    assert skimmed.days == [completion.completed_on for completion in completions]
-    assert skimmed.parse_others(()) == completions
-    assert skimmed.parse_others(skimmed.keys[1:]) == completions[:1]
 
 
 def assert_well_formed(completion: Completion, version: RecordFormat) -> None:
