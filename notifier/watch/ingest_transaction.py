@@ -209,7 +209,7 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
     # To a first sweep, nearly all records are new.
     if swept is None or swept.marks:
         shown = dict(zip(request.keys, fingerprints(request.raws), strict=True))
-        for key in [key for key in shown if key in evidence.looks or key in evidence.held_changes]:
+        for key in (shown.keys() & evidence.looks.keys()) | (shown.keys() & evidence.held_changes):
             del shown[key]
         unchanged = record_lookups.unchanged(db, source, shown)
     keys = [key for key in request.keys if key not in unchanged]

@@ -35,12 +35,12 @@ def known(db: Database, source: str, keys: Sequence[str]) -> dict[str, StoredRec
     return {row[0]: StoredRecord(row[1], row[2], bool(row[3]), row[4], bool(row[5]), bool(row[6])) for row in rows}
 
 
-_UNCHANGED = Spelled(
-    sqlite="SELECT json_group_array(k.key), json_group_array(r.fingerprint), json_group_array(r.id)"
+_SHOWN = Spelled(
+    sqlite="SELECT json_group_array(r.fingerprint), json_group_array(r.id)"
     " FROM json_each(?) k CROSS JOIN records r ON r.source = ? AND r.key = k.value"
     " WHERE r.removed_at IS NULL AND r.out_of_view = 0",
-    postgres="SELECT CAST(coalesce(json_agg(k.place - 1), '[]') AS TEXT),"
-    " CAST(coalesce(json_agg(r.fingerprint), '[]') AS TEXT), CAST(coalesce(json_agg(r.id), '[]') AS TEXT)"
+    postgres="SELECT CAST(coalesce(json_agg(r.fingerprint ORDER BY k.place), '[]') AS TEXT),"
+    " CAST(coalesce(json_agg(r.id ORDER BY k.place), '[]') AS TEXT)"
     " FROM jsonb_array_elements_text(CAST(? AS jsonb)) WITH ORDINALITY AS k(value, place)"
     " JOIN records r ON r.source = ? AND r.key = k.value WHERE r.removed_at IS NULL AND r.out_of_view = 0",
 )
@@ -49,15 +49,16 @@ _UNCHANGED = Spelled(
 def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
     """Return which records exist in the view with the same `fingerprints` (by key), as their numbers by key.
 
-    Hardly any record of an answer has changed, and one row with three lists is read four times as fast as many rows.
+    On most pages no record has changed, and that is seen from two lists, which are read six times as fast as rows.
     """
-    keys = [*fingerprints]
-    found = db.execute(_UNCHANGED.on(db), [orjson.dumps(keys).decode(), source]).fetchone()
-    places, stored_fingerprints, ids = map(orjson.loads, found)
+    keys = orjson.dumps([*fingerprints]).decode()
+    shown, ids = map(orjson.loads, db.execute(_SHOWN.on(db), [keys, source]).fetchone())
+    if shown == [*fingerprints.values()]:
+        return dict(zip(fingerprints, ids, strict=True))
     return {
-        key: id_
-        for place, fingerprint, id_ in zip(places, stored_fingerprints, ids, strict=True)
-        if fingerprints[key := keys[place]] == fingerprint
+        key: stored.id
+        for key, stored in known(db, source, [*fingerprints]).items()
+        if stored.fingerprint == fingerprints[key] and not stored.removed and not stored.out_of_view
     }
 
 
