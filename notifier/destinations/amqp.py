@@ -1,15 +1,17 @@
 """The destination type `amqp`: an exchange or a queue of RabbitMQ, with publisher confirms.
 
 Messages are persistent and `mandatory`: a message that no queue gets is returned, which is a failure here. An error of
-one message closes its channel, so that each attempt has a channel to itself.
+one message closes its channel, so that each attempt has a channel to itself, and a message that may be too large is
+sent alone.
 """
 
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import aio_pika
@@ -23,6 +25,7 @@ from notifier.config.brokers import AmqpSettings
 from notifier.destinations.broker import (
     APPLICATION,
     CONTENT_TYPE,
+    Answered,
     AttemptError,
     BrokerDestination,
     Message,
@@ -45,6 +48,14 @@ for _library in ("aio_pika.channel", "aio_pika.connection", "aio_pika.exchange",
     logging.getLogger(_library).disabled = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Unconfirmed:
+    """A message that was handed to the connection in an earlier attempt, and may still be confirmed."""
+
+    id: str
+    confirmation: asyncio.Task[Outcome]
+
+
 class AmqpDestination(BrokerDestination):
     """An exchange or a queue of an AMQP broker."""
 
@@ -57,9 +68,10 @@ class AmqpDestination(BrokerDestination):
         self._connection: AbstractConnection | None = None
         self._context: ssl.SSLContext | bool | None = None
         self._idle: list[AbstractChannel] = []
-        self._closing: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._busy = 0
-        self._is_blocked = False
+        self._unconfirmed: dict[str, _Unconfirmed] = {}
+        self._proven_bytes = 0
 
     def _headers(self, message: Message) -> Mapping[str, str]:
         return {
@@ -71,32 +83,82 @@ class AmqpDestination(BrokerDestination):
             "app_id": APPLICATION,
         }
 
-    def _late(self) -> Outcome:
-        if self._is_blocked:
-            words = "the broker takes no messages at the moment, because it lacks memory or disk space"
+    async def _late(self) -> Outcome:
+        if await self._is_blocked():
+            words = "broker blocked: it takes no messages until it has enough memory and disk space again"
             return Outcome(AttemptResult.THROTTLED, detail=words)
-        return super()._late()
+        return await super()._late()
 
-    async def _publish(self, messages: Sequence[Message], stored: Callable[[Message], None]) -> Sequence[Outcome]:
-        self._busy += 1
-        channel: AbstractChannel | None = None
+    async def _is_blocked(self) -> bool:
+        """Return whether the broker has said that it takes no messages at the moment."""
+        connection = self._connection
+        if connection is None or connection.transport is None or _is_over(connection):
+            return False
         try:
-            channel = await self._channel()
-            outcomes = await asyncio.gather(*(self._publish_one(channel, message, stored) for message in messages))
-        except BaseException:
-            if channel is not None:
-                self._give_up(channel)
-            raise
+            async with asyncio.timeout(0):
+                await connection.transport.connection.ready()
+        except TimeoutError:
+            return True
+        return False
+
+    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
+        self._busy += 1
+        try:
+            unsent = await self._await_confirmations(messages, answered)
+            unsent.sort(key=lambda message: len(message.body), reverse=True)
+            # If one is refused for its size, it is unknown whether the broker has stored others of its channel.
+            while unsent and len(unsent[0].body) > self._proven_bytes:
+                outcome = await self._publish_alone(unsent.pop(0), answered)
+                if outcome.reason not in {AttemptResult.DELIVERED, AttemptResult.PAYLOAD_REFUSED}:
+                    return
+            if unsent:
+                await self._publish_together(unsent, answered)
         finally:
             self._busy -= 1
-        if channel.is_closed:
-            return outcomes
-        self._idle.append(channel)
+
+    async def _await_confirmations(self, messages: Sequence[Message], answered: Answered) -> list[Message]:
+        """Wait for what earlier attempts have sent of the same records; return the messages that are not among it."""
+        unsent = []
+        for message in messages:
+            sent = self._unconfirmed.get(message.record)
+            outcome = None if sent is None else await asyncio.shield(sent.confirmation)
+            if sent is None or outcome is None or sent.id != message.id:
+                unsent.append(message)
+            else:
+                answered(message, outcome)
+        return unsent
+
+    async def _publish_alone(self, message: Message, answered: Answered) -> Outcome:
+        """Publish a message larger than all that the broker has taken on this connection."""
+        outcomes = await self._publish_together([message], answered)
+        if outcomes[0].reason is AttemptResult.DELIVERED:
+            self._proven_bytes = max(self._proven_bytes, len(message.body))
+        return outcomes[0]
+
+    async def _publish_together(self, messages: Sequence[Message], answered: Answered) -> Sequence[Outcome]:
+        channel = await self._channel()
+        confirmations = [asyncio.create_task(self._publish_one(channel, message)) for message in messages]
+
+        async def report(message: Message, confirmation: asyncio.Task[Outcome]) -> Outcome:
+            outcome = await asyncio.shield(confirmation)
+            answered(message, outcome)
+            return outcome
+
+        try:
+            outcomes = await asyncio.gather(*map(report, messages, confirmations))
+        except asyncio.CancelledError:
+            if await self._is_blocked():
+                self._leave(channel, messages, confirmations)
+            else:
+                for confirmation in confirmations:
+                    confirmation.cancel()
+                self._give_up(channel)
+            raise
+        if not channel.is_closed:
+            self._idle.append(channel)
         return outcomes
 
-    async def _publish_one(
-        self, channel: AbstractChannel, message: Message, stored: Callable[[Message], None]
-    ) -> Outcome:
+    async def _publish_one(self, channel: AbstractChannel, message: Message) -> Outcome:
         exchange = await channel.get_exchange(self._settings.exchange, ensure=False)
         content = aio_pika.Message(
             message.body,
@@ -107,21 +169,45 @@ class AmqpDestination(BrokerDestination):
             app_id=APPLICATION,
         )
         try:
-            await exchange.publish(content, message.filled(self._settings.routing_key), mandatory=True)
+            confirmed = await exchange.publish(content, message.filled(self._settings.routing_key), mandatory=True)
         except (exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError) as error:
             return outcome_of(error)
-        stored(message)
-        return Outcome(AttemptResult.DELIVERED)
+        return Outcome(AttemptResult.DELIVERED, detail=_confirmation(confirmed))
+
+    def _leave(
+        self, channel: AbstractChannel, messages: Sequence[Message], confirmations: Sequence[asyncio.Task[Outcome]]
+    ) -> None:
+        """Let messages that a blocked broker will read later be confirmed after their attempt.
+
+        They are in the connection already, so the broker will store them when it reads on. Published again, they would
+        be doubled.
+        """
+
+        async def wait() -> None:
+            await asyncio.wait(confirmations)
+            for message, confirmation in zip(messages, confirmations, strict=True):
+                if confirmation.result().reason is AttemptResult.DELIVERED:
+                    self._remember(message)
+                self._unconfirmed.pop(message.record, None)
+            if not channel.is_closed:
+                self._idle.append(channel)
+
+        for message, confirmation in zip(messages, confirmations, strict=True):
+            self._unconfirmed[message.record] = _Unconfirmed(message.id, confirmation)
+        self._in_background(wait())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _channel(self) -> AbstractChannel:
         """Return an open channel that no other attempt uses. Raises AttemptError."""
         connection = await self._connected()
         try:
             # While the broker blocks publishers, this waits.
-            self._is_blocked = True
             if connection.transport is not None:
                 await connection.transport.connection.ready()
-            self._is_blocked = False
             while self._idle:
                 if not (channel := self._idle.pop()).is_closed:
                     return channel
@@ -142,6 +228,7 @@ class AmqpDestination(BrokerDestination):
                 await self.close()
             if self._connection is None:
                 self._connection, self._context = await self._connect(context), context
+                self._proven_bytes = 0
             return self._connection
 
     async def _connect(self, context: ssl.SSLContext | bool | None) -> AbstractConnection:
@@ -175,9 +262,7 @@ class AmqpDestination(BrokerDestination):
             with suppress(exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError, RuntimeError):
                 await channel.close()
 
-        closing = asyncio.create_task(close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._in_background(close())
 
     async def close(self) -> None:
         """Close the connection."""
@@ -188,8 +273,16 @@ class AmqpDestination(BrokerDestination):
             with suppress(exceptions.AMQPError, OSError, RuntimeError):
                 async with asyncio.timeout(_CLOSING_SECONDS):
                     await connection.close()
-        for closing in self._closing:
-            closing.cancel()
+        for task in self._background:
+            task.cancel()
+        for sent in self._unconfirmed.values():
+            sent.confirmation.cancel()
+        self._unconfirmed.clear()
+
+
+def _confirmation(frame: object) -> str:
+    """Return the words of a confirmation."""
+    return f"basic.ack, delivery tag {frame.delivery_tag}" if isinstance(frame, Basic.Ack) else "confirmed"
 
 
 def outcome_of(error: Exception) -> Outcome:

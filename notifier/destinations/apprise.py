@@ -8,6 +8,8 @@ any size, has no time limit for a whole attempt, and blocks while it works. Atte
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,11 +21,12 @@ from notifier.destinations.apprise_pool import ApprisePool
 from notifier.destinations.chat import ChatDestination
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event, EventType
-from notifier.http.answer_text import shown
+from notifier.http.answer_text import beginning, shown
 from notifier.http.proxy import KEY, Proxy, variables_of
 from notifier.messages.layout import Layout
 from notifier.messages.phrasing import MessageContext
 from notifier.store.tables.outbox import Delivery
+from notifier.store.tables.request_log import Headers, SentRequest, digest
 
 TEXT_LIMIT = 1_900
 """The most characters in a message. It is a little below Discord's limit of 2,000, the lowest of the services that take
@@ -49,6 +52,7 @@ class AppriseDestination(ChatDestination):
     ) -> None:
         super().__init__(name, settings, fits, context)
         self._url = settings.url
+        self._address = settings.address()
         self._timeout = settings.timeout
         self._proxy = settings.proxy.get_secret_value()
         self._pool = pool or ApprisePool(keep_seconds=0.0)
@@ -61,16 +65,18 @@ class AppriseDestination(ChatDestination):
 
     async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
         title, body = title_and_body(layout)
+        level = _level([it.event for it in deliveries])
         call = {
             "url": self._url.get_secret_value(),
             "timeout": self._timeout,
             "application": f"completion-notifier/{__version__}",
             "title": title or subject(self._url.get_secret_value(), body),
             "body": body,
-            "level": _level([it.event for it in deliveries]),
+            "level": level,
             "skip": sorted(frozenset.intersection(*(it.taken_by for it in deliveries))),
             "proxies": variables_of(self._proxy, os.environ),
         }
+        answer = b""
         try:
             answer = await self._pool.call(orjson.dumps(call), self._timeout, slow=self._failed_last)
         except TimeoutError:
@@ -82,7 +88,19 @@ class AppriseDestination(ChatDestination):
         else:
             outcome = self._judge(answer)
         self._failed_last = outcome.reason is not AttemptResult.DELIVERED
-        return outcome
+        sent = (("service", self._address), ("type", level))
+        return replace(outcome, request=partial(self._logged, sent, self._request(layout)[1], answer))
+
+    def _logged(self, sent: Headers, body: bytes, answer: bytes) -> SentRequest:
+        """Return what the library received and its answer for the log, without secrets."""
+        match _parsed(answer):
+            case {"taken": bool(taken), "by": list(by), "said": str(said)}:
+                told = "yes" if taken else "in part" if by else "no"
+                return SentRequest(
+                    sent, len(body), digest(body), (("delivered", told),), beginning(said, self._hidden())
+                )
+            case _:
+                return SentRequest(sent, len(body), digest(body), None, "")
 
     def _judge(self, answer: bytes) -> Outcome:
         match _parsed(answer):

@@ -4,8 +4,9 @@ botocore finds the credentials and signs; the requests go through the notifier's
 """
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -13,13 +14,13 @@ import aiohttp
 import orjson
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials, ReadOnlyCredentials
+from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 
 from notifier.clock import Clock
 from notifier.config.brokers import AwsSettings
-from notifier.destinations.broker import CONTENT_TYPE, AttemptError, BrokerDestination, Message
+from notifier.destinations.broker import CONTENT_TYPE, Answered, AttemptError, BrokerDestination, Message
 from notifier.destinations.outcome import AttemptResult, Outcome, reason_of_status, reason_of_transport
 from notifier.http.exchange import Answer, post
 from notifier.http.proxy import proxy_of
@@ -29,11 +30,20 @@ from notifier.own_thread import in_thread
 
 _MOST_ENTRIES: Final = 10
 """The most messages in a request (all three services)."""
+_MOST_BYTES: Final = 240_000
+"""The most bytes of messages in a request: a little less than the 256 KiB that all three services take."""
+_ATTRIBUTES_BYTES: Final = 1_000
+"""More than the attributes of a message need."""
+_DELIVERED: Final = AttemptResult.DELIVERED
 _ANSWER_LIMIT_BYTES: Final = 2**16
 _CREDENTIALS_SECONDS: Final = 60.0
 """Seconds for which found credentials are used before botocore is asked again; it renews temporary ones in time."""
+_MOST_FOUND_SECRETS: Final = 4
 _NOT_IN_A_GROUP: Final = re.compile(r"[^A-Za-z0-9!-/:-@\[-`{-~]")
 _LONGEST_GROUP: Final = 128
+
+# It logs each failure to find credentials, with a traceback; the outcomes of attempts report them already.
+logging.getLogger("botocore").setLevel(logging.CRITICAL + 1)
 
 _REASONS: Final[Sequence[tuple[str, AttemptResult]]] = (
     (r"Throttl|TooManyRequests|OverLimit|LimitExceeded", AttemptResult.THROTTLED),
@@ -69,6 +79,7 @@ class AwsDestination(BrokerDestination):
         self._source: Any = None
         self._credentials: ReadOnlyCredentials | None = None
         self._look_again_at = 0.0
+        self._configured_secrets = self._hidden
 
     def _headers(self, message: Message) -> Mapping[str, str]:
         shown = {"arn": self._settings.arn, "content-type": CONTENT_TYPE, "id": message.id, "type": message.type}
@@ -80,19 +91,23 @@ class AwsDestination(BrokerDestination):
     def _is_fifo(self) -> bool:
         return self._settings.arn.endswith(".fifo")
 
-    async def _publish(self, messages: Sequence[Message], stored: Callable[[Message], None]) -> Sequence[Outcome]:
-        outcomes: list[Outcome] = []
-        for start in range(0, len(messages), _MOST_ENTRIES):
-            part = messages[start : start + _MOST_ENTRIES]
-            found = await self._send(part)
-            for message, outcome in zip(part, found, strict=True):
-                if outcome.reason is AttemptResult.DELIVERED:
-                    stored(message)
-            outcomes += found
-        return outcomes
+    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
+        for part in requests_for(messages):
+            for message, outcome in zip(part, await self._send(part), strict=True):
+                answered(message, outcome)
 
     async def _send(self, messages: Sequence[Message]) -> list[Outcome]:
         credentials = await self._current()
+        outcomes = await self._send_as(credentials, messages)
+        if any(outcome.reason is AttemptResult.ACCESS_REFUSED for outcome in outcomes):
+            renewed = await self._renewed(credentials)
+            if renewed != credentials:
+                refused = [it for it, was in zip(messages, outcomes, strict=True) if was.reason is not _DELIVERED]
+                again = iter(await self._send_as(renewed, refused))
+                outcomes = [was if was.reason is _DELIVERED else next(again) for was in outcomes]
+        return outcomes
+
+    async def _send_as(self, credentials: ReadOnlyCredentials, messages: Sequence[Message]) -> list[Outcome]:
         tls = await self._trust.context()
         headers, body = self._request(messages)
         request = AWSRequest("POST", self._url, headers=headers, data=body)
@@ -149,30 +164,56 @@ class AwsDestination(BrokerDestination):
             entry |= {"MessageGroupId": group_of(message), "MessageDeduplicationId": message.id}
         return entry
 
-    async def _current(self) -> ReadOnlyCredentials | Credentials:
+    async def _current(self) -> ReadOnlyCredentials:
         """Return the credentials for the next request. Raises AttemptError."""
         if self._settings.access_key_id:
-            return Credentials(self._settings.access_key_id, self._settings.secret_access_key.get_secret_value())
+            secret = self._settings.secret_access_key.get_secret_value()
+            return ReadOnlyCredentials(self._settings.access_key_id, secret, None)
         async with self._looking:
             now = self._clock.monotonic()
             if self._credentials is None or now >= self._look_again_at:
-                self._credentials = await in_thread(self._find, "aws-credentials")
+                self._credentials = found = await in_thread(self._find, "aws-credentials")
                 self._look_again_at = now + _CREDENTIALS_SECONDS
+                # An answer to a wrong signature repeats what was signed, with the token of temporary credentials.
+                older = self._hidden[len(self._configured_secrets) :]
+                secrets = [it for it in (found.secret_key, found.token) if it and it not in older]
+                self._hidden = (*self._configured_secrets, *(*secrets, *older)[:_MOST_FOUND_SECRETS])
             return self._credentials
+
+    async def _renewed(self, refused: ReadOnlyCredentials) -> ReadOnlyCredentials:
+        """Return the credentials that are found anew after these were refused. Raises AttemptError."""
+        if self._credentials == refused:
+            self._credentials = self._source = None
+        return await self._current()
 
     def _find(self) -> ReadOnlyCredentials:
         """Return the credentials that botocore finds (blocking)."""
         try:
-            if self._source is None:
+            # Those without an end may have been replaced in the file that they are from.
+            if not isinstance(self._source, RefreshableCredentials):
                 self._source = Session().get_credentials()
             if self._source is not None:
                 found: ReadOnlyCredentials = self._source.get_frozen_credentials()
                 return found
-        except BotoCoreError as error:
-            words = f"the credentials could not be read: {error}"
+        except (BotoCoreError, RuntimeError, OSError, ValueError, KeyError) as error:
+            words = f"the AWS credentials could not be read: {error}"
             raise AttemptError(AttemptResult.ACCESS_REFUSED, words) from error
         words = "there are no AWS credentials: set access_key_id, or use a role or a profile of this machine"
         raise AttemptError(AttemptResult.ACCESS_REFUSED, words)
+
+
+def requests_for(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Yield messages in groups that fit into a request; one that is too large is alone in it."""
+    group: list[Message] = []
+    room = _MOST_BYTES
+    for message in messages:
+        if group and (len(group) == _MOST_ENTRIES or len(message.body) > room):
+            yield group
+            group, room = [], _MOST_BYTES
+        group.append(message)
+        room -= len(message.body) + _ATTRIBUTES_BYTES
+    if group:
+        yield group
 
 
 def group_of(message: Message) -> str:
@@ -204,16 +245,19 @@ def outcomes_of(service: str, answer: Answer, count: int) -> list[Outcome]:
         known = reason_of_code(code) or (AttemptResult.ACCESS_REFUSED if answer.status in {401, 403} else None)
         reason = known or reason_of_status(answer.status)
         return [Outcome(reason, answer.status, detail=f"{code}: {words}" if code else words)] * count
-    failed = _failed_of_sns(said) if service == "sns" else _failed_of_json(said)
-    if failed is None:
-        words = "the answer does not say which messages were taken"
-        return [Outcome(AttemptResult.ANSWER_UNEXPECTED, answer.status, detail=words)] * count
-    outcomes = []
-    for number in range(count):
-        code, words = failed.get(str(number), ("", ""))
-        reason = (reason_of_code(code) or AttemptResult.SERVER_ERROR) if code else AttemptResult.DELIVERED
-        outcomes.append(Outcome(reason, detail=f"{code}: {words}" if code else ""))
-    return outcomes
+    named = _said_by_sns(said) if service == "sns" else _said_in_json(said)
+    unsaid = Outcome(
+        AttemptResult.ANSWER_UNEXPECTED, answer.status, detail="the answer does not say whether the message was taken"
+    )
+    return [named.get(str(number), unsaid) for number in range(count)]
+
+
+def _taken(id_: object) -> Outcome:
+    return Outcome(AttemptResult.DELIVERED, detail=f"message id {id_}")
+
+
+def _refused(code: str, words: str) -> Outcome:
+    return Outcome(reason_of_code(code) or AttemptResult.SERVER_ERROR, detail=f"{code}: {words}")
 
 
 def _of_error(said: str) -> tuple[str, str]:
@@ -227,33 +271,41 @@ def _of_error(said: str) -> tuple[str, str]:
     return str(error.get("__type", "")).rpartition("#")[2], str(error.get("message") or error.get("Message") or "")
 
 
-def _failed_of_json(said: str) -> dict[str, tuple[str, str]] | None:
-    """Return the error code and text, by number, of the messages that SQS or EventBridge refused; None if unknown."""
+def _said_in_json(said: str) -> dict[str, Outcome]:
+    """Return the outcomes, by number, of the messages that SQS or EventBridge names in its answer."""
     try:
         answer = orjson.loads(said)
     except orjson.JSONDecodeError:
-        return None
+        return {}
     match answer:
-        case {"FailedEntryCount": int(), "Entries": list(entries)}:
+        case {"Entries": list(entries)}:
             return {
-                str(number): (str(it["ErrorCode"]), str(it.get("ErrorMessage", "")))
+                str(number): _refused(str(it["ErrorCode"]), str(it.get("ErrorMessage", "")))
+                if it.get("ErrorCode")
+                else _taken(it.get("EventId"))
                 for number, it in enumerate(entries)
-                if isinstance(it, dict) and it.get("ErrorCode")
+                if isinstance(it, dict)
             }
         case {"Successful": list()} | {"Failed": list()}:
+            taken = {str(it.get("Id")): _taken(it.get("MessageId")) for it in answer.get("Successful") or []}
             failed = answer.get("Failed") or []
-            return {str(it.get("Id")): (str(it.get("Code")), str(it.get("Message", ""))) for it in failed}
+            return taken | {
+                str(it.get("Id")): _refused(str(it.get("Code")), str(it.get("Message", ""))) for it in failed
+            }
         case _:
-            return None
+            return {}
 
 
-def _failed_of_sns(said: str) -> dict[str, tuple[str, str]] | None:
-    """Return the error code and text, by number, of the messages that SNS refused; None if unknown."""
-    if "<PublishBatchResult>" not in said:
-        return None
-    failed = said.partition("<Failed>")[2].partition("</Failed>")[0]
-    members = re.findall(r"<member>(.*?)</member>", failed, re.DOTALL)
-    return {_tag(it, "Id"): (_tag(it, "Code"), _tag(it, "Message")) for it in members}
+def _said_by_sns(said: str) -> dict[str, Outcome]:
+    """Return the outcomes, by number, of the messages that SNS names in its answer."""
+    taken = {_tag(it, "Id"): _taken(_tag(it, "MessageId")) for it in _members(said, "Successful")}
+    failed = {_tag(it, "Id"): _refused(_tag(it, "Code"), _tag(it, "Message")) for it in _members(said, "Failed")}
+    return taken | failed
+
+
+def _members(said: str, name: str) -> list[str]:
+    part = said.partition(f"<{name}>")[2].partition(f"</{name}>")[0]
+    return re.findall(r"<member>(.*?)</member>", part, re.DOTALL)
 
 
 def _tag(said: str, name: str) -> str:

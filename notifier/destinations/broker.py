@@ -10,7 +10,8 @@ import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import orjson
@@ -26,6 +27,7 @@ from notifier.events import Event, EventType
 from notifier.http.answer_text import shown, url_secrets
 from notifier.http.tls import CertificateFileError
 from notifier.store.tables.outbox import Delivery
+from notifier.store.tables.request_log import SentRequest, digest
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 APPLICATION: Final = f"completion-notifier/{__version__}"
@@ -33,6 +35,20 @@ OWN_SOURCE: Final = "notifier"
 """The source of operational notices in topics and keys."""
 
 _MOST_REMEMBERED: Final = 10_000
+_MOST_ANSWERS: Final = 40
+"""The most messages of an attempt whose answers are logged."""
+
+_UNANSWERED: Final = frozenset(
+    {
+        AttemptResult.NAME_NOT_RESOLVED,
+        AttemptResult.CONNECT_FAILED,
+        AttemptResult.CERTIFICATE_REJECTED,
+        AttemptResult.TIMEOUT,
+        AttemptResult.CONNECTION_LOST,
+        AttemptResult.PROTOCOL_BROKEN,
+    }
+)
+"""The results of a message that mean that the broker has not answered it."""
 
 _WIDEST_FIRST: Final = (
     FailureScope.PERMANENT,
@@ -81,9 +97,15 @@ def waves(messages: Iterable[Message]) -> Iterator[list[Message]]:
 def summary(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the outcome of an attempt from those of its messages: the failure with the widest scope, or success."""
     failures = [outcome for outcome in outcomes if outcome.reason is not AttemptResult.DELIVERED]
-    if not failures:
-        return outcomes[-1]
-    return min(failures, key=lambda outcome: _WIDEST_FIRST.index(outcome.scope))
+    if failures:
+        return min(failures, key=lambda outcome: _WIDEST_FIRST.index(outcome.scope))
+    if len(outcomes) < 2:  # noqa: PLR2004 - one message
+        return outcomes[0] if outcomes else Outcome(AttemptResult.DELIVERED)
+    return replace(outcomes[0], detail=f"{outcomes[0].detail}; and {len(outcomes) - 1} more")
+
+
+Answered = Callable[[Message, Outcome], None]
+"""Called with a message and its outcome as soon as that is known. A confirmation's words are the outcome's detail."""
 
 
 class AttemptError(Exception):
@@ -100,6 +122,7 @@ class BrokerDestination(ABC):
     def __init__(self, name: str, settings: BrokerSettings, clock: Clock) -> None:
         self._name = name
         self._clock = clock
+        self._address = settings.address()
         self._timeout = settings.timeout
         is_batched = settings.batch_size > 1
         self._grouping = Grouping(size=settings.batch_size, wait=settings.batch_wait if is_batched else 0.0)
@@ -118,18 +141,18 @@ class BrokerDestination(ABC):
         return self._grouping
 
     @abstractmethod
-    async def _publish(self, messages: Sequence[Message], stored: Callable[[Message], None]) -> Sequence[Outcome]:
-        """Publish messages of different records at the same time; return the outcome of each, in order.
+    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
+        """Publish messages of different records at the same time, and call `answered` with each of them.
 
-        `stored` is called with each message as soon as the broker has confirmed it. Raises AttemptError if there is no
-        connection. It is cancelled when the attempt's time is up, and then no message may be published any more.
+        Raises AttemptError if there is no connection. It is cancelled when the attempt's time is up, and then no
+        message may be published any more.
         """
 
     @abstractmethod
     def _headers(self, message: Message) -> Mapping[str, str]:
-        """Return what the broker gets with a message besides its body, for the preview."""
+        """Return what the broker gets with a message besides its body, for people to read."""
 
-    def _late(self) -> Outcome:
+    async def _late(self) -> Outcome:
         """Return the outcome if the time is up; subclasses may know the cause."""
         return Outcome(AttemptResult.TIMEOUT, detail=f"no confirmation within {self._timeout:g} seconds")
 
@@ -139,11 +162,12 @@ class BrokerDestination(ABC):
         If the broker has stored only some of them, the next attempt does not publish those again.
         """
         needed = [it.event for it in deliveries if it.again or it.event.id not in self._stored]
+        answers: dict[str, Outcome] = {}
         try:
             async with asyncio.timeout(self._timeout):
-                outcome = await self._publish_in_order([message_of(event) for event in needed])
+                outcome = await self._publish_in_order([message_of(event) for event in needed], answers)
         except TimeoutError:
-            outcome = self._late()
+            outcome = await self._late()
         except CertificateFileError as error:
             outcome = Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=str(error))
         except AttemptError as error:
@@ -151,15 +175,20 @@ class BrokerDestination(ABC):
         if outcome.reason is AttemptResult.DELIVERED:
             for it in deliveries:
                 self._stored.pop(it.event.id, None)
-        return Outcome(outcome.reason, retry_after=outcome.retry_after, detail=self._shown(outcome.detail))
+        logged = partial(self._logged, deliveries, answers)
+        return replace(outcome, detail=self._shown(outcome.detail), request=logged)
 
-    async def _publish_in_order(self, messages: Sequence[Message]) -> Outcome:
-        outcome = Outcome(AttemptResult.DELIVERED)
+    async def _publish_in_order(self, messages: Sequence[Message], answers: dict[str, Outcome]) -> Outcome:
+        def note(message: Message, outcome: Outcome) -> None:
+            answers[message.id] = outcome
+            if outcome.reason is AttemptResult.DELIVERED:
+                self._remember(message)
+
         for wave in waves(messages):
-            outcome = summary(await self._publish(wave, self._remember))
-            if outcome.reason is not AttemptResult.DELIVERED:
+            await self._publish(wave, note)
+            if any(answers[message.id].reason is not AttemptResult.DELIVERED for message in wave):
                 break
-        return outcome
+        return summary([*answers.values()])
 
     def _remember(self, message: Message) -> None:
         self._stored[message.id] = None
@@ -168,12 +197,25 @@ class BrokerDestination(ABC):
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
         """Return the message of a single delivery; of several, the first one's headers and an array of all bodies."""
+        return self._previewed(deliveries)
+
+    def _previewed(self, deliveries: Sequence[Delivery]) -> Preview:
         messages = [message_of(it.event) for it in deliveries]
-        headers = dict(self._headers(messages[0]))
+        headers = {"address": self._address, **self._headers(messages[0])}
         if len(messages) == 1:
             return Preview(headers, messages[0].body)
         bodies = orjson.dumps([orjson.Fragment(message.body) for message in messages])
         return Preview({**headers, "messages": str(len(messages))}, bodies)
+
+    def _logged(self, deliveries: Sequence[Delivery], answers: Mapping[str, Outcome]) -> SentRequest:
+        """Return an attempt for the log: the messages as the preview shows them, and what the broker said of each."""
+        sent = self._previewed(deliveries)
+        known = {id_: one for id_, one in answers.items() if one.reason not in _UNANSWERED}
+        said = [(id_, self._shown(one.detail) or str(one.reason)) for id_, one in list(known.items())[:_MOST_ANSWERS]]
+        if len(known) > _MOST_ANSWERS:
+            said.append(("further messages", f"{len(known) - _MOST_ANSWERS:,}"))
+        headers = tuple(sent.headers.items())
+        return SentRequest(headers, len(sent.body), digest(sent.body), tuple(said) if known else None, "")
 
     def _shown(self, text: str) -> str:
         """Return a text about this broker in the form in which it may be shown, without secrets."""

@@ -10,14 +10,14 @@ import logging
 import re
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from notifier.clock import Clock
 from notifier.config.brokers import KafkaSettings
-from notifier.destinations.broker import CONTENT_TYPE, BrokerDestination, Message, seconds_to_connect
+from notifier.destinations.broker import CONTENT_TYPE, Answered, BrokerDestination, Message, seconds_to_connect
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
 from notifier.own_thread import tell
@@ -74,7 +74,7 @@ _OF_CONNECTION: Final = frozenset(
 _WITHOUT_CAUSE: Final = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._TIMED_OUT}
 )
-_HOPELESS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE})
+_HOPELESS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 """Errors of a connection that do not pass with time."""
 
 
@@ -104,21 +104,17 @@ class KafkaDestination(BrokerDestination):
             "ce_id": message.id,
         }
 
-    async def _publish(self, messages: Sequence[Message], stored: Callable[[Message], None]) -> Sequence[Outcome]:
+    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
         producer = await self._started()
+
+        async def publish(message: Message) -> None:
+            answered(message, await producer.produce(self._settings.topic, message))
+
         try:
-            return await asyncio.gather(*(self._publish_one(producer, message, stored) for message in messages))
+            await asyncio.gather(*map(publish, messages))
         except asyncio.CancelledError:
             producer.purge()
             raise
-
-    async def _publish_one(
-        self, producer: "_Producing", message: Message, stored: Callable[[Message], None]
-    ) -> Outcome:
-        outcome = await producer.produce(self._settings.topic, message)
-        if outcome.reason is AttemptResult.DELIVERED:
-            stored(message)
-        return outcome
 
     async def _started(self) -> "_Producing":
         """Return the producer, or a new one if it has failed for good or the certificates have changed."""
@@ -177,6 +173,7 @@ class _Producing:
         """Whether the producer can no longer be used."""
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
+        self._is_used = False
         self._trouble: Outcome | None = None
         self._is_closing = threading.Event()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -193,11 +190,14 @@ class _Producing:
         report: asyncio.Future[Outcome] = self._loop.create_future()
         if self._producer is None:
             return Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up")
-        if not self._waiting:
+        if self.has_failed and self._trouble is not None:
+            return self._trouble
+        if self._is_used and not self._waiting:
             self._trouble = None
+        self._is_used = True
 
-        def on_delivery(error: KafkaError | None, _message: Any) -> None:
-            tell(self._loop, self._settle, report, error)
+        def on_delivery(error: KafkaError | None, message: Any) -> None:
+            tell(self._loop, self._settle, report, error, f"partition {message.partition()}, offset {message.offset()}")
 
         self._waiting += 1
         try:
@@ -250,20 +250,24 @@ class _Producing:
             self._ended.set_result(None)
 
     def _note(self, code: int, words: str, is_fatal: bool) -> None:
-        """Note an error of the connections. If no broker can be reached, the messages that wait fail at once."""
-        self.has_failed = self.has_failed or is_fatal
+        """Note an error of the connections. If no broker can be reached, the messages that wait fail at once.
+
+        The next attempt then has a new producer, because this one would not report the same error again for a while.
+        """
+        is_final = is_fatal or code in _HOPELESS or code == KafkaError._ALL_BROKERS_DOWN
+        self.has_failed = self.has_failed or is_final
         outcome = outcome_of(code, words)
         if outcome.reason in _OF_CONNECTION and (code != KafkaError._ALL_BROKERS_DOWN or self._trouble is None):
             self._trouble = outcome
-        if is_fatal or code in _HOPELESS or code == KafkaError._ALL_BROKERS_DOWN:
+        if is_final:
             self.purge()
 
-    def _settle(self, report: asyncio.Future[Outcome], error: KafkaError | None) -> None:
+    def _settle(self, report: asyncio.Future[Outcome], error: KafkaError | None, place: str) -> None:
         if report.done():
             return
         if error is None:
             self._trouble = None
-            report.set_result(Outcome(AttemptResult.DELIVERED))
+            report.set_result(Outcome(AttemptResult.DELIVERED, detail=place))
         elif self._trouble is not None and error.code() in _WITHOUT_CAUSE:
             report.set_result(self._trouble)
         else:

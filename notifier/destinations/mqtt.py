@@ -23,6 +23,7 @@ from notifier.clock import Clock
 from notifier.config.brokers import MqttSettings
 from notifier.destinations.broker import (
     CONTENT_TYPE,
+    Answered,
     AttemptError,
     BrokerDestination,
     Message,
@@ -71,9 +72,8 @@ _REASONS: Final[Mapping[int, AttemptResult]] = {
 
 def outcome_of(code: int, words: str) -> Outcome:
     """Return the outcome for the reason code of a CONNACK, PUBACK or DISCONNECT, and its words."""
-    if code < _FIRST_FAILURE:
-        return Outcome(AttemptResult.DELIVERED)
-    return Outcome(_REASONS.get(code, AttemptResult.SERVER_ERROR), detail=f"the broker answers 0x{code:02x}: {words}")
+    reason = AttemptResult.DELIVERED if code < _FIRST_FAILURE else _REASONS.get(code, AttemptResult.SERVER_ERROR)
+    return Outcome(reason, detail=f"the broker answers 0x{code:02x}: {words}")
 
 
 class MqttDestination(BrokerDestination):
@@ -96,26 +96,21 @@ class MqttDestination(BrokerDestination):
             "id": message.id,
         }
 
-    async def _publish(self, messages: Sequence[Message], stored: Callable[[Message], None]) -> Sequence[Outcome]:
+    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
         connection = await self._connected()
+
+        async def publish(message: Message) -> None:
+            answered(message, await connection.publish(message.filled(self._settings.topic), message.body, message.id))
+
         try:
-            return await asyncio.gather(*(self._publish_one(connection, message, stored) for message in messages))
+            await asyncio.gather(*map(publish, messages))
         except asyncio.CancelledError:
             # The library would send what it has not sent yet, after newer events.
             connection.break_off()
             raise
-
-    async def _publish_one(
-        self, connection: "_Connection", message: Message, stored: Callable[[Message], None]
-    ) -> Outcome:
-        topic = message.filled(self._settings.topic)
-        outcome = await connection.publish(topic, message.body, message.id)
-        if outcome.reason is AttemptResult.DELIVERED:
-            stored(message)
-            if connection.is_unheard and not self._told_unheard:
-                self._told_unheard = True
-                _log.info("no client has subscribed to the topic", extra={"destination": self.name})
-        return outcome
+        if connection.is_unheard and not self._told_unheard:
+            self._told_unheard = True
+            _log.info("no client has subscribed to the topic", extra={"destination": self.name})
 
     async def _connected(self) -> "_Connection":
         """Return the connection, or a new one if it is broken or the certificates have changed."""

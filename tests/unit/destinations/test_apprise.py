@@ -19,6 +19,7 @@ from notifier.messages.layout import LINES, lay_out
 from notifier.messages.templates import Templates
 from notifier.messages.variables import session_of
 from notifier.store.tables.outbox import Delivery
+from notifier.store.tables.request_log import digest
 
 if TYPE_CHECKING:
     from notifier.events import Event
@@ -37,6 +38,25 @@ def make(receiver: "Receiver", **keys: Any) -> AppriseDestination:
 def message(events: "Sequence[Event]", *, digest: bool) -> tuple[str, str]:
     layout = lay_out(events, Templates(None, print), digest=digest, fits=apprise.fits)
     return apprise.title_and_body(layout)
+
+
+async def test_a_message_is_logged_with_what_the_library_said_and_without_secrets(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    destination = make(receiver)
+    events = [make_event(1), make_event(2)]
+    taken = await destination.send(deliveries(*events))
+    receiver.answers(403, f"{PASSWORD} {TOPIC}".encode())
+    refused = await destination.send(deliveries(*events))
+    assert taken.request is not None
+    assert refused.request is not None
+    logged, failed = taken.request(), refused.request()
+    assert dict(logged.headers)["type"] == "info"
+    assert dict(logged.headers)["service"].startswith("json://")
+    assert logged.body_digest == digest((await destination.preview(deliveries(*events))).body)
+    assert (logged.answer_headers, failed.answer_headers) == ((("delivered", "yes"),), (("delivered", "no"),))
+    assert "403" in failed.answer_body
+    assert not any(secret in f"{logged} {failed}" for secret in (PASSWORD, TOPIC))
 
 
 async def test_what_the_service_gets_and_the_log_does_not(

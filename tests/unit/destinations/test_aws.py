@@ -3,7 +3,7 @@
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from notifier.destinations.aws import group_of, outcomes_of, reason_of_code
+from notifier.destinations.aws import group_of, outcomes_of, reason_of_code, requests_for
 from notifier.destinations.broker import Message
 from notifier.destinations.outcome import AttemptResult
 from notifier.http.exchange import Answer
@@ -42,7 +42,13 @@ PARTLY = (
     ("service", "status", "body", "reasons"),
     [
         ("sqs", 200, '{"Successful":[{"Id":"0"},{"Id":"1"}]}', (R.DELIVERED, R.DELIVERED)),
-        ("sqs", 200, '{"Failed":[{"Id":"0","Code":"InternalError"}]}', (R.SERVER_ERROR, R.DELIVERED)),
+        (
+            "sqs",
+            200,
+            '{"Successful":[{"Id":"1"}],"Failed":[{"Id":"0","Code":"InternalError"}]}',
+            (R.SERVER_ERROR, R.DELIVERED),
+        ),
+        ("sqs", 200, '{"Successful":[{"Id":"0"}]}', (R.DELIVERED, R.ANSWER_UNEXPECTED)),
         ("events", 200, '{"FailedEntryCount":0,"Entries":[{"EventId":"a"},{"EventId":"b"}]}', (R.DELIVERED,) * 2),
         (
             "events",
@@ -70,3 +76,22 @@ def test_an_answer_says_what_became_of_each_message(
 def test_a_group_has_only_characters_that_are_allowed() -> None:
     assert group_of(Message("i", "t", "acme", "acme/a b\u00fc-1", b"")) == "acme/a_b_-1"
     assert len(group_of(Message("i", "t", "acme", "x" * 300, b""))) == 128
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [
+        ([], []),
+        ([1_000] * 25, [10, 10, 5]),
+        ([100_000] * 5, [2, 2, 1]),
+        ([1_000, 2_000_000, 1_000, 1_000], [1, 1, 2]),
+        ([239_000, 1_000], [1, 1]),
+    ],
+)
+def test_a_request_has_at_most_ten_messages_and_no_more_bytes_than_are_taken(
+    sizes: list[int], groups: list[int]
+) -> None:
+    messages = [Message(str(number), "t", "acme", "r", b"x" * size) for number, size in enumerate(sizes)]
+    found = list(requests_for(messages))
+    assert [len(group) for group in found] == groups
+    assert [message for group in found for message in group] == messages

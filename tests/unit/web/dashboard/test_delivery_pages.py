@@ -54,6 +54,23 @@ async def test_each_attempt_is_shown_with_its_answer(interface: "Interface") -> 
     assert ">Send again</button>" in text
 
 
+async def test_of_a_broker_the_page_shows_where_the_message_went_and_what_was_answered(interface: "Interface") -> None:
+    inspection = interface.daemon.inspection
+    inspection.attempts = (
+        attempt(1_795_280_400_123, ("evt_known", "partition 0, offset 17")),
+        attempt(1_795_280_300_000),
+    )
+    inspection.request = RequestPreview(
+        "kafka.example:9093 training", (("topic", "training"), ("key", "acme/7")), b"{}"
+    )
+    text = await shown(interface)
+    assert '<th scope="row">evt_known</th><td><bdi>partition 0, offset 17</bdi></td>' in text
+    assert '<th scope="row">key</th><td><bdi>acme/7</bdi></td>' in text
+    assert "No message was answered." in text
+    assert "Headers of" not in text
+    assert "POST" not in text
+
+
 @pytest.mark.parametrize(
     ("is_as_sent", "said"),
     [
