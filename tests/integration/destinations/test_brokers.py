@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -24,11 +25,12 @@ from notifier.destinations.registry import build
 from notifier.destinations.webhook import envelope
 from notifier.events import Event
 from notifier.store.tables.outbox import Delivery
+from notifier.store.tables.request_log import digest
 from tests.support.brokers.common import PASSWORD, WRONG_PASSWORD, Broker, free_port, way_to
-from tests.support.brokers.mock_kafka import mock_kafka
+from tests.support.brokers.mock_kafka import MockKafka, mock_kafka
 from tests.support.brokers.mosquitto import mosquitto
 from tests.support.brokers.moto_server import BUS, FIFO_QUEUE, QUEUE, TOPIC, Moto, moto_server
-from tests.support.brokers.rabbitmq import rabbitmq
+from tests.support.brokers.rabbitmq import Rabbit, rabbitmq
 from tests.support.command_line import Home
 from tests.support.destinations import CertificateFiles, MakeEvent
 from tests.support.waiting import until
@@ -39,22 +41,20 @@ SETTINGS: TypeAdapter[AnySettings] = TypeAdapter(AnySettings)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A type of broker: how it runs, and where the default destination puts an event.
+    """A type of broker: how it runs, where the default destination puts an event, and what a confirmation says.
 
     `missing` are keys that name a target that does not exist, and `forbidden` those of one that the user may not write.
-    With `may_double`, a broker that refuses one message drops the confirmations of others, which are then sent again.
-    `impatient` are the seconds of an attempt that is to time out. With `is_never_trusted`, the broker of the tests has
-    no TLS. `connections` are the most that twenty attempts at the same time may need.
+    `impatient` are the seconds of an attempt that is to time out. `connections` are the most that twenty attempts at
+    the same time may need.
     """
 
     running: Callable[[Path, CertificateFiles], AbstractContextManager[Any]]
     where: str
+    confirmation: str
     missing: Sequence[Mapping[str, Any]] = ()
     forbidden: Mapping[str, Any] = field(default_factory=dict)
-    may_double: bool = False
     largest_bytes: int = 300_000
     impatient: float = 0.7
-    is_never_trusted: bool = False
     connections: int = 2
 
 
@@ -62,27 +62,32 @@ KINDS = {
     "aws": Kind(
         moto_server,
         QUEUE,
+        r"message id [0-9a-f-]{36}",
         missing=[{"arn": f"{QUEUE}-nowhere"}, {"arn": f"{TOPIC}-nowhere"}],
         largest_bytes=1_200_000,
-        is_never_trusted=True,
         connections=20,
     ),
     "kafka": Kind(
         mock_kafka,
         "training",
+        r"^partition \d+, offset \d+$",
         missing=[{"topic": "nowhere"}],
         largest_bytes=25_000_000,
         impatient=3.0,
-        is_never_trusted=True,
     ),
     "amqp": Kind(
         rabbitmq,
         "completion.created.acme",
+        r"^basic\.ack, delivery tag 1$",
         missing=[{"exchange": "nowhere"}, {"exchange": "", "routing_key": "nowhere"}, {"routing_key": "unbound"}],
         forbidden={"exchange": "amq.rabbitmq.trace"},
-        may_double=True,
     ),
-    "mqtt": Kind(mosquitto, "training/acme/completion.created", forbidden={"topic": "elsewhere/{type}"}),
+    "mqtt": Kind(
+        mosquitto,
+        "training/acme/completion.created",
+        r"^the broker answers 0x00: Success$",
+        forbidden={"topic": "elsewhere/{type}"},
+    ),
 }
 
 
@@ -155,7 +160,8 @@ def on_their_way(*events: Event) -> list[Delivery]:
 async def test_an_event_is_stored_under_its_id(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
     event = make_event()
     outcome = await make(broker.keys()).send(on_their_way(event))
-    assert (outcome.reason, outcome.detail) == (AttemptResult.DELIVERED, "")
+    assert outcome.reason is AttemptResult.DELIVERED
+    assert re.search(kind.confirmation, outcome.detail)
     (message,) = await broker.stored(1)
     assert message.id == event.id
     assert message.where == kind.where
@@ -179,6 +185,29 @@ async def test_a_batch_is_one_message_for_each_event_in_the_order_of_each_record
         subject = f"record-{record}"
         of_record = [message.id for message in messages if json.loads(message.body)["subject"] == subject]
         assert of_record == ids([event for event in events if event.subject == subject])
+
+
+async def test_an_attempt_is_logged_with_what_was_sent_and_what_was_answered(
+    kind: Kind, broker: Broker, make: Make, make_event: MakeEvent
+) -> None:
+    destination = make(broker.keys(batch_size=10))
+    events = [make_event(150), make_event(151, key="bad", notes="x" * kind.largest_bytes)]
+    outcome = await destination.send(on_their_way(*events))
+    assert outcome.request is not None
+    assert isinstance(destination, Previewing)
+    logged, previewed = outcome.request(), await destination.preview(on_their_way(*events))
+    assert logged.headers == tuple(previewed.headers.items())
+    assert kind.where in dict(logged.headers).values()
+    assert (logged.body_bytes, logged.body_digest) == (len(previewed.body), digest(previewed.body))
+    assert logged.answer_headers is not None
+    answers = dict(logged.answer_headers)
+    assert re.search(kind.confirmation, answers[events[0].id])
+    assert answers[events[1].id] == outcome.detail
+    assert PASSWORD not in f"{logged}"
+    await broker.stored(1)
+    nobody = await make(broker.keys(port=free_port()), timeout="2s").send(on_their_way(events[0]))
+    assert nobody.request is not None
+    assert nobody.request().answer_headers is None
 
 
 async def test_attempts_at_the_same_time_share_a_connection(
@@ -239,8 +268,7 @@ async def test_what_is_stored_of_a_refused_batch_is_not_published_again(
     for event in [*good, after_bad]:
         assert (await destination.send(on_their_way(event))).reason is AttemptResult.DELIVERED
     messages = await broker.stored(4)
-    found = [message.id for message in messages]
-    assert sorted(set(found) if kind.may_double else found) == sorted(ids([*good, after_bad]))
+    assert sorted(message.id for message in messages) == sorted(ids([*good, after_bad]))
     assert messages[-1].id == after_bad.id
 
 
@@ -345,17 +373,33 @@ async def test_a_name_that_leads_nowhere_is_named(broker: Broker, make: Make, ma
 
 
 async def test_only_a_trusted_certificate_is_accepted(
-    kind: Kind, broker: Broker, make: Make, make_event: MakeEvent, certificates: CertificateFiles
+    broker: Broker,
+    make: Make,
+    make_event: MakeEvent,
+    certificates: CertificateFiles,
+    renewed_certificates: CertificateFiles,
 ) -> None:
     keys = broker.keys(tls=True)
-    outcome = await make(keys, timeout="3s").send(on_their_way(make_event(430)))
-    assert (outcome.reason, outcome.scope) == (AttemptResult.CERTIFICATE_REJECTED, FailureScope.ENDPOINT)
-    assert "certificate" in outcome.detail
-    if kind.is_never_trusted:
-        return
+    for wrong in ({}, {"ca_file": str(renewed_certificates.certificate)}):
+        outcome = await make(keys, timeout="3s", **wrong).send(on_their_way(make_event(430)))
+        assert (outcome.reason, outcome.scope) == (AttemptResult.CERTIFICATE_REJECTED, FailureScope.ENDPOINT)
+        assert "certificate" in outcome.detail
     trusting = make(keys, ca_file=str(certificates.certificate))
     assert (await trusting.send(on_their_way(make_event(431)))).reason is AttemptResult.DELIVERED
     assert [message.id for message in await broker.stored(1)] == [make_event(431).id]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_login_in_kafka_is_accepted_with_and_without_tls(
+    brokers: Callable[[str], Any], make: Make, make_event: MakeEvent, certificates: CertificateFiles, *, tls: bool
+) -> None:
+    kafka: MockKafka = brokers("kafka")
+    ca_file = str(certificates.certificate) if tls else ""
+    destination = make(kafka.keys(tls=tls, password=PASSWORD, ca_file=ca_file))
+    assert (await destination.send(on_their_way(make_event(435)))).reason is AttemptResult.DELIVERED
+    assert [message.id for message in await kafka.stored(1)] == [make_event(435).id]
+    refused = make(kafka.keys(tls=tls, password=WRONG_PASSWORD, ca_file=ca_file))
+    assert (await refused.send(on_their_way(make_event(436)))).reason is AttemptResult.ACCESS_REFUSED
 
 
 async def test_an_unusable_certificate_file_is_named(
@@ -414,6 +458,9 @@ async def test_events_in_the_store_reach_the_broker_and_a_reload_and_a_stop_end_
     messages = await broker.stored(3)
     assert [json.loads(message.body)["subject"] for message in messages] == ["1", "2", "3"]
     assert await rig.states() == {"delivered": 3}
+    logged = await rig.ask("SELECT sequences, answer_headers FROM request_log ORDER BY id")
+    assert "".join(sequences for sequences, _ in logged) == "123"
+    assert all(re.search(kind.confirmation.strip("^$"), json.loads(told)[0][1]) for _, told in logged)
     assert all(kind.where == message.where for message in messages)
 
 
@@ -441,7 +488,7 @@ async def test_a_fifo_queue_keeps_the_order_of_each_record(
     moto: Moto = brokers("aws")
     events = [make_event(number, key=f"record-{number % 2}") for number in range(500, 525)]
     outcome = await make(moto.keys(arn=FIFO_QUEUE, batch_size=100)).send(on_their_way(*events))
-    assert (outcome.reason, outcome.detail) == (AttemptResult.DELIVERED, "")
+    assert outcome.reason is AttemptResult.DELIVERED
     found = await asyncio.to_thread(moto.in_queue, "training.fifo", 25)
     for record in range(2):
         in_group = [message.id for message in found if message.order == f"acme/record-{record}"]
@@ -453,8 +500,28 @@ async def test_a_topic_and_a_bus_take_events(brokers: Callable[[str], Any], make
     events = [make_event(number, notes="a & b = <ü>") for number in range(530, 542)]
     for arn in (TOPIC, BUS):
         outcome = await make(moto.keys(arn=arn, batch_size=100)).send(on_their_way(*events))
-        assert (outcome.reason, outcome.detail) == (AttemptResult.DELIVERED, "")
+        assert outcome.reason is AttemptResult.DELIVERED
     found = await asyncio.to_thread(moto.in_queue, "of-topic", 12)
     assert {message.id: message.body for message in found} == {
         event.id: envelope.single(event, HttpFormat.CLOUDEVENTS).body for event in events
     }
+
+
+async def test_a_blocked_broker_is_named_and_stores_each_event_once_when_it_goes_on(
+    brokers: Callable[[str], Any], make: Make, make_event: MakeEvent
+) -> None:
+    rabbit: Rabbit = brokers("amqp")
+    before, first, second, other = (make_event(number, key=f"key-{number % 2}") for number in (600, 601, 603, 604))
+    destination = make(rabbit.keys(), timeout="500ms")
+    assert (await destination.send(on_their_way(before))).reason is AttemptResult.DELIVERED
+    await asyncio.to_thread(rabbit.control, "set_vm_memory_high_watermark", "0")
+    try:
+        for event in (first, second, other, first):
+            outcome = await destination.send(on_their_way(event))
+            assert (outcome.reason, outcome.scope) == (AttemptResult.THROTTLED, FailureScope.PACE), outcome.detail
+            assert "broker blocked" in outcome.detail
+    finally:
+        await asyncio.to_thread(rabbit.control, "set_vm_memory_high_watermark", "absolute", "1GB")
+    for event in (second, first, other):
+        assert (await destination.send(on_their_way(event))).reason is AttemptResult.DELIVERED
+    assert [message.id for message in await rabbit.stored(4)] == ids([before, first, second, other])

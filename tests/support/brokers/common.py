@@ -4,11 +4,15 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,9 +117,17 @@ class Way:
             writer.transport.abort()
 
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Admit = Callable[[Streams, Streams], Awaitable[None]]
+"""Speaks with a client and the broker before what they send is forwarded."""
+
+
 @asynccontextmanager
-async def way_to(port: int) -> AsyncIterator[Way]:
-    """Open a way to a port of this machine. Where the answers name that port, as Kafka's do, they name the way's."""
+async def way_to(port: int, *, tls: ssl.SSLContext | None = None, admit: Admit | None = None) -> AsyncIterator[Way]:
+    """Open a way to a port of this machine. Where the answers name that port, as Kafka's do, they name the way's.
+
+    With `tls`, clients speak TLS, which ends here.
+    """
     way = Way()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -137,10 +149,17 @@ async def way_to(port: int) -> AsyncIterator[Way]:
         way.connections += 1
         there, back = await asyncio.open_connection("127.0.0.1", port)
         way.writers |= {writer, back}
+        if admit is not None:
+            try:
+                await admit((reader, writer), (there, back))
+            except (OSError, EOFError):
+                writer.close()
+                back.close()
+                return
         for task in (forward(reader, back, is_answer=False), forward(there, writer, is_answer=True)):
             tasks.add(asyncio.create_task(task))
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     way.port = server.sockets[0].getsockname()[1]
     try:
         yield way
@@ -150,3 +169,27 @@ async def way_to(port: int) -> AsyncIterator[Way]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         way.cut()
+
+
+@contextmanager
+def gate_to(port: int, *, tls: ssl.SSLContext | None = None, admit: Admit | None = None) -> Iterator[int]:
+    """Open a way like `way_to` in a thread, for several tests; yield its port."""
+    opened: Future[tuple[int, Callable[[], object]]] = Future()
+
+    async def serve() -> None:
+        is_over = asyncio.Event()
+        over = partial(asyncio.get_running_loop().call_soon_threadsafe, is_over.set)
+        async with way_to(port, tls=tls, admit=admit) as way:
+            opened.set_result((way.port, over))
+            await is_over.wait()
+        # The connections that were cut are closed in a later turn of the loop.
+        await asyncio.sleep(0.05)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    opened_port, close = opened.result(10)
+    try:
+        yield opened_port
+    finally:
+        close()
+        thread.join()

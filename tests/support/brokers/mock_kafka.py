@@ -1,20 +1,21 @@
-"""The cluster for tests that the Kafka library contains, in a process of its own."""
+"""The cluster for tests that the Kafka library contains, in a process of its own.
+
+It has neither TLS nor logins; gates before it have.
+"""
 
 import asyncio
-import socket
 import struct
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from tests.support.brokers.common import USER, Process, Stored
+from tests.support.brokers.common import PASSWORD, USER, Process, Stored, Streams, gate_to
 from tests.support.destinations import CertificateFiles
 
 TOPIC = "training"
@@ -25,14 +26,15 @@ class MockKafka:
     """A running cluster with one broker."""
 
     port: int
-    refusing_port: int
-    """The port of a broker that refuses every login, which the cluster cannot do."""
+    login_port: int
+    """The port of a gate that wants the user's login."""
     tls_port: int
-    """A port that shows the self-signed certificate, and nothing more."""
+    tls_login_port: int
     read: dict[int, int] = field(default_factory=dict)
 
     def keys(self, *, port: int | None = None, tls: bool = False, **keys: Any) -> dict[str, Any]:
-        usual = self.tls_port if tls else self.refusing_port if "password" in keys else self.port
+        open_port, login_port = (self.tls_port, self.tls_login_port) if tls else (self.port, self.login_port)
+        usual = login_port if "password" in keys else open_port
         servers = f"127.0.0.1:{port or usual}"
         if "password" in keys:
             keys = {"username": USER, **keys}
@@ -80,58 +82,50 @@ def mock_kafka(folder: Path, certificates: CertificateFiles) -> Iterator[MockKaf
     process = Process([sys.executable, __file__, told], folder / "log")
     try:
         process.start(told.exists)
-        with listening(_refuse) as refusing_port, listening(show(certificates)) as tls_port:
-            yield MockKafka(int(told.read_text()), refusing_port, tls_port)
+        port, tls = int(told.read_text()), certificates.server_context
+        with (
+            gate_to(port, admit=_log_in) as login_port,
+            gate_to(port, tls=tls) as tls_port,
+            gate_to(port, tls=tls, admit=_log_in) as tls_login_port,
+        ):
+            yield MockKafka(port, login_port, tls_port, tls_login_port)
     finally:
         process.stop()
 
 
-@contextmanager
-def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Answer connections in threads; yield the port."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve(connection: socket.socket) -> None:
-        with connection, suppress(OSError, struct.error):
-            answer(connection)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=server.accept()[:1], daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield server.getsockname()[1]
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
+_API_VERSIONS, _HANDSHAKE, _AUTHENTICATE = 18, 17, 36
 
 
-def show(certificates: CertificateFiles) -> Callable[[socket.socket], None]:
-    """Return what shows the self-signed certificate on a connection, and nothing more."""
-
-    def shake_hands(connection: socket.socket) -> None:
-        with certificates.server_context.wrap_socket(connection, server_side=True) as encrypted:
-            encrypted.recv(1)
-
-    return shake_hands
-
-
-def _refuse(connection: socket.socket) -> None:
-    """Speak as much of Kafka's protocol as it takes to refuse a login."""
+async def _log_in(client: Streams, broker: Streams) -> None:
+    """Speak as much of Kafka's protocol as a login with a password takes."""
+    credentials = f"\0{USER}\0{PASSWORD}".encode()
     while True:
-        size, key, version, number = struct.unpack(">ihhi", connection.recv(12, socket.MSG_WAITALL))
-        connection.recv(size - 8, socket.MSG_WAITALL)
+        size, key, version, number = struct.unpack(">ihhi", await client[0].readexactly(12))
+        rest = await client[0].readexactly(size - 8)
+        is_admitted = False
         match key:
             case 18 if version > 0:
                 answer = struct.pack(">hi", 35, 0)  # UNSUPPORTED_VERSION: ask again with version 0
             case 18:
-                known = [(18, 0, 0), (17, 0, 1), (36, 0, 0), (3, 0, 1), (0, 0, 3)]
-                answer = struct.pack(">hi", 0, len(known)) + b"".join(struct.pack(">hhh", *one) for one in known)
+                answer = await _versions(broker)
             case 17:
                 answer = struct.pack(">hih", 0, 1, 5) + b"PLAIN"
             case _:
-                answer = struct.pack(">hhi", 58, -1, 0)  # SASL_AUTHENTICATION_FAILED
-        connection.sendall(struct.pack(">ii", len(answer) + 4, number) + answer)
+                is_admitted = key == _AUTHENTICATE and rest.endswith(credentials)
+                answer = struct.pack(">hhi", 0 if is_admitted else 58, -1, 0)  # SASL_AUTHENTICATION_FAILED
+        client[1].write(struct.pack(">ii", len(answer) + 4, number) + answer)
+        if is_admitted:
+            return
+
+
+async def _versions(broker: Streams) -> bytes:
+    """Return what the cluster understands, and the requests of a login."""
+    broker[1].write(struct.pack(">ihhih", 10, _API_VERSIONS, 0, 0, -1))
+    (size,) = struct.unpack(">i", await broker[0].readexactly(4))
+    said = await broker[0].readexactly(size)
+    _, error, count = struct.unpack(">ihi", said[:10])
+    login = struct.pack(">hhhhhh", _HANDSHAKE, 0, 1, _AUTHENTICATE, 0, 0)
+    return struct.pack(">hi", error, count + 2) + said[10 : 10 + 6 * count] + login
 
 
 def _serve(told: Path) -> None:

@@ -111,3 +111,5 @@ def _reading(broker: Mosquitto) -> Iterator[None]:
     finally:
         client.disconnect()
         client.loop_stop()
+        # Without this cycle, the client is deleted here, and closes its sockets.
+        client.on_message = client.on_subscribe = None

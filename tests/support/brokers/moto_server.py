@@ -1,7 +1,6 @@
 """moto, which serves SQS, SNS and EventBridge."""
 
 import asyncio
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +10,7 @@ from typing import Any
 
 import boto3
 
-from tests.support.brokers.common import Process, Stored, answers, free_port
-from tests.support.brokers.mock_kafka import listening, show
+from tests.support.brokers.common import Process, Stored, Streams, answers, free_port, gate_to
 from tests.support.destinations import CertificateFiles
 
 REGION = "eu-west-1"
@@ -77,12 +75,13 @@ class Moto:
         self.client("events").create_event_bus(Name="training")
 
 
-def _refuse(connection: socket.socket) -> None:
-    connection.recv(2**16)
-    connection.sendall(
+async def _refuse(client: Streams, _broker: Streams) -> None:
+    await client[0].read(2**16)
+    client[1].write(
         b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/x-amz-json-1.0\r\nConnection: close\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
     )
+    raise EOFError
 
 
 @contextmanager
@@ -95,7 +94,7 @@ def moto_server(folder: Path, certificates: CertificateFiles) -> Iterator[Moto]:
     )
     try:
         process.start(lambda: answers(port))
-        with listening(_refuse) as refusing_port, listening(show(certificates)) as tls_port:
+        with gate_to(port, admit=_refuse) as refusing_port, gate_to(port, tls=certificates.server_context) as tls_port:
             broker = Moto(port, refusing_port, tls_port)
             broker.prepare()
             yield broker

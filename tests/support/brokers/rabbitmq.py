@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.support.needed_programs import needed
 
 LARGEST_BYTES = 50_000
 QUEUE = "training"
+_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 
 _CONFIGURATION = """
 listeners.tcp.1 = 127.0.0.1:{port}
@@ -38,6 +40,18 @@ class Rabbit:
 
     port: int
     tls_port: int
+    erlang: dict[str, str] = field(default_factory=dict)
+    """The environment of its programs."""
+
+    def control(self, *words: str) -> None:
+        """Run `rabbitmqctl`, which takes some seconds."""
+        subprocess.run(
+            [_PROGRAMS / "rabbitmqctl", "-q", *words],
+            env={**os.environ, **self.erlang},
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
 
     def keys(self, *, port: int | None = None, tls: bool = False, **keys: Any) -> dict[str, Any]:
         scheme, usual = ("amqps", self.tls_port) if tls else ("amqp", self.port)
@@ -80,7 +94,7 @@ def rabbitmq(folder: Path, certificates: CertificateFiles) -> Iterator[Rabbit]:
     """Run RabbitMQ, which takes some seconds to start."""
     needed("rabbitmq-server", "rabbitmq-server")
     # Debian's program changes to another user, for whom the session's folder is closed.
-    program = next(Path("/usr/lib/rabbitmq/bin").glob("rabbitmq-server"))
+    program = _PROGRAMS / "rabbitmq-server"
     broker = Rabbit(free_port(), free_port())
     (folder / "rabbitmq.conf").write_text(
         _CONFIGURATION.format(
@@ -108,6 +122,7 @@ def rabbitmq(folder: Path, certificates: CertificateFiles) -> Iterator[Rabbit]:
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(free_port()),
     }
+    broker.erlang |= erlang
     # Erlang's name server would go on as a daemon; as a process of its own it ends with the broker.
     names = Process(["epmd", "-port", erlang["ERL_EPMD_PORT"]], folder / "names", erlang)
     process = Process([program], folder / "output", erlang)
