@@ -1,10 +1,11 @@
 """moto, which serves SQS, SNS and EventBridge."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:training"
 FIFO_QUEUE = f"{QUEUE}.fifo"
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:training"
 BUS = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/training"
+_OF_TOPIC, _OF_BUS = "of-topic", "of-bus"
 _REFUSAL = b'{"__type":"com.amazon.coral.service#InvalidClientTokenId","message":"The security token is invalid."}'
 
 
@@ -29,13 +31,17 @@ class Moto:
     port: int
     refusing_port: int
     tls_port: int
+    arn: str = QUEUE
+    """Where the default destination publishes."""
+    queue: str = "training"
+    """The queue that gets what is published there."""
 
     def keys(self, *, port: int | None = None, tls: bool = False, **keys: Any) -> dict[str, Any]:
         password = keys.pop("password", "secret-access-key")
         usual = self.tls_port if tls else self.port if password == "secret-access-key" else self.refusing_port
         url = f"http{'s' if tls else ''}://127.0.0.1:{port or usual}"
         login = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": password}
-        return {"type": "aws", "arn": QUEUE, "endpoint_url": url, **login} | keys
+        return {"type": "aws", "arn": self.arn, "endpoint_url": url, **login} | keys
 
     def client(self, service: str) -> Any:
         """Return the vendor's client."""
@@ -43,7 +49,7 @@ class Moto:
         return boto3.client(service, region_name=REGION, endpoint_url=f"http://127.0.0.1:{self.port}", **login)
 
     async def stored(self, count: int) -> Sequence[Stored]:
-        return await asyncio.to_thread(self.in_queue, "training", count)
+        return await asyncio.to_thread(self.in_queue, self.queue, count)
 
     def in_queue(self, name: str, count: int) -> Sequence[Stored]:
         """Take at least `count` messages from a queue."""
@@ -58,8 +64,10 @@ class Moto:
             for message in got:
                 told = {key: it["StringValue"] for key, it in message.get("MessageAttributes", {}).items()}
                 group = message["Attributes"].get("MessageGroupId", "")
-                body = message["Body"].encode()
-                found.append(Stored(told.get("id", ""), QUEUE, body, told.get("content-type", ""), group))
+                body, id_ = message["Body"].encode(), told.get("id", "")
+                if name == _OF_BUS:
+                    body, id_ = _detail(message["Body"])
+                found.append(Stored(id_, self.arn, body, told.get("content-type", ""), group))
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return found
 
@@ -68,11 +76,31 @@ class Moto:
         sqs, sns = self.client("sqs"), self.client("sns")
         sqs.create_queue(QueueName="training")
         sqs.create_queue(QueueName="training.fifo", Attributes={"FifoQueue": "true"})
-        sqs.create_queue(QueueName="of-topic")
+        for name in (_OF_TOPIC, _OF_BUS):
+            sqs.create_queue(QueueName=name)
         sns.create_topic(Name="training")
         raw = {"RawMessageDelivery": "true"}
-        sns.subscribe(TopicArn=TOPIC, Protocol="sqs", Endpoint=QUEUE.replace("training", "of-topic"), Attributes=raw)
-        self.client("events").create_event_bus(Name="training")
+        sns.subscribe(TopicArn=TOPIC, Protocol="sqs", Endpoint=QUEUE.replace("training", _OF_TOPIC), Attributes=raw)
+        events = self.client("events")
+        events.create_event_bus(Name="training")
+        pattern = json.dumps({"source": ["completion-notifier"]})
+        events.put_rule(Name="all", EventBusName="training", EventPattern=pattern)
+        target = {"Id": "queue", "Arn": QUEUE.replace("training", _OF_BUS)}
+        events.put_targets(Rule="all", EventBusName="training", Targets=[target])
+
+    def topic(self) -> "Moto":
+        """Return the same moto with the topic as its default target."""
+        return replace(self, arn=TOPIC, queue=_OF_TOPIC)
+
+    def bus(self) -> "Moto":
+        """Return the same moto with the bus as its default target."""
+        return replace(self, arn=BUS, queue=_OF_BUS)
+
+
+def _detail(event: str) -> tuple[bytes, str]:
+    """Return the detail of an event of the bus, and its id."""
+    detail = json.loads(event)["detail"]
+    return json.dumps(detail, ensure_ascii=False, separators=(",", ":")).encode(), detail["id"]
 
 
 async def _refuse(client: Streams, _broker: Streams) -> None:
