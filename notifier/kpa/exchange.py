@@ -11,7 +11,8 @@ import aiohttp
 from notifier import __version__
 from notifier.clock import Clock, SystemClock
 from notifier.config import SourceSettings
-from notifier.http.exchange import Answer, IncomingAnswer, post, stream
+from notifier.http.exchange import Answer, IncomingAnswer, stream
+from notifier.http.poster import Poster
 from notifier.http.proxy import Proxy, proxy_of
 from notifier.http.tls import CertificateFileError, Certificates, TlsContextCache
 from notifier.http.transport_errors import TransportError, TransportReason
@@ -49,6 +50,7 @@ class HttpExchange:
         self._settings = settings
         self._proxy = proxy_of(settings.base_url, settings.proxy.get_secret_value())
         self._trust = TlsContextCache(Certificates(settings.ca_file), clock or SystemClock())
+        self._posters: dict[tuple[str, int], Poster] = {}
 
     @property
     def proxy(self) -> Proxy | None:
@@ -57,16 +59,8 @@ class HttpExchange:
 
     async def __call__(self, method: str, parameters: Mapping[str, Any], *, limit_bytes: int) -> Answer:
         """POST the request and return the complete answer. Raises TransportError."""
-        return await post(
-            self._session,
-            self._url(method),
-            self._body(parameters),
-            headers=_HEADERS,
-            timeout=self._settings.timeout,
-            limit=limit_bytes,
-            ssl_context=await self._tls(),
-            proxy=self._proxy,
-        )
+        poster = self._posters.get((method, limit_bytes)) or self._poster(method, limit_bytes)
+        return await poster.post(self._body(parameters), {}, ssl_context=await self._tls())
 
     @asynccontextmanager
     async def stream(
@@ -84,6 +78,18 @@ class HttpExchange:
             proxy=self._proxy,
         ) as answer:
             yield answer
+
+    def _poster(self, method: str, limit_bytes: int) -> Poster:
+        poster = Poster(
+            self._session,
+            self._url(method),
+            _HEADERS,
+            timeout=self._settings.timeout,
+            limit=limit_bytes,
+            proxy=self._proxy,
+        )
+        self._posters[method, limit_bytes] = poster
+        return poster
 
     async def _tls(self) -> ssl.SSLContext | bool:
         """Return the TLS context of the next request. Raises TransportError if `ca_file` is unusable."""
