@@ -70,9 +70,14 @@ class CountCheck:
         await self._ingester.ingest(page, DetectedBy.HEAD)
         return await self.read(page)
 
-    async def probe(self) -> Counted:
-        """Fetch a record where a random day begins in the list, and return the count and whether the list has moved."""
-        boundary = await self._context.store.run(records_by_date.landmark, self._context.name, self._context.random())
+    async def probe(self, landmark: DayBoundary | None) -> Counted:
+        """Fetch a record where a random day begins in the list, and return the count and whether the list has moved.
+
+        The day is that of `landmark`, or looked up if it is None.
+        """
+        boundary = landmark or await self._context.store.run(
+            records_by_date.landmark, self._context.name, self._context.random()
+        )
         if boundary is None:
             return await self.ask()
         probe = probe_at(boundary, self._context.random())

@@ -13,6 +13,7 @@ from notifier.kpa.versions import API_VERSIONS, InvalidRecord, SkimmedRecords
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import holds, record_lookups
 from notifier.store.tables.records import Findings, SilentRecord
+from notifier.store.tables.records_by_date import DayBoundary
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection import renumbering
 from notifier.watch.detection.balance import count_bounds
@@ -46,7 +47,8 @@ class IngestResult:
 
     `ids` are the numbers by which the store identifies the known records of the answer. `asked_at` is when the answer
     was requested (monotonic seconds). `holds_fresh` means that the next page may have unknown records, too.
-    `ends_round` means that the round is a success, which was stored in the same transaction if that was due.
+    `ends_round` means that the round is a success, which was stored in the same transaction if that was due. `landmark`
+    is for the spot check after the round.
     """
 
     asked_at: float
@@ -56,6 +58,7 @@ class IngestResult:
     learned: Sequence[SilentRecord] = ()
     changes: Sequence[Change] = ()
     ends_round: bool = False
+    landmark: DayBoundary | None = None
 
     def found(self) -> int:
         """Return how many records became known with this answer."""
@@ -268,6 +271,7 @@ class PageIngester:
             findings.learned,
             findings.changes,
             written.ends_round,
+            written.landmark,
         )
         if written.events:
             self._on_events(written.events)

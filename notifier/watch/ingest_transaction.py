@@ -24,6 +24,7 @@ from notifier.store.tables import (
 from notifier.store.tables.left_out import LeftOut
 from notifier.store.tables.record_lookups import StoredRecord
 from notifier.store.tables.records import Adoption, Findings
+from notifier.store.tables.records_by_date import DayBoundary
 from notifier.store.tables.second_looks import LookKind
 from notifier.store.tables.sources import RoundSuccess, SourceMemory
 from notifier.store.tables.sweeps import SweptPage
@@ -56,11 +57,13 @@ class RoundEnd:
     """Given with a page after which a round is a success, unless the next page may have unknown records.
 
     `is_certain` means that there is nothing more to read, whatever this page contains. `longest_outage_seconds` is for
-    `SourceHealth.success`.
+    `SourceHealth.success`. `spot_chance` (0 to 1) chooses a landmark for the spot check that follows; None if none
+    does.
     """
 
     is_certain: bool
     longest_outage_seconds: float
+    spot_chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +151,15 @@ class Weighed:
 class WrittenAnswer:
     """The events written, the ids of the answer's known records, and the source's stored state, None if unchanged.
 
-    `ends_round` means that the round is a success, which was stored as well unless the state is unchanged.
+    `ends_round` means that the round is a success, which was stored as well unless the state is unchanged. `landmark`
+    is for the spot check after the round.
     """
 
     events: Sequence[Event]
     ids: "array[int]"
     memory: SourceMemory | None
     ends_round: bool = False
+    landmark: DayBoundary | None = None
 
 
 def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | None:
@@ -187,7 +192,8 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
             return Weighed(undecided, findings, lookup, None)
         findings = replace(findings, names=names)
     written = write_weighed(db, request, findings, lookup)
-    if (success := request.success) is not None and _ends_round(request.metadata.end, findings):
+    end, success = request.metadata.end, request.success
+    if end is not None and success is not None and (end.is_certain or not holds_fresh(findings)):
         memory = written.memory
         # A transaction that changes nothing does not wait for the disk.
         if success.is_due or memory is not None:
@@ -198,7 +204,9 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
                 ends_silence=success.ends_silence,
                 longest_outage_ms=success.longest_outage_ms,
             )
-        written = replace(written, memory=memory, ends_round=True)
+        chance = end.spot_chance
+        landmark = None if chance is None else records_by_date.landmark(db, source, chance)
+        written = replace(written, memory=memory, ends_round=True, landmark=landmark)
     return Weighed(undecided, findings, lookup, written)
 
 
@@ -216,10 +224,6 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
     keys += [record.key for record in request.left_out if record.has_key]
     keys += request.absent
     return Lookup(unchanged, record_lookups.known(db, source, keys) if keys else {})
-
-
-def _ends_round(end: RoundEnd | None, findings: Findings) -> bool:
-    return end is not None and (end.is_certain or not holds_fresh(findings))
 
 
 def _no_longer_absent(request: IngestRequest) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from notifier.kpa.client import Client, Page
+from notifier.kpa.client import Client
 from notifier.kpa.employee_status import StatusPage
 from notifier.kpa.errors import MEANINGS, ApiError
 from notifier.kpa.rate_limiter import RateLimiter, Usage
@@ -18,7 +18,7 @@ from notifier.watch.background_tasks import BackgroundTasks, cancelled
 from notifier.watch.count_check import CountCheck, Counted
 from notifier.watch.detection.absences import Absences
 from notifier.watch.detection.balance import UnexplainedAge
-from notifier.watch.detection.head_poll import HeadPoll
+from notifier.watch.detection.head_poll import Head, HeadPoll
 from notifier.watch.detection.holds import Direction
 from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch
@@ -239,11 +239,13 @@ class Watcher:
                 return Round(RoundResult.SILENT, message=silence)
             found_before = self._ingester.events_at_head
             try:
-                first = await self._head.read(self._retention)
+                # A spot check's landmark is looked up together with the head, which saves a use of the store.
+                chance = self._context.random() if self._spots_tell() else None
+                head = await self._head.read(self._retention, chance)
                 if self._ingester.events_at_head != found_before:
                     # The destinations read their new events from the store before this round uses it again.
                     await asyncio.sleep(0)
-                await self._head.check_first_contact(first)
+                await self._head.check_first_contact(head.first)
             except ApiError as failure:
                 await self._health.fail(failure)
                 return Round(RoundResult.FAILED, message=failure.message)
@@ -255,7 +257,7 @@ class Watcher:
             self._health.works("poll")
             message = ""
             try:
-                await self._check_count(first)
+                await self._check_count(head)
                 await self._look_again()
             except ApiError as failure:
                 await self._health.fail(failure, Question.COUNT)
@@ -299,14 +301,15 @@ class Watcher:
         """Poll for the first answer, which separates history from news; return whether it has come."""
         return self.memory.met_at_ms is not None or (await self.poll(by_hand=True)).is_done
 
-    async def _check_count(self, first: Page) -> None:
+    async def _check_count(self, head: Head) -> None:
         """Compare the API's count with the number of known records, and start a search if they differ."""
         if self._is_first_sweep_to_come() and not self.is_sweeping:
             return
+        first = head.first
         counted = await self._counts.read(first)
         # A page that contains the whole list leaves no other place to check.
         if counted.count is None or (not first.is_last and self._may_probe()):
-            counted = await (self._counts.probe() if self._spots_tell() else self._counts.ask())
+            counted = await (self._counts.probe(head.landmark) if self._spots_tell() else self._counts.ask())
         await self._scan.note_count(counted.count)
         if counted.count is None or self._counts.is_stale(counted):
             if counted.moved_at is not None:

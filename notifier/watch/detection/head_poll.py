@@ -1,13 +1,14 @@
 """The head poll: reads the newest records of the list, until it reaches known ones."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from notifier.events import DetectedBy
 from notifier.kpa.client import Page
 from notifier.kpa.rate_limiter import Priority
 from notifier.store.tables import record_lookups
+from notifier.store.tables.records_by_date import DayBoundary
 from notifier.watch.detection.first_contact import ContactEstimate, first_contact
 from notifier.watch.detection.news import NewsReason
 from notifier.watch.ingest import PageIngester
@@ -20,6 +21,14 @@ _log = logging.getLogger(__name__)
 _ANNOUNCED_AT_ONCE: Final = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a head poll has read: the first page, and a landmark for a spot check if one could be looked up."""
+
+    first: Page
+    landmark: DayBoundary | None = None
+
+
 class HeadPoll:
     """Reads the head of one source's list. Raises ApiError and StoreError."""
 
@@ -30,24 +39,24 @@ class HeadPoll:
         self._contact: ContactEstimate | None = None
         self._has_parsed = False
 
-    async def read(self, longest_outage_seconds: float) -> Page:
+    async def read(self, longest_outage_seconds: float, spot_chance: float | None) -> Head:
         """Read the first page, and more pages until known records are reached, and record the success of the round.
 
-        Return the first page. The success is recorded with the last page, if possible, because a transaction waits for
-        the disk. Raises ApiError `records_unreadable` if more than half of the first page cannot be read.
+        `spot_chance` is as in `RoundEnd`. The success is recorded with the last page, if possible, because a
+        transaction waits for the disk. Raises ApiError `records_unreadable` if more than half of the first page cannot
+        be read.
         """
-        recorded = False
         if self._context.health.memory.met_at_ms is None:
-            first = await self._meet()
+            head, recorded = Head(await self._meet()), False
         else:
-            first, recorded = await self._read_to_known_ground(longest_outage_seconds)
-        if (refused := refusal(first)) is not None:
+            head, recorded = await self._read_to_known_ground(longest_outage_seconds, spot_chance)
+        if (refused := refusal(head.first)) is not None:
             raise refused
         if recorded:
             self._context.health.note_success()
         else:
             await self._context.health.succeed(longest_outage_seconds)
-        return first
+        return head
 
     async def _meet(self) -> Page:
         """Read and return the first page at the first contact; its records are history."""
@@ -85,10 +94,10 @@ class HeadPoll:
         ):
             await self._ingester.announce(keys, NewsReason.ENTERED_SINCE, DetectedBy.HEAD)
 
-    async def _read_to_known_ground(self, longest_outage_seconds: float) -> tuple[Page, bool]:
-        """Read pages until known records are reached.
-
-        Return the first page, and whether the success of this poll was recorded already.
+    async def _read_to_known_ground(
+        self, longest_outage_seconds: float, spot_chance: float | None
+    ) -> tuple[Head, bool]:
+        """Read pages until known records are reached; return also whether the success of this poll was recorded.
 
         If the previous poll was interrupted, read at least as far as that poll had read.
         """
@@ -108,10 +117,10 @@ class HeadPoll:
                 PageMetadata(head_key=until_key, head_day=until_day) if until_key is not None else _read_down_to(page)
             )
             if may_end and not is_refused:
-                metadata = replace(metadata, end=RoundEnd(page.is_last, longest_outage_seconds))
+                metadata = replace(metadata, end=RoundEnd(page.is_last, longest_outage_seconds, spot_chance))
             result = await self._ingester.ingest(page, DetectedBy.HEAD, metadata)
             if page.is_last or (may_end and not result.holds_fresh):
-                return first, result.ends_round
+                return Head(first, result.landmark), result.ends_round
             if until_key is not None and _reaches(page, until_key, until_day):
                 until_key = until_day = None
             page = await self._reader.fetch(following, Priority.HEAD, skim=skim)
