@@ -20,7 +20,7 @@ from notifier.daemon.standby_reload import StandbyReloader
 from notifier.store.errors import StoreError
 from notifier.store.opening import open_to_read, store_address
 from notifier.web.listening.sockets import ListenError, tcp_sockets, unix_socket
-from notifier.web.metrics.standby import CONTENT_TYPE, standby_page
+from notifier.web.metrics.snapshot import CONTENT_TYPE
 from notifier.web.responses import done
 
 _log = logging.getLogger(__name__)
@@ -142,6 +142,9 @@ class StandbyServer:
         return self._standing_by()
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        # Imported here, because a process that no Prometheus asks needs no part of its library.
+        from notifier.web.metrics.standby import standby_page  # noqa: PLC0415
+
         page = standby_page(store_address(self._settings.store), is_reachable=self._state.error is None)
         return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
 

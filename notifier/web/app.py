@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from notifier.store.errors import StoreError
 from notifier.web.daemon_api import (
@@ -28,7 +27,7 @@ from notifier.web.dashboard.templating import Rendering
 from notifier.web.feed.broadcast import TooManyReadersError
 from notifier.web.feed.service import Feed
 from notifier.web.listening.connections import connection_of
-from notifier.web.metrics.snapshot import SharedPage
+from notifier.web.metrics.snapshot import CONTENT_TYPE, SharedPage
 from notifier.web.requests import ReleaseRequest, WrongRequestError, parse_body
 from notifier.web.responses import CONTROL, done, error_answer, json_answer
 from notifier.web.routes import deliveries, people
@@ -191,7 +190,7 @@ async def _metrics(request: web.Request) -> web.Response:
     make = request.app[CONTROL].metrics
     # Without a token, all users of the machine may request the page, so it is not made for each of their requests.
     page = await (make() if request.app[GUARD].is_trusted(request) else request.app[_FOR_ALL].page(make))
-    return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
+    return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 async def _openapi(_request: web.Request) -> web.Response:

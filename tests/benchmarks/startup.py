@@ -20,7 +20,7 @@ from tests.benchmarks.common import report, with_bytecode
 from tests.benchmarks.idle import processor_seconds
 
 LIBRARIES = (
-    "import aiohttp, aiohttp.web, apscheduler.schedulers.asyncio, click, ijson, orjson, prometheus_client,"
+    "import aiohttp, aiohttp.web, apscheduler.schedulers.asyncio, click, ijson, msgspec, orjson,"
     " pydantic_settings, sqlite_utils"
 )
 """Imports the libraries that `notifier run` has loaded when it makes its first request."""

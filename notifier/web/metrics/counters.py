@@ -1,17 +1,15 @@
-"""Counters and histograms that are updated as events occur, and the page that Prometheus reads.
+"""Counters and histograms that are updated as events occur.
 
 Every counter starts at 0 when the process starts. Counters are not kept in the state file, because a restore or a
 rebuild would set them back a little. Prometheus would take that for a restart at 0, and add the whole value again.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
-
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 from notifier.delivery.policy.retry import Decision
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
@@ -19,7 +17,6 @@ from notifier.events import Event, EventType
 from notifier.kpa.errors import ApiErrorReason
 from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.settlements import Settlement
-from notifier.web.metrics.gauges import families
 from notifier.web.metrics.snapshot import MetricsSnapshot
 
 _OF_A_REQUEST: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
@@ -42,81 +39,81 @@ _DECISIONS: Final = {
 see the increase to 1 of a series that appears with its first failure.
 """
 
+Labels = tuple[str, ...]
+"""The values of a metric's labels, in the order of their names. Members of enumerations are as plain text in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedSeries:
+    """The counts of one metric, by the values of its labels."""
+
+    name: str
+    help: str
+    labels: Labels
+    counts: Mapping[Labels, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """The observations of one series: how many are not above each bound (the last is infinity), and their sum."""
+
+    counts: Sequence[int]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramSeries:
+    """The histograms of one metric, by the values of its labels; `bounds` are those of the buckets but the last."""
+
+    name: str
+    help: str
+    labels: Labels
+    bounds: Sequence[float]
+    series: Mapping[Labels, Buckets]
+
+
+class _Histogram:
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += seconds
+
+    def buckets(self) -> Buckets:
+        return Buckets([*accumulate(self._counts)], self._sum)
+
 
 class Counters:
     """The counters and histograms of the configured sources and destinations."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(namespace="notifier", registry=self._registry)
-        self._events = Counter(
-            "notifier_events",
-            "Events detected by this process; alerts have an empty source.",
-            ["source", "type"],
-            registry=self._registry,
-        )
-        self._failures = Counter(
-            "notifier_source_failures",
-            "Requests and rounds that failed, by reason.",
-            ["source", "reason"],
-            registry=self._registry,
-        )
-        self._rounds = Histogram(
-            "notifier_poll_duration_seconds", "How long a poll took.", buckets=_OF_A_ROUND, registry=self._registry
-        )
-        self._attempts = Counter(
-            "notifier_attempts",
-            "Attempts to deliver an event, by the decision after them and its reason.",
-            ["destination", "decision", "reason"],
-            registry=self._registry,
-        )
-        self._delivered = Counter(
-            "notifier_destination_delivered",
-            "Events delivered by this process.",
-            ["destination"],
-            registry=self._registry,
-        )
-        self._requests = Histogram(
-            "notifier_attempt_duration_seconds",
-            "How long one request to a destination took.",
-            ["destination"],
-            buckets=_OF_A_REQUEST,
-            registry=self._registry,
-        )
-        self._latency = Histogram(
-            "notifier_delivery_latency_seconds",
-            "From the detection of an event to its delivery; for a request with several events, that of the oldest"
-            " one. Replayed events are not included.",
-            ["destination"],
-            buckets=_OF_A_WAY,
-            registry=self._registry,
-        )
+        self._events: Counter[Labels] = Counter()
+        self._failures: Counter[Labels] = Counter()
+        self._rounds = _Histogram(_OF_A_ROUND)
+        self._attempts: Counter[Labels] = Counter()
+        self._delivered: Counter[Labels] = Counter()
+        self._requests: dict[Labels, _Histogram] = {}
+        self._latency: dict[Labels, _Histogram] = {}
         self._sources: frozenset[str] = frozenset()
         self._destinations: frozenset[str] = frozenset()
 
     def keep(self, sources: Collection[str], destinations: Collection[str]) -> None:
         """Count only for these names from now on: new ones start at 0, and the counts of others are dropped."""
-        for gone in self._sources.difference(sources):
-            self._events.remove_by_labels({"source": gone})
-            self._failures.remove_by_labels({"source": gone})
-        for gone in self._destinations.difference(destinations):
-            for metric in (self._attempts, self._delivered, self._requests, self._latency):
-                metric.remove_by_labels({"destination": gone})
-        for source in set(sources).difference(self._sources):
-            for type_ in _DETECTED:
-                self._events.labels(source, type_)
-        self._events.labels("", EventType.ALERT)
-        for destination in set(destinations).difference(self._destinations):
-            self._delivered.labels(destination)
-            self._requests.labels(destination)
-            self._latency.labels(destination)
+        self._events = _of(self._events, {*sources, ""})
+        self._failures = _of(self._failures, sources)
+        self._attempts, self._delivered = _of(self._attempts, destinations), _of(self._delivered, destinations)
+        self._requests = {(name,): self._requests.get((name,)) or _Histogram(_OF_A_REQUEST) for name in destinations}
+        self._latency = {(name,): self._latency.get((name,)) or _Histogram(_OF_A_WAY) for name in destinations}
         self._sources, self._destinations = frozenset(sources), frozenset(destinations)
 
     def detected(self, events: Iterable[Event]) -> None:
         """Count events that have just been stored."""
         for event in events:
             if event.type == EventType.ALERT or event.source in self._sources:
-                self._events.labels(event.source, event.type).inc()
+                self._events[event.source, str(event.type)] += 1
 
     def polled(self, seconds: float) -> None:
         """Record how long a poll took."""
@@ -125,7 +122,7 @@ class Counters:
     def failed(self, source: str, reason: str) -> None:
         """Count a failed request or round."""
         if source in self._sources:
-            self._failures.labels(source, reason).inc()
+            self._failures[source, str(reason)] += 1
 
     def attempted(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
         """Record the result of a request that carried these deliveries."""
@@ -133,58 +130,92 @@ class Counters:
         name = first.destination
         if name not in self._destinations:
             return
-        self._requests.labels(name).observe(first.milliseconds / 1000)
+        self._requests[name,].observe(first.milliseconds / 1000)
         for it in settlements:
-            self._attempts.labels(name, it.decision, it.reason).inc(len(it.sequences))
+            self._attempts[name, str(it.decision), str(it.reason)] += len(it.sequences)
             if it.state is DeliveryState.DELIVERED:
-                self._delivered.labels(name).inc(len(it.sequences))
+                self._delivered[name,] += len(it.sequences)
         detected_ms = min((it.event.time_ms for it in deliveries if not it.again), default=None)
         if first.state is DeliveryState.DELIVERED and detected_ms is not None:
             took_ms = first.attempted_ms + first.milliseconds - detected_ms
-            self._latency.labels(name).observe(max(0, took_ms) / 1000)
+            self._latency[name,].observe(max(0, took_ms) / 1000)
 
     def page(self, figures: MetricsSnapshot) -> bytes:
         """Return counters and gauges in Prometheus's text format 0.0.4. May run in a thread."""
-        return generate_latest(_Together(self._registry, figures, self._from_the_start()))
+        # Imported here, because a process that no Prometheus asks needs no part of its library.
+        from notifier.web.metrics.page import written  # noqa: PLC0415
 
-    def _from_the_start(self) -> Mapping[str, Iterator[dict[str, str]]]:
-        """Return the labels of series that exist before anything was counted, by the name of their metric.
+        return written(figures, self.series())
 
-        The library's counters take 0.7 kB each, which is much for hundreds of sources and all reasons.
-        """
-        return {
-            "notifier_source_failures": (
-                {"source": source, "reason": reason} for source in self._sources for reason in ApiErrorReason
-            ),
-            "notifier_attempts": (
-                {"destination": destination, "decision": decision, "reason": result}
-                for destination in self._destinations
-                for result in AttemptResult
-                for decision in _DECISIONS[failure_scope(result)]
-            ),
+    def series(self) -> list[CountedSeries | HistogramSeries]:
+        """Return all counts of this moment, with those of what has not happened yet."""
+        untold: dict[Labels, int] = {(source, type_.value): 0 for source in self._sources for type_ in _DETECTED}
+        untold["", EventType.ALERT.value] = 0
+        unfailed: dict[Labels, int] = {
+            (source, reason.value): 0 for source in self._sources for reason in ApiErrorReason
         }
+        untried: dict[Labels, int] = {
+            (destination, decision.value, result.value): 0
+            for destination in self._destinations
+            for result in AttemptResult
+            for decision in _DECISIONS[failure_scope(result)]
+        }
+        undelivered: dict[Labels, int] = {(destination,): 0 for destination in self._destinations}
+        of_destination = ("destination",)
+        return [
+            CountedSeries(
+                "notifier_events",
+                "Events detected by this process; alerts have an empty source.",
+                ("source", "type"),
+                {**untold, **self._events},
+            ),
+            CountedSeries(
+                "notifier_source_failures",
+                "Requests and rounds that failed, by reason.",
+                ("source", "reason"),
+                {**unfailed, **self._failures},
+            ),
+            HistogramSeries(
+                "notifier_poll_duration_seconds",
+                "How long a poll took.",
+                (),
+                _OF_A_ROUND,
+                {(): self._rounds.buckets()},
+            ),
+            CountedSeries(
+                "notifier_attempts",
+                "Attempts to deliver an event, by the decision after them and its reason.",
+                ("destination", "decision", "reason"),
+                {**untried, **self._attempts},
+            ),
+            CountedSeries(
+                "notifier_destination_delivered",
+                "Events delivered by this process.",
+                of_destination,
+                {**undelivered, **self._delivered},
+            ),
+            HistogramSeries(
+                "notifier_attempt_duration_seconds",
+                "How long one request to a destination took.",
+                of_destination,
+                _OF_A_REQUEST,
+                _observed(self._requests),
+            ),
+            HistogramSeries(
+                "notifier_delivery_latency_seconds",
+                "From the detection of an event to its delivery; for a request with several events, that of the oldest"
+                " one. Replayed events are not included.",
+                of_destination,
+                _OF_A_WAY,
+                _observed(self._latency),
+            ),
+        ]
 
 
-class _Together(Collector):
-    """Collects the counters and the gauges for one page."""
+def _of(counts: "Counter[Labels]", names: Collection[str]) -> "Counter[Labels]":
+    """Return the counts of series whose first label is one of these names."""
+    return Counter({labels: count for labels, count in counts.items() if labels[0] in names})
 
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        figures: MetricsSnapshot,
-        from_the_start: Mapping[str, Iterator[dict[str, str]]],
-    ) -> None:
-        self._registry = registry
-        self._figures = figures
-        self._from_the_start = from_the_start
 
-    def collect(self) -> Iterator[Metric]:
-        yield from families(self._figures)
-        for metric in self._registry.collect():
-            # Prometheus's text format does not support `_created` samples; each would become another gauge.
-            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
-            counted = {tuple(sample.labels.values()) for sample in metric.samples}
-            for labels in self._from_the_start.get(metric.name, ()):
-                if tuple(labels.values()) not in counted:
-                    metric.add_sample(f"{metric.name}_total", labels, 0.0)
-            yield metric
+def _observed(histograms: Mapping[Labels, _Histogram]) -> dict[Labels, Buckets]:
+    return {labels: histogram.buckets() for labels, histogram in histograms.items()}

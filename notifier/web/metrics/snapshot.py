@@ -13,6 +13,9 @@ from notifier.alerts.conditions import ConditionKey
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.holds import Direction
 
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""The format of the page, Prometheus's text format."""
+
 KEPT_SECONDS: Final = 1.0
 """Seconds for which a page is cached."""
 

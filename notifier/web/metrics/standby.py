@@ -1,15 +1,12 @@
 """The metrics of a process that stands by."""
 
 from collections.abc import Iterator
-from typing import Final
 
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from notifier.web.metrics.gauges import holds_store
-
-CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 
 def standby_page(store_address: str, *, is_reachable: bool) -> bytes:

@@ -11,6 +11,7 @@ HEAVY = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson", "importlib.met
 LATE = {
     "apprise",
     "jinja2",
+    "prometheus_client",
     "rich",
     "notifier.cli.man_page",
     "notifier.config.json_schema",
