@@ -22,7 +22,7 @@ from notifier.clock import Clock
 from notifier.config.brokers import AwsSettings
 from notifier.destinations.broker import CONTENT_TYPE, Answered, AttemptError, BrokerDestination, Message
 from notifier.destinations.outcome import AttemptResult, Outcome, reason_of_status, reason_of_transport
-from notifier.http.exchange import Answer, post
+from notifier.http.exchange import Answer, RequestOptions, send
 from notifier.http.proxy import proxy_of
 from notifier.http.tls import Certificates, TlsContextCache
 from notifier.http.transport_errors import TransportError
@@ -113,17 +113,15 @@ class AwsDestination(BrokerDestination):
         request = AWSRequest("POST", self._url, headers=headers, data=body)
         SigV4Auth(credentials, self._target.service, self._target.region).add_auth(request)
         try:
-            answer = await post(
-                self._session,
-                self._url,
-                body,
-                headers=dict(request.headers),
-                timeout=self._timeout,
-                limit=_ANSWER_LIMIT_BYTES,
+            options = RequestOptions(
+                dict(request.headers),
+                self._timeout,
+                _ANSWER_LIMIT_BYTES,
                 truncate=True,
                 ssl_context=tls,
                 proxy=proxy_of(self._url, ""),
             )
+            answer = await send(self._session, "POST", self._url, body, options)
         except TransportError as error:
             raise AttemptError(reason_of_transport(error.reason), error.message) from error
         return outcomes_of(self._target.service, answer, len(messages))

@@ -19,7 +19,7 @@ from notifier.destinations.outcome import (
     reason_of_transport,
 )
 from notifier.http.answer_text import LONGEST_DETAIL, beginning, shown, url_secrets
-from notifier.http.exchange import Answer, options
+from notifier.http.exchange import Answer, RequestOptions, send
 from notifier.http.poster import Poster
 from notifier.http.proxy import proxy_of
 from notifier.http.retry_after import date_ms, retry_after
@@ -81,8 +81,12 @@ class Endpoint:
         address = url.get_secret_value()
         through = proxy_of(address, proxy.get_secret_value())
         self._poster = Poster(session, address, headers, timeout=timeout, limit=ANSWER_LIMIT_BYTES, proxy=through)
-        self._options = partial(options, session, address, timeout=timeout, limit=ANSWER_LIMIT_BYTES, proxy=through)
-        self._headers = headers
+        self._session = session
+        self._address = address
+        # An answer to OPTIONS says what it has to say in its status and headers.
+        self._options = RequestOptions(
+            headers, timeout, ANSWER_LIMIT_BYTES, truncate=True, body_counts=False, proxy=through
+        )
         self._trust = TlsContextCache(certificates, clock)
         self._clock = clock
         self._latest_yes = (b"", "")
@@ -131,7 +135,8 @@ class Endpoint:
         """Send OPTIONS with these headers once; return the answer, or the outcome if there is none or it failed."""
         try:
             tls = await self._trust.context()
-            answer = await self._options(headers={**self._headers, **headers}, ssl_context=tls)
+            options = replace(self._options, headers={**self._options.headers, **headers}, ssl_context=tls)
+            answer = await send(self._session, "OPTIONS", self._address, b"", options)
         except CertificateFileError as error:
             return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self.shown(str(error)))
         except TransportError as error:

@@ -123,104 +123,57 @@ def _sendable(text: str) -> str:
     return _UNSENDABLE.sub(lambda found: quote(found[0]), text)
 
 
-async def post(
-    session: aiohttp.ClientSession,
-    url: str,
-    body: bytes,
-    *,
-    headers: Mapping[str, str],
-    timeout: float,
-    limit: int,
-    truncate: bool = False,
-    body_counts: bool = True,
-    ssl_context: ssl.SSLContext | bool = True,
-    proxy: Proxy | None = None,
-) -> Answer:
-    """POST `body` and return the complete answer; a redirect is returned like any other answer and never followed.
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """How a request is sent, and what is read of its answer.
 
     `timeout` (seconds) covers everything from connecting to the body's last byte; connecting may take almost all of it.
-    An answer's body longer than `limit` bytes is cut if `truncate` is set; otherwise it is an error. With
+    An answer's body longer than `limit_bytes` is cut if `truncate` is set; otherwise it is an error. With
     `body_counts=False`, nothing that fails after the status is an error, and the body is as much of its beginning as
-    could be read. Raises TransportError and nothing else.
+    could be read.
     """
-    return await _request(
-        "POST",
-        session,
-        url,
-        body,
-        headers=headers,
-        timeout=timeout,
-        limit=limit,
-        truncate=truncate,
-        body_counts=body_counts,
-        ssl_context=ssl_context,
-        proxy=proxy,
-    )
+
+    headers: Mapping[str, str]
+    timeout: float
+    limit_bytes: int
+    truncate: bool = False
+    body_counts: bool = True
+    ssl_context: ssl.SSLContext | bool = True
+    proxy: Proxy | None = None
 
 
-async def options(
-    session: aiohttp.ClientSession,
-    url: str,
-    *,
-    headers: Mapping[str, str],
-    timeout: float,
-    limit: int,
-    ssl_context: ssl.SSLContext | bool = True,
-    proxy: Proxy | None = None,
-) -> Answer:
-    """Send OPTIONS and return the answer with the beginning of its body. Raises TransportError and nothing else."""
-    return await _request(
-        "OPTIONS",
-        session,
-        url,
-        b"",
-        headers=headers,
-        timeout=timeout,
-        limit=limit,
-        truncate=True,
-        body_counts=False,
-        ssl_context=ssl_context,
-        proxy=proxy,
-    )
+async def send(session: aiohttp.ClientSession, method: str, url: str, body: bytes, options: RequestOptions) -> Answer:
+    """Send a request and return the complete answer; a redirect is returned like any other answer and never followed.
 
-
-async def _request(
-    method: str,
-    session: aiohttp.ClientSession,
-    url: str,
-    body: bytes,
-    *,
-    headers: Mapping[str, str],
-    timeout: float,
-    limit: int,
-    truncate: bool,
-    body_counts: bool,
-    ssl_context: ssl.SSLContext | bool,
-    proxy: Proxy | None,
-) -> Answer:
+    Raises TransportError and nothing else.
+    """
     try:
         address, credentials = request_url(url)
-        through = proxy_options(proxy, address, headers)
+        through = proxy_options(options.proxy, address, options.headers)
         async with session.request(
             method,
             address,
             data=_payload(body),
-            headers={**headers, **credentials, **through.headers},
-            timeout=limits_of(timeout),
+            headers={**options.headers, **credentials, **through.headers},
+            timeout=limits_of(options.timeout),
             allow_redirects=False,
-            ssl=ssl_context,
-            auto_decompress=body_counts,
+            ssl=options.ssl_context,
+            auto_decompress=options.body_counts,
             **through.options,
         ) as response:
-            refuse_of_proxy(response.status, address, proxy)
+            refuse_of_proxy(response.status, address, options.proxy)
             content = await read_body(
-                response.content, response.headers, limit, truncate=truncate, body_counts=body_counts
+                response.content,
+                response.headers,
+                options.limit_bytes,
+                truncate=options.truncate,
+                body_counts=options.body_counts,
             )
             if not response.content.is_eof():
                 response.close()
             return Answer(response.status, response.headers, content)
     except TROUBLE as error:
-        raise as_transport_error(error, timeout, proxy) from error
+        raise as_transport_error(error, options.timeout, options.proxy) from error
 
 
 class IncomingAnswer:
@@ -250,40 +203,31 @@ class IncomingAnswer:
 
 @asynccontextmanager
 async def stream(
-    session: aiohttp.ClientSession,
-    url: str,
-    body: bytes,
-    *,
-    headers: Mapping[str, str],
-    timeout: float,
-    limit: int,
-    ssl_context: ssl.SSLContext | bool = True,
-    proxy: Proxy | None = None,
+    session: aiohttp.ClientSession, url: str, body: bytes, options: RequestOptions
 ) -> AsyncIterator[IncomingAnswer]:
     """POST `body` and yield the answer while it arrives, for bodies that are too large to hold in memory.
 
-    Redirects, `timeout` and `limit` are handled as in `post`; `timeout` includes the time that the reader takes between
-    two pieces. The connection is closed if the body is not read to its end. Raises TransportError, and whatever the
-    reader raises.
+    The timeout includes the time that the reader takes between two pieces, and a body longer than the limit is an
+    error. Redirects are handled as in `send`. The connection is closed if the body is not read to its end. Raises
+    TransportError, and whatever the reader raises.
     """
-    limits = aiohttp.ClientTimeout(total=timeout)
     try:
         address, credentials = request_url(url)
-        through = proxy_options(proxy, address, headers)
+        through = proxy_options(options.proxy, address, options.headers)
         response = await session.post(
             address,
             data=_payload(body),
-            headers={**headers, **credentials, **through.headers},
-            timeout=limits,
+            headers={**options.headers, **credentials, **through.headers},
+            timeout=aiohttp.ClientTimeout(total=options.timeout),
             allow_redirects=False,
-            ssl=ssl_context,
+            ssl=options.ssl_context,
             **through.options,
         )
     except TROUBLE as error:
-        raise as_transport_error(error, timeout, proxy) from error
+        raise as_transport_error(error, options.timeout, options.proxy) from error
     with closing(response):
-        refuse_of_proxy(response.status, address, proxy)
-        yield IncomingAnswer(response, timeout=timeout, limit=limit)
+        refuse_of_proxy(response.status, address, options.proxy)
+        yield IncomingAnswer(response, timeout=options.timeout, limit=options.limit_bytes)
 
 
 def limits_of(timeout: float) -> aiohttp.ClientTimeout:
@@ -305,7 +249,7 @@ async def read_body(
     body_counts: bool,
     ends_at: float | None = None,
 ) -> bytes:
-    """Return an answer's body as `post` does, and leave what exceeds the limit unread.
+    """Return an answer's body as `send` does, and leave what exceeds the limit unread.
 
     `ends_at` is when the time is up, in the event loop's seconds (None: `content` has a time limit of its own).
     """

@@ -1,8 +1,8 @@
 """Sends many POST requests to one address; what they have in common is prepared only once.
 
-A request takes less processor time than with `exchange.post`, because internals of aiohttp are used directly: one write
+A request takes less processor time than with `exchange.send`, because internals of aiohttp are used directly: one write
 on a connection of the session's connector, and one read. Connections, parser, limits and results are the same as with
-`post`. If the installed version of aiohttp has other internals, `post` makes the requests.
+`send`. If the installed version of aiohttp has other internals, `send` makes the requests.
 """
 
 import asyncio
@@ -22,7 +22,16 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from notifier.http.connector import Connector
-from notifier.http.exchange import LARGE_BODY_BYTES, Answer, limits_of, post, proxy_options, read_body, request_url
+from notifier.http.exchange import (
+    LARGE_BODY_BYTES,
+    Answer,
+    RequestOptions,
+    limits_of,
+    proxy_options,
+    read_body,
+    request_url,
+    send,
+)
 from notifier.http.proxy import Proxy
 from notifier.http.time_limit import TimeLimit
 from notifier.http.transport_errors import (
@@ -109,7 +118,7 @@ class Poster:
         limit: int,
         proxy: Proxy | None = None,
     ) -> None:
-        """Initialize with the headers of all requests; `timeout`, `limit` and `proxy` are as in `post`."""
+        """Initialize with the headers of all requests; all else is as in `exchange.RequestOptions`."""
         self._session = session
         self._url = url
         self._headers = headers
@@ -129,7 +138,7 @@ class Poster:
         body_counts: bool = True,
         ssl_context: ssl.SSLContext | bool = True,
     ) -> Answer:
-        """POST `body` with the common headers and these, which must be others; all else is as in `exchange.post`."""
+        """POST `body` with the common headers and these, which must be others; all else is as in `exchange.send`."""
         connector = self._session.connector
         if isinstance(connector, Connector) and inner_parts_fit() and len(body) <= LARGE_BODY_BYTES:
             try:
@@ -144,18 +153,10 @@ class Poster:
                 raise unreadable_head(error.message) from error
             except TROUBLE as error:
                 raise as_transport_error(error, self._timeout, self._proxy) from error
-        return await post(
-            self._session,
-            self._url,
-            body,
-            headers={**self._headers, **headers},
-            timeout=self._timeout,
-            limit=self._limit,
-            truncate=truncate,
-            body_counts=body_counts,
-            ssl_context=ssl_context,
-            proxy=self._proxy,
+        options = RequestOptions(
+            {**self._headers, **headers}, self._timeout, self._limit, truncate, body_counts, ssl_context, self._proxy
         )
+        return await send(self._session, "POST", self._url, body, options)
 
     def _prepare(self, tls: ssl.SSLContext | bool) -> _Prepared:
         if self._prepared is None or self._prepared.tls is not tls:

@@ -11,7 +11,7 @@ import aiohttp
 from notifier import __version__
 from notifier.clock import Clock, SystemClock
 from notifier.config import SourceSettings
-from notifier.http.exchange import Answer, IncomingAnswer, stream
+from notifier.http.exchange import Answer, IncomingAnswer, RequestOptions, stream
 from notifier.http.poster import Poster
 from notifier.http.proxy import Proxy, proxy_of
 from notifier.http.tls import CertificateFileError, Certificates, TlsContextCache
@@ -67,16 +67,9 @@ class HttpExchange:
         self, method: str, parameters: Mapping[str, Any], *, limit_bytes: int
     ) -> AsyncIterator[IncomingAnswer]:
         """POST the request and yield the answer while it arrives. Raises TransportError."""
-        async with stream(
-            self._session,
-            self._url(method),
-            self._body(parameters),
-            headers=_HEADERS,
-            timeout=self._settings.timeout,
-            limit=limit_bytes,
-            ssl_context=await self._tls(),
-            proxy=self._proxy,
-        ) as answer:
+        tls = await self._tls()
+        options = RequestOptions(_HEADERS, self._settings.timeout, limit_bytes, ssl_context=tls, proxy=self._proxy)
+        async with stream(self._session, self._url(method), self._body(parameters), options) as answer:
             yield answer
 
     def _poster(self, method: str, limit_bytes: int) -> Poster:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from notifier.http.exchange import new_session, post
+from notifier.http.exchange import RequestOptions, new_session, send
 from notifier.http.transport_errors import TransportError, TransportReason
 from tests.support.waiting import until
 
@@ -74,7 +74,7 @@ async def server() -> AsyncIterator[TwoAddresses]:
 async def keep_asking(resolver: ChangingResolver, server: TwoAddresses, asked: asyncio.Event) -> None:
     async with new_session(resolver) as session:
         while True:
-            answer = await post(session, f"http://peer.test:{server.port}/", b"x", headers={}, timeout=5.0, limit=10)
+            answer = await send(session, "POST", f"http://peer.test:{server.port}/", b"x", RequestOptions({}, 5.0, 10))
             assert answer.body == b"x"
             asked.set()
             await asyncio.sleep(0.005)
@@ -130,7 +130,7 @@ async def test_whom_the_system_has_come_to_trust_is_trusted_without_a_restart(
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     async with server, new_session() as session:
         with pytest.raises(TransportError) as refused:
-            await post(session, url, b"x", headers={}, timeout=5.0, limit=10)
+            await send(session, "POST", url, b"x", RequestOptions({}, 5.0, 10))
         assert refused.value.reason is TransportReason.CERTIFICATE_REJECTED
         bundle.write_bytes(certificate.read_bytes())
-        assert (await post(session, url, b"x", headers={}, timeout=5.0, limit=10)).status == 200
+        assert (await send(session, "POST", url, b"x", RequestOptions({}, 5.0, 10))).status == 200

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from notifier.http.exchange import Answer, new_session, post, request_url, stream
+from notifier.http.exchange import Answer, RequestOptions, new_session, request_url, send, stream
 from notifier.http.transport_errors import TransportError, TransportReason
 
 pytestmark = pytest.mark.usefixtures("way_to_post")
@@ -75,8 +75,8 @@ def serving(resources: AsyncExitStack) -> Callable[..., Awaitable[str]]:
 async def exchange(
     session: aiohttp.ClientSession, url: str, body: bytes = b"{}", *, limit: int = 1000, truncate: bool = False
 ) -> Answer:
-    return await post(
-        session, f"{url}/{SECRET}", body, headers={"x-key": SECRET}, timeout=2.0, limit=limit, truncate=truncate
+    return await send(
+        session, "POST", f"{url}/{SECRET}", body, RequestOptions({"x-key": SECRET}, 2.0, limit, truncate=truncate)
     )
 
 
@@ -286,8 +286,8 @@ async def test_an_address_goes_out_as_it_is_written(
 ) -> None:
     requests: list[bytes] = []
     url = await listening(noting(requests))
-    await post(session, url + path, b"{}", headers={}, timeout=2.0, limit=10)
-    async with stream(session, url + path, b"{}", headers={}, timeout=2.0, limit=10):
+    await send(session, "POST", url + path, b"{}", RequestOptions({}, 2.0, 10))
+    async with stream(session, url + path, b"{}", RequestOptions({}, 2.0, 10)):
         pass
     # A question mark with nothing behind it is the one thing that the library leaves out.
     assert {request.split(b" ")[1].decode() for request in requests} == {path.removesuffix("?")}
@@ -306,7 +306,7 @@ async def test_what_cannot_stand_in_a_request_is_encoded(
 ) -> None:
     requests: list[bytes] = []
     url = await listening(noting(requests))
-    await post(session, url + written, b"{}", headers={}, timeout=2.0, limit=10)
+    await send(session, "POST", url + written, b"{}", RequestOptions({}, 2.0, 10))
     assert requests[0].split(b" ")[1] == sent
 
 
@@ -324,7 +324,7 @@ async def test_user_and_password_are_sent_in_utf_8(
 ) -> None:
     requests: list[bytes] = []
     url = (await listening(noting(requests))).replace("://", f"://{written}@")
-    await post(session, f"{url}/x", b"{}", headers={}, timeout=2.0, limit=10)
+    await send(session, "POST", f"{url}/x", b"{}", RequestOptions({}, 2.0, 10))
     (line,) = (line for line in requests[0].split(b"\r\n") if line.startswith(b"Authorization: "))
     assert base64.b64decode(line.removeprefix(b"Authorization: Basic ")).decode() == pair
     assert b"@" not in requests[0]
@@ -342,7 +342,7 @@ async def test_a_header_that_would_smuggle_another_is_not_sent(
         raise AssertionError
 
     with pytest.raises(TransportError) as raised:
-        await post(session, await serving(handler), b"", headers={"x": "a\r\ny: b"}, timeout=2.0, limit=10)
+        await send(session, "POST", await serving(handler), b"", RequestOptions({"x": "a\r\ny: b"}, 2.0, 10))
     assert raised.value.reason is TransportReason.PROTOCOL_BROKEN
 
 
@@ -374,7 +374,7 @@ async def test_a_certificate_for_another_name_is_rejected_in_openssls_words(
     trusting = ssl.create_default_context(cafile=certificate)
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     with pytest.raises(TransportError) as raised:
-        await post(session, url, b"", headers={}, timeout=2.0, limit=10, ssl_context=trusting)
+        await send(session, "POST", url, b"", RequestOptions({}, 2.0, 10, ssl_context=trusting))
     assert raised.value.reason is TransportReason.CERTIFICATE_REJECTED
     assert "IP address mismatch" in raised.value.message
 
@@ -385,7 +385,7 @@ async def test_a_peer_that_accepts_and_says_nothing_takes_no_longer_than_the_tim
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         began = time.monotonic()
         with pytest.raises(TransportError) as raised:
-            await post(session, f"http://127.0.0.1:{deaf.getsockname()[1]}", b"", headers={}, timeout=0.3, limit=10)
+            await send(session, "POST", f"http://127.0.0.1:{deaf.getsockname()[1]}", b"", RequestOptions({}, 0.3, 10))
     assert (raised.value.reason, raised.value.message) == (
         TransportReason.TIMEOUT,
         "no whole answer within 0.3 seconds",
@@ -401,8 +401,8 @@ async def test_a_connection_that_does_not_come_about_in_time_is_told_from_an_ans
         begun = time.monotonic()
         with pytest.raises(TransportError) as raised:
             # It accepts, and never speaks TLS: nothing of the request is sent.
-            await post(
-                session, f"https://127.0.0.1:{deaf.getsockname()[1]}", b"", headers={}, timeout=timeout, limit=10
+            await send(
+                session, "POST", f"https://127.0.0.1:{deaf.getsockname()[1]}", b"", RequestOptions({}, timeout, 10)
             )
     assert (raised.value.reason, raised.value.message) == (
         TransportReason.CONNECT_FAILED,
@@ -418,7 +418,7 @@ async def test_a_peer_that_does_not_read_takes_no_longer_than_the_timeout(
         await asyncio.sleep(2)
 
     with pytest.raises(TransportError) as raised:
-        await post(session, await listening(deaf), b"x" * 2**25, headers={}, timeout=0.3, limit=10)
+        await send(session, "POST", await listening(deaf), b"x" * 2**25, RequestOptions({}, 0.3, 10))
     assert raised.value.reason is TransportReason.TIMEOUT
 
 
@@ -544,7 +544,7 @@ async def stream_all(
     session: aiohttp.ClientSession, url: str, *, timeout: float = 2.0, limit: int = 10**6, pause: float = 0.0
 ) -> bytes:
     body = b""
-    async with stream(session, f"{url}/{SECRET}", b"{}", headers={}, timeout=timeout, limit=limit) as answer:
+    async with stream(session, f"{url}/{SECRET}", b"{}", RequestOptions({}, timeout, limit)) as answer:
         while piece := await answer.read():
             assert len(piece) <= 2**14
             body += piece
@@ -565,7 +565,7 @@ async def test_a_body_is_handed_on_while_the_peer_still_speaks(
         await writer.drain()
 
     url = await listening(peer)
-    async with stream(session, url, b"{}", headers={}, timeout=2.0, limit=6) as answer:
+    async with stream(session, url, b"{}", RequestOptions({}, 2.0, 6)) as answer:
         assert (answer.head.status, answer.head.headers["x-kind"], answer.head.body) == (200, "list", b"")
         assert await answer.read() == b"one"
         heard.set()
@@ -593,7 +593,7 @@ async def test_a_redirect_in_pieces_is_an_answer(
     async def handler(_: web.Request) -> web.Response:
         return web.Response(status=307, headers={"Location": "/elsewhere"})
 
-    async with stream(session, await serving(handler), b"", headers={}, timeout=2.0, limit=10) as answer:
+    async with stream(session, await serving(handler), b"", RequestOptions({}, 2.0, 10)) as answer:
         assert (answer.head.status, answer.head.headers["location"]) == (307, "/elsewhere")
 
 
@@ -643,7 +643,7 @@ async def test_a_connection_is_kept_after_a_whole_body_and_closed_after_half_of_
         return web.Response(body=bytes(10**6))
 
     async def give_up() -> None:
-        async with stream(session, url, b"", headers={}, timeout=2.0, limit=10**6) as answer:
+        async with stream(session, url, b"", RequestOptions({}, 2.0, 10**6)) as answer:
             await answer.read()
             raise ValueError("the reader's own")
 

@@ -12,7 +12,7 @@ import pytest
 from aiohttp.connector import Connection
 
 from notifier.http import poster as posters
-from notifier.http.exchange import LARGE_BODY_BYTES, Answer, new_session, post
+from notifier.http.exchange import LARGE_BODY_BYTES, Answer, RequestOptions, new_session, send
 from notifier.http.poster import Poster, inner_parts_fit
 from notifier.http.transport_errors import TransportError, TransportReason
 from tests.support.waiting import until
@@ -102,11 +102,13 @@ def client_posts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count what aiohttp's client posts: the lengths of the bodies."""
     posted: list[int] = []
 
-    async def counted(session: aiohttp.ClientSession, url: str, body: bytes, **options: Any) -> Answer:
+    async def counted(
+        session: aiohttp.ClientSession, method: str, url: str, body: bytes, options: RequestOptions
+    ) -> Answer:
         posted.append(len(body))
-        return await post(session, url, body, **options)
+        return await send(session, method, url, body, options)
 
-    monkeypatch.setattr(posters, "post", counted)
+    monkeypatch.setattr(posters, "send", counted)
     return posted
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from notifier.http import resolver as resolver_module
-from notifier.http.exchange import new_session, post
+from notifier.http.exchange import RequestOptions, new_session, send
 from notifier.http.resolver import MOST_SLOW_LOOK_UPS, NameTimeoutError, Resolver
 from notifier.http.transport_errors import TransportError, TransportReason
 
@@ -109,6 +109,6 @@ async def test_a_request_says_that_the_name_took_too_long(monkeypatch: pytest.Mo
     monkeypatch.setattr(resolver_module, "LOOK_UP_SECONDS", 0.05)
     async with new_session() as session:
         with pytest.raises(TransportError) as caught:
-            await post(session, "http://silent.example.com/", b"", headers={}, timeout=5, limit=10)
+            await send(session, "POST", "http://silent.example.com/", b"", RequestOptions({}, 5, 10))
     assert caught.value.reason is TransportReason.NAME_NOT_RESOLVED
     assert caught.value.message.startswith("the name silent.example.com could not be resolved within")

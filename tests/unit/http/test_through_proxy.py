@@ -5,7 +5,7 @@ import ssl
 import aiohttp
 import pytest
 
-from notifier.http.exchange import Answer, post, stream
+from notifier.http.exchange import Answer, RequestOptions, send, stream
 from notifier.http.proxy import Proxy
 from notifier.http.transport_errors import TransportError, TransportReason
 from tests.support.destinations import CertificateFiles, Receiver
@@ -22,7 +22,7 @@ def trusting(certificates: CertificateFiles) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certificates.certificate)
 
 
-async def send(
+async def send_through(
     session: aiohttp.ClientSession,
     url: str,
     proxy: str,
@@ -30,8 +30,8 @@ async def send(
     timeout: float = TIMEOUT_SECONDS,
 ) -> Answer:
     through = Proxy(proxy, "HTTPS_PROXY")
-    return await post(
-        session, url, b"{}", headers=HEADERS, timeout=timeout, limit=100, ssl_context=context, proxy=through
+    return await send(
+        session, "POST", url, b"{}", RequestOptions(HEADERS, timeout, 100, ssl_context=context, proxy=through)
     )
 
 
@@ -40,7 +40,7 @@ async def test_https_goes_through_a_tunnel_in_which_the_proxy_sees_nothing(
 ) -> None:
     forward_proxy.wants = AUTHORIZATION
     for _ in range(3):
-        answer = await send(session, f"{tls_receiver.url}/in", forward_proxy.url_with_credentials, trusting)
+        answer = await send_through(session, f"{tls_receiver.url}/in", forward_proxy.url_with_credentials, trusting)
         assert (answer.status, answer.body) == (200, b"ok")
     assert [request.path for request in tls_receiver.received] == ["/in"] * 3
     assert {request.headers.get("Proxy-Authorization") for request in tls_receiver.received} == {None}
@@ -56,7 +56,7 @@ async def test_plain_http_is_sent_to_the_proxy_with_the_whole_url(
 ) -> None:
     forward_proxy.wants = AUTHORIZATION
     forward_proxy.hosts["receiver.example"] = ("127.0.0.1", int(receiver.url.rpartition(":")[2]))
-    answer = await send(session, "http://receiver.example/in?a=%2f", forward_proxy.url_with_credentials)
+    answer = await send_through(session, "http://receiver.example/in?a=%2f", forward_proxy.url_with_credentials)
     assert answer.status == 200
     assert [request.path for request in receiver.received] == ["/in?a=%2f"]
     assert "Proxy-Authorization" not in receiver.received[0].headers
@@ -68,7 +68,7 @@ async def test_connections_through_different_proxies_are_not_mixed_up(
 ) -> None:
     async with proxying() as other:
         for proxy in (forward_proxy.url, other.url, forward_proxy.url_with_credentials):
-            await send(session, tls_receiver.url, proxy, trusting)
+            await send_through(session, tls_receiver.url, proxy, trusting)
         assert (len(forward_proxy.heads), len(other.heads)) == (2, 1)
 
 
@@ -76,9 +76,9 @@ async def test_a_proxy_may_itself_be_reached_by_tls(
     session: aiohttp.ClientSession, certificates: CertificateFiles, tls_receiver: Receiver, trusting: ssl.SSLContext
 ) -> None:
     async with proxying(certificates.server_context) as proxy:
-        assert (await send(session, tls_receiver.url, proxy.url, trusting)).status == 200
+        assert (await send_through(session, tls_receiver.url, proxy.url, trusting)).status == 200
         with pytest.raises(TransportError, match=r"TLS with the proxy https://127.0.0.1:") as raised:
-            await send(session, tls_receiver.url, proxy.url)
+            await send_through(session, tls_receiver.url, proxy.url)
     assert raised.value.reason is TransportReason.CERTIFICATE_REJECTED
 
 
@@ -87,7 +87,7 @@ async def test_a_stream_goes_through_the_proxy(
 ) -> None:
     proxy = Proxy(forward_proxy.url, "proxy")
     async with stream(
-        session, tls_receiver.url, b"", headers=HEADERS, timeout=5.0, limit=100, ssl_context=trusting, proxy=proxy
+        session, tls_receiver.url, b"", RequestOptions(HEADERS, 5.0, 100, ssl_context=trusting, proxy=proxy)
     ) as answer:
         assert await answer.read() == b"ok"
     assert len(forward_proxy.heads) == 1
@@ -110,7 +110,7 @@ async def test_a_refusal_is_told_with_its_remedy_and_in_no_words_of_the_proxy(
 ) -> None:
     forward_proxy.refuses = b"HTTP/1.1 " + line + b" of " + PASSWORD.encode() + b"\r\nContent-Length: 4\r\n\r\nnope"
     with pytest.raises(TransportError) as raised:
-        await send(session, "https://api.example.com", forward_proxy.url_with_credentials)
+        await send_through(session, "https://api.example.com", forward_proxy.url_with_credentials)
     assert raised.value.reason is reason
     assert raised.value.message.startswith(f"the proxy {forward_proxy.address} {message}")
     assert PASSWORD not in raised.value.message
@@ -121,7 +121,7 @@ async def test_a_plain_request_that_the_proxy_does_not_let_in_is_refused_by_the_
 ) -> None:
     forward_proxy.wants = AUTHORIZATION
     with pytest.raises(TransportError) as raised:
-        await send(session, "http://receiver.example", forward_proxy.url)
+        await send_through(session, "http://receiver.example", forward_proxy.url)
     assert raised.value.reason is TransportReason.PROXY_REFUSED
 
 
@@ -138,7 +138,7 @@ async def test_what_is_no_proxy_is_a_failure_like_any_other(
 ) -> None:
     forward_proxy.refuses = answer
     with pytest.raises(TransportError) as raised:
-        await send(session, "https://api.example.com", forward_proxy.url)
+        await send_through(session, "https://api.example.com", forward_proxy.url)
     assert raised.value.reason is reason
 
 
@@ -147,7 +147,7 @@ async def test_a_proxy_that_hangs_is_waited_for_no_longer_than_a_connection(
 ) -> None:
     forward_proxy.hangs = True
     with pytest.raises(TransportError) as raised:
-        await send(session, "https://api.example.com", forward_proxy.url, timeout=0.4)
+        await send_through(session, "https://api.example.com", forward_proxy.url, timeout=0.4)
     assert raised.value.reason is TransportReason.CONNECT_FAILED
     assert raised.value.message == f"no connection through the proxy {forward_proxy.address} within 0.3 seconds"
 
@@ -163,7 +163,7 @@ async def test_a_proxy_that_is_not_there_is_named(
     session: aiohttp.ClientSession, proxy: str, reason: TransportReason, message: str
 ) -> None:
     with pytest.raises(TransportError) as raised:
-        await send(session, "https://api.example.com", proxy.replace("://", f"://{CREDENTIALS}@"))
+        await send_through(session, "https://api.example.com", proxy.replace("://", f"://{CREDENTIALS}@"))
     assert raised.value.reason is reason
     assert raised.value.message.startswith(message)
     assert PASSWORD not in raised.value.message
@@ -173,5 +173,5 @@ async def test_a_peer_behind_the_proxy_that_nobody_vouches_for_is_not_trusted(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy, tls_receiver: Receiver
 ) -> None:
     with pytest.raises(TransportError, match=r"^TLS failed: self-signed") as raised:
-        await send(session, tls_receiver.url, forward_proxy.url)
+        await send_through(session, tls_receiver.url, forward_proxy.url)
     assert raised.value.reason is TransportReason.CERTIFICATE_REJECTED
