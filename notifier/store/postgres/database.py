@@ -18,11 +18,23 @@ from notifier.store.database import Engine
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+_TURN: Final = "notifier.turn"
+"""The setting of a session that says whose turn it is. Like the lock, it ends with the session."""
+
 _LIST: Final = re.compile(r"json_each\((\?|:\w+)\)")
 _NAMED: Final = re.compile(r"(?<![:\w]):([a-z]\w*)")
 _NO_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
 """Matches what PostgreSQL cannot store in a text: NUL, and halves of surrogate pairs."""
 _REPLACEMENT: Final = "\ufffd"
+
+
+class ForeignSessionError(psycopg.OperationalError):
+    """A transaction began in another session than the one that has the lock, so another process may write too."""
+
+
+def mark_turn(connection: Connection, turn: str) -> None:
+    """Mark the connection's session as that of this turn. Raises psycopg.Error."""
+    connection.execute("SELECT set_config(%s, %s, false)", [_TURN, turn])
 
 
 @lru_cache(maxsize=512)
@@ -39,11 +51,14 @@ class PostgresDatabase:
 
     engine: Final = Engine.POSTGRES
 
-    def __init__(self, connection: Connection, begin: str = "BEGIN") -> None:
-        """Initialize with an open connection; `begin` is executed at the beginning of every transaction."""
+    def __init__(self, connection: Connection, turn: str | None = None) -> None:
+        """Initialize with an open connection.
+
+        With `turn`, each transaction begins only in a session that `mark_turn` has marked with it.
+        """
         self.connection = connection
         self.changes = 0
-        self._begin = begin
+        self._turn = turn
         self._depth = 0
         connection.adapters.register_loader("numeric", _WholeNumberLoader)
 
@@ -77,7 +92,10 @@ class PostgresDatabase:
     def atomic(self) -> Iterator[None]:
         """Begin a transaction, or a savepoint in the running one; an error undoes it. Raises psycopg.Error."""
         outer, name = self._depth == 0, f"level_{self._depth}"
-        self._control(self._begin if outer else f"SAVEPOINT {name}")
+        if outer:
+            self._begin()
+        else:
+            self._control(f"SAVEPOINT {name}")
         self._depth += 1
         try:
             yield
@@ -97,6 +115,17 @@ class PostgresDatabase:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+    def _begin(self) -> None:
+        if self._turn is None:
+            self._control("BEGIN")
+            return
+        # Both statements in one message, so that the check costs no time on the way.
+        cursor = self.connection.execute(f"BEGIN; SELECT current_setting('{_TURN}', true)".encode(), prepare=False)
+        cursor.nextset()
+        if cursor.fetchone() != (self._turn,):
+            self.connection.close()
+            raise ForeignSessionError("the session is not the one that has the lock")
 
     def _undo(self, statement: str) -> None:
         # If the connection is lost, the server undoes the transaction; the error that was raised tells of the loss.

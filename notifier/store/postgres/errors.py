@@ -8,6 +8,7 @@ import psycopg
 
 from notifier.redact import redact
 from notifier.store.errors import StoreError, StoreReason
+from notifier.store.postgres.database import ForeignSessionError
 from notifier.store.postgres.location import Location
 
 _CHANGED: Final = (
@@ -44,6 +45,10 @@ _BY_CLASS: Final = {
     "58": (StoreReason.IO_ERROR, "the server's disk reports errors (%s): check it"),
     "XX": (StoreReason.CORRUPT, "the server reports damage or an internal error (%s): check it, or restore a backup"),
 }
+_SHARED: Final = (
+    StoreReason.REFUSED,
+    "connections share a session here (a pooler in transaction mode): connect directly, or by a pool in session mode",
+)
 _LOST: Final = (StoreReason.UNREACHABLE, "it cannot be reached (%s)")
 _TLS: Final = (StoreReason.REFUSED, "there is no trusted encrypted connection (%s): check sslmode and sslrootcert")
 
@@ -65,7 +70,10 @@ def as_store_error(error: psycopg.Error, location: Location) -> StoreError | Non
     """Convert an error to a StoreError; return None for an error that is a bug in the program. Pure."""
     said = redact(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
     state = error.sqlstate
-    if state is not None:
+    named: tuple[StoreReason, str] | None
+    if isinstance(error, ForeignSessionError):
+        named = _SHARED
+    elif state is not None:
         named = _BY_SQLSTATE.get(state) or _BY_CLASS.get(state[:2])
         said = f"{said}, SQLSTATE {state}"
     elif isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):

@@ -19,7 +19,7 @@ import psycopg
 from notifier import __version__
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.postgres.database import Connection
+from notifier.store.postgres.database import Connection, ForeignSessionError
 from notifier.store.postgres.location import Location
 
 _log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def check_session(connection: Connection, other: Connection, location: Location)
     """Check that the lock belongs to a session of this connection alone. Raises StoreError, psycopg.Error.
 
     `other` is a second connection. A pooler in transaction mode lets the two share a session, and other databases that
-    speak this protocol pretend to lock.
+    speak this protocol pretend to lock. A pooler may do so only under load, so each transaction checks its session too.
     """
     key = lock_key(location.schema)
     mine = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
@@ -97,11 +97,7 @@ def check_session(connection: Connection, other: Connection, location: Location)
         [LOCK_SPACE, key % 2**32],
     ).fetchone()
     if mine is None or theirs is None or again is None or mine == theirs or mine[0] != again[0]:
-        raise StoreError(
-            StoreReason.REFUSED,
-            f"{location}: something between here and the server shares one session among several connections (a pooler"
-            " in transaction mode): connect to the server itself, or through a pool in session mode",
-        )
+        raise ForeignSessionError("two connections share a session")
     if not again[1]:
         raise StoreError(
             StoreReason.REFUSED,

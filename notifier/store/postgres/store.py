@@ -12,7 +12,13 @@ import psycopg
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.postgres import holders, schema
 from notifier.store.postgres.connection import connect, connect_to_read, refuse_replica
-from notifier.store.postgres.database import Connection, PostgresDatabase, PostgresReadingDatabase
+from notifier.store.postgres.database import (
+    Connection,
+    ForeignSessionError,
+    PostgresDatabase,
+    PostgresReadingDatabase,
+    mark_turn,
+)
 from notifier.store.postgres.errors import errors_named
 from notifier.store.postgres.holders import Holder
 from notifier.store.postgres.location import Location
@@ -107,7 +113,7 @@ class PostgresStore(Store):
         with db.atomic():
             self._before = holders.latest(db)
             self._epoch = holders.begin(db, self._now_ms())
-        self._candidate, self._db = None, db
+        self._candidate, self._db = None, self._in_turn(connection)
         return None
 
     def _present_holder(self, connection: Connection) -> Holder:
@@ -187,13 +193,20 @@ class PostgresStore(Store):
                     f"{self.location}: a replica was promoted, or a backup restored, so the last moments may be"
                     " missing: this process begins again with what is there",
                 )
+            fresh = self._in_turn(connection)
             on_failure.pop_all()
         if self._db is not None:
             self._db.close()
-        self._db = db
+        self._db = fresh
+
+    def _in_turn(self, connection: Connection) -> PostgresDatabase:
+        turn = str(self._epoch)
+        mark_turn(connection, turn)
+        return PostgresDatabase(connection, turn)
 
     def _note_end(self, error: StoreError) -> None:
-        if error.reason is StoreReason.HELD_ELSEWHERE and self.end is None:
+        is_over = error.reason is StoreReason.HELD_ELSEWHERE or isinstance(error.__cause__, ForeignSessionError)
+        if is_over and self.end is None:
             self.end = error
 
     def _close(self) -> None:

@@ -417,6 +417,34 @@ async def test_a_pooler_that_shares_sessions_is_refused(new_store: NewStore, pos
     assert "pooler in transaction mode" in error.message
 
 
+async def test_a_pooler_that_shares_sessions_only_under_load_is_noticed_before_anything_is_written(
+    new_store: NewStore, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holders, "check_session", lambda *_: None)
+    with pooled(postgres_server, "transaction") as url:
+        store = new_store(url)
+        await store.open()
+        with psycopg.connect(url) as other:
+            # It has the session of the store now, whose next transaction gets another one.
+            other.execute("SELECT 1")
+            with pytest.raises(StoreError, match="pooler in transaction mode") as caught:
+                await store.run(sources.recall, "acme")
+        await store.close()
+    assert caught.value.reason is StoreReason.REFUSED
+    assert store.end is caught.value
+    assert postgres_server.execute(f'SELECT * FROM "{store.location.schema}".sources') == []
+
+
+async def test_a_session_that_was_reset_has_no_lock_and_writes_no_more(store: PostgresStore) -> None:
+    assert store._db is not None
+    store._db.connection.execute("DISCARD ALL")
+    for _ in range(2):
+        with pytest.raises(StoreError) as caught:
+            await store.run(sources.recall, "acme")
+        assert caught.value.reason is StoreReason.REFUSED
+    assert store.ended.is_set()
+
+
 async def test_a_pooler_that_keeps_sessions_serves(new_store: NewStore, postgres_server: PostgresServer) -> None:
     with pooled(postgres_server, "session") as url:
         store = new_store(url)
