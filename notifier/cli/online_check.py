@@ -9,6 +9,7 @@ from notifier.cli.errors import CommandError
 from notifier.cli.formatting import Column, counted, harmless
 from notifier.cli.global_options import GlobalOptions
 from notifier.cli.output import TableWriter, echo
+from notifier.clock import SystemClock
 from notifier.config import Settings
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ def seen(given: GlobalOptions, settings: Settings) -> "Sequence[ProbeResult]":
     return asyncio.run(look_at_all(settings.sources))
 
 
-def orphans(settings: Settings) -> "Iterator[str]":
+def of_store(settings: Settings) -> "Iterator[str]":
     """Yield a sentence for each destination that is not configured but has waiting events in the store.
+
+    If the store is in a database whose server has another time than this machine, yield a sentence about that too.
 
     Raises CommandError if the store is in a database that cannot be used.
     """
@@ -49,17 +52,21 @@ def orphans(settings: Settings) -> "Iterator[str]":
     from notifier.alerts.destination_rules import orphan_sentence  # noqa: PLC0415
     from notifier.store.errors import StoreError, StoreReason  # noqa: PLC0415
     from notifier.store.opening import open_to_read  # noqa: PLC0415
+    from notifier.store.postgres.server_clock import difference_sentence, server_clock_ahead_ms  # noqa: PLC0415
     from notifier.store.queries.orphans import orphans as found_in  # noqa: PLC0415
 
     try:
         with closing(open_to_read(settings.store)) as db:
             found = found_in(db, tuple(settings.destinations))
+            ahead_ms = 0 if is_file else server_clock_ahead_ms(db, SystemClock().now_ms)
     except StoreError as error:
         # Errors of the state file are not reported here; the daemon reports them when it starts.
         if is_file or error.reason is StoreReason.NOT_A_STATE_FILE:
             return
         raise CommandError(error.message) from error
     yield from (orphan_sentence(orphan) for orphan in found if orphan.pending)
+    if said := difference_sentence(ahead_ms):
+        yield said
 
 
 def show(sights: "Sequence[ProbeResult]") -> None:

@@ -95,7 +95,7 @@ class Operations:
             () if evaluation is None else evaluation.standing,
             evaluation_status(evaluation, self._clock.monotonic(), self._configuration.settings.alerts.heard_by()),
             remembered.replays,
-            await self._reader.run(store_status) if self._store.path is None else file_status(),
+            await self._reader.run(store_status, self._clock) if self._store.path is None else file_status(),
         )
 
     async def metrics(self) -> bytes:

@@ -166,8 +166,7 @@ class StandbyServer:
         from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
 
         with closing(open_to_read(self._settings.store)) as db:
-            now_ms = SystemClock().now_ms()
-            document = remembered_status(db, self._settings.sources, self._settings.destinations, now_ms)
+            document = remembered_status(db, self._settings.sources, self._settings.destinations, SystemClock())
         return {**document, STANDBY: True}
 
     async def _reload(self, request: web.Request) -> web.Response:

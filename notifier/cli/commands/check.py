@@ -59,7 +59,7 @@ def check(given: GlobalOptions, *, online: bool, strict: bool, as_json: bool) ->
             echo_json([{"errors": _errors(failure), "warnings": [], "notes": []}])
         raise
     file = find_file(given.config, environ=os.environ, cwd=Path.cwd())
-    warnings = [*map(str, settings.warnings()), *online_check.orphans(settings)]
+    warnings = [*map(str, settings.warnings()), *online_check.of_store(settings)]
     if not as_json:
         _show(file, settings, warnings)
     sights = online_check.seen(given, settings) if online else None

@@ -14,7 +14,7 @@ from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json
 from notifier.cli.store_access import reading
-from notifier.clock import SystemClock
+from notifier.clock import Clock, SystemClock
 from notifier.config import Settings
 
 _CONDITION_COLUMNS: Final = (
@@ -59,14 +59,15 @@ def status(given: GlobalOptions, *, as_json: bool, exit_code: bool) -> None:
     fails, deliveries were given up, or the daemon has not evaluated its state for a while.
     """
     settings, state_file = settings_or_state_file(given)
-    now_ms = SystemClock().now_ms()
+    clock = SystemClock()
+    now_ms = clock.now_ms()
     answer = daemon_client.request(state_file, "GET", "/v1/status")
     if answer is None and (holder := daemon_client.holder(state_file)):
         raise CommandError(
             f"process {holder} uses the state file {state_file} and does not answer yet: it is starting (opening a"
             " large file takes minutes) or stopping, or its socket was removed; see its log"
         )
-    document = answer.body if answer is not None else _remembered(settings or read_settings(given), now_ms)
+    document = answer.body if answer is not None else _remembered(settings or read_settings(given), clock)
     if as_json:
         echo_json([document])
     else:
@@ -90,12 +91,12 @@ def _is_disabled_by_itself(destination: Mapping[str, Any]) -> bool:
     return bool(destination["state"] == "disabled" and destination["reason"] != _BY_OPERATOR)
 
 
-def _remembered(settings: Settings, now_ms: int) -> Mapping[str, Any]:
+def _remembered(settings: Settings, clock: Clock) -> Mapping[str, Any]:
     # Imported only without a daemon, because the import takes half a second.
     from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
 
     with reading(settings.store) as db:
-        return remembered_status(db, settings.sources, settings.destinations, now_ms)
+        return remembered_status(db, settings.sources, settings.destinations, clock)
 
 
 def _waiting_for_schedule(name: str, events: int, until_ms: int | None, now_ms: int) -> str:
@@ -106,7 +107,7 @@ def _waiting_for_schedule(name: str, events: int, until_ms: int | None, now_ms: 
 
 
 def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
-    echo(*_heading(document, state_file), "")
+    echo(*_heading(document, state_file), *_clock_difference(document), "")
     if document["conditions"]:
         TableWriter(*_CONDITION_COLUMNS).show(_condition_row(it, now_ms) for it in document["conditions"])
         echo("")
@@ -145,6 +146,16 @@ def _heading(document: Mapping[str, Any], state_file: Path) -> Iterator[str]:
         yield f"No daemon is running on this machine; {_holder(document)}. This is what the database contains."
     else:
         yield f"No daemon is running; this is what the state file {harmless(str(state_file))} contains."
+
+
+def _clock_difference(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence if this machine's clock differs from that of the database's server."""
+    if (seconds := document["store"].get("clock_ahead_seconds")) is not None:
+        # Imported here, because most stores are files.
+        from notifier.store.postgres.server_clock import difference_sentence  # noqa: PLC0415
+
+        if said := difference_sentence(round(seconds * 1000)):
+            yield f"Warning: {said}."
 
 
 def _holder(document: Mapping[str, Any]) -> str:

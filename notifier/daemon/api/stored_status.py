@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from notifier.clock import Clock
 from notifier.daemon.api.status import (
     destination_status,
     evaluation_status,
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 
 def remembered_status(
-    db: Database, source_names: Collection[str], destination_names: Collection[str], now_ms: int
+    db: Database, source_names: Collection[str], destination_names: Collection[str], clock: Clock
 ) -> "StatusDocument":
     """Return the status object; sources and destinations that the state file does not know are shown as not started."""
+    now_ms = clock.now_ms()
     known_sources = sources.everything(db)
     known_destinations = destinations.everything(db)
     described_sources = {}
@@ -55,7 +57,7 @@ def remembered_status(
         conditions.everything(db),
         evaluation_status(None, 0.0),
         replays.under_way(db),
-        store_status(db),
+        store_status(db, clock),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import psycopg
 
+from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.postgres import holders, schema
 from notifier.store.postgres.connection import connect, connect_to_read, refuse_replica
@@ -22,6 +23,7 @@ from notifier.store.postgres.database import (
 from notifier.store.postgres.errors import errors_named
 from notifier.store.postgres.holders import Holder
 from notifier.store.postgres.location import Location
+from notifier.store.postgres.server_clock import AGREES_MS, difference_sentence, server_clock_ahead_ms
 from notifier.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class PostgresStore(Store):
         self._lost_at: float | None = None
         self._next_try_at = 0.0
         self._problem: StoreError | None = None
+        self._clock_differs = False
 
     async def try_open(self) -> Holder | None:
         """Open the store if no other process holds it, and return None; otherwise return the holder.
@@ -74,7 +77,7 @@ class PostgresStore(Store):
             await self.run(holders.describe, self._epoch, sources, destinations)
 
     async def check_place(self) -> None:
-        """Ask the server for a sign of life; after a lost connection, try to reconnect. Raises StoreError."""
+        """Ask the server for a sign of life, its time; after a lost connection, try to reconnect. Raises StoreError."""
         await self._on_thread(self._check_place)
 
     def open_reader(self) -> PostgresReadingDatabase:
@@ -95,8 +98,10 @@ class PostgresStore(Store):
             return None
         with errors_named(self.location):
             try:
-                connection = self._candidate = self._candidate or connect(self.location)
-                return self._hold_or_tell(connection)
+                if self._candidate is None:
+                    self._candidate = connect(self.location)
+                    self._compare_clocks(PostgresDatabase(self._candidate))
+                return self._hold_or_tell(self._candidate)
             except (psycopg.Error, StoreError):
                 self._forget_candidate()
                 raise
@@ -138,7 +143,21 @@ class PostgresStore(Store):
 
     def _check_place(self) -> None:
         with self._errors_noted() as db:
-            db.execute("SELECT 1")
+            self._compare_clocks(db)
+
+    def _compare_clocks(self, db: Database) -> None:
+        """Log the beginning and the end of a difference between this machine's clock and the server's."""
+        ahead_ms = server_clock_ahead_ms(db, self._now_ms)
+        said = difference_sentence(ahead_ms)
+        if said is not None and not self._clock_differs:
+            _log.warning(
+                "the clock of this machine differs from that of the database's server",
+                extra={"database": str(self.location), "detail": said},
+            )
+            self._clock_differs = True
+        elif self._clock_differs and abs(ahead_ms) < AGREES_MS:
+            _log.info("the clock of this machine agrees with that of the database's server again")
+            self._clock_differs = False
 
     def _come_back(self) -> None:
         """Reconnect after a loss, and remain the holder if no other process has become the holder since.

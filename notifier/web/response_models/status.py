@@ -260,6 +260,13 @@ class StoreDocument(TypedDict):
         str | None, Field(description="The machine and process that hold the database; null: none, or a file.")
     ]
     since: Annotated[Moment | None, Field(description="Since when it holds it.")]
+    clock_ahead_seconds: Annotated[
+        float | None,
+        Field(
+            description="How many seconds the clock of the database's server is at least ahead of this machine's"
+            " (negative: behind); null: a file."
+        ),
+    ]
 
 
 class StatusDocument(TypedDict):

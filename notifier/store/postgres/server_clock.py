@@ -1,0 +1,40 @@
+"""The difference between this machine's clock and that of the database's server.
+
+The machines that take turns at a store should agree about the time: retries and scheduled sends are due by the clock of
+the holder, so they shift at a takeover. The server is what all of them can compare themselves with.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from notifier.store.database import Database
+
+DIFFERS_MS: Final = 2_000
+"""The difference in milliseconds at which people are told."""
+
+AGREES_MS: Final = 1_000
+"""The difference in milliseconds below which the clocks agree again."""
+
+
+def server_clock_ahead_ms(db: Database, now_ms: Callable[[], int]) -> int:
+    """Return the milliseconds by which the server's clock is at least ahead of this machine's (negative: behind).
+
+    One request, whose duration is taken off, because its answer may be as old as that.
+    """
+    before_ms = now_ms()
+    row = db.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)").fetchone()
+    after_ms = now_ms()
+    theirs_ms = int(row[0])
+    return theirs_ms - max(before_ms, min(theirs_ms, after_ms))
+
+
+def difference_sentence(ahead_ms: int) -> str | None:
+    """Return what people should know of a difference; None if it is small. Pure."""
+    if abs(ahead_ms) < DIFFERS_MS:
+        return None
+    which = "behind" if ahead_ms > 0 else "ahead of"
+    return (
+        f"this machine's clock is {abs(ahead_ms) / 1000:.0f} seconds {which} that of the database's server; when"
+        " another machine takes over, retries and scheduled sends come earlier or later: synchronize the clocks of all"
+        " machines (NTP)"
+    )
