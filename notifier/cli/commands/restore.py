@@ -24,19 +24,21 @@ from notifier.store.opening import is_database, location_of
 
 @click.command(epilog=examples("notifier restore /var/backups/notifier.db"))
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="With [store] url: replace the state that the schema has.")
 @with_global_options
-def restore(given: GlobalOptions, file: Path) -> None:
+def restore(given: GlobalOptions, file: Path, *, force: bool) -> None:
     """Replace the state file with a backup.
 
     Stop the daemon first. FILE is checked and left unchanged; the present state file is kept under a dated name
     beside it. When the daemon starts, it adds what the present state file knows and the backup does not: waiting
     events are delivered, and events that were already sent are not sent again.
 
-    With `[store] url`, it copies FILE into the database, where the schema must be empty.
+    With `[store] url`, it copies FILE into the database, where the schema must be empty. With --force, a schema
+    that has a state is kept under a dated name, and what it knows and FILE does not is added at once.
     """
     store = read_settings_as_caller(given).store
     if is_database(store):
-        _restore_into_database(store, file)
+        _restore_into_database(store, file, force=force)
         return
     state_file = store.path
     owner = other_owner(state_file)
@@ -58,14 +60,19 @@ def restore(given: GlobalOptions, file: Path) -> None:
     )
 
 
-def _restore_into_database(store: StoreSettings, file: Path) -> None:
+def _restore_into_database(store: StoreSettings, file: Path, *, force: bool) -> None:
     # Imported here, because whoever uses a file needs no library of PostgreSQL.
     from notifier.store.postgres.copying import restore_into_schema  # noqa: PLC0415
 
-    location = location_of(store)
+    location, now_ms = location_of(store), SystemClock().now_ms()
     with as_command_error(BackupError, StoreError), shown_copying("restore") as progress:
-        copy = restore_into_schema(location, file, progress)
-    echo(f"{location}: filled with the state of {harmless(str(file))} at {moment(copy.last_success_ms)}")
-    if copy.pending:
-        waiting = counted(copy.pending, "pending delivery", "pending deliveries")
+        done = restore_into_schema(location, file, progress, now_ms, replace=force)
+    echo(f"{location}: filled with the state of {harmless(str(file))} at {moment(done.copy.last_success_ms)}")
+    if done.replaced is not None:
+        added = "what it knew about the time since then was added" if done.unread is None else "nothing of it was added"
+        echo(f'The previous state is kept in schema "{done.replaced}"; {added}. Drop it when everything works.')
+    if done.unread is not None:
+        echo(f"Warning: the previous state could not be read: {harmless(done.unread.message)}")
+    if done.copy.pending:
+        waiting = counted(done.copy.pending, "pending delivery", "pending deliveries")
         echo(f"It contains {waiting}, which the daemon sends when it starts. Do not start another one on the file.")

@@ -8,20 +8,27 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from dataclasses import replace as copy_with
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
+
+from notifier.clock import iso_utc
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.backup import BackupError, Copy, checked, copy_of, looked_for, made_beside, refuse_target
 from notifier.store.file.connection import FileDatabase, open_database
 from notifier.store.file.files import put_in_place
 from notifier.store.postgres import holders, schema
 from notifier.store.postgres.connection import connect, refuse_replica
-from notifier.store.postgres.database import Connection, PostgresDatabase, sent_value
+from notifier.store.postgres.database import Connection, PostgresDatabase, PostgresReadingDatabase, sent_value
 from notifier.store.postgres.errors import errors_named
 from notifier.store.postgres.location import Location
 from notifier.store.postgres.reading import open_schema_to_read
 from notifier.store.queries.feed import position
+from notifier.store.recovery import snapshot
+from notifier.store.recovery.compare import compare
 
 Progress = Callable[[int, int], None]
 
@@ -29,15 +36,34 @@ _ROWS_AT_ONCE: Final = 1000
 _FIRST: Final = ("events", "replays")
 """The tables that rows of other tables refer to, so that they are copied first."""
 
+_LONGEST_KEPT: Final = 38
+"""How many characters of a schema's name are part of the name under which it is kept."""
+
 _OF_A_FILE: Final = frozenset({"essentials_stamps"})
 """Tables about files beside the state file."""
 
 
-def restore_into_schema(location: Location, source: Path, progress: Progress) -> Copy:
-    """Copy a state file into an empty schema, in one transaction (this blocks); the file is left unchanged.
+@dataclass(frozen=True, slots=True)
+class FilledSchema:
+    """A schema that was filled with a state file.
 
-    Raises BackupError if the file cannot be used, and StoreError if the schema is held, is not empty, or the server
-    cannot be used.
+    `replaced` is the schema that has the previous state; None if there was none. `unread` is why what that one knew
+    could not be added; None if it was.
+    """
+
+    copy: Copy
+    replaced: str | None = None
+    unread: StoreError | None = None
+
+
+def restore_into_schema(
+    location: Location, source: Path, progress: Progress, now_ms: int, *, replace: bool = False
+) -> FilledSchema:
+    """Copy a state file into a schema, in one transaction (this blocks); the file is left unchanged.
+
+    The schema must be empty, or with `replace` it is kept under a dated name, and what it knows and the file does not
+    is added, as when a state file is replaced. Raises BackupError if the file cannot be used, and StoreError if the
+    schema is held, is not empty, or the server cannot be used.
     """
     with (
         _own_copy(looked_for(source), progress) as (db, copy),
@@ -49,22 +75,24 @@ def restore_into_schema(location: Location, source: Path, progress: Progress) ->
                 StoreReason.HELD_ELSEWHERE, f"{location}: a daemon holds it: stop every daemon that uses it first"
             )
         refuse_replica(connection, location)
-        _refuse_used(connection, location)
-        schema.create(connection, location)
-        tables = _tables(db)
+        filled = FilledSchema(copy)
+        if _is_used(connection, location):
+            if not replace:
+                raise StoreError(
+                    StoreReason.IN_USE,
+                    f"{location}: it has a state already: set another [store] name, or replace that state (--force),"
+                    " which is then kept under a dated name",
+                )
+            unread = _add_what_is_replaced(db, connection, location, now_ms)
+            waiting = db.execute("SELECT count(*) FROM deliveries WHERE state = 'pending'").fetchone()[0]
+            filled = FilledSchema(copy_with(copy, pending=waiting), _dated(location.schema, now_ms), unread)
         target = PostgresDatabase(connection)
         with target.atomic():
-            for number, table in enumerate(tables):
-                progress(number, len(tables))
-                _copy_in(db, connection, table)
-            for table, column in _numbered(connection):
-                target.execute(
-                    f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column})) FROM {table}"
-                    f" HAVING max({column}) IS NOT NULL"
-                )
-            target.execute("SELECT setval('events_sequence_seq', ?)", [max(1, position(db) + holders.SEQUENCE_LEAP)])
-        progress(len(tables), len(tables))
-        return copy
+            if filled.replaced is not None:
+                connection.execute(f'ALTER SCHEMA "{location.schema}" RENAME TO "{filled.replaced}"'.encode())
+            schema.create(connection, location)
+            _fill(db, target, progress)
+        return filled
 
 
 def back_up_schema(location: Location, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
@@ -77,16 +105,10 @@ def back_up_schema(location: Location, target: Path, progress: Progress, *, over
     with errors_named(location), closing(open_schema_to_read(location)) as source, made_beside(target, target) as fresh:
         source.connection.execute("SET statement_timeout = 0")
         with closing(open_database(fresh)) as db:
-            tables = _tables(db)
-            with source.atomic(), db.atomic():
-                for number, table in enumerate(tables):
-                    progress(number, len(tables))
-                    _copy_out(source, db, table)
-                _let_numbers_go_on(db, position(source))
+            _copy_all_out(source, db, progress)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             db.execute("PRAGMA journal_mode = DELETE").fetchone()
             found = checked(db.conn, target)
-        progress(len(tables), len(tables))
         if not overwrite and os.path.lexists(target):
             raise BackupError(f"{target} was created in the meantime: name another file, or overwrite it (--force)")
         try:
@@ -99,25 +121,87 @@ def back_up_schema(location: Location, target: Path, progress: Progress, *, over
 @contextmanager
 def _own_copy(source: Path, progress: Progress) -> Iterator[tuple[FileDatabase, Copy]]:
     """Provide a checked copy of a state file, with the tables of this version."""
-    with tempfile.TemporaryDirectory(prefix="notifier-restore-") as folder:
-        fresh = Path(folder) / "copy.db"
-        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with _temporary_file() as fresh:
         copy = copy_of(source, fresh, lambda _, total: progress(0, max(1, total)), refuse_newer=True)
         with closing(open_database(fresh)) as db:
             yield db, copy
 
 
-def _refuse_used(connection: Connection, location: Location) -> None:
-    """Raise StoreError if the schema already has sources or events."""
+@contextmanager
+def _temporary_file() -> Iterator[Path]:
+    """Provide an empty file that only its owner can read."""
+    with tempfile.TemporaryDirectory(prefix="notifier-restore-") as folder:
+        fresh = Path(folder) / "copy.db"
+        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        yield fresh
+
+
+def _is_used(connection: Connection, location: Location) -> bool:
+    """Return whether the schema has sources or events, or tables that someone changed. Raises StoreError."""
     if not schema.exists(connection, location):
-        return
+        return False
     schema.refuse_newer(schema.applied(connection), location)
-    row = connection.execute("SELECT EXISTS (SELECT 1 FROM sources) OR EXISTS (SELECT 1 FROM events)").fetchone()
-    if row is None or row[0]:
-        raise StoreError(
-            StoreReason.IN_USE,
-            f"{location}: it has a state already: set another [store] name, or let an administrator rename that schema",
+    try:
+        row = connection.execute("SELECT EXISTS (SELECT 1 FROM sources) OR EXISTS (SELECT 1 FROM events)").fetchone()
+    except psycopg.ProgrammingError:
+        return True
+    return row is None or bool(row[0])
+
+
+def _add_what_is_replaced(
+    db: FileDatabase, connection: Connection, location: Location, now_ms: int
+) -> StoreError | None:
+    """Add to a state file what the schema knows and the file does not; return the error if the schema is unreadable."""
+    try:
+        with errors_named(location):
+            schema.create(connection, location)
+            with (
+                _temporary_file() as fresh,
+                closing(open_schema_to_read(location)) as source,
+                closing(open_database(fresh)) as replaced,
+            ):
+                source.connection.execute("SET statement_timeout = 0")
+                _copy_all_out(source, replaced, lambda _done, _total: None)
+                with replaced.atomic():
+                    known = snapshot.gather(replaced, now_ms)
+    except StoreError as error:
+        if error.reason not in {StoreReason.TABLES_CHANGED, StoreReason.CORRUPT}:
+            raise
+        return error
+    compare(db, known, now_ms)
+    return None
+
+
+def _dated(name: str, now_ms: int) -> str:
+    """Return the name under which a schema is kept; PostgreSQL takes 63 characters. Pure."""
+    when = iso_utc(now_ms)[:19].replace("-", "").replace(":", "").lower()
+    return f"{name[:_LONGEST_KEPT]}_replaced_{when}"
+
+
+def _fill(db: FileDatabase, target: PostgresDatabase, progress: Progress) -> None:
+    """Copy all tables of a state file into the schema, in the caller's transaction."""
+    connection, tables = target.connection, _tables(db)
+    for number, table in enumerate(tables):
+        progress(number, len(tables))
+        _copy_in(db, connection, table)
+    for table, column in _numbered(connection):
+        target.execute(
+            f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column})) FROM {table}"
+            f" HAVING max({column}) IS NOT NULL"
         )
+    target.execute("SELECT setval('events_sequence_seq', ?)", [max(1, position(db) + holders.SEQUENCE_LEAP)])
+    progress(len(tables), len(tables))
+
+
+def _copy_all_out(source: PostgresReadingDatabase, db: FileDatabase, progress: Progress) -> None:
+    """Copy all tables of a schema into an empty state file, as they are at one moment."""
+    tables = _tables(db)
+    with source.atomic(), db.atomic():
+        for number, table in enumerate(tables):
+            progress(number, len(tables))
+            _copy_out(source, db, table)
+        _let_numbers_go_on(db, position(source))
+    progress(len(tables), len(tables))
 
 
 def _tables(db: FileDatabase) -> list[str]:

@@ -351,7 +351,7 @@ def databases(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPath
     made: Databases = {}
     for size in (SMALL, LARGE):
         location = postgres_server.location(f"rows-{size}")
-        restore_into_schema(location, filled(folder / f"{size}.db", size), lambda *_: None)
+        restore_into_schema(location, filled(folder / f"{size}.db", size), lambda *_: None, now_ms=0)
         connection = connect(location)
         connection.execute("ANALYZE")
         connection.execute("SET enable_seqscan = off")

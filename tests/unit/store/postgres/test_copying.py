@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from notifier.events import Change, DetectedBy, EventType
+from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.backup import BackupError
 from notifier.store.file.connection import open_database, open_for_reading
@@ -27,6 +29,7 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.table_rows import STORE_TABLES, table_rows
 from tests.unit.store.conftest import MakeCompletion, Tell
 
+NOW = 1_795_280_400_000
 COPIED = [table for table in STORE_TABLES if table != "essentials_stamps"]
 
 
@@ -61,7 +64,7 @@ def unseen(_done: int, _total: int) -> None:
 
 
 def test_everything_comes_along_both_ways(lived_in: Path, location: Location, tmp_path: Path) -> None:
-    copy = restore_into_schema(location, lived_in, unseen)
+    copy = restore_into_schema(location, lived_in, unseen, NOW).copy
     assert (copy.last_success_ms, copy.pending) == (5, 4)
     back = tmp_path / "back.db"
     assert back_up_schema(location, back, unseen).pending == 4
@@ -80,7 +83,7 @@ def test_everything_comes_along_both_ways(lived_in: Path, location: Location, tm
 
 
 async def test_a_daemon_goes_on_with_it(lived_in: Path, location: Location, tell: Tell) -> None:
-    restore_into_schema(location, lived_in, unseen)
+    restore_into_schema(location, lived_in, unseen, NOW)
     store = PostgresStore(location, lambda: 9)
     await store.open()
     assert await store.run(tell, "3") == [4 + SEQUENCE_LEAP]
@@ -88,15 +91,77 @@ async def test_a_daemon_goes_on_with_it(lived_in: Path, location: Location, tell
     assert sweep is not None
     assert sweep.next_page == 2
     with pytest.raises(StoreError, match="a daemon holds it") as caught:
-        restore_into_schema(location, lived_in, unseen)
+        restore_into_schema(location, lived_in, unseen, NOW)
     assert caught.value.reason is StoreReason.HELD_ELSEWHERE
     await store.close()
 
 
 def test_a_schema_that_has_a_state_is_left_alone(lived_in: Path, location: Location) -> None:
-    restore_into_schema(location, lived_in, unseen)
+    restore_into_schema(location, lived_in, unseen, NOW)
     with pytest.raises(StoreError, match="has a state already"):
-        restore_into_schema(location, lived_in, unseen)
+        restore_into_schema(location, lived_in, unseen, NOW)
+
+
+async def told_since(location: Location, tell: Tell, *keys: str) -> list[str]:
+    """Let a daemon write events for these records into the schema, and deliver them; return their ids."""
+    store = PostgresStore(location, lambda: NOW)
+    await store.open()
+
+    def work(db: Database) -> list[str]:
+        sequences = tuple(tell(db, *keys))
+        sources.write(db, "acme", last_success_ms=50)
+        settle(db, [Settlement(sequences, "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 5, 9, 0, detected_ms=(1,))])
+        return [id_ for (id_,) in db.execute("SELECT id FROM events ORDER BY sequence DESC LIMIT ?", [len(keys)])]
+
+    ids = await store.run(work)
+    await store.close()
+    return ids
+
+
+async def test_a_state_that_is_replaced_is_kept_and_what_only_it_knows_is_added(
+    lived_in: Path, location: Location, tell: Tell, postgres_server: PostgresServer
+) -> None:
+    restore_into_schema(location, lived_in, unseen, NOW)
+    ids = await told_since(location, tell, "8", "9")
+    done = restore_into_schema(location, lived_in, unseen, NOW, replace=True)
+    assert (done.replaced, done.unread) == (f"{location.schema}_replaced_20261121t170000", None)
+    assert postgres_server.execute(f'SELECT count(*) FROM "{done.replaced}".events') == [(5,)]
+    assert postgres_server.execute(f'SELECT count(*) FROM "{location.schema}".events') == [(3,)]
+    # They were told, so they must not be told again when their records are found again.
+    known = postgres_server.execute(f'SELECT id FROM "{location.schema}".told_before')
+    assert {id_ for (id_,) in known} >= set(ids)
+    with closing(open_schema_to_read(location.with_schema(done.replaced or ""))) as old:
+        before = feed.position(old)
+    with closing(open_schema_to_read(location)) as there:
+        assert feed.position(there) > before
+    postgres_server.execute(f'DROP SCHEMA "{done.replaced}" CASCADE')
+
+
+def test_a_state_whose_tables_someone_changed_can_be_replaced_too(
+    lived_in: Path, location: Location, postgres_server: PostgresServer
+) -> None:
+    restore_into_schema(location, lived_in, unseen, NOW)
+    postgres_server.execute(f'DROP TABLE "{location.schema}".sources CASCADE')
+    done = restore_into_schema(location, lived_in, unseen, NOW, replace=True)
+    assert done.unread is not None
+    assert done.unread.reason is StoreReason.TABLES_CHANGED
+    assert postgres_server.execute(f'SELECT count(*) FROM "{location.schema}".events') == [(3,)]
+    postgres_server.execute(f'DROP SCHEMA "{done.replaced}" CASCADE')
+
+
+def test_a_failed_replacement_leaves_everything_as_it_was(
+    lived_in: Path, location: Location, monkeypatch: pytest.MonkeyPatch, postgres_server: PostgresServer
+) -> None:
+    restore_into_schema(location, lived_in, unseen, NOW)
+    schemas = postgres_server.execute("SELECT nspname FROM pg_namespace ORDER BY 1")
+
+    def fail(*_: object) -> None:
+        raise psycopg.errors.DiskFull
+
+    monkeypatch.setattr("notifier.store.postgres.copying._copy_in", fail)
+    with pytest.raises(StoreError, match="disk is full"):
+        restore_into_schema(location, lived_in, unseen, NOW, replace=True)
+    assert postgres_server.execute("SELECT nspname FROM pg_namespace ORDER BY 1") == schemas
 
 
 def test_what_is_no_state_file_fills_nothing(
@@ -105,13 +170,13 @@ def test_what_is_no_state_file_fills_nothing(
     other = tmp_path / "other.db"
     other.write_text("no database")
     with pytest.raises(BackupError):
-        restore_into_schema(location, other, unseen)
+        restore_into_schema(location, other, unseen, NOW)
     there = "SELECT count(*) FROM pg_namespace WHERE nspname = %s"
     assert postgres_server.execute(there, location.schema) == [(0,)]
 
 
 def test_no_file_is_overwritten_unless_it_is_meant(lived_in: Path, location: Location, tmp_path: Path) -> None:
-    restore_into_schema(location, lived_in, unseen)
+    restore_into_schema(location, lived_in, unseen, NOW)
     target = tmp_path / "there.db"
     target.write_text("mine")
     with pytest.raises(BackupError, match="exists"):
