@@ -15,6 +15,9 @@ from tests.support.program import Receiver, served
 from tests.support.standby_pair import Member, now
 from tests.support.waiting import until
 
+SENDS_FOR_SECONDS = 3.5
+"""How long a holder may send what it cannot write down."""
+
 STORED = "SELECT count(*) FROM pair.deliveries WHERE state = 'delivered'"
 
 
@@ -143,3 +146,44 @@ async def test_a_replica_that_lags_and_is_promoted_finds_again_what_it_lacks(
     # What the replica has is not sent again.
     assert not {it["id"] for it in told_before[:10]} & {it["id"] for it in again}
     assert max(Counter(receiver.ids).values()) == 2
+
+
+async def test_a_replica_that_must_confirm_and_does_not_holds_up_the_holder_and_nothing_is_lost(
+    servers: tuple[PostgresServer, PostgresServer], members: tuple[Member, Member], receiver: Receiver
+) -> None:
+    """With `remote_apply`, a commit waits for a replica whose replay is paused; so does one for a replica that is gone.
+
+    The holder has no answer, so it sends nothing more, and its session keeps the lock.
+    """
+    primary, replica = servers
+    account = build_account(50)
+    primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    primary.execute("SELECT pg_reload_conf()")
+    await streams(primary, "sync")
+    url = f"{primary.tcp_url_of_both(replica)}?options=-c%20synchronous_commit%3Dremote_apply"
+    async with served(account) as api:
+        for member in members:
+            member.configure_for(url, api, receiver.url)
+            member.start()
+        await one_holds(*members)
+        await swept(*members)
+        history = numbers(account)
+        growing = asyncio.create_task(Growth(account, seed=3).run(40))
+        await until(lambda: len(receiver.events) >= 30)
+        replica.execute("SELECT pg_wal_replay_pause()")
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        await until(lambda: primary.execute(waiting)[0][0] > 0, pause=0.1)
+        await asyncio.sleep(SENDS_FOR_SECONDS)
+        told = len(receiver.events)
+        await asyncio.sleep(1)
+        assert len(receiver.events) == told
+        assert [member.stands_by for member in members].count(True) == 1
+        replica.execute("SELECT pg_wal_replay_resume()")
+        growing.cancel()
+        entered = numbers(account) - history
+        await until(lambda: set(receiver.subjects) >= entered, pause=0.05)
+        for member in members:
+            await member.stop()
+    check_ids(receiver)
+    assert len(receiver.ids) == len(set(receiver.ids))
+    assert max(int(it["sequence"]) for it in receiver.events) < 1_000_000
