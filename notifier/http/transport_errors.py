@@ -53,7 +53,7 @@ class TransportReason(StrEnum):
     CERTIFICATE_REJECTED = "certificate_rejected"
     TIMEOUT = "timeout"
     CONNECTION_LOST = "connection_lost"
-    ANSWER_TOO_LARGE = "answertoo_large"
+    ANSWER_TOO_LARGE = "answer_too_large"
     PROTOCOL_BROKEN = "protocol_broken"
 
 
