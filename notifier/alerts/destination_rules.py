@@ -14,6 +14,7 @@ from notifier.destinations.outcome import AttemptResult, FailureScope, failure_s
 from notifier.store.queries.orphans import Orphan
 from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState, LastError, OwedEvents, Undelivered
 from notifier.store.tables.outbox import DeliveryState
+from notifier.wording.sentences import Sentence
 
 FAILING_FOR_SECONDS = 900.0
 """Seconds that an event waits for a failing endpoint before a notice is sent."""
@@ -44,17 +45,17 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
     dead = [it for it in undelivered if it.state is DeliveryState.DEAD]
     stands = (ConditionName.DESTINATION_DISABLED, subject) in firing
     if is_disabled_for_people_to_know(health, waiting, now_ms, stands=stands):
-        summary = f"{name}: {_disabled(name, health, last_error)}; {_events(waiting)}"
-        yield Condition(ConditionName.DESTINATION_DISABLED, subject, summary)
+        summary = _disabled(name, health, last_error, waiting)
+        yield Condition(ConditionName.DESTINATION_DISABLED, subject, _named(name, summary))
     stands = (ConditionName.DESTINATION_FAILING, subject) in firing
     failing = failing_for(serving, undelivered, now_ms, stands=stands)
     if failing is not None:
         yield Condition(
             ConditionName.DESTINATION_FAILING,
             subject,
-            f"{name}: {_failing(name, serving, undelivered, last_error, now_ms)}; {_events(waiting)}",
+            _named(name, _failing(name, report, waiting)),
             cause=health.reason or "",
-            remedy=f"once the receiver works, `notifier retry --state pending --destination {name}` tries at once",
+            remedy=Sentence("destination_failing.retry", name=name),
             begins_after=FAILING_FOR_SECONDS,
             ends_after=OVER_AFTER_SECONDS,
             lived=failing,
@@ -64,7 +65,7 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
         yield Condition(
             ConditionName.DESTINATION_BEHIND,
             subject,
-            f"{name}: {_behind(name, serving, owed, last_error)}; {_events(waiting)}",
+            _named(name, _behind(name, serving, owed, last_error, waiting)),
             begins_after=FAILING_FOR_SECONDS,
             lived=min((now_ms - owed.since_ms) / 1000, serving.tried_for),
         )
@@ -72,20 +73,18 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
         yield Condition(
             ConditionName.DESTINATION_BEHIND,
             subject,
-            f"{name}: {_events(refused)} for another attempt: the receiver refuses it but accepts others:"
-            f" {_why(None, last_error)}; `notifier deliveries --state pending --destination {name}` shows each, and"
-            f" `notifier deliveries drop EVENT_ID --destination {name}` removes one from the queue",
+            _named(
+                name,
+                Sentence("destination_behind.refused", waiting=refused, why=_why(None, last_error), name=name),
+            ),
             cause="refused",
         )
     put_back = sum(it.put_back for it in undelivered if it.state is DeliveryState.PENDING)
     if dead:
-        yield Condition(ConditionName.DELIVERIES_DEAD, subject, f"{name}: {_dead(name, dead, last_error)}")
+        yield Condition(ConditionName.DELIVERIES_DEAD, subject, _named(name, _dead(name, dead, last_error)))
     elif put_back and (ConditionName.DELIVERIES_DEAD, subject) in firing:
-        summary = (
-            f"{name}: {put_back:,} of the deliveries that were given up were put back into the queue and are not"
-            " delivered yet"
-        )
-        yield Condition(ConditionName.DELIVERIES_DEAD, subject, summary)
+        put_back_sentence = Sentence("deliveries_dead.put_back", count=put_back)
+        yield Condition(ConditionName.DELIVERIES_DEAD, subject, _named(name, put_back_sentence))
 
 
 def _refused_for_long(serving: Serving, undelivered: Sequence[Undelivered]) -> int:
@@ -162,81 +161,73 @@ def _waits_for_endpoint(it: Undelivered) -> bool:
     return it.state is DeliveryState.PENDING and it.reason in _OF_THE_ENDPOINT
 
 
-def _failing(
-    name: str, serving: Serving, undelivered: Sequence[Undelivered], last_error: LastError | None, now_ms: int
-) -> str:
-    since = f" since {iso_utc(now_ms - round(_failing_for(serving, undelivered, now_ms) * 1000))}"
+def _named(name: str, text: Sentence) -> Sentence:
+    return Sentence("general.named", name=name, text=text)
+
+
+def _failing(name: str, report: DestinationReport, waiting: int) -> Sentence:
+    serving, undelivered = report.serving, report.undelivered
+    since = iso_utc(report.now_ms - round(_failing_for(serving, undelivered, report.now_ms) * 1000))
     reason = serving.health.reason or next((it.reason for it in undelivered if _waits_for_endpoint(it)), None)
-    where = "`url`, `headers` and the receiver" if reason == AttemptResult.EVERYTHING_REFUSED else "the receiver"
-    return (
-        f"events cannot be delivered{since}: {_why(reason, last_error)}; they are tried again, check {where}; once"
-        f" it works, `notifier retry --state pending --destination {name}` tries at once"
-    )
+    text = "refused_since" if reason == AttemptResult.EVERYTHING_REFUSED else "since"
+    why = _why(reason, report.last_error)
+    return Sentence(f"destination_failing.{text}", since=since, why=why, name=name, waiting=waiting)
 
 
-def _behind(name: str, serving: Serving, owed: OwedEvents, last_error: LastError | None) -> str:
+def _behind(name: str, serving: Serving, owed: OwedEvents, last_error: LastError | None, waiting: int) -> Sentence:
     health = serving.health
+    flow = {"taken": owed.taken, "new": owed.come_in}
     if health.state is HealthState.RETRYING and health.asked and serving.waits_until_ms is not None:
-        way = f"the receiver has asked for a wait until {iso_utc(serving.waits_until_ms)} (Retry-After)"
+        why = Sentence("destination_behind.asked", until=iso_utc(serving.waits_until_ms))
     elif health.state is HealthState.RETRYING and health.reason not in _OF_PACE:
-        way = f"no delivery succeeds at the moment: {_why(health.reason, last_error)}"
+        why = Sentence("destination_behind.failing", why=_why(health.reason, last_error))
+    elif serving.learned.rate is not None:
+        why = Sentence("destination_behind.slow_receiver", **flow, rate=round(serving.learned.rate * 3600))
+    elif serving.rate:
+        why = Sentence("destination_behind.slow_rate", **flow, rate=round(serving.rate * 3600))
     else:
-        way = f"deliveries an hour: {owed.taken:,}, new events an hour: {owed.come_in:,}"
-        if serving.learned.rate is not None:
-            way += f"; the receiver accepts {serving.learned.rate * 3600:,.0f} requests an hour and refuses more"
-        elif serving.rate:
-            way += f"; its `rate` allows {serving.rate * 3600:,.0f} requests an hour"
+        why = Sentence("destination_behind.slow", **flow)
     if owed.blocked_by is not None:
-        way += (
-            f"; {owed.blocked:,} of them wait behind an earlier event of their record, the first behind"
-            f" {owed.blocked_by} (`notifier deliveries drop {owed.blocked_by} --destination {name}` unblocks it)"
-        )
-    return f"the oldest event for it has been waiting since {iso_utc(owed.since_ms)}: {way}"
+        why = Sentence("destination_behind.blocked", why=why, count=owed.blocked, event=owed.blocked_by, name=name)
+    return Sentence("destination_behind.since", since=iso_utc(owed.since_ms), why=why, waiting=waiting)
 
 
-def _disabled(name: str, health: Health, last_error: LastError | None) -> str:
-    since = "" if health.since_ms is None else f" since {iso_utc(health.since_ms)}"
+def _disabled(name: str, health: Health, last_error: LastError | None, waiting: int) -> Sentence:
+    since = {} if health.since_ms is None else {"since": iso_utc(health.since_ms)}
+    known = "_since" if since else ""
     if health.reason == BY_OPERATOR:
-        return f"disabled by hand{since}; `notifier enable {name}` enables it"
-    return (
-        f"disabled{since}, because the receiver answered that it accepts no more requests:"
-        f" {_why(health.reason, last_error)}; enter the new `url` in the configuration, run `notifier reload`, and"
-        f" then `notifier enable {name}`"
-    )
+        return Sentence(f"destination_disabled.by_hand{known}", **since, name=name, waiting=waiting)
+    why = _why(health.reason, last_error)
+    return Sentence(f"destination_disabled.by_receiver{known}", **since, why=why, name=name, waiting=waiting)
 
 
-def _dead(name: str, dead: Sequence[Undelivered], last_error: LastError | None) -> str:
+def _dead(name: str, dead: Sequence[Undelivered], last_error: LastError | None) -> Sentence:
     latest = max(dead, key=lambda it: it.last_attempt_ms or 0)
-    count = sum(it.count for it in dead)
-    when = "" if latest.last_attempt_ms is None else f" at {iso_utc(latest.last_attempt_ms)}"
-    given_up = f"{count:,} deliveries were given up" if count > 1 else "a delivery was given up"
-    return (
-        f"{given_up}, the latest{when}: {_why(latest.reason, last_error)}; `notifier deliveries --state dead"
-        f" --destination {name}` shows them, `notifier retry --destination {name}` sends them again, and `notifier"
-        f" deliveries drop {name} --state dead --yes` removes them for good"
-    )
+    known = {"given_up": sum(it.count for it in dead), "why": _why(latest.reason, last_error), "name": name}
+    if latest.last_attempt_ms is None:
+        return Sentence("deliveries_dead.given_up", **known)
+    return Sentence("deliveries_dead.given_up_at", latest=iso_utc(latest.last_attempt_ms), **known)
 
 
 def _why(reason: str | None, last_error: LastError | None) -> str:
-    """Return a reason as text, with the message of the peer or the network if the latest error has that reason."""
-    if last_error is None or reason not in (None, last_error.reason):
-        return reason or "see the log for the reason"
-    return f"{last_error.reason} ({last_error.message})" if last_error.message else last_error.reason
+    """Return a reason in words, with the message of the peer or the network if the latest error has that reason."""
+    is_latest = last_error is not None and reason in (None, last_error.reason)
+    known = last_error.reason if last_error is not None and is_latest else reason
+    if known is None:
+        return Sentence("general.see_log")
+    # Another version may have had other reasons.
+    text = Sentence(f"attempt.{known}") if known in set(AttemptResult) else known
+    if last_error is not None and is_latest and last_error.message:
+        return Sentence("general.detail", text=text, detail=last_error.message)
+    return text
 
 
-def _events(waiting: int) -> str:
-    return "1 event waits" if waiting == 1 else f"{waiting:,} events wait"
-
-
-def orphan_sentence(orphan: Orphan) -> str:
+def orphan_sentence(orphan: Orphan) -> Sentence:
     """Return a sentence with the number of events that wait for an unconfigured destination, and the remedies."""
-    name = orphan.destination
-    waiting = f"{orphan.pending:,} {'event waits' if orphan.pending == 1 else 'events wait'}"
-    given_up = f" ({orphan.dead:,} more were given up)" if orphan.dead else ""
-    return (
-        f"{waiting} for `{name}`, which is not configured{given_up}: restore the name, move them with `notifier"
-        f" deliveries move {name} OTHER`, or drop them with `notifier deliveries drop {name} --yes`"
-    )
+    known = {"waiting": orphan.pending, "name": orphan.destination}
+    if orphan.dead:
+        return Sentence("deliveries_orphaned.waiting_and_dead", **known, dead=orphan.dead)
+    return Sentence("deliveries_orphaned.waiting", **known)
 
 
 def orphan_conditions(orphans: Iterable[Orphan]) -> Iterator[Condition]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from notifier.alerts.conditions import STORE, Condition, ConditionKey, ConditionName
 from notifier.store.errors import StoreError, StoreReason
+from notifier.wording.sentences import Sentence
 
 LEAST_FREE_BYTES = 200_000_000
 """Bytes of free space below which the disk counts as nearly full; a large account's first sweep may need as many."""
@@ -47,8 +48,7 @@ def conditions(room: Room, firing: Collection[ConditionKey]) -> Iterator[Conditi
         yield Condition(
             ConditionName.DISK_NEARLY_FULL,
             STORE,
-            f"less than {_least(room) * _ENOUGH // 1_000_000:,} MB are free in {room.path}, where the state file is;"
-            " free some space: while the disk is full, nothing new is detected or delivered",
+            Sentence("disk_nearly_full.free", megabytes=_least(room) * _ENOUGH // 1_000_000, folder=str(room.path)),
         )
 
 

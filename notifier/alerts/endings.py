@@ -5,6 +5,7 @@ from typing import Final
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, destination_subject
 from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState
+from notifier.wording.sentences import Sentence
 
 _OF_SERVING: Final = (ConditionName.DESTINATION_FAILING, ConditionName.DESTINATION_BEHIND)
 _TAKEN_OVER_BY: Final = (
@@ -21,7 +22,7 @@ def withdrawn(
     sources: Collection[str],
     destinations: Mapping[str, Health],
     waiting: Mapping[str, int],
-) -> dict[ConditionKey, str]:
+) -> dict[ConditionKey, Sentence]:
     """Return, by key, why conditions that no longer fire are withdrawn and not resolved.
 
     `keys` are those of the conditions that fired before. If one is neither in `current` nor in the result, the
@@ -29,35 +30,37 @@ def withdrawn(
     destinations, `waiting` the number of waiting events by destination.
     """
     seen: set[ConditionKey] = {(condition.name.value, condition.subject) for condition in current}
-    found = {}
+    found: dict[ConditionKey, Sentence] = {}
     for name, subject in keys:
         if (name, subject) not in seen:
             kind, _, whose = subject.partition("/")
-            why = ""
+            why: Sentence | None = None
             if kind == "sources" and whose not in sources:
-                why = f"{whose} was removed from the configuration"
+                why = Sentence("ending.removed", name=whose)
             elif kind == "destinations":
                 why = _of_destination(name, whose, destinations.get(whose), waiting.get(whose, 0), seen)
-            if why:
+            if why is not None:
                 found[name, subject] = why
     return found
 
 
-def _of_destination(name: str, whose: str, health: Health | None, waiting: int, seen: Collection[ConditionKey]) -> str:
-    events = "1 event" if waiting == 1 else f"{waiting:,} events"
+def _of_destination(
+    name: str, whose: str, health: Health | None, waiting: int, seen: Collection[ConditionKey]
+) -> Sentence | None:
     if name == ConditionName.DELIVERIES_ORPHANED:
         # This destination is not configured, so the condition is resolved when no events wait for it any more.
-        return ""
+        return None
     if health is None:
-        kept = f" with {events} waiting, which are kept: `notifier deliveries --destination {whose}`" if waiting else ""
-        return f"{whose} was removed from the configuration{kept}"
+        if waiting:
+            return Sentence("ending.removed_waiting", name=whose, waiting=waiting)
+        return Sentence("ending.removed", name=whose)
     if name not in _OF_SERVING:
-        return ""
+        return None
     if health.state is HealthState.DISABLED and health.reason == BY_OPERATOR:
-        return f"{whose} was disabled by hand; {events} kept until `notifier enable {whose}`"
+        return Sentence("ending.disabled", name=whose, waiting=waiting)
     subject = destination_subject(whose)
     if later := next((it for it in _TAKEN_OVER_BY if it != name and (it.value, subject) in seen), None):
-        return f"{whose}: `{later}` replaces this condition"
+        return Sentence("ending.replaced", name=whose, condition=Sentence(f"{later}.title"))
     if health.state is HealthState.RETRYING and not waiting:
-        return f"no event waits for {whose} any more; the next event will show whether it works"
-    return ""
+        return Sentence("ending.idle", name=whose)
+    return None

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from notifier.alerts.conditions import ALERTS, Condition, ConditionKey, destination_subject
+from notifier.alerts.texts import ended, texts_of
 from notifier.store.tables.conditions import ConditionState, FiringCondition, Handover, Notice, Phase
 
 REMIND_AFTER_MS: Final = 24 * 3600 * 1000
@@ -199,15 +200,12 @@ def _of_what_is_not(
         return None if life == before else _noted(life, NoticeReason.NOT_SEEN)
     if not withdrawn and (life.well_ms < ends_after_ms(life) or _is_talked_out(life, now_ms)):
         return None if life == before else _noted(life, NoticeReason.NOT_SEEN)
-    if withdrawn:
-        summary, reason, state = (
-            f"{withdrawn}. Before: {life.summary}",
-            NoticeReason.WITHDRAWN,
-            ConditionState.WITHDRAWN,
-        )
-    else:
-        summary, reason, state = f"This is over: {life.summary}", NoticeReason.ENDED, ConditionState.RESOLVED
-    over = replace(life, phase=Phase.OVER, summary=summary, ended_ms=now_ms, ending=withdrawn or "resolved")
+    reason, state = (
+        (NoticeReason.WITHDRAWN, ConditionState.WITHDRAWN)
+        if withdrawn
+        else (NoticeReason.ENDED, ConditionState.RESOLVED)
+    )
+    over = replace(ended(life, withdrawn), phase=Phase.OVER, ended_ms=now_ms, ending=str(withdrawn or "resolved"))
     return Notice(state, over if told is None else _counted(over, now_ms), reason, told)
 
 
@@ -224,10 +222,11 @@ def _is_talked_out(life: FiringCondition, now_ms: int) -> bool:
 def _described(life: FiringCondition, condition: Condition) -> FiringCondition:
     return replace(
         life,
-        summary=condition.summary,
+        summary=str(condition.summary),
         net=condition.net,
         cause=condition.cause,
-        remedy=condition.remedy,
+        remedy=str(condition.remedy),
+        texts=texts_of(condition.summary, condition.remedy),
         ends_after_ms=round(condition.ends_after * 1000),
     )
 

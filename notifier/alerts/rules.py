@@ -19,6 +19,7 @@ from notifier.clock import iso_utc
 from notifier.http.peer_clocks import PeerClocks
 from notifier.store.recovery.compare import Comparison, RebuildKind
 from notifier.store.tables.sources import SourceMemory
+from notifier.wording.sentences import Sentence
 
 MOST_RESTARTS = 3
 """So many starts within RESTARTS_WITHIN_SECONDS, each after a run that was killed or crashed, are a condition."""
@@ -53,25 +54,23 @@ def of_rebuild(found: Comparison | None, watched: Collection[SourceMemory]) -> I
         return
     if found.kind is RebuildKind.BEHIND:
         name = ConditionName.STATE_BEHIND
-        said = (
-            "the state file was older than the files beside it (a restored backup, a copy, a lost write-ahead log):"
-            f" at {iso_utc(found.at_ms)} the missing data was added: {found.lost}"
-        )
+        what = Sentence("state_behind.added", at=iso_utc(found.at_ms), parts=str(found.lost))
     else:
         name = ConditionName.STATE_REBUILT
         if found.set_aside is None:
-            old = "nothing of it could be kept"
+            old = Sentence("state_rebuilt.nothing_kept")
         else:
-            old = f"the damaged file is kept as {found.set_aside}; delete it when it is no longer needed"
-        lost = "nothing was lost" if found.lost == "nothing" else f"these parts could not be read: {found.lost}"
-        said = (
-            f"the state file was damaged ({found.problem}) and was rebuilt at {iso_utc(found.at_ms)}; {lost}; {old};"
-            " check the disk"
+            old = Sentence("state_rebuilt.kept", file=found.set_aside)
+        lost = (
+            Sentence("state_rebuilt.nothing_lost")
+            if found.lost == "nothing"
+            else Sentence("state_rebuilt.lost", parts=str(found.lost))
         )
-    since = (
-        "" if found.since_ms is None else f", but updates and removals since {iso_utc(found.since_ms)} may be missing"
-    )
-    yield Condition(name, STORE, f"{said}. Events keep their ids{since}. This ends when every source has been swept")
+        what = Sentence("state_rebuilt.rebuilt", problem=found.problem, at=iso_utc(found.at_ms), lost=lost, old=old)
+    if found.since_ms is None:
+        yield Condition(name, STORE, Sentence("state_rebuilt.ids", what=what))
+    else:
+        yield Condition(name, STORE, Sentence("state_rebuilt.ids_since", what=what, since=iso_utc(found.since_ms)))
 
 
 def of_clock(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Condition]:
@@ -88,8 +87,7 @@ def of_essentials(failure: str | None) -> Iterator[Condition]:
         yield Condition(
             ConditionName.ESSENTIALS_NOT_KEPT,
             STORE,
-            f"{failure}. If the state file is lost now, waiting events and the ids of events sent since then are"
-            " lost with it",
+            Sentence("essentials_not_kept.why", why=failure),
         )
 
 
@@ -99,9 +97,8 @@ def of_starts(cut_off: int) -> Iterator[Condition]:
         yield Condition(
             ConditionName.RESTARTING,
             PROCESS,
-            f"the daemon was started {cut_off} times within an hour without having been stopped: it was killed or"
-            " crashed each time. Nothing is lost, but deliveries are late",
-            remedy="`journalctl -u notifier -p warning` shows why each run ended",
+            Sentence("restarting.starts", count=cut_off),
+            remedy=Sentence("restarting.journal"),
         )
 
 
@@ -111,8 +108,8 @@ def of_configuration(problem: str | None) -> Iterator[Condition]:
         yield Condition(
             ConditionName.CONFIGURATION_BROKEN,
             CONFIGURATION,
-            f"{problem}. The daemon keeps the previous configuration, but its next start would fail",
-            remedy="correct the file and run `notifier reload`",
+            Sentence("configuration_broken.why", why=problem),
+            remedy=Sentence("configuration_broken.correct"),
         )
 
 
@@ -122,10 +119,8 @@ def of_heartbeat(problem: str | None, failing_for: float) -> Iterator[Condition]
         yield Condition(
             ConditionName.HEARTBEAT_FAILING,
             HEARTBEAT,
-            f"the heartbeat fails ({problem}), so it would not be noticed if the daemon stopped",
-            remedy=(
-                "check `[alerts] heartbeat_url`: only an answer of 200 to 299 counts, and redirects are not followed"
-            ),
+            Sentence("heartbeat_failing.why", why=problem),
+            remedy=Sentence("heartbeat_failing.check"),
             begins_after=HEARTBEAT_PATIENCE_SECONDS,
             lived=failing_for,
         )
@@ -140,17 +135,13 @@ def of_alerts(evaluation: Evaluation | None) -> Iterator[Condition]:
         return
     destination, refused = evaluation.listener, evaluation.refused
     if refused or evaluation.is_silenced:
-        who = f"{destination}, which refuses them ({refused})" if refused else destination
-        beats = (
-            "has stopped until they can be delivered"
-            if evaluation.is_silenced
-            else "will stop if they cannot be delivered within 15 minutes"
-        )
+        who = Sentence("alerts_undelivered.refuses", name=destination, reason=refused) if refused else destination
+        beats = "stopped" if evaluation.is_silenced else "will_stop"
         yield Condition(
             ConditionName.ALERTS_UNDELIVERED,
             ALERTS,
-            f"alerts cannot be delivered to {who}, so no one is told about these conditions; the heartbeat {beats}",
-            remedy=f"`notifier test {destination}` shows its answer; correct it, or set another `[alerts] destination`",
+            Sentence(f"alerts_undelivered.{beats}", who=who),
+            remedy=Sentence("alerts_undelivered.test", name=destination),
         )
 
 
@@ -160,9 +151,8 @@ def of_interface(problem: str | None) -> Iterator[Condition]:
         yield Condition(
             ConditionName.INTERFACE_DOWN,
             INTERFACE,
-            f"{problem}. Polls, deliveries and commands work, but the dashboard, the feed and the metrics cannot be"
-            " reached there. The daemon tries again every ten seconds",
-            remedy="`ss -ltnp` shows which program uses the port",
+            Sentence("interface_down.why", why=problem),
+            remedy=Sentence("interface_down.port"),
         )
 
 
@@ -173,24 +163,21 @@ def of_descriptors(used: int, most: int | None, firing: Collection[ConditionKey]
         yield Condition(
             ConditionName.DESCRIPTORS_LOW,
             PROCESS,
-            f"more than {_ENOUGH_DESCRIPTORS * 100:.0f} percent of the {most:,} file descriptors that the process"
-            " may have are in use; if none is left, polls and deliveries fail",
-            remedy="raise `LimitNOFILE=` of the service (`systemctl edit notifier`), or `ulimit -n`",
+            Sentence("descriptors_low.used", percent=round(_ENOUGH_DESCRIPTORS * 100), most=most),
+            remedy=Sentence("descriptors_low.raise"),
         )
 
 
-def _of_offset(offset: float, peers: int) -> str:
+def _of_offset(offset: float, peers: int) -> Sentence:
     """Return a sentence that says how far the clock is off, and what to do."""
-    whose = "its peer's clock" if peers == 1 else f"the clocks of {peers} peers"
-    return (
-        f"this machine's clock is {_span(abs(offset))} {'behind' if offset > 0 else 'ahead of'} {whose}: receivers"
-        " may refuse signatures because of it, and times in events are wrong; set the clock (`timedatectl set-ntp"
-        " true`)"
-    )
+    way = "behind" if offset > 0 else "ahead_of"
+    if peers == 1:
+        return Sentence(f"clock_off.{way}_peer", span=_span(abs(offset)))
+    return Sentence(f"clock_off.{way}_peers", span=_span(abs(offset)), peers=peers)
 
 
-def _span(seconds: float) -> str:
+def _span(seconds: float) -> Sentence:
     for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+            return Sentence(f"clock_off.{unit}", count=round(seconds / length))
+    return Sentence("clock_off.seconds", count=round(seconds))

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Final
 
 from notifier.alerts.conditions import STORE, ConditionKey, ConditionName
+from notifier.alerts.texts import ended, texts_of
 from notifier.clock import Clock
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event, EventType, alert_event_id
@@ -12,6 +14,7 @@ from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import conditions
 from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from notifier.wording.sentences import Sentence
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +77,11 @@ class UnwritableStore:
         return []
 
     async def _fire(self, error: StoreError, since_ms: int) -> None:
-        summary = f"{error.message}. While it cannot be written, nothing new is detected or delivered; nothing is lost"
+        summary = Sentence("store_unwritable.why", why=error.message)
         begins = self._standing is None
-        self._standing = FiringCondition(ConditionName.STORE_UNWRITABLE, STORE, summary, since_ms)
+        self._standing = FiringCondition(
+            ConditionName.STORE_UNWRITABLE, STORE, str(summary), since_ms, texts=texts_of(summary)
+        )
         if begins:
             facts = {"condition": self._standing.name, "subject": STORE, "detail": summary}
             _log.warning("a condition requires action", extra=facts)
@@ -99,7 +104,7 @@ class UnwritableStore:
             self._told_to = ""
             return []
         now_ms = self._clock.now_ms()
-        over = FiringCondition(before.name, STORE, f"This is over: {before.summary}", before.since_ms, now_ms)
+        over = ended(replace(before, told_ms=now_ms))
         notice = Notice(ConditionState.RESOLVED, over, "ended", told_to, is_forgotten=True)
         try:
             events = list((await self._store.run(conditions.write, [notice], now_ms)).events)

@@ -13,6 +13,7 @@ import orjson
 from notifier.clock import iso_utc
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data
 from notifier.facts import Occasion, TrainingFacts
+from notifier.wording.sentences import Sentence
 
 _KEY = "sample"
 _PERSON = "sample-person"
@@ -122,16 +123,19 @@ def _day(today: date, days: int) -> str:
 def _alert(source: str, now_ms: int) -> Event:
     """Return a made-up operational notice."""
     subject = f"sources/{source}"
+    summary = Sentence("general.named", name=source, text=Sentence("source_failing.test", since=iso_utc(now_ms)))
+    remedy = Sentence("source_failing.poll", source=source)
     data = {
         "condition": "source_failing",
         "state": "firing",
         "subject": subject,
         "subjects": [subject],
-        "summary": f"{source}: no poll has succeeded since {iso_utc(now_ms)}. No source fails: this is a test",
+        "summary": summary,
         "since": iso_utc(now_ms),
         "cause": "sample",
         "net": "head",
-        "remedy": f"`notifier poll {source}` tries at once",
+        "remedy": remedy,
         "ending": "",
+        "texts": {"summary": summary.document(), "remedy": remedy.document()},
     }
     return Event(0, _id(f"{source} {now_ms} alert"), EventType.ALERT, "", subject, now_ms, orjson.dumps(data))

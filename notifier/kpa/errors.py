@@ -8,6 +8,7 @@ from typing import Final
 
 from notifier.http.transport_errors import TransportError, TransportReason
 from notifier.redact import hide_cut, redact
+from notifier.wording.sentences import Sentence
 
 _LONGEST_QUOTE = 200
 _LONGEST_READ = 4000
@@ -66,107 +67,50 @@ class Meaning:
     """The meaning of a reason, as two halves of a sentence: what happened, and what to do."""
 
     remedy: Remedy
-    happened: str
-    advice: str
+    happened: Sentence
+    advice: Sentence
+
+    @property
+    def sentence(self) -> Sentence:
+        """Both halves."""
+        return Sentence("general.error", happened=self.happened, advice=self.advice)
 
 
-_IT_IS_TRIED_AGAIN = "it is retried automatically"
-_CHECK_BASE_URL = "check the source's `base_url`"
-_REPORT = "please report it as an error of this program"
-_IF_IT_STAYS = f"{_IT_IS_TRIED_AGAIN}; if this continues, {_CHECK_BASE_URL} and the network between here and the API"
+_OF_OPERATOR: Final = frozenset(
+    {
+        ApiErrorReason.API_METHOD_NOT_FOUND,
+        ApiErrorReason.TOKEN_MISSING,
+        ApiErrorReason.TOKEN_INVALID,
+        ApiErrorReason.TOKEN_INACTIVE,
+        ApiErrorReason.TOKEN_PERMISSION,
+        ApiErrorReason.ACCOUNT_INACTIVE,
+        ApiErrorReason.PARAMETER_INVALID,
+        ApiErrorReason.CONTENT_NOT_FOUND,
+        ApiErrorReason.UNKNOWN_ERROR,
+        ApiErrorReason.PROXY_REFUSED,
+        ApiErrorReason.CERTIFICATE_REJECTED,
+    }
+)
+_OF_PROGRAM: Final = frozenset(
+    {
+        ApiErrorReason.REQUEST_METHOD_INVALID,
+        ApiErrorReason.REQUEST_DATA_INVALID,
+        ApiErrorReason.PARAMETER_UNEXPECTED,
+        ApiErrorReason.PARAMETER_MISSING,
+    }
+)
+
+
+def _remedy(reason: ApiErrorReason) -> Remedy:
+    if reason in _OF_OPERATOR:
+        return Remedy.OPERATOR
+    return Remedy.REQUEST if reason in _OF_PROGRAM else Remedy.WAIT
+
 
 MEANINGS: Final[Mapping[ApiErrorReason, Meaning]] = MappingProxyType(
     {
-        ApiErrorReason.API_METHOD_NOT_FOUND: Meaning(
-            Remedy.OPERATOR, "the API has no such method at this address", f"{_CHECK_BASE_URL} and `api`"
-        ),
-        ApiErrorReason.REQUEST_METHOD_INVALID: Meaning(Remedy.REQUEST, "the API refused the HTTP method", _REPORT),
-        ApiErrorReason.REQUEST_DATA_INVALID: Meaning(Remedy.REQUEST, "the API could not read the request", _REPORT),
-        ApiErrorReason.RATE_LIMIT_EXCEEDED: Meaning(
-            Remedy.WAIT,
-            "the customer's request limit, shared by all integrations, is exceeded",
-            f"{_IT_IS_TRIED_AGAIN} after a pause; if it happens often, lower `requests_per_minute`",
-        ),
-        ApiErrorReason.TOKEN_MISSING: Meaning(
-            Remedy.OPERATOR, "the API found no token in the request", "set the source's `token`"
-        ),
-        ApiErrorReason.TOKEN_INVALID: Meaning(
-            Remedy.OPERATOR, "the API does not know the token", "enter a valid one as the source's `token`"
-        ),
-        ApiErrorReason.TOKEN_INACTIVE: Meaning(
-            Remedy.OPERATOR,
-            "the token has been deactivated",
-            "activate it in KPA Flex, or set another one as the source's `token`",
-        ),
-        ApiErrorReason.TOKEN_PERMISSION: Meaning(
-            Remedy.OPERATOR, "the token may not use this method", "give it that permission in KPA Flex"
-        ),
-        ApiErrorReason.ACCOUNT_INACTIVE: Meaning(
-            Remedy.OPERATOR, "the account behind the token is not active", "ask KPA or the account's administrator"
-        ),
-        ApiErrorReason.PARAMETER_UNEXPECTED: Meaning(
-            Remedy.REQUEST, "the API does not support a parameter of the request", _REPORT
-        ),
-        ApiErrorReason.PARAMETER_MISSING: Meaning(
-            Remedy.REQUEST, "a required parameter is missing from the request", _REPORT
-        ),
-        ApiErrorReason.PARAMETER_INVALID: Meaning(
-            Remedy.OPERATOR,
-            "the API does not allow a parameter's value",
-            "check the source's `training_id`, `user_id` and `has_attachments`",
-        ),
-        ApiErrorReason.SERVER_ERROR: Meaning(Remedy.WAIT, "the API had an internal error", _IT_IS_TRIED_AGAIN),
-        ApiErrorReason.CONTENT_NOT_FOUND: Meaning(
-            Remedy.OPERATOR,
-            "the API does not have what was requested",
-            "check the source's `training_id` and `user_id`",
-        ),
-        ApiErrorReason.UNKNOWN_ERROR: Meaning(
-            Remedy.OPERATOR,
-            "the API refused the request for a reason that its documentation does not list",
-            "check the source's settings and its token's state in KPA Flex",
-        ),
-        ApiErrorReason.NAME_NOT_RESOLVED: Meaning(
-            Remedy.WAIT, "the API's host name could not be resolved", _IF_IT_STAYS
-        ),
-        ApiErrorReason.CONNECT_FAILED: Meaning(Remedy.WAIT, "there was no connection to the API", _IF_IT_STAYS),
-        ApiErrorReason.PROXY_REFUSED: Meaning(
-            Remedy.OPERATOR,
-            "the proxy on the way to the API refused the request",
-            "check the source's `proxy` or the variable HTTPS_PROXY, and ask the proxy's operator to allow the API's"
-            " address",
-        ),
-        ApiErrorReason.CERTIFICATE_REJECTED: Meaning(
-            Remedy.OPERATOR,
-            "TLS with the API failed",
-            f"{_CHECK_BASE_URL}, this machine's clock and its certificate authorities (or the source's `ca_file`)",
-        ),
-        ApiErrorReason.TIMEOUT: Meaning(
-            Remedy.WAIT,
-            "the API did not answer in time",
-            f"{_IT_IS_TRIED_AGAIN}; if this continues, raise the source's `timeout`",
-        ),
-        ApiErrorReason.CONNECTION_LOST: Meaning(Remedy.WAIT, "the connection to the API was lost", _IT_IS_TRIED_AGAIN),
-        ApiErrorReason.ANSWER_TOO_LARGE: Meaning(Remedy.WAIT, "the answer was too large", _IF_IT_STAYS),
-        ApiErrorReason.PROTOCOL_BROKEN: Meaning(Remedy.WAIT, "the answer was not HTTP", _IF_IT_STAYS),
-        ApiErrorReason.HTTP_STATUS: Meaning(
-            Remedy.WAIT, "the answer did not have HTTP status 200, as all answers of the API have", _IF_IT_STAYS
-        ),
-        ApiErrorReason.NOT_JSON: Meaning(Remedy.WAIT, "the answer was not JSON", _IF_IT_STAYS),
-        ApiErrorReason.UNEXPECTED_SHAPE: Meaning(
-            Remedy.WAIT, "the answer was JSON of an unexpected shape", _IF_IT_STAYS
-        ),
-        ApiErrorReason.PAGE_NOT_WHOLE: Meaning(
-            Remedy.WAIT,
-            "a page of the list was incomplete, so missing records prove nothing",
-            f"{_IT_IS_TRIED_AGAIN}; if this continues, ask KPA why their list is incomplete",
-        ),
-        ApiErrorReason.RECORDS_UNREADABLE: Meaning(
-            Remedy.WAIT,
-            "more than half of the newest records cannot be read",
-            "ask KPA what has changed, or look for a newer version of this program; the records are reported once they"
-            " can be read",
-        ),
+        reason: Meaning(_remedy(reason), Sentence(f"api.{reason}_happened"), Sentence(f"api.{reason}_advice"))
+        for reason in ApiErrorReason
     }
 )
 
@@ -194,9 +138,28 @@ class ApiError(Exception):
         meaning = MEANINGS[reason]
         self.reason = reason
         self.remedy = reason.remedy
-        self.message = f"{meaning.happened}; {meaning.advice}" + (f" ({detail})" if detail else "")
+        self.message = f"{meaning.sentence} ({detail})" if detail else str(meaning.sentence)
         self.retry_after = retry_after
         super().__init__(self.message)
+
+
+_SAYS: Final = "the API says: "
+
+
+def sentence_of(reason: str, message: str) -> str:
+    """Return the message of an error as a sentence, if it is one that this version makes; else as it is."""
+    if isinstance(message, Sentence) or reason not in set(ApiErrorReason):
+        return message
+    meant = MEANINGS[ApiErrorReason(reason)].sentence
+    detail = message.removeprefix(meant)
+    if detail == message:
+        return message
+    if not detail:
+        return meant
+    detail = detail.removeprefix(" (").removesuffix(")")
+    if detail.startswith(_SAYS):
+        return Sentence("general.answer", text=meant, detail=detail.removeprefix(_SAYS))
+    return Sentence("general.detail", text=meant, detail=detail)
 
 
 def refusal(identifier: object, description: object, token: str) -> ApiError:
@@ -208,7 +171,7 @@ def refusal(identifier: object, description: object, token: str) -> ApiError:
     else:
         reason = ApiErrorReason.UNKNOWN_ERROR
     said = ": ".join(word for word in words if word)
-    return ApiError(reason, f"the API says: {said}" if said else "")
+    return ApiError(reason, f"{_SAYS}{said}" if said else "")
 
 
 def no_answer(error: TransportError, token: str) -> ApiError:

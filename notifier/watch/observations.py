@@ -58,15 +58,15 @@ class Observations:
     `search_gave_up` is since when searches have read their maximum of pages without finding everything,
     `unsearchable_since` since when the list has not been sorted; each is None if that is not so now. `broken_pages`
     means that the last sweep could not get every page complete. `exhausted` means that during most of the last minutes
-    the request budget was used up and requests other than those of sweeps and for names had to wait. `used_by` is a
-    text that says which requests have used the budget.
+    the request budget was used up and requests other than those of sweeps and for names had to wait. `used_by` is how
+    many requests of each purpose have used the budget in the last minute.
     """
 
     search_gave_up: float | None = None
     unsearchable_since: float | None = None
     broken_pages: bool = False
     exhausted: bool = False
-    used_by: str = ""
+    used_by: Mapping[str, int] = field(default_factory=dict)
     disagreeing: Sequence[SecondLook] = field(default_factory=tuple)
     waiting: Sequence[SecondLook] = field(default_factory=tuple)
     _busy: deque[tuple[float, bool]] = field(default_factory=deque)
@@ -82,7 +82,7 @@ class Observations:
             self._busy.popleft()
         lasted = now - self._busy[0][0] >= seconds * _NEARLY_ALL
         self.exhausted = lasted and 2 * sum(busy for _, busy in self._busy) > len(self._busy)
-        self.used_by = ", ".join(f"{label} {used}" for label, used in usage.by.items() if used)
+        self.used_by = {label: used for label, used in usage.by.items() if used}
 
     def with_looks(self, disagreeing: Sequence[SecondLook], waiting: Sequence[SecondLook]) -> "Observations":
         """Return the observations with the current second looks."""

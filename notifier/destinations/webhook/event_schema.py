@@ -197,6 +197,13 @@ def _notice() -> dict[str, Any]:
         "net": _text("Which kind of request to the API of a source it is about; may be empty."),
         "remedy": _text("What to do; may be empty."),
         "ending": _text("For a condition that has ended: `resolved`, or why it is withdrawn; otherwise empty."),
+        "texts": {
+            "type": "object",
+            "description": (
+                "What `summary` and `remedy` are made of, for messages in other languages: the name of a text and its"
+                f" values. Later versions may have other texts. {_SINCE}"
+            ),
+        },
         "conditions": {
             "type": "array",
             "items": _object({"condition": _text("The condition."), "subject": _text("The source or destination.")}),

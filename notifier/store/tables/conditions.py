@@ -3,13 +3,14 @@
 from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from notifier.clock import iso_utc
 from notifier.events import Event, EventType, alert_event_id
 from notifier.store.database import Database
+from notifier.wording.sentences import Sentence, is_known
 
 _MOST_TOGETHER: Final = 100
 """The most conditions in one message, so that the message can name the subject of each."""
@@ -43,7 +44,8 @@ class FiringCondition:
     last reported that it fires, None if none did; `told_to` is the destination of that notice. The condition was seen
     for `lived_ms` in all, in one or more processes, and has now been absent for `well_ms`. It ends when it was absent
     for `ends_after_ms`; `ending` says why it ended. `messages` counts its notices in the day that began at
-    `counted_from_ms`. `returns` counts how often it came back soon after its end.
+    `counted_from_ms`. `returns` counts how often it came back soon after its end. `texts` is the JSON of what `summary`
+    and `remedy` are made of, "" if it is not known.
     """
 
     name: str
@@ -64,6 +66,7 @@ class FiringCondition:
     messages: int = 0
     counted_from_ms: int = 0
     returns: int = 0
+    texts: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -108,7 +111,7 @@ class Written:
 
 _COLUMNS: Final = (
     "name, subject, summary, since, told_at, phase, net, cause, remedy, lived, well, ends_after, ended_at, ending,"
-    " told_to, messages, counted_from, returns"
+    " told_to, messages, counted_from, returns, texts"
 )
 _PLACES: Final = ", ".join("?" * len(_COLUMNS.split(", ")))
 _REPLACED: Final = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[2:])
@@ -309,6 +312,7 @@ def notice_data(together: Sequence[Notice]) -> bytes:
             "net": it.net,
             "remedy": it.remedy,
             "ending": it.ending,
+            **_texts(together),
         }
     )
 
@@ -316,25 +320,38 @@ def notice_data(together: Sequence[Notice]) -> bytes:
 def _handover_data(handover: Handover, now_ms: int) -> bytes:
     """Return the JSON of an event's `data` for the last message to a destination."""
     now_go = f"alerts now go to {handover.new}" if handover.new else "alerts now go to nobody"
-    by_name = _by_name(handover.lives[:_MOST_TOGETHER])
-    stands = "; ".join(f"{name} ({', '.join(subjects)})" for name, subjects in by_name.items())
-    left_out = len(handover.lives) - _MOST_TOGETHER
-    more = f"; and {left_out:,} more, which `notifier status` shows" if left_out > 0 else ""
+    shown = handover.lives[:_MOST_TOGETHER]
+    stands: Any = [_in_words(name, subjects) for name, subjects in _by_name(shown).items()]
+    if more := len(handover.lives) - len(shown):
+        stands = Sentence("alerts_moved.more", conditions=stands, count=more)
+    if handover.new:
+        summary = Sentence("alerts_moved.elsewhere", new=handover.new, conditions=stands)
+    else:
+        summary = Sentence("alerts_moved.nowhere", conditions=stands)
     return orjson.dumps(
         {
             "condition": ALERTS_MOVED,
             "state": ConditionState.WITHDRAWN,
             "subject": "alerts",
             "subjects": ["alerts"],
-            "summary": f"{now_go}, and nothing more of them comes here; these conditions still stand: {stands}{more}",
+            "summary": str(summary),
             "since": iso_utc(now_ms),
             "cause": "",
             "net": "",
             "remedy": "",
             "ending": now_go,
+            "texts": {"summary": summary.document()},
             "conditions": [{"condition": life.name, "subject": life.subject} for life in handover.lives],
         }
     )
+
+
+def _in_words(name: str, subjects: Sequence[str]) -> str:
+    """Return what is wrong and with whom; only the former about a part of the notifier itself."""
+    # Another version may have had other conditions.
+    title = Sentence(f"{name}.title") if is_known(f"{name}.title") else name.replace("_", " ")
+    names = [whose for subject in subjects if (whose := subject.partition("/")[2])]
+    return Sentence("alerts_moved.condition", names=", ".join(names), title=title) if names else title
 
 
 def _by_name(lives: Sequence[FiringCondition]) -> dict[str, list[str]]:
@@ -347,8 +364,23 @@ def _by_name(lives: Sequence[FiringCondition]) -> dict[str, list[str]]:
 
 def _summary(together: Sequence[Notice]) -> str:
     first = together[0].standing
-    if len(together) == 1:
-        return first.summary
-    kind = first.subject.partition("/")[0]
-    names = [notice.standing.subject.partition("/")[2] for notice in together]
-    return f"{len(names)} {kind} ({', '.join(names)}): the first: {first.summary}"
+    return first.summary if len(together) == 1 else _about_several(together, first.summary)
+
+
+def _about_several(together: Sequence[Notice], first: str) -> Sentence:
+    kind = together[0].standing.subject.partition("/")[0]
+    names = ", ".join(notice.standing.subject.partition("/")[2] for notice in together)
+    return Sentence(f"general.{kind}", count=len(together), names=names, first=first)
+
+
+def _texts(together: Sequence[Notice]) -> dict[str, Any]:
+    """Return what the sentences of notices that share a message are made of, if it is known."""
+    text = together[0].standing.texts
+    if not text:
+        return {}
+    known: dict[str, Any] = orjson.loads(text)
+    if len(together) > 1:
+        about = _about_several(together, "").document()
+        about["values"]["first"] = known["summary"]
+        known["summary"] = about
+    return {"texts": known}

@@ -43,7 +43,7 @@ CREATE TABLE conditions (
     subject TEXT NOT NULL,      -- which source or destination is in it
     since INTEGER NOT NULL,
     summary TEXT NOT NULL,
-    told_at INTEGER, phase TEXT NOT NULL DEFAULT 'firing', net TEXT NOT NULL DEFAULT '', cause TEXT NOT NULL DEFAULT '', remedy TEXT NOT NULL DEFAULT '', lived INTEGER NOT NULL DEFAULT 0, well INTEGER NOT NULL DEFAULT 0, ends_after INTEGER NOT NULL DEFAULT 0, ended_at INTEGER, ending TEXT NOT NULL DEFAULT '', told_to TEXT NOT NULL DEFAULT '', messages INTEGER NOT NULL DEFAULT 0, counted_from INTEGER NOT NULL DEFAULT 0, returns INTEGER NOT NULL DEFAULT 0,            -- when a notice last said so
+    told_at INTEGER, phase TEXT NOT NULL DEFAULT 'firing', net TEXT NOT NULL DEFAULT '', cause TEXT NOT NULL DEFAULT '', remedy TEXT NOT NULL DEFAULT '', lived INTEGER NOT NULL DEFAULT 0, well INTEGER NOT NULL DEFAULT 0, ends_after INTEGER NOT NULL DEFAULT 0, ended_at INTEGER, ending TEXT NOT NULL DEFAULT '', told_to TEXT NOT NULL DEFAULT '', messages INTEGER NOT NULL DEFAULT 0, counted_from INTEGER NOT NULL DEFAULT 0, returns INTEGER NOT NULL DEFAULT 0, texts TEXT NOT NULL DEFAULT '',            -- when a notice last said so
     PRIMARY KEY (name, subject)
 ) WITHOUT ROWID;
 CREATE TABLE delivered_counts (

@@ -139,7 +139,7 @@ def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: 
             LATE,
             "the receiver has asked for a wait until 2026-11-21T17:01:00.123Z (Retry-After)",
         ),
-        (BEGUN, {}, LATE, "no delivery succeeds at the moment: server_error (HTTP 503: busy)"),
+        (BEGUN, {}, LATE, "no delivery succeeds at the moment: it had an internal error (HTTP 503: busy)"),
         (
             Health(),
             {},
@@ -177,9 +177,9 @@ def test_what_fails_says_since_when_why_and_how_many_wait() -> None:
     assert (condition.key, condition.summary) == (
         (ConditionName.DESTINATION_FAILING, SUBJECT),
         (
-            "hr: events cannot be delivered since 2026-11-21T16:45:00.123Z: server_error (HTTP 503: busy); they are"
-            " tried again, check the receiver; once it works, `notifier retry --state pending --destination hr` tries"
-            " at once; 5 events wait"
+            "hr: events cannot be delivered since 2026-11-21T16:45:00.123Z: it had an internal error (HTTP 503: busy);"
+            " they are tried again, check the receiver; once it works, `notifier retry --state pending --destination"
+            " hr` tries at once; 5 events wait"
         ),
     )
     (condition,) = told(Health(), replace(TRIED, count=1), error=replace(ERROR, reason="refused"), firing=firing)
@@ -192,19 +192,25 @@ def test_of_one_that_refuses_everything_it_is_said_what_to_check() -> None:
     (condition,) = told(replace(RETRYING, reason=AttemptResult.EVERYTHING_REFUSED), refused, error=error)
     assert condition.name is ConditionName.DESTINATION_FAILING
     assert condition.summary == (
-        "hr: events cannot be delivered since 2026-11-21T16:45:00.123Z: everything_refused (HTTP 401: who are you?);"
-        " they are tried again, check `url`, `headers` and the receiver; once it works, `notifier retry --state pending"
-        " --destination hr` tries at once; 2 events wait"
+        "hr: events cannot be delivered since 2026-11-21T16:45:00.123Z: it refuses every event (HTTP 401: who are"
+        " you?); they are tried again, check `url`, `headers` and the receiver; once it works, `notifier retry --state"
+        " pending --destination hr` tries at once; 2 events wait"
     )
 
 
-@pytest.mark.parametrize("reason", [AttemptResult.GONE, AttemptResult.WEBHOOK_REVOKED])
-def test_one_that_has_disabled_itself_is_told_at_once(reason: AttemptResult) -> None:
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (AttemptResult.GONE, "the address no longer exists"),
+        (AttemptResult.WEBHOOK_REVOKED, "the webhook was revoked"),
+    ],
+)
+def test_one_that_has_disabled_itself_is_told_at_once(reason: AttemptResult, words: str) -> None:
     (condition,) = told(replace(GONE, reason=reason), UNTRIED, error=LastError(reason, "HTTP 410", NOW))
     assert (condition.name, condition.subject) == (ConditionName.DESTINATION_DISABLED, SUBJECT)
     assert condition.summary == (
         "hr: disabled since 2026-11-21T17:00:00.123Z, because the receiver answered that it accepts no more requests: "
-        f"{reason} (HTTP 410); enter the new `url` in the configuration, run `notifier reload`, and then"
+        f"{words} (HTTP 410); enter the new `url` in the configuration, run `notifier reload`, and then"
         " `notifier enable hr`; 3 events wait"
     )
 
@@ -245,11 +251,11 @@ def test_dead_deliveries_are_counted_with_the_latest_reason_and_what_to_do() -> 
     assert condition == Condition(
         ConditionName.DELIVERIES_DEAD,
         SUBJECT,
-        "hr: 3 deliveries were given up, the latest at 2026-11-21T16:59:59.123Z: timeout; `notifier deliveries"
-        " --state dead --destination hr` shows them, `notifier retry --destination hr` sends them again, and `notifier"
-        " deliveries drop hr --state dead --yes` removes them for good",
+        "hr: 3 deliveries were given up, the latest at 2026-11-21T16:59:59.123Z: it did not answer in time;"
+        " `notifier deliveries --state dead --destination hr` shows them, `notifier retry --destination hr` sends them"
+        " again, and `notifier deliveries drop hr --state dead --yes` removes them for good",
     )
-    assert told(Health(), latest)[0].summary.startswith("hr: a delivery was given up, the latest at ")
+    assert told(Health(), latest)[0].summary.startswith("hr: 1 delivery was given up, the latest at ")
 
 
 def test_nothing_is_wrong_with_one_that_works() -> None:

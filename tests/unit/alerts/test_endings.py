@@ -24,7 +24,12 @@ DISABLED = Condition(ConditionName.DESTINATION_DISABLED, "destinations/hr", "dis
     [
         (None, [], 3, "hr was removed from the configuration with 3 events waiting, which are kept:"),
         (PARKED, [], 1, "hr was disabled by hand; 1 event kept until `notifier enable hr`"),
-        (Health(HealthState.DISABLED, "gone", 1), [DISABLED], 1, "hr: `destination_disabled` replaces this condition"),
+        (
+            Health(HealthState.DISABLED, "gone", 1),
+            [DISABLED],
+            1,
+            "hr: another condition replaces this one: is disabled",
+        ),
         (Health(HealthState.RETRYING, "timeout", 1), [], 0, "no event waits for hr any more;"),
         (Health(), [], 0, ""),
     ],

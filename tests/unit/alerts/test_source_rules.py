@@ -241,7 +241,7 @@ def test_budget_that_lets_requests_wait_for_ten_minutes_is_shown_with_what_uses_
     watch_the_budget(seen, 2.0, searching=False, minutes=3, since=MOMENT + 420)
     (condition,) = told(WHOLE, seen=seen)
     assert condition.name is ConditionName.BUDGET_EXHAUSTED
-    assert "head 20, sweep 40)" in condition.summary
+    assert "20 for the newest records; 40 for sweeps)" in condition.summary
 
 
 def test_budget_that_a_search_uses_up_is_shown_until_it_is_over() -> None:

@@ -1,0 +1,1 @@
+"""What the notifier says of itself, in each language."""

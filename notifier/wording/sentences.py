@@ -1,0 +1,113 @@
+"""Sentences about the notifier itself, which are made in English and can be read in another language.
+
+A sentence is a text of the catalogue with its values. The catalogues are `en.toml` and `es.toml`, with the same texts
+and fields. What a peer, the operating system or a person has said is a value, and stays as it is.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from string import Formatter
+from typing import Any, Final, Self
+
+ENGLISH: Final = "en"
+
+_MOST_NESTED: Final = 10
+
+
+def _catalogue(file: Path) -> dict[str, str]:
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    return {f"{table}.{name}": text for table, texts in tables.items() for name, text in texts.items()}
+
+
+CATALOGUES: Final[Mapping[str, Mapping[str, str]]] = {
+    file.stem: _catalogue(file) for file in sorted(Path(__file__).parent.glob("*.toml"))
+}
+"""The texts of each language, by `table.name`."""
+
+
+class Sentence(str):
+    """An English sentence that knows which text of the catalogue it is, and the values in it.
+
+    It is a text, so that everything that shows or stores sentences can take it. `name` is the `table.name` of its text.
+    A value is a number, a text, a sentence, or a list of these.
+    """
+
+    __slots__ = ("name", "values")
+
+    name: str
+    values: Mapping[str, Any]
+
+    def __new__(cls, name: str, /, **values: Any) -> Self:
+        """Make the sentence of the text `name` with these values."""
+        made = super().__new__(cls, _filled(CATALOGUES[ENGLISH][name], values))
+        made.name, made.values = name, values
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to copy the sentence."""
+        return _made_again, (self.name, dict(self.values))
+
+    def document(self) -> dict[str, Any]:
+        """Return the sentence as a JSON object, from which `spoken` makes it in any language."""
+        return {"text": self.name, "values": {name: part_of(value) for name, value in self.values.items()}}
+
+
+def part_of(value: Any) -> Any:
+    """Return a value of a sentence as JSON."""
+    if isinstance(value, Sentence):
+        return value.document()
+    if isinstance(value, list):
+        return [part_of(one) for one in value]
+    return value if isinstance(value, int) else str(value)
+
+
+def spoken(document: Any, language: str) -> str | None:
+    """Return the sentence of a JSON object in a language; None if this version does not know all of its texts."""
+    try:
+        return _spoken(document, CATALOGUES[language], _MOST_NESTED)
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError):
+        # Another version may have had other texts or fields.
+        return None
+
+
+def is_known(name: str) -> bool:
+    """Return whether there is a text of that name."""
+    return name in CATALOGUES[ENGLISH]
+
+
+def said(name: str, language: str) -> str | None:
+    """Return a text without values; None if there is none of that name."""
+    return CATALOGUES[language].get(name)
+
+
+def _made_again(name: str, values: dict[str, Any]) -> Sentence:
+    return Sentence(name, **values)
+
+
+def _spoken(document: Mapping[str, Any], texts: Mapping[str, str], levels: int) -> str:
+    if not levels:
+        raise ValueError("nested too deeply")
+    values = {name: _value(value, texts, levels - 1) for name, value in document["values"].items()}
+    return _filled(texts[document["text"]], values)
+
+
+def _value(value: Any, texts: Mapping[str, str], levels: int) -> Any:
+    if isinstance(value, dict):
+        return _spoken(value, texts, levels)
+    return [_value(one, texts, levels) for one in value] if isinstance(value, list) else value
+
+
+class _Filling(Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, list):
+            return "; ".join(map(str, value))
+        number = f"{value:,}" if isinstance(value, int) else str(value)
+        if not format_spec:
+            return number
+        one, many = format_spec.split("|")
+        return f"{number} {one if value == 1 else many}"
+
+
+def _filled(text: str, values: Mapping[str, Any]) -> str:
+    return _Filling().vformat(text, (), values)

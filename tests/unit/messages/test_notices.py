@@ -1,0 +1,87 @@
+"""Alerts as people read them, in both languages."""
+
+from dataclasses import replace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+import pytest
+
+from notifier.alerts.conditions import Condition, ConditionName, destination_subject, source_subject
+from notifier.alerts.policy import decide
+from notifier.config.message_values import Language
+from notifier.messages.notices import notice
+from notifier.messages.phrasing import Phrasing
+from notifier.store.tables.conditions import FiringCondition, Notice, notice_data
+from notifier.wording.sentences import Sentence
+
+SPANISH = Phrasing(Language.ES, ZoneInfo("America/Chicago"))
+NOW = 1_795_280_400_123
+SINCE = "2026-11-21T16:45:00.123Z"
+
+
+def failing(name: str = "hr") -> Condition:
+    why = Sentence("general.detail", text=Sentence("attempt.server_error"), detail="HTTP 503: busy")
+    said = Sentence("destination_failing.since", since=SINCE, why=why, name=name, waiting=1500)
+    return Condition(
+        ConditionName.DESTINATION_FAILING,
+        destination_subject(name),
+        Sentence("general.named", name=name, text=said),
+        remedy=Sentence("destination_failing.retry", name=name),
+    )
+
+
+def told(notices: tuple[Notice, ...], phrasing: Phrasing = SPANISH) -> dict[str, Any]:
+    return notice(orjson.loads(notice_data(notices)), 400, phrasing)
+
+
+def begun(*conditions: Condition) -> tuple[Notice, ...]:
+    return decide(conditions, (), "ops", NOW)
+
+
+def stored(notices: tuple[Notice, ...]) -> list[FiringCondition]:
+    return [replace(it.standing) for it in notices]
+
+
+def test_what_is_wrong_and_what_to_do_is_in_the_language_of_the_message() -> None:
+    found = told(begun(failing()))
+    assert found["title"] == "no se puede entregar"
+    assert found["details"].startswith(
+        "No se pueden entregar eventos desde 21 nov 2026, 10:45 CST: tuvo un error interno (HTTP 503: busy);"
+    )
+    assert found["details"].endswith("en espera: 1,500 eventos")
+    other = replace(failing(), summary=Sentence("general.named", name="hr", text=Sentence("attempt.timeout")))
+    assert told(begun(other))["remedy"].startswith("cuando el receptor funcione, ")
+
+
+def test_so_is_the_end_of_it() -> None:
+    before = stored(begun(failing()))
+    resolved = told(decide((), before, "ops", NOW + 1))
+    assert resolved["details"].startswith("Esto ya pasó: hr: no se pueden entregar")
+    why = {before[0].key: Sentence("ending.idle", name="hr")}
+    withdrawn = told(decide((), before, "ops", NOW + 1, withdrawn=why))
+    assert withdrawn["details"].startswith(
+        "Ningún evento espera ya a hr; el próximo mostrará si funciona. Antes: hr: no se"
+    )
+
+
+def test_so_is_an_alert_about_several() -> None:
+    assert told(begun(failing("hr"), failing("gate")))["details"].startswith(
+        "2 destinos (hr, gate): el primero: hr: no se pueden entregar"
+    )
+
+
+def test_an_alert_of_an_earlier_version_is_shown_as_it_is() -> None:
+    plain = Condition(ConditionName.GAP, source_subject("acme"), "acme: something of another version")
+    (firing,) = begun(plain)
+    assert "texts" not in orjson.loads(notice_data([firing]))
+    assert told((firing,))["details"] == "Something of another version"
+    strange = {**orjson.loads(notice_data([firing])), "texts": {"summary": {"text": "moon.full", "values": {}}}}
+    assert notice(strange, 400, SPANISH)["details"] == "Something of another version"
+
+
+@pytest.mark.parametrize("language", Language)
+def test_english_and_spanish_begin_with_a_capital_and_name_the_subject_once(language: Language) -> None:
+    found = told(begun(failing()), Phrasing(language))
+    assert found["details"][0].isupper()
+    assert not found["details"].startswith("hr:")
