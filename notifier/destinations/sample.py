@@ -98,7 +98,7 @@ def sample_event(
     change = Change(kind, completion, revision=1, net=DetectedBy.HEAD, reason="sample", previous=previous)
     data = orjson.loads(event_data(change, names, _OCCASIONS[number % 2]))
     if kind is EventType.RENEWED:
-        data["previous"] = {"key": completion.key, "valid_until": _day(today, 14)}
+        data["previous"] = {"key": f"{completion.key}-before", "valid_until": _day(today, 14)}
     return Event(
         sequence=0,
         id=_id(f"{source} {now_ms}{suffix}"),

@@ -30,15 +30,17 @@ def notice(data: Mapping[str, Any], width: int, phrasing: Phrasing = PLAIN) -> d
     # The title names the subject already.
     details = summary.removeprefix(f"{name}: ") if name else summary
     remedy = _with_code(literal(_sentence(data, "remedy", phrasing), 4 * width))
+    since = literal(phrasing.moment(_text(data.get("since"))), _TIME_WIDTH)
+    is_resolved = data.get("state") == "resolved"
     # Some summaries end with the same advice.
-    advice = "" if not remedy or remedy in summary or data.get("state") == "resolved" else remedy
+    advice = "" if not remedy or remedy in summary or is_resolved else remedy
     return {
         "withdrawn": data.get("state") == "withdrawn",
-        "resolved": data.get("state") == "resolved",
+        "resolved": is_resolved,
         "condition": condition.replace("_", " ") or phrasing.word("notice"),
         "subject": subject,
         "summary": summary,
-        "since": literal(phrasing.moment(_text(data.get("since"))), _TIME_WIDTH),
+        "since": "" if since in summary and not is_resolved else since,
         "title": _title(condition, phrasing),
         "name": name,
         "details": (details[:1].upper() + details[1:]).removesuffix("."),

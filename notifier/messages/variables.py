@@ -94,6 +94,10 @@ def words(content: ParsedEvent, width: int, phrasing: Phrasing = PLAIN) -> Event
         "account": literal(event.source, KEY_WIDTH) if phrasing.names_source else "",
         "link": phrasing.link_to({**completion, "key": event.subject, "source": event.source}),
     }
+    if event.type == EventType.RENEWED:
+        announced = _object(content.data, "previous")
+        variables["announced"] = day(announced.get("valid_until"), width, phrasing)
+        variables["replaced"] = announced.get("key") not in (None, completion.get("key"))
     if event.type == EventType.UPDATED:
         variables["changes"] = _changes(completion, _object(content.data, "previous"), width, phrasing)
     return EventVariables(

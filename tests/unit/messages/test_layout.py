@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
 from notifier.events import Event, EventType
@@ -85,7 +86,7 @@ def test_a_notice_says_its_condition_state_and_summary(make_alert: "MakeEvent") 
         "⚠️ *acme: cannot be read* · No successful poll for 15 minutes · since 21 Nov 2026, 16:45 UTC"
     )
     assert drawn([make_alert(state="resolved", summary="Polls succeed again.", since=None)]) == (
-        "✅ *Resolved* · acme: cannot be read · Polls succeed again"
+        "✅ *Resolved* · acme: cannot be read"
     )
 
 
@@ -162,9 +163,31 @@ def test_ends_of_completions_are_one_line_each(make_event: "MakeEvent") -> None:
     ending = make_event(kind=EventType.EXPIRING, valid_until="2026-12-21")
     assert drawn([ending]) == "*David Ball*: Ladder Safety expires on 21 Dec 2026 · #1238"
     over = make_event(kind=EventType.EXPIRED, valid_until="2026-11-20")
-    assert drawn([over]) == "*David Ball*: Ladder Safety has expired, it was valid until 20 Nov 2026 · #1238"
-    renewed = make_event(kind=EventType.RENEWED, valid_until=None)
-    assert drawn([renewed]) == "*David Ball*: Ladder Safety is renewed or changed · #1238"
+    assert drawn([over]) == "*David Ball*: Ladder Safety expired on 20 Nov 2026 · #1238"
+
+
+@pytest.mark.parametrize(
+    ("key", "valid_until", "says"),
+    [
+        ("1100", "2027-12-21", "was renewed, valid until 21 Dec 2027"),
+        ("1100", None, "was renewed"),
+        (
+            "1238",
+            "2027-12-21",
+            "no longer expires on 21 Dec 2026: the record was changed or removed, now valid until 21 Dec 2027",
+        ),
+        ("1238", "2026-12-21", "no longer expires on 21 Dec 2026: the record was changed or removed"),
+        ("1238", None, "no longer expires on 21 Dec 2026: the record was changed or removed"),
+        (None, None, "no longer expires as announced: the record was changed or removed"),
+    ],
+)
+def test_what_was_announced_and_holds_no_longer_says_why(
+    make_event: "MakeEvent", key: str | None, valid_until: str | None, says: str
+) -> None:
+    renewed = make_event(kind=EventType.RENEWED, valid_until=valid_until)
+    data = orjson.loads(renewed.data)
+    data["previous"] = {"key": key, "valid_until": "2026-12-21"} if key else None
+    assert drawn([renewed._replace(data=orjson.dumps(data))]) == f"*David Ball*: Ladder Safety {says} · #1238"
 
 
 def test_a_digest_of_ends_is_grouped_by_person(make_event: "MakeEvent") -> None:

@@ -97,7 +97,8 @@ def test_a_notice_names_its_subject_once_and_says_what_to_do() -> None:
     found = notice(NOTICE, 200, CHICAGO)
     assert (found["name"], found["title"]) == ("acme", "cannot be read")
     assert found["details"].startswith("No poll has succeeded since 21 Nov 2026, 11:00 CST: see ")
-    assert found["since"] == "21 Nov 2026, 11:00 CST"
+    assert found["since"] == ""
+    assert notice({**NOTICE, "summary": "acme: nothing"}, 200, CHICAGO)["since"] == "21 Nov 2026, 11:00 CST"
     line = spans(f"{found['details']} {found['remedy']}")
     assert [span.text for span in line if span.style == "code"] == ["notifier status", "notifier poll acme"]
     assert "`" not in plain_text(line)
