@@ -4,7 +4,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +144,7 @@ def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatab
 def test_the_events_of_one_request_may_have_been_detected_at_different_moments(db: FileDatabase, tell: "Tell") -> None:
     numbers = tuple(tell(db, *map(str, range(4)), now_ms=NOON))
     together = delivered(0, NOON + 50, took=5)
-    settle(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
+    settle(db, [together._replace(sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
     counted = dashboard.counts(db, NOON, UTC)
     assert counted.latencies == {"hr": Latency(3, 55, 55)}
     assert counted.delivered_today == {"hr": 4}
