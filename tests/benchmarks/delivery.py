@@ -30,13 +30,18 @@ from notifier.store.file.connection import open_for_reading
 from notifier.store.file.store import FileStore
 from notifier.store.queries import history
 from notifier.store.tables import records, sources
+from notifier.store.tables.outbox import Delivery
+from notifier.store.tables.settlements import Settlement
 from tests.benchmarks.common import beside, news, report
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
 
 
 LOOK_EVERY = 0.005
-"""Seconds between two looks whether all is written down: short beside what is measured."""
+"""Seconds between two looks whether all is written down: short beside what is measured.
+
+A look at the store takes as long as a delivery, so the first one is after the last answer.
+"""
 
 
 class Taken(NamedTuple):
@@ -81,11 +86,17 @@ async def notifier(events: int, settings: HttpSettings, file: Path) -> Taken:
         changes = news(range(first, min(first + 1000, events)))
         findings = records.Findings("acme", "acme", changes=changes)
         await store.run(records.write, findings, wants, SystemClock().now_ms())
+    answered = 0
+
+    def count(deliveries: Sequence[Delivery], _settlements: Sequence[Settlement]) -> None:
+        nonlocal answered
+        answered += len(deliveries)
+
     async with new_session() as session:
-        dispatcher = Dispatcher({"receiver": settings}, store, SystemClock())
+        dispatcher = Dispatcher({"receiver": settings}, store, SystemClock(), count)
         started = Taken.now()
         await dispatcher.start(session)
-        while (await store.run(_delivered)) < events:
+        while answered < events or (await store.run(_delivered)) < events:
             await asyncio.sleep(LOOK_EVERY)
         taken = Taken.since(started)
         await dispatcher.stop(1.0)
