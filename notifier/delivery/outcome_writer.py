@@ -197,7 +197,7 @@ def settlements_of(
     `logged` is the request to be logged; the first settlement carries it, with the sequence numbers of all its events.
     """
     fates: dict[RetryDecision, list[Delivery]] = {}
-    if all(decision is decided[0] for decision in decided):
+    if decided.count(decided[0]) == len(decided):
         fates[decided[0]] = list(deliveries)
     else:
         for delivery, decision in zip(deliveries, decided, strict=True):

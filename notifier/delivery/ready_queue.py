@@ -133,15 +133,12 @@ class ReadyQueue:
         Deliveries with a wait of their own are read from the store later. If not `kept`, the queue was cleared during
         the request, and no delivery is taken back.
         """
+        if decided[0].state is DeliveryState.DELIVERED:
+            self._end_delivered(attempt.deliveries)
+            return
         again: list[Delivery] = []
         for delivery, decision in zip(attempt.deliveries, decided, strict=True):
             sequence, record = delivery.event.sequence, delivery.event.record
-            if decision.state is DeliveryState.DELIVERED:
-                if self._first_failed:
-                    self._first_failed.pop(sequence, None)
-                self._leaving[sequence] = None
-                self._release(record)
-                continue
             pending = decision.state is DeliveryState.PENDING
             if not pending:
                 self._first_failed.pop(sequence, None)
@@ -160,12 +157,25 @@ class ReadyQueue:
         elif again:
             self.ready = sorted((*self.ready, *again), key=sequence_of)
 
+    def _end_delivered(self, deliveries: Sequence[Delivery]) -> None:
+        """Release the records of deliveries that were delivered, which happens to all of an attempt or to none."""
+        busy = self.busy
+        for delivery in deliveries:
+            event = delivery.event
+            self._leaving[event.sequence] = None
+            left = busy.pop(event.record, 0) - 1
+            if left > 0:
+                busy[event.record] = left
+        if self._first_failed:
+            for delivery in deliveries:
+                self._first_failed.pop(delivery.event.sequence, None)
+
     def written(self, settlements: Sequence[Settlement]) -> None:
         """Release the deliveries whose outcomes are now in the store."""
         delayed: set[Record] = set()
         for settlement in settlements:
             for sequence in settlement.sequences:
-                if self._went_again(sequence) or sequence not in self._leaving:
+                if (self._unwritten and self._went_again(sequence)) or sequence not in self._leaving:
                     continue
                 record = self._leaving.pop(sequence)
                 self.held.discard(sequence)

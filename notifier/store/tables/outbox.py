@@ -97,7 +97,8 @@ def due(
     """
     # Most of the excluded numbers are one run. Reading what is before and after it is faster than looking each up.
     begin, end = max(runs_of(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
-    others = [sequence for sequence in in_flight if not begin <= sequence <= end]
+    is_one_run = end - begin + 1 == len(in_flight)
+    others = [] if is_one_run else [sequence for sequence in in_flight if not begin <= sequence <= end]
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     delayed = _next_due(db, now)
     deliveries: tuple[Delivery, ...] = ()
@@ -188,54 +189,39 @@ def _read(db: Database, where: str, values: dict[str, int | str], *, has_slots: 
     selected = f"SELECT {_COLUMNS} FROM deliveries d JOIN events e USING (sequence) {where}"
     rows = _rows_at_once(db, selected, values) if db.engine is Engine.SQLITE else _rows_by_name(db, selected, values)
     return tuple(
-        Delivery(
-            Event(sequence, id_, type_, source, subject, at, text),
-            destination,
-            attempts,
-            tried_from,
-            failures,
-            bool(proven),
-            frozenset(orjson.loads(taken_by)) if taken_by else _NOBODY,
-            bool(again),
-            slot_at if has_slots else None,
-        )
-        for (
-            (
-                sequence,
-                id_,
-                type_,
-                source,
-                subject,
-                at,
+        [
+            Delivery(
+                Event._make((*event, text)),
+                destination,
                 attempts,
                 tried_from,
                 failures,
-                proven,
-                taken_by,
-                again,
-                slot_at,
-            ),
-            text,
-        ) in rows
+                bool(proven),
+                frozenset(orjson.loads(taken_by)) if taken_by else _NOBODY,
+                bool(again),
+                slot_at if has_slots else None,
+            )
+            for (event, attempts, tried_from, failures, proven, taken_by, again, slot_at), text in rows
+        ]
     )
 
 
 _Row = tuple[Sequence[Any], bytes]
-"""The columns of a waiting delivery and its event, and the event's data."""
+"""The columns of a waiting delivery, of which the first holds those of its event, and the event's data."""
 
 
 def _rows_by_name(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:
     for *event, data, attempts, tried_from, failures, proven, taken_by, again, slot_at in db.execute(selected, values):
-        yield (*event, attempts, tried_from, failures, proven, taken_by, again, slot_at), data.encode()
+        yield (event, attempts, tried_from, failures, proven, taken_by, again, slot_at), data.encode()
 
 
 def _rows_at_once(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:
     """Return the rows as SQLite makes them in one step, without returning to Python for each."""
     # Most of the text is the events' data, which is used as it is, so it is not embedded in JSON and parsed again.
     heads, data = db.execute(
-        "SELECT json_group_array(json_array(sequence, id, type, source, subject, detected_at, attempts, tried_from,"
-        f" suspicions, proven, taken_by, again, slot_at)), CAST(group_concat(data, char({_BETWEEN_TEXTS[0]})) AS BLOB)"
-        f" FROM ({selected})",
+        "SELECT json_group_array(json_array(json_array(sequence, id, type, source, subject, detected_at), attempts,"
+        " tried_from, suspicions, proven, taken_by, again, slot_at)),"
+        f" CAST(group_concat(data, char({_BETWEEN_TEXTS[0]})) AS BLOB) FROM ({selected})",
         values,
     ).fetchone()
     return zip(orjson.loads(heads), data.split(_BETWEEN_TEXTS) if data else (), strict=True)
@@ -245,10 +231,14 @@ _NOBODY: frozenset[str] = frozenset()
 
 
 def runs_of(sequences: Collection[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last number of each run of consecutive numbers."""
+    """Yield the first and the last number of each run of consecutive numbers; no number may occur twice."""
     numbers = sorted(sequences)
-    begins = [place for place, number in enumerate(numbers) if not place or number != numbers[place - 1] + 1]
-    for begin, end in pairwise([*begins, len(numbers)]):
+    if not numbers:
+        return
+    is_one_run = numbers[-1] - numbers[0] == len(numbers) - 1
+    gaps = () if is_one_run else enumerate(pairwise(numbers), 1)
+    begins = [0, *(place for place, (one, following) in gaps if following != one + 1), len(numbers)]
+    for begin, end in pairwise(begins):
         yield numbers[begin], numbers[end - 1]
 
 

@@ -7,12 +7,12 @@ bounded number of rows, and secrets are removed before anything is stored.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import pairwise
 from typing import Final
 
 import orjson
 
 from notifier.store.database import Database
+from notifier.store.tables.outbox import runs_of
 
 KEPT_PER_DESTINATION: Final = 500
 """The number of requests that are kept for each destination, the latest ones."""
@@ -140,10 +140,7 @@ def _fields(written: str) -> Headers:
 
 def _written(sequences: Collection[int]) -> str:
     """Return numbers as text, with runs written as their first and last number, such as `5-7,9`."""
-    numbers = sorted(sequences)
-    begins = [place for place, number in enumerate(numbers) if not place or number != numbers[place - 1] + 1]
-    runs = [(numbers[begin], numbers[end - 1]) for begin, end in pairwise([*begins, len(numbers)])]
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs_of(sequences))
 
 
 def _numbers(written: str) -> Iterable[int]:
