@@ -32,6 +32,7 @@ _silent = logging.getLogger("librdkafka")
 _silent.disabled = True
 
 _CONNECT: Final = re.compile(r"Connect to \S+ failed: (.+?)(?: \(after|$)")
+_UNTRUSTED: Final = "certificate verify failed"
 _REASONS: Final[Mapping[int, AttemptResult]] = {
     KafkaError._AUTHENTICATION: AttemptResult.ACCESS_REFUSED,
     KafkaError.SASL_AUTHENTICATION_FAILED: AttemptResult.ACCESS_REFUSED,
@@ -82,7 +83,9 @@ def outcome_of(code: int, words: str) -> Outcome:
     """Return the outcome for the code of a library's error and its words."""
     if (refused := _CONNECT.search(words)) is not None:
         return Outcome(AttemptResult.CONNECT_FAILED, detail=f"no connection: {refused[1]}")
-    return Outcome(_REASONS.get(code, AttemptResult.SERVER_ERROR), detail=words)
+    # Now and then the library reports it as a lost connection.
+    reason = AttemptResult.CERTIFICATE_REJECTED if _UNTRUSTED in words else _REASONS.get(code)
+    return Outcome(reason or AttemptResult.SERVER_ERROR, detail=words)
 
 
 class KafkaDestination(BrokerDestination):

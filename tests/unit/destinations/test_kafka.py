@@ -26,6 +26,12 @@ from notifier.destinations.outcome import AttemptResult, FailureScope
             AttemptResult.CONNECT_FAILED,
             FailureScope.ENDPOINT,
         ),
+        (
+            KafkaError._TRANSPORT,
+            "ssl://a:1/1: error:0A000086:SSL routines::certificate verify failed (after 1ms in state SSL_HANDSHAKE)",
+            AttemptResult.CERTIFICATE_REJECTED,
+            FailureScope.ENDPOINT,
+        ),
     ],
 )
 def test_an_error_has_its_reason(code: int, words: str, reason: AttemptResult, scope: FailureScope) -> None:
