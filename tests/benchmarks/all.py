@@ -64,6 +64,7 @@ def _delivery(what: str, floor: str, ratio: str) -> Sequence[Row]:
 
 
 _MADE: Final = "bare loop, bodies made from the same rows"
+_LIBRARIES: Final = "bare import of the libraries, memory"
 
 RUNS: Final = (
     Run(
@@ -82,8 +83,10 @@ RUNS: Final = (
             Row("notifier --help", None, "notifier --help"),
         ),
     ),
-    Run("idle --seconds 30", (Row("at rest, memory", None, "notifier at rest, memory"),)),
-    Run("idle --seconds 30 --no-port", (Row("at rest without a port, memory", None, "notifier at rest, memory"),)),
+    Run("idle --seconds 30", (Row("at rest, memory", _LIBRARIES, "notifier at rest, memory"),)),
+    Run(
+        "idle --seconds 30 --no-port", (Row("at rest without a port, memory", _LIBRARIES, "notifier at rest, memory"),)
+    ),
     Run("delivery --rounds 3", _delivery("single events", "bare loop, bodies ready", "ready")),
     Run("delivery --batch 100 --events 30000 --rounds 3", _delivery("in batches of 100", _MADE, "made")),
     Run(

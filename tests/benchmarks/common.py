@@ -16,6 +16,12 @@ from notifier.events import Change, Completion, DetectedBy, EventType
 
 HERE = Path(__file__).parent
 
+LIBRARIES = (
+    "import aiohttp, aiohttp.web, apscheduler.schedulers.asyncio, click, ijson, msgspec, orjson,"
+    " pydantic_settings, sqlite_utils"
+)
+"""Imports the libraries that `notifier run` has loaded when it makes its first request."""
+
 FIGURES = "BENCHMARK_FIGURES"
 """The environment variable that names the file to which figures are added, one JSON object a line."""
 

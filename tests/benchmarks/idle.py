@@ -11,14 +11,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.common import beside, report, with_bytecode
+from tests.benchmarks.common import LIBRARIES, beside, report, with_bytecode
 
 WARM_UP = 10.0
 
 
 def resident_mb(pid: int) -> float:
     """Return the resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    return resident_in(Path(f"/proc/{pid}/status").read_text())
+
+
+def resident_in(status: str) -> float:
+    """Return the resident memory in MB that a file `/proc/PID/status` states."""
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
 
@@ -26,6 +30,13 @@ def processor_seconds(pid: int) -> float:
     """Return the processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def bare_memory_mb() -> float:
+    """Return the resident memory of a process that has only imported the libraries."""
+    script = f"{LIBRARIES}; print(open('/proc/self/status').read())"
+    lines = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    return resident_in(lines)
 
 
 def main() -> None:
@@ -61,6 +72,7 @@ def main() -> None:
         finally:
             daemon.terminate()
             daemon.wait(timeout=10)
+    report("bare import of the libraries, memory", [bare_memory_mb()], "MB")
     report("notifier at rest, memory", [memory], "MB")
     report("notifier at rest, processor time", [100 * used / asked.seconds], "%", "of a core")
 

@@ -16,14 +16,8 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import NamedTuple
 
-from tests.benchmarks.common import report, with_bytecode
+from tests.benchmarks.common import LIBRARIES, report, with_bytecode
 from tests.benchmarks.idle import processor_seconds
-
-LIBRARIES = (
-    "import aiohttp, aiohttp.web, apscheduler.schedulers.asyncio, click, ijson, msgspec, orjson,"
-    " pydantic_settings, sqlite_utils"
-)
-"""Imports the libraries that `notifier run` has loaded when it makes its first request."""
 
 
 class Taken(NamedTuple):
