@@ -210,10 +210,15 @@ class SourceHealth:
         """Note the moment of a success that was not due to be stored."""
         self._memory = replace(self._memory, last_success_ms=success.now_ms)
 
-    async def store_success(self) -> None:
-        """Store the last success, if it is not stored yet. Raises StoreError."""
-        if self._memory.last_success_ms != self._stored_success_ms:
+    async def stop(self) -> None:
+        """Store the last success, if it is not stored yet."""
+        if self._memory.last_success_ms == self._stored_success_ms:
+            return
+        try:
             await self.write(last_success_ms=self._memory.last_success_ms)
+        except StoreError as error:
+            # Why the store cannot be used is reported once, and not for each source.
+            _log.debug(error.message, extra={"source": self._source, "reason": error.reason})
 
     async def succeed(self, longest_outage_seconds: float) -> None:
         """Store a successful round, and note it. Raises StoreError."""

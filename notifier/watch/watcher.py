@@ -196,10 +196,7 @@ class Watcher:
         await self._tasks.stop()
         if self._names is not None:
             await self._names.stop()
-        try:
-            await self._health.store_success()
-        except StoreError as error:
-            self._health.fail_to_write(error)
+        await self._health.stop()
 
     async def latest_sweep(self) -> Sweep | None:
         """Return the newest sweep with its progress; None before the first one. Raises StoreError."""

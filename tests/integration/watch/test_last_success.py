@@ -1,5 +1,6 @@
 """The moment of the last success is stored now and then; a process that is killed loses nothing by that."""
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,3 +127,14 @@ async def test_after_a_kill_and_other_filters_rather_too_much_is_told_than_too_l
     hidden = station.keys_of(new)
     assert station.told()[-1:] == hidden
     assert len(station.told()) == (2 if killed else 1)
+
+
+async def test_a_store_that_cannot_be_written_at_the_end_is_not_reported_for_each_source(
+    station: "Station", caplog: pytest.LogCaptureFixture
+) -> None:
+    await begin(station)
+    await poll_later(station)
+    await station.query("PRAGMA query_only = 1")
+    await station.watcher.stop()
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
+    await station.query("PRAGMA query_only = 0")
