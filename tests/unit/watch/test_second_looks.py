@@ -1,8 +1,5 @@
 """Second looks: how long they wait, by which clock, and what a restart leaves of the wait."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from notifier.store.file.store import FileStore
@@ -11,17 +8,8 @@ from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.patience import PATIENCE
 from notifier.watch.second_looks import SecondLooks
 from tests.support.clocks import FakeClock
-from tests.support.new_state_file import new_state_file
 
 CONFIRM_AFTER = 300.0
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
-    opened = FileStore(new_state_file(tmp_path / "notifier.db"))
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture
