@@ -21,12 +21,13 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from notifier.cli.app import COMMANDS, program
-from notifier.events import Change, Completion, DetectedBy, EventType, Names
+from notifier.events import Change, DetectedBy, EventType, Names
 from notifier.sandbox import Account, documented_account, make_app, serve
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
+from tests.support.completions import completion
 from tests.support.servers import serving
 
 DEADLINE = 20.0
@@ -247,20 +248,13 @@ def _tell(db: Any, names: tuple[str, ...], to: tuple[str, ...]) -> None:
 
 
 def _change(key: str, person: str) -> Change:
-    completion = Completion(
-        key=key,
-        training_id="1046",
-        user_id=person,
-        completed_on="2020-02-27",
-        expires_on=None,
-        recorded_at=1_582_830_441_803,
-        instructor_id=None,
-        group_training_id=None,
-        notes="",
-        has_attachments=False,
-        raw=b'{"id":1}',
+    return Change(
+        EventType.CREATED,
+        completion(key, b'{"id":1}', user_id=person),
+        1,
+        DetectedBy.HEAD,
+        "entered_since_first_meeting",
     )
-    return Change(EventType.CREATED, completion, 1, DetectedBy.HEAD, "entered_since_first_meeting")
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ from notifier.config.webhooks import HttpSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import Outcome
-from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.events import Change, DetectedBy, EventType
 from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.records import Findings, write
+from tests.support.completions import completion
 from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessStore
 
 NAME = "hr"
@@ -83,7 +84,7 @@ class SimulatedDelivery:
 
     async def enter(self, *keys: str) -> None:
         """Write one event about each of these records."""
-        changes = [Change(EventType.CREATED, _completion(key), 1, DetectedBy.HEAD, "entered_since") for key in keys]
+        changes = [Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, "entered_since") for key in keys]
         findings = Findings("acme", "acme", changes=changes)
         wants = [Subscription(NAME, frozenset(EventType))]
         await self.store.run(write, findings, wants, LoopClock().now_ms())
@@ -162,19 +163,3 @@ async def _opened() -> AsyncIterator[ThreadlessStore]:
 def now() -> float:
     """Return the virtual time, in seconds since the start."""
     return asyncio.get_running_loop().time()
-
-
-def _completion(key: str) -> Completion:
-    return Completion(
-        key=key,
-        training_id="1046",
-        user_id="5e58",
-        completed_on="2020-02-27",
-        expires_on=None,
-        recorded_at=None,
-        instructor_id=None,
-        group_training_id=None,
-        notes="",
-        has_attachments=False,
-        raw=b"{}",
-    )

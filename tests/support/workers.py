@@ -17,13 +17,14 @@ from notifier.config.webhooks import HttpSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Destination
 from notifier.destinations.registry import build
-from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.events import Change, DetectedBy, EventType
 from notifier.store.database import Database
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
 from tests.support.clocks import SettableClock
+from tests.support.completions import completion
 from tests.support.new_state_file import new_state_file
 from tests.support.servers import serving
 from tests.support.waiting import DEADLINE
@@ -189,23 +190,6 @@ class Rig:
         while "pending" in await self.states():
             assert time.monotonic() < end, f"still {await self.states()}"
             await asyncio.sleep(0.01)
-
-
-def completion(key: str) -> Completion:
-    """Make a completion."""
-    return Completion(
-        key=key,
-        training_id="1046",
-        user_id="5e580f0cb780600088bd2c11",
-        completed_on="2020-02-27",
-        expires_on=None,
-        recorded_at=1_582_830_441_803,
-        instructor_id=None,
-        group_training_id=None,
-        notes="",
-        has_attachments=False,
-        raw=orjson.dumps({"id": key}),
-    )
 
 
 def keys(count: int, begin: int = 1) -> list[str]:

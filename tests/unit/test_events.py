@@ -22,21 +22,9 @@ from notifier.events import (
     fingerprint,
     fingerprints,
 )
+from tests.support.completions import DAVID, LADDERS, completion
 
-DAVID, LADDERS = "5e580f0cb780600088bd2c11", "1046"
-COMPLETION = Completion(
-    key="1238",
-    training_id=LADDERS,
-    user_id=DAVID,
-    completed_on="2020-02-27",
-    expires_on=None,
-    recorded_at=1_582_830_441_803,
-    instructor_id=None,
-    group_training_id=None,
-    notes="",
-    has_attachments=False,
-    raw=b'{"id":1238,"surprise":[1,2.50,"\\u00fc"]}',
-)
+COMPLETION = completion(raw=b'{"id":1238,"surprise":[1,2.50,"\\u00fc"]}')
 BEFORE = replace(COMPLETION, notes="old")
 CREATED = Change(EventType.CREATED, COMPLETION, 1, DetectedBy.HEAD, "entered_since")
 UPDATED = Change(EventType.UPDATED, COMPLETION, 2, DetectedBy.SWEEP, "content_changed", BEFORE)

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -13,17 +11,6 @@ from tests.support.workers import Arrival, Receiver, Rig, answering, keys, refus
 
 TO_FIND_ONE_IN_A_HUNDRED = 2 * 7
 """Requests after the one that failed: two halves, and again two, down to a single event."""
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with Rig(tmp_path / "notifier.db") as standing:
-        yield standing
-
-
-@pytest.fixture
-async def receiver(rig: Rig) -> Receiver:
-    return await rig.receiver()
 
 
 def accepted(receiver: Receiver) -> set[str]:

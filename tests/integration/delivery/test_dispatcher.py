@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -18,17 +17,6 @@ from tests.support.waiting import until
 from tests.support.workers import HASTY, Arrival, Receiver, Rig, answering, keys, refusing
 
 HOUR = 3600.0
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with Rig(tmp_path / "notifier.db") as standing:
-        yield standing
-
-
-@pytest.fixture
-async def receiver(rig: Rig) -> Receiver:
-    return await rig.receiver()
 
 
 @pytest.fixture

@@ -2,17 +2,16 @@
 
 import re
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables.records import Findings, write
+from tests.support.completions import completion
 from tests.support.slack_channel import BURST, Channel
-from tests.support.workers import EVENTS, Rig, completion
+from tests.support.workers import EVENTS, Rig
 
 HASTE = 10
 """How many times faster than Slack's one message a second everything goes, where a test need not take a minute."""
@@ -37,12 +36,6 @@ async def enter(rig: Rig, count: int, people: int = 40) -> None:
     ]
     findings = Findings("acme", "acme", changes=changes, names=Names(names, {"0": "Crane " * 60, "1": "Ladder"}))
     await rig.store.run(write, findings, [Subscription("hr", EVENTS)], rig.clock.now_ms())
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with Rig(tmp_path / "notifier.db") as standing:
-        yield standing
 
 
 @pytest.mark.parametrize(("people", "messages"), [(0, 50), (40, 7 * (3 + 1) + 1)])

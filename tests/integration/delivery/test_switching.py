@@ -34,11 +34,6 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield opened
 
 
-@pytest.fixture
-async def receiver(rig: Rig) -> Receiver:
-    return await rig.receiver()
-
-
 @pytest.mark.parametrize(
     ("before", "enabled", "expected"),
     [

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,17 +13,6 @@ from notifier.store.database import Database
 from notifier.store.tables.destinations import HealthState
 from tests.support.waiting import until
 from tests.support.workers import Answer, Arrival, Receiver, Rig, answering, keys
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with Rig(tmp_path / "notifier.db") as standing:
-        yield standing
-
-
-@pytest.fixture
-async def receiver(rig: Rig) -> Receiver:
-    return await rig.receiver()
 
 
 def slowly(seconds: float, at_once: int = 0) -> Answer:

@@ -4,8 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -28,17 +27,6 @@ from tests.support.workers import HASTY, Arrival, Receiver, Rig, answering, keys
 DAY = 86_400.0
 CLOSED = "http://127.0.0.1:9/"
 """Where nobody listens."""
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with Rig(tmp_path / "notifier.db") as standing:
-        yield standing
-
-
-@pytest.fixture
-async def receiver(rig: Rig) -> Receiver:
-    return await rig.receiver()
 
 
 async def until_tried(rig: Rig, times: int) -> None:

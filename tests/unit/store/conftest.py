@@ -15,6 +15,7 @@ from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
+from tests.support import completions
 from tests.support.postgres_server import PostgresServer, running_postgres
 from tests.support.postgres_tables import EmptyTables
 from tests.support.tables_in_memory import tables_in_memory
@@ -95,18 +96,7 @@ def completion() -> MakeCompletion:
     """Make a completion by its key; other fields, and those of its JSON (`raw`), where the test says so."""
 
     def make(key: str = "1238", raw: dict[str, Any] | None = None, **fields: Any) -> Completion:
-        defaults: dict[str, Any] = {
-            "training_id": "1046",
-            "user_id": "5e580f0cb780600088bd2c11",
-            "completed_on": "2020-02-27",
-            "expires_on": None,
-            "recorded_at": 1_582_830_441_803,
-            "instructor_id": None,
-            "group_training_id": None,
-            "notes": "",
-            "has_attachments": False,
-        }
-        return Completion(key=key, raw=json.dumps({"id": key} | (raw or {})).encode(), **(defaults | fields))
+        return completions.completion(key, json.dumps({"id": key} | (raw or {})).encode(), **fields)
 
     return make
 

@@ -26,6 +26,7 @@ from notifier.store.tables import destinations, outbox, record_lookups, records,
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.settlements import Settlement, settle
+from tests.support.completions import completion
 
 SUBSCRIPTIONS = (
     Subscription("everything", frozenset(EventType)),
@@ -75,20 +76,9 @@ class Model:
     attempts: int = 0
 
 
-def completion(key: str, record: ModelRecord) -> Completion:
-    return Completion(
-        key=key,
-        training_id="1046",
-        user_id=record.user,
-        completed_on="2020-02-27",
-        expires_on=None,
-        recorded_at=None,
-        instructor_id=None,
-        group_training_id=None,
-        notes=str(record.edits),
-        has_attachments=False,
-        raw=json.dumps({"id": key, "notes": record.edits}).encode(),
-    )
+def completion_of(key: str, record: ModelRecord) -> Completion:
+    raw = json.dumps({"id": key, "notes": record.edits}).encode()
+    return completion(key, raw, user_id=record.user, recorded_at=None, notes=str(record.edits))
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
@@ -122,13 +112,13 @@ class StoreAgainstModel(RuleBasedStateMachine):
         for key, user, is_news in page:
             known = self.model.records.get(key)
             if known is None and not is_news:
-                learned.append(SilentRecord(completion(key, ModelRecord(user)), DetectedBy.SWEEP, "history"))
+                learned.append(SilentRecord(completion_of(key, ModelRecord(user)), DetectedBy.SWEEP, "history"))
             elif known is None:
                 changes.append(
-                    Change(EventType.CREATED, completion(key, ModelRecord(user)), 1, DetectedBy.HEAD, "news")
+                    Change(EventType.CREATED, completion_of(key, ModelRecord(user)), 1, DetectedBy.HEAD, "news")
                 )
             elif known.removed:
-                back = completion(key, ModelRecord(user, known.edits))
+                back = completion_of(key, ModelRecord(user, known.edits))
                 changes.append(Change(EventType.CREATED, back, known.revision + 1, DetectedBy.HEAD, "came back"))
         return Findings("acme", "acme", learned, changes)
 
@@ -216,8 +206,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
         known = self.model.records.get(key)
         if known is None or known.removed:
             return
-        before = completion(key, known)
-        after = before if removes else completion(key, ModelRecord(known.user, known.edits + 1))
+        before = completion_of(key, known)
+        after = before if removes else completion_of(key, ModelRecord(known.user, known.edits + 1))
         type_ = EventType.REMOVED if removes else EventType.UPDATED
         change = Change(type_, after, known.revision + 1, DetectedBy.SWEEP, "found", None if removes else before)
         (event,) = self.run(records.write, Findings("acme", "acme", changes=[change]), SUBSCRIPTIONS, self.now_ms)

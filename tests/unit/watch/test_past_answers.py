@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from notifier.config import SourceSettings
-from notifier.events import Change, Completion, DetectedBy, EventType
+from notifier.events import Change, DetectedBy, EventType
 from notifier.kpa.rate_limiter import RateLimiter
 from notifier.kpa.versions import InvalidRecord
 from notifier.store.file.store import FileStore
@@ -25,6 +25,7 @@ from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 from notifier.watch.source_health import SourceHealth
 from tests.support.clocks import FakeClock
+from tests.support.completions import completion
 
 SETTINGS = SourceSettings(token=SecretStr("sandbox"), hold_arrivals_above=200, hold_changes_above=0.05)
 NEVER = float("-inf")
@@ -63,18 +64,12 @@ def source(store: FileStore, clock: FakeClock) -> Source:
     return Source(store, clock)
 
 
-def completion(key: str, notes: str = "") -> Completion:
-    return Completion(
-        key, "1046", "u", "2020-02-27", None, 1, None, None, notes, False, f'["{key}","{notes}"]'.encode()
-    )
-
-
 def arrival(key: str, reason: NewsReason = NewsReason.APPEARED_AFTER_SWEEP) -> Change:
     return Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, reason)
 
 
 def update(key: str) -> Change:
-    return Change(EventType.UPDATED, completion(key, "new"), 2, DetectedBy.HEAD, "changed", completion(key))
+    return Change(EventType.UPDATED, completion(key, notes="new"), 2, DetectedBy.HEAD, "changed", completion(key))
 
 
 def removal(key: str) -> Change:
