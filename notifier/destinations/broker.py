@@ -120,25 +120,16 @@ class BrokerDestination(ABC):
     """A message broker that takes events. Subclasses publish messages."""
 
     def __init__(self, name: str, settings: BrokerSettings, clock: Clock) -> None:
-        self._name = name
+        self.name: Final = name
+        """The name in the configuration."""
         self._clock = clock
         self._address = settings.address()
         self._timeout = settings.timeout
-        is_batched = settings.batch_size > 1
-        self._grouping = Grouping(size=settings.batch_size, wait=settings.batch_wait if is_batched else 0.0)
+        self.grouping: Final = Grouping(settings.batch_size, settings.batch_wait if settings.batch_size > 1 else 0.0)
+        """One event per attempt, or batches if `batch_size` is above 1."""
         urls = (part for url in settings.public_urls() for part in url_secrets(url))
         self._hidden = (*secret_values(settings), *settings.further_secrets(), *urls)
         self._stored: dict[str, None] = {}
-
-    @property
-    def name(self) -> str:
-        """The name in the configuration."""
-        return self._name
-
-    @property
-    def grouping(self) -> Grouping:
-        """One event per attempt, or batches if `batch_size` is above 1."""
-        return self._grouping
 
     @abstractmethod
     async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:

@@ -34,19 +34,11 @@ class ChatDestination(ABC):
     def __init__(
         self, name: str, settings: MessageSettings, fits: Fits, context: Callable[[], MessageContext] = MessageContext
     ) -> None:
-        self._name = name
-        self._writer = MessageRenderer(name, settings, fits, context)
-        self._grouping = Grouping(LINES, digest_above=settings.digest_above, together=session_of)
-
-    @property
-    def name(self) -> str:
+        self.name: Final = name
         """The name in the configuration."""
-        return self._name
-
-    @property
-    def grouping(self) -> Grouping:
+        self._writer = MessageRenderer(name, settings, fits, context)
+        self.grouping: Final = Grouping(LINES, digest_above=settings.digest_above, together=session_of)
         """Up to ten events or one group session per message; more than `digest_above` events become one digest."""
-        return self._grouping
 
     async def prepare(self) -> None:
         """Read the templates."""

@@ -1,6 +1,7 @@
 """The destination type `http`: a POST of CloudEvents or Standard Webhooks JSON, signed if there is a secret."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import aiohttp
 from pydantic import SecretStr
@@ -24,11 +25,13 @@ class HttpDestination:
     """An HTTP endpoint that takes events."""
 
     def __init__(self, name: str, settings: HttpSettings, session: aiohttp.ClientSession, clock: Clock) -> None:
-        self._name = name
+        self.name: Final = name
+        """The name in the configuration."""
         self._clock = clock
         self._format = settings.format
         self._batched = settings.batch_size > 1
-        self._grouping = Grouping(size=settings.batch_size, wait=settings.batch_wait if self._batched else 0.0)
+        self.grouping: Final = Grouping(settings.batch_size, settings.batch_wait if self._batched else 0.0)
+        """One event per request, or batches if `batch_size` is above 1."""
         self._batch_form = settings.batch_form
         self._signer = Signer(settings.secret, settings.signature_header)
         # Names are in lower case, so that the notifier's headers replace configured ones in any spelling.
@@ -53,16 +56,6 @@ class HttpDestination:
         self._permission = (
             PermissionKeeper(self._endpoint, settings.origin, settings.rate, clock) if settings.origin else None
         )
-
-    @property
-    def name(self) -> str:
-        """The name in the configuration."""
-        return self._name
-
-    @property
-    def grouping(self) -> Grouping:
-        """One event per request, or batches if `batch_size` is above 1."""
-        return self._grouping
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         """POST `deliveries` (one, unless this destination takes batches) and return the outcome."""
