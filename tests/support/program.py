@@ -95,6 +95,11 @@ class Program:
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def environment(self) -> dict[str, str] | None:
+        """The environment of its processes; None if it is that of the tests."""
+        return None
+
     def configure(self, api: str, receiver: str, *, source: str = "", destination: str = "", more: str = "") -> None:
         self.config.write_text(
             f"""
@@ -130,12 +135,15 @@ retry_max = "1s"
             timeout=60,
             check=False,
             cwd=self.folder,
+            env=self.environment,
         )
 
     def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a command and do not wait for its end."""
         command = [sys.executable, "-m", "notifier", "--config", str(self.config), *arguments]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder, env=self.environment
+        )
 
     def start(self, *prefix: str) -> None:
         with self.log.open("ab") as log:
@@ -144,6 +152,7 @@ retry_max = "1s"
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                env=self.environment,
             )
 
     def kill(self) -> None:

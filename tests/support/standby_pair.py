@@ -4,8 +4,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -64,27 +62,6 @@ retry_max = "1s"
     @property
     def environment(self) -> dict[str, str]:
         return {**os.environ, "STATE_DIRECTORY": str(self.folder)}
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "notifier", "--config", str(self.config), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=self.folder,
-            env=self.environment,
-        )
-
-    def start(self, *prefix: str) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "notifier", "--config", str(self.config), "run"],
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env=self.environment,
-            )
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
