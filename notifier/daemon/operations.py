@@ -9,9 +9,15 @@ from notifier.clock import Clock
 from notifier.daemon.activity import ActivityLog
 from notifier.daemon.api.dashboard import Overview
 from notifier.daemon.api.deliveries import Deliveries
-from notifier.daemon.api.status import destination_status, evaluation_status, remembered_status, status_document
+from notifier.daemon.api.status import (
+    destination_status,
+    evaluation_status,
+    file_status,
+    remembered_status,
+    status_document,
+    store_status,
+)
 from notifier.daemon.api.status_line import summary
-from notifier.daemon.api.store_status import file_status, store_status
 from notifier.daemon.configuration import RunningConfiguration
 from notifier.daemon.maintenance import Housekeeping
 from notifier.daemon.scheduler import Schedule

@@ -15,8 +15,7 @@ from aiohttp import web
 
 from notifier.config import HttpInterfaceSettings
 from notifier.config.shown_settings import ShownSetting
-from notifier.daemon.api.status import evaluation_status
-from notifier.daemon.api.store_status import file_status
+from notifier.daemon.api.status import evaluation_status, file_status
 from notifier.store.file.store import FileStore
 from notifier.store.queries.dashboard import DashboardCounts, Day, EventLine
 from notifier.store.queries.delivery_detail import AttemptDetail, EventDeliveries, StoredDelivery

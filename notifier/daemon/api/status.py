@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from notifier import __version__
 from notifier.alerts.evaluation import Evaluation
-from notifier.clock import iso_utc
+from notifier.clock import Clock, iso_utc
 from notifier.delivery.health import Serving, told_state
 from notifier.kpa.rate_limiter import Priority, Usage
-from notifier.store.database import Database
+from notifier.store.database import Database, Engine
 from notifier.store.tables import destinations, holds, replays, sweeps
 from notifier.store.tables.conditions import FiringCondition
 from notifier.store.tables.destinations import DestinationMemory, Health, HealthState, LastError
@@ -235,6 +235,26 @@ def replays_status(under_way: Iterable[ReplayRun]) -> "list[ReplayUnderWayDocume
         for part in it.parts
         if part.state is ReplayState.RUNNING
     ]
+
+
+def file_status() -> "StoreDocument":
+    """Return the description of a state file, which only processes of this machine can hold."""
+    return {"kind": "file", "holder": None, "since": None, "clock_ahead_seconds": None}
+
+
+def store_status(db: Database, clock: Clock) -> "StoreDocument":
+    """Return the description of the store: of which kind it is, and which process holds it."""
+    if db.engine is Engine.SQLITE:
+        return file_status()
+    # Imported here, because a state file needs no library of PostgreSQL.
+    from notifier.store.postgres import holders, server_clock  # noqa: PLC0415
+
+    holder = holders.latest(db)
+    ahead_seconds = server_clock.server_clock_ahead_ms(db, clock.now_ms) / 1000
+    if holder is None or holder.until_ms is not None:
+        return {"kind": "postgres", "holder": None, "since": None, "clock_ahead_seconds": ahead_seconds}
+    since = iso_utc(holder.since_ms)
+    return {"kind": "postgres", "holder": holder.name, "since": since, "clock_ahead_seconds": ahead_seconds}
 
 
 def status_document(

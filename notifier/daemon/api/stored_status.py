@@ -9,9 +9,9 @@ from notifier.daemon.api.status import (
     evaluation_status,
     source_status,
     status_document,
+    store_status,
     sweep_status,
 )
-from notifier.daemon.api.store_status import store_status
 from notifier.kpa.errors import ApiErrorReason
 from notifier.store.database import Database
 from notifier.store.tables import conditions, destinations, holds, replays, second_looks, sources, sweeps
