@@ -1,10 +1,15 @@
 """The health of one destination while it is served, and what of it is passed on to be stored."""
 
+import logging
+
 import pytest
 
 from notifier.config.webhooks import HttpSettings
 from notifier.delivery.clocks import TryingClock
 from notifier.delivery.destination_health import DestinationHealth
+from notifier.delivery.health import moved
+from notifier.delivery.policy.batching import BatchSize
+from notifier.delivery.policy.circuit_breaker import Mode
 from notifier.delivery.policy.decisions import Attempt, Bounds, Role
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, Outcome
@@ -22,13 +27,13 @@ FAILED = Outcome(AttemptResult.SERVER_ERROR, 500, detail="busy")
 class Served:
     """A destination that began healthy, and everything that was passed on to be stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: float) -> None:
         self.clock = FakeClock()
         self.trying = TryingClock(self.clock)
         self.stored: list[tuple[Health, LastError | None, Learned | None]] = []
         self.health = DestinationHealth(
             "hr",
-            Bounds(SETTINGS, Grouping()),
+            Bounds(SETTINGS.model_copy(update=settings), Grouping()),
             self.clock,
             lambda: 0.5,
             self.trying,
@@ -40,6 +45,11 @@ class Served:
         now = self.clock.monotonic()
         delivery = Delivery(Event(sequence, "evt_1", "completion.created", "acme", "1", 0, b"{}"), "hr")
         self.health.judge(Attempt((delivery,), now, Role.NORMAL, None), outcome, trying_ms=self.trying.ms(), now=now)
+
+    def fail(self) -> None:
+        """Let so many attempts fail that the destination waits."""
+        for sequence in range(20):
+            self.attempt(FAILED, sequence)
 
 
 @pytest.fixture
@@ -54,8 +64,7 @@ def test_of_a_destination_that_is_well_nothing_is_stored(served: Served) -> None
 
 
 def test_failures_make_it_wait_and_are_stored_with_their_error(served: Served) -> None:
-    for sequence in range(20):
-        served.attempt(FAILED, sequence)
+    served.fail()
     health, error, _ = served.stored[-1]
     assert health is served.health.current
     assert health.state is HealthState.RETRYING
@@ -84,8 +93,7 @@ def test_enabled_by_an_operator_it_begins_healthy_and_the_time_runs(served: Serv
 
 def test_a_sample_that_was_taken_ends_a_failure_and_nothing_else(served: Served) -> None:
     assert not served.health.after_sample(DELIVERED)
-    for sequence in range(20):
-        served.attempt(FAILED, sequence)
+    served.fail()
     assert not served.health.after_sample(FAILED)
     assert served.health.after_sample(DELIVERED)
     assert served.stored[-1][0].state is HealthState.OK
@@ -93,8 +101,7 @@ def test_a_sample_that_was_taken_ends_a_failure_and_nothing_else(served: Served)
 
 
 def test_an_ended_wait_is_stored_once(served: Served) -> None:
-    for sequence in range(20):
-        served.attempt(FAILED, sequence)
+    served.fail()
     before = len(served.stored)
     served.health.end_wait()
     served.health.end_wait()
@@ -103,11 +110,94 @@ def test_an_ended_wait_is_stored_once(served: Served) -> None:
 
 
 def test_a_changed_address_begins_with_what_is_recalled(served: Served) -> None:
-    for sequence in range(20):
-        served.attempt(FAILED, sequence)
+    served.fail()
     served.clock.advance(5)
     served.health.begin_again(Recalled(Health(), Learned(rate=0.5), 0, begun_anew=True))
     assert served.health.current == Health()
     assert served.health.learned.rate == 0.5
     assert served.health.waits_until_ms() is None
     assert served.trying.seconds_running() == 0.0
+
+
+def test_it_begins_with_the_wait_the_limits_and_the_time_of_the_last_run(served: Served) -> None:
+    retry_at_ms = served.clock.now_ms() + 30_000
+    failing = Health(HealthState.RETRYING, AttemptResult.SERVER_ERROR, 1, failures=2, retry_at_ms=retry_at_ms)
+    served.health.begin(Recalled(failing, Learned(rate=0.5, batch_limit=7), 5000))
+    served.clock.advance(2)
+    assert served.health.current == failing
+    assert served.health.learned == Learned(rate=0.5, batch_limit=7)
+    assert served.health.waits_until_ms() == retry_at_ms
+    assert served.trying.ms() == 7000
+    assert served.stored == []
+
+
+def test_the_time_stands_while_it_begins_disabled(served: Served) -> None:
+    served.health.begin(Recalled(Health(HealthState.DISABLED), Learned(), 5000))
+    served.clock.advance(2)
+    assert served.trying.ms() == 5000
+
+
+@pytest.mark.parametrize(("recalled", "begins_with"), [(None, 2.0), (0.5, 0.5), (8.0, 2.0)])
+def test_the_learned_rate_is_never_above_the_configured_one(recalled: float | None, begins_with: float) -> None:
+    served = Served(rate=2.0)
+    served.health.begin(Recalled(Health(), Learned(rate=recalled), 0))
+    assert served.health.state.rate.rate == begins_with
+
+
+def test_a_request_that_starts_keeps_the_learned_distance_to_the_next(served: Served) -> None:
+    served.health.begin(Recalled(Health(), Learned(rate=0.5), 0))
+    served.health.count_start(served.clock.monotonic())
+    assert served.health.state.rate.next_at == served.clock.monotonic() + 2.0
+
+
+def test_new_limits_are_passed_on_once(served: Served) -> None:
+    served.health.state = served.health.state._replace(size=BatchSize(limit=3))
+    served.health.follow_clock(0)
+    served.health.follow_clock(0)
+    assert [learned for _, _, learned in served.stored] == [Learned(batch_limit=3), None]
+
+
+def test_a_set_clock_moves_the_stored_times(served: Served) -> None:
+    served.fail()
+    before = served.health.current
+    served.health.follow_clock(5000)
+    assert (before.retry_at_ms, before.since_ms) != (None, None)
+    assert served.stored[-1][0] == moved(before, 5000)
+
+
+def test_an_outage_is_logged_when_it_begins_and_when_it_ends(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    served.fail()
+    served.health.after_sample(DELIVERED)
+    assert [it.getMessage() for it in caplog.records] == [
+        "destination fails; its events wait and are tried again",
+        "destination works again",
+    ]
+
+
+def test_switches_are_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    served.health.switch(Health(HealthState.DISABLED))
+    served.health.switch(Health())
+    assert [it.getMessage() for it in caplog.records] == ["destination disabled", "destination enabled"]
+
+
+def test_an_outage_ended_by_a_sample_or_an_operator_ends_at_that_moment(served: Served) -> None:
+    served.fail()
+    served.clock.advance(3)
+    served.health.after_sample(DELIVERED)
+    assert served.stored[-1][0] == Health(since_ms=served.clock.now_ms())
+    assert served.health.state.breaker.last_success == served.clock.monotonic()
+    served.fail()
+    served.health.switch(Health())
+    assert served.health.waits_until_ms() is None
+    assert served.health.state.breaker.mode is Mode.CLOSED
+
+
+def test_a_success_within_a_wait_that_was_asked_for_changes_nothing(served: Served) -> None:
+    retry_at_ms = served.clock.now_ms() + 30_000
+    paced = Health(HealthState.RETRYING, AttemptResult.THROTTLED, 1, failures=1, retry_at_ms=retry_at_ms, asked=True)
+    served.health.begin(Recalled(paced, Learned(), 0))
+    served.attempt(DELIVERED)
+    assert served.stored == []
+    assert served.health.waits_until_ms() == retry_at_ms
