@@ -22,6 +22,7 @@ from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.count_check import CountCheck
 from notifier.watch.detection.bisection import KnownCounts, day_of
 from notifier.watch.detection.evidence import interrupted
+from notifier.watch.detection.number_set import NumberSet
 from notifier.watch.ingest import IngestResult, PageIngester
 from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
@@ -60,7 +61,7 @@ class Sightings:
         """Initialize to observe the answers that `ingester` writes, if requested after `since` (monotonic seconds)."""
         self._ingester = ingester
         self._since = since
-        self._seen: set[int] = set()
+        self._seen = NumberSet()
 
     def __enter__(self) -> Self:
         """Start to observe the answers."""
@@ -77,7 +78,7 @@ class Sightings:
 
     def _observe(self, result: IngestResult) -> None:
         if result.asked_at >= self._since:
-            self._seen.update(result.ids)
+            self._seen.add(result.ids)
 
 
 class Absences:

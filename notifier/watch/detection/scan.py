@@ -15,6 +15,7 @@ from notifier.store.tables.sweeps import Sweep, SweptPage
 from notifier.watch.count_check import CountCheck
 from notifier.watch.detection.absences import Absences, Sightings
 from notifier.watch.detection.balance import Mark, accepted_offset, page_cap, page_to_repeat
+from notifier.watch.detection.number_set import NumberSet
 from notifier.watch.detection.view import View
 from notifier.watch.ingest import PageIngester
 from notifier.watch.ingest_transaction import PageMetadata
@@ -284,12 +285,12 @@ class ScanRunner:
 
     async def _missing(self, sweep: Sweep, elsewhere: Sightings) -> list[int]:
         """Return the known records (by the store's numbers) that no answer has shown since the sweep began."""
-        seen = bytearray()
+        seen = NumberSet()
         after: int | None = 0
         while after is not None:
             pages, after = await self._context.store.run(sweeps.marks, sweep.id, after, _PAGES_AT_ONCE)
             for ids in pages:
-                _mark_seen(seen, array("q", ids))
+                seen.add(array("q", ids))
         missing: list[int] = []
         place: records_by_date.Place | None = records_by_date.FIRST
         first_new = sweep.first_new_id
@@ -298,11 +299,7 @@ class ScanRunner:
                 records_by_date.ids_after, self._context.name, place, _RECORDS_AT_ONCE
             )
             missing += [
-                id_
-                for id_ in known
-                if (id_ >= len(seen) or not seen[id_])
-                and id_ not in elsewhere
-                and (first_new is None or id_ < first_new)
+                id_ for id_ in seen.others(known) if id_ not in elsewhere and (first_new is None or id_ < first_new)
             ]
         return missing
 
@@ -367,14 +364,3 @@ class ScanRunner:
         view = None if memory.view is None else View.read(memory.view)
         if view is not None and view.renumbers:
             await self._context.health.write(view=replace(view, renumbers=False).written())
-
-
-def _mark_seen(seen: bytearray, ids: "array[int]") -> None:
-    """Set the byte of `seen` at each of these indexes."""
-    if not ids:
-        return
-    highest = max(ids)
-    if highest >= len(seen):
-        seen.extend(bytes(highest + 1 - len(seen)))
-    for id_ in ids:
-        seen[id_] = 1

@@ -1,0 +1,28 @@
+"""A set of the numbers by which the store identifies records."""
+
+from collections.abc import Sequence
+
+
+class NumberSet:
+    """A set of numbers, in one byte for each number up to the largest: a set of a million objects takes 60 MB."""
+
+    def __init__(self) -> None:
+        self._marks = bytearray()
+
+    def __contains__(self, number: int) -> bool:
+        """Return whether the set has this number."""
+        return number < len(self._marks) and self._marks[number] == 1
+
+    def add(self, numbers: Sequence[int]) -> None:
+        """Add numbers."""
+        if not numbers:
+            return
+        marks = self._marks
+        marks.extend(bytes(max(0, max(numbers) + 1 - len(marks))))
+        for number in numbers:
+            marks[number] = 1
+
+    def others(self, numbers: Sequence[int]) -> list[int]:
+        """Return those of these numbers that the set does not have, in order."""
+        marks, end = self._marks, len(self._marks)
+        return [number for number in numbers if number >= end or not marks[number]]
