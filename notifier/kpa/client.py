@@ -30,7 +30,7 @@ from notifier.kpa.responses import count, list_in, paging_in, parse_json, read_o
 from notifier.kpa.versions import API_VERSIONS, InvalidRecord, RecordFormat, SkimmedRecords
 
 if TYPE_CHECKING:
-    from notifier.kpa.skimming import SkimmedPage
+    from notifier.kpa.usual_pages import UsualPage
 
 _MIB = 1024 * 1024
 _PAGE_LIMIT = 32 * _MIB
@@ -38,6 +38,9 @@ _NAMES_LIMIT = 256 * _MIB
 _ECHO_LIMIT = 1 * _MIB
 _READ_AT_ONCE_BYTES = 1 * _MIB
 """Bodies up to this many bytes are parsed in the event loop. A full page of 1,000 records is a quarter of it."""
+
+_LARGE_PAGE_BYTES = 64 * 1024
+"""From this size on, a page is read in the faster way even if it is parsed: sweeps have such pages."""
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")
@@ -303,32 +306,32 @@ class Client:
 def _read_page(
     answer: Answer, token: str, *, version: RecordFormat, number: int, limit: int, asked: _Asked, skim: bool
 ) -> Page:
-    skimmed = _skimmed(answer, version) if skim else None
-    if skimmed is None:
-        document = read_object(answer, token, parse_json)
-        records = list_in(document, "completedtrainings")
-        completions, bad = version.parse(records)
-        size, paging = len(records), paging_in(document)
-    else:
-        completions, bad = [], []
-        size, paging = len(skimmed.records.keys), paging_in({"paging": skimmed.paging})
-    return Page(
+    usual = _read_usual(answer, version, skim=skim)
+    document = read_object(answer, token, parse_json) if usual is None else {"paging": usual.paging}
+    paging = paging_in(document)
+    page = Page(
         number=number,
         limit=limit,
-        size=size,
-        completions=tuple(completions),
-        bad=tuple(bad),
+        size=0,
+        completions=(),
+        bad=(),
         last_page=count(paging.get("last_page")),
         total=count(paging.get("total")),
         served_at_ms=served_at_ms(answer.headers),
         asked_at=asked.asked_at,
         seconds=asked.seconds,
-        skimmed=None if skimmed is None else skimmed.records,
     )
+    if usual is not None:
+        return replace(page, size=usual.size, completions=tuple(usual.completions), skimmed=usual.skimmed)
+    records = list_in(document, "completedtrainings")
+    completions, bad = version.parse(records)
+    return replace(page, size=len(records), completions=tuple(completions), bad=tuple(bad))
 
 
-def _skimmed(answer: Answer, version: RecordFormat) -> "SkimmedPage | None":
+def _read_usual(answer: Answer, version: RecordFormat, *, skim: bool) -> "UsualPage | None":
+    if answer.status != HTTPStatus.OK or not (skim or len(answer.body) >= _LARGE_PAGE_BYTES):
+        return None
     # It is imported here because the first polls do not need it, and msgspec takes 10 ms and 1.4 MB.
-    from notifier.kpa.skimming import skim  # noqa: PLC0415
+    from notifier.kpa import usual_pages  # noqa: PLC0415
 
-    return skim(answer.body, version) if answer.status == HTTPStatus.OK else None
+    return (usual_pages.skim if skim else usual_pages.parse)(answer.body, version)

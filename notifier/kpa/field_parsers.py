@@ -10,9 +10,9 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Final
 
-_EARLIEST_MS = 1_104_537_600_000
+EARLIEST_MS = 1_104_537_600_000
 """The start of 2005 in Unix milliseconds: no record is older. A time in Unix seconds is lower than this, too."""
-_LATEST_MS = 253_402_300_799_999
+LATEST_MS = 253_402_300_799_999
 """The end of the year 9999 in Unix milliseconds, the last valid date. A time in microseconds is higher than this."""
 _EARLIEST_DAY = 1_01_01
 _LATEST_DAY = 9999_12_31
@@ -72,7 +72,7 @@ def believable_moment(record: dict[str, Any], name: str) -> int | None:
     as history.
     """
     number = moment(record, name)
-    if number is not None and not _EARLIEST_MS <= number <= _LATEST_MS:
+    if number is not None and not EARLIEST_MS <= number <= LATEST_MS:
         raise _unreadable(name, number, _A_MOMENT)
     return number
 

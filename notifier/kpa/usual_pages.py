@@ -1,9 +1,11 @@
-"""Skims a page: reads only the keys and days of its records, and keeps the JSON of each as it arrived.
+"""Reads pages whose records are of the usual form, in a fraction of the time of reading any.
 
-This takes a fifth of the time of parsing. Most records of a page are known, and their JSON shows that they have not
-changed. msgspec is used because it returns the JSON of single records without parsing it.
+A page is skimmed for the keys and days of its records. Most of them are known, and their JSON shows that they have not
+changed. msgspec is used because it returns the JSON of single records without parsing it, and makes no value of a field
+that is not asked for.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
@@ -11,19 +13,22 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 
-from notifier.kpa.field_parsers import UnreadableError, as_day
-from notifier.kpa.versions import RecordFormat, SkimmedRecords, as_json
+from notifier.events import Completion
+from notifier.kpa.field_parsers import EARLIEST_MS, LATEST_MS, UnreadableError, as_day
+from notifier.kpa.versions import CREATED, RecordFormat, SkimmedRecords, as_json
 
 
 @dataclass(frozen=True, slots=True)
-class SkimmedPage:
-    """The skimmed records of an answer, and its page information as the API sent it."""
+class UsualPage:
+    """The records of an answer, parsed or only skimmed, and its page information as the API sent it."""
 
-    records: SkimmedRecords
+    size: int
     paging: Any
+    completions: Sequence[Completion] = ()
+    skimmed: SkimmedRecords | None = None
 
 
-def skim(body: bytes, version: RecordFormat) -> SkimmedPage | None:
+def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
     """Skim the body of an answer.
 
     Return None if that is not enough: the version has no ids, the answer is not a list of records, two records have the
@@ -46,7 +51,54 @@ def skim(body: bytes, version: RecordFormat) -> SkimmedPage | None:
     keys = [str(record.key) for record in page.completedtrainings]
     if not whole.ok or len({*keys}) < len(keys):
         return None
-    return SkimmedPage(SkimmedRecords(version, keys, raws, [iso_days[day] for day in days]), page.paging)
+    skimmed = SkimmedRecords(version, keys, raws, [iso_days[day] for day in days])
+    return UsualPage(len(keys), page.paging, skimmed=skimmed)
+
+
+def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
+    """Parse the body of an answer whose records are all of the usual form.
+
+    Return None for every other answer; `RecordFormat.parse` says what is wrong with its records.
+    """
+    if version.record_id is None or version.notes is None or version.files is None:
+        return None
+    if not _is_utf8(body) or rb"\u0000" in body:
+        return None
+    names = (version.record_id, version.training_id, version.user_id, version.completed_on)
+    others = (version.expires_on, version.instructor_id, version.group_training_id, version.notes, version.files)
+    decode_raws, decode_fields = _decoders(*names, *others)
+    try:
+        page, whole = decode_fields(body), decode_raws(body)
+        raws = _in_stored_form([*map(bytes, whole.completedtrainings)])
+        days = {day: as_day(day, version.completed_on) for day in {it.day for it in page.completedtrainings}}
+        ends = {end: as_day(end, version.expires_on) for end in {it.expires_on for it in page.completedtrainings}}
+        completions = [
+            Completion(
+                str(it.key),
+                str(it.training_id),
+                str(it.user_id),
+                days[it.day],
+                ends[it.expires_on],
+                it.recorded_at,
+                str(it.instructor_id) if it.instructor_id else _optional(it.instructor_id),
+                str(it.group_training_id) if it.group_training_id else _optional(it.group_training_id),
+                it.notes or "",
+                bool(it.files),
+                # Escaped characters may be spelled in several ways.
+                raw if b"\\" not in raw else as_json(orjson.loads(raw)),
+            )
+            for it, raw in zip(page.completedtrainings, raws, strict=True)
+        ]
+    except (ValueError, RecursionError, UnreadableError):
+        return None
+    if not whole.ok or len({it.key for it in completions}) < len(completions):
+        return None
+    return UsualPage(len(completions), page.paging, completions)
+
+
+def _optional(empty: str | int | None) -> str | None:
+    """Return the id that an empty value stands for: 0 is one."""
+    return "0" if empty == 0 else None
 
 
 def _is_utf8(body: bytes) -> bool:
@@ -57,20 +109,28 @@ def _is_utf8(body: bytes) -> bool:
 
 
 @cache
-def _decoders(record_id: str, training_id: str, user_id: str, completed_on: str) -> tuple[Any, Any]:
+def _decoders(
+    record_id: str, training_id: str, user_id: str, completed_on: str, *others: str
+) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
     """Return two functions: one reads the JSON of a page's records, the other their fields with these names.
 
-    Ids that are not of the usual form are errors; `field_parsers.identifier` also accepts other forms.
+    `others` are the names of expiry, instructor, group training, notes and files, if these are wanted. Values that are
+    not of the usual form are errors; the parsers in `field_parsers` also accept other forms.
     """
     # orjson reads larger whole numbers as floats, or not at all.
     number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     usual_id = number | Annotated[str, msgspec.Meta(min_length=1)]
-    record = msgspec.defstruct(
-        "Record",
-        [("key", usual_id), ("training_id", usual_id), ("user_id", usual_id), ("day", int | str | None, None)],
-        rename={"key": record_id, "training_id": training_id, "user_id": user_id, "day": completed_on},
-        gc=False,
-    )
+    moment = Annotated[int, msgspec.Meta(ge=EARLIEST_MS, le=LATEST_MS)]
+    names = {"key": record_id, "training_id": training_id, "user_id": user_id, "day": completed_on}
+    fields: list[Any] = [("key", usual_id), ("training_id", usual_id), ("user_id", usual_id)]
+    fields += [("day", int | str | None, None)]
+    if others:
+        rest = ("expires_on", "instructor_id", "group_training_id", "notes", "files")
+        names |= {**dict(zip(rest, others, strict=True)), "recorded_at": CREATED}
+        fields += [("expires_on", int | str | None, None), ("recorded_at", moment | None, None)]
+        fields += [("instructor_id", number | str | None, None), ("group_training_id", number | str | None, None)]
+        fields += [("notes", str | None, None), ("files", list[msgspec.Raw] | None, None)]
+    record = msgspec.defstruct("Record", fields, rename=names, gc=False)
     raws = msgspec.defstruct("Raws", [("ok", bool), ("completedtrainings", list[msgspec.Raw])])
     page = msgspec.defstruct("Fields", [("completedtrainings", list[record]), ("paging", Any, None)])  # type: ignore[valid-type]
     return msgspec.json.Decoder(raws).decode, msgspec.json.Decoder(page).decode

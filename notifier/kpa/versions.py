@@ -22,7 +22,7 @@ from notifier.kpa.field_parsers import (
 )
 from notifier.kpa.v1_keys import key_without_id, numbered_key
 
-_CREATED = "created"
+CREATED = "created"
 """The API's name of the time of entry, the same in both versions."""
 
 
@@ -119,7 +119,7 @@ class RecordFormat:
         if self.record_id is not None:
             return identifier(record, self.record_id)
         return key_without_id(
-            identifier(record, self.user_id), identifier(record, self.training_id), moment(record, _CREATED)
+            identifier(record, self.user_id), identifier(record, self.training_id), moment(record, CREATED)
         )
 
     def _completion(self, key: str, record: dict[str, Any], raw: bytes) -> Completion:
@@ -135,7 +135,7 @@ class RecordFormat:
                 user_id,
                 completed_on,
                 day(record, self.expires_on),
-                believable_moment(record, _CREATED),
+                believable_moment(record, CREATED),
                 optional_identifier(record, self.instructor_id),
                 optional_identifier(record, self.group_training_id),
                 None if self.notes is None else text(record, self.notes),
@@ -159,7 +159,7 @@ class RecordFormat:
     def _others(self) -> Iterable[tuple[str, str, Callable[[dict[str, Any], str], Any]]]:
         """Yield the fields other than person, training and date: our name, the API's name, and the parser."""
         yield "expires_on", self.expires_on, day
-        yield "recorded_at", _CREATED, believable_moment
+        yield "recorded_at", CREATED, believable_moment
         yield "instructor_id", self.instructor_id, optional_identifier
         yield "group_training_id", self.group_training_id, optional_identifier
         if self.notes is not None:

@@ -1,4 +1,4 @@
-"""Skimming gives what parsing gives, or nothing."""
+"""Pages of the usual form give what pages of any form give, or nothing."""
 
 import json
 from typing import Any
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from notifier.kpa.errors import ApiError
 from notifier.kpa.responses import parse_json
-from notifier.kpa.skimming import SkimmedPage, skim
-from notifier.kpa.versions import V1, V2
+from notifier.kpa.usual_pages import UsualPage, parse, skim
+from notifier.kpa.versions import V1, V2, SkimmedRecords
 from tests.support.api_records import RECORD_V1, RECORD_V2, records_of
 
 SECOND = RECORD_V2 | {"id": 1239}
@@ -21,13 +21,17 @@ def body_of(*records: Any) -> bytes:
     return orjson.dumps({"ok": True, "completedtrainings": records, "paging": {"last_page": 3}})
 
 
-def assert_as_parsed(page: SkimmedPage, body: bytes) -> None:
+def assert_as_parsed(page: UsualPage, body: bytes) -> None:
     """Compare with what parsing makes of the same answer."""
     document = parse_json(body)
     completions, bad = V2.parse(document["completedtrainings"])
-    skimmed = page.records
     assert bad == []
-    assert page.paging == document.get("paging")
+    assert (page.size, page.paging) == (len(completions), document.get("paging"))
+    if page.skimmed is None:
+        assert page.completions == completions
+        assert [completion.raw for completion in page.completions] == [completion.raw for completion in completions]
+        return
+    skimmed = page.skimmed
     assert skimmed.keys == [completion.key for completion in completions]
     assert skimmed.days == [completion.completed_on for completion in completions]
     assert skimmed.parse() == (completions, [])
@@ -35,15 +39,24 @@ def assert_as_parsed(page: SkimmedPage, body: bytes) -> None:
     assert [completion.raw for completion in skimmed.parse()[0]] == [completion.raw for completion in completions]
 
 
+def skimmed_of(page: UsualPage) -> SkimmedRecords:
+    assert page.skimmed is not None
+    return page.skimmed
+
+
 def test_a_page_that_holds_an_id_twice_or_an_unreadable_record_is_not_skimmed() -> None:
     assert skim(body_of(RECORD_V2, SECOND), V2) is not None
+    assert parse(body_of(RECORD_V2, SECOND), V2) is not None
     others: list[Any] = [RECORD_V2 | {"notes": "another"}, RECORD_V2 | {"id": "1238"}, None, [], {}]
     for other in others:
         assert skim(body_of(RECORD_V2, other), V2) is None
+        assert parse(body_of(RECORD_V2, other), V2) is None
     for name in ("id", "training_id", "m_user_id", "date_number"):
         for value in ("\0", True, 1.5, 2**63):
             assert skim(body_of(RECORD_V2, SECOND | {name: value}), V2) is None
+            assert parse(body_of(RECORD_V2, SECOND | {name: value}), V2) is None
     assert skim(body_of(RECORD_V1), V1) is None
+    assert parse(body_of(RECORD_V1), V1) is None
 
 
 @pytest.mark.parametrize(
@@ -62,22 +75,23 @@ def test_a_page_that_holds_an_id_twice_or_an_unreadable_record_is_not_skimmed() 
 )
 def test_an_answer_that_is_no_list_of_records_is_not_skimmed(body: bytes) -> None:
     assert skim(body, V2) is None
+    assert parse(body, V2) is None
 
 
 @pytest.mark.parametrize("spelling", [{}, {"separators": (",", ":")}, {"indent": 2, "ensure_ascii": False}])
 def test_an_answer_may_be_spelled_as_it_likes(spelling: dict[str, Any]) -> None:
     document = {"ok": True, "completedtrainings": [RECORD_V2, SECOND | {"notes": "später"}], "paging": {"last_page": 3}}
     body = json.dumps(document, **spelling).encode()
-    page = skim(body, V2)
-    assert page is not None
-    assert_as_parsed(page, body)
+    for page in (skim(body, V2), parse(body, V2)):
+        assert page is not None
+        assert_as_parsed(page, body)
 
 
 def test_the_json_of_a_usual_answer_is_kept_as_it_is_stored() -> None:
     for body in (body_of(RECORD_V2, SECOND), json.dumps(orjson.loads(body_of(RECORD_V2, SECOND))).encode()):
         page = skim(body, V2)
         assert page is not None
-        assert page.records.raws == [completion.raw for completion in V2.parse([RECORD_V2, SECOND])[0]]
+        assert skimmed_of(page).raws == [completion.raw for completion in V2.parse([RECORD_V2, SECOND])[0]]
 
 
 def test_a_record_with_too_many_levels_is_no_json() -> None:
@@ -85,12 +99,20 @@ def test_a_record_with_too_many_levels_is_no_json() -> None:
     page = skim(body_of(RECORD_V2, SECOND | {"files": "deep"}).replace(b'"deep"', deep), V2)
     if page is not None:  # it depends on the version of Python
         with pytest.raises(ApiError):
-            page.records.parse_others([page.records.keys[0]])
+            skimmed_of(page).parse_others([skimmed_of(page).keys[0]])
 
 
 @given(st.lists(st.integers(1, 9).map(lambda number: RECORD_V2 | {"id": number}) | records_of(V2), max_size=4))
 def test_what_is_skimmed_is_what_is_parsed(records: list[Any]) -> None:
     body = body_of(*records)
-    page = skim(body, V2)
-    if page is not None:
-        assert_as_parsed(page, body)
+    for page in (skim(body, V2), parse(body, V2)):
+        if page is not None:
+            assert_as_parsed(page, body)
+
+
+def test_escaped_characters_are_stored_in_one_spelling() -> None:
+    body = body_of(RECORD_V2 | {"notes": "later"}).replace(b"later", rb"sp\u00e4ter")
+    page = parse(body, V2)
+    assert page is not None
+    assert_as_parsed(page, body)
+    assert page.completions[0].notes == "später"
