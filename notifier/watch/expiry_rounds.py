@@ -170,25 +170,36 @@ class ExpiryRounds:
         """Examine all pairs; with `page`, those of people in the account's list by what that says."""
         name = request.source
         read: set[str] = set()
+        touched: set[Pair] = set()
         if page is not None:
             self._touched.pop(name, None)
-            read = await self._judge_listed(request, page)
+            read = await self._judge_listed(request, page, await self._retracted(request))
             request = self._now(request)
-        # What has changed while the list was read is judged again.
-        touched = self._touched.pop(name, set())
-        newest = await self._newest(name)
-        # What was announced about another person is taken back first, so that the same round can announce it again.
-        await self._retract(request, await self._store.run(expiries.standing, name), newest)
+            # What has changed while the list was read is judged again.
+            touched = self._touched.get(name, set())
+        self._touched.pop(name, None)
+        newest = await self._retracted(request)
         rest = [record.id for pair, record in newest.items() if pair[0] not in read or pair in touched]
         await self._judge_ids(request, rest)
         await self._store.run(expiries.finish, name, request.today.isoformat())
         self._done[name] = request.today
 
-    async def _judge_listed(self, request: ExpiryRequest, page: StatusList) -> set[str]:
+    async def _retracted(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
+        """Return the newest completions, after what was announced about others is taken back.
+
+        That comes before they are judged, so that the same round can announce what has another person now.
+        """
+        newest = await self._newest(request.source)
+        await self._retract(request, await self._store.run(expiries.standing, request.source), newest)
+        return newest
+
+    async def _judge_listed(
+        self, request: ExpiryRequest, page: StatusList, newest: Mapping[Pair, PresentRecord]
+    ) -> set[str]:
         """Judge the completions of the people in the account's list, page by page; return the people that were read."""
         name = request.source
         numbers: dict[str, list[tuple[Pair, int]]] = {}
-        for pair, record in (await self._newest(name)).items():
+        for pair, record in newest.items():
             numbers.setdefault(pair[0], []).append((pair, record.id))
         read: set[str] = set()
         try:

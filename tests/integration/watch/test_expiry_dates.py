@@ -206,3 +206,22 @@ async def test_a_renewal_while_the_list_is_read_is_not_announced_by_the_old_comp
     await calendar.end_round()
     assert len(calendar.station.events) == 2
     assert calendar.events == []
+
+
+async def test_an_end_in_the_list_goes_with_its_record_to_another_person_in_one_round(
+    calendar: CheckedCalendar,
+) -> None:
+    record = enter(calendar, person=1, left=400)
+    calendar.listed(record, 20)
+    await calendar.look()
+    await calendar.days(1)
+    moved = calendar.station.account.edit(record.id, user=calendar.station.account.users[2]["id"])
+    calendar.listed(moved, 19)
+    await calendar.station.round()
+    await calendar.station.settle()
+    # The process ends before it has taken the announcement back.
+    calendar.restart()
+    await calendar.days(1)
+    assert [stage for stage, _ in calendar.told()] == ["expiring", "renewed", "expiring"]
+    people = [data_of(event)["completion"]["user_id"] for event in calendar.events]
+    assert people == [record.user, moved.user, moved.user]
