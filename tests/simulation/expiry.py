@@ -7,6 +7,7 @@ sleeps; the process is killed before any of its transactions.
 import asyncio
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -18,7 +19,9 @@ import orjson
 from notifier.config import Settings
 from notifier.delivery.subscriptions import subscriptions
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names
-from notifier.facts import PersonField, TrainingFacts, months_later
+from notifier.facts import ListedEnd, PersonField, TrainingFacts, months_later
+from notifier.kpa.employee_status import StatusPage
+from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.versions import API_VERSIONS
 from notifier.sandbox.records import Dialect, Record, Version, date_number, shown
 from notifier.store.database import Database
@@ -78,12 +81,17 @@ class ExpiryWorld:
     standing: dict[Told, str] = field(default_factory=dict)
     """The last announcement of each key and last day that was not taken back."""
     revisions: dict[int, int] = field(default_factory=dict)
+    follows_list: bool = False
+    """Whether the dates of the account's own list come first."""
+    list_ends: dict[Pair, ListedEnd] = field(default_factory=dict)
+    list_fails: bool = False
     kills: int = 0
 
     def __post_init__(self) -> None:
+        dates = {"expiry_dates": "employee_status"} if self.follows_list else {}
         self.settings = Settings.model_validate(
             {
-                "sources": {_SOURCE: {"token": "t", "expiry": True}},
+                "sources": {_SOURCE: {"token": "t", "expiry": True} | dates},
                 "destinations": {
                     "hr": {
                         "type": "http",
@@ -106,14 +114,31 @@ class ExpiryWorld:
         """Start a process."""
         wanted = subscriptions(self.settings.destinations)
         self.rounds = ExpiryRounds(
-            self.store, self.clock, lambda: self.settings, lambda: wanted, lambda _events: None, lambda _names: None
+            self.store,
+            self.clock,
+            lambda: self.settings,
+            lambda: wanted,
+            lambda _events: None,
+            lambda _names: None,
+            lambda _source: self._list_page,
         )
+
+    async def _list_page(self, number: int, _most: int) -> StatusPage:
+        """Return a person of the account's list; if the list fails, it does so after the first one."""
+        await asyncio.sleep(0.01)
+        if self.list_fails and number > 1:
+            raise ApiError(ApiErrorReason.TIMEOUT, "no answer")
+        user = user_id(number - 1)
+        ends = {training: end for (person, training), end in self.list_ends.items() if person == user}
+        return StatusPage({user: ends}, is_last=number == _PEOPLE)
 
     async def begin(self) -> None:
         """Make the state file of a source whose records and names have been read once."""
         await self.store.run(sources.recall, _SOURCE)
         await self.store.run(_mark_swept, self.settings)
         await self._learn_names()
+        # From today on, ends are announced.
+        await self._look()
 
     # What happens in the account
 
@@ -123,7 +148,8 @@ class ExpiryWorld:
         If the program is killed before it could write that down, it has not happened.
         """
         before = {**self.present}, {*self.left}, {**self.revisions}
-        action = self.chance.choice((self._enter, self._enter, self._enter, self._edit, self._delete, self._leave))
+        actions = [self._enter, self._enter, self._enter, self._edit, self._delete, self._leave]
+        action = self.chance.choice([*actions, self._list, self._list] if self.follows_list else actions)
         try:
             changes = action()
             await self._learn_names()
@@ -181,6 +207,15 @@ class ExpiryWorld:
         self.left ^= {user_id(self.chance.randrange(_PEOPLE))}
         return []
 
+    def _list(self) -> list[Change]:
+        """Let the account's list say something about a completion, or nothing any more."""
+        for pair, record in self.newest().items():
+            if self.chance.random() < 0.3:
+                self.list_ends.pop(pair, None)
+            elif (end := self._special_end()) is not None:
+                self.list_ends[pair] = ListedEnd(day_text(record.date_number), day_text(end))
+        return []
+
     def _change(self, kind: EventType, record: Record, reason: NewsReason) -> Change:
         revision = self.revisions[record.id] = self.revisions.get(record.id, 0) + 1
         return Change(kind, _completion(record), revision, DetectedBy.HEAD, reason)
@@ -205,17 +240,29 @@ class ExpiryWorld:
     async def pass_day(self) -> None:
         """Let a day or several pass, the program look, things happen, and the program be killed meanwhile."""
         self.clock.advance(_DAY_SECONDS * self.chance.choice((1, 1, 1, 1, 1, 2, 20)))
-        await self._mortal(self.rounds.look)
-        await self.rounds.look()
+        self.list_fails = self.chance.random() < 0.2
+        await self._mortal(self._look)
+        await self._look()
         await self._take_in()
         self._check_nothing_false()
         self._check_nothing_missing()
+        told = len(self.told)
+        self.start()
+        await self._look()
+        await self._take_in()
+        assert len(self.told) == told, "a second round of the same day tells more"
         for _ in range(self.chance.choice((0, 0, 1, 2, 4))):
             await self._mortal(self.act)
-            await self._mortal(self.rounds.look)
-        await self.rounds.look()
+            await self._mortal(self._look)
+        await self._look()
         await self._take_in()
         self._check_nothing_false()
+
+    async def _look(self) -> None:
+        """Let the rounds look, and end what they have begun."""
+        await self.rounds.look()
+        await self.rounds.settle()
+        await self.rounds.look()
 
     async def _mortal(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something during which the process may be killed; it is started again."""
@@ -225,6 +272,7 @@ class ExpiryWorld:
         except KilledError:
             self.kills += 1
             self.store.left = None
+            await self.rounds.stop()
             self.start()
             await self._learn_names()
         finally:
@@ -258,21 +306,39 @@ class ExpiryWorld:
             found[record.user, str(record.training.v2)] = record
         return found
 
-    def _true(self) -> dict[Told, Record]:
-        return {(str(it.id), until): it for it in self.newest().values() if (until := self._until(it)) is not None}
-
     def _check_nothing_false(self) -> None:
-        """Demand that nothing stays announced but the ends of the newest completions."""
-        assert not self.standing.keys() - self._true().keys(), "ends are announced that are none any more"
+        """Demand that nothing stays announced but the ends of the newest completions.
+
+        What the list has said stays until it says something else.
+        """
+        keys = {str(record.id) for record in self.newest().values()}
+        assert not {key for key, _ in self.standing} - keys, "ends are announced of what is not the newest any more"
+        counts = Counter(key for key, _ in self.standing)
+        assert not [key for key, count in counts.items() if count > 1], "two ends of one completion are announced"
+        if not self.follows_list:
+            true = {(str(record.id), self._own_until(record)) for record in self.newest().values()}
+            assert not self.standing.keys() - true, "ends are announced that are none any more"
 
     def _check_nothing_missing(self) -> None:
         """Demand, right after a round, that each end is announced as what it is, but for people who have left."""
-        for told, record in self._true().items():
-            if record.user not in self.left:
-                stage = self._stage(date.fromisoformat(told[1]), self.rules[record.training.v2])
-                assert self.standing.get(told) == stage, f"{told} is {stage}, and told as {self.standing.get(told)}"
+        for pair, record in self.newest().items():
+            until = self._until(pair, record)
+            if record.user in self.left or until is None or self._was_not_read(pair):
+                continue
+            stage = self._stage(date.fromisoformat(until), self.rules[record.training.v2])
+            said = self.standing.get((str(record.id), until))
+            assert said == stage, f"{record.id} until {until} is {stage}, and told as {said}"
 
-    def _until(self, record: Record) -> str | None:
+    def _was_not_read(self, pair: Pair) -> bool:
+        return self.follows_list and self.list_fails and pair[0] != user_id(0)
+
+    def _until(self, pair: Pair, record: Record) -> str | None:
+        listed = self.list_ends.get(pair)
+        if self.follows_list and listed is not None and listed.completed_on == day_text(record.date_number):
+            return listed.until
+        return self._own_until(record)
+
+    def _own_until(self, record: Record) -> str | None:
         if record.expiry is not None:
             return day_text(record.expiry)
         rule = self.rules[record.training.v2]
@@ -320,14 +386,14 @@ def _deliveries(db: Database) -> list[int]:
     return [row[0] for row in db.execute("SELECT sequence FROM deliveries")]
 
 
-def play(seed: int, days: int = 120) -> ExpiryWorld:
+def play(seed: int, days: int = 120, *, follows_list: bool = False) -> ExpiryWorld:
     """Play the story of a seed; it checks itself after each of its days."""
 
     async def perform() -> ExpiryWorld:
         with tempfile.TemporaryDirectory() as folder:
             store = MortalStore(Path(folder) / "notifier.db")
             await store.open()
-            world = ExpiryWorld(store, random.Random(seed))
+            world = ExpiryWorld(store, random.Random(seed), follows_list=follows_list)
             await world.begin()
             for _ in range(days):
                 await world.pass_day()
