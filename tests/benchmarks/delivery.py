@@ -29,6 +29,7 @@ from notifier.store.database import Database
 from notifier.store.file.connection import open_for_reading
 from notifier.store.file.store import FileStore
 from notifier.store.queries import history
+from notifier.store.store import Store
 from notifier.store.tables import records, sources
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.settlements import Settlement
@@ -76,9 +77,8 @@ async def bare(url: str, bodies: Iterable[bytes], concurrency: int) -> Taken:
         return Taken.since(started)
 
 
-async def notifier(events: int, settings: HttpSettings, file: Path) -> Taken:
-    """Deliver `events` that wait in a new state file; return what it took."""
-    store = FileStore(file)
+async def notifier(events: int, settings: HttpSettings, store: Store) -> Taken:
+    """Deliver `events` that wait in a new store; return what it took."""
     await store.open()
     wants = [subscription("receiver", settings)]
     await store.run(sources.recall, "acme")
@@ -143,7 +143,7 @@ async def main() -> None:
         for _ in range(asked.rounds):
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "notifier.db"
-                ours.append(await notifier(asked.events, settings, file))
+                ours.append(await notifier(asked.events, settings, FileStore(file)))
                 making.append(await bare(url, made(file, settings), settings.concurrency))
                 ready.append(await bare(url, list(made(file, settings)), settings.concurrency))
     for name, measured in (

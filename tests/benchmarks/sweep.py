@@ -25,6 +25,7 @@ from notifier.daemon.watcher_factory import build_watcher
 from notifier.http.exchange import new_session
 from notifier.store.file.connection import open_database
 from notifier.store.file.store import FileStore
+from notifier.store.store import Store
 from tests.benchmarks.common import beside, report
 
 PAGE = 1000
@@ -63,7 +64,7 @@ def floor(pages: list[bytes], folder: Path) -> tuple[float, float]:
     return seconds, processor
 
 
-async def sweep(url: str, folder: Path) -> tuple[float, float, int]:
+async def sweep(url: str, folder: Path, store: Store) -> tuple[float, float, int]:
     """Do a first round and a first sweep; return the seconds of the sweep, those of the processor, and the records."""
     environ = {
         "NOTIFIER_STORE__PATH": str(folder / "notifier.db"),
@@ -72,7 +73,6 @@ async def sweep(url: str, folder: Path) -> tuple[float, float, int]:
         "NOTIFIER_SOURCES__ACME__REQUESTS_PER_MINUTE": "10000000",
     }
     settings = load(environ=environ, cwd=folder)
-    store = FileStore(settings.store.path)
     await store.open()
     async with new_session() as session:
         watcher = build_watcher(settings, "acme", session, store, SystemClock(), tuple, lambda _events: None)
@@ -91,7 +91,7 @@ async def sweep(url: str, folder: Path) -> tuple[float, float, int]:
 def measure_sweep(url: str) -> None:
     """Sweep in a process of its own, so that its peak of memory is its own, and print the figures as JSON."""
     with tempfile.TemporaryDirectory() as folder:
-        seconds, processor, records = asyncio.run(sweep(url, Path(folder)))
+        seconds, processor, records = asyncio.run(sweep(url, Path(folder), FileStore(Path(folder) / "notifier.db")))
     # Not ru_maxrss: that starts with what the parent had, which holds all pages for the floor.
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
