@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from notifier.daemon.standby import TRY_EVERY_SECONDS
 from notifier.sandbox.account import Account
 from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.fixtures import build_account
@@ -168,6 +169,12 @@ async def test_one_that_was_paused_beyond_its_turn_stands_by_when_it_wakes(
         await swept(first)
         second = next(it for it in pair if it is not first)
         await stands_by(second)
+        # While the session goes on, a pause is nothing but a pause.
+        first.signal(signal.SIGSTOP)
+        await asyncio.sleep(3 * TRY_EVERY_SECONDS)
+        assert await asyncio.to_thread(getattr, second, "stands_by")
+        first.signal(signal.SIGCONT)
+        assert await held(first) is first
         first.signal(signal.SIGSTOP)
         server.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s",

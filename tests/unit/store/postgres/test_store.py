@@ -19,10 +19,11 @@ from notifier.store.queries import feed
 from notifier.store.reader import ReadingLimits, StoreReader
 from notifier.store.tables import names, sources
 from notifier.store.tables.names import PersonName
+from notifier.store.tables.records import Findings, write
 from tests.support.clocks import FakeClock
 from tests.support.pgbouncer import pooled
 from tests.support.postgres_server import PostgresServer
-from tests.unit.store.conftest import Tell
+from tests.unit.store.conftest import MakeChange, MakeCompletion, Tell
 
 NewStore = Callable[..., PostgresStore]
 
@@ -210,6 +211,55 @@ async def test_it_says_what_it_watches(store: PostgresStore) -> None:
     latest = await store.run(holders.latest)
     assert latest is not None
     assert (sorted(latest.sources), sorted(latest.destinations)) == (["acme", "globex"], ["hr"])
+
+
+async def test_what_the_last_holder_had_and_this_configuration_lacks_is_logged(
+    store: PostgresStore, new_store: NewStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.describe(["globex", "acme"], ["hr", "gate"])
+    await store.close()
+    second = new_store()
+    await second.open()
+    await second.describe(["acme"], ["hr"])
+    facts = [record.__dict__ for record in caplog.records if "configuration lacks" in record.message]
+    assert [(fact.get("source"), fact.get("destination")) for fact in facts] == [("globex", None), (None, "gate")]
+
+
+async def test_a_commit_whose_answer_is_lost_is_repeated_without_harm(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store._db is not None
+    control = store._db._control
+
+    def lose_answer(statement: str) -> str | None:
+        done = control(statement)
+        if statement == "COMMIT":
+            assert store._db is not None
+            store._db.connection.close()
+            raise psycopg.OperationalError("the connection was closed")
+        return done
+
+    monkeypatch.setattr(store._db, "_control", lose_answer)
+    with pytest.raises(StoreError) as caught:
+        await store.run(sources.recall, "acme")
+    assert caught.value.reason is StoreReason.UNREACHABLE
+    # It was done, and is found so.
+    assert list(await store.run(sources.everything)) == ["acme"]
+    await store.run(sources.recall, "acme")
+    assert list(await store.run(sources.everything)) == ["acme"]
+
+
+async def test_a_record_of_five_megabytes_is_stored_as_it_came(
+    store: PostgresStore, completion: MakeCompletion, change: MakeChange
+) -> None:
+    large = completion("1", {"notes": "x" * 5_000_000})
+    found = Findings("acme", "acme", changes=[change(large)])
+    await store.run(sources.recall, "acme")
+    (event,) = await store.run(write, found, [], 0)
+    (data,) = await store.run(
+        lambda db: db.execute("SELECT data FROM events WHERE sequence = ?", [event.sequence]).fetchone()
+    )
+    assert len(data) > 5_000_000
 
 
 async def test_an_error_undoes_everything(store: PostgresStore) -> None:
