@@ -15,13 +15,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import orjson
 import pytest
 
 from notifier.events import Change, Completion, DetectedBy, EventType
 from notifier.store.file.connection import FileDatabase, open_database
+from notifier.store.postgres import schema
 from notifier.store.postgres.connection import connect
 from notifier.store.postgres.copying import restore_into_schema
-from notifier.store.postgres.database import PostgresDatabase
+from notifier.store.postgres.database import PostgresDatabase, translated
 from notifier.store.queries import event_log, feed, history, record_history, search
 from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
@@ -383,3 +385,24 @@ def test_it_reads_the_same_whatever_the_tables_hold(databases: Databases, name: 
 
 def test_rows_that_are_read_are_counted(databases: Databases) -> None:
     assert rows_read(databases[LARGE], lambda db, _: db.execute("SELECT count(data) FROM events"), LARGE) >= LARGE
+
+
+def test_records_are_looked_up_by_their_keys_in_a_table_without_statistics(postgres_server: PostgresServer) -> None:
+    """As in a first sweep: the server learns only later how large the table is."""
+    location = postgres_server.location("no-statistics")
+    with closing(connect(location)) as connection:
+        schema.create(connection, location)
+        db = PostgresDatabase(connection)
+        sources.recall(db, "acme")
+        db.execute(
+            "INSERT INTO records"
+            " (source, key, revision, user_id, training_id, seen_at, net, reason, fingerprint, record)"
+            " SELECT 'acme', CAST(n AS TEXT), 1, 'a', 'b', 0, 'head', 'history', 0, '{}'"
+            " FROM generate_series(1, 5000) n"
+        )
+        keys = orjson.dumps([str(number) for number in range(1000)]).decode()
+        sql = translated("SELECT id FROM records WHERE source = ? AND key IN (SELECT value FROM json_each(?))")
+        plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {sql}".encode(), ["acme", keys]).fetchall())
+        assert "records_by_key" in plan
+        assert "key = ANY" in plan
+    postgres_server.execute('DROP SCHEMA "no-statistics" CASCADE')
