@@ -18,6 +18,7 @@ from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.daemon import Daemon
 from notifier.sandbox import Account, build_account, make_app, serve
 from tests.support.clocks import SettableClock
+from tests.support.new_state_file import new_state_file
 from tests.support.servers import serving
 from tests.support.waiting import DEADLINE, until
 
@@ -113,7 +114,9 @@ async def run(world: World) -> AsyncIterator[Any]:
         clock: SettableClock | None = None,
         configuration: SettingsSource | None = None,
     ) -> Daemon:
-        daemon = Daemon(settings or world.settings(), clock, configuration)
+        settings = settings or world.settings()
+        new_state_file(settings.store.path)
+        daemon = Daemon(settings, clock, configuration)
         await daemon.start()
         daemons.append(daemon)
         return daemon
@@ -152,6 +155,7 @@ async def until_swept(daemon: Daemon) -> None:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Daemon]:
     """Run a daemon."""
+    new_state_file(settings.store.path)
     daemon = Daemon(settings)
     await daemon.start()
     try:

@@ -27,6 +27,7 @@ from notifier.sandbox import CONTROL, Account, Record, SandboxControl, make_app,
 from notifier.sandbox.records import date_number, day_of
 from notifier.watch.patience import PATIENCE
 from tests.support.clocks import LapsingClock
+from tests.support.new_state_file import new_state_file
 from tests.support.servers import serving
 
 MINUTE = 60.0
@@ -156,6 +157,7 @@ class World:
     async def start(self) -> None:
         """Start a daemon on the state file that there is."""
         self._settings = self._new_settings()
+        new_state_file(self._settings.store.path)
         with daemon_options(self._patience) as options:
             self._daemon = Daemon(self._settings, self.clock, SettingsSource(self._new_settings), **options)
             await self._daemon.start()

@@ -1,12 +1,15 @@
 """The daily rounds about ends of completions, over the store of a watched source."""
 
+import asyncio
 import json
+import time
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from notifier.delivery.subscriptions import subscriptions
 from notifier.events import Event
 from notifier.watch.expiry_rounds import ExpiryRounds, local_day
+from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from notifier.sandbox.records import Record
@@ -52,8 +55,12 @@ class Calendar:
         return local_day(self.station.clock.now_ms())
 
 
-def lists_asked(station: "Station") -> list[str]:
-    return [asked.method for asked in station.upstream.asked if not asked.method.startswith("completedtrainings")]
+async def names_are_stored(station: "Station") -> None:
+    """Wait until the lists of people and of trainings are fetched and stored."""
+    deadline = time.monotonic() + DEADLINE
+    while await station.query("SELECT count(*) FROM names_fetched") != [(2,)]:
+        assert time.monotonic() < deadline, "waited in vain for the names"
+        await asyncio.sleep(0.002)
 
 
 def number(day: date) -> int:

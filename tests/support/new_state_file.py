@@ -9,10 +9,14 @@ from notifier.store.file.connection import open_database
 
 
 def new_state_file(path: Path) -> Path:
-    """Put a state file without rows there: a copy, since making the tables takes 60 milliseconds of processor time."""
+    """Put a state file without rows there, unless there is a file.
+
+    It is a copy, since making the tables takes 60 milliseconds of processor time.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(_image())
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(_image())
     return path
 
 

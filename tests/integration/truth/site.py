@@ -31,6 +31,7 @@ from notifier.store.file.store import FileStore
 from tests.integration.truth.prometheus import Prometheus
 from tests.support.clocks import LapsingClock
 from tests.support.command_line import Said, call
+from tests.support.new_state_file import new_state_file
 from tests.support.servers import serving
 
 MINUTE = 60.0
@@ -171,6 +172,7 @@ class Site:
     async def start(self) -> None:
         """Start a daemon on the state file that there is."""
         self.write()
+        new_state_file(self.folder / "notifier.db")
         self._daemon = Daemon(self.settings(), self.clock, SettingsSource(self.settings))
         await self._daemon.start()
 

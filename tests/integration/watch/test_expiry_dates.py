@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.destinations.webhook.event_schema import schema
 from notifier.watch.expiry_rounds import ExpiryRounds
-from tests.support.expiry_calendar import ENDS, Calendar, data_of, enter, lists_asked, number
+from tests.support.expiry_calendar import ENDS, Calendar, data_of, enter, names_are_stored, number
 from tests.support.watched_source import bad_gateway, refuse
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ async def calendar(station: "Station") -> CheckedCalendar:
     await station.open(0, names=True, expiry=True, expiry_dates="employee_status")
     await station.watcher.poll()
     await station.round()
-    await station.until(lambda: len(lists_asked(station)) == 2)
-    await asyncio.sleep(0.05)
+    await names_are_stored(station)
     made = CheckedCalendar(station)
     await made.look()
     return made

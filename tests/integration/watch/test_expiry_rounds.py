@@ -1,6 +1,5 @@
 """Completions that run out: a year of days, with restarts, over the store of a watched source."""
 
-import asyncio
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from notifier.store.errors import StoreError, StoreReason
 from notifier.store.tables import erasure
 from notifier.store.tables.erasure import KnownPerson
 from notifier.watch.expiry_rounds import local_day
-from tests.support.expiry_calendar import ENDS, Calendar, data_of, enter, lists_asked, number
+from tests.support.expiry_calendar import ENDS, Calendar, data_of, enter, names_are_stored, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +27,7 @@ async def calendar(station: "Station") -> Calendar:
     await station.open(0, names=True, expiry=True)
     await station.watcher.poll()
     await station.round()
-    await station.until(lambda: len(lists_asked(station)) == 2)
-    await asyncio.sleep(0.05)
+    await names_are_stored(station)
     made = Calendar(station)
     await made.look()
     return made
