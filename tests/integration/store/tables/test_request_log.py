@@ -14,7 +14,7 @@ from notifier.store.tables.request_log import LoggedRequest, SentRequest
 from notifier.store.tables.settlements import Settlement, settle
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import MakeChange, NewDatabase, Tell
+    from tests.integration.store.conftest import MakeChange, NewDatabase, Tell
 
 ANSWERED = SentRequest(
     (("content-type", "application/json"),), 9, "d", (("Date", "x"), ("X", "a")), "no badge for David"

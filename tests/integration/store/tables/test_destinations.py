@@ -11,7 +11,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.settlements import Settlement, settle
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import Tell
+    from tests.integration.store.conftest import Tell
 
 RETRYING = Health(HealthState.RETRYING, "timeout", 1000, failures=3, retry_at_ms=9000)
 

@@ -19,7 +19,7 @@ from notifier.store.tables.settlements import Settlement
 
 if TYPE_CHECKING:
     from notifier.events import Change
-    from tests.unit.store.conftest import MakeChange, MakeCompletion, Tell
+    from tests.integration.store.conftest import MakeChange, MakeCompletion, Tell
 
 NOW = 1_795_280_400_123
 DAVID = "5e580f0cb780600088bd2c11"

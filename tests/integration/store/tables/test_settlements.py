@@ -17,7 +17,7 @@ from tests.support.settlements import NOW, settlement
 from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import NewDatabase, Tell
+    from tests.integration.store.conftest import NewDatabase, Tell
 
 
 def due(db: Database) -> Due:

@@ -18,7 +18,7 @@ from notifier.store.tables.records_by_date import FIRST, Place, RemovalCandidate
 
 if TYPE_CHECKING:
     from notifier.events import Completion
-    from tests.unit.store.conftest import MakeChange, MakeCompletion, NewDatabase
+    from tests.integration.store.conftest import MakeChange, MakeCompletion, NewDatabase
 
 TODAY = "2026-11-21"
 

@@ -14,7 +14,7 @@ from notifier.store.tables.names import NameList, PersonName
 from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import NewDatabase
+    from tests.integration.store.conftest import NewDatabase
 
 # What orjson lets into a record, but for U+0000, which no name has: they are words.
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)

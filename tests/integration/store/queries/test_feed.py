@@ -13,7 +13,7 @@ from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import MakeChange, NewDatabase
+    from tests.integration.store.conftest import MakeChange, NewDatabase
 
 ANY = EventFilter()
 

@@ -16,8 +16,8 @@ from notifier.store.tables.erasure import KnownPerson
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.record_lookups import known, stored
 from notifier.store.tables.records import Findings
+from tests.integration.store.conftest import MakeCompletion
 from tests.support.table_rows import STORE_TABLES, table_rows
-from tests.unit.store.conftest import MakeCompletion
 
 NOW = 1_795_280_400_123
 DAVID, EVE = "5e580f0cb780600088bd2c11", "eve"

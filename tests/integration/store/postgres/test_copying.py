@@ -25,9 +25,9 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.settlements import Settlement, settle
 from notifier.store.tables.sweeps import SweptPage
+from tests.integration.store.conftest import MakeCompletion, Tell
 from tests.support.postgres_server import PostgresServer
 from tests.support.table_rows import STORE_TABLES, table_rows
-from tests.unit.store.conftest import MakeCompletion, Tell
 
 NOW = 1_795_280_400_000
 COPIED = [table for table in STORE_TABLES if table != "essentials_stamps"]

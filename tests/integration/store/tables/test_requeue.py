@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from notifier.store.database import Database
     from notifier.store.file.store import FileStore
-    from tests.unit.store.conftest import MakeChange, MakeCompletion
+    from tests.integration.store.conftest import MakeChange, MakeCompletion
 
 ALL = frozenset(str(type_) for type_ in EventType)
 HR = Subscription("hr", ALL)

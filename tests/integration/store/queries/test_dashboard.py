@@ -23,10 +23,10 @@ from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.records import Findings, write
 from notifier.store.tables.requeue import ReplayRange, Retry
 from notifier.store.tables.settlements import Settlement, settle
-from tests.unit.store.conftest import EVENTS
+from tests.integration.store.conftest import EVENTS
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import MakeChange, Tell
+    from tests.integration.store.conftest import MakeChange, Tell
 
 NOON = round(datetime(2026, 11, 25, 12, 0, tzinfo=UTC).timestamp() * 1000)
 HOUR = 3_600_000

@@ -23,7 +23,7 @@ from notifier.store.recovery.compare import SEQUENCE_LEAP
 from notifier.store.recovery.opener import open_state_file
 from notifier.store.recovery.snapshot import Snapshot
 from notifier.store.tables import sources
-from tests.unit.store.conftest import Tell
+from tests.integration.store.conftest import Tell
 
 NOW = 1_795_280_400_000
 

@@ -20,10 +20,10 @@ from notifier.store.reader import ReadingLimits, StoreReader
 from notifier.store.tables import names, sources
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.records import Findings, write
+from tests.integration.store.conftest import MakeChange, MakeCompletion, Tell
 from tests.support.clocks import FakeClock
 from tests.support.pgbouncer import pooled
 from tests.support.postgres_server import PostgresServer
-from tests.unit.store.conftest import MakeChange, MakeCompletion, Tell
 
 NewStore = Callable[..., PostgresStore]
 

@@ -16,7 +16,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.settlements import Settlement
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import NewDatabase, Tell
+    from tests.integration.store.conftest import NewDatabase, Tell
 
 NOW = 1_795_280_400_123
 ALL = DeliveryFilter()

@@ -11,7 +11,7 @@ from notifier.store.tables import records, records_by_person, sources
 from notifier.store.tables.records import Findings, SilentRecord
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import MakeChange, MakeCompletion
+    from tests.integration.store.conftest import MakeChange, MakeCompletion
 
 
 @pytest.fixture(params=["without the index", "with the index"])

@@ -15,7 +15,7 @@ from notifier.store.tables.settlements import Settlement, settle
 from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import MakeChange, MakeCompletion
+    from tests.integration.store.conftest import MakeChange, MakeCompletion
 
 DAVID = "5e580f0cb780600088bd2c11"
 NOON = 1_582_804_800_000  # 2020-02-27 12:00:00

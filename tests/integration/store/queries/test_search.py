@@ -13,7 +13,7 @@ from notifier.store.tables.records import Findings, SilentRecord, write
 from notifier.store.tables.records_by_person import is_prepared, prepare
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import MakeChange, MakeCompletion
+    from tests.integration.store.conftest import MakeChange, MakeCompletion
 
 
 @pytest.fixture(params=["prepared", "as yet unprepared"])

@@ -10,7 +10,7 @@ from notifier.store.tables import sources
 from notifier.store.tables.sources import SourceError, SourceMemory
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import Tell
+    from tests.integration.store.conftest import Tell
 
 ERROR = SourceError("rate_limit_exceeded", "too many requests", 5000)
 

@@ -26,8 +26,8 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.replays import ReplayRunningError, ReplayState, ReplayTarget, StepResult
 from notifier.store.tables.requeue import Plan, ReplayRange
 from notifier.store.tables.settlements import Settlement, settle
+from tests.integration.store.conftest import Tell
 from tests.support.tables_in_memory import tables_in_memory
-from tests.unit.store.conftest import Tell
 
 ALL = frozenset(str(type_) for type_ in EventType)
 HR, IT = Subscription("hr", ALL), Subscription("it", ALL, sources=frozenset({"acme"}))

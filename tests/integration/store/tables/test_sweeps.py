@@ -8,7 +8,7 @@ from notifier.store.tables import sources, sweeps
 from notifier.store.tables.sweeps import Sweep, SweptPage
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import Tell
+    from tests.integration.store.conftest import Tell
 
 
 def test_there_is_none_at_first(db: Database) -> None:

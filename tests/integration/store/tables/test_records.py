@@ -16,7 +16,7 @@ from notifier.store.tables.records import Findings, SilentRecord
 from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import MakeChange, MakeCompletion, NewDatabase
+    from tests.integration.store.conftest import MakeChange, MakeCompletion, NewDatabase
 
 CREATED = frozenset({"completion.created"})
 EVERYTHING = frozenset(EventType)

@@ -16,7 +16,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings
 
 if TYPE_CHECKING:
-    from tests.unit.store.conftest import MakeCompletion
+    from tests.integration.store.conftest import MakeCompletion
 
 HOUR = 3_600_000
 HR, GATE = (Subscription(name, frozenset(EventType)) for name in ("hr", "gate"))

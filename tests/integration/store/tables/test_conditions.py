@@ -16,7 +16,7 @@ from notifier.store.tables.settlements import Settlement, settle
 
 if TYPE_CHECKING:
     from notifier.events import Event
-    from tests.unit.store.conftest import Tell
+    from tests.integration.store.conftest import Tell
 
 NOW = 1_795_280_400_123
 GAP = FiringCondition("gap", "sources/acme", "something may have been missed", NOW - 1000, NOW)

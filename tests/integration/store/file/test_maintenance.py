@@ -15,8 +15,8 @@ from notifier.store.file.store import FileStore
 from notifier.store.pruning import REBUILDS_KEPT, SWEEPS_KEPT
 from notifier.store.tables import outbox, sources, sweeps
 from notifier.store.tables.sweeps import SweptPage
+from tests.integration.store.conftest import Tell
 from tests.support.memory import fill
-from tests.unit.store.conftest import Tell
 
 LIMIT = 8_000_000
 

@@ -1,0 +1,5 @@
+"""Events and deliveries to write messages of."""
+
+from tests.support.destinations import deliveries, make_alert, make_event, session
+
+__all__ = ["deliveries", "make_alert", "make_event", "session"]
