@@ -169,6 +169,9 @@ def _retry(db: Database, wanted: Retry, destination: str, now_ms: int) -> int:
     changes = "next_attempt_at = 0" if wanted.state is DeliveryState.PENDING else _BEGIN_ANEW
     if wanted.event_ids:
         changes += ", at_once = 1, slot_at = NULL"
+    elif wanted.state is not DeliveryState.PENDING:
+        # It may have been named when it was put back before; this time it was not.
+        changes += ", at_once = 0"
     where, values = _chosen(destination, wanted.state, wanted.event_ids)
     return db.execute(f"UPDATE deliveries SET {changes} WHERE {where}", {**values, "now": now_ms}).rowcount
 

@@ -412,6 +412,29 @@ def test_an_operator_gets_named_events_at_once_and_the_rest_with_the_schedule() 
     assert world.channel.taken == [("06-01 21:00", ("2",)), ("06-02 08:00", ("1", "3"))]
 
 
+def test_what_was_named_once_and_given_up_waits_when_everything_is_put_back() -> None:
+    async def retry(world: World, wanted: Retry) -> None:
+        await world.store.run(requeue.retry, wanted, ["hr"], world.clock.now_ms())
+        assert world.worker is not None
+        world.worker.try_at_once()
+        await asyncio.sleep(1.0)
+
+    async def story(world: World) -> None:
+        await world.enter("1")
+        world.channel.answer = lambda _: Outcome(AttemptResult.UNSENDABLE)
+        await retry(world, Retry(DeliveryState.PENDING, (f"evt_{1:026}",)))
+        await world.until("2026-06-02T02:00")
+        world.channel.answer = lambda _: DELIVERED
+        (given_up,) = (await world.store.run(destinations.undelivered))["hr"]
+        assert given_up.state is DeliveryState.DEAD
+        await retry(world, Retry(DeliveryState.DEAD))
+        await world.until("2026-06-02T09:00")
+
+    keys = {"schedule": "daily 08:00", "quiet_hours": "20:00-06:00", "give_up_after": "1h"}
+    world = play(story, "2026-06-01T21:00", **keys)
+    assert world.channel.taken == [("06-02 08:00", ("1",))]
+
+
 def test_the_list_of_deliveries_says_until_when_each_waits() -> None:
     async def story(world: World) -> None:
         await world.enter("1")
