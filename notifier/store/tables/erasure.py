@@ -52,13 +52,14 @@ class ErasedEvents:
 
 def erase_removed(db: Database, before_ms: int) -> int:
     """Erase the content of up to CHUNK records that were removed before a time; return their number (0: done)."""
-    return int(
-        db.execute(
-            "UPDATE records SET record = '{}', user_id = '' WHERE id IN (SELECT id FROM records"
-            " WHERE removed_at < ? AND removed_at IS NOT NULL AND record <> '{}' ORDER BY removed_at LIMIT ?)",
-            [before_ms, CHUNK],
-        ).rowcount
-    )
+    rows = db.execute(
+        "UPDATE records SET record = '{}', user_id = '' WHERE id IN (SELECT id FROM records"
+        " WHERE removed_at < ? AND removed_at IS NOT NULL AND record <> '{}' ORDER BY removed_at LIMIT ?)"
+        " RETURNING source, key",
+        [before_ms, CHUNK],
+    ).fetchall()
+    expiries.forget_people(db, rows)
+    return len(rows)
 
 
 def forget_names(db: Database, source: str, users: Sequence[str]) -> int:

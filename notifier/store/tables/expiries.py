@@ -178,3 +178,8 @@ def validity_source(db: Database, source: str, key: str, valid_until: str) -> st
 def forget(db: Database, source: str, user_id: str) -> None:
     """Delete what was announced about a person's completions."""
     db.execute("DELETE FROM expiries WHERE source = ? AND user_id = ?", [source, user_id])
+
+
+def forget_people(db: Database, records: Iterable[tuple[str, str]]) -> None:
+    """Erase whose records these are (source and key); the turns stay, so that no id of an event is used again."""
+    db.executemany("UPDATE expiries SET user_id = '' WHERE source = ? AND key = ?", records)

@@ -11,8 +11,9 @@ from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
 from notifier.store.migrations import migrations
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import erasure, names, records
+from notifier.store.tables import erasure, expiries, names, records
 from notifier.store.tables.erasure import KnownPerson
+from notifier.store.tables.expiries import ExpiryRow
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.record_lookups import known, stored
 from notifier.store.tables.records import Findings
@@ -57,6 +58,14 @@ def test_a_removed_record_loses_its_content_after_the_retention(db: Database) ->
     assert DAVID in rows["2"]
     assert db.execute("SELECT key, revision, fingerprint, completed_on, removed_at FROM records").fetchall() == before
     assert stored(db, "acme", ["1", "2"]).keys() == {"2"}
+
+
+def test_nothing_says_whose_a_removed_record_was_that_had_run_out(db: Database) -> None:
+    for key in ("1", "2"):
+        expiries.remember(db, "acme", ExpiryRow(key, "2026-01-01", DAVID, "10", "expired", 3, 1))
+    erasure.erase_removed(db, NOW + 1)
+    rows = {row.key: (row.user_id, row.turn) for row in expiries.of_keys(db, "acme", ["1", "2"])}
+    assert rows == {"1": ("", 3), "2": (DAVID, 3)}
 
 
 def test_a_record_without_its_content_comes_back_under_the_next_id(db: Database, completion: MakeCompletion) -> None:
