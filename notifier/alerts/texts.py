@@ -1,4 +1,4 @@
-"""Keeps with a condition what its sentences are made of, so that messages can say them in another language. Pure."""
+"""The texts and values of a condition's sentences, from which messages make them in another language. Pure."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from notifier.wording.sentences import Sentence, part_of
 
 
 def texts_of(summary: str, remedy: str = "") -> str:
-    """Return the JSON of these sentences for `FiringCondition.texts`; "" if neither is one of the catalogue."""
+    """Return the JSON of these sentences for `FiringCondition.texts`; "" if neither is of the catalogue."""
     if not isinstance(summary, Sentence) and not isinstance(remedy, Sentence):
         return ""
     return orjson.dumps({"summary": part_of(summary), "remedy": part_of(remedy)}).decode()

@@ -41,7 +41,7 @@ def seen(given: GlobalOptions, settings: Settings) -> "Sequence[ProbeResult]":
 def of_store(settings: Settings) -> "Iterator[str]":
     """Yield a sentence for each destination that is not configured but has waiting events in the store.
 
-    If the store is in a database whose server has another time than this machine, yield a sentence about that too.
+    If the clock of the database's server differs from that of this machine, yield a sentence about that too.
 
     Raises CommandError if the store is in a database that cannot be used.
     """

@@ -46,7 +46,7 @@ def reading(place: StoreSettings | Path) -> Iterator[Database]:
 
 @contextmanager
 def _reading_database(store: StoreSettings) -> Iterator[Database]:
-    # Imported here, because whoever uses a file needs no library of PostgreSQL.
+    # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.postgres.errors import errors_named as postgres_errors_named  # noqa: PLC0415
 
     try:

@@ -74,7 +74,7 @@ class Differences:
 
     @property
     def renewed(self) -> tuple[str, ...]:
-        """The names that are new or changed, whose objects have to be created again."""
+        """The names that are new or changed, for which new objects have to be created."""
         return (*self.added, *self.changed)
 
     def document(self) -> "DifferencesDocument":

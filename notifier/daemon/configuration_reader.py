@@ -1,4 +1,4 @@
-"""Reads the configuration again for a process that runs, within a time limit."""
+"""Reads the configuration of a running process again, within a time limit."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ class ReadingError(Exception):
 
 
 class ConfigurationReader:
-    """Reads the configuration on a thread for each reading."""
+    """Reads the configuration, each time on a new thread."""
 
     def __init__(self, source: SettingsSource) -> None:
         """Initialize with the function that reads."""

@@ -69,8 +69,8 @@ class Operations:
     ) -> None:
         """Initialize with the parts of the daemon, and with functions that return what only the daemon itself knows.
 
-        `started_ms` returns when it was started (Unix ms), `evaluation` its latest evaluation of conditions, and
-        `metrics` the page of `/metrics`. `reload` reads the configuration again.
+        `started_ms` returns when the daemon was started (Unix ms), `evaluation` returns its latest evaluation of
+        conditions, and `metrics` the page of `/metrics`. `reload` reads the configuration again.
         """
         self.deliveries = deliveries
         self._store = store

@@ -194,7 +194,7 @@ async def _reload_when_asked(reloader: Daemon | StandbyReloader, asked: asyncio.
         try:
             await reloader.reload()
         except asyncio.CancelledError:
-            # At the change between standing by and working, the other one does it.
+            # When standing by ends and work begins, or the reverse, the next reloader does it.
             asked.set()
             raise
         except Exception:  # noqa: BLE001 - logged

@@ -46,7 +46,7 @@ class SteadyZone(tzinfo):
         self._clock = clock
 
     def now(self) -> datetime:
-        """Return the current time of the clock; its date has no meaning."""
+        """Return the clock's monotonic seconds as a time of this zone, whose date has no meaning."""
         return (_ORIGIN + timedelta(seconds=self._clock.monotonic())).replace(tzinfo=self)
 
     def fromutc(self, _now: datetime) -> datetime:

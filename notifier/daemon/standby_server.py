@@ -62,7 +62,7 @@ class StandbyServer:
         reloader: StandbyReloader,
         handed_over: Sequence[socket.socket] = (),
     ) -> None:
-        """Initialize with the state and the configuration, which change meanwhile, and what reads the latter again."""
+        """Initialize with the state and the configuration, which both change, and the object that reloads it."""
         self._state = state
         self._configuration = configuration
         self._reloader = reloader
@@ -80,7 +80,7 @@ class StandbyServer:
         await self._serve_others()
 
     async def follow_settings(self) -> None:
-        """Listen on another address if the configuration names one since it was read again."""
+        """Listen on the configured address, if a reload has changed it."""
         if self._settings.http.listen != self._listen:
             await _stopped(self._others)
             await self._serve_others()
@@ -142,7 +142,7 @@ class StandbyServer:
         return self._standing_by()
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        # Imported here, because a process that no Prometheus asks needs no part of its library.
+        # Imported here, because only a process that Prometheus asks needs its library.
         from notifier.web.metrics.standby import standby_page  # noqa: PLC0415
 
         page = standby_page(store_address(self._settings.store), is_reachable=self._state.error is None)

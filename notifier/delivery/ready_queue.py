@@ -158,7 +158,7 @@ class ReadyQueue:
             self.ready = sorted((*self.ready, *again), key=sequence_of)
 
     def _end_delivered(self, deliveries: Sequence[Delivery]) -> None:
-        """Release the records of deliveries that were delivered, which happens to all of an attempt or to none."""
+        """Release the records of an attempt's deliveries, all of which were delivered."""
         busy = self.busy
         for delivery in deliveries:
             event = delivery.event

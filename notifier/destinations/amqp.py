@@ -1,7 +1,7 @@
 """The destination type `amqp`: an exchange or a queue of RabbitMQ, with publisher confirms.
 
 Messages are persistent and `mandatory`: a message that no queue gets is returned, which is a failure here. An error of
-one message closes its channel, so that each attempt has a channel to itself, and a message that may be too large is
+one message closes its channel. Therefore each attempt has its own channel, and a message that may be too large is
 sent alone.
 """
 
@@ -106,7 +106,7 @@ class AmqpDestination(BrokerDestination):
         try:
             unsent = await self._await_confirmations(messages, answered)
             unsent.sort(key=lambda message: len(message.body), reverse=True)
-            # If one is refused for its size, it is unknown whether the broker has stored others of its channel.
+            # When a message is refused for its size, it is unknown which others of its channel the broker has stored.
             while unsent and len(unsent[0].body) > self._proven_bytes:
                 outcome = await self._publish_alone(unsent.pop(0), answered)
                 if outcome.reason not in {AttemptResult.DELIVERED, AttemptResult.PAYLOAD_REFUSED}:
@@ -117,7 +117,7 @@ class AmqpDestination(BrokerDestination):
             self._busy -= 1
 
     async def _await_confirmations(self, messages: Sequence[Message], answered: Answered) -> list[Message]:
-        """Wait for what earlier attempts have sent of the same records; return the messages that are not among it."""
+        """Wait until messages of earlier attempts about the same records are confirmed; return those not sent yet."""
         unsent = []
         for message in messages:
             sent = self._unconfirmed.get(message.record)
@@ -180,7 +180,7 @@ class AmqpDestination(BrokerDestination):
         """Let messages that a blocked broker will read later be confirmed after their attempt.
 
         They are in the connection already, so the broker will store them when it reads on. Published again, they would
-        be doubled.
+        arrive twice.
         """
 
         async def wait() -> None:

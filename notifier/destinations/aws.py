@@ -33,7 +33,7 @@ _MOST_ENTRIES: Final = 10
 _MOST_BYTES: Final = 240_000
 """The most bytes of messages in a request: a little less than the 256 KiB that all three services take."""
 _ATTRIBUTES_BYTES: Final = 1_000
-"""More than the attributes of a message need."""
+"""The bytes reserved for the attributes of a message, which need less."""
 _DELIVERED: Final = AttemptResult.DELIVERED
 _ANSWER_LIMIT_BYTES: Final = 2**16
 _CREDENTIALS_SECONDS: Final = 60.0
@@ -42,7 +42,7 @@ _MOST_FOUND_SECRETS: Final = 4
 _NOT_IN_A_GROUP: Final = re.compile(r"[^A-Za-z0-9!-/:-@\[-`{-~]")
 _LONGEST_GROUP: Final = 128
 
-# It logs each failure to find credentials, with a traceback; the outcomes of attempts report them already.
+# botocore logs each failure to find credentials, with a traceback; the outcomes of attempts report it already.
 logging.getLogger("botocore").setLevel(logging.CRITICAL + 1)
 
 _REASONS: Final[Sequence[tuple[str, AttemptResult]]] = (
@@ -179,7 +179,7 @@ class AwsDestination(BrokerDestination):
             return self._credentials
 
     async def _renewed(self, refused: ReadOnlyCredentials) -> ReadOnlyCredentials:
-        """Return the credentials that are found anew after these were refused. Raises AttemptError."""
+        """Look for credentials again, because these were refused, and return them. Raises AttemptError."""
         if self._credentials == refused:
             self._credentials = self._source = None
         return await self._current()
@@ -187,7 +187,7 @@ class AwsDestination(BrokerDestination):
     def _find(self) -> ReadOnlyCredentials:
         """Return the credentials that botocore finds (blocking)."""
         try:
-            # Those without an end may have been replaced in the file that they are from.
+            # Credentials that do not expire may have been replaced in their file.
             if not isinstance(self._source, RefreshableCredentials):
                 self._source = Session().get_credentials()
             if self._source is not None:

@@ -48,7 +48,7 @@ _UNANSWERED: Final = frozenset(
         AttemptResult.PROTOCOL_BROKEN,
     }
 )
-"""The results of a message that mean that the broker has not answered it."""
+"""The results that mean that the broker has not answered a message."""
 
 _WIDEST_FIRST: Final = (
     FailureScope.PERMANENT,

@@ -83,7 +83,7 @@ def outcome_of(code: int, words: str) -> Outcome:
     """Return the outcome for the code of a library's error and its words."""
     if (refused := _CONNECT.search(words)) is not None:
         return Outcome(AttemptResult.CONNECT_FAILED, detail=f"no connection: {refused[1]}")
-    # Now and then the library reports it as a lost connection.
+    # Sometimes the library reports a certificate that is not trusted with the code of a lost connection.
     reason = AttemptResult.CERTIFICATE_REJECTED if _UNTRUSTED in words else _REASONS.get(code)
     return Outcome(reason or AttemptResult.SERVER_ERROR, detail=words)
 

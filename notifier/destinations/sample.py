@@ -24,7 +24,7 @@ _ID_CHARACTERS = 26
 _RULE = TrainingFacts("rolling", renewal_months=12, expiring_days=30)
 
 _DAYS_AGO: Final[Mapping[EventType, int]] = {EventType.EXPIRING: 340, EventType.EXPIRED: 367}
-"""How many days ago the made-up completion was, if it was not today: its end must fit what the event says."""
+"""How many days ago the completion of a sample was, by type (others: today), so that it is expiring or has expired."""
 
 
 class SampleKind(StrEnum):
@@ -48,7 +48,7 @@ _TYPES: Final[Mapping[SampleKind, EventType]] = {
     SampleKind.EXPIRED: EventType.EXPIRED,
     SampleKind.RENEWED: EventType.RENEWED,
 }
-"""The type of a kind's events; completion.created for all others."""
+"""The type of each kind's events; kinds that are not in it have completion.created."""
 
 
 def sample_events(kind: SampleKind, source: str, now_ms: int, count: int) -> list[Event]:

@@ -138,7 +138,7 @@ class Poster:
         body_counts: bool = True,
         ssl_context: ssl.SSLContext | bool = True,
     ) -> Answer:
-        """POST `body` with the common headers and these, which must be others; all else is as in `exchange.send`."""
+        """POST `body` with the common headers and these, whose names must differ; all else is as in `exchange.send`."""
         connector = self._session.connector
         if isinstance(connector, Connector) and inner_parts_fit() and len(body) <= LARGE_BODY_BYTES:
             try:

@@ -16,7 +16,7 @@ class TimeLimit:
         """Initialize with the limit."""
         self._seconds = seconds
         self._ends_at: dict[asyncio.Timeout, float] = {}
-        """When the time of each running part is up, in the event loop's seconds. The first in it is up first."""
+        """When the time of each running part is up, in the event loop's seconds; the earliest comes first."""
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, part: asyncio.Timeout) -> float:

@@ -40,7 +40,7 @@ _READ_AT_ONCE_BYTES = 1 * _MIB
 """Bodies up to this many bytes are parsed in the event loop. A full page of 1,000 records is a quarter of it."""
 
 _LARGE_PAGE_BYTES = 64 * 1024
-"""From this size on, a page is read in the faster way even if it is parsed: sweeps have such pages."""
+"""From this size on, `usual_pages` also reads pages that are parsed instead of skimmed. Sweeps have larger pages."""
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")

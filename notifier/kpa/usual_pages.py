@@ -1,4 +1,4 @@
-"""Reads pages whose records are of the usual form, in a fraction of the time of reading any.
+"""Reads pages whose records are of the usual form, in a fraction of the time that any other page takes.
 
 A page is skimmed for the keys and days of its records. Most of them are known, and their JSON shows that they have not
 changed. msgspec is used because it returns the JSON of single records without parsing it, and makes no value of a field
@@ -97,7 +97,7 @@ def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
 
 
 def _optional(empty: str | int | None) -> str | None:
-    """Return the id that an empty value stands for: 0 is one."""
+    """Return the id of a value that counts as false: 0 is an id, and null and an empty text are none."""
     return "0" if empty == 0 else None
 
 
@@ -137,9 +137,10 @@ def _decoders(
 
 
 def _in_stored_form(raws: list[bytes]) -> list[bytes]:
-    """Return the JSON of records as it is stored, if all answers of this API are spelled as their first record is.
+    """Return the JSON of records in the form that is stored.
 
-    A single record that is spelled otherwise is taken for one that has changed: it is parsed, and then compared.
+    If the first record has that form, all are returned as they are: a record of another form is taken for one that has
+    changed, so it is parsed and then compared.
     """
     if not raws or as_json(orjson.loads(raws[0])) == raws[0]:
         return raws

@@ -252,5 +252,5 @@ def _from_json(raw: bytes) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        # Skimming has found no error, but accepts values in more levels.
+        # Skimming has found no error, but accepts values that are nested more deeply.
         raise ApiError(ApiErrorReason.NOT_JSON, "a record that has too many levels") from error

@@ -26,7 +26,7 @@ def store_of(settings: StoreSettings, now_ms: Callable[[], int]) -> Store:
 
 def database_store(settings: StoreSettings, now_ms: Callable[[], int]) -> "PostgresStore":
     """Return the store in the configured database; nothing is opened yet."""
-    # Imported here, because whoever uses a file needs no library of PostgreSQL.
+    # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.postgres.store import PostgresStore  # noqa: PLC0415
 
     return PostgresStore(location_of(settings), now_ms)
@@ -45,7 +45,7 @@ def store_address(settings: StoreSettings) -> str:
 
 
 def open_to_read(settings: StoreSettings) -> ReadingDatabase:
-    """Open a connection that cannot write, whoever holds the store. Blocks. Raises StoreError."""
+    """Open a connection that cannot write, whichever process holds the store. Blocks. Raises StoreError."""
     if not is_database(settings):
         return open_for_reading(settings.path)
     from notifier.store.postgres.reading import open_schema_to_read  # noqa: PLC0415

@@ -95,7 +95,7 @@ class Store(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Open the tables; runs on the thread."""
+        """Open the tables; runs on the store's thread."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -103,7 +103,7 @@ class Store(ABC):
 
     @abstractmethod
     def _opened(self) -> Database:
-        """Return the open connection. Raises StoreError if there can be none; runs on the thread."""
+        """Return the open connection. Raises StoreError if there can be none; runs on the store's thread."""
 
     @abstractmethod
     def _note_end(self, error: StoreError) -> None:

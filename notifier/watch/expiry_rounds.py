@@ -185,9 +185,10 @@ class ExpiryRounds:
         self._done[name] = request.today
 
     async def _retracted(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
-        """Return the newest completions, after what was announced about others is taken back.
+        """Take back the announcements that no longer hold; return the newest completions.
 
-        That comes before they are judged, so that the same round can announce what has another person now.
+        That comes before they are judged, so that the same round can announce a completion that has become another
+        person's.
         """
         newest = await self._newest(request.source)
         await self._retract(request, await self._store.run(expiries.standing, request.source), newest)

@@ -57,8 +57,8 @@ class RoundEnd:
     """Given with a page after which a round is a success, unless the next page may have unknown records.
 
     `is_certain` means that there is nothing more to read, whatever this page contains. `longest_outage_seconds` is for
-    `SourceHealth.success`. `spot_chance` (0 to 1) chooses a landmark for the spot check that follows; None if none
-    does.
+    `SourceHealth.success`. `spot_chance` (0 to 1) chooses the landmark of the spot check that follows; None
+    without a spot check.
     """
 
     is_certain: bool

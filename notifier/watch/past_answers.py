@@ -1,4 +1,4 @@
-"""What earlier answers of one source have brought, which decides with each further answer what that one proves."""
+"""What earlier answers of one source have shown; what a new answer proves depends on it."""
 
 from collections import Counter
 from collections.abc import Sequence

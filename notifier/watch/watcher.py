@@ -236,7 +236,7 @@ class Watcher:
                 return Round(RoundResult.SILENT, message=silence)
             found_before = self._ingester.events_at_head
             try:
-                # A spot check's landmark is looked up together with the head, which saves a use of the store.
+                # A spot check's landmark is looked up in the transaction that writes the head, which saves another one.
                 chance = self._context.random() if self._spots_tell() else None
                 head = await self._head.read(self._retention, chance)
                 if self._ingester.events_at_head != found_before:

@@ -52,7 +52,7 @@ def backup(given: GlobalOptions, file: Path, *, force: bool) -> None:
 
 
 def _back_up_database(store: StoreSettings, file: Path, *, force: bool) -> None:
-    # Imported here, because whoever uses a file needs no library of PostgreSQL.
+    # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.postgres.copying import back_up_schema  # noqa: PLC0415
 
     with as_command_error(BackupError, StoreError), shown_copying("backup") as progress:

@@ -85,7 +85,7 @@ def _database(settings: Settings) -> str | None:
     """Return where the store is in PostgreSQL, without secrets; None if it is in a file."""
     if not settings.store.url.get_secret_value():
         return None
-    # Imported here, because whoever uses a file needs no library of PostgreSQL.
+    # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.opening import location_of  # noqa: PLC0415
 
     return str(location_of(settings.store))

@@ -61,7 +61,7 @@ def restore(given: GlobalOptions, file: Path, *, force: bool) -> None:
 
 
 def _restore_into_database(store: StoreSettings, file: Path, *, force: bool) -> None:
-    # Imported here, because whoever uses a file needs no library of PostgreSQL.
+    # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.postgres.copying import restore_into_schema  # noqa: PLC0415
 
     location, now_ms = location_of(store), SystemClock().now_ms()

@@ -125,7 +125,7 @@ class PostgresDatabase:
         if self._turn is None:
             self._control("BEGIN")
             return
-        # Both statements in one message, so that the check costs no time on the way.
+        # Both statements in one message, so that the check takes no further request to the server.
         cursor = self.connection.execute(f"BEGIN; SELECT current_setting('{_TURN}', true)".encode(), prepare=False)
         cursor.nextset()
         if cursor.fetchone() != (self._turn,):

@@ -37,7 +37,10 @@ class Location:
 
     @property
     def address(self) -> str:
-        """The same for every process that is configured with this schema, unless they name the servers differently."""
+        """The servers, the database and the schema, without user and password.
+
+        It is the same in every process that is configured with this schema and names the servers in the same way.
+        """
         parts = self.parameters()
         hosts = (parts.get("host") or parts.get("hostaddr") or "").split(",")
         ports = parts.get("port", _DEFAULT_PORT).split(",")

@@ -1,4 +1,4 @@
-"""Opens a schema for commands that only read, whoever holds it."""
+"""Opens a schema for commands that only read, whichever process holds it."""
 
 from contextlib import ExitStack
 

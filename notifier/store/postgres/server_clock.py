@@ -17,9 +17,9 @@ AGREES_MS: Final = 1_000
 
 
 def server_clock_ahead_ms(db: Database, now_ms: Callable[[], int]) -> int:
-    """Return the milliseconds by which the server's clock is at least ahead of this machine's (negative: behind).
+    """Return how many milliseconds the server's clock is ahead of this machine's at least (negative: behind).
 
-    One request, whose duration is taken off, because its answer may be as old as that.
+    It is 0 if the server's time lies between the beginning and the end of the request for it.
     """
     before_ms = now_ms()
     row = db.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)").fetchone()

@@ -77,7 +77,7 @@ class PostgresStore(Store):
             await self.run(holders.describe, self._epoch, sources, destinations)
 
     async def check_place(self) -> None:
-        """Ask the server for a sign of life, its time; after a lost connection, try to reconnect. Raises StoreError."""
+        """Ask the server for its time; after a lost connection, try to reconnect. Raises StoreError."""
         await self._on_thread(self._check_place)
 
     def open_reader(self) -> PostgresReadingDatabase:

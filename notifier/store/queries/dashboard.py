@@ -45,7 +45,10 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class DashboardCounts:
-    """The counts: `days` from the oldest to today, the others by destination; destinations without any are left out."""
+    """The counts of the overview: `days` from the oldest to today, and the latency of all deliveries.
+
+    The mappings are by destination, without the destinations that have no deliveries.
+    """
 
     days: tuple[Day, ...]
     delivered_today: Mapping[str, int]

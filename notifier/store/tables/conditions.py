@@ -103,7 +103,11 @@ ALERTS_MOVED: Final = "alerts_moved"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The events of the notices, in order, and the destinations for which waiting notices were withdrawn."""
+    """What the writing of notices has changed.
+
+    `events` are those of the notices, in order. `withdrawn` are the destinations for which notices were waiting that
+    are not sent any more.
+    """
 
     events: Sequence[Event] = ()
     withdrawn: frozenset[str] = frozenset()
@@ -347,7 +351,7 @@ def _handover_data(handover: Handover, now_ms: int) -> bytes:
 
 
 def _in_words(name: str, subjects: Sequence[str]) -> str:
-    """Return what is wrong and with whom; only the former about a part of the notifier itself."""
+    """Return what is wrong and the names of the sources or destinations, if it is about any."""
     # Another version may have had other conditions.
     title = Sentence(f"{name}.title") if is_known(f"{name}.title") else name.replace("_", " ")
     names = [whose for subject in subjects if (whose := subject.partition("/")[2])]

@@ -32,7 +32,7 @@ class KnownPerson:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The numbers of rows erased for a person; `living` counts records that are kept as the account still has them."""
+    """The numbers of rows erased for a person, and of the `living` records: the account has them, so they are kept."""
 
     events: int = 0
     deliveries: int = 0

@@ -43,7 +43,7 @@ _SHOWN = (
 
 
 def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
-    """Return which records exist in the view with the same `fingerprints` (by key), as their numbers by key.
+    """Return the ids, by key, of the records in the view that have these `fingerprints` (by key).
 
     On most pages no record has changed. In SQLite that is seen from two lists, which are read six times as fast as
     rows; PostgreSQL would have to sort them.

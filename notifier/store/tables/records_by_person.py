@@ -10,7 +10,7 @@ from notifier.facts import Occasion, occasion_of
 from notifier.store.database import Database, Spelled
 
 FEW_RECORDS: Final = 5_000
-"""If there are no more records than this, those of a person are found without an index in some milliseconds."""
+"""If there are no more records than this, those of a person are found without an index within milliseconds."""
 
 _INDEX: Final = "records_by_person"
 _THERE: Final = Spelled(
@@ -55,7 +55,7 @@ def is_prepared(db: Database) -> bool:
 
 
 def hint(db: Database) -> str | None:
-    """Return what says in SQL how `records` are read by person; None if this would mean reading too many of them."""
+    """Return the SQL that follows `records` in a query by person; None if that would read too many records."""
     if is_prepared(db):
         return _BY_PERSON.on(db)
     (records,) = db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()

@@ -170,7 +170,7 @@ def _retry(db: Database, wanted: Retry, destination: str, now_ms: int) -> int:
     if wanted.event_ids:
         changes += ", at_once = 1, slot_at = NULL"
     elif wanted.state is not DeliveryState.PENDING:
-        # It may have been named when it was put back before; this time it was not.
+        # An earlier retry may have named the event, which let it go at once; this one does not name it.
         changes += ", at_once = 0"
     where, values = _chosen(destination, wanted.state, wanted.event_ids)
     return db.execute(f"UPDATE deliveries SET {changes} WHERE {where}", {**values, "now": now_ms}).rowcount

@@ -27,7 +27,7 @@ class Settlement(NamedTuple):
     `suspicious` means that the event may have caused the failure, `proven` that it did. `next_attempt_ms` is when the
     next attempt is due (Unix ms; 0: as soon as possible). `trying_ms` is the value of the destination's trying clock at
     this attempt. `taken_by` are the receivers that have the events now, if the destination has several. `detected_ms`
-    is when the events were detected (Unix ms), without those that are sent again on request; they count as latencies.
+    is when the events were detected (Unix ms), for the latencies; events that are sent again on request are left out.
     `logged` is the request for the log, if it is logged and this is its first settlement.
 
     The class is a tuple because one is made for each request, and a frozen dataclass takes six times as long.

@@ -148,7 +148,10 @@ class SearchTiming:
         return now >= max(self._not_before, self._rest_until)
 
     def searched(self, now: float, *, found: bool, rest: float = 0.0) -> None:
-        """Record the end of a search; the next one waits `rest` seconds or more, and longer if nothing was `found`."""
+        """Record the end of a search; `found` says whether it has found anything.
+
+        The next one begins after `rest` seconds at the earliest. If nothing was found, it begins later each time.
+        """
         self._wait = 0.0 if found else min(self.longest, max(self.first, 2 * self._wait))
         self._not_before, self._rest_until = now + self._wait, now + rest
 

@@ -281,7 +281,7 @@ def _look(
 
 
 def interrupted(look: SecondLook, now_ms: int) -> SecondLook:
-    """Return a second look that an answer has contradicted: its wait is interrupted."""
+    """Return a second look whose wait has to begin again, because an answer has contradicted it."""
     return replace(look, since_ms=None, flips=look.flips + 1, flipped_ms=now_ms)
 
 

@@ -49,7 +49,7 @@ class View:
         return orjson.dumps(asdict(self)).decode()
 
     def asks_for_the_same(self, other: "View") -> bool:
-        """Return whether two views are the same list."""
+        """Return whether two views ask for the same list."""
         return (self.api, self.base_url, self.filters) == (other.api, other.base_url, other.filters)
 
     @property

@@ -40,7 +40,7 @@ see the increase to 1 of a series that appears with its first failure.
 """
 
 Labels = tuple[str, ...]
-"""The values of a metric's labels, in the order of their names. Members of enumerations are as plain text in it."""
+"""The values of a metric's labels, in the order of their names. Members of enumerations are plain text here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,13 @@ class Counters:
 
     def page(self, figures: MetricsSnapshot) -> bytes:
         """Return counters and gauges in Prometheus's text format 0.0.4. May run in a thread."""
-        # Imported here, because a process that no Prometheus asks needs no part of its library.
+        # Imported here, because only a process that Prometheus asks needs its library.
         from notifier.web.metrics.page import written  # noqa: PLC0415
 
         return written(figures, self.series())
 
     def series(self) -> list[CountedSeries | HistogramSeries]:
-        """Return all counts of this moment, with those of what has not happened yet."""
+        """Return all counts of this moment; what has not happened yet has the count 0."""
         untold: dict[Labels, int] = {(source, type_.value): 0 for source in self._sources for type_ in _DETECTED}
         untold["", EventType.ALERT.value] = 0
         unfailed: dict[Labels, int] = {
