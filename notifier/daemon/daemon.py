@@ -371,7 +371,7 @@ class Daemon:
         for event in events:
             facts = {"source": event.source, "event": event.id, "type": event.type, "record": event.subject}
             _log.info("new event", extra=facts)
-        self._housekeeping.heed(events)
+        self._housekeeping.note(events)
         self._expiry.note(events)
         self._announce(events)
 

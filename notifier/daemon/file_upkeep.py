@@ -82,7 +82,7 @@ class FileUpkeep:
         """Free the pages of the file that are cached. Raises StoreError."""
         await self._store.run_bare(maintenance.release_memory)
 
-    def heed(self, events: Sequence[Event]) -> None:
+    def note(self, events: Sequence[Event]) -> None:
         """Schedule an early write of the essentials file if these events could not be detected again after a loss."""
         if self._urgent is None and any(event.type in _NOT_FOUND_AGAIN for event in events):
             self._urgent = asyncio.create_task(self._write_soon(), name="essentials")

@@ -85,10 +85,10 @@ class Housekeeping:
             # The parts that use the store all the time report the same error.
             _log.debug(error.message, extra={"reason": error.reason})
 
-    def heed(self, events: Sequence[Event]) -> None:
+    def note(self, events: Sequence[Event]) -> None:
         """Schedule an early write of the essentials file if these events could not be detected again after a loss."""
         if self.upkeep is not None:
-            self.upkeep.heed(events)
+            self.upkeep.note(events)
 
     async def stop(self) -> None:
         """Stop, and write the essentials file one last time."""

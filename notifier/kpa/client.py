@@ -255,7 +255,7 @@ class Client:
                     # Reading data that has already arrived does not suspend, so other tasks would get no turn without
                     # this.
                     await asyncio.sleep(0)
-            with self._rate_limit_heeded():
+            with self._rate_limit_followed():
                 reader.finish()
         except TransportError as error:
             raise no_answer(error, token) from error
@@ -277,13 +277,13 @@ class Client:
     async def _read(self, read: Callable[[Answer, str], Read], answer: Answer) -> Read:
         """Return the result of `read(answer, token)`, which is run in a thread if the body is large."""
         token = self._settings.token.get_secret_value()
-        with self._rate_limit_heeded():
+        with self._rate_limit_followed():
             if len(answer.body) <= _READ_AT_ONCE_BYTES:
                 return read(answer, token)
             return await asyncio.to_thread(read, answer, token)
 
     @contextmanager
-    def _rate_limit_heeded(self) -> Iterator[None]:
+    def _rate_limit_followed(self) -> Iterator[None]:
         """Tell the rate limiter when an answer says that the rate limit is exceeded; re-raise every ApiError."""
         try:
             yield

@@ -139,11 +139,11 @@ def _install(names: ServicePaths, program: Path, text: str, root: Path, *, now: 
     elif any(placed.done is Done.TO_BE_COMPLETED for placed in done):
         raise CommandError("nothing was started: complete the configuration first", *next_steps(names, program))
     else:
-        _start(names, anew=any(placed.done is Done.REPLACED for placed in done))
+        _start(names, restarts=any(placed.done is Done.REPLACED for placed in done))
 
 
-def _start(names: ServicePaths, *, anew: bool) -> None:
-    """Start the service; with `anew`, restart a running one. Raises SystemctlError."""
+def _start(names: ServicePaths, *, restarts: bool) -> None:
+    """Start the service; with `restarts`, restart a running one. Raises SystemctlError."""
     systemctl.systemctl("enable", names.service)
-    systemctl.systemctl("restart" if anew else "start", names.service)
+    systemctl.systemctl("restart" if restarts else "start", names.service)
     echo(f"{names.service}: running, now and after every boot")

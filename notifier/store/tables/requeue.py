@@ -26,7 +26,7 @@ _BEGINNING = len("evt_") + 6
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
 _UNFINISHED = "state <> 'delivered'"
-_BEGIN_ANEW = (
+_BEGIN_AGAIN = (
     "state = 'pending', again = 1, attempts = 0, suspicions = 0, proven = 0, first_attempt_at = NULL,"
     " tried_from = NULL, taken_by = NULL, next_attempt_at = 0, queued_at = :now"
 )
@@ -166,7 +166,7 @@ def _why_none(db: Database, wanted: Retry, destinations: Collection[str]) -> str
 
 
 def _retry(db: Database, wanted: Retry, destination: str, now_ms: int) -> int:
-    changes = "next_attempt_at = 0" if wanted.state is DeliveryState.PENDING else _BEGIN_ANEW
+    changes = "next_attempt_at = 0" if wanted.state is DeliveryState.PENDING else _BEGIN_AGAIN
     if wanted.event_ids:
         changes += ", at_once = 1, slot_at = NULL"
     elif wanted.state is not DeliveryState.PENDING:
@@ -270,7 +270,7 @@ def replay(
     now = wanted[:room]
     db.executemany(
         "INSERT INTO deliveries (sequence, destination, again, queued_at) VALUES (:sequence, :destination, 1, :now)"
-        f" ON CONFLICT (sequence, destination) DO UPDATE SET {_BEGIN_ANEW}, slot_at = NULL, at_once = 0",
+        f" ON CONFLICT (sequence, destination) DO UPDATE SET {_BEGIN_AGAIN}, slot_at = NULL, at_once = 0",
         [{"sequence": sequence, "destination": subscription.destination, "now": now_ms} for sequence in now],
     )
     return Step(last if len(now) == len(wanted) else now[-1], len(now))

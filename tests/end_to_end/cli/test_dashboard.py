@@ -1,4 +1,4 @@
-"""`notifier dashboard`: a link that signs a browser in, once, for whoever may use the owner's socket."""
+"""`notifier dashboard`: a link that signs a browser in, once, for users who may use the owner's socket."""
 
 import os
 import socket

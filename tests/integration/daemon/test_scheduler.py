@@ -250,10 +250,10 @@ async def test_what_a_job_does_can_be_seen(schedule: Schedule, jumps: Jumps) -> 
     await until(lambda: schedule.pulses()[0].ended > 1)
     schedule.remove("acme")
     schedule.add("acme", 0.1, round_of_two_steps)
-    (anew,) = schedule.pulses()
+    (renewed,) = schedule.pulses()
 
     assert (before.interval, before.step, before.begun, before.ended, before.signs) == (0.1, 7.0, 0, 0, 0)
     assert (during.begun, during.ended, during.signs) == (1, 0, 1)
     assert during.begun_at <= time.monotonic()
-    assert anew.born != before.born
-    assert anew.begun == 0
+    assert renewed.born != before.born
+    assert renewed.begun == 0

@@ -185,7 +185,7 @@ async def test_an_event_is_stored_under_its_id(kind: Kind, broker: Broker, make:
     (message,) = await broker.stored(1)
     assert message.id == event.id
     assert message.where == kind.where
-    # A bus writes the JSON anew.
+    # A bus writes the JSON again.
     assert json.loads(message.body) == json.loads(envelope.single(event, HttpFormat.CLOUDEVENTS).body)
     assert message.content_type in {"application/cloudevents+json", ""}
 

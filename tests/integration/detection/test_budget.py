@@ -1,4 +1,4 @@
-"""A search never costs more than it saves, and whoever starves says so (rows 22 and 28)."""
+"""A search never costs more than it saves, and a source that gets no requests says so (rows 22 and 28)."""
 
 import random
 import statistics

@@ -1,4 +1,4 @@
-"""A real daemon that hangs: what each surface says, from outside, and that starting it anew ends it."""
+"""A real daemon that hangs: what each surface says, from outside, and that starting it again ends it."""
 
 import asyncio
 import os
@@ -172,7 +172,7 @@ async def _hang(folder: Path, rule_cases: list[dict[str, Any]]) -> None:
         await expect(page.locator("#told")).to_contain_text("it may still do this when it continues")
         assert await page.get_by_role("button", name="Poll acme now").get_attribute("aria-busy") is None
         assert await page.title() == f"{HUNG.headline} · Completion Notifier"
-        # systemd hears nothing for longer than it waits, and starts it anew.
+        # systemd hears nothing for longer than it waits, and starts it again.
         await asyncio.sleep(max(0.0, stopped + 2 * WATCHDOG_SECONDS - time.monotonic()))
         assert around.notices == []
         assert around.beats == []

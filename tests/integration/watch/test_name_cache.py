@@ -260,7 +260,7 @@ class Desk:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew on the same state file."""
+        """Begin again on the same state file."""
         self.book = NameCache("acme", SourceSettings(token=SecretStr("sandbox")), self.client, self.store, self.clock)
 
     async def fetch(self) -> None:

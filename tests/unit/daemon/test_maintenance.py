@@ -101,7 +101,7 @@ async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_d
     first = written(store)
     clock.advance(1)
     await store.run(tell, 1, type_, state)
-    housekeeping.heed([Event(1, "evt_1", type_, "acme", "7", 0, b"{}")])
+    housekeeping.note([Event(1, "evt_1", type_, "acme", "7", 0, b"{}")])
     if housekeeping.upkeep is not None and housekeeping.upkeep._urgent is not None:
         await housekeeping.upkeep._urgent
     assert (written(store) > first) is is_written

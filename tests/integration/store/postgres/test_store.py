@@ -1,4 +1,4 @@
-"""Holding a schema: the lock is the connection, and whoever comes second stands by."""
+"""Holding a schema: the lock is the connection, and the second process stands by."""
 
 import asyncio
 import contextlib

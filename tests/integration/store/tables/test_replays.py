@@ -39,7 +39,7 @@ LOGGED = """
 CREATE TABLE put_back (sequence, destination);
 CREATE TRIGGER again AFTER UPDATE ON deliveries WHEN old.state <> 'pending' AND new.state = 'pending'
     BEGIN INSERT INTO put_back VALUES (new.sequence, new.destination); END;
-CREATE TRIGGER anew AFTER INSERT ON deliveries
+CREATE TRIGGER second AFTER INSERT ON deliveries
     BEGIN INSERT INTO put_back VALUES (new.sequence, new.destination); END;
 """
 """Notes in the same transaction what goes into the queue."""

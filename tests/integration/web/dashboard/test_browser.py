@@ -136,7 +136,7 @@ async def test_a_destination_is_tested_disabled_and_enabled(start_server: "Start
     await seen.page.get_by_role("button", name="Disable hr-system").press("Enter")
     await expect(status).to_contain_text("disabled, its events are kept")
     await expect(seen.page.get_by_role("heading", level=1)).to_contain_text("hr-system is disabled")
-    # The keyboard's place is not lost by what is shown anew.
+    # The keyboard's place is not lost by what is shown again.
     await expect(seen.page.get_by_role("button", name="Enable hr-system")).to_be_focused()
     await seen.page.keyboard.press("Enter")
     await expect(seen.page.get_by_role("heading", level=1)).to_contain_text("All is well")
