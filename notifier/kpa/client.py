@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from notifier.config import SourceSettings
 from notifier.events import Completion
 from notifier.http.exchange import Answer
 from notifier.http.transport_errors import TransportError
+from notifier.kpa import usual_pages
 from notifier.kpa.employee_status import METHOD as STATUS_METHOD
 from notifier.kpa.employee_status import StatusPage, read_status_page
 from notifier.kpa.errors import ApiError, ApiErrorReason, no_answer
@@ -27,10 +28,8 @@ from notifier.kpa.name_stream import (
 )
 from notifier.kpa.rate_limiter import Priority, RateLimiter
 from notifier.kpa.responses import count, list_in, paging_in, parse_json, read_object, served_at_ms
+from notifier.kpa.usual_pages import UsualPage
 from notifier.kpa.versions import API_VERSIONS, InvalidRecord, RecordFormat, SkimmedRecords
-
-if TYPE_CHECKING:
-    from notifier.kpa.usual_pages import UsualPage
 
 _MIB = 1024 * 1024
 _PAGE_LIMIT = 32 * _MIB
@@ -328,10 +327,7 @@ def _read_page(
     return replace(page, size=len(records), completions=tuple(completions), bad=tuple(bad))
 
 
-def _read_usual(answer: Answer, version: RecordFormat, *, skim: bool) -> "UsualPage | None":
+def _read_usual(answer: Answer, version: RecordFormat, *, skim: bool) -> UsualPage | None:
     if answer.status != HTTPStatus.OK or not (skim or len(answer.body) >= _LARGE_PAGE_BYTES):
         return None
-    # It is imported here because the first polls do not need it, and msgspec takes 10 ms and 1.4 MB.
-    from notifier.kpa import usual_pages  # noqa: PLC0415
-
     return (usual_pages.skim if skim else usual_pages.parse)(answer.body, version)

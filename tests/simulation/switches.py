@@ -201,7 +201,7 @@ _RULES: Final = (
     Switch(
         "rule 8: much at once is held",
         [
-            ("notifier.watch.ingest:hold_limit", _always(10**9)),
+            ("notifier.watch.past_answers:hold_limit", _always(10**9)),
             ("notifier.watch.detection.absences:held_back", _always(value=False)),
         ],
         ("half",),

@@ -34,5 +34,6 @@ def test_nothing_grows(tmp_path: Path) -> None:
     assert spread([it.file for it in settled]) < 100_000
     assert max(it.log for it in figures) < LARGE_LOG_BYTES
     assert max(it.essentials for it in figures) < 20_000
-    assert max(it.descriptors for it in figures) < 60
+    # Other tests of this process may hold some open.
+    assert spread([it.descriptors for it in settled]) < 20
     assert max(it.tasks for it in figures) < 40

@@ -310,7 +310,7 @@ async def down_for_days(site: Site) -> None:
     await site.stop()
     site.document["sources"]["acme"]["poll_interval"] = "1h"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 150)
+        patch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 50)
         patch.setattr("notifier.daemon.daemon.LOOK_EVERY_SECONDS", 600)
         patch.setattr("notifier.daemon.daemon.EVERY_SECONDS", 600)
         patch.setattr("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 150)

@@ -362,4 +362,4 @@ def lend(postgres_server: PostgresServer) -> Iterator[Lend]:
 
 def test_both_engines_agree(lend: Lend) -> None:
     machine = type("EnginesAgree", (EnginesAgree,), {"lend": staticmethod(lend)})
-    run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=5, stateful_step_count=20, deadline=None))
