@@ -40,7 +40,7 @@ def location_of(settings: StoreSettings) -> "Location":
 
 
 def store_address(settings: StoreSettings) -> str:
-    """Return what tells this store from others, without a secret: the servers, database and schema, or the path."""
+    """Return what identifies this store, without a secret: the servers, database and schema, or the path."""
     return location_of(settings).address if is_database(settings) else str(settings.path)
 
 

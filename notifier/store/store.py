@@ -27,7 +27,7 @@ class Store(ABC):
     def __init__(self) -> None:
         """Initialize; nothing is opened yet."""
         self.end: StoreError | None = None
-        """Why the store can no longer be used, such as damage of the file; from then on it is neither read nor written.
+        """Why the store can no longer be used, such as damage of the file. Once it is set, nothing is read or written.
         """
         self.ended = asyncio.Event()
         """Set when `end` is set."""
@@ -60,14 +60,14 @@ class Store(ABC):
         return await self._on_thread(partial(self._perform, work, *args, **kwargs))
 
     async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:  # noqa: B027
-        """Store which sources and destinations this process has, for the next holder. Raises StoreError."""
+        """Store which sources and destinations this process has configured, for the next holder. Raises StoreError."""
 
     @abstractmethod
     async def check_place(self) -> None:
         """Check that the tables are still in their place, and still this process's to write. Raises StoreError."""
 
     async def write_through(self) -> None:  # noqa: B027 - not every engine has something to do
-        """Move what was written to its final place, so that deleted data is in no log of this program.
+        """Move what was written to its final place, so that no write-ahead log still contains deleted data.
 
         Raises StoreError.
         """

@@ -1,4 +1,4 @@
-"""Which destination gets which events; decided when an event is written, so that none is missed.
+"""Decides which destination gets which events, when an event is written, so that none is missed.
 
 Filters by titles, employee numbers and other facts need what the lists of the API say. If that is not known yet when an
 event is written, such a filter does not reject the event: a message too many is better than a lost one.
@@ -59,7 +59,7 @@ FACTS_SQL = "json_extract(data, '$.completion.training_title'), json_extract(dat
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """The filters of one destination; an empty filter, except that of the events, admits everything."""
+    """The filters of one destination; an empty filter admits everything, except the filter of event types."""
 
     destination: str
     events: frozenset[str]
@@ -136,7 +136,7 @@ class Subscription:
         return tuple(found)
 
     def _is_complete(self, key: Filter, person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
-        """Return whether everything is known that a filter reads about a person."""
+        """Return whether everything that a filter reads about a person is known."""
         return _knows(person, fields) or (key is Filter.PEOPLE and all(map(is_person_id, self.patterns(key).written)))
 
     def patterns(self, key: Filter) -> Patterns:
@@ -186,5 +186,5 @@ def _texts(person: PersonFacts | None, fields: Collection[PersonField]) -> list[
 
 
 def _knows(person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
-    # The id of a job is there only if it was chosen; the title decides.
+    # The job title's id may be absent because the configuration does not ask for it, so only the title counts.
     return person is not None and all(name in person for name in fields if name is not PersonField.JOB_TITLE_ID)

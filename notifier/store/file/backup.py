@@ -1,9 +1,9 @@
 """Copies the state file while it is in use, and puts such a copy back in its place.
 
 The command makes the copy itself, over a read-only connection and in one read transaction, so that the copy shows the
-file at one moment. The daemon writes nothing for it: under systemd it sees another, mostly read-only file system. No
-other process waits for the copy, and it works the same with and without a daemon. There is still only one process that
-writes: a reader neither writes nor checkpoints, so it cannot hit the WAL-reset bug of older SQLite versions, which
+file at one moment. The daemon does not take part, because under systemd it can write to few folders. No other process
+waits for the copy, and it works the same with and without a daemon. The state file still has only one writer: the
+command neither writes to it nor checkpoints, so it cannot hit the WAL-reset bug of older SQLite versions, which
 needs two writers. The cost is that the write-ahead log grows during the copy; the daemon truncates it afterwards.
 """
 
@@ -41,7 +41,7 @@ class BackupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A complete copy: its size in bytes, and the time of the last successful poll in it (Unix ms)."""
+    """A complete copy: its size in bytes, the time of its last successful poll (Unix ms), its waiting deliveries."""
 
     size: int
     last_success_ms: int | None
@@ -50,7 +50,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A copy that replaced the state file, and the old file's new path; None if there was no old file."""
+    """The result of `restore`: the copy that is now in place, and the old file's new path (None: there was no file)."""
 
     copy: Copy
     replaced: Path | None
@@ -206,7 +206,7 @@ def _has_got_its_name(descriptor: int, fresh: Path) -> bool:
 
 
 def copy_of(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool = False) -> Copy:
-    """Copy a state file, and check and return the copy."""
+    """Copy a state file to `fresh`, check the copy, and return its properties."""
     with closing(_open_to_read(source)) as old, closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
         try:
             _refuse_foreign(old, source, refuse_newer=refuse_newer)
@@ -243,7 +243,7 @@ def _refuse_foreign(db: sqlite3.Connection, path: Path, *, refuse_newer: bool) -
 
 
 def checked(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
-    """Check that a copy is intact; return the time of its last successful poll, or None, and its waiting deliveries."""
+    """Check that a copy is intact; return the time of its last successful poll and the number of waiting deliveries."""
     (said,) = copy.execute("PRAGMA quick_check(1)").fetchone()
     if said != "ok":
         raise BackupError(f"{source} is damaged ({said.splitlines()[-1]}), so a backup would be damaged too: {_MEND}")

@@ -18,7 +18,7 @@ from notifier.store.file.files import DAMAGE_MET, beside, foreign_part, open_pri
 from notifier.store.migrations import migrations, unknown_steps
 
 APPLICATION_ID = 0x4B504146
-"""The application id in the header of a state file, by which SQLite databases of other programs are recognized."""
+"""The application id in the header of a state file; SQLite databases of other programs have another one."""
 
 _PRAGMAS = (
     "synchronous = FULL",  # WAL with NORMAL may lose the last commits at a power cut
@@ -147,7 +147,7 @@ def note_damage(path: Path) -> None:
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
-    # This does not open the file, because closing it would drop the SQLite locks of this process if it also writes.
+    # The file is not opened here: if this process also writes, closing the file would drop its SQLite locks.
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -1,7 +1,7 @@
 """The files beside a state file: their names, opening them safely, and renaming them so that a power cut is harmless.
 
 Only `open_private` opens them. It follows no link, and accepts only a regular file that has one name and belongs to
-this user.
+this user or to the owner of its folder.
 """
 
 import contextlib
@@ -61,9 +61,9 @@ def real_path(path: Path) -> Path:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file that only this user owns, and return the descriptor; a new file is readable by its owner only.
+    """Open a file safely, and return the descriptor; a new file is readable by its owner only.
 
-    Raises OSError; that includes links, files that are not regular, files with a second name, and files of other users.
+    Raises OSError, also for links, files that are not regular, files with a second name, and files of other users.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
@@ -96,7 +96,7 @@ def _foreign(found: os.stat_result, path: Path) -> str | None:
         return "it has a second name"
     if found.st_uid in (os.geteuid(), (folder := path.parent.stat()).st_uid):
         return None
-    # Commands run by root give files to the daemon's user, even in a folder that only root can write to.
+    # Root accepts another user's file in a folder that only root can write to: root has given it to the daemon's user.
     if os.geteuid() == 0 == folder.st_uid and not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return None
     return "it belongs to another user"
@@ -105,7 +105,7 @@ def _foreign(found: os.stat_result, path: Path) -> str | None:
 def foreign_part(path: Path) -> str | None:
     """Return why a state file, or a file that SQLite keeps beside it, must not be opened; None if all may be opened.
 
-    The check is needed because SQLite opens them by name and would follow links.
+    The check is needed because SQLite opens these files by name and would follow links.
     """
     for part in ("", *SQLITE_PARTS):
         file = path.with_name(path.name + part)
@@ -214,7 +214,7 @@ def remove_all(path: Path) -> None:
 
 
 def give_to_the_owner(path: Path, *files: Path) -> None:
-    """Give files that root created to the daemon's user: the owner of the state file, or else of its folder."""
+    """If run by root, give files to the daemon's user: the owner of the state file, or else of its folder."""
     if os.geteuid() == 0:
         try:
             owner = path.lstat()

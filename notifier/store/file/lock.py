@@ -26,8 +26,8 @@ FOREIGN: Final = (errno.ELOOP, errno.EPERM)
 REMOVE_IT: Final = "remove it, or name another [store] path"
 
 _REMOTE: Final = re.compile(r"nfs|cifs|smb|9p|fuse|virtiofs|ceph|gluster")
-"""File systems on which the state file itself is not locked: there, the lock may be of SQLite's kind and block readers,
-and the same file may have different device and inode numbers each time.
+"""File systems on which the state file itself is not locked. There, the lock may act like one of SQLite's own and block
+readers, and the device and inode numbers of a file may change.
 """
 
 

@@ -14,7 +14,7 @@ _ROWS_LOOKED_AT: Final = 1000
 
 
 def give_back(db: FileDatabase) -> bool:
-    """Return some free pages to the disk; return whether there are more. Runs outside of transactions.
+    """Give some free pages back to the disk; return whether there are more. Runs outside of transactions.
 
     SQLite has to move pages for this, which takes a moment.
     """

@@ -1,4 +1,4 @@
-"""The store in a state file: its lock, its writing connection, and the checks of its place."""
+"""The store in a state file: its lock, its writing connection, and the checks that the file is still in its place."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""A store in a schema of a PostgreSQL database: one holder, whose writing connection is its lock.
+"""A store in a schema of a PostgreSQL database: one process holds it, by a lock of its writing connection.
 
 These modules are imported only if `[store] url` is set; they need the extra `postgres`.
 """

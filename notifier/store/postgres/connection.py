@@ -1,4 +1,4 @@
-"""Opens connections to PostgreSQL, checks what is at the other end, and sets up the session."""
+"""Opens connections to PostgreSQL, checks the server, and sets up the session."""
 
 import os
 import socket
@@ -12,12 +12,12 @@ from notifier.store.postgres.database import Connection, PostgresReadingDatabase
 from notifier.store.postgres.location import Location
 
 OLDEST_VERSION: Final = 130_000
-"""The oldest version of PostgreSQL that can be used, as the server gives it."""
+"""The oldest usable version of PostgreSQL, as the number that the server reports."""
 
 _VERSION_14: Final = 140_000
 
 CONNECT_SECONDS: Final = 5
-"""Seconds in which one server must accept a connection."""
+"""Seconds within which each server must accept a connection."""
 
 _KEEPALIVE: Final = {
     "keepalives": 1,
@@ -29,7 +29,7 @@ _KEEPALIVE: Final = {
 """After 11 seconds without any sign of the server, the connection counts as lost."""
 
 _SESSION: Final = (
-    # The same on the server's side: it ends the session of a machine that is gone, and with it the lock.
+    # The same limits for the server: it ends the session of a machine that is gone, which frees the lock.
     "SET tcp_keepalives_idle = 5",
     "SET tcp_keepalives_interval = 2",
     "SET tcp_keepalives_count = 3",
@@ -40,8 +40,8 @@ _SESSION: Final = (
     "SET client_min_messages = warning",
     "SET TIME ZONE 'UTC'",
     "SET jit = off",
-    # Every statement looks up a few rows, whose number PostgreSQL cannot know and takes for many. It would read a whole
-    # table for them, such as all deliveries for each batch of outcomes.
+    # Every statement looks up a few rows, but PostgreSQL cannot know that and expects many. It would read whole tables
+    # for them: for example, all deliveries for each batch of outcomes.
     "SET enable_hashjoin = off",
     "SET enable_mergejoin = off",
     "SET random_page_cost = 1.1",
@@ -78,9 +78,9 @@ def connect(location: Location) -> Connection:
 
 
 def connect_to_read(location: Location) -> PostgresReadingDatabase:
-    """Open a connection that cannot write, whose transactions see one moment. Blocks. Raises psycopg.Error, StoreError.
+    """Open a connection that cannot write. Blocks. Raises psycopg.Error, StoreError.
 
-    A replica serves as well as the primary.
+    Each of its transactions sees the data of one moment. The server may be a replica.
     """
     connection = connect(location)
     connection.execute("; ".join(_READING), prepare=False)

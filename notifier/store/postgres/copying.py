@@ -37,18 +37,18 @@ _FIRST: Final = ("events", "replays")
 """The tables that rows of other tables refer to, so that they are copied first."""
 
 _LONGEST_KEPT: Final = 38
-"""How many characters of a schema's name are part of the name under which it is kept."""
+"""How many characters of its old name a replaced schema keeps in its new one."""
 
 _OF_A_FILE: Final = frozenset({"essentials_stamps"})
-"""Tables about files beside the state file."""
+"""Tables that are not copied, because they are about files beside the state file."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilledSchema:
     """A schema that was filled with a state file.
 
-    `replaced` is the schema that has the previous state; None if there was none. `unread` is why what that one knew
-    could not be added; None if it was.
+    `replaced` is the name under which the previous schema is kept; None if there was none. `unread` is the error if the
+    previous schema could not be read, so that nothing from it was added.
     """
 
     copy: Copy
@@ -61,9 +61,9 @@ def restore_into_schema(
 ) -> FilledSchema:
     """Copy a state file into a schema, in one transaction (this blocks); the file is left unchanged.
 
-    The schema must be empty, or with `replace` it is kept under a dated name, and what it knows and the file does not
-    is added, as when a state file is replaced. Raises BackupError if the file cannot be used, and StoreError if the
-    schema is held, is not empty, or the server cannot be used.
+    The schema must be empty, unless `replace` is set. Then the old schema is kept under a dated name, and what it knows
+    and the file does not is added, as when a state file is replaced. Raises BackupError if the file cannot be used, and
+    StoreError if the schema is held or not empty, or if the server cannot be used.
     """
     with (
         _own_copy(looked_for(source), progress) as (db, copy),
@@ -96,7 +96,7 @@ def restore_into_schema(
 
 
 def back_up_schema(location: Location, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
-    """Copy a schema as it is at this moment into a state file that only its owner can read, and check it. Blocks.
+    """Copy a schema as it is at this moment into a state file, and check the file; only its owner can read it. Blocks.
 
     Raises BackupError if the file cannot be written, and StoreError if the server cannot be used.
     """
@@ -137,7 +137,7 @@ def _temporary_file() -> Iterator[Path]:
 
 
 def _is_used(connection: Connection, location: Location) -> bool:
-    """Return whether the schema has sources or events, or tables that someone changed. Raises StoreError."""
+    """Return whether the schema has sources or events, or tables that cannot be read. Raises StoreError."""
     if not schema.exists(connection, location):
         return False
     schema.refuse_newer(schema.applied(connection), location)
@@ -173,7 +173,7 @@ def _add_what_is_replaced(
 
 
 def _dated(name: str, now_ms: int) -> str:
-    """Return the name under which a schema is kept; PostgreSQL takes 63 characters. Pure."""
+    """Return the name under which a replaced schema is kept, within PostgreSQL's limit of 63 characters. Pure."""
     when = iso_utc(now_ms)[:19].replace("-", "").replace(":", "").lower()
     return f"{name[:_LONGEST_KEPT]}_replaced_{when}"
 
@@ -228,7 +228,7 @@ def _copy_in(db: FileDatabase, connection: Connection, table: str) -> None:
 def _copy_out(source: PostgresDatabase, db: FileDatabase, table: str) -> None:
     columns = _columns(db, table)
     places = ", ".join("?" * len(columns))
-    # On the server, so that a large table need not fit into memory.
+    # A named cursor stays on the server, so that a large table need not fit into memory.
     with source.connection.cursor(name="copying") as rows:
         rows.execute(f"SELECT {', '.join(columns)} FROM {table}".encode())
         while batch := rows.fetchmany(_ROWS_AT_ONCE):
@@ -242,7 +242,7 @@ def _let_numbers_go_on(db: FileDatabase, last: int) -> None:
 
 
 def _numbered(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return each table whose rows the server numbers, with the column of the number."""
+    """Return each table whose rows the server numbers, with the name of the number's column."""
     return connection.execute(
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
         " AND is_identity = 'YES' AND table_name <> 'holders'"

@@ -19,7 +19,7 @@ from notifier.store.database import Engine
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _TURN: Final = "notifier.turn"
-"""The setting of a session that says whose turn it is. Like the lock, it ends with the session."""
+"""The session setting that identifies the holder's turn. Like the lock, it ends with the session."""
 
 _AMONG: Final = re.compile(r"(?<!NOT )IN \(SELECT value FROM json_each\((\?|:\w+)\)\)")
 _LIST: Final = re.compile(r"json_each\((\?|:\w+)\)")
@@ -34,7 +34,7 @@ class ForeignSessionError(psycopg.OperationalError):
 
 
 def mark_turn(connection: Connection, turn: str) -> None:
-    """Mark the connection's session as that of this turn. Raises psycopg.Error."""
+    """Mark the connection's session as the one of this turn. Raises psycopg.Error."""
     connection.execute("SELECT set_config(%s, %s, false)", [_TURN, turn])
 
 
@@ -42,12 +42,12 @@ def mark_turn(connection: Connection, turn: str) -> None:
 def translated(sql: str) -> str:
     """Return an SQLite statement with PostgreSQL's placeholders, and PostgreSQL's spelling of a few words. Pure."""
     sql = sql.replace("%", "%%")
-    # As an array, so that an index is searched for each value. Without statistics, as in a new table, the planner would
-    # rather compare each row with each value.
+    # With an array, PostgreSQL searches the index for each value. With IN and without statistics, as in a new table, it
+    # would compare each row with each value.
     sql = _AMONG.sub(r"= ANY (ARRAY(SELECT jsonb_array_elements_text(CAST(\1 AS jsonb))))", sql)
     sql = _LIST.sub(r"jsonb_array_elements_text(CAST(\1 AS jsonb)) AS _(value)", sql)
     sql = _NAMED.sub(r"%(\1)s", sql).replace("?", "%s")
-    # SQLite takes CROSS JOIN as the order in which to read, and ignores case in LIKE.
+    # In SQLite, CROSS JOIN sets the order in which tables are read, and LIKE ignores case.
     return sql.replace("CROSS JOIN", "JOIN").replace(" LIKE ", " ILIKE ")
 
 
@@ -125,7 +125,7 @@ class PostgresDatabase:
         if self._turn is None:
             self._control("BEGIN")
             return
-        # Both statements in one message, so that the check takes no further request to the server.
+        # Both statements are sent in one message, so that the check needs no further request to the server.
         cursor = self.connection.execute(f"BEGIN; SELECT current_setting('{_TURN}', true)".encode(), prepare=False)
         cursor.nextset()
         if cursor.fetchone() != (self._turn,):
@@ -133,7 +133,7 @@ class PostgresDatabase:
             raise ForeignSessionError("the session is not the one that has the lock")
 
     def _undo(self, statement: str) -> None:
-        # If the connection is lost, the server undoes the transaction; the error that was raised tells of the loss.
+        # If the connection is lost, the server undoes the transaction, and the error already raised reports the loss.
         with contextlib.suppress(psycopg.Error):
             self._control(statement)
 
@@ -154,7 +154,7 @@ class PostgresReadingDatabase(PostgresDatabase):
     def __init__(self, connection: Connection) -> None:
         """Initialize with an open connection."""
         super().__init__(connection)
-        # A second descriptor, because the library may close its own at any moment, and the number be given again.
+        # A second descriptor, because the library may close its own at any moment, and its number may be reused.
         self._socket: socket.socket | None = socket.socket(fileno=os.dup(connection.fileno()))
 
     def interrupt(self) -> None:
@@ -180,18 +180,18 @@ class _WholeNumberLoader(Loader):
 
 
 def _sent(parameters: Sequence[Any] | Mapping[str, Any], *, has_json: bool) -> Sequence[Any] | Mapping[str, Any]:
-    """Return parameters as PostgreSQL takes them."""
+    """Convert parameters to what PostgreSQL accepts."""
     if isinstance(parameters, Mapping):
         return {name: sent_value(value, has_json=has_json) for name, value in parameters.items()}
     return [sent_value(value, has_json=has_json) for value in parameters]
 
 
 def sent_value(value: Any, *, has_json: bool = False) -> Any:
-    """Return a parameter, or a value to be copied, as PostgreSQL takes it."""
+    """Convert a parameter, or a value to be copied, to what PostgreSQL accepts."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
-        # A copy, because the values of enumerations are texts too.
+        # This turns a member of a StrEnum into a plain text.
         text = str(value)
         if has_json and "\\u" in text:
             return json.dumps(_storable(json.loads(text)), ensure_ascii=False)
@@ -200,7 +200,7 @@ def sent_value(value: Any, *, has_json: bool = False) -> Any:
 
 
 def _storable(value: Any) -> Any:
-    """Return a JSON value in whose texts everything that PostgreSQL cannot store is replaced."""
+    """Return a JSON value with everything in its texts replaced that PostgreSQL cannot store."""
     if isinstance(value, str):
         return _NO_TEXT.sub(_REPLACEMENT, value)
     if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""Who holds a store in PostgreSQL, and since when: the table `holders`, and the lock that decides.
+"""Who holds a store in PostgreSQL, and since when: the lock, which decides, and the table `holders`.
 
-The lock is an advisory lock of the session that does all the writing, so the server ends both in the same moment,
-whatever becomes of the process. The table only tells people and a returning holder whose turn it is; its highest epoch
-is the latest holder.
+The lock is an advisory lock of the session that does all the writing, so both end in the same moment, however the
+process ends. The table only tells people and a returning holder whose turn it is; the row with the highest epoch is the
+latest holder.
 """
 
 import logging
@@ -25,11 +25,11 @@ from notifier.store.postgres.location import Location
 _log = logging.getLogger(__name__)
 
 LOCK_SPACE: Final = 0x4B504146
-"""The first of the two numbers of every lock of this program, so that other programs' locks do not collide."""
+"""The first of the two numbers of each lock of this program, so that it differs from other programs' locks."""
 
 SEQUENCE_LEAP: Final = 1_000_000
-"""How far the next event's number leaps ahead after a holder that did not stop in order. With asynchronous replication,
-receivers may have events with numbers that the promoted replica does not know.
+"""How far the next event's number leaps if the previous holder was not stopped in an orderly way. With asynchronous
+replication, receivers may have events with numbers that the promoted replica does not know.
 """
 
 _KEPT: Final = 100
@@ -39,7 +39,7 @@ _KEPT: Final = 100
 class Holder:
     """One turn at holding the store; times in Unix milliseconds, by the holder's clock.
 
-    `until_ms` is None if the turn goes on, or did not end in order.
+    `until_ms` is None if the turn goes on, or ended without an orderly stop.
     """
 
     epoch: int
@@ -67,7 +67,7 @@ def try_lock(connection: Connection, location: Location) -> bool:
 
 
 def timeline(connection: Connection) -> str | None:
-    """Return the server's timeline, which is another one after a replica was promoted, or a backup restored.
+    """Return the server's timeline, which changes when a replica is promoted or a backup is restored.
 
     None if the server does not tell. Raises psycopg.Error.
     """
@@ -83,10 +83,10 @@ def timeline(connection: Connection) -> str | None:
 
 
 def check_session(connection: Connection, other: Connection, location: Location) -> None:
-    """Check that the lock belongs to a session of this connection alone. Raises StoreError, psycopg.Error.
+    """Check that the lock's session belongs to this connection alone. Raises StoreError, psycopg.Error.
 
-    `other` is a second connection. A pooler in transaction mode lets the two share a session, and other databases that
-    speak this protocol pretend to lock. A pooler may do so only under load, so each transaction checks its session too.
+    `other` is a second connection: a pooler in transaction mode may let both share a session. It may also do so later,
+    under load, so each transaction checks its session too. Other databases with this protocol only pretend to lock.
     """
     key = lock_key(location.schema)
     mine = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
@@ -120,7 +120,7 @@ def latest(db: Database) -> Holder | None:
 def begin(db: Database, now_ms: int) -> int:
     """Store that this process holds the store now; return its epoch.
 
-    After a holder that did not end in order, the next event's number leaps.
+    If the previous holder's turn had no orderly end, the next event's number leaps.
     """
     before = latest(db)
     if before is not None and before.until_ms is None:
@@ -134,7 +134,7 @@ def begin(db: Database, now_ms: int) -> int:
 
 
 def leap(db: Database) -> None:
-    """Make the next event's number SEQUENCE_LEAP higher than it would be."""
+    """Make the next event's number higher by SEQUENCE_LEAP."""
     db.execute("SELECT setval('events_sequence_seq', last_value + ?) FROM events_sequence_seq", [SEQUENCE_LEAP])
 
 
@@ -145,5 +145,5 @@ def describe(db: Database, epoch: int, sources: Collection[str], destinations: C
 
 
 def end(db: Database, epoch: int, now_ms: int) -> None:
-    """Store that the holder has ended its turn in order."""
+    """Store that the holder has ended its turn in an orderly way."""
     db.execute("UPDATE holders SET until = ? WHERE epoch = ?", [now_ms, epoch])

@@ -11,7 +11,7 @@ _DEFAULT_PORT = "5432"
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A schema in a database. The URL may hold a password; show people only the `str()` of an object."""
+    """A schema in a database. The URL may contain a password, so show people only `str(location)`."""
 
     url: SecretStr
     schema: str
@@ -22,7 +22,7 @@ class Location:
 
     @property
     def has_several_hosts(self) -> bool:
-        """Whether the URL names several servers, of which one takes writes."""
+        """Whether the URL names several servers, of which only one accepts writes."""
         return "," in self.parameters().get("host", "")
 
     @property

@@ -1,7 +1,7 @@
 """The difference between this machine's clock and that of the database's server.
 
-The machines that take turns at a store should agree about the time: retries and scheduled sends are due by the clock of
-the holder, so they shift at a takeover. The server is what all of them can compare themselves with.
+The machines that take turns at a store should agree about the time: retries and scheduled sends are due by the holder's
+clock, so they shift at a takeover if the clocks differ. All these machines can compare their clocks with the server's.
 """
 
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from typing import Final
 from notifier.store.database import Database
 
 DIFFERS_MS: Final = 2_000
-"""The difference in milliseconds at which people are told."""
+"""The smallest difference in milliseconds that people are told of."""
 
 AGREES_MS: Final = 1_000
 """The difference in milliseconds below which the clocks agree again."""
 
 
 def server_clock_ahead_ms(db: Database, now_ms: Callable[[], int]) -> int:
-    """Return how many milliseconds the server's clock is ahead of this machine's at least (negative: behind).
+    """Return by how many milliseconds, at least, the server's clock is ahead of this machine's (negative: behind).
 
-    It is 0 if the server's time lies between the beginning and the end of the request for it.
+    The result is 0 if the server's time lies between the beginning and the end of the request for it.
     """
     before_ms = now_ms()
     row = db.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)").fetchone()
@@ -29,7 +29,7 @@ def server_clock_ahead_ms(db: Database, now_ms: Callable[[], int]) -> int:
 
 
 def difference_sentence(ahead_ms: int) -> str | None:
-    """Return what people should know of a difference; None if it is small. Pure."""
+    """Return a sentence that tells people of a difference; None if it is small. Pure."""
     if abs(ahead_ms) < DIFFERS_MS:
         return None
     which = "behind" if ahead_ms > 0 else "ahead of"

@@ -1,4 +1,4 @@
-"""The store in PostgreSQL: the connection that is its lock, and what happens when it is lost."""
+"""The store in PostgreSQL: the connection that has its lock, and what happens when that connection is lost."""
 
 import contextlib
 import logging
@@ -29,10 +29,10 @@ from notifier.store.store import Store
 _log = logging.getLogger(__name__)
 
 RETURN_SECONDS: Final = 60.0
-"""Seconds after a lost connection in which the holder may reconnect and remain the holder; then it stands by."""
+"""Seconds after the loss of the connection in which the holder may reconnect and go on; later, it stands by."""
 
 RETRY_SECONDS: Final = 1.0
-"""The fewest seconds between two attempts to reconnect; use of the store in between fails at once."""
+"""The fewest seconds between two attempts to reconnect; any use of the store between them fails at once."""
 
 
 class PostgresStore(Store):
@@ -61,7 +61,7 @@ class PostgresStore(Store):
         return await self._on_thread(self._try_open)
 
     async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:
-        """Store which sources and destinations this holder has. Raises StoreError."""
+        """Store which sources and destinations this holder has configured. Raises StoreError."""
         before = self._before
         if before is not None and (missing := sorted(before.sources - {*sources})):
             _log.warning(
@@ -124,7 +124,7 @@ class PostgresStore(Store):
     def _present_holder(self, connection: Connection) -> Holder:
         unknown = Holder(0, "another process", self._now_ms(), None)
         if not schema.exists(connection, self.location):
-            # It has the lock, and is creating the tables.
+            # The other process has the lock, and is creating the tables.
             return unknown
         schema.refuse_newer(schema.applied(connection), self.location)
         return holders.latest(PostgresDatabase(connection)) or unknown
@@ -206,7 +206,7 @@ class PostgresStore(Store):
                     " lost; it will in some seconds",
                 )
             if holders.timeline(connection) != self._timeline:
-                # It may lack what this process knows to be stored, so everything is read again, and numbers leap.
+                # This server may lack what was stored before, so this process reads everything again, and numbers leap.
                 raise StoreError(
                     StoreReason.HELD_ELSEWHERE,
                     f"{self.location}: a replica was promoted, or a backup restored, so the last moments may be"

@@ -36,7 +36,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The latencies of deliveries (from detection, in ms, rounded down to two digits), and the number of deliveries."""
+    """The number of deliveries, and their latencies: ms from detection to delivery, rounded down to two digits."""
 
     deliveries: int
     median_ms: int
@@ -111,7 +111,7 @@ def latest(db: Database, limit: int) -> list[LatestEvent]:
 
 def dead(db: Database, destinations: Collection[str], limit: int) -> list[DeadDelivery]:
     """Return the latest given-up deliveries, up to `limit` for each destination, newest first."""
-    # One short query finds the few destinations that are asked one by one.
+    # One short query finds the few destinations that have such deliveries; only these are queried one by one.
     unfinished = set(unfinished_destinations(db))
     return [
         DeadDelivery(delivery, _event(db, delivery.sequence))
@@ -190,7 +190,7 @@ SELECT_LINE: Final = (
     " json_extract(data, '$.completion.training_id'), json_extract(data, '$.completion.completed_on'),"
     " json_extract(data, '$.summary') FROM events"
 )
-"""The beginning of a query whose rows `line_of` takes."""
+"""The beginning of a query whose rows `line_of` converts."""
 
 
 def line_of(row: tuple[Any, ...]) -> EventLine:

@@ -58,7 +58,7 @@ class EventDeliveries:
     deliveries: tuple[PastDelivery, ...]
 
 
-# Goes from the delivery to its runs, like the query of a record's history.
+# Searches only the runs that may contain the delivery. The view `attempts` would read the runs of all events.
 _ATTEMPTS: Final = (
     "SELECT attempted_at, milliseconds, decision, reason, status, detail FROM attempt_runs"
     f" WHERE destination = :destination AND first_sequence BETWEEN :sequence - {LONGEST_RUN - 1} AND :sequence"

@@ -26,7 +26,7 @@ _HIGHEST: Final = 2**63 - 1
 _LONGEST: Final = 200
 _MOST_TRAININGS: Final = 1_000
 _CLOCK_WINDOW: Final = 200
-"""So many events may have times out of order, because the clock was set back, and are still found by their date."""
+"""The most events that may have times out of order, because the clock was set back, and are still found by date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _look(
 
 
 def _numbered(rows: Sequence[tuple[int]], look: int, bottom: int) -> _Look:
-    """Return the first `look` of these numbers (in descending order); one more means that there are others."""
+    """Return the first `look` of these descending numbers; if there are more, the next one is the floor."""
     return _Look(rows[look][0] if len(rows) > look else bottom, [number for (number,) in rows[:look]])
 
 
@@ -214,7 +214,7 @@ def _at_each_source(db: Database, id_: str) -> list[str]:
 
 
 def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
-    """Return the keys of these people's records; None if all records had to be read for this, and they are too many."""
+    """Return the keys of these people's records; None if finding them would mean reading too many records."""
     if records_by_person.hint(db) is None:
         return None
     ids = {person.partition(" ")[2] for person in people}

@@ -27,7 +27,7 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Some events in order; the next page begins after number `next`, and `ended` means that there are no more yet."""
+    """Some events in order. The next page begins after number `next`; `ended` means that there are no more yet."""
 
     events: tuple[Event, ...]
     next: int

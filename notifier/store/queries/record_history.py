@@ -72,12 +72,12 @@ class EventHistory:
 
 @dataclass(frozen=True, slots=True)
 class RecordHistory:
-    """Everything that one source's part of the file holds about a record; times in Unix milliseconds.
+    """Everything that is stored about one record of one source; times in Unix milliseconds.
 
     Names are the present ones, None if unknown. `net` and `reason` belong to the record's first detection. `look` is
     the second look that it waits for. `held` means that its arrival is held back. `held_field` is the changed field for
-    which an update is held back. `out_of_view` means that the source does not request the record now. `unreadable`
-    means that the record cannot be read now, and says why.
+    which an update is held back. `out_of_view` means that the source does not request the record now. `unreadable` says
+    why the record cannot be read now; None if it can.
     """
 
     source: str

@@ -9,7 +9,7 @@ from notifier.store.queries.record_history import can_be_stored
 from notifier.store.tables import records_by_person
 
 MOST_PEOPLE: Final = 20
-"""The most people in a result, if more have a matching name."""
+"""The most people in a result, even if more have a matching name."""
 
 MOST_RECORDS: Final = 100
 """The most records in a result; the latest completed ones come first."""
@@ -78,7 +78,7 @@ def find_people(db: Database, text: str) -> list[FoundPerson]:
         contained, patterns = contains_words("name", text)
         terms.append(contained)
         values += patterns
-    # The longest names are the weakest matches, so they come last.
+    # The longer a name is, the less of it the text matches, so the longest names come last.
     rows = db.execute(
         f"SELECT source, id, name, employee_number FROM people WHERE {' OR '.join(terms)}"
         " ORDER BY length(name), name, source LIMIT ?",

@@ -10,6 +10,6 @@ These accidents are handled:
   does (`snapshot` says what is in it, `essentials` reads and writes it). At every opening, `compare` adds what is
   missing.
 
-The entry point is `opener.open_store`. These modules use `notifier.store.file`. Of that package, only `backup` uses
-these modules.
+The entry point is `opener.open_store`. These modules use `notifier.store.file`. In that package, only `backup`
+uses these modules.
 """

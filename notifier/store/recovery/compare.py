@@ -2,9 +2,9 @@
 
 The file may be intact. It may be new because the old one is gone, or made from the readable parts of a damaged one. It
 may be too old: a restored backup, a file put back by hand, a snapshot of the machine, a log that was lost. All of these
-are handled in the same way. A file that contains the stamp of the essentials lacks nothing. In any other file, it is
-checked whether sources are unknown, a source's last success is earlier, the last event number is lower, or undelivered
-events or disabled destinations are missing. What is missing is added in one transaction:
+are handled in the same way. A file that contains the stamp of the essentials lacks nothing. Any other file lacks
+something if it does not know a source, its last success of a source is earlier, its last event number is lower, or
+undelivered events or disabled destinations are missing in it. What is missing is added in one transaction:
 
 - *Sources*: since when records are new, and every other value of a source's row that does not describe the records in
   the lost file.
@@ -159,9 +159,10 @@ class Comparison:
 
 
 def compare(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None = None) -> Missing | None:
-    """Add what a file lacks compared with the essentials (`known`), in one transaction; return it, None for nothing.
+    """Add what a file lacks compared with the essentials (`known`), in one transaction; return what was missing.
 
-    `rebuild` is given if the file was made from the readable parts of another one.
+    `rebuild` is given if the file was made from the readable parts of another one. The result is None if nothing was
+    missing in a file that was not rebuilt.
     """
     if rebuild is None and remembers(db, known.stamp):
         return None
@@ -215,7 +216,7 @@ def latest(db: Database) -> Comparison | None:
 
 
 def end(db: Database, now_ms: int) -> None:
-    """Mark the comparison as ended: everything is known again, so nothing later is caused by what the file lacked."""
+    """Mark the comparison as ended, because everything that the file lacked is known again."""
     db.execute("UPDATE rebuilds SET ended_at = ? WHERE ended_at IS NULL", [now_ms])
 
 

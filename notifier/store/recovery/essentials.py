@@ -70,7 +70,7 @@ class Reading:
 
 
 def write(state_file: Path, snapshot: Snapshot) -> None:
-    """Write the essentials beside a state file, completely or not at all; the existing file becomes the older one.
+    """Write the essentials, completely or not at all; the existing file becomes the older generation.
 
     This blocks. Raises OSError.
     """

@@ -1,6 +1,6 @@
 """Opens the state file for the daemon and for every command that writes; there is no other way to open it.
 
-`Store` takes the lock first. Then these steps follow in order:
+`FileStore` takes the lock first. Then these steps follow in order:
 
 1. An interrupted exchange is finished or discarded.
 2. SQLite recovers the work of a killed process, from the journal or log beside the file, if there is one.
@@ -105,7 +105,7 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
 
 
 def pending(path: Path) -> str | None:
-    """Return which work on the state file must be done before it can be read; None if it can be read as it is.
+    """Return what must be done to the state file before it can be read; None if it can be read as it is.
 
     This is for commands that only read. It changes nothing, and a daemon may be running.
     """

@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 _BLOCK: Final = 1000
 _MOST_FAILURES: Final = 50_000
-"""After so many failed reads of one table, the rest is read only in blocks; they take about a second."""
+"""After so many failed reads of one table, which take about a second, the rest is read only in blocks."""
 
 _ROWS_ON_A_PAGE: Final = 200
 """More rows than any page of the state file can have."""
@@ -32,7 +32,7 @@ _ROWS_ON_A_PAGE: Final = 200
 _MIGRATIONS: Final = "_sqlite_migrations"
 
 _NOT_SALVAGED: Final = frozenset({"sweeps", "sweep_pages", _MIGRATIONS, HEADER})
-"""Tables that are not copied: a sweep starts again, and the applied schema migrations are determined in another way."""
+"""Tables that are not copied: a sweep starts again, and the list of applied migrations is restored separately."""
 
 _KINDS: Final[dict[str, tuple[type, ...]]] = {"INTEGER": (int,), "TEXT": (str,), "BLOB": (bytes,), "REAL": (float, int)}
 _JSON_COLUMNS: Final = frozenset({"data", "record", "facts"})
@@ -54,7 +54,7 @@ class SalvagedTable:
 
     @property
     def number(self) -> str | None:
-        """The column to read its rows by: the row number or the first column of the key; None if that is text."""
+        """The column to read its rows by: the row number or the key's first column; None if that column is text."""
         if self.has_rowid:
             return "rowid"
         return self.key[0] if dict(self.columns)[self.key[0]] == "INTEGER" else None
@@ -78,7 +78,7 @@ def tables(db: sqlite3.Connection) -> list[SalvagedTable]:
 
 
 class Like(Enum):
-    """Where the definitions of the new file's tables come from, because those in the damaged file may be unusable."""
+    """Where the definitions of the new file's tables come from; those in the damaged file may be unusable."""
 
     ITS_OWN = auto()
     THIS_VERSION = auto()
@@ -86,7 +86,7 @@ class Like(Enum):
 
 
 class SalvageReader:
-    """Reads one table of a damaged file; afterwards, `is_whole` is whether everything could be read."""
+    """Reads one table of a damaged file; afterwards, `is_whole` says whether everything could be read."""
 
     def __init__(self, db: sqlite3.Connection, table: SalvagedTable) -> None:
         """Initialize with a read-only connection."""
@@ -213,7 +213,7 @@ def _is_readable(column: str, value: object) -> bool:
 
 
 def copy_what_can_be_read(fresh: FileDatabase, damaged: Path, like: Like) -> Loss:
-    """Copy the readable parts of a damaged file, tables included; return what was lost."""
+    """Copy the tables of a damaged file, with the rows that can be read, into `fresh`; return what was lost."""
     if like is Like.NOTHING_READ or not damaged.exists() or damaged.stat().st_size == 0:
         return Loss(everything=True)
     with (
@@ -242,7 +242,7 @@ def _steps_taken(old: sqlite3.Connection) -> list[str]:
         if not is_damage(error):
             raise
         return []
-    # These must be the first steps without a gap; anything else is the result of damage.
+    # Steps are applied in order, so any other set than the first ones is the result of damage.
     first = steps()[: len(taken)]
     return first if taken == set(first) else []
 

@@ -34,7 +34,7 @@ MOST_TOLD: Final = 10_000
 """The most ids of announced events that are kept, the newest ones: somewhat less than a megabyte."""
 
 STAMPS_KEPT: Final = 100
-"""Number of stamps of written essentials that the state file keeps; only the newest two of these still exist."""
+"""Number of stamps that the state file keeps; of the essentials themselves, only the newest two are kept."""
 
 MARGIN_MS: Final = 600_000
 """An upper bound in milliseconds for the difference between the server's clock and the local one."""
@@ -66,7 +66,7 @@ class OwedEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownSource:
-    """A source's row, and `read_ms`: all records entered before that moment, by either clock, have been read."""
+    """A source's row; all records entered before `read_ms`, by the server's or the local clock, have been read."""
 
     row: Row
     read_ms: int
@@ -135,7 +135,7 @@ def signature(db: Database) -> tuple[Any, ...]:
 
 
 def is_urgent(db: Database, after: int) -> bool:
-    """Return whether an update or removal with a number above `after` is undelivered: it cannot be found again."""
+    """Return whether an update or removal with a number above `after` is undelivered; these cannot be found again."""
     row = db.execute(
         "SELECT 1 FROM events WHERE sequence > ? AND type IN ('completion.updated', 'completion.removed')"
         " AND EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence AND state <> 'delivered')"
@@ -184,7 +184,7 @@ def read_until_ms(met_at_ms: int, swept_at_ms: int | None, sweep_began_ms: int |
     """Return the time of entry before which every record has certainly been read. Pure.
 
     A finished sweep has read everything that was entered before it began. If it is no longer known when it began, a day
-    before its end is taken. Before the first sweep nothing is certain, because the first poll reads only the top of the
+    before its end is used. Before the first sweep nothing is certain, because the first poll reads only the top of the
     list.
     """
     if swept_at_ms is None or success_ms is None:

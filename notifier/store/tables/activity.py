@@ -34,7 +34,7 @@ class ActivitySubject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RequestCount:
-    """Some requests: how many, how many failed, how many milliseconds they took in all, and how many the slowest."""
+    """The number of requests and of failed ones, the milliseconds they took in all, and those of the slowest."""
 
     requests: int = 0
     failed: int = 0
@@ -42,7 +42,7 @@ class RequestCount:
     slowest_ms: int = 0
 
     def __add__(self, other: "RequestCount") -> "RequestCount":
-        """Return the requests of both."""
+        """Return the count of both together."""
         return RequestCount(
             self.requests + other.requests,
             self.failed + other.failed,
@@ -103,7 +103,7 @@ def latest_states(db: Database) -> dict[ActivitySubject, StateChange]:
 
 
 def requests_since(db: Database, subject: ActivitySubject, quarter: int) -> dict[int, RequestCount]:
-    """Return the requests in the quarter of an hour with this number and the later ones, by that number."""
+    """Return the requests since the quarter of an hour with this number, by the number of the quarter."""
     rows = db.execute(
         "SELECT quarter, requests, failed, milliseconds, slowest FROM request_counts"
         " WHERE kind = ? AND name = ? AND quarter >= ?",

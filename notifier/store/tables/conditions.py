@@ -90,7 +90,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """The last message to the destination `old`, with the firing conditions; `new` gets notices now ("" for nobody)."""
+    """The last message to destination `old`: the firing conditions, and who gets notices now (`new`; "": nobody)."""
 
     old: str
     new: str
@@ -184,7 +184,7 @@ def undelivered_since(db: Database, destination: str) -> int | None:
 
 
 def refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
-    """Return why a notice was last refused, for one of `reasons`, with the HTTP status; None if none was."""
+    """Return the latest of `reasons` for which a notice was refused, with the HTTP status; None if none was."""
     rows = db.execute(
         f"SELECT d.reason, d.status {_UNDELIVERED} AND d.reason IS NOT NULL ORDER BY d.last_attempt_at DESC",
         {"name": destination, "type": EventType.ALERT},
@@ -351,7 +351,7 @@ def _handover_data(handover: Handover, now_ms: int) -> bytes:
 
 
 def _in_words(name: str, subjects: Sequence[str]) -> str:
-    """Return what is wrong and the names of the sources or destinations, if it is about any."""
+    """Return what is wrong, with the names of the sources or destinations concerned."""
     # Another version may have had other conditions.
     title = Sentence(f"{name}.title") if is_known(f"{name}.title") else name.replace("_", " ")
     names = [whose for subject in subjects if (whose := subject.partition("/")[2])]

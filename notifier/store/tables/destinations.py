@@ -128,8 +128,8 @@ class OwedEvents:
     """The events that are due for a destination, without those whose next attempt is scheduled for later.
 
     The oldest has waited since `since_ms` (Unix ms): its detection, the request to send it again, or its slot. In the
-    last hour, `taken` events were delivered and `come_in` were detected for the destination. Of the first events,
-    `blocked` wait behind an earlier event of the same record; the first of these waits behind the event `blocked_by`.
+    last hour, `taken` events were delivered and `come_in` were detected for the destination. Of the first _LOOKED_AT
+    events, `blocked` wait behind an earlier event of the same record, the first of them behind the event `blocked_by`.
     """
 
     since_ms: int
@@ -145,7 +145,7 @@ _QUARTER_MS = 900_000
 
 
 def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int) -> OwedEvents | None:
-    """Return what is due for a destination, None if nothing is; it is counted only if it has waited for `late_ms`."""
+    """Return what is due for a destination; None if nothing is. Before a wait of `late_ms`, only `since_ms` is read."""
     now = {"name": name, "now": now_ms, "horizon": horizon_ms}
     (since_ms,) = db.execute(
         f"SELECT min(since) FROM (SELECT {_SINCE} AS since {_FROM} WHERE {_DUE}"

@@ -32,7 +32,7 @@ class KnownPerson:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The numbers of rows erased for a person, and of the `living` records: the account has them, so they are kept."""
+    """The numbers of rows erased for a person, and of `living` records, kept because the account still has them."""
 
     events: int = 0
     deliveries: int = 0
@@ -63,7 +63,7 @@ def erase_removed(db: Database, before_ms: int) -> int:
 
 
 def forget_names(db: Database, source: str, users: Sequence[str]) -> int:
-    """Delete the names of people who are neither users of a source now nor in a present record; return their number."""
+    """Delete the names of a source's people who are neither in `users` nor in a present record; return their number."""
     gone = [
         id_
         for (id_,) in db.execute(

@@ -31,7 +31,7 @@ class PresentRecord(NamedTuple):
 
 
 class ExpiryRow(NamedTuple):
-    """What was announced about a record and a last day: see `notifier.watch.detection.expiry.Announced`."""
+    """What was announced about a record and its last day: see `notifier.watch.detection.expiry.Announced`."""
 
     key: str
     valid_until: str
@@ -43,7 +43,7 @@ class ExpiryRow(NamedTuple):
 
 
 def begin(db: Database, source: str, today: str) -> tuple[str, str | None]:
-    """Return since when the ends of a source's completions are announced, and the day of the last complete round."""
+    """Return since when a source's expiries are announced (today if new), and the day of the last complete round."""
     db.execute(
         "INSERT INTO expiry_rounds (source, since) VALUES (?, ?) ON CONFLICT (source) DO NOTHING", [source, today]
     )
@@ -57,7 +57,7 @@ def finish(db: Database, source: str, today: str) -> None:
 
 
 def keep_only(db: Database, sources: Sequence[str]) -> None:
-    """Forget since when expiry has been on for all sources but these, because it is off there now."""
+    """Keep the start of announcing expiries only for these sources; for the others it is off now."""
     db.execute(
         "DELETE FROM expiry_rounds WHERE source NOT IN (SELECT value FROM json_each(?))",
         [orjson.dumps(sources).decode()],
@@ -181,5 +181,5 @@ def forget(db: Database, source: str, user_id: str) -> None:
 
 
 def forget_people(db: Database, records: Iterable[tuple[str, str]]) -> None:
-    """Erase whose records these are (source and key); the turns stay, so that no id of an event is used again."""
+    """Erase the people's ids for these records (source, key). The turns are kept, so that no event id is used again."""
     db.executemany("UPDATE expiries SET user_id = '' WHERE source = ? AND key = ?", records)

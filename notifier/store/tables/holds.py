@@ -8,7 +8,7 @@ from notifier.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class HeldChange:
-    """A held-back change of the known record `key`; `field` is the one of the changed fields that is held back."""
+    """A held-back change of the known record `key`; `field` is the changed field because of which it is held back."""
 
     key: str
     field: str

@@ -33,7 +33,7 @@ class LeftOut:
 def note(db: Database, source: str, records: Sequence[LeftOut], known: Collection[str], *, swept: bool) -> bool:
     """Count the unreadable records of an answer; return whether any of them are new.
 
-    `known` are those of the keys that belong to known records that exist. Until a sweep has read the whole list, a
+    `known` are the keys among these that belong to present known records. Until a sweep has read the whole list, a
     record without a key counts as a known one. Only a sweep (`swept`) knows the place of a record that is too large.
     """
     there = _there(db, source, [record.key for record in records])
@@ -84,7 +84,7 @@ def settle(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
     Unreadable records that a whole sweep has not seen are gone or readable now. Of the records without a key, `missing`
-    are taken for known records.
+    count as known ones.
     """
     source = sweep.source
     if sweep.whole:

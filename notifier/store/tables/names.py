@@ -64,11 +64,11 @@ def find(
 
 
 _UNREAD: Final = "{}"
-"""The facts of a training that was not read since facts are stored."""
+"""The stored facts of a training that was last read by a version that stored no facts."""
 
 
 def _shown(stored: Mapping[str, FactValue], title: str | None, fields: Collection[PersonField]) -> PersonFacts:
-    """Return the chosen ones of a person's stored facts, with the title of the job if it is chosen and known."""
+    """Return those of a person's stored facts that are in `fields`, and the job title if it is chosen and known."""
     shown = {name.value: stored[name] for name in PersonField if name in fields and name in stored}
     if PersonField.JOB_TITLE in fields and PersonField.JOB_TITLE_ID in stored:
         identifier = stored[PersonField.JOB_TITLE_ID]
@@ -120,7 +120,7 @@ def learn_job_titles(db: Database, source: str, titles: Iterable[tuple[str, str]
 
 
 def keep_only(db: Database, source: str, fields: Collection[PersonField]) -> None:
-    """Erase the facts about a source's people that are not among these fields any more."""
+    """Erase the facts about a source's people that are not among these fields."""
     kept = {str(wanted) for wanted in fields}
     if PersonField.JOB_TITLE in fields:
         kept.add(PersonField.JOB_TITLE_ID)

@@ -1,4 +1,4 @@
-"""The waiting deliveries.
+"""Reads the waiting deliveries that are due.
 
 Each statement returns a whole batch. SQLite then works without returning to Python for each row, which would interrupt
 the event loop's thread.
@@ -95,7 +95,7 @@ def due(
     A delivery that waits beyond `horizon_ms` was scheduled before the clock was set back, so it is due as well. An
     event is not due while an earlier one of the same record waits for another attempt.
     """
-    # Most of the excluded numbers are one run. Reading what is before and after it is faster than looking each up.
+    # Most of the excluded numbers form one run. Reading before and after it is faster than excluding each number.
     begin, end = max(runs_of(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
     is_one_run = end - begin + 1 == len(in_flight)
     others = [] if is_one_run else [sequence for sequence in in_flight if not begin <= sequence <= end]
@@ -216,7 +216,7 @@ def _rows_by_name(db: Database, selected: str, values: dict[str, int | str]) -> 
 
 
 def _rows_at_once(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:
-    """Return the rows as SQLite makes them in one step, without returning to Python for each."""
+    """Return the rows that SQLite collects in one step, without returning to Python for each."""
     # Most of the text is the events' data, which is used as it is, so it is not embedded in JSON and parsed again.
     heads, data = db.execute(
         "SELECT json_group_array(json_array(json_array(sequence, id, type, source, subject, detected_at), attempts,"
@@ -252,7 +252,7 @@ def postpone_schedule(db: Database, by_ms: int) -> None:
 
 
 def begin_patience(db: Database, destination: str) -> None:
-    """Reset for how long waiting deliveries have been tried, because the address or the credentials have changed."""
+    """Reset the failures and trying time of waiting deliveries, because the address or credentials have changed."""
     db.execute(
         "UPDATE deliveries SET suspicions = 0, proven = 0, tried_from = NULL, next_attempt_at = 0, taken_by = NULL"
         f" WHERE destination = ? AND state = 'pending' AND {_UNFINISHED}",

@@ -45,8 +45,8 @@ _SHOWN = (
 def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
     """Return the ids, by key, of the records in the view that have these `fingerprints` (by key).
 
-    On most pages no record has changed. In SQLite that is seen from two lists, which are read six times as fast as
-    rows; PostgreSQL would have to sort them.
+    On most pages no record has changed. In SQLite, two lists are enough to see that, and are read six times as fast as
+    rows. PostgreSQL would have to sort the lists.
     """
     if db.engine is Engine.SQLITE:
         keys = orjson.dumps([*fingerprints]).decode()
@@ -91,11 +91,11 @@ _WANTED = Spelled(
     " value ->> 3 AS completed_on FROM jsonb_array_elements(CAST(? AS jsonb)) AS _(value)",
 )
 _SAME = Spelled(sqlite="IS", postgres="IS NOT DISTINCT FROM")
-"""Compares two values, of which both may be NULL."""
+"""Compares two values that may be NULL."""
 
 
 def alike(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
-    """Return, for the key of each of these, the known records with the same person, time of entry and date.
+    """Return, by each completion's key, the known records with the same person, time of entry and date.
 
     Each known record is given as its key and its training. This reads all records of the dates concerned.
     """

@@ -209,7 +209,7 @@ def _refresh(db: Database, source: str, completion: Completion) -> None:
 
 
 def _announce(db: Database, writing: _Writing, change: Change) -> Event | None:
-    """Write an event for a known record that was not announced; return None if it was announced before."""
+    """Write an event for a record that became known without one; return None if no event is written."""
     row = db.execute(
         "SELECT held FROM records WHERE source = ? AND key = ?", [writing.source, change.completion.key]
     ).fetchone()
@@ -235,8 +235,8 @@ def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
     change = verdict.change
     event = None if verdict.was_told else _insert_event(db, writing, change)
     if event is None:
-        # It was announced before. Other events of the record may have been, too, so its revision must not be lower than
-        # theirs.
+        # This event was announced before. Later ones of the record may have been, too, so the record's revision must
+        # not be lower than theirs.
         told_until = writing.past.highest_revision(db, completion.key)
         if verdict.was_told or is_first(change):
             change = replace(change, revision=max(change.revision, told_until))

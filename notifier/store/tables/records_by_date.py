@@ -1,4 +1,4 @@
-"""The existing known records in the order of the API's list: the number and the ids for each completion date."""
+"""Reads the present known records by completion date, in the order of the API's list: their number and ids."""
 
 from array import array
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _EXIST = "source = ? AND removed_at IS NULL AND out_of_view = 0"
 
 @dataclass(frozen=True, slots=True)
 class RemovalCandidate:
-    """A known record that may be gone, with the person, training and date for a precise question.
+    """A known record that may be gone, with the person, training and date by which the API can be asked about it.
 
     `id` is its number in the store.
     """
@@ -40,7 +40,7 @@ FIRST = Place(None, -1)
 
 @dataclass(frozen=True, slots=True)
 class DayBoundary:
-    """The place where a day begins: `above` records are before its first one; the last of them is on `day_above`."""
+    """The place in the list where a day begins: after `above` records, the last of which has the date `day_above`."""
 
     day: str
     above: int
@@ -64,7 +64,7 @@ def landmark(db: Database, source: str, chance: float) -> DayBoundary | None:
 
 
 def _expected_shift(db: Database, source: str, day: str) -> int:
-    """Return by how much waiting second looks would change the number of records above a day in the API's list."""
+    """Return by how much the number of records above a day would change if all waiting second looks were confirmed."""
     (shift,) = db.execute(
         "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"
         " FROM second_looks l JOIN records r ON r.source = l.source AND r.key = l.key"

@@ -78,7 +78,7 @@ def of_delivery(db: Database, sequence: int, destination: str) -> list[LoggedReq
 
 
 def erase(db: Database, sequences: Collection[int]) -> None:
-    """Delete the requests that carried one of these events, because an answer may name the person it is about."""
+    """Delete the requests that carried one of these events, because an answer may name the event's person."""
     if not sequences:
         return
     gone = set(sequences)
@@ -95,7 +95,7 @@ def forget(db: Database, before_ms: int) -> None:
 
 
 def _prune(db: Database, destination: str, newest: int) -> None:
-    # Numbers only grow, and no destination has more rows than there are numbers, so this keeps at most KEPT in all.
+    # Ids are unique and only grow, so at most KEPT rows remain in all.
     db.execute("DELETE FROM request_log WHERE id <= ?", [newest - KEPT])
     db.execute(
         "DELETE FROM request_log WHERE destination = ? AND id <= coalesce((SELECT kept.id FROM request_log kept"

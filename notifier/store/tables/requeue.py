@@ -22,7 +22,7 @@ LOOK = 2000
 _HIGHEST = 2**63 - 1
 """The highest number that SQLite can store."""
 _BEGINNING = len("evt_") + 6
-"""So many characters at the beginning of an unknown event id must be right for a similar id to be suggested."""
+"""The number of characters at the beginning of an unknown event id that a suggested id must share with it."""
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
 _UNFINISHED = "state <> 'delivered'"
@@ -47,7 +47,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """The number of deliveries put back, by destination; `waited` are destinations whose common wait was ended.
+    """The number of deliveries put back, by destination; `waited` are destinations whose wait was ended.
 
     `why_none` is the reason if no delivery was put back.
     """
@@ -131,7 +131,7 @@ def retry(db: Database, wanted: Retry, destinations: Collection[str], now_ms: in
 
     A dead delivery starts again, with new attempts and a new time limit. A waiting one is due at once. A failing
     destination that waits as a whole is tried at once too, even if no delivery was put back. The schedule of a
-    destination stays in force, with one exception: what is named by its event id does not wait for a slot.
+    destination stays in force, with one exception: an event named by its id does not wait for a slot.
     """
     counts = {name: count for name in destinations if (count := _retry(db, wanted, name, now_ms))}
     waited = db.execute(
@@ -170,7 +170,7 @@ def _retry(db: Database, wanted: Retry, destination: str, now_ms: int) -> int:
     if wanted.event_ids:
         changes += ", at_once = 1, slot_at = NULL"
     elif wanted.state is not DeliveryState.PENDING:
-        # An earlier retry may have named the event, which let it go at once; this one does not name it.
+        # An earlier retry may have named this event and so let it go at once; this retry does not name it.
         changes += ", at_once = 0"
     where, values = _chosen(destination, wanted.state, wanted.event_ids)
     return db.execute(f"UPDATE deliveries SET {changes} WHERE {where}", {**values, "now": now_ms}).rowcount

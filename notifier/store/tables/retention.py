@@ -31,7 +31,7 @@ class Forgotten:
 
 
 def forget(db: Database, before_ms: int, behind: DetectionPlace = FIRST) -> Forgotten:
-    """Delete finished events among the next CHUNK that were detected before a moment, with deliveries and attempts.
+    """Delete, of the next CHUNK events from before a moment, the finished ones with their deliveries and attempts.
 
     An event stays while one of its deliveries is pending or dead, and while a running replay has not reached it.
     """

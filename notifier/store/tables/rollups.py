@@ -38,7 +38,7 @@ def count_detected(db: Database, events: Collection[Event]) -> None:
 
 
 DeliveredRequest = tuple[str, int, int, int, Collection[int]]
-"""A request that was delivered: destination, when it was made (Unix ms), milliseconds that it took, and its events.
+"""A delivered request: destination, when it was made (Unix ms), how long it took (ms), and its number of events.
 
 The last part is when each event was detected, without those that were sent again on request.
 """

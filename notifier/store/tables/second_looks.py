@@ -23,7 +23,7 @@ class SecondLook:
 
     `since_ms` is when the wait began, None after an answer that contradicts the change. `flips` counts these
     contradictions, and the last was at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0 for a
-    removal). `user_id` and `training_id` are for the precise question. `net` is the detection method that saw the
+    removal). `user_id` and `training_id` are for the question to the API. `net` is the detection method that saw the
     change first.
     """
 

@@ -1,4 +1,4 @@
-"""The outcomes of attempts, as they are written.
+"""Stores the outcomes of attempts.
 
 Each statement takes a whole batch. SQLite then works without returning to Python for each row, which would interrupt
 the event loop's thread.
@@ -18,7 +18,7 @@ from notifier.store.tables.request_log import LoggedRequest
 from notifier.store.tables.rollups import count_delivered
 
 LONGEST_RUN = 1000
-"""The most deliveries in one row of `attempt_runs`; the view `attempts` looks back so far for a delivery's row."""
+"""The most deliveries in one row of `attempt_runs`; the view `attempts` searches that many numbers back."""
 
 
 class Settlement(NamedTuple):
@@ -72,11 +72,15 @@ _RUNS = "(SELECT * FROM temp.runs WHERE likelihood(first_sequence IS NOT NULL, 0
 """The rows of a batch of settlements while it is stored: one for each run of deliveries with consecutive numbers.
 
 The table is in memory, and empty outside of `settle`. SQLite takes a table without statistics for a large one, and
-would read all deliveries instead of searching those of each row. The condition, always true, tells it of few rows.
+would read all deliveries instead of searching those of each row. The condition is always true; it only makes SQLite
+expect few rows.
 """
 
 _AT_ONCE = (64, 16, 4, 1)
-"""How many rows one statement adds: many, as each one interrupts the event loop; few sizes, as each is prepared."""
+"""How many rows one statement adds: many, because each statement interrupts the event loop.
+
+There are few sizes, because each needs a prepared statement.
+"""
 
 _PLACES = f"({', '.join('?' * len(_RUN))})"
 _ADD = {count: f"INSERT INTO temp.runs VALUES {', '.join([_PLACES] * count)}" for count in _AT_ONCE}
@@ -129,7 +133,7 @@ _STORE_AT_ONCE = (
     "WITH runs AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(CAST(? AS jsonb)) AS _("
     + ", ".join(f"{name} {'text' if name in _TEXTS else 'bigint'}" for name in _RUN)
     + ")),"
-    # Each number by itself: PostgreSQL would read the whole table to find those between two numbers of each row.
+    # One row for each number, because for a range of numbers PostgreSQL would read the whole table.
     " numbered AS MATERIALIZED (SELECT *, generate_series(first_sequence, last_sequence) AS number FROM runs),"
     f" updated AS ({_UPDATE} FROM numbered AS runs WHERE sequence = runs.number"
     f" AND deliveries.destination = runs.destination) {_INSERT} FROM runs"

@@ -15,7 +15,7 @@ from notifier.events import EventType
 from notifier.store.database import Database
 
 _BELIEVED_AHEAD_MS: Final = 86_400_000
-"""Milliseconds. If slots are counted from a moment further ahead than this, a wrong clock has stored it."""
+"""Milliseconds. If slots are counted from a moment that is further ahead, a wrong clock has stored that moment."""
 
 _UNTIL: Final = "CASE WHEN d.slot_at IS NULL THEN t.closed_until ELSE t.held_until END"
 
@@ -34,8 +34,8 @@ class Gate:
     """What a destination's schedule lets through at a moment; all times are Unix milliseconds.
 
     `slot_ms` is a slot that has come and was not served yet (None: none has). Deliveries without a slot wait until
-    `closed_until_ms`, and in a quiet time all wait until `held_until_ms` (None: they need not wait); but alerts,
-    `urgent` types and what an operator wants at once never wait. The gate may change at `changes_ms`, and not before.
+    `closed_until_ms`, and in a quiet time all deliveries wait until `held_until_ms` (None: no wait). Alerts, `urgent`
+    types and what an operator wants at once never wait. The gate does not change before `changes_ms`.
     """
 
     slot_ms: int | None = None
@@ -55,7 +55,7 @@ GateAt = Callable[[int], Gate]
 
 
 def begin(db: Database, destination: str, schedule: str, now_ms: int) -> None:
-    """Note the settings that a destination's slots depend on ("": none); if they have changed, count slots from now on.
+    """Store the settings that a destination's slots depend on ("": none); if they have changed, count slots from now.
 
     The destination must be in the table.
     """
@@ -67,7 +67,7 @@ def begin(db: Database, destination: str, schedule: str, now_ms: int) -> None:
 
 
 def pass_gate(db: Database, destination: str, gate_at: GateAt, now_ms: int) -> Gate:
-    """Give the slot that has come to everything that waits for it, and store the gate; return the gate."""
+    """Assign the slot that has come, if any, to the deliveries that wait for it; store and return the gate."""
     from_ms, *stored = db.execute(
         "SELECT coalesce(slots_from, ?), closed_until, held_until, urgent FROM destinations WHERE name = ?",
         [now_ms, destination],
@@ -97,7 +97,7 @@ def pass_gate(db: Database, destination: str, gate_at: GateAt, now_ms: int) -> G
 def released(gate: Gate) -> str:
     """Return the condition that a pending delivery `d` of event `e` may pass a gate, with an AND before it.
 
-    An earlier event of the same record goes together with an urgent one, so that a record's events stay in order. The
+    An earlier event of the same record passes together with an urgent one, so that a record's events stay in order. The
     condition has the parameters `destination` and `urgent` (JSON).
     """
     if gate.is_open:

@@ -1,4 +1,4 @@
-"""The stored state of each source: first contact, progress of reading, balance, held-back changes, and pauses."""
+"""The stored state of each source: first contact, progress of reading, counts, held-back changes, and pauses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -32,7 +32,7 @@ class SourceMemory:
     whole list. `head_key` is the last record that an interrupted head poll read, `head_day` its completion date.
 
     `records` counts the known records that exist in the source's view. The API's count can differ from it for three
-    reasons: `unreadable` records of the list, without the `unreadable_known` ones among the known records; the API's
+    reasons: the `unreadable` records of the list, except `unreadable_known` of them, which are known records; the API's
     own error, `count_offset`; and a difference `unexplained` since `unexplained_since_ms`. `left_over` is the
     difference that the last whole sweep left unexplained, None once it was explained.
 
