@@ -39,7 +39,7 @@ _READ_AT_ONCE_BYTES = 1 * _MIB
 """Bodies up to this many bytes are parsed in the event loop. A full page of 1,000 records is a quarter of it."""
 
 _LARGE_PAGE_BYTES = 64 * 1024
-"""From this size on, `usual_pages` also reads pages that are parsed instead of skimmed. Sweeps have larger pages."""
+"""Parsed pages are read by `usual_pages` only if they have at least this many bytes; skimmed ones always are."""
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")
@@ -222,8 +222,8 @@ class Client:
 
     async def echo(self) -> None:
         """Test the token with a request that changes nothing (the method `api.echo`)."""
-        # The documentation does not say whether the API returns the object inside its answer or as its answer. This
-        # object makes an answer that says `ok` in both cases.
+        # The documentation does not say whether the API returns `response` as a field of its answer or as the whole
+        # answer. With this value, the answer says `ok` in both cases.
         asked = await self._ask("api.echo", {"response": {"ok": True}}, Priority.HEAD, _ECHO_LIMIT)
         await self._read(partial(read_object, parse=parse_json), asked.answer)
 
@@ -241,7 +241,7 @@ class Client:
     async def _names(
         self, method: str, reader_of: Callable[[Answer, str], NamesReader[Name]], urgency: Priority
     ) -> AsyncGenerator[dict[str, Name], None]:
-        """Wait until the rate limiter permits it, send one request, and yield the names while the answer arrives."""
+        """Wait for the rate limiter, send one request, and yield the names while the answer arrives."""
         token = self._settings.token.get_secret_value()
         await self._budget.take(urgency)
         try:
@@ -262,7 +262,7 @@ class Client:
             yield reader.take()
 
     async def _ask(self, method: str, parameters: dict[str, Any], urgency: Priority, limit_bytes: int) -> _Asked:
-        """Wait until the rate limiter permits it, send one request, and return the answer."""
+        """Wait for the rate limiter, send one request, and return the answer."""
         await self._budget.take(urgency)
         loop = asyncio.get_running_loop()
         asked_at = loop.time()

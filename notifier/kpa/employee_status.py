@@ -1,4 +1,7 @@
-"""Reads pages of the account's list of who is current, and until when (`training-employee-status.list`)."""
+"""Reads pages of the account's list of who is current: which trainings of each person are valid, and until when.
+
+The API's method is `training-employee-status.list`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +16,14 @@ from notifier.kpa.responses import count, list_in, paging_in, parse_json, read_o
 METHOD: Final = "training-employee-status.list"
 
 Ends = Mapping[str, ListedEnd]
-"""The last completion of each training that has an end, by the training's id."""
+"""When a person's last completion of each training ends, by the training's id; those without an end are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusPage:
-    """One page of the list: the ends of each person's completions, by user id.
+    """One page of the list: when each person's completions end, by user id.
 
-    A person without an end has an empty entry. A person whose entry cannot be read is left out.
+    A person whose completions have no end has an empty entry. A person whose entry cannot be read is left out.
     """
 
     people: Mapping[str, Ends]
@@ -46,9 +49,9 @@ def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> 
 
 
 def _employee(employee: Any) -> tuple[str, Ends]:
-    """Return a person's id and ends. Raises UnreadableError if any of it cannot be read.
+    """Return a person's id and when the completions end. Raises UnreadableError if any part cannot be read.
 
-    A person of whom a part was read would seem to have no end in the other part.
+    If only some of a person's completions were read, the others would seem to have no end.
     """
     if not isinstance(employee, dict):
         raise UnreadableError("an employee is not an object")

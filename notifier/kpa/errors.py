@@ -72,7 +72,7 @@ class Meaning:
 
     @property
     def sentence(self) -> Sentence:
-        """Both halves."""
+        """Both halves as one sentence."""
         return Sentence("general.error", happened=self.happened, advice=self.advice)
 
 
@@ -147,7 +147,7 @@ _SAYS: Final = "the API says: "
 
 
 def sentence_of(reason: str, message: str) -> str:
-    """Return the message of an error as a sentence, if it is one that this version makes; else as it is."""
+    """Return an error's stored message as a Sentence if this version can make that message; otherwise unchanged."""
     if isinstance(message, Sentence) or reason not in set(ApiErrorReason):
         return message
     meant = MEANINGS[ApiErrorReason(reason)].sentence

@@ -43,7 +43,7 @@ class Exchange(Protocol):
 
 
 class HttpExchange:
-    """Sends requests as JSON over HTTP, with the URL, token, proxy, authorities and timeout of one source."""
+    """Sends requests as JSON over HTTP, with the URL, token, proxy, CA certificates and timeout of one source."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: SourceSettings, clock: Clock | None = None) -> None:
         self._session = session

@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 EARLIEST_MS = 1_104_537_600_000
-"""The start of 2005 in Unix milliseconds: no record is older. A time in Unix seconds is lower than this, too."""
+"""The start of 2005 in Unix milliseconds: no record is older, and a time given in Unix seconds is a lower number."""
 LATEST_MS = 253_402_300_799_999
-"""The end of the year 9999 in Unix milliseconds, the last valid date. A time in microseconds is higher than this."""
+"""The end of the year 9999 in Unix milliseconds, the last valid date; a time given in microseconds is higher."""
 _EARLIEST_DAY = 1_01_01
 _LATEST_DAY = 9999_12_31
 _MOST_DIGITS = 18
@@ -86,7 +86,7 @@ def day(record: dict[str, Any], name: str) -> str | None:
 
 
 def as_day(value: object, name: str) -> str | None:
-    """Return the value of the field with this name, a `yyyymmdd` number, as `day` does."""
+    """Return a `yyyymmdd` number as `day` does; `name` is the field that has this value, for the error message."""
     if value is None:
         return None
     number = value if type(value) is int else whole_number(value)
@@ -119,7 +119,7 @@ def list_is_filled(record: dict[str, Any], name: str) -> bool:
 def whole_number(value: object) -> int | None:
     """Return a whole number given as a number or as text; 0 if it is empty, None for any other value.
 
-    It may have an exponent, and a fraction of zeros only.
+    The number may be written with an exponent, or with a fraction of zeros.
     """
     if type(value) is int:
         return value

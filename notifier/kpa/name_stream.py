@@ -82,7 +82,7 @@ class NamesReader(Generic[Name]):
     def __init__(
         self, head: Answer, token: str, list_name: str, keys: Collection[str], name_of: Callable[[Entry], Name | None]
     ) -> None:
-        """Initialize with the answer without its body; only the `keys` of an entry are read, and its id.
+        """Initialize with the answer without its body; of each entry, only the id and the fields `keys` are read.
 
         `name_of` returns an entry's name, None if it has none.
         """
@@ -219,7 +219,7 @@ class _Values(list[Any]):
 class _Sieve:
     """Filters the parse events of a document: keeps some values of the outer object and of one list's entries.
 
-    Kept are texts, numbers, and lists of these, under the keys `kept`.
+    It keeps texts, numbers, and lists of these, if their key is in `kept`.
     """
 
     def __init__(self, list_name: str, kept: Collection[str]) -> None:

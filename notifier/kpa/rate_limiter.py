@@ -23,9 +23,9 @@ _CLIMB_PART: Final = 1 / 100
 HEADS_IN_A_ROW: Final = 6
 """The number of head polls in a row after which another waiting request passes.
 
-The bucket gains nineteen twentieths of the rate. If six of seven requests are head polls, these can use more than four
-fifths of the rate. A configuration is accepted without a warning if its polls use at most four fifths, so that other
-requests never delay the polls of such a configuration, however many wait.
+The bucket refills at nineteen twentieths of the rate. With six of seven requests, head polls get more than four fifths
+of the rate. A configuration whose polls need at most four fifths is accepted without a warning: other requests never
+delay its polls, however many of them wait.
 """
 
 
@@ -113,7 +113,7 @@ class Bucket:
         return replace(other, full_at=now + (other.capacity - tokens) * other.interval)
 
     def opens_at(self, reserve: float) -> float:
-        """Return when a request may pass, so that `reserve` tokens (at most capacity - 1) are left after it."""
+        """Return when a request may pass that leaves at least `reserve` tokens (at most capacity - 1) in the bucket."""
         to_spare = max(0.0, self.capacity - 1 - reserve)
         return self.full_at - to_spare * self.interval
 
@@ -158,8 +158,8 @@ class Usage:
 
     `configured` and `allowed` are in requests a minute; during a silence, `allowed` is the rate after its end. `used`
     counts the requests of the last 60 seconds, `by` splits this number by purpose, `total` counts all requests so far,
-    `waiting` those that wait for their turn. `starved_for` is how many seconds the oldest waiting request has waited,
-    without requests of sweeps and for names.
+    `waiting` those that wait for their turn. `starved_for` is how many seconds the oldest waiting request has waited;
+    requests of sweeps and for names do not count.
     """
 
     configured: float

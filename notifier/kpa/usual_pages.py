@@ -97,7 +97,7 @@ def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
 
 
 def _optional(empty: str | int | None) -> str | None:
-    """Return the id of a value that counts as false: 0 is an id, and null and an empty text are none."""
+    """Return the id of a value that counts as false: 0 is an id; null and an empty text are not."""
     return "0" if empty == 0 else None
 
 
@@ -139,8 +139,8 @@ def _decoders(
 def _in_stored_form(raws: list[bytes]) -> list[bytes]:
     """Return the JSON of records in the form that is stored.
 
-    If the first record has that form, all are returned as they are: a record of another form is taken for one that has
-    changed, so it is parsed and then compared.
+    If the first record has that form, all are returned as they are: a record of another form then counts as changed,
+    and is parsed and compared.
     """
     if not raws or as_json(orjson.loads(raws[0])) == raws[0]:
         return raws

@@ -114,8 +114,8 @@ def by_base(completions: Iterable[Completion]) -> dict[str, list[Completion]]:
 def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
     """Return the bases whose equal records may continue on the page before or after this one. Pure.
 
-    Equal records are neighbours in the list. Several of them at an end of the page can be numbered only by a precise
-    question. A single one may also have an equal on the next page, but nothing shows that.
+    Equal records are usually neighbours in the list. Several of them at an end of the page can be numbered only by a
+    precise question. A single one may also have an equal on the next page, but nothing shows that.
     """
     bases = [key_base(completion.key) for completion in completions]
     if not bases:

@@ -49,7 +49,7 @@ class InvalidRecord:
 class RecordFormat:
     """The methods of one API version, and its names of a record's fields (None: it has no such field).
 
-    `always_given` maps content fields to the API's names of those fields that it sends in every record, even if empty.
+    `always_given` has the content fields that the API sends in every record, even if empty, with its names of them.
     """
 
     completions_method: str
@@ -146,7 +146,7 @@ class RecordFormat:
             return self._with_gaps(Completion(key, training_id, user_id, completed_on, *_NOTHING_ELSE, raw), record)
 
     def _with_gaps(self, completion: Completion, record: dict[str, Any]) -> Completion:
-        """Return the completion with all other fields that can be read, and the problems of the others in `unread`."""
+        """Return the completion with the other readable fields, and with the problems of the rest in `unread`."""
         read: dict[str, Any] = {}
         unread: list[UnreadField] = []
         for ours, name, reader in self._others():
@@ -241,8 +241,8 @@ def as_json(record: Any) -> bytes:
     if type(record) is not dict:
         raise UnreadableError("the record is not an object")
     try:
-        # The bytes that orjson returns keep its whole buffer of about 4 kB. This copy does not, and no way to make one
-        # is faster.
+        # The bytes that orjson returns keep its whole buffer of about 4 kB in memory; a copy does not. This is the
+        # fastest way to copy them.
         return b"".join((orjson.dumps(record), b""))
     except orjson.JSONEncodeError as error:
         raise UnreadableError(f"the record cannot be converted to JSON ({error})") from error
@@ -252,5 +252,5 @@ def _from_json(raw: bytes) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        # Skimming has found no error, but accepts values that are nested more deeply.
+        # Skimming accepts values that are nested more deeply than orjson can parse.
         raise ApiError(ApiErrorReason.NOT_JSON, "a record that has too many levels") from error

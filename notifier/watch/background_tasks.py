@@ -33,7 +33,7 @@ class BackgroundTasks:
     ) -> None:
         """Initialize with the collaborators.
 
-        `meet` makes the poll for the source's very first answer, unless that has come, and returns whether it has come.
+        `meet` polls for the source's very first answer if that has not come yet, and returns whether it has come.
         """
         self._context = context
         self._clock = context.clock
@@ -103,8 +103,8 @@ class BackgroundTasks:
         if sweep_is_due(latest, self._context.settings.sweep_interval, self._clock.now_ms()):
             await self.begin_sweep()
         elif is_unread or self._observations.broken_pages or self._observations.unsearchable_since is not None:
-            # Until then only sweeps find changes outside the head, and only another sweep can show that the problem is
-            # over.
+            # In these cases only sweeps find changes outside the head, and only another sweep can show that the problem
+            # is over.
             await self.begin_sweep_if_affordable()
 
     async def begin_sweep(self) -> None:
@@ -119,7 +119,6 @@ class BackgroundTasks:
         """Start a sweep for a difference that a search did not explain, unless the last sweep is too recent.
 
         Raises StoreError.
-
         """
         latest = await self._scan.latest()
         if latest is not None and latest.finished_ms is not None:

@@ -1,4 +1,4 @@
-"""The API's number of records: read from a page that states it, or requested with a page of one record.
+"""Gets the API's number of records, from a page that states it or by a request for a page of one record.
 
 If pages have one record each, the number of the last page is the exact count. Such a page also shows which record is at
 the requested place. If the place is chosen where a day begins, the record's day shows whether the list has moved. An
@@ -83,7 +83,7 @@ class CountCheck:
         probe = probe_at(boundary, self._context.random())
         page = await self._reader.fetch(probe.place, Priority.COUNT, limit=1)
         if page.size == 0:
-            # The list is shorter now than this place, and an empty page does not state its length.
+            # The list now ends above this place, and an empty page does not state the list's length.
             return await self.ask()
         await self._ingester.ingest(page, DetectedBy.COUNT)
         counted = await self.read(page)
@@ -121,9 +121,9 @@ class Probe:
 
 
 def probe_at(boundary: DayBoundary, chance: float) -> Probe:
-    """Return the place of one of the two records between which a day begins; `chance` is in [0, 1) and selects it.
+    """Return the place of one of the two records between which a day begins; `chance`, in [0, 1), selects which one.
 
-    The first record of the day shows whether the list has moved down. The record above it, the last one of another day,
+    The first record of the day shows whether the list has moved down. The record above it, the last one of a newer day,
     shows whether the list has moved up.
     """
     if chance < 1 / 2:

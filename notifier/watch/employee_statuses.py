@@ -14,10 +14,10 @@ StatusList = Callable[[int, int], Awaitable[StatusPage]]
 
 
 async def employee_statuses(page: StatusList) -> AsyncGenerator[Mapping[str, Ends], None]:
-    """Yield the ends of each person's completions, by user id; a person is in at most one of the mappings.
+    """Yield when each person's completions end, by user id; no person is in two of the mappings.
 
-    Raises ApiError if a page cannot be read, or brings nobody new: then the list would never end. A caller that may
-    stop early must close the generator with `contextlib.aclosing`.
+    Raises ApiError if a page cannot be read, or if all of its people were on earlier pages: such a list might never
+    end. A caller that may stop early must close the generator with `contextlib.aclosing`.
     """
     met: set[str] = set()
     number = 0

@@ -1,4 +1,4 @@
-"""Writes the announcements that completions run out, and takes them back, within a transaction of the caller."""
+"""Announces that completions run out, and takes such announcements back, in the caller's transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,8 @@ Pair = tuple[str, str]
 class ExpiryRequest:
     """Everything that the store's thread needs to judge completions of one source.
 
-    `listed` is what the account's list of who is current says of these people; None if it was not read.
+    `since` is the day on which expiry was switched on. `listed` is what the account's list of who is current says of
+    these people; None if the list was not read.
     """
 
     source: str
@@ -67,7 +68,10 @@ class ExpiryOutcome:
 
 
 def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
-    """Announce what is due about these newest completions (row numbers), in the caller's transaction."""
+    """Announce what is due about these completions, and take back what no longer holds, in the caller's transaction.
+
+    `ids` are row numbers; each is the newest completion of one training by one person.
+    """
     found: dict[str, tuple[int, Completion]] = {}
     for key, revision, raw in expiries.contents(db, ids):
         completion = read_stored(request.version, key, raw)
@@ -126,7 +130,7 @@ def retract(db: Database, request: ExpiryRequest, rows: Sequence[tuple[ExpiryRow
         key, revision, raw = others[0] if others else (row.key, *(known or (0, b"{}")))
         completion = read_stored(request.version, key, raw)
         if completion is None:
-            # Its content was erased, so there is nothing to tell.
+            # Its content was erased, so no event can show it.
             expiries.remember(db, request.source, row._replace(renewed=1))
             taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
             continue
@@ -146,7 +150,7 @@ def _renew(
     taken: set[str],
     valid: Validity | None = None,
 ) -> list[Event]:
-    """Take back an announcement: delete its waiting deliveries, and write an event that shows `completion` instead."""
+    """Take back an announcement: delete its waiting deliveries, and write a `renewed` event that shows `completion`."""
     taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
     expiries.remember(db, request.source, row._replace(renewed=1))
     change = Change(EventType.RENEWED, completion, revision, DetectedBy.CALENDAR, NewsReason.RENEWED)
@@ -156,10 +160,10 @@ def _renew(
 def _valid(
     db: Database, request: ExpiryRequest, completion: Completion, rule: TrainingFacts | None, told: Sequence[ExpiryRow]
 ) -> Validity:
-    """Return until when a completion is valid: by the account's list, if it is to be followed, else by the record.
+    """Return until when a completion is valid: by the account's list if the source uses it, else by the record.
 
-    Where the list was not read, a date that was announced because of it stays. Otherwise each failure to read the list
-    would take announcements back, and make them again on the next day.
+    If the list was not read, a date that was announced because of the list stays. Otherwise each failure to read the
+    list would take announcements back, and make them again on the next day.
     """
     own = validity(completion.completed_on, completion.expires_on, rule)
     if request.settings.expiry_dates is not ExpiryDates.EMPLOYEE_STATUS:
@@ -170,7 +174,7 @@ def _valid(
     for row in told:
         if not row.renewed:
             said = expiries.validity_source(db, request.source, row.key, row.valid_until)
-            # If the event is no longer stored, its source is unknown; to change nothing is the safe side.
+            # If the event is no longer stored, it is unknown where its date came from; it is safer to change nothing.
             if said in (None, ValiditySource.EMPLOYEE_STATUS):
                 return Validity(row.valid_until, ValiditySource.EMPLOYEE_STATUS)
     return own
@@ -186,9 +190,9 @@ def _write(
     names: Names,
     valid: Validity | None = None,
 ) -> list[Event]:
-    """Write an event and its deliveries; return it, or nothing if it was told before.
+    """Write an event and its deliveries, and return the event; return no event if it was announced before.
 
-    `valid` is until when its completion is valid; without it, the record and its training's rule decide.
+    `valid` is until when the completion is valid; if it is None, the record and the training's rule decide.
     """
     completion, kind = change.completion, change.type
     shown = request.settings.shown_person_fields()

@@ -1,12 +1,12 @@
 """Announces that completions run out, by a daily round over the store.
 
-It makes no request to the API, unless the setting `expiry_dates` says that the dates in the account's own list of who
-is current come first. Then the round reads that list, in a task of its own, because this can take minutes.
+A round makes no request to the API, unless the setting `expiry_dates` says that the dates in the account's own list of
+who is current come first. Then it reads that list, in a task of its own, because this can take minutes.
 
 Of the completions of one training by one person, only the newest counts. An announcement, its deliveries and the note
-that it was made are written in one transaction, so that it is made exactly once, even if the process is killed. After
-an event about a person and a training with an announced end, this pair is examined again at once. The first round after
-a start examines all pairs.
+that it was made are written in one transaction, so that it is made exactly once, even if the process is killed. A round
+examines all pairs of a person and a training; there is also one after each start. After an event about a pair with an
+announced end, that pair is examined again at once.
 """
 
 import asyncio
@@ -77,8 +77,8 @@ class ExpiryRounds:
         """Initialize with functions that return the present settings and subscriptions.
 
         `on_events` gets new events. `on_taken_back` gets the names of destinations whose waiting deliveries were
-        deleted. `status_list` returns the function that reads a source's list of who is current, None if it is not
-        watched now.
+        deleted. `status_list` returns the function that reads a source's list of who is current, None if the source is
+        not watched now.
         """
         self._status_list = status_list
         self._reading: dict[str, _Reading] = {}
@@ -115,7 +115,7 @@ class ExpiryRounds:
             for name, source in sources.items():
                 await self._look_at(name, source)
         except StoreError as error:
-            # The parts that use the store all the time report the same error.
+            # Other parts, which use the store all the time, report the same error.
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def stop(self) -> None:
@@ -167,7 +167,7 @@ class ExpiryRounds:
                 raise
 
     async def _do_round(self, request: ExpiryRequest, page: StatusList | None = None) -> None:
-        """Examine all pairs; with `page`, those of people in the account's list by what that says."""
+        """Examine all pairs; with `page`, the account's list decides for the people in it."""
         name = request.source
         read: set[str] = set()
         touched: set[Pair] = set()
@@ -187,8 +187,8 @@ class ExpiryRounds:
     async def _retracted(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
         """Take back the announcements that no longer hold; return the newest completions.
 
-        That comes before they are judged, so that the same round can announce a completion that has become another
-        person's.
+        This is done before completions are judged, so that the same round can announce a completion that now belongs to
+        another person.
         """
         newest = await self._newest(request.source)
         await self._retract(request, await self._store.run(expiries.standing, request.source), newest)
@@ -228,7 +228,7 @@ class ExpiryRounds:
         return read
 
     def _now(self, request: ExpiryRequest) -> ExpiryRequest:
-        """Return a request with the present time and subscriptions, because to read a list takes a while."""
+        """Return the request with the present time and subscriptions, because reading a list takes a while."""
         return replace(request, subscriptions=self._subscriptions(), now_ms=self._clock.now_ms())
 
     async def _newest(self, name: str) -> dict[Pair, PresentRecord]:
@@ -250,7 +250,8 @@ class ExpiryRounds:
 
     async def _judge_pairs(self, request: ExpiryRequest, pairs: set[Pair]) -> None:
         rows = await self._store.run(expiries.standing, request.source)
-        # Only these can have to be taken back. What newly runs out is found by the next round.
+        # Only announcements about these pairs may have to be taken back. Completions that newly run out are found by
+        # the next round.
         concerned = [row for row in rows if (row.user_id, row.training_id) in pairs]
         if not concerned:
             return
@@ -283,7 +284,7 @@ def _keep_newest(found: dict[Pair, PresentRecord], records: Iterable[PresentReco
 
 
 def _is_ready(db: Database, source: str, settings: SourceSettings) -> bool:
-    """Return whether all completions have been read, and the lists of people (who has left) and trainings as well."""
+    """Return whether all completions have been read, and the lists of trainings and of people (which say who left)."""
     row = db.execute("SELECT swept_at FROM sources WHERE name = ?", [source]).fetchone()
     if row is None or row[0] is None:
         return False

@@ -1,4 +1,4 @@
-"""Brings answers into the store: look up known records, decide, fetch names, and write, in one transaction."""
+"""Brings answers into the store: looks up known records, decides, fetches names, and writes in one transaction."""
 
 import asyncio
 from array import array
@@ -82,7 +82,7 @@ class IngestResult:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What is ingested of an answer; `IngestRequest` explains the fields."""
+    """The parts of an answer that are written; `IngestRequest` explains the fields."""
 
     completions: Sequence[Completion]
     bad: Sequence[InvalidRecord]

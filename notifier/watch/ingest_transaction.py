@@ -54,7 +54,7 @@ class PageMetadata:
 
 @dataclass(frozen=True, slots=True)
 class RoundEnd:
-    """Given with a page after which a round is a success, unless the next page may have unknown records.
+    """Says that the round succeeds with this page, unless the next page may have unknown records.
 
     `is_certain` means that there is nothing more to read, whatever this page contains. `longest_outage_seconds` is for
     `SourceHealth.success`. `spot_chance` (0 to 1) chooses the landmark of the spot check that follows; None
@@ -214,7 +214,7 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
     """Look up an answer's records; those whose JSON is the stored one, with no decision pending, become `unchanged`."""
     source, evidence, swept = request.circumstances.source, request.evidence, request.metadata.swept
     unchanged: Mapping[str, int] = {}
-    # To a first sweep, nearly all records are new.
+    # In a first sweep, nearly all records are new.
     if swept is None or swept.marks:
         shown = dict(zip(request.keys, fingerprints(request.raws), strict=True))
         for key in (shown.keys() & evidence.looks.keys()) | (shown.keys() & evidence.held_changes):
@@ -240,7 +240,7 @@ def _weigh(
     known: Mapping[str, StoredRecord],
     taken: Collection[str],
 ) -> Findings:
-    """Decide about these records of an answer; `taken` are the old keys of records recognised under new keys."""
+    """Decide about these records of an answer; `taken` are the new keys of known records that were recognised."""
     source = request.circumstances.source
     evidence = replace(request.evidence, known=known)
     if changed := differing(completions, known):
@@ -265,8 +265,7 @@ def _weigh(
     if not request.absent:
         return findings
     contents = read_all(request.version, record_lookups.stored(db, source, list(request.absent)))
-    # New records are written before missing ones are judged, so that an entry and a deletion do not cancel out in the
-    # count.
+    # New records of this answer already count as known, so that an entry and a deletion do not cancel out in the count.
     entered = len(findings.learned) + len(findings.held)
     entered += sum(change.type is EventType.CREATED for change in findings.changes)
     room = None if request.room is None else request.room + entered
@@ -314,7 +313,7 @@ def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Ad
 
 
 def write_weighed(db: Database, request: IngestRequest, findings: Findings, lookup: Lookup) -> WrittenAnswer:
-    """Write the decisions about an answer and its metadata; return them with the ids of the answer's records."""
+    """Write the decisions about an answer and its metadata; return the events and the ids of the known records."""
     source, metadata = request.circumstances.source, request.metadata
     keys = [*request.keys]
     recounted = _count_left_out(db, request, lookup.known)
@@ -343,7 +342,7 @@ def write_weighed(db: Database, request: IngestRequest, findings: Findings, look
 
 
 def _count_left_out(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> bool:
-    """Count an answer's unreadable records, no longer those readable now; return whether the number changed."""
+    """Update the count of unreadable records from an answer; return whether the count has changed."""
     source = request.circumstances.source
     recounted = False
     if request.memory.unreadable:

@@ -1,4 +1,4 @@
-"""Names for ids: fetched rarely, kept in the store. Events wait for a missing name only a few seconds."""
+"""Fetches the names for ids, rarely, and keeps them in the store. Events wait only a few seconds for a missing name."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ REFRESH_AFTER_SECONDS = 86_400.0
 """Seconds after which the lists of names are fetched again in any case."""
 
 ASK_AGAIN_AFTER_SECONDS = 600.0
-"""Seconds between two fetches of a list, even if an id is unknown."""
+"""Minimum number of seconds between two fetches of a list, even if an id is unknown."""
 
 PATIENCE_SECONDS = 3.0
 """Seconds that events wait for names, counted from the beginning of a fetch."""
@@ -247,7 +247,7 @@ class NameCache:
             self._fetching = None
 
     async def _fetch_guarded(self, names: NameList, urgency: Priority) -> None:
-        """Fetch one list; an internal error is reported and does not prevent the fetch of the other list."""
+        """Fetch one list; an internal error is reported, and the other lists are fetched all the same."""
         try:
             await self._fetch_one(names, urgency)
         except StoreError:

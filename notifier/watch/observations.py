@@ -39,9 +39,9 @@ class Trouble:
 class Polls:
     """The polls of a source since this process started.
 
-    `without_success` is the seconds since the last successful poll, or since the start if there was none. `is_failing`
-    means that the last answered poll failed. `faulty` is the task that an internal error has blocked for the longest
-    time, `faulty_for` for how many seconds.
+    `without_success` is the number of seconds since the last successful poll, or since the start if there was none.
+    `is_failing` means that the last answered poll failed. `faulty` is the task that an internal error has blocked for
+    the longest time, `faulty_for` for how many seconds.
     """
 
     without_success: float
@@ -57,8 +57,8 @@ class Observations:
 
     `search_gave_up` is since when searches have read their maximum of pages without finding everything,
     `unsearchable_since` since when the list has not been sorted; each is None if that is not so now. `broken_pages`
-    means that the last sweep could not get every page complete. `exhausted` means that during most of the last minutes
-    the request budget was used up and requests other than those of sweeps and for names had to wait. `used_by` is how
+    means that the last sweep could not get every page complete. `exhausted` means that for most of the last minutes the
+    request budget was used up and requests had to wait (those of sweeps and for names do not count). `used_by` is how
     many requests of each purpose have used the budget in the last minute.
     """
 
@@ -72,7 +72,7 @@ class Observations:
     _busy: deque[tuple[float, bool]] = field(default_factory=deque)
 
     def note_budget(self, usage: Usage, *, searching: bool, now: float, seconds: float) -> None:
-        """Record whether requests wait because the budget is used up, also for most of the last `seconds`.
+        """Record whether requests wait because the budget is used up, now and during most of the last `seconds`.
 
         If only few requests a minute are allowed, each request waits for its turn; that alone does not count.
         """

@@ -1,4 +1,4 @@
-"""Pages that are too large for one answer: several smaller pages are fetched and joined. Pure functions.
+"""Divides pages that are too large for one answer into smaller ones, and joins these. Pure functions.
 
 Each size is a divisor of the next larger one, so that a page consists of a whole number of smaller pages.
 """

@@ -1,4 +1,4 @@
-"""What earlier answers of one source have shown; what a new answer proves depends on it."""
+"""Remembers what earlier answers of one source have shown, because what a new answer proves depends on that."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 
 _UNDER_WAY_SECONDS: Final = 60.0
-"""A request is over, with its wait for a connection, after twice the configured timeout plus these seconds."""
+"""A request, including its wait for a connection, is over after twice the configured timeout plus these seconds."""
 
 _ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
 
@@ -59,7 +59,7 @@ class PastAnswers:
         self._sweep_tally = Tally(self._context.clock.monotonic())
 
     def evidence(self, asked_at: float, keys: Sequence[str], *, precise: bool) -> Evidence:
-        """Return what is known when an answer is weighed that was requested at `asked_at` and concerns these `keys`.
+        """Return the evidence for judging an answer that was requested at `asked_at` and concerns these `keys`.
 
         `precise` means that it is the complete answer to a question about a person or a training.
         """

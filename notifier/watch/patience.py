@@ -24,7 +24,7 @@ class Patience:
     search_seconds_a_page: float = 5.0
     """Wait after a search, for each page that the search has read; this allows about ten pages a minute."""
     sweep_seconds_a_page: float = 12.0
-    """Minimum time between a sweep and another one because of an unexplained count, for each page of the list."""
+    """Minimum time, for each page of the list, from a sweep to another one because of an unexplained count."""
     unexplained_seconds: float = 600.0
     """Time after which an unexplained count becomes a condition."""
     offset_seconds: float = 3600.0

@@ -1,4 +1,4 @@
-"""The records of one source that answers have changed lately, so that no older answer overrides these changes."""
+"""Remembers which records of a source answers have changed lately, so that no older answer overrides the changes."""
 
 from array import array
 from bisect import bisect_right, insort

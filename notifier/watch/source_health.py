@@ -22,7 +22,7 @@ from notifier.watch.timing import pause_after, silence_left
 _log = logging.getLogger(__name__)
 
 FAULT = "program_fault"
-"""The reason that is recorded for an internal error, where otherwise one from the API or the state file is."""
+"""The reason that is recorded for an internal error, in place of a reason from the API or the state file."""
 
 _SOON = 1.0
 _STORED_EVERY_MS = 30_000
@@ -193,12 +193,13 @@ class SourceHealth:
         interrupted poll is stored with the next change that a head poll finds, after 30 seconds, or when the polls
         stop. Every reader of the stored moment allows for one that is too early:
 
-        - After a change of filters, records entered since then are announced, even if the earlier filters had hidden
-          them: rather an event too many than one too few (`detection/view`).
-        - The comparison with the essentials draws the line between history and news ten minutes before it, because
-          clocks differ. A line half a minute earlier announces more, under the same ids. Nothing was found since the
-          stored moment, or it would have been stored with it (`store/recovery/compare`).
-        - A gap of the retention's length is recorded half a minute too early. A sweep ends it.
+        - After a change of filters, records entered since the stored moment are announced, even if the earlier filters
+          had hidden them: an event too many is better than one too few (`detection/view`).
+        - The comparison with the essentials draws the line between history and news at least ten minutes before the
+          stored moment, because clocks differ. If that moment is half a minute too early, more is announced, under the
+          same ids. Nothing was found since the stored moment, or it would have been stored with it
+          (`store/recovery/compare`).
+        - A gap is recorded even if the outage was up to half a minute shorter than the retention. A sweep ends the gap.
         """
         memory, stored_ms = self._memory, self._stored_success_ms
         if stored_ms is None or not 0 <= now_ms - stored_ms < _STORED_EVERY_MS:
@@ -277,7 +278,7 @@ class SourceHealth:
     def _pause_after(self, failure: ApiError, question: Question) -> float:
         """Return for how many seconds to pause.
 
-        After the first of several failures that only an operator can solve, this is 0.0, because it may pass by itself.
+        If only an operator can solve the failure, this is 0.0 the first time, because the failure may pass by itself.
         """
         pause = pause_after(failure, self._settings.rate_limit_pause, self._patience.operator_pause_seconds)
         before = self._troubles.get(question)
@@ -297,7 +298,7 @@ class SourceHealth:
         self._stay_quiet(_SOON, binding=False)
 
     async def fail_by_fault(self, work: str, error: Exception) -> None:
-        """Record an internal error in a task (`work`): it is logged once, shown in the status, and retried later."""
+        """Record an internal error in a task (`work`): log it the first time, and show it in the status."""
         self._on_failure(self._source, FAULT)
         if work not in self._faults:
             self._faults[work] = self._clock.monotonic()

@@ -70,8 +70,8 @@ def refusal(page: Page) -> ApiError | None:
 class PreciseAnswer:
     """All records of a person, a training, or both; `asked_at` is when the first page was requested.
 
-    `is_whole` means that the answer's list did not change while its pages were read. If it is False, a missing record
-    does not count as gone. `user_id` and `training_id` are those of the question.
+    `is_whole` means that the list did not change while the pages of the answer were read. If it is False, a missing
+    record does not count as gone. `user_id` and `training_id` are those of the question.
     """
 
     completions: Sequence[Completion]

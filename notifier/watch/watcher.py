@@ -217,7 +217,6 @@ class Watcher:
         """Announce held-back changes or, if `silently`, only accept them; return how many were released by this call.
 
         Arrivals are released now. Removals and changes are released by a sweep that begins now. Raises StoreError.
-
         """
         if what is Direction.ARRIVALS:
             return await self._ingester.release_arrivals(silently=silently)
@@ -236,11 +235,11 @@ class Watcher:
                 return Round(RoundResult.SILENT, message=silence)
             found_before = self._ingester.events_at_head
             try:
-                # A spot check's landmark is looked up in the transaction that writes the head, which saves another one.
+                # A spot check's landmark is looked up in the transaction that writes the head, to save a transaction.
                 chance = self._context.random() if self._spots_tell() else None
                 head = await self._head.read(self._retention, chance)
                 if self._ingester.events_at_head != found_before:
-                    # The destinations read their new events from the store before this round uses it again.
+                    # Let the destinations read their new events before this round uses the store again.
                     await asyncio.sleep(0)
                 await self._head.check_first_contact(head.first)
             except ApiError as failure:
@@ -317,7 +316,7 @@ class Watcher:
         await self._weigh_count(counted)
 
     def _is_first_sweep_to_come(self) -> bool:
-        """Return whether no sweep has read the whole list yet, so that there is nothing to compare its count with."""
+        """Return whether no sweep has read the whole list yet, so that there is nothing to compare the count with."""
         memory = self.memory
         return memory.swept_at_ms is None and (self.is_sweeping or memory.left_over is None)
 

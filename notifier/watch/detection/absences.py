@@ -4,7 +4,7 @@
 - Precise question: the record is missing from all records of its person, and `confirm_after` later from all records of
   its training. One of the two questions finds a record that was moved to another person or another training.
 - Balance: the API's count of all records leaves room for the removal.
-- Second look: the second precise question confirms the first. The delay does no harm to a removal.
+- Second look: the second precise question confirms the first. A removal is not urgent, so the delay does no harm.
 - Count: the API counts no more records for the second precise question than the answer contains.
 """
 
@@ -31,7 +31,7 @@ from notifier.watch.source_reader import PreciseAnswer, SourceReader
 _log = logging.getLogger(__name__)
 
 _MOST_READINGS = 6
-"""The most times that the pages of missing records are read again. Each time shows most of those that only moved."""
+"""The most times that the pages of missing records are read again. Each time shows most records that only moved."""
 
 
 def held_back(suspects: int, known: int, share: float, few: int) -> bool:
@@ -46,7 +46,7 @@ def held_back(suspects: int, known: int, share: float, few: int) -> bool:
 class Examined:
     """The result of examining missing records.
 
-    `events` is the number of events written, `held` that of removals held back, `left` that of records not asked for.
+    `events` is the number of events written, `held` of removals held back, `left` of records left to the next sweep.
     """
 
     events: int = 0
@@ -55,7 +55,7 @@ class Examined:
 
 
 class Sightings:
-    """The records that any answer requested since a moment has shown, which are therefore not gone."""
+    """Collects the records that any answer requested since a moment has shown; these are not gone."""
 
     def __init__(self, ingester: PageIngester, since: float) -> None:
         """Initialize to observe the answers that `ingester` writes, if requested after `since` (monotonic seconds)."""
@@ -218,8 +218,9 @@ class Absences:
     async def _confirm_removals(self, removals: Sequence[SecondLook], due: Collection[str]) -> bool:
         room = (await self._counts.fresh_balance()).room
         if room == 0:
-            # The count says that all known records exist. Either these do, or new entries not yet known make up for
-            # them. A search looks for such entries. A page that shows one of these records ends its second look.
+            # The count says that all known records exist. Either that is so, or new entries that are not known yet make
+            # up for those that are gone. A search looks for such entries. A page that shows one of these records ends
+            # its second look.
             return False
         if room is not None and room < len(removals):
             return True
@@ -229,7 +230,7 @@ class Absences:
             if answer is None:
                 continue
             if await self._hides_records(answer, look.key):
-                # It counts a record that it does not show, which may be this one: wait, and ask again.
+                # The API counts a record that the answer does not show, which may be this one: wait, and ask again.
                 await self._put(replace(look, since_ms=self._context.clock.now_ms()))
                 continue
             before = len(self._looks.by_key)
@@ -238,7 +239,7 @@ class Absences:
         return False
 
     async def _hides_records(self, answer: PreciseAnswer, key: str) -> bool:
-        """Return whether the answer lacks a record while the API counts more records than the answer contains.
+        """Return whether the answer lacks this record while the API counts more records than the answer contains.
 
         Lists and precise answers can lack existing records for hours, while the API's count still includes them.
         """
@@ -274,7 +275,7 @@ class Absences:
         await self._ingester.ingest_precise(answer, suspects, None, DetectedBy(look.net))
         after = self._looks.by_key.get(look.key)
         if after is not None and after.since_ms is not None and look.kind is LookKind.EARLIER_FORM:
-            # It was not found where it was seen before, so the next answer that shows it decides.
+            # The record was not found where it was seen before, so the next answer that shows it decides.
             await self._put(interrupted(after, self._context.clock.now_ms()))
 
     async def _put(self, look: SecondLook) -> None:

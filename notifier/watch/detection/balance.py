@@ -28,7 +28,7 @@ class CountBounds:
 
 
 def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
-    """Return between which bounds the number of records in the list is, according to a page and its metadata.
+    """Return the bounds of the number of records in the list, according to a page and its page information.
 
     `paging.total` is not documented for these lists. It is ignored if it contradicts the last page's number, or if the
     page itself holds more records.
@@ -126,7 +126,7 @@ def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, las
 
 @dataclass(slots=True)
 class SearchTiming:
-    """Decides when to search: at once for a new difference, again after `first` seconds, doubled up to `longest`."""
+    """Decides when to search: at once for a new difference, then after waits that double from `first` to `longest`."""
 
     first: float
     longest: float
@@ -176,7 +176,7 @@ class _Sample:
 
 @dataclass(slots=True)
 class UnexplainedAge:
-    """Measures since when a count difference is unexplained, even while new records keep arriving outside the head.
+    """Measures since when a count difference has been unexplained, even while new records arrive outside the head.
 
     A difference of n records is explained when it is gone, or when at least n records were found after it was first
     seen. If the API counts fewer records than are known, only missing records explain it, not new ones.
@@ -218,7 +218,7 @@ class Mark:
 
 
 def page_to_repeat(mark: Mark, now: Mark, size: int) -> int | None:
-    """Return the page (of `size` records) from which on a sweep has to read again; None if it can just go on.
+    """Return the page (of `size` records) from which a sweep has to read again; None if it can just go on.
 
     A deletion above the sweep's current page moves every later record up by one. The first record of the next page then
     moves to a page that was already read. Records were deleted if the count has grown by less than the number of new

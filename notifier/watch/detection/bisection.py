@@ -50,7 +50,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A record that became known during the search: its day, and its time of entry (Unix ms) if the API states it.
+    """A record that became known or is gone since the search began: its day, and its time of entry (Unix ms) or None.
 
     `count` is -1 if the record is gone.
     """
@@ -145,8 +145,8 @@ class Bisection:
     def next_page(self) -> int | None:
         """Return the page to read next; None if every range with a change was read.
 
-        The page is in the range with the greatest change per unread page (the newest such range): the middle one of the
-        unread pages there, or a random one of them if many records have changed.
+        It is the middle one of a range's unread pages, or a random one of them if many records have changed in the
+        range. The range is the one with the greatest change per unread page; of several such ranges, the newest.
         """
         best: list[int] = []
         most, excess = 0.0, 0

@@ -1,8 +1,8 @@
-"""Decides what an answer proves about each of its records: news, history, or nothing yet. Pure; gives reasons.
+"""Decides what an answer proves about each of its records: news, history, or nothing yet. Pure.
 
-An answer describes the moment when it was requested. Content that a record never had before is announced at once.
-Earlier content, and a record that is back after its removal, wait for a second look. So does a missing record, which
-can be gone only if the API counts few enough records (`absences`).
+An answer describes the moment when it was requested. Content that a record never had before is announced at once. A
+record that has earlier content again, or is back after its removal, waits for a second look. So does a missing record,
+which can be gone only if the API counts few enough records (`absences`).
 """
 
 from collections import Counter
@@ -119,7 +119,7 @@ def weigh(completions: Sequence[Completion], evidence: Evidence, circumstances: 
     decisions = _Decisions()
     for completion in completions:
         if evidence.changed_at.get(completion.key, circumstances.asked_at) > circumstances.asked_at:
-            continue  # an answer that was requested later is known already
+            continue  # an answer that was requested later has changed this record
         memory = evidence.known.get(completion.key)
         if memory is None:
             _weigh_unknown(completion, evidence, circumstances, decisions)
@@ -225,7 +225,10 @@ def _weigh_update(
 
 
 def _settle_arrivals(decisions: _Decisions, circumstances: Circumstances) -> None:
-    """Announce records entered before the first contact, or hold them back if too many come at once."""
+    """Announce the arrivals, or hold them back if too many come at once.
+
+    Arrivals are new records whose time of entry is missing or before the first contact.
+    """
     holds = circumstances.holds
     if holds_arrivals(
         len(decisions.arrivals), holds.counted_arrivals, holds.limits.arrivals, held_already=holds.arrivals_held
@@ -264,7 +267,7 @@ def _held(arrivals: Iterable[Completion], net: DetectedBy) -> Iterable[SilentRec
 def _look(
     kind: LookKind, completion: Completion, form: int, before: SecondLook | None, circumstances: Circumstances
 ) -> SecondLook:
-    """Return a second look whose wait begins now; one of the same kind (`before`) lends it its history."""
+    """Return a second look whose wait begins now; it takes over the history of `before` if that is of the same kind."""
     look = SecondLook(
         completion.key,
         kind,

@@ -1,4 +1,4 @@
-"""When a completion's expiry is announced, and when that is taken back. All of it is pure."""
+"""Decides when to announce that a completion runs out soon or has run out. Pure functions."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 DEFAULT_WITHIN_DAYS: Final = 30
-"""How many days before its end a completion counts as expiring, if neither the operator nor the training says."""
+"""How many days before its end a completion counts as expiring, if neither the operator nor the training sets it."""
 
 _SECONDS_OF_A_DAY: Final = 86_400
 
@@ -20,10 +20,10 @@ class ExpiryStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What was announced about one record and one last day.
+    """What was announced about one record and the day on which it ends (`valid_until`).
 
-    `turn` counts how often an announcement began: after one was taken back, another can follow if the record has that
-    last day again. `is_renewed` means that it was taken back.
+    `is_renewed` means that the announcement was taken back. If the record ends on that day again later, it is announced
+    again with the next `turn`; the first turn is 1.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Announcement:
 
 
 def within_days(expiring_within_seconds: float | None, training_days: int | None) -> int:
-    """Return how many days before its end a completion counts as expiring: the operator's word, then the training's."""
+    """Return how many days before its end a completion counts as expiring; the operator's setting comes first."""
     if expiring_within_seconds is not None:
         return int(expiring_within_seconds // _SECONDS_OF_A_DAY)
     return DEFAULT_WITHIN_DAYS if training_days is None else training_days
@@ -53,8 +53,8 @@ def within_days(expiring_within_seconds: float | None, training_days: int | None
 def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpiryStage | None:
     """Return the stage of a completion on the day `today`; None if its end is far away, or was before `since`.
 
-    It is valid on its last day, and has expired on the day after. `since` is the day on which expiry was switched on;
-    what had expired before is history.
+    A completion is valid on its last day, and has expired on the day after. `since` is the day on which expiry was
+    switched on; what had expired before is history.
     """
     until = date.fromisoformat(valid_until)
     if until < since:

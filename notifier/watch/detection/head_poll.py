@@ -42,9 +42,9 @@ class HeadPoll:
     async def read(self, longest_outage_seconds: float, spot_chance: float | None) -> Head:
         """Read the first page, and more pages until known records are reached, and record the success of the round.
 
-        `spot_chance` is as in `RoundEnd`. The success is recorded with the last page, if possible, because a
-        transaction waits for the disk. Raises ApiError `records_unreadable` if more than half of the first page cannot
-        be read.
+        `spot_chance` is as in `RoundEnd`. The success is recorded in the transaction of the last page, if possible,
+        because each transaction waits for the disk. Raises ApiError `records_unreadable` if more than half of the first
+        page cannot be read.
         """
         if self._context.health.memory.met_at_ms is None:
             head, recorded = Head(await self._meet()), False
@@ -68,7 +68,7 @@ class HeadPoll:
         return page
 
     async def check_first_contact(self, page: Page) -> None:
-        """Correct the moment of the first contact, as long as the first sweep is not finished."""
+        """Correct the moment of the first contact if a page shows that it was wrong, but not after the first sweep."""
         contact_ms = self._context.health.memory.met_at_ms
         if self._contact is None or contact_ms is None:
             return
@@ -109,9 +109,9 @@ class HeadPoll:
         self._has_parsed = True
         is_refused = refusal(first) is not None
         while True:
-            # If a head poll's page is not enough, read with the largest page size, again from the first page on.
+            # If one page of the usual size is not enough, read pages of the largest size, again from the first one on.
             following = page.number + 1 if page.limit == self._reader.large_page else 1
-            # Records below the place where a poll was interrupted have not been read yet.
+            # An interrupted poll has made the records down to `until_key` known, but has not read those below.
             may_end = page.is_last or until_key is None
             metadata = (
                 PageMetadata(head_key=until_key, head_day=until_day) if until_key is not None else _read_down_to(page)

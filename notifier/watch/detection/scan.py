@@ -1,4 +1,4 @@
-"""Sweeps read the whole list page by page while it may change; known records that no page shows may be gone."""
+"""Runs sweeps: reads the whole list page by page while it may change, and finds known records that no page shows."""
 
 import asyncio
 import logging
@@ -137,7 +137,7 @@ class ScanRunner:
         )
 
     def _mark_before(self, page: int) -> None:
-        """Set the mark, from which on deletions are counted, to before this page, because the sweep reads it again."""
+        """Move the mark, from which deletions are counted, to before this page, because the sweep reads it again."""
         self._page = page - 1
         if self._mark is not None:
             self._mark = replace(self._mark, page=page - 1)
@@ -179,7 +179,8 @@ class ScanRunner:
         if number == 1 and self._context.health.memory.page_cap is not None:
             # The API's own page limit may no longer apply.
             await self._context.health.write(page_cap=None)
-        # What an earlier version of this program has stored, or reported, is parsed once.
+        # Until one sweep of this run has parsed all records, none is skimmed: an earlier version of this program may
+        # have read them differently.
         skim = bool(sweep.marks) and self._has_parsed_all
         try:
             page = await self._reader.fetch_whole(number, Priority.SWEEP, skim=skim)
@@ -260,7 +261,7 @@ class ScanRunner:
         await self._context.store.run(left_out.settle, done, len(missing))
         await self._context.health.refresh()
         if missing and self._context.health.memory.count_offset < 0:
-            # The error that the count seemed to have may be exactly these missing records.
+            # These missing records may be the reason why the count seemed to be wrong.
             await self._context.health.write(count_offset=0)
         events = await self._settle_missing(missing)
         await self._context.store.run(sweeps.add_changes, sweep.id, events)
@@ -313,11 +314,12 @@ class ScanRunner:
         memory = self._context.health.memory
         balance = self._counts.balance(counted)
         unexplained = balance.unexplained
-        # If the pages showed as many records as the API counts, these exist. If the API counts fewer than are known, a
-        # sweep that marks must have found records missing.
+        # If the API counts more records than are known, its count can be wrong only if the pages showed fewer records.
+        # If it counts fewer, its count can be wrong only if no record was found missing, which only a sweep with marks
+        # can tell.
         shown = sweep.records >= (counted.count or 0)
-        # Held-back or returning records are not the API's error. Neither are records that seem to be gone. But if the
-        # count stays too high to leave room for their removal, their wait can end only by accepting an error.
+        # Held-back or returning records are not the API's error. Neither are records that wait for their removal, but
+        # these are not excluded: if the count stays too high for it, only accepting an error ends their wait.
         quiet = not (balance.held or balance.returning)
         judges = sweep.whole and quiet and (not shown if unexplained > 0 else bool(sweep.marks and not missing))
         is_left_again = unexplained != 0 and unexplained == memory.left_over

@@ -159,7 +159,7 @@ class DiscrepancySearch:
         missing = [id_ for id_ in between if id_ not in present and id_ not in seen]
         if not missing or (len(missing) <= -changed.excess and changed.first_page == changed.last_page):
             return missing
-        # A record may have moved between two requests from one page to another, and be on neither.
+        # A record that moved from one page to another between two requests may be on neither.
         for number in _pages_of(changed):
             await self._ingester.ingest(await self._fetch(number), DetectedBy.COUNT)
         return [id_ for id_ in missing if id_ not in seen]
@@ -219,7 +219,7 @@ def _is_sorted(page: Page) -> bool:
 
 
 def _iso(day: Day) -> str | None:
-    """Return the end of a range as the store takes it: "" after all dated records, None after all records."""
+    """Return the end of a range as the store takes it: a date, "" after all dated records, None after all records."""
     if day <= 0:
         return None if day < 0 else ""
     return f"{day // 10000:04}-{day // 100 % 100:02}-{day % 100:02}"

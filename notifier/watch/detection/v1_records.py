@@ -1,4 +1,4 @@
-"""Determines the keys of v1 records, which have no ids: which of several equal records is which."""
+"""Determines the keys of v1 records, which have no ids, and tells equal records apart."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence

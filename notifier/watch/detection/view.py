@@ -1,4 +1,4 @@
-"""A view is the list that a source requests, by API version, address and filters. Records outside it are ignored."""
+"""The view of a source: the list that it requests, by API version, address and filters. Other records are ignored."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,8 +16,8 @@ from notifier.store.tables.view import forget_waiting, mark_view
 class View:
     """The list that a source requests.
 
-    `renumbers` means that its API version gives other keys to the known records. Until a sweep has read the whole list,
-    unknown records are matched with the known ones.
+    `renumbers` means that the known records have other keys in this API version than in the earlier one. Until a sweep
+    has read the whole list, unknown records are matched with the known ones.
     """
 
     api: str
