@@ -1,6 +1,7 @@
-"""The conditions of a destination, and of deliveries to one that is no longer configured. Pure, except the log.
+"""The conditions of a destination, configured or not. Pure, except `report_orphans`, which logs.
 
-A destination may be failing, behind, disabled, or have deliveries that were given up.
+A destination may be failing, behind or disabled, or have deliveries that were given up. If it is no longer configured,
+events may still wait for it.
 """
 
 import logging
@@ -23,10 +24,10 @@ OVER_AFTER_SECONDS = 300.0
 """Seconds without any failure after which the condition is over."""
 
 _SOON_SECONDS = 60.0
-"""If an endpoint will be reported as failing within so many seconds, it is not reported as behind before that."""
+"""A destination that will be reported as failing within this many seconds is not reported as behind."""
 
 FORGOTTEN_AFTER_SECONDS = 86_400.0
-"""Seconds after which an operator may have forgotten that they disabled a destination for which events wait."""
+"""Seconds after which a destination that an operator disabled is reported if events wait for it."""
 
 _NOT_ITS_OWN = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
 _OF_THE_ENDPOINT = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _NOT_ITS_OWN)
@@ -36,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def conditions(name: str, report: DestinationReport, firing: Collection[ConditionKey]) -> Iterator[Condition]:
-    """Yield the conditions of a destination; `firing` holds the keys of the conditions that fired until now."""
+    """Yield the conditions of a destination; `firing` holds the keys of the conditions that fire already."""
     serving, undelivered, last_error, owed = report.serving, report.undelivered, report.last_error, report.owed
     now_ms = report.now_ms
     subject = destination_subject(name)
@@ -106,8 +107,8 @@ def is_behind(
 ) -> TypeGuard[OwedEvents]:
     """Return whether the oldest event that could be sent is late.
 
-    The cause does not matter, with one exception: while the endpoint fails and is about to be reported for that, the
-    answer is False, so that one problem is not reported twice.
+    A destination that is disabled, or that is or soon will be reported as failing, is not behind: one problem is
+    reported once.
     """
     if owed is None or serving.health.state is HealthState.DISABLED:
         return False
@@ -148,7 +149,10 @@ def is_disabled_for_people_to_know(health: Health, waiting: int, now_ms: int, *,
 
 
 def _failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: int) -> float:
-    """Return for how many seconds the oldest event that waits for the endpoint has been tried; 0.0 if none waits."""
+    """Return the seconds since the oldest event that waits for the endpoint was first tried, or since retrying began.
+
+    The longer time counts; 0.0 if there is neither.
+    """
     froms = [it.tried_from_ms for it in undelivered if _waits_for_endpoint(it) and it.tried_from_ms is not None]
     tried = [(serving.trying_ms - from_ms) / 1000 for from_ms in froms]
     health = serving.health
@@ -215,7 +219,7 @@ def _why(reason: str | None, last_error: LastError | None) -> str:
     known = last_error.reason if last_error is not None and is_latest else reason
     if known is None:
         return Sentence("general.see_log")
-    # Another version may have had other reasons.
+    # A reason stored by another version may be unknown to this one.
     text = Sentence(f"attempt.{known}") if known in set(AttemptResult) else known
     if last_error is not None and is_latest and last_error.message:
         return Sentence("general.detail", text=text, detail=last_error.message)

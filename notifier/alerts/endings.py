@@ -1,4 +1,4 @@
-"""Why a condition is withdrawn: it is no longer reported, but nothing shows that the problem was solved. Pure."""
+"""The reasons for withdrawing a condition: it is no longer reported, although the problem may still exist. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
@@ -23,11 +23,11 @@ def withdrawn(
     destinations: Mapping[str, Health],
     waiting: Mapping[str, int],
 ) -> dict[ConditionKey, Sentence]:
-    """Return, by key, why conditions that no longer fire are withdrawn and not resolved.
+    """Return the conditions to withdraw instead of resolving them, by key, each with the reason.
 
-    `keys` are those of the conditions that fired before. If one is neither in `current` nor in the result, the
-    condition was resolved. `sources` are the configured sources, `destinations` the health of the configured
-    destinations, `waiting` the number of waiting events by destination.
+    `keys` are the keys of the conditions that fired before. A condition that is neither in `current` nor in the result
+    was resolved. `sources` are the configured sources, `destinations` the health of the configured destinations,
+    `waiting` the number of waiting events by destination.
     """
     seen: set[ConditionKey] = {(condition.name.value, condition.subject) for condition in current}
     found: dict[ConditionKey, Sentence] = {}

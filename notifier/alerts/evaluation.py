@@ -12,7 +12,7 @@ STALE_AFTER_SECONDS: Final = 120.0
 """Seconds after which an evaluation is too old to be used; a new one is due every half minute."""
 
 UNDELIVERED_AFTER_SECONDS: Final = 900.0
-"""Seconds that an alert may wait for delivery before the heartbeat stops, which is the last way to raise an alarm."""
+"""Seconds that an alert may wait for delivery before the heartbeat is stopped, as the last way to report a problem."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from notifier.store.tables.conditions import FiringCondition, Notice, Phase
 _log = logging.getLogger(__name__)
 
 _LONGEST_STEP_SECONDS: Final = 120.0
-"""Of the time between two evaluations, at most so many seconds count as observed: the machine may have slept."""
+"""The most seconds between two evaluations that count as observed: in a longer gap, the machine may have slept."""
 
 
 _REFUSALS: Final = tuple(
@@ -28,7 +28,7 @@ _REFUSALS: Final = tuple(
     if failure_scope(reason) in (FailureScope.EVENT, FailureScope.PERMANENT)
     and reason is not AttemptResult.PARTLY_TAKEN
 )
-"""Reasons for which a receiver answers that it refuses an alert, and will refuse it later, too."""
+"""The results of an attempt which mean that the receiver would refuse the alert again."""
 
 
 class AlertMonitor:
@@ -140,7 +140,7 @@ def _report(notice: Notice) -> None:
         case NoticeReason.BEGAN | NoticeReason.RETURNED:
             _log.warning("a condition requires action", extra=facts)
         case NoticeReason.ENDED:
-            # Logged at the level of its beginning, so that readers who saw the one also see the other.
+            # Logged at the same level as its beginning, so that readers who saw the beginning also see the end.
             _log.warning("a condition is resolved", extra=facts)
         case NoticeReason.WITHDRAWN:
             _log.warning("a condition is no longer reported, although nothing was corrected", extra=facts)

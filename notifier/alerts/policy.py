@@ -22,7 +22,7 @@ SAME_WITHIN_MS: Final = 3600 * 1000
 """Milliseconds after its end within which a condition that comes back counts as the same condition."""
 
 SETTLED_AFTER_MS: Final = 3600 * 1000
-"""A condition that has come back is over when it was not seen for so many milliseconds."""
+"""Milliseconds for which a condition that has come back must not be seen before it is over."""
 
 MOST_A_DAY: Final = 6
 """The most messages about one condition in one day."""
@@ -31,7 +31,10 @@ _DAY_MS: Final = 24 * 3600 * 1000
 
 
 class NoticeReason(StrEnum):
-    """Why a change of a condition is recorded. A notice is also sent, if there is a destination, unless noted below."""
+    """Why a change of a condition is recorded.
+
+    If there is a destination, a notice is sent too, except for the reasons marked "No notice".
+    """
 
     SEEN = "seen"
     """The condition holds, but has not lasted long enough to be reported. No notice."""
@@ -44,9 +47,9 @@ class NoticeReason(StrEnum):
     REWORDED = "reworded"
     """Its description or its recorded times have changed. No notice."""
     CLOCK_SET_BACK = "clock_set_back"
-    """It was reported at a time that is now in the future. The day until the reminder starts again. No notice."""
+    """It was last reported at a time that is now in the future; the reminder is due a day from now. No notice."""
     HANDED_OVER = "handed_over"
-    """Its former destination gets no more notices, and no other one was told of the condition yet. No notice."""
+    """Its former destination gets no more notices, and it was not reported to another one yet. No notice."""
     NOT_SEEN = "not_seen"
     """It was not seen this time, but may come back. No notice."""
     ENDED = "ended"
@@ -70,10 +73,10 @@ def decide(
     """Return the changes to record: compare the `current` conditions with the `remembered` ones.
 
     `step_ms` is the time since the last evaluation. `alerts_to` is the destination of notices, "" if there is none.
-    Trouble of a destination is never reported to that destination. The end of a condition is reported only to the
-    destination that its beginning was reported to. `withdrawn` maps conditions that are no longer seen to the reason
-    why they do not count as resolved. `reachable` are the configured destinations: a condition that was reported to
-    another one than `alerts_to` may still end there.
+    A destination's own conditions are never reported to it. The end of a condition is reported only to the destination
+    that its beginning was reported to. That may be another one than `alerts_to`, if it is still in `reachable`, the
+    configured destinations. `withdrawn` maps conditions that are no longer seen to the reason why they do not count as
+    resolved.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
     lives: dict[ConditionKey, FiringCondition] = {it.key: it for it in remembered}
@@ -99,8 +102,8 @@ def handed_over(
 ) -> tuple[Handover, ...]:
     """Return, for each destination other than `alerts_to`, the conditions that were reported to it and still fire.
 
-    `notices` is the result of `decide` for `remembered`. Each of these destinations is sent one message with the new
-    destination of notices.
+    `notices` is the result of `decide` for `remembered`. Each of these destinations is sent one message that names the
+    new destination of notices.
     """
     ended = {it.standing.key for it in notices if it.is_forgotten or it.standing.phase is Phase.OVER}
     stands: dict[str, list[FiringCondition]] = {}
@@ -112,9 +115,9 @@ def handed_over(
 
 
 def _handed_over(before: FiringCondition, notice: Notice | None, alerts_to: str) -> Notice | None:
-    """Return the notice for a condition not seen now; if another destination was told of it, it counts as not yet told.
+    """Return `notice`, unless the condition still fires and was reported elsewhere: then mark it as not yet reported.
 
-    `handed_over` sends that destination its last message, so nobody there waits for the end of the condition.
+    `handed_over` sends the other destination a last message, so nobody there waits for the end of the condition.
     """
     life = before if notice is None else notice.standing
     if life.phase is Phase.FIRING and life.told_ms is not None and life.told_to not in ("", alerts_to):
@@ -215,7 +218,7 @@ def ends_after_ms(life: FiringCondition) -> int:
 
 
 def _is_talked_out(life: FiringCondition, now_ms: int) -> bool:
-    """Return whether only one message is left today; if it told the end now, none would be left for a return."""
+    """Return whether at most one message is left today; a notice of the end would leave none for a return."""
     return life.messages >= MOST_A_DAY - 1 and 0 <= now_ms - life.counted_from_ms < _DAY_MS
 
 

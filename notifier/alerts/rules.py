@@ -1,4 +1,4 @@
-"""The rules for the daemon's own conditions: its clock, state file, starts and alarms. Pure functions."""
+"""The rules for the daemon's own conditions: its clock, state file, starts and alerts. Pure functions."""
 
 from collections.abc import Collection, Iterator
 
@@ -22,10 +22,10 @@ from notifier.store.tables.sources import SourceMemory
 from notifier.wording.sentences import Sentence
 
 MOST_RESTARTS = 3
-"""So many starts within RESTARTS_WITHIN_SECONDS, each after a run that was killed or crashed, are a condition."""
+"""The starts within RESTARTS_WITHIN_SECONDS, each after a killed or crashed run, at which the condition begins."""
 
 RESTARTS_WITHIN_SECONDS = 3600.0
-"""Seconds within which MOST_RESTARTS starts after killed or crashed runs are a condition."""
+"""The period in seconds in which such starts are counted."""
 
 HEARTBEAT_PATIENCE_SECONDS = 900.0
 """Seconds for which the heartbeat may fail before a notice is sent."""
@@ -127,9 +127,9 @@ def of_heartbeat(problem: str | None, failing_for: float) -> Iterator[Condition]
 
 
 def of_alerts(evaluation: Evaluation | None) -> Iterator[Condition]:
-    """Yield `alerts_undelivered` if an alarm has waited too long for the destination of notices, or was refused there.
+    """Yield `alerts_undelivered` if an alert has waited too long for the destination of notices, or was refused there.
 
-    One refusal is enough, because there may be only one alarm in a month.
+    One refusal is enough, because there may be only one alert in a month.
     """
     if evaluation is None or evaluation.undelivered is None:
         return

@@ -24,7 +24,9 @@ OVER_AFTER_SECONDS = 300.0
 """Seconds of successful polls before a failure is over; or three poll intervals if that is longer."""
 
 GAP_AFTER_SECONDS = 3 * 3600.0
-"""Seconds for which a sweep must be overdue while the daemon runs; the first sweep after a long stop takes time."""
+"""Seconds for which a sweep must be overdue before a notice is sent. Only time while the daemon runs counts, because
+the first sweep after a long stop takes time.
+"""
 
 _OTHERS: Final[Mapping[Question, tuple[ConditionName, float]]] = MappingProxyType(
     {
@@ -39,7 +41,7 @@ _MOST_SWEEPS = 2
 
 
 def conditions(source: str, report: SourceReport, firing: Collection[ConditionKey], now_ms: int) -> Iterator[Condition]:
-    """Yield the conditions of a source; `firing` holds the keys of the conditions that fired until now."""
+    """Yield the conditions of a source; `firing` holds the keys of the conditions that fire already."""
     memory, settings, patience, seen = report.memory, report.settings, report.patience, report.seen
     subject = source_subject(source)
 
@@ -244,7 +246,7 @@ def fails(polls: Polls, poll_interval: float, *, stands: bool) -> bool:
 def _failure(memory: SourceMemory) -> str:
     """Return a text that says since when no poll has succeeded, and why.
 
-    A rate limit is not a separate condition, because a failing source may alternate between both kinds of failure.
+    A rate limit is not a separate condition, because a source may alternate between rate limits and other failures.
     """
     error, success_ms = memory.error, memory.last_success_ms
     polls = (

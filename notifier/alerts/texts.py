@@ -1,4 +1,4 @@
-"""The texts and values of a condition's sentences, from which messages make them in another language. Pure."""
+"""Writes a condition's sentences as JSON, so that messages can show them in another language. Pure."""
 
 from dataclasses import replace
 
@@ -9,14 +9,14 @@ from notifier.wording.sentences import Sentence, part_of
 
 
 def texts_of(summary: str, remedy: str = "") -> str:
-    """Return the JSON of these sentences for `FiringCondition.texts`; "" if neither is of the catalogue."""
+    """Return the JSON of these sentences for `FiringCondition.texts`; "" if neither is from the catalogue."""
     if not isinstance(summary, Sentence) and not isinstance(remedy, Sentence):
         return ""
     return orjson.dumps({"summary": part_of(summary), "remedy": part_of(remedy)}).decode()
 
 
 def ended(life: FiringCondition, withdrawn: str = "") -> FiringCondition:
-    """Return a condition with a summary that says that it has ended, and why if it was `withdrawn`."""
+    """Return the condition with a summary saying that it has ended; `withdrawn` is the reason if it was withdrawn."""
     if withdrawn:
         summary = Sentence("general.withdrawn", why=withdrawn, before=life.summary)
     else:

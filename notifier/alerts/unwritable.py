@@ -57,16 +57,16 @@ class UnwritableStore:
 
     @property
     def standing(self) -> tuple[FiringCondition, ...]:
-        """The condition, if it fires; otherwise empty."""
+        """A tuple with the condition if it fires, otherwise an empty one."""
         return () if self._standing is None else (self._standing,)
 
     @property
     def firing(self) -> tuple[ConditionKey, ...]:
-        """The key of the condition, if it fires; otherwise empty."""
+        """A tuple with the key of the condition if it fires, otherwise an empty one."""
         return tuple((standing.name, standing.subject) for standing in self.standing)
 
     async def look(self) -> list[Event]:
-        """Check whether the state file can be written, and report a change; return the events written when it ends."""
+        """Check whether the state file can be written, and report a change; return the notices that were stored."""
         error = self._store.unwritable
         if error is None:
             return await self._end()
@@ -109,7 +109,7 @@ class UnwritableStore:
         try:
             events = list((await self._store.run(conditions.write, [notice], now_ms)).events)
         except StoreError:
-            # The file cannot be written again, so the condition goes on.
+            # The file has become unwritable once more, so the condition goes on.
             return []
         self._since_ms = self._standing = None
         self._told_to = ""

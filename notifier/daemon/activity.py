@@ -1,6 +1,6 @@
 """Records the requests to sources and destinations and the changes of their states, for the pages about them.
 
-Requests are counted in memory and written now and then, so that they cost nothing. If the process is killed, the counts
+Requests are counted in memory and written once a minute, which costs little. If the process is killed, the counts
 of the last minute are lost; nothing else depends on them.
 """
 
@@ -32,7 +32,7 @@ WRITE_EVERY_SECONDS: Final = 60.0
 """Seconds between two writes of counts."""
 
 _MOST_COUNTS: Final = 10_000
-"""The most counts in memory; more can only be there if the store has been unwritable for days."""
+"""The most counts in memory; the limit matters only if the store cannot be written for days."""
 
 States = Mapping[ActivitySubject, tuple[str, str | None]]
 """The state of each source and destination, and its reason."""
@@ -42,7 +42,7 @@ class ActivityLog:
     """Counts requests, and compares states with the latest known ones."""
 
     def __init__(self, store: Store, clock: Clock, states: Callable[[], States]) -> None:
-        """Initialize with the store, and a function that returns the states of this moment."""
+        """Initialize with the store, and a function that returns the current states."""
         self._store = store
         self._clock = clock
         self._states = states
@@ -64,11 +64,11 @@ class ActivityLog:
         self._count(subject, first.milliseconds, failed=first.reason != AttemptResult.DELIVERED)
 
     def unwritten(self, subject: ActivitySubject) -> dict[int, RequestCount]:
-        """Return the counted requests that are not in the store yet, by the number of the quarter of an hour."""
+        """Return the counts that are not in the store yet, by quarter of an hour (its number since 1970)."""
         return {quarter: count for (counted, quarter), count in self._counts.items() if counted == subject}
 
     async def look(self) -> None:
-        """Record changes of state, and from time to time the counts. A failed write is repeated by the next call."""
+        """Record changes of state and, once a minute, the counts. A failed write is repeated by the next call."""
         try:
             await self._note_states()
             if self._clock.monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
@@ -78,7 +78,7 @@ class ActivityLog:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def stop(self) -> None:
-        """Write what is left."""
+        """Write the counts that are not in the store yet."""
         try:
             await self.write()
         except StoreError as error:
@@ -113,7 +113,7 @@ class ActivityLog:
             self._known |= changed
 
     def _seen(self, subject: ActivitySubject, state: str, reason: str | None) -> tuple[str, str | None]:
-        """Return a state as people are told it: of a destination to which nothing was sent, nothing good is known."""
+        """Return a state for display: a destination to which nothing was ever sent is untried, not ok."""
         is_untried = subject.kind is ActivityKind.DESTINATION and subject.name not in self._tried
         return (DestinationState.UNTRIED if is_untried and state == DestinationState.OK else state), reason
 

@@ -1,4 +1,4 @@
-"""The configuration that a running daemon follows, the way to read it again, and the differences of a new one."""
+"""The configuration of a running daemon, how it is read again, and what differs in a new one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,9 @@ class RunningConfiguration:
     def __init__(self, settings: Settings, source: SettingsSource | None = None) -> None:
         self.settings = settings
         self.opened_with = settings
-        """The settings at the start; everything that was opened with them follows them until the next start."""
+        """The settings at the start. The store and the HTTP interface were opened with them and keep them until the
+        next start.
+        """
         self.subscriptions: Sequence[Subscription] = subscriptions(settings.destinations)
         """Which destinations get which events."""
         self.source = source or SettingsSource(lambda: settings)
@@ -84,14 +86,14 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The differences of a new configuration, for sources and for destinations."""
+    """The differences between two configurations, for sources and for destinations."""
 
     sources: Differences
     destinations: Differences
 
 
 def changes_between(before: Settings, after: Settings) -> Changes:
-    """Return the differences between two configurations."""
+    """Compare two configurations."""
     return Changes(
         # The retention is part of a source's settings here, because it decides whether an outage leaves a gap.
         Differences.between(_with(before.sources, before.store.retention), _with(after.sources, after.store.retention)),
@@ -100,12 +102,12 @@ def changes_between(before: Settings, after: Settings) -> Changes:
 
 
 def _opened(settings: Settings) -> HttpInterfaceSettings:
-    """Return the settings of the HTTP interface, without the one that only appears in messages."""
+    """Return the settings of the HTTP interface without `public_url`, which only appears in messages."""
     return settings.http.model_copy(update={"public_url": ""})
 
 
 def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys that take effect only at the next start, because what they name is already open."""
+    """Return the changed keys that take effect only at the next start, because what they name is opened only then."""
     opened = _opened_once(opened_with)
     wanted = _opened_once(after)
     return tuple(key for key in wanted if wanted[key] != opened[key])

@@ -12,7 +12,7 @@ READ_SECONDS: Final = 30.0
 """Seconds in which the configuration must have been read; a file may be in a file system that does not answer."""
 
 MOST_HANGING: Final = 8
-"""The most readings that may hang at the same time. Each keeps a thread, which nothing can end."""
+"""The most readings that may hang at the same time. Each occupies a thread, which cannot be ended."""
 
 
 class ReadingError(Exception):
@@ -23,7 +23,7 @@ class ConfigurationReader:
     """Reads the configuration, each time on a new thread."""
 
     def __init__(self, source: SettingsSource) -> None:
-        """Initialize with the function that reads."""
+        """Initialize with the object whose `read` is called."""
         self._source = source
         self._readings: list[threading.Event] = []
 

@@ -245,7 +245,7 @@ class Daemon:
             if self._store.path is None:
                 self._schedule.add(DATABASE, ASK_EVERY_SECONDS, self._ask_database)
             self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
-            # The server needs the sources to exist, because requests are about them; it starts before their rounds.
+            # Requests are about sources, so the sources must exist now; their rounds begin after the server starts.
             self._server = LocalServer(
                 self.operations, self.feed, self.settings.http, socket_path(self.settings.store.path), self._handed_over
             )
@@ -384,7 +384,7 @@ class Daemon:
         self._counts.detected(events)
 
     async def _after_sleep(self, slept: float) -> None:
-        # This must not wait: rounds begin at once, and their alarms must not take the sleep for a failure.
+        # This must not wait: jobs could run meanwhile, and must not take the sleep for a failure.
         self._sources.wake(slept)
         self._dispatcher.wake_after_sleep(slept)
 

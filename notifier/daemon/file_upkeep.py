@@ -1,4 +1,4 @@
-"""Upkeep of the state file: its free space, its write-ahead log, and the essentials file that outlives it."""
+"""Upkeep of the state file: its free space, its write-ahead log, and the essentials file for when it is lost."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ delivered within that time, the write is not needed.
 """
 
 URGENT_SHARE = 10.0
-"""The next urgent write waits this many times as long as the last one took, because a large backlog makes it slow."""
+"""The next urgent write waits this many times as long as the last one took; writing a large backlog is slow."""
 
 _NOT_FOUND_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
 
@@ -79,7 +79,7 @@ class FileUpkeep:
             await self._store.run_bare(maintenance.checkpoint)
 
     async def release_memory(self) -> None:
-        """Free the pages of the file that are cached. Raises StoreError."""
+        """Free the memory of cached pages of the file. Raises StoreError."""
         await self._store.run_bare(maintenance.release_memory)
 
     def note(self, events: Sequence[Event]) -> None:

@@ -55,7 +55,7 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
 class PatternFilter:
     """The patterns under one key of a destination; each should match something in one of `sources`.
 
-    `lists` are the lists of the API that have to be read before this can be judged.
+    `lists` are the lists of the API that have to be read before the patterns can be checked.
     """
 
     key: str

@@ -1,6 +1,6 @@
 """A dead man's switch: a URL is fetched after successful rounds, so that a monitor notices when they stop.
 
-A round of any source counts. The fetches also stop while alarms are not delivered, because nothing else could report
+A round of any source counts. The fetches also stop while alerts are not delivered, because nothing else could report
 that.
 """
 

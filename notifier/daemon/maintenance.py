@@ -49,7 +49,7 @@ class Housekeeping:
         return self.upkeep is None or self.upkeep.has_kept
 
     async def tidy(self) -> None:
-        """Delete data older than the retention, in small steps, and free the space; the next call retries errors."""
+        """Delete data older than the retention, in small steps, and free the space; the next call retries failures."""
         forgotten = 0
         try:
             before_ms = self._clock.now_ms() - round(self._configuration.settings.store.retention * 1000)

@@ -118,7 +118,7 @@ class Operations:
 
     async def record(self, key: str) -> "RecordDocument":
         """Return the JSON object of `/v1/records/KEY`. Raises UnknownRecordError, StoreError."""
-        # Imported here, because a record is explained only to people, and most daemons are asked for none.
+        # Imported here, because most daemons are never asked to explain a record.
         from notifier.daemon.api.record import record_document  # noqa: PLC0415
 
         confirm_after = {name: source.confirm_after for name, source in self._configuration.settings.sources.items()}
@@ -138,7 +138,7 @@ class Operations:
     @cached_property
     def places(self) -> "PlaceReader":
         """The details of sources and destinations, for people."""
-        # Imported here and below, because most daemons have no visitors at most times.
+        # Imported here and below, because most of the time nobody looks at the dashboard.
         from notifier.daemon.api.place_detail import PlaceReader  # noqa: PLC0415
 
         return PlaceReader(self._reader, self._clock, self._configuration, self._activity)
@@ -173,7 +173,7 @@ class Operations:
 
     async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
         """Erase a person's data; with `dry_run`, only find the person. Raises UnknownPersonError, StoreError."""
-        # Imported here, because it is a matter of once a year.
+        # Imported here, because a person's data is erased perhaps once a year.
         from notifier.daemon.api import people  # noqa: PLC0415
 
         done = await people.forget(self._store, person, dry_run=dry_run, by=by)

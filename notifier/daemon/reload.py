@@ -70,19 +70,19 @@ class Reloader:
         self._turn = asyncio.Lock()
         self._reader = ConfigurationReader(configuration.source)
         self.running = asyncio.Lock()
-        """Locked while a configuration is applied, when parts of the daemon may be missing, but not while it is read,
-        which may take long."""
+        """Locked while a configuration is applied, because parts of the daemon may be missing then. It is not locked
+        while the configuration is read, which may take long."""
 
     async def reload(
         self, session: "aiohttp.ClientSession", heartbeat: Heartbeat
     ) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
-        # The lock keeps another reload from beginning between the notices to systemd of this one's start and end.
+        # Without this lock, another reload could begin before systemd is told of the end of this one.
         async with self._turn:
             with self._manager.told_of_reload():
                 result = await self._read_again(session, heartbeat)
-        # Events written under the old filters may be announced only now, by filters that no longer name their
-        # destinations; so all destinations are woken.
+        # Events that were written under the old filters may be announced under the new ones, which can lack some of
+        # their destinations. So all destinations are woken.
         self._dispatcher.wake()
         return result
 
@@ -119,7 +119,7 @@ class Reloader:
     ) -> None:
         """Apply the new configuration to the running daemon. Raises StoreError."""
         configuration, before = self._configuration, self._configuration.settings
-        # Counters must exist before a new name starts, and until a removed one has stopped.
+        # Counters must exist before a new source or destination starts, and until a removed one has stopped.
         self._counts.keep({*before.sources, *settings.sources}, {*before.destinations, *settings.destinations})
         # New events must not go to a removed destination while it stops, nor to a new one before it exists.
         theirs = changes.destinations

@@ -37,16 +37,16 @@ STOP_SECONDS: Final = 1.0
 class StoppedAtStart(Exception):  # noqa: N818 - no error
     """A signal stopped the daemon before it had started.
 
-    Its threads may still use the state file. They can be killed at any moment, and waiting for them delays the end of
-    the process.
+    The process should end without waiting for its threads. Some may still use the state file, but they can be killed at
+    any moment.
     """
 
 
 async def serve(settings: Settings, configuration: SettingsSource) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP, read the configuration again.
 
-    If the store is in a database that another process holds, this one stands by until it can take over, and again
-    whenever it has lost its turn.
+    If the store is in a database that another process holds, this process stands by until it can take over. When it
+    loses the database, it stands by again.
 
     Raises StoppedAtStart, whatever `Daemon.start` raises, and StoreError if the state file is found to be damaged. In
     that case the next start moves the file aside and rebuilds it.
@@ -80,7 +80,7 @@ async def _take_turns(
     reload_asked: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> None:
-    """Stand by, run the daemon during each turn, and stand by again after a loss. Raises StoreError."""
+    """Stand by, run the daemon during each turn, and stand by again when the database is lost. Raises StoreError."""
     configuration = RunningConfiguration(settings, source)
     while not stopped.done():
         store = database_store(settings.store, SystemClock().now_ms)
@@ -194,7 +194,7 @@ async def _reload_when_asked(reloader: Daemon | StandbyReloader, asked: asyncio.
         try:
             await reloader.reload()
         except asyncio.CancelledError:
-            # When standing by ends and work begins, or the reverse, the next reloader does it.
+            # This reloader is replaced when standing by begins or ends; the next one repeats the reload.
             asked.set()
             raise
         except Exception:  # noqa: BLE001 - logged

@@ -73,7 +73,7 @@ class EveryFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no t
         self.interval = timedelta(seconds=seconds)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the next time to fire: one interval after the last run if that was on time, otherwise after now."""
+        """Return the next time to fire: one interval after the last run, or after `now` if that time has passed."""
         if previous_fire_time is not None and timedelta(0) <= now - previous_fire_time < self.interval:
             following: datetime = previous_fire_time + self.interval
             return following
@@ -205,7 +205,10 @@ class Schedule:
 
 
 def stagger(index: int) -> float:
-    """Return the place of a job in [0, 1). Multiples of the golden ratio spread any number of jobs evenly."""
+    """Return the delay of a job's first run, as a share in [0, 1) of the longest delay.
+
+    Multiples of the golden ratio spread any number of jobs evenly.
+    """
     return (index * _STAGGER) % 1.0
 
 

@@ -86,7 +86,7 @@ class SourceRegistry:
         return self._watchers[name]
 
     def status_list(self, name: str) -> StatusList | None:
-        """Return the function that reads a source's list of who is current; None if the source is not watched."""
+        """Return the function that reads the pages of a source's employee statuses; None if it is not watched."""
         watcher = self._watchers.get(name)
         return None if watcher is None else watcher.employee_status
 
@@ -188,7 +188,7 @@ class SourceRegistry:
     def status(self, sweeps: Mapping[str, Sweep], examples: Mapping[str, HeldExamples]) -> dict[str, "SourceDocument"]:
         """Return each source's part of `/v1/status`.
 
-        `sweeps` and `examples` (of held records) are what was read from the store.
+        `sweeps` and `examples` (of held records) were read from the store.
         """
         return {
             name: source_status(
@@ -282,7 +282,7 @@ class SourceRegistry:
         self._on_round(done, seconds)
 
     def _signs_of_life(self, watcher: Watcher) -> Hashable:
-        # A watcher that keeps a pause requested by the API has not stalled.
+        # A watcher that waits because the API asked it to has not stalled.
         return watcher.usage.total, round(self._clock.monotonic()) if watcher.quiet_for() else None
 
     def _next_poll_ms(self, watcher: Watcher) -> int | None:

@@ -1,4 +1,4 @@
-"""Stands by while another process holds the store in the database, and takes over when that one is gone."""
+"""Stands by while another process holds the store in the database, and takes over when that process is gone."""
 
 import asyncio
 import logging
@@ -40,8 +40,8 @@ async def wait_for_turn(
 ) -> bool:
     """Wait until this process holds the store; return False if `stopped` ends first.
 
-    Meanwhile it answers requests about its own state. At the start, it also waits for a server that cannot be reached,
-    and raises other errors. Raises StoreError, ListenError.
+    Meanwhile it answers requests about its own state. Raises ListenError, and StoreError for an error of the database
+    that is not in _PASSING at the start, or that is in _FINAL later.
     """
     _make_folder(configuration.settings)
     state = StandbyState()
@@ -69,7 +69,7 @@ async def wait_for_turn(
 
 
 def _make_folder(settings: Settings) -> None:
-    """Make the folder of the owner's socket, which nothing else of this store needs. Raises StoreError."""
+    """Make the folder for the owner's socket; a store in a database has no other file there. Raises StoreError."""
     folder = settings.store.path.parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Reads the configuration again while this process stands by, so that it takes over with the newest."""
+"""Reads the configuration again while this process stands by, so that it takes over with the newest one."""
 
 import asyncio
 import logging

@@ -37,7 +37,10 @@ _OWNER: Final = web.AppKey("owner", bool)
 
 @dataclass(slots=True)
 class StandbyState:
-    """What a process that stands by knows: the holder, since when (Unix ms), and why the database does not answer."""
+    """What a process that stands by knows about the store.
+
+    That is its holder, since when (Unix ms) it holds the store, and why the database cannot be used.
+    """
 
     holder: str | None = None
     since_ms: int | None = None
@@ -62,7 +65,7 @@ class StandbyServer:
         reloader: StandbyReloader,
         handed_over: Sequence[socket.socket] = (),
     ) -> None:
-        """Initialize with the state and the configuration, which both change, and the object that reloads it."""
+        """Initialize with the state and the configuration, which both change, and the reloader."""
         self._state = state
         self._configuration = configuration
         self._reloader = reloader

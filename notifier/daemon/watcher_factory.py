@@ -50,7 +50,7 @@ def build_watcher(
     """Return the watcher of one source; `on_events` is called with every event once it is stored.
 
     `subscriptions` returns the current subscriptions when an event is written. `on_failure` is called with the source's
-    name and the reason of each failure, and `on_served` with the server's clock in each answer (Unix milliseconds).
+    name and the reason of each failure, and `on_served` with the server's time in each answer (Unix ms).
     `chance` returns the random numbers that choose the places of spot checks. `exchange` sends the requests; by default
     they are sent over HTTP through `session`. `on_request` is called after each request.
     """

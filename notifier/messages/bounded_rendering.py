@@ -1,6 +1,6 @@
 """Renders users' own templates in a separate process, which can be killed, with limits on time and memory.
 
-A template is a program: nested loops or one very large number in it would stop polls and deliveries. A thread would not
+A template is a program: nested loops or one very large number in it could stop polls and deliveries. A thread would not
 help, because no other thread runs during an operation on a large number.
 """
 
@@ -37,7 +37,7 @@ class TemplateProblemError(Exception):
 
 
 class BoundedRendering:
-    """Renders templates in another process, which is started for the first template.
+    """Renders templates in another process, which is started when it is first needed.
 
     A template that exceeds a limit is not tried again. Several threads may use one object.
     """

@@ -42,7 +42,7 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.RENEWED: Template.RENEWED,
 }
 _LISTING_WIDTHS: Final = WIDTHS[2:]
-"""The same for a digest that names every event; the first one decides how many events fit into one message."""
+"""The lengths of names in a digest that names every event; the first one decides how many events fit into a message."""
 _SHARED: Final = ("expires", "expires_on", "valid_until", "occasion", "instructor", "notes")
 """Fields that are stated once for a group session if all its people have the same value."""
 
@@ -77,7 +77,7 @@ Layout = tuple[Row, ...]
 """The rows of a message, from top to bottom."""
 
 Fits = Callable[[Layout], bool]
-"""Returns whether a layout (at least one row, none of them empty) is within a service's limits for a message."""
+"""A function that returns whether a layout (of at least one row, none empty) is within a service's limits."""
 
 
 def lay_out(
@@ -163,7 +163,7 @@ def _each(contents: Sequence[ParsedEvent], templates: "Templates", width: int, p
 def _parts(
     contents: Iterable[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing
 ) -> Iterator[list[Line]]:
-    """Yield each event's line, in order. All lines of a group session are yielded where its first event is."""
+    """Yield each event's line, in order; all lines of a group session together, at the place of its first event."""
     said = [content if _is_notice(content) else words(content, width, phrasing) for content in contents]
     sessions: dict[tuple[str, ...], list[EventVariables]] = {}
     for item in said:
@@ -201,11 +201,11 @@ def _digest(
     *,
     by_person: bool | None = None,
 ) -> Layout:
-    """Return a digest: the counts, and the trainings and some of the people or, if `by_person` is given, every event.
+    """Return a digest: the counts, and either the most frequent trainings and some of the people, or every event.
 
-    `by_person` says whether these are grouped by person, or else by training. A digest that is only about expiring,
-    expired and renewed completions is grouped by person if it is short, because a manager asks whom to send to a
-    course.
+    If `by_person` is given, every event is named, grouped by person (True) or by training (False). Without it, only a
+    short digest that is all about expiring, expired and renewed completions names every event. It is grouped by person,
+    because a manager asks whom to send to a course.
     """
     if by_person is None and _is_about_ends(contents):
         by_person = True
@@ -251,7 +251,7 @@ def _is_about_ends(contents: Sequence[ParsedEvent]) -> bool:
 
 
 def _days_left(contents: Iterable[ParsedEvent]) -> int:
-    """Return the number of days until the last of the completions that expire soon has expired; 0 if there are none."""
+    """Return the number of days until all the expiring completions have expired; 0 if there are none."""
     days = [0]
     for content in contents:
         completion = content.data.get("completion")
@@ -286,7 +286,7 @@ def _groups(said: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasi
 
 
 def _mark(item: EventVariables, phrasing: Phrasing) -> str:
-    """Return what a digest says about one of its events; nothing about a person's first completion of a training."""
+    """Return what a digest says about one of its events, such as "renewal"; "" for a first completion."""
     until = item.variables["valid_until"]
     if item.type == EventType.CREATED and item.variables["occasion"] == Occasion.RENEWAL:
         return phrasing.word("renewal")

@@ -43,14 +43,14 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "several destinations": "varios destinos",
     },
 }
-"""The words that stand in values, by their English form. A word that is missing is left in English."""
+"""Translations of the words that appear in values, by the English word. A missing word stays in English."""
 
 _MOMENT: Final = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
 
 @dataclass(frozen=True, slots=True)
 class MessageContext:
-    """What all messages share: where the dashboard is reached ("": nowhere), and whether there are several sources."""
+    """What all messages share: the address of the dashboard ("" for none), and whether there are several sources."""
 
     public_url: str = ""
     has_several_sources: bool = False
@@ -66,7 +66,7 @@ class Phrasing:
     """How the values in one destination's messages are written.
 
     `events_url` is the address of a page that lists the destination's events, `link` the pattern of a record's address;
-    both are "" for none. `names_source`: the source is named, because there are several.
+    both are "" for none. With `names_source`, messages name the source, because there are several.
     """
 
     language: Language = Language.EN

@@ -27,7 +27,7 @@ MOST_CHARACTERS: Final = 20_000
 """The most characters that a template may output; no service accepts a whole message of that length."""
 
 MOST_IN_A_DIGEST: Final = 10 * MOST_CHARACTERS
-"""The same for a digest: enough to name all events of the largest one, which is then divided among messages."""
+"""The most characters of a digest: enough to name every event, before a large one is divided among messages."""
 
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 

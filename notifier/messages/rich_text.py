@@ -84,7 +84,7 @@ def tidy(marked: str) -> str:
 
 
 def plain_text(line: Iterable[Span], *, with_urls: bool = False) -> str:
-    """Return a line without its styles, and without or with the addresses that it links to."""
+    """Return a line as plain text; `with_urls` adds the addresses that it links to."""
     return "".join(f"{span.text} ({span.url})" if with_urls and span.url else span.text for span in line)
 
 

@@ -1,6 +1,7 @@
 """The templates by name, and the type of their variables.
 
-The process that renders templates imports them, and is quick to start because this imports nothing of the program.
+The process that renders templates imports this module, and starts quickly because this imports nothing else of the
+program.
 """
 
 from enum import StrEnum
@@ -31,5 +32,5 @@ class Template(StrEnum):
 
     @property
     def file(self) -> str:
-        """The name of its file."""
+        """The name of the template's file."""
         return self.value + SUFFIX

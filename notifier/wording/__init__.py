@@ -1,1 +1,1 @@
-"""What the notifier says of itself, in each language."""
+"""The sentences about the notifier itself, in each language."""

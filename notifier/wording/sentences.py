@@ -1,7 +1,7 @@
-"""Sentences about the notifier itself, which are made in English and can be read in another language.
+"""Sentences about the notifier itself, which are made in English and can be shown in another language.
 
 A sentence is a text of the catalogue with its values. The catalogues are `en.toml` and `es.toml`, with the same texts
-and fields. What a peer, the operating system or a person has said is a value, and stays as it is.
+and fields. Text from a peer, the operating system or a person is a value, and is not translated.
 """
 
 import tomllib
@@ -29,7 +29,7 @@ CATALOGUES: Final[Mapping[str, Mapping[str, str]]] = {
 class Sentence(str):
     """An English sentence that knows which text of the catalogue it is, and the values in it.
 
-    It is a text, so that everything that shows or stores sentences can take it. `name` is the `table.name` of its text.
+    It is a `str`, so that all code that shows or stores text can take it. `name` is the `table.name` of its text.
     A value is a number, a text, a sentence, or a list of these.
     """
 
@@ -39,7 +39,7 @@ class Sentence(str):
     values: Mapping[str, Any]
 
     def __new__(cls, name: str, /, **values: Any) -> Self:
-        """Make the sentence of the text `name` with these values."""
+        """Make a sentence from the text `name` and these values."""
         made = super().__new__(cls, _filled(CATALOGUES[ENGLISH][name], values))
         made.name, made.values = name, values
         return made
@@ -63,11 +63,11 @@ def part_of(value: Any) -> Any:
 
 
 def spoken(document: Any, language: str) -> str | None:
-    """Return the sentence of a JSON object in a language; None if this version does not know all of its texts."""
+    """Return a sentence in a language, from its JSON object; None if this version does not know all of its texts."""
     try:
         return _spoken(document, CATALOGUES[language], _MOST_NESTED)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
-        # Another version may have had other texts or fields.
+        # The object may be from another version, with other texts or fields.
         return None
 
 
@@ -77,7 +77,7 @@ def is_known(name: str) -> bool:
 
 
 def said(name: str, language: str) -> str | None:
-    """Return a text without values; None if there is none of that name."""
+    """Return a text as the catalogue has it, without values filled in; None if there is none of that name."""
     return CATALOGUES[language].get(name)
 
 

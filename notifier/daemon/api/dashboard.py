@@ -36,7 +36,7 @@ class Overview:
         return DashboardFigures(self._clock.now_ms(), counts, latest, dead)
 
     async def _counted(self) -> "DashboardCounts":
-        # Imported here and below, because most daemons have no visitors at most times.
+        # Imported here and below, because most of the time nobody looks at the dashboard.
         from notifier.store.queries import dashboard  # noqa: PLC0415
 
         async with self._reading:

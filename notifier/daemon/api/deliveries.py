@@ -276,7 +276,7 @@ def drop_known(
 ) -> dict[str, int]:
     """Remove deliveries from the queue for good, or with `dry_run` only count them; return the numbers by destination.
 
-    Deliveries for destinations that are no longer configured are included; destinations without any are left out.
+    Deliveries for destinations that are no longer configured are included. The result omits destinations with none.
     Raises UnknownNameError, UnknownEventError.
     """
     known = (*configured, *(name for name in requeue.waited_for(db) if name not in configured))

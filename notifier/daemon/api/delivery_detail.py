@@ -1,4 +1,4 @@
-"""Looks into one delivery: what is stored about it, and its request, rebuilt from the stored events."""
+"""The details of one delivery: what is stored about it, and its request, rebuilt from the stored events."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from notifier.web.daemon_api import DeliveryDetail, RequestPreview, UnknownEvent
 
 
 class DeliveryInspector:
-    """Looks into deliveries for the dashboard."""
+    """Reads the details of deliveries for the dashboard."""
 
     def __init__(self, reader: StoreReader, dispatcher: Dispatcher, configuration: RunningConfiguration) -> None:
         self._reader = reader
@@ -57,10 +57,11 @@ class DeliveryInspector:
 
 
 def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
-    """Return the slots that a request may be made again with, the likeliest first; None is for no slot. Pure.
+    """Return the slots to try when a delivery's request is rebuilt, the likeliest first; None means no slot. Pure.
 
-    With a slot it is a digest. A logged request may have been of the other kind, because a delivery loses its slot when
-    it is put back into the queue, and a slot counts only while its destination has a schedule.
+    A request with a slot is a digest. A logged request may have had a slot that the delivery no longer has, or the
+    reverse: a delivery loses its slot when it is put back into the queue, and a slot counts only while its destination
+    has a schedule.
     """
     likeliest = stored.slot_ms or stored.delivery.scheduled_ms
     logged = stored.latest_logged
@@ -70,7 +71,7 @@ def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
 
 
 def request_preview(stored: StoredDelivery, settings: DestinationSettings, preview: Preview) -> RequestPreview:
-    """Return a delivery's request, rebuilt, with its headers and size from the log if it was logged. Pure."""
+    """Return a delivery's rebuilt request; its headers and size are from the log if it was logged. Pure."""
     logged = stored.latest_logged
     made = RequestPreview(
         settings.address(),
@@ -93,7 +94,7 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
 
 
 def _has_shared_secret(settings: HttpSettings) -> bool:
-    """Return whether requests have a signature that a shell command can make: the symmetric one."""
+    """Return whether requests are signed with a shared secret, so that a shell command can make the signature."""
     return any(secret.get_secret_value().startswith(SYMMETRIC) for secret in settings.secret)
 
 

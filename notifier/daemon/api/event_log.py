@@ -25,11 +25,11 @@ class EventLogReader:
     def __init__(self, reader: StoreReader, clock: Clock) -> None:
         self._reader = reader
         self._clock = clock
-        # Downloads take turns, so that they never use more than one of the two readers.
+        # Downloads take turns, so that they never use more than one of the two readers of the store.
         self._exporting = asyncio.Semaphore(1)
 
     async def page(self, chosen: EventLogFilter, before: int | None, limit: int) -> EventLogPage:
-        """Return up to `limit` requested events before a number (None: the newest). Raises StoreError."""
+        """Return up to `limit` matching events before the number `before` (None: the newest). Raises StoreError."""
         ends_at = self._clock.monotonic() + SEARCH_SECONDS
         found = await self._reader.run(event_log.page, chosen, before, limit)
         while found.next is not None and len(found.events) < limit and self._clock.monotonic() < ends_at:
@@ -38,7 +38,7 @@ class EventLogReader:
         return found
 
     async def export(self, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:
-        """Return the next requested events before a number, as a part of a file of this format. Raises StoreError."""
+        """Return the next matching events before the number `before`, as a part of a file. Raises StoreError."""
         async with self._exporting:
             return await self._reader.run_patiently(_export, chosen, before, form)
 

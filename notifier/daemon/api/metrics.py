@@ -21,7 +21,7 @@ from notifier.web.metrics.snapshot import DestinationFigures, MetricsSnapshot, S
 
 
 class MetricsCollector:
-    """Makes the page when it is requested."""
+    """Makes the page `/metrics` when it is requested."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class MetricsCollector:
         readers: Callable[[], int],
         evaluation: Callable[[], Evaluation | None] = lambda: None,
     ) -> None:
-        """Initialize with the origins of the figures.
+        """Initialize with the parts that the figures come from.
 
         `readers` returns the number of readers of the stream, and `evaluation` the latest evaluation of conditions.
         """

@@ -27,7 +27,7 @@ _Stored = tuple[Mapping[int, RequestCount], Sequence[StateChange], Sequence[Logg
 
 
 class PlaceReader:
-    """Reads what is shown of one source or destination."""
+    """Reads what the page of a source or destination shows."""
 
     def __init__(
         self, reader: StoreReader, clock: Clock, configuration: RunningConfiguration, log: ActivityLog
@@ -76,7 +76,7 @@ class PlaceReader:
 def by_hour(
     stored: Mapping[int, RequestCount], unwritten: Mapping[int, RequestCount], last: int
 ) -> Sequence[RequestCount]:
-    """Return the requests of the 24 hours up to the quarter of an hour `last`, the oldest hour first. Pure."""
+    """Return the requests of the 24 hours that end with the quarter of an hour `last`, the oldest hour first. Pure."""
     hours = [RequestCount() for _ in range(HOURS)]
     for counts in (stored, unwritten):
         for quarter, count in counts.items():

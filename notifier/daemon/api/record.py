@@ -72,9 +72,9 @@ def record_document(
 class Withheld:
     """A change of a record that is not reported yet, and the reason; times are Unix milliseconds.
 
-    `what` is the kind of second look that it waits for, or the kind of hold. `not_before_ms` is the earliest time at
-    which it can be reported. It is None if that is unknown, because an answer has contradicted the change, an operator
-    has to release it, or the source is no longer configured. `missing` says what has to happen first.
+    `what` is the kind of second look that the change waits for, the kind of hold, or `unreadable`. `missing` says what
+    has to happen before the change is reported. `not_before_ms` is the earliest time of the report, None if unknown:
+    because an answer has contradicted the change, it has to be released or corrected, or the source is not configured.
     """
 
     what: str
@@ -138,7 +138,7 @@ def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscript
 def not_judged(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
     """Return, for each destination that got this event, its filters that could not be judged, if there are any. Pure.
 
-    They are those that are configured now, judged by what was known when the event was written.
+    The filters are the present ones, judged by what was known when the event was written.
     """
     told = {life.delivery.destination for life in event.deliveries}
     found = {

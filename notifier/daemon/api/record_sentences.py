@@ -65,7 +65,7 @@ WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "an answer shows a content that it had before",
     }
 )
-"""The change of a record that one answer shows and that a second answer has to confirm."""
+"""By kind of second look: the change that one answer shows and that a second one has to confirm."""
 
 MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
@@ -76,7 +76,7 @@ MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "a request for its person and training that shows the same content",
     }
 )
-"""The confirmation that is still needed before the change is reported."""
+"""By kind of second look: the confirmation that is needed before the change is reported."""
 
 
 class NotTold(StrEnum):
@@ -118,7 +118,7 @@ _READS: Final[Mapping[Filter, str]] = MappingProxyType(
         Filter.LINES_OF_BUSINESS: "the person's lines of business",
     }
 )
-"""What each filter with patterns reads."""
+"""What the patterns of each filter are compared with."""
 
 
 def not_judged_why(filters: Iterable[Filter]) -> str:
@@ -134,7 +134,7 @@ def not_judged_why(filters: Iterable[Filter]) -> str:
 
 
 def why(reason: str) -> str:
-    """Return a reason in words, after "history", "news" or "held back"; an unknown reason is returned unchanged."""
+    """Return a reason in words, to follow "history", "news" or "held back"; an unknown reason is returned unchanged."""
     if reason == NewsReason.HELD:
         return f"held back: {HISTORY[reason]}"
     if reason in HISTORY:

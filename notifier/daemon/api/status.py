@@ -176,7 +176,7 @@ def destination_status(memory: DestinationMemory, serving: Serving | None) -> "D
         "dead": memory.dead,
         "oldest_pending": _moment(memory.oldest_pending_ms),
         "next_attempt": _moment(_next_attempt(memory, health, None if serving is None else serving.waits_until_ms)),
-        # While it is disabled, its events wait for that to end, and not for a time.
+        # The events of a disabled destination wait until it is enabled, not until a scheduled time.
         "scheduled": 0 if health.state is HealthState.DISABLED else memory.scheduled,
         "scheduled_for": None if health.state is HealthState.DISABLED else _moment(memory.scheduled_for_ms),
         "learned": {"rate": learned.rate, "batch_size": learned.batch_limit},

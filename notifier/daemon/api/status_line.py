@@ -8,7 +8,7 @@ from notifier.store.tables.destinations import HealthState
 from notifier.watch.source_health import SourceState
 
 _MOST_NAMES = 3
-"""The most sources or destinations in one state that are named."""
+"""The most sources or destinations in one state that are listed by name."""
 
 _Told = tuple[str, str, str]
 """A state, a name, and a remark."""

@@ -16,7 +16,7 @@ LONG_TRANSACTION_SECONDS = 600.0
 """Seconds that the store's thread may take to answer; enough for a transaction over the whole file on a slow disk."""
 
 LEAST_PATIENCE_SECONDS = 10.0
-"""The shortest time in seconds by which any part may be late; a jump of the wall clock is noticed within five."""
+"""The least patience in seconds: more than the five within which a jump of the wall clock is noticed."""
 
 STORE = "the store's thread"
 """The name of the only part that is not a job."""
@@ -87,7 +87,7 @@ def lived(gap: float, tick: float) -> float:
 
 
 def observe(before: Mapping[str, Stalled], now: Iterable[Component], seconds: float) -> dict[str, Stalled]:
-    """Return the observations `seconds` of running time after `before`. Parts that no longer exist are dropped."""
+    """Return the observations `before`, updated after `seconds` of running time; parts that are gone are dropped."""
     return {part.name: _looked_at(before.get(part.name), part, seconds) for part in now}
 
 

@@ -29,7 +29,7 @@ OPENING_SECONDS = 4 * 3600.0
 
 
 class Supervised(Protocol):
-    """The interface of a daemon that is supervised."""
+    """What the watchdog needs of a daemon."""
 
     def pulses(self) -> Sequence[JobStats]:
         """Return the current figures of each job of the schedule."""
