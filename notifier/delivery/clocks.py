@@ -1,9 +1,9 @@
-"""The clocks of delivery: a wall clock without jumps, and a stopwatch of the time in which delivery was possible."""
+"""The clocks of delivery: a wall clock without jumps, and a clock that counts while delivery is possible."""
 
 from notifier.clock import Clock
 
 _TOLERANCE_MS = 2000
-"""Milliseconds. A smaller difference is normal drift and is adopted at once; a larger one means the clock was set."""
+"""A difference of fewer milliseconds is normal drift, and is adopted at once; a larger one means the clock was set."""
 
 
 class JumpFreeClock:
@@ -48,7 +48,7 @@ class JumpFreeClock:
 
 
 class TryingClock:
-    """A stopwatch of the time in which delivery was possible; it decides when a delivery is given up."""
+    """A clock that counts only while delivery is possible; it shows for how long a delivery has been tried."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -81,17 +81,17 @@ class TryingClock:
         self._since = now if runs else None
 
     def start_again(self) -> None:
-        """Restart `seconds_running` at zero, because another address is tried."""
+        """Restart `seconds_running` at zero, because the address or the credentials have changed."""
         self._started_at = self._clock.monotonic()
 
     def leave_out(self, seconds: float) -> None:
-        """Exclude the `seconds` that have just passed, if the clock runs."""
+        """Do not count the `seconds` that have just passed; does nothing while the clock is stopped."""
         if self._since is not None:
             self._since += seconds
             self._started_at += seconds
 
     def hold(self, *, held: bool) -> None:
-        """Begin a period in which nothing may be tried, or end it and leave it out; a repeated call does nothing."""
+        """Begin (`held`) or end a time that does not count, as nothing may be tried; repeated calls do nothing."""
         now = self._clock.monotonic()
         if held and self._held_since is None:
             self._held_since = now

@@ -1,7 +1,7 @@
-"""What one destination's attempts have shown: its health, the limits of its receiver, and the time of trying.
+"""Holds what one destination's attempts have shown: its health, and the limits of its receiver.
 
-The rules are in `health` and `policy/decisions`; this module holds their latest results, and passes each change of the
-health on to be stored.
+The rules are in `health` and `policy/decisions`; this module keeps their latest results, and reports each change of the
+health so that it is stored.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class DestinationHealth:
     ) -> None:
         """Initialize with the destination's name and limits; `jitter` returns numbers in [0, 1).
 
-        `trying` measures the time of trying; it runs while the destination is enabled.
+        `trying` measures for how long delivery has been possible; it runs while the destination is enabled.
         """
         self._name = name
         self._bounds = bounds
@@ -86,7 +86,7 @@ class DestinationHealth:
         )
 
     def count_start(self, at: float) -> None:
-        """Count a request that starts `at` (monotonic seconds), so that the next one keeps the learned distance."""
+        """Count a request that starts `at` (monotonic seconds), so that the next one keeps to the learned rate."""
         rate = after_start(self.state.rate, at)
         if rate is not self.state.rate:
             self.state = self.state._replace(rate=rate)
@@ -117,7 +117,7 @@ class DestinationHealth:
             health.report(self._name, after, outcome)
 
     def after_sample(self, outcome: Outcome) -> bool:
-        """End the failure of a destination that took a sample event; return whether it was failing."""
+        """Mark a failing destination as working if it took a sample event; return whether that was the case."""
         if outcome.scope is not FailureScope.NONE or self.current.state is not HealthState.RETRYING:
             return False
         self.state = decisions.after_sample(self.state, self._clock.monotonic())
@@ -126,7 +126,7 @@ class DestinationHealth:
         return True
 
     def switch(self, after: Health) -> None:
-        """Take over the health after an operator has enabled or disabled the destination."""
+        """Set the new health after an operator has enabled or disabled the destination."""
         self._change(after)
         self.state = decisions.after_sample(self.state, -inf)
         self._trying.run(runs=self.is_enabled)

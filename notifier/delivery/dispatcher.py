@@ -150,13 +150,13 @@ class Dispatcher:
                 self._workers[name].wake()
 
     async def follow_clock(self) -> None:
-        """Shift all stored times by the amount that the wall clock was set, so waits and ages keep their length.
+        """After the wall clock was set, shift all stored times by as much, so that waits and ages keep their length.
 
         Raises StoreError.
         """
         async with AsyncExitStack() as stack:
             for worker in self._workers.values():
-                # Nothing may be written during the shift, so that no time of the old clock is stored among new ones.
+                # Nothing may be written during the shift, so that no time of the old clock is stored after it.
                 await stack.enter_async_context(worker.writing)
             by_ms = self._steady.astray_ms()
             await self._store.run(outbox.postpone_schedule, by_ms)

@@ -54,7 +54,7 @@ def told_state(health: Health, pending: int, *, is_draining: bool = False, was_t
 
 
 def switched(before: Health, *, enabled: bool, now_ms: int) -> Health | None:
-    """Return the health after enabling or disabling, or None if it was already so. Pure."""
+    """Return the health after an operator enables or disables a destination; None if nothing changes. Pure."""
     if enabled == (before.state is not HealthState.DISABLED):
         return None
     return Health() if enabled else Health(HealthState.DISABLED, BY_OPERATOR, now_ms)
@@ -197,10 +197,10 @@ def report(name: str, health: Health, outcome: Outcome) -> None:
 class Serving:
     """How a destination is being served right now.
 
-    `tried_for` is the number of seconds it has been enabled in this process. `trying_ms` is the same time in
-    milliseconds, earlier processes included. `waits_until_ms` is when it is tried again (Unix ms; None: it does not
-    wait). `rate` is the configured limit in requests a second (0: none). `is_draining` is true while its settings are
-    being changed and requests under way may still finish.
+    `tried_for` is the number of seconds since it was last enabled, or its address changed, in this process. `trying_ms`
+    is the total time in which delivery was possible, earlier processes included. `waits_until_ms` is when it is tried
+    again (Unix ms; None: it does not wait). `rate` is the configured limit in requests a second (0: none).
+    `is_draining` is true while its settings are being changed and requests under way may still finish.
     """
 
     health: Health

@@ -25,8 +25,8 @@ the requests themselves. If the process is killed before the write, these events
 """
 
 LONGEST_WAIT_SECONDS = 3.0
-"""Seconds that an outcome may wait to be written while more is sent. If a disk or a database hangs without an error,
-this bounds how much is sent again after the process has ended.
+"""Once an outcome has waited this many seconds to be written, nothing more is sent. If a disk or a database hangs
+without an error, this limits how many deliveries are repeated after a restart.
 """
 
 _TRY_AGAIN_SECONDS = 1.0
@@ -100,7 +100,7 @@ class OutcomeWriter:
         self._something_to_write.set()
 
     def follow_clock(self, by_ms: int) -> None:
-        """Shift the times in unwritten outcomes by `by_ms`, the amount that the wall clock was set."""
+        """Shift the times in unwritten outcomes by `by_ms`, because the wall clock was set by that amount."""
         self._settlements = [
             settlement._replace(
                 attempted_ms=settlement.attempted_ms + by_ms,
@@ -167,7 +167,7 @@ class OutcomeWriter:
     def _take_back(
         self, batch: list[Settlement], health: Health | None, error: LastError | None, learned: Learned | None
     ) -> None:
-        """Put outcomes whose write failed back, before the ones that have arrived since."""
+        """Queue again what could not be written, before what has arrived since."""
         self._settlements[:0] = batch
         self._health = self._health or health
         self._error = self._error or error
@@ -194,7 +194,7 @@ def settlements_of(
 ) -> list[Settlement]:
     """Return the settlements to store for the deliveries of a request that took `milliseconds`. Pure.
 
-    `logged` is the request to be logged; the first settlement carries it, with the sequence numbers of all its events.
+    The first settlement carries `logged`, the request for the log, with the sequence numbers of all deliveries.
     """
     fates: dict[RetryDecision, list[Delivery]] = {}
     if decided.count(decided[0]) == len(decided):
@@ -258,7 +258,7 @@ def report_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlem
 
 
 def _level_of_failure(deliveries: Sequence[Delivery], settlement: Settlement) -> int:
-    """Return INFO for an event's first refusal, else DEBUG, as endpoint failures are already logged with the health."""
+    """Return INFO for an event's first refusal, else DEBUG: failures of the endpoint are logged with the health."""
     refused = failure_scope(AttemptResult(settlement.reason)) is FailureScope.EVENT
     return logging.INFO if refused and any(not delivery.attempts for delivery in deliveries) else logging.DEBUG
 

@@ -33,7 +33,7 @@ class ReadyQueue:
         self._leaving: dict[int, Record | None] = {}
         """Deliveries whose outcome is being written, with the record that stays busy until then (None: no record)."""
         self._unwritten: Counter[int] = Counter()
-        """The number of unwritten outcomes of each delivery that was put back here before its outcome was written."""
+        """For each delivery put back before its outcome was written: how many of its outcomes are unwritten."""
         self._first_failed: dict[int, float] = {}
 
     def waiting(self) -> list[Delivery]:
@@ -80,7 +80,7 @@ class ReadyQueue:
         return []
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove chosen deliveries from `ready`; usually they are its front."""
+        """Remove chosen deliveries from `ready`; usually they are the first ones."""
         count = len(deliveries)
         if self.ready[count - 1] is deliveries[-1]:
             del self.ready[:count]
@@ -99,7 +99,7 @@ class ReadyQueue:
         return known
 
     def put_back(self, deliveries: Sequence[Delivery], *, kept: bool) -> None:
-        """Take back deliveries that a request had no room for. Unless `kept`, the queue was cleared: drop them."""
+        """Take back deliveries that did not fit into a request; drop them if the queue was cleared (not `kept`)."""
         for delivery in deliveries:
             self._release(delivery.event.record)
             if not kept:
@@ -184,7 +184,7 @@ class ReadyQueue:
                     if settlement.state is DeliveryState.PENDING:
                         delayed.add(record)
         if delayed:
-            # An event must not be sent before an earlier one of its record. It is read again when that one is due.
+            # Later events of these records must wait for the delayed ones; they are read again when those are due.
             self._drop(lambda it: it.event.record in delayed)
             self.revision += 1
 
@@ -197,7 +197,7 @@ class ReadyQueue:
                 self._release(delivery.event.record)
 
     def _went_again(self, sequence: int) -> bool:
-        """Return whether a delivery was sent again before its outcome was written; count one unwritten outcome less."""
+        """Return whether a delivery was sent again before its outcome was written; if so, count one outcome less."""
         if sequence not in self._unwritten:
             return False
         self._unwritten[sequence] -= 1

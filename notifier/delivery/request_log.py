@@ -42,12 +42,12 @@ class RequestLog:
         self._failures = LogAllowance()
 
     def entry(self, outcome: Outcome, now: float) -> SentRequest | None:
-        """Return what to log of a request with this outcome; None for nothing. `now` is in monotonic seconds."""
+        """Return what to log about a request with this outcome; None: nothing. `now` is in monotonic seconds."""
         allowance = self._successes if outcome.reason is AttemptResult.DELIVERED else self._failures
         if outcome.request is None or not allowance.take(now):
             return None
         try:
             return outcome.request()
-        except Exception:  # noqa: BLE001 - what is only shown to people must not repeat a delivery
+        except Exception:  # noqa: BLE001 - an error in what is only shown to people must not repeat a delivery
             _log.exception("a request could not be logged", extra={"destination": self._destination})
             return None

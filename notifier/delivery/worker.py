@@ -81,7 +81,7 @@ class Worker:
         self._sampling = asyncio.Lock()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._running = False
-        # It reads ahead as many deliveries as all concurrent requests can carry, so that none waits for the store.
+        # As many deliveries are read ahead as all concurrent requests can carry, so that none waits for the store.
         size = destination.grouping.size
         most = MOST_IN_A_DIGEST if size > 1 else _FETCH
         self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), most)
@@ -141,7 +141,7 @@ class Worker:
 
     async def start(self) -> None:
         """Continue where the last run stopped, keeping a wait that the receiver asked for. Raises StoreError."""
-        # This comes before anything is due, because the time it takes must not delay a message.
+        # The files are read before any delivery is due, because the time for it must not delay a message.
         await self.prepare()
         self._running = True
         self._writer.start()

@@ -1,7 +1,7 @@
 """The destination type `amqp`: an exchange or a queue of RabbitMQ, with publisher confirms.
 
-Messages are persistent and `mandatory`: a message that no queue gets is returned, which is a failure here. An error of
-one message closes its channel. Therefore each attempt has its own channel, and a message that may be too large is
+Messages are persistent and `mandatory`: a message that no queue gets is returned, which is a failure here. An error
+with one message closes its channel. Therefore each attempt has its own channel, and a message that may be too large is
 sent alone.
 """
 
@@ -50,7 +50,7 @@ for _library in ("aio_pika.channel", "aio_pika.connection", "aio_pika.exchange",
 
 @dataclass(frozen=True, slots=True)
 class _Unconfirmed:
-    """A message that was handed to the connection in an earlier attempt, and may still be confirmed."""
+    """A message that was written to the connection in an earlier attempt, and may still be confirmed."""
 
     id: str
     confirmation: asyncio.Task[Outcome]
@@ -177,10 +177,10 @@ class AmqpDestination(BrokerDestination):
     def _leave(
         self, channel: AbstractChannel, messages: Sequence[Message], confirmations: Sequence[asyncio.Task[Outcome]]
     ) -> None:
-        """Let messages that a blocked broker will read later be confirmed after their attempt.
+        """Wait in the background for the confirmations of messages whose attempt ended while the broker was blocked.
 
-        They are in the connection already, so the broker will store them when it reads on. Published again, they would
-        arrive twice.
+        They were already written to the connection, so the broker will store them once it reads again. Published again,
+        they would arrive twice.
         """
 
         async def wait() -> None:
@@ -269,7 +269,7 @@ class AmqpDestination(BrokerDestination):
         connection, self._connection = self._connection, None
         self._idle.clear()
         if connection is not None:
-            # It may be broken already, which is no matter now.
+            # It may be broken already, which does not matter now.
             with suppress(exceptions.AMQPError, OSError, RuntimeError):
                 async with asyncio.timeout(_CLOSING_SECONDS):
                     await connection.close()
@@ -312,7 +312,7 @@ def _unconnected(error: OSError) -> AttemptError:
         case asyncio.IncompleteReadError(partial=b""):
             return failed_connection(ConnectionResetError())
         case asyncio.IncompleteReadError():
-            # What is no frame of AMQP is taken for one that is longer than what the peer has sent.
+            # The library takes data of another protocol for an AMQP frame that is longer than what the peer has sent.
             return AttemptError(AttemptResult.PROTOCOL_BROKEN, _OTHER_PROTOCOL)
         case _:
             return failed_connection(error)

@@ -55,7 +55,7 @@ def notify(
 
     Returns the answer that is written to standard output.
     """
-    # The process serves all destinations. The library reads the variables at each request.
+    # The variables of the previous call, which may be another destination's, must not apply to this one.
     for name in ("https_proxy", "http_proxy", "no_proxy"):
         os.environ.pop(name, None)
     os.environ.update(proxies)

@@ -37,7 +37,7 @@ _ATTRIBUTES_BYTES: Final = 1_000
 _DELIVERED: Final = AttemptResult.DELIVERED
 _ANSWER_LIMIT_BYTES: Final = 2**16
 _CREDENTIALS_SECONDS: Final = 60.0
-"""Seconds for which found credentials are used before botocore is asked again; it renews temporary ones in time."""
+"""Seconds after which botocore is asked for the credentials again; it renews temporary ones in time."""
 _MOST_FOUND_SECRETS: Final = 4
 _NOT_IN_A_GROUP: Final = re.compile(r"[^A-Za-z0-9!-/:-@\[-`{-~]")
 _LONGEST_GROUP: Final = 128
@@ -172,7 +172,7 @@ class AwsDestination(BrokerDestination):
             if self._credentials is None or now >= self._look_again_at:
                 self._credentials = found = await in_thread(self._find, "aws-credentials")
                 self._look_again_at = now + _CREDENTIALS_SECONDS
-                # An answer to a wrong signature repeats what was signed, with the token of temporary credentials.
+                # AWS answers a wrong signature with what was signed, which includes the token of temporary credentials.
                 older = self._hidden[len(self._configured_secrets) :]
                 secrets = [it for it in (found.secret_key, found.token) if it and it not in older]
                 self._hidden = (*self._configured_secrets, *(*secrets, *older)[:_MOST_FOUND_SECRETS])
@@ -201,7 +201,7 @@ class AwsDestination(BrokerDestination):
 
 
 def requests_for(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Yield messages in groups that fit into a request; one that is too large is alone in it."""
+    """Yield messages in groups that fit into a request; a message too large to fit is alone in its group."""
     group: list[Message] = []
     room = _MOST_BYTES
     for message in messages:

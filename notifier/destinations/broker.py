@@ -1,4 +1,4 @@
-"""What the message brokers share: an event as a message, and an attempt as a series of messages.
+"""The base of the destinations that are message brokers: makes messages of events, and publishes them in order.
 
 A message is a CloudEvent in structured mode, as the CloudEvents bindings for Kafka, AMQP and MQTT 5 describe it: the
 body is the event as `http` sends it. The event's id is the message's id.
@@ -32,7 +32,7 @@ from notifier.store.tables.request_log import SentRequest, digest
 CONTENT_TYPE: Final = "application/cloudevents+json"
 APPLICATION: Final = f"completion-notifier/{__version__}"
 OWN_SOURCE: Final = "notifier"
-"""The source of operational notices in topics and keys."""
+"""The source name of operational notices, for topics and keys."""
 
 _MOST_REMEMBERED: Final = 10_000
 _MOST_ANSWERS: Final = 40
@@ -84,7 +84,7 @@ def message_of(event: Event) -> Message:
 def waves(messages: Iterable[Message]) -> Iterator[list[Message]]:
     """Yield messages in groups that may be published at the same time, each with at most one message per record.
 
-    A later event of a record is published only after the earlier one was stored, even if the broker refuses some.
+    So a later event of a record is never stored before an earlier one, even if the broker refuses some messages.
     """
     left = list(messages)
     while left:
@@ -105,7 +105,7 @@ def summary(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 Answered = Callable[[Message, Outcome], None]
-"""Called with a message and its outcome as soon as that is known. A confirmation's words are the outcome's detail."""
+"""Called with a message and its outcome as soon as that is known. The outcome's detail is what the broker said."""
 
 
 class AttemptError(Exception):
@@ -135,8 +135,8 @@ class BrokerDestination(ABC):
     async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
         """Publish messages of different records at the same time, and call `answered` with each of them.
 
-        Raises AttemptError if there is no connection. It is cancelled when the attempt's time is up, and then no
-        message may be published any more.
+        Raises AttemptError if there is no connection. When the attempt's time is up, this call is cancelled, and must
+        not publish any further message.
         """
 
     @abstractmethod

@@ -31,7 +31,7 @@ ANSWER_LIMIT_BYTES = 4096
 """The most bytes of an answer's body that are read, after decompression; the rest is ignored."""
 
 HIDDEN: Final = "[hidden]"
-"""Stands for the value of a header that may be a secret."""
+"""Replaces the value of a header that may be a secret."""
 
 _SECRET_ANSWERS: Final = frozenset({"set-cookie", "authorization", "cookie", "www-authenticate", "proxy-authenticate"})
 _MOST_FIELDS: Final = 40
@@ -75,15 +75,15 @@ class Endpoint:
     ) -> None:
         """Initialize with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
 
-        `secrets` are kept out of texts, like those in the URL. The values of `secret_headers` (names in lower case) are
-        not logged. `proxy` is the value of the configuration key `proxy`.
+        `secrets` are removed from texts, as are those in the URL. The values of `secret_headers` (names in lower case)
+        are not logged. `proxy` is the value of the configuration key `proxy`.
         """
         address = url.get_secret_value()
         through = proxy_of(address, proxy.get_secret_value())
         self._poster = Poster(session, address, headers, timeout=timeout, limit=ANSWER_LIMIT_BYTES, proxy=through)
         self._session = session
         self._address = address
-        # An answer to OPTIONS says what it has to say in its status and headers.
+        # Only the status and the headers of an answer to OPTIONS matter.
         self._options = RequestOptions(
             headers, timeout, ANSWER_LIMIT_BYTES, truncate=True, body_counts=False, proxy=through
         )
@@ -150,7 +150,7 @@ class Endpoint:
         return answer
 
     def _outcome(self, reason: AttemptResult, answer: Answer) -> Outcome:
-        """Return the outcome of an answer that is no success."""
+        """Return the outcome of an answer that reports a failure."""
         asked = retry_after(answer.headers, self._clock.now_ms())
         wait = None if asked is None else min(asked, LONGEST_WAIT_SECONDS)
         return Outcome(reason, answer.status, wait, self.shown(_words(answer)), peer_ms=_time(answer))
@@ -170,7 +170,7 @@ class Endpoint:
         )
 
     def _shown_yes(self, body: bytes) -> str:
-        """Return the words of a success, cleaned for display. The latest are cached, because peers repeat them."""
+        """Return the text of a successful answer, safe to show; the latest is cached, because most are equal."""
         if body != self._latest_yes[0]:
             # A long page after a success is dropped, because searching it for secrets would take too long.
             said = body.decode(errors="replace") if len(body) <= LONGEST_DETAIL else ""

@@ -28,7 +28,7 @@ _LARGEST_BYTES: Final = 20 * 2**20
 """The largest message that the library may send, in bytes; the cluster may set a lower limit."""
 
 _silent = logging.getLogger("librdkafka")
-# The library writes to standard error otherwise. What it says is in the outcomes of attempts.
+# Otherwise the library would write to standard error. The outcomes of attempts contain what it reports.
 _silent.disabled = True
 
 _CONNECT: Final = re.compile(r"Connect to \S+ failed: (.+?)(?: \(after|$)")
@@ -121,7 +121,7 @@ class KafkaDestination(BrokerDestination):
 
     async def _started(self) -> "_Producing":
         """Return the producer, or a new one if it has failed for good or the certificates have changed."""
-        # The files are read here too, so that one that is unusable is named.
+        # The library reads the certificate files itself; reading them here too names an unusable file in the outcome.
         context = await self._trust.context() if self._settings.tls else None
         present = self._producer
         if present is not None and (present.has_failed or (context is not self._context and not present.is_busy)):
@@ -238,7 +238,7 @@ class _Producing:
         while not self._is_closing.is_set():
             producer.poll(_POLL_SECONDS)
         producer.flush(_POLL_SECONDS)
-        # The last reference ends the connections, which takes a moment.
+        # Giving up the last reference closes the connections, which takes a moment.
         self._producer = None
         del producer
         tell(self._loop, self._end)

@@ -105,7 +105,7 @@ class MqttDestination(BrokerDestination):
         try:
             await asyncio.gather(*map(publish, messages))
         except asyncio.CancelledError:
-            # The library would send what it has not sent yet, after newer events.
+            # Otherwise the library would later send what it has not sent yet, after newer events.
             connection.break_off()
             raise
         if connection.is_unheard and not self._told_unheard:
@@ -212,7 +212,7 @@ class _Connection:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = CONTENT_TYPE
             properties.UserProperty = ("id", event_id)
-            # Its answer comes in a later turn of the event loop. Without a connection, the end of it is reported then.
+            # Neither the answer nor the end of the connection is reported before a later turn of the event loop.
             sent = self._client.publish(topic, body, _QOS, properties=properties)
             answer: asyncio.Future[Outcome] = self._loop.create_future()
             self._waiting[sent.mid] = answer
@@ -284,7 +284,7 @@ class _Connection:
 
     def _accept(self, outcome: Outcome, most_bytes: int | None, most: int) -> None:
         self._most_bytes = most_bytes
-        # The library does not follow the broker's limit.
+        # The library does not apply the broker's limit itself.
         self._window = asyncio.Semaphore(min(most, _MOST_IN_FLIGHT))
         if not self._accepted.done():
             self._accepted.set_result(outcome)

@@ -10,7 +10,7 @@ from notifier.http.transport_errors import TransportReason
 from notifier.store.tables.request_log import SentRequest
 
 LONGEST_WAIT_SECONDS = 86_400.0
-"""Seconds: the longest wait before another attempt, whatever a peer asks for."""
+"""The longest wait in seconds before another attempt, whatever a peer asks for."""
 
 
 class AttemptResult(StrEnum):
@@ -57,10 +57,10 @@ class AttemptResult(StrEnum):
 
 
 class FailureScope(StrEnum):
-    """The part that has to change before a failed attempt can succeed."""
+    """What a failure is due to, and so what has to change before the next attempt can succeed."""
 
     NONE = "none"
-    """It succeeded."""
+    """No failure: the attempt succeeded."""
     PACE = "pace"
     """The timing. The same request will be taken later; nothing is wrong with its contents or size."""
     ENDPOINT = "endpoint"
@@ -93,7 +93,7 @@ class Outcome:
     through_proxy: bool = False
     """Whether there was no answer to a request through a proxy, so that the proxy may be what failed."""
     request: Callable[[], SentRequest] | None = field(default=None, compare=False, repr=False)
-    """Returns the request and its answer for the log, without secrets; made only if they are logged."""
+    """Returns the request and its answer for the log, without secrets; called only if they are logged."""
 
     @property
     def scope(self) -> FailureScope:
@@ -114,7 +114,7 @@ class Outcome:
 
 
 def failure_scope(reason: AttemptResult) -> FailureScope:
-    """Return the scope of a reason by itself. An outcome may have another one; see `Outcome.scope`."""
+    """Return the scope of a reason alone; the status and wait of an outcome may change it (see `Outcome.scope`)."""
     match reason:
         case AttemptResult.DELIVERED:
             return FailureScope.NONE

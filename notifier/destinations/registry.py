@@ -32,8 +32,8 @@ def kind(
     settings: AnySettings, pool: ApprisePool | None = None, context: Callable[[], MessageContext] = MessageContext
 ) -> DestinationType:
     """Return the type of the destination that `settings` describe."""
-    # Those for people are imported where a configuration has them, because they bring the template engine along; those
-    # for brokers because each brings its own library, which need not be installed.
+    # Most types are imported only if they are configured: those for people, because they import the template engine,
+    # and those for brokers, because each imports its own library, which need not be installed.
     match settings:
         case SlackSettings():
             from notifier.destinations import slack  # noqa: PLC0415

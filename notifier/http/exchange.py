@@ -114,7 +114,8 @@ def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str])
     if address.scheme == "http":
         return ProxyOptions({"proxy": at.with_path("/")}, authorization)
     agent = {name: value for name, value in headers.items() if name.lower() == "user-agent"}
-    # aiohttp adds this header, and distinguishes connections by the headers: without it, the first would not be reused.
+    # aiohttp adds `Host` to these headers when it connects, and reuses a connection only for equal headers: without it
+    # here, the first connection would not be reused.
     host = {"Host": address.host_port_subcomponent or ""}
     return ProxyOptions({"proxy": at.with_path("/"), "proxy_headers": {**host, **agent, **authorization}}, {})
 

@@ -6,7 +6,7 @@ from statistics import median
 from notifier.clock import Clock
 
 _HEARD_MS = 3_600_000
-"""The age in milliseconds at which the time that a peer has reported is no longer used."""
+"""The age in milliseconds from which a time that a peer has reported is no longer used."""
 
 
 @dataclass(slots=True)

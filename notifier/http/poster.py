@@ -99,7 +99,8 @@ class _Prepared:
             **through.options,
         )
         made = self.request.headers
-        # The library's client would wait for a permission to send the body, and address a plain request to its proxy.
+        # This module does not wait for the peer's consent (`Expect`) before it sends the body, and does not send a
+        # plain request to the proxy itself.
         self.is_sendable = "Expect" not in made and (proxy is None or address.scheme == "https")
         lines = _lines((name, value) for name, value in made.items() if name.lower() != "content-length")
         self.head = f"POST {address.raw_path_qs} HTTP/1.1\r\n".encode() + lines

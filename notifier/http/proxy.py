@@ -16,7 +16,7 @@ DIRECT: Final = "none"
 """The configured value that means "no proxy, whatever the environment says"."""
 
 KEY: Final = "proxy"
-"""The configuration key `proxy`, as the value of `Proxy.origin`."""
+"""The `origin` of a proxy that the configuration names: the key `proxy`."""
 
 _VARIABLES: Final = {"https": "HTTPS_PROXY", "http": "HTTP_PROXY"}
 _EXCEPTIONS: Final = "NO_PROXY"

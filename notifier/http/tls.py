@@ -1,4 +1,4 @@
-"""TLS certificates that are configured for a source or destination: its own authority, and a client certificate."""
+"""The TLS certificate files of a source or destination: a certificate authority, and a client certificate."""
 
 import asyncio
 import ssl

@@ -150,7 +150,7 @@ def _refused_by(proxy: Proxy, status: int) -> TransportError:
 
 
 def _tls_failed(error: Exception, proxy: Proxy | None) -> TransportError:
-    """Return the error for a failed handshake; if the peer does not speak TLS, it is not about certificates."""
+    """Return the error for a failed handshake; PROTOCOL_BROKEN means that the peer does not speak TLS at all."""
     is_of_proxy = (
         proxy is not None
         and isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError)
@@ -209,7 +209,7 @@ def _is_cut_off(error: HttpProcessingError) -> bool:
 
 
 def _wrong_in(message: str) -> str:
-    """Describe, from the message of aiohttp's parser, which field or line was invalid HTTP, but not a field's value."""
+    """Describe a problem with an answer, from the message of aiohttp's parser; no value of a header field is shown."""
     if message in _REFUSED:
         return _REFUSED[message]
     if "bytes when reading" in message:

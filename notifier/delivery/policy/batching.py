@@ -1,7 +1,7 @@
 """Chooses the waiting deliveries that share a request, and learns how many a receiver accepts. Pure.
 
-A refused group is split in half and the halves are sent first, so that a bad event is found in log2 steps. Once a
-smaller group gets through, its size becomes the limit; the limit grows again with further successes.
+A refused group is split in half and the halves are sent first, so that a bad event is found in about log2(N) steps.
+Once a smaller group gets through, its size becomes the limit; the limit grows again with further successes.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +20,7 @@ _FULL_GROUPS_TO_GROW = 10
 _PATIENCE_GROWS = 4
 _LONGEST_PATIENCE = 10_000
 _PACED_SECONDS = 60.0
-"""If messages with the usual number of events would take longer than this, the waiting events become a digest."""
+"""If sending the waiting events in messages of the usual size would take longer than this, they become a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class BatchSize:
 
     `full` counts the requests of the full size that got through in a row. Once there are `needed` of them, one request
     of twice the size is tried; `on_trial` is true while that request is under way. `suspect` is a smaller size that
-    becomes the limit if it gets through (0: none).
+    becomes the limit if a request of that size gets through (0: none).
     """
 
     limit: int | None = None
@@ -61,9 +61,10 @@ def after_success(size: BatchSize, count: int, most: int, *, half: bool, trial: 
 
 
 def after_too_large(size: BatchSize, count: int, most: int, *, trial: bool) -> BatchSize:
-    """Return the size after a request with `count` events was too large, or hit an outage.
+    """Return the size after a request with `count` events was refused as too large, or took too long.
 
-    Half of `count` becomes the limit if that many get through.
+    After a `trial`, the limit stays, and the next trial comes later. Otherwise, half of `count` becomes the limit if
+    that many get through.
     """
     if trial:
         return replace(size, needed=min(_LONGEST_PATIENCE, size.needed * _PATIENCE_GROWS), full=0)

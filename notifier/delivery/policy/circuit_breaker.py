@@ -14,7 +14,7 @@ from typing import NamedTuple
 from notifier.destinations.outcome import FailureScope
 
 FAILURES_TO_OPEN = 5
-"""Consecutive failures of events that had not failed before, after which the endpoint counts as unreachable."""
+"""After this many consecutive failures that may be the endpoint's, the endpoint counts as unreachable."""
 
 LONGEST_OPEN_SECONDS = 300.0
 """The longest wait between two rounds of probes. A receiver that works again is noticed within this time; the probes
@@ -32,8 +32,7 @@ numbers differ (see `probes`).
 """
 _TRUSTED_ROUNDS = 3
 _BELIEVED_AT_ONCE_SECONDS = 21_600.0
-"""Seconds. A peer that asks for a longer wait, in seconds or as a date, is obeyed only if its next answer repeats it.
-"""
+"""Seconds. A longer wait, asked for as a number or a date, is obeyed only if the next answer also asks for one."""
 _LEAST_JITTER = 0.5
 
 
@@ -83,7 +82,7 @@ class Breaker(NamedTuple):
 
 
 def after_success(breaker: Breaker, now: float) -> Breaker:
-    """Return the breaker closed after a success; a wait that the peer asked for stays in force."""
+    """Return the breaker after a success: closed, unless a wait that the peer asked for is not over yet."""
     if breaker.asked and now < breaker.until:
         return breaker._replace(failures_in_row=0, last_success=now, tried=frozenset())
     return Breaker(last_success=now)
@@ -166,6 +165,6 @@ def _opened(breaker: Breaker, scope: FailureScope, rounds: int, now: float, wait
 
 
 def _pause(rounds: int, waits: Waits, jitter: float) -> float:
-    """Return the wait before a round in seconds: half of it fixed, half random, which is enough for a single sender."""
+    """Return the seconds to wait before a round of probes: half fixed, half random, which suffices for one sender."""
     bound = min(waits.longest, waits.first * _GROWTH ** min(rounds, 40))
     return bound * (_LEAST_JITTER + (1 - _LEAST_JITTER) * jitter)

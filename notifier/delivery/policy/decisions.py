@@ -1,8 +1,8 @@
 """Decides how an answer changes the rate, the endpoint's state, the group size, and each event that was sent. Pure.
 
-A failed attempt is about the pace, the endpoint, the event, or "endpoint or event" if that is not known yet (see
-`FailureScope`). A failure about the pace or the endpoint never changes an event or a group: the same group is sent
-again.
+An attempt fails because of the pace, the endpoint or the event; or it is not yet known whether the endpoint or the
+event is the cause (see `FailureScope`). A failure because of the pace or the endpoint is not counted against any event,
+and the same group is sent again.
 
 The values that are made for each request are named tuples, because a frozen dataclass takes several times as long to
 make.
@@ -71,7 +71,7 @@ class Bounds:
 
     @property
     def sends_digests(self) -> bool:
-        """Whether many events become one message, which people read."""
+        """Whether many events can be sent as one message (a digest), which people read."""
         return self.grouping.digest_above is not None
 
     @property
@@ -119,7 +119,7 @@ class Result(NamedTuple):
 
 
 _WHOLE_ATTEMPTS = 40
-"""The attempts after which a digest may be divided: after one or two hours without any success."""
+"""A digest may be divided after this many attempts; they take one or two hours."""
 
 _DELIVERED = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED)
 _WAIT = RetryDecision(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT)
@@ -185,8 +185,8 @@ def after_attempt(
 def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
     """Return whether deliveries are a digest, or the beginning of one, that is not divided even if it is refused.
 
-    People expect one digest, and its text is harmless to the receiver. After _WHOLE_ATTEMPTS, it is divided like any
-    other group, in case one of its events is at fault.
+    People expect one digest, and its contents are unlikely to be the cause. After _WHOLE_ATTEMPTS attempts, it is
+    divided like any other group, in case one of its events is at fault.
     """
     if not deliveries or not bounds.sends_digests:
         return False
@@ -194,7 +194,7 @@ def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
 
 
 def learned(state: State, bounds: Bounds) -> Learned:
-    """Return the limits learned from the receiver, each None unless it is lower than the configuration allows."""
+    """Return the limits learned from the receiver; a limit is None if it is not lower than the configured one."""
     pace = min(bounds.rate, state.rate.rate)
     slowed = isfinite(pace) and pace < bounds.rate
     return Learned(float(f"{pace:.2g}") if slowed else None, state.size.limit)

@@ -40,7 +40,7 @@ def choose(candidates: Sequence[Delivery], busy: Collection[Record], tried: Coll
 def choose_in_order(
     waiting: Sequence[Delivery], busy: Collection[Record], *, round_number: int, first_of_round: bool
 ) -> Delivery | None:
-    """Choose the event to send as a trial to a destination with a strict order; None if no event can be sent.
+    """Choose a probe for a destination with a strict order; return None if no event can be sent.
 
     The first probe of a round is the earliest event. From the third round on, further probes go to the events with the
     fewest failures, the earliest first.

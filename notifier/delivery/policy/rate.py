@@ -1,4 +1,4 @@
-"""Learns from its answers how many requests a second a receiver accepts. Pure."""
+"""Learns from a receiver's answers how many requests a second it accepts. Pure."""
 
 from math import inf
 from typing import NamedTuple
@@ -9,19 +9,19 @@ IDLE_SECONDS = 60.0
 _KEPT = 0.95
 """The share of the measured rate that is used after the receiver objected to the rate."""
 _CLIMB = 0.01
-"""The share by which the rate rises with each success; it grows with the time since the receiver last objected."""
+"""The share by which the rate rises with each success; it grows with the requests accepted since the last objection."""
 _FORGET = 0.97
 _LEAST_SECONDS = 0.05
 _NOTED_EVERY_SECONDS = 1.0
-"""While the rate is unlimited, request times only serve to detect a silence, so they are updated this often."""
+"""While the rate is unlimited, request times only serve to detect a silence, so updating them this often is enough."""
 
 
 class AdaptiveRate(NamedTuple):
     """The rate that a receiver is known to accept, in requests a second; times are monotonic seconds.
 
-    `taken` requests were accepted since `measured_since`, the time of the latest objection to the rate. The rate was
-    last lowered at `lowered_at`. `longest_wait` is the longest wait that recent objections asked for, in seconds.
-    `next_at` is when the next request may start.
+    `taken` requests were accepted since `measured_since`, usually the time of the latest objection to the rate. The
+    rate was last lowered at `lowered_at`. `longest_wait` is the longest wait, in seconds, that recent objections asked
+    for. `next_at` is when the next request may start.
     """
 
     rate: float = inf
@@ -58,7 +58,7 @@ def after_pace(rate: AdaptiveRate, *, started: float, until: float, now: float) 
     """Return the rate lowered to what the receiver accepted, after it objected to a request that began at `started`.
 
     The rate is lowered once per burst. If the receiver accepted nothing since the last objection, this is an outage,
-    and the rate stays. The rate never falls below one request in twice the longest requested wait, because random
+    and the rate stays. The rate never falls below one request per twice the longest requested wait, because random
     refusals would otherwise reduce it to nothing. `until` is the end of the wait.
     """
     wait = until - now
@@ -68,7 +68,8 @@ def after_pace(rate: AdaptiveRate, *, started: float, until: float, now: float) 
         return rate
     if not rate.taken:
         return rate._replace(lowered_at=now, measured_since=until)
-    # The time of a burst includes one wait: the coming one, unless the burst itself began after a wait.
+    # A measurement that began with an objection includes the wait after it. Any other counts as at least as long as
+    # the coming wait, because a short burst would otherwise seem to be a high rate.
     burst = rate.measured_since != rate.lowered_at
     seconds = max(now - rate.measured_since, wait if burst else 0.0, _LEAST_SECONDS)
     lower = min(rate.rate, max(_KEPT * rate.taken / seconds, 0.5 / rate.longest_wait))

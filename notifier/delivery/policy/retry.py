@@ -21,7 +21,7 @@ _LEAST_TRYING_SECONDS = 3600.0
 
 
 class Decision(StrEnum):
-    """The decision after an attempt; the same word in the store, the log and the metrics."""
+    """The decision about a delivery after an attempt. The store, the log and the metrics use the same words."""
 
     DELIVERED = "delivered"
     WAIT_FOR_ENDPOINT = "wait_for_endpoint"
@@ -58,7 +58,7 @@ class Retries:
 
     @property
     def are_chance(self) -> bool:
-        """Whether failures are random, which is so if many retries get through."""
+        """Whether failures seem to be random, because many retries get through."""
         return len(self.latest) >= _ENOUGH and sum(self.latest) >= _CHANCE * len(self.latest)
 
 

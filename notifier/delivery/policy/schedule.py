@@ -1,11 +1,11 @@
-"""Decides when the deliveries of a destination may go: its slots, its quiet times, and what waits for which. Pure.
+"""Decides when the deliveries of a destination may be sent: its slots and quiet times, and what waits for them. Pure.
 
 A slot is a moment at which everything that has waited until then is sent together. A destination with a `schedule` has
 a slot at each of its times. One without a schedule, but with quiet times, has a slot at the end of each quiet time.
 
-Slots are computed on the wall clock, as APScheduler's triggers give them, and become moments here. A time that a clock
-change skips is the moment of the change. A time that a clock change repeats is its first occurrence. So there is
-exactly one slot for each time of the schedule, whatever the clock does.
+APScheduler's triggers give wall-clock times, which this module converts to moments. A time that a clock change skips
+becomes the moment of the change. Of a time that a clock change repeats, the first occurrence counts. So each time of
+the schedule has exactly one slot.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _MOST_BOUNDARIES: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """When the deliveries of one destination may go.
+    """When the deliveries of one destination may be sent.
 
     `trigger` gives the times of the schedule (None: at any time). `boundaries` are triggers for all times of day at
     which a quiet time may begin or end.
@@ -43,10 +43,10 @@ class Timetable:
     boundaries: tuple[Any, ...]
     urgent: frozenset[str]
     text: str
-    """The settings that slots depend on, as one text: if it changes, slots are counted from now on."""
+    """The settings that slots depend on, as one text: when it changes, slots are counted from that moment on."""
 
     def gate(self, from_ms: int, now_ms: int) -> Gate:
-        """Return what may go at `now_ms`, if slots are counted from `from_ms` on; both are Unix milliseconds.
+        """Return what may be sent at `now_ms`, if slots are counted from `from_ms` on; both are Unix milliseconds.
 
         `from_ms` is when a slot was last served or, before the first one, when the settings were first seen.
         """
@@ -67,7 +67,7 @@ class Timetable:
         )
 
     def next_slot_ms(self, after_ms: int) -> int:
-        """Return the first slot after a moment; a slot within a quiet time comes at its end."""
+        """Return the first slot after a moment; a slot within a quiet time is moved to the end of that quiet time."""
         if self.trigger is None:
             return self._quiet_end_ms(after_ms)
         return self._quiet_end_ms(self._next_ms(self.trigger, after_ms), inclusive=True)
@@ -79,9 +79,9 @@ class Timetable:
         return in_hours or wall.weekday() in self.quiet_days
 
     def _quiet_end_ms(self, after_ms: int, *, inclusive: bool = False) -> int:
-        """Return when the present or the next quiet time after a moment ends.
+        """Return the end of the quiet time that contains a moment, otherwise the end of the next one.
 
-        If `inclusive`, return the moment itself if it is not within a quiet time.
+        With `inclusive`, a moment that is not within a quiet time is returned as it is.
         """
         moment_ms = after_ms
         was_quiet = self.is_quiet(moment_ms)
@@ -105,7 +105,7 @@ class Timetable:
 
 
 def timetable(settings: DestinationSettings) -> Timetable | None:
-    """Return the timetable of a destination; None if its deliveries go at any time."""
+    """Return the timetable of a destination; None if its deliveries may be sent at any time."""
     if not isinstance(settings, ScheduledSettings) or not settings.waits_for_slots:
         return None
     hours = quiet_hours_of(settings.quiet_hours)
@@ -126,7 +126,7 @@ def timetable(settings: DestinationSettings) -> Timetable | None:
 def wall_of(moment_ms: int, zone: tzinfo) -> datetime:
     """Return the latest time that the wall clock of a zone has shown up to a moment, as a naive datetime.
 
-    Only in the hour that a clock change repeats, this differs from the time that the clock shows: it never decreases.
+    It never decreases: in an hour that a clock change repeats, it stays at the time of the change.
     """
     moment = datetime.fromtimestamp(moment_ms / _MILLISECONDS, UTC)
     local = moment.astimezone(zone)
@@ -138,7 +138,7 @@ def wall_of(moment_ms: int, zone: tzinfo) -> datetime:
 
 
 def moment_of(wall: datetime, zone: tzinfo) -> int:
-    """Return the first moment (Unix ms) at which the wall clock of a zone shows a time, or a later one."""
+    """Return the first moment (Unix ms) at which the wall clock of a zone shows the time `wall` or a later one."""
     local = wall.replace(tzinfo=zone, fold=0)
     moment = local.astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) != wall:

@@ -38,7 +38,7 @@ class HttpDestination:
         self._headers = {key.lower(): value.get_secret_value() for key, value in settings.headers.items()} | {
             "user-agent": f"completion-notifier/{__version__}",
             "accept-encoding": "identity",
-            # After its permission, the receiver wants to see the origin with every request.
+            # A receiver that has given its permission expects the origin in every request.
             **({"origin": settings.origin} if settings.origin else {}),
         }
         self._secret_headers = frozenset(map(str.lower, settings.headers))

@@ -60,7 +60,7 @@ def _verify_plain(secrets: Sequence[str], headers: Mapping[str, str], body: byte
 
 
 def _ascii(values: str) -> Iterator[str]:
-    # Anything else cannot be compared, and is no signature.
+    # `compare_digest` accepts only ASCII text; anything else is no signature.
     return (value for value in values.split(",") if value.isascii())
 
 
