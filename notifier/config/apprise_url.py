@@ -1,4 +1,4 @@
-"""Checks apprise URLs, which name a service and contain its credentials. Only the library itself can parse them."""
+"""Checks apprise URLs, which name a service and contain its credentials. Only apprise itself can parse them."""
 
 import logging
 from typing import Annotated, Any
@@ -27,7 +27,7 @@ def _understood(url: SecretStr) -> SecretStr:
 
 
 def _missing_package(url: str) -> str | None:
-    """Return the missing package that the URL's service needs, or None if apprise names none."""
+    """Return the package that the URL's service needs and that is missing; None if apprise names none."""
     from apprise.manager_plugins import NotificationManager  # noqa: PLC0415
 
     try:

@@ -11,7 +11,7 @@ from notifier.config.errors import InvalidCombination, Problem
 
 
 def default(notation: Any) -> Any:
-    """Return a field whose default is given in the notation of the configuration file, and is read like any value.
+    """Return a field with a default that is written and parsed like a value in the configuration file.
 
     This way the file, its JSON Schema and the settings share one default.
     """
@@ -20,7 +20,7 @@ def default(notation: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The context that values are validated in: the environment, the file, and the names of sources and destinations.
+    """What validators of values need: the environment, the file, and the names of sources and destinations.
 
     Validators get it as pydantic's context. Without it, they use the process's own environment and do not check names.
     """
@@ -39,7 +39,7 @@ class BaseTable(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
         validate_default=True,
-        # Otherwise each table is built by itself first, and once more as a part of the settings.
+        # Otherwise pydantic would build the validators of each table twice: for itself, and as a part of the settings.
         defer_build=True,
     )
 

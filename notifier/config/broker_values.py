@@ -1,4 +1,4 @@
-"""The types of the values that describe a message broker, and what is wrong with a value that is refused."""
+"""The types of the settings of message brokers, with the checks of their values."""
 
 import re
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def _template(text: str) -> str:
 
 
 Template = Annotated[str, AfterValidator(_template)]
-"""A name in which `{source}` and `{type}` stand for those of each event."""
+"""A name in which `{source}` and `{type}` stand for the source and the type of each event."""
 
 
 def _topic(text: str) -> str:
@@ -140,7 +140,7 @@ class AwsTarget:
 
 
 def parts_of(arn: str) -> AwsTarget:
-    """Return the parts of an ARN; all of them are empty if it is none."""
+    """Return the parts of an ARN; if the text is not an ARN, all of them are empty."""
     found = _ARN.fullmatch(arn)
     return AwsTarget(*found.groups()) if found else AwsTarget("", "", "", "", "")
 

@@ -1,4 +1,4 @@
-"""Checks the address of a PostgreSQL database, without its library, which only the extra `postgres` installs."""
+"""Checks the address of a PostgreSQL database without psycopg, which only the extra `postgres` installs."""
 
 import re
 from importlib.util import find_spec
@@ -30,7 +30,7 @@ _NO_LIBRARY: Final = "needs the library psycopg: pip install 'completion-notifie
 
 
 def parse_database_url(url: SecretStr) -> SecretStr:
-    """Return the address of a database, or an empty one. Raises InvalidValue."""
+    """Return `url` if it is the address of a database or empty. Raises InvalidValue otherwise."""
     text = url.get_secret_value()
     if not text:
         return url
@@ -57,7 +57,7 @@ def parse_database_url(url: SecretStr) -> SecretStr:
 
 
 def parse_schema_name(name: str) -> str:
-    """Return the name of a schema. Raises InvalidValue."""
+    """Return `name` if a schema can have it. Raises InvalidValue otherwise."""
     if _SCHEMA.fullmatch(name) is None or name in _TAKEN or name.startswith("pg-"):
         raise InvalidValue(
             "must be lower-case letters, digits and hyphens, beginning with a letter, at most 48 characters, and not a"
@@ -67,7 +67,7 @@ def parse_schema_name(name: str) -> str:
 
 
 def is_unverified_beyond_loopback(url: str) -> bool:
-    """Return whether people's names would cross the network to a server that is not verified. Pure."""
+    """Return whether the server, which gets people's names, may be on another machine and is not verified. Pure."""
     if not url:
         return False
     parts = urlsplit(url)

@@ -35,9 +35,9 @@ class DestinationSettings(BaseTable, ABC):
     """The keys of every destination."""
 
     identity: ClassVar[tuple[str, ...]] = ("type", "url")
-    """The keys for the address and the credentials; if one of them changes, the destination is another endpoint."""
+    """The keys for the address and the credentials; if one of them changes, the destination counts as a new one."""
     identity_if_set: ClassVar[tuple[str, ...]] = ()
-    """Newer keys of the same kind. They count only if they are set, so that stored identities stay the same."""
+    """Keys of the same kind, added later. They count only if they are set, so that stored identities stay the same."""
     address_key: ClassVar[str] = "url"
     """The key that holds the address."""
 
@@ -81,14 +81,14 @@ class DestinationSettings(BaseTable, ABC):
 
     @abstractmethod
     def target(self) -> object:
-        """Return what tells this address from others: two destinations with equal ones send to the same place."""
+        """Return what identifies the receiver: two destinations with equal targets send to the same place."""
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URLs that are no secrets, except for a password in them."""
+        """Yield the URLs that may be shown after a password in them is removed."""
         yield from ()
 
     def further_secrets(self) -> Iterator[str]:
-        """Yield the secrets that are only parts of the secret values, and that a peer may repeat on their own."""
+        """Yield the parts of secret values that are secrets themselves and that a peer may repeat alone."""
         yield from ()
 
     def filters(self) -> tuple[tuple[str, ...], ...]:
@@ -106,7 +106,7 @@ class DestinationSettings(BaseTable, ABC):
         )
 
     def facts_needed(self) -> Iterator[tuple[str, PersonField | None]]:
-        """Yield the keys of filters that need names, each with the fact about a person that it needs, if any."""
+        """Yield the key of each filter that needs looked-up names, with the fact about a person it compares, if any."""
         if self.trainings:
             yield "trainings", None
         if self.people and not all(map(is_person_id, self.people)):

@@ -79,7 +79,7 @@ class _Place:
 
 
 def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield the problems that pydantic's error stands for; none of them repeats a value.
+    """Yield a problem for each error that pydantic found; none of them repeats a value.
 
     `layers` are the layers whose merged values were validated, the strongest first. If a wrong value came from a
     variable or a credential file, the problem names it.

@@ -26,7 +26,7 @@ class Problem:
 
 
 def problem_if(key: str, sentence: str | None) -> Iterator[Problem]:
-    """Yield the problem of a key that `sentence` describes; nothing if it is None."""
+    """Yield a problem of `key` with `sentence` as its message; nothing if `sentence` is None."""
     if sentence is not None:
         yield Problem(key, sentence)
 

@@ -27,7 +27,7 @@ _NARROWING: Final = {
     "field_offices": "person's field office",
     "lines_of_business": "person's line of business",
 }
-"""The keys that narrow what a destination gets, and what they compare."""
+"""The keys that limit what a destination gets, each with what it compares."""
 
 
 def filter_words(settings: DestinationSettings) -> str:

@@ -29,7 +29,7 @@ def read_included(above: Iterable[Layer], main: Path | None) -> Iterator[Layer |
     """Yield the layer of each file that the layers `above` include, in the order of the files' names.
 
     `main` is the configuration file itself, which its own patterns may match too. A name that two files define is a
-    problem: neither is used instead of the other.
+    problem: neither file overrides the other.
     """
     layers = [*above]
     owners = {place: layer.file for layer in layers if layer.file is not None for place in _places(layer.values)}
@@ -50,7 +50,7 @@ def read_included(above: Iterable[Layer], main: Path | None) -> Iterator[Layer |
 
 
 def owner_of(key: str, layers: Iterable[Layer]) -> Path | None:
-    """Return the included file whose table a problem's dotted `key` is in; None for any other key."""
+    """Return the included file that has the table of the dotted `key`; None if no included file has it."""
     return next(
         (
             layer.file
@@ -65,7 +65,7 @@ def owner_of(key: str, layers: Iterable[Layer]) -> Path | None:
 
 def _patterns(layers: Iterable[Layer]) -> list[str]:
     written: Any = next((layer.values[KEY] for layer in layers if KEY in layer.values), [])
-    # Validation reports what is no list of texts.
+    # Validation reports a value that is not a list of texts.
     return [pattern for pattern in written if isinstance(pattern, str) and pattern] if isinstance(written, list) else []
 
 
@@ -73,7 +73,7 @@ def _matching(pattern: str) -> list[Path]:
     """Return the files that match, sorted. Raises OSError if the folder exists and cannot be read."""
     folder = Path(pattern).parent
     if not has_magic(str(folder)) and folder.is_dir():
-        # glob() takes a folder that it may not read for an empty one.
+        # glob() treats a folder that it may not read like an empty one.
         next(folder.iterdir(), None)
     return [file for file in map(Path, sorted(glob(pattern, recursive=True))) if not file.is_dir()]  # noqa: PTH207 - the pattern is absolute
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from notifier.config.base_table import BaseTable
 
 TYPE_KEY = "type"
-"""The key whose value tells the tables of a union apart."""
+"""The key whose value distinguishes the tables of a union."""
 
 
 def options(kind: Any) -> Iterator[Any]:

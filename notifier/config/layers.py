@@ -147,7 +147,7 @@ def is_service_link(name: str, text: str) -> bool:
 
 
 def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]:
-    """Yield layers of the files that are named like variables, strongest first, without one trailing newline each."""
+    """Yield a layer for each file that is named like a variable, strongest first; one trailing newline is removed."""
     variables = []
     try:
         names = _credential_names(directory)
@@ -254,7 +254,7 @@ def _resolve(name: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _free_key(segment: str, values: Any | None) -> str:
-    """Return the key for a segment of a variable's name where users choose the keys, such as a source's name."""
+    """Return the key that a segment of a variable's name means; `values` is None if users cannot choose the keys."""
     if values is None:
         return segment
     return segment.replace("_", "-") if introspection.tables(values) else segment.replace("_", "-").title()

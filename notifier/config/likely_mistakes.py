@@ -31,7 +31,7 @@ _TEAMS_DOMAINS: Final = (
     "api.powerplatform.cn",
 )
 _FEWEST_BYTES: Final = 12
-"""The fewest different bytes in a random secret: 24 random bytes have fewer once in some hundred billion times."""
+"""The fewest different bytes in a random secret: 24 random bytes have fewer once in some hundred billion cases."""
 
 _RETIRED: Final = ("webhook.office.com", "outlook.office.com")
 
@@ -40,7 +40,7 @@ def of_secret(secret: str) -> str | None:
     """Return a sentence that describes a likely mistake in a token or another secret, or None."""
     if _PLACEHOLDER.search(secret):
         return "is a placeholder: write the real value; variables are not expanded in this file"
-    # An empty text is in every text.
+    # An empty text has no first character.
     if secret and (secret[0] in _QUOTES or secret[-1] in _QUOTES):
         return "contains a pair of quotes: leave it out"
     return None

@@ -37,7 +37,7 @@ def load(
 ) -> Settings:
     """Read the configuration. Variables override credential files, which override the TOML file and then the defaults.
 
-    Only settings from this function are checked to refer to sources and destinations that exist.
+    Only this function checks that the sources and destinations that settings refer to exist.
 
     Args:
         path: The file that `--config` names. Without it, the first of `$NOTIFIER_CONFIG`, `./config.toml` and
@@ -72,14 +72,14 @@ def load(
 
 
 def _naming_files(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield the problems; those of an included file name it, because its customer may be one of a thousand."""
+    """Yield the problems; the messages of those in an included file name the file, as there may be a thousand files."""
     for problem in problems:
         owner = owner_of(problem.key, layers)
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")
 
 
 def _shown_to_all(settings: Settings, layers: Iterable[Layer]) -> Iterator[Path]:
-    """Yield the files with secrets that every user of the machine can read."""
+    """Yield the files that contain secrets and that every user of the machine can read."""
     secrets = {secret for secret in settings.secrets() if of_secret(secret) is None}
     for layer in layers:
         if layer.file is not None and readable_by_everybody(layer.file) and not secrets.isdisjoint(texts(layer.values)):
@@ -120,7 +120,7 @@ def locate_state_file(
 ) -> Path:
     """Return the path of the state file, even if the rest of the configuration is wrong or incomplete.
 
-    This is for callers that only look for the daemon, which may be able to read more than they can: systemd passes no
+    This is for callers that only look for the daemon. They may lack what the daemon can read: systemd passes no
     credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments are those
     of `load`. Raises ConfigError if the file cannot be read, or its path for the state file is invalid.
     """
@@ -161,7 +161,8 @@ def _read(
     inputs = [*_read_inputs(file, credentials, environ, cwd)]
     included = [*read_included([item for item in inputs if isinstance(item, Layer)], file)]
     yield from (item for item in included if not isinstance(item, Layer))
-    # No two files define the same name, so their order only decides in which order names are shown: the weakest first.
+    # No two files define the same name, so the order of their layers only decides the order in which names are shown:
+    # those of the weakest layer come first.
     above_main = len(inputs) - (file is not None)
     yield from inputs[:above_main]
     yield from (item for item in reversed(included) if isinstance(item, Layer))
@@ -174,7 +175,7 @@ def _read_inputs(
     """Yield the layers and problems of everything but included files."""
     yield from read_environment(environ, cwd)
     if file is not None and (distrusted := distrust(file)):
-        # Nothing of it is used, not even together with trusted layers, because it decides where secrets are sent.
+        # Nothing in this file is used, even if trusted layers set other keys: the file decides where secrets are sent.
         raise ConfigError([Problem(str(file), distrusted)])
     if credentials is not None:
         yield from read_credentials(credentials, cwd)
@@ -183,7 +184,7 @@ def _read_inputs(
 
 
 def surroundings(values: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Surroundings:
-    """Return the context that validating these values needs besides the values themselves."""
+    """Return the context in which these values are validated."""
     sources, destinations = values.get("sources"), values.get("destinations")
     return Surroundings(
         environ=environ,

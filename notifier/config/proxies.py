@@ -12,7 +12,7 @@ from notifier.config.source_settings import SourceSettings
 from notifier.http.proxy import Proxy, proxy_of
 
 _ANY_SERVICE: Final = "https://apprise.invalid"
-"""Stands for the addresses that apprise makes of its URLs. `NO_PROXY` is compared with the real ones by the library."""
+"""Stands for the addresses that apprise makes from its URLs. Apprise itself compares the real ones with `NO_PROXY`."""
 
 
 def of_source(source: SourceSettings, environ: Mapping[str, str] | None = None) -> Proxy | None:
@@ -31,7 +31,7 @@ def of_destination(destination: Destination, environ: Mapping[str, str] | None =
 
 
 def described(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Yield, for each proxy in use, its address, its origin, and what goes through it."""
+    """Yield a text for each proxy in use: its address, the setting that it comes from, and what uses it."""
     environ = os.environ if environ is None else environ
     users: dict[Proxy, list[str]] = {}
     for name, source in settings.sources.items():

@@ -1,8 +1,8 @@
-"""When messages go out, as it is written: `schedule`, `timezone`, `quiet_hours` and `quiet_days`.
+"""Parses the settings that decide when messages are sent: `schedule`, `timezone`, `quiet_hours` and `quiet_days`.
 
-Times are those of a wall clock. APScheduler's cron triggers compute them, but in UTC: the time zone is applied
-afterwards (`delivery/policy/schedule.py`), because a cron trigger leaves out, or repeats, a time that a change to or
-from daylight saving time removes or repeats.
+Times are those of a wall clock. APScheduler's cron triggers compute them as if they were in UTC; the time zone is
+applied afterwards (`delivery/policy/schedule.py`). A trigger with the time zone would skip or repeat a time when
+daylight saving time begins or ends.
 """
 
 import re
@@ -47,14 +47,14 @@ class QuietHours:
     end: time
 
     def covers(self, moment: time) -> bool:
-        """Return whether the time of day is within these hours; the end is not."""
+        """Return whether the time of day is within these hours, which do not include their end."""
         if self.begin < self.end:
             return self.begin <= moment < self.end
         return moment >= self.begin or moment < self.end
 
 
 def trigger_of(schedule: str) -> "CronTrigger | None":
-    """Return the trigger of a schedule, whose times are wall-clock times in UTC; None for `immediately`.
+    """Return the trigger of a schedule, which treats wall-clock times as UTC; None for `immediately`.
 
     Raises InvalidValue.
     """
@@ -123,7 +123,7 @@ def _zone_of_machine() -> tzinfo:
 def _cron(fields: list[str]) -> "CronTrigger":
     minute, hour, day, month, weekday = fields
     if day != "*" and weekday != "*":
-        # cron itself means "either", APScheduler "both".
+        # With both fields, cron runs on days that match either of them, APScheduler on days that match both.
         raise InvalidValue("names days of the month and weekdays: write * for one of them")
     days = ",".join(WEEKDAYS[number] for number in sorted(set(_weekdays(weekday.lower())))) if weekday != "*" else "*"
     try:
@@ -174,7 +174,7 @@ def _zone(name: str) -> str:
 
 
 ScheduleText = Annotated[str, AfterValidator(_schedule)]
-"""When messages go out, as it is written in the configuration."""
+"""A schedule as it is written in the configuration."""
 
 QuietHoursText = Annotated[str, AfterValidator(_quiet_hours)]
 """The hours in which nothing is sent, such as `20:00-06:00`; `""` for none."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, SecretStr
 
 
 def secret_values(value: Any) -> Iterator[str]:
-    """Yield every secret in a value of the configuration, at any depth of nesting; empty ones are left out."""
+    """Yield every secret that is not empty in a value of the configuration, at any depth of nesting."""
     match value:
         case SecretStr():
             if secret := value.get_secret_value():

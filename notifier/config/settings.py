@@ -37,7 +37,7 @@ from notifier.config.urls import is_plain_beyond_loopback
 from notifier.http.proxy import unusable
 
 _SHORTEST_TOKEN: Final = 16
-"""The fewest characters of a token if other machines can reach the interface and so can guess it."""
+"""The fewest characters of a token if other machines can reach the interface and try to guess the token."""
 
 
 class LogLevel(StrEnum):
@@ -191,7 +191,7 @@ class Settings(BaseTable):
     _unmatched: tuple[str, ...] = PrivateAttr(default=())
 
     def noting(self, *, shown_to_all: Iterable[Path], unmatched: Iterable[str]) -> Self:
-        """Return these settings with what reading them showed, for the warnings.
+        """Return these settings with what was noticed while they were read, for `warnings`.
 
         `shown_to_all` are files with secrets that every user can read; `unmatched` are the places of patterns
         that no file matches.
@@ -236,7 +236,7 @@ class Settings(BaseTable):
         yield from self._blind_filters()
 
     def _blind_filters(self) -> Iterator[Problem]:
-        """Yield the filters of destinations that need what a source does not look up."""
+        """Yield the destinations' filters that need a fact or a name that a source does not look up."""
         for name, destination in self.destinations.items():
             for key, wanted in destination.facts_needed():
                 for source in destination.sources or self.sources:
@@ -280,7 +280,7 @@ class Settings(BaseTable):
             yield Problem(variable, f"is ignored: it {problem}")
 
     def _unheard_expiry(self) -> Iterator[Problem]:
-        """Yield the sources whose expiry is announced to no destination."""
+        """Yield the sources whose announcements of expiry no destination receives."""
         for name, source in self.sources.items():
             if source.expiry and not any(_ABOUT_EXPIRY & {*it.events} for it in self.destinations.values()):
                 yield Problem(

@@ -13,7 +13,7 @@ HIDDEN: Final = "(hidden)"
 
 @dataclass(frozen=True, slots=True)
 class ShownSetting:
-    """A key and its value as text; `is_default` means that the configuration does not have the key."""
+    """A key and its value as text; `is_default` means that the configuration does not set the key."""
 
     key: str
     value: str
@@ -21,7 +21,7 @@ class ShownSetting:
 
 
 def shown_settings(table: BaseTable, *, address: str | None = None) -> list[ShownSetting]:
-    """Return all keys of a table, those of the configuration first; `address` is shown in the place of `url`."""
+    """Return all keys of a table, those that the configuration sets first; `address` is shown in the place of `url`."""
     plain = table.model_dump(mode="json")
     found = [
         ShownSetting(key, _shown(key, getattr(table, key), plain[key], address), key not in table.model_fields_set)

@@ -34,7 +34,7 @@ _REQUESTS_OF_A_POLL: Final = 2
 """The requests of one head poll: one for the page and one for the count."""
 
 _MOST_FOR_POLLS: Final = 0.8
-"""The share of the requests per minute that head polls can use before they are delayed in favour of other requests."""
+"""The share of the requests per minute that head polls can need without being late."""
 
 
 class ApiVersion(StrEnum):
@@ -178,7 +178,7 @@ class SourceSettings(BaseTable):
         return fields_to_look_up(self.person_fields) | ({PersonField.TERMINATED_ON} if self.expiry else set())
 
     def lacks(self, wanted: PersonField | None) -> str:
-        """Return what has to be changed for a filter by a fact (None: by a title) to work; "" if nothing."""
+        """Return what keeps a filter by the fact `wanted` (None: by a title) from working; "" if nothing."""
         if not self.names:
             return "needs names, but {source} has names = false: set it to true"
         if wanted is not None and wanted not in self.person_fields:

@@ -51,8 +51,8 @@ def distrust_credentials(folder: Path) -> str | None:
 def distrust_credential(file: Path) -> str | None:
     """Return why a file in a folder of credentials is not trusted; None if it is trusted or does not exist.
 
-    Where other users can create files, they could give the name of a key to any file of root's, by a symbolic or a hard
-    link. There, the name must belong to this user or to root too, and be the only name of the file.
+    Where other users can create files, they could make a symbolic or hard link, named like a key, to any file of
+    root's. There, the file or link itself must belong to this user or to root, and a file must have no second name.
     """
     try:
         named, folder = file.lstat(), file.parent.stat()

@@ -229,7 +229,7 @@ def _proxy(url: SecretStr) -> SecretStr:
 
 
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
-"""The http or https URL of a proxy, which may contain a password; `none` for no proxy; or nothing."""
+"""The http or https URL of a proxy, possibly with a password; `none` for no proxy; `""` for the environment's."""
 
 
 def _header_name(name: str) -> str:
@@ -251,7 +251,7 @@ def _origin(origin: str) -> str:
 
 
 OptionalOrigin = Annotated[str, AfterValidator(_origin)]
-"""The name by which a receiver knows this sender: that of a host; or nothing."""
+"""The host name by which a receiver knows this sender, or nothing."""
 
 
 def _header_value(value: SecretStr) -> SecretStr:

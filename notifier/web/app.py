@@ -54,7 +54,7 @@ _NAMED: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
         TooManyReadersError: (503, "too_many_readers"),
     }
 )
-"""The HTTP status and reason of the errors whose message may be sent to the client."""
+"""The HTTP status and the reason for each error whose message may be sent to the client."""
 
 _SAME_NAME: Mapping[int, str] = MappingProxyType(
     {413: "request_entity_too_large", 414: "request_uri_too_long", 422: "unprocessable_entity"}

@@ -12,7 +12,7 @@ from notifier.web.queries import DeliveryPage
 from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
-    # What only the dashboard shows is not loaded for these types.
+    # Not imported at run time, so that modules that only the dashboard needs are not loaded for their types.
     from notifier.config.shown_settings import ShownSetting
     from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
     from notifier.store.queries.delivery_detail import EventDeliveries, StoredDelivery
@@ -177,7 +177,7 @@ class RequestPreview:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDetail:
-    """One delivery: what is stored about it, and its request; None if the request cannot be shown."""
+    """One delivery: what is stored about it, and its request, which is None if it cannot be shown."""
 
     stored: "StoredDelivery"
     request: RequestPreview | None
@@ -213,7 +213,7 @@ class SourceDetail:
 
 @dataclass(frozen=True, slots=True)
 class DestinationDetail(SourceDetail):
-    """What the page of a destination shows besides its status; in addition, its type and its filters in words."""
+    """What the page of a destination shows besides its status: as for a source, and its type and filters in words."""
 
     type: str
     filters: str

@@ -46,7 +46,7 @@ def csv_rows(events: Iterable[Event], deliveries: Mapping[int, Sequence[PastDeli
 
 
 def json_lines(events: Iterable[Event]) -> bytes:
-    """Return events as CloudEvents, one a line."""
+    """Return events as CloudEvents, one on each line."""
     return b"".join(orjson.dumps(cloudevent(event), option=orjson.OPT_APPEND_NEWLINE) for event in events)
 
 
@@ -100,5 +100,5 @@ def _row(event: Event, deliveries: Sequence[PastDelivery]) -> tuple[str, ...]:
 def _written(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([harmless_cell(cell) for cell in row] for row in rows)
-    # A lone surrogate cannot be encoded, and stands for a character that the API sent wrongly.
+    # A lone surrogate cannot be encoded; the text has one where the API sent a broken character.
     return text.getvalue().encode(errors="replace")

@@ -27,7 +27,7 @@ _CURSOR: Final = re.compile("^([0-9]{1,18})(?:,([a-z0-9-]*))?$")
 
 
 class BaseQuery(BaseModel):
-    """The parameters of a query or headers of a request; unknown ones are ignored, and empty ones are as good as none.
+    """The parameters of a query or headers of a request; unknown ones are ignored, and empty ones count as missing.
 
     A parameter whose type is a tuple may occur several times, each time with one value or several between commas.
     """
@@ -57,7 +57,7 @@ def written_cursor(cursor: DeliveryCursor) -> str:
 
 
 def digits(text: str) -> int:
-    """Return a text of digits as a number. Raises ValueError for everything else."""
+    """Return the number that a text of ASCII digits stands for. Raises ValueError for any other text."""
     # Python's int() accepts signs, spaces, underscores, and the digits of all scripts.
     if not re.fullmatch("[0-9]{1,20}", text):
         raise ValueError(text)

@@ -59,13 +59,13 @@ class WrongRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MustBe:
-    """Says in an annotation what a field's value must be: the end of the sentence with which others are refused."""
+    """Annotates a field with what its value must be; the text ends the error sentence for any other value."""
 
     what: str
 
     @classmethod
     def one_of(cls, words: Iterable[str]) -> "MustBe":
-        """Return that the value must be one of `words`."""
+        """Return the annotation of a field whose value must be one of `words`."""
         return cls(f"one of {', '.join(words)}")
 
 
@@ -110,7 +110,7 @@ def moment_ms(text: str, *, whole_day: bool = False) -> int:
     """Parse a date (UTC) or an RFC 3339 time into Unix milliseconds.
 
     A date means the beginning of the day, or with `whole_day` its end. Times before the year 1 or after the year 9999
-    in UTC become the first or the last moment between. Raises ValueError for anything else.
+    (UTC) become the nearest time in these years. Raises ValueError for anything else.
     """
     if _DATE.fullmatch(text):
         day = date.fromisoformat(text)
@@ -122,7 +122,7 @@ def moment_ms(text: str, *, whole_day: bool = False) -> int:
 
 
 def within_calendar(ms: int) -> int:
-    """Return a time (Unix ms), or the nearest one in the years 1 to 9999 (UTC): no other one can be written."""
+    """Return a time (Unix ms), or the nearest in the years 1 to 9999 (UTC), the only ones that `datetime` has."""
     return min(max(_EARLIEST_MS, ms), _LATEST_MS)
 
 

@@ -93,7 +93,7 @@ class LocalServer:
         return self._sign_in.make_link()
 
     def _address(self) -> str | None:
-        """Return the URL; "" if it listens on a Unix socket for others instead of a port, and None if on neither."""
+        """Return `url`; without a port, "" if the server has a Unix socket besides the owner's, and otherwise None."""
         return self.url or ("" if self._has_unix_socket else None)
 
     @property

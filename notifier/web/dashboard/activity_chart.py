@@ -1,4 +1,4 @@
-"""The bars of the charts about requests. Pure."""
+"""Computes the bars of the charts of requests. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

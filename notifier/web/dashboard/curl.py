@@ -22,7 +22,7 @@ _SIGN: Final = (
 )
 """Signs the body as Standard Webhooks 1.0.0 wants: receivers refuse a signature that is some minutes old."""
 _HASH: Final = 'HASH=$(printf %s "$BODY" | openssl dgst -sha256 -hmac "$SECRET" -r | cut -d \' \' -f 1)'
-"""Makes the plain hash, whose key is the secret's text."""
+"""Makes the plain hash (HMAC-SHA256 of the body), whose key is the secret's text."""
 _ASYMMETRIC: Final = "v1a,"
 
 

@@ -44,7 +44,7 @@ class EventPages:
         ]
 
     async def _events(self, request: web.Request) -> web.Response:
-        # Imported here, because most daemons have no visitors at most times.
+        # Imported here, because pages are seldom requested.
         from notifier.web.dashboard import event_query  # noqa: PLC0415
         from notifier.web.dashboard.filters import event_word, zone_of  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ class Exporter:
             await response.write(first.content)
             await self._rest(response, log, wish.chosen, first.next)
         except StoreError:
-            # The client must not take the part that it has for the whole file.
+            # Otherwise the client would take the part that it has for the whole file.
             if request.transport is not None:
                 request.transport.abort()
             return response
@@ -116,5 +116,5 @@ class Exporter:
             part = await log.export(chosen, before, self._form)
             await response.write(part.content)
             before = part.next
-            # Other requests come first, however fast this client reads.
+            # Other requests get a turn, even if this client reads so fast that writing never waits.
             await asyncio.sleep(0)

@@ -20,7 +20,10 @@ _DATE_LENGTH = len("2026-11-21")
 
 
 def _time_ms(text: str, *, whole_day: bool) -> int:
-    """Parse a date in this machine's time zone, as its beginning or its end, or an RFC 3339 time, into Unix ms."""
+    """Parse a date in this machine's time zone, or an RFC 3339 time, into Unix milliseconds.
+
+    A date means the beginning of the day, or with `whole_day` its end.
+    """
     utc_ms = moment_ms(text, whole_day=whole_day)
     if len(text) != _DATE_LENGTH:
         return utc_ms
@@ -28,7 +31,7 @@ def _time_ms(text: str, *, whole_day: bool) -> int:
         begin = datetime.combine(date.fromisoformat(text), time())
         return within_calendar(round((begin + timedelta(days=1 if whole_day else 0)).timestamp() * 1000))
     except (OverflowError, ValueError):
-        # The first or the last day of the calendar: the local time may be in another year than any that exists.
+        # On the first and the last day of the calendar (years 1 and 9999), the local time may be outside it.
         return utc_ms
 
 

@@ -72,7 +72,7 @@ def short(text: Any) -> str:
 
 
 def clauses(text: str) -> str:
-    """Return the first clauses of a message (separated by semicolons) that fit into a list; at least its beginning."""
+    """Return as many of a message's clauses (separated by semicolons) as fit into a list; at least its beginning."""
     if len(text) <= _LONGEST:
         return text
     whole = text[: _LONGEST + 1].rpartition(";")[0]

@@ -1,7 +1,7 @@
 """Signs a browser in, by a form for the token or by a link that is valid once.
 
 Both set a cookie that contains only a random session id. The form works without JavaScript. It is accepted only from
-this server's own page: the request must name its origin, and the guard has refused all other origins.
+this server's own page: the request must name an origin, and the guard has already refused all origins but the server's.
 """
 
 import logging

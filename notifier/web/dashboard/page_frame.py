@@ -54,7 +54,7 @@ class PageFrame:
                 return await self.page(request, "trouble.html", 404, title="No such page", text="nothing is here")
             except web.HTTPException:
                 raise
-            except Exception:  # one page must not affect others
+            except Exception:  # a failed page must not affect others
                 if request.transport is None or request.transport.is_closing():
                     raise
                 _log.exception("a page failed with an internal error", extra={"path": request.path})

@@ -26,7 +26,7 @@ class Pages:
         ]
 
     async def _front(self, request: web.Request) -> web.Response:
-        # Imported here, because most daemons have no visitors at most times.
+        # Imported here, because pages are seldom requested.
         from notifier.web.dashboard import filters, view_model  # noqa: PLC0415
 
         control = request.app[CONTROL]

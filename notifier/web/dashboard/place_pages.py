@@ -21,7 +21,7 @@ class PlacePages:
         ]
 
     async def _source(self, request: web.Request) -> web.Response:
-        # Imported here, because most daemons have no visitors at most times.
+        # Imported here, because pages are seldom requested.
         from notifier.web.dashboard import view_model  # noqa: PLC0415
 
         name = request.match_info["name"]

@@ -98,7 +98,7 @@ def _read_assets() -> dict[str, Asset]:
 
 @cache
 def _read_templates() -> "Environment":
-    # Imported here, because most daemons have no visitors at most times.
+    # Imported here, because pages are seldom requested.
     from jinja2 import DictLoader, Environment, StrictUndefined  # noqa: PLC0415
 
     from notifier.web.dashboard import filters, view_model  # noqa: PLC0415

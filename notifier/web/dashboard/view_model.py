@@ -25,7 +25,7 @@ MOST_FOLDED: Final = 500
 """The most names in the folded list."""
 
 MOST_GIVEN_UP: Final = 4
-"""The most destinations whose given-up deliveries are listed; of others only the number is shown."""
+"""The most destinations whose given-up deliveries are listed; of others, the names and the numbers are folded."""
 
 _WELL: Final = frozenset({"ok", "untried", "idle"})
 _QUIET: Final = _WELL | {"starting", "draining"}
@@ -216,7 +216,7 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
 
 
 def listed(rows: Mapping[str, Mapping[str, Any]]) -> Listed:
-    """Return all rows in their order, or if there are many, the ones in trouble, with the others folded by name."""
+    """Return a few rows as they are; of many rows, those in trouble, with the others folded and sorted by name."""
     if len(rows) <= FEW_ROWS:
         return Listed(tuple(rows.items()))
     troubled = [row for row in rows.items() if not is_quiet(row[1])]

@@ -120,7 +120,7 @@ class Stream:
             await asyncio.wait([self._serving])
 
     def _served(self, serving: asyncio.Task[None]) -> None:
-        """Disconnect all readers if serving ended with an internal error; it starts again when they reconnect."""
+        """Disconnect all readers if serving ended with an internal error; serving starts again when they reconnect."""
         fault = None if serving.cancelled() else serving.exception()
         if fault is not None:
             _log.critical("an internal error; readers of the stream are disconnected", exc_info=fault)
@@ -181,7 +181,7 @@ class Stream:
         return max(lefts)
 
     async def _extended(self) -> tuple[Tail, bool]:
-        """Return the tail with one more page of events, and whether it is up to date. Raises StoreError."""
+        """Add a page of events to the tail; return the tail, and whether it is up to date. Raises StoreError."""
         self._news.clear()
         if self._tail is None:
             self._tail = Tail(await self._reader.run_patiently(feed.position), _TAIL)
@@ -218,7 +218,7 @@ class Stream:
 
 
 class _Left(IntEnum):
-    """The work left after a round: none, checking whether readers have received their batch, or more at once."""
+    """The work left after a round: none, waiting for readers to receive their batch, or more to do at once."""
 
     NOTHING = 0
     TAKING = 1

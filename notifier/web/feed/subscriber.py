@@ -29,7 +29,7 @@ class Subscriber:
         await response.prepare(request)
         self._response, self._transport = response, request.transport
         if self._transport is not None:
-            # `hand` must never wait. Its callers check first whether the last piece was received.
+            # With a lower limit, `hand` would wait; its callers check first whether the last piece was received.
             self._transport.set_write_buffer_limits(high=2**40)
             connection = self._transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_THE_KERNEL_BYTES)

@@ -55,7 +55,7 @@ class Connection(RequestHandler):
         """Return the time since when the connection is idle, by the event loop's clock; 0 if it may be cut off."""
         if self.may_be_closed:
             return 0.0
-        # If `quiet_since` is None, a request has ended since the last check.
+        # An idle connection has no `quiet_since` if its request has ended since the last regular check.
         return self._loop.time() if self.quiet_since is None else self.quiet_since
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -137,7 +137,7 @@ class Connections:
 
     When there are too many, a new connection replaces the one that has been idle longest. If its own peer has too many,
     one of that peer is closed. If none is idle, the new connection is closed. The owner's socket has its own limit, and
-    the limits leave descriptors for polls and deliveries, so other users and machines cannot exhaust either.
+    all limits leave descriptors for polls and deliveries, so other users and machines can block none of these.
     """
 
     def __init__(self, limits: ConnectionLimits, on_look: Callable[[], None] = lambda: None) -> None:

@@ -10,10 +10,10 @@ _MOST_OF_OWNER: Final = 64
 _LEAST: Final = 8
 
 _SHARE: Final = 4
-"""Other machines and users get this fraction (1/4) of the file descriptors; polls and deliveries need the rest."""
+"""The file descriptors divided by this are for other machines and users; polls and deliveries need the rest."""
 
 _OWNERS_SHARE: Final = 16
-"""The owner's socket has this fraction (1/16) of the file descriptors for itself."""
+"""The file descriptors divided by this are for the owner's socket alone."""
 
 
 @dataclass(frozen=True, slots=True)

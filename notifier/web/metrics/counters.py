@@ -40,7 +40,7 @@ see the increase to 1 of a series that appears with its first failure.
 """
 
 Labels = tuple[str, ...]
-"""The values of a metric's labels, in the order of their names. Members of enumerations are plain text here."""
+"""The values of a metric's labels, in the order of their names. Members of enumerations appear as their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class CountedSeries:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """The observations of one series: how many are not above each bound (the last is infinity), and their sum."""
+    """The observations of one series: how many are within each upper bound (the last is infinity), and their sum."""
 
     counts: Sequence[int]
     sum: float
@@ -63,7 +63,7 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class HistogramSeries:
-    """The histograms of one metric, by the values of its labels; `bounds` are those of the buckets but the last."""
+    """The histograms of one metric, by the values of its labels; `bounds` leaves out the last bucket's infinity."""
 
     name: str
     help: str

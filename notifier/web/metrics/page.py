@@ -19,7 +19,7 @@ def written(figures: MetricsSnapshot, counts: Sequence[CountedSeries | Histogram
 
 
 class _Together(Collector):
-    """Collects everything for one page."""
+    """Yields all metrics of one page to the library."""
 
     def __init__(self, figures: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> None:
         self._figures = figures

@@ -72,9 +72,9 @@ class StoreFigures:
 class MetricsSnapshot:
     """All figures. `conditions` are the firing conditions, and `readers` is the number of readers of the stream.
 
-    `store_address` tells the store from others; `store` is None if the store is in a database.
+    `store_address` identifies the store; `store` is None if the store is in a database.
     `evaluated_ago` is the number of seconds since the daemon last evaluated its conditions (None: not yet).
-    `alerts_undelivered` is the number of seconds for which the oldest undelivered alarm has waited.
+    `alerts_undelivered` is the number of seconds for which the oldest undelivered alert has waited.
     """
 
     now_ms: int

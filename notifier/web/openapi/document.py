@@ -142,7 +142,7 @@ def _parameters(model: type[BaseQuery] | None, where: str, components: Described
 
 
 def _is_needed(model: type[BaseRequest]) -> bool:
-    """Return whether an operation needs a body, which is so if an empty object is refused."""
+    """Return whether an operation needs a body; one that accepts an empty object does not."""
     try:
         model.model_validate({})
     except ValidationError:

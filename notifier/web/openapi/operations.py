@@ -44,7 +44,7 @@ IN_PATH: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of a path, as `GET /v1/status`.
+    """One method of a path, such as `GET /v1/status`.
 
     `done` is the type of the answer 200, and `others` has the types of other answers by status; a type's description is
     also that of the answer. `errors` are the statuses of errors that only some operations have, without those that

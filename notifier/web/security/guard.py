@@ -2,9 +2,9 @@
 
 It refuses requests of other sites' web pages in the operator's browser, and requests from outside. The same rules hold
 for every listener, except that the owner's socket beside the state file needs neither token nor session, because only
-its owner can connect to it. Without a configured token, the `Host` must be a loopback name: a web page whose host name
-resolves to 127.0.0.1 sends its own name. A request that changes something must be JSON and must not come from a page of
-another origin.
+its owner can connect to it. On the owner's socket, and everywhere if no token is configured, the `Host` must be a
+loopback name: a web page whose host name was made to resolve to 127.0.0.1 sends that host name. A request that changes
+something must be JSON and must not come from a page of another origin.
 """
 
 import hmac
@@ -87,7 +87,7 @@ class Guard:
         return bool(self.token) and not _is_owners(request) and scheme.lower() == "bearer" and not self.is_token(sent)
 
     def is_token(self, sent: str) -> bool:
-        """Return whether `sent` is the token; the time that this takes does not show how much of it is right."""
+        """Return whether `sent` is the token; the time that this takes does not show how much of `sent` is right."""
         # Bytes that are not UTF-8 arrive as surrogates.
         is_same = hmac.compare_digest(sent.encode(errors="surrogateescape"), self.token.encode())
         return bool(self.token) and is_same

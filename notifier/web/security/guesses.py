@@ -54,7 +54,7 @@ class Guesses:
         return 0.0 if wrong is None else max(0.0, wrong.latest + wrong.wait - self._clock.monotonic())
 
     def note_wrong(self, peer: str) -> int:
-        """Count one more wrong token of a peer, and return their number."""
+        """Count one more wrong token of a peer, and return how many it has sent lately."""
         now = self._clock.monotonic()
         before = self._wrong.pop(peer, None)
         is_old = before is None or now - before.latest >= _FORGOTTEN_AFTER
@@ -68,7 +68,7 @@ class Guesses:
 async def slow_down(request: web.Request, guesses: Guesses) -> int:
     """Count and log a wrong token, and delay the caller.
 
-    Returns the seconds that the peer must now wait if it came before the end of its last wait, and otherwise 0.
+    Returns the seconds that the peer must wait now if it sent this token before its last wait ended; otherwise 0.
     """
     connection = connection_of(request)
     wait_before = guesses.wait(connection.network)

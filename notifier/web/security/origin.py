@@ -1,6 +1,6 @@
 """Checks by a browser's headers whether a request comes from a page of another origin. Pure.
 
-A program sends none of these headers, and may do everything. A browser sends them, and a web page cannot change them:
+A program that is no browser sends none of these headers, and is not restricted. A web page cannot change them:
 https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site
 """
 

@@ -69,7 +69,7 @@ function tell(sentence, isWrong, id) {
   told.querySelector("p").textContent = sentence;
 }
 
-/** The requests of buttons without an answer yet; they are given up when the notifier answers nothing else either. */
+/** The requests of buttons that wait for an answer; they are given up when other requests get no answer either. */
 const unanswered = new Set();
 
 async function press(button) {
@@ -94,7 +94,7 @@ async function press(button) {
     button.removeAttribute("aria-busy");
   }
   await refresh();
-  // What a destination answers to a delivery is known a moment later.
+  // The destination's answer to a delivery is known only a moment later.
   setTimeout(refresh, SETTLED_AFTER);
 }
 
@@ -134,7 +134,7 @@ document.addEventListener("input", ({ target }) => {
 
 // Updates: the page is fetched again, and the elements that differ are changed in place
 
-/** Change an element's content into that of another one. Equal parts are left unchanged, so focus and open details stay. */
+/** Give an element the content of another one. Equal parts are left unchanged, so focus and open details stay. */
 function follow(old, fresh) {
   if (old.dataset?.keep !== undefined) return;
   for (const { name, value } of fresh.attributes) {
@@ -170,7 +170,7 @@ let wanted = false;
 let refreshedAt = 0;
 let isSignedOut = false;
 
-/** Fetch the page again, now or as soon as the last time is REFRESH_APART ago. */
+/** Fetch the page again, at the earliest REFRESH_APART after the last time. */
 async function refresh() {
   wanted = true;
   if (refreshing || isSignedOut) return;
@@ -284,7 +284,7 @@ function listen() {
     const event = JSON.parse(data);
     speak(happenings[event.type]?.(event.data) ?? event.type);
     refresh();
-    // By then it is delivered, and counted.
+    // By then the event is delivered and counted.
     clearTimeout(settling);
     settling = setTimeout(refresh, SETTLED_AFTER);
   });
