@@ -17,13 +17,13 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Return seconds that only increase and go on while the machine sleeps; the starting point is arbitrary.
 
-        The timers of an event loop may stand still during sleep. `daemon/schedule.py` detects that, and wakes the tasks
-        that wait for them.
+        The timers of an event loop may stop while the machine sleeps. `daemon/schedule.py` detects that, and wakes the
+        tasks that wait for them.
         """
         ...
 
 
-# Linux's CLOCK_MONOTONIC stops while the machine sleeps. A wait of an hour has to include that time.
+# Linux's CLOCK_MONOTONIC stops while the machine sleeps, but a wait of an hour must include the time asleep.
 _STEADY: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -48,6 +48,6 @@ def iso_utc(ms: int) -> str:
 
 @lru_cache(maxsize=1024)
 def _to_the_second(seconds: int) -> str:
-    # Formats a part of every event, and the events of a page share one moment: hence the cache. isoformat() takes a
-    # fifth of the time of strftime().
+    # Cached because every event contains a time, and the events of a page share it. isoformat() takes a fifth of the
+    # time of strftime().
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]

@@ -142,7 +142,7 @@ class Completion:
         return replace(self, **last_values, remembered=orjson.dumps(kept))
 
     def form(self) -> int:
-        """Return a 64-bit fingerprint of `content()`, by which content that the record had before is recognised."""
+        """Return a 64-bit fingerprint of `content()`; equal fingerprints mean equal content."""
         return fingerprint(orjson.dumps(self.content(), option=orjson.OPT_SORT_KEYS))
 
     def content(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Known display names, and facts to show: people by user id, trainings by training id.
+    """The known names of people and trainings, and facts about them, by user id and training id.
 
     The facts about a person are those that the operator has chosen, as far as they have been read.
     """
@@ -173,7 +173,7 @@ class Names:
     training_facts: Mapping[str, TrainingFacts] = field(default_factory=dict)
 
     def showing(self, fields: Collection[PersonField]) -> "Names":
-        """Return the names with only these facts about each person."""
+        """Return a copy with only these facts about each person."""
         people = {
             id_: {name: value for name, value in facts.items() if name in fields}
             for id_, facts in self.person_facts.items()
@@ -191,7 +191,7 @@ class Change:
     """One detected change of one record.
 
     `revision` numbers the record's events, from 1. `previous` is the completion before an update, None for other
-    changes. `net` is the detection method, `reason` says why the change counts as news.
+    changes. `net` is the detection method. `reason` says why the change is reported.
     """
 
     type: EventType
@@ -232,12 +232,15 @@ def event_id(id_namespace: str, change: Change) -> str:
 
 
 def expiry_event_id(id_namespace: str, key: str, kind: EventType, valid_until: str, turn: int) -> str:
-    """Return the id of an event about the end of a completion, the same for the same record, last day and turn."""
+    """Return the id of an `expiring`, `expired` or `renewed` event; the same arguments always give the same id.
+
+    `turn` tells repeated announcements of the same record and last day apart.
+    """
     return _digest_id("evt_", orjson.dumps([id_namespace, key, kind.value, valid_until, turn]))
 
 
 def alert_event_id(condition: str, subject: str, state: str, since_ms: int, told_ms: int) -> str:
-    """Return the id of a notice, derived from its content and its time, so that each reminder has its own id."""
+    """Return the id of an alert event, derived from its content and time, so that each reminder has its own id."""
     return _digest_id("evt_", orjson.dumps([EventType.ALERT, condition, subject, state, since_ms, told_ms]))
 
 
@@ -253,8 +256,8 @@ def _digest_id(prefix: str, content: bytes) -> str:
 def event_data(change: Change, names: Names, occasion: Occasion | None = None) -> bytes:
     """Return the JSON of an event's `data`.
 
-    It holds the completion with names, the old values of changed fields, what is known of the person and the training,
-    and the record. `occasion` is None if it is not known.
+    It holds the completion with names, the old values of changed fields, the known facts about the person and the
+    training, and the record. `occasion` is None if it is not known.
     """
     completion = change.completion
     content = completion.content()

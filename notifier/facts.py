@@ -1,4 +1,4 @@
-"""Facts about people and trainings beyond their names, and until when a completion is valid. All of it is pure.
+"""Facts about people and trainings other than their names, and how long a completion is valid. All of it is pure.
 
 A person's facts are a mapping that holds only what was read: a missing field is unknown, while None or an empty list
 means that the account has no value.
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 ROLLING: Final = "rolling"
-"""The only kind of renewal schedule with a documented end: it is a number of months after the completion."""
+"""The only renewal schedule whose end is documented: a number of months after the completion."""
 
 _HIGHEST_MONTHS: Final = 12_000
 _MS_PER_SECOND: Final = 1000
@@ -87,9 +87,9 @@ class Occasion(StrEnum):
 def occasion_of(completed_on: str | None, others: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
     """Return whether a completion is the person's first one of a training; None if that is not certain.
 
-    `others` are the days of the person's other completions of it, None for an unknown day; `knows_all` says whether
-    there can be no further ones. A completion on the same day is neither before nor after, because it may be the same
-    one, entered twice.
+    `others` are the days of the person's other completions of that training, None for an unknown day. `knows_all` says
+    whether these are all of them. A completion on the same day counts as neither earlier nor later, because it may be
+    the same one, entered twice.
     """
     if completed_on is None:
         return None
@@ -104,7 +104,7 @@ UNKNOWN_VALIDITY: Final = Validity()
 
 @dataclass(frozen=True, slots=True)
 class ListedEnd:
-    """What the account's list of who is current says of a person's last completion of a training: its day and its end.
+    """A person's last completion of a training in the account's employee status list: its day, and its last valid day.
 
     Both are `YYYY-MM-DD`.
     """
@@ -114,10 +114,9 @@ class ListedEnd:
 
 
 def validity(completed_on: str | None, expires_on: str | None, training: TrainingFacts | None) -> Validity:
-    """Return until when a completion is valid: its own expiry, else what the renewal rule gives if that is certain.
+    """Return until when a completion is valid: its own expiry or else, for a rolling schedule, the renewal date.
 
-    For schedules that are not rolling, the API's documentation does not say how the end is computed, so it is unknown
-    here.
+    For other schedules the API's documentation does not say how the end is computed, so it is unknown here.
     """
     if expires_on is not None:
         return Validity(expires_on, ValiditySource.SPECIAL_EXPIRY)
@@ -128,9 +127,9 @@ def validity(completed_on: str | None, expires_on: str | None, training: Trainin
 
 
 def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Validity | None:
-    """Return until when a completion is valid by the account's list; None if the list says nothing about it.
+    """Return until when a completion is valid by the employee status list; None if the list says nothing about it.
 
-    The service computes the list every 15 minutes, so it may still be about an earlier completion.
+    KPA Flex computes the list every 15 minutes, so it may still show an earlier completion.
     """
     if listed is None or listed.completed_on != completed_on:
         return None
@@ -138,9 +137,9 @@ def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Valid
 
 
 def months_later(day: str, months: int) -> str | None:
-    """Return the day (`YYYY-MM-DD`) a number of months later; in a shorter month, its last day.
+    """Return the day that is `months` months after `day` (both `YYYY-MM-DD`), or the last day of a shorter month.
 
-    Return None if the day or the number makes no sense, or the result is beyond the year 9999.
+    Return None if the day or the number is invalid, or the result is beyond the year 9999.
     """
     if not 0 < months <= _HIGHEST_MONTHS:
         return None

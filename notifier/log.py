@@ -1,9 +1,9 @@
-"""The log: one line for each thing that happens in the program, as text, as text with journal priorities, or as JSON.
+"""The program's log, in one of three formats: text, text with journal priorities, or JSON.
 
 The daemon's lines go through a queue (`log_queue.py`), so that a slow reader cannot block it; commands write directly.
 
-It uses the standard library's logging and three small formatters. The daemon writes a few lines a day, and a package
-for structured logging would need more memory and start-up time.
+It uses the standard library's logging with three small formatters. The daemon writes only a few lines a day, and a
+package for structured logging would need more memory and start-up time.
 """
 
 import json
@@ -29,7 +29,7 @@ REFILL_SECONDS: Final = 3600.0
 """Seconds after which one more line of that kind may be written."""
 
 _ABOUT_ONE: Final = ("event", "record")
-"""The facts (`extra`) that exempt a line from suppression: each line about an event or a record is different."""
+"""Lines with one of these facts (`extra`) are never suppressed: each is about another event or record."""
 
 _TELLING_APART: Final = ("source", "destination", "reason", "list", "job", "condition", "subject", "key")
 _MOST_KINDS: Final = 1000
@@ -64,8 +64,8 @@ def setup(
     """Write this program's log to `stream`, by default standard error; another call changes the settings.
 
     `level` is debug, info, warning, error or critical; `log_format` is auto, text or json. Lines that repeat are
-    suppressed, except with level debug. `queued` is for the daemon: it does not wait until a line is read, and uncaught
-    exceptions are logged too.
+    suppressed, except with level debug. `queued` is for the daemon: logging does not wait for the log's reader, and
+    uncaught exceptions are logged too.
     """
     stream = sys.stderr if stream is None else stream
     root = logging.getLogger()
@@ -84,7 +84,7 @@ def setup(
 
 
 def flush() -> None:
-    """Wait until the queued lines are written, but not for long."""
+    """Wait until the queued lines are written, for at most `log_queue.FLUSH_SECONDS`."""
     for handler in logging.getLogger().handlers:
         handler.flush()
 
@@ -100,8 +100,9 @@ def error_stream() -> TextIO | None:
 class RepeatFilter(logging.Filter):
     """Suppresses lines of a kind that repeats too often; the next line of that kind says how many were suppressed.
 
-    A kind consists of the place in the program that logs the line, and the line's source, destination and reason. Lines
-    about one event or record, and debug lines, are never suppressed.
+    Lines are of the same kind if they are logged by the same statement, at the same level, with the same source,
+    destination, reason and other facts of `_TELLING_APART`. Lines about one event or record, and debug lines, are never
+    suppressed.
     """
 
     def __init__(self) -> None:
@@ -164,7 +165,7 @@ def _handler_of(root: logging.Logger, stream: TextIO, *, queued: bool) -> Direct
 
 
 def _repeats_of(root: logging.Logger) -> RepeatFilter:
-    """Return the process's one filter; a new one at each reload would let suppressed lines through again."""
+    """Return the process's only filter; a new one at each reload would let suppressed lines through again."""
     filters = (known for handler in root.handlers for known in handler.filters)
     return next((known for known in filters if isinstance(known, RepeatFilter)), None) or RepeatFilter()
 

@@ -44,10 +44,10 @@ def admits(level: int, waiting_bytes: int, line_bytes: int) -> bool:
 
 
 class QueuedHandler(logging.Handler):
-    """Hands each line to a thread that writes it, without waiting.
+    """Gives each line to a thread that writes it, and does not wait for that thread.
 
-    The garbage collector can run code that logs a line at any point of this code. To make that safe, the writing thread
-    holds no lock while it writes, and each counter is written by one thread only.
+    At any point of this code the garbage collector may run other code that logs a line. To make that safe, the writing
+    thread holds no lock while it writes, and each counter is written by one thread only.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -133,7 +133,7 @@ class QueuedHandler(logging.Handler):
         self._put(self._encoded(self.format(record) + "\n"), lines=left_out)
 
     def _write_lines(self) -> None:
-        """Write the lines of the queue, as long as the process runs. This is the function of the thread."""
+        """Write the lines of the queue as long as the process runs. The log's thread runs this."""
         while True:
             item = self._queue.get()
             if isinstance(item, threading.Event):
@@ -141,7 +141,7 @@ class QueuedHandler(logging.Handler):
                 continue
             is_written = self._written(item)
             self._done_bytes += len(item.data)
-            # Not after a failed write, because writing the count would fail too, again and again.
+            # After a failed write the count is not logged, because that would fail too, again and again.
             if is_written and self._has_left_out() and self._queue.empty():
                 self._tell_left_out_unless_locked()
 
@@ -168,7 +168,7 @@ class QueuedHandler(logging.Handler):
 class _Line:
     data: bytes
     lines: int
-    """The number of lines that are lost if this one is: one, or the dropped lines that this one reports."""
+    """How many lines count as dropped if this one is not written: one, or as many as it reports to be dropped."""
 
 
 class LastWords(io.StringIO):

@@ -1,4 +1,4 @@
-"""Runs blocking work in a thread of its own, for which neither the event loop nor the end of the program waits."""
+"""Runs blocking work in a separate thread; neither the event loop nor the end of the program waits for it."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 async def in_thread(work: Callable[[], _T], name: str) -> _T:
     """Run `work` in a thread of its own and return its result; if the caller is cancelled, the result is dropped.
 
-    The shared threads of the event loop are not used, because a host name, a peer or a file system may keep them for
+    The shared threads of the event loop are not used, because a name lookup, a peer or a file system may block them for
     minutes or for ever, and because the program waits for them when it ends.
     """
     loop = asyncio.get_running_loop()
@@ -38,7 +38,7 @@ async def in_thread(work: Callable[[], _T], name: str) -> _T:
 
 
 def tell(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *values: object) -> None:
-    """Call `action` on the event loop from another thread; without effect once the loop is closed."""
+    """Call `action` on the event loop from another thread; do nothing if the loop is closed."""
     try:
         loop.call_soon_threadsafe(action, *values)
     except RuntimeError:

@@ -44,7 +44,7 @@ class Patterns:
     def rejects(self, texts: Collection[str], *, is_complete: bool = True) -> bool:
         """Return whether the list rejects something that has these texts, such as a title and an id.
 
-        Unless `is_complete`, there may be further texts that are not known yet, so nothing is rejected only because no
+        Unless `is_complete`, further texts may exist that are not known yet. Then nothing is rejected only because no
         pattern matches.
         """
         folded = [text.casefold() for text in texts]
@@ -55,7 +55,7 @@ class Patterns:
         return is_complete
 
     def need_more_than(self, texts: Collection[str]) -> bool:
-        """Return whether a further text could make the list reject something that these texts alone let pass."""
+        """Return whether further texts could change the answer that `rejects` gives for these."""
         if not self.written or self.rejects(texts, is_complete=False):
             return False
         has_exclusions = any(pattern.startswith(EXCLUDES) for pattern in self.written)
@@ -69,15 +69,15 @@ def matched(pattern: str, texts: Iterable[str]) -> bool:
 
 
 def admits_nothing(written: Collection[str]) -> bool:
-    """Return whether a list excludes everything that it admits, such as `["Crane*", "!*"]`, whatever there is."""
+    """Return whether no text can pass a list, because it excludes all that it admits, such as `["Crane*", "!*"]`."""
     wanted = [pattern for pattern in written if not pattern.startswith(EXCLUDES)] or (["*"] if written else [])
     excluded = [pattern.removeprefix(EXCLUDES) for pattern in written if pattern.startswith(EXCLUDES)]
     return bool(wanted) and all(any(_covers(wide, narrow) for wide in excluded) for narrow in wanted)
 
 
 def _covers(wide: str, narrow: str) -> bool:
-    """Return whether one pattern surely matches everything that another one matches."""
-    # A `*` of the narrow one stands for nothing or for something long, which only a `*` of the wide one matches.
+    """Return whether the pattern `wide` matches everything that the pattern `narrow` matches."""
+    # Each `*` of `narrow` is tried as an empty text and as a long text, which only a `*` of `wide` matches.
     examples = [narrow.replace("?", _ANY_CHARACTER).replace("*", text) for text in ("", _ANY_CHARACTER * _LONG)]
     return all(matched(wide, [example]) for example in examples)
 
@@ -90,6 +90,6 @@ def is_person_id(pattern: str) -> bool:
 def _compiled(patterns: Sequence[str]) -> re.Pattern[str]:
     if not patterns:
         return _NOTHING
-    # fnmatch would read `[...]` as a set of characters, but titles contain brackets. Its expressions cannot be made to
-    # run long, because they do not backtrack over more than one `*`.
+    # fnmatch would read `[...]` as a set of characters, but titles contain brackets. No pattern makes matching slow,
+    # because fnmatch's expressions do not backtrack over more than one `*`.
     return re.compile("|".join(fnmatch.translate(pattern.casefold().replace("[", "[[]")) for pattern in patterns))

@@ -43,8 +43,9 @@ def is_root() -> bool:
 def other_owner(file: Path) -> Owner | None:
     """Return the user to become before root uses `file` and the files beside it; None to stay root.
 
-    That is the owner of the file's folder or, if it does not exist, of the nearest folder above it. If that folder is
-    root's but others may write to it, it is the owner of the file. Returns None if this process is not root.
+    The user is the owner of the file's folder or, if that does not exist, of the nearest folder above it. If the folder
+    belongs to root but others may write to it, the user is the owner of the file. Returns None if this process is not
+    root.
     """
     if not is_root():
         return None
@@ -79,7 +80,7 @@ def become(owner: Owner, file: Path) -> None:
 
 @contextmanager
 def acting_as(owner: Owner, *, passing: bool = False) -> Iterator[None]:
-    """Use files as this user, and be root again afterwards; with `passing`, pass through folders closed to the user."""
+    """Act as this user, then as root again. With `passing`, folders closed to the user can be passed through."""
     uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
     _take_groups(owner)
     os.setegid(owner.gid)

@@ -29,8 +29,8 @@ def prepare(arguments: Iterable[str]) -> None:
 def hold_collections() -> None:
     """Keep the garbage collector from running while modules are imported.
 
-    Imports make very many objects that stay in use; searching them for garbage again and again takes a seventh of the
-    time that the imports take.
+    Imports create very many objects that stay in use. Searching them for garbage again and again takes a seventh of the
+    import time.
     """
     gc.disable()
 
@@ -43,7 +43,7 @@ def allow_collections() -> None:
 
 
 def return_free_memory() -> None:
-    """Give memory that this process no longer uses back to the system; otherwise glibc keeps much of it. May block."""
+    """Return this process's unused memory to the system, because glibc would keep much of it. May block."""
     # Imported here, because only the daemon needs it.
     import ctypes  # noqa: PLC0415
 

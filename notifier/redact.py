@@ -18,7 +18,7 @@ _NAMED = r"(?:token|password|secret|api[_-]?key)[\\\"']*\s*[=:]\s*"
 _CREDENTIAL = re.compile(rf"(?i)(?P<name>\bbearer\s+|{_BASIC}|{_NAMED})[\\\"']*[^\s\\\"',;&}}]{{6,}}")
 _SHORTEST_SECRET = 4
 _SHORTEST_KNOWN: Final = 8
-"""The fewest characters of a configured secret to remove; shorter ones are too often parts of ordinary words."""
+"""Shorter configured secrets are not removed, because they are too often parts of ordinary words."""
 
 _PLACEHOLDER = "[secret]"
 _ELLIPSES: Final = ("…", "...", "`")
@@ -31,7 +31,7 @@ _known: dict[str, None] = {}
 def remember(secrets: Iterable[str]) -> None:
     """From now on, remove these configured secrets from all text, in addition to those remembered earlier.
 
-    Whole URLs are not remembered, because their hosts are shown.
+    Secrets that are URLs are not remembered, because the host of a URL is shown.
     """
     _known.update(dict.fromkeys(one for one in secrets if len(one) >= _SHORTEST_KNOWN and "://" not in one))
 
@@ -93,8 +93,8 @@ def _only_host(match: re.Match[str]) -> str:
 def redact(text: str, *secrets: str) -> str:
     """Return `text` without secrets, so that it may be printed, logged or stored.
 
-    URLs keep only their scheme and host (a Slack webhook's path *is* its secret). Removed are webhook secrets, the word
-    after `Bearer` and the like, the strings in `secrets`, and the configured secrets.
+    URLs keep only their scheme and host (a Slack webhook's path *is* its secret). Webhook secrets, the word after
+    `Bearer` and the like, the strings in `secrets`, and the configured secrets are removed.
     """
     if hidden := tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET):
         text = _hide(text, hidden)

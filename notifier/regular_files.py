@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def irregular(path: Path) -> str | None:
-    """Return what a path leads to if that is neither a regular file nor a folder, such as `is a named pipe`; else None.
+    """Return words such as `is a named pipe` for a path that is neither a regular file nor a folder, otherwise None.
 
-    Links are followed. `/dev/null` counts as an empty file. A path that leads to nothing, or that cannot be looked at,
-    gives None too: the code that reads the file reports this problem.
+    Links are followed. `/dev/null` counts as an empty file. A path that does not exist or cannot be examined gives None
+    too: the code that reads the file reports that.
     """
     try:
         found = path.stat()

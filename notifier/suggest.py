@@ -17,7 +17,10 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
 
 
 def hint(given: object, known: Iterable[str]) -> str:
-    """Return a text that suggests the most similar known word or, if there is none, lists all; without `given`."""
+    """Return a text that suggests the most similar known word or, if none is similar, lists all known words.
+
+    The text does not contain `given`.
+    """
     words = list(known)
     likely = nearest(given, words) if isinstance(given, str) else None
     if likely is not None:

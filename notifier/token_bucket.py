@@ -1,13 +1,13 @@
-"""A rate limit: an average number of operations per second, with small bursts."""
+"""A rate limit: an average number of requests a second, with small bursts."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class TokenBucket:
-    """A token bucket that holds up to `rate` tokens, but at least one; a rate of 0 means no limit.
+    """A token bucket. Its capacity is `rate` tokens, or one token if `rate` is below 1; a rate of 0 means no limit.
 
-    `rate` is in requests a second, and may be changed at any time without losing tokens. `now` is in monotonic seconds.
+    `rate` is in requests a second, and may be changed at any time. `now` is in monotonic seconds.
     """
 
     rate: float

@@ -1,6 +1,6 @@
 """Makes and restores backups of another user's state file when the caller is root.
 
-Root opens no file in a folder that belongs to another user, because any name in it may be a link to elsewhere. The
+Root opens no file in a folder that belongs to another user, because any file there may be a link to elsewhere. The
 state file is read and written as its owner. A backup that only root can read or write is passed through a private
 temporary folder that the owner can use.
 """
@@ -34,7 +34,7 @@ def owner_may_read(owner: Owner, source: Path) -> bool:
 
 
 def made_by_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *, overwrite: bool) -> Result:
-    """Call `make` as the owner to write a copy, and put the copy at `target` as root; return the result of `make`.
+    """Let `make` write a copy as the owner, then put the copy at `target` as root; return the result of `make`.
 
     Only root may be able to write to the folder of `target`. With `overwrite`, an existing file is replaced. Raises
     BackupError, and whatever `make` raises.

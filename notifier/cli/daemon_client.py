@@ -86,7 +86,7 @@ def request(
 
 
 def _wait(connected: socket.socket, state_file: Path) -> None:
-    """Wait until the answer begins. Raises CommandError if the daemon stops answering other requests meanwhile."""
+    """Wait until the answer begins. Raises CommandError if the daemon does not answer other requests in that time."""
     waiting = select.poll()
     waiting.register(connected, select.POLLIN)
     while not waiting.poll(PATIENCE_SECONDS * 1000):

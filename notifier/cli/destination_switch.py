@@ -12,7 +12,7 @@ from notifier.cli.global_options import GlobalOptions
 def switch(given: GlobalOptions, destination: str, *, enabled: bool) -> Mapping[str, Any]:
     """Enable or disable a destination, through the running daemon or, without one, in this process.
 
-    Returns the daemon's answer, or an equal one. Raises CommandError, NameNotFoundError.
+    Returns the daemon's answer, or the same object without a daemon. Raises CommandError, NameNotFoundError.
     """
     settings, state_file = settings_or_state_file(given)
     if settings is not None:

@@ -1,4 +1,4 @@
-"""Follows the daemon's feed of events over its own socket, also when the daemon is restarted."""
+"""Follows the daemon's feed of events over its Unix socket, even across restarts of the daemon."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from notifier.daemon.socket_path import socket_path
 from notifier.web.feed.sse import POSITION
 
 AGAIN_SECONDS: Final = 0.5
-"""Seconds between two attempts to reach a daemon that has stopped."""
+"""Seconds between two attempts to reach the daemon again."""
 
 SILENCE_SECONDS: Final = 60.0
 """Seconds without a byte after which the connection counts as lost; the daemon writes every 15 seconds."""
@@ -34,7 +34,7 @@ class FeedEvent:
 
 
 class BrokenFeedError(Exception):
-    """The feed contains something that is no event."""
+    """The feed contains something that is not an event."""
 
 
 class FrameParser:
@@ -70,11 +70,11 @@ class FrameParser:
 
 
 async def follow(state_file: Path, types: Sequence[str], on_change: Callable[[bool], None]) -> AsyncIterator[FeedEvent]:
-    """Yield each event of these types (none: of all) that is detected from now on, whatever happens to the daemon.
+    """Yield each event of these types that is detected from now on, across restarts of the daemon.
 
-    `on_change` is called with True when the daemon is there, at first and again, and with False when it has stopped.
-    Events that are detected in between are yielded too. Raises CommandError if no daemon runs at the beginning, or if
-    the daemon refuses the request.
+    Without types, all events are yielded. `on_change` is called with True whenever the daemon is reached, and with
+    False whenever the connection ends. Events that are detected while there is no connection are yielded later.
+    Raises CommandError if no daemon runs at the beginning, or if the daemon refuses the request.
     """
     place = socket_path(state_file)
     position: int | None = None
@@ -110,7 +110,10 @@ async def follow(state_file: Path, types: Sequence[str], on_change: Callable[[bo
 
 
 def _position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
-    """Return the number after which the stream begins: `known`, or else the answer's (None: an older daemon)."""
+    """Return the number of the event after which the stream begins; `known` is None at the first connection.
+
+    The answer's header then gives it. An older daemon does not send this header, and the result is None.
+    """
     said = answer.headers.get(POSITION, "")
     return int(said) if known is None and said.isdecimal() else known
 

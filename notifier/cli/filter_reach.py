@@ -16,7 +16,7 @@ COLUMNS: Final = (Column("destination"), Column("trainings", right=True), Column
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What a source's lists say: titles by training id, and facts by user id; None if a list could not be read."""
+    """A source's lists: titles by training id, and facts by user id; None for a list that could not be read."""
 
     trainings: Mapping[str, str] | None = None
     people: Mapping[str, PersonFacts] | None = None
@@ -36,9 +36,9 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a destination's filters match in all its sources; None if the lists of a source are not known.
+    """What a destination's filters match in the lists of all its sources; None if one of the lists is not known.
 
-    `unmatched` are the patterns that match nothing, each with its key.
+    `unmatched` are the patterns that match nothing, each after the key of its filter.
     """
 
     destination: str
@@ -72,7 +72,7 @@ class Reach:
 
 
 def reaches(settings: Settings, directories: Mapping[str, Directory]) -> list[Reach]:
-    """Return the reach of each destination, in order; `directories` are those of the sources that answered."""
+    """Return the reach of each destination; `directories` are those of the sources that answered, by name."""
     return [
         _reach(name, destination, [directories.get(source, Directory()) for source in _sources(destination, settings)])
         for name, destination in settings.destinations.items()

@@ -64,7 +64,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; `right`: right-aligned, for numbers; `least`: the minimum width if more rows may follow."""
+    """A column of a table: `right` aligns it to the right, `least` is its minimum width if more rows may follow."""
 
     title: str
     right: bool = False

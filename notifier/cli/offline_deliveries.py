@@ -74,7 +74,7 @@ def retry_alone(settings: Settings, wish: Retry) -> "RetriedDocument":
 
 
 def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> "PersonForgottenDocument":
-    """Erase a person's data, or look up who is meant; return what the daemon would report.
+    """Erase a person's data or, with `dry_run`, only look up who is meant; return what the daemon would report.
 
     Raises CommandError, NameNotFoundError.
     """
@@ -83,7 +83,7 @@ def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> "PersonFo
         async with lone_store(settings) as store:
             done = await people.forget(store, person, dry_run=dry_run, by="the command line")
             if not dry_run:
-                # Written twice with the end: the older generation holds what the present one held.
+                # The file is written again before the store is closed, so that its older generation loses the data too.
                 await write_essentials(store)
             return done
 

@@ -53,7 +53,7 @@ def sweep_alone(settings: Settings, source: str, show: Show) -> Mapping[str, Any
 
 
 def release_alone(settings: Settings, source: str, what: Direction, *, silently: bool, show: Show) -> int:
-    """Report held-back changes, or learn them silently; return the number of their records.
+    """Report held-back changes, or accept them silently; return the number of their records.
 
     Removals and changes require a sweep, whose progress is shown. Raises CommandError.
     """
@@ -61,7 +61,7 @@ def release_alone(settings: Settings, source: str, what: Direction, *, silently:
     async def release() -> int:
         async with lone_watcher(settings, source, lambda _events: None) as watcher:
             if what is not Direction.ARRIVALS and held_figures(watcher.memory)[what]:
-                # The poll ends the hold if the records have come back by themselves.
+                # If the records have come back by themselves, this poll ends the hold.
                 await _poll(watcher)
             released = await watcher.release(what, silently=silently)
             if watcher.is_sweeping:

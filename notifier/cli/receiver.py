@@ -19,7 +19,7 @@ _HOST: Final = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class ReceivedEvent:
-    """An event in a request; `is_repeated` says whether its id arrived before and was answered with a success."""
+    """An event in a request; `is_repeated` says whether an earlier request with its id was answered with success."""
 
     id: str
     type: str
@@ -57,9 +57,10 @@ class ReceivedRequest:
 
 @dataclass
 class TryoutReceiver:
-    """Answers one request after the other with the next of `statuses`, and all further ones with the last.
+    """Answers each request with the next status in `statuses`, and all later requests with the last one.
 
-    A request that is not genuine is answered with 401. `show` is called with each request.
+    Only genuine requests that contain events use up a status; one that is not genuine is answered with 401. `show` is
+    called with each request.
     """
 
     secrets: Sequence[str]

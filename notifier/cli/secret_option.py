@@ -1,4 +1,4 @@
-"""Reads a secret that an option gives: `@FILE` stands for the content of a file, because command lines can be seen."""
+"""Reads a secret given by an option: directly or, because other users can see command lines, as `@FILE`."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ LONGEST_SECRET: Final = 65_536
 
 
 def read_secret(value: str | None) -> str | None:
-    """Return a value, or the content of the file behind `@`; `@-` is standard input's first line.
+    """Return `value` itself or, if it is `@FILE`, the content of that file; `@-` is the first line of standard input.
 
     Raises CommandError if the file cannot be read.
     """

@@ -31,7 +31,7 @@ _ADVICE: Final = {
     "trainings": "; or set `names = false`",
     "job titles": "; or leave `job_title` out of `person_fields`",
 }
-"""What to do if the token may not read a list of names."""
+"""The advice for a token that may not read a list, by the name of the list."""
 
 _REQUESTS_PER_MINUTE: Final = 60
 """The limit of requests per minute: high enough that the five requests of one source need not wait."""
@@ -41,9 +41,9 @@ _REQUESTS_PER_MINUTE: Final = 60
 class ProbeResult:
     """The result for one source; None stands for an unknown value.
 
-    `names` has the number of names of `people` and of `trainings`, if names were requested, and `directory` their
-    content. `unreadable` is the number of records on the newest page that cannot be read. `troubles` are sentences for
-    the operator. The requests went through `proxy`, or directly.
+    If names were requested, `names` holds the number of `people` and of `trainings`, and `directory` the lists
+    themselves. `unreadable` is the number of records on the newest page that cannot be read. `troubles` are sentences
+    for the operator. The requests went through `proxy`, or directly if it is None.
     """
 
     source: str
@@ -174,7 +174,7 @@ async def _gathered(batches: AsyncGenerator[dict[str, Any], None]) -> dict[str, 
 
 
 def _titled(facts: PersonFacts, jobs: Mapping[str, str] | None) -> PersonFacts:
-    """Return a person's facts with the title of the job, if it is known."""
+    """Return a person's facts, with the job title added if it is known."""
     job = facts.get(PersonField.JOB_TITLE_ID)
     if jobs is None or (isinstance(job, str) and job not in jobs):
         return facts

@@ -18,7 +18,7 @@ from notifier.store.recovery.opener import pending
 
 @contextmanager
 def reading(place: StoreSettings | Path) -> Iterator[Database]:
-    """Open the store read-only. Print a note if a daemon would first have to change its file, such as migrate it.
+    """Open the store read-only. Print a note if the next daemon will change the file first, for example migrate it.
 
     `place` is the path of the state file if the settings are not known. Raises CommandError if the store does not exist
     or cannot be read.
@@ -60,14 +60,14 @@ class Followed:
     """A read-only store. A state file is reopened if another file replaces it (after a restore or a rebuild)."""
 
     def __init__(self, path: Path | None, opened: Database) -> None:
-        """Initialize with a file that is already open. `close` closes only files that were opened in its place."""
+        """Initialize with an open store. The caller closes it; `close` closes only files that were opened later."""
         self._path = path
         self._db = opened
         self._first = opened
         self._file = None if path is None else _identity(path)
 
     def now(self) -> tuple[Database, bool]:
-        """Return the database to read, and whether it is a different one from the last call's."""
+        """Return the database to read, and whether it is a different one from that of the last call."""
         found = None if self._path is None else _identity(self._path)
         if self._path is None or found is None or found == self._file:
             return self._db, False
@@ -82,7 +82,7 @@ class Followed:
         return db, True
 
     def close(self) -> None:
-        """Close the file if it was opened here."""
+        """Close the file if this object opened it."""
         if self._db is not self._first:
             self._db.close()
 

@@ -52,8 +52,8 @@ class Account:
     Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list).
     Among equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's
     clock in Unix milliseconds; it gives the dates of new records and of the API's answers. `dialect` may be replaced at
-    any time. `status_ends` holds ends that only the list of who is current knows, such as those of schedules that are
-    not rolling: `yyyymmdd` by a person's id and a training's v2 id.
+    any time. `status_ends` holds last valid days (`yyyymmdd`, by person id and v2 training id) that only the employee
+    status list shows, such as those of schedules that are not rolling.
     """
 
     def __init__(

@@ -76,7 +76,7 @@ class Training:
 def user(user_id: str, firstname: str, lastname: str, *, number: int, created: int) -> dict[str, Any]:
     """Return a person in the format of `users.list`; `number` distinguishes namesakes, `created` is in Unix ms.
 
-    The number also decides the job, the field office and the line of business. One person in 23 has left.
+    The number also decides the job, the field office and the line of business. One person in 23 has left the company.
     """
     username = f"{firstname[0]}{lastname}{number}".lower().replace("'", "")
     return {

@@ -59,7 +59,7 @@ class Scope:
 
 @dataclass(slots=True)
 class Running:
-    """A fault or edit that is active; `met` requests have matched its scope, and `used` of them were selected."""
+    """An active fault or a waiting edit; `met` requests have matched its scope, and `used` of them were selected."""
 
     id: int
     text: str
@@ -69,7 +69,7 @@ class Running:
     used: int = 0
 
     def counts(self, question: RequestKind, now: float) -> bool:
-        """Return whether this fault or edit applies to a request; count the request if it is in the scope."""
+        """Return whether this fault or edit applies to a request, and count the request if it matches the scope."""
         elapsed = now - self.begun
         if self.scope.is_over(elapsed, self.used) or not self.scope.is_now(elapsed) or not self.scope.fits(question):
             return False
@@ -91,7 +91,7 @@ class _RunningFault(Running):
 
 
 class SandboxControl:
-    """The active faults of one served account, and the edits that wait for a request; `clock`: monotonic seconds."""
+    """The active faults of a served account, and its edits that wait for a request. `clock` gives monotonic seconds."""
 
     def __init__(self, account: Account, clock: Callable[[], float] = time.monotonic) -> None:
         self.past = AccountPast(account, clock)

@@ -26,7 +26,7 @@ class Edits:
     past: AccountPast
 
     def enter(self, count: int = 1, *, held_days_ago: int = 0, entered_days_ago: int = 0) -> list[Record]:
-        """Enter completions of a training held `held_days_ago` days ago.
+        """Enter completions of trainings that were held `held_days_ago` days ago.
 
         Their `created` is `entered_days_ago` days ago, as if a device had recorded them then and synchronised now.
         """

@@ -1,4 +1,4 @@
-"""The list of who is current in each training, and until when, as the service computes it from the records."""
+"""The employee status list: which trainings each person has completed, and until when that is valid."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -25,9 +25,9 @@ def status_page(
     people: Collection[str] | None,
     trainings: Collection[int] | None,
 ) -> AccountPage:
-    """Return a page of the list, computed from the records that these faults leave; None means all people or trainings.
+    """Return a page of the list, computed from the records as these faults change them.
 
-    All trainings of the account are required of all people.
+    None means all people, or all trainings. All people are required to complete all trainings of the account.
     """
     for fault in faults:
         question = fault.place(question)
@@ -105,5 +105,5 @@ def _last_completed(account: Account, training: Training, record: Record) -> dic
 
 
 def asked_page(question: RequestKind, limit: int | None) -> RequestKind:
-    """Return the request with this method's own default of `limit`."""
+    """Return the request with this limit; None means the default limit of this method."""
     return replace(question, limit=DEFAULT_LIMIT if limit is None else limit)

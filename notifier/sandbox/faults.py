@@ -40,7 +40,7 @@ class RequestKind:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How an answer is sent: its delay and the offset of `Date` in seconds, its HTTP status, and whether it is cut."""
+    """How an answer is sent: delay and error of `Date` in seconds, HTTP status, and whether it is cut off."""
 
     delay: float = 0.0
     date_off: float = 0.0
@@ -50,7 +50,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A choice of records: those with these `ids` or else, spread over the list, a `count` or a `share` of all records.
+    """A choice of records: those with these `ids` or, without ids, a `count` or `share` of all, spread over the list.
 
     The choice is stable: adding or removing records hardly changes which of the others are chosen.
     """

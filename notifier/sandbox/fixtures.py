@@ -1,8 +1,8 @@
 """An account with the documented example payloads, and the account that the command line serves.
 
-Users, trainings and completions are copied from the examples in the KPA Flex API documentation. Details that one
-version's examples lack for the other version (a second id, a name) are made up. Two people whose ids occur in the
-examples are missing from the users, like people who were deleted.
+Users, trainings and completions are copied from the examples in the KPA Flex API documentation. Values that the
+examples of one version lack and the other version shows (a second id, a name) are made up. Two people whose ids occur
+in the examples are missing from the users, as if they had been deleted.
 """
 
 from collections.abc import Callable

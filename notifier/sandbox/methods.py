@@ -170,7 +170,7 @@ def _without_flag(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _echo(asked: Asked) -> Mapping[str, Any]:
-    """Return the object that the request contains, even if it lacks `ok` (KPA Flex API documentation, api.echo)."""
+    """Return the object given in `response` unchanged, even without `ok` (KPA Flex API documentation, api.echo)."""
     response: dict[str, Any] = asked.parameters["response"]
     return response
 

@@ -10,7 +10,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class NotationError(ValueError):
-    """A fault or an edit is written wrongly; the message says what is wrong."""
+    """The notation of a fault or an edit is wrong; the message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ class _Change:
 
 
 class AccountPast:
-    """Keeps the last 100,000 changes of one account since this object was made; `clock` returns monotonic seconds."""
+    """Keeps the last 100,000 changes of an account since this object was created. `clock` returns monotonic seconds."""
 
     def __init__(self, account: Account, clock: Callable[[], float]) -> None:
         self._account = account
@@ -34,7 +34,7 @@ class AccountPast:
         for change in reversed(self._changes):
             if change.at <= since:
                 break
-            # If a record changed several times, its oldest change comes last here, and overwrites the later ones.
+            # Changes come newest first. So if a record changed several times, its oldest change overwrites the others.
             for record in filter(None, (change.after, change.before)):
                 forms[record.id] = change.before
         unchanged = [record for record in self._account.records() if record.id not in forms]

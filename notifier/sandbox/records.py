@@ -30,7 +30,7 @@ class Twin:
 
     @classmethod
     def of(cls, number: int) -> "Twin":
-        """Return the pair of ids for a v2 id below 2**32; it is always the same one."""
+        """Return the pair of ids for a v2 id below 2**32; the same v2 id always gives the same pair."""
         return cls(f"5804f0f70ef50473{number:08x}", number)
 
 

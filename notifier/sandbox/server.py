@@ -58,10 +58,10 @@ def make_app(
 ) -> web.Application:
     """Return an application that serves `account` under `/v1/<method>`.
 
-    If `rate_limit` is None, there is no limit; `clock` (monotonic seconds) measures it. `middlewares` run between the
-    client and the API and may inject faults. Their answers are sent unchanged, their exceptions become `server_error`,
-    and the request is counted in `app[TRAFFIC]` in any case. Faults that the API itself simulates are started and ended
-    through `app[CONTROL]`, or over HTTP under `/control`.
+    If `rate_limit` is None, there is no limit; its times are measured by `clock`, in monotonic seconds. `middlewares`
+    run between the client and the API and may inject faults. Their answers are sent unchanged, their exceptions become
+    `server_error`, and the request is counted in `app[TRAFFIC]` in any case. Faults that the API itself simulates are
+    started and ended through `app[CONTROL]`, or over HTTP under `/control`.
     """
     app = web.Application(middlewares=[_count, _own_up, *middlewares], client_max_size=_LARGEST_REQUEST)
     app[ACCOUNT] = account

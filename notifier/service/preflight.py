@@ -22,14 +22,14 @@ ELSEWHERE: Final = (
     " --global`, or with `uv tool install` and UV_TOOL_DIR=/opt/uv UV_PYTHON_INSTALL_DIR=/opt/uv/python"
     " UV_TOOL_BIN_DIR=/usr/local/bin"
 )
-"""What to do about the reasons that `obstacles` returns."""
+"""The advice to print with the reasons that `obstacles` returns."""
 
 
 OWNED: Final = (
     "make root its only owner: chown -R root:root FOLDER and chmod -R go-w FOLDER, or install it as root (sudo)"
     " into /opt/notifier"
 )
-"""What to do about files that users other than root can write."""
+"""The advice to print about files that users other than root can write."""
 
 _MOST_TOLD: Final = 5
 

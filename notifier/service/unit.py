@@ -16,7 +16,7 @@ OLDEST: Final = 250
 """The first version of systemd that can pass a whole folder of credentials (LoadCredential= in systemd.exec(5))."""
 
 BASELINE: Final = 252
-"""The version of systemd (Debian 12's) that the unit is made for if systemd is not installed."""
+"""The systemd version that the unit is made for if systemd is not installed; it is that of Debian 12."""
 
 _BACKS_OFF: Final = 254
 """The first version that can increase the pause between restarts (RestartSteps= in systemd.service(5))."""
@@ -24,7 +24,7 @@ _BACKS_OFF: Final = 254
 _PLACEHOLDER: Final = re.compile("@([A-Z]+)@")
 
 MARK: Final = "# Completion Notifier as a systemd service.\n"
-"""The first line of a unit that this program wrote and may replace."""
+"""The first line of the units that this program writes; it replaces only units that begin with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,17 @@ class ServicePaths:
 
     @property
     def folder(self) -> Path:
-        """The directory of its configuration and its credentials."""
+        """The directory of the service's configuration and credentials."""
         return SYSTEM_FILE.parent if self.instance is None else SYSTEM_FILE.parent / self.instance
 
     @property
     def configuration(self) -> Path:
-        """The path of its configuration file."""
+        """The path of the service's configuration file."""
         return self.folder / FILE_NAME
 
     @property
     def state_file(self) -> Path:
-        """The path of its state file, as seen by root."""
+        """The path of the service's state file, as seen by root."""
         return Path("/var/lib") / self.directory / "notifier.db"
 
 

@@ -16,7 +16,7 @@ from notifier.cli.output import echo
 from notifier.config.paths import default_state_file
 
 LONGEST_START_SECONDS: Final = 4 * 3600.0
-"""Seconds for which a process may be opening its state file: as long as the systemd service may take."""
+"""The most seconds that a daemon may take to open its state file; under systemd the limit is the same."""
 
 
 @click.command(epilog=examples("notifier health"))
@@ -43,9 +43,9 @@ def health(given: GlobalOptions) -> None:
 
 
 def _state_file(given: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
-    """Return the path of the state file, and what is wrong if the configuration does not say it.
+    """Return the path of the state file; if the configuration cannot be read, the default path and the error.
 
-    A configuration that was broken after the start must not end the daemon, which still uses the previous one.
+    A health check must not restart a working daemon because its configuration file was broken after the start.
     """
     try:
         return locate_state_file(given), None
@@ -63,7 +63,7 @@ def _require_starting(state_file: Path) -> None:
 
 
 def _age_seconds(process: int) -> float:
-    """Return the seconds since a process has started; 0 if it has ended meanwhile."""
+    """Return the seconds since a process was started; 0 if it has ended."""
     try:
         # The command's name may contain spaces and parentheses; the 22nd field is the start in ticks since the boot.
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

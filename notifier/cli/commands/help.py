@@ -13,7 +13,7 @@ from notifier.cli.parameter_types import OneOf
 
 _FOLDER = Path(notifier.__file__).with_name("docs")
 _PROGRAMS = "receivers"
-"""The folder of programs to copy, which are no topics of their own."""
+"""The folder of example programs; the topics of these programs begin with its name."""
 
 
 def _topics() -> list[str]:

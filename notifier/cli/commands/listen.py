@@ -184,7 +184,7 @@ def _forwarded(outcome: "Outcome") -> str:
 
 
 def event_of(document: Mapping[str, Any]) -> Event:
-    """Return the event that a CloudEvent of the feed was made of. Raises CommandError."""
+    """Return the event that a CloudEvent of the feed describes. Raises CommandError."""
     try:
         return Event(
             sequence=int(document["sequence"]),

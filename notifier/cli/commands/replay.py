@@ -125,7 +125,7 @@ def _checked(settings: Settings | None, body: dict[str, Any]) -> Replay:
 
 
 def _watched(state_file: Path, number: int, show: Show) -> Mapping[str, Any]:
-    """Follow the daemon's replay until it ends, or until all of the rest has to wait; return its result.
+    """Follow the daemon's replay until it ends, or until all unfinished destinations wait; return its progress.
 
     Raises CommandError if the daemon or the replay was stopped.
     """
@@ -182,7 +182,7 @@ def _stopped(state_file: Path, given: GlobalOptions) -> Mapping[str, Any]:
 
 
 def _interrupted(state_file: Path, number: int | None) -> None:
-    """Stop the daemon's replay of this number, or (None) the one whose events are still being counted."""
+    """Stop the daemon's replay with this number; None means the one whose events are still being counted."""
     answer = daemon_client.request(state_file, "POST", "/v1/replay/stop", body={"id": number})
     click.echo(
         "stopped: deliveries that are already in the queue are sent, the rest is not added to the queue", err=True

@@ -195,7 +195,7 @@ def _source_row(name: str, source: Mapping[str, Any], now_ms: int) -> tuple[str,
 
 
 def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield rows about held-back records, second looks, the count, and the use of requests, as far as there are any."""
+    """Yield rows about anything unusual in detection, such as held-back records, and about the requests used."""
     held = source["held"]
     for what, one in held.items():
         if one["records"]:

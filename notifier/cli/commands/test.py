@@ -51,7 +51,7 @@ _ADVICE_BY_REASON: Final = {
     AttemptResult.PROXY_REFUSED: "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY",
     AttemptResult.ORIGIN_REFUSED: "let the receiver allow its `origin`, or remove that key",
 }
-"""Advice for reasons that say more than their scope."""
+"""Advice for results that tell the cause more exactly than the scope of the failure does."""
 
 _PROXY_OR_RECEIVER: Final = (
     "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY, and whether the proxy is running; then its address"
@@ -114,7 +114,7 @@ def test(
     started = clock.monotonic()
     outcome = asyncio.run(_send(settings, destination, event))
     milliseconds = round((clock.monotonic() - started) * 1000)
-    # If the daemon uses an older configuration, its wait concerns another address and is not ended.
+    # If the daemon uses an older configuration, its pause may be about another address, so it is not ended.
     is_of_the_same = outcome.reason is AttemptResult.DELIVERED and not standing["unfollowed"]
     waited = is_of_the_same and _end_wait(settings, destination)
     document = {
@@ -143,7 +143,7 @@ def _advice(outcome: Outcome) -> str:
 
 
 def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
-    """Return the destination's state, and the keys for which the daemon still uses an older configuration."""
+    """Return the destination's state, and the keys whose values the daemon still takes from an older configuration."""
     # Imported here, because the imports take half a second and a preview does not need them.
     from notifier.daemon.api.deliveries import standing_document  # noqa: PLC0415
     from notifier.daemon.configuration import Unfollowed  # noqa: PLC0415
@@ -160,7 +160,7 @@ def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
 
 
 def _end_wait(settings: Settings, destination: str) -> bool:
-    """End the wait of a destination that works; return whether there was one."""
+    """End the pause of a destination after failures, because it works; return whether there was a pause."""
     answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try")
     if answer is not None:
         return bool(answer.body["waited"])
@@ -187,7 +187,7 @@ async def _send(settings: Settings, name: str, event: Event) -> Outcome:
 
 
 def _usual_count(kind: SampleKind, settings: Destination) -> int:
-    """Return how many events a message of this kind is shown with."""
+    """Return the default number of events in a preview of this kind."""
     match kind:
         case SampleKind.DIGEST if isinstance(settings, MessageSettings) and timetable(settings) is None:
             return settings.digest_above + 1
@@ -200,16 +200,16 @@ def _usual_count(kind: SampleKind, settings: Destination) -> int:
 async def _previews(
     settings: Settings, name: str, events: Sequence[Event], *, is_digest: bool
 ) -> list[tuple[int, Preview]]:
-    """Return the requests for these events if they waited together, each with its number of events.
+    """Return the requests that would be sent if all these events were waiting, each with its number of events.
 
-    If they are a digest and the destination has a schedule, they all belong to its next slot.
+    With `is_digest`, the events wait for the next slot of the destination's schedule, if it has one.
     """
     async with new_session() as session:
         destination = _built(settings, name, session)
         if not isinstance(destination, Previewing):
             raise CommandError(f"the type `{settings.destinations[name].type}` has no preview")
         table, now_ms = timetable(settings.destinations[name]), SystemClock().now_ms()
-        # Alerts do not wait, and a session that is to be seen is no digest.
+        # Other previews have no slot: alerts do not wait for one, and with a slot a session would become a digest.
         slot_ms = table.next_slot_ms(now_ms) if table is not None and is_digest else None
         waiting = [Delivery(event, name, slot_ms=slot_ms) for event in events]
         groups = requests(waiting, destination, settings.destinations[name].rate)

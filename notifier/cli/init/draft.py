@@ -18,7 +18,7 @@ _SOME_TOKEN: Final = "some-token"  # noqa: S105 - stands for one that is not ask
 
 @dataclass(frozen=True, slots=True)
 class EndpointDraft:
-    """A destination: its name and URL, and for an HTTP endpoint the secret that signs requests."""
+    """A destination: its name and URL, and for an HTTP endpoint the secret for signing requests."""
 
     name: str
     url: str
@@ -65,7 +65,7 @@ def _given(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def problem_at(answers: ConfigDraft, *path: str) -> str | None:
-    """Return the problem at one place of the configuration that the answers make, or None if there is none."""
+    """Return the problem at one place of the configuration that results from the answers, or None if there is none."""
     tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
     place = dotted(path)
     for problem in problems_with(tables):

@@ -50,7 +50,7 @@ class Interview:
         return self._so_far
 
     def wants_check(self) -> bool:
-        """Return whether to try the token; ask that unless an option says so."""
+        """Return whether to try the token; ask the user unless an option says it."""
         if not self._so_far.token:
             return False
         wanted: bool | None = self._given["online"]
