@@ -34,7 +34,7 @@ class Filter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KnownFacts:
-    """What is known of a completion's training and person; None if the training, or the person, is not known."""
+    """What is known about the training and the person of a completion; an unknown one is None."""
 
     training_title: str | None = None
     person: PersonFacts | None = None

@@ -58,7 +58,7 @@ class SecondLooks:
         return {kind: len(self.waiting(kind)) for kind in LookKind}
 
     def note(self, looks: Iterable[SecondLook], ended: Iterable[str]) -> None:
-        """Update the second looks in memory after a write: `looks` were stored, those with the keys `ended` deleted."""
+        """Update the second looks in memory: `looks` were stored, and those with the keys in `ended` were deleted."""
         for key in ended:
             self._looks.pop(key, None)
             self._due_at.pop(key, None)

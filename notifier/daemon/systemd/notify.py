@@ -94,7 +94,7 @@ class SystemdNotifier:
             del self._waiting[0]
 
     def _tell(self, message: str, *, instead_of: str = "") -> None:
-        """Queue a message in place of waiting ones that begin with `instead_of`, and send what systemd accepts."""
+        """Queue a message, remove waiting ones that begin with `instead_of`, and send what systemd accepts."""
         if self._address is not None:
             if instead_of:
                 self._waiting = [other for other in self._waiting if not other.startswith(instead_of)]

@@ -79,9 +79,9 @@ class Timetable:
         return in_hours or wall.weekday() in self.quiet_days
 
     def _quiet_end_ms(self, after_ms: int, *, inclusive: bool = False) -> int:
-        """Return the end of the quiet time that contains a moment, otherwise the end of the next one.
+        """Return the end of the quiet time that contains a moment.
 
-        With `inclusive`, a moment that is not within a quiet time is returned as it is.
+        If no quiet time contains it, return the moment itself if `inclusive`, otherwise the end of the next quiet time.
         """
         moment_ms = after_ms
         was_quiet = self.is_quiet(moment_ms)

@@ -90,10 +90,10 @@ def identity(path: Path) -> Identity | None:
 def exchange(
     path: Path, fill: Callable[[Path, Path | None], None], why: str, now_ms: int, *, keep_as: str | None
 ) -> Path | None:
-    """Make a new file and replace the state file by it; return the old file's second name, None if it is not kept.
+    """Make a new file and replace the state file by it; return the path at which the old file is kept, None if nowhere.
 
     `path` is the real path, and its lock is held. `fill` writes the new file; it gets that file's path, and the future
-    path of the old file. `keep_as` is the word in the old file's second name, None if that file is not kept. Raises
+    path of the old file. `keep_as` is a word for the old file's new name; with None, that file is not kept. Raises
     OSError and the errors of `fill`; the old file is then still in place.
     """
     fresh = beside(path, EXCHANGE)

@@ -140,7 +140,7 @@ def _count(db: Database, source: str, more: int, known: int) -> None:
 
 
 def _show_one(db: Database, source: str) -> None:
-    """Store one unreadable record with the source, as an example."""
+    """Store one of the source's unreadable records in the row of the source, as an example for its status."""
     row = db.execute("SELECT key, field, problem FROM left_out WHERE source = ? LIMIT 1", [source]).fetchone()
     one = None if row is None else LeftOut(*row)
     db.execute(

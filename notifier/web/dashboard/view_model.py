@@ -232,7 +232,7 @@ def is_quiet(row: Mapping[str, Any]) -> bool:
 
 
 def given_up(dead: Sequence[DeadDelivery]) -> list[tuple[str, list[DeadDelivery]]]:
-    """Return given-up deliveries by destination, in their order."""
+    """Return given-up deliveries grouped by destination; the order is that of the first delivery of each."""
     found: dict[str, list[DeadDelivery]] = {}
     for line in dead:
         found.setdefault(line.delivery.destination, []).append(line)
