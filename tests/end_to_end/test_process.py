@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 
 import notifier
+from notifier.cli import daemon_client
 from notifier.sandbox import Account, documented_account
 from notifier.sandbox.account_growth import Growth
 from tests.support.program import Program, Receiver, receiving, served
@@ -77,7 +78,10 @@ async def ended(process: Process, number: signal.Signals = signal.SIGTERM, withi
 
 
 async def until_up(program: Program) -> None:
-    await until(lambda: program.folder.joinpath("notifier.db.sock").exists())
+    """Wait until the daemon answers; its socket exists a little sooner."""
+    await until(
+        lambda: daemon_client.request(program.folder / "notifier.db", "GET", "/healthz") is not None, pause=0.05
+    )
 
 
 async def asked(program: Program, method: str, path: str) -> int:

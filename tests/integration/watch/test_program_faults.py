@@ -80,5 +80,6 @@ async def test_it_is_logged_once_paused_shown_and_told(
     station.clock.advance(3600)
     await station.round()
     await station.settle()
-    assert state(station) is SourceState.OK
+    # Names are fetched by a task of its own.
+    await station.until(lambda: state(station) is SourceState.OK)
     assert ConditionName.SOURCE_FAILING not in {condition.name for condition in station.conditions()}
