@@ -1,10 +1,11 @@
 """The only module that reads a clock; everything else is given a Clock, so that tests can replace it."""
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 
 class Clock(Protocol):
@@ -27,8 +28,7 @@ class Clock(Protocol):
 _STEADY: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-@dataclass(frozen=True, slots=True)
-class SystemClock:
+class SystemClock(Struct, frozen=True):
     """The machine's own clock."""
 
     def now_ms(self) -> int:

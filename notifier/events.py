@@ -5,11 +5,12 @@ import hashlib
 import re
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.clock import iso_utc
 from notifier.facts import Occasion, PersonFacts, PersonField, TrainingFacts, validity
@@ -98,8 +99,7 @@ class UnreadField(NamedTuple):
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Struct, frozen=True):
     """One completion, as read from either API version.
 
     `completed_on` and `expires_on` are `YYYY-MM-DD`. `recorded_at` is the time of entry in Unix milliseconds, None if
@@ -118,9 +118,9 @@ class Completion:
     group_training_id: str | None
     notes: str | None
     has_attachments: bool | None
-    raw: bytes = field(compare=False)
-    unread: tuple[UnreadField, ...] = field(default=(), compare=False)
-    remembered: bytes | None = field(default=None, compare=False)
+    raw: bytes
+    unread: tuple[UnreadField, ...] = ()
+    remembered: bytes | None = None
 
     def fingerprint(self) -> int:
         """Return a 64-bit fingerprint of the record's JSON; if it is the same, nothing in the record has changed."""
@@ -160,8 +160,7 @@ class Completion:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """The known names of people and trainings, and facts about them, by user id and training id.
 
     The facts about a person are those that the operator has chosen, as far as they have been read.
@@ -186,8 +185,7 @@ class Names:
         return number if isinstance(number, str) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One detected change of one record.
 
     `revision` numbers the record's events, from 1. `previous` is the completion before an update, None for other

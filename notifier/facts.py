@@ -6,10 +6,11 @@ means that the account has no value.
 
 import calendar
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct
 
 ROLLING: Final = "rolling"
 """The only renewal schedule whose end is documented: a number of months after the completion."""
@@ -40,8 +41,7 @@ def fields_to_look_up(chosen: Collection[PersonField]) -> frozenset[PersonField]
     return frozenset(chosen) | more
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingFacts:
+class TrainingFacts(Struct, frozen=True):
     """How long completions of a training are valid; each value is None if the account does not say.
 
     `renewal_months` is 0 if the training is never renewed. `expiring_days` is how many days before the end a completion
@@ -69,8 +69,7 @@ class ValiditySource(StrEnum):
     EMPLOYEE_STATUS = "employee_status"
 
 
-@dataclass(frozen=True, slots=True)
-class Validity:
+class Validity(Struct, frozen=True):
     """The last day on which a completion is valid (`YYYY-MM-DD`), and where it comes from; both None if unknown."""
 
     until: str | None = None
@@ -102,8 +101,7 @@ def occasion_of(completed_on: str | None, others: Iterable[str | None], *, knows
 UNKNOWN_VALIDITY: Final = Validity()
 
 
-@dataclass(frozen=True, slots=True)
-class ListedEnd:
+class ListedEnd(Struct, frozen=True):
     """A person's last completion of a training in the account's employee status list: its day, and its last valid day.
 
     Both are `YYYY-MM-DD`.

@@ -13,11 +13,11 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import orjson
+from msgspec import Struct
 
 from notifier.log_queue import LEFT_OUT, LastWords, QueuedHandler
 from notifier.redact import redact
@@ -139,8 +139,7 @@ class RepeatFilter(logging.Filter):
         return kind
 
 
-@dataclass(slots=True)
-class _Kind:
+class _Kind(Struct):
     """The state of one kind of line: how many may be written as of the time `at`, and how many were suppressed."""
 
     allowed: float

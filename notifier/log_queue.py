@@ -12,9 +12,10 @@ import os
 import select
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final, TextIO
+
+from msgspec import Struct
 
 QUEUE_BYTES: Final = 1024 * 1024
 """The size limit of the queue, which is enough for some 8,000 lines."""
@@ -164,8 +165,7 @@ class QueuedHandler(logging.Handler):
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     data: bytes
     lines: int
     """How many lines count as dropped if this one is not written: one, or as many as it reports to be dropped."""

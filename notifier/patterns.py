@@ -8,8 +8,9 @@ exclusions admits everything else.
 import fnmatch
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Self
+
+from msgspec import Struct
 
 EXCLUDES: Final = "!"
 """The first character of a pattern that excludes."""
@@ -20,14 +21,13 @@ _ANY_CHARACTER: Final = "\N{REPLACEMENT CHARACTER}"
 _LONG: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Patterns:
+class Patterns(Struct, frozen=True):
     """A list of patterns; an empty list admits everything. `written` holds the patterns as the operator wrote them."""
 
     written: tuple[str, ...] = ()
-    _wanted: re.Pattern[str] = field(default=_NOTHING, compare=False, repr=False)
-    _excluded: re.Pattern[str] = field(default=_NOTHING, compare=False, repr=False)
-    _wants_all: bool = field(default=True, compare=False, repr=False)
+    _wanted: re.Pattern[str] = _NOTHING
+    _excluded: re.Pattern[str] = _NOTHING
+    _wants_all: bool = True
 
     @classmethod
     def of(cls, written: Iterable[str]) -> Self:

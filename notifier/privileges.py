@@ -9,9 +9,10 @@ import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 _ROOT: Final = 0
 _PR_SET_KEEPCAPS: Final = 8
@@ -22,8 +23,7 @@ _ALL: Final = 2**64 - 1
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """A user whose files are used: the user and group ids, and the name, or None if the system has none for the id."""
 
     uid: int

@@ -1,10 +1,9 @@
 """A rate limit: an average number of requests a second, with small bursts."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(slots=True)
-class TokenBucket:
+class TokenBucket(Struct):
     """A token bucket. Its capacity is `rate` tokens, or one token if `rate` is below 1; a rate of 0 means no limit.
 
     `rate` is in requests a second, and may be changed at any time. `now` is in monotonic seconds.

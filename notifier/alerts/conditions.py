@@ -1,7 +1,8 @@
 """The conditions of the notifier itself, as operational notices (`notifier.alert`) and `/v1/status` show them."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 ConditionKey = tuple[str, str]
 """The key of a condition: its name and its subject."""
@@ -65,8 +66,7 @@ class ConditionName(StrEnum):
     DESCRIPTORS_LOW = "descriptors_low"
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """One thing that is wrong now.
 
     `subject` is the source or destination concerned, as `source_subject` and `destination_subject` write it. `net` is

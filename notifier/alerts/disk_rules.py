@@ -3,8 +3,9 @@
 import asyncio
 import shutil
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from notifier.alerts.conditions import STORE, Condition, ConditionKey, ConditionName
 from notifier.store.errors import StoreError, StoreReason
@@ -20,8 +21,7 @@ _ENOUGH = 2
 """The condition ends when this many times the limit is free, so that small changes do not cause notices."""
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True):
     """The size of a file system, and the free space that the calling user may use; both in bytes."""
 
     path: Path

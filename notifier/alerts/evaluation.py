@@ -1,9 +1,10 @@
 """The latest evaluation of the notifier's own conditions, which status, dashboard and metrics all show."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct, field
 
 from notifier.alerts.conditions import Condition, ConditionKey
 from notifier.store.tables.conditions import FiringCondition
@@ -15,16 +16,14 @@ UNDELIVERED_AFTER_SECONDS: Final = 900.0
 """Seconds that an alert may wait for delivery before the heartbeat is stopped, as the last way to report a problem."""
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationFindings:
+class EvaluationFindings(Struct, frozen=True):
     """The current conditions, and the reasons why some earlier ones were withdrawn without being resolved."""
 
     conditions: Collection[Condition] = ()
     withdrawn: Mapping[ConditionKey, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Struct, frozen=True):
     """One evaluation: its time (Unix ms and monotonic seconds), the firing conditions, and the destination of notices.
 
     `undelivered` is how many seconds an alert has waited for that destination, None if none waits. `refused` is the

@@ -7,9 +7,10 @@ Each condition causes at most MOST_A_DAY messages a day, and its last message al
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from enum import StrEnum
 from typing import Final
+
+from msgspec.structs import replace
 
 from notifier.alerts.conditions import ALERTS, Condition, ConditionKey, destination_subject
 from notifier.alerts.texts import ended, texts_of

@@ -1,9 +1,10 @@
 """The conditions of a source: it cannot be read, or not every record is seen. Pure functions."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
+
+from msgspec.structs import replace
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, source_subject
 from notifier.clock import iso_utc

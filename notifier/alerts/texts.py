@@ -1,8 +1,7 @@
 """Writes a condition's sentences as JSON, so that messages can show them in another language. Pure."""
 
-from dataclasses import replace
-
 import orjson
+from msgspec.structs import replace
 
 from notifier.store.tables.conditions import FiringCondition
 from notifier.wording.sentences import Sentence, part_of

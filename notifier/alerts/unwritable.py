@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from notifier.alerts.conditions import STORE, ConditionKey, ConditionName
 from notifier.alerts.texts import ended, texts_of

@@ -8,11 +8,12 @@ import select
 import socket
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from notifier.cli.errors import CommandError, NameNotFoundError
 from notifier.daemon.socket_path import lock_path, socket_path
@@ -23,8 +24,7 @@ PATIENCE_SECONDS: Final = 5.0
 """Seconds that the daemon may take to answer a request that needs no work."""
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonAnswer:
+class DaemonAnswer(Struct, frozen=True):
     """An answer of the daemon; `done` says whether it did what was requested."""
 
     done: bool

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 import orjson
+from msgspec import Struct
 
 from notifier.cli.errors import CommandError
 from notifier.daemon.socket_path import socket_path
@@ -25,8 +25,7 @@ LONGEST_LINE_BYTES: Final = 64 * 2**20
 _UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
-@dataclass(frozen=True, slots=True)
-class FeedEvent:
+class FeedEvent(Struct, frozen=True):
     """An event of the feed: its number, and the CloudEvent."""
 
     number: int

@@ -1,8 +1,9 @@
 """How many trainings and people each destination's filters match, for `notifier check --online`. All of it is pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from notifier.cli.formatting import NOTHING, Column
 from notifier.config import DestinationSettings, Settings
@@ -14,16 +15,14 @@ from notifier.store.subscriptions import Filter, pattern_texts
 COLUMNS: Final = (Column("destination"), Column("trainings", right=True), Column("people", right=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(Struct, frozen=True):
     """A source's lists: titles by training id, and facts by user id; None for a list that could not be read."""
 
     trainings: Mapping[str, str] | None = None
     people: Mapping[str, PersonFacts] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
+class Matched(Struct, frozen=True):
     """How many of the known trainings or people a destination's filters match."""
 
     matched: int
@@ -34,8 +33,7 @@ class Matched:
         return f"{self.matched:,} of {self.known:,}"
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Struct, frozen=True):
     """What a destination's filters match in the lists of all its sources; None if one of the lists is not known.
 
     `unmatched` are the patterns that match nothing, each after the key of its filter.

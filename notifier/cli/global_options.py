@@ -1,19 +1,19 @@
 """The options that every command accepts before or after its name: `--config`, `--secrets-dir`, `--verbose`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 P = ParamSpec("P")
 R = TypeVar("R")
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalOptions:
+class GlobalOptions(Struct, frozen=True):
     """The values of the common options; an option after the command's name overrides the same option before it."""
 
     config: Path | None = None

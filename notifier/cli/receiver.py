@@ -3,12 +3,12 @@
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from msgspec import Struct, field
 
 from notifier.destinations.webhook.verification import Verdict, verify
 
@@ -17,8 +17,7 @@ _MOST_REMEMBERED: Final = 100_000
 _HOST: Final = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedEvent:
+class ReceivedEvent(Struct, frozen=True):
     """An event in a request; `is_repeated` says whether an earlier request with its id was answered with success."""
 
     id: str
@@ -27,8 +26,7 @@ class ReceivedEvent:
     is_repeated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedRequest:
+class ReceivedRequest(Struct, frozen=True):
     """A request and its answer. `verdict` is None if nothing was verified, because no secret is known."""
 
     verb: str
@@ -55,8 +53,7 @@ class ReceivedRequest:
         }
 
 
-@dataclass
-class TryoutReceiver:
+class TryoutReceiver(Struct):
     """Answers each request with the next status in `statuses`, and all later requests with the last one.
 
     Only genuine requests that contain events use up a status; one that is not genuine is answered with 401. `show` is

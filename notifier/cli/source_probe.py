@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.alerts import rules
 from notifier.cli.filter_reach import Directory
@@ -37,8 +38,7 @@ _REQUESTS_PER_MINUTE: Final = 60
 """The limit of requests per minute: high enough that the five requests of one source need not wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
+class ProbeResult(Struct, frozen=True):
     """The result for one source; None stands for an unknown value.
 
     If names were requested, `names` holds the number of `people` and of `trainings`, and `directory` the lists

@@ -1,10 +1,10 @@
 """The base class of all tables of the configuration."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from notifier.config.errors import InvalidCombination, Problem
@@ -18,8 +18,7 @@ def default(notation: Any) -> Any:
     return Field(default=notation)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What validators of values need: the environment, the file, and the names of sources and destinations.
 
     Validators get it as pydantic's context. Without it, they use the process's own environment and do not check names.

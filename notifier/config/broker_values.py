@@ -1,10 +1,10 @@
 """The types of the settings of message brokers, with the checks of their values."""
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Final
 from urllib.parse import unquote
 
+from msgspec import Struct
 from pydantic import AfterValidator, SecretStr
 
 from notifier.config.errors import InvalidValue
@@ -128,8 +128,7 @@ Arn = Annotated[str, AfterValidator(_arn)]
 """The ARN of a queue, a topic or an event bus."""
 
 
-@dataclass(frozen=True, slots=True)
-class AwsTarget:
+class AwsTarget(Struct, frozen=True):
     """The parts of an ARN: the service is `sqs`, `sns` or `events`."""
 
     partition: str

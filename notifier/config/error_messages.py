@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from notifier.config import introspection
@@ -64,8 +64,7 @@ _NO_SOURCE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """The location of an error.
 
     `path` holds the keys that lead to it. `kind` is the type of the value there, and `table` the type of the table that

@@ -1,10 +1,11 @@
 """Reads the files that a configuration includes: more sources and destinations, for example one file per customer."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from notifier.config.errors import ConfigError, Problem, dotted
 from notifier.config.layers import Layer, read_toml
@@ -18,8 +19,7 @@ _SHARED: Final = ("sources", "destinations")
 """The tables that an included file may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unmatched:
+class Unmatched(Struct, frozen=True):
     """A pattern that no file matches; `key` is its place in the configuration."""
 
     key: str

@@ -8,10 +8,10 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from notifier.config import introspection
@@ -37,8 +37,7 @@ _SERVICE_LINK: Final = re.compile(
 _TOML_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """Keys and values, as nested tables.
 
     `origin` is the variable or credential file that set them, or `file` the TOML file.
@@ -122,8 +121,7 @@ def _likely_slip(line: str) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
+class _Variable(Struct, frozen=True):
     """An environment variable, or a credential file that is named like one."""
 
     name: str

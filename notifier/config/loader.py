@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from notifier.config.base_table import Surroundings
@@ -86,8 +86,7 @@ def _shown_to_all(settings: Settings, layers: Iterable[Layer]) -> Iterator[Path]
             yield layer.file
 
 
-@dataclass(frozen=True, slots=True)
-class ConfiguredNames:
+class ConfiguredNames(Struct, frozen=True):
     """The names of sources and destinations that a configuration defines."""
 
     sources: tuple[str, ...] = ()

@@ -7,12 +7,12 @@ daylight saving time begins or ends.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from msgspec import Struct
 from pydantic import AfterValidator
 
 from notifier.config.errors import InvalidValue
@@ -39,8 +39,7 @@ _FIELDS: Final = 5
 _CRON_SUNDAYS: Final = (0, 7)
 
 
-@dataclass(frozen=True, slots=True)
-class QuietHours:
+class QuietHours(Struct, frozen=True):
     """The hours of each day in which nothing is sent; they go past midnight if `end` is earlier than `begin`."""
 
     begin: time

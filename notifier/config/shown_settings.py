@@ -1,8 +1,8 @@
 """The settings of a source or a destination as people may see them: without secrets. Pure."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from notifier.config.base_table import BaseTable
@@ -11,8 +11,7 @@ from notifier.config.secret_values import secret_values
 HIDDEN: Final = "(hidden)"
 
 
-@dataclass(frozen=True, slots=True)
-class ShownSetting:
+class ShownSetting(Struct, frozen=True):
     """A key and its value as text; `is_default` means that the configuration does not set the key."""
 
     key: str

@@ -3,10 +3,10 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from notifier.config.error_messages import explain
@@ -22,8 +22,7 @@ _FIRST_LINE: Final = "# Completion Notifier: every key; the keys in comments hav
 _ALWAYS: Final = ("store", "log", "http", "alerts")
 
 
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Elsewhere(Struct, frozen=True):
     """Stands for a secret that is kept in a credential file or a variable, not in the configuration file."""
 
 

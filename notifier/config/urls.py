@@ -3,10 +3,11 @@
 import ipaddress
 import re
 import unicodedata
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from msgspec import Struct
 
 from notifier.config.errors import InvalidValue
 from notifier.http.proxy import is_loopback
@@ -19,8 +20,7 @@ _LONGEST_SOCKET_PATH: Final = 107
 _LISTEN: Final = 'must be "host:port", "[::1]:port", "unix:/absolute/path", or "" for none'
 
 
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
+class TcpAddress(Struct, frozen=True):
     """A TCP address to listen on. The host has no brackets; port 0 means any free port."""
 
     host: str
@@ -36,8 +36,7 @@ class TcpAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(Struct, frozen=True):
     """A Unix socket to listen on; its path is absolute."""
 
     path: Path

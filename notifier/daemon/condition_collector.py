@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from notifier.alerts import destination_rules, disk_rules, rules
 from notifier.alerts.conditions import Condition, ConditionKey
@@ -21,8 +22,7 @@ from notifier.store.store import Store
 from notifier.store.tables import destinations, starts
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonState:
+class DaemonState(Struct, frozen=True):
     """The facts that conditions depend on and that only the daemon itself knows.
 
     `started_ms` is in Unix milliseconds. `interface_problem` is why the HTTP interface does not listen,

@@ -1,8 +1,9 @@
 """The configuration of a running daemon, how it is read again, and what differs in a new one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from notifier.config import Destination, HttpInterfaceSettings, Settings
 from notifier.config.errors import dotted
@@ -17,8 +18,7 @@ def _nothing(_settings: Settings) -> None:
     """Ignore new settings."""
 
 
-@dataclass(frozen=True, slots=True)
-class SettingsSource:
+class SettingsSource(Struct, frozen=True):
     """Functions to re-read the configuration of a running daemon.
 
     `read` returns the settings as they are on disk now or raises ConfigError; it is called on a thread. `followed` is
@@ -57,8 +57,7 @@ class RunningConfiguration:
         """Why the last reload could not read the configuration; None if it could, or there was no reload."""
 
 
-@dataclass(frozen=True, slots=True)
-class Differences:
+class Differences(Struct, frozen=True):
     """The names of sources or destinations that are new, changed, or removed."""
 
     added: tuple[str, ...] = ()
@@ -84,8 +83,7 @@ class Differences:
         return {"added": self.added, "changed": self.changed, "removed": self.removed}
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """The differences between two configurations, for sources and for destinations."""
 
     sources: Differences
@@ -157,8 +155,7 @@ def _with(sources: Mapping[str, object], retention: float) -> dict[str, object]:
     return {name: (settings, retention) for name, settings in sources.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Unfollowed:
+class Unfollowed(Struct, frozen=True):
     """The part of a destination's configuration that the running daemon has not loaded yet.
 
     `keys` lists the keys that differ between the configuration file and the running daemon, as `destinations.NAME.KEY`,

@@ -5,8 +5,9 @@ import logging
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from notifier import __version__
 from notifier.alerts import destination_rules

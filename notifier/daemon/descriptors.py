@@ -2,14 +2,14 @@
 
 import resource
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _OF_THIS_PROCESS = Path("/proc/self/fd")
 
 
-@dataclass(frozen=True, slots=True)
-class DescriptorUse:
+class DescriptorUse(Struct, frozen=True):
     """The number of open descriptors, and the most that may be open; None if there is no limit."""
 
     used: int

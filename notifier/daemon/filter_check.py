@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from notifier.config import Settings
 from notifier.daemon.configuration import RunningConfiguration
@@ -21,8 +22,7 @@ UNKNOWN_IDS = "(unknown ids)"
 """The name of the job that warns of unknown ids in filters, once the names are known."""
 
 
-@dataclass(frozen=True, slots=True)
-class IdFilter:
+class IdFilter(Struct, frozen=True):
     """The ids under one key of the configuration; at least one of `sources` should know each of them."""
 
     key: str
@@ -51,8 +51,7 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
                 yield IdFilter(f"destinations.{name}.{key}", names, ids, sources)
 
 
-@dataclass(frozen=True, slots=True)
-class PatternFilter:
+class PatternFilter(Struct, frozen=True):
     """The patterns under one key of a destination; each should match something in one of `sources`.
 
     `lists` are the lists of the API that have to be read before the patterns can be checked.

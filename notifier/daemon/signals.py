@@ -5,8 +5,9 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from notifier.process import PendingHangup, has_terminal
 
@@ -16,8 +17,7 @@ SETTLE_SECONDS: Final = 0.2
 """Seconds to wait after SIGHUP, because a closing terminal sends the signal a moment before it is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signals:
+class Signals(Struct, frozen=True):
     """The requests that signals have made."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)

@@ -6,11 +6,11 @@ import logging
 import socket
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from msgspec import Struct
 
 from notifier.clock import SystemClock, iso_utc
 from notifier.config import Settings, TcpAddress, UnixAddress
@@ -35,8 +35,7 @@ _PAGE: Final = (
 _OWNER: Final = web.AppKey("owner", bool)
 
 
-@dataclass(slots=True)
-class StandbyState:
+class StandbyState(Struct):
     """What a process that stands by knows about the store.
 
     That is its holder, since when (Unix ms) it holds the store, and why the database cannot be used.

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.delivery.policy.circuit_breaker import Breaker, Mode, Waits, probes
 from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome, failure_scope
@@ -193,8 +195,7 @@ def report(name: str, health: Health, outcome: Outcome) -> None:
             _log.error("destination disabled by its own answer; its events are kept until it is enabled", extra=facts)
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(Struct, frozen=True):
     """How a destination is being served right now.
 
     `tried_for` is the number of seconds since it was last enabled, or its address changed, in this process. `trying_ms`
@@ -212,8 +213,7 @@ class Serving:
     is_draining: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationReport:
+class DestinationReport(Struct, frozen=True):
     """Everything known about one destination at `now_ms` (Unix ms, on the clock that also measures its waits)."""
 
     serving: Serving

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from notifier.delivery.policy.retry import RetryDecision
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome, failure_scope

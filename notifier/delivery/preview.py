@@ -1,8 +1,9 @@
 """Groups events into requests in order to show them instead of sending them."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from math import inf
+
+from msgspec.structs import replace
 
 from notifier.delivery.policy.batching import BatchSize, next_batch
 from notifier.destinations.base import Destination, Portioning

@@ -4,9 +4,10 @@ The worker sends the chosen deliveries and handles the outcome.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import isfinite
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from notifier.clock import Clock
 from notifier.delivery.policy import decisions, probe

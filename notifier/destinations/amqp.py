@@ -10,13 +10,13 @@ import logging
 import ssl
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq import exceptions
+from msgspec import Struct
 from pamqp.commands import Basic
 from yarl import URL
 
@@ -48,8 +48,7 @@ for _library in ("aio_pika.channel", "aio_pika.connection", "aio_pika.exchange",
     logging.getLogger(_library).disabled = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Unconfirmed:
+class _Unconfirmed(Struct, frozen=True):
     """A message that was written to the connection in an earlier attempt, and may still be confirmed."""
 
     id: str

@@ -8,12 +8,12 @@ any size, has no time limit for a whole attempt, and blocks while it works. Atte
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
+from msgspec.structs import replace
 
 from notifier import __version__
 from notifier.config.message_destinations import AppriseSettings

@@ -1,16 +1,16 @@
 """The interfaces that destination types implement, and the values that they share."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from notifier.destinations.outcome import Outcome
 from notifier.events import Event
 from notifier.store.tables.outbox import Delivery
 
 
-@dataclass(frozen=True, slots=True)
-class Grouping:
+class Grouping(Struct, frozen=True):
     """How deliveries share a request.
 
     A request carries up to `size` deliveries. It is sent when it is full, or when its first delivery has waited `wait`
@@ -79,8 +79,7 @@ class Portioning(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Struct, frozen=True):
     """A request to show: its headers without secrets, its body, and the lines that people will read (if any)."""
 
     headers: Mapping[str, str]

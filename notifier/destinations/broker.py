@@ -10,11 +10,12 @@ import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier import __version__
 from notifier.clock import Clock
@@ -59,8 +60,7 @@ _WIDEST_FIRST: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One event as a message. `source` is the source's name; `record` identifies the record that the event is about."""
 
     id: str

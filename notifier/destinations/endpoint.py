@@ -1,13 +1,13 @@
 """Makes one attempt at an HTTP endpoint and determines its outcome. Shared by the destination types."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from notifier.clock import Clock

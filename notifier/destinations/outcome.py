@@ -1,10 +1,12 @@
 """The outcome of one attempt, as one of a fixed set of words that the log, the metrics and the store share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
-from typing import assert_never
+from typing import Any, assert_never
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from notifier.http.transport_errors import TransportReason
 from notifier.store.tables.request_log import SentRequest
@@ -73,8 +75,7 @@ class FailureScope(StrEnum):
     """The endpoint has said that it will never accept anything again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The outcome of one attempt.
 
     `status` is the HTTP status (None: no answer). `retry_after` is the wait that the peer asked for, in seconds from
@@ -92,8 +93,25 @@ class Outcome:
     """The receiver's clock when it answered (Unix milliseconds), or None if the answer does not say."""
     through_proxy: bool = False
     """Whether there was no answer to a request through a proxy, so that the proxy may be what failed."""
-    request: Callable[[], SentRequest] | None = field(default=None, compare=False, repr=False)
+    request: Callable[[], SentRequest] | None = None
     """Returns the request and its answer for the log, without secrets; called only if they are logged."""
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are the same outcome, whatever the log would say of the request."""
+        return isinstance(other, Outcome) and self._shown() == other._shown()
+
+    def __hash__(self) -> int:
+        """Return a hash that is the same for equal outcomes."""
+        return hash(tuple(self._shown().values()))
+
+    def __repr__(self) -> str:
+        """Return the outcome without `request`, which refers to secrets."""
+        return f"Outcome({', '.join(f'{name}={value!r}' for name, value in self._shown().items())})"
+
+    def _shown(self) -> dict[str, Any]:
+        shown = asdict(self)
+        del shown["request"]
+        return shown
 
     @property
     def scope(self) -> FailureScope:

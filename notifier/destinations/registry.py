@@ -1,10 +1,10 @@
 """Maps each type of destination settings to the class that serves it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 import aiohttp
+from msgspec import Struct
 
 from notifier.clock import Clock
 from notifier.config.brokers import AmqpSettings, AwsSettings, KafkaSettings, MqttSettings
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from notifier.messages.layout import Fits
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationType:
+class DestinationType(Struct, frozen=True):
     """How to create a destination, and how to check whether a message fits (None: its receivers are programs)."""
 
     make: Callable[[str, aiohttp.ClientSession, Clock], Destination]

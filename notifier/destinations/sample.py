@@ -3,12 +3,12 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 import orjson
+from msgspec.structs import replace
 
 from notifier.clock import iso_utc
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data

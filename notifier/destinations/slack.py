@@ -5,13 +5,13 @@ links or mentions. The handling of answers follows Slack's documentation of inco
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import accumulate, groupby
 from typing import Any, Final
 
 import aiohttp
 import orjson
+from msgspec.structs import replace
 
 from notifier.clock import Clock
 from notifier.config.message_destinations import SlackSettings

@@ -8,13 +8,13 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from msgspec import Struct
 from yarl import URL
 
 from notifier.http.connector import Connector
@@ -42,8 +42,7 @@ LARGE_BODY_BYTES: Final = 2**20
 _PIECE = 2**14
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A peer's answer: HTTP status, headers, and the decompressed body, which may be cut at a limit."""
 
     status: int
@@ -90,8 +89,7 @@ def request_url(url: str) -> tuple[URL, Mapping[str, str]]:
     return address, {"Authorization": f"Basic {b64encode(pair).decode()}"}
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyOptions:
+class ProxyOptions(Struct, frozen=True):
     """What a request through a proxy needs in addition: `options` for aiohttp's client, `headers` for the request."""
 
     options: Mapping[str, Any]
@@ -124,8 +122,7 @@ def _sendable(text: str) -> str:
     return _UNSENDABLE.sub(lambda found: quote(found[0]), text)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOptions:
+class RequestOptions(Struct, frozen=True):
     """How a request is sent, and what is read of its answer.
 
     `timeout` (seconds) covers everything from connecting to the body's last byte; connecting may take almost all of it.

@@ -1,7 +1,8 @@
 """Checks this machine's clock against the `Date` headers of its peers. No I/O."""
 
-from dataclasses import dataclass, field
 from statistics import median
+
+from msgspec import Struct, field
 
 from notifier.clock import Clock
 
@@ -9,8 +10,7 @@ _HEARD_MS = 3_600_000
 """The age in milliseconds from which a time that a peer has reported is no longer used."""
 
 
-@dataclass(slots=True)
-class PeerClocks:
+class PeerClocks(Struct):
     """Stores the latest time that each peer has reported, to compare this machine's clock with it.
 
     Each reported time is stored with the monotonic time of its arrival. If the machine's clock is corrected, the

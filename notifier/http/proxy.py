@@ -8,9 +8,10 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 DIRECT: Final = "none"
 """The configured value that means "no proxy, whatever the environment says"."""
@@ -26,12 +27,15 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SEPARATORS: Final = re.compile(r"[,\s]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """A proxy: its URL, which may contain a password, and `origin`, the variable or key that names this proxy."""
 
-    url: str = field(repr=False)
+    url: str
     origin: str
+
+    def __repr__(self) -> str:
+        """Return what may be shown of the proxy."""
+        return f"Proxy({str(self)!r}, origin={self.origin!r})"
 
     def __str__(self) -> str:
         """Return the proxy's address without user name and password."""

@@ -10,9 +10,9 @@ import asyncio
 import socket
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from msgspec import Struct
 
 LOOK_UP_SECONDS = 10.0
 """Seconds to wait for a look-up. After that, it continues in the background, and its result is stored."""
@@ -41,8 +41,7 @@ class NameTimeoutError(OSError):
 _NameKey = tuple[str, int, int]
 
 
-@dataclass(slots=True)
-class _Name:
+class _Name(Struct):
     """The latest look-up of a name and its result."""
 
     found: list[ResolveResult] | None = None

@@ -2,8 +2,9 @@
 
 import asyncio
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from notifier.clock import Clock
 from notifier.regular_files import irregular
@@ -19,8 +20,7 @@ class CertificateFileError(Exception):
     """A certificate file cannot be used; the message names the setting, the file and the problem."""
 
 
-@dataclass(frozen=True, slots=True)
-class Certificates:
+class Certificates(Struct, frozen=True):
     """The certificate files. Without any, the system's authorities are trusted and no client certificate is sent.
 
     `authority` is trusted instead of the system's authorities. `key` may be None if the key is in `client`.
@@ -63,8 +63,7 @@ class Certificates:
         return tuple(_version(file) for file in (self.authority, self.client, self.key) if file is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(Struct, frozen=True):
     version: Version
     context: ssl.SSLContext
 

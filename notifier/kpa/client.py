@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.config import SourceSettings
 from notifier.events import Completion
@@ -45,8 +47,7 @@ Read = TypeVar("Read")
 Name = TypeVar("Name")
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One page of the list of completions.
 
     `size` counts all records received, including the unreadable ones in `bad`. `last_page`, `total` and `served_at_ms`
@@ -115,8 +116,7 @@ class Page:
         return standing
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     """An answer, when its request was sent, and how many seconds it took."""
 
     answer: Answer

@@ -4,8 +4,9 @@ The API's method is `training-employee-status.list`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from notifier.facts import ListedEnd
 from notifier.http.exchange import Answer
@@ -19,8 +20,7 @@ Ends = Mapping[str, ListedEnd]
 """When a person's last completion of each training ends, by the training's id; those without an end are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusPage:
+class StatusPage(Struct, frozen=True):
     """One page of the list: when each person's completions end, by user id.
 
     A person whose completions have no end has an empty entry. A person whose entry cannot be read is left out.

@@ -1,10 +1,11 @@
 """The reasons why requests to the API fail, each with its meaning and remedy."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.http.transport_errors import TransportError, TransportReason
 from notifier.redact import hide_cut, redact
@@ -62,8 +63,7 @@ class Remedy(StrEnum):
     REQUEST = "request"
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Struct, frozen=True):
     """The meaning of a reason, as two halves of a sentence: what happened, and what to do."""
 
     remedy: Remedy

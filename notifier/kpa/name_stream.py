@@ -6,11 +6,11 @@ Nothing else is kept, not even in memory.
 import re
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import ijson
+from msgspec import Struct, field
 
 from notifier.facts import FactValue, PersonFacts, PersonField, TrainingFacts, day_of_ms
 from notifier.http.exchange import Answer
@@ -50,8 +50,7 @@ Name = TypeVar("Name")
 Entry = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(Struct, frozen=True):
     """A person's display name and the chosen facts."""
 
     name: str
@@ -64,8 +63,7 @@ class Person:
         return number if isinstance(number, str) else None
 
 
-@dataclass(frozen=True, slots=True)
-class ListedTraining:
+class ListedTraining(Struct, frozen=True):
     """A training's title and its facts."""
 
     title: str

@@ -7,9 +7,11 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.clock import Clock
 
@@ -45,8 +47,7 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(Struct, frozen=True):
     """How much of the `configured` rate a source may use, in requests a minute; times are monotonic seconds.
 
     The rate is `reduced_to` until `climbs_from`. Then it rises by a hundredth of the configured rate each minute, so
@@ -85,8 +86,7 @@ class Allowance:
         return replace(self, reduced_to=reduced_to, climbs_from=max(self.climbs_from, silent_until))
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """A token bucket as an immutable value; times are monotonic seconds.
 
     It holds at most `capacity` tokens (1 or more), gains one every `interval` seconds, and is full from `full_at` on.
@@ -126,8 +126,7 @@ class Bucket:
         return Bucket(self.capacity, self.interval, self.full_at - self.interval)
 
 
-@dataclass(slots=True)
-class SlidingWindow:
+class SlidingWindow(Struct):
     """Counts events of the last 60 seconds with one counter per second, so that its size is constant."""
 
     _counts: list[int] = field(default_factory=lambda: [0] * _MINUTE)
@@ -152,8 +151,7 @@ class SlidingWindow:
             self._newest = second
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """The request budget of a source and its use.
 
     `configured` and `allowed` are in requests a minute; during a silence, `allowed` is the rate after its end. `used`

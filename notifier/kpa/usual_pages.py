@@ -6,20 +6,19 @@ that is not asked for.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
 import msgspec
 import orjson
+from msgspec import Struct
 
 from notifier.events import Completion
 from notifier.kpa.field_parsers import EARLIEST_MS, LATEST_MS, UnreadableError, as_day
 from notifier.kpa.versions import CREATED, RecordFormat, SkimmedRecords, as_json
 
 
-@dataclass(frozen=True, slots=True)
-class UsualPage:
+class UsualPage(Struct, frozen=True):
     """The records of an answer, parsed or only skimmed, and its page information as the API sent it."""
 
     size: int

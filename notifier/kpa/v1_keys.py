@@ -9,10 +9,11 @@ records of that person and training shows how many there are.
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.events import Completion
 
@@ -60,8 +61,7 @@ class KnownRecord(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class AssignedKeys:
+class AssignedKeys(Struct, frozen=True):
     """Records under their existing or new keys.
 
     A record in `unclear` is either a known one that changed or an additional one; only a precise question (for all

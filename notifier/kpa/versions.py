@@ -1,11 +1,12 @@
 """Maps the records of either API version to completions, so that no other module depends on the version."""
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.events import Completion, UnreadField, fingerprint
 from notifier.kpa.errors import ApiError, ApiErrorReason
@@ -26,8 +27,7 @@ CREATED = "created"
 """The API's name of the time of entry, the same in both versions."""
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidRecord:
+class InvalidRecord(Struct, frozen=True):
     """A record whose person, training, date or id cannot be read, so that nothing can be concluded from it.
 
     `key` is None if the key itself cannot be read. `problem` is one sentence without text from the record. `field_name`
@@ -41,12 +41,11 @@ class InvalidRecord:
     place: int = 0
     is_repeated: bool = False
     field_name: str | None = None
-    mark: int = field(default=0, compare=False)
+    mark: int = 0
     is_too_large: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RecordFormat:
+class RecordFormat(Struct, frozen=True):
     """The methods of one API version, and its names of a record's fields (None: it has no such field).
 
     `always_given` has the content fields that the API sends in every record, even if empty, with its names of them.
@@ -168,8 +167,7 @@ class RecordFormat:
             yield "has_attachments", self.files, list_is_filled
 
 
-@dataclass(frozen=True, slots=True)
-class SkimmedRecords:
+class SkimmedRecords(Struct, frozen=True):
     """The records of an answer of which only the keys (all different) and the days are read so far.
 
     `raws` are the JSON of the records.

@@ -8,9 +8,10 @@ the destination type.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from notifier.events import Event, EventType
 from notifier.facts import Occasion
@@ -50,8 +51,7 @@ _ITEM: Final = "- "
 """The prefix that makes a digest's line a list item."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One row of a message: a line of text, a list item (`depth` 0), or a line that belongs to such an item (1)."""
 
     line: Line

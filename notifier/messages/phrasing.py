@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from typing import Any, Final
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from notifier.config import Settings
 from notifier.config.message_values import LINK_FIELDS, Language
@@ -48,8 +49,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
 _MOMENT: Final = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
 
-@dataclass(frozen=True, slots=True)
-class MessageContext:
+class MessageContext(Struct, frozen=True):
     """What all messages share: the address of the dashboard ("" for none), and whether there are several sources."""
 
     public_url: str = ""
@@ -61,8 +61,7 @@ def message_context(settings: Settings) -> MessageContext:
     return MessageContext(settings.http.public_url, len(settings.sources) > 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Phrasing:
+class Phrasing(Struct, frozen=True):
     """How the values in one destination's messages are written.
 
     `events_url` is the address of a page that lists the destination's events, `link` the pattern of a record's address;

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from traceback import walk_tb
 from typing import Final
 
@@ -17,6 +16,7 @@ from jinja2 import (
     TemplateSyntaxError,
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from msgspec import Struct
 
 from notifier.http.answer_text import shown
 from notifier.messages.rich_text import bold, code, linked, tidy
@@ -32,8 +32,7 @@ MOST_IN_A_DIGEST: Final = 10 * MOST_CHARACTERS
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateProblem:
+class TemplateProblem(Struct, frozen=True):
     """A problem with a user's template: the file in the folder ("" for all files), the line, and a description."""
 
     file: str

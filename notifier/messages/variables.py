@@ -1,11 +1,11 @@
 """Turns an event into the variables of its template."""
 
 import json
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from notifier.events import Event, EventType
 from notifier.messages.phrasing import PLAIN, Phrasing
@@ -30,16 +30,14 @@ _NAME_OF = {"training_id": "training_title", "user_id": "user_name", "instructor
 _DATES = {"completed_on", "expires_on"}
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedEvent:
+class ParsedEvent(Struct, frozen=True):
     """An event and its parsed data; the data is empty if it is not a JSON object."""
 
     event: Event
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class EventVariables:
+class EventVariables(Struct, frozen=True):
     """The variables of one completion event.
 
     `variables` are for the template of its type. `person` and `training` are identifiers, unique across sources, which

@@ -3,16 +3,17 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.sandbox.catalog import JOB_TITLES, Training
 from notifier.sandbox.records import Dialect, Record, Twin, Version, date_number, day_of, shown
 from notifier.sandbox.sorted_records import Order, Shelf, newest_entry_first, shuffled_ties
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(Struct, frozen=True):
     """The filters of a request for records; None means any. `training` is a v1 or a v2 id."""
 
     training: str | int | None = None
@@ -28,8 +29,7 @@ class Filters:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class AccountPage:
+class AccountPage(Struct, frozen=True):
     """One page: its records as JSON values, the number of the last page (at least 1), and the total of matches."""
 
     records: list[dict[str, Any]]

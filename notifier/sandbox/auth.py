@@ -2,14 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from notifier.sandbox.errors import ErrorIdentifier, SandboxError
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """One of the customer's tokens; `methods` are the names of the methods that it may call (None: all)."""
 
     value: str
@@ -18,8 +18,7 @@ class Token:
     methods: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(Struct, frozen=True):
     """The rate limit. After more than `requests` within `window` seconds, every request fails for `penalty` seconds.
 
     The defaults are the documented ones (KPA Flex API documentation, API tokens, rate limit).

@@ -1,8 +1,9 @@
 """The people and trainings that completion records refer to by id."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from notifier.sandbox.records import Twin, Version
 
@@ -31,8 +32,7 @@ JOB_TITLES: Sequence[Mapping[str, Any]] = tuple(
 """The job titles of the account, as `jobtitles.list` shows them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
+class Training(Struct, frozen=True):
     """One training of the account.
 
     `created` is in Unix milliseconds. If `v1` or `v2` is given, that version of the API shows this object unchanged,

@@ -4,8 +4,9 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from notifier.sandbox.account import Account
 from notifier.sandbox.edits import EDIT_KINDS, EditError, Edits
@@ -21,8 +22,7 @@ COMPLETIONS = "completedtrainings"
 """The prefix of the names of the methods that list completions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """The requests that a fault or edit applies to; by default all requests for completions, from now on, forever.
 
     `method` is the prefix of the method's name (empty: all methods). With `page`, `limit` or `kind`, only requests with
@@ -57,8 +57,7 @@ class Scope:
         return (self.lasts is not None and elapsed >= self.after + self.lasts) or used == self.times
 
 
-@dataclass(slots=True)
-class Running:
+class Running(Struct):
     """An active fault or a waiting edit; `met` requests have matched its scope, and `used` of them were selected."""
 
     id: int
@@ -80,12 +79,10 @@ class Running:
         return True
 
 
-@dataclass(slots=True)
 class _Ambush(Running):
     act: Callable[[], object] = field(default=lambda: None)
 
 
-@dataclass(slots=True)
 class _RunningFault(Running):
     fault: Fault = field(default_factory=Fault)
 

@@ -1,9 +1,11 @@
 """Edits of an account, as people make them (enter, correct, move, delete, restore), and their notation."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.sandbox.account import Account
 from notifier.sandbox.fault_kinds import read_chosen
@@ -18,8 +20,7 @@ class EditError(ValueError):
     """An edit cannot be made in the current account; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edits:
+class Edits(Struct, frozen=True):
     """Makes edits in one account. Every method returns the changed records, and may raise EditError."""
 
     account: Account
@@ -86,8 +87,7 @@ class Edits:
         return day_of(self.account.now_ms()) - timedelta(days=days_ago)
 
 
-@dataclass(frozen=True, slots=True)
-class EditKind:
+class EditKind(Struct, frozen=True):
     """A kind of edit: its name, the form of its value, its parameters, a one-line description, and its function."""
 
     name: str

@@ -1,9 +1,10 @@
 """The employee status list: which trainings each person has completed, and until when that is valid."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from notifier.facts import months_later
 from notifier.sandbox.account import Account, AccountPage

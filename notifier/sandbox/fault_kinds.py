@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from notifier.sandbox.errors import ErrorIdentifier
 from notifier.sandbox.faults import (
@@ -34,8 +35,7 @@ from notifier.sandbox.faults import (
 from notifier.sandbox.notation import NotationError, read_number, read_offset, read_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class FaultKind:
+class FaultKind(Struct, frozen=True):
     """A kind of fault: its name, the form of its value (empty: it has none), and a one-line description."""
 
     name: str

@@ -1,10 +1,12 @@
 """Faults in the simulated API's answers. Each fault changes one stage of making an answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import nsmallest
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.sandbox.account import Filters
 from notifier.sandbox.errors import ErrorIdentifier, SandboxError
@@ -20,8 +22,7 @@ class QuestionKind(StrEnum):
     PRECISE = "precise"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestKind:
+class RequestKind(Struct, frozen=True):
     """One request. `page`, `limit` and `filters` matter only for completions; `number` is the request's number."""
 
     method: str
@@ -38,8 +39,7 @@ class RequestKind:
         return QuestionKind.COUNT if self.limit == 1 else QuestionKind.LIST
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(Struct, frozen=True):
     """How an answer is sent: delay and error of `Date` in seconds, HTTP status, and whether it is cut off."""
 
     delay: float = 0.0
@@ -48,8 +48,7 @@ class Sending:
     cut_off: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """A choice of records: those with these `ids` or, without ids, a `count` or `share` of all, spread over the list.
 
     The choice is stable: adding or removing records hardly changes which of the others are chosen.
@@ -117,8 +116,7 @@ class SendingFault(Fault):
         return sending
 
 
-@dataclass(frozen=True, slots=True)
-class Late(SendingFault):
+class Late(Struct, SendingFault, frozen=True):
     """Answers are computed at once, but sent after `seconds`; if that is infinite, they are never sent."""
 
     seconds: float
@@ -128,8 +126,7 @@ class Late(SendingFault):
         return replace(sending, delay=sending.delay + self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Stale(ListFault):
+class Stale(Struct, ListFault, frozen=True):
     """Answers show the state of `seconds` ago, like those of a lagging replica."""
 
     seconds: float
@@ -139,8 +136,7 @@ class Stale(ListFault):
         return self.seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden(ListFault):
+class Hidden(Struct, ListFault, frozen=True):
     """Chosen records are neither listed nor counted."""
 
     chosen: Chosen
@@ -152,8 +148,7 @@ class Hidden(ListFault):
         return [record for record in records if record.id not in hidden]
 
 
-@dataclass(frozen=True, slots=True)
-class Halved(ListFault):
+class Halved(Struct, ListFault, frozen=True):
     """The list ends in the middle, and the count agrees with that."""
 
     def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
@@ -162,8 +157,7 @@ class Halved(ListFault):
         return records[: len(records) // 2]
 
 
-@dataclass(frozen=True, slots=True)
-class Empty(ListFault):
+class Empty(Struct, ListFault, frozen=True):
     """The list and the count are empty."""
 
     def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
@@ -172,8 +166,7 @@ class Empty(ListFault):
         return []
 
 
-@dataclass(frozen=True, slots=True)
-class Unlisted(ListFault):
+class Unlisted(Struct, ListFault, frozen=True):
     """Chosen records are counted but appear on no page; the records after them move up."""
 
     chosen: Chosen
@@ -183,8 +176,7 @@ class Unlisted(ListFault):
         return self.chosen.among(records)
 
 
-@dataclass(frozen=True, slots=True)
-class Short(ListFault):
+class Short(Struct, ListFault, frozen=True):
     """Chosen records are missing from their pages; the others stay on their usual pages."""
 
     chosen: Chosen
@@ -195,8 +187,7 @@ class Short(ListFault):
         return [record for record in records if record.id not in lacking]
 
 
-@dataclass(frozen=True, slots=True)
-class Miscounted(ListFault):
+class Miscounted(Struct, ListFault, frozen=True):
     """Every count of records in an answer is wrong by `off`."""
 
     off: int
@@ -206,8 +197,7 @@ class Miscounted(ListFault):
         return self.off
 
 
-@dataclass(frozen=True, slots=True)
-class Total(ListFault):
+class Total(Struct, ListFault, frozen=True):
     """`paging.total` is present but wrong by `off`; `last_page` is right."""
 
     off: int = 0
@@ -217,8 +207,7 @@ class Total(ListFault):
         return {**paging, "total": total + self.off}
 
 
-@dataclass(frozen=True, slots=True)
-class NoLastPage(ListFault):
+class NoLastPage(Struct, ListFault, frozen=True):
     """`paging.last_page` is missing."""
 
     def paging(self, paging: Mapping[str, int], total: int) -> Mapping[str, int]:
@@ -227,8 +216,7 @@ class NoLastPage(ListFault):
         return {name: number for name, number in paging.items() if name != "last_page"}
 
 
-@dataclass(frozen=True, slots=True)
-class Capped(ListFault):
+class Capped(Struct, ListFault, frozen=True):
     """A page has at most `most` records, even if `limit` is higher."""
 
     most: int
@@ -238,8 +226,7 @@ class Capped(ListFault):
         return replace(question, limit=min(question.limit, self.most))
 
 
-@dataclass(frozen=True, slots=True)
-class SamePage(ListFault):
+class SamePage(Struct, ListFault, frozen=True):
     """Every answer is page 1, no matter which page is requested."""
 
     def place(self, question: RequestKind) -> RequestKind:
@@ -247,8 +234,7 @@ class SamePage(ListFault):
         return replace(question, page=1)
 
 
-@dataclass(frozen=True, slots=True)
-class OldestFirst(ListFault):
+class OldestFirst(Struct, ListFault, frozen=True):
     """The list is sorted in reverse order."""
 
     def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
@@ -257,8 +243,7 @@ class OldestFirst(ListFault):
         return records[::-1]
 
 
-@dataclass(frozen=True, slots=True)
-class ShuffledTies(ListFault):
+class ShuffledTies(Struct, ListFault, frozen=True):
     """Records of the same date are in another order at each request."""
 
     def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
@@ -266,8 +251,7 @@ class ShuffledTies(ListFault):
         return sorted(records, key=shuffled_ties(question.number), reverse=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable(ListFault):
+class Unreadable(Struct, ListFault, frozen=True):
     """The date of the chosen records is malformed."""
 
     chosen: Chosen
@@ -280,8 +264,7 @@ class Unreadable(ListFault):
         return [_with_overrides(record, date) if record.id in spoilt else record for record in records]
 
 
-@dataclass(frozen=True, slots=True)
-class NoFiles(ListFault):
+class NoFiles(Struct, ListFault, frozen=True):
     """The field `files` is left out of every record."""
 
     def show(self, records: list[Record]) -> list[Record]:
@@ -289,8 +272,7 @@ class NoFiles(ListFault):
         return [_with_overrides(record, {"files": Override.ABSENT}) for record in records]
 
 
-@dataclass(frozen=True, slots=True)
-class Capitals(ListFault):
+class Capitals(Struct, ListFault, frozen=True):
     """People's ids are written in capital letters."""
 
     def show(self, records: list[Record]) -> list[Record]:
@@ -298,8 +280,7 @@ class Capitals(ListFault):
         return [replace(record, user=record.user.upper()) for record in records]
 
 
-@dataclass(frozen=True, slots=True)
-class Renumbered(ListFault):
+class Renumbered(Struct, ListFault, frozen=True):
     """The ids of all records are increased by `by`."""
 
     by: int
@@ -309,8 +290,7 @@ class Renumbered(ListFault):
         return [replace(record, id=record.id + self.by) for record in records]
 
 
-@dataclass(frozen=True, slots=True)
-class WrongDate(SendingFault):
+class WrongDate(Struct, SendingFault, frozen=True):
     """The `Date` header is wrong by `seconds`."""
 
     seconds: float
@@ -320,8 +300,7 @@ class WrongDate(SendingFault):
         return replace(sending, date_off=sending.date_off + self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Refused(SendingFault):
+class Refused(Struct, SendingFault, frozen=True):
     """The API answers with one of its own errors."""
 
     identifier: ErrorIdentifier
@@ -331,8 +310,7 @@ class Refused(SendingFault):
         raise SandboxError(self.identifier)
 
 
-@dataclass(frozen=True, slots=True)
-class Status(SendingFault):
+class Status(Struct, SendingFault, frozen=True):
     """A proxy between the client and the API answers with this HTTP status and no JSON."""
 
     status: int
@@ -342,8 +320,7 @@ class Status(SendingFault):
         return replace(sending, status=self.status)
 
 
-@dataclass(frozen=True, slots=True)
-class CutOff(SendingFault):
+class CutOff(Struct, SendingFault, frozen=True):
     """Only the first half of the body arrives."""
 
     def send(self, sending: Sending) -> Sending:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from notifier.sandbox.account import Account, Filters
 from notifier.sandbox.control import SandboxControl
@@ -23,8 +24,7 @@ _HIGHEST_LIMIT = 1000
 _DEFAULT_LIMIT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A request for a method to answer: its parsed parameters, and the faults that apply to its answer."""
 
     account: Account
@@ -34,8 +34,7 @@ class Asked:
     faults: Sequence[ListFault]
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(Struct, frozen=True):
     """One method of the API. Every method also accepts `token` and `pretty`."""
 
     name: str

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _NAME = re.compile(r"[^:,]*")
 _DURATION = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
@@ -13,8 +14,7 @@ class NotationError(ValueError):
     """The notation of a fault or an edit is wrong; the message says what is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedNotation:
+class ParsedNotation(Struct, frozen=True):
     """A parsed fault or edit; `value` is empty if none is given."""
 
     name: str

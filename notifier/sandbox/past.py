@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from notifier.sandbox.account import Account
 from notifier.sandbox.records import Record
@@ -10,8 +11,7 @@ from notifier.sandbox.records import Record
 _CHANGES_KEPT = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
+class _Change(Struct, frozen=True):
     at: float
     before: Record | None
     after: Record | None

@@ -2,9 +2,10 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from notifier.sandbox.records import Record, Twin, date_number
 
@@ -34,8 +35,7 @@ _SIGN_IN_SHEET: Mapping[str, Any] = {"name": "sign-in.jpg", "type": "image/jpeg"
 _ATTACHMENTS = ((_CERTIFICATE,), (_SIGN_IN_SHEET,), (_CERTIFICATE, _SIGN_IN_SHEET))
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """The common fields of records that are entered together. The session of a single person has no group.
 
     `attendants` are the ids of the people who completed it, at least one.

@@ -1,10 +1,11 @@
 """The records of the simulated account, and their format in each version of the API."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum, StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 
 class Version(StrEnum):
@@ -21,8 +22,7 @@ class Override(Enum):
     """The field is left out of the record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Twin:
+class Twin(Struct, frozen=True):
     """The two ids of one training or group session: 24 hex digits in v1, a number in v2."""
 
     v1: str
@@ -34,8 +34,7 @@ class Twin:
         return cls(f"5804f0f70ef50473{number:08x}", number)
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(Struct, frozen=True):
     """The behaviour that the documentation does not define or that has changed over the years.
 
     `total`: answers contain `paging.total`. `newer_fields`: v2 records have `notes`, `signature` and `files`, which
@@ -48,8 +47,7 @@ class Dialect:
     missing_is_error: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One completion record, independent of the versions' field names.
 
     `id` is the v2 id; `user` and `instructor` are 24 hex digits; `created` is in Unix milliseconds; `date_number` and

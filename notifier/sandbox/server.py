@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from msgspec import Struct, field
 
 from notifier.sandbox.account import Account
 from notifier.sandbox.auth import RateLimit, RequestPool, Token, authorize, identify
@@ -32,8 +32,7 @@ _PATIENCE_AT_THE_END_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Traffic:
+class Traffic(Struct):
     """The number of requests by method name (the last part of the URL), and of errors by identifier."""
 
     requests: Counter[str] = field(default_factory=Counter)
@@ -92,8 +91,7 @@ async def serve(app: web.Application, host: str = "127.0.0.1", port: int = 0) ->
         await runner.cleanup()
 
 
-@dataclass(frozen=True, slots=True)
-class _Api:
+class _Api(Struct, frozen=True):
     account: Account
     tokens: Mapping[str, Token]
     pool: RequestPool | None

@@ -5,11 +5,12 @@ import shlex
 import stat
 import tempfile
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.config.paths import CREDENTIALS_NAME
 from notifier.service.unit import MARK, ServicePaths
@@ -37,8 +38,7 @@ class Done(StrEnum):
     REPLACED = "replaced by this version's"
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """A file or folder, and the result of placing it."""
 
     path: Path

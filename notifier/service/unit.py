@@ -5,10 +5,11 @@ test checks that the two are equal.
 """
 
 import re
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.config.paths import FILE_NAME, SYSTEM_FILE
 
@@ -27,8 +28,7 @@ MARK: Final = "# Completion Notifier as a systemd service.\n"
 """The first line of the units that this program writes; it replaces only units that begin with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePaths:
+class ServicePaths(Struct, frozen=True):
     """The names and paths of one service; `instance` is its name, or None for the default service."""
 
     instance: str | None = None

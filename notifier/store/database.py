@@ -8,9 +8,10 @@ twice, side by side, as a `Spelled`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 NUMBERS: Final = "(SELECT CAST(value AS BIGINT) FROM json_each(?))"
 """The numbers in a JSON array that is given as a parameter; a list of texts needs no CAST."""
@@ -75,8 +76,7 @@ class ReadingDatabase(Database, Protocol):
         """Make the running statement fail. This never blocks, and may be called at any moment from any thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spelled:
+class Spelled(Struct, frozen=True):
     """A piece of SQL that the two engines spell differently."""
 
     sqlite: str

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from msgspec import Struct
 
 from notifier.store.database import Database, ReadingDatabase
 from notifier.store.errors import StoreError, StoreReason
@@ -18,8 +19,7 @@ _INTERRUPT_EVERY_SECONDS: Final = 0.05
 """Seconds between two interrupts of work that must end; each interrupt ends only the statement that is running."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadingLimits:
+class ReadingLimits(Struct, frozen=True):
     """The number of readers at once, and the seconds that each may wait for its turn and may take to read."""
 
     at_once: int = 2

@@ -5,12 +5,12 @@ event is written, such a filter does not reject the event: a message too many is
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.facts import PersonFacts, PersonField
 from notifier.patterns import Patterns, is_person_id
@@ -32,8 +32,7 @@ class Filter(StrEnum):
     LINES_OF_BUSINESS = "lines_of_business"
 
 
-@dataclass(frozen=True, slots=True)
-class KnownFacts:
+class KnownFacts(Struct, frozen=True):
     """What is known about the training and the person of a completion; an unknown one is None."""
 
     training_title: str | None = None
@@ -57,8 +56,7 @@ FACTS_SQL = "json_extract(data, '$.completion.training_title'), json_extract(dat
 """The columns of an event's facts, for `facts_of_row`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(Struct, frozen=True):
     """The filters of one destination; an empty filter admits everything, except the filter of event types."""
 
     destination: str

@@ -7,7 +7,9 @@ a deletion on neighbouring days are found only by chance, those on the same day 
 """
 
 import logging
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.events import DetectedBy
 from notifier.kpa.client import Page
@@ -25,8 +27,7 @@ from notifier.watch.source_reader import SourceReader
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """The number of records according to one answer; `count` is None if the answer does not give it exactly.
 
     `asked_at` is when the answer was requested (monotonic seconds), `at_ms` when the server sent it (Unix ms of its own
@@ -112,8 +113,7 @@ class CountCheck:
         return self.balance(await self.ask())
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """A place in the list (the first is 1), and the day that its record must have unless the list has moved."""
 
     place: int

@@ -1,11 +1,11 @@
 """Announces that completions run out, and takes such announcements back, in the caller's transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.config import SourceSettings
 from notifier.config.source_settings import ExpiryDates
@@ -37,8 +37,7 @@ Pair = tuple[str, str]
 """A person's and a training's id."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiryRequest:
+class ExpiryRequest(Struct, frozen=True):
     """Everything that the store's thread needs to judge completions of one source.
 
     `since` is the day on which expiry was switched on. `listed` is what the account's list of who is current says of
@@ -59,8 +58,7 @@ class ExpiryRequest:
         return API_VERSIONS[self.settings.api]
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiryOutcome:
+class ExpiryOutcome(Struct, frozen=True):
     """The events written, and the destinations whose waiting deliveries were taken back."""
 
     events: tuple[Event, ...] = ()

@@ -13,11 +13,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Final
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.clock import Clock
 from notifier.config import Settings, SourceSettings
@@ -53,8 +54,7 @@ def local_day(ms: int) -> date:
     return datetime.fromtimestamp(ms / 1000, UTC).astimezone().date()
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(Struct, frozen=True):
     """A round that reads a list, and the settings of its source when it began."""
 
     settings: SourceSettings

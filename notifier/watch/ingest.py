@@ -4,8 +4,10 @@ import asyncio
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names
 from notifier.kpa.client import Page
@@ -41,8 +43,7 @@ _NOTHING_ELSE: Final = PageMetadata()
 _RELEASED_AT_ONCE: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class IngestResult:
+class IngestResult(Struct, frozen=True):
     """The result of writing an answer to the store.
 
     `ids` are the numbers by which the store identifies the known records of the answer. `asked_at` is when the answer
@@ -80,8 +81,7 @@ class IngestResult:
         return moved
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     """The parts of an answer that are written; `IngestRequest` explains the fields."""
 
     completions: Sequence[Completion]

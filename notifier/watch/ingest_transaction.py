@@ -2,9 +2,10 @@
 
 from array import array
 from collections.abc import Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.events import Completion, DetectedBy, Event, EventType, fingerprints
 from notifier.facts import PersonField
@@ -35,8 +36,7 @@ from notifier.watch.detection.view import View
 from notifier.watch.name_cache import stored_names
 
 
-@dataclass(frozen=True, slots=True)
-class PageMetadata:
+class PageMetadata(Struct, frozen=True):
     """The values to store in the same transaction as a page.
 
     `first_contact_ms` sets the first contact. `head_key` and `head_day` identify the last record that the head poll has
@@ -52,8 +52,7 @@ class PageMetadata:
     end: "RoundEnd | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class RoundEnd:
+class RoundEnd(Struct, frozen=True):
     """Says that the round succeeds with this page, unless the next page may have unknown records.
 
     `is_certain` means that there is nothing more to read, whatever this page contains. `longest_outage_seconds` is for
@@ -66,8 +65,7 @@ class RoundEnd:
     spot_chance: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IngestRequest:
+class IngestRequest(Struct, frozen=True):
     """An answer and everything that the store's thread needs to decide about it.
 
     If the answer was only `skimmed`, its records are not among the `completions`: they are compared with the stored
@@ -117,8 +115,7 @@ class IngestRequest:
         return [completion for completion in self.completions if completion.key not in unchanged]
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(Struct, frozen=True):
     """What the store knows about the records of an answer.
 
     `unchanged` maps the keys of known records about which there is nothing to decide to their numbers in the store.
@@ -134,8 +131,7 @@ class Lookup:
         return array("q", [*self.unchanged.values(), *others])
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(Struct, frozen=True):
     """The decisions about an answer; `written` is None if names have to be fetched before it can be written.
 
     `undecided` are the records that are not known with the same JSON.
@@ -147,8 +143,7 @@ class Weighed:
     written: "WrittenAnswer | None"
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenAnswer:
+class WrittenAnswer(Struct, frozen=True):
     """The events written, the ids of the answer's known records, and the source's stored state, None if unchanged.
 
     `ends_round` means that the round is a success, which was stored as well unless the state is unchanged. `landmark`

@@ -5,8 +5,9 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.clock import Clock
 from notifier.config import SourceSettings
@@ -38,8 +39,7 @@ _TRAINING_FACTS: Final = "schedule"
 """The text that stands for the facts read from the list of trainings; see `facts_wanted`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """The ids whose names and facts an event shows; `fields` are the facts about each person."""
 
     people: frozenset[str]
@@ -132,6 +132,9 @@ async def _report(names: NameList, fault: Exception | None) -> None:
         _log.error("internal error while fetching names", extra={"list": names}, exc_info=fault)
 
 
+_NOTHING: Final = Wanted(frozenset(), frozenset())
+
+
 class NameCache:
     """The names of one source's people and trainings."""
 
@@ -198,7 +201,7 @@ class NameCache:
         await asyncio.wait([self._fetching], timeout=max(0.0, patience))
         return (await self._find(ids)).showing(self._shown_fields)
 
-    async def refresh(self, missing: Wanted = Wanted(frozenset(), frozenset())) -> None:
+    async def refresh(self, missing: Wanted = _NOTHING) -> None:
         """Start to fetch the lists that are due, unless a fetch is running. Raises StoreError."""
         if self._fetching is not None:
             return

@@ -2,8 +2,10 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.config import SourceSettings
 from notifier.kpa.errors import Remedy
@@ -25,8 +27,7 @@ class Question(StrEnum):
     NAMES = "names"
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """Why a kind of request fails, for how many seconds it has failed in this process, and the remedy."""
 
     reason: str
@@ -35,8 +36,7 @@ class Trouble:
     remedy: Remedy = Remedy.WAIT
 
 
-@dataclass(frozen=True, slots=True)
-class Polls:
+class Polls(Struct, frozen=True):
     """The polls of a source since this process started.
 
     `without_success` is the number of seconds since the last successful poll, or since the start if there was none.
@@ -51,8 +51,7 @@ class Polls:
     faulty_for: float = 0.0
 
 
-@dataclass(slots=True)
-class Observations:
+class Observations(Struct):
     """What this process has observed about a source's detection; moments are monotonic seconds.
 
     `search_gave_up` is since when searches have read their maximum of pages without finding everything,
@@ -89,8 +88,7 @@ class Observations:
         return replace(self, disagreeing=disagreeing, waiting=waiting)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceReport:
+class SourceReport(Struct, frozen=True):
     """The state of one source at one moment, for the rules of its conditions.
 
     `troubles` are the kinds of requests that fail, `untried` those not sent since this process started.

@@ -4,9 +4,10 @@ Each size is a divisor of the next larger one, so that a page consists of a whol
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from notifier.kpa.client import Page
 from notifier.kpa.v1_keys import key_base, numbered_key

@@ -1,11 +1,11 @@
 """Waits and limits of detection that are not configurable."""
 
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+
+class Patience(Struct, frozen=True):
     """All delays and limits of detection in one object, so that a test can use seconds instead of hours.
 
     `large_page` is the page size of sweeps, searches and precise questions, which is the API's maximum.

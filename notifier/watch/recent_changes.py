@@ -3,11 +3,11 @@
 from array import array
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
+class _Batch(Struct, frozen=True):
     """The changes of one answer: when it was requested (monotonic seconds), and hashes of the records' keys."""
 
     asked_at: float

@@ -1,7 +1,8 @@
 """The objects that all parts of one source's watcher share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from notifier.clock import Clock
 from notifier.config import SourceSettings
@@ -13,8 +14,7 @@ RandomSource = Callable[[], float]
 """A function that returns a random number in [0, 1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceContext:
+class SourceContext(Struct, frozen=True):
     """One source: its name, settings, store, health and waits."""
 
     name: str

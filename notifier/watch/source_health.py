@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from enum import StrEnum
 from functools import partial
+
+from msgspec.structs import replace
 
 from notifier.clock import Clock
 from notifier.config import SourceSettings

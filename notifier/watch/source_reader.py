@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from notifier.events import Completion
 from notifier.kpa.client import Client, Page
@@ -66,8 +67,7 @@ def refusal(page: Page) -> ApiError | None:
     return ApiError(ApiErrorReason.RECORDS_UNREADABLE, f"{len(bad)} of {page.size}, the first: {bad[0].problem}")
 
 
-@dataclass(frozen=True, slots=True)
-class PreciseAnswer:
+class PreciseAnswer(Struct, frozen=True):
     """All records of a person, a training, or both; `asked_at` is when the first page was requested.
 
     `is_whole` means that the list did not change while the pages of the answer were read. If it is False, a missing
@@ -302,8 +302,7 @@ class _Fetch(Protocol):
     async def __call__(self, number: int, *, limit: int) -> Page: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Fitting:
+class _Fitting(Struct, frozen=True):
     """A page size that works where a larger one failed. From `until` on (monotonic seconds), a larger one is tried."""
 
     size: int

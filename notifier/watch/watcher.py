@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from notifier.kpa.client import Client
 from notifier.kpa.employee_status import StatusPage
@@ -42,8 +43,7 @@ class RoundResult(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
+class Round(Struct, frozen=True):
     """The result of one head poll: the number of new events or, if it was not done, a sentence that says why."""
 
     result: RoundResult

@@ -1,10 +1,11 @@
 """The operations of the daemon that the local HTTP interface calls, and the errors that they raise."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.watch.detection.holds import Direction
@@ -83,8 +84,7 @@ class UnknownEventError(Exception):
 Body_co = TypeVar("Body_co", bound=Mapping[str, Any], covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ActionResult(Generic[Body_co]):
+class ActionResult(Struct, Generic[Body_co], frozen=True):
     """The result of a requested action: whether it was done, and the JSON object of the answer."""
 
     ok: bool
@@ -139,8 +139,7 @@ class DeliveryControl(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class DashboardFigures:
+class DashboardFigures(Struct, frozen=True):
     """The figures that the dashboard shows in addition to the status, at `now_ms` (Unix ms).
 
     `latest` holds the latest events, the newest first. `dead` holds the latest given-up deliveries, grouped by
@@ -153,8 +152,7 @@ class DashboardFigures:
     dead: "Sequence[DeadDelivery]"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestPreview:
+class RequestPreview(Struct, frozen=True):
     """A request to show, without secrets, rebuilt from the stored events.
 
     `headers` are those that were sent, if the request is in the log; otherwise they are rebuilt too. `is_as_sent` says
@@ -175,8 +173,7 @@ class RequestPreview:
     is_as_sent: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryDetail:
+class DeliveryDetail(Struct, frozen=True):
     """One delivery: what is stored about it, and its request, which is None if it cannot be shown."""
 
     stored: "StoredDelivery"
@@ -196,8 +193,7 @@ class DeliveryInspection(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SourceDetail:
+class SourceDetail(Struct, frozen=True):
     """What the page of a source shows besides its status, at `now_ms` (Unix ms).
 
     `hours` are the requests of the last 24 hours, the oldest hour first; `states` the latest changes of state, and
@@ -211,8 +207,7 @@ class SourceDetail:
     events: "Sequence[LoggedEvent]"
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationDetail(SourceDetail):
+class DestinationDetail(SourceDetail, frozen=True):
     """What the page of a destination shows besides its status: as for a source, and its type and filters in words."""
 
     type: str
@@ -238,8 +233,7 @@ class ExportFormat(StrEnum):
     JSON_LINES = "jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class EventExport:
+class EventExport(Struct, frozen=True):
     """A part of an export: its bytes, and the number before which the next part begins (None: it was the last)."""
 
     content: bytes

@@ -1,9 +1,9 @@
 """The parameters of queries: their models, from which the parser and the OpenAPI document are made. Pure."""
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_origin
 
+from msgspec import Struct
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
@@ -156,8 +156,7 @@ class StreamHeaders(BaseQuery):
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryPage:
+class DeliveryPage(Struct, frozen=True):
     """A request for up to `limit` deliveries that `chosen` admits, after a place in their order."""
 
     chosen: DeliveryFilter

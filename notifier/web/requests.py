@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
+from msgspec import Struct
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from notifier.events import EventType
@@ -57,8 +57,7 @@ class WrongRequestError(Exception):
     """A field of the request is missing or invalid; the message says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class MustBe:
+class MustBe(Struct, frozen=True):
     """Annotates a field with what its value must be; the text ends the error sentence for any other value."""
 
     what: str
@@ -307,8 +306,7 @@ class StopReplayRequest(BaseRequest):
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Struct, frozen=True):
     """A request to replay the events detected from `since_ms` to before `until_ms` (Unix ms; None: until now).
 
     None for a destination, source or type means any. With `dry_run`, the events are only counted.

@@ -18,11 +18,11 @@ import random
 import sys
 import time
 from collections import defaultdict
-from dataclasses import replace
 
 import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from msgspec.structs import replace
 
 from notifier.sandbox import Account, make_app, serve, synthetic_account
 

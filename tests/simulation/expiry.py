@@ -9,12 +9,13 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import orjson
+from msgspec.structs import replace
 
 from notifier.config import Settings
 from notifier.delivery.subscriptions import subscriptions

@@ -1,8 +1,11 @@
 """What people do in the account: a list of timed actions, each of which can be written down and done again."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.sandbox.records import Record, date_number, day_of
 from tests.simulation.account import FIRST_TWIN, Account, training, user_id
@@ -11,8 +14,7 @@ from tests.simulation.loop import true_ms
 _DAY_SECONDS: Final = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """One thing that somebody does.
 
     `at` is in seconds from the beginning. `where` (0..1) chooses a record by its place, unless `record` names it; it

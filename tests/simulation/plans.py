@@ -3,9 +3,11 @@
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import to_builtins
 
 from notifier.sandbox.records import Record
 from tests.simulation.account import training, user_id
@@ -169,7 +171,7 @@ def _spells(profile: Profile, chance: random.Random) -> tuple[Spell, ...]:
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Keep a plan as JSON, a line for each thing that happens."""
-    document = asdict(plan)
+    document = to_builtins(plan)
     lines = []
     for name, value in document.items():
         if isinstance(value, tuple) and value:

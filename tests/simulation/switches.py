@@ -7,9 +7,11 @@ least; one whose code is not there (`is_there` says so) is a fault of the switch
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from unittest import mock
+
+from msgspec.structs import replace
 
 from notifier.kpa.rate_limiter import Bucket, Priority
 from notifier.store.tables import sources

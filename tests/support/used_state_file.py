@@ -5,11 +5,12 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from notifier.config import FirstRun
 from notifier.events import Change, Completion, DetectedBy, EventType, event_id

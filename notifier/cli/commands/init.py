@@ -1,12 +1,12 @@
 """`notifier init`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from notifier.cli import online_check
 from notifier.cli.context import read_settings

@@ -2,9 +2,10 @@
 
 import base64
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from notifier.config.errors import dotted
 from notifier.config.layers import variable_name
@@ -16,8 +17,7 @@ _EXAMPLES_HTTP: Final = "hr-system"
 _SOME_TOKEN: Final = "some-token"  # noqa: S105 - stands for one that is not asked for
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointDraft:
+class EndpointDraft(Struct, frozen=True):
     """A destination: its name and URL, and for an HTTP endpoint the secret for signing requests."""
 
     name: str
@@ -25,8 +25,7 @@ class EndpointDraft:
     secret: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigDraft:
+class ConfigDraft(Struct, frozen=True):
     """The answers for a first configuration; `token`, `slack` and `http` are empty or None if they are not wanted."""
 
     source: str

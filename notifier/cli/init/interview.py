@@ -3,11 +3,11 @@
 import secrets
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from msgspec.structs import replace
 
 from notifier.cli.formatting import harmless
 from notifier.cli.init.draft import ConfigDraft, EndpointDraft, new_secret, problem_at

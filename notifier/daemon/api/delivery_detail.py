@@ -1,7 +1,8 @@
 """The details of one delivery: what is stored about it, and its request, rebuilt from the stored events."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from notifier.config.destinations import DestinationSettings
 from notifier.config.message_destinations import AppriseSettings, MessageSettings

@@ -1,8 +1,9 @@
 """A record's history for `/v1/records/KEY` and `notifier explain`, with one object for each source that knows it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from notifier.clock import iso_utc
 from notifier.daemon.api.delivery import delivery_document
@@ -68,8 +69,7 @@ def record_document(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
+class Withheld(Struct, frozen=True):
     """A change of a record that is not reported yet, and the reason; times are Unix milliseconds.
 
     `what` is the kind of second look that the change waits for, the kind of hold, or `unreadable`. `missing` says what

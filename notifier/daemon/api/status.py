@@ -1,8 +1,9 @@
 """The JSON object of `/v1/status`, made from the store and the running parts."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from notifier import __version__
 from notifier.alerts.evaluation import Evaluation
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RememberedStatus:
+class RememberedStatus(Struct, frozen=True):
     """The part of the status that the store holds, read at one moment; by name of source or destination."""
 
     destinations: Mapping[str, DestinationMemory]

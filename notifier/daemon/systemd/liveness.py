@@ -7,7 +7,8 @@ look stuck.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 LONG_ROUND_SECONDS = 3600.0
 """Seconds that a job may run without activity; much longer than any wait for the request budget."""
@@ -22,8 +23,7 @@ STORE = "the store's thread"
 """The name of the only part that is not a job."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobStats:
+class JobStats(Struct, frozen=True):
     """The current figures of one job of the schedule.
 
     `interval` is in seconds, and so is `step`, the longest time that the job may wait for one answer. `born`
@@ -50,8 +50,7 @@ class JobStats:
         return self.ended > 0 or (self.begun > 0 and now - self.begun_at >= self.step)
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(Struct, frozen=True):
     """One part of the daemon. Its `mark` must change at least every `allowed` seconds, as a sign of activity."""
 
     name: str
@@ -59,8 +58,7 @@ class Component:
     allowed: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stalled:
+class Stalled(Struct, frozen=True):
     """A part's last mark, and the seconds of running time for which it has not changed."""
 
     mark: Hashable

@@ -5,8 +5,10 @@ Once a smaller group gets through, its size becomes the limit; the limit grows a
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.destinations.base import Grouping
 from notifier.events import Record
@@ -23,8 +25,7 @@ _PACED_SECONDS = 60.0
 """If sending the waiting events in messages of the usual size would take longer than this, they become a digest."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchSize:
+class BatchSize(Struct, frozen=True):
     """How many events a receiver accepts in one request; `limit` is None if no limit is known.
 
     `full` counts the requests of the full size that got through in a row. Once there are `needed` of them, one request

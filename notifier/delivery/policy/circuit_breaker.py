@@ -6,10 +6,11 @@ events were tried.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from notifier.destinations.outcome import FailureScope
 
@@ -46,8 +47,7 @@ class Mode(StrEnum):
     """Nothing gets through: single probes only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(Struct, frozen=True):
     """The first and the longest wait for an endpoint, in seconds, and whether events are sent strictly in order."""
 
     first: float = _FIRST_SECONDS

@@ -9,10 +9,12 @@ make.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf, isfinite
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.config import DestinationSettings
 from notifier.delivery.policy import batching, circuit_breaker, probe, rate, retry
@@ -52,8 +54,7 @@ class Attempt(NamedTuple):
     first_failed: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """The limits that the configuration sets; learned limits never exceed them."""
 
     settings: DestinationSettings

@@ -1,8 +1,10 @@
 """Decides when a single event is retried, and when it is given up. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.config import DestinationSettings
 from notifier.delivery.policy.circuit_breaker import LONGEST_OPEN_SECONDS
@@ -31,8 +33,7 @@ class Decision(StrEnum):
     GIVE_UP = "give_up"
 
 
-@dataclass(frozen=True, slots=True)
-class RetryDecision:
+class RetryDecision(Struct, frozen=True):
     """The decision about a delivery: its new state, the decision, and the seconds until it is due again (0.0: at once).
 
     `counts`: the failure was, or may have been, caused by the event. `proven`: the event is at fault, because others
@@ -46,8 +47,7 @@ class RetryDecision:
     proven: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(Struct, frozen=True):
     """For each of the latest retries, whether it got through."""
 
     latest: tuple[bool, ...] = ()

@@ -8,9 +8,10 @@ becomes the moment of the change. Of a time that a clock change repeats, the fir
 the schedule has exactly one slot.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any, Final
+
+from msgspec import Struct
 
 from notifier.config import DestinationSettings, ScheduledSettings
 from notifier.config.schedules import (
@@ -28,8 +29,7 @@ _MOST_BOUNDARIES: Final = 60
 """The most beginnings and ends of quiet times that a search for the next end looks at; a day has at most three."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timetable:
+class Timetable(Struct, frozen=True):
     """When the deliveries of one destination may be sent.
 
     `trigger` gives the times of the schedule (None: at any time). `boundaries` are triggers for all times of day at

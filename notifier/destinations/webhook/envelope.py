@@ -4,10 +4,10 @@ The stored bytes of an event's `data` are inserted unchanged.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, assert_never
 
 import orjson
+from msgspec import Struct
 
 from notifier.clock import iso_utc
 from notifier.config.webhooks import BatchForm, HttpFormat
@@ -20,8 +20,7 @@ SEQUENCE_DIGITS = 20
 """The length of a CloudEvents `sequence`, a string; leading zeros make it sort like a number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A request's body, its `content-type`, and the id that all its retries share."""
 
     message_id: str

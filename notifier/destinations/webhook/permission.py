@@ -8,9 +8,10 @@ person gives later, by opening a callback address, is not supported: no callback
 import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.clock import Clock
 from notifier.destinations.endpoint import Endpoint
@@ -24,8 +25,7 @@ _SECONDS_A_MINUTE: Final = 60
 _ANY: Final = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(Struct, frozen=True):
     """A receiver's permission; `requests_per_minute` is at least 1 (None: as many as the sender likes)."""
 
     requests_per_minute: int | None

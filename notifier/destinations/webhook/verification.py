@@ -4,8 +4,9 @@ import hashlib
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.destinations.webhook.signature import PRIVATE, PUBLIC, public_key, signed_content, symmetric_key
 
@@ -15,8 +16,7 @@ TOLERANCE_SECONDS: Final = 300
 _PLAIN_HEADERS: Final = ("x-hub-signature-256",)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Whether a request is genuine, and a sentence for people that says why or why not."""
 
     is_genuine: bool

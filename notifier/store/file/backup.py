@@ -14,9 +14,10 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.store.errors import StoreError
 from notifier.store.file.connection import APPLICATION_ID, FileDatabase, connect
@@ -39,8 +40,7 @@ class BackupError(Exception):
     """A copy could not be made or put back; the message says why, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """A complete copy: its size in bytes, the time of its last successful poll (Unix ms), its waiting deliveries."""
 
     size: int
@@ -48,8 +48,7 @@ class Copy:
     pending: int
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Struct, frozen=True):
     """The result of `restore`: the copy that is now in place, and the old file's new path (None: there was no file)."""
 
     copy: Copy

@@ -8,12 +8,12 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from dataclasses import replace as copy_with
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from msgspec import Struct
+from msgspec.structs import replace as copy_with
 
 from notifier.clock import iso_utc
 from notifier.store.errors import StoreError, StoreReason
@@ -43,8 +43,7 @@ _OF_A_FILE: Final = frozenset({"essentials_stamps"})
 """Tables that are not copied, because they are about files beside the state file."""
 
 
-@dataclass(frozen=True, slots=True)
-class FilledSchema:
+class FilledSchema(Struct, frozen=True):
     """A schema that was filled with a state file.
 
     `replaced` is the name under which the previous schema is kept; None if there was none. `unread` is the error if the

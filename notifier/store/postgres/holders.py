@@ -10,11 +10,11 @@ import os
 import socket
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
 import psycopg
+from msgspec import Struct
 
 from notifier import __version__
 from notifier.store.database import Database
@@ -35,8 +35,7 @@ replication, receivers may have events with numbers that the promoted replica do
 _KEPT: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """One turn at holding the store; times in Unix milliseconds, by the holder's clock.
 
     `until_ms` is None if the turn goes on, or ended without an orderly stop.

@@ -1,16 +1,15 @@
 """Where a store in PostgreSQL is: which server, database, schema and user, as people may see it."""
 
-from dataclasses import dataclass
 from typing import Self
 
+from msgspec import Struct
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 _DEFAULT_PORT = "5432"
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(Struct, frozen=True):
     """A schema in a database. The URL may contain a password, so show people only `str(location)`."""
 
     url: SecretStr

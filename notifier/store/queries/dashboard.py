@@ -6,9 +6,10 @@ Nothing here writes. Times are Unix milliseconds.
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Final
+
+from msgspec import Struct
 
 from notifier.events import EventType
 from notifier.store.database import Database
@@ -24,8 +25,7 @@ DAYS: Final = 30
 _LATENCY_HOURS: Final = 24
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(Struct, frozen=True):
     """The events detected on one day of the machine's time zone."""
 
     date: date
@@ -34,8 +34,7 @@ class Day:
     removed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(Struct, frozen=True):
     """The number of deliveries, and their latencies: ms from detection to delivery, rounded down to two digits."""
 
     deliveries: int
@@ -43,8 +42,7 @@ class Latency:
     percentile_95_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class DashboardCounts:
+class DashboardCounts(Struct, frozen=True):
     """The counts of the overview: `days` from the oldest to today, and the latency of all deliveries.
 
     The mappings are by destination, without the destinations that have no deliveries.
@@ -56,8 +54,7 @@ class DashboardCounts:
     latencies: Mapping[str, Latency]
 
 
-@dataclass(frozen=True, slots=True)
-class EventLine:
+class EventLine(Struct, frozen=True):
     """One event as a line; `summary` is the text of a notice, None for other events.
 
     `person` and `training` are names, or ids if no name is known.
@@ -75,16 +72,14 @@ class EventLine:
     summary: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LatestEvent:
+class LatestEvent(Struct, frozen=True):
     """One of the latest events, with the number of its deliveries in each state."""
 
     event: EventLine
     deliveries: Counter[DeliveryState]
 
 
-@dataclass(frozen=True, slots=True)
-class DeadDelivery:
+class DeadDelivery(Struct, frozen=True):
     """A delivery that was given up, with its event."""
 
     delivery: PastDelivery

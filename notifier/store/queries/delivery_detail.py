@@ -3,8 +3,9 @@
 Nothing here writes.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.events import Event
 from notifier.store.database import Database
@@ -20,16 +21,14 @@ MOST_ATTEMPTS: Final = 50
 """The most attempts that are returned, the latest ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptDetail:
+class AttemptDetail(Struct, frozen=True):
     """An attempt, and its request in the log; None if it was not logged."""
 
     attempt: PastAttempt
     logged: LoggedRequest | None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDelivery:
+class StoredDelivery(Struct, frozen=True):
     """A delivery with its latest attempts, newest first.
 
     `together` are the events of the latest logged request, in order, as far as they are still stored; if the log has no
@@ -50,8 +49,7 @@ class StoredDelivery:
         return next((it.logged for it in self.attempts if it.logged is not None), None)
 
 
-@dataclass(frozen=True, slots=True)
-class EventDeliveries:
+class EventDeliveries(Struct, frozen=True):
     """An event and all its deliveries, by destination."""
 
     event: EventLine

@@ -6,10 +6,10 @@ deliveries, or among the next LOOK events. If that is not enough to fill the pag
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.store.database import NUMBERS, Database
 from notifier.store.queries import search
@@ -29,8 +29,7 @@ _CLOCK_WINDOW: Final = 200
 """The most events that may have times out of order, because the clock was set back, and are still found by date."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventLogFilter:
+class EventLogFilter(Struct, frozen=True):
     """The requested events; empty values and None mean any.
 
     `person` is a part of a name, an id or an employee number, `training` a part of a title or an id. Events were
@@ -48,8 +47,7 @@ class EventLogFilter:
     until_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
+class LoggedEvent(Struct, frozen=True):
     """An event, the number of its deliveries by state, and the destination that the page links to.
 
     `destination` is the requested one, or the only one; None if there are several or none.
@@ -61,8 +59,7 @@ class LoggedEvent:
     state: DeliveryState | None
 
 
-@dataclass(frozen=True, slots=True)
-class EventLogPage:
+class EventLogPage(Struct, frozen=True):
     """Requested events, newest first.
 
     The next page begins before the number `next`; None means that there are no more. `searched_ms` is the detection
@@ -74,8 +71,7 @@ class EventLogPage:
     searched_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(Struct, frozen=True):
     """The events to examine: those above `floor`, and if there are `numbers`, only these."""
 
     floor: int

@@ -1,10 +1,10 @@
 """The feed: events in the order of detection, from any position, a page at a time."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.events import Event
 from notifier.store.database import Database, Spelled
@@ -13,8 +13,7 @@ LOOK: Final = 2000
 """Number of events examined in one transaction, so that other work does not wait long for the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
+class EventFilter(Struct, frozen=True):
     """The requested sources and types of events; an empty set means any."""
 
     sources: frozenset[str] = frozenset()
@@ -25,8 +24,7 @@ class EventFilter:
         return (not self.sources or source in self.sources) and (not self.types or type_ in self.types)
 
 
-@dataclass(frozen=True, slots=True)
-class EventPage:
+class EventPage(Struct, frozen=True):
     """Some events in order. The next page begins after number `next`; `ended` means that there are no more yet."""
 
     events: tuple[Event, ...]

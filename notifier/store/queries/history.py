@@ -5,10 +5,10 @@ log.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from notifier.events import Event
 from notifier.store.database import NUMBERS, Database
@@ -56,16 +56,14 @@ class DeliveryCursor(NamedTuple):
     destination: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryFilter:
+class DeliveryFilter(Struct, frozen=True):
     """The requested deliveries; None means any."""
 
     state: DeliveryState | None = None
     destination: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PastDelivery:
+class PastDelivery(Struct, frozen=True):
     """The state of one event's delivery to one destination; times in Unix milliseconds.
 
     `decision`, `reason`, `status` and `detail` are those of the last attempt. `next_attempt_ms` is 0 if the next

@@ -1,13 +1,13 @@
 """Deliveries to destinations that are no longer configured; they wait until an operator decides about them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from notifier.store.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Orphan:
+class Orphan(Struct, frozen=True):
     """A destination that is not configured but has waiting or given-up deliveries."""
 
     destination: str

@@ -4,10 +4,11 @@ Nothing here writes.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.events import CONTENT_FIELDS, DetectedBy, EventType
 from notifier.store.database import NUMBERS, Database
@@ -20,8 +21,7 @@ from notifier.store.tables.second_looks import SecondLook
 from notifier.store.tables.settlements import LONGEST_RUN
 
 
-@dataclass(frozen=True, slots=True)
-class PastAttempt:
+class PastAttempt(Struct, frozen=True):
     """One attempt of a delivery: when it began (Unix ms), how long it took, and its result."""
 
     attempted_ms: int
@@ -32,24 +32,21 @@ class PastAttempt:
     detail: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryLife:
+class DeliveryLife(Struct, frozen=True):
     """One event's delivery to one destination, with all attempts in order."""
 
     delivery: PastDelivery
     attempts: tuple[PastAttempt, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FieldChange:
+class FieldChange(Struct, frozen=True):
     """The values of a completion's field before and after an update, as plain JSON values."""
 
     old: Any
     new: Any
 
 
-@dataclass(frozen=True, slots=True)
-class EventHistory:
+class EventHistory(Struct, frozen=True):
     """One event about the record; `changes` maps the names of updated fields to their values.
 
     `training_id`, `user_id` and the `known` facts are those in the event; the record may have other ones now, after an
@@ -70,8 +67,7 @@ class EventHistory:
     known: KnownFacts = NOTHING_KNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class RecordHistory:
+class RecordHistory(Struct, frozen=True):
     """Everything that is stored about one record of one source; times in Unix milliseconds.
 
     Names are the present ones, None if unknown. `net` and `reason` belong to the record's first detection. `look` is

@@ -1,8 +1,9 @@
 """Finds records by the key, a person's name, or an employee number."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.queries.record_history import can_be_stored
@@ -21,8 +22,7 @@ _LONGEST: Final = 200
 _MOST_WORDS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class FoundPerson:
+class FoundPerson(Struct, frozen=True):
     """A person with a matching name."""
 
     source: str
@@ -31,8 +31,7 @@ class FoundPerson:
     employee_number: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FoundRecord:
+class FoundRecord(Struct, frozen=True):
     """A known record of one of the people found."""
 
     source: str
@@ -43,8 +42,7 @@ class FoundRecord:
     removed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FoundRecords:
+class FoundRecords(Struct, frozen=True):
     """The result: whether a record has this key, and the people with a matching name and their records.
 
     `too_early` means that there are many records and the index by person is not ready, so that only people are found.

@@ -22,11 +22,11 @@ last second or so are unknown, or of the last half minute if they were delivered
 which on they may be missing.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.queries.feed import position
@@ -84,8 +84,7 @@ class RebuildKind(StrEnum):
     BEHIND = "behind"
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Struct, frozen=True):
     """What a damaged file has lost: rows of the `tables` that could not be read completely, or `everything`."""
 
     tables: tuple[str, ...] = ()
@@ -100,8 +99,7 @@ class Loss:
         return "everything" if self.everything else ", ".join(self.tables) or "nothing"
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuild:
+class Rebuild(Struct, frozen=True):
     """A file made from the readable parts of a damaged one: what was wrong with the damaged file, and what was lost.
 
     `aside` is the name under which the damaged file is kept, None if there was no file.
@@ -112,8 +110,7 @@ class Rebuild:
     aside: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """What the essentials have and a state file lacks.
 
     `unmet` are sources unknown to the file, `earlier` those whose last success in the file is earlier, `numbers` is by
@@ -142,8 +139,7 @@ class Missing:
         return ", ".join(said)
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """A stored comparison in which a file lacked something, made at `at_ms` (Unix ms). Only the newest one counts.
 
     `problem` says what was wrong. `set_aside` is where the old file is, None if it is gone. `lost` says what was

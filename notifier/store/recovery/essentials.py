@@ -13,12 +13,12 @@ read, or that they are from a newer version.
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.store.file.files import (
     ESSENTIALS,
@@ -60,8 +60,7 @@ class EssentialsState(StrEnum):
     NEWER = "newer"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """The result of reading the essentials; with UNREADABLE, `snapshot` is that of the older generation, or None."""
 
     answer: EssentialsState

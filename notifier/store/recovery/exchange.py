@@ -24,10 +24,11 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.store.file.connection import FileDatabase, use_write_ahead_log
 from notifier.store.file.files import (
@@ -59,8 +60,7 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """The identity of a file, to distinguish it from other files with the same name; `changed_ns` is in nanoseconds."""
 
     device: int
@@ -69,8 +69,7 @@ class Identity:
     changed_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """The header of a finished new file: which file it replaces (None: no file), that file's second name, and why."""
 
     replaces: Identity | None

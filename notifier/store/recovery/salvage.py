@@ -7,12 +7,12 @@ could bring deleted rows back.
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.store.file.connection import FileDatabase
 from notifier.store.migrations import migrations, steps
@@ -38,8 +38,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {"INTEGER": (int,), "TEXT": (str,),
 _JSON_COLUMNS: Final = frozenset({"data", "record", "facts"})
 
 
-@dataclass(frozen=True, slots=True)
-class SalvagedTable:
+class SalvagedTable(Struct, frozen=True):
     """A table as its file describes it: its CREATE statement, its columns with types, its primary key."""
 
     name: str

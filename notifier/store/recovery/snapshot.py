@@ -16,10 +16,10 @@ essentials at every opening.
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import orjson
+from msgspec import Struct, field
 
 from notifier.store.database import Database
 from notifier.store.queries.feed import position
@@ -64,8 +64,7 @@ class OwedEvent(NamedTuple):
     destinations: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class KnownSource:
+class KnownSource(Struct, frozen=True):
     """A source's row; all records entered before `read_ms`, by the server's or the local clock, have been read."""
 
     row: Row
@@ -83,8 +82,7 @@ class KnownSource:
         return success
 
 
-@dataclass(frozen=True, slots=True)
-class UndeliveredEvent:
+class UndeliveredEvent(Struct, frozen=True):
     """An event that was not delivered everywhere, with its unfinished deliveries."""
 
     event: Row
@@ -96,8 +94,7 @@ class UndeliveredEvent:
         return str(self.event["id"])
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The essentials; times in Unix milliseconds.
 
     `sequence` is the highest number that an event ever had. `disabled` maps disabled destinations to the reason and

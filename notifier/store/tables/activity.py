@@ -1,9 +1,10 @@
 """The requests to each source and destination, counted by quarter of an hour, and the changes of their states."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.tables.rollups import QUARTER_MS
@@ -32,8 +33,7 @@ class ActivitySubject(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCount:
+class RequestCount(Struct, frozen=True):
     """The number of requests and of failed ones, the milliseconds they took in all, and those of the slowest."""
 
     requests: int = 0
@@ -51,8 +51,7 @@ class RequestCount:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class StateChange:
+class StateChange(Struct, frozen=True):
     """The state that a source or destination changed to, its reason, and when it was first seen (Unix ms)."""
 
     at_ms: int

@@ -1,11 +1,12 @@
 """The history of each condition, and the one transaction that stores a change of conditions with its notices."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import astuple, replace
 
 from notifier.clock import iso_utc
 from notifier.events import Event, EventType, alert_event_id
@@ -36,8 +37,7 @@ class Phase(StrEnum):
     OVER = "over"
 
 
-@dataclass(frozen=True, slots=True)
-class FiringCondition:
+class FiringCondition(Struct, frozen=True):
     """The stored history of a condition; times in Unix milliseconds.
 
     `name` is plain text, because another version of the program may have other conditions. `told_ms` is when a notice
@@ -74,8 +74,7 @@ class FiringCondition:
         return self.name, self.subject
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """A change of a condition: its new state, the reason for recording it, and the destination of the notice.
 
     `destination` is None if no notice is sent. `is_forgotten` means that the history of the condition is deleted.
@@ -88,8 +87,7 @@ class Notice:
     is_forgotten: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(Struct, frozen=True):
     """The last message to destination `old`: the firing conditions, and who gets notices now (`new`; "": nobody)."""
 
     old: str
@@ -101,8 +99,7 @@ ALERTS_MOVED: Final = "alerts_moved"
 """The value of `condition` in the last message to a former destination; no condition has this name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """What the writing of notices has changed.
 
     `events` are those of the notices, in order. `withdrawn` are the destinations for which notices were waiting that

@@ -1,9 +1,11 @@
 """The stored state of each destination: whether it works, since when, and how many events wait for it."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.store.database import Database
 from notifier.store.tables import outbox, slots
@@ -21,8 +23,7 @@ class HealthState(StrEnum):
     DISABLED = "disabled"
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """The health of a destination; times in Unix milliseconds.
 
     `failures` counts the failed rounds in a row. Until `retry_at_ms`, nothing is sent but a trial request with a new
@@ -37,8 +38,7 @@ class Health:
     asked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(Struct, frozen=True):
     """The limits that a receiver was observed to have; None means that only the configured limit applies.
 
     `rate` is in requests a second, `batch_limit` in events a request.
@@ -48,8 +48,7 @@ class Learned:
     batch_limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(Struct, frozen=True):
     """The stored state that a destination starts with; `trying_ms` is for how many ms delivery has been tried."""
 
     health: Health
@@ -58,8 +57,7 @@ class Recalled:
     begun_anew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LastError:
+class LastError(Struct, frozen=True):
     """The last failure of a destination; secrets are removed from `message`."""
 
     reason: str
@@ -67,8 +65,7 @@ class LastError:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationMemory:
+class DestinationMemory(Struct, frozen=True):
     """The stored state of a destination; the counts are events.
 
     `next_attempt_ms` is when the first waiting event is due according to its own schedule: 0 if one is due now, None if
@@ -94,8 +91,7 @@ class DestinationMemory:
         return self.delivered > 0 or self.dead > 0 or self.last_error is not None or self.health != Health()
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
+class Undelivered(Struct, frozen=True):
     """The deliveries to one destination that have the same state, after attempts that failed for the same reason.
 
     `reason` is None if none was attempted yet. `tried_from_ms` is the value of the destination's trying clock at the
@@ -123,8 +119,7 @@ def undelivered(db: Database) -> dict[str, list[Undelivered]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class OwedEvents:
+class OwedEvents(Struct, frozen=True):
     """The events that are due for a destination, without those whose next attempt is scheduled for later.
 
     The oldest has waited since `since_ms` (Unix ms): its detection, the request to send it again, or its slot. In the

@@ -6,8 +6,9 @@ erased content (`secure_delete`).
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.tables import expiries, request_log
@@ -21,8 +22,7 @@ ERASED: Final = "{}"
 _EXAMINED: Final = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class KnownPerson:
+class KnownPerson(Struct, frozen=True):
     """A person in a source's data; `name` is None if only records or events of the person are stored."""
 
     source: str
@@ -30,8 +30,7 @@ class KnownPerson:
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
+class Erased(Struct, frozen=True):
     """The numbers of rows erased for a person, and of `living` records, kept because the account still has them."""
 
     events: int = 0
@@ -41,8 +40,7 @@ class Erased:
     living: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ErasedEvents:
+class ErasedEvents(Struct, frozen=True):
     """The numbers of rows erased with some events; `behind` is the last event examined, None if none is left."""
 
     events: int

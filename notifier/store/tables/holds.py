@@ -1,21 +1,20 @@
 """The held-back arrivals, and the held-back changes of one field; an operator releases them, or the hold ends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from notifier.store.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class HeldChange:
+class HeldChange(Struct, frozen=True):
     """A held-back change of the known record `key`; `field` is the changed field because of which it is held back."""
 
     key: str
     field: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeldExamples:
+class HeldExamples(Struct, frozen=True):
     """The keys of one held-back arrival and of one record with a held-back change; None if there is none."""
 
     arrival: str | None = None

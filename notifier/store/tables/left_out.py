@@ -1,10 +1,10 @@
 """Counts the records of the list that cannot be read, and stores why."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.tables.sweeps import Sweep
@@ -16,8 +16,7 @@ TOO_LARGE: Final = f"{WITHOUT_KEY}too-large"
 """The prefix of the identifier for a record that is too large for any answer; its place in the list follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(Struct, frozen=True):
     """A record that cannot be read: `problem` says why, `field` is the API's name of the field, None if unclear."""
 
     key: str

@@ -1,12 +1,12 @@
 """Names of people and trainings, and the chosen facts about them; nothing else of the API's lists is stored."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 import orjson
+from msgspec import Struct, field
 
 from notifier.events import Names
 from notifier.facts import FactValue, PersonFacts, PersonField, TrainingFacts
@@ -23,8 +23,7 @@ class NameList(StrEnum):
     JOB_TITLES = "job_titles"
 
 
-@dataclass(frozen=True, slots=True)
-class PersonName:
+class PersonName(Struct, frozen=True):
     """The parts of a person that are stored; `employee_number` is None if there is none or it is not wanted."""
 
     id: str

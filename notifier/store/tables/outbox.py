@@ -5,12 +5,12 @@ the event loop's thread.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from notifier.events import Event
 from notifier.store.database import Database, Engine
@@ -53,8 +53,7 @@ class Delivery(NamedTuple):
     slot_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """The deliveries to attempt now, in order of detection.
 
     `next_due_ms` is when other deliveries become due (Unix ms). It is None if there are none, or if the limit was

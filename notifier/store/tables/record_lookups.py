@@ -1,16 +1,15 @@
 """Lookups of known records for the detection: by key, or by other common fields."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from notifier.events import Completion
 from notifier.store.database import Database, Engine, Spelled
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
+class StoredRecord(Struct, frozen=True):
     """The stored state of a record: its revision, a fingerprint of its JSON, and whether it was removed.
 
     `id` is the record's number in the store. `held` means that it is a held-back arrival that was not announced.

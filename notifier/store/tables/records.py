@@ -1,11 +1,12 @@
 """The one transaction that stores an answer's records, their events and the deliveries."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import Final, NamedTuple
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import fields, replace
 
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data, event_id, storable
 from notifier.facts import Occasion
@@ -32,16 +33,14 @@ class SilentRecord(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(Struct, frozen=True):
     """A known record to which the API now gives another key."""
 
     old_key: str
     completion: Completion
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
+class Findings(Struct, frozen=True):
     """The decisions about one answer, to be written in one transaction.
 
     `id_namespace` is part of the event ids. `names` are the people and trainings that events show. `learned` are
@@ -82,8 +81,7 @@ class Findings:
 _PARTS: Final = tuple(part.name for part in fields(Findings) if part.name not in ("source", "id_namespace", "names"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Writing:
+class _Writing(Struct, frozen=True):
     """The arguments that all parts of a write share."""
 
     source: str

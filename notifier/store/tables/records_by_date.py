@@ -2,18 +2,17 @@
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 
 import orjson
+from msgspec import Struct
 
 from notifier.store.database import NUMBERS, Database, Spelled
 
 _EXIST = "source = ? AND removed_at IS NULL AND out_of_view = 0"
 
 
-@dataclass(frozen=True, slots=True)
-class RemovalCandidate:
+class RemovalCandidate(Struct, frozen=True):
     """A known record that may be gone, with the person, training and date by which the API can be asked about it.
 
     `id` is its number in the store.
@@ -26,8 +25,7 @@ class RemovalCandidate:
     completed_on: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A record's position in the order of completion dates; records without a date come first."""
 
     completed_on: str | None
@@ -38,8 +36,7 @@ FIRST = Place(None, -1)
 """The position before all records."""
 
 
-@dataclass(frozen=True, slots=True)
-class DayBoundary:
+class DayBoundary(Struct, frozen=True):
     """The place in the list where a day begins: after `above` records, the last of which has the date `day_above`."""
 
     day: str

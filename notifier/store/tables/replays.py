@@ -5,8 +5,9 @@ and leaves none out, whenever the process is killed.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
@@ -24,8 +25,7 @@ class ReplayState(StrEnum):
     """Only for a part: its destination was removed from the configuration."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayTarget:
+class ReplayTarget(Struct, frozen=True):
     """The part of a replay for one destination.
 
     Of the `planned` deliveries, `queued` are back in the queue. All events up to the number `reached` are done.
@@ -38,8 +38,7 @@ class ReplayTarget:
     reached: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayRun:
+class ReplayRun(Struct, frozen=True):
     """A stored replay: `past` is the requested range, `events` the number of events that at least one destination gets.
 
     Times are Unix milliseconds; `ended_ms` is None while the replay runs.
@@ -69,8 +68,7 @@ class ReplayRun:
         return tuple(part for part in self.parts if part.state in {ReplayState.RUNNING, ReplayState.STOPPED})
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
+class StepResult(Struct, frozen=True):
     """The result of one step of a replay for one destination.
 
     `queued` deliveries were put back. `came_on` means that the step passed some events, whether or not the destination

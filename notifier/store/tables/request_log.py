@@ -5,11 +5,11 @@ bounded number of rows, and secrets are removed before anything is stored.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.tables.outbox import runs_of
@@ -27,8 +27,7 @@ Headers = tuple[tuple[str, str], ...]
 """Header fields in the order in which they were sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class SentRequest:
+class SentRequest(Struct, frozen=True):
     """A request and its answer, without secrets; `answer_headers` is None if there was no answer."""
 
     headers: Headers
@@ -38,8 +37,7 @@ class SentRequest:
     answer_body: str
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedRequest:
+class LoggedRequest(Struct, frozen=True):
     """An entry of the log: the request, when it was made (Unix ms), and the numbers of all its events."""
 
     attempted_ms: int

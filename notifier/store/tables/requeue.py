@@ -6,7 +6,8 @@ attempt are reset.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from notifier.events import EventType
 from notifier.store.database import Database
@@ -32,8 +33,7 @@ _BEGIN_AGAIN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """The deliveries to put back into the queue.
 
     `state` is dead or pending, or delivered if events are named. No `event_ids` means all events. No `destination`
@@ -45,8 +45,7 @@ class Retry:
     destination: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(Struct, frozen=True):
     """The number of deliveries put back, by destination; `waited` are destinations whose wait was ended.
 
     `why_none` is the reason if no delivery was put back.
@@ -57,8 +56,7 @@ class Retried:
     why_none: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """The deliveries to drop.
 
     `state` is pending or dead. No `event_ids` means all events. No `destination` means any. `unmatched` means only
@@ -71,8 +69,7 @@ class Drop:
     unmatched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayRange:
+class ReplayRange(Struct, frozen=True):
     """A range of past events: detected from `since_ms` until before `until_ms` (Unix ms), with numbers up to `last`.
 
     `source` and `type` are None for any. Notices are never included. Deliveries that were made by an attempt after
@@ -88,8 +85,7 @@ class ReplayRange:
     attempt: int = _HIGHEST
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The size of a replay, counted so far up to event number `sequence`.
 
     `deliveries` counts the deliveries by destination, `events` the events that have at least one of these. Deliveries
@@ -102,8 +98,7 @@ class Plan:
     sequence: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """The progress of a replay to one destination: done up to event `sequence`; this step put back `queued`."""
 
     sequence: int

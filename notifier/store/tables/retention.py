@@ -1,7 +1,8 @@
 """Deletes events that were delivered long ago, a few at a time; the known records stay."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.tables import request_log
@@ -22,8 +23,7 @@ FIRST = DetectionPlace(-1, -1)
 """The position before all events."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
+class Forgotten(Struct, frozen=True):
     """The number of events deleted, and the position reached, which is None if there are no more old events."""
 
     events: int

@@ -1,10 +1,10 @@
 """Changes that a second look has to confirm, and the contents that records had before."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 import orjson
+from msgspec import Struct
 
 from notifier.store.database import Database
 
@@ -17,8 +17,7 @@ class LookKind(StrEnum):
     EARLIER_FORM = "earlier_form"
 
 
-@dataclass(frozen=True, slots=True)
-class SecondLook:
+class SecondLook(Struct, frozen=True):
     """One record with an unconfirmed change; times in Unix milliseconds.
 
     `since_ms` is when the wait began, None after an answer that contradicts the change. `flips` counts these

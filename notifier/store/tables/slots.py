@@ -6,10 +6,10 @@ is written later belongs to the next slot.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.events import EventType
 from notifier.store.database import Database
@@ -29,8 +29,7 @@ WAITS_UNTIL: Final = f"CASE WHEN d.state = 'pending' AND {WAITS} THEN {_UNTIL} E
 """Until when such a delivery waits (Unix ms); NULL if it does not wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Struct, frozen=True):
     """What a destination's schedule lets through at a moment; all times are Unix milliseconds.
 
     `slot_ms` is a slot that has come and was not served yet (None: none has). Deliveries without a slot wait until
@@ -112,8 +111,7 @@ def released(gate: Gate) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """What waits for a slot of one destination: how many deliveries, and until when the first of them (Unix ms)."""
 
     count: int

@@ -1,9 +1,11 @@
 """The stored state of each source: first contact, progress of reading, counts, held-back changes, and pauses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import fields
 
 from notifier.store.database import Database
 
@@ -15,8 +17,7 @@ class Release(StrEnum):
     LEARN = "learn"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceError:
+class SourceError(Struct, frozen=True):
     """The last failure of a source."""
 
     reason: str
@@ -24,8 +25,7 @@ class SourceError:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SourceMemory:
+class SourceMemory(Struct, frozen=True):
     """The stored state of a source; times in Unix milliseconds.
 
     `met_at_ms` is the first contact, None before the first answer. `swept_at_ms` is None before a sweep has read the
@@ -91,8 +91,7 @@ class SourceMemory:
         return self.unreadable - self.unreadable_known
 
 
-@dataclass(frozen=True, slots=True)
-class RoundSuccess:
+class RoundSuccess(Struct, frozen=True):
     """A successful round at `now_ms`; `succeed` explains `ends_silence` and `longest_outage_ms`.
 
     `is_due` means that the success has to be stored even if the round stores nothing else.

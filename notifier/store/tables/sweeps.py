@@ -1,12 +1,11 @@
 """The progress of each source's sweeps, so that a sweep can continue after a restart."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from notifier.store.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(Struct, frozen=True):
     """One reading of a whole list; `next_page` is the first page that is not yet stored. Times in Unix milliseconds.
 
     `records` counts the records down to the last page read. `counted` is the API's number of records when
@@ -38,8 +37,7 @@ class Sweep:
         return min((self.next_page - 1) / self.last_page, 1.0) if self.last_page else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class SweptPage:
+class SweptPage(Struct, frozen=True):
     """A page that a sweep has read; stored in the same transaction as the page's records.
 
     `records` counts the records down to the end of the page, `unreadable` those on it that cannot be read. `marks`

@@ -13,25 +13,24 @@ destinations that have not received it. In nearly every file both tables are emp
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.events import Change, Completion, DetectedBy, EventType, event_id
 from notifier.store.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class OwedRecord:
+class OwedRecord(Struct, frozen=True):
     """A `created` event to announce when its record is found again, and the destinations that have not received it."""
 
     revision: int
     destinations: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
+class Telling(Struct, frozen=True):
     """The announcement of a change: its final revision, whether it was announced before, and its destinations.
 
     `only_to` is None if it goes to all destinations that want it.
@@ -46,8 +45,7 @@ class Telling:
         return self.only_to is None or destination in self.only_to
 
 
-@dataclass(frozen=True, slots=True)
-class ToldBefore:
+class ToldBefore(Struct, frozen=True):
     """The events of one source that were announced before, or are owed, as the store remembers them."""
 
     source: str

@@ -10,9 +10,11 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.events import DetectedBy
 from notifier.kpa.rate_limiter import Priority
@@ -42,8 +44,7 @@ def held_back(suspects: int, known: int, share: float, few: int) -> bool:
     return suspects > few and suspects > known * share
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(Struct, frozen=True):
     """The result of examining missing records.
 
     `events` is the number of events written, `held` of removals held back, `left` of records left to the next sweep.

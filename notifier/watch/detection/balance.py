@@ -5,13 +5,13 @@ count checks subtract, only if two whole sweeps in a row end with the same diffe
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from notifier.kpa.client import Page
 
 
-@dataclass(frozen=True, slots=True)
-class CountBounds:
+class CountBounds(Struct, frozen=True):
     """The number of records according to a page: at least `least`, at most `most`; None means no upper bound."""
 
     least: int
@@ -73,8 +73,7 @@ def page_cap(page: Page, count: int | None) -> int | None:
     return page.size if page.last_page > 1 and page.last_page == -(-count // page.size) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """The API's count compared with the known records.
 
     `existing` is the number of known records that are not removed, `unreadable` the number of unreadable records,
@@ -124,8 +123,7 @@ def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, las
     return offset + unexplained if lasts and unexplained and unexplained == left_over else offset
 
 
-@dataclass(slots=True)
-class SearchTiming:
+class SearchTiming(Struct):
     """Decides when to search: at once for a new difference, then after waits that double from `first` to `longest`."""
 
     first: float
@@ -165,8 +163,7 @@ def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: f
     return since_last_seconds >= pages * seconds_a_page
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(Struct, frozen=True):
     """A count difference at one moment, and the number of records that were found outside the head until then."""
 
     at_ms: int
@@ -174,8 +171,7 @@ class _Sample:
     found: int
 
 
-@dataclass(slots=True)
-class UnexplainedAge:
+class UnexplainedAge(Struct):
     """Measures since when a count difference has been unexplained, even while new records arrive outside the head.
 
     A difference of n records is explained when it is gone, or when at least n records were found after it was first
@@ -208,8 +204,7 @@ class UnexplainedAge:
             self._samples.append(_Sample(since_ms, difference, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """A moment of a sweep: the API's count, the last page read, and the records that head polls had found by then."""
 
     count: int

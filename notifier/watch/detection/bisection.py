@@ -10,8 +10,9 @@ the range. Polls go on during the search, so that records that arrive meanwhile 
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
+
+from msgspec import Struct
 
 Day = int
 """A completion date as the number `yyyymmdd`, which is fast to compare."""
@@ -33,8 +34,7 @@ def day_of(completed_on: str | None) -> Day:
     return UNDATED if completed_on is None else int(completed_on.replace("-", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """The records between two places: completed after `older`, and on or before `newer`.
 
     `excess` is how many more records the API has than are known, negative if fewer. `first_page` to `last_page` are the
@@ -48,8 +48,7 @@ class Range:
     last_page: int
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Struct, frozen=True):
     """A record that became known or is gone since the search began: its day, and its time of entry (Unix ms) or None.
 
     `count` is -1 if the record is gone.
@@ -60,8 +59,7 @@ class Arrival:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Boundary:
+class _Boundary(Struct, frozen=True):
     """A place between two days, and the number of records above it at a moment (Unix ms of the server's clock)."""
 
     above: int

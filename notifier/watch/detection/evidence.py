@@ -7,7 +7,9 @@ which can be gone only if the API counts few enough records (`absences`).
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from notifier.events import CONTENT_FIELDS, Change, Completion, DetectedBy, EventType
 from notifier.store.tables.holds import HeldChange
@@ -21,8 +23,7 @@ from notifier.watch.detection.news import Baseline, NewsReason, classify_unknown
 _FIRST_REVISION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What is known about the records of an answer before it is examined; mappings are by the record's key.
 
     `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
@@ -43,8 +44,7 @@ class Evidence:
     unreadable: Collection[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class HoldState:
+class HoldState(Struct, frozen=True):
     """What is held back now, and how many arrivals and changes count towards the limits so far (`holds.Tally`)."""
 
     limits: HoldLimits
@@ -55,8 +55,7 @@ class HoldState:
     release_changes: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True):
     """The circumstances of one answer, which apply to all of its records.
 
     `asked_at` is when the answer was requested, in monotonic seconds. `now_ms` is the moment of detection.
@@ -71,8 +70,7 @@ class Circumstances:
     holds: HoldState
 
 
-@dataclass(frozen=True, slots=True)
-class _Update:
+class _Update(Struct, frozen=True):
     """A known record with changed content."""
 
     completion: Completion
@@ -87,8 +85,7 @@ class _Update:
         )
 
 
-@dataclass(slots=True)
-class _Decisions:
+class _Decisions(Struct):
     """Collects the decisions about the records of an answer, which are examined one by one."""
 
     learned: list[SilentRecord] = field(default_factory=list)

@@ -1,9 +1,10 @@
 """Decides when to announce that a completion runs out soon or has run out. Pure functions."""
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 DEFAULT_WITHIN_DAYS: Final = 30
 """How many days before its end a completion counts as expiring, if neither the operator nor the training sets it."""
@@ -18,8 +19,7 @@ class ExpiryStage(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(Struct, frozen=True):
     """What was announced about one record and the day on which it ends (`valid_until`).
 
     `is_renewed` means that the announcement was taken back. If the record ends on that day again later, it is announced
@@ -35,8 +35,7 @@ class Announced:
     is_renewed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(Struct, frozen=True):
     """An announcement to make: a stage, and the turn that it belongs to."""
 
     stage: ExpiryStage

@@ -4,9 +4,10 @@ It is taken from the `Date` header of the first answer, and corrected if the hea
 header was wrong.
 """
 
-from dataclasses import dataclass, field
 from statistics import median_low
 from typing import Final
+
+from msgspec import Struct, field
 
 from notifier.kpa.client import Page
 
@@ -26,8 +27,7 @@ def first_contact(page: Page, now_ms: int) -> int:
     return served_ms - round(page.seconds * 1000)
 
 
-@dataclass(slots=True)
-class ContactEstimate:
+class ContactEstimate(Struct):
     """Estimates, from the `Date` headers of several answers, when the first request was sent by the server's clock.
 
     `asked_at` is when it was sent in monotonic seconds, `own_ms` in Unix milliseconds of our own clock.

@@ -1,8 +1,10 @@
 """The head poll: reads the newest records of the list, until it reaches known ones."""
 
 import logging
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.events import DetectedBy
 from notifier.kpa.client import Page
@@ -21,8 +23,7 @@ _log = logging.getLogger(__name__)
 _ANNOUNCED_AT_ONCE: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """What a head poll has read: the first page, and a landmark for a spot check if one could be looked up."""
 
     first: Page

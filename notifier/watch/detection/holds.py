@@ -6,8 +6,9 @@ held-back changes. An operator releases them, or the hold ends when the records 
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 
 class Direction(StrEnum):
@@ -26,16 +27,14 @@ def hold_limit(above: float, known: int, few: int) -> int:
     return max(few, int(above * known) if above < 1 else int(above))
 
 
-@dataclass(frozen=True, slots=True)
-class HoldLimits:
+class HoldLimits(Struct, frozen=True):
     """How many arrivals, and changes of one field, may be announced in one sweep or time window."""
 
     arrivals: int
     changes: int
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """The number of arrivals, and of changes of each field, since `begun_at` (monotonic seconds)."""
 
     begun_at: float

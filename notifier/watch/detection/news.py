@@ -1,8 +1,9 @@
 """Decides whether an unknown record is news, which is announced, or history, which is only stored. Pure functions."""
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from notifier.config import FirstRun
 
@@ -44,8 +45,7 @@ _FRESH = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(Struct, frozen=True):
     """The facts about a source that separate history from news.
 
     `first_contact_ms` is when the first answer was requested, by the server's clock in Unix milliseconds; None until it

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 from array import array
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.events import DetectedBy
 from notifier.kpa.client import Page
@@ -30,8 +32,7 @@ _RECORDS_AT_ONCE = 20_000
 _PAGES_A_REPORT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class ScanResult:
+class ScanResult(Struct, frozen=True):
     """The result of a sweep.
 
     `whole` means that every page was complete, so that missing records could be judged. `is_sorted` means that the list

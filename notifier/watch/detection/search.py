@@ -3,10 +3,11 @@
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from notifier.events import Completion, DetectedBy, EventType
 from notifier.kpa.client import Page
@@ -45,8 +46,7 @@ class SearchOutcome(StrEnum):
     GAVE_UP = "gave_up"
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(Struct, frozen=True):
     """The result of a search: pages read, new and missing records `found`, missing ones `left` to the next sweep."""
 
     outcome: SearchOutcome

@@ -2,7 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from notifier.events import Completion
 from notifier.kpa.client import Page
@@ -14,8 +15,7 @@ from notifier.store.tables.record_lookups import StoredRecord
 from notifier.watch.source_reader import SourceReader
 
 
-@dataclass(frozen=True, slots=True)
-class _PageEnd:
+class _PageEnd(Struct, frozen=True):
     """The end of the last page read: its last base and day, and how many records of each base that day had so far."""
 
     number: int

@@ -1,9 +1,10 @@
 """The view of a source: the list that it requests, by API version, address and filters. Other records are ignored."""
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from notifier.config import SourceSettings
 from notifier.store.database import Database
@@ -12,8 +13,7 @@ from notifier.store.tables.sources import SourceMemory
 from notifier.store.tables.view import forget_waiting, mark_view
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """The list that a source requests.
 
     `renumbers` means that the known records have other keys in this API version than in the earlier one. Until a sweep

@@ -1,8 +1,9 @@
 """Computes the bars of the charts of requests. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.store.tables.activity import RequestCount
 
@@ -13,8 +14,7 @@ _LEAST: Final = 2.0
 """The height of the smallest bar above zero, so that it can be seen."""
 
 
-@dataclass(frozen=True, slots=True)
-class HourBar:
+class HourBar(Struct, frozen=True):
     """The bars of one hour: its requests, the failed ones among them, and the mean time of a request."""
 
     count: RequestCount
@@ -29,8 +29,7 @@ class HourBar:
         return mean_ms(self.count)
 
 
-@dataclass(frozen=True, slots=True)
-class ActivityChart:
+class ActivityChart(Struct, frozen=True):
     """The charts of 24 hours, and the values that they are scaled to; `total` counts all requests."""
 
     bars: Sequence[HourBar]

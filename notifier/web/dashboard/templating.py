@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ from urllib.parse import quote
 
 import orjson
 from aiohttp import hdrs, web
+from msgspec import Struct
 
 from notifier import __version__
 
@@ -33,8 +33,7 @@ PAGE_HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
+class Asset(Struct, frozen=True):
     """A static file; `mark` is a part of its address that changes with its content."""
 
     body: bytes

@@ -1,9 +1,10 @@
 """Derives the content of the front page from the status and the figures. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct
 
 from notifier.alerts.conditions import source_subject
 from notifier.alerts.evaluation import STALE_AFTER_SECONDS
@@ -46,8 +47,7 @@ class Mood(StrEnum):
     ATTENTION = "attention"
 
 
-@dataclass(frozen=True, slots=True)
-class HealthSummary:
+class HealthSummary(Struct, frozen=True):
     """The overall health: a mood and a sentence."""
 
     mood: Mood
@@ -58,8 +58,7 @@ Row = tuple[str, Mapping[str, Any]]
 """The name of a source or destination, and its description in the status."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """Sources or destinations: `rows` of the table, and `folded` ones, of which only the names are shown at first.
 
     `well` says that no folded one is in trouble. `left_out` is the number of others, which are not on the page.
@@ -71,8 +70,7 @@ class Listed:
     left_out: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Untold:
+class Untold(Struct, frozen=True):
     """Changes that a source does not report yet, because they are held back, unreadable or wait for a second look."""
 
     source: str
@@ -82,8 +80,7 @@ class Untold:
     example: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Struct, frozen=True):
     """The bar of one day in the chart, which is 100 units high."""
 
     day: Day

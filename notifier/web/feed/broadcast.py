@@ -8,9 +8,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.errors import StoreError
@@ -30,8 +31,7 @@ _EVENTS: Final = 500
 _STORE_RETRY_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """The times for serving readers, in seconds.
 
     `batch` is the time for which events are collected before they are sent. `patience` is the time in which a reader

@@ -5,10 +5,10 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from msgspec import Struct
 
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.events import Event
@@ -27,8 +27,7 @@ OPENING: Final = b"retry: 2000\n"
 """The first line of each stream: a browser that has lost its connection reconnects after 2000 milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrameBatch:
+class FrameBatch(Struct, frozen=True):
     """Formatted events in one piece, and the number of the last event that was sent or filtered out."""
 
     written: bytes
@@ -45,8 +44,7 @@ def batch(page: EventPage) -> FrameBatch:
     return FrameBatch(b"".join(map(frame, page.events)), page.next)
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
+class _Frame(Struct, frozen=True):
     source: str
     type: str
     written: bytes

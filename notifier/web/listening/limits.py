@@ -1,8 +1,9 @@
 """The limits on connections: their number, and their times. All functions are pure except `limits_of_process`."""
 
 import resource
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _MOST: Final = 512
 _MOST_OF_A_PEER: Final = 256
@@ -16,8 +17,7 @@ _OWNERS_SHARE: Final = 16
 """The file descriptors divided by this are for the owner's socket alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
+class ConnectionLimits(Struct, frozen=True):
     """The most connections at once, and the time limits of each in seconds.
 
     `most_of_owner` is for the owner's socket. `most` is for all other listeners together, and `most_of_peer` for each

@@ -7,9 +7,10 @@ rebuild would set them back a little. Prometheus would take that for a restart a
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.delivery.policy.retry import Decision
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
@@ -43,8 +44,7 @@ Labels = tuple[str, ...]
 """The values of a metric's labels, in the order of their names. Members of enumerations appear as their text."""
 
 
-@dataclass(frozen=True, slots=True)
-class CountedSeries:
+class CountedSeries(Struct, frozen=True):
     """The counts of one metric, by the values of its labels."""
 
     name: str
@@ -53,16 +53,14 @@ class CountedSeries:
     counts: Mapping[Labels, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Buckets:
+class Buckets(Struct, frozen=True):
     """The observations of one series: how many are within each upper bound (the last is infinity), and their sum."""
 
     counts: Sequence[int]
     sum: float
 
 
-@dataclass(frozen=True, slots=True)
-class HistogramSeries:
+class HistogramSeries(Struct, frozen=True):
     """The histograms of one metric, by the values of its labels; `bounds` leaves out the last bucket's infinity."""
 
     name: str

@@ -6,8 +6,9 @@ Times are Unix milliseconds, unless a name says otherwise.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from notifier.alerts.conditions import ConditionKey
 from notifier.store.tables.second_looks import LookKind
@@ -20,8 +21,7 @@ KEPT_SECONDS: Final = 1.0
 """Seconds for which a page is cached."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFigures:
+class SourceFigures(Struct, frozen=True):
     """The figures of one source.
 
     `allowed` is the number of requests allowed a minute, `used` the requests in the last minute, and `used_by` the same
@@ -50,8 +50,7 @@ class SourceFigures:
     searching: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationFigures:
+class DestinationFigures(Struct, frozen=True):
     """The figures of one destination; `pending` and `dead` count events. `oldest_pending_ms` is None if none waits."""
 
     state: str
@@ -60,16 +59,14 @@ class DestinationFigures:
     oldest_pending_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFigures:
+class StoreFigures(Struct, frozen=True):
     """The figures of a state file: the size of each of its files, and the free space on their disk, in bytes."""
 
     files: Mapping[str, int]
     free: int
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsSnapshot:
+class MetricsSnapshot(Struct, frozen=True):
     """All figures. `conditions` are the firing conditions, and `readers` is the number of readers of the stream.
 
     `store_address` identifies the store; `store` is None if the store is in a database.

@@ -1,10 +1,10 @@
 """The operations of the local HTTP interface: one entry for each route that programs use, with its types."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
+from msgspec import Struct, field
 from pydantic import Field, WithJsonSchema
 
 from notifier.web.queries import BaseQuery, DeliveriesQuery, PageQuery, StreamHeaders, StreamQuery
@@ -42,8 +42,7 @@ IN_PATH: Final[Mapping[str, str]] = MappingProxyType(
 """The descriptions of parameters in paths, by the part of the path before them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One method of a path, such as `GET /v1/status`.
 
     `done` is the type of the answer 200, and `others` has the types of other answers by status; a type's description is

@@ -9,11 +9,11 @@ something must be JSON and must not come from a page of another origin.
 
 import hmac
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
+from msgspec import Struct
 
 from notifier.http.proxy import is_loopback
 from notifier.web.listening.connections import connection_of
@@ -42,8 +42,7 @@ FORMS: Final = frozenset({"/sign-in", "/sign-out"})
 """The targets of forms in pages, which cannot send JSON; they affect only the browser's own cookie."""
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(Struct, frozen=True):
     """Applies the rules; `token` is "" if none is configured, and `anonymous` lets requests pass without one."""
 
     token: str

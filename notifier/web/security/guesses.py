@@ -4,10 +4,10 @@ import asyncio
 import logging
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import hdrs, web
+from msgspec import Struct
 
 from notifier.clock import Clock
 from notifier.web.listening.connections import connection_of
@@ -26,8 +26,7 @@ LONGEST_DELAY_SECONDS: Final = 5.0
 """The longest delay, in seconds, of the answer to a wrong token; the wait that the answer asks for may be longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Wrong:
+class _Wrong(Struct, frozen=True):
     guesses: int
     latest: float
 

@@ -7,8 +7,9 @@ import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from notifier.clock import Clock
 
@@ -27,8 +28,7 @@ SECURE_COOKIE: Final = "__Host-notifier_session"
 _PLAIN_COOKIE: Final = "notifier_session"
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(Struct):
     origin: str
     is_secure: bool
     begun_at: float

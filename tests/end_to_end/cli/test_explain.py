@@ -1,10 +1,11 @@
 """`notifier explain`: one record's life, for people and for programs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
 from notifier.store.file.store import FileStore

@@ -3,13 +3,13 @@
 import asyncio
 import socket
 import time
-from dataclasses import replace
 from typing import Any
 from unittest.mock import ANY
 
 import aiohttp
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from notifier.config import Settings
 from notifier.config.settings import AlertSettings

@@ -2,9 +2,9 @@
 
 import re
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
 from notifier.store.subscriptions import Subscription

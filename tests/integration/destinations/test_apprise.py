@@ -1,13 +1,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from notifier.config.message_destinations import AppriseSettings
 from notifier.destinations import apprise

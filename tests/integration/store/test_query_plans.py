@@ -9,7 +9,7 @@ the rows and entries of indexes are counted that the functions of the first kind
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from notifier.events import Change, Completion, DetectedBy, EventType
 from notifier.store.file.connection import FileDatabase, open_database

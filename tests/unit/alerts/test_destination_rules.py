@@ -1,12 +1,12 @@
 """What people must be told of a destination."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
 from notifier.alerts.destination_rules import FAILING_FOR_SECONDS, FORGOTTEN_AFTER_SECONDS, conditions, failing_for

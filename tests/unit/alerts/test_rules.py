@@ -1,6 +1,6 @@
 """Conditions of the daemon itself, as people are told of them."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from notifier.alerts.conditions import ConditionName
 from notifier.alerts.evaluation import Evaluation

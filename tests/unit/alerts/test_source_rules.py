@@ -1,12 +1,12 @@
 """What people must be told of a source."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
 from notifier.alerts.source_rules import FAILING_FOR_SECONDS, conditions, fails, gap

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.events import Completion
 from notifier.kpa.versions import API_VERSIONS, V1, V2, InvalidRecord, RecordFormat
@@ -65,12 +65,17 @@ def only(version: RecordFormat, record: object) -> Completion:
     return completion
 
 
+def fields(completion: Completion) -> Completion:
+    """Return a completion that holds only what was read from its JSON, without the JSON itself."""
+    return replace(completion, raw=b"", unread=(), remembered=None)
+
+
 def without(record: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name not in names}
 
 
 def test_a_v2_record_gives_every_field() -> None:
-    assert only(V2, RECORD_V2) == Completion(
+    assert fields(only(V2, RECORD_V2)) == Completion(
         key="1238",
         training_id="1046",
         user_id="5e580f0cb780600088bd2c11",
@@ -87,7 +92,7 @@ def test_a_v2_record_gives_every_field() -> None:
 
 def test_a_v1_record_gives_every_field_that_v1_has() -> None:
     canonical = b'["5804f0f40ef50473af5870e6","5804f0f70ef50473af5871ab","1476718840233"]'
-    assert only(V1, RECORD_V1) == Completion(
+    assert fields(only(V1, RECORD_V1)) == Completion(
         key="v1-" + hashlib.sha256(canonical).hexdigest()[:16],
         training_id="5804f0f70ef50473af5871ab",
         user_id="5804f0f40ef50473af5870e6",
@@ -145,9 +150,9 @@ def test_a_record_without_a_field_keeps_what_an_earlier_form_had_of_it_when_it_i
 def test_numbers_may_arrive_as_strings() -> None:
     texts = {"id": "1238", "training_id": "1046", "created": "1582830441803", "date_number": "20200227"}
     texts |= {"special_expiration_date_number": "20210101", "group_training_id": "1050"}
-    assert only(V2, RECORD_V2 | texts) == only(V2, RECORD_V2)
+    assert fields(only(V2, RECORD_V2 | texts)) == fields(only(V2, RECORD_V2))
     texts = {"created": "1476718840233", "dateNumber": "20190101", "specialExpirationDateNumber": "20191231"}
-    assert only(V1, RECORD_V1 | texts) == only(V1, RECORD_V1)
+    assert fields(only(V1, RECORD_V1 | texts)) == fields(only(V1, RECORD_V1))
 
 
 @pytest.mark.parametrize(
@@ -166,20 +171,20 @@ def test_numbers_may_arrive_as_strings() -> None:
     ],
 )
 def test_an_absent_a_null_and_an_empty_field_are_the_same(version: RecordFormat, name: str, field: str) -> None:
-    absent = only(version, without(example(version), name))
+    absent = fields(only(version, without(example(version), name)))
     assert getattr(absent, field) is None
-    assert only(version, example(version) | {name: None}) == absent
-    assert only(version, example(version) | {name: ""}) == absent
+    assert fields(only(version, example(version) | {name: None})) == absent
+    assert fields(only(version, example(version) | {name: ""})) == absent
     if not name.endswith("_id"):
-        assert only(version, example(version) | {name: 0}) == absent
-        assert only(version, example(version) | {name: "0"}) == absent
+        assert fields(only(version, example(version) | {name: 0})) == absent
+        assert fields(only(version, example(version) | {name: "0"})) == absent
 
 
 def test_an_account_that_gets_notes_and_files_sees_no_change() -> None:
-    before = only(V2, without(RECORD_V2, "notes", "files", "signature"))
+    before = fields(only(V2, without(RECORD_V2, "notes", "files", "signature")))
     assert (before.notes, before.has_attachments) == ("", False)
     for empty in ({"notes": "", "files": []}, {"notes": None, "files": None}):
-        assert only(V2, RECORD_V2 | empty) == before
+        assert fields(only(V2, RECORD_V2 | empty)) == before
 
 
 @pytest.mark.parametrize(
@@ -209,9 +214,8 @@ def test_any_other_field_that_cannot_be_read_is_left_empty_and_named(
     record = example(version) | {name: value}
     completion = only(version, record)
     assert getattr(completion, field) is None
-    assert replace(completion, **{field: getattr(only(version, example(version)), field)}) == only(
-        version, example(version)
-    )
+    readable = fields(only(version, example(version)))
+    assert fields(replace(completion, **{field: getattr(readable, field)})) == readable
     assert orjson.loads(completion.raw) == record
     [unread] = completion.unread
     assert (unread.name, unread.api_name) == (field, name)
@@ -229,8 +233,8 @@ def test_whole_numbers_may_be_written_with_a_fraction_or_an_exponent(form: Calla
     names = ("created", "date_number", "special_expiration_date_number")
     record = RECORD_V2 | {"created": 1582830000000}
     written = record | {name: form(record[name]) for name in names}
-    assert only(V2, written) == only(V2, record)
-    assert only(V2, record | {"id": 1238.0, "training_id": 1046.0}) == only(V2, record)
+    assert fields(only(V2, written)) == fields(only(V2, record))
+    assert fields(only(V2, record | {"id": 1238.0, "training_id": 1046.0})) == fields(only(V2, record))
 
 
 def test_a_missing_id_makes_the_record_bad() -> None:

@@ -1,11 +1,11 @@
 """Alerts as people read them, in both languages."""
 
-from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from notifier.alerts.conditions import Condition, ConditionName, destination_subject, source_subject
 from notifier.alerts.policy import decide

@@ -1,12 +1,12 @@
 """The control: which requests a fault is for, edits while an answer is on its way, and all of it over HTTP."""
 
 import time
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 
 from notifier.sandbox import CONTROL, TRAFFIC, Account, Record, SandboxControl, make_app, serve, synthetic_account
 from notifier.sandbox.account import Filters

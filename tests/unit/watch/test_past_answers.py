@@ -1,9 +1,9 @@
 """What earlier answers of a source have brought, and what it decides about the next answer."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from notifier.config import SourceSettings

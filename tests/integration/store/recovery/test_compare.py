@@ -2,11 +2,11 @@
 
 import shutil
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from notifier.config import FirstRun
 from notifier.events import Change, Completion, DetectedBy, Event, EventType

@@ -1,10 +1,10 @@
 """A condition's turn and its notice are written together, for one destination alone."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from notifier.store.database import Database
 from notifier.store.file.store import FileStore

@@ -1,7 +1,8 @@
 """What waits for a slot, what shares one, and what operators change about it."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from notifier.daemon.api.status import destination_status
 from notifier.events import EventType

@@ -1,9 +1,9 @@
 """What is remembered of a source between two runs."""
 
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import fields, replace
 
 from notifier.store.database import Database
 from notifier.store.tables import sources

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 
 from notifier.daemon.descriptors import descriptors_in_use
 from notifier.web.daemon_api import ActionResult

@@ -1,6 +1,6 @@
 """What is shown of a delivery."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from notifier.daemon.api.delivery import delivery_document
 from notifier.store.queries.history import PastDelivery

@@ -1,6 +1,5 @@
 """One record's life as programs get it, and the sentences that people get with it."""
 
-from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.config import FirstRun
 from notifier.daemon.api.record import forgotten, not_told, record_document, withheld

@@ -1,9 +1,8 @@
 """Who is stuck: never one that gets on, always one that does not, whatever the clock and the machine do."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.daemon.systemd.liveness import (
     LEAST_PATIENCE_SECONDS,

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -6,6 +5,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from msgspec.structs import replace
 
 from notifier.config.webhooks import BatchForm, HttpFormat
 from notifier.destinations.sample import SampleKind, sample_event, sample_events

@@ -1,10 +1,11 @@
 """What the API says of the number of records, and what follows from it, against lists that are known whole."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.kpa.client import Page
 from notifier.watch.detection.balance import (

@@ -1,11 +1,11 @@
 """Known records under other keys: when they are looked for, and which match."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.events import Completion
 from notifier.store.tables.records import Adoption

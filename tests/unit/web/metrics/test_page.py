@@ -2,10 +2,10 @@
 
 import math
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from notifier.delivery.policy.retry import Decision
 from notifier.destinations.outcome import AttemptResult
