@@ -7,6 +7,8 @@ health so that it is stored.
 from collections.abc import Callable
 from math import inf
 
+from msgspec.structs import replace
+
 from notifier.clock import Clock
 from notifier.delivery import health
 from notifier.delivery.clocks import TryingClock
@@ -89,7 +91,7 @@ class DestinationHealth:
         """Count a request that starts `at` (monotonic seconds), so that the next one keeps to the learned rate."""
         rate = after_start(self.state.rate, at)
         if rate is not self.state.rate:
-            self.state = self.state._replace(rate=rate)
+            self.state = replace(self.state, rate=rate)
 
     def judge(self, attempt: Attempt, outcome: Outcome, *, trying_ms: int, now: float) -> Result:
         """Decide what the outcome of an attempt means, and update the health; `now` is in monotonic seconds."""

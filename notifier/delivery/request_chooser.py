@@ -5,8 +5,8 @@ The worker sends the chosen deliveries and handles the outcome.
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.clock import Clock
@@ -22,7 +22,7 @@ from notifier.token_bucket import TokenBucket
 _MILLISECONDS = 1000
 
 
-class Choice(NamedTuple):
+class Choice(Struct, frozen=True):
     """The next request. Without `deliveries`, nothing is sent now; try again after `wait` seconds (None: unknown)."""
 
     state: State
@@ -89,7 +89,7 @@ class RequestChooser:
         self._queue.take(batch.deliveries)
         if not batch.trial:
             return Choice(state, batch.deliveries, role)
-        return Choice(state._replace(size=replace(state.size, on_trial=True, full=0)), batch.deliveries, Role.TRIAL)
+        return Choice(replace(state, size=replace(state.size, on_trial=True, full=0)), batch.deliveries, Role.TRIAL)
 
     def _probe(self, state: State) -> Choice:
         """Choose one event whose answer helps to tell whether the endpoint or the failed events are at fault.
@@ -139,7 +139,7 @@ class RequestChooser:
         if newest.event.record in self._queue.busy:
             return nothing
         self._reader.candidates = None
-        probed = state._replace(breaker=breaker._replace(arrival_probed=True))
+        probed = replace(state, breaker=replace(breaker, arrival_probed=True))
         return Choice(probed, [self._queue.take_probe(newest)], Role.ARRIVAL, nothing.wait)
 
     def _bucket_wait(self, state: State, now: float) -> float:

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
 from notifier.clock import Clock
 from notifier.config import DestinationSettings
 from notifier.delivery import health
@@ -362,7 +364,7 @@ class Worker:
         count = await self._destination.portion(whole)
         if count < len(whole):
             self._queue.put_back(whole[count:], kept=generation == self._queue.generation)
-        return attempt._replace(deliveries=whole[:count])
+        return replace(attempt, deliveries=whole[:count])
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
         """If a bug ended an attempt, read its deliveries again after a pause, so that they do not stay under way."""

@@ -5,7 +5,6 @@ Once a smaller group gets through, its size becomes the limit; the limit grows a
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -73,7 +72,7 @@ def after_too_large(size: BatchSize, count: int, most: int, *, trial: bool) -> B
     return replace(size, suspect=smaller, full=0)
 
 
-class Batch(NamedTuple):
+class Batch(Struct, frozen=True):
     """The deliveries for the next request, or (if none) the seconds to `wait` for more.
 
     `trial`: the request tries a larger size than the receiver is known to accept.

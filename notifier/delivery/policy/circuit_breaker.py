@@ -8,9 +8,9 @@ events were tried.
 from collections.abc import Hashable
 from enum import StrEnum
 from math import inf
-from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.destinations.outcome import FailureScope
 
@@ -55,7 +55,7 @@ class Waits(Struct, frozen=True):
     in_order: bool = False
 
 
-class Breaker(NamedTuple):
+class Breaker(Struct, frozen=True):
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
     `scope` is the scope of the failure that opened it. Nothing is sent before `until`, with one exception: one new
@@ -84,7 +84,7 @@ class Breaker(NamedTuple):
 def after_success(breaker: Breaker, now: float) -> Breaker:
     """Return the breaker after a success: closed, unless a wait that the peer asked for is not over yet."""
     if breaker.asked and now < breaker.until:
-        return breaker._replace(failures_in_row=0, last_success=now, tried=frozenset())
+        return replace(breaker, failures_in_row=0, last_success=now, tried=frozenset())
     return Breaker(last_success=now)
 
 
@@ -101,7 +101,8 @@ def after_pace(
     if retry_after is not None and retry_after > _BELIEVED_AT_ONCE_SECONDS and rounds == 0:
         retry_after = None
     wait = own if retry_after is None else max(retry_after, own if rounds > _TRUSTED_ROUNDS else 0.0)
-    return breaker._replace(
+    return replace(
+        breaker,
         mode=Mode.PACED,
         scope=FailureScope.PACE,
         until=max(breaker.until, now + wait),
@@ -129,18 +130,18 @@ def after_failure(
     `news`: the failure may be the endpoint's, so it counts. `decides`: a single such failure opens the breaker.
     `arrival`: the request tried a new event during a wait. `about` holds the trainings and records in the request.
     """
-    breaker = breaker._replace(failures_in_row=breaker.failures_in_row + news, tried=breaker.tried | about)
+    breaker = replace(breaker, failures_in_row=breaker.failures_in_row + news, tried=breaker.tried | about)
     if breaker.mode is Mode.OPEN:
         if arrival or started < breaker.since or now < breaker.until:
             return breaker
         if breaker.probes_left > 1:
-            return breaker._replace(probes_left=breaker.probes_left - 1, scope=scope)
+            return replace(breaker, probes_left=breaker.probes_left - 1, scope=scope)
         return _opened(breaker, scope, breaker.rounds + 1, now, waits, jitter)
     strict = news and (decides or (waits.in_order and scope is not FailureScope.EVENT))
     if breaker.failures_in_row >= (1 if strict else FAILURES_TO_OPEN):
         return _opened(breaker, scope, 0, now, waits, jitter)
     if breaker.mode is Mode.PACED and now >= breaker.until:
-        return breaker._replace(mode=Mode.CLOSED, until=0.0, asked=False)
+        return replace(breaker, mode=Mode.CLOSED, until=0.0, asked=False)
     return breaker
 
 
@@ -152,7 +153,8 @@ def probes(rounds: int, waits: Waits) -> int:
 
 
 def _opened(breaker: Breaker, scope: FailureScope, rounds: int, now: float, waits: Waits, jitter: float) -> Breaker:
-    return breaker._replace(
+    return replace(
+        breaker,
         mode=Mode.OPEN,
         scope=scope,
         until=max(now + _pause(rounds, waits, jitter), breaker.until if breaker.asked else 0.0),

@@ -11,7 +11,6 @@ make.
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from math import inf, isfinite
-from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -42,7 +41,7 @@ class Role(StrEnum):
     """A request with more events than the receiver is known to accept."""
 
 
-class Attempt(NamedTuple):
+class Attempt(Struct, frozen=True):
     """A request: its deliveries, its start (monotonic seconds), and its role.
 
     `first_failed` is when its only delivery first failed in a request of its own (monotonic seconds), or None.
@@ -88,7 +87,7 @@ class Bounds(Struct, frozen=True):
         )
 
 
-class State(NamedTuple):
+class State(Struct, frozen=True):
     """Everything that is known about a receiver.
 
     Up to `concurrency` requests may be under way: one at first, and one more with each success.
@@ -106,7 +105,7 @@ class State(NamedTuple):
         return self.concurrency if self.breaker.mode is Mode.CLOSED else 1
 
 
-class Result(NamedTuple):
+class Result(Struct, frozen=True):
     """The result of an attempt: the state after it, and the decision about each delivery, in order.
 
     `split`: the group is split in half, and the halves are sent first. `forget_halves`: the existing halves are merged
@@ -147,9 +146,9 @@ def after_attempt(
     count = len(attempt.deliveries)
     first = attempt.deliveries[0]
     if attempt.role is Role.TRIAL:
-        state = state._replace(size=replace(state.size, on_trial=False))
+        state = replace(state, size=replace(state.size, on_trial=False))
     if count == 1 and first.failures and scope not in {FailureScope.PACE, FailureScope.ENDPOINT}:
-        state = state._replace(retries=state.retries.after(got_through=scope is FailureScope.NONE))
+        state = replace(state, retries=state.retries.after(got_through=scope is FailureScope.NONE))
     if scope is FailureScope.NONE:
         return _after_success(state, attempt, bounds, now)
     if scope is FailureScope.PERMANENT:
@@ -162,7 +161,7 @@ def after_attempt(
         return _after_no_fault(state, attempt, outcome, bounds, trying_ms, now, jitter)
     if outcome.is_too_large and count > 1:
         trial = attempt.role is Role.TRIAL
-        state = state._replace(size=batching.after_too_large(state.size, count, bounds.size, trial=trial))
+        state = replace(state, size=batching.after_too_large(state.size, count, bounds.size, trial=trial))
     others_got_through = attempt.first_failed is not None and attempt.first_failed < state.breaker.last_success
     proven = first.proven or others_got_through or outcome.reason is AttemptResult.UNSENDABLE
     if not (outcome.is_too_large and scope is FailureScope.EVENT and count > 1):
@@ -210,12 +209,12 @@ def without_wait(state: State, bounds: Bounds) -> State:
     if breaker.mode is Mode.CLOSED:
         return state
     left = circuit_breaker.probes(0, bounds.waits)
-    return state._replace(breaker=breaker._replace(until=0.0, asked=False, rounds=0, probes_left=left))
+    return replace(state, breaker=replace(breaker, until=0.0, asked=False, rounds=0, probes_left=left))
 
 
 def after_sample(state: State, now: float) -> State:
     """Return the state after a sample event was delivered."""
-    return state._replace(breaker=Breaker(last_success=now), concurrency=1)
+    return replace(state, breaker=Breaker(last_success=now), concurrency=1)
 
 
 def _after_success(state: State, attempt: Attempt, bounds: Bounds, now: float) -> Result:
@@ -244,7 +243,7 @@ def _after_part(
     state: State, attempt: Attempt, bounds: Bounds, trying_ms: int, now: float, jitter: Callable[[], float]
 ) -> Result:
     """Handle a request that only some receivers took: all its events are retried later, at the same moment."""
-    state = state._replace(breaker=circuit_breaker.after_success(state.breaker, now))
+    state = replace(state, breaker=circuit_breaker.after_success(state.breaker, now))
     old = retry.aged_out(attempt.deliveries, bounds.settings, trying_ms)
     failures = max(it.failures for it in attempt.deliveries)
     later = RetryDecision(
@@ -282,7 +281,7 @@ def _after_no_fault(
         jitter=jitter(),
     )
     slower = rate.after_pace(state.rate, started=attempt.started, until=breaker.until, now=now)
-    return Result(state._replace(breaker=breaker, rate=slower), (_WAIT,) * len(attempt.deliveries))
+    return Result(replace(state, breaker=breaker, rate=slower), (_WAIT,) * len(attempt.deliveries))
 
 
 def _count_failure(
@@ -308,7 +307,7 @@ def _count_failure(
         jitter=jitter(),
     )
     opened = breaker.mode is Mode.OPEN and state.breaker.mode is not Mode.OPEN
-    return state._replace(breaker=breaker, concurrency=1 if opened else state.concurrency)
+    return replace(state, breaker=breaker, concurrency=1 if opened else state.concurrency)
 
 
 def _is_alarm(attempt: Attempt) -> bool:

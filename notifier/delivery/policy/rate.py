@@ -1,7 +1,9 @@
 """Learns from a receiver's answers how many requests a second it accepts. Pure."""
 
 from math import inf
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 IDLE_SECONDS = 60.0
 """After this long without a request, earlier measurements are discarded."""
@@ -16,7 +18,7 @@ _NOTED_EVERY_SECONDS = 1.0
 """While the rate is unlimited, request times only serve to detect a silence, so updating them this often is enough."""
 
 
-class AdaptiveRate(NamedTuple):
+class AdaptiveRate(Struct, frozen=True):
     """The rate that a receiver is known to accept, in requests a second; times are monotonic seconds.
 
     `taken` requests were accepted since `measured_since`, usually the time of the latest objection to the rate. The
@@ -37,8 +39,8 @@ def after_start(rate: AdaptiveRate, now: float) -> AdaptiveRate:
     if rate.rate == inf and rate.next_at <= now < rate.next_at + _NOTED_EVERY_SECONDS:
         return rate
     if now > rate.next_at + IDLE_SECONDS:
-        rate = rate._replace(measured_since=now, taken=0)
-    return rate._replace(next_at=now + 1 / rate.rate)
+        rate = replace(rate, measured_since=now, taken=0)
+    return replace(rate, next_at=now + 1 / rate.rate)
 
 
 def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
@@ -63,14 +65,14 @@ def after_pace(rate: AdaptiveRate, *, started: float, until: float, now: float) 
     """
     wait = until - now
     longest = max(_FORGET * rate.longest_wait, wait, _LEAST_SECONDS) if rate.taken else rate.longest_wait
-    rate = rate._replace(longest_wait=max(longest, _LEAST_SECONDS))
+    rate = replace(rate, longest_wait=max(longest, _LEAST_SECONDS))
     if started < rate.lowered_at:
         return rate
     if not rate.taken:
-        return rate._replace(lowered_at=now, measured_since=until)
+        return replace(rate, lowered_at=now, measured_since=until)
     # A measurement that began with an objection includes the wait after it. Any other counts as at least as long as
     # the coming wait, because a short burst would otherwise seem to be a high rate.
     burst = rate.measured_since != rate.lowered_at
     seconds = max(now - rate.measured_since, wait if burst else 0.0, _LEAST_SECONDS)
     lower = min(rate.rate, max(_KEPT * rate.taken / seconds, 0.5 / rate.longest_wait))
-    return rate._replace(lowered_at=now, measured_since=now, taken=0, rate=lower)
+    return replace(rate, lowered_at=now, measured_since=now, taken=0, rate=lower)

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from msgspec.structs import replace
 
 from notifier.config.webhooks import HttpSettings
 from notifier.delivery.clocks import TryingClock
@@ -151,7 +152,7 @@ def test_a_request_that_starts_keeps_the_learned_distance_to_the_next(served: Se
 
 
 def test_new_limits_are_passed_on_once(served: Served) -> None:
-    served.health.state = served.health.state._replace(size=BatchSize(limit=3))
+    served.health.state = replace(served.health.state, size=BatchSize(limit=3))
     served.health.follow_clock(0)
     served.health.follow_clock(0)
     assert [learned for _, _, learned in served.stored] == [Learned(batch_limit=3), None]
