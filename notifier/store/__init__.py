@@ -1,1 +1,1 @@
-"""The store of known records, events and deliveries still to be made: an SQLite file or a PostgreSQL schema."""
+"""The store of known records, events and deliveries, in an SQLite file or a PostgreSQL schema."""

@@ -1,9 +1,9 @@
-"""What the queries of this package need of a database, whichever engine it is.
+"""The interface of a database connection that the queries of this package use, the same for SQLite and PostgreSQL.
 
-The SQL is one text for both engines wherever they agree. Placeholders are `?` and `:name`. Lists are passed as JSON and
-read with `json_each(?)` if they are texts, with `NUMBERS` if they are numbers. The schema in PostgreSQL has functions
-with the names of SQLite's (`json_extract`, `max` and `min` of two values). A statement that has to differ is spelled
-twice, side by side, as a `Spelled`.
+Most statements are one text for both engines. Placeholders are `?` and `:name`. A list is passed as JSON: a list of
+texts is read with `json_each(?)`, a list of numbers with `NUMBERS`. The schema in PostgreSQL has functions with the
+names of SQLite's (`json_extract`, `max` and `min` of two values). Where the engines need different SQL, a `Spelled`
+contains both texts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 NUMBERS: Final = "(SELECT CAST(value AS BIGINT) FROM json_each(?))"
-"""The numbers in a JSON array that is given as a parameter; a list of texts needs no CAST."""
+"""A subquery for the numbers in a JSON array that is given as a parameter; a list of texts needs no CAST."""
 
 
 class Engine(StrEnum):
@@ -56,7 +56,7 @@ class Database(Protocol):
         """Execute one statement."""
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]], /) -> Cursor:
-        """Execute one statement for each row of parameters; the result counts the changed rows of all."""
+        """Execute one statement once for each row of parameters; `rowcount` of the result is the total."""
 
     def atomic(self) -> AbstractContextManager[Any]:
         """Begin a transaction, or a savepoint in the running one; an error undoes it."""
@@ -66,7 +66,7 @@ class Database(Protocol):
 
 
 class ReadingDatabase(Database, Protocol):
-    """A connection that cannot write, and whose work can be ended from another thread."""
+    """A connection that cannot write, and whose running statement another thread can interrupt."""
 
     @property
     def usable(self) -> bool:

@@ -1,4 +1,4 @@
-"""The errors of using the store, each with a named reason."""
+"""The exception for a store that cannot be used, and its possible reasons."""
 
 from enum import StrEnum
 from typing import Final
@@ -30,14 +30,14 @@ class StoreReason(StrEnum):
 
 
 DAMAGE: Final = frozenset({StoreReason.CORRUPT, StoreReason.NOT_A_STATE_FILE})
-"""The reasons that mean damage. NOT_A_STATE_FILE is one of them, because an open file was a state file before."""
+"""The reasons that mean damage if an open store reports them: its file was a valid state file when it was opened."""
 
 
 class StoreError(Exception):
     """The store could not be read or written; the failed transaction was undone."""
 
     def __init__(self, reason: StoreReason, message: str) -> None:
-        """Initialize with the named reason and a sentence that says what to do."""
+        """Initialize with the reason, and a sentence for people: what is wrong and what to do."""
         super().__init__(message)
         self.reason = reason
         self.message = message

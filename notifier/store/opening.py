@@ -33,19 +33,19 @@ def database_store(settings: StoreSettings, now_ms: Callable[[], int]) -> "Postg
 
 
 def location_of(settings: StoreSettings) -> "Location":
-    """Return the configured schema."""
+    """Return the location of the configured PostgreSQL schema."""
     from notifier.store.postgres.location import Location  # noqa: PLC0415
 
     return Location(settings.url, settings.name)
 
 
 def store_address(settings: StoreSettings) -> str:
-    """Return what identifies this store, without a secret: the servers, database and schema, or the path."""
+    """Return an identifier of this store without secrets: its servers, database and schema, or its path."""
     return location_of(settings).address if is_database(settings) else str(settings.path)
 
 
 def open_to_read(settings: StoreSettings) -> ReadingDatabase:
-    """Open a connection that cannot write, whichever process holds the store. Blocks. Raises StoreError."""
+    """Open a connection that cannot write, even while another process uses the store. Blocks. Raises StoreError."""
     if not is_database(settings):
         return open_for_reading(settings.path)
     from notifier.store.postgres.reading import open_schema_to_read  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Deletes data, other than old events, that a store no longer needs."""
+"""Deletes old sweeps and other data that a store no longer needs; `tables.retention` deletes old events."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ TOLD_BEFORE_FOR_MS: Final = 30 * 86_400_000
 
 
 def prune(db: Database, now_ms: int) -> None:
-    """Delete old sweeps and their marks, old entries about rebuilds, and events remembered by a rebuild long ago."""
+    """Delete old sweeps, pages of finished sweeps, entries about old rebuilds, and old event ids in `told_before`."""
     db.execute(
         "DELETE FROM sweeps WHERE finished_at IS NOT NULL AND (SELECT count(*) FROM sweeps AS later"
         " WHERE later.source = sweeps.source AND later.id > sweeps.id) >= ?",

@@ -20,7 +20,7 @@ _INTERRUPT_EVERY_SECONDS: Final = 0.05
 
 
 class ReadingLimits(Struct, frozen=True):
-    """The number of readers at once, and the seconds that each may wait for its turn and may take to read."""
+    """The number of concurrent readers (`at_once`), and the seconds that each may wait for its turn and may read."""
 
     at_once: int = 2
     wait: float = 1.0

@@ -19,15 +19,17 @@ T = TypeVar("T")
 class Store(ABC):
     """Owns the only writing connection to one set of tables, and the thread that uses that connection.
 
-    The queries are plain functions of a `Database` in this folder's other modules; `run` calls one of them on the
-    thread, inside one transaction. `FileStore` keeps the tables in an SQLite file; the program makes a `FileStore` only
-    through `recovery.opener.open_store`.
+    The queries are plain functions in the other modules of this package that take a `Database`; `run` calls one of them
+    on the thread, inside one transaction. `FileStore` keeps the tables in an SQLite file; the program makes a
+    `FileStore` only through `recovery.opener.open_store`.
     """
 
     def __init__(self) -> None:
         """Initialize; nothing is opened yet."""
         self.end: StoreError | None = None
-        """Why the store can no longer be used, such as damage of the file. Once it is set, nothing is read or written.
+        """The error after which the store cannot be used any more, such as damage of the file; None before.
+
+        Once it is set, nothing is read or written.
         """
         self.ended = asyncio.Event()
         """Set when `end` is set."""
@@ -60,14 +62,17 @@ class Store(ABC):
         return await self._on_thread(partial(self._perform, work, *args, **kwargs))
 
     async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:  # noqa: B027
-        """Store which sources and destinations this process has configured, for the next holder. Raises StoreError."""
+        """Store which sources and destinations this process has configured. Raises StoreError.
+
+        The next process that uses the tables compares them with its own configuration.
+        """
 
     @abstractmethod
     async def check_place(self) -> None:
-        """Check that the tables are still in their place, and still this process's to write. Raises StoreError."""
+        """Check that the tables are still in their place, and that this process may write. Raises StoreError."""
 
     async def write_through(self) -> None:  # noqa: B027 - not every engine has something to do
-        """Move what was written to its final place, so that no write-ahead log still contains deleted data.
+        """Empty the write-ahead log, if the engine has one, because it may still contain deleted personal data.
 
         Raises StoreError.
         """
@@ -81,13 +86,13 @@ class Store(ABC):
         """Convert the engine's errors to StoreError; runs on any thread."""
 
     def note_end_met(self, error: StoreError) -> None:
-        """Note an error of another connection; set `end` and `ended` if the store can no longer be used."""
+        """Take note of an error of another connection: set `end` and `ended` if it means that the store is unusable."""
         self._note_end(error)
         if self.end is not None:
             self.ended.set()
 
     async def close(self) -> None:
-        """Finish the queued work, close the connection, and let others use the tables; later calls do nothing."""
+        """Finish the queued work, close the connection, and release the tables; later calls do nothing."""
         if self._closed:
             return
         self._closed = True

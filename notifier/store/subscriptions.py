@@ -1,7 +1,7 @@
-"""Decides which destination gets which events, when an event is written, so that none is missed.
+"""Decides which destinations get an event, at the moment when the event is stored.
 
-Filters by titles, employee numbers and other facts need what the lists of the API say. If that is not known yet when an
-event is written, such a filter does not reject the event: a message too many is better than a lost one.
+Some filters compare titles, employee numbers and other facts, which the notifier reads from other lists of the API. If
+such a fact is not known yet, the filter lets the event pass, because a superfluous message is better than a lost one.
 """
 
 from collections.abc import Collection, Mapping
@@ -33,7 +33,7 @@ class Filter(StrEnum):
 
 
 class KnownFacts(Struct, frozen=True):
-    """What is known about the training and the person of a completion; an unknown one is None."""
+    """The known title of a completion's training and the known facts about its person; None if unknown."""
 
     training_title: str | None = None
     person: PersonFacts | None = None
@@ -53,11 +53,11 @@ def facts_of_row(training_title: str | None, user: str | None) -> KnownFacts:
 
 
 FACTS_SQL = "json_extract(data, '$.completion.training_title'), json_extract(data, '$.user')"
-"""The columns of an event's facts, for `facts_of_row`."""
+"""The SQL expressions for an event's facts; `facts_of_row` converts their values."""
 
 
 class Subscription(Struct, frozen=True):
-    """The filters of one destination; an empty filter admits everything, except the filter of event types."""
+    """The filters of one destination; an empty filter admits everything, but empty `events` admit nothing."""
 
     destination: str
     events: frozenset[str]
@@ -125,7 +125,7 @@ class Subscription(Struct, frozen=True):
         return None
 
     def not_judged(self, user_id: str, known: KnownFacts) -> tuple[Filter, ...]:
-        """Return the filters that let an event pass because what they read about its record is not known."""
+        """Return the filters that let an event pass only because facts that they compare are not known."""
         found = [Filter.TRAININGS] if known.training_title is None and self.trainings.need_more_than(()) else []
         for key, fields in _FIELDS.items():
             if not self._is_complete(key, known.person, fields):
@@ -134,11 +134,11 @@ class Subscription(Struct, frozen=True):
         return tuple(found)
 
     def _is_complete(self, key: Filter, person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
-        """Return whether everything that a filter reads about a person is known."""
+        """Return whether all facts about a person that a filter compares are known."""
         return _knows(person, fields) or (key is Filter.PEOPLE and all(map(is_person_id, self.patterns(key).written)))
 
     def patterns(self, key: Filter) -> Patterns:
-        """Return the patterns of one of the filters that have patterns."""
+        """Return the patterns of a filter; for a filter without patterns, patterns that admit everything."""
         match key:
             case Filter.TRAININGS:
                 return self.trainings
@@ -162,11 +162,11 @@ _FIELDS: Final[Mapping[Filter, Collection[PersonField]]] = MappingProxyType(
         Filter.LINES_OF_BUSINESS: (PersonField.LINE_OF_BUSINESS_IDS,),
     }
 )
-"""The facts about a person that each filter with patterns reads."""
+"""The facts about a person that each of these filters compares with its patterns."""
 
 
 def pattern_texts(key: Filter, user_id: str, person: PersonFacts | None) -> list[str]:
-    """Return the known texts of a person that the patterns of a filter are compared with."""
+    """Return the known texts about a person with which a filter compares its patterns."""
     texts = _texts(person, _FIELDS[key])
     return [user_id, *texts] if key is Filter.PEOPLE else texts
 

@@ -40,6 +40,6 @@ def steps() -> list[str]:
 
 
 def unknown_steps(db: Database) -> list[str]:
-    """Return the steps applied to this file that this version does not have, because a newer version wrote the file."""
+    """Return the steps that a newer version has applied to this file, and that this version of the program lacks."""
     known = set(steps())
     return [step.name for step in migrations.applied(db) if step.name not in known]
