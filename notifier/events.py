@@ -237,9 +237,9 @@ def expiry_event_id(id_namespace: str, key: str, kind: EventType, valid_until: s
     return _digest_id("evt_", orjson.dumps([id_namespace, key, kind.value, valid_until, turn]))
 
 
-def alert_event_id(condition: str, subject: str, state: str, since_ms: int, told_ms: int) -> str:
+def alert_event_id(condition: str, subject: str, state: str, since_ms: int, alerted_ms: int) -> str:
     """Return the id of an alert event, derived from its content and time, so that each reminder has its own id."""
-    return _digest_id("evt_", orjson.dumps([EventType.ALERT, condition, subject, state, since_ms, told_ms]))
+    return _digest_id("evt_", orjson.dumps([EventType.ALERT, condition, subject, state, since_ms, alerted_ms]))
 
 
 def batch_id(event_ids: tuple[str, ...]) -> str:

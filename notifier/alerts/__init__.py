@@ -1,1 +1,1 @@
-"""The notifier's own conditions: the rules that raise them, the notices about them, and their latest evaluation."""
+"""The notifier's own conditions: the rules that raise them, the alerts about them, and their latest evaluation."""

@@ -1,4 +1,4 @@
-"""The conditions of the notifier itself, as operational notices (`notifier.alert`) and `/v1/status` show them."""
+"""The conditions of the notifier itself, as alerts (`notifier.alert`) and `/v1/status` show them."""
 
 from enum import StrEnum
 
@@ -14,7 +14,7 @@ CLOCK = "clock"
 """This machine's clock as the subject of a condition."""
 
 ALERTS = "alerts"
-"""The destination of operational notices as the subject of a condition."""
+"""The destination of alerts as the subject of a condition."""
 
 HEARTBEAT = "heartbeat"
 """The dead man's switch as the subject of a condition."""
@@ -30,7 +30,7 @@ PROCESS = "process"
 
 
 class ConditionName(StrEnum):
-    """The names of the conditions that are reported; the notice, the status and the log use the same word."""
+    """The names of the conditions that are reported; the alert, the status and the log use the same word."""
 
     GAP = "gap"
     REMOVALS_HELD = "removals_held"
@@ -67,15 +67,15 @@ class ConditionName(StrEnum):
 
 
 class Condition(Struct, frozen=True):
-    """One thing that is wrong now.
+    """A problem of the notifier or its surroundings that exists now.
 
     `subject` is the source or destination concerned, as `source_subject` and `destination_subject` write it. `net` is
     the kind of request to a source's API that fails, empty if the condition is about something else. `summary` is a
     sentence for people, from which secrets are already removed. `cause` is a fixed word for the reason, and `remedy`
     says what to do.
 
-    A notice is sent once the condition has held for `begins_after` seconds; this process has observed it for `lived`
-    seconds. It ends when it has not been seen for `ends_after` seconds.
+    An alert is sent once the condition has been seen for `begins_after_seconds`; this process has seen it for
+    `seen_seconds`. It ends when it has not been seen for `ends_after_seconds`.
     """
 
     name: ConditionName
@@ -84,9 +84,9 @@ class Condition(Struct, frozen=True):
     cause: str = ""
     net: str = ""
     remedy: str = ""
-    begins_after: float = 0.0
-    ends_after: float = 0.0
-    lived: float = 0.0
+    begins_after_seconds: float = 0.0
+    ends_after_seconds: float = 0.0
+    seen_seconds: float = 0.0
 
     @property
     def key(self) -> ConditionKey:

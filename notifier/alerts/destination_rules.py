@@ -18,7 +18,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.wording.sentences import Sentence
 
 FAILING_FOR_SECONDS = 900.0
-"""Seconds that an event waits for a failing endpoint before a notice is sent."""
+"""Seconds that an event waits for a failing endpoint before an alert is sent."""
 
 OVER_AFTER_SECONDS = 300.0
 """Seconds without any failure after which the condition is over."""
@@ -29,8 +29,8 @@ _SOON_SECONDS = 60.0
 FORGOTTEN_AFTER_SECONDS = 86_400.0
 """Seconds after which a destination that an operator disabled is reported if events wait for it."""
 
-_NOT_ITS_OWN = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
-_OF_THE_ENDPOINT = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _NOT_ITS_OWN)
+_ENDPOINT_SCOPES = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
+_OF_THE_ENDPOINT = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _ENDPOINT_SCOPES)
 _OF_THE_EVENT = frozenset(reason for reason in AttemptResult if failure_scope(reason) is FailureScope.EVENT)
 _OF_PACE = frozenset(reason for reason in AttemptResult if failure_scope(reason) is FailureScope.PACE)
 _log = logging.getLogger(__name__)
@@ -44,12 +44,12 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
     health = serving.health
     waiting = sum(it.count for it in undelivered if it.state is DeliveryState.PENDING)
     dead = [it for it in undelivered if it.state is DeliveryState.DEAD]
-    stands = (ConditionName.DESTINATION_DISABLED, subject) in firing
-    if is_disabled_for_people_to_know(health, waiting, now_ms, stands=stands):
+    is_firing = (ConditionName.DESTINATION_DISABLED, subject) in firing
+    if is_disabling_reported(health, waiting, now_ms, is_firing=is_firing):
         summary = _disabled(name, health, last_error, waiting)
         yield Condition(ConditionName.DESTINATION_DISABLED, subject, _named(name, summary))
-    stands = (ConditionName.DESTINATION_FAILING, subject) in firing
-    failing = failing_for(serving, undelivered, now_ms, stands=stands)
+    is_firing = (ConditionName.DESTINATION_FAILING, subject) in firing
+    failing = failing_for(serving, undelivered, now_ms, is_firing=is_firing)
     if failing is not None:
         yield Condition(
             ConditionName.DESTINATION_FAILING,
@@ -57,20 +57,20 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
             _named(name, _failing(name, report, waiting)),
             cause=health.reason or "",
             remedy=Sentence("destination_failing.retry", name=name),
-            begins_after=FAILING_FOR_SECONDS,
-            ends_after=OVER_AFTER_SECONDS,
-            lived=failing,
+            begins_after_seconds=FAILING_FOR_SECONDS,
+            ends_after_seconds=OVER_AFTER_SECONDS,
+            seen_seconds=failing,
         )
-    is_told = stands or (failing is not None and failing >= FAILING_FOR_SECONDS)
-    if not is_told and is_behind(owed, serving, undelivered, now_ms):
+    is_failing_reported = is_firing or (failing is not None and failing >= FAILING_FOR_SECONDS)
+    if not is_failing_reported and is_behind(owed, serving, undelivered, now_ms):
         yield Condition(
             ConditionName.DESTINATION_BEHIND,
             subject,
             _named(name, _behind(name, serving, owed, last_error, waiting)),
-            begins_after=FAILING_FOR_SECONDS,
-            lived=min((now_ms - owed.since_ms) / 1000, serving.tried_for),
+            begins_after_seconds=FAILING_FOR_SECONDS,
+            seen_seconds=min((now_ms - owed.since_ms) / 1000, serving.tried_for),
         )
-    elif not is_told and (refused := _refused_for_long(serving, undelivered)):
+    elif not is_failing_reported and (refused := _refused_for_long(serving, undelivered)):
         yield Condition(
             ConditionName.DESTINATION_BEHIND,
             subject,
@@ -118,23 +118,23 @@ def is_behind(
     return (now_ms - owed.since_ms) / 1000 >= FAILING_FOR_SECONDS
 
 
-def failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: int, *, stands: bool) -> float | None:
+def failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: int, *, is_firing: bool) -> float | None:
     """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
 
     An event that was refused because of its own content says nothing about the endpoint. Time before this process
-    started does not count. A failure that has been reported (`stands`) lasts until a request succeeds and no old event
-    waits for another attempt.
+    started does not count. A failure that has been reported (`is_firing`) lasts until a request succeeds and no old
+    event waits for another attempt.
     """
     health = serving.health
     if health.state is HealthState.DISABLED or not any(it.state is DeliveryState.PENDING for it in undelivered):
         return None
     age = _failing_for(serving, undelivered, now_ms)
-    if health.state is HealthState.RETRYING or (stands and age >= FAILING_FOR_SECONDS):
+    if health.state is HealthState.RETRYING or (is_firing and age >= FAILING_FOR_SECONDS):
         return min(age, serving.tried_for)
     return None
 
 
-def is_disabled_for_people_to_know(health: Health, waiting: int, now_ms: int, *, stands: bool) -> bool:
+def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firing: bool) -> bool:
     """Return whether to report that a destination is disabled.
 
     A destination that disabled itself is reported at once. One that an operator disabled is reported after a day, and
@@ -145,7 +145,7 @@ def is_disabled_for_people_to_know(health: Health, waiting: int, now_ms: int, *,
     if health.reason != BY_OPERATOR:
         return True
     age = 0.0 if health.since_ms is None else (now_ms - health.since_ms) / 1000
-    return waiting > 0 and (stands or age >= FORGOTTEN_AFTER_SECONDS)
+    return waiting > 0 and (is_firing or age >= FORGOTTEN_AFTER_SECONDS)
 
 
 def _failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: int) -> float:

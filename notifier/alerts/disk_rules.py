@@ -17,11 +17,11 @@ LEAST_FREE_BYTES = 200_000_000
 _LEAST_SHARE = 0.1
 """On a small file system, the limit is this share of its size, if that is less than LEAST_FREE_BYTES."""
 
-_ENOUGH = 2
-"""The condition ends when this many times the limit is free, so that small changes do not cause notices."""
+_END_FACTOR = 2
+"""The condition ends when this many times the limit is free, so that small changes do not cause alerts."""
 
 
-class Room(Struct, frozen=True):
+class FreeSpace(Struct, frozen=True):
     """The size of a file system, and the free space that the calling user may use; both in bytes."""
 
     path: Path
@@ -29,7 +29,7 @@ class Room(Struct, frozen=True):
     total: int
 
 
-async def room_beside(state_file: Path) -> Room:
+async def measure_free_space(state_file: Path) -> FreeSpace:
     """Return the free space on the file system that holds the state file. Raises StoreError."""
     try:
         usage = await asyncio.to_thread(shutil.disk_usage, state_file.parent)
@@ -39,23 +39,25 @@ async def room_beside(state_file: Path) -> Room:
             f"the free space in the folder of state file {state_file} cannot be read ({error.strerror}): check the"
             " folder",
         ) from error
-    return Room(state_file.parent, usage.free, usage.total)
+    return FreeSpace(state_file.parent, usage.free, usage.total)
 
 
-def conditions(room: Room, firing: Collection[ConditionKey]) -> Iterator[Condition]:
+def conditions(space: FreeSpace, firing: Collection[ConditionKey]) -> Iterator[Condition]:
     """Yield `disk_nearly_full` if too little space is free; `firing` holds the keys of conditions that fire. Pure."""
-    if is_nearly_full(room, stands=(ConditionName.DISK_NEARLY_FULL, STORE) in firing):
+    if is_nearly_full(space, is_firing=(ConditionName.DISK_NEARLY_FULL, STORE) in firing):
         yield Condition(
             ConditionName.DISK_NEARLY_FULL,
             STORE,
-            Sentence("disk_nearly_full.free", megabytes=_least(room) * _ENOUGH // 1_000_000, folder=str(room.path)),
+            Sentence(
+                "disk_nearly_full.free", megabytes=_least(space) * _END_FACTOR // 1_000_000, folder=str(space.path)
+            ),
         )
 
 
-def is_nearly_full(room: Room, *, stands: bool) -> bool:
-    """Return whether too little space is free; while the condition fires (`stands`), the limit is doubled. Pure."""
-    return room.free < _least(room) * (_ENOUGH if stands else 1)
+def is_nearly_full(space: FreeSpace, *, is_firing: bool) -> bool:
+    """Return whether too little space is free; while the condition fires (`is_firing`), the limit is doubled. Pure."""
+    return space.free < _least(space) * (_END_FACTOR if is_firing else 1)
 
 
-def _least(room: Room) -> int:
-    return min(LEAST_FREE_BYTES, round(room.total * _LEAST_SHARE))
+def _least(space: FreeSpace) -> int:
+    return min(LEAST_FREE_BYTES, round(space.total * _LEAST_SHARE))

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from notifier.alerts.conditions import Condition, ConditionKey
-from notifier.store.tables.conditions import FiringCondition
+from notifier.store.tables.conditions import StoredCondition
 
 STALE_AFTER_SECONDS: Final = 120.0
 """Seconds after which an evaluation is too old to be used; a new one is due every half minute."""
@@ -24,7 +24,7 @@ class EvaluationFindings(Struct, frozen=True):
 
 
 class Evaluation(Struct, frozen=True):
-    """One evaluation: its time (Unix ms and monotonic seconds), the firing conditions, and the destination of notices.
+    """One evaluation: its time (Unix ms and monotonic seconds), the firing conditions, and the destination of alerts.
 
     `undelivered` is how many seconds an alert has waited for that destination, None if none waits. `refused` is the
     reason for which the destination last refused a waiting alert, None if it has refused none.
@@ -32,8 +32,8 @@ class Evaluation(Struct, frozen=True):
 
     at_ms: int
     at: float
-    standing: tuple[FiringCondition, ...] = ()
-    listener: str = ""
+    firing: tuple[StoredCondition, ...] = ()
+    alerts_to: str = ""
     undelivered: float | None = None
     refused: str | None = None
 
@@ -48,7 +48,7 @@ class Evaluation(Struct, frozen=True):
 
     def is_well(self, now: float) -> bool:
         """Return whether the evaluation is recent, no condition fires, and alerts are delivered."""
-        return not self.standing and not self.is_silenced and not self.is_stale(now)
+        return not self.firing and not self.is_silenced and not self.is_stale(now)
 
 
 def unready(evaluation: Evaluation | None, now: float) -> dict[str, str]:
@@ -58,7 +58,7 @@ def unready(evaluation: Evaluation | None, now: float) -> dict[str, str]:
     found = {}
     if evaluation.is_silenced:
         found["alerts"] = (
-            f"an alert for {evaluation.listener} has waited for {evaluation.undelivered or 0.0:.0f} seconds to be"
+            f"an alert for {evaluation.alerts_to} has waited for {evaluation.undelivered or 0.0:.0f} seconds to be"
             " delivered; `notifier status` shows the active conditions"
         )
     if evaluation.is_stale(now):

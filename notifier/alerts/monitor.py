@@ -1,4 +1,4 @@
-"""Evaluates the notifier's own conditions periodically, and writes the notices about them."""
+"""Evaluates the notifier's own conditions periodically, and writes the alerts about them."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -7,14 +7,14 @@ from typing import Final
 
 from notifier.alerts.conditions import ConditionKey
 from notifier.alerts.evaluation import Evaluation, EvaluationFindings
-from notifier.alerts.policy import NoticeReason, decide, handed_over
+from notifier.alerts.policy import ChangeReason, find_changes, find_handovers
 from notifier.clock import Clock
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.events import Event
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import conditions
-from notifier.store.tables.conditions import FiringCondition, Notice, Phase
+from notifier.store.tables.conditions import ConditionChange, Phase, StoredCondition
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _REFUSALS: Final = tuple(
 
 
 class AlertMonitor:
-    """Keeps the histories of conditions in the store, writes notices about them, and holds the latest evaluation."""
+    """Stores the conditions, writes the alerts about them, and holds the latest evaluation."""
 
     def __init__(
         self,
@@ -44,15 +44,15 @@ class AlertMonitor:
         on_withdrawn: Callable[[str], None] = lambda _destination: None,
         reachable: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """Initialize with the destination of notices ("" for none) and callbacks.
+        """Initialize with the destination of alerts ("" for none) and callbacks.
 
         `current` returns the conditions that hold now. It gets the keys of the conditions seen so far, including those
         from before a restart, because a condition that fires already may have another threshold. If it raises
         StoreError, nothing changes until the next evaluation.
 
-        `on_events` gets the notices that were written. `on_withdrawn` gets each destination whose waiting notices were
-        replaced by a later one. `reachable` returns the configured destinations: a former destination of notices that
-        is among them gets a last message.
+        `on_events` gets the alerts that were written. `on_withdrawn` gets each destination whose waiting alerts were
+        replaced by a later one. `reachable` returns the configured destinations: a former destination of alerts that is
+        among them gets a last alert.
         """
         self._store = store
         self._clock = clock
@@ -61,7 +61,7 @@ class AlertMonitor:
         self._on_events = on_events
         self._on_withdrawn = on_withdrawn
         self._reachable = reachable
-        self._in_trouble = False
+        self._store_failed = False
         self._evaluation: Evaluation | None = None
 
     @property
@@ -70,55 +70,55 @@ class AlertMonitor:
         return self._evaluation
 
     def send_to(self, destination: str) -> None:
-        """Send notices to this destination from now on ("" for none)."""
+        """Send alerts to this destination from now on ("" for none)."""
         self._alerts_to = destination
 
     async def evaluate(self) -> None:
         """Evaluate the conditions, then store and report the changes; a failed write is repeated by the next call."""
         try:
-            notices = await self._take_note()
+            changes = await self._evaluate()
         except StoreError as error:
-            if not self._in_trouble:
+            if not self._store_failed:
                 _log.error(error.message, extra={"reason": error.reason})
-            self._in_trouble = True
+            self._store_failed = True
             return
-        self._in_trouble = False
-        for notice in notices:
-            _report(notice)
+        self._store_failed = False
+        for change in changes:
+            _report(change)
 
-    async def _take_note(self) -> Sequence[Notice]:
-        remembered = await self._store.run(conditions.lives)
-        found = await self._current({life.key for life in remembered if life.phase is Phase.FIRING})
+    async def _evaluate(self) -> Sequence[ConditionChange]:
+        stored = await self._store.run(conditions.stored)
+        found = await self._current({it.key for it in stored if it.phase is Phase.FIRING})
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
         step = 0.0 if self._evaluation is None else min(now - self._evaluation.at, _LONGEST_STEP_SECONDS)
         reachable = self._reachable()
-        notices = decide(
+        changes = find_changes(
             found.conditions,
-            remembered,
+            stored,
             self._alerts_to,
             now_ms,
             step_ms=round(step * 1000),
             withdrawn=found.withdrawn,
             reachable=reachable,
         )
-        handovers = handed_over(remembered, notices, self._alerts_to, reachable)
-        if notices or handovers:
+        handovers = find_handovers(stored, changes, self._alerts_to, reachable)
+        if changes or handovers:
             write = partial(conditions.write, now_ms=now_ms, handovers=handovers)
-            written = await self._store.run(write, notices)
+            written = await self._store.run(write, changes)
             for destination in written.withdrawn:
                 self._on_withdrawn(destination)
             if written.events:
                 self._on_events(written.events)
-        await self._keep(remembered, notices, now_ms, now)
-        return notices
+        await self._keep_evaluation(stored, changes, now_ms, now)
+        return changes
 
-    async def _keep(
-        self, remembered: Sequence[FiringCondition], notices: Sequence[Notice], now_ms: int, now: float
+    async def _keep_evaluation(
+        self, stored: Sequence[StoredCondition], changes: Sequence[ConditionChange], now_ms: int, now: float
     ) -> None:
-        lives = {life.key: life for life in remembered}
-        lives |= {notice.standing.key: notice.standing for notice in notices}
-        gone = {notice.standing.key for notice in notices if notice.is_forgotten}
-        fires = [life for key, life in lives.items() if life.phase is Phase.FIRING and key not in gone]
+        known = {it.key: it for it in stored}
+        known |= {change.condition.key: change.condition for change in changes}
+        forgotten = {change.condition.key for change in changes if change.is_forgotten}
+        firing = [it for key, it in known.items() if it.phase is Phase.FIRING and key not in forgotten]
         since_ms = refused = None
         if self._alerts_to:
             since_ms = await self._store.run(conditions.undelivered_since, self._alerts_to)
@@ -126,23 +126,23 @@ class AlertMonitor:
         self._evaluation = Evaluation(
             now_ms,
             now,
-            tuple(sorted(fires, key=lambda life: (life.since_ms, life.name, life.subject))),
+            tuple(sorted(firing, key=lambda it: (it.since_ms, it.name, it.subject))),
             self._alerts_to,
             undelivered=None if since_ms is None else max(0.0, (now_ms - since_ms) / 1000),
             refused=refused,
         )
 
 
-def _report(notice: Notice) -> None:
-    standing = notice.standing
-    facts = {"condition": standing.name, "subject": standing.subject, "detail": standing.summary}
-    match notice.reason:
-        case NoticeReason.BEGAN | NoticeReason.RETURNED:
+def _report(change: ConditionChange) -> None:
+    condition = change.condition
+    facts = {"condition": condition.name, "subject": condition.subject, "detail": condition.summary}
+    match change.reason:
+        case ChangeReason.BEGAN | ChangeReason.RETURNED:
             _log.warning("a condition requires action", extra=facts)
-        case NoticeReason.ENDED:
+        case ChangeReason.ENDED:
             # Logged at the same level as its beginning, so that readers who saw the beginning also see the end.
             _log.warning("a condition is resolved", extra=facts)
-        case NoticeReason.WITHDRAWN:
+        case ChangeReason.WITHDRAWN:
             _log.warning("a condition is no longer reported, although nothing was corrected", extra=facts)
         case _:
             pass

@@ -1,9 +1,9 @@
-"""The life cycle of a condition, and the notices that it causes. Pure functions.
+"""Decides when a condition begins and ends, and when an alert about it is sent. Pure functions.
 
 A condition begins when it has been seen for long enough, in one or more processes, and ends when it has not been seen
 for long enough. It is resolved only if the problem was solved. Otherwise it is withdrawn, which does not mean that all
 is well. A condition that comes back within an hour is the same condition, and then ends only after an hour without it.
-Each condition causes at most MOST_A_DAY messages a day, and its last message always states its true state.
+Each condition causes at most MOST_ALERTS_A_DAY alerts a day, and its last alert always states its true state.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,138 +13,141 @@ from typing import Final
 from msgspec.structs import replace
 
 from notifier.alerts.conditions import ALERTS, Condition, ConditionKey, destination_subject
-from notifier.alerts.texts import ended, texts_of
-from notifier.store.tables.conditions import ConditionState, FiringCondition, Handover, Notice, Phase
+from notifier.alerts.texts import texts_of, with_end
+from notifier.store.tables.conditions import ConditionChange, ConditionState, Handover, Phase, StoredCondition
 
 REMIND_AFTER_MS: Final = 24 * 3600 * 1000
-"""Milliseconds after which a condition that still fires is reported again."""
+"""Milliseconds after which an alert about a condition that still fires is repeated."""
 
 SAME_WITHIN_MS: Final = 3600 * 1000
 """Milliseconds after its end within which a condition that comes back counts as the same condition."""
 
-SETTLED_AFTER_MS: Final = 3600 * 1000
-"""Milliseconds for which a condition that has come back must not be seen before it is over."""
+RETURNED_ENDS_AFTER_MS: Final = 3600 * 1000
+"""Milliseconds after which a condition that has come back and is not seen any more is over."""
 
-MOST_A_DAY: Final = 6
-"""The most messages about one condition in one day."""
+MOST_ALERTS_A_DAY: Final = 6
+"""The most alerts about one condition in one day."""
 
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
-class NoticeReason(StrEnum):
+class ChangeReason(StrEnum):
     """Why a change of a condition is recorded.
 
-    If there is a destination, a notice is sent too, except for the reasons marked "No notice".
+    If there is a destination for alerts, an alert is sent too, except for the reasons marked "No alert".
     """
 
     SEEN = "seen"
-    """The condition holds, but has not lasted long enough to be reported. No notice."""
+    """The condition holds, but has not lasted long enough to be reported. No alert."""
     BEGAN = "began"
     RETURNED = "returned"
     """It came back within an hour after its end."""
     TOLD_LATE = "told_late"
-    """It began earlier, when notices had no destination or another one."""
+    """It began earlier, when alerts had no destination or another one."""
     REMINDER = "reminder"
     REWORDED = "reworded"
-    """Its description or its recorded times have changed. No notice."""
+    """Its description or its recorded times have changed. No alert."""
     CLOCK_SET_BACK = "clock_set_back"
-    """It was last reported at a time that is now in the future; the reminder is due a day from now. No notice."""
+    """The time of its last alert is now in the future; the reminder is due a day from now. No alert."""
     HANDED_OVER = "handed_over"
-    """Its former destination gets no more notices, and it was not reported to another one yet. No notice."""
+    """Its former destination gets no more alerts, and the new one has not got any yet. No alert."""
     NOT_SEEN = "not_seen"
-    """It was not seen this time, but may come back. No notice."""
+    """It was not seen this time, but may come back. No alert."""
     ENDED = "ended"
     """The problem was solved."""
     WITHDRAWN = "withdrawn"
     """It is no longer reported, although nothing shows that the problem was solved."""
     FORGOTTEN = "forgotten"
-    """It ended long ago, or before it was reported. No notice."""
+    """It ended long ago, or before it was reported. No alert."""
 
 
-def decide(
+def find_changes(
     current: Collection[Condition],
-    remembered: Collection[FiringCondition],
+    stored: Collection[StoredCondition],
     alerts_to: str,
     now_ms: int,
     *,
     step_ms: int = 0,
     withdrawn: Mapping[ConditionKey, str] | None = None,
     reachable: Collection[str] = (),
-) -> tuple[Notice, ...]:
-    """Return the changes to record: compare the `current` conditions with the `remembered` ones.
+) -> tuple[ConditionChange, ...]:
+    """Return the changes to record: compare the `current` conditions with the `stored` ones.
 
-    `step_ms` is the time since the last evaluation. `alerts_to` is the destination of notices, "" if there is none.
+    `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" if there is none.
     A destination's own conditions are never reported to it. The end of a condition is reported only to the destination
     that its beginning was reported to. That may be another one than `alerts_to`, if it is still in `reachable`, the
     configured destinations. `withdrawn` maps conditions that are no longer seen to the reason why they do not count as
     resolved.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
-    lives: dict[ConditionKey, FiringCondition] = {it.key: it for it in remembered}
-    notices = [
-        _of_what_is_seen(condition, lives.get(key), alerts_to, now_ms, step_ms) for key, condition in seen.items()
-    ]
-    notices += [
-        _handed_over(
-            life,
-            _of_what_is_not(
-                life, _hears_end(life, alerts_to, reachable), now_ms, step_ms, (withdrawn or {}).get(key, "")
-            ),
-            alerts_to,
-        )
-        for key, life in lives.items()
-        if key not in seen
-    ]
-    return tuple(notice for notice in notices if notice is not None)
+    known: dict[ConditionKey, StoredCondition] = {it.key: it for it in stored}
+    changes = [_update_seen(condition, known.get(key), alerts_to, now_ms, step_ms) for key, condition in seen.items()]
+    for key, before in known.items():
+        if key not in seen:
+            recipient = _recipient_of_end(before, alerts_to, reachable)
+            change = _update_unseen(before, recipient, now_ms, step_ms, (withdrawn or {}).get(key, ""))
+            changes.append(_hand_over(before, change, alerts_to))
+    return tuple(change for change in changes if change is not None)
 
 
-def handed_over(
-    remembered: Collection[FiringCondition], notices: Collection[Notice], alerts_to: str, reachable: Collection[str]
+def find_handovers(
+    stored: Collection[StoredCondition],
+    changes: Collection[ConditionChange],
+    alerts_to: str,
+    reachable: Collection[str],
 ) -> tuple[Handover, ...]:
     """Return, for each destination other than `alerts_to`, the conditions that were reported to it and still fire.
 
-    `notices` is the result of `decide` for `remembered`. Each of these destinations is sent one message that names the
-    new destination of notices.
+    `changes` is the result of `find_changes` for `stored`. Each of these destinations is sent one last alert that names
+    the new destination of alerts.
     """
-    ended = {it.standing.key for it in notices if it.is_forgotten or it.standing.phase is Phase.OVER}
-    stands: dict[str, list[FiringCondition]] = {}
-    for life in remembered:
-        is_told = life.phase is Phase.FIRING and life.told_ms is not None and life.key not in ended
-        if is_told and life.told_to in reachable and life.told_to != alerts_to:
-            stands.setdefault(life.told_to, []).append(life)
-    return tuple(Handover(old, alerts_to, tuple(lives)) for old, lives in stands.items())
+    over = {it.condition.key for it in changes if it.is_forgotten or it.condition.phase is Phase.OVER}
+    found: dict[str, list[StoredCondition]] = {}
+    for condition in stored:
+        is_reported = condition.phase is Phase.FIRING and condition.alerted_ms is not None and condition.key not in over
+        if is_reported and condition.alerted_to in reachable and condition.alerted_to != alerts_to:
+            found.setdefault(condition.alerted_to, []).append(condition)
+    return tuple(Handover(old, alerts_to, tuple(conditions)) for old, conditions in found.items())
 
 
-def _handed_over(before: FiringCondition, notice: Notice | None, alerts_to: str) -> Notice | None:
-    """Return `notice`, unless the condition still fires and was reported elsewhere: then mark it as not yet reported.
+def _hand_over(before: StoredCondition, change: ConditionChange | None, alerts_to: str) -> ConditionChange | None:
+    """Return `change`, or if the condition still fires and was reported elsewhere: mark it as not yet reported.
 
-    `handed_over` sends the other destination a last message, so nobody there waits for the end of the condition.
+    `find_handovers` sends the other destination a last alert, so nobody there waits for the end of the condition.
     """
-    life = before if notice is None else notice.standing
-    if life.phase is Phase.FIRING and life.told_ms is not None and life.told_to not in ("", alerts_to):
-        return _noted(replace(life, told_ms=None, told_to=""), NoticeReason.HANDED_OVER)
-    return notice
+    after = before if change is None else change.condition
+    if after.phase is Phase.FIRING and _is_alerted_elsewhere(after, alerts_to):
+        return _without_alert(replace(after, alerted_ms=None, alerted_to=""), ChangeReason.HANDED_OVER)
+    return change
 
 
-def _hears_end(life: FiringCondition, alerts_to: str, reachable: Collection[str]) -> str | None:
-    """Return the destination that gets the notice of a condition's end; None if there is none.
+def _is_alerted_elsewhere(condition: StoredCondition, alerts_to: str) -> bool:
+    return condition.alerted_ms is not None and condition.alerted_to not in ("", alerts_to)
 
-    That is the destination that got the notice of its beginning, if it can still be reached.
+
+def _recipient_of_end(condition: StoredCondition, alerts_to: str, reachable: Collection[str]) -> str | None:
+    """Return the destination that gets the alert about a condition's end; None if there is none.
+
+    That is the destination that got the alert about its beginning, if it can still be reached.
     """
-    if life.told_ms is not None and life.told_to not in ("", alerts_to):
-        return life.told_to if life.told_to in reachable else None
-    return _listener(alerts_to, life.subject) if life.told_ms is not None else None
+    if condition.alerted_ms is None:
+        return None
+    if _is_alerted_elsewhere(condition, alerts_to):
+        return condition.alerted_to if condition.alerted_to in reachable else None
+    return _recipient(alerts_to, condition.subject)
 
 
-def _listener(alerts_to: str, subject: str) -> str | None:
+def _recipient(alerts_to: str, subject: str) -> str | None:
+    """Return the destination of alerts; None if there is none, or if the condition is about that destination."""
     return alerts_to if alerts_to and subject not in (destination_subject(alerts_to), ALERTS) else None
 
 
-def _of_what_is_seen(
-    condition: Condition, before: FiringCondition | None, alerts_to: str, now_ms: int, step_ms: int
-) -> Notice | None:
-    listener = _listener(alerts_to, condition.subject)
-    known_ms = round(condition.lived * 1000)
+def _update_seen(
+    condition: Condition, before: StoredCondition | None, alerts_to: str, now_ms: int, step_ms: int
+) -> ConditionChange | None:
+    """Return the change of a condition that holds now; None if nothing changes."""
+    recipient = _recipient(alerts_to, condition.subject)
+    seen_ms = round(condition.seen_seconds * 1000)
     if before is None or before.phase is Phase.OVER:
         if before is not None and 0 <= now_ms - (before.ended_ms or 0) < SAME_WITHIN_MS:
             returned = replace(
@@ -153,104 +156,119 @@ def _of_what_is_seen(
                 ended_ms=None,
                 ending="",
                 returns=before.returns + 1,
-                told_ms=None,
-                well_ms=0,
+                alerted_ms=None,
+                unseen_ms=0,
             )
-            return _told(_described(returned, condition), NoticeReason.RETURNED, listener, now_ms)
-        since_ms = now_ms - known_ms
-        life = FiringCondition(condition.name, condition.subject, "", since_ms, phase=Phase.BEGUN, lived_ms=known_ms)
+            return _with_alert(_described(returned, condition), ChangeReason.RETURNED, recipient, now_ms)
+        after = StoredCondition(
+            condition.name, condition.subject, "", now_ms - seen_ms, phase=Phase.BEGUN, seen_ms=seen_ms
+        )
         if before is not None:
-            life = replace(life, messages=before.messages, counted_from_ms=before.counted_from_ms)
+            after = replace(after, alerts=before.alerts, alerts_from_ms=before.alerts_from_ms)
     else:
-        life = replace(before, lived_ms=max(before.lived_ms + step_ms, known_ms), well_ms=0)
-    life = _described(life, condition)
-    if life.phase is Phase.BEGUN:
-        if life.lived_ms < condition.begins_after * 1000:
-            return None if life == before else _noted(life, NoticeReason.SEEN)
-        return _told(replace(life, phase=Phase.FIRING), NoticeReason.BEGAN, listener, now_ms)
-    return _of_what_fires(life, before, alerts_to, now_ms)
+        after = replace(before, seen_ms=max(before.seen_ms + step_ms, seen_ms), unseen_ms=0)
+    after = _described(after, condition)
+    if after.phase is Phase.BEGUN:
+        if after.seen_ms < condition.begins_after_seconds * 1000:
+            return None if after == before else _without_alert(after, ChangeReason.SEEN)
+        return _with_alert(replace(after, phase=Phase.FIRING), ChangeReason.BEGAN, recipient, now_ms)
+    return _update_firing(after, before, alerts_to, now_ms)
 
 
-def _of_what_fires(life: FiringCondition, before: FiringCondition | None, alerts_to: str, now_ms: int) -> Notice | None:
-    listener = _listener(alerts_to, life.subject)
-    told_elsewhere = life.told_to not in ("", alerts_to)
-    match life.told_ms:
-        case None if listener is not None:
-            return _told(life, NoticeReason.TOLD_LATE, listener, now_ms)
-        case int() if told_elsewhere and listener is None:
-            return _noted(replace(life, told_ms=None, told_to=""), NoticeReason.HANDED_OVER)
-        case int() if told_elsewhere:
-            return _told(life, NoticeReason.TOLD_LATE, listener, now_ms)
-        case int(told_ms) if told_ms > now_ms:
-            return _noted(replace(life, told_ms=now_ms), NoticeReason.CLOCK_SET_BACK)
-        case int(told_ms) if listener is not None and now_ms - told_ms >= REMIND_AFTER_MS:
-            return _told(life, NoticeReason.REMINDER, listener, now_ms)
-        case _ if life != before:
-            return _noted(life, NoticeReason.REWORDED)
+def _update_firing(
+    after: StoredCondition, before: StoredCondition | None, alerts_to: str, now_ms: int
+) -> ConditionChange | None:
+    """Return the change of a condition that fired before and holds now; None if nothing changes."""
+    recipient = _recipient(alerts_to, after.subject)
+    is_alerted_elsewhere = _is_alerted_elsewhere(after, alerts_to)
+    match after.alerted_ms:
+        case None if recipient is not None:
+            return _with_alert(after, ChangeReason.TOLD_LATE, recipient, now_ms)
+        case int() if is_alerted_elsewhere and recipient is None:
+            return _without_alert(replace(after, alerted_ms=None, alerted_to=""), ChangeReason.HANDED_OVER)
+        case int() if is_alerted_elsewhere:
+            return _with_alert(after, ChangeReason.TOLD_LATE, recipient, now_ms)
+        case int(alerted_ms) if alerted_ms > now_ms:
+            return _without_alert(replace(after, alerted_ms=now_ms), ChangeReason.CLOCK_SET_BACK)
+        case int(alerted_ms) if recipient is not None and now_ms - alerted_ms >= REMIND_AFTER_MS:
+            return _with_alert(after, ChangeReason.REMINDER, recipient, now_ms)
+        case _ if after != before:
+            return _without_alert(after, ChangeReason.REWORDED)
         case _:
             return None
 
 
-def _of_what_is_not(
-    before: FiringCondition, told: str | None, now_ms: int, step_ms: int, withdrawn: str
-) -> Notice | None:
+def _update_unseen(
+    before: StoredCondition, recipient: str | None, now_ms: int, step_ms: int, withdrawn: str
+) -> ConditionChange | None:
+    """Return the change of a condition that does not hold now; None if nothing changes.
+
+    `recipient` gets the alert about its end. `withdrawn` is why it is withdrawn, "" if it is resolved.
+    """
     if before.phase is Phase.OVER:
         is_recent = 0 <= now_ms - (before.ended_ms or 0) < _DAY_MS
         return None if is_recent else _forgotten(before)
-    life = replace(before, well_ms=before.well_ms + step_ms)
+    after = replace(before, unseen_ms=before.unseen_ms + step_ms)
     if before.phase is Phase.BEGUN:
-        if withdrawn or life.well_ms >= life.ends_after_ms:
+        if withdrawn or after.unseen_ms >= after.ends_after_ms:
             return _forgotten(before)
-        return None if life == before else _noted(life, NoticeReason.NOT_SEEN)
-    if not withdrawn and (life.well_ms < ends_after_ms(life) or _is_talked_out(life, now_ms)):
-        return None if life == before else _noted(life, NoticeReason.NOT_SEEN)
+        return None if after == before else _without_alert(after, ChangeReason.NOT_SEEN)
+    if not withdrawn and (after.unseen_ms < ends_after_ms(after) or _must_wait_for_next_day(after, now_ms)):
+        return None if after == before else _without_alert(after, ChangeReason.NOT_SEEN)
     reason, state = (
-        (NoticeReason.WITHDRAWN, ConditionState.WITHDRAWN)
+        (ChangeReason.WITHDRAWN, ConditionState.WITHDRAWN)
         if withdrawn
-        else (NoticeReason.ENDED, ConditionState.RESOLVED)
+        else (ChangeReason.ENDED, ConditionState.RESOLVED)
     )
-    over = replace(ended(life, withdrawn), phase=Phase.OVER, ended_ms=now_ms, ending=str(withdrawn or "resolved"))
-    return Notice(state, over if told is None else _counted(over, now_ms), reason, told)
+    over = replace(with_end(after, withdrawn), phase=Phase.OVER, ended_ms=now_ms, ending=str(withdrawn or "resolved"))
+    return ConditionChange(state, over if recipient is None else _counted(over, now_ms), reason, recipient)
 
 
-def ends_after_ms(life: FiringCondition) -> int:
-    """Return how many milliseconds a condition must be absent before it is over."""
-    return max(life.ends_after_ms, SETTLED_AFTER_MS) if life.returns and life.ends_after_ms else life.ends_after_ms
+def ends_after_ms(condition: StoredCondition) -> int:
+    """Return for how many milliseconds a condition must not be seen before it is over."""
+    if condition.returns and condition.ends_after_ms:
+        return max(condition.ends_after_ms, RETURNED_ENDS_AFTER_MS)
+    return condition.ends_after_ms
 
 
-def _is_talked_out(life: FiringCondition, now_ms: int) -> bool:
-    """Return whether at most one message is left today; a notice of the end would leave none for a return."""
-    return life.messages >= MOST_A_DAY - 1 and 0 <= now_ms - life.counted_from_ms < _DAY_MS
+def _must_wait_for_next_day(condition: StoredCondition, now_ms: int) -> bool:
+    """Return whether at most one alert is left today; an alert about the end would leave none for a return."""
+    return condition.alerts >= MOST_ALERTS_A_DAY - 1 and 0 <= now_ms - condition.alerts_from_ms < _DAY_MS
 
 
-def _described(life: FiringCondition, condition: Condition) -> FiringCondition:
+def _described(stored: StoredCondition, condition: Condition) -> StoredCondition:
     return replace(
-        life,
+        stored,
         summary=str(condition.summary),
         net=condition.net,
         cause=condition.cause,
         remedy=str(condition.remedy),
         texts=texts_of(condition.summary, condition.remedy),
-        ends_after_ms=round(condition.ends_after * 1000),
+        ends_after_ms=round(condition.ends_after_seconds * 1000),
     )
 
 
-def _counted(life: FiringCondition, now_ms: int) -> FiringCondition:
-    if 0 <= now_ms - life.counted_from_ms < _DAY_MS:
-        return replace(life, messages=life.messages + 1)
-    return replace(life, messages=1, counted_from_ms=now_ms)
+def _counted(condition: StoredCondition, now_ms: int) -> StoredCondition:
+    """Return the condition with one more alert in its current day."""
+    if 0 <= now_ms - condition.alerts_from_ms < _DAY_MS:
+        return replace(condition, alerts=condition.alerts + 1)
+    return replace(condition, alerts=1, alerts_from_ms=now_ms)
 
 
-def _told(life: FiringCondition, reason: NoticeReason, listener: str | None, now_ms: int) -> Notice:
-    if listener is None:
-        return _noted(life, reason)
-    told = _counted(replace(life, told_ms=now_ms, told_to=listener), now_ms)
-    return Notice(ConditionState.FIRING, told, reason, listener)
+def _with_alert(
+    condition: StoredCondition, reason: ChangeReason, recipient: str | None, now_ms: int
+) -> ConditionChange:
+    if recipient is None:
+        return _without_alert(condition, reason)
+    alerted = _counted(replace(condition, alerted_ms=now_ms, alerted_to=recipient), now_ms)
+    return ConditionChange(ConditionState.FIRING, alerted, reason, recipient)
 
 
-def _noted(life: FiringCondition, reason: NoticeReason) -> Notice:
-    return Notice(ConditionState.FIRING, life, reason, destination=None)
+def _without_alert(condition: StoredCondition, reason: ChangeReason) -> ConditionChange:
+    return ConditionChange(ConditionState.FIRING, condition, reason, destination=None)
 
 
-def _forgotten(life: FiringCondition) -> Notice:
-    return Notice(ConditionState.RESOLVED, life, NoticeReason.FORGOTTEN, destination=None, is_forgotten=True)
+def _forgotten(condition: StoredCondition) -> ConditionChange:
+    return ConditionChange(
+        ConditionState.RESOLVED, condition, ChangeReason.FORGOTTEN, destination=None, is_forgotten=True
+    )

@@ -28,20 +28,20 @@ RESTARTS_WITHIN_SECONDS = 3600.0
 """The period in seconds in which such starts are counted."""
 
 HEARTBEAT_PATIENCE_SECONDS = 900.0
-"""Seconds for which the heartbeat may fail before a notice is sent."""
+"""Seconds for which the heartbeat may fail before an alert is sent."""
 
-OFF_SECONDS = 120.0
+CLOCK_OFF_SECONDS = 120.0
 """Seconds of clock offset at which the condition begins: receivers refuse signatures that are five minutes off
 (Standard Webhooks), and some refuse them sooner.
 """
 
-RIGHT_SECONDS = 60.0
+CLOCK_RIGHT_SECONDS = 60.0
 """Seconds of clock offset below which the condition ends."""
 
-_FEW_DESCRIPTORS = 0.8
+_BEGIN_SHARE_IN_USE = 0.8
 """The share of the file descriptors in use at which the condition begins."""
 
-_ENOUGH_DESCRIPTORS = 0.6
+_END_SHARE_IN_USE = 0.6
 """The share of the file descriptors in use below which the condition ends."""
 
 
@@ -76,8 +76,8 @@ def of_rebuild(found: Comparison | None, watched: Collection[SourceMemory]) -> I
 def of_clock(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Condition]:
     """Yield `clock_off` if this machine's clock is off; `firing` holds the conditions that were firing before."""
     offset = peers.offset()
-    stands = (ConditionName.CLOCK_OFF, CLOCK) in firing
-    if offset is not None and abs(offset) >= (RIGHT_SECONDS if stands else OFF_SECONDS):
+    is_firing = (ConditionName.CLOCK_OFF, CLOCK) in firing
+    if offset is not None and abs(offset) >= (CLOCK_RIGHT_SECONDS if is_firing else CLOCK_OFF_SECONDS):
         yield Condition(ConditionName.CLOCK_OFF, CLOCK, _of_offset(offset, peers.heard))
 
 
@@ -121,19 +121,19 @@ def of_heartbeat(problem: str | None, failing_for: float) -> Iterator[Condition]
             HEARTBEAT,
             Sentence("heartbeat_failing.why", why=problem),
             remedy=Sentence("heartbeat_failing.check"),
-            begins_after=HEARTBEAT_PATIENCE_SECONDS,
-            lived=failing_for,
+            begins_after_seconds=HEARTBEAT_PATIENCE_SECONDS,
+            seen_seconds=failing_for,
         )
 
 
 def of_alerts(evaluation: Evaluation | None) -> Iterator[Condition]:
-    """Yield `alerts_undelivered` if an alert has waited too long for the destination of notices, or was refused there.
+    """Yield `alerts_undelivered` if an alert has waited too long for the destination of alerts, or was refused there.
 
     One refusal is enough, because there may be only one alert in a month.
     """
     if evaluation is None or evaluation.undelivered is None:
         return
-    destination, refused = evaluation.listener, evaluation.refused
+    destination, refused = evaluation.alerts_to, evaluation.refused
     if refused or evaluation.is_silenced:
         who = Sentence("alerts_undelivered.refuses", name=destination, reason=refused) if refused else destination
         beats = "stopped" if evaluation.is_silenced else "will_stop"
@@ -158,12 +158,12 @@ def of_interface(problem: str | None) -> Iterator[Condition]:
 
 def of_descriptors(used: int, most: int | None, firing: Collection[ConditionKey]) -> Iterator[Condition]:
     """Yield `descriptors_low` if most file descriptors are in use; `firing` holds the conditions that were firing."""
-    stands = (ConditionName.DESCRIPTORS_LOW, PROCESS) in firing
-    if most is not None and used >= most * (_ENOUGH_DESCRIPTORS if stands else _FEW_DESCRIPTORS):
+    is_firing = (ConditionName.DESCRIPTORS_LOW, PROCESS) in firing
+    if most is not None and used >= most * (_END_SHARE_IN_USE if is_firing else _BEGIN_SHARE_IN_USE):
         yield Condition(
             ConditionName.DESCRIPTORS_LOW,
             PROCESS,
-            Sentence("descriptors_low.used", percent=round(_ENOUGH_DESCRIPTORS * 100), most=most),
+            Sentence("descriptors_low.used", percent=round(_END_SHARE_IN_USE * 100), most=most),
             remedy=Sentence("descriptors_low.raise"),
         )
 

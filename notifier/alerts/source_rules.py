@@ -19,13 +19,13 @@ from notifier.watch.source_health import FAULT
 from notifier.wording.sentences import Sentence
 
 FAILING_FOR_SECONDS = 900.0
-"""Seconds without a successful poll before a notice is sent; or three poll intervals if that is longer."""
+"""Seconds without a successful poll before an alert is sent; or three poll intervals if that is longer."""
 
 OVER_AFTER_SECONDS = 300.0
 """Seconds of successful polls before a failure is over; or three poll intervals if that is longer."""
 
 GAP_AFTER_SECONDS = 3 * 3600.0
-"""Seconds for which a sweep must be overdue before a notice is sent. Only time while the daemon runs counts, because
+"""Seconds for which a sweep must be overdue before an alert is sent. Only time while the daemon runs counts, because
 the first sweep after a long stop takes time.
 """
 
@@ -49,17 +49,17 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
     def condition(name: ConditionName, summary: str) -> Condition:
         return Condition(name, subject, Sentence("general.named", name=source, text=summary))
 
-    stands = (ConditionName.SOURCE_FAILING, subject) in firing
+    is_firing = (ConditionName.SOURCE_FAILING, subject) in firing
     polls, interval = report.polls, settings.poll_interval
-    if fails(polls, interval, stands=stands) and not _is_of_the_store(memory):
+    if fails(polls, interval, is_firing=is_firing) and not _is_of_the_store(memory):
         yield replace(
             condition(ConditionName.SOURCE_FAILING, _failure(memory)),
             cause=memory.error.reason if memory.error is not None else "",
             net=Question.HEAD,
             remedy=Sentence("source_failing.poll", source=source),
-            begins_after=max(FAILING_FOR_SECONDS, _MOST_POLLS * interval),
-            ends_after=over_after(interval),
-            lived=polls.without_success,
+            begins_after_seconds=max(FAILING_FOR_SECONDS, _MOST_POLLS * interval),
+            ends_after_seconds=over_after(interval),
+            seen_seconds=polls.without_success,
         )
     elif polls.faulty is not None:
         why = Sentence("source_failing.see_log") if memory.error is None else memory.error.message
@@ -69,16 +69,18 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
             ),
             cause=FAULT,
             remedy=Sentence("source_failing.report"),
-            begins_after=FAILING_FOR_SECONDS,
-            ends_after=over_after(interval),
-            lived=polls.faulty_for,
+            begins_after_seconds=FAILING_FOR_SECONDS,
+            ends_after_seconds=over_after(interval),
+            seen_seconds=polls.faulty_for,
         )
     yield from _of_other_questions(source, report, firing)
     if reason := gap(memory, settings.sweep_interval, now_ms):
-        lived_through = min(GAP_AFTER_SECONDS, _MOST_SWEEPS * settings.sweep_interval)
+        overdue_seconds = min(GAP_AFTER_SECONDS, _MOST_SWEEPS * settings.sweep_interval)
         is_old = reason.name == "gap.outage"
         yield replace(
-            condition(ConditionName.GAP, reason), net=Question.SCAN, begins_after=0.0 if is_old else lived_through
+            condition(ConditionName.GAP, reason),
+            net=Question.SCAN,
+            begins_after_seconds=0.0 if is_old else overdue_seconds,
         )
     for name, summary in (
         *held(source, memory),
@@ -96,12 +98,12 @@ def _of_other_questions(source: str, report: SourceReport, firing: Collection[Co
     """
     subject = source_subject(source)
     for question, (name, begins_after) in _OTHERS.items():
-        stands = (name, subject) in firing
+        is_firing = (name, subject) in firing
         trouble = report.troubles.get(question)
-        if trouble is not None and report.polls.is_failing and not stands and question is not Question.NAMES:
+        if trouble is not None and report.polls.is_failing and not is_firing and question is not Question.NAMES:
             # While the head poll fails, the others are not tried, and the failing head poll is a condition of its own.
             continue
-        if trouble is None and not (stands and question in report.untried):
+        if trouble is None and not (is_firing and question in report.untried):
             continue
         why = Sentence("general.untried") if trouble is None else sentence_of(trouble.reason, trouble.message)
         yield Condition(
@@ -111,8 +113,8 @@ def _of_other_questions(source: str, report: SourceReport, firing: Collection[Co
             cause="" if trouble is None else trouble.reason,
             net=question,
             remedy=Sentence("general.check_online"),
-            begins_after=begins_after,
-            ends_after=0.0 if question is Question.NAMES else over_after(report.settings.poll_interval),
+            begins_after_seconds=begins_after,
+            ends_after_seconds=0.0 if question is Question.NAMES else over_after(report.settings.poll_interval),
         )
 
 
@@ -234,12 +236,12 @@ def unexplained(
     return None
 
 
-def fails(polls: Polls, poll_interval: float, *, stands: bool) -> bool:
+def fails(polls: Polls, poll_interval: float, *, is_firing: bool) -> bool:
     """Return whether a source fails now: its last poll failed, or its last success is three poll intervals ago.
 
-    A failure that fires already (`stands`) lasts until a poll of this process succeeds.
+    A failure that fires already (`is_firing`) lasts until a poll of this process succeeds.
     """
-    if stands and not polls.any_succeeded:
+    if is_firing and not polls.any_succeeded:
         return True
     return polls.is_failing or polls.without_success >= _MOST_POLLS * poll_interval
 

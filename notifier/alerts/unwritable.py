@@ -1,4 +1,4 @@
-"""Reports that the state file cannot be written. The notice cannot be stored, so it is sent directly."""
+"""Reports that the state file cannot be written. The alert cannot be stored, so it is sent directly."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
@@ -6,29 +6,29 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from notifier.alerts.conditions import STORE, ConditionKey, ConditionName
-from notifier.alerts.texts import ended, texts_of
+from notifier.alerts.conditions import STORE, ConditionName
+from notifier.alerts.texts import texts_of, with_end
 from notifier.clock import Clock
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event, EventType, alert_event_id
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import conditions
-from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.wording.sentences import Sentence
 
 _log = logging.getLogger(__name__)
 
 PATIENCE_MS: Final = 60_000
-"""Milliseconds for which writes may fail before a notice is sent: a busy disk or another program's lock may pass."""
+"""Milliseconds for which writes may fail before an alert is sent: a busy disk or another program's lock may pass."""
 
 
 class UnwritableStore:
     """The condition `store_unwritable`, which cannot be recorded in the state file that it is about.
 
-    The id of its notice is derived from the condition and the time of its beginning. The notice is sent at each
-    evaluation until the destination accepts it. The notice of the end is stored as an ordinary event, because the file
-    can be written again.
+    The id of its alert is derived from the condition and the time of its beginning. The alert is sent at each
+    evaluation until the destination accepts it. The alert about the end is stored as an ordinary event, because by
+    then the file can be written again.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class UnwritableStore:
         send: Callable[[str, Event], Awaitable[tuple[Outcome, bool]]],
         reachable: Callable[[], Collection[str]],
     ) -> None:
-        """Initialize with the destination of notices ("" for none).
+        """Initialize with the destination of alerts ("" for none).
 
         `send` tries once to deliver an event that is not stored. `reachable` returns the configured destinations.
         """
@@ -49,25 +49,20 @@ class UnwritableStore:
         self._send = send
         self._reachable = reachable
         self._since_ms: int | None = None
-        self._standing: FiringCondition | None = None
-        self._told_to = ""
+        self._firing: StoredCondition | None = None
+        self._alerted_to = ""
 
     def send_to(self, destination: str) -> None:
-        """Send notices to this destination from now on ("" for none)."""
+        """Send alerts to this destination from now on ("" for none)."""
         self._alerts_to = destination
 
     @property
-    def standing(self) -> tuple[FiringCondition, ...]:
+    def firing(self) -> tuple[StoredCondition, ...]:
         """A tuple with the condition if it fires, otherwise an empty one."""
-        return () if self._standing is None else (self._standing,)
+        return () if self._firing is None else (self._firing,)
 
-    @property
-    def firing(self) -> tuple[ConditionKey, ...]:
-        """A tuple with the key of the condition if it fires, otherwise an empty one."""
-        return tuple((standing.name, standing.subject) for standing in self.standing)
-
-    async def look(self) -> list[Event]:
-        """Check whether the state file can be written, and report a change; return the notices that were stored."""
+    async def check(self) -> list[Event]:
+        """Check whether the state file can be written, and report a change; return the alerts that were stored."""
         error = self._store.unwritable
         if error is None:
             return await self._end()
@@ -79,40 +74,40 @@ class UnwritableStore:
 
     async def _fire(self, error: StoreError, since_ms: int) -> None:
         summary = Sentence("store_unwritable.why", why=error.message)
-        begins = self._standing is None
-        self._standing = FiringCondition(
+        begins = self._firing is None
+        self._firing = StoredCondition(
             ConditionName.STORE_UNWRITABLE, STORE, str(summary), since_ms, texts=texts_of(summary)
         )
         if begins:
-            facts = {"condition": self._standing.name, "subject": STORE, "detail": summary}
+            facts = {"condition": self._firing.name, "subject": STORE, "detail": summary}
             _log.warning("a condition requires action", extra=facts)
-        if self._alerts_to and self._told_to != self._alerts_to:
-            notice = Notice(ConditionState.FIRING, self._standing, "began", self._alerts_to)
-            identifier = alert_event_id(self._standing.name, STORE, notice.state, since_ms, since_ms)
-            event = Event(0, identifier, EventType.ALERT, "", STORE, since_ms, conditions.notice_data([notice]))
+        if self._alerts_to and self._alerted_to != self._alerts_to:
+            change = ConditionChange(ConditionState.FIRING, self._firing, "began", self._alerts_to)
+            identifier = alert_event_id(self._firing.name, STORE, change.state, since_ms, since_ms)
+            event = Event(0, identifier, EventType.ALERT, "", STORE, since_ms, conditions.alert_data([change]))
             try:
                 outcome, _ = await self._send(self._alerts_to, event)
             except KeyError:
                 # The destination was removed by a reload in the meantime.
                 return
             if outcome.reason is AttemptResult.DELIVERED:
-                self._told_to = self._alerts_to
+                self._alerted_to = self._alerts_to
 
     async def _end(self) -> list[Event]:
-        before, told_to = self._standing, self._told_to
-        if before is None or told_to not in self._reachable():
-            self._since_ms = self._standing = None
-            self._told_to = ""
+        before, alerted_to = self._firing, self._alerted_to
+        if before is None or alerted_to not in self._reachable():
+            self._since_ms = self._firing = None
+            self._alerted_to = ""
             return []
         now_ms = self._clock.now_ms()
-        over = ended(replace(before, told_ms=now_ms))
-        notice = Notice(ConditionState.RESOLVED, over, "ended", told_to, is_forgotten=True)
+        over = with_end(replace(before, alerted_ms=now_ms))
+        change = ConditionChange(ConditionState.RESOLVED, over, "ended", alerted_to, is_forgotten=True)
         try:
-            events = list((await self._store.run(conditions.write, [notice], now_ms)).events)
+            events = list((await self._store.run(conditions.write, [change], now_ms)).events)
         except StoreError:
             # The file has become unwritable once more, so the condition goes on.
             return []
-        self._since_ms = self._standing = None
-        self._told_to = ""
+        self._since_ms = self._firing = None
+        self._alerted_to = ""
         _log.warning("a condition is resolved", extra={"condition": before.name, "subject": STORE})
         return events

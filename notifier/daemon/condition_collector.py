@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from notifier.alerts import destination_rules, disk_rules, rules
 from notifier.alerts.conditions import Condition, ConditionKey
-from notifier.alerts.endings import withdrawn
 from notifier.alerts.evaluation import Evaluation, EvaluationFindings
+from notifier.alerts.withdrawals import withdrawal_reasons
 from notifier.clock import Clock
 from notifier.daemon.descriptors import descriptors_in_use
 from notifier.daemon.heartbeat import Heartbeat
@@ -86,7 +86,7 @@ class ConditionCollector:
         ]
         waiting = await self._store.run(destinations.waiting, {it.partition("/")[2] for _, it in firing})
         serving = {name: report.serving.health for name, report in reports.items()}
-        return EvaluationFindings(current, withdrawn(firing, current, self._sources.names(), serving, waiting))
+        return EvaluationFindings(current, withdrawal_reasons(firing, current, self._sources.names(), serving, waiting))
 
     async def orphans(self) -> list[Orphan]:
         """Return the destinations that deliveries wait for but that are not configured. Raises StoreError."""
@@ -102,7 +102,7 @@ class ConditionCollector:
     async def _of_disk(self, firing: Collection[ConditionKey]) -> list[Condition]:
         if self._store.path is None:
             return []
-        return list(disk_rules.conditions(await disk_rules.room_beside(self._store.path), firing))
+        return list(disk_rules.conditions(await disk_rules.measure_free_space(self._store.path), firing))
 
     async def _of_descriptors(self, firing: Collection[ConditionKey]) -> list[Condition]:
         found = await asyncio.to_thread(descriptors_in_use)

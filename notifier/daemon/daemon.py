@@ -59,10 +59,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-ALARMS = "(alarms)"
+EVALUATION = "(evaluation)"
 """The name of the job that evaluates the daemon's own conditions."""
 
-ALARMS_EVERY_SECONDS = 30.0
+EVALUATE_EVERY_SECONDS = 30.0
 """Seconds between two evaluations of the daemon's own conditions."""
 
 EXPIRY = "(expiry)"
@@ -163,7 +163,7 @@ class Daemon:
             self._peer_clocks,
             self._state,
         )
-        self._alarms = AlertMonitor(
+        self._alert_monitor = AlertMonitor(
             self._store,
             self._clock,
             settings.alerts.destination,
@@ -187,7 +187,7 @@ class Daemon:
             self._dispatcher,
             self.deliveries,
             self._counts,
-            self._alarms,
+            self._alert_monitor,
             self._unwritable,
             self._conditions,
             self._manager,
@@ -235,17 +235,17 @@ class Daemon:
             self._heartbeat = Heartbeat(self.settings.alerts.heartbeat_url, session, self._clock)
             stack.push_async_callback(self._heartbeat.stop)
             self._schedule.add(FORGETTING, FORGET_EVERY_SECONDS, self._housekeeping.tidy)
-            self._schedule.add(ESSENTIALS, ALARMS_EVERY_SECONDS, self._housekeeping.keep)
+            self._schedule.add(ESSENTIALS, EVALUATE_EVERY_SECONDS, self._housekeeping.keep)
             await self._store.run(starts.begin, self._started_ms)
             stack.push_async_callback(self._note_stop)
-            await self._alarms.evaluate()
+            await self._alert_monitor.evaluate()
             self._schedule.add(ACTIVITY, LOOK_EVERY_SECONDS, self._activity.look)
-            self._schedule.add(ALARMS, ALARMS_EVERY_SECONDS, self._look_for_troubles)
+            self._schedule.add(EVALUATION, EVALUATE_EVERY_SECONDS, self._evaluate_conditions)
             stack.push_async_callback(self._expiry.stop)
             self._schedule.add(EXPIRY, EVERY_SECONDS, self._expiry.look)
             if self._store.path is None:
                 self._schedule.add(DATABASE, ASK_EVERY_SECONDS, self._ask_database)
-            self._schedule.add(UNKNOWN_IDS, ALARMS_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
+            self._schedule.add(UNKNOWN_IDS, EVALUATE_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
             # Requests are about sources, so the sources must exist now; their rounds begin after the server starts.
             self._server = LocalServer(
                 self.operations, self.feed, self.settings.http, socket_path(self.settings.store.path), self._handed_over
@@ -253,7 +253,7 @@ class Daemon:
             stack.push_async_callback(self._server.stop)
             await self._server.start()
             if self.interface_problem is not None:
-                await self._alarms.evaluate()
+                await self._alert_monitor.evaluate()
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
             self._schedule.start(self._after_clock_jump, self._after_sleep)
@@ -324,8 +324,8 @@ class Daemon:
     @property
     def evaluation(self) -> Evaluation | None:
         """The latest evaluation of conditions, including those that cannot be stored in the state file."""
-        found = self._alarms.evaluation
-        return found if found is None else replace(found, standing=(*found.standing, *self._unwritable.standing))
+        found = self._alert_monitor.evaluation
+        return found if found is None else replace(found, firing=(*found.firing, *self._unwritable.firing))
 
     def _place_states(self) -> dict[ActivitySubject, tuple[str, str | None]]:
         """Return the state of each source and destination, and its reason."""
@@ -345,17 +345,17 @@ class Daemon:
             self._counts.polled(seconds)
         if done.is_done and not self._housekeeping.has_kept:
             self._schedule.run_soon(ESSENTIALS)
-        evaluation = self._alarms.evaluation
+        evaluation = self._alert_monitor.evaluation
         is_heard = evaluation is None or not evaluation.is_silenced
         if done.is_done and self._heartbeat is not None and is_heard:
             self._heartbeat.beat()
 
-    async def _look_for_troubles(self) -> None:
+    async def _evaluate_conditions(self) -> None:
         await self._schedule.notice_sleep()
         # During a reload the parts being replaced are missing, and their conditions would seem to be over.
         async with self._reloader.running:
-            await self._alarms.evaluate()
-            if events := await self._unwritable.look():
+            await self._alert_monitor.evaluate()
+            if events := await self._unwritable.check():
                 self._announce(events)
 
     def _state(self) -> DaemonState:
@@ -365,7 +365,7 @@ class Daemon:
             self.interface_problem,
             self._configuration.problem,
             self._heartbeat,
-            self._alarms.evaluation,
+            self._alert_monitor.evaluation,
         )
 
     def _on_events(self, events: Sequence[Event]) -> None:
@@ -377,7 +377,7 @@ class Daemon:
         self._announce(events)
 
     def _announce(self, events: Sequence[Event]) -> None:
-        """Notify all parts that wait for events that these are stored now; they may include operational notices."""
+        """Notify all parts that wait for events that these are stored now; they may include alerts."""
         # During a reload the filters under which the events were written may already be replaced.
         named = None if self._reloader.running.locked() else concerned(events, self._configuration.subscriptions)
         self._dispatcher.wake(named)

@@ -24,7 +24,7 @@ ESSENTIALS_EVERY_SECONDS = 600.0
 """Seconds after which the essentials file is rewritten even if only the time of the last success has changed."""
 
 ESSENTIALS_PATIENCE_SECONDS = 600.0
-"""Seconds for which writes of the essentials file may fail before a notice is sent."""
+"""Seconds for which writes of the essentials file may fail before an alert is sent."""
 
 URGENT_AFTER_SECONDS = 0.5
 """Seconds to wait before the essentials file is written for events that cannot be detected again. If the events are

@@ -98,7 +98,7 @@ class Operations:
             self._started_ms(),
             self._sources.status(remembered.sweeps, remembered.examples),
             {name: destination_status(remembered.destinations[name], it) for name, it in serving.items()},
-            () if evaluation is None else evaluation.standing,
+            () if evaluation is None else evaluation.firing,
             evaluation_status(evaluation, self._clock.monotonic(), self._configuration.settings.alerts.heard_by()),
             remembered.replays,
             await self._reader.run(store_status, self._clock) if self._store.path is None else file_status(),
@@ -205,7 +205,7 @@ class Operations:
             self._sources.states(),
             states,
             waiting,
-            [it.key for it in (() if evaluation is None else evaluation.standing)],
+            [it.key for it in (() if evaluation is None else evaluation.firing)],
         )
 
     def report_hanging(self, names: Sequence[str]) -> None:

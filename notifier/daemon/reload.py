@@ -52,7 +52,7 @@ class Reloader:
         dispatcher: Dispatcher,
         deliveries: Deliveries,
         counts: Counters,
-        alarms: AlertMonitor,
+        alert_monitor: AlertMonitor,
         unwritable: UnwritableStore,
         conditions: ConditionCollector,
         manager: SystemdNotifier,
@@ -63,7 +63,7 @@ class Reloader:
         self._dispatcher = dispatcher
         self._deliveries = deliveries
         self._counts = counts
-        self._alarms = alarms
+        self._alert_monitor = alert_monitor
         self._unwritable = unwritable
         self._conditions = conditions
         self._manager = manager
@@ -110,7 +110,7 @@ class Reloader:
             return ActionResult(ok=True, body=document)
         self._configuration.problem = message
         async with self.running:
-            await self._alarms.evaluate()
+            await self._alert_monitor.evaluate()
         _log.error("the configuration could not be read again", extra={"detail": message})
         return ActionResult(ok=False, body={"reason": reason, "message": message})
 
@@ -133,9 +133,9 @@ class Reloader:
         if settings.alerts.heartbeat_url != before.alerts.heartbeat_url:
             heartbeat.fetch_from(settings.alerts.heartbeat_url)
         self._counts.keep(settings.sources, settings.destinations)
-        self._alarms.send_to(settings.alerts.destination)
+        self._alert_monitor.send_to(settings.alerts.destination)
         self._unwritable.send_to(settings.alerts.destination)
-        await self._alarms.evaluate()
+        await self._alert_monitor.evaluate()
         configuration.source.followed(settings)
         configuration.settings = settings
         destination_rules.report_orphans(await self._conditions.orphans())

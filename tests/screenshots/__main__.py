@@ -133,7 +133,7 @@ async def take_pictures(server: DashboardServer, chromium: Browser) -> None:
     server.receivers["badge-gate"].says = "no badge for this employee"
     server.grow(2)
     await until(lambda status: status["destinations"]["badge-gate"]["dead"] >= 2, server)
-    await server.daemon._look_for_troubles()
+    await server.daemon._evaluate_conditions()
     await asyncio.sleep(2)
     phone = {"device_scale_factor": 2, "color_scheme": "dark", "is_mobile": True, "has_touch": True}
     await look(chromium, server, "phone-dark.webp", width=375, height=812, **phone)

@@ -122,7 +122,7 @@ def _resident() -> int:
 def rare_looks() -> Iterator[None]:
     """Let the daemon look rarer at clocks and conditions, which takes most of the time that rounds leave."""
     with (
-        patch("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 10 * INTERVAL),
+        patch("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 10 * INTERVAL),
         patch("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 2 * INTERVAL),
     ):
         yield

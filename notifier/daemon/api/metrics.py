@@ -61,7 +61,7 @@ class MetricsCollector:
                 for name, it in serving.items()
                 if name in known_destinations
             },
-            conditions=[] if evaluation is None else [it.key for it in evaluation.standing],
+            conditions=[] if evaluation is None else [it.key for it in evaluation.firing],
             evaluated_ago=None if evaluation is None else self._clock.monotonic() - evaluation.at,
             alerts_undelivered=0.0 if evaluation is None else evaluation.undelivered or 0.0,
             store_address=self._store_address,
@@ -84,7 +84,7 @@ def destination_figures(memory: DestinationMemory, serving: Serving) -> Destinat
 
 
 async def _file_figures(state_file: Path) -> StoreFigures:
-    room = await disk_rules.room_beside(state_file)
+    room = await disk_rules.measure_free_space(state_file)
     return StoreFigures(await asyncio.to_thread(file_sizes, state_file), room.free)
 
 

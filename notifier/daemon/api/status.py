@@ -12,7 +12,7 @@ from notifier.delivery.health import Serving, told_state
 from notifier.kpa.rate_limiter import Priority, Usage
 from notifier.store.database import Database, Engine
 from notifier.store.tables import destinations, holds, replays, sweeps
-from notifier.store.tables.conditions import FiringCondition
+from notifier.store.tables.conditions import StoredCondition
 from notifier.store.tables.destinations import DestinationMemory, Health, HealthState, LastError
 from notifier.store.tables.holds import HeldExamples
 from notifier.store.tables.replays import ReplayRun, ReplayState
@@ -191,17 +191,17 @@ def _next_attempt(memory: DestinationMemory, health: Health, waits_until_ms: int
     return max(waits_until_ms or health.retry_at_ms or 0, memory.next_attempt_ms or 0) or None
 
 
-def condition_status(standing: FiringCondition) -> "ConditionDocument":
+def condition_status(condition: StoredCondition) -> "ConditionDocument":
     """Return the description of one condition that fires."""
     return {
-        "condition": standing.name,
-        "subject": standing.subject,
-        "summary": standing.summary,
-        "since": iso_utc(standing.since_ms),
-        "net": standing.net or None,
-        "cause": standing.cause or None,
-        "remedy": standing.remedy or None,
-        "lived_seconds": round(standing.lived_ms / 1000),
+        "condition": condition.name,
+        "subject": condition.subject,
+        "summary": condition.summary,
+        "since": iso_utc(condition.since_ms),
+        "net": condition.net or None,
+        "cause": condition.cause or None,
+        "remedy": condition.remedy or None,
+        "lived_seconds": round(condition.seen_ms / 1000),
     }
 
 
@@ -261,7 +261,7 @@ def status_document(
     started_ms: int | None,
     sources: "Mapping[str, SourceDocument]",
     destinations: "Mapping[str, DestinationDocument]",
-    conditions: Iterable[FiringCondition],
+    conditions: Iterable[StoredCondition],
     evaluation: "EvaluationDocument",
     replays: Iterable[ReplayRun],
     store: "StoreDocument",

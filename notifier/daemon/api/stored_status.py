@@ -54,7 +54,7 @@ def remembered_status(
         None,
         described_sources,
         described_destinations,
-        conditions.everything(db),
+        conditions.firing(db),
         evaluation_status(None, 0.0),
         replays.under_way(db),
         store_status(db, clock),

@@ -300,7 +300,7 @@ def _count_failure(
         started=attempt.started,
         news=news,
         arrival=attempt.role is Role.ARRIVAL,
-        decides=_is_alarm(attempt),
+        decides=_is_alert(attempt),
         about=probe.about(attempt.deliveries),
         now=now,
         waits=bounds.waits,
@@ -310,7 +310,7 @@ def _count_failure(
     return replace(state, breaker=breaker, concurrency=1 if opened else state.concurrency)
 
 
-def _is_alarm(attempt: Attempt) -> bool:
+def _is_alert(attempt: Attempt) -> bool:
     """Return whether a request carries only operational notices.
 
     Notices are rare and may be the only events for a receiver, so a single failure must count as an outage.

@@ -86,10 +86,10 @@ async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) 
     orjson.dumps(status)
 
 
-async def test_removals_that_are_held_back_are_an_alarm_until_they_are_back(
+async def test_removals_that_are_held_back_are_an_alert_until_they_are_back(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     world.account.add_many(
         replace(record, id=record.id + 1_000, created=record.created - 1) for record in [*world.account.records()]
     )
@@ -164,15 +164,15 @@ async def test_an_address_in_use_is_a_condition_until_it_is_free(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.web.server.TRY_EVERY_SECONDS", 0.05)
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         daemon = await run(world.settings(listen=f"127.0.0.1:{port}"))
-        await until(lambda: [it.key[0] for it in daemon.evaluation.standing] == ["interface_down"])
+        await until(lambda: [it.key[0] for it in daemon.evaluation.firing] == ["interface_down"])
         await ready(daemon)
         world.complete()
         await status_when(daemon, "hr", "delivered", 1)
-    await until(lambda: not daemon.evaluation.standing)
+    await until(lambda: not daemon.evaluation.firing)
     assert daemon.url == f"http://127.0.0.1:{port}/"
 
 

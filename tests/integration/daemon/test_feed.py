@@ -43,7 +43,7 @@ async def next_event(response: aiohttp.ClientResponse) -> dict[str, Any]:
 async def test_what_is_detected_and_what_is_told_of_the_notifier_comes_as_it_happens(
     world: "World", run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     world.receiver_answers = 410
     settings = world.settings()
     destinations = {**settings.destinations, "safety": settings.destinations["hr"]}

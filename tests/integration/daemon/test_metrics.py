@@ -73,7 +73,7 @@ async def test_no_counter_takes_over_what_an_earlier_process_counted(world: "Wor
 
 @pytest.mark.timeout(30)
 async def test_troubles_are_counted_by_their_names(world: "World", run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     world.receiver_answers = 410
     daemon = await run()
     await ready(daemon)

@@ -78,7 +78,7 @@ async def test_10_who_says_that_it_works_ends_the_wait(world: World, run: Any, w
 async def test_11_what_is_owed_for_long_is_told_in_words(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR_SECONDS", 0.5)
     daemon = await run(world.settings(rate=0.5, concurrency=1))
     await ready(daemon)
@@ -185,7 +185,7 @@ async def test_21_what_a_narrower_filter_keeps_out_is_counted_at_the_reload_and_
 async def test_22_a_clock_that_is_a_day_off_is_told(
     world: World, run: Any, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     clock.set_wall_clock(86_400)
     daemon = await run(world.settings(), clock)
     await ready(daemon)

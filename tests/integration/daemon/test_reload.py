@@ -231,7 +231,7 @@ def hanging(written: Written, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hangi
 async def test_a_reading_that_does_not_end_holds_up_neither_alerts_nor_a_later_reload(
     written: Written, hanging: Hanging, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     daemon: Daemon = await run(written.settings, None, SettingsSource(hanging.read))
     reload = asyncio.create_task(daemon.reload())
     await until(lambda: hanging.asked == 1)
@@ -242,7 +242,7 @@ async def test_a_reading_that_does_not_end_holds_up_neither_alerts_nor_a_later_r
     assert not answer.ok
     assert "could not be read, and nothing was changed: it took longer than 0.3 seconds" in answer.body["message"]
     assert daemon.evaluation is not None
-    assert any("configuration_broken" in str(it.key) for it in daemon.evaluation.standing)
+    assert any("configuration_broken" in str(it.key) for it in daemon.evaluation.firing)
     hanging.answers.set()
     assert (await daemon.reload()).ok
 

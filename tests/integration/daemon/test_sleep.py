@@ -55,7 +55,7 @@ async def test_the_silence_that_an_exceeded_rate_limit_asks_for_is_over(
     await until(lambda: [event["subject"] for event in world.received] == [key])
 
 
-async def test_it_makes_no_alarm_though_nobody_can_be_reached_at_first(
+async def test_it_makes_no_alert_though_nobody_can_be_reached_at_first(
     world: World, run: Any, clock: SettableClock
 ) -> None:
     daemon = await run(world.settings(), clock)
@@ -66,7 +66,7 @@ async def test_it_makes_no_alarm_though_nobody_can_be_reached_at_first(
     world.api_answers = 503
     await until(lambda: daemon.operations.unready() != {})
     clock.sleep(12 * HOUR)
-    await daemon._look_for_troubles()
+    await daemon._evaluate_conditions()
     # The API and the receiver of the test have not slept: their clocks say that this one is wrong.
     conditions = [it["condition"] for it in (await daemon.operations.status())["conditions"]]
     assert conditions in ([], ["clock_off"])
@@ -83,7 +83,7 @@ async def test_nothing_is_given_up_for_the_time_slept(
     await until(lambda: len(world.received) >= 2)
     clock.sleep(12 * HOUR)
     if noticed_first:
-        await daemon._look_for_troubles()
+        await daemon._evaluate_conditions()
     tried = len(world.received)
     await until(lambda: len(world.received) >= tried + 3)
     assert (await daemon.operations.status())["destinations"]["hr"]["dead"] == 0

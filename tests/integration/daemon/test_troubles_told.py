@@ -53,12 +53,12 @@ async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
     around = Told()
     evaluate = AlertMonitor.evaluate
 
-    async def looked(alarms: AlertMonitor) -> None:
-        await evaluate(alarms)
+    async def looked(monitor: AlertMonitor) -> None:
+        await evaluate(monitor)
         around.looks += 1
 
     monkeypatch.setattr(AlertMonitor, "evaluate", looked)
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR_SECONDS", LONG)
     monkeypatch.setattr("notifier.alerts.source_rules.FAILING_FOR_SECONDS", LONG)
     for rules in ("source_rules", "destination_rules"):

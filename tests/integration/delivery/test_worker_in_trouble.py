@@ -18,7 +18,7 @@ from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.store.database import Database
 from notifier.store.tables import conditions, outbox
-from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import Delivery
 from tests.support.waiting import DEADLINE, until
@@ -62,14 +62,14 @@ async def test_after_an_outage_a_single_probe_goes_first_and_the_concurrency_ris
     assert await rig.ask("SELECT state, failures FROM destinations") == [("ok", 0)]
 
 
-async def raise_alarm(rig: Rig, number: int = 0) -> None:
-    """Write a notice for hr, as the monitor does."""
-    gap = FiringCondition("gap", f"sources/acme-{number}", "something may have been missed", rig.clock.now_ms())
-    notice = Notice(ConditionState.FIRING, gap, "began", "hr")
-    await rig.store.run(conditions.write, [notice], rig.clock.now_ms())
+async def raise_alert(rig: Rig, number: int = 0) -> None:
+    """Write an alert for hr, as the monitor does."""
+    gap = StoredCondition("gap", f"sources/acme-{number}", "something may have been missed", rig.clock.now_ms())
+    change = ConditionChange(ConditionState.FIRING, gap, "began", "hr")
+    await rig.store.run(conditions.write, [change], rig.clock.now_ms())
 
 
-async def test_one_refused_alarm_is_the_endpoints_trouble_and_one_refused_event_is_not(
+async def test_one_refused_alert_is_the_endpoints_trouble_and_one_refused_event_is_not(
     rig: Rig, receiver: Receiver
 ) -> None:
     receiver.answer = answering(404)
@@ -77,7 +77,7 @@ async def test_one_refused_alarm_is_the_endpoints_trouble_and_one_refused_event_
     async with rig.running(rig.http(receiver.url, retry_first="3s", retry_max="3s")) as worker:
         await until_tried(rig, 1)
         assert worker.health.state is HealthState.OK
-        await raise_alarm(rig)
+        await raise_alert(rig)
         worker.wake()
         await until_tried(rig, 2)
         assert (worker.health.state, worker.health.reason) == (HealthState.RETRYING, AttemptResult.EVERYTHING_REFUSED)
@@ -88,9 +88,9 @@ async def test_one_refused_alarm_is_the_endpoints_trouble_and_one_refused_event_
         assert await rig.store.run(conditions.refusal, "hr", ("refused",)) is None
 
 
-async def test_an_alarm_is_at_fault_itself_once_other_events_get_through(rig: Rig, receiver: Receiver) -> None:
+async def test_an_alert_is_at_fault_itself_once_other_events_get_through(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = refusing(422, "sources/acme-0")
-    await raise_alarm(rig)
+    await raise_alert(rig)
     async with rig.running(rig.http(receiver.url)) as worker:
         await until_tried(rig, 1)
         await until(lambda: worker.health.state is HealthState.RETRYING)

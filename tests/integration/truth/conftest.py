@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from notifier.alerts.disk_rules import Room
+from notifier.alerts.disk_rules import FreeSpace
 from tests.integration.truth.prometheus import check
 from tests.integration.truth.site import Site
 from tests.support.time_lapse import TimeLapse
@@ -23,10 +23,10 @@ def room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let there be so many free bytes, whatever room this machine has."""
     free = [10**12]
 
-    async def room_beside(state_file: Path) -> Room:
-        return Room(state_file.parent, free[0], 10**12)
+    async def measure_free_space(state_file: Path) -> FreeSpace:
+        return FreeSpace(state_file.parent, free[0], 10**12)
 
-    monkeypatch.setattr("notifier.alerts.disk_rules.room_beside", room_beside)
+    monkeypatch.setattr("notifier.alerts.disk_rules.measure_free_space", measure_free_space)
     return free
 
 

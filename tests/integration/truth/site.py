@@ -53,8 +53,8 @@ class Receiver:
     @property
     def words(self) -> list[str]:
         """What was told of conditions, as `firing source_failing`."""
-        alarms = [event["data"] for event in self.taken if event["type"] == "notifier.alert"]
-        return [f"{alarm['state']} {alarm['condition']}" for alarm in alarms]
+        alerts = [event["data"] for event in self.taken if event["type"] == "notifier.alert"]
+        return [f"{alert['state']} {alert['condition']}" for alert in alerts]
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Site:
         return self.folder / "config.toml"
 
     @property
-    def alarms(self) -> list[str]:
+    def alerts(self) -> list[str]:
         """What was told of conditions to anybody."""
         return [word for name in ("ops", "ops2") for word in self.receivers[name].words]
 

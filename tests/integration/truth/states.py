@@ -6,9 +6,9 @@ from tests.integration.truth.steps import (
     Step,
     accepted,
     after,
-    alarms_refused,
-    alarms_taken_again,
     alerts_moved,
+    alerts_refused,
+    alerts_taken_again,
     api,
     bad_gateway,
     broken_file,
@@ -17,7 +17,7 @@ from tests.integration.truth.steps import (
     down_for_days,
     drop_refused,
     event_refused,
-    first_alarm_refused,
+    first_alert_refused,
     first_scan,
     flickers,
     garbage,
@@ -33,7 +33,7 @@ from tests.integration.truth.steps import (
     nothing,
     often_scanned,
     one_odd_answer,
-    other_alarms,
+    other_alerts,
     port_free,
     port_taken,
     receiver,
@@ -61,9 +61,9 @@ from tests.integration.truth.steps import (
 class State:
     """One row: `make` brings it about, `minutes` later it is looked at.
 
-    `stands` are the conditions then, `told` the alarms so far (None: one for each condition), `source` and
+    `stands` are the conditions then, `told` the alerts so far (None: one for each condition), `source` and
     `destination` the states of acme and hr, `rules` the shipped alerts of Prometheus that fire. `mend` ends it, as
-    `remedy` says it in the documentation; `ends` is the last word about each alarm.
+    `remedy` says it in the documentation; `ends` is the last word about each alert.
     """
 
     name: str
@@ -375,18 +375,18 @@ STATES = (
     ),
     State(
         "the first alert is refused",
-        first_alarm_refused,
+        first_alert_refused,
         3,
         ("destination_disabled", "alerts_undelivered"),
         told=(),
         destination="disabled",
-        mend=alarms_taken_again,
+        mend=alerts_taken_again,
         remedy="`notifier test NAME` shows why; correct it, then `notifier retry --state pending --destination NAME`",
         ends="",
     ),
     State(
         "alerts are refused",
-        alarms_refused,
+        alerts_refused,
         40,
         ("destination_failing", "alerts_undelivered"),
         told=(),
@@ -394,7 +394,7 @@ STATES = (
         unready=("alerts",),
         beats=False,
         rules=("NotifierAlertsUndelivered", "NotifierDestinationFailing"),
-        mend=other_alarms,
+        mend=other_alerts,
         remedy="set another `[alerts] destination`, then `notifier reload`",
         ends="",
         ends_after=15,

@@ -133,7 +133,7 @@ async def long_weekend(site: Site) -> None:
 
 
 async def new_address(site: Site) -> None:
-    """Put another address into the configuration, and type what the alarm says."""
+    """Put another address into the configuration, and type what the alert says."""
     site.document["destinations"]["hr"]["url"] = f"{site.url}/new"
     site.write()
     await site.types("reload")
@@ -156,24 +156,24 @@ async def mended_file(site: Site) -> None:
     await site.types("reload")
 
 
-async def alarms_refused(site: Site) -> None:
+async def alerts_refused(site: Site) -> None:
     site.receivers["ops"].status = 404
     await receiver(503)(site)
 
 
-async def other_alarms(site: Site) -> None:
+async def other_alerts(site: Site) -> None:
     site.receivers["hr"].status = 200
     site.document["destinations"]["ops"]["url"] = f"{site.url}/ops2"
     site.write()
     await site.types("reload")
 
 
-async def first_alarm_refused(site: Site) -> None:
+async def first_alert_refused(site: Site) -> None:
     site.receivers["ops"].status = 404
     await receiver(410)(site)
 
 
-async def alarms_taken_again(site: Site) -> None:
+async def alerts_taken_again(site: Site) -> None:
     site.receivers["ops"].status = 200
     await new_address(site)
     await site.types("retry", "--state", "pending", "--destination", "ops")
@@ -310,7 +310,7 @@ async def down_for_days(site: Site) -> None:
     await site.stop()
     site.document["sources"]["acme"]["poll_interval"] = "1h"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 50)
+        patch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 50)
         patch.setattr("notifier.daemon.daemon.LOOK_EVERY_SECONDS", 600)
         patch.setattr("notifier.daemon.daemon.EVERY_SECONDS", 600)
         patch.setattr("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 150)

@@ -51,13 +51,13 @@ async def test_every_surface_tells_the_truth(site: Site, state: State, rule_case
     assert bool(seen.ends_with) is (state.fails or bool(state.stands))
     assert (await site.types("status", "--exit-code", code=None)).code == seen.ends_with
     told = tuple(f"firing {name}" for name in state.stands) if state.told is None else state.told
-    assert Counter(site.alarms) == Counter(told)
+    assert Counter(site.alerts) == Counter(told)
     if state.mend is not None:
         await mended(site, state)
 
 
 async def mended(site: Site, state: State) -> None:
-    """End a state by what is printed, and see that each alarm has its one last word."""
+    """End a state by what is printed, and see that each alert has its one last word."""
     assert state.mend is not None
     await state.mend(site)
     await site.minutes(state.ends_after)
@@ -67,7 +67,7 @@ async def mended(site: Site, state: State) -> None:
     assert seen.headline.startswith("All is well"), seen.headline
     assert not seen.ends_with
     for name in state.stands if state.ends else ():
-        words = [word for word in site.alarms if word.endswith(f" {name}")]
+        words = [word for word in site.alerts if word.endswith(f" {name}")]
         assert words[-1] == f"{state.ends} {name}"
         assert words.count(f"{state.ends} {name}") == 1
         assert words[:-1] == [f"firing {name}"] * max(1, (state.told or ()).count(f"firing {name}"))

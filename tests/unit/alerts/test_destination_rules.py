@@ -53,7 +53,7 @@ def told(
 ) -> list[Condition]:
     served = Serving(health, uptime, TRYING, **(serving or {}))
     found = conditions("hr", DestinationReport(served, undelivered, error, owed, NOW), firing)
-    return [it for it in found if it.lived >= it.begins_after or it.key in firing]
+    return [it for it in found if it.seen_seconds >= it.begins_after_seconds or it.key in firing]
 
 
 def names(found: Sequence[Condition]) -> list[str]:
@@ -61,9 +61,9 @@ def names(found: Sequence[Condition]) -> list[str]:
     return [condition.name for condition in found]
 
 
-def fails(health: Health, *undelivered: Undelivered, uptime: float = 1e6, stands: bool = False) -> bool:
-    lasts = failing_for(Serving(health, uptime, TRYING), undelivered, NOW, stands=stands)
-    return lasts is not None and (stands or lasts >= FAILING_FOR_SECONDS)
+def fails(health: Health, *undelivered: Undelivered, uptime: float = 1e6, is_firing: bool = False) -> bool:
+    lasts = failing_for(Serving(health, uptime, TRYING), undelivered, NOW, is_firing=is_firing)
+    return lasts is not None and (is_firing or lasts >= FAILING_FOR_SECONDS)
 
 
 @given(ages, st.floats(0, 2 * FAILING_FOR_SECONDS))
@@ -82,35 +82,39 @@ def test_an_event_that_is_refused_for_itself_says_nothing_of_the_endpoint(reason
 def test_a_moment_of_trouble_neither_begins_nor_ends_anything(health: Health, *, moment: bool) -> None:
     young = [replace(TRIED, tried_from_ms=TRYING - 1000)] if moment else []
     assert not fails(health, *young, UNTRIED, REFUSED)
-    assert fails(BEGUN, *young, UNTRIED, stands=True)
+    assert fails(BEGUN, *young, UNTRIED, is_firing=True)
 
 
 @given(ages)
 def test_it_is_over_when_a_request_gets_through_and_nothing_old_waits_for_another_try(age_ms: int) -> None:
     old = replace(TRIED, tried_from_ms=TRYING - age_ms)
-    assert fails(Health(), old, REFUSED, stands=True) is (age_ms >= LONG_MS)
+    assert fails(Health(), old, REFUSED, is_firing=True) is (age_ms >= LONG_MS)
 
 
 def test_once_every_delivery_was_given_up_nothing_waits_and_nothing_fails() -> None:
-    assert not fails(RETRYING, DEAD, stands=True)
+    assert not fails(RETRYING, DEAD, is_firing=True)
 
 
-@given(age_ms=ages, stands=st.booleans())
-def test_an_endpoint_that_takes_nothing_fails_by_the_age_of_its_trouble(age_ms: int, *, stands: bool) -> None:
+@given(age_ms=ages, is_firing=st.booleans())
+def test_an_endpoint_that_takes_nothing_fails_by_the_age_of_its_trouble(age_ms: int, *, is_firing: bool) -> None:
     refusing = Health(HealthState.RETRYING, AttemptResult.EVERYTHING_REFUSED, NOW - age_ms)
-    assert fails(refusing, REFUSED, stands=stands) is (stands or age_ms >= LONG_MS)
+    assert fails(refusing, REFUSED, is_firing=is_firing) is (is_firing or age_ms >= LONG_MS)
 
 
 LATE = OwedEvents(NOW - LONG_MS, taken=1900, come_in=3600)
 BEHIND = (ConditionName.DESTINATION_BEHIND.value, SUBJECT)
 
 
-@given(age_ms=ages, uptime=st.floats(0, 2 * FAILING_FOR_SECONDS), stands=st.booleans())
-def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: float, *, stands: bool) -> None:
+@given(age_ms=ages, uptime=st.floats(0, 2 * FAILING_FOR_SECONDS), is_firing=st.booleans())
+def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: float, *, is_firing: bool) -> None:
     found = told(
-        Health(), UNTRIED, owed=replace(LATE, since_ms=NOW - age_ms), uptime=uptime, firing={BEHIND} if stands else ()
+        Health(),
+        UNTRIED,
+        owed=replace(LATE, since_ms=NOW - age_ms),
+        uptime=uptime,
+        firing={BEHIND} if is_firing else (),
     )
-    late = age_ms >= LONG_MS and (stands or uptime >= FAILING_FOR_SECONDS)
+    late = age_ms >= LONG_MS and (is_firing or uptime >= FAILING_FOR_SECONDS)
     assert names(found) == (["destination_behind"] if late else [])
 
 
@@ -167,7 +171,7 @@ def test_what_fails_is_not_told_twice() -> None:
 
 def test_a_restart_ends_nothing_and_a_stop_however_long_begins_nothing() -> None:
     old = replace(TRIED, tried_from_ms=TRYING - DAY_MS)
-    assert fails(RETRYING, old, uptime=0.0, stands=True)
+    assert fails(RETRYING, old, uptime=0.0, is_firing=True)
     assert not fails(RETRYING, old, uptime=0.0)
 
 

@@ -1,4 +1,4 @@
-"""The room that is left for the state file."""
+"""The space that is left for the state file."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.alerts.conditions import ConditionName
-from notifier.alerts.disk_rules import LEAST_FREE_BYTES, Room, conditions, is_nearly_full, room_beside
+from notifier.alerts.disk_rules import LEAST_FREE_BYTES, FreeSpace, conditions, is_nearly_full, measure_free_space
 from notifier.store.errors import StoreError, StoreReason
 
 HERE = Path("/var/lib/notifier")
@@ -15,12 +15,12 @@ FIRING = {(ConditionName.DISK_NEARLY_FULL.value, "store")}
 sizes = st.integers(0, 10**13)
 
 
-def room(free: int, total: int = 10**11) -> Room:
-    return Room(HERE, free, total)
+def free_space(free: int, total: int = 10**11) -> FreeSpace:
+    return FreeSpace(HERE, free, total)
 
 
 @pytest.mark.parametrize(
-    ("free", "total", "stands", "nearly_full"),
+    ("free", "total", "is_firing", "nearly_full"),
     [
         (LEAST_FREE_BYTES, 10**11, False, False),
         (LEAST_FREE_BYTES - 1, 10**11, False, True),
@@ -33,32 +33,34 @@ def room(free: int, total: int = 10**11) -> Room:
     ],
 )
 def test_it_is_nearly_full_below_a_measure_and_until_there_is_twice_as_much(
-    free: int, total: int, *, stands: bool, nearly_full: bool
+    free: int, total: int, *, is_firing: bool, nearly_full: bool
 ) -> None:
-    assert is_nearly_full(room(free, total), stands=stands) is nearly_full
+    assert is_nearly_full(free_space(free, total), is_firing=is_firing) is nearly_full
 
 
 @given(sizes, sizes)
 def test_what_fires_goes_on_where_it_would_begin(free: int, total: int) -> None:
-    assert is_nearly_full(room(free, total), stands=True) or not is_nearly_full(room(free, total), stands=False)
+    assert is_nearly_full(free_space(free, total), is_firing=True) or not is_nearly_full(
+        free_space(free, total), is_firing=False
+    )
 
 
 def test_it_says_where_and_the_same_as_long_as_it_lasts() -> None:
-    (begins,) = conditions(room(LEAST_FREE_BYTES - 1), ())
-    (goes_on,) = conditions(room(2 * LEAST_FREE_BYTES - 1), FIRING)
+    (begins,) = conditions(free_space(LEAST_FREE_BYTES - 1), ())
+    (goes_on,) = conditions(free_space(2 * LEAST_FREE_BYTES - 1), FIRING)
     assert begins == goes_on
     assert (begins.name, begins.subject) == (ConditionName.DISK_NEARLY_FULL, "store")
     assert begins.summary.startswith("less than 400 MB are free in /var/lib/notifier, where the state file is; free")
-    assert list(conditions(room(2 * LEAST_FREE_BYTES), FIRING)) == []
+    assert list(conditions(free_space(2 * LEAST_FREE_BYTES), FIRING)) == []
 
 
 async def test_it_is_looked_at_beside_the_state_file(tmp_path: Path) -> None:
-    seen = await room_beside(tmp_path / "notifier.db")
+    seen = await measure_free_space(tmp_path / "notifier.db")
     assert seen.path == tmp_path
     assert 0 <= seen.free <= seen.total
 
 
 async def test_a_folder_that_is_gone_is_trouble_with_the_state_file(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="the free space in the folder of state file") as trouble:
-        await room_beside(tmp_path / "gone" / "notifier.db")
+        await measure_free_space(tmp_path / "gone" / "notifier.db")
     assert trouble.value.reason is StoreReason.IO_ERROR

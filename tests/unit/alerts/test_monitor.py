@@ -1,4 +1,4 @@
-"""Operational notices on their way: from what is wrong, through the state file, to the destination of notices."""
+"""Alerts on their way: from a condition, through the state file, to the destination of alerts."""
 
 import asyncio
 import logging
@@ -52,7 +52,7 @@ class Trouble:
     woken: int = 0
     fired: set[ConditionKey] = field(default_factory=set)
 
-    def alarms(self, alerts_to: str = "safety") -> AlertMonitor:
+    def monitor(self, alerts_to: str = "safety") -> AlertMonitor:
         return AlertMonitor(self.store, self.clock, alerts_to, self._current, self._wake)
 
     async def _current(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
@@ -66,9 +66,9 @@ class Trouble:
         return await self.store.run(history.events_after, 0, 100)
 
     async def said(self) -> list[tuple[str, str]]:
-        """Return the notices so far: the condition and its state."""
-        notices = [orjson.loads(event.data) for event in await self.events()]
-        return [(notice["condition"], notice["state"]) for notice in notices]
+        """Return the alerts so far: the condition and its state."""
+        alerts = [orjson.loads(event.data) for event in await self.events()]
+        return [(alert["condition"], alert["state"]) for alert in alerts]
 
 
 @pytest.fixture
@@ -87,20 +87,20 @@ async def test_a_condition_is_told_reminded_of_and_taken_back(
     trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
-    alarms = trouble.alarms()
-    await alarms.evaluate()
+    monitor = trouble.monitor()
+    await monitor.evaluate()
     assert (trouble.woken, await trouble.said()) == (0, [])
     trouble.wrong = [GAP]
     for _ in range(3):
-        await alarms.evaluate()
+        await monitor.evaluate()
         trouble.clock.advance(30)
     assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
     trouble.clock.advance(DAY)
-    await alarms.evaluate()
+    await monitor.evaluate()
     assert await trouble.said() == [("gap", "firing")] * 2
     trouble.wrong = []
     for _ in range(2):
-        await alarms.evaluate()
+        await monitor.evaluate()
     assert await trouble.said() == [("gap", "firing"), ("gap", "firing"), ("gap", "resolved")]
     assert trouble.woken == 3
     assert logged(caplog) == [
@@ -113,23 +113,23 @@ async def test_a_restart_repeats_nothing_and_forgets_nothing(
     trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
     trouble.wrong = [GAP]
-    await trouble.alarms().evaluate()
+    await trouble.monitor().evaluate()
     caplog.clear()
-    await trouble.alarms().evaluate()
+    await trouble.monitor().evaluate()
     assert (await trouble.said(), caplog.records) == ([("gap", "firing")], [])
     trouble.wrong = []
-    await trouble.alarms().evaluate()
+    await trouble.monitor().evaluate()
     assert await trouble.said() == [("gap", "firing"), ("gap", "resolved")]
 
 
 async def test_who_says_what_is_wrong_is_told_what_fired_until_now_over_a_restart_too(trouble: Trouble) -> None:
     trouble.wrong = [GAP]
-    await trouble.alarms().evaluate()
+    await trouble.monitor().evaluate()
     assert trouble.fired == set()
     trouble.wrong = [HELD]
-    await trouble.alarms().evaluate()
+    await trouble.monitor().evaluate()
     assert trouble.fired == {GAP.key}
-    await trouble.alarms().evaluate()
+    await trouble.monitor().evaluate()
     assert trouble.fired == {HELD.key}
 
 
@@ -137,18 +137,18 @@ async def test_without_a_destination_it_is_kept_and_logged_and_told_when_there_i
     trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
     trouble.wrong = [GAP]
-    nobody = trouble.alarms("")
+    nobody = trouble.monitor("")
     for _ in range(2):
         await nobody.evaluate()
     assert (trouble.woken, await trouble.said()) == (0, [])
-    assert [standing.name for standing in await trouble.store.run(conditions.everything)] == ["gap"]
+    assert [condition.name for condition in await trouble.store.run(conditions.firing)] == ["gap"]
     assert logged(caplog) == [("WARNING", "a condition requires action", "gap")]
     began_ms = trouble.clock.now_ms()
     trouble.clock.advance(3600)
-    await trouble.alarms("safety").evaluate()
+    await trouble.monitor("safety").evaluate()
     assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
-    (standing,) = await trouble.store.run(conditions.everything)
-    assert (standing.since_ms, standing.told_ms) == (began_ms, trouble.clock.now_ms())
+    (condition,) = await trouble.store.run(conditions.firing)
+    assert (condition.since_ms, condition.alerted_ms) == (began_ms, trouble.clock.now_ms())
 
 
 async def test_what_cannot_be_written_is_told_as_soon_as_it_can(
@@ -158,22 +158,22 @@ async def test_what_cannot_be_written_is_told_as_soon_as_it_can(
         db.execute(f"PRAGMA query_only = {int(on)}")
 
     trouble.wrong = [GAP]
-    alarms = trouble.alarms()
+    monitor = trouble.monitor()
     await trouble.store.run(read_only, on=True)
     for _ in range(3):
-        await alarms.evaluate()
+        await monitor.evaluate()
     assert [(record.levelname, vars(record)["reason"]) for record in caplog.records] == [("ERROR", "read_only")]
     await trouble.store.run(read_only, on=False)
-    await alarms.evaluate()
+    await monitor.evaluate()
     assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
 
 
-async def test_notices_are_events_that_every_destination_can_say(trouble: Trouble) -> None:
-    alarms = trouble.alarms()
+async def test_alerts_are_events_that_every_destination_can_say(trouble: Trouble) -> None:
+    monitor = trouble.monitor()
     trouble.wrong = [GAP, HELD]
-    await alarms.evaluate()
+    await monitor.evaluate()
     trouble.wrong = [GAP]
-    await alarms.evaluate()
+    await monitor.evaluate()
     gap, held, over = await trouble.events()
     (alone, *_) = [orjson.loads(single(event, HttpFormat.CLOUDEVENTS).body) for event in (gap, held, over)]
     mixed = orjson.loads(batch([sample_event("acme", 0), gap, held, over], HttpFormat.CLOUDEVENTS).body)
@@ -225,7 +225,7 @@ class Post:
 async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Post]:
     around = Post(tmp_path / "notifier.db")
     monkeypatch.setattr(source_rules, "conditions", lambda *_: tuple(around.wrong))
-    monkeypatch.setattr("notifier.daemon.daemon.ALARMS_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     app = web.Application()
     app.router.add_post("/{name}", around.receive)
     async with serving(app) as url:
@@ -233,7 +233,7 @@ async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield around
 
 
-async def test_the_daemon_tells_the_destination_of_notices_and_no_other(post: Post) -> None:
+async def test_the_daemon_tells_the_destination_of_alerts_and_no_other(post: Post) -> None:
     post.wrong = [GAP, Condition(ConditionName.GAP, destination_subject("safety"), "its own trouble")]
     async with running(post.settings("safety", "hr", "safety")) as daemon:
         fire = (await daemon.operations.status())["conditions"]
@@ -249,7 +249,7 @@ async def test_the_daemon_tells_the_destination_of_notices_and_no_other(post: Po
     assert post.received["hr"] == []
 
 
-async def test_a_destination_of_notices_can_leave_the_configuration_and_another_one_take_its_place(post: Post) -> None:
+async def test_a_destination_of_alerts_can_leave_the_configuration_and_another_one_take_its_place(post: Post) -> None:
     post.wrong = [GAP]
     for settings in (post.settings("safety", "safety"), post.settings("")):
         async with running(settings) as daemon:

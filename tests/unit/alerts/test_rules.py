@@ -66,10 +66,10 @@ def test_descriptors_run_short_at_four_fifths_and_are_enough_below_three() -> No
     assert condition.summary == next(iter(of_descriptors(950, 1000, [key]))).summary
 
 
-def test_alarms_that_are_refused_are_a_condition_at_once_and_those_that_wait_after_a_quarter_of_an_hour() -> None:
-    waits = Evaluation(AT, 0.0, listener="ops", undelivered=60.0)
+def test_alerts_that_are_refused_are_a_condition_at_once_and_those_that_wait_after_a_quarter_of_an_hour() -> None:
+    waits = Evaluation(AT, 0.0, alerts_to="ops", undelivered=60.0)
     assert list(of_alerts(None)) == []
-    assert list(of_alerts(Evaluation(AT, 0.0, listener="ops"))) == []
+    assert list(of_alerts(Evaluation(AT, 0.0, alerts_to="ops"))) == []
     assert list(of_alerts(waits)) == []
     (refused,) = of_alerts(replace(waits, refused="refused, HTTP 404"))
     assert refused.key == (ConditionName.ALERTS_UNDELIVERED, "alerts")

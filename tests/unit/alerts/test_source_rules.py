@@ -37,7 +37,11 @@ def told(
 ) -> list[Condition]:
     report = SourceReport(memory, SETTINGS, PATIENCE, polls, seen or Observations())
     found = conditions("acme", report, firing, NOW)
-    return [it for it in found if it.lived >= it.begins_after or it.key in firing or it.name is ConditionName.GAP]
+    return [
+        it
+        for it in found
+        if it.seen_seconds >= it.begins_after_seconds or it.key in firing or it.name is ConditionName.GAP
+    ]
 
 
 @given(without=spans, interval=spans, is_failing=st.booleans())
@@ -45,14 +49,14 @@ def test_a_source_fails_with_its_last_poll_or_without_an_answer_for_three_interv
     without: float, interval: float, *, is_failing: bool
 ) -> None:
     polls = Polls(without, any_succeeded=True, is_failing=is_failing)
-    assert fails(polls, interval, stands=False) is (is_failing or without >= 3 * interval)
+    assert fails(polls, interval, is_firing=False) is (is_failing or without >= 3 * interval)
 
 
 @given(spans, spans)
 def test_a_restart_ends_nothing_before_a_poll_has_succeeded(without: float, interval: float) -> None:
-    assert fails(Polls(without, any_succeeded=False), interval, stands=True)
+    assert fails(Polls(without, any_succeeded=False), interval, is_firing=True)
     polls = Polls(without, any_succeeded=True)
-    assert fails(polls, interval, stands=True) is fails(polls, interval, stands=False)
+    assert fails(polls, interval, is_firing=True) is fails(polls, interval, is_firing=False)
 
 
 def test_a_stop_however_long_is_no_failure() -> None:
@@ -110,7 +114,7 @@ def test_the_first_sweep_has_two_intervals_from_the_first_meeting(age_ms: int, p
 
 
 @given(moments, moments, st.floats(1, 1e7), moments)
-def test_the_longer_the_interval_the_later_the_alarm(met: int, swept: int, interval: float, now_ms: int) -> None:
+def test_the_longer_the_interval_the_later_the_alert(met: int, swept: int, interval: float, now_ms: int) -> None:
     memory = SourceMemory(met_at_ms=met, swept_at_ms=swept)
     if gap(memory, interval, now_ms) is None:
         assert gap(memory, interval * 2, now_ms) is None
@@ -141,7 +145,7 @@ def test_a_gap_is_a_condition_of_its_source() -> None:
     memory = replace(WHOLE, gap_since_ms=NOW)
     (condition,) = told(memory)
     assert (condition.key, condition.summary) == (("gap", "sources/acme"), f"acme: {gap(memory, DAY, NOW)}")
-    assert condition.begins_after == 0.0
+    assert condition.begins_after_seconds == 0.0
 
 
 def test_removals_that_are_held_back_are_a_condition_of_their_source() -> None:
@@ -253,7 +257,7 @@ def test_budget_that_a_search_uses_up_is_shown_until_it_is_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "name", "begins_after"),
+    ("question", "name", "begins_after_seconds"),
     [
         (Question.COUNT, ConditionName.COUNT_FAILING, 900.0),
         (Question.SCAN, ConditionName.SWEEP_FAILING, 900.0),
@@ -261,13 +265,13 @@ def test_budget_that_a_search_uses_up_is_shown_until_it_is_over() -> None:
     ],
 )
 def test_what_fails_besides_the_head_is_a_condition_of_its_own(
-    question: Question, name: ConditionName, begins_after: float
+    question: Question, name: ConditionName, begins_after_seconds: float
 ) -> None:
     trouble = Trouble("server_error", "the API had an internal error", 1.0)
     report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), {question: trouble})
     (condition,) = conditions("acme", report, (), NOW)
     assert (condition.name, condition.net, condition.cause) == (name, question, "server_error")
-    assert condition.begins_after == begins_after
+    assert condition.begins_after_seconds == begins_after_seconds
 
 
 def test_what_was_not_asked_since_the_start_goes_on_if_it_fired() -> None:
@@ -285,4 +289,8 @@ def test_a_state_file_that_cannot_be_written_is_no_failure_of_the_api() -> None:
 def test_after_a_long_stop_the_scan_has_its_time_before_there_is_a_gap() -> None:
     report = SourceReport(replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), SETTINGS, PATIENCE, WELL, Observations())
     (condition,) = conditions("acme", report, (), NOW)
-    assert (condition.name, condition.lived, condition.begins_after) == (ConditionName.GAP, 0.0, 3 * 3600.0)
+    assert (condition.name, condition.seen_seconds, condition.begins_after_seconds) == (
+        ConditionName.GAP,
+        0.0,
+        3 * 3600.0,
+    )

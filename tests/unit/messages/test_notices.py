@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from notifier.alerts.conditions import Condition, ConditionName, destination_subject, source_subject
-from notifier.alerts.policy import decide
+from notifier.alerts.policy import find_changes
 from notifier.config.message_values import Language
 from notifier.messages.notices import notice
 from notifier.messages.phrasing import Phrasing
-from notifier.store.tables.conditions import FiringCondition, Notice, notice_data
+from notifier.store.tables.conditions import ConditionChange, StoredCondition, alert_data
 from notifier.wording.sentences import Sentence
 
 SPANISH = Phrasing(Language.ES, ZoneInfo("America/Chicago"))
@@ -31,16 +31,16 @@ def failing(name: str = "hr") -> Condition:
     )
 
 
-def told(notices: tuple[Notice, ...], phrasing: Phrasing = SPANISH) -> dict[str, Any]:
-    return notice(orjson.loads(notice_data(notices)), 400, phrasing)
+def told(changes: tuple[ConditionChange, ...], phrasing: Phrasing = SPANISH) -> dict[str, Any]:
+    return notice(orjson.loads(alert_data(changes)), 400, phrasing)
 
 
-def begun(*conditions: Condition) -> tuple[Notice, ...]:
-    return decide(conditions, (), "ops", NOW)
+def begun(*conditions: Condition) -> tuple[ConditionChange, ...]:
+    return find_changes(conditions, (), "ops", NOW)
 
 
-def stored(notices: tuple[Notice, ...]) -> list[FiringCondition]:
-    return [replace(it.standing) for it in notices]
+def stored(changes: tuple[ConditionChange, ...]) -> list[StoredCondition]:
+    return [replace(it.condition) for it in changes]
 
 
 def test_what_is_wrong_and_what_to_do_is_in_the_language_of_the_message() -> None:
@@ -56,10 +56,10 @@ def test_what_is_wrong_and_what_to_do_is_in_the_language_of_the_message() -> Non
 
 def test_so_is_the_end_of_it() -> None:
     before = stored(begun(failing()))
-    resolved = told(decide((), before, "ops", NOW + 1))
+    resolved = told(find_changes((), before, "ops", NOW + 1))
     assert resolved["details"].startswith("Esto ya pasó: hr: no se pueden entregar")
     why = {before[0].key: Sentence("ending.idle", name="hr")}
-    withdrawn = told(decide((), before, "ops", NOW + 1, withdrawn=why))
+    withdrawn = told(find_changes((), before, "ops", NOW + 1, withdrawn=why))
     assert withdrawn["details"].startswith(
         "Ningún evento espera ya a hr; el próximo mostrará si funciona. Antes: hr: no se"
     )
@@ -74,9 +74,9 @@ def test_so_is_an_alert_about_several() -> None:
 def test_an_alert_of_an_earlier_version_is_shown_as_it_is() -> None:
     plain = Condition(ConditionName.GAP, source_subject("acme"), "acme: something of another version")
     (firing,) = begun(plain)
-    assert "texts" not in orjson.loads(notice_data([firing]))
+    assert "texts" not in orjson.loads(alert_data([firing]))
     assert told((firing,))["details"] == "Something of another version"
-    strange = {**orjson.loads(notice_data([firing])), "texts": {"summary": {"text": "moon.full", "values": {}}}}
+    strange = {**orjson.loads(alert_data([firing])), "texts": {"summary": {"text": "moon.full", "values": {}}}}
     assert notice(strange, 400, SPANISH)["details"] == "Something of another version"
 
 

@@ -41,7 +41,7 @@ from notifier.store.tables import (
     told_before,
     view,
 )
-from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.store.tables.destinations import Health, HealthState, LastError, Learned
 from notifier.store.tables.erasure import KnownPerson
 from notifier.store.tables.holds import HeldChange
@@ -259,10 +259,10 @@ class EnginesAgree(RuleBasedStateMachine):
 
     @rule(state=st.sampled_from(ConditionState), forgotten=st.booleans())
     def notice(self, state: ConditionState, *, forgotten: bool) -> None:
-        life = FiringCondition("gap", "source/acme", "there may be a gap", self.now_ms)
-        notice = Notice(state, life, "began", "hr", is_forgotten=forgotten)
+        life = StoredCondition("gap", "source/acme", "there may be a gap", self.now_ms)
+        notice = ConditionChange(state, life, "began", "hr", is_forgotten=forgotten)
         self.both(conditions.write, [notice], self.now_ms)
-        self.both(conditions.lives)
+        self.both(conditions.stored)
         self.both(conditions.undelivered_since, "hr")
         self.both(conditions.refusal, "hr", ["http_status"])
 

@@ -10,7 +10,7 @@ from notifier.store.database import Database
 from notifier.store.file.store import FileStore
 from notifier.store.queries import history
 from notifier.store.tables import conditions, destinations, outbox, retention
-from notifier.store.tables.conditions import ConditionState, FiringCondition, Handover, Notice, Phase
+from notifier.store.tables.conditions import ConditionChange, ConditionState, Handover, Phase, StoredCondition
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.settlements import Settlement, settle
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from tests.integration.store.conftest import Tell
 
 NOW = 1_795_280_400_123
-GAP = FiringCondition("gap", "sources/acme", "something may have been missed", NOW - 1000, NOW)
-HELD = FiringCondition("removals_held", "sources/acme", "40 records seem gone", NOW - 2000)
+GAP = StoredCondition("gap", "sources/acme", "something may have been missed", NOW - 1000, NOW)
+HELD = StoredCondition("removals_held", "sources/acme", "40 records seem gone", NOW - 2000)
 
 
-def firing(standing: FiringCondition, destination: str | None = "safety") -> Notice:
-    return Notice(ConditionState.FIRING, standing, "began", destination)
+def firing(condition: StoredCondition, destination: str | None = "safety") -> ConditionChange:
+    return ConditionChange(ConditionState.FIRING, condition, "began", destination)
 
 
-def resolved(standing: FiringCondition, destination: str | None = "safety") -> Notice:
-    return Notice(ConditionState.RESOLVED, standing, "ended", destination)
+def resolved(condition: StoredCondition, destination: str | None = "safety") -> ConditionChange:
+    return ConditionChange(ConditionState.RESOLVED, condition, "ended", destination)
 
 
 def deliveries(db: Database) -> list[tuple[int, str]]:
@@ -37,11 +37,11 @@ def deliveries(db: Database) -> list[tuple[int, str]]:
 
 def test_what_fires_is_remembered_the_longest_first(db: Database) -> None:
     conditions.write(db, [firing(GAP), firing(HELD)], NOW)
-    assert conditions.everything(db) == (HELD, GAP)
-    later = FiringCondition(GAP.name, GAP.subject, "worse", GAP.since_ms, NOW + 5)
-    over = FiringCondition(HELD.name, HELD.subject, "over", HELD.since_ms, phase=Phase.OVER)
+    assert conditions.firing(db) == (HELD, GAP)
+    later = StoredCondition(GAP.name, GAP.subject, "worse", GAP.since_ms, NOW + 5)
+    over = StoredCondition(HELD.name, HELD.subject, "over", HELD.since_ms, phase=Phase.OVER)
     conditions.write(db, [firing(later, None), resolved(over)], NOW)
-    assert conditions.everything(db) == (later,)
+    assert conditions.firing(db) == (later,)
 
 
 def test_a_notice_is_an_event_for_one_destination(db: Database) -> None:
@@ -142,7 +142,7 @@ def test_a_last_word_about_very_many_conditions_names_a_hundred(db: Database) ->
 def test_conditions_of_one_name_and_cause_are_told_together_with_every_subject_named(db: Database) -> None:
     many = [
         firing(
-            FiringCondition(
+            StoredCondition(
                 "source_failing", f"sources/customer-{number}", f"customer-{number}: down", NOW, NOW, cause=cause
             )
         )
@@ -154,7 +154,7 @@ def test_conditions_of_one_name_and_cause_are_told_together_with_every_subject_n
     assert all(f"customer-{number}" in said["summary"] for number in range(60))
     assert alone.subject == "sources/customer-60"
     # The end of one of them leaves the word about the others where it is.
-    conditions.write(db, [resolved(many[3].standing)], NOW + 1)
+    conditions.write(db, [resolved(many[3].condition)], NOW + 1)
     assert together.sequence in dict(deliveries(db))
 
 
@@ -164,7 +164,7 @@ async def test_a_turn_and_its_notice_are_written_both_or_neither(store: FileStor
         raise RuntimeError
 
     def remembered(db: Database) -> tuple[Any, ...]:
-        return conditions.everything(db), history.events_after(db, 0, 10), deliveries(db)
+        return conditions.firing(db), history.events_after(db, 0, 10), deliveries(db)
 
     with pytest.raises(RuntimeError):
         await store.run(cut_off)
@@ -188,6 +188,6 @@ def test_a_condition_goes_on_when_its_notice_is_forgotten(db: Database) -> None:
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
     settle(db, [done])
     assert retention.forget(db, NOW + 1).events == 1
-    assert conditions.everything(db) == (GAP,)
+    assert conditions.firing(db) == (GAP,)
     conditions.write(db, [resolved(GAP)], NOW + 2)
     assert [later.sequence for later in history.events_after(db, 0, 10)] == [event.sequence + 1]

@@ -217,7 +217,7 @@ async def serious(page: "Page") -> list[str]:
 async def test_nobody_is_kept_out(start_server: "StartServer", visit: "Go", colours: str, width: int) -> None:
     server = await with_dead_deliveries(start_server, 2)
     assert server.daemon is not None
-    await server.daemon._look_for_troubles()
+    await server.daemon._evaluate_conditions()
     key = next(iter(server.account.records())).id
     seen = await visit(server, width=width, color_scheme=colours)
     page = parse_delivery_page(MultiDict(state="dead"))

@@ -15,7 +15,7 @@ from notifier.cli.commands.status import _waiting_for_schedule
 from notifier.cli.errors import CommandError
 from notifier.store.file.store import FileStore
 from notifier.store.tables import conditions, sources
-from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.store.tables.sources import SourceError
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ async def test_a_source_that_failed_last_is_shown_with_its_error(
 
 async def test_what_needs_attention_comes_first(home: "Home") -> None:
     await home.remember("David Ball")
-    gap = FiringCondition("gap", "sources/acme", "something may have been missed", 1_795_280_400_123)
+    gap = StoredCondition("gap", "sources/acme", "something may have been missed", 1_795_280_400_123)
     store = FileStore(home.state_file)
     await store.open()
-    await store.run(conditions.write, [Notice(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
+    await store.run(conditions.write, [ConditionChange(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
     await store.close()
     assert (await home.call("status", "--json")).documents[0]["conditions"] == [
         {

@@ -7,7 +7,7 @@ import pytest
 from notifier.alerts.conditions import ConditionName
 from notifier.store.queries import feed
 from notifier.store.tables import conditions
-from notifier.store.tables.conditions import ConditionState, FiringCondition, Notice
+from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from tests.support.event_stream import detect
 
 if TYPE_CHECKING:
@@ -138,6 +138,6 @@ async def test_a_source_that_never_was_is_said_to_be_unknown(interface: "Interfa
 
 
 async def tell_of_trouble(interface: "Interface") -> None:
-    standing = FiringCondition(ConditionName.GAP, "sources/acme", "acme: not everything was seen", 1_795_280_400_123)
-    notice = Notice(ConditionState.FIRING, standing, "began", "hr")
+    standing = StoredCondition(ConditionName.GAP, "sources/acme", "acme: not everything was seen", 1_795_280_400_123)
+    notice = ConditionChange(ConditionState.FIRING, standing, "began", "hr")
     await interface.store.run(conditions.write, [notice], 1_795_280_400_123)

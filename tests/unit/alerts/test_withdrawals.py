@@ -6,7 +6,7 @@ import pytest
 
 from notifier.alerts import rules
 from notifier.alerts.conditions import Condition, ConditionName
-from notifier.alerts.endings import withdrawn
+from notifier.alerts.withdrawals import withdrawal_reasons
 from notifier.store.database import Database
 from notifier.store.file.store import FileStore
 from notifier.store.recovery import compare
@@ -37,14 +37,14 @@ DISABLED = Condition(ConditionName.DESTINATION_DISABLED, "destinations/hr", "dis
 def test_it_says_why_a_destination_fails_no_more(
     health: Health | None, current: list[Condition], waiting: int, why: str
 ) -> None:
-    found = withdrawn([FAILING], current, ["acme"], {} if health is None else {"hr": health}, {"hr": waiting})
+    found = withdrawal_reasons([FAILING], current, ["acme"], {} if health is None else {"hr": health}, {"hr": waiting})
     assert found.get(FAILING, "").startswith(why)
     assert bool(found) is bool(why)
 
 
 def test_a_source_that_left_the_configuration_was_not_mended() -> None:
     key = ("source_failing", "sources/gone")
-    assert withdrawn([key], [], ["acme"], {}, {}) == {key: "gone was removed from the configuration"}
+    assert withdrawal_reasons([key], [], ["acme"], {}, {}) == {key: "gone was removed from the configuration"}
 
 
 async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, d
 from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState
 from notifier.wording.sentences import Sentence
 
-_OF_SERVING: Final = (ConditionName.DESTINATION_FAILING, ConditionName.DESTINATION_BEHIND)
-_TAKEN_OVER_BY: Final = (
+_OF_DELIVERY: Final = (ConditionName.DESTINATION_FAILING, ConditionName.DESTINATION_BEHIND)
+_REPLACED_BY: Final = (
     ConditionName.DESTINATION_DISABLED,
     ConditionName.DESTINATION_FAILING,
     ConditionName.DESTINATION_BEHIND,
@@ -16,7 +16,7 @@ _TAKEN_OVER_BY: Final = (
 )
 
 
-def withdrawn(
+def withdrawal_reasons(
     keys: Iterable[ConditionKey],
     current: Collection[Condition],
     sources: Collection[str],
@@ -54,12 +54,12 @@ def _of_destination(
         if waiting:
             return Sentence("ending.removed_waiting", name=whose, waiting=waiting)
         return Sentence("ending.removed", name=whose)
-    if name not in _OF_SERVING:
+    if name not in _OF_DELIVERY:
         return None
     if health.state is HealthState.DISABLED and health.reason == BY_OPERATOR:
         return Sentence("ending.disabled", name=whose, waiting=waiting)
     subject = destination_subject(whose)
-    if later := next((it for it in _TAKEN_OVER_BY if it != name and (it.value, subject) in seen), None):
+    if later := next((it for it in _REPLACED_BY if it != name and (it.value, subject) in seen), None):
         return Sentence("ending.replaced", name=whose, condition=Sentence(f"{later}.title"))
     if health.state is HealthState.RETRYING and not waiting:
         return Sentence("ending.idle", name=whose)
