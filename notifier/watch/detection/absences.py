@@ -1,11 +1,11 @@
 """Decides whether known records are gone. Five proofs must agree: place, precise question, balance, second look, count.
 
 - Place: the record is missing from a whole page or sweep that was requested after the record was last seen.
-- Precise question: the record is missing from all records of its person, and `confirm_after` later from all records of
-  its training. One of the two questions finds a record that was moved to another person or another training.
-- Balance: the API's count of all records leaves room for the removal.
+- Precise question: the record is missing when all records of its person are requested and, `confirm_after` later, all
+  records of its training. A record that was moved to another person or training is found by one of the two.
+- Balance: the API's count of all records is low enough for the record to be gone.
 - Second look: the second precise question confirms the first. A removal is not urgent, so the delay does no harm.
-- Count: the API counts no more records for the second precise question than the answer contains.
+- Count: the answer to the second precise question has as many records as the API counts for it.
 """
 
 import logging
@@ -33,11 +33,11 @@ from notifier.watch.source_reader import PreciseAnswer, SourceReader
 _log = logging.getLogger(__name__)
 
 _MOST_READINGS = 6
-"""The most times that the pages of missing records are read again. Each time shows most records that only moved."""
+"""How often at most the pages of missing records are read again; each time, most records that only moved are found."""
 
 
 def held_back(suspects: int, known: int, share: float, few: int) -> bool:
-    """Return whether to hold back removals: if more than `few` and more than this `share` of the `known` are suspects.
+    """Return whether to hold removals back: `suspects` is above `few`, and above this `share` of the `known` records.
 
     An error in a filter, a permission or the API is then more likely than real deletions.
     """
@@ -47,7 +47,7 @@ def held_back(suspects: int, known: int, share: float, few: int) -> bool:
 class Examined(Struct, frozen=True):
     """The result of examining missing records.
 
-    `events` is the number of events written, `held` of removals held back, `left` of records left to the next sweep.
+    `events` counts the events written, `held` the removals held back, `left` the records left to the next sweep.
     """
 
     events: int = 0
@@ -56,10 +56,10 @@ class Examined(Struct, frozen=True):
 
 
 class Sightings:
-    """Collects the records that any answer requested since a moment has shown; these are not gone."""
+    """Collects the records shown by answers that were requested since a given moment; these records are not gone."""
 
     def __init__(self, ingester: PageIngester, since: float) -> None:
-        """Initialize to observe the answers that `ingester` writes, if requested after `since` (monotonic seconds)."""
+        """Initialize to observe the answers written by `ingester` and requested since `since` (monotonic seconds)."""
         self._ingester = ingester
         self._since = since
         self._seen = NumberSet()
@@ -74,7 +74,7 @@ class Sightings:
         self._ingester.observers.remove(self._observe)
 
     def __contains__(self, record_id: int) -> bool:
-        """Return whether an answer has shown the record with this number in the store."""
+        """Return whether an answer has shown the record that the store knows by this number."""
         return record_id in self._seen
 
     def _observe(self, result: IngestResult) -> None:
@@ -104,11 +104,11 @@ class Absences:
     async def examine(
         self, ids: Sequence[int], net: DetectedBy, urgency: Priority, *, most_questions: int | None = None
     ) -> Examined:
-        """Ask the API for missing records, given by the store's numbers; if they are too many, hold their removal back.
+        """Ask the API for missing records; hold their removal back if there are too many of them.
 
-        The records are asked for by person. A record that the answer lacks waits for a second look. If the API's count
-        leaves no room for removals, nothing is asked. Records that would take more than `most_questions` questions are
-        left to the next sweep.
+        `ids` are the store's numbers of the records. All records of each person are requested, and a missing record
+        that the answer lacks waits for a second look. Nothing is requested if, by the API's count, no record can be
+        gone. Records that would take more than `most_questions` requests are left to the next sweep.
         """
         suspects = await self._suspects(ids)
         if not suspects:
@@ -133,7 +133,7 @@ class Absences:
     async def look_again(self, *, removals: bool) -> bool:
         """Do the second looks that are due; return whether a sweep has to decide about the removals.
 
-        Without `removals`, the second looks at removals keep waiting.
+        If `removals` is False, second looks at removals keep waiting.
         """
         due = self._looks.due()
         waiting = self._looks.waiting(LookKind.REMOVAL) if removals else ()
@@ -148,7 +148,7 @@ class Absences:
     async def release_held(self, ids: Sequence[int], *, silently: bool) -> int:
         """Announce held-back removals of these records, or accept them `silently`; return the number of events.
 
-        An operator's command replaces the second look. The API's count must still leave room for each removal.
+        An operator's command replaces the second look. The API's count must still be low enough for each removal.
         """
         suspects = await self._context.store.run(records_by_date.suspects, ids)
         room = (await self._counts.fresh_balance()).room
@@ -176,7 +176,7 @@ class Absences:
     async def _read_again(
         self, suspects: list[RemovalCandidate], room: int, net: DetectedBy, urgency: Priority
     ) -> list[RemovalCandidate]:
-        """Read the suspects' pages again, because more than `room` seem to be gone; return those still missing."""
+        """Read the suspects' pages again, because more than `room` seem to be gone; return the still missing ones."""
         with Sightings(self._ingester, self._context.clock.monotonic()) as seen:
             for _ in range(_MOST_READINGS):
                 pages = await self._pages_of(suspects)
@@ -190,7 +190,7 @@ class Absences:
         return suspects
 
     async def _pages_of(self, suspects: Collection[RemovalCandidate]) -> list[int]:
-        """Return the pages on which the records of the suspects' days should be."""
+        """Return the numbers of the pages that should have the records of the suspects' completion dates."""
         counts = await self._context.store.run(records_by_date.counts, self._context.name)
         by_day = {day_of(completed_on): count for completed_on, count in counts.items()}
         known, size = KnownCounts(by_day), self._reader.large_page
@@ -219,8 +219,8 @@ class Absences:
     async def _confirm_removals(self, removals: Sequence[SecondLook], due: Collection[str]) -> bool:
         room = (await self._counts.fresh_balance()).room
         if room == 0:
-            # The count says that all known records exist. Either that is so, or new entries that are not known yet make
-            # up for those that are gone. A search looks for such entries. A page that shows one of these records ends
+            # The count leaves no room for a removal: all known records exist, or there are as many unknown new entries
+            # as records are gone. A search looks for such entries. A page that shows one of the waiting records ends
             # its second look.
             return False
         if room is not None and room < len(removals):
@@ -252,8 +252,8 @@ class Absences:
     async def _ask_for_training(self, look: SecondLook) -> PreciseAnswer | None:
         """Ask for all records of the training that a second look is about, and return the answer.
 
-        If the training has too many records, only those of the look's person are requested. If the record has no
-        training now, all records of its person are requested.
+        If the training has too many records, or its answer is incomplete, only those of the record's person are
+        requested. If a v2 record has no training, all records of its person are requested.
         """
         is_v2 = self._context.settings.api == "v2"
         if is_v2 and not look.training_id.isdecimal():

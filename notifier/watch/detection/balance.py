@@ -1,7 +1,7 @@
 """Splits the API's count into existing records, unreadable ones, the API's own error, and an unexplained rest. Pure.
 
-The unexplained rest is not simply accepted: its cause is searched for. It counts as the API's own error, which later
-count checks subtract, only if two whole sweeps in a row end with the same difference.
+The cause of the unexplained rest is searched for. If two whole sweeps in a row end with the same rest, it counts as the
+API's own error, and later count checks subtract it.
 """
 
 from collections import deque
@@ -64,7 +64,7 @@ def _bounds_of_nothing(number: int, limit: int, last: int | None) -> CountBounds
 
 
 def page_cap(page: Page, count: int | None) -> int | None:
-    """Return the API's own limit of records per page; None if it is not proven to be below the requested limit.
+    """Return the API's own limit of records per page if it is proven to be below the requested limit, else None.
 
     `count` is the exact number of records in the list. Together with the number of pages it proves the limit.
     """
@@ -92,12 +92,12 @@ class Balance(Struct, frozen=True):
 
     @property
     def difference(self) -> int:
-        """The number of records that the API counts beyond the known ones; negative if it counts fewer."""
+        """The API's count minus existing, unreadable and wrongly counted records; 0 if the count is not exact."""
         return 0 if self.count is None else self.count - self.existing - self.unreadable - self.offset
 
     @property
     def unexplained(self) -> int:
-        """The part of the difference that no waiting or held-back record explains."""
+        """The part of the difference that waiting and held-back records do not explain."""
         if self.count is None:
             return 0
         return self.difference + self.leaving + self.held - self.returning
@@ -114,17 +114,17 @@ class Balance(Struct, frozen=True):
 
 
 def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, lasts: bool) -> int:
-    """Return the API's own count error, after a complete sweep with an unexplained difference of `unexplained` records.
+    """Return the API's own count error, after a whole sweep that leaves `unexplained` records of difference.
 
-    `offset` is the error assumed so far. `left_over` is the difference that the previous complete sweep left, None if
-    the count was explained in between. `lasts` means that the first sweep with this difference was long ago: the list
-    may lag behind the count for some minutes.
+    `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if the
+    count was explained in between. `lasts` means that the first sweep with this difference was long ago: the list may
+    lag behind the count for some minutes.
     """
     return offset + unexplained if lasts and unexplained and unexplained == left_over else offset
 
 
 class SearchTiming(Struct):
-    """Decides when to search: at once for a new difference, then after waits that double from `first` to `longest`."""
+    """Decides when to search: at once for a new difference, then after waits of `first` to `longest` seconds."""
 
     first: float
     longest: float
@@ -148,23 +148,24 @@ class SearchTiming(Struct):
     def searched(self, now: float, *, found: bool, rest: float = 0.0) -> None:
         """Record the end of a search; `found` says whether it has found anything.
 
-        The next one begins after `rest` seconds at the earliest. If nothing was found, it begins later each time.
+        The next search begins after `rest` seconds at the earliest. The wait doubles with each search that finds
+        nothing.
         """
         self._wait = 0.0 if found else min(self.longest, max(self.first, 2 * self._wait))
         self._not_before, self._rest_until = now + self._wait, now + rest
 
     def clear(self) -> None:
-        """Forget the difference, because the count has no unexplained difference any more."""
+        """Forget the difference and its waits, because the count is explained."""
         self._difference, self._not_before, self._wait = 0, 0.0, 0.0
 
 
 def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: float) -> bool:
-    """Return whether the last sweep was long enough ago for another sweep that reads this many pages."""
+    """Return whether the last sweep is long enough ago for another: at least `seconds_a_page` times `pages`."""
     return since_last_seconds >= pages * seconds_a_page
 
 
 class _Sample(Struct, frozen=True):
-    """A count difference at one moment, and the number of records that were found outside the head until then."""
+    """A count difference at one moment, and the number of records found outside the head by then."""
 
     at_ms: int
     difference: int
@@ -198,14 +199,14 @@ class UnexplainedAge(Struct):
         return self._samples[0].at_ms
 
     def recall(self, difference: int, since_ms: int | None) -> None:
-        """Restore the state of the previous run."""
+        """Restore the difference of the program's previous run, and since when (Unix ms) it was unexplained."""
         self._samples.clear()
         if difference and since_ms is not None:
             self._samples.append(_Sample(since_ms, difference, 0))
 
 
 class Mark(Struct, frozen=True):
-    """A moment of a sweep: the API's count, the last page read, and the records that head polls had found by then."""
+    """A moment of a sweep: the API's count, the last page read, and how many records head polls had found by then."""
 
     count: int
     page: int

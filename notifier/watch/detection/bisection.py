@@ -1,7 +1,7 @@
-"""Finds where the list has changed, by bisection: the list is sorted by completion date. Pure functions and values.
+"""Finds by bisection where the list has changed. Pure functions and values.
 
-The API states how many records there are, and the store knows how many it expects. If these numbers differ and the head
-of the list does not explain it, a record was entered or deleted further down. The list is sorted by completion date,
+The API states how many records there are, and the store knows how many it expects. If these numbers differ and the
+newest records do not explain it, a record was entered or deleted further down. The list is sorted by completion date,
 newest first, in any order within a date. So at each place on a page where the date changes, two numbers are known: how
 many records the API has above that place, and how many known records belong there. The difference of the two is the
 *excess*, the net change above the place. If the excess differs between the two ends of a range, the change is inside
@@ -35,7 +35,7 @@ def day_of(completed_on: str | None) -> Day:
 
 
 class Range(Struct, frozen=True):
-    """The records between two places: completed after `older`, and on or before `newer`.
+    """A range of the list: the records completed after `older`, and on or before `newer`.
 
     `excess` is how many more records the API has than are known, negative if fewer. `first_page` to `last_page` are the
     pages with these records.
@@ -97,9 +97,9 @@ class KnownCounts:
 
 
 class Bisection:
-    """One search through a list of `total` records on pages of `size`; the API stated the total at `at_ms`.
+    """One search through a list of `total` records on pages of `size`.
 
-    `random` returns a random number in [0, 1).
+    The API stated the total at `at_ms` (Unix ms). `random` returns a random number in [0, 1).
 
     As long as `next_page` returns a number, the caller reads that page and calls `learn` and `observe_page`. Afterwards
     `changed` yields the ranges whose numbers still differ. The day of an unreadable record is None.
@@ -133,7 +133,7 @@ class Bisection:
                 self._places[older] = _Boundary(place, at_ms)
 
     def learn(self, arrivals: Iterable[Arrival]) -> None:
-        """Add records that became known since the search began, from its own pages or from other requests."""
+        """Add records that became known or are gone since the search began, by its own pages or by other requests."""
         moved: dict[Day, int] = {}
         for arrival in arrivals:
             self._arrivals.append(arrival)
@@ -143,8 +143,8 @@ class Bisection:
     def next_page(self) -> int | None:
         """Return the page to read next; None if every range with a change was read.
 
-        It is the middle one of a range's unread pages, or a random one of them if many records have changed in the
-        range. The range is the one with the greatest change per unread page; of several such ranges, the newest.
+        The page belongs to the range with the greatest change per unread page; of several such ranges, to the newest.
+        It is the middle one of the range's unread pages, or a random one if many records have changed there.
         """
         best: list[int] = []
         most, excess = 0.0, 0
@@ -154,7 +154,7 @@ class Bisection:
                 best, most, excess = unread, abs(changed.excess) / len(unread), abs(changed.excess)
         if not best:
             return None
-        # If many records change all the time, every search would otherwise read the same middle pages and find nothing.
+        # A random page helps if many records change all the time: the same middle pages would show nothing each time.
         place = self._random() if excess >= _MANY else 1 / 2
         return best[int(place * len(best))]
 

@@ -1,8 +1,8 @@
 """Decides what an answer proves about each of its records: news, history, or nothing yet. Pure.
 
 An answer describes the moment when it was requested. Content that a record never had before is announced at once. A
-record that has earlier content again, or is back after its removal, waits for a second look. So does a missing record,
-which can be gone only if the API counts few enough records (`absences`).
+record that has earlier content again, or is back after its removal, waits for a second look. So does a missing record;
+it can be gone only if the API's count is low enough (`absences`).
 """
 
 from collections import Counter
@@ -24,12 +24,12 @@ _FIRST_REVISION = 1
 
 
 class Evidence(Struct, frozen=True):
-    """What is known about the records of an answer before it is examined; mappings are by the record's key.
+    """The facts known about an answer's records before the answer is examined; mappings are by record key.
 
     `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
     earlier contents. `is_narrow` means that some content field is missing in all records of the answer. `looks` are
     second looks, `due` the keys of those whose wait is over. `changed_at` is when the answer that last changed a record
-    was requested (monotonic seconds), kept only while older answers may still arrive. `held_changes` are records with a
+    was requested (monotonic seconds); it is kept as long as older answers may arrive. `held_changes` are records with a
     held-back change. `unreadable` are records that could not be read before the end of the first sweep.
     """
 
@@ -45,7 +45,7 @@ class Evidence(Struct, frozen=True):
 
 
 class HoldState(Struct, frozen=True):
-    """What is held back now, and how many arrivals and changes count towards the limits so far (`holds.Tally`)."""
+    """The changes held back now, and how many arrivals and changes count towards the limits so far (`holds.Tally`)."""
 
     limits: HoldLimits
     counted_arrivals: int = 0
@@ -181,7 +181,7 @@ def _weigh_known(
     circumstances: Circumstances,
     decisions: _Decisions,
 ) -> None:
-    """Examine a known record that is not removed: its content is unchanged, or this is an update."""
+    """Examine a known record that is not removed, and whose content may have changed."""
     key, look = completion.key, evidence.looks.get(completion.key)
     if memory.out_of_view:
         decisions.in_view.append(key)
@@ -264,7 +264,7 @@ def _held(arrivals: Iterable[Completion], net: DetectedBy) -> Iterable[SilentRec
 def _look(
     kind: LookKind, completion: Completion, form: int, before: SecondLook | None, circumstances: Circumstances
 ) -> SecondLook:
-    """Return a second look whose wait begins now; it takes over the history of `before` if that is of the same kind."""
+    """Return a second look whose wait begins now; if `before` is of the same kind, its history is kept."""
     look = SecondLook(
         completion.key,
         kind,

@@ -13,17 +13,17 @@ _SECONDS_OF_A_DAY: Final = 86_400
 
 
 class ExpiryStage(StrEnum):
-    """What was announced about the end of a completion."""
+    """The stages of a completion that runs out: it expires soon, or it has expired."""
 
     EXPIRING = "expiring"
     EXPIRED = "expired"
 
 
 class Announced(Struct, frozen=True):
-    """What was announced about one record and the day on which it ends (`valid_until`).
+    """The last announcement that a record ends on the day `valid_until`.
 
-    `is_renewed` means that the announcement was taken back. If the record ends on that day again later, it is announced
-    again with the next `turn`; the first turn is 1.
+    `is_renewed` means that the announcement was taken back. If the record later ends on that day again, it is announced
+    again. `turn` counts these announcements from 1.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Announced(Struct, frozen=True):
 
 
 class Announcement(Struct, frozen=True):
-    """An announcement to make: a stage, and the turn that it belongs to."""
+    """An announcement to make: a stage, and its turn (see `Announced`)."""
 
     stage: ExpiryStage
     turn: int
@@ -50,7 +50,7 @@ def within_days(expiring_within_seconds: float | None, training_days: int | None
 
 
 def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpiryStage | None:
-    """Return the stage of a completion on the day `today`; None if its end is far away, or was before `since`.
+    """Return the stage of a completion on the day `today`; None if its end is more than `days` away or before `since`.
 
     A completion is valid on its last day, and has expired on the day after. `since` is the day on which expiry was
     switched on; what had expired before is history.
@@ -64,7 +64,7 @@ def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpirySta
 
 
 def next_announcement(before: Announced | None, stage: ExpiryStage | None) -> Announcement | None:
-    """Return what to announce about a record that is in this stage; `before` is what was announced for the same day."""
+    """Return the announcement for a record in this stage, or None; `before` is the last one for the same end date."""
     if stage is None:
         return None
     if before is None or before.is_renewed:
@@ -75,5 +75,5 @@ def next_announcement(before: Announced | None, stage: ExpiryStage | None) -> An
 
 
 def has_left(terminated_on: object, today: date) -> bool:
-    """Return whether a person with this fact `terminated_on` (`YYYY-MM-DD` or None) has left by `today`."""
+    """Return whether a person has left by `today`; `terminated_on` is the day (`YYYY-MM-DD`) or None."""
     return isinstance(terminated_on, str) and terminated_on <= today.isoformat()

@@ -1,4 +1,4 @@
-"""The first contact: the moment, by the server's clock, from which on every record entered is news. Pure.
+"""The first contact: the moment (by the server's clock) since which each record entered is news. Pure.
 
 It is taken from the `Date` header of the first answer, and corrected if the headers of the next answers show that this
 header was wrong.
@@ -17,7 +17,7 @@ _NOISE_MS: Final = 5_000
 
 
 def first_contact(page: Page, now_ms: int) -> int:
-    """Return the moment of the first contact, which is not later than when the server got the request.
+    """Return the moment of the first contact (Unix ms): when the server got the request, or slightly earlier.
 
     It is the `Date` header (whole seconds, rounded down) minus the duration of the request. Without such a header, our
     own clock is used. A record entered in the second of the first contact counts as news: it is better to announce a
@@ -28,9 +28,9 @@ def first_contact(page: Page, now_ms: int) -> int:
 
 
 class ContactEstimate(Struct):
-    """Estimates, from the `Date` headers of several answers, when the first request was sent by the server's clock.
+    """Estimates the server's time of the first request from the `Date` headers of several answers.
 
-    `asked_at` is when it was sent in monotonic seconds, `own_ms` in Unix milliseconds of our own clock.
+    That request was sent at `asked_at` (monotonic seconds), which is `own_ms` (Unix ms) by our own clock.
     """
 
     asked_at: float

@@ -24,14 +24,14 @@ _ANNOUNCED_AT_ONCE: Final = 200
 
 
 class Head(Struct, frozen=True):
-    """What a head poll has read: the first page, and a landmark for a spot check if one could be looked up."""
+    """The result of a head poll: the first page, and a place to check in the rest of the list if one was looked up."""
 
     first: Page
     landmark: DayBoundary | None = None
 
 
 class HeadPoll:
-    """Reads the head of one source's list. Raises ApiError and StoreError."""
+    """Reads the newest records of one source's list. Raises ApiError and StoreError."""
 
     def __init__(self, context: SourceContext, reader: SourceReader, ingester: PageIngester) -> None:
         self._context = context
@@ -41,9 +41,9 @@ class HeadPoll:
         self._has_parsed = False
 
     async def read(self, longest_outage_seconds: float, spot_chance: float | None) -> Head:
-        """Read the first page, and more pages until known records are reached, and record the success of the round.
+        """Read pages from the first on until known records are reached, and record the success of the round.
 
-        `spot_chance` is as in `RoundEnd`. The success is recorded in the transaction of the last page, if possible,
+        `RoundEnd` explains `spot_chance`. The success is recorded in the transaction of the last page, if possible,
         because each transaction waits for the disk. Raises ApiError `records_unreadable` if more than half of the first
         page cannot be read.
         """
@@ -60,7 +60,7 @@ class HeadPoll:
         return head
 
     async def _meet(self) -> Page:
-        """Read and return the first page at the first contact; its records are history."""
+        """Read the first page of a new source, store the moment of this first contact, and return the page."""
         now_ms = self._context.clock.now_ms()
         page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size)
         contact_ms = first_contact(page, self._context.clock.now_ms())
@@ -104,7 +104,7 @@ class HeadPoll:
         """
         memory = self._context.health.memory
         until_key, until_day = memory.head_key, memory.head_day
-        # The first pages are parsed, because an earlier version of this program may have stored their records.
+        # The first poll of a run parses all records, because an earlier version of this program may have stored them.
         skim = self._has_parsed
         first = page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size, skim=skim)
         self._has_parsed = True
@@ -128,7 +128,7 @@ class HeadPoll:
 
 
 def _read_down_to(page: Page) -> PageMetadata:
-    """Return the metadata that stores the page's last record as the end of what the head poll has read."""
+    """Return the metadata that stores the page's last record as the last one that the head poll has read."""
     if not page.keys:
         return PageMetadata()
     return PageMetadata(head_key=page.keys[-1], head_day=page.days[-1])

@@ -1,4 +1,4 @@
-"""Holds back too many changes at once: removals, arrivals from before the first contact, changes of one field. Pure.
+"""Holds back too many changes at once: removals, old records that arrive late, changes of one field. Pure.
 
 An error in a filter, a permission or the API is more likely than real changes of that many records. A condition reports
 held-back changes. An operator releases them, or the hold ends when the records are as before.

@@ -9,7 +9,7 @@ from notifier.config import FirstRun
 
 
 class NewsReason(StrEnum):
-    """Why a record counts as news or as history."""
+    """Why a record, or a change of it, counts as news or as history."""
 
     FIRST_ANSWER = "stood_in_first_answer"
     ENTERED_BEFORE = "entered_before_first_meeting"

@@ -1,4 +1,4 @@
-"""A set of the numbers by which the store identifies records."""
+"""A compact set of the numbers by which the store identifies records."""
 
 from collections.abc import Sequence
 

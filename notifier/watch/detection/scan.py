@@ -138,7 +138,7 @@ class ScanRunner:
         )
 
     def _mark_before(self, page: int) -> None:
-        """Move the mark, from which deletions are counted, to before this page, because the sweep reads it again."""
+        """Move back to before this page, which the sweep reads again; deletions are counted from there."""
         self._page = page - 1
         if self._mark is not None:
             self._mark = replace(self._mark, page=page - 1)
@@ -149,7 +149,7 @@ class ScanRunner:
     def _to_repeat(self) -> int | None:
         page, self._repeat_from = self._repeat_from, None
         if page is not None:
-            # The page that was still being written has moved the mark forward.
+            # A page that was being written at that time has moved the mark forward again.
             self._mark_before(page)
             self._forget_last_page()
         return page
@@ -176,7 +176,7 @@ class ScanRunner:
                     ahead.cancel()
 
     async def _fetch(self, number: int, sweep: Sweep) -> Page:
-        """Return a page, fetched again if it is incomplete; after some tries, it is taken as it is and proves less."""
+        """Fetch a page, several times if it is incomplete; if it stays so, return it, but it proves less."""
         if number == 1 and self._context.health.memory.page_cap is not None:
             # The API's own page limit may no longer apply.
             await self._context.health.write(page_cap=None)
@@ -319,8 +319,9 @@ class ScanRunner:
         # If it counts fewer, its count can be wrong only if no record was found missing, which only a sweep with marks
         # can tell.
         shown = sweep.records >= (counted.count or 0)
-        # Held-back or returning records are not the API's error. Neither are records that wait for their removal, but
-        # these are not excluded: if the count stays too high for it, only accepting an error ends their wait.
+        # Held-back or returning records are not the API's error, so nothing is judged while there are any. Records that
+        # wait for their removal do not prevent a judgement: if the count never allows the removal, only an accepted
+        # error ends their wait.
         quiet = not (balance.held or balance.returning)
         judges = sweep.whole and quiet and (not shown if unexplained > 0 else bool(sweep.marks and not missing))
         is_left_again = unexplained != 0 and unexplained == memory.left_over
@@ -339,7 +340,7 @@ class ScanRunner:
             offset = 0
         if offset is not None and offset != memory.count_offset:
             _log.warning(
-                "the API's count still differs after two whole sweeps; from now on it is taken to be wrong by that",
+                "from now on, the API's count is assumed to be wrong by this number of records",
                 extra={"source": self._context.name, "records": offset},
             )
             await self._context.health.write(

@@ -1,4 +1,4 @@
-"""Searches for entries and deletions outside the head that explain a count difference, with few requests."""
+"""Searches with few requests for the entries and deletions below the newest records that explain a count difference."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ _LATEST: Day = 9999_12_31
 
 
 class SearchOutcome(StrEnum):
-    """The outcome of a search."""
+    """How a search ended; `GAVE_UP` means that it reached a limit and left pages or records unread."""
 
     FOUND = "found"
     NOTHING = "nothing"
@@ -47,7 +47,7 @@ class SearchOutcome(StrEnum):
 
 
 class SearchResult(Struct, frozen=True):
-    """The result of a search: pages read, new and missing records `found`, missing ones `left` to the next sweep."""
+    """The result of a search: pages read, new and missing records `found`, and missing ones `left` to a sweep."""
 
     outcome: SearchOutcome
     pages: int
@@ -76,10 +76,10 @@ class DiscrepancySearch:
         self._pages_read = 0
 
     async def run(self, moved_at: int | None = None) -> SearchResult:
-        """Search once, starting with a new count; records found before a failure are kept.
+        """Ask for the count, and search once; records found before a failure are kept.
 
-        `moved_at` is a place (from 1) where the list was seen to have moved. Its page is read first, even if the count
-        shows no difference.
+        `moved_at` is a place in the list (from 1) where the wrong record was seen. Its page is read first, even if the
+        count shows no difference.
         """
         if self._v1_records is not None:
             self._v1_records.uncertain.clear()

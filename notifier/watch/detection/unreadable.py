@@ -1,4 +1,4 @@
-"""Logs unreadable records and fields, each of them once; the number of records is limited."""
+"""Logs each unreadable record and field once, up to a limited number of records."""
 
 import logging
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _MOST_REPORTS = 100
 
 
 class UnreadableRecords:
-    """The unreadable records and fields of one source that were logged so far."""
+    """Logs the unreadable records and fields of one source, and remembers those already logged."""
 
     def __init__(self, source: str) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""Determines the keys of v1 records, which have no ids, and tells equal records apart."""
+"""Determines the keys of v1 records, which have no ids; equal records have keys with the same base (`kpa.v1_keys`)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from notifier.watch.source_reader import SourceReader
 
 
 class _PageEnd(Struct, frozen=True):
-    """The end of the last page read: its last base and day, and how many records of each base that day had so far."""
+    """The end of a page: its last key base and day, and how many records of each base that day has had so far."""
 
     number: int
     base: str | None = None
@@ -28,20 +28,20 @@ class V1Records:
     """Assigns keys to the records of one source's answers. Raises StoreError and ApiError."""
 
     def __init__(self, source: str, store: Store, reader: SourceReader) -> None:
-        """Initialize with the `store` of known records, and the `reader` for precise questions."""
+        """Initialize with the `store` of known records, and the `reader` that asks about unclear ones."""
         self._source = source
         self._store = store
         self._reader = reader
         # Separate by page size, because head polls and count checks happen between the pages of a sweep.
         self._ends: dict[int, _PageEnd] = {}
         self.uncertain: dict[str, tuple[str, str]] = {}
-        """Person and training by base, for the records at the ends of pages; their equals may be on the next page."""
+        """Person and training by key base, for the records at the ends of pages; equal ones may be on the next page."""
 
     async def settle_page(self, page: Page) -> tuple[Completion, ...]:
         """Return the records of a page with their keys.
 
-        If equal records at an end of the page may continue on another page, a precise question counts them. In that
-        case all of them are returned, including those on other pages.
+        If equal records at an end of the page may continue on another page, all records of their person and training
+        are requested. In that case all equal ones are returned, including those on other pages.
         """
         groups = by_base(page.completions)
         known = await self._known(groups)
@@ -70,7 +70,7 @@ class V1Records:
     def _bases_to_ask(
         self, page: Page, groups: Mapping[str, Sequence[Completion]], known: Mapping[str, Mapping[str, StoredRecord]]
     ) -> set[str]:
-        """Return the bases whose number of records cannot be determined from this page alone.
+        """Return the key bases whose number of records this page alone does not show.
 
         Equal records have the same day. Other records of that day may be between them, so they may be on different
         pages.
