@@ -80,7 +80,7 @@ class BackgroundTasks:
             await asyncio.wait([self._search_task])
 
     def note_even(self) -> None:
-        """Record that the count has no unexplained difference: clear everything remembered about an earlier one."""
+        """Record that the count is explained, and forget everything about an earlier difference."""
         self._timing.clear()
         self._observations.search_gave_up = None
 
@@ -178,8 +178,8 @@ class BackgroundTasks:
         if not await self._meet():
             return
         try:
-            # Requests for names have the lowest priority. Without this, a long sweep would leave all messages without
-            # names.
+            # Requests for names have the lowest priority. If the sweep did not wait for them, all messages would be
+            # without names during a long sweep.
             if self._names is not None:
                 await self._names.fetched()
             result = await self._scan.read(sweep)

@@ -74,7 +74,7 @@ class CountCheck:
     async def probe(self, landmark: DayBoundary | None) -> Counted:
         """Fetch a record where a random day begins in the list, and return the count and whether the list has moved.
 
-        The day is that of `landmark`, or looked up if it is None.
+        `landmark` is the place where that day begins; if it is None, a place is chosen here.
         """
         boundary = landmark or await self._context.store.run(
             records_by_date.landmark, self._context.name, self._context.random()

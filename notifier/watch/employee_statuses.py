@@ -1,4 +1,4 @@
-"""Reads the account's whole list of who is current, page by page; only one page is in memory at a time."""
+"""Reads the account's whole list of who is current (has valid trainings), with one page in memory at a time."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Final
@@ -10,11 +10,11 @@ PEOPLE_AT_ONCE: Final = 500
 """People per request, fewer than the API allows, because each comes with the last completion of each training."""
 
 StatusList = Callable[[int, int], Awaitable[StatusPage]]
-"""Returns a page of the list by its number (from 1) and the most people on it. Raises ApiError."""
+"""A function that returns a page of the list; it gets the page's number (from 1) and size. Raises ApiError."""
 
 
 async def employee_statuses(page: StatusList) -> AsyncGenerator[Mapping[str, Ends], None]:
-    """Yield when each person's completions end, by user id; no person is in two of the mappings.
+    """Yield mappings from user ids to the ends of people's completions; no person is in two mappings.
 
     Raises ApiError if a page cannot be read, or if all of its people were on earlier pages: such a list might never
     end. A caller that may stop early must close the generator with `contextlib.aclosing`.

@@ -40,8 +40,8 @@ Pair = tuple[str, str]
 class ExpiryRequest(Struct, frozen=True):
     """Everything that the store's thread needs to judge completions of one source.
 
-    `since` is the day on which expiry was switched on. `listed` is what the account's list of who is current says of
-    these people; None if the list was not read.
+    `since` is the day on which expiry was switched on. `listed` has the ends that the account's list of who is current
+    shows for these people; None if the list was not read.
     """
 
     source: str
@@ -66,9 +66,10 @@ class ExpiryOutcome(Struct, frozen=True):
 
 
 def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
-    """Announce what is due about these completions, and take back what no longer holds, in the caller's transaction.
+    """Announce which of these completions run out, and take back announcements that are no longer true.
 
-    `ids` are row numbers; each is the newest completion of one training by one person.
+    This is done in the caller's transaction. `ids` are the store's numbers of records; each record is the newest
+    completion of one training by one person.
     """
     found: dict[str, tuple[int, Completion]] = {}
     for key, revision, raw in expiries.contents(db, ids):
@@ -188,7 +189,7 @@ def _write(
     names: Names,
     valid: Validity | None = None,
 ) -> list[Event]:
-    """Write an event and its deliveries, and return the event; return no event if it was announced before.
+    """Write an event and its deliveries, and return a list with the event; the list is empty if it exists already.
 
     `valid` is until when the completion is valid; if it is None, the record and the training's rule decide.
     """

@@ -55,7 +55,7 @@ def local_day(ms: int) -> date:
 
 
 class _Reading(Struct, frozen=True):
-    """A round that reads a list, and the settings of its source when it began."""
+    """A running round that reads a source's list of who is current, and the source's settings when it began."""
 
     settings: SourceSettings
     task: asyncio.Task[None]
@@ -167,7 +167,7 @@ class ExpiryRounds:
                 raise
 
     async def _do_round(self, request: ExpiryRequest, page: StatusList | None = None) -> None:
-        """Examine all pairs; with `page`, the account's list decides for the people in it."""
+        """Examine all pairs; if `page` is given, the list that it reads decides for the people in it."""
         name = request.source
         read: set[str] = set()
         touched: set[Pair] = set()

@@ -49,7 +49,7 @@ class IngestResult(Struct, frozen=True):
     `ids` are the numbers by which the store identifies the known records of the answer. `asked_at` is when the answer
     was requested (monotonic seconds). `holds_fresh` means that the next page may have unknown records, too.
     `ends_round` means that the round is a success, which was stored in the same transaction if that was due. `landmark`
-    is for the spot check after the round.
+    is a place in the list that can be checked after the round.
     """
 
     asked_at: float
@@ -82,7 +82,7 @@ class IngestResult(Struct, frozen=True):
 
 
 class _Answer(Struct, frozen=True):
-    """The parts of an answer that are written; `IngestRequest` explains the fields."""
+    """The parts of an answer that are examined and written; `IngestRequest` explains the fields."""
 
     completions: Sequence[Completion]
     bad: Sequence[InvalidRecord]

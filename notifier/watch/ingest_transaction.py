@@ -56,8 +56,8 @@ class RoundEnd(Struct, frozen=True):
     """Says that the round succeeds with this page, unless the next page may have unknown records.
 
     `is_certain` means that there is nothing more to read, whatever this page contains. `longest_outage_seconds` is for
-    `SourceHealth.success`. `spot_chance` (0 to 1) chooses the landmark of the spot check that follows; None
-    without a spot check.
+    `SourceHealth.success`. `spot_chance` (0 to 1) chooses the day whose place in the list is checked after the round;
+    None for no check.
     """
 
     is_certain: bool
@@ -118,15 +118,15 @@ class IngestRequest(Struct, frozen=True):
 class Lookup(Struct, frozen=True):
     """What the store knows about the records of an answer.
 
-    `unchanged` maps the keys of known records about which there is nothing to decide to their numbers in the store.
-    `known` has the other known records.
+    `unchanged` has the known records that need no decision: their numbers in the store, by key. `known` has the other
+    known records.
     """
 
     unchanged: Mapping[str, int]
     known: Mapping[str, StoredRecord]
 
     def ids(self, keys: Sequence[str]) -> "array[int]":
-        """Return the store's numbers of the known records of an answer with these keys."""
+        """Return the store's numbers of the answer's known records; `keys` are the keys of all its records."""
         others = (self.known[key].id for key in keys if key in self.known) if self.known else ()
         return array("q", [*self.unchanged.values(), *others])
 
@@ -134,7 +134,7 @@ class Lookup(Struct, frozen=True):
 class Weighed(Struct, frozen=True):
     """The decisions about an answer; `written` is None if names have to be fetched before it can be written.
 
-    `undecided` are the records that are not known with the same JSON.
+    `undecided` are the records that are not `unchanged` (see `Lookup`).
     """
 
     undecided: Sequence[Completion]
@@ -144,10 +144,10 @@ class Weighed(Struct, frozen=True):
 
 
 class WrittenAnswer(Struct, frozen=True):
-    """The events written, the ids of the answer's known records, and the source's stored state, None if unchanged.
+    """The events written, the ids of the answer's known records, and the source's stored state (None if unchanged).
 
     `ends_round` means that the round is a success, which was stored as well unless the state is unchanged. `landmark`
-    is for the spot check after the round.
+    is a place in the list that can be checked after the round.
     """
 
     events: Sequence[Event]

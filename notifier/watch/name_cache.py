@@ -1,4 +1,4 @@
-"""Fetches the names for ids, rarely, and keeps them in the store. Events wait only a few seconds for a missing name."""
+"""Fetches the lists of names once a day and for missing names, and stores them. Events wait a few seconds at most."""
 
 import asyncio
 import logging
@@ -136,7 +136,7 @@ _NOTHING: Final = Wanted(frozenset(), frozenset())
 
 
 class NameCache:
-    """The names of one source's people and trainings."""
+    """Fetches, stores and finds the names of one source's people, trainings and job titles."""
 
     def __init__(
         self,
@@ -229,7 +229,7 @@ class NameCache:
             await asyncio.wait([self._fetching])
 
     def _not_recently_fetched(self, lists: tuple[NameList, ...]) -> tuple[NameList, ...]:
-        """Return the lists without those that this process has requested recently, whether or not it got them.
+        """Return the lists without those that this process has requested recently, successfully or not.
 
         The store has the times of the requests too, but they are unreliable if the wall clock was set or the disk is
         full.

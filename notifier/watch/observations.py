@@ -1,4 +1,4 @@
-"""What the watcher of a source has observed about its detection; the conditions of the source are derived from it."""
+"""Observations of a source's watcher about its own work, from which the source's conditions are derived."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -52,13 +52,13 @@ class Polls(Struct, frozen=True):
 
 
 class Observations(Struct):
-    """What this process has observed about a source's detection; moments are monotonic seconds.
+    """Observations of this process about the detection of changes in one source; moments are monotonic seconds.
 
-    `search_gave_up` is since when searches have read their maximum of pages without finding everything,
-    `unsearchable_since` since when the list has not been sorted; each is None if that is not so now. `broken_pages`
-    means that the last sweep could not get every page complete. `exhausted` means that for most of the last minutes the
-    request budget was used up and requests had to wait (those of sweeps and for names do not count). `used_by` is how
-    many requests of each purpose have used the budget in the last minute.
+    Searches have ended at their page limit since `search_gave_up`. The list has not been sorted since
+    `unsearchable_since`. Each is None if that is not so now. `broken_pages` means that the last sweep could not get
+    every page complete. `exhausted` means that for most of the last minutes the request budget was used up and requests
+    had to wait (those of sweeps and for names do not count). `used_by` is how many requests of each purpose have used
+    the budget in the last minute.
     """
 
     search_gave_up: float | None = None

@@ -23,7 +23,7 @@ _ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWE
 
 
 class PastAnswers:
-    """The changes, the held-back and the unreadable records of earlier answers."""
+    """Remembers the changes of earlier answers, and their held-back and unreadable records."""
 
     def __init__(self, context: SourceContext, looks: SecondLooks) -> None:
         """Initialize with the source, and with the records that await a second look."""
@@ -74,7 +74,7 @@ class PastAnswers:
         )
 
     def hold_state(self, memory: SourceMemory, net: DetectedBy) -> HoldState:
-        """Return what is held back already, and how many arrivals and changes were announced lately."""
+        """Return which changes are held back already, and how many arrivals and changes were counted lately."""
         patience, settings = self._context.patience, self._context.settings
         tally = self._tally_of(net)
         few = patience.few_records

@@ -1,4 +1,4 @@
-"""Remembers which records of a source answers have changed lately, so that no older answer overrides the changes."""
+"""Remembers which records were changed by recent answers, so that no older answer overrides these changes."""
 
 from array import array
 from bisect import bisect_right, insort

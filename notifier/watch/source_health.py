@@ -171,10 +171,10 @@ class SourceHealth:
     def silence(self) -> str | None:
         """Return why no request may be sent now; None if one may."""
         quiet = self.quiet_for()
-        return f"left alone for {quiet:.0f} more seconds" if quiet else None
+        return f"no requests are sent for {quiet:.0f} more seconds" if quiet else None
 
     def binding_silence(self) -> str | None:
-        """Return why not even an operator's request may be sent now; None if it may."""
+        """Return why even an operator's request has to wait; None if it may be sent."""
         return self.silence() if self._quiet_is_binding or self._budget.silent_for() else None
 
     def success(self, longest_outage_seconds: float) -> RoundSuccess:
@@ -309,8 +309,8 @@ class SourceHealth:
                 exc_info=error,
             )
         message = (
-            f"a fault of this program in its {work} ({type(error).__name__}); it is tried again after a pause: please"
-            " report it, with the trace in the log"
+            f"an internal error of the notifier in its {work} ({type(error).__name__}), which is tried again after a"
+            " pause: please report it with the traceback in the log"
         )
         trouble = SourceError(FAULT, message, self._clock.now_ms())
         try:

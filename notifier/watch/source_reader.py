@@ -161,9 +161,9 @@ class SourceReader:
         return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
 
     async def left_out(self, answer: PreciseAnswer, urgency: Priority) -> int | None:
-        """Return how many more records the API counts for the question of an answer than the answer has.
+        """Return how many records an answer lacks by the API's count for the same question; None if it gives no count.
 
-        If pages have one record each, the last page's number is the exact count. None if the API does not state it.
+        If pages have one record each, the last page's number is the exact count.
         """
         page = await self._page(1, 1, urgency, answer.user_id, answer.training_id)
         if page.last_page is None:

@@ -36,7 +36,7 @@ _BUDGET_FOR_PROBES = 0.5
 
 
 class RoundResult(StrEnum):
-    """The result of a round."""
+    """The result of a round; `silent` means that it was not done, because requests are paused now."""
 
     DONE = "done"
     SILENT = "silent"
@@ -235,7 +235,8 @@ class Watcher:
                 return Round(RoundResult.SILENT, message=silence)
             found_before = self._ingester.events_at_head
             try:
-                # A spot check's landmark is looked up in the transaction that writes the head, to save a transaction.
+                # The place of the spot check is looked up in the transaction that writes the head, to save a
+                # transaction.
                 chance = self._context.random() if self._spots_tell() else None
                 head = await self._head.read(self._retention, chance)
                 if self._ingester.events_at_head != found_before:
@@ -344,7 +345,7 @@ class Watcher:
             self._tasks.begin_search(counted.moved_at)
 
     async def _prove_last_sweep(self) -> None:
-        """Record that the last sweep is a proof, if it is whole: the difference that it left is now explained."""
+        """Record that the last sweep has seen everything, if it is whole; the difference that it left is explained."""
         latest = await self._scan.latest()
         if latest is None or latest.finished_ms is None or not latest.whole:
             return
@@ -363,7 +364,7 @@ class Watcher:
         await self._health.write(unexplained=unexplained, unexplained_since_ms=since_ms, left_over=left_over)
 
     def _spots_tell(self) -> bool:
-        """Return whether a record's place shows anything, which it does only if every counted record is known."""
+        """Return whether a record's place in the list proves anything; for this, every counted record must be known."""
         memory = self.memory
         even = memory.swept_at_ms is not None and memory.unexplained == 0
         even = even and memory.count_offset == 0 and memory.unreadable == 0 and not memory.held
