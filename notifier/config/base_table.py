@@ -19,9 +19,9 @@ def default(notation: Any) -> Any:
 
 
 class Surroundings(Struct, frozen=True):
-    """What validators of values need: the environment, the file, and the names of sources and destinations.
+    """The context of a validation: the environment, the file, and the names of sources and destinations.
 
-    Validators get it as pydantic's context. Without it, they use the process's own environment and do not check names.
+    Validators that get no context use the process's own environment and do not check names.
     """
 
     environ: Mapping[str, str]
@@ -43,7 +43,7 @@ class BaseTable(BaseModel):
     )
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each set of values that contradict each other. Keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         yield from ()
 
     @model_validator(mode="after")

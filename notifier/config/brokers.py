@@ -38,7 +38,7 @@ class BrokerSettings(DestinationSettings):
     """The keys of every message broker."""
 
     module: ClassVar[str]
-    """The top module of the library that speaks to the broker."""
+    """The top-level module of the library that speaks to the broker."""
     library: ClassVar[str]
     """The name of the library's distribution."""
 
@@ -52,13 +52,13 @@ class BrokerSettings(DestinationSettings):
     """A file with the certificates (PEM) of a private certificate authority."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other, and a library that is missing."""
+        """Yield a problem for each contradiction between keys, and one if the broker's library is not installed."""
         yield from super().conflicts()
         if find_spec(self.module) is None:
             yield Problem("type", f"needs the library {self.library}: pip install 'completion-notifier[{self.type}]'")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         if self.ca_file:
             yield from problem_if("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
@@ -73,7 +73,7 @@ class ClientCertificateSettings(BrokerSettings):
     """A file with the certificate's private key (PEM), if it is not in `client_cert_file`."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         yield from super().conflicts()
         if self.client_key_file and not self.client_cert_file:
             yield Problem("client_key_file", "needs client_cert_file, the certificate that belongs to the key")
@@ -97,11 +97,11 @@ class UrlBrokerSettings(ClientCertificateSettings):
         return redact(self.url.get_secret_value())
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, which is no secret unless it has a password."""
+        """Yield the URL, in which only a password is secret."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         yield from super().conflicts()
         if self.username and urlsplit(self.url.get_secret_value()).username is not None:
             yield Problem("username", "is also in url; remove one")
@@ -111,7 +111,7 @@ class UrlBrokerSettings(ClientCertificateSettings):
             yield from _without_use(self, f"is used only with TLS: write {self.encrypted_scheme}:// in url")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         parts = urlsplit(self.url.get_secret_value())
         if not self.is_encrypted and not is_loopback(parts.hostname or ""):
@@ -151,12 +151,12 @@ class MqttSettings(UrlBrokerSettings):
         return f"{super().address()} {self.topic}"
 
     def target(self) -> object:
-        """Return what tells this address from others."""
+        """Return the values that identify the receiver: the broker's URL and the topic."""
         return self.url.get_secret_value(), self.topic
 
 
 class SaslMechanism(StrEnum):
-    """The ways in which a Kafka client can prove who it is with a password."""
+    """The SASL mechanisms by which a Kafka client can log in with a password."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
@@ -187,25 +187,25 @@ class KafkaSettings(ClientCertificateSettings):
     password: Password = default("")
     """The password; for Azure Event Hubs the connection string."""
     sasl_mechanism: SaslMechanism = SaslMechanism.PLAIN
-    """How the password is proven."""
+    """The SASL mechanism by which the client logs in with its password."""
 
     def address(self) -> str:
         """Return the servers and the topic."""
         return f"{self.servers} {self.topic}"
 
     def target(self) -> object:
-        """Return what tells this address from others."""
+        """Return the values that identify the receiver: the servers and the topic."""
         return self.servers, self.topic
 
     def further_secrets(self) -> Iterator[str]:
-        """Yield the keys in a connection string of Azure."""
+        """Yield the keys in the password, which is a connection string for Azure Event Hubs."""
         for part in self.password.get_secret_value().split(";"):
             name, _, value = part.partition("=")
             if value and "://" not in value and "name" not in name.lower():
                 yield value
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         yield from super().conflicts()
         if self.password.get_secret_value() and not self.username:
             yield Problem("password", "needs username, to which it belongs (for Azure Event Hubs: $ConnectionString)")
@@ -213,7 +213,7 @@ class KafkaSettings(ClientCertificateSettings):
             yield from _without_use(self, "is used only with tls = true")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         hosts = [server.rpartition(":")[0].strip("[]") for server in self.servers.split(",")]
         if not self.tls and not all(map(is_loopback, hosts)):
@@ -239,7 +239,7 @@ class AwsSettings(BrokerSettings):
     secret_access_key: Password = default("")
     """The secret of the access key."""
     endpoint_url: Endpoint = ""
-    """The address of the service, for example of a VPC endpoint. Empty: the service's own in the ARN's region."""
+    """The URL of the service, for example that of a VPC endpoint. Empty: the usual URL in the ARN's region."""
 
     def parts(self) -> AwsTarget:
         """Return the parts of the ARN."""
@@ -256,18 +256,18 @@ class AwsSettings(BrokerSettings):
         return self.arn
 
     def target(self) -> object:
-        """Return what tells this address from others."""
+        """Return the values that identify the receiver: the ARN and the endpoint's URL."""
         return self.arn, self.endpoint_url
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         yield from super().conflicts()
         if bool(self.access_key_id) != bool(self.secret_access_key.get_secret_value()):
             key = "access_key_id" if not self.access_key_id else "secret_access_key"
             yield Problem(key, "is missing: access_key_id and secret_access_key belong together")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         if self.endpoint_url and is_plain_beyond_loopback(self.endpoint_url):
             yield Problem("endpoint_url", f"is http://: {_UNENCRYPTED}; use https://")
@@ -300,11 +300,11 @@ class AmqpSettings(UrlBrokerSettings):
         return f"{super().address()} {self.exchange or self.routing_key}"
 
     def target(self) -> object:
-        """Return what tells this address from others."""
+        """Return the values that identify the receiver: the broker's URL, the exchange and the routing key."""
         return self.url.get_secret_value(), self.exchange, self.routing_key
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         if not self.exchange and self.routing_key == type(self).model_fields["routing_key"].default:
             yield Problem(

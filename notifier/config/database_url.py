@@ -22,7 +22,7 @@ _PARAMETERS: Final = frozenset(
         *("sslsni", "target_session_attrs", "tcp_user_timeout", "user"),
     }
 )
-"""The parameters of a connection (PostgreSQL, section 34.1.2)."""
+"""The parameters of a connection (PostgreSQL documentation, section 34.1.2)."""
 
 _SCHEMA: Final = re.compile(r"[a-z][a-z0-9-]{0,47}")
 _TAKEN: Final = frozenset({"public", "information-schema"})

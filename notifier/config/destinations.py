@@ -35,9 +35,9 @@ class DestinationSettings(BaseTable, ABC):
     """The keys of every destination."""
 
     identity: ClassVar[tuple[str, ...]] = ("type", "url")
-    """The keys for the address and the credentials; if one of them changes, the destination counts as a new one."""
+    """The keys of the address and the credentials: a destination with another value of one of them is a new one."""
     identity_if_set: ClassVar[tuple[str, ...]] = ()
-    """Keys of the same kind, added later. They count only if they are set, so that stored identities stay the same."""
+    """More such keys, from later versions. They count only if they are set, so that stored identities stay the same."""
     address_key: ClassVar[str] = "url"
     """The key that holds the address."""
 
@@ -73,7 +73,9 @@ class DestinationSettings(BaseTable, ABC):
     retry_max: Duration = default("6h")
     """The longest wait between two attempts."""
     give_up_after: Duration = default("3d")
-    """How long after its first attempt a delivery is given up. Only time in which the notifier could try it counts."""
+    """How long after its first attempt an event is given up if every attempt fails. No further attempt follows, but the
+    event is kept (`notifier deliveries --state dead`), and `notifier retry` sends it again. Time in which the notifier
+    is stopped or the destination is disabled does not count. Raise it if the receiver can be down for longer."""
 
     @abstractmethod
     def address(self) -> str:
@@ -81,18 +83,18 @@ class DestinationSettings(BaseTable, ABC):
 
     @abstractmethod
     def target(self) -> object:
-        """Return what identifies the receiver: two destinations with equal targets send to the same place."""
+        """Return the values that identify the receiver: destinations with equal values send to the same receiver."""
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URLs that may be shown after a password in them is removed."""
+        """Yield the URLs in which nothing but a password is secret."""
         yield from ()
 
     def further_secrets(self) -> Iterator[str]:
-        """Yield the parts of secret values that are secrets themselves and that a peer may repeat alone."""
+        """Yield the parts of secret values that are secret by themselves, because a peer may repeat them alone."""
         yield from ()
 
     def filters(self) -> tuple[tuple[str, ...], ...]:
-        """Return everything that decides which events are sent."""
+        """Return the values of all keys that decide which events are sent."""
         return (
             self.events,
             self.sources,
@@ -106,7 +108,10 @@ class DestinationSettings(BaseTable, ABC):
         )
 
     def facts_needed(self) -> Iterator[tuple[str, PersonField | None]]:
-        """Yield the key of each filter that needs looked-up names, with the fact about a person it compares, if any."""
+        """Yield the key of each filter that needs looked-up data, and the fact about a person that it compares.
+
+        The fact is None if the filter compares titles of trainings.
+        """
         if self.trainings:
             yield "trainings", None
         if self.people and not all(map(is_person_id, self.people)):
@@ -119,12 +124,12 @@ class DestinationSettings(BaseTable, ABC):
             yield "lines_of_business", PersonField.LINE_OF_BUSINESS_IDS
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         if self.retry_max < self.retry_first:
             yield Problem("retry_max", "must be at least as long as retry_first")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         for key, identifiers in (("training_ids", self.training_ids), ("user_ids", self.user_ids)):
             for place, identifier in enumerate(identifiers):
                 yield from problem_if(f"{key}[{place}]", likely_mistakes.of_id(identifier))
@@ -142,7 +147,7 @@ class WebSettings(DestinationSettings):
     `HTTPS_PROXY` or `HTTP_PROXY`, if it is set. `none`: no proxy."""
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         yield from problem_if("proxy", likely_mistakes.of_proxy(self.proxy.get_secret_value()))
 
@@ -160,12 +165,12 @@ class ScheduledSettings(DestinationSettings):
 
     schedule: ScheduleText = IMMEDIATELY
     """When events are sent: `immediately`, `daily 08:00`, `weekly mon 08:00`, or the five fields of cron (minute, hour,
-    day, month, weekday). What has come since the last time is sent together."""
+    day, month, weekday). All events since the last time are sent together."""
     timezone: ZoneName = ""
     """The IANA name of the time zone for `schedule`, `quiet_hours` and `quiet_days`. Empty: the machine's."""
     quiet_hours: QuietHoursText = ""
-    """The hours of each day in which nothing is sent, such as `20:00-06:00`. What comes meanwhile is sent together
-    afterwards."""
+    """The hours of each day in which nothing is sent, such as `20:00-06:00`. All events of these hours are sent
+    together at their end."""
     quiet_days: tuple[Weekday, ...] = ()
     """The days on which nothing is sent, such as `["sat", "sun"]`."""
     urgent: tuple[CompletionEvent, ...] = ()
@@ -177,13 +182,13 @@ class ScheduledSettings(DestinationSettings):
         return self.schedule != IMMEDIATELY or bool(self.quiet_hours or self.quiet_days)
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         yield from super().conflicts()
         if len(set(self.quiet_days)) == len(WEEKDAYS):
             yield Problem("quiet_days", "names every day, so nothing would ever be sent: leave one out")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         if not self.waits_for_slots:
             for key in ("timezone", "urgent"):

@@ -80,8 +80,8 @@ class _Place(Struct, frozen=True):
 def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem]:
     """Yield a problem for each error that pydantic found; none of them repeats a value.
 
-    `layers` are the layers whose merged values were validated, the strongest first. If a wrong value came from a
-    variable or a credential file, the problem names it.
+    `layers` are the layers whose merged values were validated, the strongest first. If a variable or a credential file
+    set a wrong value, the problem names that variable or file.
     """
     for details in error.errors(include_url=False):
         place = _locate(details["loc"])
@@ -97,9 +97,9 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem
 
 
 def _locate(loc: tuple[str | int, ...]) -> _Place:
-    """Return the place for a pydantic location, without pydantic's own marks.
+    """Return the place that a location in pydantic's notation means.
 
-    The marks are the `type` of a member of a union, and `[key]` after a bad key.
+    Besides keys, such a location contains the `type` of each member of a union, and `[key]` after a bad key.
     """
     kind: Any = Settings
     table: Any = None

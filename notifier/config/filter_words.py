@@ -1,4 +1,4 @@
-"""The filters of a destination in words, for people. Pure."""
+"""Describes the filters of a destination in words. Pure."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -27,11 +27,11 @@ _NARROWING: Final = {
     "field_offices": "person's field office",
     "lines_of_business": "person's line of business",
 }
-"""The keys that limit what a destination gets, each with what it compares."""
+"""The keys that filter a destination's events, each with the property that it compares."""
 
 
 def filter_words(settings: DestinationSettings) -> str:
-    """Return what a destination gets in words, such as `new completions whose source is acme`."""
+    """Describe the events that a destination gets, for example as `new completions whose source is acme`."""
     if not settings.events:
         return "only alerts, if `[alerts] destination` names it"
     kinds = _joined([_EVENTS.get(type_, type_) for type_ in settings.events], "and")

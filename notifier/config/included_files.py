@@ -13,7 +13,7 @@ from notifier.config.trust import distrust
 from notifier.regular_files import irregular
 
 KEY: Final = "include"
-"""The key that lists the patterns."""
+"""The key that lists the patterns of the files to include."""
 
 _SHARED: Final = ("sources", "destinations")
 """The tables that an included file may have."""
@@ -26,10 +26,10 @@ class Unmatched(Struct, frozen=True):
 
 
 def read_included(above: Iterable[Layer], main: Path | None) -> Iterator[Layer | Problem | Unmatched]:
-    """Yield the layer of each file that the layers `above` include, in the order of the files' names.
+    """Yield the layer of each included file, and the problems with files and patterns.
 
-    `main` is the configuration file itself, which its own patterns may match too. A name that two files define is a
-    problem: neither file overrides the other.
+    The layers `above` have the patterns. `main` is the main configuration file; it is left out if a pattern matches it.
+    A source or destination that two files define is a problem: neither file overrides the other.
     """
     layers = [*above]
     owners = {place: layer.file for layer in layers if layer.file is not None for place in _places(layer.values)}

@@ -55,7 +55,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
         return super().default_schema(schema)
 
     def tagged_union_schema(self, schema: "core_schema.TaggedUnionSchema") -> JsonSchemaValue:
-        """Validate a table only against the description that belongs to its `type`.
+        """Describe a union so that a table is validated only against the schema of its own `type`.
 
         With `oneOf`, validators would report for every type why the table does not match it.
         """

@@ -32,15 +32,15 @@ _SERVICE_LINK: Final = re.compile(
     r"|PORT_[0-9]{1,5}_(?:TCP|UDP|SCTP)_(?:PROTO=(?:tcp|udp|sctp)|PORT=[0-9]{1,5}|ADDR=[0-9A-Fa-f.:]+)"
     r")"
 )
-"""Matches a variable that Kubernetes sets for a Service ("Discovering services" in its documentation) and its value."""
+"""Matches `NAME=VALUE` of a variable that Kubernetes sets for a Service (its documentation: Discovering services)."""
 
 _TOML_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 class Layer(Struct, frozen=True):
-    """Keys and values, as nested tables.
+    """Keys and values from one place, as nested tables.
 
-    `origin` is the variable or credential file that set them, or `file` the TOML file.
+    The place is the variable or credential file `origin`, or the TOML file `file`.
     """
 
     values: dict[str, Any]
@@ -140,7 +140,7 @@ def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer
 
 
 def is_service_link(name: str, text: str) -> bool:
-    """Return whether Kubernetes set a variable for a Service named `notifier...`; such a variable sets no key."""
+    """Return whether Kubernetes has set a variable for a Service named `notifier...`; it is then no key of ours."""
     return _SERVICE_LINK.fullmatch(f"{name}={text}") is not None
 
 
@@ -252,14 +252,14 @@ def _resolve(name: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _free_key(segment: str, values: Any | None) -> str:
-    """Return the key that a segment of a variable's name means; `values` is None if users cannot choose the keys."""
+    """Return the key for a segment of a variable's name; `values` is None if the table's keys are fixed."""
     if values is None:
         return segment
     return segment.replace("_", "-") if introspection.tables(values) else segment.replace("_", "-").title()
 
 
 def _meant(name: str) -> str:
-    """Return advice for an unknown variable: the variable that was probably meant, or else how they are written."""
+    """Return advice for an unknown variable: the one that was probably meant, or else how variables are written."""
     written = name[len(PREFIX) :].lower()
     _, *below = written.split(_LEVELS)
     chosen = below[0] if len(below) > 1 else "name"

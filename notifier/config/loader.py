@@ -37,7 +37,7 @@ def load(
 ) -> Settings:
     """Read the configuration. Variables override credential files, which override the TOML file and then the defaults.
 
-    Only this function checks that the sources and destinations that settings refer to exist.
+    No other function checks that each source and destination named by a key exists.
 
     Args:
         path: The file that `--config` names. Without it, the first of `$NOTIFIER_CONFIG`, `./config.toml` and
@@ -72,7 +72,7 @@ def load(
 
 
 def _naming_files(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield the problems; the messages of those in an included file name the file, as there may be a thousand files."""
+    """Yield the problems; the message of a problem in an included file names the file, since there may be many."""
     for problem in problems:
         owner = owner_of(problem.key, layers)
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")
@@ -119,9 +119,9 @@ def locate_state_file(
 ) -> Path:
     """Return the path of the state file, even if the rest of the configuration is wrong or incomplete.
 
-    This is for callers that only look for the daemon. They may lack what the daemon can read: systemd passes no
-    credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments are those
-    of `load`. Raises ConfigError if the file cannot be read, or its path for the state file is invalid.
+    It is for commands that only need to reach the daemon, and may not be able to read all that the daemon can: systemd
+    passes no credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments
+    are those of `load`. Raises ConfigError if the file cannot be read, or its path for the state file is invalid.
     """
     environ = os.environ if environ is None else environ
     values = _readable(path, environ, secrets_dir, cwd)
@@ -183,7 +183,7 @@ def _read_inputs(
 
 
 def surroundings(values: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Surroundings:
-    """Return the context in which these values are validated."""
+    """Return the context for the validation of these values."""
     sources, destinations = values.get("sources"), values.get("destinations")
     return Surroundings(
         environ=environ,

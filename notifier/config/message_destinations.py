@@ -31,8 +31,10 @@ class MessageSettings(ScheduledSettings, WebSettings):
     url: SecretStr
     """The address that messages are sent to. Anyone who knows it can post."""
     digest_above: Count = 50
-    """If more events than this wait, they are sent as one digest. Fewer are sent as messages of up to ten lines. If the
-    destination accepts so few messages that these would take more than a minute, they are sent as one digest, too."""
+    """The most waiting events that are sent one by one, in messages of up to ten lines. If more are waiting, for
+    example after an import, they are sent as one digest: a message with the number of completions of each training. The
+    digest is sent for fewer events if their messages would take more than a minute at `rate`. Lower it for a quieter
+    channel."""
     digest_by: DigestBy = DigestBy.TRAINING
     """How the digest of a schedule or of quiet hours is grouped: by training, or by person."""
     language: Language = Language.EN
@@ -55,17 +57,17 @@ class MessageSettings(ScheduledSettings, WebSettings):
         return redact(self.url.get_secret_value())
 
     def target(self) -> object:
-        """Return what tells this address from others."""
+        """Return the URL, which identifies the receiver."""
         return self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         yield from super().conflicts()
         if self.concurrency > 1 and self.waits_for_slots:
             yield Problem("concurrency", "must be 1 with a schedule or quiet times, since one digest is sent")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         yield from problem_if("url", likely_mistakes.of_url(self.url.get_secret_value()))
         if self.digest_by is not DigestBy.TRAINING and not self.waits_for_slots:
@@ -82,7 +84,7 @@ class ChatWebhookSettings(MessageSettings):
     system's."""
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         if self.ca_file:
             yield from problem_if("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
@@ -101,7 +103,7 @@ class SlackSettings(ChatWebhookSettings):
     """The most messages a second on average. Slack allows about one."""
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         yield from problem_if("url", likely_mistakes.of_slack_url(self.url.get_secret_value()))
 
@@ -117,7 +119,7 @@ class TeamsSettings(ChatWebhookSettings):
     """The most messages a second on average. Teams allows at most four in any second."""
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         yield from problem_if("url", likely_mistakes.of_teams_url(self.url.get_secret_value()))
 

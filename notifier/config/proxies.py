@@ -21,7 +21,7 @@ def of_source(source: SourceSettings, environ: Mapping[str, str] | None = None) 
 
 
 def of_destination(destination: Destination, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """Return the proxy of a destination's requests; a broker has none unless it is reached by HTTP."""
+    """Return the proxy of a destination's requests; of the brokers, only AWS is reached by HTTP and can have one."""
     if isinstance(destination, AwsSettings):
         return proxy_of(destination.endpoint(), "", environ)
     if isinstance(destination, BrokerSettings):

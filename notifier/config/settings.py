@@ -75,14 +75,14 @@ class StoreSettings(BaseTable):
     """How long delivered events, their deliveries and the content of removed records are kept."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         if self.url.get_secret_value() and "path" in self.model_fields_set:
             yield Problem("url", "cannot stand beside `path`: remove one of the two")
         if not self.url.get_secret_value() and "name" in self.model_fields_set and self.name != "notifier":
             yield Problem("name", "is the name of a schema, and needs `url`")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         if is_unverified_beyond_loopback(self.url.get_secret_value()):
             yield Problem(
                 "url",
@@ -113,7 +113,7 @@ class HttpInterfaceSettings(BaseTable):
     """The address at which people reach the dashboard, for links in messages. Empty: messages have no links to it."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         token = self.token.get_secret_value()
         if self._is_reached_from_elsewhere:
             if not token:
@@ -136,7 +136,7 @@ class HttpInterfaceSettings(BaseTable):
             yield Problem("anonymous", "cannot be combined with a `token`; remove one of them")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         if self.anonymous and self.listen is not None:
             yield Problem(
                 "anonymous",
@@ -175,7 +175,7 @@ class Settings(BaseTable):
     include: tuple[FilePattern, ...] = ()
     """More files with tables `[sources.NAME]` and `[destinations.NAME]`, such as `sources.d/*.toml`."""
     store: StoreSettings = default({})
-    """The state file."""
+    """The state file, or a PostgreSQL database instead of it."""
     log: LogSettings = default({})
     """What is logged, and how."""
     http: HttpInterfaceSettings = default({})
@@ -191,7 +191,7 @@ class Settings(BaseTable):
     _unmatched: tuple[str, ...] = PrivateAttr(default=())
 
     def noting(self, *, shown_to_all: Iterable[Path], unmatched: Iterable[str]) -> Self:
-        """Return these settings with what was noticed while they were read, for `warnings`.
+        """Keep what was noticed while these settings were read, for `warnings`; return the settings.
 
         `shown_to_all` are files with secrets that every user can read; `unmatched` are the places of patterns
         that no file matches.
@@ -203,7 +203,7 @@ class Settings(BaseTable):
     def secrets(self) -> tuple[str, ...]:
         """Return the secrets in these settings: tokens, keys, headers, and URLs that let anyone who knows them post.
 
-        The URL of an HTTP endpoint, a broker or a proxy is not a secret unless it contains a password.
+        In the URL of an HTTP endpoint, a broker or a proxy, only a password is secret.
         """
         return tuple(dict.fromkeys(self._secrets()))
 
@@ -224,7 +224,7 @@ class Settings(BaseTable):
                 yield one.proxy
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other."""
+        """Yield a problem for each contradiction between keys of different tables."""
         owners: dict[str, str] = {}
         # Names are unique, so at least one of two conflicting sources has an id_namespace. Sorting that one last makes
         # the problem point at its id_namespace.
@@ -236,7 +236,7 @@ class Settings(BaseTable):
         yield from self._blind_filters()
 
     def _blind_filters(self) -> Iterator[Problem]:
-        """Yield the destinations' filters that need a fact or a name that a source does not look up."""
+        """Yield a problem for each filter that compares a fact or a name that one of its sources does not look up."""
         for name, destination in self.destinations.items():
             for key, wanted in destination.facts_needed():
                 for source in destination.sources or self.sources:
@@ -252,7 +252,7 @@ class Settings(BaseTable):
         return ("no one is alerted if something goes wrong: neither `[alerts] destination` nor `heartbeat_url` is set",)
 
     def warnings(self) -> tuple[Problem, ...]:
-        """Return the values that are valid but probably mistakes."""
+        """Return a problem for each value that is valid but probably a mistake."""
         return tuple(self._warnings(datetime.now(UTC).date()))
 
     def _warnings(self, today: date) -> Iterator[Problem]:
@@ -280,7 +280,7 @@ class Settings(BaseTable):
             yield Problem(variable, f"is ignored: it {problem}")
 
     def _unheard_expiry(self) -> Iterator[Problem]:
-        """Yield the sources whose announcements of expiry no destination receives."""
+        """Yield a problem for each source whose announcements of expiry no destination receives."""
         for name, source in self.sources.items():
             if source.expiry and not any(_ABOUT_EXPIRY & {*it.events} for it in self.destinations.values()):
                 yield Problem(
@@ -289,7 +289,7 @@ class Settings(BaseTable):
                 )
 
     def _twice(self) -> Iterator[Problem]:
-        """Yield accounts and addresses that are configured twice, so that every event would be sent twice."""
+        """Yield a problem for each account or address that is configured twice, so that events would be sent twice."""
         accounts: dict[object, str] = {}
         for name, source in self.sources.items():
             filters = (source.training_id, source.user_id, source.has_attachments)

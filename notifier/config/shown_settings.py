@@ -20,7 +20,7 @@ class ShownSetting(Struct, frozen=True):
 
 
 def shown_settings(table: BaseTable, *, address: str | None = None) -> list[ShownSetting]:
-    """Return all keys of a table, those that the configuration sets first; `address` is shown in the place of `url`."""
+    """Return all keys of a table, first those that the configuration sets; `address` is shown as the value of `url`."""
     plain = table.model_dump(mode="json")
     found = [
         ShownSetting(key, _shown(key, getattr(table, key), plain[key], address), key not in table.model_fields_set)

@@ -34,7 +34,7 @@ _REQUESTS_OF_A_POLL: Final = 2
 """The requests of one head poll: one for the page and one for the count."""
 
 _MOST_FOR_POLLS: Final = 0.8
-"""The share of the requests per minute that head polls can need without being late."""
+"""The largest share of the requests per minute that polls can use up without being late."""
 
 
 class ApiVersion(StrEnum):
@@ -45,14 +45,14 @@ class ApiVersion(StrEnum):
 
 
 class FirstRun(StrEnum):
-    """What happens to the records that exist when a source is first met."""
+    """Whether records are reported that existed before the notifier first read the account: none of them, or all."""
 
     SILENT = "silent"
     NOTIFY = "notify"
 
 
 class ExpiryDates(StrEnum):
-    """Where the last day of a completion comes from, when it is announced that it runs out."""
+    """Where the expiry dates of announcements come from: the records, or the account's list of who is current."""
 
     RECORDS = "records"
     EMPLOYEE_STATUS = "employee_status"
@@ -110,18 +110,20 @@ class SourceSettings(BaseTable):
     sweep_interval: Duration = default("24h")
     """How often the whole list is read."""
     hold_removals_above: Share = 0.05
-    """Removals are held back if more than this share of the known records, and more than 20, seem to be gone at once.
-    1: never."""
+    """If more than this share of the known records, and more than 20, seem to be removed at once, nothing is sent about
+    them: they are held back, and an alert says so. `notifier release` reports them. 1: never."""
     hold_arrivals_above: RecordsOrShare = 200
-    """New records are held back if more than this appear at once that were entered before the notifier first read the
-    account. From 1 on it is a number of records, below 1 a share of the known records; 20 or fewer are never held
-    back."""
+    """If more unknown records than this appear at once that were entered before the notifier first read the account,
+    they are held back like removals. The cause can be an import or a new permission. From 1 on, the value is a number
+    of records, below 1 a share of the known records; 20 or fewer records are never held back. Raise it before an import
+    that is to be reported."""
     hold_changes_above: RecordsOrShare = 0.05
-    """Changes are held back if more records than this change at once in the same field. From 1 on it is a number of
-    records, below 1 a share of the known records; 20 or fewer are never held back."""
+    """If the same field changes in more records than this at once, the changes are held back like removals. From 1 on,
+    the value is a number of records, below 1 a share of the known records; 20 or fewer are never held back."""
     confirm_after: ConfirmAfter = default("5m")
-    """How long to wait before a removal, a return or an earlier content of a record is checked again. It is reported
-    only if the second look agrees. At least `1s`."""
+    """How long to wait before a second request checks that a record was removed, has come back, or has an earlier
+    content again. It is reported only if both answers agree, because an outdated server of the API shows the same.
+    Raise it if such false reports arrive. At least `1s`."""
     first_run: Annotated[
         FirstRun | date,
         PlainValidator(
@@ -130,8 +132,9 @@ class SourceSettings(BaseTable):
         ),
         PlainSerializer(str, return_type=str),
     ] = FirstRun.SILENT
-    """Which records that already exist are reported at the first contact with the account: none (`silent`), all
-    (`notify`), or those entered on a date (UTC) or later."""
+    """Which completions are reported of those that the account contained before the notifier first read it: none
+    (`silent`), all (`notify`), or those entered on this date (UTC) or later. Choose it before the first run: it has no
+    effect once the whole list was read."""
     requests_per_minute: Count = 30
     """The most requests a minute. The API allows about 80 a minute for all integrations of a customer together."""
     rate_limit_pause: Duration = default("60s")
@@ -150,15 +153,17 @@ class SourceSettings(BaseTable):
     """The facts about people that are stored and that events contain. What is not in this list is never stored,
     except the id by which a `job_title` is found. `job_title` takes one more request a day."""
     expiry: bool = False
-    """Whether to announce that completions run out (`completion.expiring`, `completion.expired`), and that this is
-    taken back (`completion.renewed`), to destinations whose `events` contain these types. It stores who has left."""
+    """Whether to announce that completions expire (`completion.expiring`, `completion.expired`) and that this no longer
+    holds (`completion.renewed`), to destinations whose `events` contain these types. The date on which a person left
+    is then stored, because nothing is announced about people who have left."""
     expiring_within: Duration | None = None
     """How long before its end a completion is announced as expiring. Not set: the training's own number of days, or 30
     days if it has none."""
     expiry_dates: ExpiryDates = ExpiryDates.RECORDS
-    """Which dates the announcements of `expiry` follow: those of the records and of the trainings' renewal rules
-    (`records`), or, where it has one, the date in the account's own list of who is current (`employee_status`). That
-    list is read once a day, 500 people a request. Needs `api = "v2"`."""
+    """Where the expiry dates of announcements come from. `records`: from the record or the training's renewal rule.
+    `employee_status`: from the account's own list of who is current; where it has no date, from the record. Choose this
+    if KPA Flex shows other dates than the announcements. The list is read once a day, with one request for every 500
+    people. Needs `api = "v2"`."""
     id_namespace: Text = ""
     """The text that the ids of this source's events are derived from. Empty: the source's name. If you rename a source,
     set it to the old name to keep the ids."""
@@ -178,7 +183,7 @@ class SourceSettings(BaseTable):
         return fields_to_look_up(self.person_fields) | ({PersonField.TERMINATED_ON} if self.expiry else set())
 
     def lacks(self, wanted: PersonField | None) -> str:
-        """Return what keeps a filter by the fact `wanted` (None: by a title) from working; "" if nothing."""
+        """Return why a filter by the fact `wanted` (None: by a title) cannot work with this source; "" if it can."""
         if not self.names:
             return "needs names, but {source} has names = false: set it to true"
         if wanted is not None and wanted not in self.person_fields:
@@ -190,7 +195,7 @@ class SourceSettings(BaseTable):
         return self.id_namespace or name
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         if self.has_attachments is not None and self.api is ApiVersion.V1:
             yield Problem("has_attachments", 'exists only in v2 of the API; remove it, or set api = "v2"')
         if self.expiry_dates is ExpiryDates.EMPLOYEE_STATUS and self.api is ApiVersion.V1:
@@ -203,7 +208,7 @@ class SourceSettings(BaseTable):
             yield Problem("expiry", "needs names = true: the lists say who has left, and how long trainings are valid")
 
     def warnings(self, today: date) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes on `today` (UTC); key paths start at this table."""
+        """Yield a problem for each value that is valid but, on `today` (UTC), probably a mistake; keys are relative."""
         yield from problem_if("token", likely_mistakes.of_secret(self.token.get_secret_value()))
         yield from problem_if("proxy", likely_mistakes.of_proxy(self.proxy.get_secret_value()))
         if self.ca_file:

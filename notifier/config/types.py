@@ -229,7 +229,7 @@ def _proxy(url: SecretStr) -> SecretStr:
 
 
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
-"""The http or https URL of a proxy, possibly with a password; `none` for no proxy; `""` for the environment's."""
+"""The http or https URL of a proxy, possibly with a password; `none` for no proxy; `""` for that of the environment."""
 
 
 def _header_name(name: str) -> str:
@@ -241,7 +241,7 @@ def _header_name(name: str) -> str:
 
 
 OptionalHeaderName = Annotated[str, AfterValidator(lambda name: name and _header_name(name))]
-"""The name of a header that the notifier does not set otherwise, or nothing."""
+"""The name of a header that the notifier does not set itself, or nothing."""
 
 
 def _origin(origin: str) -> str:

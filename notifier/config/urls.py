@@ -107,7 +107,7 @@ def check_url(url: str) -> SplitResult:
 
 
 def _check_web(url: str, begins: str) -> SplitResult:
-    """Return the parts of an http or https URL; `begins` is what the error for another scheme asks for."""
+    """Return the parts of an http or https URL; `begins` names the allowed schemes in the error."""
     parts = _checked(url, ("https", "http"), begins)
     _check_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
     return parts

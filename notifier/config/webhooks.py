@@ -48,18 +48,20 @@ class HttpSettings(ScheduledSettings, WebSettings):
     """The secret that signs requests: `whsec_...`, or `whsk_...` for a private Ed25519 key; or a list with the newest
     first. Empty: requests are not signed."""
     signature_header: OptionalHeaderName = ""
-    """The name of one more header, with the HMAC-SHA256 of the body in hexadecimal digits (`sha256=...`), for receivers
-    that know no other signature, such as `X-Hub-Signature-256`. Its key is the text of `secret`."""
+    """The name of one more header, such as `X-Hub-Signature-256`, for receivers that know no other signature. It
+    contains the HMAC-SHA256 of the body in hexadecimal digits (`sha256=...`); the key is the text of `secret`."""
     origin: OptionalOrigin = ""
-    """The name of this sender in CloudEvents' validation of webhooks: nothing is sent before the receiver has allowed
-    it. Empty: the receiver is not asked."""
+    """A host name that identifies this sender, such as `notifier.example.com`. If it is set, the notifier asks the
+    receiver before the first event and once a day whether this name may send (an OPTIONS request, as in CloudEvents'
+    validation of webhooks); until the receiver agrees, events wait. Set it only for a receiver that requires this.
+    Empty: the receiver is not asked."""
     format: HttpFormat = HttpFormat.CLOUDEVENTS
     """The format of the body: a CloudEvent, or the plain form of Standard Webhooks."""
     batch_size: CountUpTo1000 = 1
     """The most events in one request. With 1, a body is one event; otherwise it is a batch, even of a single event."""
     batch_form: BatchForm = BatchForm.EVENTS
-    """The form of a batch of the format `standard`: the array `events` alone, or a `message` with `type`, `timestamp`
-    and `data`, as the specification wants it."""
+    """The form of a batch with `format = "standard"`: `events` is an object with nothing but the array `events`;
+    `message` has `type`, `timestamp` and `data`, as the specification requires."""
     batch_wait: Duration = default("1s")
     """How long a batch that is not full waits for further events."""
     headers: Headers = default({})
@@ -77,15 +79,15 @@ class HttpSettings(ScheduledSettings, WebSettings):
         return redact(self.url.get_secret_value())
 
     def target(self) -> object:
-        """Return what tells this address from others."""
+        """Return the URL, which identifies the receiver."""
         return self.url.get_secret_value()
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, which is no secret unless it has a password."""
+        """Yield the URL, in which only a password is secret."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield the problems of keys that contradict each other; key paths start at this table."""
+        """Yield a problem for each contradiction between keys; keys are relative to this table."""
         yield from super().conflicts()
         if self.client_key_file and not self.client_cert_file:
             yield Problem("client_key_file", "needs client_cert_file, the certificate that belongs to the key")
@@ -98,7 +100,7 @@ class HttpSettings(ScheduledSettings, WebSettings):
             yield Problem("batch_form", 'is only for format = "standard"; a batch of CloudEvents is always an array')
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield the values that are valid but probably mistakes; key paths start at this table."""
+        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
         yield from super().warnings()
         url = self.url.get_secret_value()
         if is_plain_beyond_loopback(url):
