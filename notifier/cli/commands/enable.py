@@ -16,9 +16,9 @@ from notifier.cli.parameter_types import destination_names, one_json_object
 def enable(given: GlobalOptions, destination: str, *, as_json: bool) -> None:
     """Send to DESTINATION again.
 
-    It does not matter whether you disabled it or its own answer did. Waiting events are delivered, by the next
-    `notifier run` if no daemon is running. A destination that is enabled but pauses after failures is tried at
-    once.
+    Use it after `notifier disable`, after an answer of the receiver has disabled the destination (`notifier status`
+    shows why), or to end a pause after failed attempts. Waiting events are sent at once; if no daemon is running, by
+    the next `notifier run`.
     """
     health = switch(given, destination, enabled=True)
     if as_json:

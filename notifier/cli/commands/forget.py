@@ -25,11 +25,12 @@ _LONGEST: Final = 500
 @one_json_object
 @with_global_options
 def forget(given: GlobalOptions, person: str, *, yes: bool, as_json: bool) -> None:
-    """Erase a person's data from the state file.
+    """Erase a person's data from the notifier's state file.
 
-    PERSON is a user's id, an employee number or the exact name. The person's events go, with deliveries that still
-    wait; removed records keep their key, dates and fingerprint, so that nothing is told twice. Records that the account
-    still has stay: remove them there first. It says what it cannot reach.
+    First delete the person's records in KPA Flex: those that the account still has are not erased here, because they
+    would be read again. PERSON is a user's id, an employee number or the exact name. The person's events are erased,
+    also those that are not delivered yet, and the content of removed records; only their keys, dates and fingerprints
+    stay, so that nothing is reported twice. At the end, the command lists where data may remain, such as in backups.
     """
     settings = read_settings(given)
     log.setup(given.log_level(), "text")

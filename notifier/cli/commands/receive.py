@@ -36,7 +36,7 @@ _INDENT: Final = " " * 10
     "secrets",
     multiple=True,
     metavar="S",
-    help="Verify signatures with this whsec_ secret or whpk_ public key (repeatable); others get 401.",
+    help="Verify signatures with this whsec_ secret or whpk_ public key (repeatable); invalid requests get 401.",
 )
 @click.option(
     "--answer",
@@ -45,7 +45,7 @@ _INDENT: Final = " " * 10
     type=click.IntRange(200, 599),
     default=(200,),
     metavar="N",
-    help="HTTP status to answer; if repeated, one after the other, and the last one stays.  [default: 200]",
+    help="HTTP status of the answer; if repeated: one for each request, then always the last one.  [default: 200]",
 )
 @click.option(
     "--port",
@@ -58,12 +58,12 @@ _INDENT: Final = " " * 10
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
 @with_global_options
 def receive(given: GlobalOptions, secrets: Sequence[str], statuses: Sequence[int], port: int, *, as_json: bool) -> None:
-    """Receive events, verify and print them, and answer as told.
+    """Run a local receiver that prints what a destination sends.
 
-    A receiver to try a destination with: set its `url` to the address that is printed. It accepts what `http`, `slack`
-    and `teams` destinations send, and the question whether a sender is allowed (`origin`). Events that arrived before
-    are marked. `@FILE` reads the secret from a file, because other users of the machine can see command lines. Ctrl-C
-    ends it.
+    To try a destination of the type `http`, `slack` or `teams`, set its `url` to the address that this command prints,
+    then run `notifier test`. With --secret, signatures are verified; @FILE reads the secret from a file, because other
+    users of the machine can see command lines. With --answer, you can see how the notifier reacts to errors. Events
+    that arrived before are marked. Every sender that asks for permission (`origin`) gets it. Ctrl-C ends the receiver.
     """
     keys = [read_secret(secret) or "" for secret in secrets]
     for key in keys:
