@@ -1,4 +1,4 @@
-"""Records the requests to sources and destinations and the changes of their states, for the pages about them.
+"""Records requests to sources and destinations and changes of their states, for the dashboard's pages about each.
 
 Requests are counted in memory and written once a minute, which costs little. If the process is killed, the counts
 of the last minute are lost; nothing else depends on them.
@@ -26,7 +26,7 @@ ACTIVITY = "(activity)"
 """The name of the job that records requests and changes of state, for the pages of the dashboard."""
 
 LOOK_EVERY_SECONDS: Final = 15.0
-"""Seconds between two looks at the states; a shorter change of state may not be recorded."""
+"""Seconds between two readings of the states; a change that is undone sooner may not be recorded."""
 
 WRITE_EVERY_SECONDS: Final = 60.0
 """Seconds between two writes of counts."""
@@ -35,11 +35,11 @@ _MOST_COUNTS: Final = 10_000
 """The most counts in memory; the limit matters only if the store cannot be written for days."""
 
 States = Mapping[ActivitySubject, tuple[str, str | None]]
-"""The state of each source and destination, and its reason."""
+"""The state and its reason, by source or destination."""
 
 
 class ActivityLog:
-    """Counts requests, and compares states with the latest known ones."""
+    """Counts requests, and records each state that differs from the latest recorded one."""
 
     def __init__(self, store: Store, clock: Clock, states: Callable[[], States]) -> None:
         """Initialize with the store, and a function that returns the current states."""

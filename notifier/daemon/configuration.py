@@ -38,7 +38,7 @@ class SettingsSource(Struct, frozen=True):
 
 
 class RunningConfiguration:
-    """The configuration in force. A reload replaces the settings, and all parts of the daemon read them here.
+    """The configuration in force, which all parts of the daemon read here and a reload replaces.
 
     During a reload, `subscriptions` may already differ from the settings: new events must not go to a destination that
     is being stopped, nor to one that does not exist yet.
@@ -51,7 +51,7 @@ class RunningConfiguration:
         next start.
         """
         self.subscriptions: Sequence[Subscription] = subscriptions(settings.destinations)
-        """Which destinations get which events."""
+        """The filters that decide which destinations get an event."""
         self.source = source or SettingsSource(lambda: settings)
         self.problem: str | None = None
         """Why the last reload could not read the configuration; None if it could, or there was no reload."""
@@ -75,7 +75,7 @@ class Differences(Struct, frozen=True):
 
     @property
     def renewed(self) -> tuple[str, ...]:
-        """The names that are new or changed, for which new objects have to be created."""
+        """The new and the changed names, for which new objects have to be created."""
         return (*self.added, *self.changed)
 
     def document(self) -> "DifferencesDocument":
@@ -100,26 +100,26 @@ def changes_between(before: Settings, after: Settings) -> Changes:
 
 
 def _opened(settings: Settings) -> HttpInterfaceSettings:
-    """Return the settings of the HTTP interface without `public_url`, which only appears in messages."""
+    """Return the settings that the HTTP interface was opened with: all but `public_url`, which is for messages."""
     return settings.http.model_copy(update={"public_url": ""})
 
 
 def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys that take effect only at the next start, because what they name is opened only then."""
+    """Return the changed keys that take effect only at the next start: those of the store and the HTTP interface."""
     opened = _opened_once(opened_with)
     wanted = _opened_once(after)
     return tuple(key for key in wanted if wanted[key] != opened[key])
 
 
 def store_left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys that say where the store is, which take effect only at the next start."""
+    """Return the changed keys that name the store's place; they take effect only at the next start."""
     opened = _store_place(opened_with)
     wanted = _store_place(after)
     return tuple(f"store.{key}" for key in wanted if wanted[key] != opened[key])
 
 
 def with_store_of(opened_with: Settings, settings: Settings) -> Settings:
-    """Return the settings with the place of the store that was opened at the start."""
+    """Return `settings` with the place of the store from `opened_with`, the settings at the start."""
     store = settings.store.model_copy(update=_store_place(opened_with))
     return settings.model_copy(update={"store": store})
 
@@ -170,7 +170,7 @@ class Unfollowed(Struct, frozen=True):
 def unfollowed(name: str, before: Destination | None, after: Destination | None) -> Unfollowed:
     """Compare a destination's settings in the running daemon (`before`) with the configuration file (`after`).
 
-    None stands for a destination that is missing there.
+    None means that the destination is missing there.
     """
     if before == after:
         return Unfollowed()

@@ -9,10 +9,10 @@ from notifier.daemon.configuration import SettingsSource
 from notifier.own_thread import in_thread
 
 READ_SECONDS: Final = 30.0
-"""Seconds in which the configuration must have been read; a file may be in a file system that does not answer."""
+"""Seconds within which the configuration must be read; a file may be in a file system that does not answer."""
 
 MOST_HANGING: Final = 8
-"""The most readings that may hang at the same time. Each occupies a thread, which cannot be ended."""
+"""The most reads that may hang at the same time. Each of them occupies a thread, which cannot be ended."""
 
 
 class ReadingError(Exception):
@@ -20,7 +20,7 @@ class ReadingError(Exception):
 
 
 class ConfigurationReader:
-    """Reads the configuration, each time on a new thread."""
+    """Reads the configuration, each time in a new thread."""
 
     def __init__(self, source: SettingsSource) -> None:
         """Initialize with the object whose `read` is called."""

@@ -69,10 +69,10 @@ EXPIRY = "(expiry)"
 """The name of the job that announces that completions run out."""
 
 DATABASE = "(database)"
-"""The name of the job that asks a database for a sign of life, so that a loss is noticed while there is no work."""
+"""The name of the job that checks the connection to a database, so that a loss is noticed without other work."""
 
 ASK_EVERY_SECONDS = 2.0
-"""Seconds between two checks whether the database gives a sign of life."""
+"""Seconds between two checks of the connection to a database."""
 
 _STORE_RETRY_SECONDS = 5.0
 
@@ -94,9 +94,9 @@ class Daemon:
     ) -> None:
         """Initialize with the settings, the source that a reload reads them from, and the connection to systemd.
 
-        `patience` holds the waiting times of watchers that no setting covers. The listening sockets `handed_over` by
-        systemd take the place of `[http] listen`. `store` is one that is open already; by default, the state file is
-        opened at the start. `configuration_problem` is why a reload before the start failed.
+        `patience` holds the waiting times of watchers that are not settings. The listening sockets `handed_over` by
+        systemd replace `[http] listen`. A `store` that is given is open already; otherwise the start opens the state
+        file. `configuration_problem` is why a reload before the start failed.
         """
         self._handed_over = handed_over
         self._configuration = RunningConfiguration(settings, settings_source)
@@ -246,7 +246,7 @@ class Daemon:
             if self._store.path is None:
                 self._schedule.add(DATABASE, ASK_EVERY_SECONDS, self._ask_database)
             self._schedule.add(UNKNOWN_IDS, EVALUATE_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
-            # Requests are about sources, so the sources must exist now; their rounds begin after the server starts.
+            # The server's requests need the sources, which exist by now; their rounds begin after the server starts.
             self._server = LocalServer(
                 self.operations, self.feed, self.settings.http, socket_path(self.settings.store.path), self._handed_over
             )
@@ -294,7 +294,7 @@ class Daemon:
         return None if self._server is None else self._server.sign_in_link()
 
     async def store_end(self) -> StoreError:
-        """Wait until the store can no longer be used, and return the error; the next start repairs a damaged file."""
+        """Wait until the store can no longer be used, and return the error. The next start repairs a damaged file."""
         await self._store.ended.wait()
         return self._store.end or StoreError(StoreReason.CORRUPT, "the state file is damaged")
 
@@ -328,7 +328,7 @@ class Daemon:
         return found if found is None else replace(found, firing=(*found.firing, *self._unwritable.firing))
 
     def _place_states(self) -> dict[ActivitySubject, tuple[str, str | None]]:
-        """Return the state of each source and destination, and its reason."""
+        """Return the state and its reason, by source or destination."""
         found: dict[ActivitySubject, tuple[str, str | None]] = {}
         for name, (state, reason) in self._sources.states_with_reasons().items():
             found[ActivitySubject(ActivityKind.SOURCE, name)] = state, reason
@@ -377,7 +377,7 @@ class Daemon:
         self._announce(events)
 
     def _announce(self, events: Sequence[Event]) -> None:
-        """Notify all parts that wait for events that these are stored now; they may include alerts."""
+        """Tell all parts that wait for events that these are stored now; alerts can be among them."""
         # During a reload the filters under which the events were written may already be replaced.
         named = None if self._reloader.running.locked() else concerned(events, self._configuration.subscriptions)
         self._dispatcher.wake(named)

@@ -1,4 +1,4 @@
-"""Upkeep of the state file: its free space, its write-ahead log, and the essentials file for when it is lost."""
+"""Upkeep of the state file: its free space, its write-ahead log, and the essentials file, which survives its loss."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ LARGE_LOG_BYTES = 8_000_000
 4 MB, unless another process reads the file for a long time."""
 
 ESSENTIALS_EVERY_SECONDS = 600.0
-"""Seconds after which the essentials file is rewritten even if only the time of the last success has changed."""
+"""Seconds after which the essentials file is written again even if only the time of the last success has changed."""
 
 ESSENTIALS_PATIENCE_SECONDS = 600.0
 """Seconds for which writes of the essentials file may fail before an alert is sent."""
@@ -32,7 +32,7 @@ delivered within that time, the write is not needed.
 """
 
 URGENT_SHARE = 10.0
-"""The next urgent write waits this many times as long as the last one took; writing a large backlog is slow."""
+"""How many times as long as the last urgent write took, the next one waits; writing a large backlog is slow."""
 
 _NOT_FOUND_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
 
@@ -112,7 +112,7 @@ class FileUpkeep:
             await self._write()
 
     async def rewrite_essentials(self) -> None:
-        """Write the essentials file and its older generation again, because something was erased. Raises StoreError."""
+        """Write the essentials file and its previous version again, because something was erased. Raises StoreError."""
         async with self._writing:
             for _ in ("the present ones", "the older generation"):
                 self._written = None

@@ -1,4 +1,4 @@
-"""Finds ids and patterns in filters that match nothing in any source. They are probably mistyped."""
+"""Finds ids and patterns in filters that match nothing in any source and are probably mistyped."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -95,7 +95,7 @@ def unmatched(db: Database, one: PatternFilter) -> list[str]:
 
 
 class UnknownIds:
-    """Warns once of each id and pattern in filters that matches nothing, as soon as the sources' names are known."""
+    """Warns once of each id or pattern in a filter that matches nothing, when the names of its sources are known."""
 
     def __init__(self, store: Store, configuration: RunningConfiguration) -> None:
         self._store = store
@@ -103,7 +103,7 @@ class UnknownIds:
         self._judged: frozenset[IdFilter | PatternFilter] = frozenset()
 
     async def look(self) -> None:
-        """Check the filters that were not checked before, if possible; after a failed read, the next call retries."""
+        """Check the filters that can be checked now and were not before; after an error, the next call retries."""
         settings = self._configuration.settings
         filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))
         self._judged &= frozenset(filters)

@@ -1,7 +1,7 @@
 """A dead man's switch: a URL is fetched after successful rounds, so that a monitor notices when they stop.
 
-A round of any source counts. The fetches also stop while alerts are not delivered, because nothing else could report
-that.
+A round of any source counts. The fetches also stop while alerts are not delivered, because then only the monitor can
+report it.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 10.0
 
 
 class Heartbeat:
-    """Fetches the heartbeat URL; does nothing without one."""
+    """Fetches the heartbeat URL in the background; does nothing if no URL is configured."""
 
     def __init__(self, url: SecretStr, session: aiohttp.ClientSession, clock: Clock) -> None:
         """Initialize with the URL, which is secret and may be empty."""

@@ -49,7 +49,7 @@ class Housekeeping:
         return self.upkeep is None or self.upkeep.has_kept
 
     async def tidy(self) -> None:
-        """Delete data older than the retention, in small steps, and free the space; the next call retries failures."""
+        """Delete data older than the retention, in small steps, and free the space. Errors are only logged."""
         forgotten = 0
         try:
             before_ms = self._clock.now_ms() - round(self._configuration.settings.store.retention * 1000)
@@ -71,7 +71,7 @@ class Housekeeping:
             _log.info("old events deleted", extra={"events": forgotten})
 
     async def keep(self) -> None:
-        """Check that the store is still in its place, write the essentials file, and prepare searches by person."""
+        """Check that the store is still in its place, write the essentials file, and prepare lookups by person."""
         try:
             await self._store.check_place()
             if self.upkeep is not None:
@@ -97,7 +97,7 @@ class Housekeeping:
         await self.keep()
 
     async def rewrite_essentials(self) -> None:
-        """Write the essentials file and its older generation again, because something was erased. Raises StoreError."""
+        """Write the essentials file and its previous version again, because something was erased. Raises StoreError."""
         if self.upkeep is not None:
             await self.upkeep.rewrite_essentials()
 

@@ -51,9 +51,10 @@ async def write_essentials(store: Store) -> None:
 async def lone_watcher(
     settings: Settings, source: str, on_events: Callable[[Sequence[Event]], None]
 ) -> AsyncIterator[Watcher]:
-    """Open the state file exclusively, and yield a watcher of one source. Its events wait in the file for delivery.
+    """Open the state file exclusively, and yield a watcher of one source.
 
-    `on_events` is called with them. Raises StoreError, with the reason IN_USE if a daemon runs.
+    Its events stay in the file until a daemon delivers them; `on_events` is called with them. Raises StoreError, with
+    the reason IN_USE if a daemon runs.
     """
     async with lone_store(settings) as store, new_session() as session:
         wanted = subscriptions(settings.destinations)

@@ -1,4 +1,4 @@
-"""What commands, the HTTP interface and the watchdog can ask of a running daemon."""
+"""The operations of a running daemon, which commands, the HTTP interface and the watchdog call."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
@@ -109,7 +109,7 @@ class Operations:
         return await self._metrics()
 
     def hanging(self) -> tuple[str, ...]:
-        """Return the parts that hang, by their names; none if everything makes progress."""
+        """Return the names of the parts that hang; none if everything makes progress."""
         return self._hanging
 
     def unready(self) -> dict[str, str]:
@@ -168,7 +168,7 @@ class Operations:
     async def release(
         self, source: str, what: Direction, *, silently: bool, by: str
     ) -> "ActionResult[ReleasedDocument]":
-        """Report the records that a source holds back, or learn them silently. Raises UnknownNameError, StoreError."""
+        """Report the changes that a source holds back, or accept them silently. Raises UnknownNameError, StoreError."""
         return await self._sources.release(source, what, silently=silently, by=by)
 
     async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
@@ -196,7 +196,7 @@ class Operations:
         return self._sources.unattempted()
 
     async def summary(self) -> str:
-        """Query the store's thread, and return a sentence about the daemon's state. Raises StoreError."""
+        """Return a sentence about the daemon's state, after a query to the store's thread. Raises StoreError."""
         states = {name: health.state for name, health in self._dispatcher.health().items()}
         troubled = [name for name, state in states.items() if state is not HealthState.OK]
         waiting = await self._store.run(destinations.waiting, troubled)
@@ -209,5 +209,5 @@ class Operations:
         )
 
     def report_hanging(self, names: Sequence[str]) -> None:
-        """Note which parts hang, for `/healthz`."""
+        """Note the names of the parts that hang, for `/healthz`."""
         self._hanging = tuple(names)

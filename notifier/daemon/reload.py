@@ -70,8 +70,8 @@ class Reloader:
         self._turn = asyncio.Lock()
         self._reader = ConfigurationReader(configuration.source)
         self.running = asyncio.Lock()
-        """Locked while a configuration is applied, because parts of the daemon may be missing then. It is not locked
-        while the configuration is read, which may take long."""
+        """A lock that is held while a configuration is applied, because parts of the daemon may be missing then. It is
+        not held while the configuration is read, which may take long."""
 
     async def reload(
         self, session: "aiohttp.ClientSession", heartbeat: Heartbeat
@@ -81,8 +81,8 @@ class Reloader:
         async with self._turn:
             with self._manager.told_of_reload():
                 result = await self._read_again(session, heartbeat)
-        # Events that were written under the old filters may be announced under the new ones, which can lack some of
-        # their destinations. So all destinations are woken.
+        # An event that was written under the old filters may be announced under the new ones, which can exclude a
+        # destination of that event. So all destinations are woken.
         self._dispatcher.wake()
         return result
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _STAND_BY_AFTER: Final = frozenset({StoreReason.HELD_ELSEWHERE, StoreReason.UNREACHABLE})
-"""The reasons for losing a store in a database after which this process stands by instead of ending."""
+"""The errors of a database after which this process stands by again instead of ending."""
 
 STOP_SECONDS: Final = 1.0
 """Seconds that an interrupted start gets for closing the files and sockets that it has opened."""
@@ -37,8 +37,8 @@ STOP_SECONDS: Final = 1.0
 class StoppedAtStart(Exception):  # noqa: N818 - no error
     """A signal stopped the daemon before it had started.
 
-    The process should end without waiting for its threads. Some may still use the state file, but they can be killed at
-    any moment.
+    The process should end without waiting for its threads. Some may still use the state file, which survives that they
+    are killed.
     """
 
 
@@ -48,8 +48,8 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
     If the store is in a database that another process holds, this process stands by until it can take over. When it
     loses the database, it stands by again.
 
-    Raises StoppedAtStart, whatever `Daemon.start` raises, and StoreError if the state file is found to be damaged. In
-    that case the next start moves the file aside and rebuilds it.
+    Raises StoppedAtStart, and the errors of `Daemon.start`. Raises StoreError also if the state file is found to be
+    damaged; the next start then sets the file aside and rebuilds it.
     """
     manager = SystemdNotifier.from_environment(os.environ, os.getpid())
     if manager.watchdog is not None:
@@ -123,7 +123,7 @@ async def _wait_for_turn(
     reload_asked: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> bool:
-    """Stand by until this process holds the store (return True) or is stopped; meanwhile, reload when asked."""
+    """Stand by until this process holds the store (return True) or is stopped; reload on SIGHUP meanwhile."""
     reloader = StandbyReloader(configuration, manager)
     beside = asyncio.create_task(_reload_when_asked(reloader, reload_asked), name="reload")
     beside.add_done_callback(_report_fault)
@@ -159,7 +159,7 @@ async def _work(
 
 
 async def _start(daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any]) -> None:
-    """Start the daemon. Raises StoppedAtStart if it is stopped before that, and whatever `Daemon.start` raises."""
+    """Start the daemon. Raises StoppedAtStart if it is stopped before the end of the start, and errors of the start."""
     start = asyncio.create_task(daemon.start(), name="start")
     with time_to_start(manager):
         await asyncio.wait([start, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The schedule: it runs every source at its own interval, staggered, and independently of the wall clock.
+"""The schedule: runs each source's rounds at their own interval, staggered, and independently of the wall clock.
 
 APScheduler uses the wall clock. If that clock were set back, the schedule would stall until the time has caught up; if
 it were set forward, every missed run would be reported. Therefore APScheduler is given a time zone in which the time is
@@ -25,7 +25,7 @@ CLOCK_CHECK_SECONDS = 5.0
 """Seconds between two checks whether the wall clock has jumped or the machine has slept."""
 
 JUMP_SECONDS = 2.0
-"""Seconds by which two clocks must deviate for this to count as a jump or a sleep."""
+"""The least deviation of two clocks, in seconds, that counts as a jump or a sleep."""
 
 SPREAD_SECONDS = 60.0
 """The first runs of all jobs are spread over at most this many seconds."""
@@ -37,9 +37,9 @@ _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 class SteadyZone(tzinfo):
     """A time zone in which the time is a clock's monotonic seconds.
 
-    APScheduler calls `datetime.now(zone)`, which calls `fromutc` of the zone. This is the only place where another
-    clock can be used without replacing parts of APScheduler or Python. All times of the schedule are in this zone. No
-    time may be converted into it, because the conversion would return the current time.
+    APScheduler calls `datetime.now(zone)`, which calls `fromutc` of the zone. Nowhere else can another clock be used
+    without replacing parts of APScheduler or Python. All times of the schedule are in this zone. No time may be
+    converted into it, because the conversion would return the current time.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -110,8 +110,8 @@ class Schedule:
     ) -> None:
         """Add a job that runs `work` every `seconds`. The first run is staggered, within the first interval.
 
-        `place` determines the stagger: the job's number, from 0, among jobs added together. By default, it is the
-        number of jobs added before.
+        `place` determines the delay of the first run: it is the job's number, from 0, among jobs that are added
+        together. By default, it is the number of jobs added before.
 
         `step` is the longest time in seconds that the work may wait for one answer. The value of `signs()` changes
         whenever the work makes progress.
@@ -132,7 +132,7 @@ class Schedule:
         self._scheduler.remove_job(name)
 
     def run_soon(self, name: str) -> None:
-        """Run a job immediately, and afterwards at its interval; does nothing while the schedule is not running."""
+        """Run a job immediately, and afterwards at its interval; do nothing while the schedule is not running."""
         if self._scheduler.running:
             self._scheduler.modify_job(name, next_run_time=self._zone.now())
 
@@ -151,7 +151,7 @@ class Schedule:
         self._watching = asyncio.create_task(watch, name="clock watch")
 
     async def notice_sleep(self) -> None:
-        """If the machine has slept, run the jobs that became due. Call this before judging how long something took."""
+        """If the machine has slept, run the jobs that are due. Call this before judging how long anything took."""
         ahead = self._ahead_of(asyncio.get_running_loop().time())
         if self._ahead_of_timers is None:
             return  # The schedule has not started yet.
@@ -173,7 +173,7 @@ class Schedule:
         return self._clock.now_ms() + round(wait.total_seconds() * 1000)
 
     def pulses(self) -> list[JobStats]:
-        """Return the current figures of each job."""
+        """Return the current statistics of each job."""
         return [job.pulse() for job in self._jobs.values()]
 
     async def stop(self) -> None:
@@ -252,7 +252,7 @@ class Job:
             self._ended += 1
 
     def pulse(self) -> JobStats:
-        """Return the job's current figures."""
+        """Return the job's current statistics."""
         born = self._born
         return JobStats(
             born.name, born.interval, born.step, born.born, self._begun, self._ended, self._signs(), self._begun_at

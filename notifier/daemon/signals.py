@@ -14,11 +14,11 @@ from notifier.process import PendingHangup, has_terminal
 _log = logging.getLogger(__name__)
 
 SETTLE_SECONDS: Final = 0.2
-"""Seconds to wait after SIGHUP, because a closing terminal sends the signal a moment before it is gone."""
+"""Seconds to wait after SIGHUP before looking for the terminal: a closing one sends the signal before it is gone."""
 
 
 class Signals(Struct, frozen=True):
-    """The requests that signals have made."""
+    """Events that are set when a signal requests a stop or a reload."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
@@ -36,8 +36,8 @@ def stop_on_signal() -> Iterator[asyncio.Event]:
 def daemon_signals() -> Iterator[Signals]:
     """Treat SIGTERM and SIGINT as requests to stop and SIGHUP as a request to reload; restore the handlers afterwards.
 
-    If SIGHUP came because the daemon's terminal was closed, it is a request to stop. A SIGHUP that arrived during the
-    start is handled too.
+    A SIGHUP because the daemon's terminal was closed is a request to stop, too. A SIGHUP that arrived during the start
+    is handled now.
     """
     signals = Signals()
     earlier = signal.getsignal(signal.SIGHUP)

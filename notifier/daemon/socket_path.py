@@ -1,10 +1,10 @@
-"""The paths at which commands find a running daemon; in a module of its own, so that it can be imported quickly."""
+"""The paths at which commands find a running daemon. This module has few imports, because it has to load quickly."""
 
 from pathlib import Path
 from typing import Final
 
 WRONG_CONFIGURATION: Final = "wrong_configuration"
-"""The reason that a failed reload gives if the configuration is wrong."""
+"""The reason of a failed reload if the configuration is wrong."""
 
 
 def socket_path(state_file: Path) -> Path:
@@ -13,5 +13,5 @@ def socket_path(state_file: Path) -> Path:
 
 
 def lock_path(state_file: Path) -> Path:
-    """Return the path of the lock file that belongs to this state file; it contains the process id of the holder."""
+    """Return the path of the lock file that belongs to this state file; it contains the process id of the daemon."""
     return state_file.with_name(state_file.name + ".lock")

@@ -59,9 +59,9 @@ class SourceRegistry:
     ) -> None:
         """Initialize with the parts that all watchers share; `peer_clocks` collects the API's clocks for comparison.
 
-        `on_round` is called after each scheduled round with its result and the seconds that its poll took. `on_failure`
-        is called with the source's name and the reason of each failure, `on_request` after each request with the
-        source's name, its seconds, and whether it `failed`.
+        `on_round` is called after each scheduled round with the result and the seconds that the poll took. `on_failure`
+        is called after each failure with the source's name and the reason. `on_request` is called after each request
+        with the source's name, the seconds, and whether it `failed`.
         """
         self._schedule = schedule
         self._store = store
@@ -86,7 +86,7 @@ class SourceRegistry:
         return self._watchers[name]
 
     def status_list(self, name: str) -> StatusList | None:
-        """Return the function that reads the pages of a source's employee statuses; None if it is not watched."""
+        """Return the function that reads a source's list of employee statuses by pages; None if it is not watched."""
         watcher = self._watchers.get(name)
         return None if watcher is None else watcher.employee_status
 
@@ -159,7 +159,7 @@ class SourceRegistry:
         return {name: watcher.state for name, watcher in self._watchers.items()}
 
     def wake(self, slept: float) -> None:
-        """Send the requests whose waits ended while the machine slept for `slept` seconds."""
+        """Send the requests that became due while the machine slept for `slept` seconds."""
         for watcher in self._watchers.values():
             watcher.wake(slept)
 
@@ -181,7 +181,7 @@ class SourceRegistry:
         return [watcher.memory for watcher in self._watchers.values()]
 
     def holding(self) -> list[str]:
-        """Return the sources that hold arrivals or changes back."""
+        """Return the sources that hold back arrivals or changes (not those that hold back only removals)."""
         memories = {name: watcher.memory for name, watcher in self._watchers.items()}
         return [name for name, memory in memories.items() if memory.held_arrivals or memory.held_changes]
 
@@ -252,7 +252,7 @@ class SourceRegistry:
         return ActionResult(ok=refusal is None, body={"source": name, "message": refusal or "", "sweep": progress})
 
     async def release(self, name: str, what: Direction, *, silently: bool, by: str) -> "ActionResult[ReleasedDocument]":
-        """Report the records that a source holds back, or learn them silently; the log names the requester (`by`).
+        """Report the changes that a source holds back, or accept them silently; the log names the requester (`by`).
 
         Raises UnknownNameError, StoreError.
         """

@@ -24,10 +24,10 @@ TRY_EVERY_SECONDS: Final = 0.5
 """Seconds between two attempts to take the lock that the holder has."""
 
 _PASSING: Final = frozenset({StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED})
-"""The errors of the database server at the start that may pass without anyone's help."""
+"""The errors of the database that may be temporary, so that they do not end the start."""
 
 _FINAL: Final = frozenset({StoreReason.NEWER_VERSION, StoreReason.NOT_A_STATE_FILE})
-"""The errors that do not pass, however long this process waits."""
+"""The errors that never go away by waiting."""
 
 
 async def wait_for_turn(
@@ -40,8 +40,8 @@ async def wait_for_turn(
 ) -> bool:
     """Wait until this process holds the store; return False if `stopped` ends first.
 
-    Meanwhile it answers requests about its own state. Raises ListenError, and StoreError for an error of the database
-    that is not in _PASSING at the start, or that is in _FINAL later.
+    Meanwhile, answer requests about the state of this process. Raises ListenError. Raises StoreError at the first try
+    if the error is not in _PASSING, and later if it is in _FINAL.
     """
     _make_folder(configuration.settings)
     state = StandbyState()
@@ -69,7 +69,7 @@ async def wait_for_turn(
 
 
 def _make_folder(settings: Settings) -> None:
-    """Make the folder for the owner's socket; a store in a database has no other file there. Raises StoreError."""
+    """Create the folder for the owner's socket, the only file there if the store is a database. Raises StoreError."""
     folder = settings.store.path.parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

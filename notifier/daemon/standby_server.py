@@ -1,4 +1,4 @@
-"""The HTTP interface of a process that stands by: it says so, and who holds the store."""
+"""The HTTP interface of a process that stands by: it answers that it does, and which process holds the store."""
 
 import asyncio
 import html
@@ -36,9 +36,9 @@ _OWNER: Final = web.AppKey("owner", bool)
 
 
 class StandbyState(Struct):
-    """What a process that stands by knows about the store.
+    """The state of the store, as a process that stands by knows it.
 
-    That is its holder, since when (Unix ms) it holds the store, and why the database cannot be used.
+    `holder` is the process that holds the store since `since_ms` (Unix ms); `error` is why the database cannot be used.
     """
 
     holder: str | None = None
@@ -55,7 +55,7 @@ class StandbyState(Struct):
 
 
 class StandbyServer:
-    """Answers on the addresses that the daemon will listen on."""
+    """Listens, while this process stands by, on the addresses that its daemon will listen on."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class StandbyServer:
         reloader: StandbyReloader,
         handed_over: Sequence[socket.socket] = (),
     ) -> None:
-        """Initialize with the state and the configuration, which both change, and the reloader."""
+        """Initialize with the state and the configuration, which both change meanwhile, and with the reloader."""
         self._state = state
         self._configuration = configuration
         self._reloader = reloader
@@ -82,7 +82,7 @@ class StandbyServer:
         await self._serve_others()
 
     async def follow_settings(self) -> None:
-        """Listen on the configured address, if a reload has changed it."""
+        """Listen on the new address if a reload has changed `[http] listen`."""
         if self._settings.http.listen != self._listen:
             await _stopped(self._others)
             await self._serve_others()

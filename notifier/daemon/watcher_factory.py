@@ -47,10 +47,10 @@ def build_watcher(
     on_served: Callable[[int | None], None] = lambda _served_at_ms: None,
     on_request: OnRequest | None = None,
 ) -> Watcher:
-    """Return the watcher of one source; `on_events` is called with every event once it is stored.
+    """Return the watcher of one source; it calls `on_events` with each event after it is stored.
 
-    `subscriptions` returns the current subscriptions when an event is written. `on_failure` is called with the source's
-    name and the reason of each failure, and `on_served` with the server's time in each answer (Unix ms).
+    `subscriptions` returns the filters of all destinations when an event is written. `on_failure` is called with the
+    source's name and the reason of each failure, and `on_served` with the server's time in each answer (Unix ms).
     `chance` returns the random numbers that choose the places of spot checks. `exchange` sends the requests; by default
     they are sent over HTTP through `session`. `on_request` is called after each request.
     """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
 
 KEPT_SECONDS: Final = 2.0
-"""Seconds for which counts are cached; the shortest period that they cover is a quarter of an hour."""
+"""Seconds for which counts are cached; they cover a quarter of an hour or more, so such a delay does not matter."""
 
 _LATEST: Final = 20
 _DEAD: Final = 5

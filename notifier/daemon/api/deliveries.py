@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 class Deliveries:
-    """Carries out operations on deliveries, for the destinations that are configured when they are called."""
+    """Carries out operators' requests about deliveries and destinations, each under the configuration of its time."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class Deliveries:
         return counts
 
     async def end_wait(self, destination: str) -> "TriedDocument":
-        """End the wait of a destination in trouble, and try its deliveries now. Raises UnknownNameError."""
+        """End a destination's pause after failures, and try its deliveries now. Raises UnknownNameError."""
         self._named(destination)
         return {"destination": destination, "waited": bool(self._dispatcher.try_at_once((destination,)))}
 
@@ -219,7 +219,7 @@ class Deliveries:
 def switched_document(destination: str, health: Health, older: Unfollowed, *, waited: bool) -> "SwitchedDocument":
     """Return the state of a destination that was enabled or disabled.
 
-    `waited` says whether the destination was in trouble and waited before its next try.
+    `waited` says whether this ended a pause after failures.
     """
     return {
         "destination": destination,
@@ -259,7 +259,7 @@ def retry_known(db: Database, wish: Retry, destinations: Sequence[str], now_ms: 
 
 
 def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: str) -> "RetriedDocument":
-    """Return the numbers of deliveries put back, and the destinations whose wait was ended by this.
+    """Return the answer to a retry: how many deliveries were put back, and which destinations stop pausing for it.
 
     `why_none` is the reason if no delivery was put back, otherwise "".
     """

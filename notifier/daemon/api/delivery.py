@@ -1,4 +1,4 @@
-"""The document of one delivery, in every answer and output that contains one."""
+"""The JSON object of one delivery, which is the same in all answers and outputs."""
 
 from typing import TYPE_CHECKING
 

@@ -58,11 +58,11 @@ class DeliveryInspector:
 
 
 def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
-    """Return the slots to try when a delivery's request is rebuilt, the likeliest first; None means no slot. Pure.
+    """Return the slots (scheduled times, Unix ms) for which to rebuild a delivery's request, the likeliest first. Pure.
 
-    A request with a slot is a digest. A logged request may have had a slot that the delivery no longer has, or the
-    reverse: a delivery loses its slot when it is put back into the queue, and a slot counts only while its destination
-    has a schedule.
+    None means no slot. A request with a slot is a digest. A logged request may have had a slot that the delivery no
+    longer has, or the reverse: a delivery loses its slot when it is put back into the queue, and a slot counts only
+    while its destination has a schedule.
     """
     likeliest = stored.slot_ms or stored.delivery.scheduled_ms
     logged = stored.latest_logged

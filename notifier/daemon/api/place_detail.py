@@ -1,4 +1,4 @@
-"""What the pages of one source and of one destination show: settings, requests, states, latest events."""
+"""Data for the dashboard's pages about one source or destination: settings, requests, states, latest events."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -27,7 +27,7 @@ _Stored = tuple[Mapping[int, RequestCount], Sequence[StateChange], Sequence[Logg
 
 
 class PlaceReader:
-    """Reads what the page of a source or destination shows."""
+    """Reads the data for the page about a source or a destination."""
 
     def __init__(
         self, reader: StoreReader, clock: Clock, configuration: RunningConfiguration, log: ActivityLog
@@ -39,7 +39,7 @@ class PlaceReader:
         self._log = log
 
     async def source(self, name: str) -> SourceDetail:
-        """Return what is shown of a source. Raises UnknownNameError, StoreError."""
+        """Return the data for a source's page. Raises UnknownNameError, StoreError."""
         known = self._configuration.settings.sources
         if name not in known:
             raise UnknownNameError("source", name, tuple(known))
@@ -48,7 +48,7 @@ class PlaceReader:
         return SourceDetail(self._clock.now_ms(), shown_settings(known[name]), hours, states, events)
 
     async def destination(self, name: str) -> DestinationDetail:
-        """Return what is shown of a destination. Raises UnknownNameError, StoreError."""
+        """Return the data for a destination's page. Raises UnknownNameError, StoreError."""
         known = self._configuration.settings.destinations
         if name not in known:
             raise UnknownNameError("destination", name, tuple(known))

@@ -57,8 +57,8 @@ def record_document(
 ) -> "RecordDocument":
     """Return the object of `/v1/records/KEY`. Raises UnknownRecordError if no source knows the record.
 
-    `subscriptions` are the filters of the destinations that are configured now. `confirm_after` is, for each source,
-    the number of seconds between the first and the second look.
+    `subscriptions` are the filters of the destinations that are configured now. `confirm_after` is, by source, the
+    number of seconds after which a second request checks a change.
     """
     return {
         "key": key,
@@ -72,9 +72,10 @@ def record_document(
 class Withheld(Struct, frozen=True):
     """A change of a record that is not reported yet, and the reason; times are Unix milliseconds.
 
-    `what` is the kind of second look that the change waits for, the kind of hold, or `unreadable`. `missing` says what
-    has to happen before the change is reported. `not_before_ms` is the earliest time of the report, None if unknown:
-    because an answer has contradicted the change, it has to be released or corrected, or the source is not configured.
+    `what` says what the change waits for: the kind of second check, the kind of change of which too many came at once,
+    or `unreadable`. `missing` says what has to happen before the report. `not_before_ms` is the earliest time of the
+    report; None if the wait has to begin again, if somebody has to release or correct the record, or if the source is
+    not configured.
     """
 
     what: str
@@ -117,7 +118,7 @@ def _held(source: str, what: Direction, reason: str, since_ms: int | None = None
 def forgotten(life: RecordHistory) -> tuple[int, ...]:
     """Return the revisions that were reported, but whose event has been deleted since. Pure.
 
-    These are all revisions without an event, except the first one of a record that was learned as history.
+    These are all revisions without an event, except the first revision of a record that was stored silently.
     """
     never_told = {1} if life.reason in HISTORY else set()
     return tuple(revision for revision in life.revisions_without_event if revision not in never_told)
@@ -136,9 +137,10 @@ def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscript
 
 
 def not_judged(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
-    """Return, for each destination that got this event, its filters that could not be judged, if there are any. Pure.
+    """Return the filters that could not be judged for this event, by the destinations that got it. Pure.
 
-    The filters are the present ones, judged by what was known when the event was written.
+    A filter cannot be judged if what it compares was unknown when the event was written. The filters are the present
+    ones.
     """
     told = {life.delivery.destination for life in event.deliveries}
     found = {
@@ -152,7 +154,7 @@ def life_document(
 ) -> "LifeDocument":
     """Return the record's history at one source as a JSON object.
 
-    `confirm_after` is the number of seconds between the first and the second look; None if the source is not
+    `confirm_after` is the number of seconds after which a second request checks a change; None if the source is not
     configured. In the object, `forgotten` lists the revisions whose events have been deleted.
     """
     return {

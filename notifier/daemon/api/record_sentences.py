@@ -33,7 +33,7 @@ HISTORY: Final[Mapping[str, str]] = MappingProxyType(
         ),
     }
 )
-"""The reasons for learning a record silently, so that its first revision has no event."""
+"""The reasons for storing a record silently: its first revision has no event."""
 
 NEWS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -65,7 +65,7 @@ WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "an answer shows a content that it had before",
     }
 )
-"""By kind of second look: the change that one answer shows and that a second one has to confirm."""
+"""The change that one answer shows and a second one has to confirm, by kind of second look."""
 
 MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
@@ -76,7 +76,7 @@ MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "a request for its person and training that shows the same content",
     }
 )
-"""By kind of second look: the confirmation that is needed before the change is reported."""
+"""The confirmation that is needed before a change is reported, by kind of second look."""
 
 
 class NotTold(StrEnum):
@@ -118,18 +118,18 @@ _READS: Final[Mapping[Filter, str]] = MappingProxyType(
         Filter.LINES_OF_BUSINESS: "the person's lines of business",
     }
 )
-"""What the patterns of each filter are compared with."""
+"""The property that each filter compares with its patterns."""
 
 
 def not_judged_why(filters: Iterable[Filter]) -> str:
-    """Return in words that an event was sent although these filters could not be judged."""
+    """Return a sentence that says that an event was sent although these filters could not be judged."""
     keys = tuple(filters)
     written = " and ".join(f"`{key}`" for key in keys)
     unknown = " and ".join(_READS[key] for key in keys)
     verb = "was" if len(keys) == 1 else "were"
     return (
-        f"sent although its {written} could not be judged: {unknown} {verb} not known when the event was made, and what"
-        " is not known does not reject"
+        f"sent although its {written} could not be judged: {unknown} {verb} not known when the event was made, and a"
+        " filter does not exclude what is not known"
     )
 
 

@@ -48,7 +48,7 @@ class RememberedStatus(Struct, frozen=True):
 
 
 def remembered_status(db: Database, holding: Collection[str]) -> RememberedStatus:
-    """Read the store's part of the status, with examples of held records for the sources in `holding`."""
+    """Read the store's part of the status, with examples of held records for the sources that have some (`holding`)."""
     return RememberedStatus(
         destinations.everything(db),
         replays.under_way(db),
@@ -95,7 +95,7 @@ def source_status(
     """Return the description of one source.
 
     `usage` is None without a running daemon. `waiting` counts the records that wait for a second look, by kind.
-    `troubles` are the questions to the API that fail now.
+    `troubles` are the kinds of requests to the API that fail now.
     """
     return {
         "state": state,
@@ -206,7 +206,7 @@ def condition_status(condition: StoredCondition) -> "ConditionDocument":
 
 
 def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str = "") -> "EvaluationDocument":
-    """Return an evaluation as `/v1/status` shows it; `evaluation` is None when no daemon runs.
+    """Return the description of the latest evaluation of conditions; `evaluation` is None if no daemon runs.
 
     `heard_by` is the name of the channel that reports conditions, "" if there is none.
     """
@@ -238,7 +238,7 @@ def replays_status(under_way: Iterable[ReplayRun]) -> "list[ReplayUnderWayDocume
 
 
 def file_status() -> "StoreDocument":
-    """Return the description of a state file, which only processes of this machine can hold."""
+    """Return the description of a state file; unlike a database, it has no holder to name."""
     return {"kind": "file", "holder": None, "since": None, "clock_ahead_seconds": None}
 
 

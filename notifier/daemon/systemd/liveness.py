@@ -1,7 +1,7 @@
 """Finds the parts of the daemon that are stuck, by observing their activity. Pure.
 
-A job of the schedule shows activity by starting, ending and making progress in between; the store's thread by
-answering. A part is stuck if it has shown no activity for longer than allowed. Only time during which the process
+A job of the schedule shows activity when it starts, ends or makes progress in between; the store's thread, when it
+answers. A part is stuck if it has shown no activity for longer than allowed. Only time during which the process
 actually ran counts, so a jump of the wall clock, a suspended machine or an overloaded processor does not make a part
 look stuck.
 """
@@ -17,14 +17,14 @@ LONG_TRANSACTION_SECONDS = 600.0
 """Seconds that the store's thread may take to answer; enough for a transaction over the whole file on a slow disk."""
 
 LEAST_PATIENCE_SECONDS = 10.0
-"""The least patience in seconds: more than the five within which a jump of the wall clock is noticed."""
+"""The least patience in seconds: longer than the five seconds within which a jump of the wall clock is noticed."""
 
 STORE = "the store's thread"
 """The name of the only part that is not a job."""
 
 
 class JobStats(Struct, frozen=True):
-    """The current figures of one job of the schedule.
+    """The current statistics of one job of the schedule.
 
     `interval` is in seconds, and so is `step`, the longest time that the job may wait for one answer. `born`
     distinguishes the job from an earlier one of the same name. `begun` and `ended` count its runs. `signs` changes
@@ -51,7 +51,7 @@ class JobStats(Struct, frozen=True):
 
 
 class Component(Struct, frozen=True):
-    """One part of the daemon. Its `mark` must change at least every `allowed` seconds, as a sign of activity."""
+    """One part of the daemon. Its `mark` shows activity: it must change at least every `allowed` seconds."""
 
     name: str
     mark: Hashable
@@ -80,12 +80,12 @@ def _job(pulse: JobStats, patience: float) -> Component:
 
 
 def lived(gap: float, tick: float) -> float:
-    """Return how many seconds of the gap between two looks count: at most twice the planned gap, `tick`."""
+    """Return the part of the `gap` between two checks (seconds) that counts as running time: at most two `tick`s."""
     return min(max(gap, 0.0), 2 * tick)
 
 
 def observe(before: Mapping[str, Stalled], now: Iterable[Component], seconds: float) -> dict[str, Stalled]:
-    """Return the observations `before`, updated after `seconds` of running time; parts that are gone are dropped."""
+    """Return the observations `before`, updated after `seconds` of running time, of the parts that still exist."""
     return {part.name: _looked_at(before.get(part.name), part, seconds) for part in now}
 
 

@@ -1,4 +1,4 @@
-"""Sends messages to systemd with the protocol of sd_notify(3): ready, status, alive.
+"""Sends the service's state to systemd (ready, status, alive) by the protocol of sd_notify(3).
 
 A message is a datagram of `NAME=value` lines. No library is used for it: the available ones are unmaintained (sdnotify,
 of 2017), or need a C compiler and systemd's headers to install (systemd-python, cysystemd).
@@ -83,7 +83,7 @@ class SystemdNotifier:
         self._tell(f"{_MORE_TIME}{round(seconds * 1_000_000)}", instead_of=_MORE_TIME)
 
     def alive(self) -> None:
-        """Reset the watchdog's timer; a message that cannot be sent at once is dropped."""
+        """Reset the watchdog's timer; if the message cannot be sent at once, it is dropped."""
         self.flush()
         if not self._waiting:
             self._send("WATCHDOG=1")
@@ -94,7 +94,7 @@ class SystemdNotifier:
             del self._waiting[0]
 
     def _tell(self, message: str, *, instead_of: str = "") -> None:
-        """Queue a message, remove waiting ones that begin with `instead_of`, and send what systemd accepts."""
+        """Queue a message in place of waiting ones that begin with `instead_of`, and send what systemd accepts."""
         if self._address is not None:
             if instead_of:
                 self._waiting = [other for other in self._waiting if not other.startswith(instead_of)]

@@ -1,4 +1,4 @@
-"""Notices when a part of the daemon hangs, and reports to systemd whether it is ready, alive, and in which state."""
+"""Notices when a part of the daemon hangs, and reports to systemd whether the daemon is ready, alive, and how it is."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from notifier.store.errors import StoreError
 _log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 5.0
-"""Seconds between two looks at the daemon; less if the watchdog's time limit demands it."""
+"""Seconds between two checks of the daemon; less if the watchdog's time limit demands it."""
 
 _FEEDS_PER_DEADLINE = 3
 _READY_LOOK = 0.2
@@ -25,18 +25,18 @@ _PATIENCE_SECONDS = 60.0
 _ASK_EVERY = 5.0
 _ASK_FOR = 30.0
 OPENING_SECONDS = 4 * 3600.0
-"""Seconds after which no more time is requested for opening the state file, so that systemd ends the start."""
+"""Seconds for which more time to open the state file is requested; afterwards, systemd ends the start."""
 
 
 class Supervised(Protocol):
-    """What the watchdog needs of a daemon."""
+    """The operations of a daemon that the watchdog uses."""
 
     def pulses(self) -> Sequence[JobStats]:
-        """Return the current figures of each job of the schedule."""
+        """Return the current statistics of each job of the schedule."""
         ...
 
     def unattempted(self) -> Sequence[str]:
-        """Return the sources whose first round has not started, or is still waiting for its first answers."""
+        """Return the sources whose first round has not begun, or has had no answer yet."""
         ...
 
     async def summary(self) -> str:
@@ -44,7 +44,7 @@ class Supervised(Protocol):
         ...
 
     def report_hanging(self, names: Sequence[str]) -> None:
-        """Make `/healthz` say which parts hang; none if everything makes progress."""
+        """Let `/healthz` name the parts that hang; an empty sequence if everything makes progress."""
         ...
 
 
