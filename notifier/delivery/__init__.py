@@ -1,1 +1,1 @@
-"""Delivery: sends due events to each destination, and records the outcome of each attempt in the store."""
+"""Sends due events to each destination, and records the outcome of each attempt in the store."""

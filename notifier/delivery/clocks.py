@@ -3,14 +3,13 @@
 from notifier.clock import Clock
 
 _TOLERANCE_MS = 2000
-"""A difference of fewer milliseconds is normal drift, and is adopted at once; a larger one means the clock was set."""
+"""A difference of less than this many milliseconds is drift, and is adopted at once; any other means a clock change."""
 
 
 class JumpFreeClock:
     """A wall clock that ignores a change of the system clock until `follow` is called.
 
-    Between the change and the moment when the stored times are shifted by the same amount, deliveries would otherwise
-    appear days old or not yet due.
+    Deliveries would otherwise appear days old, or not yet due, until the stored times are shifted by the same amount.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -48,7 +47,7 @@ class JumpFreeClock:
 
 
 class TryingClock:
-    """A clock that counts only while delivery is possible; it shows for how long a delivery has been tried."""
+    """A clock that counts only while delivery is possible, to measure for how long a delivery has been tried."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -58,7 +57,7 @@ class TryingClock:
         self._held_since: float | None = None
 
     def ms(self) -> int:
-        """Return the total milliseconds, earlier processes included."""
+        """Return the milliseconds counted so far, in this process and in earlier ones."""
         lately = 0.0 if self._since is None else self._clock.monotonic() - self._since
         return self._before_ms + round(max(0.0, lately) * 1000)
 
@@ -67,7 +66,7 @@ class TryingClock:
         return 0.0 if self._since is None else self._clock.monotonic() - self._started_at
 
     def begin(self, before_ms: int, *, runs: bool) -> None:
-        """Continue from `before_ms`, the value that an earlier process stored; `runs`: start at once."""
+        """Set the clock to `before_ms`, the value that an earlier process stored, and start it if `runs`."""
         self._before_ms = before_ms
         self._since = None
         self.run(runs=runs)
@@ -85,13 +84,13 @@ class TryingClock:
         self._started_at = self._clock.monotonic()
 
     def leave_out(self, seconds: float) -> None:
-        """Do not count the `seconds` that have just passed; does nothing while the clock is stopped."""
+        """Subtract the `seconds` that have just passed; does nothing while the clock is stopped."""
         if self._since is not None:
             self._since += seconds
             self._started_at += seconds
 
     def hold(self, *, held: bool) -> None:
-        """Begin (`held`) or end a time that does not count, as nothing may be tried; repeated calls do nothing."""
+        """Begin (`held`) or end a period that does not count because nothing may be sent; repeated calls do nothing."""
         now = self._clock.monotonic()
         if held and self._held_since is None:
             self._held_since = now

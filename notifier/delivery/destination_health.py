@@ -1,7 +1,7 @@
-"""Holds what one destination's attempts have shown: its health, and the limits of its receiver.
+"""Keeps the health of one destination, and the limits of its receiver, as its attempts have shown them.
 
-The rules are in `health` and `policy/decisions`; this module keeps their latest results, and reports each change of the
-health so that it is stored.
+The rules are in `health` and `policy/decisions`. This module keeps their latest results, and reports each change of the
+health, so that the change is stored.
 """
 
 from collections.abc import Callable
@@ -68,12 +68,12 @@ class DestinationHealth:
         return self._clock.now_ms() + round(wait * 1000) if wait > 0 else None
 
     def begin(self, recalled: Recalled) -> None:
-        """Begin with what the store remembers of the last run."""
+        """Start with the health and the limits that the last run stored."""
         self._take_up(recalled)
         self._trying.begin(recalled.trying_ms, runs=self.is_enabled)
 
     def begin_again(self, recalled: Recalled) -> None:
-        """Begin again, because the address or the credentials have changed."""
+        """Start again with `recalled`, because the address or the credentials have changed."""
         self._take_up(recalled)
         self._trying.start_again()
 
@@ -119,7 +119,7 @@ class DestinationHealth:
             health.report(self._name, after, outcome)
 
     def after_sample(self, outcome: Outcome) -> bool:
-        """Mark a failing destination as working if it took a sample event; return whether that was the case."""
+        """Mark a failing destination as working if it accepted a sample event; return whether it was failing."""
         if outcome.scope is not FailureScope.NONE or self.current.state is not HealthState.RETRYING:
             return False
         self.state = decisions.after_sample(self.state, self._clock.monotonic())
@@ -128,7 +128,7 @@ class DestinationHealth:
         return True
 
     def switch(self, after: Health) -> None:
-        """Set the new health after an operator has enabled or disabled the destination."""
+        """Set the health after an operator has enabled or disabled the destination."""
         self._change(after)
         self.state = decisions.after_sample(self.state, -inf)
         self._trying.run(runs=self.is_enabled)

@@ -78,7 +78,7 @@ class Dispatcher:
         """Apply new settings to the added or changed destinations (`renewed`), and stop serving those `removed`.
 
         All other destinations reload the files that they use besides the configuration. Attempts under way may finish
-        within `grace` seconds; an attempt that is cut off is repeated. Deliveries for a removed destination stay in
+        within `grace` seconds; those that do not are repeated. Deliveries for a removed destination stay in
         the store. Raises StoreError; a second call with the same names completes what the first left undone.
         """
         async with self._renewing:
@@ -134,11 +134,11 @@ class Dispatcher:
         return await self._workers[name].preview(deliveries) if name in self._workers else None
 
     def try_at_once(self, names: Collection[str]) -> list[str]:
-        """Deliver the waiting events of these destinations now; return the failing ones whose wait this ended."""
+        """Deliver the waiting events of these destinations now; return those that were waiting before the next try."""
         return [name for name in names if name in self._workers and self._workers[name].try_at_once()]
 
     def set_aside(self, names: Collection[str]) -> None:
-        """Make these destinations re-read their waiting deliveries, because these have been changed in the store."""
+        """Make these destinations read their waiting deliveries again, after a change of those in the store."""
         for name in names:
             if name in self._workers:
                 self._workers[name].set_aside()
@@ -150,7 +150,7 @@ class Dispatcher:
                 self._workers[name].wake()
 
     async def follow_clock(self) -> None:
-        """After the wall clock was set, shift all stored times by as much, so that waits and ages keep their length.
+        """After the wall clock was set, shift all stored times by as much, so that waits and ages stay the same.
 
         Raises StoreError.
         """
@@ -165,7 +165,7 @@ class Dispatcher:
                 worker.follow_clock(by_ms)
 
     def wake_after_sleep(self, slept: float) -> None:
-        """Check for deliveries that became due while the machine slept; do not count the `slept` seconds as trying."""
+        """Check for deliveries that became due while the machine slept; the `slept` seconds do not count as tried."""
         for worker in self._workers.values():
             worker.after_sleep(slept)
 
@@ -199,7 +199,7 @@ class Dispatcher:
         return await self._store.run(destinations.owed, name, now_ms=now_ms, horizon_ms=horizon_ms, late_ms=late_ms)
 
     async def stop(self, grace: float) -> None:
-        """Stop all workers. Attempts under way may finish within `grace` seconds; the next run repeats the others."""
+        """Stop all workers. Attempts may finish within `grace` seconds; the next run repeats those that do not."""
         if self._steady.is_astray:
             # The next run reads the wall clock. Times stored before the clock was set would make it wait too long.
             try:

@@ -120,7 +120,7 @@ def after_attempt(
 
 
 def _with_status(outcome: Outcome) -> str:
-    """Return the peer's words, preceded by the HTTP status if the outcome is a refusal or failure that has one."""
+    """Return the peer's message, after the HTTP status if the result of the attempt is one of _TOLD_WITH_STATUS."""
     if outcome.status is None or outcome.reason not in _TOLD_WITH_STATUS:
         return outcome.detail
     return f"HTTP {outcome.status}: {outcome.detail}" if outcome.detail else f"HTTP {outcome.status}"
@@ -182,7 +182,7 @@ def report_wait_ended(name: str) -> None:
 
 
 def report(name: str, health: Health, outcome: Outcome) -> None:
-    """Log the state that a destination has after an attempt changed it."""
+    """Log the new state of a destination after an attempt has changed it."""
     facts = {"destination": name, "reason": outcome.reason, "status": outcome.status, "detail": outcome.detail}
     match health.state:
         case HealthState.OK:
@@ -196,11 +196,11 @@ def report(name: str, health: Health, outcome: Outcome) -> None:
 
 
 class Serving(Struct, frozen=True):
-    """How a destination is being served right now.
+    """The service of one destination at this moment.
 
     `tried_for` is the number of seconds since it was last enabled, or its address changed, in this process. `trying_ms`
-    is the total time in which delivery was possible, earlier processes included. `waits_until_ms` is when it is tried
-    again (Unix ms; None: it does not wait). `rate` is the configured limit in requests a second (0: none).
+    is the total time in which delivery was possible, in this process and in earlier ones. `waits_until_ms` is when it
+    is tried again (Unix ms; None: it does not wait). `rate` is the configured limit in requests a second (0: none).
     `is_draining` is true while its settings are being changed and requests under way may still finish.
     """
 
@@ -214,7 +214,7 @@ class Serving(Struct, frozen=True):
 
 
 class DestinationReport(Struct, frozen=True):
-    """Everything known about one destination at `now_ms` (Unix ms, on the clock that also measures its waits)."""
+    """The state of one destination at `now_ms` (Unix ms, by the same clock as its waits)."""
 
     serving: Serving
     undelivered: Sequence[Undelivered]

@@ -64,7 +64,7 @@ class OutcomeWriter:
         self._written_since: float | None = None
         self._stopping = False
         self.write_lock = asyncio.Lock()
-        """Held during every write. Code that holds it keeps this writer from writing."""
+        """Held during every write. While other code holds it, nothing is written."""
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -168,7 +168,7 @@ class OutcomeWriter:
     def _take_back(
         self, batch: list[Settlement], health: Health | None, error: LastError | None, learned: Learned | None
     ) -> None:
-        """Queue again what could not be written, before what has arrived since."""
+        """Put a batch that could not be written back into the queue, before newer outcomes."""
         self._settlements[:0] = batch
         self._health = self._health or health
         self._error = self._error or error
@@ -193,9 +193,10 @@ def settlements_of(
     now_ms: int,
     logged: SentRequest | None = None,
 ) -> list[Settlement]:
-    """Return the settlements to store for the deliveries of a request that took `milliseconds`. Pure.
+    """Return the outcomes to store for the deliveries of a request that took `milliseconds`. Pure.
 
-    The first settlement carries `logged`, the request for the log, with the sequence numbers of all deliveries.
+    Deliveries with the same decision share a settlement. The first one carries `logged`, the request for the log of
+    requests, with the sequence numbers of all deliveries.
     """
     fates: dict[RetryDecision, list[Delivery]] = {}
     if decided.count(decided[0]) == len(decided):
@@ -231,7 +232,7 @@ def settlements_of(
 
 
 OnAttempt = Callable[[Sequence[Delivery], Sequence[Settlement]], None]
-"""Called after a request, with the deliveries it carried and the decisions about them."""
+"""Called after a request, with the deliveries that it carried and the decisions about them."""
 
 
 def report_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:

@@ -1,4 +1,4 @@
-"""Groups events into requests in order to show them instead of sending them."""
+"""Groups events into requests that are shown and not sent."""
 
 from collections.abc import AsyncIterator, Sequence
 from math import inf

@@ -1,4 +1,4 @@
-"""Reads due deliveries or probe candidates of one destination from the store in advance, one read at a time."""
+"""Reads the due deliveries of one destination, or candidates for a probe, from the store in advance."""
 
 import asyncio
 import logging
@@ -29,8 +29,8 @@ class QueueReader:
     """Fills one destination's ReadyQueue from the store.
 
     `more`: the store may hold due deliveries that were not read yet. `candidates` are deliveries from the whole queue
-    that may become the next probe (None: not read yet). `gate` is what the destination's timetable let through at the
-    last read (None: it has no timetable, or nothing was read yet).
+    that may become the next probe (None: not read yet). `gate` says what the destination's timetable allowed to
+    send at the last read (None: it has no timetable, or nothing was read yet).
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class QueueReader:
 
     @property
     def gate_has_changed(self) -> bool:
-        """Whether the timetable may let through more, or less, than when the store was last read."""
+        """Whether the timetable may allow other deliveries now than when the store was last read."""
         changes_ms = None if self.gate is None else self.gate.changes_ms
         return changes_ms is not None and self._clock.now_ms() >= changes_ms
 
     def look_again(self) -> None:
-        """Mark the earlier reads as outdated, because the store may hold more."""
+        """Mark earlier reads as outdated, because the store may hold more deliveries."""
         self.more = True
         self.candidates = None
 

@@ -1,4 +1,4 @@
-"""The part of a destination's queue that is in memory: ready deliveries, halves, and deliveries under way. No I/O."""
+"""The part of a destination's queue that is in memory: waiting deliveries, and those under way. No I/O."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -13,14 +13,15 @@ from notifier.store.tables.settlements import Settlement
 
 
 class ReadyQueue:
-    """Deliveries that were read from the store and are not finished; each is in one place only.
+    """Deliveries that were read from the store and are not finished.
 
-    `ready` holds waiting deliveries, in order. `halves` holds parts of refused groups, which are sent first. `held`
-    holds the sequence numbers of all deliveries that wait here, are under way, or have an unwritten outcome; these are
-    not read from the store again. `busy` counts, by record, the events that are under way or have an unwritten failure.
+    A waiting delivery is either in `ready`, in order, or in `halves`, the parts of refused groups, which are sent
+    first. `held` holds the sequence numbers of all deliveries that wait here, are under way, or have an unwritten
+    outcome; these are not read from the store again. `busy` counts, by record, the events that are under way or have an
+    unwritten failure.
 
-    `generation` grows when all waiting deliveries are dropped, `revision` also when some are. A read that started
-    earlier is then out of date.
+    `generation` grows when all waiting deliveries are dropped, `revision` when any are. A read of the store that
+    started before `revision` grew is out of date.
     """
 
     def __init__(self) -> None:
@@ -99,7 +100,7 @@ class ReadyQueue:
         return known
 
     def put_back(self, deliveries: Sequence[Delivery], *, kept: bool) -> None:
-        """Take back deliveries that did not fit into a request; drop them if the queue was cleared (not `kept`)."""
+        """Take back deliveries that did not fit into a request, or drop them if the queue was cleared (not `kept`)."""
         for delivery in deliveries:
             self._release(delivery.event.record)
             if not kept:
@@ -115,7 +116,7 @@ class ReadyQueue:
         self.revision += 1
 
     def forget_halves(self) -> None:
-        """Merge the halves back into `ready`, because an outage caused them."""
+        """Move the halves back into `ready`, because the groups were refused in an outage and not for their content."""
         self.ready, self.halves = self.waiting(), []
 
     def end(
@@ -158,7 +159,7 @@ class ReadyQueue:
             self.ready = sorted((*self.ready, *again), key=sequence_of)
 
     def _end_delivered(self, deliveries: Sequence[Delivery]) -> None:
-        """Release the records of an attempt's deliveries, all of which were delivered."""
+        """Release the records of an attempt's deliveries after all of them were delivered."""
         busy = self.busy
         for delivery in deliveries:
             event = delivery.event

@@ -26,7 +26,7 @@ class ReplayStoppedError(Exception):
 
 
 class ReplayRunner:
-    """Runs replays, one at a time for each destination and at the destination's own pace; progress is in the store."""
+    """Runs replays, at most one for each destination, as fast as its queue empties. Their progress is in the store."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ReplayRunner:
             self._feed_on(memory.id, [part.destination for part in memory.unfinished])
 
     async def plan(self, past: ReplayRange, destination: str | None) -> Plan:
-        """Count the deliveries of a possible replay, to one destination or (None) to all. Raises StoreError."""
+        """Count the deliveries that a replay to one destination or (None) to all would make. Raises StoreError."""
         wanted = [it for it in self._subscriptions() if destination in (None, it.destination)]
         so_far = Plan(deliveries={it.destination: 0 for it in wanted})
         while so_far.sequence < past.last:
@@ -134,7 +134,7 @@ class ReplayRunner:
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _advance(self, number: int, name: str) -> StepResult:
-        """Queue the next deliveries for one destination, or end its part if the destination no longer exists."""
+        """Queue the next deliveries for one destination; if it no longer exists, end the replay to it."""
         now_ms = self._clock.now_ms()
         subscription = next((it for it in self._subscriptions() if it.destination == name), None)
         if subscription is not None:

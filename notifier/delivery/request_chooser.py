@@ -1,6 +1,7 @@
-"""Chooses the deliveries of one destination's next request: a half, the front of the queue, a probe, or a new event.
+"""Chooses the deliveries of one destination's next request.
 
-The worker sends the chosen deliveries and handles the outcome.
+They are half of a refused group, the first ones of the queue, a single event as a probe, or a new event during a wait.
+The worker sends them and handles the outcome.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ _MILLISECONDS = 1000
 
 
 class Choice(Struct, frozen=True):
-    """The next request. Without `deliveries`, nothing is sent now; try again after `wait` seconds (None: unknown)."""
+    """The next request. Without `deliveries`, nothing is sent now; choose again in `wait` seconds (None: unknown)."""
 
     state: State
     deliveries: Sequence[Delivery]
@@ -34,7 +35,7 @@ class Choice(Struct, frozen=True):
 class RequestChooser:
     """Chooses one destination's requests; chosen deliveries are removed from the queue.
 
-    `arrived`: there may be new events. One of them may be tried even while the destination waits.
+    `arrived` means that there may be new events. One of them may be tried even while the destination waits.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class RequestChooser:
         return is_digest and (self._reader.more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
 
     def _arrival(self, state: State, now: float, *, is_idle: bool) -> Choice:
-        """Choose a new event to try during a wait, at most one per wait, in case the endpoint takes it."""
+        """Choose a new event to try during a wait, at most one per wait, in case the endpoint works again."""
         breaker = state.breaker
         nothing = Choice(state, [], wait=breaker.until - now)
         if breaker.mode is not Mode.OPEN or breaker.asked or breaker.arrival_probed or self._bounds.in_order:

@@ -12,11 +12,11 @@ AT_ONCE: Final = 200
 """The most requests that are logged in a burst."""
 
 PER_SECOND: Final = 1.0
-"""The most requests a second that are logged in the long run, so that a large backlog is delivered at full speed."""
+"""The most requests a second that are logged in the long run, so that the log does not slow down a large backlog."""
 
 
 class LogAllowance:
-    """The number of requests that may be logged now: it grows by PER_SECOND, up to AT_ONCE."""
+    """The number of requests that may be logged now: it grows by PER_SECOND each second, up to AT_ONCE."""
 
     def __init__(self) -> None:
         self._left = float(AT_ONCE)

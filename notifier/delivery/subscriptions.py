@@ -1,4 +1,4 @@
-"""Converts the configured filters into the store's form, and finds the destinations that new events may be for."""
+"""Converts the configured filters for the store, and finds the destinations that new events may be for."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def subscription(name: str, settings: DestinationSettings) -> Subscription:
 
 
 def concerned(events: Sequence[Event], filters: Iterable[Subscription]) -> list[str] | None:
-    """Return the destinations that get one of these events, and possibly a few more; None stands for all.
+    """Return the destinations that get one of these events, and possibly a few others; None means all.
 
     With an alert among the events the result is None, because an alert goes to the destination that is configured for
     alerts, whatever its filters. Checking filters here is much cheaper than waking a thousand destinations.

@@ -1,7 +1,7 @@
-"""Delivers to one destination in a loop: reads due deliveries, attempts them, judges the outcome and records it.
+"""Delivers to one destination in a loop: reads due deliveries, sends them, judges the outcome and records it.
 
-`policy` decides what to send and what an answer means; this module carries that out. Everything runs on the event loop
-and needs no locks, because a method without `await` is never interrupted.
+`policy` decides what to send and what an answer means; this module carries out its decisions. Everything runs on the
+event loop and needs no locks, because a method without `await` is never interrupted.
 """
 
 import asyncio
@@ -120,7 +120,7 @@ class Worker:
 
     @property
     def serving(self) -> Serving:
-        """The state of the destination's service at this moment."""
+        """How the destination is being served at this moment."""
         return Serving(
             self.health,
             self._trying.seconds_running(),
@@ -138,7 +138,7 @@ class Worker:
 
     @property
     def writing(self) -> asyncio.Lock:
-        """The lock to hold while no results of this destination may be written to the store."""
+        """The lock that keeps this destination's outcomes from being written to the store while it is held."""
         return self._writer.write_lock
 
     async def start(self) -> None:
@@ -253,12 +253,12 @@ class Worker:
         self.set_aside()
 
     def after_sleep(self, slept: float) -> None:
-        """Leave the seconds that the machine slept out of the time of trying."""
+        """Do not count the seconds that the machine slept as time in which delivery was tried."""
         self._trying.leave_out(slept)
         self.set_aside()
 
     def set_aside(self) -> None:
-        """Discard the deliveries read ahead, so that they are read from the store again."""
+        """Discard the deliveries that were read ahead, so that they are read from the store again."""
         self._queue.clear()
         self._reader.look_again()
         self._pump()
@@ -357,7 +357,7 @@ class Worker:
         self._on_attempt(attempt.deliveries, settlements)
 
     async def _portion(self, attempt: Attempt, generation: int) -> Attempt:
-        """Return an attempt with as many deliveries of a digest as fit into a message; put the others back."""
+        """Return the attempt with as many deliveries of a digest as fit into one message; put the others back."""
         whole = attempt.deliveries
         if len(whole) == 1 or whole[0].slot_ms is None or not isinstance(self._destination, Portioning):
             return attempt
@@ -367,7 +367,7 @@ class Worker:
         return replace(attempt, deliveries=whole[:count])
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
-        """If a bug ended an attempt, read its deliveries again after a pause, so that they do not stay under way."""
+        """Forget an ended attempt; if a bug ended it, read its deliveries from the store again after a pause."""
         self._attempts.discard(attempt)
         fault = None if attempt.cancelled() else attempt.exception()
         if fault is None:
@@ -381,7 +381,7 @@ class Worker:
         self.set_aside()
 
     def _on_written(self, settlements: Sequence[Settlement]) -> None:
-        """Continue after these results were written to the store."""
+        """Continue after these outcomes were written to the store."""
         self._queue.written(settlements)
         if any(it.state is not DeliveryState.DELIVERED for it in settlements):
             self._reader.more = True

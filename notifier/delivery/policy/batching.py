@@ -61,10 +61,10 @@ def after_success(size: BatchSize, count: int, most: int, *, half: bool, trial: 
 
 
 def after_too_large(size: BatchSize, count: int, most: int, *, trial: bool) -> BatchSize:
-    """Return the size after a request with `count` events was refused as too large, or took too long.
+    """Return the size after a request with `count` events was refused as too large or took too long.
 
-    After a `trial`, the limit stays, and the next trial comes later. Otherwise, half of `count` becomes the limit if
-    that many get through.
+    After a `trial`, the limit stays, and the next trial comes later. Otherwise, half of `count` becomes the limit once
+    a request of that size gets through.
     """
     if trial:
         return replace(size, needed=min(_LONGEST_PATIENCE, size.needed * _PATIENCE_GROWS), full=0)
@@ -96,8 +96,8 @@ def next_batch(
 ) -> Batch:
     """Choose the next request's deliveries from `waiting` (in order).
 
-    An event of a `busy` record is left out, and so is an event whose record has an earlier event left out. An event
-    that is proven to be at fault is sent alone; with `in_order`, no later event is sent before it. `rate` is the number
+    An event is left out if its record is `busy`, or if an earlier event of its record is left out. An event that is
+    proven to be at fault is sent alone; with `in_order`, no later event is sent before it. `rate` is the number
     of requests a second that the receiver accepts. A batch that is not full waits for more events, up to the configured
     time after its first event was detected. If the destination `has_slots`, events of different slots never share a
     request, and those of one slot are a digest.
@@ -153,7 +153,7 @@ def together(
 
 
 def _of_slot(waiting: Iterable[Delivery], slot_ms: int | None) -> tuple[Delivery, ...]:
-    """Return the deliveries of one slot, without those that come after an event of the same record in another slot."""
+    """Return the deliveries of one slot, except those after an event of the same record in another slot."""
     chosen: list[Delivery] = []
     behind: set[Record] = set()
     for delivery in waiting:

@@ -1,8 +1,8 @@
 """Decides whether an endpoint accepts anything, and when to try again if it does not. Pure.
 
 The breaker counts consecutive failures; any success resets the count. A failure that says nothing new about the
-endpoint is not counted. While the breaker is open, each failed round of probes makes the wait longer, no matter which
-events were tried.
+endpoint is not counted. While the breaker is open, each failed round of probes makes the wait longer, whichever events
+were tried.
 """
 
 from collections.abc import Hashable
@@ -23,7 +23,7 @@ cost about 400 requests a day.
 """
 
 LONG_OUTAGE_ROUNDS = 3
-"""After this many rounds, groups are assumed to have been split because of the outage, not because of a bad event."""
+"""After this many failed rounds, groups are assumed to have been split because of the outage, not a bad event."""
 
 _FIRST_SECONDS = 1.0
 _GROWTH = 1.5
@@ -33,7 +33,7 @@ numbers differ (see `probes`).
 """
 _TRUSTED_ROUNDS = 3
 _BELIEVED_AT_ONCE_SECONDS = 21_600.0
-"""Seconds. A longer wait, asked for as a number or a date, is obeyed only if the next answer also asks for one."""
+"""The longest requested wait in seconds that is obeyed at once; a longer one must be requested twice in a row."""
 _LEAST_JITTER = 0.5
 
 
@@ -44,7 +44,7 @@ class Mode(StrEnum):
     PACED = "paced"
     """The receiver has asked for a pause; otherwise it works."""
     OPEN = "open"
-    """Nothing gets through: single probes only."""
+    """Nothing gets through; only probes are sent."""
 
 
 class Waits(Struct, frozen=True):
@@ -58,9 +58,9 @@ class Waits(Struct, frozen=True):
 class Breaker(Struct, frozen=True):
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
-    `scope` is the scope of the failure that opened it. Nothing is sent before `until`, with one exception: one new
-    event per wait is tried at once (`arrival_probed`: this has been done). If the peer `asked` for the wait, there is
-    no exception. `tried` holds the trainings and records of recently failed events.
+    `scope` is the scope of the failure that opened it. Nothing is sent before `until`, except one new event per wait
+    (`arrival_probed`: this has been sent). If the peer `asked` for the wait, that event waits, too. `tried` holds the
+    trainings and records of recently failed events.
     """
 
     mode: Mode = Mode.CLOSED

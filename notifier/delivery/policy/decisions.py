@@ -1,11 +1,10 @@
 """Decides how an answer changes the rate, the endpoint's state, the group size, and each event that was sent. Pure.
 
-An attempt fails because of the pace, the endpoint or the event; or it is not yet known whether the endpoint or the
-event is the cause (see `FailureScope`). A failure because of the pace or the endpoint is not counted against any event,
-and the same group is sent again.
+The cause of a failed attempt is the pace, the endpoint or the event; or it is not known yet which of the last two (see
+`FailureScope`). A failure because of the pace or the endpoint does not count against any event, and the same group is
+sent again.
 
-The values that are made for each request are named tuples, because a frozen dataclass takes several times as long to
-make.
+The values that are made for each request are structs, because a frozen dataclass takes several times as long to make.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ from notifier.store.tables.outbox import Delivery, DeliveryState
 
 
 class Role(StrEnum):
-    """The reason why a request was made."""
+    """Why a request is made."""
 
     NORMAL = "normal"
     HALF = "half"
@@ -194,7 +193,7 @@ def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
 
 
 def learned(state: State, bounds: Bounds) -> Learned:
-    """Return the limits learned from the receiver; a limit is None if it is not lower than the configured one."""
+    """Return the limits learned from the receiver; a limit that is not below the configured one is None."""
     pace = min(bounds.rate, state.rate.rate)
     slowed = isfinite(pace) and pace < bounds.rate
     return Learned(float(f"{pace:.2g}") if slowed else None, state.size.limit)
@@ -264,7 +263,7 @@ def _after_no_fault(
     now: float,
     jitter: Callable[[], float],
 ) -> Result:
-    """Handle a failure that is no event's fault: the same deliveries are sent again.
+    """Handle a failure that no event has caused: the same deliveries are sent again.
 
     A delivery is given up only after the endpoint has been unreachable for too long.
     """
@@ -311,15 +310,15 @@ def _count_failure(
 
 
 def _is_alert(attempt: Attempt) -> bool:
-    """Return whether a request carries only operational notices.
+    """Return whether a request carries only alerts.
 
-    Notices are rare and may be the only events for a receiver, so a single failure must count as an outage.
+    Alerts are rare and may be the only events for a receiver, so a single failure must count as an outage.
     """
     return all(it.event.type == EventType.ALERT for it in attempt.deliveries)
 
 
 def _is_news(attempt: Attempt, *, proven: bool) -> bool:
-    """Return whether a failure may be the endpoint's: not if the event is at fault, or the request was a half."""
+    """Return whether the endpoint may have caused a failure: false for half of a refused group or a `proven` event."""
     if len(attempt.deliveries) > 1:
         return attempt.role is not Role.HALF
     return not proven

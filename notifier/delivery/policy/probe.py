@@ -1,4 +1,4 @@
-"""Chooses the event to try while nothing gets through: the one whose answer is most informative. Pure.
+"""Chooses the event to try while nothing gets through: the one whose answer shows most about the cause. Pure.
 
 The candidates are spread over the whole queue, so that O(log N) probes get past N bad events in a row.
 """

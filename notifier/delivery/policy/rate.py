@@ -6,16 +6,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 IDLE_SECONDS = 60.0
-"""After this long without a request, earlier measurements are discarded."""
+"""After this many seconds without a request, earlier measurements are discarded."""
 
 _KEPT = 0.95
 """The share of the measured rate that is used after the receiver objected to the rate."""
 _CLIMB = 0.01
-"""The share by which the rate rises with each success; it grows with the requests accepted since the last objection."""
+"""The share by which a success raises the rate; it grows with the requests accepted since the last objection."""
 _FORGET = 0.97
 _LEAST_SECONDS = 0.05
 _NOTED_EVERY_SECONDS = 1.0
-"""While the rate is unlimited, request times only serve to detect a silence, so updating them this often is enough."""
+"""Seconds between updates of `next_at` while the rate is unlimited: it is then needed only to detect a silence."""
 
 
 class AdaptiveRate(Struct, frozen=True):

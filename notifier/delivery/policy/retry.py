@@ -36,8 +36,8 @@ class Decision(StrEnum):
 class RetryDecision(Struct, frozen=True):
     """The decision about a delivery: its new state, the decision, and the seconds until it is due again (0.0: at once).
 
-    `counts`: the failure was, or may have been, caused by the event. `proven`: the event is at fault, because others
-    have got through since it first failed; from now on it is sent alone.
+    `counts`: the event caused the failure, or may have caused it. `proven`: the event is at fault, because others have
+    got through since it first failed; from now on it is sent alone.
     """
 
     state: DeliveryState
@@ -48,7 +48,7 @@ class RetryDecision(Struct, frozen=True):
 
 
 class Retries(Struct, frozen=True):
-    """For each of the latest retries, whether it got through."""
+    """The latest retries, oldest first; an entry is true if the retry got through."""
 
     latest: tuple[bool, ...] = ()
 
@@ -86,7 +86,8 @@ def after_failure(
 ) -> RetryDecision:
     """Decide about a delivery that failed alone and may be at fault.
 
-    `waits_with_endpoint`: unless the event is proven to be at fault, it gets no wait of its own.
+    `waits_with_endpoint`: the delivery waits for the endpoint and has no wait of its own, except if it is `proven` to
+    be at fault.
     """
     if is_given_up(delivery, settings, trying_ms):
         return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts=True, proven=proven)
@@ -102,8 +103,8 @@ def after_failure(
 def is_given_up(delivery: Delivery, settings: DestinationSettings, trying_ms: int) -> bool:
     """Return whether a delivery that has just failed again has been tried for too long.
 
-    Only time in which the notifier ran and could try counts. A delivery gets at least as many attempts as fit into an
-    hour of trying. `trying_ms` is the destination's total time of trying (see `TryingClock`).
+    Only time in which the notifier ran and delivery was possible counts. A delivery gets at least as many attempts as
+    fit into an hour of trying. `trying_ms` is the destination's total time of trying (see `TryingClock`).
     """
     if delivery.tried_from_ms is None:
         return False

@@ -4,8 +4,8 @@ A slot is a moment at which everything that has waited until then is sent togeth
 a slot at each of its times. One without a schedule, but with quiet times, has a slot at the end of each quiet time.
 
 APScheduler's triggers give wall-clock times, which this module converts to moments. A time that a clock change skips
-becomes the moment of the change. Of a time that a clock change repeats, the first occurrence counts. So each time of
-the schedule has exactly one slot.
+becomes the moment of the change, and a time that a clock change repeats means its first occurrence. So each time of the
+schedule has exactly one slot.
 """
 
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -26,7 +26,7 @@ from notifier.store.tables.slots import Gate
 
 _MILLISECONDS: Final = 1000
 _MOST_BOUNDARIES: Final = 60
-"""The most beginnings and ends of quiet times that a search for the next end looks at; a day has at most three."""
+"""The most beginnings and ends of quiet times to look at for the next end; a day has at most three."""
 
 
 class Timetable(Struct, frozen=True):
@@ -43,7 +43,7 @@ class Timetable(Struct, frozen=True):
     boundaries: tuple[Any, ...]
     urgent: frozenset[str]
     text: str
-    """The settings that slots depend on, as one text: when it changes, slots are counted from that moment on."""
+    """The settings that slots depend on, as one text. When the text changes, slots are counted from that moment on."""
 
     def gate(self, from_ms: int, now_ms: int) -> Gate:
         """Return what may be sent at `now_ms`, if slots are counted from `from_ms` on; both are Unix milliseconds.
@@ -124,7 +124,7 @@ def timetable(settings: DestinationSettings) -> Timetable | None:
 
 
 def wall_of(moment_ms: int, zone: tzinfo) -> datetime:
-    """Return the latest time that the wall clock of a zone has shown up to a moment, as a naive datetime.
+    """Return the latest wall-clock time that a zone has reached by a moment, as a naive datetime.
 
     It never decreases: in an hour that a clock change repeats, it stays at the time of the change.
     """
