@@ -227,13 +227,12 @@ def _after_success(state: State, attempt: Attempt, bounds: Bounds, now: float) -
         half=attempt.role is Role.HALF,
         trial=attempt.role is Role.TRIAL,
     )
-    # This runs for each request, so `replace` is not used, which is three times as slow.
-    after = State(
-        rate.after_success(state.rate, bounds.rate),
-        breaker,
-        replace(size, suspect=0) if over else size,
-        state.retries,
-        min(bounds.settings.concurrency, state.concurrency + 1),
+    after = replace(
+        state,
+        rate=rate.after_success(state.rate, bounds.rate),
+        breaker=breaker,
+        size=replace(size, suspect=0) if over else size,
+        concurrency=min(bounds.settings.concurrency, state.concurrency + 1),
     )
     return Result(after, (_DELIVERED,) * len(attempt.deliveries), forget_halves=over)
 

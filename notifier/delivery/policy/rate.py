@@ -45,15 +45,8 @@ def after_start(rate: AdaptiveRate, now: float) -> AdaptiveRate:
 
 def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
     """Return the rate raised a little, up to `most` requests a second."""
-    # This runs for each request, so `replace` is not used, which is three times as slow.
-    return AdaptiveRate(
-        min(most, rate.rate * (1 + _CLIMB * (1 + rate.taken / 10))),
-        rate.taken + 1,
-        rate.measured_since,
-        rate.lowered_at,
-        rate.longest_wait,
-        rate.next_at,
-    )
+    rise = 1 + _CLIMB * (1 + rate.taken / 10)
+    return replace(rate, rate=min(most, rate.rate * rise), taken=rate.taken + 1)
 
 
 def after_pace(rate: AdaptiveRate, *, started: float, until: float, now: float) -> AdaptiveRate:
