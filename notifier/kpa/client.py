@@ -38,10 +38,10 @@ _PAGE_LIMIT = 32 * _MIB
 _NAMES_LIMIT = 256 * _MIB
 _ECHO_LIMIT = 1 * _MIB
 _READ_AT_ONCE_BYTES = 1 * _MIB
-"""Bodies up to this many bytes are parsed in the event loop. A full page of 1,000 records is a quarter of it."""
+"""Bodies up to this many bytes are parsed in the event loop. A full page (1,000 records) has about a quarter of it."""
 
 _LARGE_PAGE_BYTES = 64 * 1024
-"""Parsed pages are read by `usual_pages` only if they have at least this many bytes; skimmed ones always are."""
+"""`usual_pages` skims pages of any size, but parses only those of at least this many bytes."""
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")
@@ -251,8 +251,8 @@ class Client:
                     reader.feed(piece)
                     if len(reader.names) >= BATCH:
                         yield reader.take()
-                    # Reading data that has already arrived does not suspend, so other tasks would get no turn without
-                    # this.
+                    # Reading data that has already arrived does not suspend this task, so this line lets other tasks
+                    # run.
                     await asyncio.sleep(0)
             with self._rate_limit_followed():
                 reader.finish()

@@ -16,7 +16,7 @@ _LONGEST_READ = 4000
 
 
 class ApiErrorReason(StrEnum):
-    """The reasons why there is no usable answer: the API's own error identifiers, and failures that have none."""
+    """The reasons why there is no usable answer: the API's own error identifiers, and names for other failures."""
 
     API_METHOD_NOT_FOUND = "api_method_not_found"
     REQUEST_METHOD_INVALID = "request_method_invalid"
@@ -147,7 +147,7 @@ _SAYS: Final = "the API says: "
 
 
 def sentence_of(reason: str, message: str) -> str:
-    """Return an error's stored message as a Sentence if this version can make that message; otherwise unchanged."""
+    """Return an error's stored message as a translatable Sentence; unchanged if this version does not have its text."""
     if isinstance(message, Sentence) or reason not in set(ApiErrorReason):
         return message
     meant = MEANINGS[ApiErrorReason(reason)].sentence

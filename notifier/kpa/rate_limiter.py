@@ -26,8 +26,8 @@ HEADS_IN_A_ROW: Final = 6
 """The number of head polls in a row after which another waiting request passes.
 
 The bucket refills at nineteen twentieths of the rate. With six of seven requests, head polls get more than four fifths
-of the rate. A configuration whose polls need at most four fifths is accepted without a warning: other requests never
-delay its polls, however many of them wait.
+of the rate. So if a configuration's polls need at most four fifths of the rate, other requests never delay them, and it
+is accepted without a warning.
 """
 
 
@@ -113,7 +113,7 @@ class Bucket(Struct, frozen=True):
         return replace(other, full_at=now + (other.capacity - tokens) * other.interval)
 
     def opens_at(self, reserve: float) -> float:
-        """Return when a request may pass that leaves at least `reserve` tokens (at most capacity - 1) in the bucket."""
+        """Return when a request may pass and still leave `reserve` tokens (at most capacity - 1) in the bucket."""
         to_spare = max(0.0, self.capacity - 1 - reserve)
         return self.full_at - to_spare * self.interval
 

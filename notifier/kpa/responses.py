@@ -20,8 +20,8 @@ _HIGHEST_COUNT = 10**12
 def read_object(answer: Answer, token: str, parse: Callable[[bytes], Any]) -> dict[str, Any]:
     """Return the JSON object of an answer that says `"ok": true`.
 
-    `parse` turns the body into values and raises ValueError if it is not JSON. For any other answer, such as one from a
-    proxy, ApiError is raised.
+    For any other answer, such as one from a proxy, ApiError is raised. `parse` turns the body into values, and raises
+    ValueError if it is not JSON.
     """
     if answer.status != _OK:
         raise _http_status(answer, token)

@@ -1,8 +1,8 @@
-"""Reads pages whose records are of the usual form, in a fraction of the time that any other page takes.
+"""Reads pages in a fraction of the usual time if all their records have the form that the API normally sends.
 
-A page is skimmed for the keys and days of its records. Most of them are known, and their JSON shows that they have not
-changed. msgspec is used because it returns the JSON of single records without parsing it, and makes no value of a field
-that is not asked for.
+To skim a page is to read only the keys and days of its records. Most records are known, and their JSON shows that they
+have not changed. msgspec is used because it returns the JSON of single records without parsing it, and makes no value
+of a field that is not asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,10 +28,10 @@ class UsualPage(Struct, frozen=True):
 
 
 def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
-    """Skim the body of an answer.
+    """Return the keys, days and JSON of the records in an answer's body; None if they must be parsed instead.
 
-    Return None if that is not enough: the version has no ids, the answer is not a list of records, two records have the
-    same id, a record cannot be read, or an id or a day is neither text nor a whole number.
+    They must be parsed if the version has no ids, the answer is not a list of records, two records have the same id, a
+    record cannot be read, or an id or a day is neither text nor a whole number.
     """
     if version.record_id is None:
         return None
@@ -57,7 +57,7 @@ def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
 def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
     """Parse the body of an answer whose records are all of the usual form.
 
-    Return None for every other answer; `RecordFormat.parse` says what is wrong with its records.
+    Return None for every other answer; `RecordFormat.parse` reads it, and says what is wrong with a record.
     """
     if version.record_id is None or version.notes is None or version.files is None:
         return None

@@ -48,7 +48,7 @@ class InvalidRecord(Struct, frozen=True):
 class RecordFormat(Struct, frozen=True):
     """The methods of one API version, and its names of a record's fields (None: it has no such field).
 
-    `always_given` has the content fields that the API sends in every record, even if empty, with its names of them.
+    `always_given` has the content fields that the API sends in every record, even if empty: our names, with the API's.
     """
 
     completions_method: str
@@ -168,7 +168,7 @@ class RecordFormat(Struct, frozen=True):
 
 
 class SkimmedRecords(Struct, frozen=True):
-    """The records of an answer of which only the keys (all different) and the days are read so far.
+    """The records of an answer, of which only the keys (all different) and the days have been read so far.
 
     `raws` are the JSON of the records.
     """
