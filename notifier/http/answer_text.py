@@ -24,7 +24,7 @@ def shown(text: str, secrets: tuple[str, ...]) -> str:
 
 
 def beginning(text: str, secrets: tuple[str, ...]) -> str:
-    """Return the beginning of a peer's text without secrets: up to LONGEST_BEGINNING characters, lines as they are."""
+    """Return the beginning of a peer's text without secrets: up to LONGEST_BEGINNING characters, line breaks kept."""
     kept = hide_cut(redact(text, *secrets), *secrets).replace("\r\n", "\n")
     marked = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in kept)
     safe = "".join(marked)

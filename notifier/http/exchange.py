@@ -90,7 +90,7 @@ def request_url(url: str) -> tuple[URL, Mapping[str, str]]:
 
 
 class ProxyOptions(Struct, frozen=True):
-    """What a request through a proxy needs in addition: `options` for aiohttp's client, `headers` for the request."""
+    """The additions to a request through a proxy: `options` for aiohttp's client, `headers` for the request."""
 
     options: Mapping[str, Any]
     headers: Mapping[str, str]
@@ -100,7 +100,7 @@ _DIRECT: Final = ProxyOptions({}, {})
 
 
 def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str]) -> ProxyOptions:
-    """Return what a request to `address` with these headers needs to go through `proxy`.
+    """Return the additions to a request to `address` with these headers, so that it goes through `proxy`.
 
     To an `https` address, the proxy opens a tunnel (CONNECT), and gets its credentials in that request only. A plain
     request is sent to the proxy itself, with the credentials. Raises ValueError if `proxy` is not an HTTP proxy.
@@ -126,9 +126,8 @@ class RequestOptions(Struct, frozen=True):
     """How a request is sent, and what is read of its answer.
 
     `timeout` (seconds) covers everything from connecting to the body's last byte; connecting may take almost all of it.
-    An answer's body longer than `limit_bytes` is cut if `truncate` is set; otherwise it is an error. With
-    `body_counts=False`, nothing that fails after the status is an error, and the body is as much of its beginning as
-    could be read.
+    An answer's body longer than `limit_bytes` is cut if `truncate` is set; otherwise it is an error. If `body_counts`
+    is False, failures after the status are ignored, and the body is the part of it that could be read.
     """
 
     headers: Mapping[str, str]

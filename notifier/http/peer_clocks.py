@@ -7,7 +7,7 @@ from msgspec import Struct, field
 from notifier.clock import Clock
 
 _HEARD_MS = 3_600_000
-"""The age in milliseconds from which a time that a peer has reported is no longer used."""
+"""The maximum age (milliseconds) of a time that a peer has reported; older ones are not used."""
 
 
 class PeerClocks(Struct):

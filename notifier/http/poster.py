@@ -1,4 +1,4 @@
-"""Sends many POST requests to one address; what they have in common is prepared only once.
+"""Sends many POST requests to one address; their common part is prepared only once.
 
 A request takes less processor time than with `exchange.send`, because internals of aiohttp are used directly: one write
 on a connection of the session's connector, and one read. Connections, parser, limits and results are the same as with
@@ -73,7 +73,7 @@ def inner_parts_fit() -> bool:
 
 
 class _Prepared:
-    """What all requests with one TLS context have in common: an aiohttp request, and the head as bytes."""
+    """The common part of all requests with one TLS context: an aiohttp request, and the head as bytes."""
 
     def __init__(
         self,
@@ -99,15 +99,15 @@ class _Prepared:
             **through.options,
         )
         made = self.request.headers
-        # This module does not wait for the peer's consent (`Expect`) before it sends the body, and does not send a
-        # plain request to the proxy itself.
+        # This module cannot wait for the peer's consent (`Expect`) before it sends the body, and cannot send a request
+        # without TLS through a proxy.
         self.is_sendable = "Expect" not in made and (proxy is None or address.scheme == "https")
         lines = _lines((name, value) for name, value in made.items() if name.lower() != "content-length")
         self.head = f"POST {address.raw_path_qs} HTTP/1.1\r\n".encode() + lines
 
 
 class Poster:
-    """POSTs to one address."""
+    """Sends POST requests to one address."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Poster:
         body_counts: bool = True,
         ssl_context: ssl.SSLContext | bool = True,
     ) -> Answer:
-        """POST `body` with the common headers and these, whose names must differ; all else is as in `exchange.send`."""
+        """POST `body` with the common headers and `headers` (other names only); all else is as in `exchange.send`."""
         connector = self._session.connector
         if isinstance(connector, Connector) and inner_parts_fit() and len(body) <= LARGE_BODY_BYTES:
             try:

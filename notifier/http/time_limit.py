@@ -1,13 +1,13 @@
 """Gives many requests the same time limit, with one timer for all of them.
 
-A timer of its own for each request, as `asyncio.timeout` sets it, takes about a fifth of the time of a whole exchange.
+A separate timer for each request, as `asyncio.timeout` sets it, takes about a fifth of the time of an exchange.
 """
 
 import asyncio
 
 
 class TimeLimit:
-    """A time limit in seconds for parts of tasks, which may run at the same time.
+    """The same time limit, in seconds, for many parts of tasks; the parts may run at the same time.
 
     Each part is an `asyncio.timeout(None)` block, and this class makes it expire.
     """

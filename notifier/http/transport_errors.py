@@ -60,7 +60,7 @@ class TransportReason(StrEnum):
 class TransportError(Exception):
     """The exchange failed before a complete answer arrived; the peer may or may not have acted on the request.
 
-    `message` contains no URL and no secret. `through_proxy` means that a proxy was used, and so may be what failed.
+    `message` contains no URL and no secret. `through_proxy` means that a proxy was used, which may be the cause.
     """
 
     def __init__(self, reason: TransportReason, message: str, *, through_proxy: bool = False) -> None:
