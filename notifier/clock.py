@@ -1,4 +1,4 @@
-"""The only module that reads a clock; everything else is given a Clock, so that tests can replace it."""
+"""The program's clock. Code whose decisions depend on the time is given a Clock, so that tests can replace it."""
 
 import time
 from datetime import UTC, datetime
@@ -18,8 +18,8 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Return seconds that only increase and go on while the machine sleeps; the starting point is arbitrary.
 
-        The timers of an event loop may stop while the machine sleeps. `daemon/schedule.py` detects that, and wakes the
-        tasks that wait for them.
+        The timers of an event loop may stop while the machine sleeps. `daemon/scheduler.py` detects that, and wakes the
+        tasks that wait for these timers.
         """
         ...
 

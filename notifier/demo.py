@@ -182,9 +182,9 @@ async def _until(daemon: Daemon, is_so: Callable[["StatusDocument"], bool]) -> N
 
 def _introduce(out: TextIO, api: str, receiver: str, dashboard: str | None) -> None:
     out.write(
-        "Completion Notifier: who completed which training, told the moment it is entered.\n"
-        "Everything here runs on this machine, for real but for the account: no message leaves it.\n\n"
-        f"  KPA Flex   a simulated account with {_KNOWN} completions: known, no news   {api}\n"
+        "Completion Notifier: who completed which training, reported as soon as it is entered.\n"
+        "Everything runs on this machine. The account and both receivers are simulated: no message leaves it.\n\n"
+        f"  KPA Flex   a simulated account with {_KNOWN} completions, not reported     {api}\n"
         f"  Slack      a simulated channel                                      {receiver}/slack\n"
         f"  webhook    an HR system that checks signatures                      {receiver}/hook\n"
     )

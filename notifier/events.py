@@ -232,7 +232,7 @@ def event_id(id_namespace: str, change: Change) -> str:
 def expiry_event_id(id_namespace: str, key: str, kind: EventType, valid_until: str, turn: int) -> str:
     """Return the id of an `expiring`, `expired` or `renewed` event; the same arguments always give the same id.
 
-    `turn` tells repeated announcements of the same record and last day apart.
+    `turn` distinguishes repeated announcements that a record ends on the same day.
     """
     return _digest_id("evt_", orjson.dumps([id_namespace, key, kind.value, valid_until, turn]))
 

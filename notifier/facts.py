@@ -62,7 +62,7 @@ class TrainingFacts(Struct, frozen=True):
 
 
 class ValiditySource(StrEnum):
-    """Where the last day on which a completion is valid comes from."""
+    """The sources of the last day on which a completion is valid."""
 
     SPECIAL_EXPIRY = "special_expiry"
     RENEWAL_RULE = "renewal_rule"

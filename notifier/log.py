@@ -2,8 +2,8 @@
 
 The daemon's lines go through a queue (`log_queue.py`), so that a slow reader cannot block it; commands write directly.
 
-It uses the standard library's logging with three small formatters. The daemon writes only a few lines a day, and a
-package for structured logging would need more memory and start-up time.
+The module uses the standard library's logging with three small formatters. The daemon writes only a few lines a day,
+and a package for structured logging would need more memory and start-up time.
 """
 
 import json

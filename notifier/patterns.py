@@ -44,8 +44,8 @@ class Patterns(Struct, frozen=True):
     def rejects(self, texts: Collection[str], *, is_complete: bool = True) -> bool:
         """Return whether the list rejects something that has these texts, such as a title and an id.
 
-        Unless `is_complete`, further texts may exist that are not known yet. Then nothing is rejected only because no
-        pattern matches.
+        If `is_complete` is False, further texts may exist that are not known yet; the list then rejects only what an
+        exclusion matches.
         """
         folded = [text.casefold() for text in texts]
         if any(self._excluded.match(text) for text in folded):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def irregular(path: Path) -> str | None:
-    """Return words such as `is a named pipe` for a path that is neither a regular file nor a folder, otherwise None.
+    """Return what a path is, such as `is a socket, not a regular file`; None for a regular file or a folder.
 
     Links are followed. `/dev/null` counts as an empty file. A path that does not exist or cannot be examined gives None
     too: the code that reads the file reports that.
