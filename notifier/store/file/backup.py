@@ -41,7 +41,7 @@ class BackupError(Exception):
 
 
 class Copy(Struct, frozen=True):
-    """A complete copy: its size in bytes, the time of its last successful poll (Unix ms), its waiting deliveries."""
+    """A complete copy: its size in bytes, its last successful poll (Unix ms), and its number of waiting deliveries."""
 
     size: int
     last_success_ms: int | None
@@ -78,9 +78,9 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> Restored:
     """Put a copy in the state file's place, and keep the old file under a dated name (this blocks).
 
-    The old file and its essentials may know of later events than the copy; those are added when the state file is
-    opened next. Events that neither knows are found again through the API, under the same ids. Raises BackupError with
-    nothing changed, and StoreError if the file is in use.
+    Later events than those of the copy may be in the old file or its essentials (the recovery data beside it); these
+    are added when the state file is opened next. All others are found again through the API, under the same ids. Raises
+    BackupError with nothing changed, and StoreError if the file is in use.
     """
     path = real_path(state_file)
     if looked_for(source) == path:
@@ -109,7 +109,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
 
 
 def _write_down_what_is_replaced(path: Path, now_ms: int) -> None:
-    """Checkpoint the old file's log, and write its essentials unless the existing ones are newer than the file."""
+    """Write the old file's essentials, if the existing ones are not newer than the file, and checkpoint its log."""
     if not path.exists():
         return
     known = essentials.read(path).snapshot
@@ -174,12 +174,12 @@ def made_beside(target: Path, state_file: Path) -> Iterator[Path]:
 
 
 def _making(state_file: Path) -> str:
-    """Return the name of a backup in progress, which differs for state files of the same name in different folders."""
+    """Return the name of an unfinished backup, which differs for state files with one name in different folders."""
     return f"{state_file.name}-{hashlib.blake2b(os.fsencode(state_file), digest_size=4).hexdigest()}.backup"
 
 
 def _locked(fresh: Path) -> int:
-    """Create an empty file or empty a leftover one, lock it, and return its descriptor.
+    """Create an empty file, or empty the file that a killed backup left, lock it, and return its descriptor.
 
     Raises BlockingIOError if another backup uses it, and OSError.
     """

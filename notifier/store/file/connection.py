@@ -37,8 +37,8 @@ class FileDatabase(sqlite_utils.Database):
 
     def __init__(self, place: sqlite3.Connection | Path | None = None, *, memory: bool = False) -> None:
         """Initialize with a connection, the path of a file, or a new database in `memory`."""
-        # Plugins of sqlite-utils that are installed for other programs must not touch a state file. Looking for them
-        # takes 15 ms.
+        # Plugins of sqlite-utils that are installed for other programs must not touch a state file, and looking for
+        # them would take 15 ms.
         super().__init__(place, memory=memory, execute_plugins=False)
 
     @property
@@ -63,7 +63,7 @@ class FileDatabase(sqlite_utils.Database):
 
 
 def open_database(path: Path) -> FileDatabase:
-    """Open a state file for writing, creating it if missing, without recovery of a damaged one.
+    """Open a state file for writing; create a missing one, but do not recover a damaged one.
 
     The program opens its state file with `recovery.opener`, which adds the recovery. Raises StoreError.
     """
@@ -140,8 +140,8 @@ def open_for_reading(path: Path) -> FileDatabase:
 
 
 def note_damage(path: Path) -> None:
-    """Note beside the file that damage was found, so that the next opening checks the whole file."""
-    # If the note cannot be written, the damage is reported anyway.
+    """Create a marker file beside the state file, so that the next opening checks the whole state file for damage."""
+    # If the marker file cannot be created, the damage is reported anyway.
     with contextlib.suppress(OSError):
         os.close(open_private(beside(path, DAMAGE_MET), os.O_RDWR | os.O_CREAT))
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Final
 
 SQLITE_PARTS: Final = ("-wal", "-shm", "-journal")
-"""The suffixes of files that SQLite keeps beside a database; it would apply another file's leftover log to this one."""
+"""The suffixes of files that SQLite keeps beside a database. Those of a replaced file must be moved or removed, because
+SQLite would apply them to the new one.
+"""
 
 LOCK: Final = ".lock"
 ESSENTIALS: Final = ".essentials"
@@ -25,10 +27,10 @@ DAMAGE_MET: Final = ".damage-met"
 _SOCKET: Final = ".sock"
 EARLIER_MAKING: Final = ".rebuilding"
 EARLIER_MADE: Final = ".rebuilt"
-"""The suffix that an earlier version gave a finished new file; EARLIER_MAKING was for an unfinished one."""
+"""The suffix that an earlier version used for a finished rebuilt file; EARLIER_MAKING was for an unfinished one."""
 
 SET_ASIDE: Final = (".damaged-", ".replaced-")
-"""The suffixes, before the date, of a damaged file and of a file that a restored backup has replaced."""
+"""The suffixes, followed by a date, of kept old files: a damaged one, and one that a restored backup has replaced."""
 
 _PARTS: Final = (
     LOCK,
@@ -53,7 +55,7 @@ _LINK: Final = "it is a symbolic link, and links are not followed"
 
 
 def real_path(path: Path) -> Path:
-    """Return a file's path with all links in its folder's path resolved; its companion files are beside that path.
+    """Return a file's path with all links in its folder's path resolved; SQLite's files and others are in that folder.
 
     The file itself may be a link; the code that opens it does not follow that link.
     """
@@ -201,7 +203,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def put_in_place(fresh: Path, path: Path) -> None:
-    """Rename a finished file to `path`, replacing a file there, so that it survives a power cut. Raises OSError."""
+    """Rename a finished file to `path`, replacing a file there, and sync this to disk. Raises OSError."""
     sync(fresh)
     fresh.replace(path)
     sync_folder(path.parent)

@@ -1,4 +1,4 @@
-"""Keeps a second process away from the state file, whatever name it uses, so that only one process writes.
+"""Locks the state file, so that only one process writes to it, even if another one opens it by another name.
 
 There are two locks. One is on a lock file beside the state file; the lock file stays when the state file is replaced.
 The other is on the state file itself, and also covers other names for it (a hard link, a mount). SQLite's own locks are
@@ -6,7 +6,7 @@ of another kind and are not affected. But a process loses them when it closes an
 descriptor of this lock stays open until SQLite has closed the file.
 
 A state file with a second name is refused even if no other process uses it, because its log, lock and essentials are
-beside one name only, and an exchange would leave the old file under the other name.
+beside one name only, and replacing the file would leave the old one under the other name.
 """
 
 import contextlib
@@ -48,7 +48,10 @@ class FileLock:
         return self._path
 
     def acquire(self) -> None:
-        """Take the locks without waiting. Raises StoreError: IN_USE, with the holder; LINKED for links and mounts."""
+        """Take the locks without waiting.
+
+        Raises StoreError: IN_USE if another process has one of them, LINKED for links and mounts, NOT_WRITABLE.
+        """
         try:
             descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
@@ -85,7 +88,7 @@ class FileLock:
             raise
 
     def follow(self) -> None:
-        """Lock the state file that is in place now, if it was created or exchanged since `acquire`.
+        """Lock the present state file, if it was created or replaced since `acquire`.
 
         SQLite already has it open. Raises StoreError: IN_USE, or LINKED if it has a second name.
         """
@@ -101,7 +104,7 @@ class FileLock:
             )
 
     def is_in_place(self) -> bool:
-        """Return whether the file in the state file's place is the one that is locked."""
+        """Return whether the locked file is the one that has the state file's name now."""
         if self._file is None:
             return False
         try:
@@ -111,11 +114,11 @@ class FileLock:
 
     @property
     def holds_file(self) -> bool:
-        """Whether the state file itself is locked; if not, `is_in_place` says nothing about it."""
+        """Whether the state file itself is locked; if not, the result of `is_in_place` means nothing."""
         return self._file is not None
 
     def is_valid(self) -> bool:
-        """Return whether the lock beside the state file still excludes others; False if its file was removed."""
+        """Return whether the lock beside the state file still works: whether its file still has its name."""
         try:
             return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._path.stat())
         except OSError:
@@ -164,7 +167,7 @@ class FileLock:
 
 
 def _mounts() -> dict[str, str]:
-    """Return the mount points with their types of file system; of several mounts at one place, the last one counts."""
+    """Return the type of file system by mount point; of several mounts at one point, the last one counts."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

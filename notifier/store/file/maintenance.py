@@ -16,7 +16,7 @@ _ROWS_LOOKED_AT: Final = 1000
 def give_back(db: FileDatabase) -> bool:
     """Give some free pages back to the disk; return whether there are more. Runs outside of transactions.
 
-    SQLite has to move pages for this, which takes a moment.
+    Only some at once, because SQLite has to move other pages for this, which takes time.
     """
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     surplus = int(free) - FREE_PAGES_KEPT

@@ -21,13 +21,13 @@ Rescue = Callable[[FileDatabase, Path], None]
 
 
 class FileStore(Store):
-    """Owns a state file: holds its lock, its only writing connection, and the thread that uses that connection."""
+    """Owns a state file: its lock, its only writing connection, and the thread that uses that connection."""
 
     def __init__(self, path: Path, opener: Opener | None = None, rescue: Rescue | None = None) -> None:
         """Initialize with the state file; nothing is opened yet.
 
-        `opener` opens the file on the thread, with the lock held; the default `open_database` is for tests and tools.
-        `rescue` saves the content of the open file before it is closed, if its name was removed.
+        `opener` opens the file, on the store's thread and with the lock held; the default `open_database` is for tests
+        and tools. `rescue` saves the content of the open file before it is closed, if it has lost its name.
         """
         super().__init__()
         self._path = path
@@ -52,8 +52,8 @@ class FileStore(Store):
     async def check_place(self) -> None:
         """Check that the file and its write-ahead log still have their names.
 
-        Raises StoreError if they were removed or replaced. The file then counts as damaged, and the content of the open
-        file is rescued when it is closed.
+        Raises StoreError if they were removed or replaced. The store cannot be used any more then, and the content of
+        the open file is saved when the store is closed.
         """
         await self._on_thread(self._check_place)
 
@@ -62,7 +62,7 @@ class FileStore(Store):
         await self.run_bare(maintenance.checkpoint)
 
     def open_reader(self) -> FileDatabase:
-        """Open a connection that cannot write; the write-ahead log lets it read while the store writes."""
+        """Open a connection that cannot write, but can read while the store writes, due to the write-ahead log."""
         db = open_for_reading(self.path)
         db.execute("PRAGMA query_only = ON")
         db.execute("PRAGMA temp_store = MEMORY")
