@@ -1,1 +1,1 @@
-"""Functions that read and write one table each; they run in the store's transactions."""
+"""The queries by table: each module reads and writes one table, or a few, in the store's transactions."""

@@ -1,4 +1,4 @@
-"""The requests to each source and destination, counted by quarter of an hour, and the changes of their states."""
+"""The request counts of each source and destination, by quarter of an hour, and the changes of its state."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -16,11 +16,11 @@ STATES_KEPT: Final = 50
 """The number of changes of state that are kept for each source and destination, the latest ones."""
 
 STATES_KEPT_MS: Final = 90 * 86_400_000
-"""Milliseconds for which changes of state are kept; the latest one of each is kept in any case."""
+"""Milliseconds for which changes of state are kept; the latest of each source or destination is never deleted."""
 
 
 class ActivityKind(StrEnum):
-    """What requests are sent to."""
+    """Whether requests go to a source or to a destination."""
 
     SOURCE = "source"
     DESTINATION = "destination"
@@ -60,7 +60,7 @@ class StateChange(Struct, frozen=True):
 
 
 Counts = Mapping[tuple[ActivitySubject, int], RequestCount]
-"""Requests by what they were sent to, and by the number of the quarter of an hour since 1970."""
+"""Request counts by source or destination, and by quarter of an hour, numbered since 1970."""
 
 
 def add(db: Database, counts: Counts) -> None:
@@ -102,7 +102,7 @@ def latest_states(db: Database) -> dict[ActivitySubject, StateChange]:
 
 
 def requests_since(db: Database, subject: ActivitySubject, quarter: int) -> dict[int, RequestCount]:
-    """Return the requests since the quarter of an hour with this number, by the number of the quarter."""
+    """Return the request counts by quarter of an hour, from the quarter with this number on."""
     rows = db.execute(
         "SELECT quarter, requests, failed, milliseconds, slowest FROM request_counts"
         " WHERE kind = ? AND name = ? AND quarter >= ?",
@@ -112,7 +112,7 @@ def requests_since(db: Database, subject: ActivitySubject, quarter: int) -> dict
 
 
 def states_of(db: Database, subject: ActivitySubject, limit: int) -> Sequence[StateChange]:
-    """Return the latest changes of state, newest first."""
+    """Return up to `limit` changes of a subject's state, newest first."""
     rows = db.execute(
         "SELECT at, state, reason FROM state_changes WHERE kind = ? AND name = ? ORDER BY id DESC LIMIT ?",
         [*subject, limit],

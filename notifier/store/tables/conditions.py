@@ -1,4 +1,4 @@
-"""The state of each condition, and the one transaction that stores changes of conditions with the alerts about them."""
+"""The conditions (problems to report) and their histories; a change is stored in one transaction with its alerts."""
 
 from collections.abc import Collection, Sequence
 from enum import StrEnum
@@ -26,7 +26,7 @@ class ConditionState(StrEnum):
 
 
 class Phase(StrEnum):
-    """The phase of a condition.
+    """The phases of a stored condition.
 
     `BEGUN`: it holds, but not for long enough to be reported. `FIRING`: it holds and can be reported. `OVER`: it has
     ended, but is the same condition if it returns soon.
@@ -44,8 +44,8 @@ class StoredCondition(Struct, frozen=True):
     alert last reported that it fires, None if none did; `alerted_to` is the destination of that alert. `seen_ms` is how
     long it was seen in all, in one or more processes, and `unseen_ms` how long it has not been seen now. It ends when
     `unseen_ms` reaches `ends_after_ms`; `ending` says why it ended. `alerts` counts its alerts in the day that began at
-    `alerts_from_ms`. `returns` counts how often it came back soon after its end. `texts` is the JSON of what `summary`
-    and `remedy` are made of, "" if it is not known.
+    `alerts_from_ms`. `returns` counts how often it came back soon after its end. `texts` is the JSON of the sentences
+    in `summary` and `remedy` that are from the catalogue, for other languages; "" if there are none.
     """
 
     name: str
@@ -88,7 +88,7 @@ class ConditionChange(Struct, frozen=True):
 
 
 class Handover(Struct, frozen=True):
-    """The last alert to destination `old`: the firing conditions, and who gets alerts now (`new`; "": nobody)."""
+    """The last alert to the former destination `old`: the firing conditions, and the `new` destination ("": none)."""
 
     old: str
     new: str
@@ -100,10 +100,10 @@ ALERTS_MOVED: Final = "alerts_moved"
 
 
 class Written(Struct, frozen=True):
-    """What the writing of alerts has changed.
+    """The result of writing alerts.
 
-    `events` are those of the alerts, in order. `withdrawn` are the destinations for which alerts were waiting that
-    are not sent any more.
+    `events` are those of the alerts, in order. `withdrawn` are the destinations to which some waiting alerts are not
+    sent any more.
     """
 
     events: Sequence[Event] = ()
@@ -168,11 +168,11 @@ _UNDELIVERED: Final = (
     " AND (d.state = 'pending' OR NOT EXISTS (SELECT 1 FROM deliveries l JOIN events n USING (sequence)"
     " WHERE l.destination = :name AND l.state = 'delivered' AND n.type = :type AND l.sequence > d.sequence))"
 )
-"""Undelivered alerts to a destination: those that wait, and given-up ones after which none was delivered."""
+"""Undelivered alerts to a destination: those that wait, and given-up ones with no later delivered alert."""
 
 
 def undelivered_since(db: Database, destination: str) -> int | None:
-    """Return since when an alert to this destination is undelivered (Unix ms); None if none is."""
+    """Return since when the oldest undelivered alert to this destination waits (Unix ms); None if there is none."""
     (since_ms,) = db.execute(
         f"SELECT min(coalesce(d.queued_at, e.detected_at)) {_UNDELIVERED}",
         {"name": destination, "type": EventType.ALERT},
@@ -181,7 +181,7 @@ def undelivered_since(db: Database, destination: str) -> int | None:
 
 
 def refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
-    """Return the latest of `reasons` for which an alert was refused, with the HTTP status; None if none was."""
+    """Return the latest refusal of an alert for one of `reasons`, as text with the HTTP status; None if none."""
     rows = db.execute(
         f"SELECT d.reason, d.status {_UNDELIVERED} AND d.reason IS NOT NULL ORDER BY d.last_attempt_at DESC",
         {"name": destination, "type": EventType.ALERT},
@@ -274,7 +274,7 @@ def _queue(db: Database, event: Event, destination: str, queued_ms: int | None) 
 
 
 def _withdraw(db: Database, name: str, subjects: set[str], destination: str) -> list[int]:
-    """Remove waiting alerts about these conditions and no others from the queue; return since when each waited."""
+    """Remove the waiting alerts about only these conditions from the queue; return since when each waited."""
     rows = db.execute(
         "SELECT d.sequence, coalesce(d.queued_at, e.detected_at), e.subject, e.data FROM deliveries d"
         " JOIN events e USING (sequence) WHERE d.destination = ? AND d.state = 'pending' AND d.state <> 'delivered'"
@@ -375,7 +375,7 @@ def _about_several(together: Sequence[ConditionChange], first: str) -> Sentence:
 
 
 def _texts(together: Sequence[ConditionChange]) -> dict[str, Any]:
-    """Return what the sentences of changes that share an alert are made of, if it is known."""
+    """Return the translatable sentences of changes that share an alert, as `texts` of the event's data, or {}."""
     text = together[0].condition.texts
     if not text:
         return {}

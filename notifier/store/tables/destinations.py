@@ -12,7 +12,7 @@ from notifier.store.tables import outbox, slots
 from notifier.store.tables.outbox import DeliveryState
 
 BY_OPERATOR: Final = "operator"
-"""The reason in the health of a destination that an operator has disabled."""
+"""The value of `Health.reason` for a destination that an operator has disabled."""
 
 
 class HealthState(StrEnum):
@@ -26,8 +26,8 @@ class HealthState(StrEnum):
 class Health(Struct, frozen=True):
     """The health of a destination; times in Unix milliseconds.
 
-    `failures` counts the failed rounds in a row. Until `retry_at_ms`, nothing is sent but a trial request with a new
-    event, and not even that if the receiver `asked` to wait.
+    `failures` counts how often in a row the destination as a whole has failed. Until `retry_at_ms`, only a trial
+    request with a new event is sent; if the receiver `asked` to wait until then, nothing is sent.
     """
 
     state: HealthState = HealthState.OK
@@ -49,7 +49,11 @@ class Learned(Struct, frozen=True):
 
 
 class Recalled(Struct, frozen=True):
-    """The stored state that a destination starts with; `trying_ms` is for how many ms delivery has been tried."""
+    """The stored state that a destination starts with.
+
+    `trying_ms` is for how many milliseconds delivery has been tried, in all. `begun_anew` means that health and limits
+    were reset, because the address or credentials have changed.
+    """
 
     health: Health
     learned: Learned
@@ -68,9 +72,9 @@ class LastError(Struct, frozen=True):
 class DestinationMemory(Struct, frozen=True):
     """The stored state of a destination; the counts are events.
 
-    `next_attempt_ms` is when the first waiting event is due according to its own schedule: 0 if one is due now, None if
-    none waits. Of the pending events, `scheduled` wait for a slot of the destination's schedule or the end of a quiet
-    time, the first of them until `scheduled_for_ms`. `oldest_due_ms` is since when the oldest of the others waits.
+    `next_attempt_ms` is when the first waiting event is to be sent: 0 if one is due now, None if none waits. Of the
+    pending events, `scheduled` wait for a slot of the destination's schedule or the end of a quiet time, the first of
+    them until `scheduled_for_ms`. `oldest_due_ms` is since when the oldest of the others waits.
     """
 
     health: Health
@@ -92,11 +96,12 @@ class DestinationMemory(Struct, frozen=True):
 
 
 class Undelivered(Struct, frozen=True):
-    """The deliveries to one destination that have the same state, after attempts that failed for the same reason.
+    """The waiting or given-up deliveries to one destination whose last attempts failed for the same reason.
 
-    `reason` is None if none was attempted yet. `tried_from_ms` is the value of the destination's trying clock at the
-    earliest first attempt. `last_attempt_ms` is the time of the latest attempt (Unix ms). Both are None if there was no
-    attempt. `put_back` counts deliveries that had failed before an operator requested them again.
+    `reason` is None if none was attempted yet. `tried_from_ms` is the value of the destination's trying clock (see
+    `outbox.Delivery`) at the earliest first attempt. `last_attempt_ms` is the time of the latest attempt (Unix ms).
+    Both are None if there was no attempt. `put_back` counts deliveries that had failed before an operator requested
+    them again.
     """
 
     state: DeliveryState
@@ -140,7 +145,10 @@ _QUARTER_MS = 900_000
 
 
 def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int) -> OwedEvents | None:
-    """Return what is due for a destination; None if nothing is. Before a wait of `late_ms`, only `since_ms` is read."""
+    """Return what is due for a destination; None if nothing is.
+
+    If the oldest event has waited for less than `late_ms`, only `since_ms` is read, and the rest is left out.
+    """
     now = {"name": name, "now": now_ms, "horizon": horizon_ms}
     (since_ms,) = db.execute(
         f"SELECT min(since) FROM (SELECT {_SINCE} AS since {_FROM} WHERE {_DUE}"
@@ -322,7 +330,7 @@ def _with_waiting(db: Database, name: str, memory: DestinationMemory, waits: slo
 
 
 def _next_attempt(db: Database, name: str, pending: int) -> int | None:
-    """Return when the first waiting event is due according to its own schedule (Unix ms); 0 if one is due now."""
+    """Return when the next attempt of the first waiting event is due (Unix ms); 0 if one is due now."""
     delayed, first = db.execute(
         "SELECT count(*), min(next_attempt_at) FROM deliveries"
         " WHERE destination = ? AND state = 'pending' AND next_attempt_at > 0",

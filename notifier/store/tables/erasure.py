@@ -31,7 +31,7 @@ class KnownPerson(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """The numbers of rows erased for a person, and of `living` records, kept because the account still has them."""
+    """The numbers of rows erased for a person; `living` counts records that are kept, as the account still has them."""
 
     events: int = 0
     deliveries: int = 0
@@ -41,7 +41,7 @@ class Erased(Struct, frozen=True):
 
 
 class ErasedEvents(Struct, frozen=True):
-    """The numbers of rows erased with some events; `behind` is the last event examined, None if none is left."""
+    """The numbers of rows erased; `behind` is the number of the last event examined, None if no events are left."""
 
     events: int
     deliveries: int
@@ -102,8 +102,8 @@ def find_people(db: Database, text: str) -> list[KnownPerson]:
 def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEvents:
     """Delete a person's events and their deliveries, and remove the person as instructor from other people's events.
 
-    Each call examines a limited number of events with numbers above `behind`, so it must be repeated until none is
-    left.
+    Each call examines a limited number of events with numbers above `behind`, so it must be repeated until no events
+    are left.
     """
     rows = db.execute(
         "SELECT sequence, json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.instructor_id')"

@@ -1,4 +1,4 @@
-"""What was announced about the end of completions, and the daily rounds that announce it."""
+"""The announcements that completions expire, and the daily rounds that make them."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ _ENDS: Final = f"('{EventType.EXPIRING}', '{EventType.EXPIRED}')"
 
 
 class PresentRecord(NamedTuple):
-    """A record that exists, with the values that decide which completion of a person and a training is the newest."""
+    """A record that exists, with the values that decide which of a person's completions of a training is the newest."""
 
     id: int
     user_id: str
@@ -31,7 +31,7 @@ class PresentRecord(NamedTuple):
 
 
 class ExpiryRow(NamedTuple):
-    """What was announced about a record and its last day: see `notifier.watch.detection.expiry.Announced`."""
+    """What was announced about a record and its last valid day; `Announced` of `watch.detection.expiry` explains it."""
 
     key: str
     valid_until: str
@@ -43,7 +43,7 @@ class ExpiryRow(NamedTuple):
 
 
 def begin(db: Database, source: str, today: str) -> tuple[str, str | None]:
-    """Return since when a source's expiries are announced (today if new), and the day of the last complete round."""
+    """Return the first day of a source's announcements (today if new), and the day of its last complete round."""
     db.execute(
         "INSERT INTO expiry_rounds (source, since) VALUES (?, ?) ON CONFLICT (source) DO NOTHING", [source, today]
     )
@@ -57,7 +57,7 @@ def finish(db: Database, source: str, today: str) -> None:
 
 
 def keep_only(db: Database, sources: Sequence[str]) -> None:
-    """Keep the start of announcing expiries only for these sources; for the others it is off now."""
+    """Delete what `begin` and `finish` have stored, except for these sources, which still announce expiries."""
     db.execute(
         "DELETE FROM expiry_rounds WHERE source NOT IN (SELECT value FROM json_each(?))",
         [orjson.dumps(sources).decode()],
@@ -71,7 +71,7 @@ _PRESENT: Final = (
 
 
 def present(db: Database, source: str, after: int) -> list[PresentRecord]:
-    """Return the next present records of a source after row `after`; fewer than LOOK at the end."""
+    """Return the next LOOK present records of a source after row `after`; fewer at the end."""
     rows = db.execute(f"{_PRESENT} AND id > ? ORDER BY id LIMIT ?", [source, after, LOOK])
     return [PresentRecord(*row) for row in rows]
 
@@ -115,7 +115,7 @@ def of_keys(db: Database, source: str, keys: Sequence[str]) -> list[ExpiryRow]:
 
 
 def remember(db: Database, source: str, row: ExpiryRow) -> None:
-    """Store what was announced about a record and a last day."""
+    """Store what was announced about a record and its last valid day."""
     db.execute(
         f"INSERT INTO expiries (source, {_ANNOUNCED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (source, key, valid_until) DO UPDATE SET user_id = excluded.user_id,"
@@ -155,7 +155,7 @@ def deliver(db: Database, event: Event, destinations: Iterable[str]) -> None:
 
 
 def take_back(db: Database, source: str, key: str, valid_until: str) -> list[str]:
-    """Delete the waiting deliveries of what was announced about a record and a last day; return their destinations."""
+    """Delete the waiting deliveries of announcements about a record and this last day; return their destinations."""
     rows = db.execute(
         "DELETE FROM deliveries WHERE state = 'pending' AND sequence IN (SELECT sequence FROM events WHERE source = ?"
         f" AND subject = ? AND type IN {_ENDS} AND json_extract(data, '$.completion.valid_until') = ?)"
@@ -166,7 +166,7 @@ def take_back(db: Database, source: str, key: str, valid_until: str) -> list[str
 
 
 def validity_source(db: Database, source: str, key: str, valid_until: str) -> str | None:
-    """Return the `valid_until_source` of the latest announcement of a record and a last day; None if none is stored."""
+    """Return `valid_until_source` of the latest announcement about a record and this last day; None if not stored."""
     row = db.execute(
         "SELECT json_extract(data, '$.completion.valid_until_source') FROM events WHERE source = ? AND subject = ?"
         f" AND type IN {_ENDS} AND json_extract(data, '$.completion.valid_until') = ? ORDER BY sequence DESC LIMIT 1",
@@ -181,5 +181,5 @@ def forget(db: Database, source: str, user_id: str) -> None:
 
 
 def forget_people(db: Database, records: Iterable[tuple[str, str]]) -> None:
-    """Erase the people's ids for these records (source, key). The turns are kept, so that no event id is used again."""
+    """Erase the person from the rows of these records (source, key); the rows stay, so no event id is used again."""
     db.executemany("UPDATE expiries SET user_id = '' WHERE source = ? AND key = ?", records)

@@ -1,4 +1,4 @@
-"""The held-back arrivals, and the held-back changes of one field; an operator releases them, or the hold ends."""
+"""Arrivals and changes that are held back, because so many came at once that an operator has to release them."""
 
 from collections.abc import Sequence
 

@@ -44,8 +44,8 @@ def recorded(
 ) -> tuple[set[str], int | None]:
     """Return which ids occur in the next LOOK records after row `after`, and the last row examined.
 
-    The row is None if there are no more records. The records have no index by person or training, because only this
-    query would use it.
+    The row is None if there are no more records. All records are read in order, because no index begins with the
+    training, and the index by person does not exist during a first sweep.
     """
     column = _RECORD_COLUMNS[names]
     last = db.execute(

@@ -32,8 +32,9 @@ class LeftOut(Struct, frozen=True):
 def note(db: Database, source: str, records: Sequence[LeftOut], known: Collection[str], *, swept: bool) -> bool:
     """Count the unreadable records of an answer; return whether any of them are new.
 
-    `known` are the keys among these that belong to present known records. Until a sweep has read the whole list, a
-    record without a key counts as a known one. Only a sweep (`swept`) knows the place of a record that is too large.
+    `known` are those of their keys that belong to present known records. A record without a key counts as a known one
+    until `settle` corrects that. `swept` means that a sweep has read the answer: only a sweep knows the place of a
+    record that is too large, so other answers add such a record only if none is stored.
     """
     there = _there(db, source, [record.key for record in records])
     if (
@@ -82,8 +83,8 @@ def forget_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
 def settle(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
-    Unreadable records that a whole sweep has not seen are gone or readable now. Of the records without a key, `missing`
-    count as known ones.
+    Unreadable records that a complete sweep has not seen are gone or readable now. `missing` known records were on no
+    page, so as many of the records without a key count as known ones.
     """
     source = sweep.source
     if sweep.whole:

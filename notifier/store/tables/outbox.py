@@ -37,9 +37,9 @@ class Delivery(NamedTuple):
 
     `tried_from_ms` is the value, at the first attempt, of the destination's trying clock, which runs while the daemon
     runs and the destination is enabled. `failures` counts the attempts that may have failed because of the event
-    itself. `proven` means that this is certain, because other events were delivered since. `taken_by` are the receivers
-    that have the event already, if the destination has several. `again` means that it was requested again. `slot_ms` is
-    the slot of the destination's schedule that it belongs to (Unix ms).
+    itself. `proven` means that the event certainly is the cause, because other events were delivered since. `taken_by`
+    are the receivers that have the event already, if the destination has several. `again` means that it was requested
+    again. `slot_ms` is the slot of the destination's schedule that it belongs to (Unix ms).
     """
 
     event: Event
@@ -133,8 +133,8 @@ def candidates(
 ) -> Due:
     """Return due deliveries from different parts of the queue, in order: those at or after the numbers from `spread`.
 
-    `spread` gets the first and the last waiting number. The numbers `busy` are left out, and so are events behind an
-    earlier one of the same record.
+    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. The events
+    `busy` are left out, and so are events of a record that has an earlier waiting event.
     """
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     first, last = db.execute(
@@ -251,7 +251,7 @@ def postpone_schedule(db: Database, by_ms: int) -> None:
 
 
 def begin_patience(db: Database, destination: str) -> None:
-    """Reset the failures and trying time of waiting deliveries, because the address or credentials have changed."""
+    """Reset failures and trying time of the waiting deliveries, because the address or the credentials have changed."""
     db.execute(
         "UPDATE deliveries SET suspicions = 0, proven = 0, tried_from = NULL, next_attempt_at = 0, taken_by = NULL"
         f" WHERE destination = ? AND state = 'pending' AND {_UNFINISHED}",

@@ -1,4 +1,4 @@
-"""Lookups of known records for the detection: by key, or by other common fields."""
+"""Lookups of known records for the detection of changes: by key, or by person and dates."""
 
 from collections.abc import Mapping, Sequence
 
@@ -42,7 +42,7 @@ _SHOWN = (
 
 
 def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
-    """Return the ids, by key, of the records in the view that have these `fingerprints` (by key).
+    """Return, by key, the ids of the present records that still have the given fingerprint (`fingerprints`, by key).
 
     On most pages no record has changed. In SQLite, two lists are enough to see that, and are read six times as fast as
     rows. PostgreSQL would have to sort the lists.
@@ -60,7 +60,7 @@ def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dic
 
 
 def known_equals(db: Database, source: str, bases: Sequence[str]) -> dict[str, StoredRecord]:
-    """Return the known records whose keys have these bases, with or without a number appended (`-2`, `-3`...)."""
+    """Return the known records whose keys are one of `bases`, or one of them with a number appended (`-2`, `-3`...)."""
     # CROSS JOIN makes SQLite keep this order. Newer versions would otherwise read all records for each base.
     rows = db.execute(
         "WITH bases AS (SELECT value AS base FROM json_each(?))"

@@ -1,4 +1,4 @@
-"""The one transaction that stores an answer's records, their events and the deliveries."""
+"""Writes the records of an answer of the API, their events and the deliveries, in one transaction."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -23,10 +23,7 @@ _LARGE_RECORD = 4096
 
 
 class SilentRecord(NamedTuple):
-    """A record that becomes known without an event, and the reason why it is not news.
-
-    The class is a tuple because a first sweep makes a million, and a frozen dataclass takes three times as long.
-    """
+    """A record that becomes known without an event, and the reason why it is not announced."""
 
     completion: Completion
     net: DetectedBy
@@ -44,12 +41,13 @@ class Findings(Struct, frozen=True):
     """The decisions about one answer, to be written in one transaction.
 
     `id_namespace` is part of the event ids. `names` are the people and trainings that events show. `learned` are
-    records that are history. `changes` are announced. `held` are held-back arrivals. `announced` are changes that
-    announce known records: released arrivals, and history that turned out to be news. `refreshed` are known records to
-    store in their new form without an event. `removed` are keys of known records that are gone without an event.
-    `dropped` are keys of held arrivals that are gone. `in_view` are keys of known records that are back in the source's
-    view. `looks` are second looks to store, `ended_looks` the keys of those to delete. `held_changes` are held-back
-    changes to store, `ended_changes` the keys of those to delete. `adopted` are known records under new keys.
+    records that become known without an event. `changes` are announced. `held` are new records whose announcement is
+    held back. `announced` are changes that announce known records: released ones, and ones that were wrongly taken for
+    old. `refreshed` are known records to store in their new form without an event. `removed` are keys of known records
+    that are gone without an event. `dropped` are keys of records in `held` earlier that are gone. `in_view` are keys of
+    known records that the source's filters include again. `looks` are second looks to store, `ended_looks` the keys of
+    those to delete. `held_changes` are held-back changes to store, `ended_changes` the keys of those to delete.
+    `adopted` are known records under new keys.
     """
 
     source: str
@@ -82,7 +80,7 @@ _PARTS: Final = tuple(part.name for part in fields(Findings) if part.name not in
 
 
 class _Writing(Struct, frozen=True):
-    """The arguments that all parts of a write share."""
+    """The arguments that all functions of one `write` share."""
 
     source: str
     id_namespace: str

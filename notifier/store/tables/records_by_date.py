@@ -1,4 +1,4 @@
-"""Reads the present known records by completion date, in the order of the API's list: their number and ids."""
+"""Counts and ids of the present known records by completion date, which is the order of the API's list."""
 
 from array import array
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class DayBoundary(Struct, frozen=True):
 
 
 def landmark(db: Database, source: str, chance: float) -> DayBoundary | None:
-    """Return a place where a day begins, chosen by `chance` (0 to 1); None if there is none."""
+    """Return the boundary of the day that `chance` selects, a random number from 0 to 1; None if there is none."""
     dated = f"FROM records WHERE {_EXIST} AND completed_on"
     (oldest,) = db.execute(f"SELECT min(completed_on) {dated} > ''", [source]).fetchone()
     (newest,) = db.execute(f"SELECT max(completed_on) {dated} > ''", [source]).fetchone()
@@ -61,7 +61,7 @@ def landmark(db: Database, source: str, chance: float) -> DayBoundary | None:
 
 
 def _expected_shift(db: Database, source: str, day: str) -> int:
-    """Return by how much the number of records above a day would change if all waiting second looks were confirmed."""
+    """Return how the number of records newer than a day would change if all waiting second looks were confirmed."""
     (shift,) = db.execute(
         "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"
         " FROM second_looks l JOIN records r ON r.source = l.source AND r.key = l.key"
@@ -129,7 +129,7 @@ def ids_of(db: Database, source: str, keys: Sequence[str]) -> "array[int]":
 
 
 def suspects(db: Database, ids: Sequence[int]) -> list[RemovalCandidate]:
-    """Return the records with these ids that exist in the source's view, as candidates for removal."""
+    """Return those of these records that exist and match the source's filters, as candidates for removal."""
     rows = db.execute(
         "SELECT id, key, user_id, training_id, completed_on FROM records"
         f" WHERE id IN {NUMBERS}"

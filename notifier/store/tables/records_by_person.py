@@ -10,7 +10,7 @@ from notifier.facts import Occasion, occasion_of
 from notifier.store.database import Database, Spelled
 
 FEW_RECORDS: Final = 5_000
-"""If there are no more records than this, those of a person are found without an index within milliseconds."""
+"""The number of records up to which those of a person are found within milliseconds without an index."""
 
 _INDEX: Final = "records_by_person"
 _THERE: Final = Spelled(
@@ -31,12 +31,11 @@ Pair = tuple[str, str]
 
 
 def prepare(db: Database, sources: Collection[str] | None = None) -> None:
-    """Create the index, unless one of `sources` is in its first sweep.
+    """Create the index if no first sweep of `sources` is under way; None means all sources in the store.
 
-    None means all sources in the store. The first sweep of a source that is no longer configured may never end.
-
-    Keeping the index while a million records arrive takes longer than the rest of a first sweep, because each record
-    changes another page of the index. Creating it afterwards takes about a second.
+    `sources` are those that are configured, because the first sweep of another one may never end. The index is created
+    afterwards, because updating it for each of a million records takes longer than the rest of a first sweep: each
+    record changes another page of the index. Creating it afterwards takes about a second.
     """
     watched = None if sources is None else orjson.dumps([*sources]).decode()
     (met, read) = db.execute(

@@ -51,7 +51,7 @@ def digest(body: bytes) -> str:
 
 
 def write(db: Database, destination: str, requests: Sequence[LoggedRequest]) -> None:
-    """Add requests, and now and then delete those that are too many."""
+    """Add requests; after every _PRUNED_EVERY new rows, delete the oldest ones beyond the limits."""
     if not requests:
         return
     db.executemany(

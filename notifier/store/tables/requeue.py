@@ -86,7 +86,7 @@ class ReplayRange(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """The size of a replay, counted so far up to event number `sequence`.
+    """The size of a replay, as far as it is counted: up to event number `sequence`.
 
     `deliveries` counts the deliveries by destination, `events` the events that have at least one of these. Deliveries
     that already wait are in neither. There is nothing to send up to event number `start`.
@@ -139,7 +139,7 @@ def retry(db: Database, wanted: Retry, destinations: Collection[str], now_ms: in
 
 
 def _why_none(db: Database, wanted: Retry, destinations: Collection[str]) -> str:
-    """Return a text with the states of the requested deliveries, for when none is in the requested state."""
+    """Return a sentence that says why no delivery was put back, with the states of the requested deliveries."""
     if not wanted.event_ids:
         pending: int = db.execute(
             f"SELECT count(*) FROM deliveries WHERE state = 'pending' AND {_UNFINISHED}"
@@ -154,7 +154,10 @@ def _why_none(db: Database, wanted: Retry, destinations: Collection[str]) -> str
         [_json(wanted.event_ids), _json(destinations)],
     ).fetchall()
     if not rows:
-        return "no destination that is meant was to get this: `notifier explain RECORD` says why; a replay asks again"
+        return (
+            "none of these events was meant for the requested destinations: `notifier explain RECORD` says why; a"
+            " replay applies the filters again"
+        )
     found = ", ".join(f"{count:,} {state}" for state, count in rows)
     choices = " or ".join(f"`--state {state}`" for state, _ in rows)
     return f"none of these deliveries is {wanted.state}, but {found}: {choices} puts those back"

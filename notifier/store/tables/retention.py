@@ -1,4 +1,4 @@
-"""Deletes events that were delivered long ago, a few at a time; the known records stay."""
+"""Deletes old events that were delivered, a few at a time; the known records stay."""
 
 from typing import NamedTuple
 
@@ -24,14 +24,14 @@ FIRST = DetectionPlace(-1, -1)
 
 
 class Forgotten(Struct, frozen=True):
-    """The number of events deleted, and the position reached, which is None if there are no more old events."""
+    """The number of events deleted, and the position after which to continue (None: there are no more old events)."""
 
     events: int
     place: DetectionPlace | None
 
 
 def forget(db: Database, before_ms: int, behind: DetectionPlace = FIRST) -> Forgotten:
-    """Delete, of the next CHUNK events from before a moment, the finished ones with their deliveries and attempts.
+    """Examine the next CHUNK events detected before a moment; delete finished ones with deliveries and attempts.
 
     An event stays while one of its deliveries is pending or dead, and while a running replay has not reached it.
     """

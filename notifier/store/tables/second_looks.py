@@ -1,4 +1,4 @@
-"""Changes that a second look has to confirm, and the contents that records had before."""
+"""Changes that a later request (the second look) has to confirm, and fingerprints of earlier contents of records."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -22,8 +22,8 @@ class SecondLook(Struct, frozen=True):
 
     `since_ms` is when the wait began, None after an answer that contradicts the change. `flips` counts these
     contradictions, and the last was at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0 for a
-    removal). `user_id` and `training_id` are for the question to the API. `net` is the detection method that saw the
-    change first.
+    removal). `user_id` and `training_id` are for the request that is to confirm it. `net` is the detection method that
+    saw the change first.
     """
 
     key: str

@@ -29,8 +29,6 @@ class Settlement(NamedTuple):
     this attempt. `taken_by` are the receivers that have the events now, if the destination has several. `detected_ms`
     is when the events were detected (Unix ms), for the latencies; events that are sent again on request are left out.
     `logged` is the request for the log, if it is logged and this is its first settlement.
-
-    The class is a tuple because one is made for each request, and a frozen dataclass takes six times as long.
     """
 
     sequences: tuple[int, ...]

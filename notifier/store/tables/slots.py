@@ -15,7 +15,7 @@ from notifier.events import EventType
 from notifier.store.database import Database
 
 _BELIEVED_AHEAD_MS: Final = 86_400_000
-"""Milliseconds. If slots are counted from a moment that is further ahead, a wrong clock has stored that moment."""
+"""If slots are counted from a moment more milliseconds ahead than this, a wrong clock has stored that moment."""
 
 _UNTIL: Final = "CASE WHEN d.slot_at IS NULL THEN t.closed_until ELSE t.held_until END"
 
@@ -50,7 +50,7 @@ class Gate(Struct, frozen=True):
 
 
 GateAt = Callable[[int], Gate]
-"""Returns the present gate, given the moment (Unix ms) from which slots are counted."""
+"""A function that returns the present gate; its argument is the moment (Unix ms) from which slots are counted."""
 
 
 def begin(db: Database, destination: str, schedule: str, now_ms: int) -> None:

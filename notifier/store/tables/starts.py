@@ -1,4 +1,4 @@
-"""The starts of the daemon, and which of these runs ended without an orderly stop."""
+"""The starts of the daemon, and whether each run was stopped in an orderly way."""
 
 from notifier.store.database import Database
 
@@ -20,7 +20,7 @@ def end(db: Database, started_ms: int, now_ms: int) -> None:
 
 
 def cut_off(db: Database, since_ms: int, current_ms: int) -> int:
-    """Return how many runs since a moment had no orderly stop; the run that started at `current_ms` does not count."""
+    """Return how many runs that started since a moment had no orderly stop, apart from the one of `current_ms`."""
     row = db.execute(
         "SELECT count(*) FROM starts WHERE at >= ? AND at <> ? AND stopped_at IS NULL", [since_ms, current_ms]
     ).fetchone()

@@ -11,8 +11,8 @@ class Sweep(Struct, frozen=True):
     `records` counts the records down to the last page read. `counted` is the API's number of records when
     `counted_page` was the last page read; both are None before the first count. Known records with ids from
     `first_new_id` on were first seen after the sweep began. `whole` means that all pages so far were complete. `marks`
-    means that the sweep stores which known records each page has. A first sweep does not, because everything that it
-    finds is new.
+    means that the sweep stores which known records each page has. A first sweep does not, because no record was known
+    before that could be missing.
     """
 
     id: int
@@ -103,7 +103,7 @@ def advance(db: Database, page: SweptPage, *, changes: int, ids: bytes) -> None:
 
 
 def count(db: Database, sweep: int, counted: int, page: int) -> None:
-    """Store the API's number of records when `page` was the last page read."""
+    """Store how many records the API counts, and that `page` was the last page read at that moment."""
     db.execute("UPDATE sweeps SET counted = ?, counted_page = ? WHERE id = ?", [counted, page, sweep])
 
 

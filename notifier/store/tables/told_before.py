@@ -62,7 +62,7 @@ class ToldBefore(Struct, frozen=True):
         return key in self.owed
 
     def owed_change(self, completion: Completion, net: DetectedBy, reason: str) -> Change | None:
-        """Return the owed change for a record that is found again; None if none is owed."""
+        """Return the change that the owed event of a record announces; None if no event is owed."""
         owed = self.owed.get(completion.key)
         return None if owed is None else Change(EventType.CREATED, completion, owed.revision, net, reason)
 
@@ -112,8 +112,8 @@ class ToldBefore(Struct, frozen=True):
             " FROM told_before WHERE source = :source AND key = :key",
             {"source": self.source, "key": key},
         ).fetchone()
-        # The result is NULL if the essentials, in the first format, do not name the record. What they had announced is
-        # then not announced again.
+        # The result is NULL if the rows are from essentials in the first format, which name no records. Then the event
+        # is not announced again.
         return bool(row[0])
 
 
@@ -126,7 +126,7 @@ _SOMETHING: Final = "SELECT EXISTS (SELECT 1 FROM told_before) OR EXISTS (SELECT
 
 
 def past_of(db: Database, source: str, keys: Iterable[str]) -> ToldBefore:
-    """Return what the file remembers of these records of a source; empty for nearly every file."""
+    """Return the announced and owed events of these records of a source; there are none in nearly every file."""
     if not db.execute(_SOMETHING).fetchone()[0]:
         return ToldBefore(source)
     owed = db.execute(
@@ -141,7 +141,7 @@ def past_of(db: Database, source: str, keys: Iterable[str]) -> ToldBefore:
 
 
 def forget(db: Database, before_ms: int) -> None:
-    """Delete what was remembered before a moment; the next revisions of records stay above the announced ones."""
+    """Delete what was stored before a moment, after raising each record's revision to the highest announced one."""
     db.execute(
         "UPDATE records SET revision = told.revision FROM (SELECT source, key, max(revision) AS revision"
         " FROM told_before WHERE at < ? AND key IS NOT NULL GROUP BY source, key) AS told"

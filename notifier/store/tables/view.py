@@ -1,4 +1,4 @@
-"""Marks the known records that are outside the source's view; these count neither as missing nor as existing."""
+"""Marks the known records that a source's filters exclude; these count neither as missing nor as existing."""
 
 from notifier.store.database import Database
 
@@ -29,6 +29,6 @@ def mark_view(
 
 
 def forget_waiting(db: Database, source: str) -> None:
-    """Delete the second looks and held-back changes of a source, because they belong to another list."""
+    """Delete a source's second looks and held-back changes, because it now requests another list."""
     for table in ("second_looks", "held_changes"):
         db.execute(f"DELETE FROM {table} WHERE source = ?", [source])
