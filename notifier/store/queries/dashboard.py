@@ -35,7 +35,7 @@ class Day(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """The number of deliveries, and their latencies: ms from detection to delivery, rounded down to two digits."""
+    """The number of deliveries, and their latencies in ms, from detection to delivery, rounded down to two digits."""
 
     deliveries: int
     median_ms: int
@@ -43,9 +43,10 @@ class Latency(Struct, frozen=True):
 
 
 class DashboardCounts(Struct, frozen=True):
-    """The counts of the overview: `days` from the oldest to today, and the latency of all deliveries.
+    """The counts on the dashboard: events by day (oldest first), and deliveries with their latency.
 
-    The mappings are by destination, without the destinations that have no deliveries.
+    `latency` is that of all deliveries in the last day. The mappings are by destination, and leave out destinations
+    without deliveries.
     """
 
     days: tuple[Day, ...]
@@ -55,7 +56,7 @@ class DashboardCounts(Struct, frozen=True):
 
 
 class EventLine(Struct, frozen=True):
-    """One event as a line; `summary` is the text of a notice, None for other events.
+    """One event as a line; `summary` is the text of an alert, None for other events.
 
     `person` and `training` are names, or ids if no name is known.
     """
@@ -117,7 +118,7 @@ def dead(db: Database, destinations: Collection[str], limit: int) -> list[DeadDe
 
 
 def quantile(counted: Sequence[tuple[int, int]], part: float) -> int:
-    """Return the smallest value that is not exceeded by a share `part` of all values, for example 0.95 of them. Pure.
+    """Return a quantile: the smallest value with a share `part` of all values (such as 0.95) at or below it. Pure.
 
     `counted` are pairs of value and count, in order of value, at least one.
     """
@@ -189,7 +190,7 @@ SELECT_LINE: Final = (
 
 
 def line_of(row: tuple[Any, ...]) -> EventLine:
-    """Return a row of `SELECT_LINE` as a line."""
+    """Convert a row of a `SELECT_LINE` query to an EventLine."""
     sequence, id_, type_, source, subject, at_ms, person, user_id, training, training_id, completed_on, summary = row
     return EventLine(
         sequence,

@@ -22,7 +22,7 @@ MOST_ATTEMPTS: Final = 50
 
 
 class AttemptDetail(Struct, frozen=True):
-    """An attempt, and its request in the log; None if it was not logged."""
+    """An attempt; `logged` is its request in the log of requests, None if it was not logged."""
 
     attempt: PastAttempt
     logged: LoggedRequest | None
@@ -31,8 +31,8 @@ class AttemptDetail(Struct, frozen=True):
 class StoredDelivery(Struct, frozen=True):
     """A delivery with its latest attempts, newest first.
 
-    `together` are the events of the latest logged request, in order, as far as they are still stored; if the log has no
-    request of this delivery, only its own event. `missing` counts the events of that request that are no longer stored.
+    `together` are the events of its latest logged request that are still stored, in order; `missing` counts those that
+    are not. If the log has no request of this delivery, `together` is only its own event.
     `slot_ms` is the slot of the destination's schedule that it belongs to (Unix ms); None if it belongs to none.
     """
 

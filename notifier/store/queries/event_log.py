@@ -1,7 +1,7 @@
 """The log of events: the newest first, a page at a time, with filters.
 
 Nothing here writes. A page is found without reading all events: by a person's records, by the index of unfinished
-deliveries, or among the next LOOK events. If that is not enough to fill the page, it says where to continue.
+deliveries, or among the next LOOK events. A page that is not full then says where to continue.
 """
 
 from collections import Counter, defaultdict
@@ -26,7 +26,7 @@ _HIGHEST: Final = 2**63 - 1
 _LONGEST: Final = 200
 _MOST_TRAININGS: Final = 1_000
 _CLOCK_WINDOW: Final = 200
-"""The most events that may have times out of order, because the clock was set back, and are still found by date."""
+"""If the clock was set back, up to so many events with times out of order are still found by date."""
 
 
 class EventLogFilter(Struct, frozen=True):
@@ -142,7 +142,7 @@ def _bounds(db: Database, chosen: EventLogFilter, before: int | None) -> tuple[i
 def _look(
     db: Database, chosen: EventLogFilter, people: Collection[str] | None, top: int, bottom: int, look: int
 ) -> _Look:
-    """Return the events to examine, at most about `look`, found in the way that yields the fewest."""
+    """Return the events to examine, about `look` at most, found by the index that leaves the fewest."""
     if people is not None and (keys := _keys_of(db, people)) is not None:
         return _numbered(
             db.execute(
@@ -163,7 +163,7 @@ def _look(
 
 
 def _numbered(rows: Sequence[tuple[int]], look: int, bottom: int) -> _Look:
-    """Return the first `look` of these descending numbers; if there are more, the next one is the floor."""
+    """Return the first `look` of these descending numbers, with the one after them, if there is any, as the floor."""
     return _Look(rows[look][0] if len(rows) > look else bottom, [number for (number,) in rows[:look]])
 
 

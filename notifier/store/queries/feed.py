@@ -25,7 +25,7 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """Some events in order. The next page begins after number `next`; `ended` means that there are no more yet."""
+    """Some events in order. The next page begins after the number `next`; `ended` means that it has no events yet."""
 
     events: tuple[Event, ...]
     next: int
@@ -39,7 +39,7 @@ _POSITION: Final = Spelled(
 
 
 def position(db: Database) -> int:
-    """Return the highest number that this file ever gave to an event, deleted ones included; 0 if it gave none."""
+    """Return the highest number that any event of this store has had, deleted ones included; 0 if there was none."""
     row = db.execute(_POSITION.on(db)).fetchone()
     return row[0] if row else 0
 
@@ -69,7 +69,7 @@ def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_b
 
 
 def sources_heard_of(db: Database) -> frozenset[str]:
-    """Return the names of all sources in the file, including those no longer configured."""
+    """Return the names of all sources in the store, including those no longer configured."""
     return frozenset(name for (name,) in db.execute("SELECT name FROM sources"))
 
 

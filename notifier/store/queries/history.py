@@ -68,8 +68,8 @@ class PastDelivery(Struct, frozen=True):
 
     `decision`, `reason`, `status` and `detail` are those of the last attempt. `next_attempt_ms` is 0 if the next
     attempt is due at once. It is None if there will be none, because the delivery is delivered or dead, or its
-    destination is disabled. `scheduled_ms` is until when it waits for its destination's schedule or quiet time; None if
-    it does not, or its destination is disabled.
+    destination is disabled. `scheduled_ms` is until when it waits for a slot or for the end of a quiet time; None if it
+    does not, or if its destination is disabled.
     """
 
     state: DeliveryState
@@ -119,9 +119,9 @@ def newest_attempt(db: Database) -> int:
 
 
 def tried_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
-    """Return the requested deliveries of the next `limit` attempts after number `attempt`, as they are now.
+    """Return the requested deliveries, as they are now, that were tried in the next `limit` attempts.
 
-    The second value is the number of the attempt after which to continue.
+    These are the attempts after number `attempt`. The second value is the number after which to continue.
     """
     last = db.execute(
         "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?) AS looked_at", [attempt, limit]
@@ -175,5 +175,5 @@ def _deliveries(db: Database, terms: list[str], order: str, values: list[Any]) -
 
 
 def destinations_told(db: Database) -> set[str]:
-    """Return the names of all destinations in the file, including those no longer configured."""
+    """Return the names of all destinations in the store, including those no longer configured."""
     return {name for (name,) in db.execute("SELECT name FROM destinations")}

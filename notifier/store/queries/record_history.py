@@ -1,4 +1,4 @@
-"""One record's complete history in the state file: when it was seen, its events, and every attempt.
+"""The stored history of one record: when it was first seen, its events, and every attempt of their deliveries.
 
 Nothing here writes.
 """
@@ -71,9 +71,9 @@ class RecordHistory(Struct, frozen=True):
     """Everything that is stored about one record of one source; times in Unix milliseconds.
 
     Names are the present ones, None if unknown. `net` and `reason` belong to the record's first detection. `look` is
-    the second look that it waits for. `held` means that its arrival is held back. `held_field` is the changed field for
-    which an update is held back. `out_of_view` means that the source does not request the record now. `unreadable` says
-    why the record cannot be read now; None if it can.
+    the second look (the later request that has to confirm a change) that it waits for. `held` means that its arrival is
+    held back. `held_field` is the changed field for which an update is held back. `out_of_view` means that the source
+    does not request the record now. `unreadable` says why the record cannot be read now; None if it can.
     """
 
     source: str
@@ -126,7 +126,7 @@ _ATTEMPTS = (
 
 
 def lives(db: Database, key: str) -> list[RecordHistory]:
-    """Return the history of the record with this key in every source that has it, by source; empty if none has it."""
+    """Return the histories of the records with this key: one for each source that has one, ordered by source."""
     if not can_be_stored(key):
         return []
     # One transaction, so that writes in the meantime cannot make the parts contradict each other.

@@ -1,4 +1,4 @@
-"""Finds records by the key, a person's name, or an employee number."""
+"""Finds records by their key, or by a person's name, id or employee number."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -76,7 +76,7 @@ def find_people(db: Database, text: str) -> list[FoundPerson]:
         contained, patterns = contains_words("name", text)
         terms.append(contained)
         values += patterns
-    # The longer a name is, the less of it the text matches, so the longest names come last.
+    # The text is a smaller part of a longer name, so the longest names come last.
     rows = db.execute(
         f"SELECT source, id, name, employee_number FROM people WHERE {' OR '.join(terms)}"
         " ORDER BY length(name), name, source LIMIT ?",
