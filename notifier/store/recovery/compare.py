@@ -2,24 +2,24 @@
 
 The file may be intact. It may be new because the old one is gone, or made from the readable parts of a damaged one. It
 may be too old: a restored backup, a file put back by hand, a snapshot of the machine, a log that was lost. All of these
-are handled in the same way. A file that contains the stamp of the essentials lacks nothing. Any other file lacks
-something if it does not know a source, its last success of a source is earlier, its last event number is lower, or
-undelivered events or disabled destinations are missing in it. What is missing is added in one transaction:
+are handled in the same way. A file that contains the stamp of the essentials (a random id that is stored in both) lacks
+nothing. Any other file lacks something if a source is missing or was read less recently, if its last event number is
+lower, or if undelivered events are missing in it. What is missing is added in one transaction:
 
-- *Sources*: since when records are new, and every other value of a source's row that does not describe the records in
-  the lost file.
+- *Sources*: the time of the first contact, and all other values of a source's row except those that describe the
+  records in the lost file.
 - *Undelivered events*, with their ids, numbers and deliveries. An event of which only the identity was kept is *owed*:
   it is announced when its record is found again (`notifier.store.tables.told_before`).
 - *Announced events*, which must not be announced again: `told_before` remembers them and the revision of each record.
   Deliveries that are undelivered in the file but finished according to the essentials are not sent again either.
 - *The line between history and news*: if records were lost, those entered before `told_until` had been read, and are
   history.
-- *Numbers*: the next event's number is beyond all that receivers may have seen.
+- *Numbers*: the next event's number is higher than all that receivers may have seen.
 
 The table `rebuilds` stores this for the conditions: `state_rebuilt` if the file was damaged or gone, `state_behind` if
-it was too old. Two things cannot be recovered. Delivered events are no longer in the file. Updates and removals of the
-last second or so are unknown, or of the last half minute if they were delivered. Both are reported, with the time from
-which on they may be missing.
+it was too old. Two things cannot be recovered: delivered events, and the updates and removals of about the last second,
+or about the last half minute if they were delivered. The condition says so, with the time since which they may be
+missing.
 """
 
 from enum import StrEnum
@@ -33,7 +33,7 @@ from notifier.store.queries.feed import position
 from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, columns, read_until_ms
 
 SEQUENCE_LEAP: Final = 1_000_000
-"""How far the next event's number is beyond the highest known one, because the last numbers may be unknown."""
+"""By how much the next event's number is higher than the highest known one, because the last ones may be unknown."""
 
 _OF_THE_RECORDS: Final = frozenset(
     {
@@ -74,7 +74,7 @@ _ORPHANS: Final = (
     ),
     "replay_parts WHERE replay NOT IN (SELECT id FROM replays)",
 )
-"""Rows that refer to rows that were lost, and are deleted."""
+"""The rows to delete because they refer to rows that were lost."""
 
 
 class RebuildKind(StrEnum):
@@ -113,9 +113,9 @@ class Rebuild(Struct, frozen=True):
 class Missing(Struct, frozen=True):
     """What the essentials have and a state file lacks.
 
-    `unmet` are sources unknown to the file, `earlier` those whose last success in the file is earlier, `numbers` is by
-    how much its last event number is lower, `undelivered` how many undelivered events it lacks. `since_ms` is the last
-    moment (Unix ms) that the file knows of, None if unknown.
+    `unmet` are sources without a first contact in the file, `earlier` those whose last success in it is earlier than in
+    the essentials. `numbers` is by how much its last event number is lower, `undelivered` how many undelivered events
+    it lacks. `since_ms` is the latest success of any source in the file (Unix ms), None if there is none.
     """
 
     unmet: tuple[str, ...]
@@ -131,7 +131,7 @@ class Missing(Struct, frozen=True):
     def __str__(self) -> str:
         """Return what is missing as text."""
         said = [f"source {name} was unknown" for name in self.unmet]
-        said += [f"source {name} was read later than the file knew" for name in self.earlier]
+        said += [f"source {name} was last read more recently than the file says" for name in self.earlier]
         if self.undelivered:
             said.append(f"{self.undelivered} undelivered events were missing")
         if self.numbers:
@@ -140,10 +140,11 @@ class Missing(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """A stored comparison in which a file lacked something, made at `at_ms` (Unix ms). Only the newest one counts.
+    """The stored result of a comparison in which a file lacked something. Only the newest one counts.
 
-    `problem` says what was wrong. `set_aside` is where the old file is, None if it is gone. `lost` says what was
-    missing or could not be read. `since_ms` is since when updates and removals may be missing, None if unknown.
+    It was made at `at_ms` (Unix ms). `problem` says what was wrong. `set_aside` is where the old file is, None if it is
+    gone. `lost` says what was missing or could not be read. `since_ms` is since when updates and removals may be
+    missing, None if unknown.
     """
 
     at_ms: int
@@ -330,7 +331,7 @@ def _take_over(db: Database, row: Row) -> None:
 
 
 def _draw_the_line(db: Database, known: Snapshot, missing: Missing, loss: Loss) -> None:
-    """Set, for each source that lost records or ids, the time of entry before which an unknown record is history."""
+    """Set, for sources that lost records or ids, the time of entry before which unknown records are not announced."""
     for name, met_ms, swept_ms, success_ms in db.execute(
         "SELECT name, met_at, swept_at, last_success FROM sources WHERE met_at IS NOT NULL"
     ).fetchall():

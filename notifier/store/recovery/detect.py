@@ -27,7 +27,7 @@ _CORRUPT_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB
 
 
 def forget_damage(path: Path) -> None:
-    """Delete the note file which says that damage was found, because the state file is intact or was replaced."""
+    """Delete the marker file of damage, because the state file is intact or was replaced."""
     with contextlib.suppress(OSError):
         beside(path, DAMAGE_MET).unlink(missing_ok=True)
 
@@ -60,7 +60,7 @@ def is_damage(error: Exception) -> bool:
 
 
 def is_damage_of_the_header(error: Exception) -> bool:
-    """Return whether a first query has failed because the header of the file is damaged.
+    """Return whether this error of the first query after opening means that the header of the file is damaged.
 
     The query is correct, so an SQLite error without a more precise code is caused by the header.
     """

@@ -52,7 +52,7 @@ _FIRST_EVENT_COLUMNS: Final = (
 
 
 class EssentialsState(StrEnum):
-    """The results of reading the essentials."""
+    """The result of reading the essentials: none exist, or they were read, are unreadable, or of a newer version."""
 
     NONE = "none"
     READ = "read"
@@ -61,7 +61,7 @@ class EssentialsState(StrEnum):
 
 
 class Reading(Struct, frozen=True):
-    """The result of reading the essentials; with UNREADABLE, `snapshot` is that of the older generation, or None."""
+    """What was read of the essentials; if they are UNREADABLE, `snapshot` is from the older generation, or None."""
 
     answer: EssentialsState
     snapshot: Snapshot | None = None

@@ -12,9 +12,8 @@ be called again after a kill at any moment:
 
 At every moment either the old or the new file has the state file's name. There is one exception: on a file system
 without hard links, the old file is renamed in step 1, so after a kill before step 3 no file has the name until the next
-opening finishes the exchange. A new file without a header is unfinished. A header that names a file other than the
-present one belongs to an exchange that is out of date. In both cases the new file is removed, in the second case with a
-log message.
+opening finishes the exchange. A new file without a header is unfinished, and is removed. A new file whose header names
+a file other than the present one is out of date, and is removed with a log message.
 """
 
 import contextlib
@@ -51,7 +50,7 @@ HEADER: Final = "_exchange"
 
 DAMAGED: Final = "damaged"
 REPLACED: Final = "replaced"
-"""The words in the second name of an old file: it was damaged, or a restored file has replaced it."""
+"""The word in the second name of a file that a restored one has replaced; DAMAGED is for a damaged file."""
 
 COPIES_KEPT: Final = 3
 """Number of copies of damaged files that are kept; when there are more, the oldest is removed."""
@@ -70,7 +69,7 @@ class Identity(Struct, frozen=True):
 
 
 class Header(Struct, frozen=True):
-    """The header of a finished new file: which file it replaces (None: no file), that file's second name, and why."""
+    """The header of a finished new file: which file it replaces (None: no file), why, and that file's second name."""
 
     replaces: Identity | None
     aside: str | None

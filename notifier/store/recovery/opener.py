@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MOST_REBUILDS: Final = 2
-"""The most rebuilds within REBUILDS_WITHIN_MS; after that many, the disk counts as failing."""
+"""The number of rebuilds within REBUILDS_WITHIN_MS after which the disk counts as failing."""
 
 REBUILDS_WITHIN_MS: Final = 3_600_000
 
@@ -107,7 +107,7 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
 def pending(path: Path) -> str | None:
     """Return what must be done to the state file before it can be read; None if it can be read as it is.
 
-    This is for commands that only read. It changes nothing, and a daemon may be running.
+    Commands that only read call this. It changes nothing, and may be called while a daemon runs.
     """
     real = real_path(path)
     try:
@@ -203,7 +203,7 @@ def _without_essentials(real: Path, problem: str, reading: Reading) -> StoreErro
 
 
 def _open_whole(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
-    """Open an existing file; return the damage as text if it is damaged. Raises StoreError, sqlite3.Error."""
+    """Open an existing file, or return a description of its damage. Raises StoreError, sqlite3.Error."""
     if real.is_dir() or not os.access(real, os.R_OK | os.W_OK):
         return _open_or_raise(real, path)
     marked = bears_our_mark(real)
@@ -271,7 +271,7 @@ def _report(missing: Missing | None, path: Path) -> None:
 
 
 def _refuse_to_loop(real: Path, path: Path, now_ms: int) -> None:
-    """Raise StoreError if there were already MOST_REBUILDS rebuilds within REBUILDS_WITHIN_MS."""
+    """Raise StoreError if there were MOST_REBUILDS rebuilds in the last REBUILDS_WITHIN_MS."""
     made = [exchange.copied_at_ms(copy) for copy in exchange.copies(real)]
     lately = [at_ms for at_ms in made if at_ms is not None and 0 <= now_ms - at_ms < REBUILDS_WITHIN_MS]
     if len(lately) >= MOST_REBUILDS:

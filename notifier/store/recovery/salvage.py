@@ -53,7 +53,7 @@ class SalvagedTable(Struct, frozen=True):
 
     @property
     def number(self) -> str | None:
-        """The column to read its rows by: the row number or the key's first column; None if that column is text."""
+        """The numeric column by which its rows are read: the row number, or the key's first column; None if text."""
         if self.has_rowid:
             return "rowid"
         return self.key[0] if dict(self.columns)[self.key[0]] == "INTEGER" else None
@@ -77,7 +77,10 @@ def tables(db: sqlite3.Connection) -> list[SalvagedTable]:
 
 
 class Like(Enum):
-    """Where the definitions of the new file's tables come from; those in the damaged file may be unusable."""
+    """The source of the new file's table definitions: the damaged file, or this version if those are unusable.
+
+    With NOTHING_READ, no rows are copied either.
+    """
 
     ITS_OWN = auto()
     THIS_VERSION = auto()
@@ -282,7 +285,7 @@ def _copy(fresh: FileDatabase, old: sqlite3.Connection, table: SalvagedTable) ->
 
 
 def _keys_agree(fresh: FileDatabase, old: sqlite3.Connection) -> bool:
-    """Delete the records whose keys are missing from the index of keys; return whether there were none.
+    """Delete the records whose keys are not in the index of keys; return whether all keys were in it.
 
     A record with a damaged key would not be found in the source's list, and would be announced as removed.
     """
@@ -302,7 +305,7 @@ def _keys_agree(fresh: FileDatabase, old: sqlite3.Connection) -> bool:
 
 
 def _copy_unfinished(fresh: FileDatabase, old: sqlite3.Connection) -> None:
-    """Copy waiting deliveries from their own index, as far as it can be read."""
+    """Copy the waiting and given-up deliveries from their index, if it can be read."""
     try:
         rows = old.execute(
             "SELECT sequence, destination, state, next_attempt_at FROM deliveries INDEXED BY deliveries_unfinished"

@@ -2,14 +2,14 @@
 
 A damaged page loses only the rows on it, and most of a damaged file can be read (`salvage.py`). But if the file is
 gone, has lost its beginning, or is too old, the file itself cannot show what is missing. The essentials can. For each
-source they hold since when records are new, and up to when records have been read. They also hold the undelivered
-events, and the ids of announced events, which must not be announced again. `compare.py` compares the file with the
-essentials at every opening.
+source they contain the time of the first contact, and the time of entry up to which all records have been read. They
+also contain the undelivered events, and the ids of announced events, which must not be announced again. `compare.py`
+compares the file with the essentials at every opening.
 
-- Essentials have a stamp, which is stored in the state file in the same transaction in which the essentials are read
-  from it. So a state file with their stamp is at least as new as they are, and need not be compared.
+- Essentials have a stamp, a random id. It is stored in the state file in the transaction in which the essentials are
+  read from it. So a state file that contains their stamp is at least as new as they are, and need not be compared.
 - Rows are kept with the names of their columns, so that columns of a later version are included.
-- At most MOST_UNDELIVERED undelivered events are kept whole. Updates, removals and notices come first, because they
+- At most MOST_UNDELIVERED undelivered events are kept whole. Updates, removals and alerts come first, because they
   cannot be found again. Of up to MOST_OWED further `created` events only the identity is kept, so that they are
   announced when their records are found again. Events beyond that are counted, and `state_rebuilt` reports the number.
 """
@@ -34,7 +34,7 @@ MOST_TOLD: Final = 10_000
 """The most ids of announced events that are kept, the newest ones: somewhat less than a megabyte."""
 
 STAMPS_KEPT: Final = 100
-"""Number of stamps that the state file keeps; of the essentials themselves, only the newest two are kept."""
+"""Number of stamps that the state file keeps, although only the newest two essentials files are kept."""
 
 MARGIN_MS: Final = 600_000
 """An upper bound in milliseconds for the difference between the server's clock and the local one."""
@@ -65,7 +65,7 @@ class OwedEvent(NamedTuple):
 
 
 class KnownSource(Struct, frozen=True):
-    """A source's row; all records entered before `read_ms`, by the server's or the local clock, have been read."""
+    """A source's row, and `read_ms`: all records entered before it, by the server's or the local clock, are known."""
 
     row: Row
     read_ms: int
@@ -83,7 +83,7 @@ class KnownSource(Struct, frozen=True):
 
 
 class UndeliveredEvent(Struct, frozen=True):
-    """An event that was not delivered everywhere, with its unfinished deliveries."""
+    """An event that not all of its destinations have received, with its undelivered deliveries."""
 
     event: Row
     deliveries: tuple[Row, ...]
@@ -207,7 +207,7 @@ def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[Owed
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"
     (count,) = db.execute(f"SELECT count(*) FROM ({waiting})").fetchone()
-    # Sorted by type only if some have to be left out, because that takes long for a hundred thousand events.
+    # Sorted by type only if some have to be left out, because sorting a hundred thousand events takes long.
     order = "type = 'completion.created', sequence" if count > MOST_UNDELIVERED else "sequence"
     rows = db.execute(
         f"SELECT {', '.join(names)} FROM events WHERE sequence IN ({waiting}) ORDER BY {order} LIMIT ?",
