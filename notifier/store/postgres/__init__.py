@@ -1,4 +1,4 @@
-"""A store in a schema of a PostgreSQL database: one process holds it, by a lock of its writing connection.
+"""A store in a schema of a PostgreSQL database. A lock of the writing connection lets only one process use it.
 
 These modules are imported only if `[store] url` is set; they need the extra `postgres`.
 """

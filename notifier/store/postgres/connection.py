@@ -26,10 +26,10 @@ _KEEPALIVE: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""After 11 seconds without any sign of the server, the connection counts as lost."""
+"""Settings of libpq; with these, the connection counts as lost after 11 seconds without any sign of the server."""
 
 _SESSION: Final = (
-    # The same limits for the server: it ends the session of a machine that is gone, which frees the lock.
+    # The same limits for the server, so that it ends the session of a machine that is gone, which releases the lock.
     "SET tcp_keepalives_idle = 5",
     "SET tcp_keepalives_interval = 2",
     "SET tcp_keepalives_count = 3",
@@ -57,7 +57,7 @@ _READING: Final = (
 
 
 def connect(location: Location) -> Connection:
-    """Connect to the server, and check that it is one that can be used. Blocks. Raises psycopg.Error, StoreError."""
+    """Connect to the server, and check that this program can use it. Blocks. Raises psycopg.Error, StoreError."""
     more: dict[str, Any] = dict(_KEEPALIVE)
     given = location.parameters()
     if location.has_several_hosts:
@@ -109,7 +109,7 @@ def _check_server(connection: Connection, location: Location) -> None:
 
 
 def refuse_replica(connection: Connection, location: Location) -> None:
-    """Raise StoreError for a server that takes no writes now."""
+    """Raise StoreError if the server accepts no writes now, because it is a replica or set to read-only."""
     row = connection.execute(
         "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'", prepare=False
     ).fetchone()

@@ -1,7 +1,7 @@
-"""Copies a store between a state file and a schema: the state file is the format in which the two are exchanged.
+"""Copies a store from a state file into a PostgreSQL schema, and from a schema into a state file.
 
-Numbers, ids, revisions, positions, waiting deliveries and the notes of what was announced are all kept. In the new
-place, the next event's number is a million higher, because the old place may have given out more numbers meanwhile.
+Numbers, ids, revisions, positions, waiting deliveries and the ids of announced events are all kept. In the copy, the
+next event's number is a million higher, because the original may have given more events a number in the meantime.
 """
 
 import os
@@ -34,10 +34,10 @@ Progress = Callable[[int, int], None]
 
 _ROWS_AT_ONCE: Final = 1000
 _FIRST: Final = ("events", "replays")
-"""The tables that rows of other tables refer to, so that they are copied first."""
+"""The tables that are copied first, because rows of other tables refer to them."""
 
 _LONGEST_KEPT: Final = 38
-"""How many characters of its old name a replaced schema keeps in its new one."""
+"""The most characters of a replaced schema's name that its new name begins with."""
 
 _OF_A_FILE: Final = frozenset({"essentials_stamps"})
 """Tables that are not copied, because they are about files beside the state file."""
@@ -60,9 +60,9 @@ def restore_into_schema(
 ) -> FilledSchema:
     """Copy a state file into a schema, in one transaction (this blocks); the file is left unchanged.
 
-    The schema must be empty, unless `replace` is set. Then the old schema is kept under a dated name, and what it knows
-    and the file does not is added, as when a state file is replaced. Raises BackupError if the file cannot be used, and
-    StoreError if the schema is held or not empty, or if the server cannot be used.
+    With `replace`, the old schema is kept under a dated name, and essential data that only the old schema has is added,
+    as when a state file is replaced. Without it, the schema must be empty. Raises BackupError if the file cannot be
+    used, and StoreError if the schema is held or not empty, or if the server cannot be used.
     """
     with (
         _own_copy(looked_for(source), progress) as (db, copy),
@@ -150,7 +150,7 @@ def _is_used(connection: Connection, location: Location) -> bool:
 def _add_what_is_replaced(
     db: FileDatabase, connection: Connection, location: Location, now_ms: int
 ) -> StoreError | None:
-    """Add to a state file what the schema knows and the file does not; return the error if the schema is unreadable."""
+    """Add to a state file the essential data that only the schema has; return the error if the schema is unreadable."""
     try:
         with errors_named(location):
             schema.create(connection, location)
@@ -204,7 +204,7 @@ def _copy_all_out(source: PostgresReadingDatabase, db: FileDatabase, progress: P
 
 
 def _tables(db: FileDatabase) -> list[str]:
-    """Return the tables to copy, those that others refer to first."""
+    """Return the tables to copy; those that other tables refer to come first."""
     rows = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall()
     names = [name for (name,) in rows if not name.startswith("_") and name not in _OF_A_FILE]
     return sorted(names, key=lambda name: (name not in _FIRST, name))

@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that takes the SQL of this package, which is written as for SQLite."""
+"""A connection to PostgreSQL that accepts the SQL of this package, which is written for SQLite."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ _REPLACEMENT: Final = "\ufffd"
 
 
 class ForeignSessionError(psycopg.OperationalError):
-    """A transaction began in another session than the one that has the lock, so another process may write too."""
+    """A transaction began in a session that does not have the lock, so another process may be writing."""
 
 
 def mark_turn(connection: Connection, turn: str) -> None:
@@ -149,7 +149,7 @@ class PostgresDatabase:
 
 
 class PostgresReadingDatabase(PostgresDatabase):
-    """A connection whose work can be ended from another thread."""
+    """A connection for reading, whose running statement another thread can interrupt."""
 
     def __init__(self, connection: Connection) -> None:
         """Initialize with an open connection."""
@@ -200,7 +200,7 @@ def sent_value(value: Any, *, has_json: bool = False) -> Any:
 
 
 def _storable(value: Any) -> Any:
-    """Return a JSON value with everything in its texts replaced that PostgreSQL cannot store."""
+    """Return a JSON value in whose texts the characters that PostgreSQL cannot store are replaced."""
     if isinstance(value, str):
         return _NO_TEXT.sub(_REPLACEMENT, value)
     if isinstance(value, list):

@@ -63,7 +63,7 @@ _IN_WORDS: Final = (
     ("permission denied for database", _BY_SQLSTATE["42501"]),
     ("database ", _BY_SQLSTATE["3D000"]),
 )
-"""Words in the message of a failed attempt to connect, for which the library gives no code; the first match counts."""
+"""Words in the messages of failed connections, for which the library gives no code; the first match counts."""
 
 
 def as_store_error(error: psycopg.Error, location: Location) -> StoreError | None:
@@ -88,7 +88,7 @@ def as_store_error(error: psycopg.Error, location: Location) -> StoreError | Non
 
 @contextmanager
 def errors_named(location: Location) -> Iterator[None]:
-    """Convert errors of PostgreSQL about this place to StoreError."""
+    """Convert errors of PostgreSQL about this schema to StoreError."""
     try:
         yield
     except psycopg.Error as error:

@@ -1,8 +1,8 @@
-"""Who holds a store in PostgreSQL, and since when: the lock, which decides, and the table `holders`.
+"""The holder of a store in PostgreSQL, which is the one process that uses it: its lock, and its row in `holders`.
 
-The lock is an advisory lock of the session that does all the writing, so both end in the same moment, however the
-process ends. The table only tells people and a returning holder whose turn it is; the row with the highest epoch is the
-latest holder.
+The lock decides. It is an advisory lock of the session that does all the writing, so both end in the same moment,
+however the process ends. The table is for people, and for a holder that reconnects: the row with the highest epoch is
+the latest holder.
 """
 
 import logging
@@ -28,17 +28,17 @@ LOCK_SPACE: Final = 0x4B504146
 """The first of the two numbers of each lock of this program, so that it differs from other programs' locks."""
 
 SEQUENCE_LEAP: Final = 1_000_000
-"""How far the next event's number leaps if the previous holder was not stopped in an orderly way. With asynchronous
-replication, receivers may have events with numbers that the promoted replica does not know.
+"""By how much the next event's number is raised if the previous holder was not stopped in an orderly way. With
+asynchronous replication, receivers may have events with numbers that the promoted replica does not know.
 """
 
 _KEPT: Final = 100
 
 
 class Holder(Struct, frozen=True):
-    """One turn at holding the store; times in Unix milliseconds, by the holder's clock.
+    """One turn of a process as holder of the store; times in Unix milliseconds, by the holder's clock.
 
-    `until_ms` is None if the turn goes on, or ended without an orderly stop.
+    `until_ms` is None during the turn, and after a turn that ended without an orderly stop.
     """
 
     epoch: int
@@ -85,7 +85,8 @@ def check_session(connection: Connection, other: Connection, location: Location)
     """Check that the lock's session belongs to this connection alone. Raises StoreError, psycopg.Error.
 
     `other` is a second connection: a pooler in transaction mode may let both share a session. It may also do so later,
-    under load, so each transaction checks its session too. Other databases with this protocol only pretend to lock.
+    under load, so each transaction checks its session too. Some other databases that speak PostgreSQL's protocol only
+    pretend to lock.
     """
     key = lock_key(location.schema)
     mine = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
@@ -119,7 +120,7 @@ def latest(db: Database) -> Holder | None:
 def begin(db: Database, now_ms: int) -> int:
     """Store that this process holds the store now; return its epoch.
 
-    If the previous holder's turn had no orderly end, the next event's number leaps.
+    If the previous holder's turn had no orderly end, the next event's number is raised by SEQUENCE_LEAP.
     """
     before = latest(db)
     if before is not None and before.until_ms is None:

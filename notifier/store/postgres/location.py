@@ -1,4 +1,4 @@
-"""Where a store in PostgreSQL is: which server, database, schema and user, as people may see it."""
+"""The location of a store in PostgreSQL, and descriptions of it without the password."""
 
 from typing import Self
 
@@ -26,7 +26,7 @@ class Location(Struct, frozen=True):
 
     @property
     def grant(self) -> str:
-        """What an administrator has to do so that the user may make and use the tables."""
+        """The statements by which an administrator lets the user create and use the tables."""
         parts = self.parameters()
         user = parts.get("user", "USER")
         return (

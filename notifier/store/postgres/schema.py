@@ -45,7 +45,7 @@ def create(connection: Connection, location: Location) -> None:
     refuse_newer(taken, location)
     with connection.transaction():
         if not taken:
-            # Without the right to create schemas, an administrator may have created an empty one.
+            # If this user may not create schemas, an administrator may have created an empty one.
             row = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [location.schema]).fetchone()
             if row is None:
                 connection.execute(f'CREATE SCHEMA "{location.schema}"', prepare=False)
@@ -76,7 +76,7 @@ def refuse_newer(taken: list[str], location: Location) -> None:
 
 
 def refuse_older(taken: list[str], location: Location) -> None:
-    """Raise StoreError for a schema of an older version, which a connection that only reads cannot change."""
+    """Raise StoreError for a schema of an older version, which a read-only connection cannot bring up to date."""
     if missing := [step for step in steps() if step not in taken]:
         raise StoreError(
             StoreReason.OLDER_VERSION,

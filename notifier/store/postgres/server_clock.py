@@ -1,7 +1,8 @@
 """The difference between this machine's clock and that of the database's server.
 
-The machines that take turns at a store should agree about the time: retries and scheduled sends are due by the holder's
-clock, so they shift at a takeover if the clocks differ. All these machines can compare their clocks with the server's.
+The machines that take turns at using a store should agree about the time: retries and scheduled sends are due by the
+clock of the machine that uses it, so they shift at a takeover if the clocks differ. Each machine compares its clock
+with the server's.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Final
 from notifier.store.database import Database
 
 DIFFERS_MS: Final = 2_000
-"""The smallest difference in milliseconds that people are told of."""
+"""The smallest difference in milliseconds that is reported."""
 
 AGREES_MS: Final = 1_000
 """The difference in milliseconds below which the clocks agree again."""
@@ -29,7 +30,7 @@ def server_clock_ahead_ms(db: Database, now_ms: Callable[[], int]) -> int:
 
 
 def difference_sentence(ahead_ms: int) -> str | None:
-    """Return a sentence that tells people of a difference; None if it is small. Pure."""
+    """Return a sentence for people about a difference; None if it is too small to report. Pure."""
     if abs(ahead_ms) < DIFFERS_MS:
         return None
     which = "behind" if ahead_ms > 0 else "ahead of"

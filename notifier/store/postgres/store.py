@@ -29,17 +29,17 @@ from notifier.store.store import Store
 _log = logging.getLogger(__name__)
 
 RETURN_SECONDS: Final = 60.0
-"""Seconds after the loss of the connection in which the holder may reconnect and go on; later, it stands by."""
+"""Seconds after the loss of the connection within which the holder may reconnect and go on; later, it stands by."""
 
 RETRY_SECONDS: Final = 1.0
-"""The fewest seconds between two attempts to reconnect; any use of the store between them fails at once."""
+"""The minimum number of seconds between two attempts to reconnect; in between, any use of the store fails at once."""
 
 
 class PostgresStore(Store):
-    """Owns a schema's lock, the session that has it and does all the writing, and the thread of that session."""
+    """Owns the lock of a schema, the session that has the lock and does all the writing, and that session's thread."""
 
     def __init__(self, location: Location, now_ms: Callable[[], int]) -> None:
-        """Initialize with the place; nothing is opened yet."""
+        """Initialize with the schema's location; nothing is opened yet."""
         super().__init__()
         self.location = location
         self._now_ms = now_ms
@@ -56,16 +56,19 @@ class PostgresStore(Store):
     async def try_open(self) -> Holder | None:
         """Open the store if no other process holds it, and return None; otherwise return the holder.
 
-        It may be called again and again. Raises StoreError if the server cannot be used now.
+        A standby calls this repeatedly. Raises StoreError if the server cannot be used now.
         """
         return await self._on_thread(self._try_open)
 
     async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:
-        """Store which sources and destinations this holder has configured. Raises StoreError."""
+        """Store which sources and destinations this process has configured; warn if the last holder had others.
+
+        Raises StoreError.
+        """
         before = self._before
         if before is not None and (missing := sorted(before.sources - {*sources})):
             _log.warning(
-                "the last holder watched sources that this configuration lacks: nothing of them is found any more",
+                "the last holder watched sources that this configuration lacks: their changes are no longer detected",
                 extra={"holder": before.name, "source": ", ".join(missing)},
             )
         if before is not None and (missing := sorted(before.destinations - {*destinations})):
@@ -160,7 +163,7 @@ class PostgresStore(Store):
             self._clock_differs = False
 
     def _come_back(self) -> None:
-        """Reconnect after a loss, and remain the holder if no other process has become the holder since.
+        """Reconnect after the connection was lost, and remain the holder unless another process is the holder by now.
 
         Raises StoreError: HELD_ELSEWHERE if there is another holder or RETURN_SECONDS have passed, otherwise the error
         of this attempt.
