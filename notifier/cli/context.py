@@ -81,8 +81,8 @@ def settings_or_state_file(given: GlobalOptions) -> tuple[Settings | None, Path]
     """Read the configuration, for a command that queries a running daemon.
 
     Returns the settings and the path of the state file. The settings are None if the configuration is wrong, since the
-    daemon may have loaded an earlier one that was valid. Raises ConfigurationError if it is wrong and the path is
-    unknown, or no daemon listens beside that state file.
+    daemon may have loaded an earlier one that was valid. Raises ConfigurationError if the
+    configuration is wrong and the path is unknown too, or no daemon listens beside that state file.
     """
     try:
         settings = read_settings(given)

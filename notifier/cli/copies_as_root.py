@@ -36,8 +36,8 @@ def owner_may_read(owner: Owner, source: Path) -> bool:
 def made_by_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *, overwrite: bool) -> Result:
     """Let `make` write a copy as the owner, then put the copy at `target` as root; return the result of `make`.
 
-    Only root may be able to write to the folder of `target`. With `overwrite`, an existing file is replaced. Raises
-    BackupError, and whatever `make` raises.
+    The folder of `target` can be one that only root can write to. With `overwrite`, an existing file is replaced.
+    Raises BackupError, and the errors of `make`.
     """
     target = target.absolute()
     _require_own_folder(target)

@@ -43,7 +43,7 @@ def request(
 
     `timeout` is in seconds. With None it waits for as long as the work takes, but checks every PATIENCE_SECONDS that
     the daemon still answers other requests. Raises CommandError if the daemon does not answer or reports a failure, and
-    NameNotFoundError if it does not know an event.
+    NameNotFoundError if it does not know the event or person.
     """
     is_long = timeout is None or timeout > PATIENCE_SECONDS
     # A daemon that hangs is noticed within PATIENCE_SECONDS, however long the work itself may take.

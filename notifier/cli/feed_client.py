@@ -111,7 +111,8 @@ async def follow(state_file: Path, types: Sequence[str], on_change: Callable[[bo
 def _position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
     """Return the number of the event after which the stream begins; `known` is None at the first connection.
 
-    The answer's header then gives it. An older daemon does not send this header, and the result is None.
+    At the first connection, the answer's header gives the number. The result is None if an older daemon does not send
+    that header.
     """
     said = answer.headers.get(POSITION, "")
     return int(said) if known is None and said.isdecimal() else known

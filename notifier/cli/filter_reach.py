@@ -1,4 +1,4 @@
-"""How many trainings and people each destination's filters match, for `notifier check --online`. All of it is pure."""
+"""Counts the trainings and people that each destination's filters match, for `notifier check --online`. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -23,7 +23,7 @@ class Directory(Struct, frozen=True):
 
 
 class Matched(Struct, frozen=True):
-    """How many of the known trainings or people a destination's filters match."""
+    """The number of known trainings or people, and how many of them a destination's filters match."""
 
     matched: int
     known: int
@@ -34,9 +34,9 @@ class Matched(Struct, frozen=True):
 
 
 class Reach(Struct, frozen=True):
-    """What a destination's filters match in the lists of all its sources; None if one of the lists is not known.
+    """The matches of a destination's filters in the lists of all its sources; None if one of the lists is not known.
 
-    `unmatched` are the patterns that match nothing, each after the key of its filter.
+    `unmatched` holds the key of the filter and the pattern for each pattern that matches nothing.
     """
 
     destination: str
@@ -70,7 +70,7 @@ class Reach(Struct, frozen=True):
 
 
 def reaches(settings: Settings, directories: Mapping[str, Directory]) -> list[Reach]:
-    """Return the reach of each destination; `directories` are those of the sources that answered, by name."""
+    """Return the reach of each destination; `directories` holds the lists of the sources that answered, by source."""
     return [
         _reach(name, destination, [directories.get(source, Directory()) for source in _sources(destination, settings)])
         for name, destination in settings.destinations.items()

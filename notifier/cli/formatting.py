@@ -23,7 +23,7 @@ def harmless(text: str) -> str:
 
 
 def harmless_json(line: str) -> str:
-    """Return the same JSON with escapes for all characters that control a terminal."""
+    """Return the line of JSON with escapes in place of characters that control a terminal."""
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 

@@ -23,7 +23,7 @@ class GlobalOptions(Struct, frozen=True):
     def log_level(self, otherwise: str = "critical") -> str:
         """Return the log level: the most detailed one with `--verbose`, else `otherwise`.
 
-        Without `otherwise` it logs nothing, for commands that print their own failures.
+        The default logs only internal errors, for commands that print their own failures.
         """
         return "debug" if self.verbose else otherwise
 

@@ -1,4 +1,4 @@
-"""The text after the options in a command's help."""
+"""The examples at the end of a command's help."""
 
 
 def examples(*commands: str) -> str:

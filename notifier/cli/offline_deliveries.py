@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def switch_alone(settings: Settings, destination: str, *, enabled: bool) -> tuple[Health, bool]:
-    """Enable or disable a destination; return its health, and whether this ended a wait. Raises CommandError."""
+    """Enable or disable a destination; return its health, and whether it was pausing. Raises CommandError."""
 
     async def switch() -> tuple[Health, bool]:
         async with lone_store(settings) as store:
@@ -47,7 +47,7 @@ def switch_alone(settings: Settings, destination: str, *, enabled: bool) -> tupl
 
 
 def end_wait_alone(settings: Settings, destination: str) -> bool:
-    """Make the next run try a destination at once; return whether this ended a wait. Raises CommandError."""
+    """End a destination's pause after failures; return whether there was one. Raises CommandError."""
 
     async def end_wait() -> bool:
         async with lone_store(settings) as store:
@@ -83,7 +83,7 @@ def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> "PersonFo
         async with lone_store(settings) as store:
             done = await people.forget(store, person, dry_run=dry_run, by="the command line")
             if not dry_run:
-                # The file is written again before the store is closed, so that its older generation loses the data too.
+                # The file is written again before the store is closed, so that its previous version loses the data too.
                 await write_essentials(store)
             return done
 

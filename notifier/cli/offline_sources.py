@@ -73,7 +73,7 @@ def release_alone(settings: Settings, source: str, what: Direction, *, silently:
 
 
 async def _end_of_sweep(watcher: Watcher, show: Show) -> Mapping[str, Any]:
-    """Show a sweep's progress until it ends, and return its result. Raises CommandError if it was cut off."""
+    """Show a sweep's progress until it ends, and return its result. Raises CommandError if it was interrupted."""
     while True:
         running = watcher.is_sweeping
         progress: Mapping[str, Any] = sweep_status(await watcher.latest_sweep(), running=running) or {}

@@ -34,7 +34,7 @@ def shown_copying(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def watch(state_file: Path, source: str, show: Show) -> Mapping[str, Any]:
-    """Follow the daemon's sweep to its end and return its result. Raises CommandError if it was cut off."""
+    """Follow the daemon's sweep to its end and return its result. Raises CommandError if it was interrupted."""
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/status")
         if answer is None:

@@ -1,4 +1,4 @@
-"""A receiver of webhooks for trying things out: it verifies and shows requests, and answers with given statuses."""
+"""A receiver of webhooks for tests by hand: it verifies and shows requests, and answers with given statuses."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -54,9 +54,9 @@ class ReceivedRequest(Struct, frozen=True):
 
 
 class TryoutReceiver(Struct):
-    """Answers each request with the next status in `statuses`, and all later requests with the last one.
+    """Answers requests with the given `statuses`, one after the other, and then always with the last one.
 
-    Only genuine requests that contain events use up a status; one that is not genuine is answered with 401. `show` is
+    Only genuine requests with events use up a status. A request with a wrong signature is answered with 401. `show` is
     called with each request.
     """
 

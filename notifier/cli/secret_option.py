@@ -1,4 +1,4 @@
-"""Reads a secret given by an option: directly or, because other users can see command lines, as `@FILE`."""
+"""Reads the secret of an option: the value itself, or `@FILE`, which hides it from others who see command lines."""
 
 import sys
 from pathlib import Path

@@ -119,7 +119,7 @@ async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSessi
 
 
 def _unreadable(page: Page) -> Iterator[str]:
-    """Yield a sentence for each unreadable field of a page: the number of records, an example and the reason."""
+    """Yield a sentence for each field that makes records unreadable: the number of records, an example, the reason."""
     of_field: dict[str | None, list[InvalidRecord]] = {}
     for bad in page.bad:
         of_field.setdefault(bad.field_name, []).append(bad)

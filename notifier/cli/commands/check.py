@@ -139,7 +139,7 @@ def _document(
 
 
 def _public_keys(settings: Settings) -> "Iterator[tuple[str, str]]":
-    """Yield the public key that belongs to each private one, after its destination's name."""
+    """Yield the name of the destination and the public key for each private key."""
     for name, destination in settings.destinations.items():
         for secret in destination.secret if isinstance(destination, HttpSettings) else ():
             if (text := secret.get_secret_value()).startswith(PRIVATE):
@@ -151,7 +151,7 @@ def _written(proxy: "Proxy | None") -> str | None:
 
 
 def _when(destination: Destination) -> str:
-    """Return when events are sent, as the configuration says it."""
+    """Return the times at which events are sent, in the notation of the configuration."""
     if not isinstance(destination, ScheduledSettings):
         return IMMEDIATELY
     parts = [destination.schedule]

@@ -14,12 +14,12 @@ _MINUTE = 60
 
 
 @click.command(epilog=examples("notifier dashboard", "notifier dashboard --no-open"))
-@click.option("--no-open", "only_print", is_flag=True, help="Only print the link, also where there is a desktop.")
+@click.option("--no-open", "only_print", is_flag=True, help="Only print the link, even on a desktop.")
 @with_global_options
 def dashboard(given: GlobalOptions, *, only_print: bool) -> None:
     """Print a link that signs a browser in to the dashboard, once.
 
-    On a desktop the browser opens it. From another machine, let an SSH tunnel lead to the port first:
+    On a desktop, the link is opened in the browser. From another machine, first open an SSH tunnel to the port:
     `ssh -L 8787:127.0.0.1:8787 server`.
     """
     answer = daemon_client.request(locate_state_file(given), "POST", "/v1/sign-in-link")
@@ -34,10 +34,10 @@ def dashboard(given: GlobalOptions, *, only_print: bool) -> None:
     echo(link)
     if not is_whole:
         echo(
-            "The daemon listens on a Unix socket: put before it the address of what leads there, such as"
-            f" http://localhost:8787 of an SSH tunnel. It is valid once, for {minutes} minutes."
+            "The daemon listens on a Unix socket: put the address of a proxy or an SSH tunnel to it before the path,"
+            f" such as http://localhost:8787. The link is valid once, for {minutes} minutes."
         )
     elif is_opened:
-        echo("The browser opens it; it is valid once.")
+        echo("The browser opens the link, which is valid once.")
     else:
         echo(f"Open it in a browser on this machine within {minutes} minutes; it is valid once.")

@@ -94,7 +94,9 @@ def deliveries(
     )
 )
 @click.argument("what", metavar="DESTINATION|EVENT_ID")
-@click.option("--destination", metavar="D", shell_complete=destination_names, help="Of an event: only to this one.")
+@click.option(
+    "--destination", metavar="D", shell_complete=destination_names, help="With EVENT_ID: only to this destination."
+)
 @click.option(
     "--state",
     type=OneOf([str(state) for state in DROPPED_STATES]),
@@ -102,7 +104,7 @@ def deliveries(
     show_default=True,
     help="Those that wait, or those that were given up.",
 )
-@click.option("--unmatched", is_flag=True, help="Only what the destination's filters would not let through now.")
+@click.option("--unmatched", is_flag=True, help="Only those whose events the destination's filters now exclude.")
 @click.option("--yes", is_flag=True, help="Do it. Without --yes, only print how many there are.")
 @one_json_object
 @with_global_options

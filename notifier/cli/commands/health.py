@@ -54,7 +54,7 @@ def _state_file(given: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
 
 
 def _require_starting(state_file: Path) -> None:
-    """Raise CommandError unless a process holds the state file and has not been opening it for too long."""
+    """Raise CommandError if no process holds the state file, or if its holder takes too long to start."""
     holder = daemon_client.holder(state_file)
     if holder is None:
         raise CommandError(f"no daemon uses the state file {state_file}: start it with `notifier run`")

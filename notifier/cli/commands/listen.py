@@ -62,14 +62,14 @@ _COLUMNS: Final = (
     metavar="T",
     help="Only events of this type (repeatable).",
 )
-@click.option("--secret", metavar="S", help="The secret that signs what is forwarded; by default a new one is made.")
+@click.option("--secret", metavar="S", help="The secret that signs forwarded events; by default a new one.")
 @click.option(
     "--format",
     "form",
     type=OneOf([form.value for form in HttpFormat]),
     default=HttpFormat.CLOUDEVENTS.value,
     show_default=True,
-    help="The format of what is forwarded: cloudevents or standard.",
+    help="The format of forwarded events: cloudevents or standard.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print CloudEvents, one a line.")
 @with_global_options
@@ -79,8 +79,9 @@ def listen(
     """Follow the events of the running daemon, and forward them.
 
     Prints each event that is detected from now on, until Ctrl-C. If the daemon is restarted, it goes on where it was.
-    With --forward, each event is also sent to URL, such as a program under development on this machine: once, one after
-    the other, without a retry and without changing anything in the daemon. `@FILE` reads the secret from a file.
+    With --forward, each event is also sent to URL, for example to a program under development on this machine: one
+    after the other, with one attempt for each. The daemon's own deliveries do not change. `@FILE` reads the secret from
+    a file.
     """
     _, state_file = settings_or_state_file(given)
     log.setup(given.log_level(otherwise="error"), "text")
@@ -90,7 +91,7 @@ def listen(
     if daemon_client.request(state_file, "GET", "/healthz") is None:
         raise CommandError("no daemon runs with this configuration: start `notifier run` first")
     if made is not None and secret is None:
-        click.echo(f"what is forwarded is signed with {made.secret[0].get_secret_value()}", err=True)
+        click.echo(f"forwarded events are signed with {made.secret[0].get_secret_value()}", err=True)
 
     async def run() -> None:
         # Imported here, because these imports take half a second and wrong usage is reported without them.
@@ -112,7 +113,7 @@ def listen(
 
 
 async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do the work until a signal ends it. Raises what the work raises."""
+    """Run `work` until it ends or a signal stops it. Raises the errors of `work`."""
     with stop_on_signal() as stop:
         working = asyncio.ensure_future(work())
         stopped = asyncio.ensure_future(stop.wait())

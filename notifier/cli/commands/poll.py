@@ -20,8 +20,8 @@ from notifier.cli.parameter_types import one_json_object, source_names
 def poll(given: GlobalOptions, source: str, *, as_json: bool) -> None:
     """Check SOURCE for new completions now.
 
-    The running daemon does it, ahead of its schedule. Without a daemon this command does it, and what it finds
-    waits in the state file until `notifier run` delivers it.
+    The running daemon polls at once, ahead of its schedule. Without a daemon, this command polls, and new events wait
+    in the state file until `notifier run` delivers them.
     """
     settings, state_file = settings_or_state_file(given)
     if settings is not None:

@@ -28,9 +28,9 @@ def release(given: GlobalOptions, source: str, what: str, *, silently: bool, as_
     """Report what SOURCE holds back, or accept it silently.
 
     Changes that come in large numbers at once are held back: removals, arrivals of records that were entered before
-    the first contact, and changes of one field. `notifier status` shows what is held. Arrivals are released at
-    once; removals and changes are released by a sweep of the whole list, which starts now. Ctrl-C only stops
-    watching it. Changes that have been undone by then are not reported.
+    the notifier first read the account, and changes of one field. `notifier status` shows what is held back. Arrivals
+    are released at once; removals and changes are released by a sweep of the whole list, which starts now. Ctrl-C only
+    ends the display of its progress. Changes that have been undone by then are not reported.
     """
     settings, state_file = settings_or_state_file(given)
     if settings is not None:
@@ -61,7 +61,7 @@ def release(given: GlobalOptions, source: str, what: str, *, silently: bool, as_
 
 
 def _wait(state_file: Path, source: str, what: Direction, released: int, show: Show) -> None:
-    """Wait for the daemon's sweep that releases removals or changes. Raises CommandError if the sweep was cut off."""
+    """Wait for the daemon's sweep that releases removals or changes. Raises CommandError if it was interrupted."""
     if not released or what is Direction.ARRIVALS:
         return
     try:

@@ -27,7 +27,7 @@ from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, par
 
 _LOOK: Final = 0.3
 _WAITS_SECONDS: Final = 10.0
-"""If a replay waits for longer than this, the command ends and the replay continues without it."""
+"""Seconds that a replay may wait before this command ends and leaves the replay to the daemon."""
 
 Show = Callable[[int, int], None]
 """Shows progress, given the number of deliveries put back into the queue, and their total."""
@@ -125,7 +125,7 @@ def _checked(settings: Settings | None, body: dict[str, Any]) -> Replay:
 
 
 def _watched(state_file: Path, number: int, show: Show) -> Mapping[str, Any]:
-    """Follow the daemon's replay until it ends, or until all unfinished destinations wait; return its progress.
+    """Follow the daemon's replay until it ends, or until it waits at every unfinished destination; return its progress.
 
     Raises CommandError if the daemon or the replay was stopped.
     """

@@ -56,7 +56,7 @@ def run(given: GlobalOptions) -> None:
 
 
 def _end_process() -> None:
-    """End the process at once, when it has nothing left to do."""
+    """End the process at once; call this only when nothing is left to do."""
     log.flush()
     os._exit(ExitCode.DONE)
 

@@ -21,8 +21,9 @@ from notifier.cli.progress import shown, watch
 def sweep(given: GlobalOptions, source: str, *, as_json: bool) -> None:
     """Read the whole list of SOURCE now.
 
-    The running daemon does it, or continues an interrupted sweep; Ctrl-C only stops watching it. Without a daemon this
-    command does it, and what it finds waits in the state file until `notifier run` delivers it.
+    The running daemon begins a sweep, or continues an interrupted one; Ctrl-C only ends the display of its progress.
+    Without a daemon, this command runs the sweep, and new events wait in the state file until `notifier run` delivers
+    them.
     """
     settings, state_file = settings_or_state_file(given)
     if settings is not None:

@@ -51,7 +51,7 @@ _ADVICE_BY_REASON: Final = {
     AttemptResult.PROXY_REFUSED: "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY",
     AttemptResult.ORIGIN_REFUSED: "let the receiver allow its `origin`, or remove that key",
 }
-"""Advice for results that tell the cause more exactly than the scope of the failure does."""
+"""Advice for results that name the cause more precisely than the scope of the failure."""
 
 _PROXY_OR_RECEIVER: Final = (
     "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY, and whether the proxy is running; then its address"
@@ -86,7 +86,7 @@ def test(
     """Send one sample event to DESTINATION and show the answer.
 
     The event is marked as a test and is not stored. There is one attempt, with the present configuration; if the
-    running daemon follows an older one, the answer says so. If the attempt succeeds and the destination was paused
+    running daemon uses an older one, the answer says so. If the attempt succeeds and the destination was paused
     after failures, the pause ends.
     """
     if kind is not None and not preview:

@@ -37,7 +37,7 @@ class ConfigDraft(Struct, frozen=True):
     http: EndpointDraft | None = None
 
     def secrets(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield the place and value of each secret, including a URL that may contain one."""
+        """Yield the path of keys and the value of each secret, including URLs that may contain one."""
         yield ("sources", self.source, "token"), self.token
         if self.slack is not None:
             yield ("destinations", self.slack.name, "url"), self.slack.url
@@ -48,7 +48,7 @@ class ConfigDraft(Struct, frozen=True):
                 yield ("destinations", self.http.name, "url"), self.http.url
 
     def tables(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return the tables of the configuration in the form in which they would be read from the file."""
+        """Return the tables of the configuration as they would be read from the file."""
         source = {"token": self.token or _SOME_TOKEN, "base_url": self.base_url, "api": self.api}
         written: dict[str, dict[str, dict[str, Any]]] = {"sources": {self.source: _given(source)}, "destinations": {}}
         if self.slack is not None:
@@ -64,7 +64,7 @@ def _given(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def problem_at(answers: ConfigDraft, *path: str) -> str | None:
-    """Return the problem at one place of the configuration that results from the answers, or None if there is none."""
+    """Return the problem at one place of the drafted configuration, or None if there is none."""
     tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
     place = dotted(path)
     for problem in problems_with(tables):

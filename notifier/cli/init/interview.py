@@ -1,4 +1,4 @@
-"""Asks the questions for a first configuration that no option of the command has answered."""
+"""Asks the questions for a first configuration, except those that an option of the command answers."""
 
 import secrets
 import sys
@@ -17,7 +17,7 @@ BASE_URL: Final = str(SourceSettings.model_fields["base_url"].default)
 _SECRET_BYTES: Final = 32
 
 Check = Callable[[str], str | None]
-"""Returns why an answer is not valid, or None if it is."""
+"""Returns the problem with an answer, or None if the answer is valid."""
 
 
 class Interview:
@@ -33,7 +33,7 @@ class Interview:
     def answers(self) -> ConfigDraft:
         """Ask all questions and return the answers.
 
-        Raises UsageError if an option is wrong, or is missing and there is no terminal to ask on, and click.Abort.
+        Raises UsageError if an option is wrong, or is missing without a terminal to ask on. Raises click.Abort.
         """
         self._refuse_what_is_missing()
         self._set("source", "A name for the account", ("sources",), default="kpa")
@@ -50,7 +50,7 @@ class Interview:
         return self._so_far
 
     def wants_check(self) -> bool:
-        """Return whether to try the token; ask the user unless an option says it."""
+        """Return whether to try the token; ask the user if no option decides it."""
         if not self._so_far.token:
             return False
         wanted: bool | None = self._given["online"]

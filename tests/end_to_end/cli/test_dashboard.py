@@ -91,7 +91,7 @@ async def test_where_there_is_a_unix_socket_the_link_follows_the_address_of_what
         said = await home.run("dashboard")
         link = said.out.splitlines()[0]
         assert link.startswith("/sign-in?link=")
-        assert "put before it the address of what leads there" in said.out
+        assert "put the address of a proxy or an SSH tunnel to it before the path" in said.out
         connector = aiohttp.UnixConnector(str(place))
         jar = aiohttp.CookieJar(unsafe=True)
         # As a tunnel does it: the browser names the tunnel's end.
