@@ -1,6 +1,6 @@
 """The destination type `amqp`: an exchange or a queue of RabbitMQ, with publisher confirms.
 
-Messages are persistent and `mandatory`: a message that no queue gets is returned, which is a failure here. An error
+Messages are persistent and `mandatory`: a message that reaches no queue is returned, and its attempt fails. An error
 with one message closes its channel. Therefore each attempt has its own channel, and a message that may be too large is
 sent alone.
 """
@@ -128,7 +128,7 @@ class AmqpDestination(BrokerDestination):
         return unsent
 
     async def _publish_alone(self, message: Message, answered: Answered) -> Outcome:
-        """Publish a message larger than all that the broker has taken on this connection."""
+        """Publish a message that is larger than any that the broker has accepted on this connection."""
         outcomes = await self._publish_together([message], answered)
         if outcomes[0].reason is AttemptResult.DELIVERED:
             self._proven_bytes = max(self._proven_bytes, len(message.body))
@@ -178,8 +178,8 @@ class AmqpDestination(BrokerDestination):
     ) -> None:
         """Wait in the background for the confirmations of messages whose attempt ended while the broker was blocked.
 
-        They were already written to the connection, so the broker will store them once it reads again. Published again,
-        they would arrive twice.
+        They were already written to the connection, so the broker will store them once it reads again. If they
+        were published again, they would arrive twice.
         """
 
         async def wait() -> None:
@@ -234,7 +234,7 @@ class AmqpDestination(BrokerDestination):
         limit = seconds_to_connect(self._timeout)
         try:
             async with asyncio.timeout(limit):
-                # The default context is made for each connection, so that it has the system's present authorities.
+                # The default context is made for each connection, with the system's current certificate authorities.
                 made = await in_thread(ssl.create_default_context, "amqp-tls") if context is True else context
                 tls = made if isinstance(made, ssl.SSLContext) else None
                 return await aio_pika.connect(_url(self._settings), ssl_context=tls)
@@ -280,12 +280,12 @@ class AmqpDestination(BrokerDestination):
 
 
 def _confirmation(frame: object) -> str:
-    """Return the words of a confirmation."""
+    """Return a confirmation as a text for people."""
     return f"basic.ack, delivery tag {frame.delivery_tag}" if isinstance(frame, Basic.Ack) else "confirmed"
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """Return the outcome of a message for which the library raised this error."""
+    """Return the outcome for a message whose publication raised this error of the library."""
     match error:
         case exceptions.DeliveryError(frame=Basic.Return()) | exceptions.PublishError():
             return Outcome(AttemptResult.TARGET_MISSING, detail="the broker returns the message: no queue would get it")
@@ -311,14 +311,14 @@ def _unconnected(error: OSError) -> AttemptError:
         case asyncio.IncompleteReadError(partial=b""):
             return failed_connection(ConnectionResetError())
         case asyncio.IncompleteReadError():
-            # The library takes data of another protocol for an AMQP frame that is longer than what the peer has sent.
+            # The library reads the data of another protocol as an AMQP frame whose end is missing.
             return AttemptError(AttemptResult.PROTOCOL_BROKEN, _OTHER_PROTOCOL)
         case _:
             return failed_connection(error)
 
 
 def _reason_at_login(error: exceptions.ConnectionClosed) -> AttemptResult:
-    """Return the reason why a broker closed a connection that was being opened; 530: a virtual host is missing."""
+    """Return the result for a connection closed during the login; code 530 means that the virtual host is missing."""
     return AttemptResult.ACCESS_REFUSED if "530" in str(error.args[:1]) else AttemptResult.SERVER_ERROR
 
 

@@ -92,7 +92,7 @@ class AppriseDestination(ChatDestination):
         return replace(outcome, request=partial(self._logged, sent, self._request(layout)[1], answer))
 
     def _logged(self, sent: Headers, body: bytes, answer: bytes) -> SentRequest:
-        """Return what the library received and its answer for the log, without secrets."""
+        """Return the call of the library and its answer for the log of requests, without secrets."""
         match _parsed(answer):
             case {"taken": bool(taken), "by": list(by), "said": str(said)}:
                 told = "yes" if taken else "in part" if by else "no"
@@ -135,7 +135,7 @@ def subject(url: str, body: str) -> str:
 
 
 def _level(events: Sequence[Event]) -> str:
-    """Return the library's message type: "warning" for notices, "success" if all are resolved, else "info"."""
+    """Return the library's message type: "warning" for alerts, "success" if all are resolved, else "info"."""
     states = {orjson.loads(event.data).get("state") for event in events if event.type == EventType.ALERT}
     if not states:
         return "info"
@@ -148,7 +148,7 @@ def fits(layout: Layout) -> bool:
 
 
 def _literal(text: str) -> str:
-    """Return text in which no name can trigger a mention; in every service, a mention begins with `@`."""
+    """Return the text with a mark after each `@`, so that no name in it can trigger a mention in any service."""
     return text.replace("@", "@" + _WORD_JOINER)
 
 

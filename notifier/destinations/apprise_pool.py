@@ -13,7 +13,7 @@ MOST_PROCESSES = 2
 """The most processes at once, each sending one message at a time."""
 
 MOST_SLOW = 1
-"""How many of these may send to services whose last message failed, so that such services do not delay the others."""
+"""The most of these processes that may send to services whose last message failed, so that others are not delayed."""
 
 KEEP_SECONDS = 300.0
 """Seconds after which an idle process is ended."""
@@ -27,8 +27,8 @@ _PASSED_ON = (
     "SSL_CERT_DIR",
     "REQUESTS_CA_BUNDLE",
 )
-"""The environment variables that the library needs; others are not passed on, because they may hold tokens. Those that
-name proxies are part of each call."""
+"""The environment variables that the library needs; others are not passed on, because they may hold tokens. The
+variables that name proxies are part of each call."""
 
 _SCRIPT = Path(__file__).with_name("apprise_subprocess.py")
 
@@ -48,7 +48,7 @@ class ApprisePool:
     async def call(self, request: bytes, timeout: float, *, slow: bool) -> bytes:
         """Make a call (one line of JSON) and return the process's answer; b"" if it ended without an answer.
 
-        `timeout` (seconds) starts when it is the call's turn. With `slow`, at most MOST_SLOW such calls run at once.
+        `timeout` (seconds) starts when a process is free for the call. At most MOST_SLOW calls with `slow` run at once.
         Raises TimeoutError, and OSError if no process can be started.
         """
         if slow:

@@ -51,7 +51,7 @@ def notify(
     skip: list[str],
     proxies: dict[str, str],
 ) -> dict[str, Any]:
-    """Send the message to each target of the service behind `url`, split into pieces if the service's limits demand it.
+    """Send the message to each target of the service behind `url`, in pieces if it is longer than the service allows.
 
     Returns the answer that is written to standard output.
     """

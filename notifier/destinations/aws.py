@@ -1,6 +1,6 @@
 """The destination type `aws`: an SQS queue, an SNS topic or an EventBridge bus; the ARN says which.
 
-botocore finds the credentials and signs; the requests go through the notifier's own HTTP session.
+botocore finds the credentials and signs the requests, which the notifier's own HTTP session sends.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _MOST_ENTRIES: Final = 10
 _MOST_BYTES: Final = 240_000
 """The most bytes of messages in a request: a little less than the 256 KiB that all three services take."""
 _ATTRIBUTES_BYTES: Final = 1_000
-"""The bytes reserved for the attributes of a message, which need less."""
+"""Bytes reserved for the attributes of each message; they need fewer."""
 _DELIVERED: Final = AttemptResult.DELIVERED
 _ANSWER_LIMIT_BYTES: Final = 2**16
 _CREDENTIALS_SECONDS: Final = 60.0
@@ -179,7 +179,7 @@ class AwsDestination(BrokerDestination):
             return self._credentials
 
     async def _renewed(self, refused: ReadOnlyCredentials) -> ReadOnlyCredentials:
-        """Look for credentials again, because these were refused, and return them. Raises AttemptError."""
+        """Return credentials that are newer than the `refused` ones, if there are any. Raises AttemptError."""
         if self._credentials == refused:
             self._credentials = self._source = None
         return await self._current()
@@ -187,7 +187,7 @@ class AwsDestination(BrokerDestination):
     def _find(self) -> ReadOnlyCredentials:
         """Return the credentials that botocore finds (blocking)."""
         try:
-            # Credentials that do not expire may have been replaced in their file.
+            # Credentials without an end are read again, because their file may have been replaced.
             if not isinstance(self._source, RefreshableCredentials):
                 self._source = Session().get_credentials()
             if self._source is not None:
@@ -201,7 +201,7 @@ class AwsDestination(BrokerDestination):
 
 
 def requests_for(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Yield messages in groups that fit into a request; a message too large to fit is alone in its group."""
+    """Yield messages in groups that fit into a request; a message that is too large for one is alone in its group."""
     group: list[Message] = []
     room = _MOST_BYTES
     for message in messages:
@@ -259,7 +259,7 @@ def _refused(code: str, words: str) -> Outcome:
 
 
 def _of_error(said: str) -> tuple[str, str]:
-    """Return the code and the words of an error, in JSON or XML."""
+    """Return the code and the message of an error in JSON or XML."""
     try:
         error = orjson.loads(said)
     except orjson.JSONDecodeError:

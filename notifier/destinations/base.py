@@ -60,7 +60,7 @@ class Closing(Protocol):
     """A destination that keeps connections of its own."""
 
     async def close(self) -> None:
-        """Close the connections; called when no attempt is under way any more. Takes a few seconds at most."""
+        """Close the connections within a few seconds; called when no attempt is under way any more."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The base of the destinations that are message brokers: makes messages of events, and publishes them in order.
+"""The base of the destinations that are message brokers: turns events into messages and publishes them in order.
 
 A message is a CloudEvent in structured mode, as the CloudEvents bindings for Kafka, AMQP and MQTT 5 describe it: the
 body is the event as `http` sends it. The event's id is the message's id.
@@ -33,7 +33,7 @@ from notifier.store.tables.request_log import SentRequest, digest
 CONTENT_TYPE: Final = "application/cloudevents+json"
 APPLICATION: Final = f"completion-notifier/{__version__}"
 OWN_SOURCE: Final = "notifier"
-"""The source name of operational notices, for topics and keys."""
+"""The source name of alerts, for topics and keys."""
 
 _MOST_REMEMBERED: Final = 10_000
 _MOST_ANSWERS: Final = 40
@@ -105,11 +105,11 @@ def summary(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 Answered = Callable[[Message, Outcome], None]
-"""Called with a message and its outcome as soon as that is known. The outcome's detail is what the broker said."""
+"""Called with each message as soon as its outcome is known. The detail of the outcome is the broker's answer."""
 
 
 class AttemptError(Exception):
-    """An attempt ended before anything could be published; it holds the outcome."""
+    """An attempt has ended before anything could be published; `outcome` is its outcome."""
 
     def __init__(self, reason: AttemptResult, detail: str) -> None:
         super().__init__(detail)
@@ -141,10 +141,10 @@ class BrokerDestination(ABC):
 
     @abstractmethod
     def _headers(self, message: Message) -> Mapping[str, str]:
-        """Return what the broker gets with a message besides its body, for people to read."""
+        """Return the properties that the broker gets with a message besides its body, as people read them."""
 
     async def _late(self) -> Outcome:
-        """Return the outcome if the time is up; subclasses may know the cause."""
+        """Return the outcome of an attempt whose time is up; subclasses may know the cause."""
         return Outcome(AttemptResult.TIMEOUT, detail=f"no confirmation within {self._timeout:g} seconds")
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
@@ -209,17 +209,17 @@ class BrokerDestination(ABC):
         return SentRequest(headers, len(sent.body), digest(sent.body), tuple(said) if known else None, "")
 
     def _shown(self, text: str) -> str:
-        """Return a text about this broker in the form in which it may be shown, without secrets."""
+        """Return a text about this broker without its secrets, so that it may be shown."""
         return shown(text, self._hidden) if text else ""
 
 
 def seconds_to_connect(timeout: float) -> float:
-    """Return the time limit for connecting; as it is below `timeout`, exceeding it proves that nothing was sent."""
+    """Return the time limit for connecting in seconds; it is below `timeout`, so it ends while nothing was sent yet."""
     return timeout - min(1.0, timeout / 4)
 
 
 def failed_connection(error: OSError) -> AttemptError:
-    """Convert an error of the system or OpenSSL, for a connection that failed or broke, to an AttemptError."""
+    """Return the AttemptError for a connection that failed or broke with this error of the system or of OpenSSL."""
     match error:
         case ssl.SSLCertVerificationError():
             words = getattr(error, "verify_message", "") or "the certificate was not accepted"

@@ -1,4 +1,4 @@
-"""Base classes of the destinations whose messages people read. Templates make the text of one or several events."""
+"""Base classes of the destinations whose messages people read. Templates turn one or more events into text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -105,7 +105,7 @@ class ChatWebhook(ChatDestination):
 
     @abstractmethod
     def _judge(self, answer: Answer) -> AttemptResult:
-        """Return the result that an answer stands for."""
+        """Return the result of an attempt that got this answer."""
 
     def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
         return _HEADERS, self._body(layout)

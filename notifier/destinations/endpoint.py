@@ -45,7 +45,7 @@ _PASSING: Final = frozenset(
         AttemptResult.SERVER_ERROR,
     }
 )
-"""The results of answers to `Endpoint.ask` that are temporary failures, and so do not answer the question."""
+"""The results of `Endpoint.ask` that are temporary failures, so that the question has no answer yet."""
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROXY_KEY: Final = SecretStr("")
@@ -108,8 +108,8 @@ class Endpoint:
     ) -> Outcome:
         """POST once and return the outcome. Errors of the peer, the network or the certificate files are not raised.
 
-        `headers` belong to this request only. An answer counts once its status has arrived, even if its body is then
-        lost. With `body_counts`, an answer without a complete body counts as no answer.
+        `headers` belong to this request only. An answer counts once its status has arrived, even if its body is lost
+        afterwards. With `body_counts`, an answer without a complete body counts as no answer.
         """
         try:
             tls = await self._trust.context()
@@ -170,7 +170,7 @@ class Endpoint:
         )
 
     def _shown_yes(self, body: bytes) -> str:
-        """Return the text of a successful answer, safe to show; the latest is cached, because most are equal."""
+        """Return the text of a successful answer without secrets; the latest is cached, because most are equal."""
         if body != self._latest_yes[0]:
             # A long page after a success is dropped, because searching it for secrets would take too long.
             said = body.decode(errors="replace") if len(body) <= LONGEST_DETAIL else ""
@@ -178,7 +178,7 @@ class Endpoint:
         return self._latest_yes[1]
 
     def shown(self, text: str) -> str:
-        """Return a text about this endpoint in the form in which it may be shown, without secrets."""
+        """Return a text about this endpoint without its secrets, so that it may be shown."""
         return shown(text, tuple(secret.get_secret_value() for secret in self._hidden)) if text else ""
 
 
@@ -188,7 +188,7 @@ def _time(answer: Answer) -> int | None:
 
 
 def _words(answer: Answer) -> str:
-    """Return the body's text; for a redirect, preceded by its target, which says more than the body."""
+    """Return the text of an answer's body; the target of a redirect comes first, because it says more."""
     said = answer.body.decode(errors="replace")
     target = answer.headers.get("Location")
     return said if target is None else f"Location: {target} {said}"

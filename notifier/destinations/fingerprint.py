@@ -19,7 +19,7 @@ _DIGEST_BYTES = 8
 
 
 def identity(settings: DestinationSettings) -> bytes:
-    """Return a destination's type, address and credentials, for which its health is valid (reads file metadata)."""
+    """Return the type, address and credentials that a destination's health is stored for (reads file metadata)."""
     values = [_plain(getattr(settings, key)) for key in settings.identity]
     newer = ((key, _plain(getattr(settings, key))) for key in settings.identity_if_set)
     values += [{key: value} for key, value in newer if value]

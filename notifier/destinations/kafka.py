@@ -1,8 +1,8 @@
 """The destination type `kafka`: a topic of a Kafka cluster, or of Azure Event Hubs.
 
 The key of a message is `SOURCE/RECORD`, so that the events of one record stay in one partition, in order. The producer
-is idempotent and waits for all replicas (`acks=all`). The library works in threads of its own; one more thread collects
-its reports, because that blocks.
+is idempotent and waits for all replicas (`acks=all`). The library works in threads of its own; one more thread waits
+for its reports, because waiting blocks.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ _REASONS: Final[Mapping[int, AttemptResult]] = {
     KafkaError._QUEUE_FULL: AttemptResult.THROTTLED,
     KafkaError.THROTTLING_QUOTA_EXCEEDED: AttemptResult.THROTTLED,
 }
-"""The results for the library's errors; all others are failures of the cluster."""
+"""The results for the library's errors; any error that is not here is a failure of the cluster."""
 
 _OF_CONNECTION: Final = frozenset(
     {
@@ -70,7 +70,7 @@ _OF_CONNECTION: Final = frozenset(
         AttemptResult.NAME_NOT_RESOLVED,
     }
 )
-"""The results that mean an error of the connection; such an error explains why a message was not confirmed."""
+"""The results that are errors of a connection; such an error explains why a message was not confirmed."""
 
 _WITHOUT_CAUSE: Final = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._TIMED_OUT}
@@ -189,7 +189,7 @@ class _Producing:
         return self._waiting > 0
 
     async def produce(self, topic: str, message: Message) -> Outcome:
-        """Produce one message; return what its report says."""
+        """Send one message; return the outcome that the library reports for it."""
         report: asyncio.Future[Outcome] = self._loop.create_future()
         if self._producer is None:
             return Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up")
@@ -224,7 +224,7 @@ class _Producing:
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
 
     async def close(self) -> None:
-        """Drop what is not confirmed, and end the connections."""
+        """Drop the messages that are not confirmed, and end the connections."""
         self._is_closing.set()
         self.purge()
         await asyncio.wait((self._ended,), timeout=_CLOSING_SECONDS)
@@ -253,7 +253,7 @@ class _Producing:
             self._ended.set_result(None)
 
     def _note(self, code: int, words: str, is_fatal: bool) -> None:
-        """Note an error of the connections. If no broker can be reached, the messages that wait fail at once.
+        """Keep an error of the connections. If no broker can be reached, the waiting messages fail at once.
 
         The next attempt then has a new producer, because this one would not report the same error again for a while.
         """

@@ -1,7 +1,8 @@
 """The destination type `mqtt`: a topic of an MQTT 5 broker, with QoS 1.
 
-A PUBACK with a reason code below 0x80 means that the broker has the message. The library's network thread reports to
-the event loop. aiomqtt is not used, because it takes every PUBACK for a success, whatever its reason code.
+A PUBACK with a reason code below 0x80 means that the broker has the message. One thread for each connection runs the
+library and reports to the event loop. aiomqtt is not used, because it takes every PUBACK for a success, whatever its
+reason code.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ _FIRST_FAILURE: Final = 0x80
 _NO_SUBSCRIBERS: Final = 0x10
 _TOO_LARGE: Final = 0x95
 _HEADER_BYTES: Final = 1024
-"""More than the topic, the properties and the fixed header of a packet need besides the body."""
+"""Bytes reserved for the topic, the properties and the fixed header of a packet; they need fewer."""
 
 _REASONS: Final[Mapping[int, AttemptResult]] = {
     0x81: AttemptResult.PROTOCOL_BROKEN,  # Malformed Packet
@@ -67,7 +68,7 @@ _REASONS: Final[Mapping[int, AttemptResult]] = {
     0x9B: AttemptResult.PROTOCOL_BROKEN,  # QoS not supported
     0x9F: AttemptResult.THROTTLED,  # Connection rate exceeded
 }
-"""The results for reason codes of MQTT 5 (section 2.4); all others are failures of the broker."""
+"""The results for reason codes of MQTT 5 (section 2.4); any code that is not here is a failure of the broker."""
 
 
 def outcome_of(code: int, words: str) -> Outcome:
@@ -121,7 +122,7 @@ class MqttDestination(BrokerDestination):
                 await self.close()
             if self._connection is None:
                 made = _Connection(self._settings)
-                # The default context is made for each connection, so that it has the system's present authorities.
+                # The default context is made for each connection, with the system's current certificate authorities.
                 tls = ssl.create_default_context if context is True else None
                 try:
                     await made.open(context if isinstance(context, ssl.SSLContext) else tls)
@@ -155,7 +156,7 @@ class _Connection:
 
     def __init__(self, settings: MqttSettings) -> None:
         self.is_unheard = False
-        """Whether the broker has said of a message that no client subscribes to its topic."""
+        """Whether the broker has answered that no client subscribes to the topic of a message."""
         self._loop = asyncio.get_running_loop()
         self._accepted: asyncio.Future[Outcome] = self._loop.create_future()
         self._over: asyncio.Future[Outcome] = self._loop.create_future()
@@ -203,7 +204,7 @@ class _Connection:
             raise AttemptError(outcome.reason, outcome.detail)
 
     async def publish(self, topic: str, body: bytes, event_id: str) -> Outcome:
-        """Publish one message; return what its PUBACK says."""
+        """Publish one message; return the outcome that its PUBACK states."""
         async with self._window:
             if self._over.done():
                 return self._over.result()
@@ -212,7 +213,7 @@ class _Connection:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = CONTENT_TYPE
             properties.UserProperty = ("id", event_id)
-            # Neither the answer nor the end of the connection is reported before a later turn of the event loop.
+            # The answer, or the end of the connection, is reported in a later turn of the event loop, so not too early.
             sent = self._client.publish(topic, body, _QOS, properties=properties)
             answer: asyncio.Future[Outcome] = self._loop.create_future()
             self._waiting[sent.mid] = answer
@@ -222,7 +223,7 @@ class _Connection:
                 del self._waiting[sent.mid]
 
     def break_off(self) -> None:
-        """End the connection at once; what was not confirmed has failed."""
+        """End the connection at once; messages that were not confirmed have failed."""
         self._is_given_up = True
         self._end(Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up"))
         self._shut()

@@ -1,4 +1,4 @@
-"""The outcome of one attempt, as one of a fixed set of words that the log, the metrics and the store share."""
+"""The outcome of one attempt. The log, the metrics and the store use the same fixed set of words for its result."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -59,7 +59,7 @@ class AttemptResult(StrEnum):
 
 
 class FailureScope(StrEnum):
-    """What a failure is due to, and so what has to change before the next attempt can succeed."""
+    """The cause of a failure, which has to change before the next attempt can succeed."""
 
     NONE = "none"
     """No failure: the attempt succeeded."""
@@ -92,9 +92,9 @@ class Outcome(Struct, frozen=True):
     peer_ms: int | None = None
     """The receiver's clock when it answered (Unix milliseconds), or None if the answer does not say."""
     through_proxy: bool = False
-    """Whether there was no answer to a request through a proxy, so that the proxy may be what failed."""
+    """Whether a request through a proxy got no answer, so that the proxy may be at fault and not the endpoint."""
     request: Callable[[], SentRequest] | None = None
-    """Returns the request and its answer for the log, without secrets; called only if they are logged."""
+    """Returns the request and its answer for the log of requests, without secrets; called only if they are logged."""
 
     def __eq__(self, other: object) -> bool:
         """Return whether both are the same outcome, whatever the log would say of the request."""
@@ -115,7 +115,7 @@ class Outcome(Struct, frozen=True):
 
     @property
     def scope(self) -> FailureScope:
-        """The scope of this failure; `NONE` for a success."""
+        """The failure scope of this outcome; `NONE` for a success."""
         if self.reason is AttemptResult.DELIVERED:
             return FailureScope.NONE
         scope = failure_scope(self.reason)
@@ -132,7 +132,7 @@ class Outcome(Struct, frozen=True):
 
 
 def failure_scope(reason: AttemptResult) -> FailureScope:
-    """Return the scope of a reason alone; the status and wait of an outcome may change it (see `Outcome.scope`)."""
+    """Return the failure scope of a result alone; the status or the requested wait may change it (`Outcome.scope`)."""
     match reason:
         case AttemptResult.DELIVERED:
             return FailureScope.NONE

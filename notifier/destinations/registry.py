@@ -84,6 +84,6 @@ def build(
 ) -> Destination:
     """Create the destination that `settings` describe. It sends through `session`, or (apprise) through `pool`.
 
-    `context` returns what the messages of all destinations share.
+    `context` returns the values that the messages of all destinations share.
     """
     return kind(settings, pool, context).make(name, session, clock)

@@ -24,7 +24,7 @@ _ID_CHARACTERS = 26
 _RULE = TrainingFacts("rolling", renewal_months=12, expiring_days=30)
 
 _DAYS_AGO: Final[Mapping[EventType, int]] = {EventType.EXPIRING: 340, EventType.EXPIRED: 367}
-"""How many days ago the completion of a sample was, by type (others: today), so that it is expiring or has expired."""
+"""Days between a sample's completion and today, by the type of its event; 0 for other types."""
 
 
 class SampleKind(StrEnum):
@@ -48,7 +48,7 @@ _TYPES: Final[Mapping[SampleKind, EventType]] = {
     SampleKind.EXPIRED: EventType.EXPIRED,
     SampleKind.RENEWED: EventType.RENEWED,
 }
-"""The type of each kind's events; kinds that are not in it have completion.created."""
+"""The type of each kind's events; kinds that are missing here have `completion.created`."""
 
 
 def sample_events(kind: SampleKind, source: str, now_ms: int, count: int) -> list[Event]:
@@ -121,7 +121,7 @@ def _day(today: date, days: int) -> str:
 
 
 def _alert(source: str, now_ms: int) -> Event:
-    """Return a made-up operational notice."""
+    """Return a made-up alert."""
     subject = f"sources/{source}"
     summary = Sentence("general.named", name=source, text=Sentence("source_failing.test", since=iso_utc(now_ms)))
     remedy = Sentence("source_failing.poll", source=source)

@@ -141,7 +141,7 @@ def _section(line: Line) -> dict[str, Any]:
 
 
 def _mention_rows(wanted: Iterable[str]) -> Layout:
-    """Return a row that mentions each of these groups and people once; nothing if there are none."""
+    """Return a row that mentions each of these groups and people once; no row if there are none."""
     line = tuple(span for markup in dict.fromkeys(wanted) for span in (Span(markup, MENTION), Span(" ")))
     return (Row(line[:-1]),) if line else ()
 

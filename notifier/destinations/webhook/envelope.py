@@ -21,7 +21,7 @@ SEQUENCE_DIGITS = 20
 
 
 class Envelope(Struct, frozen=True):
-    """A request's body, its `content-type`, and the id that all its retries share."""
+    """The body of a request, its `content-type`, and the id that it has in common with its retries."""
 
     message_id: str
     content_type: str
@@ -88,5 +88,5 @@ def _message(message_id: str, time_ms: int, data: dict[str, Any]) -> dict[str, A
 
 
 def _source(event: Event) -> str:
-    """Return the `source` of an event: the path of its source, or `/notifier` for an operational notice."""
+    """Return the `source` of an event: the path of its source, or `/notifier` for an alert."""
     return "/notifier" if event.type == EventType.ALERT else f"/sources/{event.source}"

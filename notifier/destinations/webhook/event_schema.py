@@ -186,7 +186,7 @@ def _notice() -> dict[str, Any]:
         },
         description="Data of `notifier.alert`: an alert of the notifier about itself.",
     )
-    # Added later; older notices lack it.
+    # Added later, so older alerts lack them.
     added = {
         "subjects": {
             "type": "array",

@@ -1,7 +1,7 @@
-"""CloudEvents' validation of webhooks: a receiver is asked whether it allows this sender, and how often it may send.
+"""CloudEvents' validation of webhooks: a receiver is asked whether, and how often, this sender may send.
 
 The request is OPTIONS with `WebHook-Request-Origin`; the answer allows with `WebHook-Allowed-Origin` and
-`WebHook-Allowed-Rate` (CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4). The permission that a
+`WebHook-Allowed-Rate` (CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4). A permission that a
 person gives later, by opening a callback address, is not supported: no callback is offered.
 """
 
@@ -61,7 +61,7 @@ class PermissionKeeper:
         self._bucket = TokenBucket(0.0)
 
     async def refusal(self) -> Outcome | None:
-        """Return None if a request may be sent now, and count it; otherwise the outcome of the attempt."""
+        """Return None and count the request if it may be sent now; otherwise return the outcome of the attempt."""
         async with self._turn:
             now = self._clock.monotonic()
             if self._ask_again_at is None or now >= self._ask_again_at:

@@ -1,4 +1,4 @@
-"""The headers of a signed request: Standard Webhooks 1.0.0, and the plain hash that older receivers know.
+"""The headers of a signed request, as in Standard Webhooks 1.0.0, and the plain hash for older receivers.
 
 The symmetric signature (`v1`) is an HMAC with a secret that both sides know, the asymmetric one (`v1a`) an Ed25519
 signature that a receiver verifies with a public key. A plain hash is an HMAC of the body alone, in hexadecimal digits,
@@ -49,7 +49,7 @@ class Signer:
 
 
 def signed_content(message_id: str, seconds: str, body: bytes) -> bytes:
-    """Return the bytes that a Standard Webhooks signature is computed from."""
+    """Return the bytes that are signed according to Standard Webhooks."""
     return b"%b.%b.%b" % (message_id.encode(), seconds.encode(), body)
 
 

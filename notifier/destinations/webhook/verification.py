@@ -1,4 +1,4 @@
-"""Verifies a request as a receiver does: its signature, and the age of its timestamp."""
+"""Verifies the signature of a request, and the age of its timestamp, as a receiver does."""
 
 import hashlib
 import hmac
@@ -26,7 +26,7 @@ class Verdict(Struct, frozen=True):
 def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now_seconds: float) -> Verdict:
     """Check a request against these well-formed secrets (`whsec_`, `whsk_`, or public keys `whpk_`); one has to match.
 
-    `headers` has the names in lower case. If a request has only a plain hash, the hash is checked, but no timestamp.
+    The names in `headers` are in lower case. If a request has only a plain hash, its timestamp is not checked.
     """
     signatures = headers.get("webhook-signature", "")
     if not signatures:
