@@ -1,7 +1,7 @@
-"""Renders users' own templates in a separate process, which can be killed, with limits on time and memory.
+"""Renders users' own templates in a separate process with limits on time and memory.
 
-A template is a program: nested loops or one very large number in it could stop polls and deliveries. A thread would not
-help, because no other thread runs during an operation on a large number.
+A template is a program: nested loops or one very large number in it could stop polls and deliveries. A process can be
+killed; a thread cannot, and no other thread runs during an operation on a large number.
 """
 
 import json
@@ -45,7 +45,7 @@ class BoundedRendering:
     def __init__(
         self, texts: Mapping[str, str], seconds: float = SECONDS, start_seconds: float = START_SECONDS
     ) -> None:
-        """Initialize with the texts of all templates by file name, and the time limits."""
+        """Initialize with the texts of all templates by file name, and the time limits in seconds."""
         self._texts = dict(texts)
         self._seconds = seconds
         self._start_seconds = start_seconds
@@ -82,8 +82,8 @@ class BoundedRendering:
     ) -> dict[str, Any]:
         """Send a request to the process and return the answer.
 
-        If no answer comes in time, end the process and do not try `template` again; None stands for all templates.
-        Raises TemplateProblemError.
+        If no answer comes in time, end the process and do not try `template` (None: any template) again. Raises
+        TemplateProblemError.
         """
         try:
             return process.ask(wish, seconds)
@@ -106,7 +106,7 @@ class _Process:
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
-            # The process does not inherit this process's environment, which may hold tokens, nor its working directory.
+            # The new process gets neither this one's environment, which may hold tokens, nor its working directory.
             process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "notifier.messages.rendering_process"],
                 stdin=theirs.fileno(),

@@ -1,6 +1,6 @@
 """The structure of a message for people: a single line, up to ten lines under a heading, or a digest.
 
-Templates determine the words of the lines. Nothing here depends on a service: rows are pieces of literal text, and each
+Templates determine the words of the lines. Nothing here depends on a service: rows are literal text in pieces, and each
 destination type writes them in its own notation. For any events and any templates, the result is within the limits of
 the destination type.
 """
@@ -43,7 +43,7 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.RENEWED: Template.RENEWED,
 }
 _LISTING_WIDTHS: Final = WIDTHS[2:]
-"""The lengths of names in a digest that names every event; the first one decides how many events fit into a message."""
+"""The lengths of names in a digest of every event; the first one decides how many events fit into a message."""
 _SHARED: Final = ("expires", "expires_on", "valid_until", "occasion", "instructor", "notes")
 """Fields that are stated once for a group session if all its people have the same value."""
 
@@ -69,7 +69,7 @@ class Row(Struct, frozen=True):
 
     @property
     def bullet(self) -> str:
-        """What stands before a list item in plain text."""
+        """The prefix of a list item in plain text; "" for a row that is none."""
         return "" if self.depth is None else f"{'    ' * self.depth}• "
 
 
@@ -77,7 +77,7 @@ Layout = tuple[Row, ...]
 """The rows of a message, from top to bottom."""
 
 Fits = Callable[[Layout], bool]
-"""A function that returns whether a layout (of at least one row, none empty) is within a service's limits."""
+"""A function that returns whether a layout (at least one row, none of them empty) is within a service's limits."""
 
 
 def lay_out(
@@ -205,7 +205,7 @@ def _digest(
 
     If `by_person` is given, every event is named, grouped by person (True) or by training (False). Without it, only a
     short digest that is all about expiring, expired and renewed completions names every event. It is grouped by person,
-    because a manager asks whom to send to a course.
+    because a manager wants to know whom to send to a course.
     """
     if by_person is None and _is_about_ends(contents):
         by_person = True
@@ -268,7 +268,7 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 def _groups(said: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasing) -> list[dict[str, Any]]:
     """Return the events of a digest by training or by person: the largest groups first, each in the order of events.
 
-    A group has a `title` and `items`; an item has the `name` of the person or training, and what else is known.
+    A group has a `title` and `items`; an item has the `name` of the person or training, a remark, and its variables.
     """
     groups: dict[str, list[EventVariables]] = {}
     for item in said:
@@ -286,7 +286,7 @@ def _groups(said: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasi
 
 
 def _mark(item: EventVariables, phrasing: Phrasing) -> str:
-    """Return what a digest says about one of its events, such as "renewal"; "" for a first completion."""
+    """Return the remark of a digest about one of its events, such as "renewal"; "" if there is nothing to remark."""
     until = item.variables["valid_until"]
     if item.type == EventType.CREATED and item.variables["occasion"] == Occasion.RENEWAL:
         return phrasing.word("renewal")

@@ -1,4 +1,4 @@
-"""Turns an operational notice into the variables of its template: plain words for what is wrong, and what to do."""
+"""Turns an alert into the variables of the template `notice`: plain words for what is wrong, and what to do."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,11 +11,11 @@ _TIME_WIDTH: Final = 40
 
 _KINDS: Final = ("sources", "destinations")
 _OWN_SUBJECTS: Final = ("store", "clock", "alerts", "heartbeat", "configuration", "interface", "process")
-"""The subjects that are parts of the notifier itself, which the titles name already."""
+"""The subjects that are parts of the notifier itself; the titles of their conditions name them already."""
 
 
 def notice(data: Mapping[str, Any], width: int, phrasing: Phrasing = PLAIN) -> dict[str, Any]:
-    """Return the variables of a notice with this data, with no text longer than `width` allows."""
+    """Return the variables of an alert with this data; `width` limits the length of each text."""
     subjects = data.get("subjects")
     several = isinstance(subjects, list) and len(subjects) > 1
     # The summary needs more room if it names several sources or destinations with the same problem.
@@ -27,7 +27,7 @@ def notice(data: Mapping[str, Any], width: int, phrasing: Phrasing = PLAIN) -> d
     elif kind not in _KINDS:
         name = "" if subject in _OWN_SUBJECTS else subject
     summary = _with_code(literal(phrasing.moment(_sentence(data, "summary", phrasing)), times * width))
-    # The title names the subject already.
+    # The name stands before the title already.
     details = summary.removeprefix(f"{name}: ") if name else summary
     remedy = _with_code(literal(_sentence(data, "remedy", phrasing), 4 * width))
     since = literal(phrasing.moment(_text(data.get("since"))), _TIME_WIDTH)
@@ -54,7 +54,7 @@ def _title(condition: str, phrasing: Phrasing) -> str:
 
 
 def _sentence(data: Mapping[str, Any], name: str, phrasing: Phrasing) -> str:
-    """Return the summary or the remedy of a notice in the language of the message, else as the notice has it."""
+    """Return the summary or the remedy of an alert in the language of the message or, if not known, in English."""
     texts = data.get("texts")
     part = texts.get(name) if isinstance(texts, dict) else None
     spoken_part = spoken(part, phrasing.language) if isinstance(part, dict) else None

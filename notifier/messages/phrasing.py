@@ -50,14 +50,14 @@ _MOMENT: Final = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
 
 class MessageContext(Struct, frozen=True):
-    """What all messages share: the address of the dashboard ("" for none), and whether there are several sources."""
+    """The values that all messages share: the dashboard's address ("": none), and whether there are several sources."""
 
     public_url: str = ""
     has_several_sources: bool = False
 
 
 def message_context(settings: Settings) -> MessageContext:
-    """Return what all messages share under a configuration."""
+    """Return the values that all messages share under a configuration."""
     return MessageContext(settings.http.public_url, len(settings.sources) > 1)
 
 
@@ -87,7 +87,7 @@ class Phrasing(Struct, frozen=True):
         return _MOMENT.sub(self._local, text)
 
     def link_to(self, values: Mapping[str, Any]) -> str:
-        """Return the address of a record; "" if there is no pattern, or a value that the pattern needs is unknown."""
+        """Return the address of a record; "" if there is no pattern, or if a value in the pattern is unknown."""
         if not self.link:
             return ""
         known = {name: quote(str(values[name]), safe="", errors="replace") for name in LINK_FIELDS if values.get(name)}

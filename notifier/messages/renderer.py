@@ -1,4 +1,4 @@
-"""Makes the message about some events for one destination: renders the templates and lays out the text."""
+"""Makes the message about one or more events for a destination: renders the templates and lays out the text."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ class MessageRenderer:
     ) -> None:
         """Initialize with the destination's name, its settings, and a check whether a layout fits its service.
 
-        `context` returns what all messages share at that moment.
+        `context` returns the values that all messages share at that moment.
         """
         self._name = name
         self._language = settings.language
@@ -46,7 +46,7 @@ class MessageRenderer:
         self._reported: set[tuple[str, int | None]] = set()
 
     async def prepare(self) -> None:
-        """Read the templates again, or for the first time."""
+        """Read the templates from their folder."""
         await self._read()
 
     async def lay_out(self, events: Sequence[Event]) -> Layout:
@@ -86,7 +86,7 @@ class MessageRenderer:
         return self._templates
 
     def _report(self, trouble: TemplateProblem) -> None:
-        """Log a template's problem, the first time only."""
+        """Log a problem of a template, but only the first time."""
         place = (trouble.file, trouble.line)
         if place not in self._reported:
             self._reported.add(place)

@@ -27,7 +27,7 @@ MOST_CHARACTERS: Final = 20_000
 """The most characters that a template may output; no service accepts a whole message of that length."""
 
 MOST_IN_A_DIGEST: Final = 10 * MOST_CHARACTERS
-"""The most characters of a digest: enough to name every event, before a large one is divided among messages."""
+"""The most characters of a digest before it is divided among messages: enough to name every event."""
 
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 
@@ -56,7 +56,7 @@ def environment_of(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
     )
     environment.filters |= {"bold": bold, "code": code, "linked": linked, "counted": _counted, "number": _number}
     for name in texts:
-        # The templates are compiled now, off the event loop, and not when the first message is made.
+        # The templates are compiled now, in a thread, and not on the event loop when the first message is made.
         with suppress(TemplateError):
             environment.get_template(name)
     return environment
@@ -65,7 +65,7 @@ def environment_of(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
 def rendered(environment: ImmutableSandboxedEnvironment, template: Template, variables: Variables) -> list[str]:
     """Return the lines that a template renders.
 
-    Raises whatever the template raises, and TemplateRuntimeError if its output is empty or too long.
+    Raises any error of the template, and TemplateRuntimeError if its output is empty or too long.
     """
     pieces: list[str] = []
     length, most = 0, MOST_IN_A_DIGEST if template is Template.DIGEST else MOST_CHARACTERS

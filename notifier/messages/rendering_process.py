@@ -1,6 +1,6 @@
-"""The process that renders users' own templates; a separate process can be killed whatever a template does.
+"""The process that renders users' own templates. It is separate, so that it can be killed whatever a template does.
 
-Its standard input is a socket. It reads one JSON object per line from it: first `{"templates", "seconds"}` with the
+Its standard input is a socket, from which it reads one JSON object per line: first `{"templates", "seconds"}` with the
 texts of all templates by file name, answered with `{}`; then requests `{"template", "variables", "seconds"}`, each
 answered with `{"lines"}` or `{"file", "line", "what"}`.
 """
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _limit(seconds: float | None) -> None:
-    """Let the system end this process after `seconds` and a margin, even during one long operation; None: never."""
+    """Make the system end this process after `seconds` (None: never) and a margin, even during one long operation."""
     signal.setitimer(signal.ITIMER_REAL, 0 if seconds is None else seconds + MARGIN_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Makes text that people typed safe to show in a message, and splits lines into styled pieces."""
+"""Makes text from people safe to show in a message, and splits lines into pieces with a style."""
 
 import re
 import unicodedata
@@ -24,7 +24,7 @@ _ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
 
 
 class Span(Struct, frozen=True):
-    """A piece of a line in one style (`bold`, `code` or none); its text is literal. `url` is what it links to."""
+    """A piece of a line in one style (`bold`, `code` or none). Its text is literal; `url` is the target of a link."""
 
     text: str
     style: str | None = None
@@ -73,7 +73,7 @@ def _styled(marked: str) -> list[Span]:
 
 
 def tidy(marked: str) -> str:
-    """Turn a template's output into one line that is valid text and cannot affect the text around it.
+    """Turn a template's output into one line of valid text that cannot affect the text around it.
 
     Marks are kept. Text without any visible character becomes "".
     """

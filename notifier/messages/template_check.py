@@ -16,7 +16,7 @@ from notifier.messages.templates import Templates
 from notifier.suggest import nearest
 
 _OWN_PARTS: Final = "_"
-"""The prefix in the file names of templates that are only included by others."""
+"""The first character in the file names of templates that are only included by other templates."""
 
 _EVERYTHING: Final = {
     "training_id": "1046",
@@ -57,7 +57,7 @@ def _troubles(folder: Path, fits: Fits) -> Iterator[TemplateProblem]:
     for events, digest in _samples():
         lay_out(events, templates, digest=digest, fits=fits)
     templates.close()
-    # Only the first problem of each file is reported; the others are probably the same.
+    # Only the first problem of each file is reported; its others probably have the same cause.
     yield from {trouble.file: trouble for trouble in reversed(found)}.values()
     for file in sorted(folder.glob("*" + SUFFIX)):
         if file.stem not in set(Template) and not file.name.startswith(_OWN_PARTS):
@@ -71,7 +71,7 @@ def _unknown(stem: str) -> str:
 
 
 def _samples() -> Iterator[tuple[list[Event], bool]]:
-    """Yield groups of events that share a message, each with whether the message is a digest."""
+    """Yield groups of events that share a message, and for each group whether the message is a digest."""
     fields: list[dict[str, Any]] = [
         _EVERYTHING,
         dict.fromkeys(_EVERYTHING),

@@ -1,7 +1,6 @@
 """The templates by name, and the type of their variables.
 
-The process that renders templates imports this module, and starts quickly because this imports nothing else of the
-program.
+This module imports nothing else of the program, so that the process that renders templates starts quickly.
 """
 
 from enum import StrEnum

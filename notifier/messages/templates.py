@@ -1,8 +1,8 @@
 """The text of messages, from Jinja templates: a user's own where they exist, else the shipped ones.
 
-A template decides the words of a line; length limits, markup and escapes are handled in code. Templates get plain text
-that cannot break a message, and they output plain text; `{{ person | bold }}` is the only formatting. If a user's
-template fails, the failure is reported and the shipped template is used, so that no event waits for a template.
+A template decides the words of a line; code handles length limits, markup and escapes. Templates get plain text that
+cannot break a message, and they output plain text; `{{ person | bold }}` is the only formatting. If a user's template
+fails, the failure is reported and the shipped template is used, so that no event waits for a template.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ SHIPPED: Final = {
     language: {file.name: file.read_text(encoding="utf-8") for file in (_FOLDER / language.value).glob("*" + SUFFIX)}
     for language in Language
 }
-"""The shipped templates of each language, by file name. They are read once, at import: after an upgrade of the package,
-a daemon that still runs must not read the templates of another version.
+"""The shipped templates of each language, by file name. They are read once, at import, so that a daemon that still runs
+after an upgrade of the package does not read the templates of another version.
 """
 
 Report = Callable[[TemplateProblem], None]
@@ -54,7 +54,7 @@ class Templates:
         return spans(self.marked(template, variables))
 
     def marked(self, template: Template, variables: Variables) -> str:
-        """Return one rendered line as text with its formatting marks, for use in other templates."""
+        """Return one rendered line with its formatting marks, for use in other templates."""
         return " ".join(self.lines(template, variables))
 
     def lines(self, template: Template, variables: Variables) -> list[str]:

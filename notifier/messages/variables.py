@@ -13,7 +13,7 @@ from notifier.messages.rich_text import literal
 from notifier.messages.template_names import Variables
 
 KEY_WIDTH = 40
-"""The width of a record's key. It is not shortened with the names, because it tells two otherwise equal lines apart."""
+"""The longest key of a record. Keys are not shortened with names, because a key may be all that tells lines apart."""
 
 _LABELS = {
     "training_id": "training",
@@ -40,9 +40,9 @@ class ParsedEvent(Struct, frozen=True):
 class EventVariables(Struct, frozen=True):
     """The variables of one completion event.
 
-    `variables` are for the template of its type. `person` and `training` are identifiers, unique across sources, which
-    tell equal names apart; they are not displayed. `session` is the same for all completions of one group session, and
-    None for others.
+    `variables` are for the template of its type. `person` and `training` are identifiers that are unique across sources
+    and tell equal names apart; they are not displayed. `session` is the same for all completions of one group session,
+    and None for others.
     """
 
     type: str
@@ -70,7 +70,7 @@ def _read_leniently(data: bytes) -> Any:
 
 
 def words(content: ParsedEvent, width: int, phrasing: Phrasing = PLAIN) -> EventVariables:
-    """Return a completion event's variables, with no name or note longer than `width` code points."""
+    """Return the variables of a completion event; no name or note in them is longer than `width` code points."""
     event = content.event
     completion = _object(content.data, "completion")
     variables: Variables = {
@@ -142,7 +142,7 @@ def day(value: Any, width: int, phrasing: Phrasing = PLAIN) -> str:
 def _changes(
     completion: dict[str, Any], previous: dict[str, Any], width: int, phrasing: Phrasing
 ) -> list[dict[str, str]]:
-    """Return the fields that an update changed, with old and new values; new ids are shown by their known names."""
+    """Return the fields that an update changed, with old and new values; a new id is replaced by its name if known."""
     changes = []
     for field, label in _LABELS.items():
         if field in previous:

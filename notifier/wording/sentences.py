@@ -1,4 +1,4 @@
-"""Sentences about the notifier itself, which are made in English and can be shown in another language.
+"""Sentences about the notifier itself. They are made in English and can be shown in another language.
 
 A sentence is a text of the catalogue with its values. The catalogues are `en.toml` and `es.toml`, with the same texts
 and fields. Text from a peer, the operating system or a person is a value, and is not translated.
@@ -27,10 +27,10 @@ CATALOGUES: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 class Sentence(str):
-    """An English sentence that knows which text of the catalogue it is, and the values in it.
+    """An English sentence that keeps the name of its text in the catalogue, and the values in it.
 
-    It is a `str`, so that all code that shows or stores text can take it. `name` is the `table.name` of its text.
-    A value is a number, a text, a sentence, or a list of these.
+    It is a `str`, so that any code that shows or stores text accepts it. `name` is the `table.name` of its text. A
+    value is a number, a text, a sentence, or a list of these.
     """
 
     __slots__ = ("name", "values")
@@ -63,7 +63,7 @@ def part_of(value: Any) -> Any:
 
 
 def spoken(document: Any, language: str) -> str | None:
-    """Return a sentence in a language, from its JSON object; None if this version does not know all of its texts."""
+    """Return the sentence of a JSON object in a language; None if this version lacks one of its texts."""
     try:
         return _spoken(document, CATALOGUES[language], _MOST_NESTED)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
@@ -77,7 +77,7 @@ def is_known(name: str) -> bool:
 
 
 def said(name: str, language: str) -> str | None:
-    """Return a text as the catalogue has it, without values filled in; None if there is none of that name."""
+    """Return a text of the catalogue without its values; None if there is no text of that name."""
     return CATALOGUES[language].get(name)
 
 
