@@ -1,12 +1,12 @@
 """A simulated KPA Flex API, with an account and the documented methods in both versions.
 
-It imports nothing from the rest of the notifier. To serve an account:
+Of the rest of the notifier, it imports only `facts`. To serve an account:
 
     account = build_account(records=5_000)
     async with serve(make_app(account)) as base_url:
         await Growth(account).run(rate=2.0)
 
-Faults in its answers are written as on the command line: `app[CONTROL].begin("late:4s,page=1,times=1")`.
+Faults in its answers are written as in `notifier sandbox --fault`: `app[CONTROL].begin("late:4s,page=1,times=1")`.
 """
 
 from notifier.sandbox.account import Account, AccountPage, Filters

@@ -30,7 +30,7 @@ class Filters(Struct, frozen=True):
 
 
 class AccountPage(Struct, frozen=True):
-    """One page: its records as JSON values, the number of the last page (at least 1), and the total of matches."""
+    """One page: its records as JSON values, the number of the last page (at least 1), and the number of matches."""
 
     records: list[dict[str, Any]]
     last_page: int
@@ -52,8 +52,8 @@ class Account:
     Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list).
     Among equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's
     clock in Unix milliseconds; it gives the dates of new records and of the API's answers. `dialect` may be replaced at
-    any time. `status_ends` holds last valid days (`yyyymmdd`, by person id and v2 training id) that only the employee
-    status list shows, such as those of schedules that are not rolling.
+    any time. `status_ends` holds the last valid days (`yyyymmdd`, by person id and v2 training id) that only the
+    employee status list shows, for example of trainings without a rolling schedule.
     """
 
     def __init__(

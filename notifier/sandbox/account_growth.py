@@ -13,10 +13,10 @@ _SHORTEST_PAUSE_SECONDS = 0.01
 
 
 class Growth:
-    """Adds realistic records to an account: most dated today, some backdated by days to months, some as a group.
+    """Adds realistic records to an account: most of them dated today, others days to months ago, some as a group.
 
-    The same `seed` gives the same records, apart from times, which are those of the account's clock. Raises ValueError
-    if the account has no people or no trainings.
+    The same `seed` gives the same records, except for their times, which are from the account's clock. Raises
+    ValueError if the account has no people or no trainings.
     """
 
     def __init__(self, account: Account, *, seed: int = 0) -> None:

@@ -30,7 +30,7 @@ class RateLimit(Struct, frozen=True):
 
 
 class RequestPool:
-    """The pool of requests that all tokens of the customer share; `clock` returns monotonic seconds."""
+    """The requests that all tokens of the customer together may still make; `clock` returns monotonic seconds."""
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float]) -> None:
         self._limit = limit
@@ -52,7 +52,7 @@ class RequestPool:
 
 
 def _too_many() -> SandboxError:
-    """Return the error for too many requests; like the documented example, it has no description."""
+    """Return the error for too many requests, without a description, as in the documented example."""
     return SandboxError(ErrorIdentifier.RATE_LIMIT_EXCEEDED)
 
 

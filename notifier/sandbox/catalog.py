@@ -35,8 +35,8 @@ JOB_TITLES: Sequence[Mapping[str, Any]] = tuple(
 class Training(Struct, frozen=True):
     """One training of the account.
 
-    `created` is in Unix milliseconds. If `v1` or `v2` is given, that version of the API shows this object unchanged,
-    and not one made from the other fields.
+    `created` is in Unix milliseconds. If `v1` or `v2` is given, that version of the API shows it unchanged, instead of
+    an object made from the other fields.
     """
 
     ids: Twin

@@ -23,7 +23,7 @@ COMPLETIONS = "completedtrainings"
 
 
 class Scope(Struct, frozen=True):
-    """The requests that a fault or edit applies to; by default all requests for completions, from now on, forever.
+    """The requests that a fault or edit applies to; by default all requests for completions, without an end.
 
     `method` is the prefix of the method's name (empty: all methods). With `page`, `limit` or `kind`, only requests with
     that value match. Of the matching requests, every `every`-th is selected, up to `times` requests. The scope is
@@ -68,7 +68,7 @@ class Running(Struct):
     used: int = 0
 
     def counts(self, question: RequestKind, now: float) -> bool:
-        """Return whether this fault or edit applies to a request, and count the request if it matches the scope."""
+        """Count the request if it matches the scope; return whether this fault or edit applies to it."""
         elapsed = now - self.begun
         if self.scope.is_over(elapsed, self.used) or not self.scope.is_now(elapsed) or not self.scope.fits(question):
             return False
@@ -113,7 +113,7 @@ class SandboxControl:
             self._ambushes.pop(id_, None)
 
     def ambush(self, act: Callable[[], object], when: str) -> Running:
-        """Run `act` while the answer to a certain request is being sent, such as `page=4,limit=1000`.
+        """Run `act` while the answer to a request that matches `when` (such as `page=4,limit=1000`) is being sent.
 
         Raises NotationError.
         """

@@ -1,4 +1,4 @@
-"""Edits of an account, as people make them (enter, correct, move, delete, restore), and their notation."""
+"""The edits that people make in an account (enter, correct, move, delete, restore), and their notation."""
 
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
@@ -29,7 +29,7 @@ class Edits(Struct, frozen=True):
     def enter(self, count: int = 1, *, held_days_ago: int = 0, entered_days_ago: int = 0) -> list[Record]:
         """Enter completions of trainings that were held `held_days_ago` days ago.
 
-        Their `created` is `entered_days_ago` days ago, as if a device had recorded them then and synchronised now.
+        Their `created` is `entered_days_ago` days ago, as if a device without a connection had recorded them then.
         """
         account = self.account
         if not account.users or not account.trainings:
@@ -72,7 +72,7 @@ class Edits(Struct, frozen=True):
         return records
 
     def twin(self, ids: frozenset[int]) -> list[Record]:
-        """Enter copies of these records, which differ only in the id; version 1 of the API shows no difference."""
+        """Enter copies of these records. A copy differs only in its id, which version 1 of the API does not show."""
         twins = [replace(self.account.get(id_), id=self.account.next_id()) for id_ in self._existing(ids)]
         self.account.add_many(twins)
         return twins
@@ -153,7 +153,7 @@ EDIT_KINDS: Mapping[str, EditKind] = {
         EditKind(
             "move", "WHICH", ("days", "person"), "set another date, another person (24 hex digits), or both", _move
         ),
-        EditKind("delete", "WHICH", (), "deleted", lambda edits, it: edits.delete(_chosen(edits, it))),
+        EditKind("delete", "WHICH", (), "delete records", lambda edits, it: edits.delete(_chosen(edits, it))),
         EditKind("restore", "#ID", (), "enter a deleted record again; without an id the last one", _restore),
         EditKind(
             "twin",

@@ -26,9 +26,10 @@ def status_page(
     people: Collection[str] | None,
     trainings: Collection[int] | None,
 ) -> AccountPage:
-    """Return a page of the list, computed from the records as these faults change them.
+    """Return a page of the list, made from the records after these faults have changed them.
 
-    None means all people, or all trainings. All people are required to complete all trainings of the account.
+    `people` and `trainings` limit the list (None: no limit). Each person is required to complete all trainings of the
+    account.
     """
     for fault in faults:
         question = fault.place(question)

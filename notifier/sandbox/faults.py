@@ -1,4 +1,4 @@
-"""Faults in the simulated API's answers. Each fault changes one stage of making an answer."""
+"""Faults in the answers of the simulated API. Each fault changes one or more stages of making an answer."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -49,7 +49,7 @@ class Sending(Struct, frozen=True):
 
 
 class Chosen(Struct, frozen=True):
-    """A choice of records: those with these `ids` or, without ids, a `count` or `share` of all, spread over the list.
+    """A choice of records: those with these `ids`; without ids, a `count` or a `share` of all, spread over the list.
 
     The choice is stable: adding or removing records hardly changes which of the others are chosen.
     """
@@ -149,7 +149,7 @@ class Hidden(Struct, ListFault, frozen=True):
 
 
 class Halved(Struct, ListFault, frozen=True):
-    """The list ends in the middle, and the count agrees with that."""
+    """The list ends in the middle, and the count is the number of records before that."""
 
     def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
         """Keep the newer half."""
@@ -227,7 +227,7 @@ class Capped(Struct, ListFault, frozen=True):
 
 
 class SamePage(Struct, ListFault, frozen=True):
-    """Every answer is page 1, no matter which page is requested."""
+    """Every answer is page 1, whichever page is requested."""
 
     def place(self, question: RequestKind) -> RequestKind:
         """Ignore the page."""

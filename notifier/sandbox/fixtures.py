@@ -1,8 +1,8 @@
 """An account with the documented example payloads, and the account that the command line serves.
 
-Users, trainings and completions are copied from the examples in the KPA Flex API documentation. Values that the
-examples of one version lack and the other version shows (a second id, a name) are made up. Two people whose ids occur
-in the examples are missing from the users, as if they had been deleted.
+Users, trainings and completions are copied from the examples in the KPA Flex API documentation. Values that only the
+other version of the API shows (a second id, a name) are made up. Two people whose ids occur in the examples are missing
+from the users, as if they had been deleted.
 """
 
 from collections.abc import Callable
@@ -211,8 +211,8 @@ def documented_account(
 ) -> Account:
     """Return an account with the completions of these versions' documented examples; by default of both.
 
-    Both versions of the API show all of them. With `Dialect(newer_fields=False)`, v2 shows the fields of its older
-    example.
+    Both versions of the API show all of these completions. With `Dialect(newer_fields=False)`, v2 shows the fields of
+    its older example.
     """
     account = Account(users=_USERS, trainings=_TRAININGS, dialect=dialect, now_ms=now_ms)
     examples = {Version.V1: _V1_RECORDS, Version.V2: _V2_RECORDS}

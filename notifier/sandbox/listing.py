@@ -1,4 +1,4 @@
-"""Makes a page of the list with faults applied."""
+"""Makes a page of the list of completions, with faults applied."""
 
 from collections.abc import Mapping, Sequence
 
@@ -35,7 +35,7 @@ def list_page(
 
 
 def paging_of(page: AccountPage, *, told: bool, faults: Sequence[ListFault]) -> Mapping[str, int]:
-    """Return the page information for an answer, which includes the total if `told`."""
+    """Return the page information of an answer; it includes the total if `told`."""
     paging: Mapping[str, int] = {"last_page": page.last_page}
     if told:
         paging = {**paging, "total": page.total}

@@ -16,7 +16,7 @@ from notifier.sandbox.listing import list_page, paging_of
 from notifier.sandbox.records import Version
 
 Reader = Callable[[Any], Any]
-"""Checks and converts a parameter's JSON value; raises ValueError with a description of valid values."""
+"""Checks and converts the JSON value of a parameter; raises ValueError with a description of the valid values."""
 
 _HEX_ID = re.compile(r"[0-9a-fA-F]{24}")
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -25,7 +25,7 @@ _DEFAULT_LIMIT = 100
 
 
 class Asked(Struct, frozen=True):
-    """A request for a method to answer: its parsed parameters, and the faults that apply to its answer."""
+    """A request to one method: its parsed parameters, and the faults that apply to its answer."""
 
     account: Account
     control: SandboxControl

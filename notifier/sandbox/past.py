@@ -1,4 +1,4 @@
-"""The history of an account: the list at an earlier time, and the last form of deleted records."""
+"""The history of an account: the list at an earlier time, and the deleted records as they were last."""
 
 from collections import deque
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class AccountPast:
         for change in reversed(self._changes):
             if change.at <= since:
                 break
-            # Changes come newest first. So if a record changed several times, its oldest change overwrites the others.
+            # Changes come newest first, so that the oldest change of a record overwrites the others.
             for record in filter(None, (change.after, change.before)):
                 forms[record.id] = change.before
         unchanged = [record for record in self._account.records() if record.id not in forms]
@@ -44,7 +44,7 @@ class AccountPast:
         return sorted([*unchanged, *former], key=self._account.order, reverse=True)
 
     def deleted(self) -> dict[int, Record]:
-        """Return the last form of each deleted record by id, in the order of deletion."""
+        """Return each deleted record as it was last, by id, in the order of deletion."""
         return dict(self._deleted)
 
     def _note(self, before: Record | None, after: Record | None) -> None:

@@ -36,7 +36,7 @@ _ATTACHMENTS = ((_CERTIFICATE,), (_SIGN_IN_SHEET,), (_CERTIFICATE, _SIGN_IN_SHEE
 
 
 class Session(Struct, frozen=True):
-    """The common fields of records that are entered together. The session of a single person has no group.
+    """One training session: the fields that its records have in common. The session of a single person has no group.
 
     `attendants` are the ids of the people who completed it, at least one.
     """
@@ -50,9 +50,9 @@ class Session(Struct, frozen=True):
 
 
 class TrainingDepartment:
-    """Holds sessions for single people or groups, mostly today and some days to months ago, and enters records.
+    """Holds sessions for single people or groups, most of them today, others days to months ago, and enters records.
 
-    `people` are ids of 24 hexadecimal digits. `next_id` returns the ids of records and group sessions. With the same
+    `people` are ids of 24 hexadecimal digits. `next_id` returns a new id for a record or a group session. With the same
     `seed`, the same calls give the same records. Raises ValueError without people or trainings.
     """
 

@@ -27,13 +27,13 @@ from notifier.sandbox.methods import Asked, Method, documented_methods, question
 DEFAULT_TOKEN = "sandbox"  # noqa: S105 - protects nothing
 _LARGEST_REQUEST = 65_536
 _PATIENCE_AT_THE_END_SECONDS = 1.0
-"""Seconds that a stopping server waits for answers under way; short, so that a hanging answer does not block a test."""
+"""Seconds that a stopping server waits for answers under way. They are few, so that a hanging answer blocks no test."""
 
 _log = logging.getLogger(__name__)
 
 
 class Traffic(Struct):
-    """The number of requests by method name (the last part of the URL), and of errors by identifier."""
+    """The number of requests by method (the last part of the URL), and the number of errors by identifier."""
 
     requests: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
@@ -58,9 +58,9 @@ def make_app(
     """Return an application that serves `account` under `/v1/<method>`.
 
     If `rate_limit` is None, there is no limit; its times are measured by `clock`, in monotonic seconds. `middlewares`
-    run between the client and the API and may inject faults. Their answers are sent unchanged, their exceptions become
-    `server_error`, and the request is counted in `app[TRAFFIC]` in any case. Faults that the API itself simulates are
-    started and ended through `app[CONTROL]`, or over HTTP under `/control`.
+    run between the client and the API and may cause faults. Their answers are sent unchanged, and their exceptions
+    become `server_error`; either way, the request is counted in `app[TRAFFIC]`. Faults that the API itself simulates
+    are started and ended through `app[CONTROL]`, or over HTTP under `/control`.
     """
     app = web.Application(middlewares=[_count, _own_up, *middlewares], client_max_size=_LARGEST_REQUEST)
     app[ACCOUNT] = account

@@ -29,7 +29,7 @@ def shuffled_ties(seed: int) -> Order:
 
 
 def scrambled(number: int) -> int:
-    """Map a 64-bit number one-to-one to a random-looking one (the final step of SplitMix64)."""
+    """Map a 64-bit number one-to-one to another that looks random (the final step of SplitMix64)."""
     number &= _TIE_MASK
     number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _TIE_MASK
     number = (number ^ number >> 27) * 0x94D049BB133111EB & _TIE_MASK
