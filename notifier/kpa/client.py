@@ -202,7 +202,7 @@ class Client:
         return self._names("jobtitles.list", job_titles_reader, urgency)
 
     async def employee_status(self, number: int, *, limit: int, urgency: Priority = Priority.NAMES) -> StatusPage:
-        """Return page `number` (from 1) of the list of who is current, with `limit` (1..1000) people.
+        """Return page `number` (from 1) of the employee status list, with `limit` (1..1000) people.
 
         A page beyond the last one is empty, however the API reports it.
         """

@@ -1,4 +1,4 @@
-"""Reads pages of the account's list of who is current: which trainings of each person are valid, and until when.
+"""Reads pages of the account's employee status list: which trainings of each person are valid, and until when.
 
 The API's method is `training-employee-status.list`.
 """
@@ -49,7 +49,7 @@ def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> 
 
 
 def _employee(employee: Any) -> tuple[str, Ends]:
-    """Return a person's id and when the completions end. Raises UnreadableError if any part cannot be read.
+    """Return a person's id, and when the person's completions end. Raises UnreadableError if a part is unreadable.
 
     If only some of a person's completions were read, the others would seem to have no end.
     """

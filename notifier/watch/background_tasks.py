@@ -61,7 +61,7 @@ class BackgroundTasks:
 
     @property
     def probes_tell(self) -> bool:
-        """Whether to search if a probe shows that the list has moved; False for a while after a fruitless search."""
+        """Whether to search when a probe finds the list moved; False for a while after a search that found nothing."""
         return self._clock.monotonic() >= self._probes_not_before
 
     async def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Reads the account's whole list of who is current (has valid trainings), with one page in memory at a time."""
+"""Reads the account's whole employee status list, with one page in memory at a time."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Final
@@ -14,7 +14,7 @@ StatusList = Callable[[int, int], Awaitable[StatusPage]]
 
 
 async def employee_statuses(page: StatusList) -> AsyncGenerator[Mapping[str, Ends], None]:
-    """Yield mappings from user ids to the ends of people's completions; no person is in two mappings.
+    """Yield for each page when the completions of its people end, by user id; no person is yielded twice.
 
     Raises ApiError if a page cannot be read, or if all of its people were on earlier pages: such a list might never
     end. A caller that may stop early must close the generator with `contextlib.aclosing`.

@@ -38,10 +38,10 @@ Pair = tuple[str, str]
 
 
 class ExpiryRequest(Struct, frozen=True):
-    """Everything that the store's thread needs to judge completions of one source.
+    """The values from which the store's thread decides which completions of one source run out.
 
-    `since` is the day on which expiry was switched on. `listed` has the ends that the account's list of who is current
-    shows for these people; None if the list was not read.
+    `since` is the day on which expiry was switched on. `listed` has the end dates in the account's employee status list
+    for these people; None if the list was not read.
     """
 
     source: str
@@ -59,7 +59,7 @@ class ExpiryRequest(Struct, frozen=True):
 
 
 class ExpiryOutcome(Struct, frozen=True):
-    """The events written, and the destinations whose waiting deliveries were taken back."""
+    """The events written, and the destinations whose waiting deliveries were deleted."""
 
     events: tuple[Event, ...] = ()
     taken_from: frozenset[str] = frozenset()
@@ -114,7 +114,7 @@ def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOut
 def retract(db: Database, request: ExpiryRequest, rows: Sequence[tuple[ExpiryRow, int | None]]) -> ExpiryOutcome:
     """Take back the announcements about records that are not the newest ones any more.
 
-    With each row comes the number of the newest completion of its person and training; None if there is none.
+    Each row comes with the store's number of the newest completion of its person and training, None if there is none.
     """
     events: list[Event] = []
     taken: set[str] = set()
@@ -189,7 +189,7 @@ def _write(
     names: Names,
     valid: Validity | None = None,
 ) -> list[Event]:
-    """Write an event and its deliveries, and return a list with the event; the list is empty if it exists already.
+    """Write an event and its deliveries, and return a list with the event; it is empty if the event exists already.
 
     `valid` is until when the completion is valid; if it is None, the record and the training's rule decide.
     """

@@ -1,12 +1,12 @@
 """Announces that completions run out, by a daily round over the store.
 
-A round makes no request to the API, unless the setting `expiry_dates` says that the dates in the account's own list of
-who is current come first. Then it reads that list, in a task of its own, because this can take minutes.
+A round makes no request to the API, unless the setting `expiry_dates` says that the dates in the account's employee
+status list come first. Then it reads that list in a separate task, because this can take minutes.
 
 Of the completions of one training by one person, only the newest counts. An announcement, its deliveries and the note
-that it was made are written in one transaction, so that it is made exactly once, even if the process is killed. A round
-examines all pairs of a person and a training; there is also one after each start. After an event about a pair with an
-announced end, that pair is examined again at once.
+that it was made are written in one transaction. So each announcement is made exactly once, even if the process is
+killed. A round examines all pairs of a person and a training; there is also one after each start. After an event about
+a pair with an announced end, that pair is examined again at once.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ EVERY_SECONDS: Final = 30.0
 """Seconds between two checks whether a round is due, or a pair has to be examined again."""
 
 _AT_ONCE: Final = 500
-"""The most records judged in one transaction."""
+"""The most records examined in one transaction."""
 
 _ENDS: Final = (EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED)
 
@@ -55,7 +55,7 @@ def local_day(ms: int) -> date:
 
 
 class _Reading(Struct, frozen=True):
-    """A running round that reads a source's list of who is current, and the source's settings when it began."""
+    """A running round that reads a source's employee status list, and the source's settings when it began."""
 
     settings: SourceSettings
     task: asyncio.Task[None]
@@ -77,7 +77,7 @@ class ExpiryRounds:
         """Initialize with functions that return the present settings and subscriptions.
 
         `on_events` gets new events. `on_taken_back` gets the names of destinations whose waiting deliveries were
-        deleted. `status_list` returns the function that reads a source's list of who is current, None if the source is
+        deleted. `status_list` returns the function that reads a source's employee status list, None if the source is
         not watched now.
         """
         self._status_list = status_list
@@ -187,8 +187,8 @@ class ExpiryRounds:
     async def _retracted(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
         """Take back the announcements that no longer hold; return the newest completions.
 
-        This is done before completions are judged, so that the same round can announce a completion that now belongs to
-        another person.
+        This is done before completions are examined, so that the same round can announce a completion that now belongs
+        to another person.
         """
         newest = await self._newest(request.source)
         await self._retract(request, await self._store.run(expiries.standing, request.source), newest)
@@ -197,7 +197,7 @@ class ExpiryRounds:
     async def _judge_listed(
         self, request: ExpiryRequest, page: StatusList, newest: Mapping[Pair, PresentRecord]
     ) -> set[str]:
-        """Judge the completions of the people in the account's list, page by page; return the people that were read."""
+        """Examine the completions of the people in the account's list, page by page; return these people."""
         name = request.source
         numbers: dict[str, list[tuple[Pair, int]]] = {}
         for pair, record in newest.items():

@@ -136,7 +136,7 @@ class PageIngester:
         self.found_out_of_sight = 0
         """The number of records that became known by requests other than head polls, since the daemon started."""
         self.found_absent = 0
-        """The number of records found missing that got a second look, since the daemon started."""
+        """The number of records that were found missing and wait for a second look, since the daemon started."""
         self.events_at_head = 0
         """The number of events that head polls have caused, since the daemon started."""
 
@@ -185,7 +185,7 @@ class PageIngester:
             return await self._ingest(whole, net, _NOTHING_ELSE)
 
     def begin_sweep(self) -> None:
-        """Restart the sweep's count of arrivals and changes, which its hold limits apply to."""
+        """Restart the count of a sweep's arrivals and changes, to which the hold limits apply."""
         self._past.begin_sweep()
 
     async def announce(self, keys: Sequence[str], reason: NewsReason, net: DetectedBy) -> int:

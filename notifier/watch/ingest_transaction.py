@@ -40,9 +40,9 @@ class PageMetadata(Struct, frozen=True):
     """The values to store in the same transaction as a page.
 
     `first_contact_ms` sets the first contact. `head_key` and `head_day` identify the last record that the head poll has
-    read; they are stored if the page has fresh records. Without them, the poll after an interrupted one would stop too
-    early, at records that the interrupted one made known. `swept` is the progress of a sweep. `end` is given if the
-    round can end with this page.
+    read; they are stored if the next page may have unknown records, too. Without them, the poll after an interrupted
+    one would stop too early, at records that the interrupted one made known. `swept` is the progress of a sweep. `end`
+    is given if the round can end with this page.
     """
 
     first_contact_ms: int | None = None
@@ -55,9 +55,9 @@ class PageMetadata(Struct, frozen=True):
 class RoundEnd(Struct, frozen=True):
     """Says that the round succeeds with this page, unless the next page may have unknown records.
 
-    `is_certain` means that there is nothing more to read, whatever this page contains. `longest_outage_seconds` is for
-    `SourceHealth.success`. `spot_chance` (0 to 1) chooses the day whose place in the list is checked after the round;
-    None for no check.
+    `is_certain` means that there is nothing more to read, whatever this page contains. If the last success is more than
+    `longest_outage_seconds` ago, a gap is recorded. `spot_chance` (0 to 1) chooses the day whose place in the list is
+    checked after the round; None for no check.
     """
 
     is_certain: bool
@@ -132,7 +132,7 @@ class Lookup(Struct, frozen=True):
 
 
 class Weighed(Struct, frozen=True):
-    """The decisions about an answer; `written` is None if names have to be fetched before it can be written.
+    """The decisions about an answer; `written` is None if names have to be fetched first.
 
     `undecided` are the records that are not `unchanged` (see `Lookup`).
     """
@@ -146,8 +146,8 @@ class Weighed(Struct, frozen=True):
 class WrittenAnswer(Struct, frozen=True):
     """The events written, the ids of the answer's known records, and the source's stored state (None if unchanged).
 
-    `ends_round` means that the round is a success, which was stored as well unless the state is unchanged. `landmark`
-    is a place in the list that can be checked after the round.
+    `ends_round` means that the round is a success, which was stored as well unless `memory` is None. `landmark` is a
+    place in the list that can be checked after the round.
     """
 
     events: Sequence[Event]
@@ -206,7 +206,7 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
 
 
 def _look_up(db: Database, request: IngestRequest) -> Lookup:
-    """Look up an answer's records; those whose JSON is the stored one, with no decision pending, become `unchanged`."""
+    """Look up an answer's records; known ones with the same JSON and no pending decision are `unchanged`."""
     source, evidence, swept = request.circumstances.source, request.evidence, request.metadata.swept
     unchanged: Mapping[str, int] = {}
     # In a first sweep, nearly all records are new.

@@ -55,7 +55,7 @@ class PastAnswers:
             self._unreadable_keys.update(keys)
 
     def begin_sweep(self) -> None:
-        """Restart the sweep's count of arrivals and changes, which its hold limits apply to."""
+        """Restart the count of a sweep's arrivals and changes, to which the hold limits apply."""
         self._sweep_tally = Tally(self._context.clock.monotonic())
 
     def evidence(self, asked_at: float, keys: Sequence[str], *, precise: bool) -> Evidence:

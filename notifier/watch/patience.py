@@ -24,7 +24,7 @@ class Patience(Struct, frozen=True):
     search_seconds_a_page: float = 5.0
     """Wait after a search, for each page that the search has read; this allows about ten pages a minute."""
     sweep_seconds_a_page: float = 12.0
-    """Minimum time, for each page of the list, from a sweep to another one because of an unexplained count."""
+    """Minimum time between a sweep and another one because of an unexplained count, for each page of the list."""
     unexplained_seconds: float = 600.0
     """Time after which an unexplained count becomes a condition."""
     offset_seconds: float = 3600.0
@@ -35,7 +35,7 @@ class Patience(Struct, frozen=True):
     form_seconds: float = 86_400.0
     """Time for which a record's earlier contents are remembered."""
     flips_seconds: float = 3600.0
-    """Time within which `most_flips` contradicting answers about one record become a condition."""
+    """Time for which a condition is shown after the last of `most_flips` or more contradictions about a record."""
     most_flips: int = 3
     shown_seconds: float = 86_400.0
     """Time for which a condition about a past event is shown."""

@@ -33,7 +33,7 @@ class RecentChanges:
         del self._batches[: bisect_right(self._batches, moment, key=_asked_at)]
 
     def later_than(self, asked_at: float, keys: Sequence[str]) -> dict[str, float]:
-        """Return those of these keys whose records a later answer has changed, with the time of that answer's request.
+        """Return the keys whose records a later answer has changed, each with the time of that answer's request.
 
         A later answer is one that was requested after `asked_at` (monotonic seconds).
         """

@@ -178,7 +178,7 @@ class SourceHealth:
         return self.silence() if self._quiet_is_binding or self._budget.silent_for() else None
 
     def success(self, longest_outage_seconds: float) -> RoundSuccess:
-        """Return what to store about a round that succeeds now.
+        """Return the values to store for a round that succeeds now.
 
         If the last successful round is more than `longest_outage_seconds` ago, a gap is recorded.
         """

@@ -160,7 +160,7 @@ class Watcher:
         return found
 
     async def employee_status(self, number: int, limit: int) -> StatusPage:
-        """Return a page of the account's list of who is current, within the request budget. Raises ApiError."""
+        """Return a page of the account's employee status list, within the request budget. Raises ApiError."""
         return await self._client.employee_status(number, limit=limit)
 
     def quiet_for(self) -> float:

@@ -2,7 +2,7 @@
 
 - Place: the record is missing from a whole page or sweep that was requested after the record was last seen.
 - Precise question: the record is missing when all records of its person are requested and, `confirm_after` later, all
-  records of its training. A record that was moved to another person or training is found by one of the two.
+  records of its training. A record that was moved to another person or training is in one of the two answers.
 - Balance: the API's count of all records is low enough for the record to be gone.
 - Second look: the second precise question confirms the first. A removal is not urgent, so the delay does no harm.
 - Count: the answer to the second precise question has as many records as the API counts for it.
@@ -33,7 +33,7 @@ from notifier.watch.source_reader import PreciseAnswer, SourceReader
 _log = logging.getLogger(__name__)
 
 _MOST_READINGS = 6
-"""How often at most the pages of missing records are read again; each time, most records that only moved are found."""
+"""The most times that the pages of missing records are read again. Most records that only moved are found then."""
 
 
 def held_back(suspects: int, known: int, share: float, few: int) -> bool:
@@ -99,7 +99,7 @@ class Absences:
         self._counts = counts
         self._looks = looks
         self._large_trainings: set[str] = set()
-        """Trainings with more records than one precise question may read."""
+        """Trainings with too many records to request all of them."""
 
     async def examine(
         self, ids: Sequence[int], net: DetectedBy, urgency: Priority, *, most_questions: int | None = None
@@ -131,7 +131,7 @@ class Absences:
         return Examined(events, left=left)
 
     async def look_again(self, *, removals: bool) -> bool:
-        """Do the second looks that are due; return whether a sweep has to decide about the removals.
+        """Send the requests of the second looks that are due; return whether a sweep has to decide about removals.
 
         If `removals` is False, second looks at removals keep waiting.
         """

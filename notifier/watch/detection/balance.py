@@ -28,7 +28,7 @@ class CountBounds(Struct, frozen=True):
 
 
 def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
-    """Return the bounds of the number of records in the list, according to a page and its page information.
+    """Return the bounds that a page and its page information prove for the number of records in the list.
 
     `paging.total` is not documented for these lists. It is ignored if it contradicts the last page's number, or if the
     page itself holds more records.
@@ -114,7 +114,7 @@ class Balance(Struct, frozen=True):
 
 
 def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, lasts: bool) -> int:
-    """Return the API's own count error, after a whole sweep that leaves `unexplained` records of difference.
+    """Return the assumed error of the API's count, after a whole sweep with `unexplained` records unexplained.
 
     `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if the
     count was explained in between. `lasts` means that the first sweep with this difference was long ago: the list may
@@ -165,7 +165,7 @@ def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: f
 
 
 class _Sample(Struct, frozen=True):
-    """A count difference at one moment, and the number of records found outside the head by then."""
+    """A count difference at one moment, and how many records requests other than head polls had found by then."""
 
     at_ms: int
     difference: int
@@ -173,7 +173,7 @@ class _Sample(Struct, frozen=True):
 
 
 class UnexplainedAge(Struct):
-    """Measures since when a count difference has been unexplained, even while new records arrive outside the head.
+    """Measures since when a count difference has been unexplained, even if new differences replace explained ones.
 
     A difference of n records is explained when it is gone, or when at least n records were found after it was first
     seen. If the API counts fewer records than are known, only missing records explain it, not new ones.
@@ -184,8 +184,8 @@ class UnexplainedAge(Struct):
     def note(self, difference: int, found: int, now_ms: int) -> int | None:
         """Return since when (Unix ms) the difference is unexplained; None if it is 0.
 
-        `found` is the total number of records found outside the head so far: new ones if the API counts more than are
-        known, missing ones if it counts fewer.
+        `found` is the total number of records found so far by requests other than head polls: new ones if the API
+        counts more than are known, missing ones if it counts fewer.
         """
         if difference == 0:
             self._samples.clear()
@@ -214,7 +214,7 @@ class Mark(Struct, frozen=True):
 
 
 def page_to_repeat(mark: Mark, now: Mark, size: int) -> int | None:
-    """Return the page (of `size` records) from which a sweep has to read again; None if it can just go on.
+    """Return the page (of `size` records) from which a sweep has to read again; None if the sweep can just go on.
 
     A deletion above the sweep's current page moves every later record up by one. The first record of the next page then
     moves to a page that was already read. Records were deleted if the count has grown by less than the number of new

@@ -170,7 +170,7 @@ class Bisection:
                 yield Range(newer, older, after - before, first, max(first, last // self._size + 1))
 
     def _expected_above(self, day: Day, at_ms: int | None) -> int:
-        """Return how many known records were above a day's place when its page was sent.
+        """Return how many known records were above the place where a day begins when its page was sent.
 
         Records that were entered later may be known by now, but were not in the list yet; they are not counted.
         """

@@ -23,6 +23,6 @@ class NumberSet:
             marks[number] = 1
 
     def others(self, numbers: Sequence[int]) -> list[int]:
-        """Return those of these numbers that the set does not have, in order."""
+        """Return the given numbers that are not in the set, in order."""
         marks, end = self._marks, len(self._marks)
         return [number for number in numbers if number >= end or not marks[number]]

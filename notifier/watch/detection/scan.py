@@ -138,7 +138,7 @@ class ScanRunner:
         )
 
     def _mark_before(self, page: int) -> None:
-        """Move back to before this page, which the sweep reads again; deletions are counted from there."""
+        """Set the sweep back to before this page, and count deletions from there."""
         self._page = page - 1
         if self._mark is not None:
             self._mark = replace(self._mark, page=page - 1)
@@ -159,7 +159,7 @@ class ScanRunner:
         self._last_keys, self._oldest_day = None, ""
 
     async def _read_on(self, first: int, sweep: Sweep) -> int | None:
-        """Read from a page to the end; return the page to read again from if the list has moved, None otherwise."""
+        """Read the pages from `first` to the end; return the page to go back to if the list has moved, else None."""
         page = await self._fetch(first, sweep)
         while True:
             # The next page is fetched while this one is written.

@@ -1,4 +1,4 @@
-"""Searches with few requests for the entries and deletions below the newest records that explain a count difference."""
+"""Finds the entries and deletions of older records that explain a count difference, with few requests."""
 
 import logging
 import math
@@ -78,8 +78,8 @@ class DiscrepancySearch:
     async def run(self, moved_at: int | None = None) -> SearchResult:
         """Ask for the count, and search once; records found before a failure are kept.
 
-        `moved_at` is a place in the list (from 1) where the wrong record was seen. Its page is read first, even if the
-        count shows no difference.
+        `moved_at` is a place in the list (from 1) where another record was seen than expected. Its page is read first,
+        even if the count shows no difference.
         """
         if self._v1_records is not None:
             self._v1_records.uncertain.clear()

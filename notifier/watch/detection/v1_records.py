@@ -58,7 +58,7 @@ class V1Records:
     async def settle_whole(
         self, completions: Sequence[Completion], suspects: Collection[str] = ()
     ) -> tuple[Completion, ...]:
-        """Return the records of an answer with their keys; the answer must hold all equals of each of its records."""
+        """Return the records of an answer with their keys; the answer must have all records that are equal."""
         groups = by_base(completions)
         known = await self._known({*groups, *map(key_base, suspects)})
         return tuple(
@@ -70,7 +70,7 @@ class V1Records:
     def _bases_to_ask(
         self, page: Page, groups: Mapping[str, Sequence[Completion]], known: Mapping[str, Mapping[str, StoredRecord]]
     ) -> set[str]:
-        """Return the key bases whose number of records this page alone does not show.
+        """Return the key bases for which this page alone does not show the number of records.
 
         Equal records have the same day. Other records of that day may be between them, so they may be on different
         pages.
