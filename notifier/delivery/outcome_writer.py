@@ -103,7 +103,8 @@ class OutcomeWriter:
     def follow_clock(self, by_ms: int) -> None:
         """Shift the times in unwritten outcomes by `by_ms`, because the wall clock was set by that amount."""
         self._settlements = [
-            settlement._replace(
+            replace(
+                settlement,
                 attempted_ms=settlement.attempted_ms + by_ms,
                 logged=settlement.logged
                 and replace(settlement.logged, attempted_ms=settlement.logged.attempted_ms + by_ms),
@@ -227,7 +228,7 @@ def settlements_of(
     if logged is not None:
         sequences = tuple([it.event.sequence for it in deliveries])
         first = settlements[0]
-        settlements[0] = first._replace(logged=LoggedRequest(first.attempted_ms, sequences, logged))
+        settlements[0] = replace(first, logged=LoggedRequest(first.attempted_ms, sequences, logged))
     return settlements
 
 

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from msgspec.structs import replace
+
 from notifier.delivery.policy import batching
 from notifier.delivery.policy.batching import together
 from notifier.delivery.policy.decisions import Attempt, Role
@@ -227,7 +229,8 @@ def sequence_of(delivery: Delivery) -> int:
 
 def _tried(delivery: Delivery, decision: RetryDecision, trying_ms: int) -> Delivery:
     """Return the delivery with one more attempt counted."""
-    return delivery._replace(
+    return replace(
+        delivery,
         attempts=delivery.attempts + 1,
         tried_from_ms=trying_ms if delivery.tried_from_ms is None else delivery.tried_from_ms,
         failures=delivery.failures + decision.counts,

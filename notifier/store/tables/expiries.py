@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import orjson
+from msgspec.structs import replace
 
 from notifier.events import Event, EventType
 from notifier.store.database import NUMBERS, Database
@@ -143,7 +144,7 @@ def insert_event(db: Database, event: Event, revision: int, reason: str, net: st
             event.data.decode(),
         ],
     ).fetchone()
-    return None if row is None else event._replace(sequence=row[0])
+    return None if row is None else replace(event, sequence=row[0])
 
 
 def deliver(db: Database, event: Event, destinations: Iterable[str]) -> None:

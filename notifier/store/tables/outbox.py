@@ -7,7 +7,7 @@ the event loop's thread.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from msgspec import Struct
@@ -32,7 +32,7 @@ class DeliveryState(StrEnum):
     DEAD = "dead"
 
 
-class Delivery(NamedTuple):
+class Delivery(Struct, frozen=True):
     """One event on its way to one destination, with the number of `attempts` so far.
 
     `tried_from_ms` is the value, at the first attempt, of the destination's trying clock, which runs while the daemon
@@ -190,7 +190,7 @@ def _read(db: Database, where: str, values: dict[str, int | str], *, has_slots: 
     return tuple(
         [
             Delivery(
-                Event._make((*event, text)),
+                Event(*(*event, text)),
                 destination,
                 attempts,
                 tried_from,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
 from msgspec import Struct, field
@@ -22,7 +22,7 @@ _LARGE_VALUE = 2048
 _LARGE_RECORD = 4096
 
 
-class SilentRecord(NamedTuple):
+class SilentRecord(Struct, frozen=True):
     """A record that becomes known without an event, and the reason why it is not announced."""
 
     completion: Completion

@@ -7,9 +7,9 @@ the event loop's thread.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from notifier.store.database import Database, Engine
 from notifier.store.tables import request_log
@@ -21,7 +21,7 @@ LONGEST_RUN = 1000
 """The most deliveries in one row of `attempt_runs`; the view `attempts` searches that many numbers back."""
 
 
-class Settlement(NamedTuple):
+class Settlement(Struct, frozen=True):
     """The result of one attempt for deliveries with the same outcome: all or some of those in a request.
 
     `suspicious` means that the event may have caused the failure, `proven` that it did. `next_attempt_ms` is when the

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from notifier.events import Completion, UnreadField
 from notifier.kpa.versions import InvalidRecord
 from notifier.store.tables.left_out import TOO_LARGE, WITHOUT_KEY, LeftOut
@@ -43,7 +45,7 @@ class UnreadableRecords:
             if not completion.unread:
                 continue
             for unread in completion.unread:
-                named = unread._replace(problem=unread.problem.partition(", but is ")[0])
+                named = replace(unread, problem=unread.problem.partition(", but is ")[0])
                 if named in self._fields:
                     continue
                 self._fields.add(named)

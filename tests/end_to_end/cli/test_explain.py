@@ -56,7 +56,7 @@ class Past:
         """Write down what an attempt `ms` after NOW came to; `answer` is its decision and its reason."""
         decision, reason = answer.split()
         settlement = Settlement((sequence,), to, state, decision, reason, status, "it said no", NOW + ms, 12, 0)
-        settle(self.db, [settlement._replace(detail="") if status < 300 else settlement])
+        settle(self.db, [replace(settlement, detail="") if status < 300 else settlement])
 
 
 async def happened(home: "Home", write_past: "Callable[[Past], object]") -> None:

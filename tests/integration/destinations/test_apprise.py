@@ -94,7 +94,7 @@ async def test_a_notice_has_the_level_of_its_condition(
     event = make_event(1)
     if state is not None:
         data = {"condition": "gap", "state": state, "subject": "sources/acme", "summary": "so", "since": "2026-11-21"}
-        event = event._replace(type="notifier.alert", data=orjson.dumps(data))
+        event = replace(event, type="notifier.alert", data=orjson.dumps(data))
     assert (await make(receiver).send(deliveries(event))).reason is AttemptResult.DELIVERED
     assert orjson.loads(receiver.received[0].body)["type"] == level
 
@@ -211,7 +211,7 @@ async def test_of_several_targets_each_gets_a_message_once(
     first = await destination.send(waiting)
     assert (first.reason, first.scope, len(first.taken_by)) == (AttemptResult.PARTLY_TAKEN, FailureScope.EVENT, 2)
     assert "403" in first.detail
-    waiting = [it._replace(taken_by=first.taken_by) for it in waiting]
+    waiting = [replace(it, taken_by=first.taken_by) for it in waiting]
     again = await destination.send(waiting)
     assert again == replace(first, detail=again.detail)
     refuses = False

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 from pydantic import TypeAdapter
 
 from notifier.clock import SystemClock
@@ -299,7 +300,7 @@ async def test_an_event_that_is_requested_again_is_published_again(
     event, destination = make_event(320), make(broker.keys())
     for again in (False, True):
         (delivery,) = on_their_way(event)
-        outcome = await destination.send([delivery._replace(again=again)])
+        outcome = await destination.send([replace(delivery, again=again)])
         assert outcome.reason is AttemptResult.DELIVERED
     assert [message.id for message in await broker.stored(2)] == [event.id, event.id]
 

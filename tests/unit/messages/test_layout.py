@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from notifier.events import Event, EventType
 from notifier.messages.layout import lay_out
@@ -72,7 +73,7 @@ def test_half_a_character_costs_no_more_than_itself(make_event: "MakeEvent") -> 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"completion": 5}', b"{" * 100_000])
 def test_data_that_says_nothing_still_names_its_record(make_event: "MakeEvent", data: bytes) -> None:
-    assert drawn([make_event()._replace(data=data)]) == "*somebody* completed a training · #1238"
+    assert drawn([replace(make_event(), data=data)]) == "*somebody* completed a training · #1238"
 
 
 def test_a_removal_says_so(make_event: "MakeEvent") -> None:
@@ -187,7 +188,7 @@ def test_what_was_announced_and_holds_no_longer_says_why(
     renewed = make_event(kind=EventType.RENEWED, valid_until=valid_until)
     data = orjson.loads(renewed.data)
     data["previous"] = {"key": key, "valid_until": "2026-12-21"} if key else None
-    assert drawn([renewed._replace(data=orjson.dumps(data))]) == f"*David Ball*: Ladder Safety {says} · #1238"
+    assert drawn([replace(renewed, data=orjson.dumps(data))]) == f"*David Ball*: Ladder Safety {says} · #1238"
 
 
 def test_a_digest_of_ends_is_grouped_by_person(make_event: "MakeEvent") -> None:

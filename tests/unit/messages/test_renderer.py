@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 
 from notifier.delivery.preview import requests
 from notifier.destinations.base import Grouping, Preparing, Previewing
@@ -121,7 +122,7 @@ async def test_a_wrong_template_delays_nothing_and_is_logged_once(
 
 
 def slotted(deliveries: list[Delivery]) -> list[Delivery]:
-    return [delivery._replace(slot_ms=1) for delivery in deliveries]
+    return [replace(delivery, slot_ms=1) for delivery in deliveries]
 
 
 async def test_the_digest_of_a_slot_names_every_event_by_training(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.events import EventType
 from notifier.store.file.connection import FileDatabase
@@ -144,7 +145,7 @@ def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatab
 def test_the_events_of_one_request_may_have_been_detected_at_different_moments(db: FileDatabase, tell: "Tell") -> None:
     numbers = tuple(tell(db, *map(str, range(4)), now_ms=NOON))
     together = delivered(0, NOON + 50, took=5)
-    settle(db, [together._replace(sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
+    settle(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
     counted = dashboard.counts(db, NOON, UTC)
     assert counted.latencies == {"hr": Latency(3, 55, 55)}
     assert counted.delivered_today == {"hr": 4}

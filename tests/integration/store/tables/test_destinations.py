@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from notifier.store.database import Database
 from notifier.store.tables import destinations
@@ -62,11 +63,11 @@ def test_what_is_undelivered_is_told_by_its_state_and_the_reason_of_its_last_fai
     db: Database, tell: "Tell"
 ) -> None:
     first, second, third, *_ = tell(db, "1", "2", "3", "4", to=("hr",), now_ms=1000)
-    refused = settled(first, DeliveryState.PENDING)._replace(attempted_ms=2000, trying_ms=200)
+    refused = replace(settled(first, DeliveryState.PENDING), attempted_ms=2000, trying_ms=200)
     settle(db, [refused])
-    settle(db, [refused._replace(reason="timeout", attempted_ms=3000, trying_ms=300)])
-    settle(db, [refused._replace(sequences=(second,), reason="timeout", attempted_ms=2500, trying_ms=250)])
-    settle(db, [refused._replace(sequences=(third,), state=DeliveryState.DEAD, attempted_ms=4000, trying_ms=400)])
+    settle(db, [replace(refused, reason="timeout", attempted_ms=3000, trying_ms=300)])
+    settle(db, [replace(refused, sequences=(second,), reason="timeout", attempted_ms=2500, trying_ms=250)])
+    settle(db, [replace(refused, sequences=(third,), state=DeliveryState.DEAD, attempted_ms=4000, trying_ms=400)])
     found = destinations.undelivered(db)["hr"]
     assert sorted(found, key=lambda it: (it.state, it.reason or "")) == [
         Undelivered(DeliveryState.DEAD, "reason", 1, 400, 4000),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
@@ -111,7 +112,7 @@ def test_a_schedule_follows_a_clock_that_was_set(db: Database, tell: "Tell") -> 
 def test_another_address_begins_with_all_its_patience(db: Database, tell: "Tell") -> None:
     tried, other = tell(db, "1", "2", to=("hr", "slack"))
     for name in ("hr", "slack"):
-        settle(db, [retry_at(tried, 5000, name)._replace(suspicious=True, proven=True)])
+        settle(db, [replace(retry_at(tried, 5000, name), suspicious=True, proven=True)])
     outbox.begin_patience(db, "hr")
     (again, fresh) = due(db).deliveries
     assert (again.failures, again.proven, again.tried_from_ms) == (0, False, None)

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
@@ -114,7 +115,7 @@ def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Dat
     destinations.recall(db, "hr")
     sequences = tell(db, *map(str, range(1, 8)), to=("hr", "slack"))
     shared = (*sequences[:3], *sequences[5:])
-    settle(db, [settlement(0)._replace(sequences=shared)])
+    settle(db, [replace(settlement(0), sequences=shared)])
     assert numbers(due(db)) == sequences[3:5]
     assert [(row["sequence"], row["destination"]) for row in rows(db, "attempts")] == [(it, "hr") for it in shared]
     assert [(row["first_sequence"], row["last_sequence"]) for row in rows(db, "attempt_runs")] == [
@@ -127,7 +128,7 @@ def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Dat
 
 def test_every_attempt_of_a_very_long_run_is_told_of(db: Database, tell: "Tell") -> None:
     sequences = tell(db, *map(str, range(LONGEST_RUN + 1)))
-    settle(db, [settlement(0)._replace(sequences=tuple(sequences))])
+    settle(db, [replace(settlement(0), sequences=tuple(sequences))])
     assert [row["sequence"] for row in rows(db, "attempts")] == sequences
 
 
@@ -139,7 +140,7 @@ def test_to_tell_of_all_attempts_each_run_is_read_once(file_db: FileDatabase) ->
 @pytest.mark.parametrize("count", [1, 3, 4, 63, 64, 65, 85, 200])
 def test_each_of_many_outcomes_is_stored_once(db: Database, tell: "Tell", count: int) -> None:
     sequences = tell(db, *map(str, range(count)))
-    settlements = [settlement(0, attempted_ms=NOW + number)._replace(sequences=(number,)) for number in sequences]
+    settlements = [replace(settlement(0, attempted_ms=NOW + number), sequences=(number,)) for number in sequences]
     settle(db, settlements)
     assert [(row["attempts"], row["last_attempt_at"]) for row in rows(db, "deliveries")] == [
         (1, NOW + number) for number in sequences
@@ -152,7 +153,7 @@ def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database
     destinations.recall(db, "hr")
     refused: Any = None
     with pytest.raises((IntegrityError, psycopg.errors.IntegrityError)), db.atomic():
-        settle(db, [settlement(first), settlement(first)._replace(decision=refused)])
+        settle(db, [settlement(first), replace(settlement(first), decision=refused)])
     with db.atomic():
         settle(db, [settlement(second)])
     assert [(row["sequence"], row["attempts"]) for row in rows(db, "deliveries")] == [(first, 0), (second, 1)]

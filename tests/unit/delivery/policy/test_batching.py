@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.delivery.policy.batching import (
     MOST_IN_A_DIGEST,
@@ -70,7 +71,7 @@ def test_a_batch_is_in_order_within_its_bounds_and_past_nothing_of_its_records(
 def test_where_all_goes_in_order_nothing_goes_past_what_has_to_stay(count: int, guilty: int) -> None:
     queue = waiting(count)
     if guilty < count:
-        queue[guilty] = queue[guilty]._replace(proven=True)
+        queue[guilty] = replace(queue[guilty], proven=True)
     chosen = together(queue, 100, (), in_order=True)
     assert chosen == (queue[:guilty] or queue[:1])
 
@@ -92,7 +93,7 @@ def test_at_the_usual_rate_only_the_setting_makes_a_digest() -> None:
 
 
 def sessions(*names: str | None) -> list[Delivery]:
-    return [Delivery(event(number)._replace(type=name or ""), "there") for number, name in enumerate(names, 1)]
+    return [Delivery(replace(event(number), type=name or ""), "there") for number, name in enumerate(names, 1)]
 
 
 BY_SESSION = Grouping(10, digest_above=100, together=lambda event: event.type or None)

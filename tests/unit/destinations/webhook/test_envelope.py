@@ -121,7 +121,7 @@ def test_receivers_of_the_previous_version_understand_events_of_this_one(kind: E
     one = Completion("7", "1046", "5e58", "2026-01-01", None, NOW_MS, "5e58", None, "", False, b'{"id":7}')
     before = replace(one, notes="old") if kind is EventType.UPDATED else None
     data = event_data(Change(kind, one, 1, DetectedBy.HEAD, "new", before), names)
-    written = validated(EXAMPLE._replace(type=kind, data=data))
+    written = validated(replace(EXAMPLE, type=kind, data=data))
     Draft202012Validator(orjson.loads(PREVIOUS_SCHEMA.read_bytes())).validate(written)
     if names is KNOWN:
         assert written["data"]["completion"]["valid_until"] == "2027-01-01"
