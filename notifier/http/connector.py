@@ -41,7 +41,7 @@ MOST_INTERIM: Final = 20
 TOO_MUCH_BEFORE: Final = "too much before the body"
 TOO_MANY_INTERIM: Final = "too many interim answers"
 TOO_MUCH_AROUND: Final = "too much that is no body"
-"""The messages of the exceptions for answers that exceed these limits."""
+"""The messages of the exceptions for answers that exceed MOST_HEAD_BYTES (first and last) or MOST_INTERIM."""
 
 Version = tuple[tuple[int, int, int] | None, ...]
 

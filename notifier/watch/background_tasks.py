@@ -103,7 +103,7 @@ class BackgroundTasks:
         if sweep_is_due(latest, self._context.settings.sweep_interval, self._clock.now_ms()):
             await self.begin_sweep()
         elif is_unread or self._observations.broken_pages or self._observations.unsearchable_since is not None:
-            # In these cases only sweeps find changes outside the head, and only another sweep can show that the problem
+            # In these cases only sweeps find changes of older records, and only another sweep can show that the problem
             # is over.
             await self.begin_sweep_if_affordable()
 

@@ -150,7 +150,7 @@ class ExpiryRounds:
                 if name not in self._waits:
                     self._waits.add(name)
                     _log.info(
-                        "the first round of expiry waits for the first sweep and the lists of names",
+                        "the first check for completions that run out waits for the first sweep and the lists of names",
                         extra={"source": name},
                     )
                 return

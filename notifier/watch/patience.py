@@ -50,7 +50,7 @@ class Patience(Struct, frozen=True):
     page_tries: int = 3
     """The number of times that an incomplete page is requested."""
     most_questions: int = 20
-    """The maximum number of precise questions in one search, and in one round of second looks."""
+    """The maximum number of precise questions (`SourceReader.ask`) in one search, and in one round of second looks."""
     most_question_pages: int = 5
     """The most pages to read about a person or a training; if there are more, the question is narrowed to both."""
     spare_search_pages: int = 10

@@ -1,4 +1,4 @@
-"""The second looks of one source: records with an unconfirmed change, and how long each has waited."""
+"""The second looks of one source: records whose change a later request has to confirm, and how long each has waited."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType

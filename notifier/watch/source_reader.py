@@ -287,7 +287,9 @@ class SourceReader:
             self._fitting[limit] = _Fitting(max(1, size), self._context.clock.monotonic() + seconds)
         if before is None or before.size != size:
             _log.warning(
-                "answers are too large or too slow; smaller pages are asked for" if size < limit else "pages fit again",
+                "answers are too large or too slow; smaller pages are asked for"
+                if size < limit
+                else "pages of the full size can be read again",
                 extra={"source": self._context.name, "records": max(1, size), "limit": limit},
             )
 

@@ -1,4 +1,4 @@
-"""Polls one source: reads the head of its list, compares the count with the known records, searches and sweeps."""
+"""Polls one source: reads its newest records, compares the count with the known records, searches and sweeps."""
 
 import asyncio
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ class Round(Struct, frozen=True):
 
     @property
     def is_done(self) -> bool:
-        """Whether the head was read."""
+        """Whether the newest records were read."""
         return self.result is RoundResult.DONE
 
 
@@ -203,7 +203,7 @@ class Watcher:
         return await self._scan.latest()
 
     async def poll(self, *, by_hand: bool = False) -> Round:
-        """Read the head of the list down to known records, and compare the API's count with the known records.
+        """Read the newest records down to known ones, and compare the API's count with the known records.
 
         `by_hand` skips the pause after a failure that only an operator can solve, but not the pause of a rate limit.
         Failures of the API and of the store are recorded and reported, not raised. To stop a poll, cancel it.
@@ -235,7 +235,7 @@ class Watcher:
                 return Round(RoundResult.SILENT, message=silence)
             found_before = self._ingester.events_at_head
             try:
-                # The place of the spot check is looked up in the transaction that writes the head, to save a
+                # The place of the spot check is looked up in the transaction that writes the newest records, to save a
                 # transaction.
                 chance = self._context.random() if self._spots_tell() else None
                 head = await self._head.read(self._retention, chance)

@@ -112,7 +112,7 @@ def differing(completions: Iterable[Completion], known: Mapping[str, StoredRecor
 
 
 def weigh(completions: Sequence[Completion], evidence: Evidence, circumstances: Circumstances) -> Findings:
-    """Divide the records of an answer into history, news, second looks and changes that are held back."""
+    """Decide for each record of an answer: it is history, it is news, it needs a second look, or it is held back."""
     decisions = _Decisions()
     for completion in completions:
         if evidence.changed_at.get(completion.key, circumstances.asked_at) > circumstances.asked_at:
@@ -293,11 +293,11 @@ def changed_fields(current: Completion, previous: Completion) -> tuple[str, ...]
 def weigh_absences(
     absent: Sequence[Completion], room: int | None, evidence: Evidence, circumstances: Circumstances
 ) -> Findings:
-    """Decide about known records that a precise answer lacks; `absent` has their last known content.
+    """Decide about known records that a complete answer about their person or training lacks.
 
-    `room` is how many records can be gone according to the API's count, None if the count is unknown. If it is 0, no
-    record counts as gone. A removal is announced when the record was missing twice, at least `confirm_after` apart
-    (`evidence.due`).
+    `absent` has the last known content of these records. `room` is how many records can be gone according to the API's
+    count, None if the count is unknown. If it is 0, no record counts as gone. A removal is announced when the record
+    was missing twice, at least `confirm_after` apart (`evidence.due`).
     """
     changes: list[Change] = []
     looks: list[SecondLook] = []

@@ -104,7 +104,8 @@ class HeadPoll:
         """
         memory = self._context.health.memory
         until_key, until_day = memory.head_key, memory.head_day
-        # The first poll of a run parses all records, because an earlier version of this program may have stored them.
+        # The first poll of a run parses all records, because an earlier version of this program may have read them
+        # differently.
         skim = self._has_parsed
         first = page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size, skim=skim)
         self._has_parsed = True

@@ -149,7 +149,7 @@ class ScanRunner:
     def _to_repeat(self) -> int | None:
         page, self._repeat_from = self._repeat_from, None
         if page is not None:
-            # A page that was being written at that time has moved the mark forward again.
+            # A page that was being written when the sweep was set back has moved the mark forward again.
             self._mark_before(page)
             self._forget_last_page()
         return page

@@ -58,7 +58,7 @@ class V1Records:
     async def settle_whole(
         self, completions: Sequence[Completion], suspects: Collection[str] = ()
     ) -> tuple[Completion, ...]:
-        """Return the records of an answer with their keys; the answer must have all records that are equal."""
+        """Return the records of an answer with their keys; it must contain all records that have these key bases."""
         groups = by_base(completions)
         known = await self._known({*groups, *map(key_base, suspects)})
         return tuple(
