@@ -2,9 +2,9 @@
 
 CREATE TABLE sources (
     name TEXT PRIMARY KEY,
-    met_at INTEGER,             -- what was entered since is news (the server's clock)
-    swept_at INTEGER,           -- when a sweep last reached the end of the list
-    head_until INTEGER,         -- a head poll broke off before this page (of 1000 records): read at least so far
+    met_at INTEGER,             -- first contact (the server's clock): later entries are announced
+    swept_at INTEGER,           -- when a sweep last read the whole list
+    head_until INTEGER,         -- not used any more
     records INTEGER NOT NULL DEFAULT 0,     -- known records that exist
     last_success INTEGER,
     silent_until INTEGER,       -- no request before this moment
@@ -23,9 +23,9 @@ CREATE TABLE records (
     training_id TEXT NOT NULL,
     completed_on TEXT,
     recorded_at INTEGER,
-    seen_at INTEGER NOT NULL,   -- when the notifier first met it
-    net TEXT NOT NULL,          -- head, count or sweep
-    reason TEXT NOT NULL,       -- why it was news, or why it was not
+    seen_at INTEGER NOT NULL,   -- when the notifier first saw it
+    net TEXT NOT NULL,          -- detection method: head, count or sweep
+    reason TEXT NOT NULL,       -- why it was announced, or why it was not
     removed_at INTEGER,
     fingerprint INTEGER NOT NULL,
     record TEXT NOT NULL        -- as the API returned it, very large values left out
@@ -80,8 +80,8 @@ CREATE TABLE destinations (
     name TEXT PRIMARY KEY,
     state TEXT NOT NULL DEFAULT 'ok' CHECK (state IN ('ok', 'retrying', 'disabled')),
     reason TEXT,
-    since INTEGER,              -- when it came into this state
-    failures INTEGER NOT NULL DEFAULT 0,    -- in a row, of the endpoint as a whole
+    since INTEGER,              -- when it changed to this state
+    failures INTEGER NOT NULL DEFAULT 0,    -- how often in a row the endpoint as a whole failed
     retry_at INTEGER,
     delivered INTEGER NOT NULL DEFAULT 0,
     error_reason TEXT,

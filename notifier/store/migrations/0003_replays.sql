@@ -1,17 +1,17 @@
--- Make room for replays that outlive the process.
+-- Add replays, which continue after a restart.
 
 CREATE TABLE replays (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     state TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped')),
     begun_at INTEGER NOT NULL,
     ended_at INTEGER,
-    since INTEGER NOT NULL,     -- events detected from then on
-    until INTEGER NOT NULL,     -- and before then
-    last INTEGER NOT NULL,      -- numbered up to this
-    attempt INTEGER NOT NULL,   -- what a later one delivered need not be sent again
-    source TEXT,                -- NULL: of any
+    since INTEGER NOT NULL,     -- events detected from this time on
+    until INTEGER NOT NULL,     -- and before this time
+    last INTEGER NOT NULL,      -- and with numbers up to this one
+    attempt INTEGER NOT NULL,   -- events that a later attempt delivered are not sent again
+    source TEXT,                -- NULL: any
     type TEXT,
-    events INTEGER NOT NULL     -- that have any delivery in it
+    events INTEGER NOT NULL     -- the number of events with at least one delivery in it
 );
 CREATE UNIQUE INDEX replays_under_way ON replays (state) WHERE state = 'running';
 
@@ -20,7 +20,7 @@ CREATE TABLE replay_parts (
     destination TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped', 'removed')),
     planned INTEGER NOT NULL,   -- deliveries
-    queued INTEGER NOT NULL DEFAULT 0,      -- put back so far
-    reached INTEGER NOT NULL,   -- events up to this number are dealt with
+    queued INTEGER NOT NULL DEFAULT 0,      -- put back into the queue so far
+    reached INTEGER NOT NULL,   -- events up to this number are done
     PRIMARY KEY (replay, destination)
 ) WITHOUT ROWID;

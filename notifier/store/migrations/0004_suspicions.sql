@@ -1,5 +1,5 @@
--- Count apart the failed attempts that may have been the event's own fault; of earlier ones each may.
+-- Count separately the failed attempts that the event itself may have caused. Every earlier failure may be one.
 
--- How many failed attempts may have been this event's fault: it travels in ever smaller company.
+-- How many failed attempts this event may have caused. The more, the fewer events are sent together with it.
 ALTER TABLE deliveries ADD COLUMN suspicions INTEGER NOT NULL DEFAULT 0;
 UPDATE deliveries SET suspicions = attempts WHERE state = 'pending';

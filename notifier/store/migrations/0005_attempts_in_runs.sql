@@ -1,7 +1,7 @@
--- Keep the attempts of a batch as one row instead of one for each event; `attempts` goes on telling of each.
+-- Store the attempts of a batch as one row instead of one for each event. The view `attempts` still has one for each.
 
--- One row for the attempts of deliveries that follow each other without a gap (of up to 1000), shared a request and had
--- the same fate.
+-- One row for the attempts of up to 1000 deliveries with consecutive event numbers that shared a request and had the
+-- same outcome.
 CREATE TABLE attempt_runs (
     id INTEGER PRIMARY KEY,
     first_sequence INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- Keep the figures of the dashboard as counts.
+-- Store the counts that the dashboard shows.
 
 -- How many events were detected, and how many delivered, in each quarter of an hour (Unix ms / 900000).
 CREATE TABLE detected_counts (
@@ -20,7 +20,7 @@ INSERT INTO delivered_counts (quarter, destination, deliveries)
 SELECT last_attempt_at / 900000, destination, count(*) FROM deliveries
 WHERE state = 'delivered' AND last_attempt_at IS NOT NULL GROUP BY 1, 2;
 
--- How many deliveries of each hour (Unix ms / 3600000) came so long after the detection, to two digits.
+-- How many deliveries of each hour (Unix ms / 3600000) came so many ms after the detection, rounded to two digits.
 CREATE TABLE latency_counts (
     hour INTEGER NOT NULL,
     destination TEXT NOT NULL,
@@ -29,5 +29,5 @@ CREATE TABLE latency_counts (
     PRIMARY KEY (hour, destination, milliseconds)
 ) WITHOUT ROWID;
 
--- Whether somebody wanted it sent again: it then comes late through no fault of its destination.
+-- Whether it was requested again. It is then late through no fault of its destination.
 ALTER TABLE deliveries ADD COLUMN again INTEGER NOT NULL DEFAULT 0;

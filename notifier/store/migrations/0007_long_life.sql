@@ -1,19 +1,19 @@
--- Make room for what a rebuilt file remembers, and let what is old be found quickly.
+-- Add what a rebuilt file stores about the lost one, and an index to find old events.
 
--- What is old is looked for every hour: without it, every event would be read each time.
+-- Old events are looked for every hour. Without this index, every event would be read each time.
 CREATE INDEX events_by_time ON events (detected_at);
 
--- A rebuilt file has lost records: what was entered before this moment had been read (the server's clock).
+-- Set if a rebuilt file has lost records: those entered before this moment (the server's clock) had been read.
 ALTER TABLE sources ADD COLUMN told_until INTEGER;
 
 CREATE TABLE rebuilds (
-    at INTEGER PRIMARY KEY,     -- when this file was made from what was left of a damaged one
-    problem TEXT NOT NULL,      -- what was wrong with that one
-    set_aside TEXT,             -- where it lies now; NULL when there was none any more
+    at INTEGER PRIMARY KEY,     -- when this file was made from the readable parts of a damaged one
+    problem TEXT NOT NULL,      -- what was wrong with the damaged file
+    set_aside TEXT,             -- where the damaged file is now; NULL: it was gone
     lost TEXT NOT NULL          -- what could not be read of it
 );
 
 CREATE TABLE told_before (
-    id TEXT PRIMARY KEY,        -- of an event that a damaged file had told, and that is not in this one
+    id TEXT PRIMARY KEY,        -- of an event that was announced from a damaged file, and is not in this one
     at INTEGER NOT NULL         -- when this file was rebuilt
 ) WITHOUT ROWID;

@@ -1,25 +1,25 @@
--- Remember what the delivery policy learns of a receiver and of a single event, and let replays run side by side.
+-- Store what the delivery policy learns about a receiver and about a single event. Allow several replays at once.
 
--- Milliseconds in which the notifier ran and could try, the destination being enabled: what gives deliveries up.
+-- Milliseconds in which the notifier ran and the destination was enabled. They decide when a delivery is given up.
 ALTER TABLE destinations ADD COLUMN trying INTEGER NOT NULL DEFAULT 0;
--- Whether retry_at is a moment that the receiver has asked for: nothing is sent before it.
+-- Whether the receiver has asked to wait until retry_at, so that nothing is sent before.
 ALTER TABLE destinations ADD COLUMN retry_asked INTEGER NOT NULL DEFAULT 0;
--- Which address and credentials this health is of.
+-- The fingerprint of the address and credentials that the stored state belongs to.
 ALTER TABLE destinations ADD COLUMN fingerprint TEXT;
 -- Requests a second that the receiver takes; NULL: as many as the configuration allows.
 ALTER TABLE destinations ADD COLUMN rate REAL;
 -- Events in one request that the receiver takes; NULL: as many as the configuration allows.
 ALTER TABLE destinations ADD COLUMN batch_limit INTEGER;
 
--- What destinations.trying showed at the first attempt; of earlier ones the time between the attempts is known.
+-- The value of destinations.trying at the first attempt. Of earlier deliveries, the time between attempts is known.
 ALTER TABLE deliveries ADD COLUMN tried_from INTEGER;
 UPDATE deliveries SET tried_from = first_attempt_at - coalesce(last_attempt_at, first_attempt_at)
 WHERE state = 'pending' AND first_attempt_at IS NOT NULL;
--- Whether others got through since it first failed by itself: it goes alone.
+-- Whether others were delivered since it first failed alone. It is then sent alone.
 ALTER TABLE deliveries ADD COLUMN proven INTEGER NOT NULL DEFAULT 0;
--- Which of several receivers behind one address have it already (JSON).
+-- The receivers that have it already, if the destination has several (JSON).
 ALTER TABLE deliveries ADD COLUMN taken_by TEXT;
--- When somebody wanted it sent again; NULL: it is owed since its detection.
+-- When it was requested again. NULL: it has waited since its detection.
 ALTER TABLE deliveries ADD COLUMN queued_at INTEGER;
 
 CREATE INDEX deliveries_delayed ON deliveries (destination, next_attempt_at)

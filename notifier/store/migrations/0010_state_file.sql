@@ -1,19 +1,19 @@
--- Make room for what a file remembers of its essentials, and of what an older or damaged one had told.
+-- Add what the file stores about its essentials, and about events that were announced from an older or damaged file.
 
--- The stamps of the essentials that were read out of this file: which of them it is at least as new as.
+-- The stamps of essentials that were made from this file. The file is at least as new as each of them.
 CREATE TABLE essentials_stamps (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     stamp TEXT NOT NULL UNIQUE,
     at INTEGER NOT NULL
 );
 
--- Of which record an event told before is, and at which revision: the record's next one is beyond it.
+-- The record and the revision of an event announced before. The record's next revision is higher.
 ALTER TABLE told_before ADD COLUMN source TEXT;
 ALTER TABLE told_before ADD COLUMN key TEXT;
 ALTER TABLE told_before ADD COLUMN revision INTEGER;
 CREATE INDEX told_before_by_key ON told_before (source, key);
 
--- Events that wait for a record to be met again: it is news, for these destinations.
+-- Events to announce to these destinations when their record is found again.
 CREATE TABLE owed (
     source TEXT NOT NULL,
     key TEXT NOT NULL,
@@ -24,6 +24,6 @@ CREATE TABLE owed (
     PRIMARY KEY (source, key)
 ) WITHOUT ROWID;
 
--- Whether the file was rebuilt, or was only behind what lies beside it; since when something may be missing.
+-- Whether the file was rebuilt, or was only older than its essentials. Since when changes may be missing.
 ALTER TABLE rebuilds ADD COLUMN kind TEXT NOT NULL DEFAULT 'rebuilt';
 ALTER TABLE rebuilds ADD COLUMN since INTEGER;

@@ -1,6 +1,6 @@
--- Forget what is not needed of people: signatures and attachments; removed records are found to lose their content.
+-- Delete personal data that is not needed, signatures and attachments. Add an index of removed records for erasure.
 
--- What the fingerprints were made of does not change: nothing of this is a change of a record.
+-- The stored fingerprints of the complete records stay, so no record counts as changed.
 UPDATE records SET record = json_replace(record, '$.signature', NULL)
 WHERE json_type(record, '$.signature') IN ('object', 'array', 'text');
 UPDATE records SET record = json_replace(record, '$.files', json((SELECT json_group_array(NULL) FROM json_each(record, '$.files'))))

@@ -1,9 +1,9 @@
--- Keep how many requests went to each source and destination, how long they took, and in which states these have been.
+-- Store how many requests went to each source and destination, how long they took, and the changes of their states.
 
 CREATE TABLE request_counts (
     kind TEXT NOT NULL,         -- source or destination
     name TEXT NOT NULL,
-    quarter INTEGER NOT NULL,   -- of an hour, since 1970
+    quarter INTEGER NOT NULL,   -- number of the quarter of an hour since 1970
     requests INTEGER NOT NULL,
     failed INTEGER NOT NULL,
     milliseconds INTEGER NOT NULL,      -- of all requests together

@@ -1,4 +1,4 @@
--- Keep the chosen facts about people, and how long trainings are valid. An empty object: not read yet.
+-- Store the chosen facts about people, and how long trainings are valid. An empty object: not read yet.
 
 ALTER TABLE people ADD COLUMN facts TEXT NOT NULL DEFAULT '{}';
 -- The employee number was always read.
@@ -12,13 +12,13 @@ CREATE TABLE job_titles (
     PRIMARY KEY (source, id)
 ) WITHOUT ROWID;
 
--- A list is fetched again when other facts are wanted of it than those it was read for.
+-- A list is fetched again if the configuration asks for other facts than those for which it was read.
 CREATE TABLE lists_fetched (
     source TEXT NOT NULL,
     list TEXT NOT NULL CHECK (list IN ('people', 'trainings', 'job_titles')),
     fetched_at INTEGER NOT NULL,
     outcome TEXT NOT NULL,      -- ok, or why it failed
-    fields TEXT NOT NULL DEFAULT '',        -- the facts that it was read for; empty: names alone
+    fields TEXT NOT NULL DEFAULT '',        -- the facts for which it was read; empty: only names
     PRIMARY KEY (source, list)
 ) WITHOUT ROWID;
 INSERT INTO lists_fetched (source, list, fetched_at, outcome) SELECT source, list, fetched_at, outcome FROM names_fetched;

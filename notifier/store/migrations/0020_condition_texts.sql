@@ -1,4 +1,4 @@
--- Keep what the sentences about a condition are made of, so that messages can say them in another language.
+-- Store the sentences about a condition in a form from which messages in other languages can be made.
 
 -- JSON; empty: not known.
 ALTER TABLE conditions ADD COLUMN texts TEXT NOT NULL DEFAULT '';

@@ -39,11 +39,11 @@ CREATE TABLE attempt_runs (
     detail TEXT
 );
 CREATE TABLE conditions (
-    name TEXT NOT NULL,         -- of operational notices, such as gap
-    subject TEXT NOT NULL,      -- which source or destination is in it
+    name TEXT NOT NULL,         -- of the condition, such as gap
+    subject TEXT NOT NULL,      -- the source or destination that it concerns
     since INTEGER NOT NULL,
     summary TEXT NOT NULL,
-    told_at INTEGER, phase TEXT NOT NULL DEFAULT 'firing', net TEXT NOT NULL DEFAULT '', cause TEXT NOT NULL DEFAULT '', remedy TEXT NOT NULL DEFAULT '', lived INTEGER NOT NULL DEFAULT 0, well INTEGER NOT NULL DEFAULT 0, ends_after INTEGER NOT NULL DEFAULT 0, ended_at INTEGER, ending TEXT NOT NULL DEFAULT '', told_to TEXT NOT NULL DEFAULT '', messages INTEGER NOT NULL DEFAULT 0, counted_from INTEGER NOT NULL DEFAULT 0, returns INTEGER NOT NULL DEFAULT 0, texts TEXT NOT NULL DEFAULT '',            -- when a notice last said so
+    told_at INTEGER, phase TEXT NOT NULL DEFAULT 'firing', net TEXT NOT NULL DEFAULT '', cause TEXT NOT NULL DEFAULT '', remedy TEXT NOT NULL DEFAULT '', lived INTEGER NOT NULL DEFAULT 0, well INTEGER NOT NULL DEFAULT 0, ends_after INTEGER NOT NULL DEFAULT 0, ended_at INTEGER, ending TEXT NOT NULL DEFAULT '', told_to TEXT NOT NULL DEFAULT '', messages INTEGER NOT NULL DEFAULT 0, counted_from INTEGER NOT NULL DEFAULT 0, returns INTEGER NOT NULL DEFAULT 0, texts TEXT NOT NULL DEFAULT '',            -- when an alert last reported it
     PRIMARY KEY (name, subject)
 ) WITHOUT ROWID;
 CREATE TABLE delivered_counts (
@@ -70,8 +70,8 @@ CREATE TABLE destinations (
     name TEXT PRIMARY KEY,
     state TEXT NOT NULL DEFAULT 'ok' CHECK (state IN ('ok', 'retrying', 'disabled')),
     reason TEXT,
-    since INTEGER,              -- when it came into this state
-    failures INTEGER NOT NULL DEFAULT 0,    -- in a row, of the endpoint as a whole
+    since INTEGER,              -- when it changed to this state
+    failures INTEGER NOT NULL DEFAULT 0,    -- how often in a row the endpoint as a whole failed
     retry_at INTEGER,
     delivered INTEGER NOT NULL DEFAULT 0,
     error_reason TEXT,
@@ -104,17 +104,17 @@ CREATE TABLE events (
 CREATE TABLE expiries (
     source TEXT NOT NULL,
     key TEXT NOT NULL,          -- of the record
-    valid_until TEXT NOT NULL,  -- the last day that was announced
+    valid_until TEXT NOT NULL,  -- the last valid day that was announced
     user_id TEXT NOT NULL,
     training_id TEXT NOT NULL,
     stage TEXT NOT NULL CHECK (stage IN ('expiring', 'expired')),
-    turn INTEGER NOT NULL,      -- one more whenever it is announced again after it was taken back
-    renewed INTEGER NOT NULL DEFAULT 0,     -- whether it was taken back
+    turn INTEGER NOT NULL,      -- 1, and one more for each announcement after one was taken back
+    renewed INTEGER NOT NULL DEFAULT 0,     -- whether the announcement was taken back
     PRIMARY KEY (source, key, valid_until)
 ) WITHOUT ROWID;
 CREATE TABLE expiry_rounds (
     source TEXT PRIMARY KEY,
-    since TEXT NOT NULL,        -- the day on which expiry was switched on: what ended before is history
+    since TEXT NOT NULL,        -- the day on which announcing was switched on; earlier ends are not announced
     last TEXT                   -- the day of the last complete round
 ) WITHOUT ROWID;
 CREATE TABLE held_changes (
@@ -138,11 +138,11 @@ CREATE TABLE latency_counts (
 ) WITHOUT ROWID;
 CREATE TABLE left_out (
     source TEXT NOT NULL,
-    key TEXT NOT NULL,          -- of the record; where it is the key that cannot be read, `?` and what tells it apart
-    field TEXT,                 -- the API's name of the field that cannot be read; NULL: it is no single one
+    key TEXT NOT NULL,          -- of the record; if the key itself cannot be read, `?` and an identifier
+    field TEXT,                 -- the API's name of the field that cannot be read; NULL: not a single one
     problem TEXT NOT NULL,
     sweep INTEGER NOT NULL,     -- the newest sweep when it was last seen
-    known INTEGER NOT NULL,     -- whether it is, or may be, one of the known records
+    known INTEGER NOT NULL,     -- whether it counts as one of the known records
     PRIMARY KEY (source, key)
 ) WITHOUT ROWID;
 CREATE TABLE "names_fetched" (
@@ -150,7 +150,7 @@ CREATE TABLE "names_fetched" (
     list TEXT NOT NULL CHECK (list IN ('people', 'trainings', 'job_titles')),
     fetched_at INTEGER NOT NULL,
     outcome TEXT NOT NULL,      -- ok, or why it failed
-    fields TEXT NOT NULL DEFAULT '',        -- the facts that it was read for; empty: names alone
+    fields TEXT NOT NULL DEFAULT '',        -- the facts for which it was read; empty: only names
     PRIMARY KEY (source, list)
 ) WITHOUT ROWID;
 CREATE TABLE owed (
@@ -170,16 +170,16 @@ CREATE TABLE people (
     PRIMARY KEY (source, id)
 ) WITHOUT ROWID;
 CREATE TABLE rebuilds (
-    at INTEGER PRIMARY KEY,     -- when this file was made from what was left of a damaged one
-    problem TEXT NOT NULL,      -- what was wrong with that one
-    set_aside TEXT,             -- where it lies now; NULL when there was none any more
+    at INTEGER PRIMARY KEY,     -- when this file was made from the readable parts of a damaged one
+    problem TEXT NOT NULL,      -- what was wrong with the damaged file
+    set_aside TEXT,             -- where the damaged file is now; NULL: it was gone
     lost TEXT NOT NULL          -- what could not be read of it
 , kind TEXT NOT NULL DEFAULT 'rebuilt', since INTEGER, ended_at INTEGER);
 CREATE TABLE record_forms (
     source TEXT NOT NULL,
     key TEXT NOT NULL,
     form INTEGER NOT NULL,
-    until INTEGER NOT NULL,     -- when another one took its place
+    until INTEGER NOT NULL,     -- when another content replaced it
     PRIMARY KEY (source, key, form)
 ) WITHOUT ROWID;
 CREATE TABLE records (
@@ -191,9 +191,9 @@ CREATE TABLE records (
     training_id TEXT NOT NULL,
     completed_on TEXT,
     recorded_at INTEGER,
-    seen_at INTEGER NOT NULL,   -- when the notifier first met it
-    net TEXT NOT NULL,          -- head, count or sweep
-    reason TEXT NOT NULL,       -- why it was news, or why it was not
+    seen_at INTEGER NOT NULL,   -- when the notifier first saw it
+    net TEXT NOT NULL,          -- detection method: head, count or sweep
+    reason TEXT NOT NULL,       -- why it was announced, or why it was not
     removed_at INTEGER,
     fingerprint INTEGER NOT NULL,
     record TEXT NOT NULL        -- as the API returned it, very large values left out
@@ -203,8 +203,8 @@ CREATE TABLE replay_parts (
     destination TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped', 'removed')),
     planned INTEGER NOT NULL,   -- deliveries
-    queued INTEGER NOT NULL DEFAULT 0,      -- put back so far
-    reached INTEGER NOT NULL,   -- events up to this number are dealt with
+    queued INTEGER NOT NULL DEFAULT 0,      -- put back into the queue so far
+    reached INTEGER NOT NULL,   -- events up to this number are done
     PRIMARY KEY (replay, destination)
 ) WITHOUT ROWID;
 CREATE TABLE replays (
@@ -212,18 +212,18 @@ CREATE TABLE replays (
     state TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped')),
     begun_at INTEGER NOT NULL,
     ended_at INTEGER,
-    since INTEGER NOT NULL,     -- events detected from then on
-    until INTEGER NOT NULL,     -- and before then
-    last INTEGER NOT NULL,      -- numbered up to this
-    attempt INTEGER NOT NULL,   -- what a later one delivered need not be sent again
-    source TEXT,                -- NULL: of any
+    since INTEGER NOT NULL,     -- events detected from this time on
+    until INTEGER NOT NULL,     -- and before this time
+    last INTEGER NOT NULL,      -- and with numbers up to this one
+    attempt INTEGER NOT NULL,   -- events that a later attempt delivered are not sent again
+    source TEXT,                -- NULL: any
     type TEXT,
-    events INTEGER NOT NULL     -- that have any delivery in it
+    events INTEGER NOT NULL     -- the number of events with at least one delivery in it
 );
 CREATE TABLE request_counts (
     kind TEXT NOT NULL,         -- source or destination
     name TEXT NOT NULL,
-    quarter INTEGER NOT NULL,   -- of an hour, since 1970
+    quarter INTEGER NOT NULL,   -- number of the quarter of an hour since 1970
     requests INTEGER NOT NULL,
     failed INTEGER NOT NULL,
     milliseconds INTEGER NOT NULL,      -- of all requests together
@@ -233,35 +233,35 @@ CREATE TABLE request_counts (
 CREATE TABLE request_log (
     id INTEGER PRIMARY KEY,
     destination TEXT NOT NULL,
-    attempted_at INTEGER NOT NULL,      -- that of the request's attempts
+    attempted_at INTEGER NOT NULL,      -- the same as in attempt_runs
     first_sequence INTEGER NOT NULL,
     last_sequence INTEGER NOT NULL,
     sequences TEXT NOT NULL,    -- of all events in the request, as `5-7,9`
     sent_headers TEXT NOT NULL, -- a JSON array of names and values, without secrets
     sent_bytes INTEGER NOT NULL,
-    sent_digest TEXT NOT NULL,  -- of the body, which can be made again of the events
-    answer_headers TEXT,        -- as the sent ones; NULL: there was no answer
+    sent_digest TEXT NOT NULL,  -- of the body, which can be made again from the events
+    answer_headers TEXT,        -- in the same form; NULL: there was no answer
     answer_body TEXT            -- its beginning, without secrets
 );
 CREATE TABLE second_looks (
     source TEXT NOT NULL,
     key TEXT NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN ('removal', 'return', 'earlier_form')),
-    since INTEGER,              -- when the wait began; NULL: an answer said otherwise, and it has to begin again
-    first_at INTEGER NOT NULL,  -- when it was said first
-    flips INTEGER NOT NULL DEFAULT 0,       -- how often an answer said otherwise
+    since INTEGER,              -- when the wait began; NULL: an answer has contradicted it since
+    first_at INTEGER NOT NULL,  -- when the change was first seen
+    flips INTEGER NOT NULL DEFAULT 0,       -- how often an answer contradicted it
     flipped_at INTEGER,
     net TEXT NOT NULL,
-    form INTEGER NOT NULL DEFAULT 0,        -- fingerprint of the content that waits
-    user_id TEXT NOT NULL,      -- where to look
+    form INTEGER NOT NULL DEFAULT 0,        -- fingerprint of the content to confirm
+    user_id TEXT NOT NULL,      -- for the request that is to confirm it
     training_id TEXT NOT NULL,
     PRIMARY KEY (source, key)
 ) WITHOUT ROWID;
 CREATE TABLE sources (
     name TEXT PRIMARY KEY,
-    met_at INTEGER,             -- what was entered since is news (the server's clock)
-    swept_at INTEGER,           -- when a sweep last reached the end of the list
-    head_until INTEGER,         -- a head poll broke off before this page (of 1000 records): read at least so far
+    met_at INTEGER,             -- first contact (the server's clock): later entries are announced
+    swept_at INTEGER,           -- when a sweep last read the whole list
+    head_until INTEGER,         -- not used any more
     records INTEGER NOT NULL DEFAULT 0,     -- known records that exist
     last_success INTEGER,
     silent_until INTEGER,       -- no request before this moment
@@ -287,7 +287,7 @@ CREATE TABLE sweep_pages (
     sweep INTEGER NOT NULL,
     page INTEGER NOT NULL,
     unreadable INTEGER NOT NULL,    -- records on this page that could not be read
-    ids BLOB NOT NULL,          -- 64-bit numbers: the ids of the known records on this page
+    ids BLOB NOT NULL,          -- the ids of the known records on this page, as 64-bit numbers
     PRIMARY KEY (sweep, page)
 ) WITHOUT ROWID;
 CREATE TABLE sweeps (
@@ -301,7 +301,7 @@ CREATE TABLE sweeps (
     changes INTEGER NOT NULL DEFAULT 0      -- found so far
 , counted INTEGER, counted_page INTEGER, first_new_id INTEGER, whole INTEGER NOT NULL DEFAULT 1, marks INTEGER NOT NULL DEFAULT 1);
 CREATE TABLE told_before (
-    id TEXT PRIMARY KEY,        -- of an event that a damaged file had told, and that is not in this one
+    id TEXT PRIMARY KEY,        -- of an event that was announced from a damaged file, and is not in this one
     at INTEGER NOT NULL         -- when this file was rebuilt
 , source TEXT, key TEXT, revision INTEGER) WITHOUT ROWID;
 CREATE TABLE trainings (
