@@ -1,8 +1,10 @@
 """Every benchmark in one run, one after the other, in sizes that take a quarter of an hour together.
 
-    python -m tests.benchmarks.all [--keep] [--note TEXT] [--only WORD ...]
+    python -m tests.benchmarks.all [--runs 1] [--keep] [--note TEXT] [--only WORD ...]
 
 Prints one table: the bare floor, the notifier, their ratio, and the ratio (or figure) that was kept the last time.
+With several runs, the whole list is gone through as often, and a figure is the median of its medians, with the lowest
+and the highest of them.
 `--keep` writes all figures to `figures.json`, which is kept in the repository, so that a change for the worse is seen
 in its difference. On a machine that does other work too, only the ratios say something: those of processor time most.
 """
@@ -11,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -168,7 +171,7 @@ RUNS: Final = (
 )
 
 _TITLES: Final = ("what", "floor or peer", "notifier", "ratio", "kept")
-_WIDTHS: Final = (38, 22, 22, 8, 22)
+_WIDTHS: Final = (38, 34, 34, 18, 18)
 
 
 def measure(run: Run) -> Figures:
@@ -183,6 +186,20 @@ def measure(run: Run) -> Figures:
             print(f"{run.command} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
         reported = map(json.loads, file.read_text(encoding="utf-8").splitlines())
         return {figure.pop("name"): figure for figure in reported}
+
+
+def together(runs: Sequence[Figures]) -> Figures:
+    """Return the figures of several runs as one: the median, lowest and highest of the runs' medians."""
+    if len(runs) == 1:
+        return runs[0]
+    names = dict.fromkeys(name for figures in runs for name in figures)
+    found: Figures = {}
+    for name in names:
+        reported = [figures[name] for figures in runs if name in figures]
+        medians = [figure["median"] for figure in reported]
+        spread = {"median": statistics.median(medians), "min": min(medians), "max": max(medians)}
+        found[name] = {**spread, "unit": reported[0]["unit"], "runs": len(reported)}
+    return found
 
 
 def cells(row: Row, figures: Figures, kept: Mapping[str, Any]) -> Sequence[str]:
@@ -202,7 +219,8 @@ def _text(figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return ""
     digits = 0 if figure["median"] >= 1000 else 2
-    return f"{figure['median']:,.{digits}f} {figure['unit']}".strip()
+    spread = f" ({figure['min']:,.{digits}f}-{figure['max']:,.{digits}f})" if figure.get("runs", 1) > 1 else ""
+    return f"{figure['median']:,.{digits}f} {figure['unit']}".strip() + spread
 
 
 def _line(texts: Sequence[str]) -> str:
@@ -222,17 +240,25 @@ def surroundings() -> dict[str, Any]:
 def main() -> None:
     """Run all of them, print the table, and keep the figures if that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=1, help="how often to run all of them")
     parser.add_argument("--keep", action="store_true", help=f"write the figures to {KEPT.name}")
     parser.add_argument("--note", default="", help="what to know about the figures that are kept")
     parser.add_argument("--only", nargs="*", metavar="WORD", help="only the benchmarks whose name has one of these")
     asked = parser.parse_args()
     runs = [run for run in RUNS if asked.only is None or any(word in run.command for word in asked.only)]
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    found, began = {}, time.monotonic()
-    for run in runs:
-        started, about = time.monotonic(), surroundings()
-        found[run.command] = about | {"note": asked.note, "figures": measure(run)}
+    about: dict[str, dict[str, Any]] = {}
+    measured: dict[str, list[Figures]] = {run.command: [] for run in runs}
+    began = time.monotonic()
+    for run in [*runs] * asked.runs:
+        started = time.monotonic()
+        about.setdefault(run.command, surroundings())
+        measured[run.command].append(measure(run))
         print(f"{run.command}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    found = {
+        command: about[command] | {"note": asked.note, "figures": together(figures)}
+        for command, figures in measured.items()
+    }
     print(_line(_TITLES))
     for run in runs:
         before = kept.get(run.command, {"figures": {}})
