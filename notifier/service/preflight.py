@@ -1,4 +1,4 @@
-"""Checks the present installation: where its program is, and whether a service's user can run it safely."""
+"""Checks this installation: where its program is, and whether a service's user can run it safely."""
 
 import grp
 import os

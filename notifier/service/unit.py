@@ -96,7 +96,7 @@ def executable(program: PurePosixPath) -> str:
 
 def _protect_home(*, in_a_home: bool) -> str:
     if in_a_home:
-        told = "# The program is installed in a home: the service must see it there, and can change nothing."
+        told = "# The program is in a home directory, which the service can therefore read, but not change."
         return f"{told}\nProtectHome=read-only"
     return "ProtectHome=yes"
 
@@ -104,4 +104,5 @@ def _protect_home(*, in_a_home: bool) -> str:
 def _back_off(systemd: int) -> str:
     if systemd < _BACKS_OFF:
         return "15s"
-    return "5s\n# From there to the longest pause, in so many steps.\nRestartSteps=8\nRestartMaxDelaySec=5min"
+    steps = "# The pause between two restarts grows to the longest one in this many steps.\nRestartSteps=8"
+    return f"5s\n{steps}\nRestartMaxDelaySec=5min"
