@@ -148,12 +148,12 @@ async def _play(account: Account, daemon: Daemon, receiver: Receiver, events: in
     again = f", {receiver.repeated} more than once" if receiver.repeated else ", each exactly once"
     out.write(
         f"\n{len(receiver.events)} completions were entered, found, and delivered to Slack and to the webhook{again}.\n"
-        "For your own account let `notifier init` write a configuration, and start `notifier run`.\n"
+        "For your own account, let `notifier init` write a configuration, then start `notifier run`.\n"
     )
 
 
 async def _stay(link: str, seconds: float, out: TextIO) -> None:
-    out.write(f"\nThe dashboard can be looked at for {seconds:.0f} s more; Ctrl-C ends it: {link}\n")
+    out.write(f"\nThe dashboard stays open for {seconds:.0f} s more; Ctrl-C ends it: {link}\n")
     out.flush()
     # The demonstration is complete, so an interrupt from now on is a normal end.
     with suppress(asyncio.CancelledError):

@@ -137,7 +137,7 @@ class Operations:
 
     @cached_property
     def places(self) -> "PlaceReader":
-        """The details of sources and destinations, for people."""
+        """The details of sources and destinations, for the dashboard."""
         # Imported here and below, because most of the time nobody looks at the dashboard.
         from notifier.daemon.api.place_detail import PlaceReader  # noqa: PLC0415
 
@@ -145,14 +145,14 @@ class Operations:
 
     @cached_property
     def inspection(self) -> "DeliveryInspector":
-        """The details of deliveries, for people."""
+        """The details of deliveries, for the dashboard."""
         from notifier.daemon.api.delivery_detail import DeliveryInspector  # noqa: PLC0415
 
         return DeliveryInspector(self._reader, self._dispatcher, self._configuration)
 
     @cached_property
     def event_log(self) -> "EventLogReader":
-        """The log of events, for people."""
+        """The log of events, for the dashboard."""
         from notifier.daemon.api.event_log import EventLogReader  # noqa: PLC0415
 
         return EventLogReader(self._reader, self._clock)

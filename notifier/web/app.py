@@ -117,7 +117,7 @@ def _refusals(guard: Guard, body_seconds: float) -> Any:
         if refused is not None:
             needs_token = refused[0] == HTTPStatus.UNAUTHORIZED
             return to_sign_in(request) if needs_token and may_sign_in(request) else error_answer(*refused)
-        # The body is read here for every handler, so that one that is too large or never arrives is always an error.
+        # The body is read here for every handler, so that a body that is too large or never arrives is always an error.
         try:
             async with asyncio.timeout(body_seconds):
                 await request.read()

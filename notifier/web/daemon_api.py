@@ -69,7 +69,7 @@ class UnknownRecordError(Exception):
 
 
 class UnknownPersonError(Exception):
-    """A request to erase somebody's data names nobody, or several people; the message says so without the name."""
+    """A request to erase a person's data matches no person, or several; the message does not repeat the name."""
 
 
 class UnknownEventError(Exception):
@@ -157,7 +157,7 @@ class RequestPreview(Struct, frozen=True):
 
     `headers` are those that were sent, if the request is in the log; otherwise they are rebuilt too. `is_as_sent` says
     whether the body is byte for byte the one that was sent (None: not known). `sent_bytes` is the length of the body
-    that was sent. `lines` is the text that people read, if there is any. `is_signed` means that it has a
+    that was sent. `lines` is the text that people read, if there is any. `is_signed` means that the request has a
     symmetric signature. `hash_header` is the name of the header with a plain hash of the body; "" if there is none.
     """
 
@@ -182,7 +182,7 @@ class DeliveryDetail(Struct, frozen=True):
 
 
 class DeliveryInspection(Protocol):
-    """What the page of a delivery reads. All operations may raise StoreError."""
+    """The data for the page of a delivery. All operations may raise StoreError."""
 
     async def deliveries(self, event_id: str) -> "EventDeliveries":
         """Return an event and its deliveries. Raises UnknownEventError."""
@@ -194,10 +194,10 @@ class DeliveryInspection(Protocol):
 
 
 class SourceDetail(Struct, frozen=True):
-    """What the page of a source shows besides its status, at `now_ms` (Unix ms).
+    """The data for a source's page, in addition to its status, at `now_ms` (Unix ms).
 
-    `hours` are the requests of the last 24 hours, the oldest hour first; `states` the latest changes of state, and
-    `events` the latest events, each with the newest first.
+    `hours` counts the requests of each of the last 24 hours, the oldest first. `states` holds the latest changes of
+    state, and `events` the latest events, both with the newest first.
     """
 
     now_ms: int
@@ -208,21 +208,21 @@ class SourceDetail(Struct, frozen=True):
 
 
 class DestinationDetail(SourceDetail, frozen=True):
-    """What the page of a destination shows besides its status: as for a source, and its type and filters in words."""
+    """The data for a destination's page: the same as for a source, and its type and filters in words."""
 
     type: str
     filters: str
 
 
 class PlaceInspection(Protocol):
-    """What the pages of one source and of one destination read. All operations may raise StoreError."""
+    """The data for the pages about one source or destination. All operations may raise StoreError."""
 
     async def source(self, name: str) -> SourceDetail:
-        """Return what is shown of a source. Raises UnknownNameError."""
+        """Return the data for a source's page. Raises UnknownNameError."""
         ...
 
     async def destination(self, name: str) -> DestinationDetail:
-        """Return what is shown of a destination. Raises UnknownNameError."""
+        """Return the data for a destination's page. Raises UnknownNameError."""
         ...
 
 
@@ -234,21 +234,21 @@ class ExportFormat(StrEnum):
 
 
 class EventExport(Struct, frozen=True):
-    """A part of an export: its bytes, and the number before which the next part begins (None: it was the last)."""
+    """A part of an export: its bytes, and the number before which the next part begins (None: this is the last)."""
 
     content: bytes
     next: int | None
 
 
 class EventLogControl(Protocol):
-    """What the page of events reads. All operations may raise StoreError."""
+    """The data for the page of events. All operations may raise StoreError."""
 
     async def page(self, chosen: "EventLogFilter", before: int | None, limit: int) -> "EventLogPage":
-        """Return up to `limit` requested events before the number `before` (None: the newest ones)."""
+        """Return up to `limit` matching events before the number `before` (None: the newest ones)."""
         ...
 
     async def export(self, chosen: "EventLogFilter", before: int | None, form: ExportFormat) -> EventExport:
-        """Return the next requested events before the number `before`, as a part of a file of this format."""
+        """Return the next matching events before the number `before`, as a part of a file of this format."""
         ...
 
 
@@ -262,17 +262,17 @@ class DaemonApi(Protocol):
 
     @property
     def places(self) -> PlaceInspection:
-        """The details of sources and destinations, for people."""
+        """The details of sources and destinations, for the dashboard."""
         ...
 
     @property
     def inspection(self) -> DeliveryInspection:
-        """The details of deliveries, for people."""
+        """The details of deliveries, for the dashboard."""
         ...
 
     @property
     def event_log(self) -> EventLogControl:
-        """The log of events, for people."""
+        """The log of events, for the dashboard."""
         ...
 
     async def status(self) -> "StatusDocument":
@@ -284,7 +284,7 @@ class DaemonApi(Protocol):
         ...
 
     def hanging(self) -> tuple[str, ...]:
-        """Return the parts of the daemon that hang, by their names; none if everything makes progress."""
+        """Return the names of the daemon's parts that hang; none if everything makes progress."""
         ...
 
     def unready(self) -> dict[str, str]:
@@ -302,14 +302,14 @@ class DaemonApi(Protocol):
     async def release(
         self, source: str, what: Direction, *, silently: bool, by: str
     ) -> "ActionResult[ReleasedDocument]":
-        """Release changes that a source holds back: report them, or learn them silently. The log names `by`.
+        """Report changes that a source holds back, or accept them silently; the log names the requester (`by`).
 
         Raises UnknownNameError.
         """
         ...
 
     async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
-        """Erase a person's data, or with `dry_run` only say who is meant.
+        """Erase a person's data; with `dry_run`, only return the people that `person` identifies.
 
         The log names the requester (`by`). Raises UnknownPersonError.
         """

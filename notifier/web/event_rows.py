@@ -32,7 +32,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Matches characters that could end a line, or control a terminal on which the file is shown."""
 
 _FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""Matches the beginnings that spreadsheets take for a formula, also in full width, and after spaces."""
+"""Matches beginnings that spreadsheets take for a formula, including full-width characters and leading spaces."""
 
 
 def heading() -> bytes:
@@ -41,7 +41,7 @@ def heading() -> bytes:
 
 
 def csv_rows(events: Iterable[Event], deliveries: Mapping[int, Sequence[PastDelivery]]) -> bytes:
-    """Return events as lines of a CSV file; `deliveries` are theirs, by the event's number."""
+    """Return events as lines of a CSV file; `deliveries` holds their deliveries by the event's number."""
     return _written(_row(event, deliveries.get(event.sequence, ())) for event in events)
 
 

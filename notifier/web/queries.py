@@ -87,7 +87,7 @@ _SEVERAL: Final = "Can be repeated, or have several values separated by commas; 
 
 
 class DeliveriesQuery(BaseQuery):
-    """The deliveries on a page."""
+    """The parameters of a page of deliveries."""
 
     state: Annotated[
         DeliveryState | SkipJsonSchema[None],
@@ -123,19 +123,19 @@ class _EventsQuery(BaseQuery):
 
     @property
     def chosen(self) -> EventFilter:
-        """The requested events."""
+        """The filter for the requested events."""
         return EventFilter(frozenset(self.source), frozenset(self.type))
 
 
 class PageQuery(_EventsQuery):
-    """A page of events."""
+    """The parameters of a page of events."""
 
     after: Annotated[_Number, _A_NUMBER, Field(description="Only events after this number.")] = 0
     limit: _Limit = _ON_A_PAGE
 
 
 class StreamQuery(_EventsQuery):
-    """The events of a stream."""
+    """The parameters of a stream of events."""
 
     after: Annotated[
         _Number | SkipJsonSchema[None], _A_NUMBER, Field(description="The number after which the stream begins.")

@@ -37,9 +37,9 @@ DROPPED_STATES: Final[tuple[DeliveryState, ...]] = get_args(_Dropped)
 """The states of deliveries that can be removed from the queue."""
 
 REPLAYED_TYPES: Final = tuple(str(type_) for type_ in get_args(_Replayed))
-"""The types of events that can be replayed. Notices cannot, because old ones would only confuse."""
+"""The types of events that can be replayed. Alerts cannot, because old ones would only confuse."""
 
-NAME_EVENTS: Final = "name the events that are to be sent again: to send all of some time again is a replay"
+NAME_EVENTS: Final = "name the events to send again; a replay sends all events of a period again"
 """The error message for a request to retry all delivered events."""
 
 _DAY_MS: Final = 86_400_000
@@ -58,7 +58,7 @@ class WrongRequestError(Exception):
 
 
 class MustBe(Struct, frozen=True):
-    """Annotates a field with what its value must be; the text ends the error sentence for any other value."""
+    """Annotates a field with a description of its valid values, which ends the error sentence for any other value."""
 
     what: str
 
@@ -164,11 +164,11 @@ def _needs(*fields: str) -> dict[str, Any]:
 
 
 class ReleaseRequest(BaseRequest):
-    """The changes of one kind that a source holds back, to be reported or learned."""
+    """The changes of one kind that a source holds back, to be reported or accepted silently."""
 
     what: Annotated[Direction, MustBe.one_of(Direction), Field(description="The kind of changes to release.")]
     silently: Annotated[
-        bool, MustBe("true or false"), Field(description="Whether to learn the changes without reporting them.")
+        bool, MustBe("true or false"), Field(description="Whether to accept the changes without reporting them.")
     ] = False
 
 

@@ -1,4 +1,4 @@
-"""Computes the bars of the charts of requests. Pure."""
+"""Computes the bars of the charts that show requests per hour. Pure."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,7 +15,7 @@ _LEAST: Final = 2.0
 
 
 class HourBar(Struct, frozen=True):
-    """The bars of one hour: its requests, the failed ones among them, and the mean time of a request."""
+    """The heights of one hour's bars: all requests, failed requests, and the mean time of a request."""
 
     count: RequestCount
     hours_ago: int
@@ -49,7 +49,7 @@ def mean_ms(count: RequestCount) -> int:
 
 
 def activity_chart(hours: Sequence[RequestCount]) -> ActivityChart:
-    """Return the charts of the requests of each hour, the oldest first."""
+    """Return the charts for the requests of each hour; the oldest hour comes first."""
     most = max((hour.requests for hour in hours), default=0)
     longest = max(map(mean_ms, hours), default=0)
     bars = [

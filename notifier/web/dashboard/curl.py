@@ -1,4 +1,4 @@
-"""A shell command that sends a request again with curl, with variables in the place of secrets. Pure."""
+"""Writes a shell command that sends a request again with curl; variables replace secrets. Pure."""
 
 import re
 import shlex
@@ -20,9 +20,9 @@ _SIGN: Final = (
     "KEY=$(printf %s \"${SECRET#whsec_}\" | base64 -d | od -An -v -tx1 | tr -d ' \\n')",
     'SIGNATURE=$(printf %s "$ID.$TIME.$BODY" | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$KEY" -binary | base64)',
 )
-"""Signs the body as Standard Webhooks 1.0.0 wants: receivers refuse a signature that is some minutes old."""
+"""Shell lines that sign the body again (Standard Webhooks 1.0.0), because receivers refuse old signatures."""
 _HASH: Final = 'HASH=$(printf %s "$BODY" | openssl dgst -sha256 -hmac "$SECRET" -r | cut -d \' \' -f 1)'
-"""Makes the plain hash (HMAC-SHA256 of the body), whose key is the secret's text."""
+"""A shell line that computes the plain hash: HMAC-SHA256 of the body, with the secret's text as the key."""
 _ASYMMETRIC: Final = "v1a,"
 
 

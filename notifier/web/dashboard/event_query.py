@@ -1,4 +1,4 @@
-"""The filters of the page of events, as its form and its address give them. Pure."""
+"""The filters of the page of events, which its form writes into the page's address. Pure."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
@@ -48,7 +48,7 @@ _A_TIME = MustBe("a date such as 2026-11-21, or a time such as 2026-11-21T17:00:
 
 
 class EventLogQuery(BaseQuery):
-    """The filters and the place of a page of events."""
+    """The filters of a page of events, and the number before which it begins."""
 
     person: _Text = ""
     training: _Text = ""

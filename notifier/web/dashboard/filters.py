@@ -16,7 +16,7 @@ _LONGEST: Final = 120
 _EVENT_WORDS: Final = {"completion.created": "new", "completion.updated": "changed"}
 
 _TIME: Final = Markup('<time datetime="{iso}" title="{utc}" data-shown="{shown}">{text}</time>')
-"""A time; the page's script inserts the viewer's local time, as the text if `shown` is "moment", else as the title."""
+"""The HTML of a time. The page's script adds the local time: as the text if `shown` is "moment", else as the title."""
 
 
 def ago(moment: int | str, now_ms: int) -> Markup:
@@ -72,7 +72,7 @@ def short(text: Any) -> str:
 
 
 def clauses(text: str) -> str:
-    """Return as many of a message's clauses (separated by semicolons) as fit into a list; at least its beginning."""
+    """Return a message cut at the last semicolon that fits into a list, or within a clause if none fits."""
     if len(text) <= _LONGEST:
         return text
     whole = text[: _LONGEST + 1].rpartition(";")[0]

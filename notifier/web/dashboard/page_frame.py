@@ -1,4 +1,4 @@
-"""What all pages of the dashboard have in common: the values of the frame around them, and pages for errors."""
+"""The frame around all pages of the dashboard, and the pages for errors."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping

@@ -20,13 +20,13 @@ FEW_ROWS: Final = 12
 """Up to this many sources, or destinations, are all listed in a table."""
 
 MOST_ROWS: Final = 20
-"""Of more than FEW_ROWS sources or destinations, a table lists at most this many in trouble; all others are folded."""
+"""If there are more than FEW_ROWS, a table lists at most this many that need attention; all others are folded."""
 
 MOST_FOLDED: Final = 500
 """The most names in the folded list."""
 
 MOST_GIVEN_UP: Final = 4
-"""The most destinations whose given-up deliveries are listed; of others, the names and the numbers are folded."""
+"""The most destinations whose given-up deliveries are listed; for others, a folded list has names and numbers."""
 
 _WELL: Final = frozenset({"ok", "untried", "idle"})
 _QUIET: Final = _WELL | {"starting", "draining"}
@@ -59,9 +59,9 @@ Row = tuple[str, Mapping[str, Any]]
 
 
 class Listed(Struct, frozen=True):
-    """Sources or destinations: `rows` of the table, and `folded` ones, of which only the names are shown at first.
+    """Sources or destinations: `rows` are in the table, and `folded` are in a list of names that opens on a click.
 
-    `well` says that no folded one is in trouble. `left_out` is the number of others, which are not on the page.
+    `well` says that all folded ones are well. `left_out` is the number of those that are not on the page.
     """
 
     rows: Sequence[Row]
@@ -213,7 +213,7 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
 
 
 def listed(rows: Mapping[str, Mapping[str, Any]]) -> Listed:
-    """Return a few rows as they are; of many rows, those in trouble, with the others folded and sorted by name."""
+    """Return all rows if they are few; otherwise those that need attention, and the others folded, by name."""
     if len(rows) <= FEW_ROWS:
         return Listed(tuple(rows.items()))
     troubled = [row for row in rows.items() if not is_quiet(row[1])]

@@ -79,7 +79,7 @@ class Stream:
         self._news.set()
 
     def take_place(self, peer: str) -> None:
-        """Count one more reader of a peer; the caller calls `leave_place` afterwards. Raises TooManyReadersError."""
+        """Count one more reader of a peer, until the caller calls `leave_place`. Raises TooManyReadersError."""
         if self._stopped:
             raise TooManyReadersError("the daemon is stopping: reconnect when it runs again")
         if self._places.total() >= self._most_readers:

@@ -135,9 +135,10 @@ class Connection(RequestHandler):
 class Connections:
     """All open connections of the interface.
 
-    When there are too many, a new connection replaces the one that has been idle longest. If its own peer has too many,
-    one of that peer is closed. If none is idle, the new connection is closed. The owner's socket has its own limit, and
-    all limits leave descriptors for polls and deliveries, so other users and machines can block none of these.
+    When there are too many, the connection that has been idle longest is closed in favour of the new one. If the new
+    one's peer has too many, a connection of that peer is closed. If none is idle, the new one is closed. The owner's
+    socket has its own limit, and all limits leave descriptors for polls and deliveries. So other users and machines can
+    block neither the owner nor polls nor deliveries.
     """
 
     def __init__(self, limits: ConnectionLimits, on_look: Callable[[], None] = lambda: None) -> None:

@@ -11,10 +11,10 @@ _MOST_OF_OWNER: Final = 64
 _LEAST: Final = 8
 
 _SHARE: Final = 4
-"""The file descriptors divided by this are for other machines and users; polls and deliveries need the rest."""
+"""One in this many file descriptors is for other machines and users; polls and deliveries need the rest."""
 
 _OWNERS_SHARE: Final = 16
-"""The file descriptors divided by this are for the owner's socket alone."""
+"""One in this many file descriptors is for the owner's socket alone."""
 
 
 class ConnectionLimits(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The sockets that the interface listens on, made here or handed over by systemd."""
+"""The sockets that the interface listens on, which are created here or passed by systemd."""
 
 import asyncio
 import os

@@ -110,7 +110,7 @@ def _of_sources(sources: Mapping[str, SourceFigures], now_ms: int) -> Iterator[M
     )
     yield _split(
         "notifier_source_unreadable_records",
-        "Records of the list that cannot be read, with the field that one of them is left out for.",
+        "Records of the list that cannot be read; the label is the field that cannot be read in one of them.",
         ("source", "field"),
         {name: {it.unreadable_field or "": it.unreadable} for name, it in sources.items()},
     )

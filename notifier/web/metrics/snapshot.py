@@ -87,7 +87,7 @@ class MetricsSnapshot(Struct, frozen=True):
 
 
 class SharedPage:
-    """Caches the last page."""
+    """Caches the latest page of metrics for KEPT_SECONDS."""
 
     def __init__(self) -> None:
         """Initialize without a page."""
@@ -96,7 +96,7 @@ class SharedPage:
         self._made_at = -KEPT_SECONDS
 
     async def page(self, make: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Return the cached page, or if it is too old a new one from `make`. Raises whatever `make` raises."""
+        """Return the cached page or, if it is too old, a new one from `make`. Raises the errors of `make`."""
         async with self._making:
             if time.monotonic() - self._made_at >= KEPT_SECONDS:
                 self._page = await make()

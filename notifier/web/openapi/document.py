@@ -38,7 +38,7 @@ _OF_A_BODY: Final = (413, 415)
 
 @cache
 def document() -> Described:
-    """Return the OpenAPI document. Making it takes a moment, so it is made once, when it is first asked for."""
+    """Return the OpenAPI document. It is made at the first call and kept, because making it takes a moment."""
     schemas, components = schemas_of(_types())
     # Events have a schema of their own, which `notifier schema event` prints.
     components["EventPage"]["properties"]["events"]["items"] = {"$ref": "#/components/schemas/Event"}

@@ -46,8 +46,8 @@ class Operation(Struct, frozen=True):
     """One method of a path, such as `GET /v1/status`.
 
     `done` is the type of the answer 200, and `others` has the types of other answers by status; a type's description is
-    also that of the answer. `errors` are the statuses of errors that only some operations have, without those that
-    follow from the parameters and the body.
+    also that of the answer. `errors` are the statuses of this operation's errors, except those of all operations and
+    those that follow from its parameters and body.
     """
 
     route: str
@@ -155,7 +155,7 @@ _SOURCES: Final = (
     Operation(
         "POST /v1/sources/{name}/release",
         "release",
-        "Report the changes that are held back, or learn them without reporting them",
+        "Report the changes that are held back, or accept them without reporting them",
         records.ReleasedDocument,
         "Arrivals are released at once; removals and changes by a sweep of the whole list, which begins now.",
         body=ReleaseRequest,
@@ -263,8 +263,8 @@ _PEOPLE: Final = (
         "forget",
         "Erase a person's data from the state file",
         records.PersonForgottenDocument,
-        "Events of the person are deleted, with deliveries that still wait; removed records keep their key, dates and"
-        " fingerprint. Records that the account still has stay.",
+        "The person's events are deleted, including those that are not delivered yet, and the content of removed"
+        " records; their keys, dates and fingerprints stay. Records that the account still has are not erased.",
         body=ForgetRequest,
         errors=(404, 503),
     ),

@@ -19,7 +19,7 @@ class DeliveryDocument(TypedDict):
     sequence: Annotated[Count, Field(description="The event's number.")]
     event: Annotated[str, Field(description="The event's id.")]
     type: Annotated[str, Field(description="The event's type.")]
-    source: Annotated[str, Field(description="The source's name; empty for notices.")]
+    source: Annotated[str, Field(description="The source's name; empty for alerts.")]
     record: Annotated[str, Field(description="The record's key.")]
     destination: Annotated[str, Field(description="The destination.")]
     state: Annotated[DeliveryState, Field(description="The delivery's state.")]

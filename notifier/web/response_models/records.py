@@ -36,10 +36,10 @@ class PollDocument(TypedDict):
 
 
 class SweepBegunDocument(TypedDict):
-    """The sweep that has begun or continues; the message says why none may be made."""
+    """The sweep that has begun or continues; the message says why no sweep can be made."""
 
     source: Annotated[str, Field(description="The source.")]
-    message: Annotated[str, Field(description="Why no sweep may be made now; empty if one may.")]
+    message: Annotated[str, Field(description="Why no sweep can be made now; empty if one can.")]
     sweep: SweepDocument | None
 
 
@@ -48,7 +48,7 @@ class ReleasedDocument(TypedDict):
 
     source: Annotated[str, Field(description="The source.")]
     what: Annotated[Direction, Field(description="The kind of changes.")]
-    silently: Annotated[bool, Field(description="Whether the changes are learned without reporting them.")]
+    silently: Annotated[bool, Field(description="Whether the changes are accepted without reporting them.")]
     records: Annotated[Count, Field(description="Records with such a change; 0 if none was held back.")]
 
 
@@ -56,7 +56,7 @@ class FoundDocument(TypedDict):
     """How and why something was found."""
 
     net: Annotated[DetectedBy, Field(description="The detection method that found it.")]
-    reason: Annotated[str, Field(description="Why it was taken for history or for news.")]
+    reason: Annotated[str, Field(description="Why it was reported (news), or only stored (history).")]
     found: Annotated[str, Field(description="How it was found, in words.")]
     why: Annotated[str, Field(description="The reason in words.")]
 

@@ -1,4 +1,4 @@
-"""What many documents share: the types of their fields, and the formats of failures."""
+"""Types that many documents share: those of fields, and the formats of failures."""
 
 from typing import Annotated
 

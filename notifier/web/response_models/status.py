@@ -91,7 +91,7 @@ class HeldChangesDocument(TypedDict):
 
 
 class HeldDocument(TypedDict):
-    """What is held back until an operator releases it, or until the reason for holding it has passed."""
+    """The changes that are held back until an operator releases them, or until the records are as before."""
 
     removals: HeldRemovalsDocument
     arrivals: HeldArrivalsDocument
@@ -253,13 +253,13 @@ class ReplayUnderWayDocument(TypedDict):
 
 
 class StoreDocument(TypedDict):
-    """Where the notifier remembers what it knows."""
+    """The store of the notifier's state, and the process that holds it."""
 
     kind: Annotated[Literal["file", "postgres"], Field(description="A state file, or a schema in PostgreSQL.")]
     holder: Annotated[
         str | None, Field(description="The machine and process that hold the database; null: none, or a file.")
     ]
-    since: Annotated[Moment | None, Field(description="Since when it holds it.")]
+    since: Annotated[Moment | None, Field(description="Since when that process holds the database.")]
     clock_ahead_seconds: Annotated[
         float | None,
         Field(

@@ -1,10 +1,10 @@
 """Decides which requests the local HTTP interface accepts.
 
-It refuses requests of other sites' web pages in the operator's browser, and requests from outside. The same rules hold
-for every listener, except that the owner's socket beside the state file needs neither token nor session, because only
-its owner can connect to it. On the owner's socket, and everywhere if no token is configured, the `Host` must be a
-loopback name: a web page whose host name was made to resolve to 127.0.0.1 sends that host name. A request that changes
-something must be JSON and must not come from a page of another origin.
+It refuses requests that web pages of other sites make in the operator's browser, and requests of people without the
+token. The same rules hold for every listener, except that the owner's socket beside the state file needs neither token
+nor session, because only its owner can connect to it. On the owner's socket, and everywhere if no token is configured,
+the `Host` must be a loopback name, because a page can make its own host name resolve to 127.0.0.1, and then sends that
+name. A request that changes something must be JSON and must not come from a page of another origin.
 """
 
 import hmac

@@ -1,4 +1,4 @@
-"""The headers of every answer, which forbid caching, framing, loading other content and guessing its type."""
+"""The headers of every answer, which forbid caching, framing, loading other content and guessing content types."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -132,7 +132,7 @@ async def test_at_the_end_of_a_demo_the_dashboard_can_be_looked_at() -> None:
     out = StringIO()
     await run_demo(1, None, out, stay=0.1)
     assert re.search(
-        r"can be looked at for \d+ s more; Ctrl-C ends it: http://127\.0\.0\.1:\d+/sign-in\?link=", out.getvalue()
+        r"stays open for \d+ s more; Ctrl-C ends it: http://127\.0\.0\.1:\d+/sign-in\?link=", out.getvalue()
     )
 
 

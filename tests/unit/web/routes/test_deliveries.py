@@ -104,7 +104,7 @@ async def test_destinations_are_switched_and_tested(interface: "Interface") -> N
         ("POST", "deliveries/retry", '{"event_ids": [1]}', "`event_ids` must be a list"),
         ("POST", "deliveries/retry", '{"event_ids": false}', "`event_ids` must be a list"),
         ("POST", "deliveries/retry", '{"destination": false}', "`destination` must be a text"),
-        ("POST", "deliveries/retry", '{"state": "delivered"}', "name the events that are to be sent again"),
+        ("POST", "deliveries/retry", '{"state": "delivered"}', "name the events to send again"),
         ("POST", "deliveries/retry", '{"destination": 5}', "`destination` must be a text"),
         ("POST", "deliveries/retry", '{"destination": "\\ud800"}', "the body is no JSON"),
         ("POST", "replay", "", "`since` is required"),
