@@ -149,8 +149,8 @@ def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: 
             {},
             replace(LATE, blocked=2, blocked_by="evt_a"),
             (
-                "deliveries an hour: 1,900, new events an hour: 3,600; 2 of them wait behind an earlier event of"
-                " their record, the first behind evt_a (`notifier deliveries drop evt_a --destination hr` unblocks it)"
+                "deliveries an hour: 1,900, new events an hour: 3,600; 2 events wait behind an earlier event of the"
+                " same record, the first behind evt_a (`notifier deliveries drop evt_a --destination hr` unblocks it)"
             ),
         ),
     ],

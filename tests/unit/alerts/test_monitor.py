@@ -277,7 +277,7 @@ async def test_the_former_destination_hears_once_that_it_gets_no_more_and_the_ne
     Draft202012Validator(schema()).validate(last)
     assert (last["data"]["condition"], last["data"]["state"]) == ("alerts_moved", "withdrawn")
     assert last["data"]["summary"] == (
-        "alerts now go to hr, and nothing more of them comes here; these conditions still stand: acme:"
+        "alerts now go to hr and no longer here; these conditions are still active: acme:"
         " changes may have been missed; acme: many records are missing; their removal is held back"
     )
     assert [event["data"]["state"] for event in post.received["hr"]] == ["firing", "firing"]

@@ -20,7 +20,7 @@ def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> No
         "the state file was damaged (file is not a database) and was rebuilt at 2026-11-21T17:00:00.123Z; these"
         " parts could not be read: events, records; the damaged file is kept as"
         " /state/notifier.db.damaged-20261121T170000Z; delete it when it is no longer needed; check the disk. Events"
-        " keep their ids. This ends when every source has been swept"
+        " keep their ids. This condition ends when every source has been swept"
     )
 
 
@@ -74,7 +74,7 @@ def test_alerts_that_are_refused_are_a_condition_at_once_and_those_that_wait_aft
     (refused,) = of_alerts(replace(waits, refused="refused, HTTP 404"))
     assert refused.key == (ConditionName.ALERTS_UNDELIVERED, "alerts")
     assert refused.summary == (
-        "alerts cannot be delivered to ops, which refuses them (refused, HTTP 404), so no one is told about these"
+        "alerts cannot be delivered to ops, which refuses them (refused, HTTP 404), so nobody is told about active"
         " conditions; the heartbeat will stop if they cannot be delivered within 15 minutes"
     )
     (late,) = of_alerts(replace(waits, undelivered=900.0))

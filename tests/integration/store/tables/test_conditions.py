@@ -114,7 +114,7 @@ def test_the_last_word_to_a_destination_names_what_it_was_told_of_and_still_stan
     assert (said["condition"], said["state"], said["ending"]) == ("alerts_moved", "withdrawn", "alerts now go to ops")
     # What has not got through there is taken back, and not spoken of.
     assert said["conditions"] == [{"condition": "gap", "subject": GAP.subject}]
-    assert said["summary"].endswith("these conditions still stand: acme: changes may have been missed")
+    assert said["summary"].endswith("these conditions are still active: acme: changes may have been missed")
     assert later.withdrawn == {"safety"}
     assert deliveries(db) == [(told.sequence, "safety"), (event.sequence, "safety")]
     assert waits.sequence not in dict(deliveries(db))
