@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def conditions(name: str, report: DestinationReport, firing: Collection[ConditionKey]) -> Iterator[Condition]:
-    """Yield the conditions of a destination; `firing` holds the keys of the conditions that fire already."""
+    """Yield the conditions of a configured destination; `firing` holds the keys of conditions that fire already."""
     serving, undelivered, last_error, owed = report.serving, report.undelivered, report.last_error, report.owed
     now_ms = report.now_ms
     subject = destination_subject(name)

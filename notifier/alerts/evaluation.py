@@ -13,7 +13,7 @@ STALE_AFTER_SECONDS: Final = 120.0
 """Seconds after which an evaluation is too old to be used; a new one is due every half minute."""
 
 UNDELIVERED_AFTER_SECONDS: Final = 900.0
-"""Seconds that an alert may wait for delivery before the heartbeat is stopped, as the last way to report a problem."""
+"""Seconds that an alert may wait before the heartbeat is stopped, because that is the last way to report a problem."""
 
 
 class EvaluationFindings(Struct, frozen=True):

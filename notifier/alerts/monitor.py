@@ -46,9 +46,9 @@ class AlertMonitor:
     ) -> None:
         """Initialize with the destination of alerts ("" for none) and callbacks.
 
-        `current` returns the conditions that hold now. It gets the keys of the conditions seen so far, including those
-        from before a restart, because a condition that fires already may have another threshold. If it raises
-        StoreError, nothing changes until the next evaluation.
+        `current` returns the conditions that hold now. It gets the keys of the conditions that fire already, including
+        those from before a restart, because these may have another threshold. If it raises StoreError, nothing changes
+        until the next evaluation.
 
         `on_events` gets the alerts that were written. `on_withdrawn` gets each destination whose waiting alerts were
         replaced by a later one. `reachable` returns the configured destinations: a former destination of alerts that is

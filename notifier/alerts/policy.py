@@ -23,7 +23,7 @@ SAME_WITHIN_MS: Final = 3600 * 1000
 """Milliseconds after its end within which a condition that comes back counts as the same condition."""
 
 RETURNED_ENDS_AFTER_MS: Final = 3600 * 1000
-"""Milliseconds after which a condition that has come back and is not seen any more is over."""
+"""Milliseconds without a condition before it is over, if it has come back before."""
 
 MOST_ALERTS_A_DAY: Final = 6
 """The most alerts about one condition in one day."""
@@ -73,11 +73,11 @@ def find_changes(
 ) -> tuple[ConditionChange, ...]:
     """Return the changes to record: compare the `current` conditions with the `stored` ones.
 
-    `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" if there is none.
-    A destination's own conditions are never reported to it. The end of a condition is reported only to the destination
-    that its beginning was reported to. That may be another one than `alerts_to`, if it is still in `reachable`, the
-    configured destinations. `withdrawn` maps conditions that are no longer seen to the reason why they do not count as
-    resolved.
+    `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" if there is none. A
+    destination's own conditions are never reported to it. The end of a condition is reported only to the destination
+    that its beginning was reported to. That destination may differ from `alerts_to`, but must still be in `reachable`,
+    the configured destinations. `withdrawn` maps conditions that are no longer seen to the reason why they do not count
+    as resolved.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
     known: dict[ConditionKey, StoredCondition] = {it.key: it for it in stored}
@@ -111,7 +111,7 @@ def find_handovers(
 
 
 def _hand_over(before: StoredCondition, change: ConditionChange | None, alerts_to: str) -> ConditionChange | None:
-    """Return `change`, or if the condition still fires and was reported elsewhere: mark it as not yet reported.
+    """Return `change`; for a condition that still fires and was reported elsewhere, mark it as unreported instead.
 
     `find_handovers` sends the other destination a last alert, so nobody there waits for the end of the condition.
     """

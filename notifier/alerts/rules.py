@@ -22,10 +22,10 @@ from notifier.store.tables.sources import SourceMemory
 from notifier.wording.sentences import Sentence
 
 MOST_RESTARTS = 3
-"""The starts within RESTARTS_WITHIN_SECONDS, each after a killed or crashed run, at which the condition begins."""
+"""The number of starts after killed or crashed runs, within RESTARTS_WITHIN_SECONDS, at which the condition begins."""
 
 RESTARTS_WITHIN_SECONDS = 3600.0
-"""The period in seconds in which such starts are counted."""
+"""The period in seconds in which starts after killed or crashed runs are counted."""
 
 HEARTBEAT_PATIENCE_SECONDS = 900.0
 """Seconds for which the heartbeat may fail before an alert is sent."""
@@ -82,7 +82,7 @@ def of_clock(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Co
 
 
 def of_essentials(failure: str | None) -> Iterator[Condition]:
-    """Yield `essentials_not_kept` if the essentials file could not be written for long; `failure` is the reason."""
+    """Yield `essentials_not_kept` if the essentials file could not be written for long; `failure` is why, or None."""
     if failure is not None:
         yield Condition(
             ConditionName.ESSENTIALS_NOT_KEPT,
@@ -169,7 +169,7 @@ def of_descriptors(used: int, most: int | None, firing: Collection[ConditionKey]
 
 
 def _of_offset(offset: float, peers: int) -> Sentence:
-    """Return a sentence that says how far the clock is off, and what to do."""
+    """Return a sentence with the offset of the clock and the remedy."""
     way = "behind" if offset > 0 else "ahead_of"
     if peers == 1:
         return Sentence(f"clock_off.{way}_peer", span=_span(abs(offset)))

@@ -1,4 +1,4 @@
-"""The conditions of a source: it cannot be read, or not every record is seen. Pure functions."""
+"""The conditions of a source, such as that it cannot be read, or that records may be missed. Pure functions."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -94,7 +94,7 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
 def _of_other_questions(source: str, report: SourceReport, firing: Collection[ConditionKey]) -> Iterator[Condition]:
     """Yield a condition for each failing request other than the head poll: the count, the sweep, the names.
 
-    A condition stays as it was if its request has not been tried since the start.
+    A condition that fired before the start stays until its request has been tried again.
     """
     subject = source_subject(source)
     for question, (name, begins_after) in _OTHERS.items():

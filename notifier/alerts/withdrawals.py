@@ -23,7 +23,7 @@ def withdrawal_reasons(
     destinations: Mapping[str, Health],
     waiting: Mapping[str, int],
 ) -> dict[ConditionKey, Sentence]:
-    """Return the conditions to withdraw instead of resolving them, by key, each with the reason.
+    """Return why conditions are withdrawn and not resolved, by the key of the condition.
 
     `keys` are the keys of the conditions that fired before. A condition that is neither in `current` nor in the result
     was resolved. `sources` are the configured sources, `destinations` the health of the configured destinations,
