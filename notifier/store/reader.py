@@ -30,8 +30,8 @@ class ReadingLimits(Struct, frozen=True):
 class StoreReader:
     """Reads over connections that cannot write, while the store goes on writing.
 
-    Work that takes too long, or whose client has gone, is interrupted. So requests over the HTTP interface delay
-    neither polls and deliveries nor the end of the process.
+    Work that takes too long, or whose client has gone, is interrupted. So requests over the HTTP interface do not delay
+    polls, deliveries or the end of the process.
     """
 
     def __init__(self, store: Store, limits: ReadingLimits | None = None) -> None:

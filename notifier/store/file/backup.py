@@ -41,7 +41,7 @@ class BackupError(Exception):
 
 
 class Copy(Struct, frozen=True):
-    """A complete copy: its size in bytes, its last successful poll (Unix ms), and its number of waiting deliveries."""
+    """A complete copy: its size in bytes, its last successful poll (Unix ms), its number of waiting deliveries."""
 
     size: int
     last_success_ms: int | None
@@ -78,9 +78,9 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> Restored:
     """Put a copy in the state file's place, and keep the old file under a dated name (this blocks).
 
-    Later events than those of the copy may be in the old file or its essentials (the recovery data beside it); these
-    are added when the state file is opened next. All others are found again through the API, under the same ids. Raises
-    BackupError with nothing changed, and StoreError if the file is in use.
+    The old file, or its essentials (the recovery data beside it), may contain later events than the copy; these are
+    added when the state file is opened next. Events in neither of them are found again through the API, under the same
+    ids. Raises BackupError with nothing changed, and StoreError if the file is in use.
     """
     path = real_path(state_file)
     if looked_for(source) == path:
@@ -174,7 +174,7 @@ def made_beside(target: Path, state_file: Path) -> Iterator[Path]:
 
 
 def _making(state_file: Path) -> str:
-    """Return the name of an unfinished backup, which differs for state files with one name in different folders."""
+    """Return the file name for an unfinished backup; it depends on the whole path of the state file."""
     return f"{state_file.name}-{hashlib.blake2b(os.fsencode(state_file), digest_size=4).hexdigest()}.backup"
 
 

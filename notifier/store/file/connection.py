@@ -47,12 +47,12 @@ class FileDatabase(sqlite_utils.Database):
         return self.conn.total_changes
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]], /) -> sqlite3.Cursor:
-        """Execute one statement for each row of parameters; the result counts the changed rows of all."""
+        """Execute one statement once for each row of parameters; `rowcount` of the result is the total."""
         return self.conn.executemany(sql, rows)
 
     @property
     def usable(self) -> bool:
-        """Whether the connection is open; a file has no server that could end it."""
+        """True, because no server can close the connection."""
         return True
 
     def interrupt(self) -> None:

@@ -55,7 +55,7 @@ _LINK: Final = "it is a symbolic link, and links are not followed"
 
 
 def real_path(path: Path) -> Path:
-    """Return a file's path with all links in its folder's path resolved; SQLite's files and others are in that folder.
+    """Return a path with all links to its folder resolved; the files that belong to a state file are in that folder.
 
     The file itself may be a link; the code that opens it does not follow that link.
     """

@@ -118,7 +118,7 @@ class FileLock:
         return self._file is not None
 
     def is_valid(self) -> bool:
-        """Return whether the lock beside the state file still works: whether its file still has its name."""
+        """Return whether the lock file still has its name; if not, the lock no longer excludes other processes."""
         try:
             return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._path.stat())
         except OSError:

@@ -1,7 +1,7 @@
 """Copies a store from a state file into a PostgreSQL schema, and from a schema into a state file.
 
 Numbers, ids, revisions, positions, waiting deliveries and the ids of announced events are all kept. In the copy, the
-next event's number is a million higher, because the original may have given more events a number in the meantime.
+next event's number is a million higher, because the original may have numbered more events in the meantime.
 """
 
 import os
@@ -37,7 +37,7 @@ _FIRST: Final = ("events", "replays")
 """The tables that are copied first, because rows of other tables refer to them."""
 
 _LONGEST_KEPT: Final = 38
-"""The most characters of a replaced schema's name that its new name begins with."""
+"""The length to which a replaced schema's name is cut before the date is appended."""
 
 _OF_A_FILE: Final = frozenset({"essentials_stamps"})
 """Tables that are not copied, because they are about files beside the state file."""

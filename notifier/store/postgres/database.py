@@ -87,7 +87,7 @@ class PostgresDatabase:
     def executemany(
         self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]], /
     ) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Execute one statement for each row of parameters; the result counts the changed rows of all."""
+        """Execute one statement once for each row of parameters; `rowcount` of the result is the total."""
         cursor = self.connection.cursor()
         cursor.executemany(translated(sql), [_sent(row, has_json=False) for row in rows])
         self._count(cursor)
@@ -158,7 +158,7 @@ class PostgresReadingDatabase(PostgresDatabase):
         self._socket: socket.socket | None = socket.socket(fileno=os.dup(connection.fileno()))
 
     def interrupt(self) -> None:
-        """Cut the connection, which never blocks. A statement that runs on the server is ended by its time limit."""
+        """Cut the connection; this never blocks. The server ends a running statement at its time limit."""
         if (connected := self._socket) is not None:
             with contextlib.suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)

@@ -25,7 +25,7 @@ from notifier.store.postgres.location import Location
 _log = logging.getLogger(__name__)
 
 LOCK_SPACE: Final = 0x4B504146
-"""The first of the two numbers of each lock of this program, so that it differs from other programs' locks."""
+"""The first of a lock's two numbers: the same for all locks of this program, but not those of other programs."""
 
 SEQUENCE_LEAP: Final = 1_000_000
 """By how much the next event's number is raised if the previous holder was not stopped in an orderly way. With
@@ -75,7 +75,7 @@ def timeline(connection: Connection) -> str | None:
             "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)", prepare=False
         ).fetchone()
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
-        # Servers whose storage is shared by all replicas lack these functions, and lose nothing.
+        # Servers whose replicas all share one storage lack these functions, and lose nothing when a replica takes over.
         _log.debug("the server does not tell its timeline", extra={"detail": str(error)})
         return None
     return None if row is None else str(row[0])

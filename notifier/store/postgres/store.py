@@ -209,7 +209,8 @@ class PostgresStore(Store):
                     " lost; it will in some seconds",
                 )
             if holders.timeline(connection) != self._timeline:
-                # This server may lack what was stored before, so this process reads everything again, and numbers leap.
+                # This server may lack the last writes, so this process starts again from what is there, and raises the
+                # event numbers.
                 raise StoreError(
                     StoreReason.HELD_ELSEWHERE,
                     f"{self.location}: a replica was promoted, or a backup restored, so the last moments may be"

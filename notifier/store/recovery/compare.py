@@ -12,8 +12,8 @@ lower, or if undelivered events are missing in it. What is missing is added in o
   it is announced when its record is found again (`notifier.store.tables.told_before`).
 - *Announced events*, which must not be announced again: `told_before` remembers them and the revision of each record.
   Deliveries that are undelivered in the file but finished according to the essentials are not sent again either.
-- *The line between history and news*: if records were lost, those entered before `told_until` had been read, and are
-  history.
+- *The time since which unknown records are announced*: if records were lost, those entered before `told_until` had
+  been read, and are not announced.
 - *Numbers*: the next event's number is higher than all that receivers may have seen.
 
 The table `rebuilds` stores this for the conditions: `state_rebuilt` if the file was damaged or gone, `state_behind` if
@@ -78,7 +78,7 @@ _ORPHANS: Final = (
 
 
 class RebuildKind(StrEnum):
-    """The kind of a comparison, as stored in `rebuilds.kind`: the file was rebuilt, or older than the essentials."""
+    """Why a comparison is stored (column `rebuilds.kind`): the file was rebuilt, or was older than the essentials."""
 
     REBUILT = "rebuilt"
     BEHIND = "behind"
@@ -205,7 +205,7 @@ def missing_in(db: Database, known: Snapshot) -> Missing:
 
 
 def latest(db: Database) -> Comparison | None:
-    """Return the newest comparison in which the file lacked something; None if it has ended."""
+    """Return the newest comparison in which the file lacked something; None if there is none, or if it has ended."""
     row = db.execute(
         "SELECT at, problem, set_aside, lost, since, kind FROM rebuilds WHERE ended_at IS NULL ORDER BY at DESC LIMIT 1"
     ).fetchone()

@@ -15,7 +15,7 @@ CHECKED_WHOLE_BYTES: Final = 500_000_000
 """Up to this size in bytes, each start reads the whole file: about a second from memory, longer from a slow disk.
 
 In a larger file, `records`, by far the largest table, is not checked, unless damage was found while the file was in
-use. The next sweep finds damage in it, and the start after that checks everything.
+use. The next sweep finds damage in this table, and the start after that checks everything.
 """
 
 _LARGEST: Final = "records"
@@ -68,7 +68,7 @@ def is_damage_of_the_header(error: Exception) -> bool:
 
 
 def bears_our_mark(path: Path) -> bool:
-    """Return whether a file that SQLite cannot read begins like a state file. Raises OSError."""
+    """Return whether a file that SQLite cannot read has the application id of a state file. Raises OSError."""
     with path.open("rb") as file:
         file.seek(_APPLICATION_ID_AT)
         return file.read(4) == APPLICATION_ID.to_bytes(4, "big")

@@ -104,7 +104,7 @@ def exchange(
         sync(fresh)
         if aside is not None:
             # This may fail on a failing disk, which may be the reason for the exchange. Without it, the file's time may
-            # differ after a power cut, and the exchange is then repeated.
+            # differ after a power cut, so that the exchange is repeated.
             with contextlib.suppress(OSError):
                 sync(path)
         _seal(fresh, Header(identity(path), aside.name if aside else None, why))

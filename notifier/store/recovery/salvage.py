@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 _BLOCK: Final = 1000
 _MOST_FAILURES: Final = 50_000
-"""After so many failed reads of one table, which take about a second, the rest is read only in blocks."""
+"""After so many failed reads of one table (about a second), the rest is read only in whole blocks."""
 
 _ROWS_ON_A_PAGE: Final = 200
 """More rows than any page of the state file can have."""

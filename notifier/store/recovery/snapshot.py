@@ -46,7 +46,7 @@ Row = Mapping[str, Any]
 
 
 class Told(NamedTuple):
-    """An announced event; if the essentials have the first format, they contain only its id, and the rest is None."""
+    """An announced event; essentials of the first format contain only its id, so that the rest is None."""
 
     id: str
     source: str | None = None
@@ -72,7 +72,7 @@ class KnownSource(Struct, frozen=True):
 
     @property
     def met_at_ms(self) -> int:
-        """The moment since which records are new, by the server's clock."""
+        """The first contact, by the server's clock; records entered since then are new."""
         return int(self.row["met_at"])
 
     @property
@@ -156,7 +156,7 @@ def gather(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
     )
     whole, owed, left_out = _undelivered(db)
     untold = {it.id for it in owed} | left_out
-    # The newest by number, because local clocks may differ from the server's clock, by which records are judged.
+    # Ordered by number and not by time, because the times are those of the local clock, which may be wrong.
     told = db.execute(
         "SELECT id, source, subject, revision, detected_at FROM events WHERE type <> 'notifier.alert'"
         " ORDER BY sequence DESC LIMIT ?",
@@ -203,7 +203,7 @@ def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
 
 
 def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
-    """Return the undelivered events to keep whole, those to keep by identity, and the ids of the others."""
+    """Return the undelivered events to keep whole, those of which to keep the identity, and the ids of the others."""
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"
     (count,) = db.execute(f"SELECT count(*) FROM ({waiting})").fetchone()

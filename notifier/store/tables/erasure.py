@@ -115,7 +115,7 @@ def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEv
     # An answer about other people's events may name the person, too, if they shared a request.
     request_log.erase(db, [sequence for sequence, user, instructor in rows if person.id in (user, instructor)])
     for table, column in (("events", "sequence"), ("attempt_runs", "first_sequence")):
-        # A run that also covers events of others stays; it holds only numbers.
+        # A run of attempts that also covers other people's events stays; it contains only numbers.
         where = " AND last_sequence = first_sequence" if table == "attempt_runs" else ""
         db.executemany(f"DELETE FROM {table} WHERE {column} = ?{where}", own)
     for sequence, user, instructor in rows:
@@ -141,7 +141,7 @@ _OF_THE_INSTRUCTOR: Final = {
 
 
 def erase_records(db: Database, person: KnownPerson) -> Erased:
-    """Erase a person's name, facts and removed records' content; count the records that the account still has.
+    """Erase a person's name, facts and the content of removed records; count the records that the account still has.
 
     Records that the account still has are kept. If they were erased, the next poll would read their content again, and
     their next change would be reported wrongly.

@@ -238,8 +238,8 @@ def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
             change = replace(change, revision=max(change.revision, told_until))
             _remember(db, writing.source, change, writing.now_ms)
             return None
-        # The file has lost the record but not its events. An announced change is not detected again, so this is a
-        # further one.
+        # The file has lost the record but not its events. An announced change is not detected again, so this is
+        # another change.
         change = replace(change, revision=told_until + 1)
         event = _insert_event(db, writing, change)
     _remember(db, writing.source, change, writing.now_ms)

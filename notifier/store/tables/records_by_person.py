@@ -86,7 +86,7 @@ def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str,
     for change in changes:
         key = change.completion.key
         others = [day for other, day in days[_pair(change)].items() if other != key]
-        # A source that reads only records with attachments, or only those without, does not know all of a person's.
+        # A source that reads only records with attachments, or only those without, does not know all completions.
         occasion = occasion_of(change.completion.completed_on, others, knows_all=has_attachments is None)
         if occasion is not None:
             found[key] = occasion

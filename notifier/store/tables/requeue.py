@@ -23,7 +23,7 @@ LOOK = 2000
 _HIGHEST = 2**63 - 1
 """The highest number that SQLite can store."""
 _BEGINNING = len("evt_") + 6
-"""The number of characters at the beginning of an unknown event id that a suggested id must share with it."""
+"""The number of first characters that a suggested event id must share with the unknown one."""
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
 _UNFINISHED = "state <> 'delivered'"
@@ -72,7 +72,7 @@ class Drop(Struct, frozen=True):
 class ReplayRange(Struct, frozen=True):
     """A range of past events: detected from `since_ms` until before `until_ms` (Unix ms), with numbers up to `last`.
 
-    `source` and `type` are None for any. Notices are never included. Deliveries that were made by an attempt after
+    `source` and `type` are None for any. Alerts are never included. Deliveries that were made by an attempt after
     number `attempt` are excluded: these events were still waiting when the range was requested, and must be sent only
     once.
     """
@@ -168,7 +168,7 @@ def _retry(db: Database, wanted: Retry, destination: str, now_ms: int) -> int:
     if wanted.event_ids:
         changes += ", at_once = 1, slot_at = NULL"
     elif wanted.state is not DeliveryState.PENDING:
-        # An earlier retry may have named this event and so let it go at once; this retry does not name it.
+        # An earlier retry that named this event may have set `at_once`; this retry does not name it.
         changes += ", at_once = 0"
     where, values = _chosen(destination, wanted.state, wanted.event_ids)
     return db.execute(f"UPDATE deliveries SET {changes} WHERE {where}", {**values, "now": now_ms}).rowcount
@@ -207,7 +207,7 @@ def to_be_dropped(db: Database, wanted: Drop, destination: str, subscriptions: S
 
 
 def _chosen(destination: str, state: DeliveryState, event_ids: Collection[str]) -> tuple[str, dict[str, str | int]]:
-    # Delivered ones are requested only for named events, and found by these events' numbers.
+    # The index has no delivered ones; these are requested only for named events, and found by the events' numbers.
     finished = "" if state is DeliveryState.DELIVERED else f" AND {_UNFINISHED}"
     where = f"destination = :destination AND state = :state{finished}"
     values: dict[str, str | int] = {"destination": destination, "state": state}
@@ -283,7 +283,7 @@ def detected_ms(db: Database, sequence: int) -> int | None:
 
 
 def _end_of_look(db: Database, past: ReplayRange, after: int) -> int:
-    """Return the number of the last of the next LOOK events after `after`, or the range's last if there are fewer."""
+    """Return the number of the last event to examine now: LOOK events after `after`, but none beyond the range."""
     numbers = "SELECT sequence FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
         f"SELECT count(*), max(sequence) FROM ({numbers}) AS looked_at", [after, past.last, LOOK]

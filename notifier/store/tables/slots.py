@@ -56,7 +56,7 @@ GateAt = Callable[[int], Gate]
 def begin(db: Database, destination: str, schedule: str, now_ms: int) -> None:
     """Store the settings that a destination's slots depend on ("": none); if they have changed, count slots from now.
 
-    The destination must be in the table.
+    The destination must be in the table `destinations`.
     """
     db.execute(
         "UPDATE destinations SET schedule = :schedule, slots_from = :from, closed_until = NULL, held_until = NULL,"
@@ -112,14 +112,14 @@ def released(gate: Gate) -> str:
 
 
 class Waiting(Struct, frozen=True):
-    """What waits for a slot of one destination: how many deliveries, and until when the first of them (Unix ms)."""
+    """The number of deliveries that wait for a slot of one destination, and until when the first waits (Unix ms)."""
 
     count: int
     until_ms: int
 
 
 def waiting(db: Database) -> dict[str, Waiting]:
-    """Return what waits for a slot or for a quiet time's end, by the destination's name."""
+    """Return how many deliveries wait for a slot or for the end of a quiet time, by the destination's name."""
     rows = db.execute(
         f"SELECT t.name, count(*), min({_UNTIL}) FROM destinations t JOIN deliveries d ON d.destination = t.name"
         f" JOIN events e USING (sequence) WHERE t.closed_until IS NOT NULL AND d.state = 'pending'"

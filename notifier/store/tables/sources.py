@@ -82,7 +82,7 @@ class SourceMemory(Struct, frozen=True):
 
     @property
     def expected(self) -> int:
-        """The number of records that the API counts if nothing has changed unseen."""
+        """The count that the API should return if all changes are known."""
         return self.records + self.unreadable_unknown + self.count_offset
 
     @property

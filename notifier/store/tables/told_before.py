@@ -9,7 +9,7 @@ event would then have the id of an earlier one, and receivers that remember ids 
   since. Then its state is known, and the same change is a new one with a new revision.
 
 The table `owed` holds the events still to be sent: each is announced when its record is found again, but only to the
-destinations that have not received it. In nearly every file both tables are empty, which costs one query a page.
+destinations that have not received it. In nearly every file both tables are empty, and one query shows that.
 """
 
 from collections.abc import Iterable, Mapping
