@@ -52,7 +52,7 @@ class FirstRun(StrEnum):
 
 
 class ExpiryDates(StrEnum):
-    """Where the expiry dates of announcements come from: the records, or the account's list of who is current."""
+    """Where the expiry dates of announcements come from: the records, or the account's employee status list."""
 
     RECORDS = "records"
     EMPLOYEE_STATUS = "employee_status"
@@ -161,9 +161,9 @@ class SourceSettings(BaseTable):
     days if it has none."""
     expiry_dates: ExpiryDates = ExpiryDates.RECORDS
     """Where the expiry dates of announcements come from. `records`: from the record or the training's renewal rule.
-    `employee_status`: from the account's own list of who is current; where it has no date, from the record. Choose this
-    if KPA Flex shows other dates than the announcements. The list is read once a day, with one request for every 500
-    people. Needs `api = "v2"`."""
+    `employee_status`: from the account's employee status list, which shows who is current until when; where it has no
+    date, from the record. Choose this if KPA Flex shows other dates than the announcements. The list is read once a
+    day, with one request for every 500 people. Needs `api = "v2"`."""
     id_namespace: Text = ""
     """The text that the ids of this source's events are derived from. Empty: the source's name. If you rename a source,
     set it to the old name to keep the ids."""

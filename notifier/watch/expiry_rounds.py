@@ -216,12 +216,12 @@ class ExpiryRounds:
                     read.update(people)
             if name in self._unread:
                 self._unread.remove(name)
-                _log.info("the list of who is current can be read again", extra={"source": name})
+                _log.info("the employee status list can be read again", extra={"source": name})
         except ApiError as failure:
             if name not in self._unread:
                 self._unread.add(name)
                 _log.warning(
-                    "the list of who is current cannot be read; for people not read, the records' own dates count, and"
+                    "the employee status list cannot be read; for people not read, the records' own dates count, and"
                     " what was announced by the list stays; it is read again tomorrow",
                     extra={"source": name, "reason": failure.reason, "people": len(read), "detail": failure.message},
                 )

@@ -121,7 +121,7 @@ def _completion() -> dict[str, Any]:
                 "description": (
                     "Where `valid_until` comes from: the completion's own expiry (`expires_on`), the renewal months of"
                     " a training with a rolling schedule, or, only in events about the end of a completion, the"
-                    f" account's list of who is current. Later versions may add values. {_SINCE}"
+                    f" account's employee status list. Later versions may add values. {_SINCE}"
                 ),
             },
             "occasion": {

@@ -1,4 +1,4 @@
-"""A daemon whose announcements follow the account's own list of who is current."""
+"""A daemon whose announcements follow the account's employee status list."""
 
 import asyncio
 import time

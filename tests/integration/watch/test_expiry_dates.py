@@ -1,4 +1,4 @@
-"""Announcements that follow the account's own list of who is current: its dates, its failures, and what stays."""
+"""Announcements that follow the account's employee status list: its dates, its failures, and what stays."""
 
 import asyncio
 import logging
@@ -140,7 +140,7 @@ async def test_without_the_list_own_dates_count_what_it_gave_stays_and_the_log_s
     ]
     sources = [data_of(event)["completion"]["valid_until_source"] for event in calendar.events]
     assert sources == ["employee_status", "special_expiry", "special_expiry", "employee_status"]
-    said = [record for record in caplog.records if "who is current" in record.message]
+    said = [record for record in caplog.records if "employee status list" in record.message]
     assert len(said) == 1
     assert said[0].__dict__["reason"] == "token_permission"
 

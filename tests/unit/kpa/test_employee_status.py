@@ -1,4 +1,4 @@
-"""Pages of the list of who is current: what is read, what is left out, and what is an error."""
+"""Pages of the employee status list: what is read, what is left out, and what is an error."""
 
 import json
 from typing import TYPE_CHECKING, Any
