@@ -25,13 +25,13 @@ from notifier.store.database import Database
 from notifier.store.queries.feed import position
 
 MOST_UNDELIVERED: Final = 5_000
-"""The most undelivered events that are kept whole: some megabytes."""
+"""The most undelivered events that are kept whole; they take some megabytes."""
 
 MOST_OWED: Final = 100_000
-"""The most further undelivered `created` events of which the identity is kept: about 100 bytes each."""
+"""The most further undelivered `created` events of which the identity is kept; each takes about 100 bytes."""
 
 MOST_TOLD: Final = 10_000
-"""The most ids of announced events that are kept, the newest ones: somewhat less than a megabyte."""
+"""The most ids of announced events that are kept, the newest ones; they take somewhat less than a megabyte."""
 
 STAMPS_KEPT: Final = 100
 """Number of stamps that the state file keeps, although only the newest two essentials files are kept."""
@@ -203,7 +203,7 @@ def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
 
 
 def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
-    """Return the undelivered events to keep whole, those of which to keep the identity, and the ids of the others."""
+    """Return the undelivered events to keep whole, those to keep only by their identity, and the ids of the rest."""
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"
     (count,) = db.execute(f"SELECT count(*) FROM ({waiting})").fetchone()

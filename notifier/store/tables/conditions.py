@@ -226,7 +226,7 @@ def _tell(db: Database, together: Sequence[ConditionChange], now_ms: int) -> tup
 def _hand_over(db: Database, handover: Handover, now_ms: int) -> tuple[Event | None, int]:
     """Write the last alert to a destination; return it, and how many waiting alerts it replaces.
 
-    It lists only conditions about which an alert was delivered there. If there are none, the event is None.
+    The alert lists only conditions about which an alert was delivered there. If there are none, the event is None.
     """
     heard = [it for it in handover.conditions if _was_alerted(db, handover.old, it)]
     waited = [

@@ -24,7 +24,7 @@ class NameList(StrEnum):
 
 
 class PersonName(Struct, frozen=True):
-    """The parts of a person that are stored; `employee_number` is None if there is none or it is not wanted."""
+    """What is stored about a person; `employee_number` is None if there is none, or if the configuration omits it."""
 
     id: str
     name: str

@@ -45,7 +45,7 @@ class DayBoundary(Struct, frozen=True):
 
 
 def landmark(db: Database, source: str, chance: float) -> DayBoundary | None:
-    """Return the boundary of the day that a random number selects (`chance`, 0 to 1); None if there is none."""
+    """Return the boundary of a day that the random number `chance` (0 to 1) selects; None if there is none."""
     dated = f"FROM records WHERE {_EXIST} AND completed_on"
     (oldest,) = db.execute(f"SELECT min(completed_on) {dated} > ''", [source]).fetchone()
     (newest,) = db.execute(f"SELECT max(completed_on) {dated} > ''", [source]).fetchone()

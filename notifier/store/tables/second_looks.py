@@ -22,8 +22,8 @@ class SecondLook(Struct, frozen=True):
 
     `since_ms` is when the wait began, None after an answer that contradicts the change. `flips` counts these
     contradictions, and the last was at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0 for a
-    removal). `user_id` and `training_id` are for the request that is to confirm it. `net` is the detection method that
-    saw the change first.
+    removal). `user_id` and `training_id` are for the second request. `net` is the detection method that saw the change
+    first.
     """
 
     key: str

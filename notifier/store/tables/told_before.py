@@ -118,7 +118,7 @@ class ToldBefore(Struct, frozen=True):
 
 
 def is_first(change: Change) -> bool:
-    """Return whether a change is the first event of an unknown record."""
+    """Return whether a change announces a record as new, for the first time."""
     return change.type is EventType.CREATED and change.revision == 1
 
 

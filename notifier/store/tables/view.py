@@ -6,7 +6,7 @@ from notifier.store.database import Database
 def mark_view(
     db: Database, source: str, *, training_id: str | None, user_id: str | None, has_attachments: bool | None
 ) -> int:
-    """Mark the known records that these filters exclude; return how many of the others exist."""
+    """Mark the known records that these filters exclude; return the number of existing records that they include."""
     inside = ["1 = 1"]
     values: list[str] = []
     if training_id is not None:
