@@ -52,7 +52,7 @@ class Evaluation(Struct, frozen=True):
 
 
 def unready(evaluation: Evaluation | None, now: float) -> dict[str, str]:
-    """Return why the notifier as a whole is not ready, by the part concerned; empty if it is ready."""
+    """Return the reasons why the notifier as a whole is not ready, by the part concerned; empty if it is ready."""
     if evaluation is None:
         return {}
     found = {}

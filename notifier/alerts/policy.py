@@ -23,7 +23,7 @@ SAME_WITHIN_MS: Final = 3600 * 1000
 """Milliseconds after its end within which a condition that comes back counts as the same condition."""
 
 RETURNED_ENDS_AFTER_MS: Final = 3600 * 1000
-"""Milliseconds without a condition before it is over, if it has come back before."""
+"""Once a condition has come back, it is over only after this many milliseconds without it."""
 
 MOST_ALERTS_A_DAY: Final = 6
 """The most alerts about one condition in one day."""
@@ -50,7 +50,7 @@ class ChangeReason(StrEnum):
     CLOCK_SET_BACK = "clock_set_back"
     """The time of its last alert is now in the future; the reminder is due a day from now. No alert."""
     HANDED_OVER = "handed_over"
-    """Its former destination gets no more alerts, and the new one has not got any yet. No alert."""
+    """Its former destination gets no more alerts, and the new one has not got one yet. No alert."""
     NOT_SEEN = "not_seen"
     """It was not seen this time, but may come back. No alert."""
     ENDED = "ended"
@@ -111,7 +111,7 @@ def find_handovers(
 
 
 def _hand_over(before: StoredCondition, change: ConditionChange | None, alerts_to: str) -> ConditionChange | None:
-    """Return `change`; for a condition that still fires and was reported elsewhere, mark it as unreported instead.
+    """Return `change`, or one that marks the condition as unreported if it still fires and was reported elsewhere.
 
     `find_handovers` sends the other destination a last alert, so nobody there waits for the end of the condition.
     """

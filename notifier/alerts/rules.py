@@ -74,7 +74,7 @@ def of_rebuild(found: Comparison | None, watched: Collection[SourceMemory]) -> I
 
 
 def of_clock(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Condition]:
-    """Yield `clock_off` if this machine's clock is off; `firing` holds the conditions that were firing before."""
+    """Yield `clock_off` if this machine's clock is off; `firing` holds the conditions that fire already."""
     offset = peers.offset()
     is_firing = (ConditionName.CLOCK_OFF, CLOCK) in firing
     if offset is not None and abs(offset) >= (CLOCK_RIGHT_SECONDS if is_firing else CLOCK_OFF_SECONDS):
@@ -157,7 +157,7 @@ def of_interface(problem: str | None) -> Iterator[Condition]:
 
 
 def of_descriptors(used: int, most: int | None, firing: Collection[ConditionKey]) -> Iterator[Condition]:
-    """Yield `descriptors_low` if most file descriptors are in use; `firing` holds the conditions that were firing."""
+    """Yield `descriptors_low` if most file descriptors are in use; `firing` holds the conditions that fire already."""
     is_firing = (ConditionName.DESCRIPTORS_LOW, PROCESS) in firing
     if most is not None and used >= most * (_END_SHARE_IN_USE if is_firing else _BEGIN_SHARE_IN_USE):
         yield Condition(

@@ -267,7 +267,7 @@ def _failure(memory: SourceMemory) -> str:
 
 
 def gap(memory: SourceMemory, sweep_interval: float, now_ms: int) -> Sentence | None:
-    """Return why it is not certain that every record was seen; None if it is.
+    """Return why records may have been missed; None if it is certain that every record was seen.
 
     Only a complete sweep makes it certain. Before the first contact with the API, no record can have been missed.
     `sweep_interval` is in seconds.

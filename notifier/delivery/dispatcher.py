@@ -134,11 +134,11 @@ class Dispatcher:
         return await self._workers[name].preview(deliveries) if name in self._workers else None
 
     def try_at_once(self, names: Collection[str]) -> list[str]:
-        """Deliver the waiting events of these destinations now; return those that were waiting before the next try."""
+        """Deliver the waiting events of these destinations now; return the destinations whose wait this ended."""
         return [name for name in names if name in self._workers and self._workers[name].try_at_once()]
 
     def set_aside(self, names: Collection[str]) -> None:
-        """Make these destinations read their waiting deliveries again, after a change of those in the store."""
+        """Make these destinations read their waiting deliveries again after a change in the store."""
         for name in names:
             if name in self._workers:
                 self._workers[name].set_aside()
@@ -150,7 +150,7 @@ class Dispatcher:
                 self._workers[name].wake()
 
     async def follow_clock(self) -> None:
-        """After the wall clock was set, shift all stored times by as much, so that waits and ages stay the same.
+        """After the wall clock was set, shift all stored times by as much, so that no wait and no age changes.
 
         Raises StoreError.
         """
@@ -165,7 +165,7 @@ class Dispatcher:
                 worker.follow_clock(by_ms)
 
     def wake_after_sleep(self, slept: float) -> None:
-        """Check for deliveries that became due while the machine slept; the `slept` seconds do not count as tried."""
+        """Check for deliveries that became due while the machine slept; do not count the `slept` seconds as tried."""
         for worker in self._workers.values():
             worker.after_sleep(slept)
 

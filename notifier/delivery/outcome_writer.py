@@ -196,8 +196,8 @@ def settlements_of(
 ) -> list[Settlement]:
     """Return the outcomes to store for the deliveries of a request that took `milliseconds`. Pure.
 
-    Deliveries with the same decision share a settlement. The first one carries `logged`, the request for the log of
-    requests, with the sequence numbers of all deliveries.
+    Deliveries with the same decision share one `Settlement`. The first settlement carries `logged`, the request for the
+    log of requests, with the sequence numbers of all deliveries.
     """
     fates: dict[RetryDecision, list[Delivery]] = {}
     if decided.count(decided[0]) == len(decided):

@@ -220,7 +220,7 @@ class Worker:
     async def send_sample(self, event: Event) -> tuple[Outcome, bool]:
         """Make one attempt with an event that is not stored, one at a time and within the allowed rate.
 
-        Returns the outcome, and whether this success ended a wait of the destination before its next try.
+        Returns the outcome, and whether a success ended a wait of the destination before its next try.
         """
         async with self._sampling:
             await self._take_turn()
@@ -284,7 +284,7 @@ class Worker:
             self._reader.read_due()
 
     def _after_read(self) -> None:
-        """Start requests after a read of the store, and set a timer for when the timetable changes what may go."""
+        """Start requests after a read of the store, and set a timer for the next change of the timetable's gate."""
         gate = self._reader.gate
         if gate is not None:
             self._trying.hold(held=gate.held_until_ms is not None)

@@ -292,9 +292,11 @@ def outcome_of(error: Exception) -> Outcome:
         case exceptions.DeliveryError():
             return Outcome(AttemptResult.THROTTLED, detail="the broker rejects the message (basic.nack)")
         case exceptions.ChannelAccessRefused() | exceptions.ConnectionNotAllowed():
-            return Outcome(AttemptResult.ACCESS_REFUSED, detail=f"the broker refuses it: {_words(error)}")
+            return Outcome(AttemptResult.ACCESS_REFUSED, detail=f"the broker refuses access: {_words(error)}")
         case exceptions.ChannelNotFoundEntity():
-            return Outcome(AttemptResult.TARGET_MISSING, detail=f"the broker does not find it: {_words(error)}")
+            return Outcome(
+                AttemptResult.TARGET_MISSING, detail=f"the broker does not find the queue or exchange: {_words(error)}"
+            )
         case exceptions.ChannelPreconditionFailed():
             return Outcome(AttemptResult.PAYLOAD_REFUSED, detail=f"the broker refuses the message: {_words(error)}")
         case exceptions.ChannelClosed():

@@ -214,7 +214,7 @@ class BrokerDestination(ABC):
 
 
 def seconds_to_connect(timeout: float) -> float:
-    """Return the time limit for connecting in seconds; it is below `timeout`, so it ends while nothing was sent yet."""
+    """Return the time limit for connecting in seconds; it is below `timeout`, so that nothing was sent when it ends."""
     return timeout - min(1.0, timeout / 4)
 
 

@@ -196,7 +196,10 @@ class _Connection:
         return bool(self._waiting)
 
     async def open(self, context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None) -> None:
-        """Connect and log in; `context` is the TLS context, or makes it (None: no TLS). Raises AttemptError."""
+        """Connect and log in. Raises AttemptError.
+
+        `context` is the TLS context, a function that makes it, or None for a connection without TLS.
+        """
         threading.Thread(target=self._serve, args=(context,), name="mqtt", daemon=True).start()
         await asyncio.wait((self._accepted, self._over), return_when=asyncio.FIRST_COMPLETED)
         outcome = self._accepted.result() if self._accepted.done() else self._over.result()
@@ -213,7 +216,7 @@ class _Connection:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = CONTENT_TYPE
             properties.UserProperty = ("id", event_id)
-            # The answer, or the end of the connection, is reported in a later turn of the event loop, so not too early.
+            # The answer, or the end of the connection, is reported in a later turn of the event loop, after this.
             sent = self._client.publish(topic, body, _QOS, properties=properties)
             answer: asyncio.Future[Outcome] = self._loop.create_future()
             self._waiting[sent.mid] = answer

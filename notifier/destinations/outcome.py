@@ -97,7 +97,7 @@ class Outcome(Struct, frozen=True):
     """Returns the request and its answer for the log of requests, without secrets; called only if they are logged."""
 
     def __eq__(self, other: object) -> bool:
-        """Return whether both are the same outcome, whatever the log would say of the request."""
+        """Return whether both are the same outcome; `request` is not compared."""
         return isinstance(other, Outcome) and self._shown() == other._shown()
 
     def __hash__(self) -> int:

@@ -69,7 +69,7 @@ class Row(Struct, frozen=True):
 
     @property
     def bullet(self) -> str:
-        """The prefix of a list item in plain text; "" for a row that is none."""
+        """The prefix of a list item in plain text; "" for other rows."""
         return "" if self.depth is None else f"{'    ' * self.depth}• "
 
 

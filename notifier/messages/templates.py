@@ -43,7 +43,7 @@ class Templates:
         self._environment = environment_of(shipped)
         self._report = report
         self.shipped: Templates | None = Templates(None, report, language) if own else None
-        """The shipped templates alone; None if this object has only shipped ones itself."""
+        """The shipped templates alone; None if the user has no templates of their own."""
 
     def report(self, what: str) -> None:
         """Report a problem with the output of all templates together."""

@@ -123,7 +123,7 @@ def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _named(completion: dict[str, Any], field: str, prefix: str, width: int) -> str:
-    """Return the name for the id in `field`. An unknown id is returned after `prefix`, a missing one as ""."""
+    """Return the name for the id in `field`; if it is not known, `prefix` and the id; "" without an id."""
     name = literal(completion.get(_NAME_OF[field]), width)
     if name:
         return name

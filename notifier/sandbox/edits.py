@@ -66,7 +66,7 @@ class Edits(Struct, frozen=True):
         deleted = self.past.deleted()
         wanted = [*deleted][-1:] if ids is None else sorted(ids)
         if not wanted or not deleted.keys() >= {*wanted}:
-            raise EditError("nothing of that kind has been deleted since the server was started")
+            raise EditError("no such record has been deleted since the server was started")
         records = [deleted[id_] for id_ in wanted]
         self.account.add_many(records)
         return records

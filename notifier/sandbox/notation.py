@@ -51,7 +51,7 @@ def read_seconds(text: str) -> float:
     """Parse a duration, which may be negative, such as `500ms`, `4s`, `5m`, `6h` or `-1d`. Raises NotationError."""
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise NotationError(f"`{text}` is no duration, such as 500ms, 4s, 5m, 6h or 1d")
+        raise NotationError(f"`{text}` is not a duration such as 500ms, 4s, 5m, 6h or 1d")
     return float(match[1]) * _SECONDS[match[2]]
 
 

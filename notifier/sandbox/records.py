@@ -51,8 +51,8 @@ class Record(Struct, frozen=True):
     """One completion record, independent of the versions' field names.
 
     `id` is the v2 id; `user` and `instructor` are 24 hex digits; `created` is in Unix milliseconds; `date_number` and
-    `expiry` are `yyyymmdd` as a number. `overrides` replaces or adds fields in the API's answer: their names there,
-    with any JSON value or `Override.ABSENT`. They do not affect the record's place in the list.
+    `expiry` are `yyyymmdd` as a number. `overrides` replaces or adds fields in the API's answer: it maps their names to
+    any JSON value or `Override.ABSENT`. These do not affect the record's place in the list.
     """
 
     id: int

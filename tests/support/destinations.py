@@ -184,7 +184,7 @@ def make_event() -> MakeEvent:
 
 @pytest.fixture(scope="session")
 def make_alert() -> MakeEvent:
-    """Make an operational notice."""
+    """Make an alert."""
 
     def make(sequence: int = 7, **fields: Any) -> Event:
         data = {

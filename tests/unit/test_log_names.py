@@ -18,7 +18,7 @@ FACTS = {
     "detail": "the same in words for people",
     "status": "an HTTP status",
     "decision": "what was decided after an attempt",
-    "condition": "of an operational notice",
+    "condition": "of an alert",
     "subject": "which source or destination a condition is of",
     "state": "how something has ended",
     "events": "how many",

@@ -21,7 +21,7 @@ _FULL_GROUPS_TO_GROW = 10
 _PATIENCE_GROWS = 4
 _LONGEST_PATIENCE = 10_000
 _PACED_SECONDS = 60.0
-"""If sending the waiting events in messages of the usual size would take longer than this, they become a digest."""
+"""If sending the waiting events in usual messages would take more than this many seconds, they become a digest."""
 
 
 class BatchSize(Struct, frozen=True):

@@ -82,7 +82,7 @@ class Breaker(Struct, frozen=True):
 
 
 def after_success(breaker: Breaker, now: float) -> Breaker:
-    """Return the breaker after a success: closed, unless a wait that the peer asked for is not over yet."""
+    """Return the breaker after a success: closed, or still waiting if the peer asked for a longer wait."""
     if breaker.asked and now < breaker.until:
         return replace(breaker, failures_in_row=0, last_success=now, tried=frozenset())
     return Breaker(last_success=now)

@@ -35,7 +35,7 @@ def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now_
     if not message_id:
         return Verdict(is_genuine=False, reason="there is no header webhook-id")
     if not (seconds.isascii() and seconds.isdecimal()):
-        return Verdict(is_genuine=False, reason="the header webhook-timestamp is no number")
+        return Verdict(is_genuine=False, reason="the header webhook-timestamp is not a number")
     age = now_seconds - int(seconds)
     if abs(age) > TOLERANCE_SECONDS:
         when = "old" if age > 0 else "in the future"

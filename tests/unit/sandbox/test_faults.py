@@ -272,7 +272,7 @@ def test_each_fault_without_a_value_is_read_with_a_scope(kind: str) -> None:
         ("", "there is no fault ``"),
         ("slow", "there is no fault `slow`"),
         ("late", "needs a value: late:DURATION"),
-        ("late:4", "no duration"),
+        ("late:4", "not a duration"),
         ("empty:5", "takes no value"),
         ("hidden:some", "whole number from 1"),
         ("hidden:1500+1", "whole number from 1"),

@@ -38,8 +38,8 @@ def test_what_was_signed_is_genuine_and_nothing_else(secrets: tuple[str, str], b
     [
         ({"webhook-signature": ""}, "the request is not signed"),
         ({"webhook-id": ""}, "no header webhook-id"),
-        ({"webhook-timestamp": "soon"}, "is no number"),
-        ({"webhook-timestamp": "\u0664"}, "is no number"),
+        ({"webhook-timestamp": "soon"}, "is not a number"),
+        ({"webhook-timestamp": "\u0664"}, "is not a number"),
         ({"webhook-timestamp": str(NOW - TOLERANCE_SECONDS - 1)}, "301 seconds old"),
         ({"webhook-timestamp": str(NOW + TOLERANCE_SECONDS + 1)}, "301 seconds in the future"),
         ({"webhook-signature": "v1,\xff"}, "no signature was made"),
