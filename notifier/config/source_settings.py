@@ -113,10 +113,10 @@ class SourceSettings(BaseTable):
     """If more than this share of the known records, and more than 20, seem to be removed at once, nothing is sent about
     them: they are held back, and an alert says so. `notifier release` reports them. 1: never."""
     hold_arrivals_above: RecordsOrShare = 200
-    """If more unknown records than this appear at once that were entered before the notifier first read the account,
-    they are held back like removals. The cause can be an import or a new permission. From 1 on, the value is a number
-    of records, below 1 a share of the known records; 20 or fewer records are never held back. Raise it before an import
-    that is to be reported."""
+    """How many old records may be reported at once: records that were entered before the notifier first read the
+    account but appear only now, as after an import or with a new permission. More than this are held back like
+    removals. From 1 on, the value is a number of records, below 1 a share of the known records; 20 or fewer are never
+    held back. Raise it before an import that is to be reported."""
     hold_changes_above: RecordsOrShare = 0.05
     """If the same field changes in more records than this at once, the changes are held back like removals. From 1 on,
     the value is a number of records, below 1 a share of the known records; 20 or fewer are never held back."""

@@ -119,7 +119,7 @@ def store_left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, 
 
 
 def with_store_of(opened_with: Settings, settings: Settings) -> Settings:
-    """Return `settings` with the place of the store from `opened_with`, the settings at the start."""
+    """Return `settings` with the store's location from `opened_with`, the settings at the start."""
     store = settings.store.model_copy(update=_store_place(opened_with))
     return settings.model_copy(update={"store": store})
 

@@ -23,7 +23,7 @@ class ConfigurationReader:
     """Reads the configuration, each time in a new thread."""
 
     def __init__(self, source: SettingsSource) -> None:
-        """Initialize with the object whose `read` is called."""
+        """Initialize with the source that the configuration is read from."""
         self._source = source
         self._readings: list[threading.Event] = []
 

@@ -78,7 +78,7 @@ _STORE_RETRY_SECONDS = 5.0
 
 
 class Daemon:
-    """All running parts for one configuration and one state file."""
+    """All running parts for one configuration and one store."""
 
     def __init__(
         self,
@@ -377,7 +377,7 @@ class Daemon:
         self._announce(events)
 
     def _announce(self, events: Sequence[Event]) -> None:
-        """Tell all parts that wait for events that these are stored now; alerts can be among them."""
+        """Wake all parts that wait for new events; alerts can be among these events."""
         # During a reload the filters under which the events were written may already be replaced.
         named = None if self._reloader.running.locked() else concerned(events, self._configuration.subscriptions)
         self._dispatcher.wake(named)

@@ -1,4 +1,4 @@
-"""Upkeep of the state file: its free space, its write-ahead log, and the essentials file, which survives its loss."""
+"""Upkeep of the state file: its free space, its write-ahead log, and its recovery snapshot (the essentials file)."""
 
 import asyncio
 import logging
@@ -21,14 +21,14 @@ LARGE_LOG_BYTES = 8_000_000
 4 MB, unless another process reads the file for a long time."""
 
 ESSENTIALS_EVERY_SECONDS = 600.0
-"""Seconds after which the essentials file is written again even if only the time of the last success has changed."""
+"""Seconds after which the recovery snapshot is written again even if only the time of the last success has changed."""
 
 ESSENTIALS_PATIENCE_SECONDS = 600.0
-"""Seconds for which writes of the essentials file may fail before an alert is sent."""
+"""Seconds for which writes of the recovery snapshot (essentials file) may fail before an alert is sent."""
 
 URGENT_AFTER_SECONDS = 0.5
-"""Seconds to wait before the essentials file is written for events that cannot be detected again. If the events are
-delivered within that time, the write is not needed.
+"""Seconds to wait before the recovery snapshot (essentials file) is written for events that cannot be detected again.
+If the events are delivered within that time, the write is not needed.
 """
 
 URGENT_SHARE = 10.0
@@ -41,7 +41,7 @@ OPTIMIZE_EVERY_SECONDS = 86_400.0
 
 
 class FileUpkeep:
-    """Keeps one state file small, and writes its essentials file."""
+    """Keeps one state file small, and writes its recovery snapshot (essentials file)."""
 
     def __init__(self, store: FileStore, clock: Clock) -> None:
         """Initialize with the open state file."""
@@ -61,7 +61,7 @@ class FileUpkeep:
 
     @property
     def has_kept(self) -> bool:
-        """Whether an essentials file with at least one source has been written."""
+        """Whether a recovery snapshot (essentials file) with at least one source has been written."""
         return self._kept_sources
 
     async def tidy(self) -> None:
@@ -83,18 +83,18 @@ class FileUpkeep:
         await self._store.run_bare(maintenance.release_memory)
 
     def note(self, events: Sequence[Event]) -> None:
-        """Schedule an early write of the essentials file if these events could not be detected again after a loss."""
+        """Schedule an early write of the recovery snapshot if these events could not be detected again after a loss."""
         if self._urgent is None and any(event.type in _NOT_FOUND_AGAIN for event in events):
             self._urgent = asyncio.create_task(self._write_soon(), name="essentials")
 
     async def stop(self) -> None:
-        """Cancel scheduled early writes; the caller writes the essentials file one last time."""
+        """Cancel scheduled early writes; the caller writes the recovery snapshot (essentials file) one last time."""
         if self._urgent is not None:
             self._urgent.cancel()
             await asyncio.wait([self._urgent])
 
     async def _write_soon(self) -> None:
-        """Wait a moment, then write the essentials file unless all urgent events have been delivered by then."""
+        """Wait a moment, then write the recovery snapshot unless all urgent events have been delivered by then."""
         await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._pause))
         # Events that arrive from now on need another write.
         self._urgent = None
@@ -107,12 +107,12 @@ class FileUpkeep:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def write_essentials(self) -> None:
-        """Write the essentials file beside the state file, unless the one there is up to date. Raises StoreError."""
+        """Write the recovery snapshot beside the state file, unless the one there is up to date. Raises StoreError."""
         async with self._writing:
             await self._write()
 
     async def rewrite_essentials(self) -> None:
-        """Write the essentials file and its previous version again, because something was erased. Raises StoreError."""
+        """Write the recovery snapshot and its previous version again after data was erased. Raises StoreError."""
         async with self._writing:
             for _ in ("the present ones", "the older generation"):
                 self._written = None
@@ -137,7 +137,7 @@ class FileUpkeep:
         self._written_until = content.sequence
 
     def failure(self) -> str | None:
-        """Return the error if writes of the essentials file have failed for ESSENTIALS_PATIENCE_SECONDS, else None."""
+        """Return the error if the recovery snapshot could not be written for ESSENTIALS_PATIENCE_SECONDS, else None."""
         if self._failing_since is None or self._clock.monotonic() - self._failing_since < ESSENTIALS_PATIENCE_SECONDS:
             return None
         return f"{UNWRITTEN} ({self._failure})"

@@ -25,7 +25,7 @@ FORGET_EVERY_SECONDS = 3600.0
 """Seconds between two checks for events older than the retention."""
 
 ESSENTIALS = "(essentials)"
-"""The name of the job that writes the essentials file, which is needed if the state file is lost."""
+"""The name of the job that writes the recovery snapshot, which is needed if the state file is lost."""
 
 
 class Housekeeping:
@@ -45,7 +45,7 @@ class Housekeeping:
 
     @property
     def has_kept(self) -> bool:
-        """Whether an essentials file with at least one source has been written, or none is needed."""
+        """Whether a recovery snapshot with at least one source has been written, or none is needed."""
         return self.upkeep is None or self.upkeep.has_kept
 
     async def tidy(self) -> None:
@@ -71,7 +71,7 @@ class Housekeeping:
             _log.info("old events deleted", extra={"events": forgotten})
 
     async def keep(self) -> None:
-        """Check that the store is still in its place, write the essentials file, and prepare lookups by person."""
+        """Check that the store is still in its place, write the recovery snapshot, and prepare lookups by person."""
         try:
             await self._store.check_place()
             if self.upkeep is not None:
@@ -86,21 +86,21 @@ class Housekeeping:
             _log.debug(error.message, extra={"reason": error.reason})
 
     def note(self, events: Sequence[Event]) -> None:
-        """Schedule an early write of the essentials file if these events could not be detected again after a loss."""
+        """Schedule an early write of the recovery snapshot if these events could not be detected again after a loss."""
         if self.upkeep is not None:
             self.upkeep.note(events)
 
     async def stop(self) -> None:
-        """Stop, and write the essentials file one last time."""
+        """Stop, and write the recovery snapshot (essentials file) one last time."""
         if self.upkeep is not None:
             await self.upkeep.stop()
         await self.keep()
 
     async def rewrite_essentials(self) -> None:
-        """Write the essentials file and its previous version again, because something was erased. Raises StoreError."""
+        """Write the recovery snapshot and its previous version again after data was erased. Raises StoreError."""
         if self.upkeep is not None:
             await self.upkeep.rewrite_essentials()
 
     def failure(self) -> str | None:
-        """Return the error if the essentials file could not be written for some time, otherwise None."""
+        """Return the error if the recovery snapshot could not be written for some time, otherwise None."""
         return None if self.upkeep is None else self.upkeep.failure()

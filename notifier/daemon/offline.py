@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def lone_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the state file exclusively, as the daemon does, and write the essentials file before closing it.
+    """Open the state file exclusively, as the daemon does, and write its recovery snapshot before closing it.
 
     Raises StoreError, with the reason IN_USE if a daemon runs.
     """
@@ -41,7 +41,7 @@ async def lone_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 async def write_essentials(store: Store) -> None:
-    """Write the essentials file beside the state file; do nothing for a database. Raises StoreError, OSError."""
+    """Write the recovery snapshot beside the state file; do nothing for a database. Raises StoreError, OSError."""
     if isinstance(store, FileStore):
         known = await store.run(snapshot.gather, SystemClock().now_ms())
         await asyncio.to_thread(essentials.write, store.path, known)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 3.0
-"""Seconds that requests under way get to finish when the daemon or a destination stops.
+"""Seconds for which requests under way may continue when the daemon or a destination stops.
 
 All steps of a stop of the daemon take less than five seconds.
 """

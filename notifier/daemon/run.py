@@ -80,7 +80,7 @@ async def _take_turns(
     reload_asked: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> None:
-    """Stand by, run the daemon during each turn, and stand by again when the database is lost. Raises StoreError."""
+    """Stand by, run the daemon while this process holds the store, and stand by again after that. Raises StoreError."""
     configuration = RunningConfiguration(settings, source)
     while not stopped.done():
         store = database_store(settings.store, SystemClock().now_ms)

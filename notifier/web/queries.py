@@ -29,7 +29,7 @@ _CURSOR: Final = re.compile("^([0-9]{1,18})(?:,([a-z0-9-]*))?$")
 class BaseQuery(BaseModel):
     """The parameters of a query or headers of a request; unknown ones are ignored, and empty ones count as missing.
 
-    A parameter whose type is a tuple may occur several times, each time with one value or several between commas.
+    A parameter whose type is a tuple may occur several times, each time with one or more values, separated by commas.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True)
@@ -52,7 +52,7 @@ def parse_query(model: type[Query], query: "MultiMapping[str]") -> Query:
 
 
 def written_cursor(cursor: DeliveryCursor) -> str:
-    """Return a place in the order of deliveries in the format of the parameter `after`."""
+    """Return a position in the order of deliveries, written as in the parameter `after`."""
     return f"{cursor.sequence},{cursor.destination}"
 
 
@@ -157,7 +157,7 @@ class StreamHeaders(BaseQuery):
 
 
 class DeliveryPage(Struct, frozen=True):
-    """A request for up to `limit` deliveries that `chosen` admits, after a place in their order."""
+    """A request for up to `limit` deliveries that `chosen` admits, after a position in their order."""
 
     chosen: DeliveryFilter
     after: DeliveryCursor

@@ -1,4 +1,4 @@
-"""`notifier backup`."""
+"""The command `notifier backup`, which copies the state file."""
 
 from pathlib import Path
 

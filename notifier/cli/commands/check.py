@@ -1,4 +1,4 @@
-"""`notifier check`."""
+"""The command `notifier check`, which validates the configuration, and tries the tokens if asked."""
 
 import os
 from pathlib import Path
@@ -47,9 +47,9 @@ _DESTINATION_COLUMNS: Final = (
 def check(given: GlobalOptions, *, online: bool, strict: bool, as_json: bool) -> None:
     """Validate the configuration; --online tries each token.
 
-    Nothing is stored or sent. With --online each source is asked for its newest page, and for names where they are
-    enabled, and the table says whether that went through a proxy. It also shows how many trainings and people each
-    destination's filters match today. Errors must be corrected. Warnings report settings that are valid but probably a
+    Nothing is stored or sent. With --online, the newest page of each source is requested, and the names if they are
+    enabled; tables show which requests went through a proxy, and how many trainings and people the filters of each
+    destination match today. Errors must be corrected. Warnings report settings that are valid but probably a
     mistake; they do not change the exit code unless --strict is given.
     """
     try:

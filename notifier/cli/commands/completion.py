@@ -1,4 +1,4 @@
-"""`notifier completion`."""
+"""The command `notifier completion`, which prints a completion script for a shell."""
 
 import click
 from click.shell_completion import ShellComplete, get_completion_class

@@ -1,4 +1,4 @@
-"""`notifier dashboard`."""
+"""The command `notifier dashboard`, which signs a browser in to the dashboard."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`notifier deliveries`."""
+"""The command `notifier deliveries`, which shows, drops and moves deliveries."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

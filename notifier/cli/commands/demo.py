@@ -1,4 +1,4 @@
-"""`notifier demo`."""
+"""The command `notifier demo`, which shows the whole pipeline with a simulated account."""
 
 import asyncio
 import sys

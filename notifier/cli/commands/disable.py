@@ -1,4 +1,4 @@
-"""`notifier disable`."""
+"""The command `notifier disable`, which stops sending to a destination."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`notifier enable`."""
+"""The command `notifier enable`, which sends to a destination again."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`notifier events`."""
+"""The command `notifier events`, which shows detected events."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

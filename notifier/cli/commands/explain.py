@@ -1,4 +1,4 @@
-"""`notifier explain`."""
+"""The command `notifier explain`, which shows a record's history."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""`notifier forget`."""
+"""The command `notifier forget`, which erases a person's data."""
 
 from collections.abc import Mapping
 from typing import Any, Final

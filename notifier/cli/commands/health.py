@@ -1,4 +1,4 @@
-"""`notifier health`."""
+"""The command `notifier health`, which tells health checks whether the daemon works."""
 
 import os
 import time

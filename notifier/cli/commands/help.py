@@ -1,4 +1,4 @@
-"""`notifier help`."""
+"""The command `notifier help`, which shows pages of the documentation."""
 
 from collections.abc import Mapping
 from pathlib import Path

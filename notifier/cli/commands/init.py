@@ -1,4 +1,4 @@
-"""`notifier init`."""
+"""The command `notifier init`, which writes a first configuration."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`notifier install-service`."""
+"""The command `notifier install-service`, which installs a systemd service."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""`notifier listen`."""
+"""The command `notifier listen`, which follows the events of the running daemon."""
 
 import asyncio
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""`notifier man`."""
+"""The command `notifier man`, which shows the manual page."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""`notifier monitoring`."""
+"""The command `notifier monitoring`, which writes files for Prometheus and Grafana."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`notifier poll`."""
+"""The command `notifier poll`, which polls a source now."""
 
 import click
 

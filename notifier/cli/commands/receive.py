@@ -1,4 +1,4 @@
-"""`notifier receive`."""
+"""The command `notifier receive`, which runs a local receiver that prints what a destination sends."""
 
 import asyncio
 from collections.abc import Callable, Sequence

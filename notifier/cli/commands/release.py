@@ -1,4 +1,4 @@
-"""`notifier release`."""
+"""The command `notifier release`, which reports or accepts changes that are held back."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""`notifier reload`."""
+"""The command `notifier reload`, which makes the daemon read its configuration again."""
 
 from typing import Any
 

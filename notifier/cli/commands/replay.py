@@ -1,4 +1,4 @@
-"""`notifier replay`."""
+"""The command `notifier replay`, which sends past events again."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""`notifier restore`."""
+"""The command `notifier restore`, which replaces the state file with a backup."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,17 +24,17 @@ from notifier.store.opening import is_database, location_of
 
 @click.command(epilog=examples("notifier restore /var/backups/notifier.db"))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="With [store] url: replace the state that the schema has.")
+@click.option("--force", is_flag=True, help="With [store] url: replace a schema that is not empty.")
 @with_global_options
 def restore(given: GlobalOptions, file: Path, *, force: bool) -> None:
     """Replace the state file with a backup.
 
     Stop the daemon first. FILE is checked and left unchanged; the present state file is kept under a dated name
-    beside it. When the daemon starts, it adds what the present state file knows and the backup does not: waiting
-    events are delivered, and events that were already sent are not sent again.
+    beside it. When the daemon starts, it adds newer data from that file: waiting events are delivered, and events that
+    were already sent are not sent again.
 
-    With `[store] url`, it copies FILE into the database, where the schema must be empty. With --force, a schema
-    that has a state is kept under a dated name, and what it knows and FILE does not is added at once.
+    With `[store] url`, FILE is copied into the database, where the schema must be empty. With --force, a schema that is
+    not empty is kept under a dated name, and its newer data is added at once.
     """
     store = read_settings_as_caller(given).store
     if is_database(store):

@@ -1,4 +1,4 @@
-"""`notifier retry`."""
+"""The command `notifier retry`, which puts deliveries back into the queue."""
 
 from typing import TYPE_CHECKING, Any
 

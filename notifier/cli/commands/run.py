@@ -1,4 +1,4 @@
-"""`notifier run`."""
+"""The command `notifier run`, which runs the daemon."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""`notifier sandbox`."""
+"""The command `notifier sandbox`, which serves the simulated API."""
 
 import asyncio
 from collections.abc import Sequence

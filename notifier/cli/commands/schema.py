@@ -1,4 +1,4 @@
-"""`notifier schema`."""
+"""The command `notifier schema`, which prints JSON Schemas."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`notifier status`."""
+"""The command `notifier status`, which shows the state of sources and destinations."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -169,7 +169,7 @@ def _evaluated(evaluation: Mapping[str, Any]) -> str:
     if evaluation["at"] is None:
         return "Its state has not been evaluated yet."
     heard = evaluation["alerts_to"]
-    told = f"alerts go to {heard}" if heard else "alerts: no one is told ([alerts] in the configuration)"
+    told = f"alerts go to {heard}" if heard else "alerts go to no one (set [alerts] in the configuration)"
     return f"State evaluated {evaluation['age_seconds']:.0f} s ago; {told}"
 
 

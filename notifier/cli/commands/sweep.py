@@ -1,4 +1,4 @@
-"""`notifier sweep`."""
+"""The command `notifier sweep`, which reads the whole list of a source now."""
 
 import click
 

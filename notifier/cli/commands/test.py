@@ -1,4 +1,4 @@
-"""`notifier test`."""
+"""The command `notifier test`, which sends a sample event to a destination, or shows what would be sent."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -26,8 +26,8 @@ UNREACHED = (
 async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
     """Erase a person's data from the state file; with `dry_run`, only return the people that `text` identifies.
 
-    The log names the requester (`by`) but not the person. The caller must write the essentials file again afterwards.
-    Raises UnknownPersonError, StoreError.
+    The log names the requester (`by`) but not the person. The caller must write the recovery snapshot (essentials file)
+    again afterwards. Raises UnknownPersonError, StoreError.
     """
     text = text.strip()
     people = await store.run(erasure.find_people, text) if can_be_stored(text) else []

@@ -72,10 +72,10 @@ def record_document(
 class Withheld(Struct, frozen=True):
     """A change of a record that is not reported yet, and the reason; times are Unix milliseconds.
 
-    `what` says what the change waits for: the kind of second check, the kind of change of which too many came at once,
-    or `unreadable`. `missing` says what has to happen before the report. `not_before_ms` is the earliest time of the
-    report; None if the wait has to begin again, if somebody has to release or correct the record, or if the source is
-    not configured.
+    `what` is the kind of second look (a request that has to confirm the change), the kind of change of which too many
+    came at once, or `unreadable`. `missing` says what has to happen before the report. `not_before_ms` is the earliest
+    time of the report; None if the wait has to begin again, if somebody has to release or correct the record, or if the
+    source is not configured.
     """
 
     what: str

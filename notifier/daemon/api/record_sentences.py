@@ -65,7 +65,7 @@ WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "an answer shows a content that it had before",
     }
 )
-"""The change that one answer shows and a second one has to confirm, by kind of second look."""
+"""The change that one answer shows and a later one (the second look) has to confirm, by kind of second look."""
 
 MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
@@ -76,7 +76,7 @@ MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "a request for its person and training that shows the same content",
     }
 )
-"""The confirmation that is needed before a change is reported, by kind of second look."""
+"""The answer that is needed before a change is reported, by kind of second look."""
 
 
 class NotTold(StrEnum):

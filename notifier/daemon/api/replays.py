@@ -1,4 +1,4 @@
-"""The documents about replays: the plan of one, and the progress of all."""
+"""The JSON objects about replays: the plan of one, and the progress of all."""
 
 from typing import TYPE_CHECKING, Final
 

@@ -94,8 +94,8 @@ def source_status(
 ) -> "SourceDocument":
     """Return the description of one source.
 
-    `usage` is None without a running daemon. `waiting` counts the records that wait for a second look, by kind.
-    `troubles` are the kinds of requests to the API that fail now.
+    `usage` is None without a running daemon. `waiting` counts the records with a change that a second request has to
+    confirm, by kind. `troubles` are the kinds of requests to the API that fail now.
     """
     return {
         "state": state,

@@ -1,4 +1,4 @@
-"""Notices when a part of the daemon hangs, and reports to systemd whether the daemon is ready, alive, and how it is."""
+"""Notices when a part of the daemon hangs, and reports readiness, signs of life and the state to systemd."""
 
 import asyncio
 import logging

@@ -37,8 +37,8 @@ class SignIn:
     def __init__(self, guard: Guard, links: SignInLinks, rendering: Rendering, url: Callable[[], str | None]) -> None:
         """Initialize with the parts it uses; `url` returns the dashboard's address for a browser on this machine.
 
-        The address is "" if the server listens only on a Unix socket, which a proxy or tunnel can reach, and None if it
-        listens on neither a port nor such a socket.
+        The address is "" if the server listens only on a Unix socket, which a proxy or tunnel can reach. It is None if
+        the server listens on neither a port nor such a socket.
         """
         self._guard = guard
         self._links = links

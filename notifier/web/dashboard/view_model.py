@@ -71,7 +71,7 @@ class Listed(Struct, frozen=True):
 
 
 class Untold(Struct, frozen=True):
-    """Changes that a source does not report yet, because they are held back, unreadable or wait for a second look."""
+    """Changes that a source does not report yet: they are held back, unreadable, or still have to be confirmed."""
 
     source: str
     what: str

@@ -56,7 +56,7 @@ class Feed:
             after = page.next
 
     async def reader(self, wish: StreamQuery) -> Subscriber:
-        """Return a reader of the stream that begins at the requested place. Raises UnknownNameError, StoreError."""
+        """Return a reader of the stream that begins at the requested position. Raises UnknownNameError, StoreError."""
         after = await self._reader.run(place, wish.after, wish.chosen, tuple(self._sources()))
         return Subscriber(after, wish.chosen)
 

@@ -26,8 +26,8 @@ class SourceFigures(Struct, frozen=True):
 
     `allowed` is the number of requests allowed a minute, `used` the requests in the last minute, and `used_by` the same
     by purpose; `requests` are all requests of this process. `swept` is the progress of the latest sweep, from 0 to 1,
-    and `swept_ms` is when a sweep last reached the end of the list. `held` counts held-back records, `waiting` records
-    that wait for a second look.
+    and `swept_ms` is when a sweep last reached the end of the list. `held` counts records that are held back, `waiting`
+    those with a change that a second request has to confirm.
     """
 
     state: str

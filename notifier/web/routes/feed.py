@@ -1,4 +1,4 @@
-"""The routes of the feed."""
+"""The routes of the feed of events."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
