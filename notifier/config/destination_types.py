@@ -1,12 +1,37 @@
 """The union of the settings of all types of destination."""
 
-from typing import Annotated
+from typing import Annotated, Any, Final, get_args
 
-from pydantic import Field
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
 
+from notifier.config.base_table import BaseTable
 from notifier.config.brokers import AmqpSettings, AwsSettings, KafkaSettings, MqttSettings
+from notifier.config.introspection import TYPE_KEY, tags
 from notifier.config.message_destinations import AppriseSettings, SlackSettings, TeamsSettings
 from notifier.config.webhooks import HttpSettings
+
+TABLE: Final = "table"
+"""The key, in the metadata of the schema of one type, for the type's class."""
+
+
+class _ByType:
+    """Makes `type` select the class, whose validator is built when a destination of that type is read first.
+
+    A discriminated union would build the validators of all types at each start, of which most configurations use two.
+    """
+
+    def __get_pydantic_core_schema__(self, union: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        choices = {tag: _validated_by(table) for table in get_args(union) for tag in tags(table)}
+        return core_schema.tagged_union_schema(choices, discriminator=TYPE_KEY)
+
+
+def _validated_by(table: type[BaseTable]) -> core_schema.CoreSchema:
+    def validate(value: Any, info: core_schema.ValidationInfo) -> BaseTable:
+        return table.model_validate(value, context=info.context)
+
+    return core_schema.with_info_plain_validator_function(validate, metadata={TABLE: table})
+
 
 Destination = Annotated[
     SlackSettings
@@ -17,6 +42,6 @@ Destination = Annotated[
     | AmqpSettings
     | MqttSettings
     | AwsSettings,
-    Field(discriminator="type"),
+    _ByType(),
 ]
 """The settings of one destination; `type` selects the class."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from notifier.config.base_table import BaseTable
+from notifier.config.destination_types import TABLE
 from notifier.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,6 +71,15 @@ class _ConfigurationSchema(GenerateJsonSchema):
                 for choice, described in choices.items()
             ],
         }
+
+    def function_plain_schema(self, schema: "core_schema.PlainValidatorFunctionSchema") -> JsonSchemaValue:
+        """Make a definition of each type of destination."""
+        table: type[BaseTable] | None = schema.get("metadata", {}).get(TABLE)
+        if table is None:
+            return super().function_plain_schema(schema)
+        table.model_rebuild()
+        name = f"{table.__module__}.{table.__qualname__}:{id(table)}"
+        return self.generate_inner({**table.__pydantic_core_schema__, "ref": name})
 
     def dict_schema(self, schema: "core_schema.DictSchema") -> JsonSchemaValue:
         """Reject keys that do not match the pattern for names."""

@@ -259,3 +259,15 @@ def test_importing_it_builds_no_validator_of_a_table() -> None:
     program += "print(s.__pydantic_complete__, HttpSettings.__pydantic_complete__)"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True", "False"]
+
+
+def test_only_the_types_of_destinations_that_are_configured_are_built() -> None:
+    program = (
+        "from notifier.config import Destination, Settings\n"
+        "from notifier.config.introspection import tables\n"
+        "destinations = {'hr': {'type': 'http', 'url': 'https://example.com/'}}\n"
+        "Settings.model_validate({'sources': {'acme': {'token': 'x'}}, 'destinations': destinations})\n"
+        "print(*[table.__name__ for table in tables(Destination) if table.__pydantic_complete__])"
+    )
+    built = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert built == ["HttpSettings"]
