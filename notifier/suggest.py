@@ -1,6 +1,5 @@
 """Suggests a known name for a name that does not exist."""
 
-import difflib
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,6 +11,9 @@ _LIKELY = 0.5
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
     """Return the known word that is most similar to `given`, or None if none is similar."""
+    # Imported here, because it is needed only after a mistake.
+    import difflib  # noqa: PLC0415
+
     matches = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=_LIKELY)
     return matches[0] if matches else None
 

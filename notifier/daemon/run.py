@@ -14,8 +14,6 @@ from notifier.daemon.configuration import RunningConfiguration, SettingsSource, 
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.descriptors import raise_limit
 from notifier.daemon.signals import daemon_signals
-from notifier.daemon.standby import wait_for_turn
-from notifier.daemon.standby_reload import StandbyReloader
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import Watchdog, time_to_start
 from notifier.store.errors import StoreError, StoreReason
@@ -23,6 +21,7 @@ from notifier.store.opening import database_store, is_database
 from notifier.web.listening.sockets import ListenError, handed_over
 
 if TYPE_CHECKING:
+    from notifier.daemon.standby_reload import StandbyReloader
     from notifier.store.postgres.store import PostgresStore
 
 _log = logging.getLogger(__name__)
@@ -124,6 +123,10 @@ async def _wait_for_turn(
     sockets: Sequence[socket.socket],
 ) -> bool:
     """Stand by until this process holds the store (return True) or is stopped; reload on SIGHUP meanwhile."""
+    # Imported here, because only a daemon whose store is in a database stands by.
+    from notifier.daemon.standby import wait_for_turn  # noqa: PLC0415
+    from notifier.daemon.standby_reload import StandbyReloader  # noqa: PLC0415
+
     reloader = StandbyReloader(configuration, manager)
     beside = asyncio.create_task(_reload_when_asked(reloader, reload_asked), name="reload")
     beside.add_done_callback(_report_fault)
@@ -187,7 +190,7 @@ def _report_fault(task: asyncio.Task[None]) -> None:
         _log.critical("a task ended with an internal error", extra={"task": task.get_name()}, exc_info=fault)
 
 
-async def _reload_when_asked(reloader: Daemon | StandbyReloader, asked: asyncio.Event) -> None:
+async def _reload_when_asked(reloader: "Daemon | StandbyReloader", asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()

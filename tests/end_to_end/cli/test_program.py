@@ -10,6 +10,7 @@ HEAVY = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson", "importlib.met
 
 LATE = {
     "apprise",
+    "difflib",
     "jinja2",
     "prometheus_client",
     "rich",
@@ -17,6 +18,7 @@ LATE = {
     "notifier.config.json_schema",
     "notifier.daemon.api.people",
     "notifier.daemon.api.record",
+    "notifier.daemon.standby",
     "notifier.destinations.apprise",
     "notifier.destinations.slack",
     "notifier.destinations.teams",
