@@ -6,6 +6,7 @@ and fields. Text from a peer, the operating system or a person is a value, and i
 
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from string import Formatter
 from typing import Any, Final, Self
@@ -15,15 +16,20 @@ ENGLISH: Final = "en"
 _MOST_NESTED: Final = 10
 
 
-def _catalogue(file: Path) -> dict[str, str]:
-    tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    return {f"{table}.{name}": text for table, texts in tables.items() for name, text in texts.items()}
-
-
-CATALOGUES: Final[Mapping[str, Mapping[str, str]]] = {
-    file.stem: _catalogue(file) for file in sorted(Path(__file__).parent.glob("*.toml"))
+_TEXTS: Final[Mapping[str, str]] = {
+    file.stem: file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.toml"))
 }
-"""The texts of each language, by `table.name`."""
+"""The catalogues, by language. They are read together with this module, because an upgrade may replace the files."""
+
+LANGUAGES: Final = frozenset(_TEXTS)
+"""The languages that have a catalogue."""
+
+
+@cache
+def catalogue(language: str) -> Mapping[str, str]:
+    """Return the texts of a language, by `table.name`; they are parsed when they are needed first."""
+    tables = tomllib.loads(_TEXTS[language])
+    return {f"{table}.{name}": text for table, texts in tables.items() for name, text in texts.items()}
 
 
 class Sentence(str):
@@ -40,7 +46,7 @@ class Sentence(str):
 
     def __new__(cls, name: str, /, **values: Any) -> Self:
         """Make a sentence from the text `name` and these values."""
-        made = super().__new__(cls, _filled(CATALOGUES[ENGLISH][name], values))
+        made = super().__new__(cls, _filled(catalogue(ENGLISH)[name], values))
         made.name, made.values = name, values
         return made
 
@@ -65,7 +71,7 @@ def part_of(value: Any) -> Any:
 def spoken(document: Any, language: str) -> str | None:
     """Return the sentence of a JSON object in a language; None if this version lacks one of its texts."""
     try:
-        return _spoken(document, CATALOGUES[language], _MOST_NESTED)
+        return _spoken(document, catalogue(language), _MOST_NESTED)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
         # The object may be from another version, with other texts or fields.
         return None
@@ -73,12 +79,12 @@ def spoken(document: Any, language: str) -> str | None:
 
 def is_known(name: str) -> bool:
     """Return whether there is a text of that name."""
-    return name in CATALOGUES[ENGLISH]
+    return name in catalogue(ENGLISH)
 
 
 def said(name: str, language: str) -> str | None:
     """Return a text of the catalogue without its values; None if there is no text of that name."""
-    return CATALOGUES[language].get(name)
+    return catalogue(language).get(name)
 
 
 def _made_again(name: str, values: dict[str, Any]) -> Sentence:

@@ -17,9 +17,9 @@ from notifier.destinations.outcome import AttemptResult
 from notifier.kpa.errors import ApiError, ApiErrorReason, refusal, sentence_of
 from notifier.kpa.rate_limiter import Priority
 from notifier.store.tables.second_looks import LookKind
-from notifier.wording.sentences import CATALOGUES, Sentence, part_of, spoken
+from notifier.wording.sentences import LANGUAGES, Sentence, catalogue, part_of, spoken
 
-ENGLISH, SPANISH = CATALOGUES["en"], CATALOGUES["es"]
+ENGLISH, SPANISH = catalogue("en"), catalogue("es")
 
 
 def fields(text: str) -> set[tuple[str, bool]]:
@@ -27,7 +27,7 @@ def fields(text: str) -> set[tuple[str, bool]]:
 
 
 def test_each_language_of_messages_has_a_catalogue() -> None:
-    assert set(CATALOGUES) == set(Language)
+    assert set(Language) == LANGUAGES
 
 
 def test_every_text_has_the_same_fields_and_commands_in_each_language() -> None:
