@@ -41,7 +41,7 @@ def _wrong_templates(settings: Settings) -> Iterator[Problem]:
 
 
 def read_settings(given: GlobalOptions) -> Settings:
-    """Read the configuration; if this process is root, become the owner of the state file.
+    """Read the configuration; if this process is root, switch to the user that owns the state file.
 
     Raises ConfigurationError with every problem that was found.
     """

@@ -45,7 +45,7 @@ class Reach(Struct, frozen=True):
     unmatched: tuple[tuple[Filter, str], ...] = field(default=())
 
     def document(self) -> dict[str, Any]:
-        """Return the reach as a JSON object."""
+        """Return the matches as a JSON object."""
         return {
             "trainings": _numbers(self.trainings),
             "people": _numbers(self.people),
@@ -53,7 +53,7 @@ class Reach(Struct, frozen=True):
         }
 
     def row(self) -> tuple[str, ...]:
-        """Return the reach as a row of a table."""
+        """Return the matches as a row of a table."""
         return self.destination, str(self.trainings or NOTHING), str(self.people or NOTHING)
 
     def warnings(self) -> Iterator[str]:
@@ -70,7 +70,7 @@ class Reach(Struct, frozen=True):
 
 
 def reaches(settings: Settings, directories: Mapping[str, Directory]) -> list[Reach]:
-    """Return the reach of each destination; `directories` holds the lists of the sources that answered, by source."""
+    """Return the matches of each destination; `directories` holds the lists of the sources that answered, by name."""
     return [
         _reach(name, destination, [directories.get(source, Directory()) for source in _sources(destination, settings)])
         for name, destination in settings.destinations.items()

@@ -22,7 +22,7 @@ _LOOK: Final = 0.2
 
 
 def poll_alone(settings: Settings, source: str) -> int:
-    """Look for new completions, including those that only the count reveals; return the number of new events.
+    """Poll a source, also for older records that only the API's count reveals; return the number of new events.
 
     Raises CommandError.
     """

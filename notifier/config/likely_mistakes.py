@@ -42,7 +42,7 @@ def of_secret(secret: str) -> str | None:
         return "is a placeholder: write the real value; variables are not expanded in this file"
     # An empty text has no first character.
     if secret and (secret[0] in _QUOTES or secret[-1] in _QUOTES):
-        return "contains a pair of quotes: leave it out"
+        return "contains quotes at its beginning or end: leave them out"
     return None
 
 
@@ -99,7 +99,7 @@ def of_slack_url(url: str) -> str | None:
 
 
 def of_id(identifier: str) -> str | None:
-    """Check an id of the API that a filter uses."""
+    """Check an id in a filter, which must be an id of the API."""
     return "is a title or a name, but an id is required" if " " in identifier.strip() else None
 
 

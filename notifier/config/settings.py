@@ -61,7 +61,7 @@ _ABOUT_EXPIRY: Final = frozenset({"completion.expiring", "completion.expired"})
 
 
 class StoreSettings(BaseTable):
-    """Where the notifier remembers what it knows: the state file, or a schema in a PostgreSQL database."""
+    """The place of the notifier's state: a file, or a schema in a PostgreSQL database."""
 
     path: StateFile = default("")
     """The path of the SQLite file. Empty: `$STATE_DIRECTORY/notifier.db` if that variable is set; the service's file in

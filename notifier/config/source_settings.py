@@ -150,8 +150,9 @@ class SourceSettings(BaseTable):
     names: bool = True
     """Whether to look up the names of people and trainings, and the facts in `person_fields`."""
     person_fields: tuple[PersonField, ...] = (PersonField.EMPLOYEE_NUMBER,)
-    """The facts about people that are stored and that events contain. What is not in this list is never stored,
-    except the id by which a `job_title` is found. `job_title` takes one more request a day."""
+    """The facts about people that are stored and that events contain. Other facts are never stored, except the id by
+    which a `job_title` is found, and with `expiry` the date on which a person left. `job_title` takes one more request
+    a day."""
     expiry: bool = False
     """Whether to announce that completions expire (`completion.expiring`, `completion.expired`) and that this no longer
     holds (`completion.renewed`), to destinations whose `events` contain these types. The date on which a person left

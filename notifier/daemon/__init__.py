@@ -1,1 +1,1 @@
-"""The running daemon: its wiring, schedule, signals and status."""
+"""The running daemon: the connection of its parts, the schedule, signals and the status."""

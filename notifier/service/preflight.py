@@ -45,7 +45,7 @@ def present_program(argv0: str) -> Path | None:
 
 
 def present_needs(program: Path) -> tuple[Path, ...]:
-    """Return files that the program must be able to read: its own, the interpreter, the library and this package."""
+    """Return files that must be readable: the program, the interpreter, the standard library and this package."""
     return (program, Path(sys.executable).resolve(), Path(os.__file__), Path(notifier.__file__))
 
 

@@ -123,7 +123,7 @@ class DeliveryControl(Protocol):
         ...
 
     async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
-        """Stop the replay of this number, or (None) all replays under way, for good; return the progress."""
+        """Stop for good the replay with this number, or all replays under way (None); return the progress."""
         ...
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> "SwitchedDocument":

@@ -145,7 +145,7 @@ def _named_moment(value: object, *, whole_day: bool = False) -> int | None:
 
 
 _Text = Annotated[str | None, BeforeValidator(_none_if_empty), MustBe("a text")]
-"""A text; an empty one means the same as none."""
+"""A text or None; an empty text means None."""
 
 _EventIds = Annotated[tuple[str, ...] | None, MustBe("a list of event ids")]
 _Flag = Annotated[bool | None, MustBe("true or false")]

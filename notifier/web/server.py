@@ -93,7 +93,7 @@ class LocalServer:
         return self._sign_in.make_link()
 
     def _address(self) -> str | None:
-        """Return `url`; without a port, "" if the server has a Unix socket besides the owner's, and otherwise None."""
+        """Return `url`. If there is no port, return "" with a Unix socket besides the owner's, and None without one."""
         return self.url or ("" if self._has_unix_socket else None)
 
     @property

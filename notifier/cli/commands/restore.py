@@ -75,4 +75,4 @@ def _restore_into_database(store: StoreSettings, file: Path, *, force: bool) -> 
         echo(f"Warning: the previous state could not be read: {harmless(done.unread.message)}")
     if done.copy.pending:
         waiting = counted(done.copy.pending, "pending delivery", "pending deliveries")
-        echo(f"It contains {waiting}, which the daemon sends when it starts. Do not start another one on the file.")
+        echo(f"It contains {waiting}, which the daemon sends when it starts. Do not run a daemon on FILE, too.")

@@ -232,7 +232,7 @@ def switched_document(destination: str, health: Health, older: Unfollowed, *, wa
 
 
 def standing_document(destination: str, health: Health | None, older: Unfollowed) -> "StandingDocument":
-    """Return the state of a destination, and the changes to its configuration that the daemon does not follow yet."""
+    """Return the state of a destination, and the changes to its configuration that the daemon has not loaded yet."""
     said = [older.message] if older.message else []
     if health is not None and health.state is HealthState.DISABLED:
         said.insert(0, disabled_sentence(destination, health))

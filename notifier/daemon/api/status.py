@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class RememberedStatus(Struct, frozen=True):
-    """The part of the status that the store holds, read at one moment; by name of source or destination."""
+    """The part of the status that comes from the store; mappings are by name of source or destination."""
 
     destinations: Mapping[str, DestinationMemory]
     replays: Sequence[ReplayRun]

@@ -1,4 +1,4 @@
-"""The object of `/v1/status` while no daemon runs, made from the state file."""
+"""The object of `/v1/status` while no daemon runs, made from the store."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def remembered_status(
     db: Database, source_names: Collection[str], destination_names: Collection[str], clock: Clock
 ) -> "StatusDocument":
-    """Return the status object; sources and destinations that the state file does not know are shown as not started."""
+    """Return the status object; sources and destinations that the store does not know are shown as not started."""
     now_ms = clock.now_ms()
     known_sources = sources.everything(db)
     known_destinations = destinations.everything(db)

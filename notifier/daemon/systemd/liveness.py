@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from msgspec import Struct
 
 LONG_ROUND_SECONDS = 3600.0
-"""Seconds that a job may run without activity; much longer than any wait for the request budget."""
+"""Seconds that a job may run without activity; much longer than any wait because of the rate limit."""
 
 LONG_TRANSACTION_SECONDS = 600.0
 """Seconds that the store's thread may take to answer; enough for a transaction over the whole file on a slow disk."""

@@ -28,7 +28,7 @@ class SystemdNotifier:
     """
 
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
-        """Initialize with the socket's address (`@`: an abstract one) and the watchdog's time limit in seconds."""
+        """Initialize with the socket's address (abstract if it begins with `@`) and the watchdog's limit in seconds."""
         self._address = address
         self.watchdog = watchdog if address else None
         self._waiting: list[str] = []

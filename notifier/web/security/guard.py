@@ -43,7 +43,7 @@ FORMS: Final = frozenset({"/sign-in", "/sign-out"})
 
 
 class Guard(Struct, frozen=True):
-    """Applies the rules; `token` is "" if none is configured, and `anonymous` lets requests pass without one."""
+    """Applies the rules above; `token` is "" if none is configured, and `anonymous` lets requests pass without one."""
 
     token: str
     sessions: Sessions

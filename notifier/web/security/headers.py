@@ -29,5 +29,5 @@ def set_headers(response: web.StreamResponse) -> None:
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Call `set_headers` for each answer of an application; for `Application.on_response_prepare`."""
+    """Call `set_headers` for an answer, as a handler of `Application.on_response_prepare`."""
     set_headers(response)

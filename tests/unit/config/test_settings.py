@@ -167,7 +167,7 @@ def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
         (SOURCE.replace("t0ken", "${KPA_TOKEN}") + SIGNED, "sources.acme.token: is a placeholder"),
         (SOURCE.replace("t0ken", "your-api-token") + SIGNED, "sources.acme.token: is a placeholder"),
         (SOURCE.replace("t0ken", "<token>") + SIGNED, "sources.acme.token: is a placeholder"),
-        (SOURCE.replace("t0ken", "'t0ken'") + SIGNED, "sources.acme.token: contains a pair of quotes"),
+        (SOURCE.replace("t0ken", "'t0ken'") + SIGNED, "sources.acme.token: contains quotes at its beginning or end"),
         (SOURCE + SLACK.replace("T/B/x", "..."), "destinations.safety.url: contains a placeholder"),
         (SOURCE + SLACK.replace("T/B/x", "T00000000/B00000000/x"), "destinations.safety.url: contains a placeholder"),
         (SOURCE + SLACK.replace("hooks.slack.com", "example.com"), "destinations.safety.url: is not a Slack URL"),
