@@ -23,6 +23,7 @@ from notifier.store.tables.holds import HeldExamples
 from notifier.store.tables.sources import SourceMemory
 from notifier.store.tables.sweeps import Sweep
 from notifier.watch.detection.holds import Direction
+from notifier.watch.detection.sweep_pages import SweepPages
 from notifier.watch.employee_statuses import StatusList
 from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.source_health import SourceState
@@ -73,6 +74,7 @@ class SourceRegistry:
         self._peer_clocks = peer_clocks or PeerClocks(clock)
         self._patience = patience
         self._on_request = on_request
+        self._sweep_pages = SweepPages()
         self._watchers: dict[str, Watcher] = {}
 
     def __len__(self) -> int:
@@ -111,6 +113,7 @@ class SourceRegistry:
                 on_served=partial(self._peer_clocks.note, source_subject(name)),
                 patience=self._patience,
                 on_request=partial(self._requested, name),
+                sweep_pages=self._sweep_pages,
             )
             await watcher.start()
             self._watchers[name] = watcher

@@ -20,6 +20,7 @@ from notifier.watch.detection.absences import Absences
 from notifier.watch.detection.head_poll import HeadPoll
 from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch
+from notifier.watch.detection.sweep_pages import SweepPages
 from notifier.watch.detection.v1_records import V1Records
 from notifier.watch.ingest import PageIngester
 from notifier.watch.name_cache import NameCache
@@ -46,13 +47,15 @@ def build_watcher(
     exchange: Exchange | None = None,
     on_served: Callable[[int | None], None] = lambda _served_at_ms: None,
     on_request: OnRequest | None = None,
+    sweep_pages: SweepPages | None = None,
 ) -> Watcher:
     """Return the watcher of one source; it calls `on_events` with each event after it is stored.
 
     `subscriptions` returns the filters of all destinations when an event is written. `on_failure` is called with the
     source's name and the reason of each failure, and `on_served` with the server's time in each answer (Unix ms).
     `chance` returns the random numbers that choose the places of spot checks. `exchange` sends the requests; by default
-    they are sent over HTTP through `session`. `on_request` is called after each request.
+    they are sent over HTTP through `session`. `on_request` is called after each request. `sweep_pages` is what the
+    watchers of one process share.
     """
     source = settings.sources[name]
     budget = RateLimiter(source.requests_per_minute, clock)
@@ -70,7 +73,7 @@ def build_watcher(
     counts = CountCheck(context, reader, ingester, looks)
     absences = Absences(context, reader, ingester, counts, looks)
     search = DiscrepancySearch(context, reader, ingester, counts, absences, v1_records)
-    scan = ScanRunner(context, reader, ingester, counts, absences)
+    scan = ScanRunner(context, reader, ingester, counts, absences, sweep_pages or SweepPages())
     return Watcher(
         context,
         settings.store.retention,

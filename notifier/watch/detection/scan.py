@@ -18,6 +18,7 @@ from notifier.watch.count_check import CountCheck
 from notifier.watch.detection.absences import Absences, Sightings
 from notifier.watch.detection.balance import Mark, accepted_offset, page_cap, page_to_repeat
 from notifier.watch.detection.number_set import NumberSet
+from notifier.watch.detection.sweep_pages import SweepPages
 from notifier.watch.detection.view import View
 from notifier.watch.ingest import PageIngester
 from notifier.watch.ingest_transaction import PageMetadata
@@ -53,7 +54,10 @@ class ScanRunner:
         ingester: PageIngester,
         counts: CountCheck,
         absences: Absences,
+        pages: SweepPages,
     ) -> None:
+        """Initialize with the collaborators; `pages` counts the pages of all sources' sweeps."""
+        self._pages = pages
         self._context = context
         self._reader = reader
         self._ingester = ingester
@@ -184,7 +188,8 @@ class ScanRunner:
         # have read them differently.
         skim = bool(sweep.marks) and self._has_parsed_all
         try:
-            page = await self._reader.fetch_whole(number, Priority.SWEEP, skim=skim)
+            async with self._pages.requesting():
+                page = await self._reader.fetch_whole(number, Priority.SWEEP, skim=skim)
         except ApiError as failure:
             if failure.reason is not ApiErrorReason.PAGE_NOT_WHOLE:
                 raise
@@ -238,7 +243,8 @@ class ScanRunner:
         above = (page.number - 1) * page.limit + page.size
         swept = SweptPage(sweep.id, page.number, page.last_page, above, len(page.bad), bool(sweep.marks))
         self._note_order(page)
-        await self._ingester.ingest(page, DetectedBy.SWEEP, PageMetadata(swept=swept))
+        with self._pages.writing():
+            await self._ingester.ingest(page, DetectedBy.SWEEP, PageMetadata(swept=swept))
         self.pages_read += 1
         self._page = page.number
         await self.note_count((await self._counts.read(page)).count)

@@ -1,0 +1,57 @@
+"""Limits how many pages of sweeps are in memory at a time, when many sources are swept at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final
+
+MOST_PAGES: Final = 4
+"""The number of pages of all sources that may be in memory; a page of 1,000 records takes about a megabyte."""
+
+UNANSWERED_SECONDS: Final = 0.5
+"""Seconds after which an unanswered request no longer counts, so that a slow API does not delay other sources."""
+
+
+class SweepPages:
+    """The pages that the sweeps of all sources have requested, or have read but not written yet.
+
+    The store is slower than many sources together. Without a limit, pages would wait for it in memory, and the process
+    would keep that memory for ever.
+    """
+
+    def __init__(self) -> None:
+        self._line = asyncio.Lock()
+        self._fewer = asyncio.Event()
+        self._requested_at: dict[object, float] = {}
+        self._unwritten = 0
+
+    @asynccontextmanager
+    async def requesting(self) -> AsyncIterator[None]:
+        """Wait until there is room for another page, and count the request until it is answered."""
+        async with self._line:
+            while self._count() >= MOST_PAGES:
+                self._fewer.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(UNANSWERED_SECONDS):
+                        await self._fewer.wait()
+        request = object()
+        self._requested_at[request] = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            del self._requested_at[request]
+            self._fewer.set()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Count a page that waits for the store, or is being written."""
+        self._unwritten += 1
+        try:
+            yield
+        finally:
+            self._unwritten -= 1
+            self._fewer.set()
+
+    def _count(self) -> int:
+        counted_since = asyncio.get_running_loop().time() - UNANSWERED_SECONDS
+        return self._unwritten + sum(at > counted_since for at in self._requested_at.values())

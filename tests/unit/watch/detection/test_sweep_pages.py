@@ -1,0 +1,73 @@
+"""Pages of many sweeps: few are in memory, and an API that does not answer holds up no other source."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from notifier.watch.detection.sweep_pages import MOST_PAGES, UNANSWERED_SECONDS, SweepPages
+from tests.support.virtual_time import LeapingLoop
+
+SLOW_ANSWER_SECONDS = 30.0
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        runner.run(work)
+
+
+def test_there_are_never_more_pages_than_the_limit() -> None:
+    pages, present, most = SweepPages(), 0, 0
+
+    async def sweep() -> None:
+        nonlocal present, most
+        async with pages.requesting():
+            present += 1
+            most = max(most, present)
+            await asyncio.sleep(UNANSWERED_SECONDS / 2)
+        with pages.writing():
+            await asyncio.sleep(2 * UNANSWERED_SECONDS)
+            present -= 1
+
+    async def sweep_many() -> None:
+        await asyncio.gather(*(sweep() for _ in range(5 * MOST_PAGES)))
+
+    run(sweep_many())
+    assert (most, present) == (MOST_PAGES, 0)
+
+
+def test_requests_without_an_answer_delay_others_only_for_a_moment() -> None:
+    pages = SweepPages()
+
+    async def hang() -> None:
+        async with pages.requesting():
+            await asyncio.sleep(SLOW_ANSWER_SECONDS)
+
+    async def ask_beside_hanging_sources() -> None:
+        hanging = [asyncio.create_task(hang()) for _ in range(MOST_PAGES)]
+        await asyncio.sleep(0)
+        async with pages.requesting():
+            assert asyncio.get_running_loop().time() == pytest.approx(UNANSWERED_SECONDS, abs=0.01)
+        await asyncio.gather(*hanging)
+
+    run(ask_beside_hanging_sources())
+
+
+def test_a_sweep_that_is_stopped_while_it_waits_leaves_its_place_to_the_next() -> None:
+    pages = SweepPages()
+
+    async def ask() -> None:
+        async with pages.requesting():
+            pass
+
+    async def stop_one_of_two() -> None:
+        with pages.writing(), pages.writing(), pages.writing(), pages.writing():
+            stopped, other = asyncio.create_task(ask()), asyncio.create_task(ask())
+            await asyncio.sleep(0)
+            stopped.cancel()
+            await asyncio.sleep(0)
+            assert not other.done()
+        await asyncio.wait_for(other, UNANSWERED_SECONDS / 2)
+
+    run(stop_one_of_two())
