@@ -30,9 +30,9 @@ FORGOTTEN_AFTER_SECONDS = 86_400.0
 """Seconds after which a destination that an operator disabled is reported if events wait for it."""
 
 _ENDPOINT_SCOPES = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
-_OF_THE_ENDPOINT = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _ENDPOINT_SCOPES)
-_OF_THE_EVENT = frozenset(reason for reason in AttemptResult if failure_scope(reason) is FailureScope.EVENT)
-_OF_PACE = frozenset(reason for reason in AttemptResult if failure_scope(reason) is FailureScope.PACE)
+_ENDPOINT_RESULTS = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _ENDPOINT_SCOPES)
+_EVENT_RESULTS = frozenset(reason for reason in AttemptResult if failure_scope(reason) is FailureScope.EVENT)
+_PACE_RESULTS = frozenset(reason for reason in AttemptResult if failure_scope(reason) is FailureScope.PACE)
 _log = logging.getLogger(__name__)
 
 
@@ -96,7 +96,7 @@ def _refused_for_long(serving: Serving, undelivered: Sequence[Undelivered]) -> i
         it.count
         for it in undelivered
         if it.state is DeliveryState.PENDING
-        and it.reason in _OF_THE_EVENT
+        and it.reason in _EVENT_RESULTS
         and it.tried_from_ms is not None
         and (serving.trying_ms - it.tried_from_ms) / 1000 >= FAILING_FOR_SECONDS
     )
@@ -162,7 +162,7 @@ def _failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: i
 
 
 def _waits_for_endpoint(it: Undelivered) -> bool:
-    return it.state is DeliveryState.PENDING and it.reason in _OF_THE_ENDPOINT
+    return it.state is DeliveryState.PENDING and it.reason in _ENDPOINT_RESULTS
 
 
 def _named(name: str, text: Sentence) -> Sentence:
@@ -183,7 +183,7 @@ def _behind(name: str, serving: Serving, owed: OwedEvents, last_error: LastError
     flow = {"taken": owed.taken, "new": owed.come_in}
     if health.state is HealthState.RETRYING and health.asked and serving.waits_until_ms is not None:
         why = Sentence("destination_behind.asked", until=iso_utc(serving.waits_until_ms))
-    elif health.state is HealthState.RETRYING and health.reason not in _OF_PACE:
+    elif health.state is HealthState.RETRYING and health.reason not in _PACE_RESULTS:
         why = Sentence("destination_behind.failing", why=_why(health.reason, last_error))
     elif serving.learned.rate is not None:
         why = Sentence("destination_behind.slow_receiver", **flow, rate=round(serving.learned.rate * 3600))

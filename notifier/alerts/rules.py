@@ -45,7 +45,7 @@ _END_SHARE_IN_USE = 0.6
 """The share of the file descriptors in use below which the condition ends."""
 
 
-def of_rebuild(found: Comparison | None, watched: Collection[SourceMemory]) -> Iterator[Condition]:
+def rebuild_conditions(found: Comparison | None, watched: Collection[SourceMemory]) -> Iterator[Condition]:
     """Yield `state_rebuilt` or `state_behind` until every source has finished a sweep since the rebuild.
 
     By then all records are known again. `found` is None if the state file was not rebuilt.
@@ -73,15 +73,15 @@ def of_rebuild(found: Comparison | None, watched: Collection[SourceMemory]) -> I
         yield Condition(name, STORE, Sentence("state_rebuilt.ids_since", what=what, since=iso_utc(found.since_ms)))
 
 
-def of_clock(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Condition]:
+def clock_conditions(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Condition]:
     """Yield `clock_off` if this machine's clock is off; `firing` holds the conditions that fire already."""
     offset = peers.offset()
     is_firing = (ConditionName.CLOCK_OFF, CLOCK) in firing
     if offset is not None and abs(offset) >= (CLOCK_RIGHT_SECONDS if is_firing else CLOCK_OFF_SECONDS):
-        yield Condition(ConditionName.CLOCK_OFF, CLOCK, _of_offset(offset, peers.heard))
+        yield Condition(ConditionName.CLOCK_OFF, CLOCK, _offset_sentence(offset, peers.heard))
 
 
-def of_essentials(failure: str | None) -> Iterator[Condition]:
+def essentials_conditions(failure: str | None) -> Iterator[Condition]:
     """Yield `essentials_not_kept` if the essentials file could not be written for long; `failure` is why, or None."""
     if failure is not None:
         yield Condition(
@@ -91,7 +91,7 @@ def of_essentials(failure: str | None) -> Iterator[Condition]:
         )
 
 
-def of_starts(cut_off: int) -> Iterator[Condition]:
+def restart_conditions(cut_off: int) -> Iterator[Condition]:
     """Yield `restarting` if at least MOST_RESTARTS recent runs were killed or crashed; `cut_off` is their number."""
     if cut_off >= MOST_RESTARTS:
         yield Condition(
@@ -102,7 +102,7 @@ def of_starts(cut_off: int) -> Iterator[Condition]:
         )
 
 
-def of_configuration(problem: str | None) -> Iterator[Condition]:
+def configuration_conditions(problem: str | None) -> Iterator[Condition]:
     """Yield `configuration_broken` if the last reload failed; `problem` is the reason, None if it did not fail."""
     if problem is not None:
         yield Condition(
@@ -113,7 +113,7 @@ def of_configuration(problem: str | None) -> Iterator[Condition]:
         )
 
 
-def of_heartbeat(problem: str | None, failing_for: float) -> Iterator[Condition]:
+def heartbeat_conditions(problem: str | None, failing_for: float) -> Iterator[Condition]:
     """Yield `heartbeat_failing` while the heartbeat fails; `problem` is the reason, None if it does not fail."""
     if problem is not None:
         yield Condition(
@@ -126,7 +126,7 @@ def of_heartbeat(problem: str | None, failing_for: float) -> Iterator[Condition]
         )
 
 
-def of_alerts(evaluation: Evaluation | None) -> Iterator[Condition]:
+def alert_conditions(evaluation: Evaluation | None) -> Iterator[Condition]:
     """Yield `alerts_undelivered` if an alert has waited too long for the destination of alerts, or was refused there.
 
     One refusal is enough, because there may be only one alert in a month.
@@ -145,7 +145,7 @@ def of_alerts(evaluation: Evaluation | None) -> Iterator[Condition]:
         )
 
 
-def of_interface(problem: str | None) -> Iterator[Condition]:
+def interface_conditions(problem: str | None) -> Iterator[Condition]:
     """Yield `interface_down` if the HTTP interface cannot listen on its address; `problem` is the reason or None."""
     if problem is not None:
         yield Condition(
@@ -156,7 +156,7 @@ def of_interface(problem: str | None) -> Iterator[Condition]:
         )
 
 
-def of_descriptors(used: int, most: int | None, firing: Collection[ConditionKey]) -> Iterator[Condition]:
+def descriptor_conditions(used: int, most: int | None, firing: Collection[ConditionKey]) -> Iterator[Condition]:
     """Yield `descriptors_low` if most file descriptors are in use; `firing` holds the conditions that fire already."""
     is_firing = (ConditionName.DESCRIPTORS_LOW, PROCESS) in firing
     if most is not None and used >= most * (_END_SHARE_IN_USE if is_firing else _BEGIN_SHARE_IN_USE):
@@ -168,7 +168,7 @@ def of_descriptors(used: int, most: int | None, firing: Collection[ConditionKey]
         )
 
 
-def _of_offset(offset: float, peers: int) -> Sentence:
+def _offset_sentence(offset: float, peers: int) -> Sentence:
     """Return a sentence with the offset of the clock and the remedy."""
     way = "behind" if offset > 0 else "ahead_of"
     if peers == 1:

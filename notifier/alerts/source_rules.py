@@ -51,7 +51,7 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
 
     is_firing = (ConditionName.SOURCE_FAILING, subject) in firing
     polls, interval = report.polls, settings.poll_interval
-    if fails(polls, interval, is_firing=is_firing) and not _is_of_the_store(memory):
+    if fails(polls, interval, is_firing=is_firing) and not _is_store_failure(memory):
         yield replace(
             condition(ConditionName.SOURCE_FAILING, _failure(memory)),
             cause=memory.error.reason if memory.error is not None else "",
@@ -73,7 +73,7 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
             ends_after_seconds=over_after(interval),
             seen_seconds=polls.faulty_for,
         )
-    yield from _of_other_questions(source, report, firing)
+    yield from _other_request_conditions(source, report, firing)
     if reason := gap(memory, settings.sweep_interval, now_ms):
         overdue_seconds = min(GAP_AFTER_SECONDS, _MOST_SWEEPS * settings.sweep_interval)
         is_old = reason.name == "gap.outage"
@@ -84,14 +84,16 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
         )
     for name, summary in (
         *held(source, memory),
-        *_of_the_count(memory, settings, patience, seen, now_ms),
-        *_of_the_list(memory, patience, seen, now_ms),
-        *_of_the_budget(settings, seen),
+        *_count_findings(memory, settings, patience, seen, now_ms),
+        *_list_findings(memory, patience, seen, now_ms),
+        *_budget_findings(settings, seen),
     ):
         yield condition(name, summary)
 
 
-def _of_other_questions(source: str, report: SourceReport, firing: Collection[ConditionKey]) -> Iterator[Condition]:
+def _other_request_conditions(
+    source: str, report: SourceReport, firing: Collection[ConditionKey]
+) -> Iterator[Condition]:
     """Yield a condition for each failing request other than the head poll: the count, the sweep, the names.
 
     A condition that fired before the start stays until its request has been tried again.
@@ -131,12 +133,12 @@ def over_after(poll_interval: float) -> float:
     return max(OVER_AFTER_SECONDS, _MOST_POLLS * poll_interval) if OVER_AFTER_SECONDS else 0.0
 
 
-def _is_of_the_store(memory: SourceMemory) -> bool:
+def _is_store_failure(memory: SourceMemory) -> bool:
     """Return whether a source cannot be read because of the state file, which is a condition of its own."""
     return memory.error is not None and memory.error.reason in set(StoreReason)
 
 
-def _of_the_count(
+def _count_findings(
     memory: SourceMemory, settings: SourceSettings, patience: Patience, seen: Observations, now_ms: int
 ) -> Iterator[tuple[ConditionName, str]]:
     if reason := unexplained(memory, seen.waiting, settings.confirm_after, patience, now_ms):
@@ -159,7 +161,7 @@ def _of_the_count(
         yield ConditionName.SEARCH_GIVEN_UP, Sentence("search_given_up.too_many")
 
 
-def _of_the_list(
+def _list_findings(
     memory: SourceMemory, patience: Patience, seen: Observations, now_ms: int
 ) -> Iterator[tuple[ConditionName, str]]:
     if memory.unreadable:
@@ -175,7 +177,7 @@ def _of_the_list(
         yield ConditionName.LIST_UNSEARCHABLE, Sentence("list_unsearchable.incomplete")
 
 
-def _of_the_budget(settings: SourceSettings, seen: Observations) -> Iterator[tuple[ConditionName, str]]:
+def _budget_findings(settings: SourceSettings, seen: Observations) -> Iterator[tuple[ConditionName, str]]:
     if seen.exhausted:
         limit = settings.requests_per_minute
         used = [Sentence(f"request.{purpose}", count=count) for purpose, count in seen.used_by.items()]

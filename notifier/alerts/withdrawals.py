@@ -33,34 +33,34 @@ def withdrawal_reasons(
     found: dict[ConditionKey, Sentence] = {}
     for name, subject in keys:
         if (name, subject) not in seen:
-            kind, _, whose = subject.partition("/")
+            kind, _, owner = subject.partition("/")
             why: Sentence | None = None
-            if kind == "sources" and whose not in sources:
-                why = Sentence("ending.removed", name=whose)
+            if kind == "sources" and owner not in sources:
+                why = Sentence("ending.removed", name=owner)
             elif kind == "destinations":
-                why = _of_destination(name, whose, destinations.get(whose), waiting.get(whose, 0), seen)
+                why = _reason_for_destination(name, owner, destinations.get(owner), waiting.get(owner, 0), seen)
             if why is not None:
                 found[name, subject] = why
     return found
 
 
-def _of_destination(
-    name: str, whose: str, health: Health | None, waiting: int, seen: Collection[ConditionKey]
+def _reason_for_destination(
+    name: str, owner: str, health: Health | None, waiting: int, seen: Collection[ConditionKey]
 ) -> Sentence | None:
     if name == ConditionName.DELIVERIES_ORPHANED:
         # This destination is not configured, so the condition is resolved when no events wait for it any more.
         return None
     if health is None:
         if waiting:
-            return Sentence("ending.removed_waiting", name=whose, waiting=waiting)
-        return Sentence("ending.removed", name=whose)
+            return Sentence("ending.removed_waiting", name=owner, waiting=waiting)
+        return Sentence("ending.removed", name=owner)
     if name not in _OF_DELIVERY:
         return None
     if health.state is HealthState.DISABLED and health.reason == BY_OPERATOR:
-        return Sentence("ending.disabled", name=whose, waiting=waiting)
-    subject = destination_subject(whose)
+        return Sentence("ending.disabled", name=owner, waiting=waiting)
+    subject = destination_subject(owner)
     if later := next((it for it in _REPLACED_BY if it != name and (it.value, subject) in seen), None):
-        return Sentence("ending.replaced", name=whose, condition=Sentence(f"{later}.title"))
+        return Sentence("ending.replaced", name=owner, condition=Sentence(f"{later}.title"))
     if health.state is HealthState.RETRYING and not waiting:
-        return Sentence("ending.idle", name=whose)
+        return Sentence("ending.idle", name=owner)
     return None

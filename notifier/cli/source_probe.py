@@ -135,7 +135,7 @@ def _clock_troubles(served_at_ms: int | None) -> list[str]:
     """Return a sentence if this machine's clock differs too much from the API's, otherwise nothing."""
     peers = PeerClocks(SystemClock())
     peers.note("", served_at_ms)
-    return [condition.summary for condition in rules.of_clock(peers, ())]
+    return [condition.summary for condition in rules.clock_conditions(peers, ())]
 
 
 async def _look_for_names(client: Client, settings: SourceSettings, sight: ProbeResult) -> ProbeResult:

@@ -68,22 +68,22 @@ class ConditionCollector:
         heartbeat = state.heartbeat
         current = [
             *self._sources.conditions(firing),
-            *await self._of_rebuild(),
+            *await self._rebuild_conditions(),
             *destination_rules.orphan_conditions(await self.orphans()),
-            *rules.of_clock(self._peer_clocks, firing),
+            *rules.clock_conditions(self._peer_clocks, firing),
             *[
                 condition
                 for name, report in reports.items()
                 for condition in destination_rules.conditions(name, report, firing)
             ],
-            *rules.of_essentials(self._housekeeping.failure()),
-            *await self._of_disk(firing),
-            *rules.of_starts(cut_off),
-            *rules.of_interface(state.interface_problem),
-            *await self._of_descriptors(firing),
-            *rules.of_configuration(state.configuration_problem),
-            *(() if heartbeat is None else rules.of_heartbeat(heartbeat.problem, heartbeat.failing_for)),
-            *rules.of_alerts(state.evaluation),
+            *rules.essentials_conditions(self._housekeeping.failure()),
+            *await self._disk_conditions(firing),
+            *rules.restart_conditions(cut_off),
+            *rules.interface_conditions(state.interface_problem),
+            *await self._descriptor_conditions(firing),
+            *rules.configuration_conditions(state.configuration_problem),
+            *(() if heartbeat is None else rules.heartbeat_conditions(heartbeat.problem, heartbeat.failing_for)),
+            *rules.alert_conditions(state.evaluation),
         ]
         waiting = await self._store.run(destinations.waiting, {it.partition("/")[2] for _, it in firing})
         serving = {name: report.serving.health for name, report in reports.items()}
@@ -93,18 +93,18 @@ class ConditionCollector:
         """Return the destinations that deliveries wait for but that are not configured. Raises StoreError."""
         return await self._store.run(orphans, self._state().destinations)
 
-    async def _of_rebuild(self) -> list[Condition]:
+    async def _rebuild_conditions(self) -> list[Condition]:
         rebuild = await self._store.run(compare.latest)
-        found = list(rules.of_rebuild(rebuild, self._sources.memories()))
+        found = list(rules.rebuild_conditions(rebuild, self._sources.memories()))
         if rebuild is not None and not found:
             await self._store.run(compare.end, self._clock.now_ms())
         return found
 
-    async def _of_disk(self, firing: Collection[ConditionKey]) -> list[Condition]:
+    async def _disk_conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:
         if self._store.path is None:
             return []
         return list(disk_rules.conditions(await disk_rules.measure_free_space(self._store.path), firing))
 
-    async def _of_descriptors(self, firing: Collection[ConditionKey]) -> list[Condition]:
+    async def _descriptor_conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:
         found = await asyncio.to_thread(descriptors_in_use)
-        return [] if found is None else list(rules.of_descriptors(found.used, found.most, firing))
+        return [] if found is None else list(rules.descriptor_conditions(found.used, found.most, firing))

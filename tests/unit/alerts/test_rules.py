@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from notifier.alerts.conditions import ConditionName
 from notifier.alerts.evaluation import Evaluation
-from notifier.alerts.rules import of_alerts, of_descriptors, of_interface, of_rebuild
+from notifier.alerts.rules import alert_conditions, descriptor_conditions, interface_conditions, rebuild_conditions
 from notifier.store.recovery.compare import Comparison, RebuildKind
 from notifier.store.tables.sources import SourceMemory
 
@@ -14,7 +14,7 @@ SWEPT, NOT_SWEPT = SourceMemory(swept_at_ms=AT + 1), SourceMemory(swept_at_ms=AT
 
 
 def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> None:
-    (condition,) = of_rebuild(REBUILD, [SWEPT, NOT_SWEPT])
+    (condition,) = rebuild_conditions(REBUILD, [SWEPT, NOT_SWEPT])
     assert condition.key == ("state_rebuilt", "store")
     assert condition.summary == (
         "the state file was damaged (file is not a database) and was rebuilt at 2026-11-21T17:00:00.123Z; these"
@@ -25,57 +25,57 @@ def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> No
 
 
 def test_it_says_so_when_nothing_was_lost_or_nothing_left() -> None:
-    (condition,) = of_rebuild(replace(REBUILD, lost="nothing", set_aside=None), [NOT_SWEPT])
+    (condition,) = rebuild_conditions(replace(REBUILD, lost="nothing", set_aside=None), [NOT_SWEPT])
     assert "; nothing was lost; nothing of it could be kept; check" in condition.summary
 
 
 def test_a_file_that_was_only_older_is_said_more_mildly_with_what_it_lacked_and_since_when() -> None:
     behind = Comparison(AT, "it was older", None, "source beta was unknown", AT - 60_000, RebuildKind.BEHIND)
-    (condition,) = of_rebuild(behind, [NOT_SWEPT])
+    (condition,) = rebuild_conditions(behind, [NOT_SWEPT])
     assert condition.key == ("state_behind", "store")
     assert "the missing data was added: source beta was unknown" in condition.summary
     assert "updates and removals since 2026-11-21T16:59:00.123Z may be missing" in condition.summary
 
 
 def test_it_is_over_when_every_source_was_swept_since() -> None:
-    assert list(of_rebuild(REBUILD, [SWEPT, SWEPT])) == []
-    assert len(list(of_rebuild(REBUILD, [SourceMemory()]))) == 1
+    assert list(rebuild_conditions(REBUILD, [SWEPT, SWEPT])) == []
+    assert len(list(rebuild_conditions(REBUILD, [SourceMemory()]))) == 1
 
 
 def test_a_file_that_never_was_rebuilt_has_no_such_condition() -> None:
-    assert list(of_rebuild(None, [NOT_SWEPT])) == []
+    assert list(rebuild_conditions(None, [NOT_SWEPT])) == []
 
 
 def test_an_address_that_cannot_be_listened_on_is_told_with_what_goes_on() -> None:
-    (condition,) = of_interface("cannot listen on 127.0.0.1:8787 (Address already in use): free it")
+    (condition,) = interface_conditions("cannot listen on 127.0.0.1:8787 (Address already in use): free it")
     assert condition.key == ("interface_down", "interface")
     assert condition.summary.startswith(
         "cannot listen on 127.0.0.1:8787 (Address already in use): free it. Polls, deliveries and"
     )
-    assert list(of_interface(None)) == []
+    assert list(interface_conditions(None)) == []
 
 
 def test_descriptors_run_short_at_four_fifths_and_are_enough_below_three() -> None:
     key = ("descriptors_low", "process")
-    assert [len(list(of_descriptors(used, 1000, ()))) for used in (599, 799, 800, 1000)] == [0, 0, 1, 1]
-    assert [len(list(of_descriptors(used, 1000, [key]))) for used in (599, 600, 799)] == [0, 1, 1]
-    assert list(of_descriptors(10**6, None, [key])) == []
-    (condition,) = of_descriptors(900, 1000, ())
+    assert [len(list(descriptor_conditions(used, 1000, ()))) for used in (599, 799, 800, 1000)] == [0, 0, 1, 1]
+    assert [len(list(descriptor_conditions(used, 1000, [key]))) for used in (599, 600, 799)] == [0, 1, 1]
+    assert list(descriptor_conditions(10**6, None, [key])) == []
+    (condition,) = descriptor_conditions(900, 1000, ())
     # The sentence stays the same for as long as it lasts: a notice is sent for each new one.
     assert condition.key == key
-    assert condition.summary == next(iter(of_descriptors(950, 1000, [key]))).summary
+    assert condition.summary == next(iter(descriptor_conditions(950, 1000, [key]))).summary
 
 
 def test_alerts_that_are_refused_are_a_condition_at_once_and_those_that_wait_after_a_quarter_of_an_hour() -> None:
     waits = Evaluation(AT, 0.0, alerts_to="ops", undelivered=60.0)
-    assert list(of_alerts(None)) == []
-    assert list(of_alerts(Evaluation(AT, 0.0, alerts_to="ops"))) == []
-    assert list(of_alerts(waits)) == []
-    (refused,) = of_alerts(replace(waits, refused="refused, HTTP 404"))
+    assert list(alert_conditions(None)) == []
+    assert list(alert_conditions(Evaluation(AT, 0.0, alerts_to="ops"))) == []
+    assert list(alert_conditions(waits)) == []
+    (refused,) = alert_conditions(replace(waits, refused="refused, HTTP 404"))
     assert refused.key == (ConditionName.ALERTS_UNDELIVERED, "alerts")
     assert refused.summary == (
         "alerts cannot be delivered to ops, which refuses them (refused, HTTP 404), so nobody is told about active"
         " conditions; the heartbeat will stop if they cannot be delivered within 15 minutes"
     )
-    (late,) = of_alerts(replace(waits, undelivered=900.0))
+    (late,) = alert_conditions(replace(waits, undelivered=900.0))
     assert late.summary.endswith("the heartbeat has stopped until they can be delivered")

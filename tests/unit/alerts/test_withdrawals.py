@@ -63,5 +63,5 @@ async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(
     cut_off = await store.run(starts.cut_off, 0, 40)
     assert cut_off == 2
     await store.close()
-    assert list(rules.of_starts(cut_off)) == []
-    assert [it.name for it in rules.of_starts(3)] == [ConditionName.RESTARTING]
+    assert list(rules.restart_conditions(cut_off)) == []
+    assert [it.name for it in rules.restart_conditions(3)] == [ConditionName.RESTARTING]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.alerts.conditions import CLOCK, ConditionName
-from notifier.alerts.rules import CLOCK_OFF_SECONDS, CLOCK_RIGHT_SECONDS, of_clock
+from notifier.alerts.rules import CLOCK_OFF_SECONDS, CLOCK_RIGHT_SECONDS, clock_conditions
 from notifier.http.peer_clocks import PeerClocks
 from tests.support.clocks import SettableClock
 
@@ -30,23 +30,23 @@ def test_nobody_has_told_the_time() -> None:
     clocks = heard()
     clocks.note("api", None)
     assert clocks.offset() is None
-    assert list(of_clock(clocks, ())) == []
+    assert list(clock_conditions(clocks, ())) == []
 
 
 @given(st.floats(-1e6, 1e6))
 def test_it_is_told_from_two_minutes_on_and_over_below_one(offset: float) -> None:
     assert (
-        bool(list(of_clock(heard(offset), ()))) is (abs(offset) >= CLOCK_OFF_SECONDS)
+        bool(list(clock_conditions(heard(offset), ()))) is (abs(offset) >= CLOCK_OFF_SECONDS)
         or abs(abs(offset) - CLOCK_OFF_SECONDS) < 1
     )
     assert (
-        bool(list(of_clock(heard(offset), {KEY}))) is (abs(offset) >= CLOCK_RIGHT_SECONDS)
+        bool(list(clock_conditions(heard(offset), {KEY}))) is (abs(offset) >= CLOCK_RIGHT_SECONDS)
         or abs(abs(offset) - CLOCK_RIGHT_SECONDS) < 1
     )
 
 
 def test_one_peer_with_a_wrong_clock_accuses_nobody() -> None:
-    assert list(of_clock(heard(0.0, 0.3, 86_400.0), ())) == []
+    assert list(clock_conditions(heard(0.0, 0.3, 86_400.0), ())) == []
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_one_peer_with_a_wrong_clock_accuses_nobody() -> None:
     ],
 )
 def test_it_says_by_how_much(offsets: tuple[float, ...], words: str) -> None:
-    (condition,) = of_clock(heard(*offsets), ())
+    (condition,) = clock_conditions(heard(*offsets), ())
     assert condition.summary.startswith(words)
 
 
