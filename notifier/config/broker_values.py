@@ -55,7 +55,7 @@ def _topic(text: str) -> str:
 
 
 TopicTemplate = Annotated[Template, AfterValidator(_topic)]
-"""The name of an MQTT topic, possibly with fields."""
+"""The name of an MQTT topic, in which `{source}` and `{type}` are replaced."""
 
 
 def _mqtt_url(url: SecretStr) -> SecretStr:
@@ -91,7 +91,7 @@ def _routing_key(text: str) -> str:
 
 
 RoutingKey = Annotated[Template, AfterValidator(_routing_key)]
-"""A routing key of AMQP, possibly with fields."""
+"""A routing key of AMQP, in which `{source}` and `{type}` are replaced."""
 
 
 def _servers(text: str) -> str:

@@ -45,7 +45,7 @@ class ApiVersion(StrEnum):
 
 
 class FirstRun(StrEnum):
-    """Whether records are reported that existed before the notifier first read the account: none of them, or all."""
+    """Which records that existed before the first read of the account are reported: none of them, or all."""
 
     SILENT = "silent"
     NOTIFY = "notify"
