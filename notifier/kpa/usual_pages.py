@@ -7,7 +7,7 @@ of a field that is not asked for.
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import orjson
@@ -16,6 +16,9 @@ from msgspec import Struct
 from notifier.events import Completion
 from notifier.kpa.field_parsers import EARLIEST_MS, LATEST_MS, UnreadableError, as_day
 from notifier.kpa.versions import CREATED, RecordFormat, SkimmedRecords, as_json
+
+_NOT_USUAL: Final = (msgspec.DecodeError, ValueError, RecursionError, UnreadableError)
+"""What reading a page raises if it does not have the usual form. Before msgspec 0.21, its errors are no ValueErrors."""
 
 
 class UsualPage(Struct, frozen=True):
@@ -45,7 +48,7 @@ def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
         days = [record.day for record in page.completedtrainings]
         iso_days = {day: as_day(day, version.completed_on) for day in {*days}}
         raws = _in_stored_form([*map(bytes, whole.completedtrainings)])
-    except (ValueError, RecursionError, UnreadableError):
+    except _NOT_USUAL:
         return None
     keys = [str(record.key) for record in page.completedtrainings]
     if not whole.ok or len({*keys}) < len(keys):
@@ -88,7 +91,7 @@ def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
             )
             for it, raw in zip(page.completedtrainings, raws, strict=True)
         ]
-    except (ValueError, RecursionError, UnreadableError):
+    except _NOT_USUAL:
         return None
     if not whole.ok or len({it.key for it in completions}) < len(completions):
         return None
