@@ -7,12 +7,13 @@ where everybody waits, so that settings are those of a real installation: a poll
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import aiohttp
 import orjson
@@ -28,7 +29,7 @@ from notifier.sandbox import CONTROL, Account, Record, SandboxControl, make_app,
 from notifier.sandbox.records import date_number, day_of
 from notifier.watch.patience import PATIENCE
 from tests.support.clocks import LapsingClock
-from tests.support.new_state_file import new_state_file
+from tests.support.new_state_file import forgo_the_disk, new_state_file
 from tests.support.servers import serving
 
 MINUTE = 60.0
@@ -89,6 +90,7 @@ class World:
         self.slow: Callable[[Asked], float] = lambda _: 0.0
         self._folder = folder
         self._resources = AsyncExitStack()
+        self._resources.enter_context(patch("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", MINUTE))
         self._control: SandboxControl | None = None
         self._daemon: Daemon | None = None
         self._settings: Settings | None = None
@@ -162,6 +164,7 @@ class World:
         with daemon_options(self._patience) as options:
             self._daemon = Daemon(self._settings, self.clock, SettingsSource(self._new_settings), **options)
             await self._daemon.start()
+        await forgo_the_disk(self._daemon._store)
 
     async def restart(self) -> None:
         """Stop the daemon and start another one."""
@@ -229,7 +232,7 @@ class World:
 
     async def conditions(self) -> set[str]:
         """Return the names of what is wrong now."""
-        # Conditions are looked at twice a minute.
+        # Conditions are looked at once a minute.
         await self.minutes(1)
         return {condition["condition"] for condition in (await self.daemon.operations.status())["conditions"]}
 
@@ -345,7 +348,11 @@ class World:
 @contextmanager
 def daemon_options(patience: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what else a daemon is made with to have this patience: fields of `notifier.watch.patience.Patience`."""
-    yield {"patience": replace(PATIENCE, **patience)}
+    # Polls are a minute apart, and a daemon that looks at itself more often takes as much time as they do.
+    with ExitStack() as patches:
+        for name in ("EVALUATE_EVERY_SECONDS", "LOOK_EVERY_SECONDS", "EVERY_SECONDS"):
+            patches.enter_context(patch(f"notifier.daemon.daemon.{name}", MINUTE))
+        yield {"patience": replace(PATIENCE, **patience)}
 
 
 def created(*records: Record) -> list[str]:

@@ -31,8 +31,9 @@ from notifier.store.file.store import FileStore
 from tests.integration.truth.prometheus import Prometheus
 from tests.support.clocks import LapsingClock
 from tests.support.command_line import Said, call
-from tests.support.new_state_file import new_state_file
+from tests.support.new_state_file import forgo_the_disk, new_state_file
 from tests.support.servers import serving
+from tests.support.time_lapse import beside
 
 MINUTE = 60.0
 
@@ -175,6 +176,7 @@ class Site:
         new_state_file(self.folder / "notifier.db")
         self._daemon = Daemon(self.settings(), self.clock, SettingsSource(self.settings))
         await self._daemon.start()
+        await forgo_the_disk(self._daemon._store)
 
     async def stop(self) -> None:
         await self.daemon.stop()
@@ -210,7 +212,7 @@ class Site:
 
     async def types(self, *arguments: str, code: int | None = 0) -> Said:
         """Run a command as people do."""
-        said = await asyncio.to_thread(call, "--config", str(self.config), *arguments)
+        said = await beside(call, "--config", str(self.config), *arguments)
         assert code is None or said.code == code, said
         return said
 

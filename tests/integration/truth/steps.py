@@ -5,16 +5,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from notifier.cli.errors import ExitCode
+from notifier.daemon.daemon import EVALUATION
+from notifier.daemon.scheduler import EveryFromNow
 from notifier.store.database import Database
 from notifier.web.requests import Replay
 from tests.integration.truth.prometheus import KEPT_MINUTES
 from tests.integration.truth.site import Answer, Site
+from tests.support.time_lapse import beside
 
 Step = Callable[[Site], Awaitable[None]]
 
@@ -310,16 +314,17 @@ async def down_for_days(site: Site) -> None:
     await site.stop()
     site.document["sources"]["acme"]["poll_interval"] = "1h"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 50)
-        patch.setattr("notifier.daemon.daemon.LOOK_EVERY_SECONDS", 600)
-        patch.setattr("notifier.daemon.daemon.EVERY_SECONDS", 600)
-        patch.setattr("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 150)
+        patch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 900)
+        patch.setattr("notifier.daemon.daemon.LOOK_EVERY_SECONDS", 900)
+        patch.setattr("notifier.daemon.daemon.EVERY_SECONDS", 900)
+        patch.setattr("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 900)
         await site.start()
     await site.minutes(2)
     site.api = bad_gateway
     # What it sees is kept for a while only.
     site.prometheus.every_minutes = 60
     await site.minutes(2 * 24 * 60 - KEPT_MINUTES - 60)
+    site.daemon._schedule._scheduler.reschedule_job(EVALUATION, trigger=EveryFromNow(50))
     site.prometheus.every_minutes = 4
     await site.minutes(KEPT_MINUTES + 60)
 
@@ -390,6 +395,7 @@ async def scanned(site: Site) -> None:
 
 async def second_instance(site: Site) -> None:
     command = [sys.executable, "-m", "notifier", "--config", str(site.config), "run"]
-    second = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    run = partial(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    second = await beside(run)
     assert second.returncode == ExitCode.FAILED
     assert "in use" in second.stderr
