@@ -18,6 +18,7 @@ from notifier.sandbox import Account, build_account, make_app, serve
 from notifier.sandbox.records import Version
 from notifier.web.response_models.status import StatusDocument
 from tests.support.clocks import LapsingClock
+from tests.support.new_state_file import forgo_the_disk
 from tests.support.servers import serving
 from tests.support.time_lapse import TimeLapse
 
@@ -63,6 +64,7 @@ class Soak:
             receiver = f"{url}/"
             daemon = Daemon(self._settings(api, receiver), LapsingClock(self.loop))
             await daemon.start()
+            await forgo_the_disk(daemon._store)
             resources.push_async_callback(daemon.stop)
             growing = asyncio.create_task(self._live())
             resources.callback(growing.cancel)
@@ -123,6 +125,8 @@ def rare_looks() -> Iterator[None]:
     """Let the daemon look rarer at clocks and conditions, which takes most of the time that rounds leave."""
     with (
         patch("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 10 * INTERVAL),
+        patch("notifier.daemon.daemon.LOOK_EVERY_SECONDS", 10 * INTERVAL),
+        patch("notifier.daemon.daemon.EVERY_SECONDS", 10 * INTERVAL),
         patch("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 2 * INTERVAL),
     ):
         yield
