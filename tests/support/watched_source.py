@@ -29,7 +29,7 @@ from notifier.store.file.store import FileStore
 from notifier.store.tables.sources import SourceMemory, recall
 from notifier.watch.patience import Patience
 from notifier.watch.watcher import Round, Watcher
-from tests.support.new_state_file import new_state_file
+from tests.support.new_state_file import forgo_the_disk, new_state_file
 
 if TYPE_CHECKING:
     from notifier.events import Event
@@ -174,9 +174,13 @@ class Station:
         self._resources.callback(self.upstream.hang_up)
         self._session = await self._resources.enter_async_context(aiohttp.ClientSession())
         self.keys = keys
-        await self.store.open()
+        await self._open_store()
         self._resources.push_async_callback(self.close)
         return await self.begin()
+
+    async def _open_store(self) -> None:
+        await self.store.open()
+        await forgo_the_disk(self.store)
 
     async def begin(self) -> Watcher:
         """Put a new watcher to work."""
@@ -213,7 +217,7 @@ class Station:
         """Stop everything but the API, and begin again on the same file."""
         await self.close()
         self.store = FileStore(self._folder / "notifier.db")
-        await self.store.open()
+        await self._open_store()
         self.keys |= keys
         return await self.begin()
 
