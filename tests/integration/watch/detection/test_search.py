@@ -45,12 +45,13 @@ async def changes(station: "Station") -> list[tuple[str, str, str]]:
     return [(subject, type_.removeprefix("completion."), net) for subject, type_, net in rows]
 
 
+@pytest.mark.usefixtures("small_pages")
 @WITH_TOTAL
-@pytest.mark.parametrize(("records", "most"), [(10_000, 8), (20_000, 9)])
+@pytest.mark.parametrize(("records", "most"), [(480, 8), (960, 9)])
 async def test_a_lone_hidden_insert_is_found_at_once_in_few_requests(
     either: "Station", dialect: Dialect, records: int, most: int
 ) -> None:
-    await settled(either, records, dialect)
+    await settled(either, records, dialect, page_size=5)
     for seed in range(3):
         date = random.Random(seed).randrange(2019, 2026) * 10_000 + 815
         [new] = either.enter(date_number=date)
@@ -63,12 +64,13 @@ async def test_a_lone_hidden_insert_is_found_at_once_in_few_requests(
     await either.check_the_books()
 
 
+@pytest.mark.usefixtures("small_pages")
 @WITH_TOTAL
-@pytest.mark.parametrize(("records", "most"), [(10_000, 8), (20_000, 9)])
+@pytest.mark.parametrize(("records", "most"), [(480, 8), (960, 9)])
 async def test_a_lone_hidden_deletion_is_found_at_once_and_confirmed_in_few_requests(
     either: "Station", dialect: Dialect, records: int, most: int
 ) -> None:
-    await settled(either, records, dialect)
+    await settled(either, records, dialect, page_size=5)
     for gone in somewhere(either)[:3]:
         key = either.key(gone)
         either.account.remove(gone.id)
