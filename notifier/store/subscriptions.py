@@ -125,7 +125,7 @@ class Subscription(Struct, frozen=True):
         return None
 
     def not_judged(self, user_id: str, known: KnownFacts) -> tuple[Filter, ...]:
-        """Return the filters that let an event pass only because facts that they compare are not known."""
+        """Return the filters that admit an event only because the facts to be compared are unknown."""
         found = [Filter.TRAININGS] if known.training_title is None and self.trainings.need_more_than(()) else []
         for key, fields in _FIELDS.items():
             if not self._is_complete(key, known.person, fields):

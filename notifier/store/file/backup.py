@@ -109,7 +109,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
 
 
 def _write_down_what_is_replaced(path: Path, now_ms: int) -> None:
-    """Write the old file's essentials, if the existing ones are not newer than the file, and checkpoint its log."""
+    """Write the essentials of the file to be replaced, and checkpoint its log; keep essentials newer than the file."""
     if not path.exists():
         return
     known = essentials.read(path).snapshot

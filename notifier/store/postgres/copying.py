@@ -204,7 +204,7 @@ def _copy_all_out(source: PostgresReadingDatabase, db: FileDatabase, progress: P
 
 
 def _tables(db: FileDatabase) -> list[str]:
-    """Return the tables to copy; those that other tables refer to come first."""
+    """Return the names of the tables to copy, in the order of copying: a table before the tables that refer to it."""
     rows = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall()
     names = [name for (name,) in rows if not name.startswith("_") and name not in _OF_A_FILE]
     return sorted(names, key=lambda name: (name not in _FIRST, name))
@@ -241,7 +241,7 @@ def _let_numbers_go_on(db: FileDatabase, last: int) -> None:
 
 
 def _numbered(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return each table whose rows the server numbers, with the name of the number's column."""
+    """Return (table, column) for each column that the server fills with consecutive numbers."""
     return connection.execute(
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
         " AND is_identity = 'YES' AND table_name <> 'holders'"

@@ -34,7 +34,7 @@ class ForeignSessionError(psycopg.OperationalError):
 
 
 def mark_turn(connection: Connection, turn: str) -> None:
-    """Mark the connection's session as the one of this turn. Raises psycopg.Error."""
+    """Store the identifier of the holder's turn in the connection's session. Raises psycopg.Error."""
     connection.execute("SELECT set_config(%s, %s, false)", [_TURN, turn])
 
 
@@ -180,14 +180,14 @@ class _WholeNumberLoader(Loader):
 
 
 def _sent(parameters: Sequence[Any] | Mapping[str, Any], *, has_json: bool) -> Sequence[Any] | Mapping[str, Any]:
-    """Convert parameters to what PostgreSQL accepts."""
+    """Convert the parameters of a statement to what PostgreSQL accepts; with `has_json`, texts may be JSON."""
     if isinstance(parameters, Mapping):
         return {name: sent_value(value, has_json=has_json) for name, value in parameters.items()}
     return [sent_value(value, has_json=has_json) for value in parameters]
 
 
 def sent_value(value: Any, *, has_json: bool = False) -> Any:
-    """Convert a parameter, or a value to be copied, to what PostgreSQL accepts."""
+    """Convert a parameter, or a value to be copied, to what PostgreSQL accepts; with `has_json`, a text may be JSON."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
@@ -200,7 +200,7 @@ def sent_value(value: Any, *, has_json: bool = False) -> Any:
 
 
 def _storable(value: Any) -> Any:
-    """Return a JSON value in whose texts the characters that PostgreSQL cannot store are replaced."""
+    """Replace the characters that PostgreSQL cannot store in all texts of a JSON value."""
     if isinstance(value, str):
         return _NO_TEXT.sub(_REPLACEMENT, value)
     if isinstance(value, list):

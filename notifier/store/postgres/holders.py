@@ -25,7 +25,7 @@ from notifier.store.postgres.location import Location
 _log = logging.getLogger(__name__)
 
 LOCK_SPACE: Final = 0x4B504146
-"""The first of a lock's two numbers: the same for all locks of this program, but not those of other programs."""
+"""The first of the two numbers that identify an advisory lock. All locks of this program have this first number."""
 
 SEQUENCE_LEAP: Final = 1_000_000
 """By how much the next event's number is raised if the previous holder was not stopped in an orderly way. With
@@ -60,7 +60,7 @@ def lock_key(schema: str) -> int:
 
 
 def try_lock(connection: Connection, location: Location) -> bool:
-    """Take the lock if it is free; return whether it was. Raises psycopg.Error."""
+    """Take the lock if it is free; return whether it was taken. Raises psycopg.Error."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_SPACE, lock_key(location.schema)]).fetchone()
     return row is not None and bool(row[0])
 
@@ -134,7 +134,7 @@ def begin(db: Database, now_ms: int) -> int:
 
 
 def leap(db: Database) -> None:
-    """Make the next event's number higher by SEQUENCE_LEAP."""
+    """Raise the number of the next event by SEQUENCE_LEAP."""
     db.execute("SELECT setval('events_sequence_seq', last_value + ?) FROM events_sequence_seq", [SEQUENCE_LEAP])
 
 

@@ -48,7 +48,7 @@ class Location(Struct, frozen=True):
         return f"{','.join(servers)}/{parts.get('dbname') or parts.get('service', '')}/{self.schema}"
 
     def with_schema(self, schema: str) -> Self:
-        """Return another schema in the same database."""
+        """Return the location of another schema in the same database."""
         return type(self)(self.url, schema)
 
     def __str__(self) -> str:

@@ -30,7 +30,7 @@ def server_clock_ahead_ms(db: Database, now_ms: Callable[[], int]) -> int:
 
 
 def difference_sentence(ahead_ms: int) -> str | None:
-    """Return a sentence for people about a difference; None if it is too small to report. Pure."""
+    """Return a sentence about the difference between the two clocks; None if it is too small to report. Pure."""
     if abs(ahead_ms) < DIFFERS_MS:
         return None
     which = "behind" if ahead_ms > 0 else "ahead of"

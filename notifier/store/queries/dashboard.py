@@ -35,7 +35,7 @@ class Day(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """The number of deliveries, and their latencies in ms, from detection to delivery, rounded down to two digits."""
+    """The times from detection to delivery, rounded down to two digits, and the number of deliveries measured."""
 
     deliveries: int
     median_ms: int
@@ -132,7 +132,7 @@ def quantile(counted: Sequence[tuple[int, int]], part: float) -> int:
 
 
 def _days(now_ms: int, zone: tzinfo | None) -> list[tuple[date, int]]:
-    """Return the last days, oldest first, each with the time when it began."""
+    """Return the last DAYS days, oldest first, each with its beginning in Unix ms."""
     today = datetime.fromtimestamp(now_ms / 1000).astimezone(zone).date()
     days = [today - timedelta(days=ago) for ago in reversed(range(DAYS))]
     return [(day, round(datetime.combine(day, time(), zone).timestamp() * 1000)) for day in days]
@@ -161,7 +161,7 @@ def _delivered_since(db: Database, begin_ms: int) -> dict[str, int]:
 
 
 def _latencies(db: Database, now_ms: int) -> dict[str, list[tuple[int, int]]]:
-    """Return, by destination, how many deliveries of the last day had which latency."""
+    """Return, by destination, pairs of a latency (ms) and the number of deliveries in the last 24 hours that had it."""
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for destination, milliseconds, deliveries in db.execute(
         "SELECT destination, milliseconds, sum(deliveries) FROM latency_counts WHERE hour > ? GROUP BY 1, 2",

@@ -26,7 +26,7 @@ _HIGHEST: Final = 2**63 - 1
 _LONGEST: Final = 200
 _MOST_TRAININGS: Final = 1_000
 _CLOCK_WINDOW: Final = 200
-"""If the clock was set back, up to so many events with times out of order are still found by date."""
+"""How many events next to a date are examined, because their times may be out of order after the clock was set back."""
 
 
 class EventLogFilter(Struct, frozen=True):
@@ -72,14 +72,14 @@ class EventLogPage(Struct, frozen=True):
 
 
 class _Look(Struct, frozen=True):
-    """The events to examine: those above `floor`, and if there are `numbers`, only these."""
+    """The events to examine: if `numbers` is None, all with a higher number than `floor`, else these `numbers`."""
 
     floor: int
     numbers: Sequence[int] | None = None
 
 
 def page(db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = LOOK) -> EventLogPage:
-    """Return up to `limit` requested events before the number `before` (None: the newest ones)."""
+    """Return the newest events that match the filter, up to `limit`, with numbers below `before` (None: any number)."""
     numbers, following = numbers_before(db, chosen, before, limit, look=look)
     events = _events(db, numbers, chosen.destination)
     searched_ms = None
@@ -92,7 +92,10 @@ def page(db: Database, chosen: EventLogFilter, before: int | None, limit: int, *
 def numbers_before(
     db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = LOOK
 ) -> tuple[list[int], int | None]:
-    """Return the numbers of up to `limit` requested events before a number, newest first, and where to continue."""
+    """Return the numbers of a page's events, newest first, and the `before` of the next page (None: no more).
+
+    The page has up to `limit` events that match the filter and have a number below `before` (None: no upper limit).
+    """
     if not (can_be_stored(chosen.person) and can_be_stored(chosen.training)):
         return [], None
     top, bottom = _bounds(db, chosen, before)
@@ -120,7 +123,7 @@ def numbers_before(
 
 
 def _bounds(db: Database, chosen: EventLogFilter, before: int | None) -> tuple[int, int]:
-    """Return the numbers between which the requested events are; both are excluded."""
+    """Return an upper and a lower event number (both exclusive) between which all matching events lie."""
     top, bottom = _HIGHEST if before is None else before, 0
     if chosen.until_ms is not None:
         (last,) = db.execute(
@@ -142,7 +145,7 @@ def _bounds(db: Database, chosen: EventLogFilter, before: int | None) -> tuple[i
 def _look(
     db: Database, chosen: EventLogFilter, people: Collection[str] | None, top: int, bottom: int, look: int
 ) -> _Look:
-    """Return the events to examine, about `look` at most, found by the index that leaves the fewest."""
+    """Choose about `look` events to examine, with the most selective index."""
     if people is not None and (keys := _keys_of(db, people)) is not None:
         return _numbered(
             db.execute(
@@ -163,12 +166,12 @@ def _look(
 
 
 def _numbered(rows: Sequence[tuple[int]], look: int, bottom: int) -> _Look:
-    """Return the first `look` of these descending numbers, with the one after them, if there is any, as the floor."""
+    """Return the first `look` numbers of the descending `rows`. The floor is the next number, or else `bottom`."""
     return _Look(rows[look][0] if len(rows) > look else bottom, [number for (number,) in rows[:look]])
 
 
 def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, look: int) -> _Look:
-    """Return the events with deliveries in the requested state, from the index of unfinished deliveries."""
+    """Choose events to examine among those with a delivery in the filter's state, which must be pending or dead."""
     names = [chosen.destination] if chosen.destination else unfinished_destinations(db)
     share = max(1, look // max(1, len(names)))
     parts = [
@@ -188,14 +191,14 @@ def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, loo
 
 
 def _people(db: Database, text: str) -> list[str] | None:
-    """Return the people whom a search text matches, as `source id`; None if there is no text."""
+    """Return the people whom a search text matches, each as "source id"; None if the text is empty."""
     if not text:
         return None
     return [*(f"{it.source} {it.id}" for it in search.find_people(db, text)), *_at_each_source(db, text)]
 
 
 def _trainings(db: Database, text: str) -> list[str] | None:
-    """Return the trainings that a search text matches, as `source id`; None if there is no text."""
+    """Return the trainings that a search text matches, each as "source id"; None if the text is empty."""
     if not text:
         return None
     condition, values = search.contains_words("title", text)
@@ -223,7 +226,7 @@ def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
 def _terms(
     chosen: EventLogFilter, people: Collection[str] | None, trainings: Collection[str] | None
 ) -> tuple[list[str], dict[str, Any]]:
-    """Return the conditions on an event `e`, and their values."""
+    """Return the SQL conditions that an event `e` must meet, and the parameters in them by name."""
     terms: list[str] = []
     values: dict[str, Any] = {}
     # The cheap conditions come first: SQLite evaluates them in this order, and the last ones parse the event's data.

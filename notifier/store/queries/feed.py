@@ -25,7 +25,7 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """Some events in order. The next page begins after the number `next`; `ended` means that it has no events yet."""
+    """Some events in order. The next page begins after the number `next`; if `ended`, the next page is still empty."""
 
     events: tuple[Event, ...]
     next: int
@@ -74,7 +74,7 @@ def sources_heard_of(db: Database) -> frozenset[str]:
 
 
 def _end_of_look(db: Database, after: int) -> tuple[int, int]:
-    """Return how many events there are among the next LOOK after `after`, and the number of the last one."""
+    """Return the number of events to examine, at most LOOK, and the sequence number of the last one (else `after`)."""
     numbers = "SELECT sequence FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
         f"SELECT count(*), coalesce(max(sequence), ?) FROM ({numbers}) AS looked_at", [after, after, LOOK]

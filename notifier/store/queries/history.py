@@ -44,7 +44,7 @@ def events_numbered(db: Database, sequences: Collection[int]) -> list[Event]:
 
 
 def sequence_before_latest(db: Database, count: int) -> int:
-    """Return the number after which the latest `count` events begin; 0 if there are no more than `count`."""
+    """Return the number of the event before the latest `count` events; 0 if there is no such event."""
     row = db.execute("SELECT sequence FROM events ORDER BY sequence DESC LIMIT 1 OFFSET ?", [count]).fetchone()
     return row[0] if row else 0
 
@@ -57,7 +57,7 @@ class DeliveryCursor(NamedTuple):
 
 
 class DeliveryFilter(Struct, frozen=True):
-    """The requested deliveries; None means any."""
+    """The properties of the requested deliveries; None means any value."""
 
     state: DeliveryState | None = None
     destination: str | None = None
@@ -95,7 +95,7 @@ class PastDelivery(Struct, frozen=True):
 
 
 def deliveries_after(db: Database, cursor: DeliveryCursor, chosen: DeliveryFilter, limit: int) -> list[PastDelivery]:
-    """Return up to `limit` of the requested deliveries after `cursor`, in order."""
+    """Return the next requested deliveries after `cursor`, at most `limit`, oldest first."""
     terms, values = _terms(chosen)
     return _deliveries(
         db,
@@ -106,7 +106,7 @@ def deliveries_after(db: Database, cursor: DeliveryCursor, chosen: DeliveryFilte
 
 
 def latest_deliveries(db: Database, chosen: DeliveryFilter, limit: int) -> list[PastDelivery]:
-    """Return the latest `limit` of the requested deliveries, in order."""
+    """Return the latest requested deliveries, at most `limit`, oldest first."""
     terms, values = _terms(chosen)
     order = "ORDER BY d.sequence DESC, d.destination DESC LIMIT ?"
     return _deliveries(db, terms, order, [*values, limit])[::-1]

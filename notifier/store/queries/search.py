@@ -86,7 +86,7 @@ def find_people(db: Database, text: str) -> list[FoundPerson]:
 
 
 def contains_words(column: str, text: str) -> tuple[str, list[str]]:
-    """Return the condition that a column contains each word of a text, and its values."""
+    """Return an SQL condition that is true if a column contains each word of a text, and the condition's parameters."""
     words = [_spellings(word) for word in text.split()[:_MOST_WORDS]]
     like = rf"{column} LIKE ? ESCAPE '\'"
     condition = " AND ".join(f"({' OR '.join([like] * len(spellings))})" for spellings in words)
@@ -94,7 +94,7 @@ def contains_words(column: str, text: str) -> tuple[str, list[str]]:
 
 
 def _spellings(word: str) -> Sequence[str]:
-    """Return the spellings of a word for SQLite, which ignores upper and lower case only for A to Z."""
+    """Return the variants of a word in upper and lower case to search for; SQLite ignores case only for A to Z."""
     return [word] if word.isascii() else list(dict.fromkeys([word, word.lower(), word.upper(), word.title()]))
 
 

@@ -60,7 +60,8 @@ _OF_THE_RECORDS: Final = frozenset(
         "renumbered_at",
     }
 )
-"""Columns of a source that describe the records in the same file; a file without these records gets their defaults."""
+"""Columns of a source that describe the records in the same file. If a new file gets a source without its records,
+these columns have their default values."""
 
 _ORPHANS: Final = (
     "deliveries WHERE sequence NOT IN (SELECT sequence FROM events)",
@@ -85,7 +86,7 @@ class RebuildKind(StrEnum):
 
 
 class Loss(Struct, frozen=True):
-    """What a damaged file has lost: rows of the `tables` that could not be read completely, or `everything`."""
+    """What could not be read of a damaged file: some rows of these `tables`, or `everything`."""
 
     tables: tuple[str, ...] = ()
     everything: bool = False

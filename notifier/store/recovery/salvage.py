@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 _BLOCK: Final = 1000
 _MOST_FAILURES: Final = 50_000
-"""After so many failed reads of one table (about a second), the rest is read only in whole blocks."""
+"""The number of failed reads of a table (about a second's worth) after which only whole blocks are read."""
 
 _ROWS_ON_A_PAGE: Final = 200
 """More rows than any page of the state file can have."""
@@ -53,7 +53,7 @@ class SalvagedTable(Struct, frozen=True):
 
     @property
     def number(self) -> str | None:
-        """The numeric column by which its rows are read: the row number, or the key's first column; None if text."""
+        """The column by which rows are read in blocks: row number or the key's first column; None if that is text."""
         if self.has_rowid:
             return "rowid"
         return self.key[0] if dict(self.columns)[self.key[0]] == "INTEGER" else None

@@ -28,7 +28,7 @@ MOST_UNDELIVERED: Final = 5_000
 """The most undelivered events that are kept whole; they take some megabytes."""
 
 MOST_OWED: Final = 100_000
-"""The most further undelivered `created` events of which the identity is kept; each takes about 100 bytes."""
+"""The most undelivered `created` events that are not kept whole, but by their identity; each takes about 100 bytes."""
 
 MOST_TOLD: Final = 10_000
 """The most ids of announced events that are kept, the newest ones; they take somewhat less than a megabyte."""
@@ -55,7 +55,7 @@ class Told(NamedTuple):
 
 
 class OwedEvent(NamedTuple):
-    """A `created` event of which only the identity is kept, and the destinations that have not received it."""
+    """The identity of a `created` event whose content is not kept, and the destinations that have not received it."""
 
     id: str
     source: str
@@ -65,7 +65,7 @@ class OwedEvent(NamedTuple):
 
 
 class KnownSource(Struct, frozen=True):
-    """A source's row, and `read_ms`: all records entered before it, by the server's or the local clock, are known."""
+    """A source's row. All records entered before `read_ms`, by the server's or the local clock, are known."""
 
     row: Row
     read_ms: int

@@ -34,7 +34,7 @@ class ActivitySubject(NamedTuple):
 
 
 class RequestCount(Struct, frozen=True):
-    """The number of requests and of failed ones, the milliseconds they took in all, and those of the slowest."""
+    """The numbers of all and of failed requests, and the milliseconds that all requests and the slowest one took."""
 
     requests: int = 0
     failed: int = 0
@@ -42,7 +42,7 @@ class RequestCount(Struct, frozen=True):
     slowest_ms: int = 0
 
     def __add__(self, other: "RequestCount") -> "RequestCount":
-        """Return the count of both together."""
+        """Return the sum of both counts; `slowest_ms` is the higher of the two."""
         return RequestCount(
             self.requests + other.requests,
             self.failed + other.failed,
@@ -79,7 +79,7 @@ def add(db: Database, counts: Counts) -> None:
 
 
 def note(db: Database, changes: Mapping[ActivitySubject, StateChange]) -> None:
-    """Store changes of state, and delete the oldest of the same sources and destinations beyond STATES_KEPT."""
+    """Store changes of state; for each source or destination that changed, keep only the last STATES_KEPT changes."""
     for subject, change in changes.items():
         db.execute(
             "INSERT INTO state_changes (kind, name, at, state, reason) VALUES (?, ?, ?, ?, ?)",

@@ -172,7 +172,7 @@ _UNDELIVERED: Final = (
 
 
 def undelivered_since(db: Database, destination: str) -> int | None:
-    """Return since when the oldest undelivered alert to this destination waits (Unix ms); None if there is none."""
+    """Return when the wait of the oldest undelivered alert to a destination began (Unix ms); None if there is none."""
     (since_ms,) = db.execute(
         f"SELECT min(coalesce(d.queued_at, e.detected_at)) {_UNDELIVERED}",
         {"name": destination, "type": EventType.ALERT},
@@ -181,7 +181,10 @@ def undelivered_since(db: Database, destination: str) -> int | None:
 
 
 def refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
-    """Return the latest refusal of an alert for one of `reasons`, as text with the HTTP status; None if none."""
+    """Describe the latest refusal of an undelivered alert, with any HTTP status; None if there is none.
+
+    Only refusals for one of these `reasons` are considered.
+    """
     rows = db.execute(
         f"SELECT d.reason, d.status {_UNDELIVERED} AND d.reason IS NOT NULL ORDER BY d.last_attempt_at DESC",
         {"name": destination, "type": EventType.ALERT},
@@ -375,7 +378,7 @@ def _about_several(together: Sequence[ConditionChange], first: str) -> Sentence:
 
 
 def _texts(together: Sequence[ConditionChange]) -> dict[str, Any]:
-    """Return the translatable sentences of changes that share an alert, as `texts` of the event's data, or {}."""
+    """Return the member `texts` (translatable sentences) of an alert's data as a dict; {} if there are no sentences."""
     text = together[0].condition.texts
     if not text:
         return {}

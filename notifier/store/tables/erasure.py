@@ -31,7 +31,7 @@ class KnownPerson(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """The numbers of rows erased for a person; `living` counts records that are kept, as the account still has them."""
+    """The numbers of rows erased for a person; `living` counts the kept records, which the account still contains."""
 
     events: int = 0
     deliveries: int = 0

@@ -126,7 +126,7 @@ def remember(db: Database, source: str, row: ExpiryRow) -> None:
 
 
 def insert_event(db: Database, event: Event, revision: int, reason: str, net: str) -> Event | None:
-    """Insert an event that has no number yet, and return it with one; None if its id was announced before."""
+    """Insert a new event, and return it with its number; None if an event with this id was announced before."""
     if db.execute("SELECT 1 FROM told_before WHERE id = ?", [event.id]).fetchone() is not None:
         return None
     row = db.execute(

@@ -15,7 +15,7 @@ class HeldChange(Struct, frozen=True):
 
 
 class HeldExamples(Struct, frozen=True):
-    """The keys of one held-back arrival and of one record with a held-back change; None if there is none."""
+    """The keys of a held-back arrival and of a record with a held-back change; each is None if there is none."""
 
     arrival: str | None = None
     change: str | None = None

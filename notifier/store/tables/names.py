@@ -67,7 +67,7 @@ _UNREAD: Final = "{}"
 
 
 def _shown(stored: Mapping[str, FactValue], title: str | None, fields: Collection[PersonField]) -> PersonFacts:
-    """Return those of a person's stored facts that are in `fields`, and the job title if it is chosen and known."""
+    """Return the stored facts about a person in these `fields`; the job title is given as `title` (None: unknown)."""
     shown = {name.value: stored[name] for name in PersonField if name in fields and name in stored}
     if PersonField.JOB_TITLE in fields and PersonField.JOB_TITLE_ID in stored:
         identifier = stored[PersonField.JOB_TITLE_ID]
@@ -83,7 +83,7 @@ _DIFFERS = Spelled(sqlite="IS NOT", postgres="IS DISTINCT FROM")
 
 
 def learn_people(db: Database, source: str, people: Iterable[PersonName]) -> None:
-    """Store names and facts of a source's people; people who are not among them keep their last known ones."""
+    """Store the names and facts of these people of a source. Other people's stored names and facts do not change."""
     db.executemany(
         "INSERT INTO people (source, id, name, employee_number, facts) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (source, id) DO UPDATE"
@@ -100,7 +100,7 @@ def learn_trainings(
     titles: Iterable[tuple[str, str]],
     facts: Mapping[str, TrainingFacts] = _NO_FACTS,
 ) -> None:
-    """Store titles (id, title) and facts (by id) of a source's trainings; others keep what was last known."""
+    """Store titles (id, title) and facts (by id) of trainings of a source. Trainings not among these do not change."""
     db.executemany(
         "INSERT INTO trainings (source, id, title, facts) VALUES (?, ?, ?, ?) ON CONFLICT (source, id) DO UPDATE"
         " SET title = excluded.title, facts = excluded.facts"
@@ -110,7 +110,7 @@ def learn_trainings(
 
 
 def learn_job_titles(db: Database, source: str, titles: Iterable[tuple[str, str]]) -> None:
-    """Store job titles (id, title) of a source; others keep their last known title."""
+    """Store job titles (id, title) of a source. Stored job titles with other ids do not change."""
     db.executemany(
         "INSERT INTO job_titles (source, id, title) VALUES (?, ?, ?) ON CONFLICT (source, id) DO UPDATE"
         " SET title = excluded.title WHERE job_titles.title <> excluded.title",

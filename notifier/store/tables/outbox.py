@@ -215,7 +215,7 @@ def _rows_by_name(db: Database, selected: str, values: dict[str, int | str]) -> 
 
 
 def _rows_at_once(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:
-    """Return the rows that SQLite collects in one step, without returning to Python for each."""
+    """Return the selected rows, collected by SQLite into one result row, because one call for each row is slower."""
     # Most of the text is the events' data, which is used as it is, so it is not embedded in JSON and parsed again.
     heads, data = db.execute(
         "SELECT json_group_array(json_array(json_array(sequence, id, type, source, subject, detected_at), attempts,"

@@ -63,7 +63,7 @@ def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dic
 
 
 def known_equals(db: Database, source: str, bases: Sequence[str]) -> dict[str, StoredRecord]:
-    """Return the known records whose keys are one of `bases`, or one of them with a number appended (`-2`, `-3`...)."""
+    """Return the known records, by key, whose key is in `bases` or is a key in `bases` with `-2`, `-3`... appended."""
     # CROSS JOIN makes SQLite keep this order. Newer versions would otherwise read all records for each base.
     rows = db.execute(
         "WITH bases AS (SELECT value AS base FROM json_each(?))"

@@ -205,7 +205,7 @@ def _refresh(db: Database, source: str, completion: Completion) -> None:
 
 
 def _announce(db: Database, writing: _Writing, change: Change) -> Event | None:
-    """Write an event for a record that became known without one; return None if no event is written."""
+    """Write the first event of a record that was stored without an event. Return the event; None if none is written."""
     row = db.execute(
         "SELECT held FROM records WHERE source = ? AND key = ?", [writing.source, change.completion.key]
     ).fetchone()

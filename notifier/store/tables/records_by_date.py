@@ -45,7 +45,7 @@ class DayBoundary(Struct, frozen=True):
 
 
 def landmark(db: Database, source: str, chance: float) -> DayBoundary | None:
-    """Return the boundary of a day that the random number `chance` (0 to 1) selects; None if there is none."""
+    """Return the boundary of a day, selected by the random number `chance` (0 to 1); None if no boundary is known."""
     dated = f"FROM records WHERE {_EXIST} AND completed_on"
     (oldest,) = db.execute(f"SELECT min(completed_on) {dated} > ''", [source]).fetchone()
     (newest,) = db.execute(f"SELECT max(completed_on) {dated} > ''", [source]).fetchone()
@@ -61,7 +61,7 @@ def landmark(db: Database, source: str, chance: float) -> DayBoundary | None:
 
 
 def _expected_shift(db: Database, source: str, day: str) -> int:
-    """Return how the number of records newer than a day would change if all waiting second looks were confirmed."""
+    """Return how many records after a day are added (negative: lost) if all waiting changes are confirmed."""
     (shift,) = db.execute(
         "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"
         " FROM second_looks l JOIN records r ON r.source = l.source AND r.key = l.key"
@@ -129,7 +129,10 @@ def ids_of(db: Database, source: str, keys: Sequence[str]) -> "array[int]":
 
 
 def suspects(db: Database, ids: Sequence[int]) -> list[RemovalCandidate]:
-    """Return those of these records that exist and match the source's filters, as candidates for removal."""
+    """Return the records with these ids as candidates for removal.
+
+    Records that were already removed, or that the source's filters no longer request, are left out.
+    """
     rows = db.execute(
         "SELECT id, key, user_id, training_id, completed_on FROM records"
         f" WHERE id IN {NUMBERS}"

@@ -10,7 +10,7 @@ from notifier.facts import Occasion, occasion_of
 from notifier.store.database import Database, Spelled
 
 FEW_RECORDS: Final = 5_000
-"""The number of records up to which those of a person are found within milliseconds without an index."""
+"""The number of stored records up to which a search for one person's records needs no index to take milliseconds."""
 
 _INDEX: Final = "records_by_person"
 _THERE: Final = Spelled(

@@ -152,7 +152,7 @@ def require_none(db: Database, destinations: Collection[str]) -> None:
 
 
 def stop(db: Database, now_ms: int, number: int | None = None) -> list[int]:
-    """End the running replay with this number, or all if it is None; return the numbers of those ended."""
+    """End the running replay with this number (None: all running replays); return the numbers of the ended replays."""
     ended = [memory for memory in under_way(db) if number in (None, memory.id)]
     for memory in ended:
         _end_parts(db, memory.id, ReplayState.STOPPED, [part.destination for part in memory.parts])

@@ -99,7 +99,7 @@ class Plan(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """The progress of a replay to one destination: done up to event `sequence`; this step put back `queued`."""
+    """One step of a replay to a destination: it ended at event `sequence`, and put back `queued` deliveries."""
 
     sequence: int
     queued: int = 0
@@ -283,7 +283,7 @@ def detected_ms(db: Database, sequence: int) -> int | None:
 
 
 def _end_of_look(db: Database, past: ReplayRange, after: int) -> int:
-    """Return the number of the last event to examine now: LOOK events after `after`, but none beyond the range."""
+    """Return the number of the last event to examine now: the LOOK-th one after `after`, or the last of the range."""
     numbers = "SELECT sequence FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
         f"SELECT count(*), max(sequence) FROM ({numbers}) AS looked_at", [after, past.last, LOOK]

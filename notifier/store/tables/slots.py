@@ -15,7 +15,8 @@ from notifier.events import EventType
 from notifier.store.database import Database
 
 _BELIEVED_AHEAD_MS: Final = 86_400_000
-"""If slots are counted from a moment more milliseconds ahead than this, a wrong clock has stored that moment."""
+"""How many milliseconds in the future the stored beginning of the slots may be; a later one comes from a wrong
+clock."""
 
 _UNTIL: Final = "CASE WHEN d.slot_at IS NULL THEN t.closed_until ELSE t.held_until END"
 
@@ -26,7 +27,7 @@ WAITS: Final = (
 """The condition that a pending delivery `d` of event `e` to destination `t` waits for a slot or a quiet time's end."""
 
 WAITS_UNTIL: Final = f"CASE WHEN d.state = 'pending' AND {WAITS} THEN {_UNTIL} END"
-"""Until when such a delivery waits (Unix ms); NULL if it does not wait."""
+"""The time (Unix ms) until which a delivery `d` waits for a slot or a quiet time's end; NULL if it does not wait."""
 
 
 class Gate(Struct, frozen=True):

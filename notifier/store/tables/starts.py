@@ -20,7 +20,7 @@ def end(db: Database, started_ms: int, now_ms: int) -> None:
 
 
 def cut_off(db: Database, since_ms: int, current_ms: int) -> int:
-    """Return how many runs that started since a moment had no orderly stop, apart from the one of `current_ms`."""
+    """Return how many earlier runs since `since_ms` were killed or crashed; the present run began at `current_ms`."""
     row = db.execute(
         "SELECT count(*) FROM starts WHERE at >= ? AND at <> ? AND stopped_at IS NULL", [since_ms, current_ms]
     ).fetchone()

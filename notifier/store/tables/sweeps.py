@@ -90,7 +90,7 @@ def resume(db: Database, source: str, now_ms: int) -> Sweep:
 
 
 def advance(db: Database, page: SweptPage, *, changes: int, ids: bytes) -> None:
-    """Store that a page was read; `ids` are those of its known records, as 64-bit numbers."""
+    """Store that a page was read, with the ids of the page's known records as 64-bit numbers (`ids`)."""
     db.execute(
         "UPDATE sweeps SET next_page = ?, last_page = ?, records = ?, changes = changes + ? WHERE id = ?",
         [page.number + 1, page.last_page, page.records, changes, page.sweep],

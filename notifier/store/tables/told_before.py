@@ -126,7 +126,7 @@ _SOMETHING: Final = "SELECT EXISTS (SELECT 1 FROM told_before) OR EXISTS (SELECT
 
 
 def past_of(db: Database, source: str, keys: Iterable[str]) -> ToldBefore:
-    """Return the announced and owed events of these records of a source; there are none in nearly every file."""
+    """Return the announced and owed events of these records of a source; most files have none."""
     if not db.execute(_SOMETHING).fetchone()[0]:
         return ToldBefore(source)
     owed = db.execute(
