@@ -218,7 +218,8 @@ def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str,
         which = "" if example["record"] is None else f", such as {example['record']}"
         yield name, "unreadable", f"{counted(source['unreadable'], 'record')}{which}: {example['problem']}"
     if trouble := source["failing"].get("names"):
-        yield name, "names", f"cannot be read, so filters let pass what they cannot check: {trouble['message']}"
+        passes = "filters let events pass if what they check is unknown"
+        yield name, "names", f"cannot be read, so {passes}: {trouble['message']}"
     if source["searching"]:
         yield name, "searching", "for a change of an older record"
     budget = source["budget"]

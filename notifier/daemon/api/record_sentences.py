@@ -128,8 +128,8 @@ def not_judged_why(filters: Iterable[Filter]) -> str:
     unknown = " and ".join(_READS[key] for key in keys)
     verb = "was" if len(keys) == 1 else "were"
     return (
-        f"sent although its {written} could not be judged: {unknown} {verb} not known when the event was made, and a"
-        " filter does not exclude what is not known"
+        f"sent although its {written} could not be judged: {unknown} {verb} unknown when the event was made, and a"
+        " filter lets an event pass if what it checks is unknown"
     )
 
 

@@ -103,7 +103,7 @@ class LifeEventDocument(FoundDocument):
         Mapping[str, tuple[Filter, ...]],
         Field(
             description="The destinations that got it although filters could not be judged, because titles or facts"
-            " about people were not known, each with these filters."
+            " about people were unknown, each with these filters."
         ),
     ]
     not_judged_why: Annotated[Mapping[str, str], Field(description="The same in words.")]

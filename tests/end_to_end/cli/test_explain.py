@@ -262,6 +262,6 @@ async def test_a_filter_that_could_not_be_judged_is_named(home: "Home") -> None:
     await happened(home, lambda at: at.tell())
     (line,) = [cells(line) for line in (await home.call("explain", "1238")).lines if "not judged" in line]
     assert line[-2] == "hr"
-    assert line[-1].startswith("sent although its `trainings` could not be judged: the training's title was not known")
+    assert line[-1].startswith("sent although its `trainings` could not be judged: the training's title was unknown")
     (document,) = (await home.call("explain", "1238", "--json")).documents
     assert document["events"][0]["not_judged"] == {"hr": ["trainings"]}

@@ -145,7 +145,7 @@ async def test_names_that_cannot_be_read_are_shown_at_once(home: "Home", monkeyp
     monkeypatch.setattr(daemon_client, "request", lambda *_: answer)
     (line,) = [line for line in (await home.call("status")).lines if "users.list" in line]
     assert line.split("  ")[-1] == (
-        "cannot be read, so filters let pass what they cannot check: users.list: status 500"
+        "cannot be read, so filters let events pass if what they check is unknown: users.list: status 500"
     )
 
 

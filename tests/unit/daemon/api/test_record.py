@@ -298,8 +298,8 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
         "not_judged": {"hr": ["trainings", "people"]},
         "not_judged_why": {
             "hr": "sent although its `trainings` and `people` could not be judged: the training's title and the"
-            " person's employee number were not known when the event was made, and a filter does not exclude what is"
-            " not known"
+            " person's employee number were unknown when the event was made, and a filter lets an event pass if what it"
+            " checks is unknown"
         },
     }
     assert orjson.loads(orjson.dumps(document)) == {
