@@ -161,7 +161,7 @@ class AlertSettings(BaseTable):
     destination: OptionalDestinationName = ""
     """The destination that alerts are sent to. Empty: problems are shown only in the log and the status."""
     heartbeat_url: OptionalUrl = default("")
-    """A URL that is requested after every successful round, so that a service there notices when the requests stop (a
+    """A URL that is requested after every successful poll, so that a service there notices when the requests stop (a
     dead man's switch). The URL is a secret."""
 
     def heard_by(self) -> str:
