@@ -61,7 +61,7 @@ class BackgroundTasks:
 
     @property
     def probes_tell(self) -> bool:
-        """Whether to search when a probe finds the list moved; False for a while after a search that found nothing."""
+        """Whether probes are used; False for a while after a search that found nothing."""
         return self._clock.monotonic() >= self._probes_not_before
 
     async def stop(self) -> None:
@@ -85,11 +85,11 @@ class BackgroundTasks:
         self._observations.search_gave_up = None
 
     def search_is_due(self, unexplained: int) -> bool:
-        """Return whether to search now for the cause of a count difference of `unexplained` records."""
+        """Return whether to search now for the cause of an unexplained difference of this many records."""
         return self._timing.is_due(unexplained, self._clock.monotonic())
 
     def begin_search(self, moved_at: int | None) -> None:
-        """Start a search, unless one is running; `moved_at` is a place where the list seems to have moved, if any."""
+        """Start a search if none is running; `moved_at` is the place where the list seems to have moved, or None."""
         if not self.is_searching:
             self._search_task = asyncio.create_task(self._search(moved_at), name=f"search {self._context.name}")
 
@@ -108,7 +108,7 @@ class BackgroundTasks:
             await self.begin_sweep_if_affordable()
 
     async def begin_sweep(self) -> None:
-        """Start a sweep or continue the unfinished one, unless one is running. Raises StoreError."""
+        """Start a sweep or continue an interrupted one; do nothing if one is running. Raises StoreError."""
         if self.is_sweeping:
             return
         sweep = await self._scan.begin()

@@ -92,7 +92,7 @@ class CountCheck:
         return replace(counted, moved_at=probe.place if moved else None)
 
     def balance(self, counted: Counted) -> Balance:
-        """Compare the API's count with the records known now."""
+        """Return the balance: the count of an answer compared with the records known now."""
         memory = self._context.health.memory
         return Balance(
             memory.records,
@@ -109,12 +109,12 @@ class CountCheck:
         return counted.asked_at < self._ingester.existing_changed_at
 
     async def fresh_balance(self) -> Balance:
-        """Request the count, and compare it with the known records."""
+        """Request the count, and return the balance: the count compared with the known records."""
         return self.balance(await self.ask())
 
 
 class Probe(Struct, frozen=True):
-    """A place in the list (the first is 1), and the day that its record must have unless the list has moved."""
+    """A place in the list (from 1), and the completion date of the record there if the list has not moved."""
 
     place: int
     day: Day

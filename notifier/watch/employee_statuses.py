@@ -7,7 +7,7 @@ from notifier.kpa.employee_status import Ends, StatusPage
 from notifier.kpa.errors import ApiError, ApiErrorReason
 
 PEOPLE_AT_ONCE: Final = 500
-"""People per request, fewer than the API allows, because each comes with the last completion of each training."""
+"""People per request. The API allows more, but sends the last completion of each training with each person."""
 
 StatusList = Callable[[int, int], Awaitable[StatusPage]]
 """A function that returns a page of the list; it gets the page's number (from 1) and size. Raises ApiError."""

@@ -1,4 +1,4 @@
-"""Announces that completions run out, and takes such announcements back, in the caller's transaction."""
+"""Announces that completions expire, and takes such announcements back, in the caller's transaction."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -59,7 +59,7 @@ class ExpiryRequest(Struct, frozen=True):
 
 
 class ExpiryOutcome(Struct, frozen=True):
-    """The events written, and the destinations whose waiting deliveries were deleted."""
+    """The events that were written, and the destinations from whose queues deliveries were deleted."""
 
     events: tuple[Event, ...] = ()
     taken_from: frozenset[str] = frozenset()
@@ -225,7 +225,7 @@ def _write(
 
 
 def _with_record(data: dict[str, Any], completion: Completion) -> dict[str, Any]:
-    """Return an event's data with the record's JSON, which is not parsed, so that its numbers stay as they are."""
+    """Return an event's data with the record's JSON added unparsed, so that the form of its numbers is kept."""
     return {**data, "record": orjson.Fragment(completion.raw)}
 
 

@@ -41,10 +41,10 @@ from notifier.watch.name_cache import facts_wanted
 _log = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 30.0
-"""Seconds between two checks whether a round is due, or a pair has to be examined again."""
+"""Seconds between two checks whether a round is due, or a person's training has to be examined again."""
 
 _AT_ONCE: Final = 500
-"""The most records examined in one transaction."""
+"""Maximum number of records that one transaction examines."""
 
 _ENDS: Final = (EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED)
 
@@ -94,7 +94,7 @@ class ExpiryRounds:
         self._waits: set[str] = set()
 
     def note(self, events: Iterable[Event]) -> None:
-        """Remember the pairs of a person and a training that these events are about."""
+        """Remember the person and training of each of these events, to examine them again."""
         sources = self._settings().sources
         for event in events:
             if event.type in _ENDS or event.source not in sources or not sources[event.source].expiry:
@@ -106,7 +106,7 @@ class ExpiryRounds:
             pairs.add((old.get("user_id", completion["user_id"]), old.get("training_id", completion["training_id"])))
 
     async def look(self) -> None:
-        """Do the rounds that are due; after a failed write, the next call continues."""
+        """Begin or do the rounds that are due; after a failed write, the next call continues."""
         sources = {name: source for name, source in self._settings().sources.items() if source.expiry}
         self._done = {name: day for name, day in self._done.items() if name in sources}
         try:
@@ -119,17 +119,17 @@ class ExpiryRounds:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def stop(self) -> None:
-        """Stop rounds that read a list; the next run does them again."""
+        """Stop the rounds that are reading a status list; the next run of the program repeats them."""
         if tasks := [reading.task for reading in self._reading.values()]:
             await cancelled(tasks)
 
     async def settle(self) -> None:
-        """Wait until no round reads a list any more."""
+        """Wait until all rounds that are reading a status list have ended."""
         if tasks := [reading.task for reading in self._reading.values()]:
             await asyncio.wait(tasks)
 
     async def _end_readings(self, sources: Mapping[str, SourceSettings]) -> None:
-        """Forget rounds that are done, and stop those whose settings have changed. Raises what a round has raised."""
+        """Forget finished rounds, and stop rounds whose settings have changed. Raises the error of a failed round."""
         for name, reading in [*self._reading.items()]:
             if reading.task.done():
                 del self._reading[name]
@@ -167,7 +167,10 @@ class ExpiryRounds:
                 raise
 
     async def _do_round(self, request: ExpiryRequest, page: StatusList | None = None) -> None:
-        """Examine all pairs; if `page` is given, the list that it reads decides for the people in it."""
+        """Examine the newest completion of each person and training.
+
+        `page` reads the employee status list; if it is given, the list decides for the people in it.
+        """
         name = request.source
         read: set[str] = set()
         touched: set[Pair] = set()
@@ -197,7 +200,7 @@ class ExpiryRounds:
     async def _judge_listed(
         self, request: ExpiryRequest, page: StatusList, newest: Mapping[Pair, PresentRecord]
     ) -> set[str]:
-        """Examine the completions of the people in the account's list, page by page; return these people."""
+        """Examine the completions of the people in the status list, page by page; return the ids of these people."""
         name = request.source
         numbers: dict[str, list[tuple[Pair, int]]] = {}
         for pair, record in newest.items():
@@ -232,7 +235,7 @@ class ExpiryRounds:
         return replace(request, subscriptions=self._subscriptions(), now_ms=self._clock.now_ms())
 
     async def _newest(self, name: str) -> dict[Pair, PresentRecord]:
-        """Return the newest present completion of every person and training."""
+        """Return the newest completion of every person and training, without removed records."""
         found: dict[Pair, PresentRecord] = {}
         after = 0
         while records := await self._store.run(expiries.present, name, after):
@@ -284,7 +287,10 @@ def _keep_newest(found: dict[Pair, PresentRecord], records: Iterable[PresentReco
 
 
 def _is_ready(db: Database, source: str, settings: SourceSettings) -> bool:
-    """Return whether all completions have been read, and the lists of trainings and of people (which say who left)."""
+    """Return whether all completions, the list of trainings and the list of people have been read.
+
+    The list of people says who has left.
+    """
     row = db.execute("SELECT swept_at FROM sources WHERE name = ?", [source]).fetchone()
     if row is None or row[0] is None:
         return False

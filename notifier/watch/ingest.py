@@ -66,7 +66,7 @@ class IngestResult(Struct, frozen=True):
         return len(self.learned) + sum(change.type is EventType.CREATED for change in self.changes)
 
     def moved(self) -> Counter[Day]:
-        """Return, for each completion date, by how much this answer has changed the number of known records."""
+        """Return the change of the number of known records by this answer, for each completion date."""
         moved = Counter(day_of(learned.completion.completed_on) for learned in self.learned)
         for change in self.changes:
             day = day_of(change.completion.completed_on)
@@ -94,7 +94,7 @@ class _Answer(Struct, frozen=True):
     skimmed: SkimmedRecords | None = None
 
     def keys(self) -> list[str]:
-        """Return the keys of the readable records, and those of the known records that the answer lacks."""
+        """Return the keys of the readable records, then the keys of the known records that the answer lacks."""
         shown = self.skimmed.keys if self.skimmed is not None else [it.key for it in self.completions]
         return [*shown, *self.absent]
 
@@ -136,13 +136,13 @@ class PageIngester:
         self.found_out_of_sight = 0
         """The number of records that became known by requests other than head polls, since the daemon started."""
         self.found_absent = 0
-        """The number of records that were found missing and wait for a second look, since the daemon started."""
+        """How often a record was found missing, to be confirmed by a second look, since the daemon started."""
         self.events_at_head = 0
         """The number of events that head polls have caused, since the daemon started."""
 
     @property
     def existing_changed_at(self) -> float:
-        """When the newest answer that changed the number of known records was requested (monotonic seconds)."""
+        """When the newest of the answers that changed the number of known records was requested (monotonic seconds)."""
         return self._past.existing_changed_at
 
     async def ingest(self, page: Page, net: DetectedBy, metadata: PageMetadata = _NOTHING_ELSE) -> IngestResult:
@@ -204,7 +204,7 @@ class PageIngester:
         return len(events)
 
     async def remove(self, keys: Sequence[str], *, silently: bool) -> int:
-        """Mark known records as gone, and announce their removal unless `silently`; return the number of events."""
+        """Mark known records as gone and, if not `silently`, announce their removal; return the number of events."""
         told = 0
         for first in range(0, len(keys), _RELEASED_AT_ONCE):
             chunk = keys[first : first + _RELEASED_AT_ONCE]

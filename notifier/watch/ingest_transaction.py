@@ -126,7 +126,7 @@ class Lookup(Struct, frozen=True):
     known: Mapping[str, StoredRecord]
 
     def ids(self, keys: Sequence[str]) -> "array[int]":
-        """Return the store's numbers of the answer's known records; `keys` are the keys of all its records."""
+        """Return the numbers in the store of an answer's known records; `keys` are the keys of all its records."""
         others = (self.known[key].id for key in keys if key in self.known) if self.known else ()
         return array("q", [*self.unchanged.values(), *others])
 
@@ -164,13 +164,13 @@ def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | Non
 
 
 def read_all(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
-    """Return stored records by key, without those that this version of the program cannot read."""
+    """Return stored records by key; records that this version of the program cannot read are omitted."""
     read = {key: read_stored(version, key, raw) for key, raw in stored.items()}
     return {key: completion for key, completion in read.items() if completion is not None}
 
 
 def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
-    """Decide about an answer, and write the result, unless its events need names that are not stored."""
+    """Decide about an answer, and write the result if the store has all names that its events need."""
     source = request.circumstances.source
     lookup = _look_up(db, request)
     undecided = completions = request.undecided(lookup.unchanged)
@@ -206,7 +206,7 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
 
 
 def _look_up(db: Database, request: IngestRequest) -> Lookup:
-    """Look up an answer's records; known ones with the same JSON and no pending decision are `unchanged`."""
+    """Look up an answer's records; `unchanged` are the known ones with the same JSON and no pending decision."""
     source, evidence, swept = request.circumstances.source, request.evidence, request.metadata.swept
     unchanged: Mapping[str, int] = {}
     # In a first sweep, nearly all records are new.
@@ -222,7 +222,7 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
 
 
 def _no_longer_absent(request: IngestRequest) -> list[str]:
-    """Return the keys of records that seemed to be gone, but are in the answer and unreadable."""
+    """Return the keys of the answer's unreadable records that seemed to be gone."""
     looks = request.evidence.looks
     keys = (record.key for record in request.left_out if record.key in looks)
     return [key for key in keys if looks[key].kind is LookKind.REMOVAL]
@@ -235,7 +235,7 @@ def _weigh(
     known: Mapping[str, StoredRecord],
     taken: Collection[str],
 ) -> Findings:
-    """Decide about these records of an answer; `taken` are the new keys of known records that were recognised."""
+    """Decide about `completions`, records of an answer; `taken` are the new keys of renumbered known records."""
     source = request.circumstances.source
     evidence = replace(request.evidence, known=known)
     if changed := differing(completions, known):
@@ -277,7 +277,7 @@ def _weigh(
 def _renumbered(
     db: Database, request: IngestRequest, completions: Sequence[Completion], known: Mapping[str, StoredRecord]
 ) -> list[Adoption]:
-    """Return those of the unknown records that are recognised as known ones under new keys."""
+    """Return an adoption for each unknown record that is recognised as a known record with a new key."""
     now_ms = request.circumstances.now_ms
     unknown = [completion for completion in completions if completion.key not in known]
     memory = request.memory
@@ -294,7 +294,7 @@ def _renumbered(
 
 
 def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Adoption]) -> list[Adoption]:
-    """Fill the unreadable fields of records that have new keys with the values stored under the old keys."""
+    """Return the adoptions, with unreadable fields filled with the values stored under the old keys."""
     gaps = [adoption.old_key for adoption in found if adoption.completion.unread]
     if not gaps:
         return [*found]
@@ -308,7 +308,7 @@ def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Ad
 
 
 def write_weighed(db: Database, request: IngestRequest, findings: Findings, lookup: Lookup) -> WrittenAnswer:
-    """Write the decisions about an answer and its metadata; return the events and the ids of the known records."""
+    """Write an answer's metadata and the decisions about it; return the events and the known records' numbers."""
     source, metadata = request.circumstances.source, request.metadata
     keys = [*request.keys]
     recounted = _count_left_out(db, request, lookup.known)

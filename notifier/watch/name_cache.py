@@ -29,18 +29,18 @@ REFRESH_AFTER_SECONDS = 86_400.0
 """Seconds after which the lists of names are fetched again in any case."""
 
 ASK_AGAIN_AFTER_SECONDS = 600.0
-"""Minimum number of seconds between two fetches of a list, even if an id is unknown."""
+"""Minimum number of seconds between two fetches of a list, for an id that it lacks or after a failure."""
 
 PATIENCE_SECONDS = 3.0
 """Seconds that events wait for names, counted from the beginning of a fetch."""
 
 
 _TRAINING_FACTS: Final = "schedule"
-"""The text that stands for the facts read from the list of trainings; see `facts_wanted`."""
+"""The names of the facts that are read from the list of trainings, in the form that `facts_wanted` describes."""
 
 
 class Wanted(Struct, frozen=True):
-    """The ids whose names and facts an event shows; `fields` are the facts about each person."""
+    """The ids of which events show names and facts; `fields` are the kinds of facts about each person."""
 
     people: frozenset[str]
     trainings: frozenset[str]
@@ -48,14 +48,14 @@ class Wanted(Struct, frozen=True):
     fields: frozenset[PersonField] = frozenset()
 
     def without(self, names: Names) -> "Wanted":
-        """Return the ids whose name, or one of whose facts, is not known yet."""
+        """Return the ids for which `names` lacks the name or a wanted fact."""
         in_the_list = self.fields - {PersonField.JOB_TITLE}
         known = {id_ for id_ in names.people if in_the_list <= names.person_facts.get(id_, {}).keys()}
         read = names.trainings.keys() & names.training_facts.keys()
         return Wanted(self.people - known, self.trainings - read, self._untitled(names), self.fields)
 
     def _untitled(self, names: Names) -> frozenset[str]:
-        """Return the ids of the job titles that are wanted and not known."""
+        """Return the ids of wanted job titles that `names` lacks."""
         if PersonField.JOB_TITLE not in self.fields:
             return frozenset()
         people = (names.person_facts.get(id_, {}) for id_ in self.people)
@@ -66,7 +66,7 @@ class Wanted(Struct, frozen=True):
         )
 
     def __bool__(self) -> bool:
-        """Return whether there are any ids."""
+        """Return whether at least one id is wanted."""
         return bool(self.people or self.trainings or self.job_titles)
 
 
@@ -85,7 +85,7 @@ def wanted(completions: Iterable[Completion], fields: frozenset[PersonField] = f
 def stored_names(
     db: Database, source: str, completions: Iterable[Completion], fields: frozenset[PersonField]
 ) -> Names | None:
-    """Return the stored names and facts for these completions; None if one is missing and has to be fetched."""
+    """Return the stored names and facts for these completions; None if at least one of them has to be fetched."""
     ids = wanted(completions, fields_to_look_up(fields))
     names = name_table.find(db, source, ids.people, ids.trainings, ids.fields)
     return None if ids.without(names) else names.showing(fields)
@@ -96,7 +96,7 @@ NAMES_ALONE: Final = (NameList.PEOPLE, NameList.TRAININGS)
 
 
 def facts_wanted(settings: SourceSettings) -> dict[NameList, str]:
-    """Return the lists that a source fetches, each with a text that names the facts to read from the list. Pure."""
+    """Return the names of the facts to read (joined by commas), for each list that a source fetches. Pure."""
     stored = settings.stored_person_fields()
     found = {NameList.PEOPLE: ",".join(sorted(stored)), NameList.TRAININGS: _TRAINING_FACTS}
     return found | ({NameList.JOB_TITLES: ""} if PersonField.JOB_TITLE in stored else {})
@@ -172,7 +172,7 @@ class NameCache:
 
     @property
     def failure(self) -> ApiErrorReason | None:
-        """The reason why the last fetch of one of the lists failed; None if no list failed."""
+        """Why the last fetch of a list failed; None if it failed for none of the lists."""
         return next(iter(self._failures.values()), None)
 
     async def recall(self) -> None:

@@ -84,7 +84,7 @@ class Observations(Struct):
         self.used_by = {label: used for label, used in usage.by.items() if used}
 
     def with_looks(self, disagreeing: Sequence[SecondLook], waiting: Sequence[SecondLook]) -> "Observations":
-        """Return the observations with the current second looks."""
+        """Return these observations with the second looks replaced by the current ones."""
         return replace(self, disagreeing=disagreeing, waiting=waiting)
 
 

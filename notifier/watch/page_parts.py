@@ -25,7 +25,7 @@ def smaller_size(limit: int) -> int:
 
 
 def larger_size(limit: int, size: int) -> int:
-    """Return the next larger page size after `size`; the sizes are `limit` and what `smaller_size` makes of it."""
+    """Return the next larger page size after `size`; the sizes are `limit` and its repeated `smaller_size`."""
     larger = [*takewhile(lambda one: one > size, _sizes(limit))]
     return larger[-1] if larger else limit
 

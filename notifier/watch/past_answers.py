@@ -17,7 +17,7 @@ from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 
 _UNDER_WAY_SECONDS: Final = 60.0
-"""A request, including its wait for a connection, is over after twice the configured timeout plus these seconds."""
+"""Seconds to add to twice the configured timeout; after that, a request is over, its wait for a connection included."""
 
 _ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
 
@@ -36,7 +36,7 @@ class PastAnswers:
         self._has_recalled = False
         self._recent = RecentChanges()
         self.existing_changed_at = float("-inf")
-        """When the newest answer that changed the number of known records was requested (monotonic seconds)."""
+        """When the newest of the answers that changed the number of known records was requested (monotonic seconds)."""
 
     async def recall(self) -> None:
         """Load what the previous run has stored about held-back and unreadable records; only the first call does so."""
@@ -74,7 +74,7 @@ class PastAnswers:
         )
 
     def hold_state(self, memory: SourceMemory, net: DetectedBy) -> HoldState:
-        """Return which changes are held back already, and how many arrivals and changes were counted lately."""
+        """Return the limits, the changes that are held back, and the recent numbers of arrivals and changes."""
         patience, settings = self._context.patience, self._context.settings
         tally = self._tally_of(net)
         few = patience.few_records
@@ -93,7 +93,7 @@ class PastAnswers:
         )
 
     def note(self, findings: Findings, asked_at: float, net: DetectedBy) -> None:
-        """Remember what was written, to compare it with answers that were requested earlier and arrive later."""
+        """Remember the written changes, because answers that arrive later may have been requested earlier."""
         self._looks.note(findings.looks, findings.ended_looks)
         self._held_changes.difference_update(findings.ended_changes)
         self._held_changes.update(held.key for held in findings.held_changes)
@@ -121,7 +121,7 @@ class PastAnswers:
             self.existing_changed_at = max(self.existing_changed_at, asked_at)
 
     def _tally_of(self, net: DetectedBy) -> Tally:
-        """Return the tally that this answer counts towards: the sweep's, or that of the current time window."""
+        """Return the tally to which an answer is added: that of the sweep, or that of the current time window."""
         if net is DetectedBy.SWEEP:
             return self._sweep_tally
         now = self._context.clock.monotonic()

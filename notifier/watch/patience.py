@@ -22,20 +22,20 @@ class Patience(Struct, frozen=True):
     """Wait between the first two searches for the same unexplained difference; doubled after each search."""
     last_search_again_seconds: float = 3600.0
     search_seconds_a_page: float = 5.0
-    """Wait after a search, for each page that the search has read; this allows about ten pages a minute."""
+    """Wait after a search, times the number of pages it has read; this allows about ten pages a minute."""
     sweep_seconds_a_page: float = 12.0
-    """Minimum time between a sweep and another one because of an unexplained count, for each page of the list."""
+    """Minimum time from a sweep to the next one for an unexplained count, times the number of pages of the list."""
     unexplained_seconds: float = 600.0
     """Time after which an unexplained count becomes a condition."""
     offset_seconds: float = 3600.0
-    """Minimum time between two sweeps that leave the same count difference, before it counts as the API's error."""
+    """Minimum time between two sweeps that leave the same count difference, before the API's count is deemed wrong."""
     exhausted_seconds: float = 600.0
     """Time after which a used-up budget that makes requests wait becomes a condition."""
 
     form_seconds: float = 86_400.0
     """Time for which a record's earlier contents are remembered."""
     flips_seconds: float = 3600.0
-    """Time for which a condition is shown after the last of `most_flips` or more contradictions about a record."""
+    """Time for which a condition is shown after the last of at least `most_flips` contradictions about a record."""
     most_flips: int = 3
     shown_seconds: float = 86_400.0
     """Time for which a condition about a past event is shown."""
@@ -50,9 +50,9 @@ class Patience(Struct, frozen=True):
     page_tries: int = 3
     """The number of times that an incomplete page is requested."""
     most_questions: int = 20
-    """The maximum number of precise questions (`SourceReader.ask`) in one search, and in one round of second looks."""
+    """Maximum number of precise questions (`SourceReader.ask`) in one search, or in one round of second looks."""
     most_question_pages: int = 5
-    """The most pages to read about a person or a training; if there are more, the question is narrowed to both."""
+    """Maximum number of pages to read about a person or a training; for more, both are named in one question."""
     spare_search_pages: int = 10
     """Pages that a search may read in addition to twice the binary logarithm of the number of pages."""
     few_records: int = 20

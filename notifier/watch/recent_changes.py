@@ -1,4 +1,4 @@
-"""Remembers which records were changed by recent answers, so that no older answer overrides these changes."""
+"""Remembers which records recent answers have changed, so that an answer requested earlier cannot undo a change."""
 
 from array import array
 from bisect import bisect_right, insort

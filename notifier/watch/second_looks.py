@@ -11,7 +11,7 @@ from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.patience import Patience
 
 _FORMS_SHARE: Final = 0.01
-"""Share of `form_seconds` by which earlier contents may be kept longer, so that deletions are rare."""
+"""The share of `form_seconds` for which old contents may be kept longer, so that they are rarely deleted."""
 
 
 class SecondLooks:
@@ -50,7 +50,7 @@ class SecondLooks:
         return frozenset(key for key, at in self._due_at.items() if now >= at)
 
     def waiting(self, kind: LookKind) -> list[SecondLook]:
-        """Return the second looks of a kind that wait or are due, but none that a contradicting answer interrupted."""
+        """Return the second looks of a kind that wait or are due; those that an answer has contradicted are omitted."""
         return [look for look in self._looks.values() if look.kind is kind and look.since_ms is not None]
 
     def counts(self) -> dict[LookKind, int]:

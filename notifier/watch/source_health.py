@@ -23,7 +23,7 @@ from notifier.watch.timing import pause_after, silence_left
 _log = logging.getLogger(__name__)
 
 FAULT = "program_fault"
-"""The reason that is recorded for an internal error, in place of a reason from the API or the state file."""
+"""The reason that is recorded for an internal error of the notifier."""
 
 _SOON = 1.0
 _STORED_EVERY_MS = 30_000
@@ -102,7 +102,7 @@ class SourceHealth:
         return self._memory
 
     def remember(self, memory: SourceMemory) -> None:
-        """Replace the cached state of the source by the stored one, but keep a later success that is not stored yet."""
+        """Replace the cached state of the source by the stored one, and keep a later success that is not stored yet."""
         if memory.last_success_ms == self._stored_success_ms != self._memory.last_success_ms:
             memory = replace(memory, last_success_ms=self._memory.last_success_ms)
         else:
@@ -114,7 +114,7 @@ class SourceHealth:
         self.remember(await self._store.run(partial(sources.update, **values), self._source))
 
     def unready(self) -> str | None:
-        """Return why the source is not ready; None if a poll succeeded within the last three intervals."""
+        """Return why the source is not ready, or None if a poll succeeded within the last three intervals."""
         limit = _UNREADY_INTERVALS * self._settings.poll_interval
         if self._succeeded_at is not None and self._clock.monotonic() - self._succeeded_at <= limit:
             return None
@@ -129,7 +129,7 @@ class SourceHealth:
         )
 
     def wake(self, slept: float) -> None:
-        """Do not count the seconds that the machine slept as time since the start or since the last success."""
+        """Exclude the seconds that the machine slept from the time since the start and since the last success."""
         self._begun_at += slept
         if self._succeeded_at is not None:
             self._succeeded_at += slept
@@ -169,7 +169,7 @@ class SourceHealth:
         return max(0.0, self._quiet_until - self._clock.monotonic(), self._budget.silent_for())
 
     def silence(self) -> str | None:
-        """Return why no request may be sent now; None if one may."""
+        """Return why requests have to wait now; None if they may be sent."""
         quiet = self.quiet_for()
         return f"no requests are sent for {quiet:.0f} more seconds" if quiet else None
 
@@ -209,7 +209,7 @@ class SourceHealth:
         return is_news or memory.silent_until_ms is not None or memory.head_key is not None
 
     def note_unstored_success(self, success: RoundSuccess) -> None:
-        """Note the moment of a success that was not due to be stored."""
+        """Note the moment of a success in memory only, because it need not be stored yet."""
         self._memory = replace(self._memory, last_success_ms=success.now_ms)
 
     async def stop(self) -> None:
@@ -232,7 +232,7 @@ class SourceHealth:
         self.note_success()
 
     def note_success(self) -> None:
-        """Note that the success of a round was recorded: the source answers."""
+        """Note that the source answers, after a round whose success was stored or noted."""
         self._succeeded_at = self._clock.monotonic()
         self.answered(Question.HEAD)
         if self.binding_silence() is not None:
@@ -339,12 +339,12 @@ class SourceHealth:
         self._stay_quiet(seconds, binding=False)
 
     def _is_known(self, reason: str) -> bool:
-        """Return whether the source already fails for the same reason, so that it was logged before."""
+        """Return whether the source already fails for this reason, which was logged then."""
         troubled = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
         return troubled and self._memory.error is not None and self._memory.error.reason == reason
 
     def _stay_quiet(self, seconds: float, *, binding: bool) -> None:
-        """Send no requests for `seconds`; a longer pause that is already in force stays."""
+        """Send no requests for `seconds`; if a pause in force is longer, it stays."""
         until = self._clock.monotonic() + seconds
         if until >= self._quiet_until:
             self._quiet_until = until

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class PageFault(StrEnum):
-    """Why a page does not show which records are missing, or at which place a record is."""
+    """Problems of a page that limit what it proves about missing records, or about places in the list."""
 
     SHORT = "short"
     LONG = "long"
@@ -44,7 +44,7 @@ def page_fault(page: Page) -> PageFault | None:
 
 
 _UNUSABLE: Final = (PageFault.SHORT, PageFault.LONG, PageFault.REPEATED_RECORD)
-"""Problems because of which a page proves nothing. An unsorted page is still complete, and its records count."""
+"""Problems because of which a page does not prove that a record is missing; an unsorted page is still complete."""
 
 _SAYS: Final = {
     PageFault.SHORT: "it has {page.size} of {page.limit} records and is not the last",
@@ -55,12 +55,12 @@ _SAYS: Final = {
 
 
 def not_whole(page: Page, fault: PageFault) -> ApiError:
-    """Return the ApiError for a page that has this problem as a whole."""
+    """Return the ApiError `page_not_whole` that describes this problem of a page."""
     return ApiError(ApiErrorReason.PAGE_NOT_WHOLE, f"page {page.number}: {_SAYS[fault].format(page=page)}")
 
 
 def refusal(page: Page) -> ApiError | None:
-    """Return the ApiError for a page of which more than half of the records cannot be read; None for any other."""
+    """Return an ApiError if more than half of the page's records are unreadable, else None."""
     bad = [record for record in page.bad if not record.is_repeated]
     if 2 * len(bad) <= page.size:
         return None
@@ -92,7 +92,7 @@ class PreciseAnswer(Struct, frozen=True):
 
     @property
     def hides_a_key(self) -> bool:
-        """Whether the answer has an unreadable record without a key, which may be any record."""
+        """Whether the answer has an unreadable record without a key, which may be any of the known records."""
         return any(bad.key is None for bad in self.bad)
 
 
@@ -255,7 +255,7 @@ class SourceReader:
         return joined(number, limit, parts, has_ids=self._context.settings.api != "v1"), worked
 
     async def _require_smaller(self, failure: ApiError, number: int, limit: int, fetch: "_Fetch") -> None:
-        """Record that a page of `limit` records failed; return if smaller pages may help, else raise the failure."""
+        """Record that a page of `limit` records failed; raise the failure if smaller pages cannot help."""
         if failure.reason not in _TOO_MUCH or limit == 1:
             raise failure
         if failure.reason is ApiErrorReason.ANSWER_TOO_LARGE:
@@ -305,7 +305,7 @@ class _Fetch(Protocol):
 
 
 class _Fitting(Struct, frozen=True):
-    """A page size that works where a larger one failed. From `until` on (monotonic seconds), a larger one is tried."""
+    """A page size that works after a larger one failed. From `until` on (monotonic seconds), a larger one is tried."""
 
     size: int
     until: float

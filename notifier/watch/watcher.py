@@ -32,11 +32,11 @@ from notifier.watch.source_context import SourceContext
 from notifier.watch.source_health import SourceState
 
 _BUDGET_FOR_PROBES = 0.5
-"""If the first page states the count, a probe is sent only while less than this share of the request budget is used."""
+"""Share of the request budget below which a probe is sent even if the first page states the count."""
 
 
 class RoundResult(StrEnum):
-    """The result of a round; `silent` means that it was not done, because requests are paused now."""
+    """The result of a round; `silent` means that it was skipped, because requests are paused."""
 
     DONE = "done"
     SILENT = "silent"
@@ -44,7 +44,7 @@ class RoundResult(StrEnum):
 
 
 class Round(Struct, frozen=True):
-    """The result of one head poll: the number of new events or, if it was not done, a sentence that says why."""
+    """The result of one head poll: the number of new events or, if it was not done, the reason as a sentence."""
 
     result: RoundResult
     events: int = 0
@@ -57,7 +57,7 @@ class Round(Struct, frozen=True):
 
 
 class Watcher:
-    """Polls one source. Polls never overlap. A sweep and a search may run at the same time with lower priority."""
+    """Polls one source. Polls never overlap; a sweep and a search may run beside them, with lower priority."""
 
     def __init__(
         self,
@@ -133,11 +133,11 @@ class Watcher:
         return self._looks
 
     def unready(self) -> str | None:
-        """Return why the source is not ready; None if a poll succeeded within the last three intervals."""
+        """Return why the source is not ready, or None if a poll succeeded within the last three intervals."""
         return self._health.unready()
 
     def report(self) -> SourceReport:
-        """Return the current state of this source, for the rules of its conditions."""
+        """Return the current state of this source, which the alert rules evaluate."""
         patience = self._context.patience
         self._observations.note_budget(
             self._budget.usage(),
@@ -279,7 +279,7 @@ class Watcher:
         await self._tasks.wait_for_search()
 
     async def run_followups(self) -> None:
-        """Do the work after a round: start or continue a due sweep, fetch names again."""
+        """Do the work that follows a round: start or continue a sweep if one is due, and fetch names again."""
         if not self._health.answers:
             return
         try:
@@ -291,11 +291,11 @@ class Watcher:
             self._health.fail_to_write(error)
 
     async def begin_sweep(self) -> None:
-        """Start a sweep or continue the unfinished one, unless one is running. Raises StoreError."""
+        """Start a sweep or continue an interrupted one; do nothing if one is running. Raises StoreError."""
         await self._tasks.begin_sweep()
 
     async def _meet(self) -> bool:
-        """Poll for the first answer, which separates history from news; return whether it has come."""
+        """Poll now if the source has never answered, because the first answer is history; return whether it has."""
         return self.memory.met_at_ms is not None or (await self.poll(by_hand=True)).is_done
 
     async def _check_count(self, head: Head) -> None:
@@ -317,7 +317,7 @@ class Watcher:
         await self._weigh_count(counted)
 
     def _is_first_sweep_to_come(self) -> bool:
-        """Return whether no sweep has read the whole list yet, so that there is nothing to compare the count with."""
+        """Return whether no sweep has read the whole list yet, so that the API's count cannot be checked."""
         memory = self.memory
         return memory.swept_at_ms is None and (self.is_sweeping or memory.left_over is None)
 
@@ -345,7 +345,7 @@ class Watcher:
             self._tasks.begin_search(counted.moved_at)
 
     async def _prove_last_sweep(self) -> None:
-        """Record that the last sweep has seen everything, if it is whole; the difference that it left is explained."""
+        """If the last sweep is whole, record that it has seen all records, because its difference is explained now."""
         latest = await self._scan.latest()
         if latest is None or latest.finished_ms is None or not latest.whole:
             return
@@ -353,7 +353,7 @@ class Watcher:
             await self._scan.prove()
 
     async def _note_unexplained(self, unexplained: int) -> None:
-        """Store the unexplained difference, and since when it exists; if it is 0, clear everything stored about it."""
+        """Store the unexplained count difference, and since when there is one; for 0, clear what is stored about it."""
         memory = self.memory
         found = self._ingester.found_absent if unexplained < 0 else self._ingester.found_out_of_sight
         since_ms = self._age.note(unexplained, found, self._clock.now_ms())
@@ -364,7 +364,7 @@ class Watcher:
         await self._health.write(unexplained=unexplained, unexplained_since_ms=since_ms, left_over=left_over)
 
     def _spots_tell(self) -> bool:
-        """Return whether a record's place in the list proves anything; for this, every counted record must be known."""
+        """Return whether a record's place can show a change; for that, every counted record must be known."""
         memory = self.memory
         even = memory.swept_at_ms is not None and memory.unexplained == 0
         even = even and memory.count_offset == 0 and memory.unreadable == 0 and not memory.held

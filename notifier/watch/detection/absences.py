@@ -33,7 +33,7 @@ from notifier.watch.source_reader import PreciseAnswer, SourceReader
 _log = logging.getLogger(__name__)
 
 _MOST_READINGS = 6
-"""The most times that the pages of missing records are read again. Most records that only moved are found then."""
+"""Maximum number of times that the pages of missing records are read again, which finds most of the moved ones."""
 
 
 def held_back(suspects: int, known: int, share: float, few: int) -> bool:
@@ -74,7 +74,7 @@ class Sightings:
         self._ingester.observers.remove(self._observe)
 
     def __contains__(self, record_id: int) -> bool:
-        """Return whether an answer has shown the record that the store knows by this number."""
+        """Return whether one of the observed answers contains a record, identified by its number in the store."""
         return record_id in self._seen
 
     def _observe(self, result: IngestResult) -> None:
@@ -176,7 +176,7 @@ class Absences:
     async def _read_again(
         self, suspects: list[RemovalCandidate], room: int, net: DetectedBy, urgency: Priority
     ) -> list[RemovalCandidate]:
-        """Read the suspects' pages again, because more than `room` seem to be gone; return the still missing ones."""
+        """Read the suspects' pages again, because more than `room` seem to be gone; return the remaining suspects."""
         with Sightings(self._ingester, self._context.clock.monotonic()) as seen:
             for _ in range(_MOST_READINGS):
                 pages = await self._pages_of(suspects)
@@ -190,7 +190,7 @@ class Absences:
         return suspects
 
     async def _pages_of(self, suspects: Collection[RemovalCandidate]) -> list[int]:
-        """Return the numbers of the pages that should have the records of the suspects' completion dates."""
+        """Return the numbers of the pages that should contain all records with the suspects' completion dates."""
         counts = await self._context.store.run(records_by_date.counts, self._context.name)
         by_day = {day_of(completed_on): count for completed_on, count in counts.items()}
         known, size = KnownCounts(by_day), self._reader.large_page

@@ -92,24 +92,24 @@ class Balance(Struct, frozen=True):
 
     @property
     def difference(self) -> int:
-        """The API's count minus existing, unreadable and wrongly counted records; 0 if the count is not exact."""
+        """The API's count minus `existing`, `unreadable` and `offset`; 0 if the count is not exact."""
         return 0 if self.count is None else self.count - self.existing - self.unreadable - self.offset
 
     @property
     def unexplained(self) -> int:
-        """The part of the difference that waiting and held-back records do not explain."""
+        """The difference without the part that `leaving`, `held` and `returning` records explain."""
         if self.count is None:
             return 0
         return self.difference + self.leaving + self.held - self.returning
 
     @property
     def room(self) -> int | None:
-        """The number of known records that can be gone according to the count; None if the count is not exact."""
+        """How many known records can be gone at most according to the count; None if the count is not exact."""
         return None if self.count is None else max(0, self.returning - self.difference)
 
     @property
     def spare_room(self) -> int | None:
-        """The number of records that can be gone besides those that wait for a second look; None if `room` is None."""
+        """The part of `room` that is left when the `leaving` records are subtracted; None if `room` is None."""
         return None if self.room is None else max(0, self.room - self.leaving)
 
 
@@ -160,12 +160,12 @@ class SearchTiming(Struct):
 
 
 def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: float) -> bool:
-    """Return whether the last sweep is long enough ago for another: at least `seconds_a_page` times `pages`."""
+    """Return whether another sweep is allowed: the last one was at least `pages` times `seconds_a_page` ago."""
     return since_last_seconds >= pages * seconds_a_page
 
 
 class _Sample(Struct, frozen=True):
-    """A count difference at one moment, and how many records requests other than head polls had found by then."""
+    """A count difference at one moment, and the number of records found until then without head polls."""
 
     at_ms: int
     difference: int
@@ -199,14 +199,14 @@ class UnexplainedAge(Struct):
         return self._samples[0].at_ms
 
     def recall(self, difference: int, since_ms: int | None) -> None:
-        """Restore the difference of the program's previous run, and since when (Unix ms) it was unexplained."""
+        """Restore the count difference of the previous run of the program, unexplained since `since_ms` (Unix ms)."""
         self._samples.clear()
         if difference and since_ms is not None:
             self._samples.append(_Sample(since_ms, difference, 0))
 
 
 class Mark(Struct, frozen=True):
-    """A moment of a sweep: the API's count, the last page read, and how many records head polls had found by then."""
+    """A moment of a sweep: the API's count, the last page read, and the number of records found by head polls."""
 
     count: int
     page: int

@@ -87,7 +87,7 @@ class KnownCounts:
         self._sort()
 
     def newer_than(self, day: Day) -> int:
-        """Return the number of known records completed after a day."""
+        """Return the number of known records whose completion date is after `day`."""
         return self._above[bisect_left(self._newest_first, -day)]
 
     def _sort(self) -> None:
@@ -133,7 +133,7 @@ class Bisection:
                 self._places[older] = _Boundary(place, at_ms)
 
     def learn(self, arrivals: Iterable[Arrival]) -> None:
-        """Add records that became known or are gone since the search began, by its own pages or by other requests."""
+        """Count records that became known or are gone since the search began, because of its own or other requests."""
         moved: dict[Day, int] = {}
         for arrival in arrivals:
             self._arrivals.append(arrival)
@@ -159,7 +159,7 @@ class Bisection:
         return best[int(place * len(best))]
 
     def changed(self) -> Iterable[Range]:
-        """Yield the ranges with a net change, newest first."""
+        """Yield the ranges whose number of records in the list differs from the known number, newest first."""
         places = sorted(self._places.items(), reverse=True)
         excesses = [place.above - self._expected_above(day, place.at_ms) for day, place in places]
         for ((newer, upper), (older, lower)), (before, after) in zip(pairwise(places), pairwise(excesses), strict=True):

@@ -45,7 +45,7 @@ class Evidence(Struct, frozen=True):
 
 
 class HoldState(Struct, frozen=True):
-    """The changes held back now, and how many arrivals and changes count towards the limits so far (`holds.Tally`)."""
+    """The changes that are held back now, and the numbers of arrivals and changes that the limits are compared with."""
 
     limits: HoldLimits
     counted_arrivals: int = 0
@@ -101,7 +101,7 @@ class _Decisions(Struct):
 
 
 def differing(completions: Iterable[Completion], known: Mapping[str, StoredRecord]) -> list[str]:
-    """Return the keys of known, existing records whose JSON has changed."""
+    """Return the keys of known records that are not removed and whose JSON has changed."""
     return [
         completion.key
         for completion in completions
@@ -208,7 +208,7 @@ def _weigh_known(
 def _weigh_update(
     update: _Update, look: SecondLook | None, evidence: Evidence, circumstances: Circumstances, decisions: _Decisions
 ) -> None:
-    """Examine an update; if the record had this content earlier, it waits for a second look."""
+    """Decide about an update; if the record has had this content before, the update waits for a second look."""
     key, form = update.completion.key, update.completion.form()
     if form not in evidence.earlier_forms.get(key, ()):
         decisions.updates.append(update)
@@ -238,7 +238,7 @@ def _settle_arrivals(decisions: _Decisions, circumstances: Circumstances) -> Non
 
 
 def _settle_updates(decisions: _Decisions, circumstances: Circumstances) -> None:
-    """Announce updates, or hold back those of a field that changes in too many records at once."""
+    """Announce updates, or hold them back if they change a field that changes in too many records at once."""
     holds = circumstances.holds
     if holds.release_changes == Release.LEARN:
         decisions.refreshed += [update.completion for update in decisions.updates]
@@ -264,7 +264,7 @@ def _held(arrivals: Iterable[Completion], net: DetectedBy) -> Iterable[SilentRec
 def _look(
     kind: LookKind, completion: Completion, form: int, before: SecondLook | None, circumstances: Circumstances
 ) -> SecondLook:
-    """Return a second look whose wait begins now; if `before` is of the same kind, its history is kept."""
+    """Return a second look whose wait begins now; it keeps the history of `before` if that is of the same kind."""
     look = SecondLook(
         completion.key,
         kind,
@@ -286,7 +286,7 @@ def interrupted(look: SecondLook, now_ms: int) -> SecondLook:
 
 
 def changed_fields(current: Completion, previous: Completion) -> tuple[str, ...]:
-    """Return the content fields that differ; other fields of the JSON are not announced."""
+    """Return the names of the content fields that differ; changes of other fields of the JSON are not announced."""
     return tuple(name for name in CONTENT_FIELDS if getattr(current, name) != getattr(previous, name))
 
 
@@ -334,12 +334,12 @@ def weigh_absences(
 
 
 def removal(last_known: Completion, revision: int, net: DetectedBy) -> Change:
-    """Return the change to announce for a known record that is gone."""
+    """Return the `completion.removed` change for a known record that is gone."""
     return Change(EventType.REMOVED, last_known, revision + 1, net, NewsReason.GONE)
 
 
 def in_order_of_entry(changes: Sequence[Change]) -> tuple[Change, ...]:
-    """Return changes in order of their records' time of entry, oldest first; those without one come last."""
+    """Sort changes by the time at which their record was entered, oldest first; unknown times are last."""
     return tuple(
         sorted(
             changes,
@@ -349,5 +349,5 @@ def in_order_of_entry(changes: Sequence[Change]) -> tuple[Change, ...]:
 
 
 def holds_fresh(findings: Findings) -> bool:
-    """Return whether the page after this answer's page may also have unknown records."""
+    """Return whether an answer has new records, so that the next page may have some, too."""
     return bool(findings.held) or any(NewsReason(change.reason).is_fresh for change in findings.changes)

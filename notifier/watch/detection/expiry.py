@@ -7,13 +7,13 @@ from typing import Final
 from msgspec import Struct
 
 DEFAULT_WITHIN_DAYS: Final = 30
-"""How many days before its end a completion counts as expiring, if neither the operator nor the training sets it."""
+"""Days before its end from which a completion counts as expiring, unless the settings or the training say otherwise."""
 
 _SECONDS_OF_A_DAY: Final = 86_400
 
 
 class ExpiryStage(StrEnum):
-    """The stages of a completion that runs out: it expires soon, or it has expired."""
+    """Whether a completion expires soon or has expired."""
 
     EXPIRING = "expiring"
     EXPIRED = "expired"
@@ -36,14 +36,14 @@ class Announced(Struct, frozen=True):
 
 
 class Announcement(Struct, frozen=True):
-    """An announcement to make: a stage, and its turn (see `Announced`)."""
+    """An announcement to make: its stage, and its `turn`, which `Announced` explains."""
 
     stage: ExpiryStage
     turn: int
 
 
 def within_days(expiring_within_seconds: float | None, training_days: int | None) -> int:
-    """Return how many days before its end a completion counts as expiring; the operator's setting comes first."""
+    """Return the days before its end from which a completion counts as expiring: as configured, else the training's."""
     if expiring_within_seconds is not None:
         return int(expiring_within_seconds // _SECONDS_OF_A_DAY)
     return DEFAULT_WITHIN_DAYS if training_days is None else training_days
@@ -64,7 +64,10 @@ def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpirySta
 
 
 def next_announcement(before: Announced | None, stage: ExpiryStage | None) -> Announcement | None:
-    """Return the announcement for a record in this stage, or None; `before` is the last one for the same end date."""
+    """Return the announcement for a record in this stage, or None if there is none to make.
+
+    `before` is the last announcement for the same end date.
+    """
     if stage is None:
         return None
     if before is None or before.is_renewed:
@@ -75,5 +78,5 @@ def next_announcement(before: Announced | None, stage: ExpiryStage | None) -> An
 
 
 def has_left(terminated_on: object, today: date) -> bool:
-    """Return whether a person has left by `today`; `terminated_on` is the day (`YYYY-MM-DD`) or None."""
+    """Return whether a person has left by `today`; `terminated_on` is the date of leaving (`YYYY-MM-DD`) or None."""
     return isinstance(terminated_on, str) and terminated_on <= today.isoformat()

@@ -13,7 +13,7 @@ from notifier.kpa.client import Page
 
 _MOST_SAMPLES: Final = 9
 _NOISE_MS: Final = 5_000
-"""`Date` has whole seconds and requests take time, so a difference up to this is not corrected."""
+"""Milliseconds up to which a difference is not corrected, because `Date` has whole seconds and requests take time."""
 
 
 def first_contact(page: Page, now_ms: int) -> int:

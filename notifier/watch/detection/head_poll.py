@@ -24,7 +24,7 @@ _ANNOUNCED_AT_ONCE: Final = 200
 
 
 class Head(Struct, frozen=True):
-    """The result of a head poll: the first page, and a place to check in the rest of the list if one was looked up."""
+    """The result of a head poll: the first page, and a place in the list for a probe (None if none was looked up)."""
 
     first: Page
     landmark: DayBoundary | None = None
@@ -69,7 +69,7 @@ class HeadPoll:
         return page
 
     async def check_first_contact(self, page: Page) -> None:
-        """Correct the moment of the first contact if a page shows that it was wrong, but not after the first sweep."""
+        """Correct the moment of the first contact if a page shows that it is wrong; do nothing after a first sweep."""
         contact_ms = self._context.health.memory.met_at_ms
         if self._contact is None or contact_ms is None:
             return
@@ -129,13 +129,13 @@ class HeadPoll:
 
 
 def _read_down_to(page: Page) -> PageMetadata:
-    """Return the metadata that stores the page's last record as the last one that the head poll has read."""
+    """Return metadata that says how far the head poll has read: down to the page's last record."""
     if not page.keys:
         return PageMetadata()
     return PageMetadata(head_key=page.keys[-1], head_day=page.days[-1])
 
 
 def _reaches(page: Page, key: str, day: str | None) -> bool:
-    """Return whether a page contains the last record that the previous poll read, or records older than `day`."""
+    """Return whether a page reaches the record with this key and day, the last one that an earlier poll has read."""
     days = page.days
     return key in page.keys or (bool(days) and (days[-1] or "") < (day or ""))

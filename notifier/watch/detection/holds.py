@@ -48,7 +48,7 @@ class Tally(Struct):
 
 
 def holds_arrivals(arrivals: int, counted: int, limit: int, *, held_already: bool) -> bool:
-    """Return whether to hold back the arrivals of an answer, after `counted` arrivals in earlier answers."""
+    """Return whether to hold back the arrivals of an answer; `counted` is the number of arrivals in earlier answers."""
     return arrivals > 0 and (held_already or counted + arrivals > limit)
 
 

@@ -17,11 +17,11 @@ _log = logging.getLogger(__name__)
 
 _DAY_MS: Final = 86_400_000
 _FEW: Final = 20
-"""If an answer has more unknown records than this, they are compared with known ones, whatever the API counts."""
+"""Unknown records in one answer above which they are compared with known ones in any case, whatever the API's count."""
 
 
 def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
-    """Return whether the API changed keys within the last day, so that some records may still have their old ones."""
+    """Return whether the API changed keys within the last day; some records may then still be known under old keys."""
     return memory.renumbered_ms is not None and 0 <= now_ms - memory.renumbered_ms < _DAY_MS
 
 

@@ -97,7 +97,7 @@ class ScanRunner:
         return sweep
 
     async def read(self, sweep: Sweep) -> ScanResult:
-        """Read the remaining pages of a sweep; after an exception, another call reads the rest."""
+        """Read the remaining pages of a sweep. After an exception, call this again to continue."""
         counted = await self._counts.ask()
         self._page = sweep.next_page - 1
         self._repeat_from = None
@@ -142,7 +142,7 @@ class ScanRunner:
         )
 
     def _mark_before(self, page: int) -> None:
-        """Set the sweep back to before this page, and count deletions from there."""
+        """Set the sweep back so that it reads `page` next, and count deletions from there."""
         self._page = page - 1
         if self._mark is not None:
             self._mark = replace(self._mark, page=page - 1)
@@ -163,7 +163,7 @@ class ScanRunner:
         self._last_keys, self._oldest_day = None, ""
 
     async def _read_on(self, first: int, sweep: Sweep) -> int | None:
-        """Read the pages from `first` to the end; return the page to go back to if the list has moved, else None."""
+        """Read the pages from `first` to the end. If the list moves, stop and return the page to go back to."""
         page = await self._fetch(first, sweep)
         while True:
             # The next page is fetched while this one is written.
@@ -180,7 +180,7 @@ class ScanRunner:
                     ahead.cancel()
 
     async def _fetch(self, number: int, sweep: Sweep) -> Page:
-        """Fetch a page, several times if it is incomplete; if it stays so, return it, but it proves less."""
+        """Fetch a page, several times if it is incomplete; if it stays so, mark the sweep as incomplete."""
         if number == 1 and self._context.health.memory.page_cap is not None:
             # The API's own page limit may no longer apply.
             await self._context.health.write(page_cap=None)
@@ -206,7 +206,7 @@ class ScanRunner:
         return page
 
     async def _fetch_broken(self, number: int, sweep: Sweep, failure: ApiError) -> Page:
-        """Fetch an incomplete page for the records on it; the sweep then cannot show that a record is missing."""
+        """Fetch a page although it is incomplete, and note that this sweep cannot show that a record is missing."""
         _log.warning(failure.message, extra={"source": self._context.name, "page": number})
         await self._context.store.run(sweeps.not_whole, sweep.id)
         page = await self._reader.fetch(number, Priority.SWEEP)
@@ -226,7 +226,7 @@ class ScanRunner:
             self._is_sorted = False
 
     async def _learn_cap(self) -> bool:
-        """Return whether the API has a lower page limit than requested, and store that limit."""
+        """Store the API's page limit if it is lower than the requested one; return whether it is."""
         page = await self._reader.fetch(1, Priority.SWEEP)
         counted = await self._counts.ask()
         cap = page_cap(page, counted.count)
@@ -282,7 +282,7 @@ class ScanRunner:
         return ScanResult(done.whole, self._is_sorted)
 
     async def _settle_missing(self, missing: list[int]) -> int:
-        """Ask for the known records that no page showed, or release their removals; return the number of events."""
+        """Request the missing known records, or release their removals; return the number of events."""
         release = self._context.health.memory.release_removals
         if release is not None:
             return await self._absences.release_held(missing, silently=release == Release.LEARN)
@@ -292,7 +292,7 @@ class ScanRunner:
         return examined.events
 
     async def _missing(self, sweep: Sweep, elsewhere: Sightings) -> list[int]:
-        """Return the known records (by the store's numbers) that no answer has shown since the sweep began."""
+        """Return the numbers in the store of the known records that no answer has contained since the sweep began."""
         seen = NumberSet()
         after: int | None = 0
         while after is not None:

@@ -47,7 +47,7 @@ class SearchOutcome(StrEnum):
 
 
 class SearchResult(Struct, frozen=True):
-    """The result of a search: pages read, new and missing records `found`, and missing ones `left` to a sweep."""
+    """The result of a search: numbers of pages read, of new or missing records found, and of those left to a sweep."""
 
     outcome: SearchOutcome
     pages: int
@@ -148,11 +148,11 @@ class DiscrepancySearch:
         raise NotSortedError
 
     def _most_pages(self, total: int, size: int) -> int:
-        """Return the most pages that a search may read: twice the binary logarithm of the page count, and some more."""
+        """Return how many pages a search may read: twice the binary logarithm of the page count, and some more."""
         return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.patience.spare_search_pages
 
     async def _missing(self, changed: Range, ids: "dict[int, array[int]]", seen: Sightings) -> list[int]:
-        """Return the known records of a range (by the store's numbers) that no answer of this search has shown."""
+        """Return the known records (numbers in the store) of a range that no answer of this search has contained."""
         older, newer = _iso(changed.older), _iso(min(changed.newer, _LATEST))
         between = await self._context.store.run(records_by_date.ids_between, self._context.name, older, newer or "")
         present = frozenset(chain.from_iterable(ids[number] for number in _pages_of(changed)))
@@ -165,7 +165,7 @@ class DiscrepancySearch:
         return [id_ for id_ in missing if id_ not in seen]
 
     async def _count_equals(self, v1_records: V1Records) -> None:
-        """Ask for all records equal to those at the ends of the pages, in case there are more than were seen."""
+        """Request all records equal to the first or last of a page, because some may be on a page that was not read."""
         uncertain = [*v1_records.uncertain.values()][: self._context.patience.most_questions]
         for user_id, training_id in dict.fromkeys(uncertain):
             answer = await self._reader.ask(Priority.SEARCH, user_id=user_id, training_id=training_id, whole=True)
@@ -174,7 +174,7 @@ class DiscrepancySearch:
 
 
 class _Found:
-    """Collects the records that become known during a search, from its own pages and from other requests."""
+    """Collects the records that are found new or gone during a search, by its own pages and by other requests."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -195,7 +195,7 @@ class _Found:
                     self._arrivals.append(Arrival(day_of(change.previous.completed_on), None, -1))
 
     def take(self) -> Sequence[Arrival]:
-        """Return the records that became known since the previous call."""
+        """Return the new and the gone records since the previous call."""
         taken, self._arrivals = self._arrivals, []
         return taken
 
@@ -209,7 +209,7 @@ def _pages_of(changed: Range) -> Iterable[int]:
 
 
 def _days_on(page: Page) -> list[Day | None]:
-    """Return the days of a page's records in order; None for an unreadable record."""
+    """Return the days of a page's records in their order, with None for each unreadable record."""
     return [None if record is None else day_of(record.completed_on) for record in page.in_order()]
 
 
@@ -219,7 +219,7 @@ def _is_sorted(page: Page) -> bool:
 
 
 def _iso(day: Day) -> str | None:
-    """Return the end of a range as the store takes it: a date, "" after all dated records, None after all records."""
+    """Return an end of a range as the store takes it: a date, "" (after all dates), or None (the end of the list)."""
     if day <= 0:
         return None if day < 0 else ""
     return f"{day // 10000:04}-{day // 100 % 100:02}-{day % 100:02}"

@@ -9,7 +9,7 @@ MOST_PAGES: Final = 4
 """The number of pages of all sources that may be in memory; a page of 1,000 records takes about a megabyte."""
 
 UNANSWERED_SECONDS: Final = 0.5
-"""Seconds after which an unanswered request no longer counts, so that a slow API does not delay other sources."""
+"""Seconds after which an unanswered request is no longer counted, so that a slow API does not delay other sources."""
 
 
 class SweepPages:
@@ -27,7 +27,7 @@ class SweepPages:
 
     @asynccontextmanager
     async def requesting(self) -> AsyncIterator[None]:
-        """Wait until there is room for another page, and count the request until it is answered."""
+        """Wait until another page may be requested, and count the page until the request is answered."""
         async with self._line:
             while self._count() >= MOST_PAGES:
                 self._fewer.clear()
@@ -44,7 +44,7 @@ class SweepPages:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Count a page that waits for the store, or is being written."""
+        """Count a page while it waits for the store or is being written."""
         self._unwritten += 1
         try:
             yield

@@ -16,7 +16,7 @@ from notifier.watch.source_reader import SourceReader
 
 
 class _PageEnd(Struct, frozen=True):
-    """The end of a page: its last key base and day, and how many records of each base that day has had so far."""
+    """The end of a page: its last key base and day, and by key base, the number of records with that day so far."""
 
     number: int
     base: str | None = None
@@ -28,14 +28,14 @@ class V1Records:
     """Assigns keys to the records of one source's answers. Raises StoreError and ApiError."""
 
     def __init__(self, source: str, store: Store, reader: SourceReader) -> None:
-        """Initialize with the `store` of known records, and the `reader` that asks about unclear ones."""
+        """Initialize with the `store` of known records, and the `reader` for requests about unclear ones."""
         self._source = source
         self._store = store
         self._reader = reader
         # Separate by page size, because head polls and count checks happen between the pages of a sweep.
         self._ends: dict[int, _PageEnd] = {}
         self.uncertain: dict[str, tuple[str, str]] = {}
-        """Person and training by key base, for the records at the ends of pages; equal ones may be on the next page."""
+        """Person and training of the first and last record of each page, by key base; equal ones may be elsewhere."""
 
     async def settle_page(self, page: Page) -> tuple[Completion, ...]:
         """Return the records of a page with their keys.
@@ -58,7 +58,7 @@ class V1Records:
     async def settle_whole(
         self, completions: Sequence[Completion], suspects: Collection[str] = ()
     ) -> tuple[Completion, ...]:
-        """Return the records of an answer with their keys; it must contain all records that have these key bases."""
+        """Return the records with their keys; `completions` must contain all records with the same key bases."""
         groups = by_base(completions)
         known = await self._known({*groups, *map(key_base, suspects)})
         return tuple(
@@ -101,7 +101,7 @@ class V1Records:
         return known
 
     async def _ask(self, unclear: Completion, known: Mapping[str, StoredRecord]) -> list[Completion]:
-        """Ask for all records of an unclear record's person and training; return those equal to it, with their keys."""
+        """Request all records with the person and training of `unclear`; return those equal to it, with their keys."""
         answer = await self._reader.ask(
             Priority.SEARCH, user_id=unclear.user_id, training_id=unclear.training_id, whole=True
         )

@@ -40,7 +40,7 @@ class View(Struct, frozen=True):
 
     @classmethod
     def read(cls, text: str) -> "View":
-        """Return the view from its stored text."""
+        """Return the view that `written` has turned into this text."""
         values: dict[str, Any] = orjson.loads(text)
         return cls(**values)
 
@@ -49,12 +49,12 @@ class View(Struct, frozen=True):
         return orjson.dumps(asdict(self)).decode()
 
     def asks_for_the_same(self, other: "View") -> bool:
-        """Return whether two views ask for the same list."""
+        """Return whether two views request the same list."""
         return (self.api, self.base_url, self.filters) == (other.api, other.base_url, other.filters)
 
     @property
     def filters(self) -> tuple[str | None, str | None, bool | None]:
-        """The filters that narrow the list."""
+        """The filters of the list: training id, user id, and whether a record has attachments; None: no such filter."""
         return self.training_id, self.user_id, self.has_attachments
 
 
