@@ -27,7 +27,7 @@ def _understood(url: SecretStr) -> SecretStr:
 
 
 def _missing_package(url: str) -> str | None:
-    """Return the package that the URL's service needs and that is missing; None if apprise names none."""
+    """Return the missing package that the URL's service needs, according to apprise; None if there is none."""
     from apprise.manager_plugins import NotificationManager  # noqa: PLC0415
 
     try:
@@ -41,10 +41,10 @@ def _missing_package(url: str) -> str | None:
 
 
 AppriseUrl = Annotated[SecretStr, AfterValidator(_understood)]
-"""A URL of a service that apprise knows; any part of it may be a secret."""
+"""The URL of a service that apprise supports; any part of the URL may be secret."""
 
 
 def shown_apprise_url(url: SecretStr) -> str:
-    """Return the scheme of an apprise URL, the only part that may be shown; even the host can be a token."""
+    """Return the scheme of an apprise URL. No other part may be shown, because even the host can be a token."""
     scheme, _, _ = url.get_secret_value().partition("://")
     return f"{scheme}://..."

@@ -43,7 +43,7 @@ class BaseTable(BaseModel):
     )
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         yield from ()
 
     @model_validator(mode="after")

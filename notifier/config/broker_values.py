@@ -29,7 +29,7 @@ def _one_line(secret: SecretStr) -> SecretStr:
 
 
 Password = Annotated[SecretStr, AfterValidator(_one_line)]
-"""A password, or nothing."""
+"""A password; `""` for none."""
 
 
 def _template(text: str) -> str:
@@ -129,7 +129,7 @@ Arn = Annotated[str, AfterValidator(_arn)]
 
 
 class AwsTarget(Struct, frozen=True):
-    """The parts of an ARN: the service is `sqs`, `sns` or `events`."""
+    """The parts of an ARN (Amazon Resource Name); `service` is `sqs`, `sns` or `events`."""
 
     partition: str
     service: str
@@ -139,7 +139,7 @@ class AwsTarget(Struct, frozen=True):
 
 
 def parts_of(arn: str) -> AwsTarget:
-    """Return the parts of an ARN; if the text is not an ARN, all of them are empty."""
+    """Return the parts of an ARN. If the text is no ARN, all parts are empty."""
     found = _ARN.fullmatch(arn)
     return AwsTarget(*found.groups()) if found else AwsTarget("", "", "", "", "")
 
@@ -153,4 +153,4 @@ def _endpoint(url: str) -> str:
 
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
-"""An http or https URL without credentials, or nothing."""
+"""An http or https URL without credentials; `""` for none."""

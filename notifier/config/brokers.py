@@ -35,7 +35,7 @@ _UNENCRYPTED: Final = "people's names and the password cross the network unencry
 
 
 class BrokerSettings(DestinationSettings):
-    """The keys of every message broker."""
+    """The keys of every type of message broker."""
 
     module: ClassVar[str]
     """The top-level module of the library that speaks to the broker."""
@@ -45,27 +45,27 @@ class BrokerSettings(DestinationSettings):
     type: str
     """The type of destination."""
     batch_size: CountUpTo1000 = 1
-    """The most events that are sent together. Each of them is a message of its own."""
+    """The most events that are sent together, each as a message of its own."""
     batch_wait: Duration = default("1s")
     """How long a batch that is not full waits for further events."""
     ca_file: ReadableFile = default("")
     """A file with the certificates (PEM) of a private certificate authority."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys, and one if the broker's library is not installed."""
+        """Yield a problem for each contradiction between keys, and another if the library is not installed."""
         yield from super().conflicts()
         if find_spec(self.module) is None:
             yield Problem("type", f"needs the library {self.library}: pip install 'completion-notifier[{self.type}]'")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         if self.ca_file:
             yield from problem_if("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
 
 
 class ClientCertificateSettings(BrokerSettings):
-    """The keys of every message broker that can ask for a client certificate."""
+    """The keys of every type of message broker that can request a client certificate."""
 
     client_cert_file: ReadableFile = default("")
     """A file with the certificate (PEM) that is shown to the receiver (mutual TLS)."""
@@ -73,17 +73,17 @@ class ClientCertificateSettings(BrokerSettings):
     """A file with the certificate's private key (PEM), if it is not in `client_cert_file`."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         yield from super().conflicts()
         if self.client_key_file and not self.client_cert_file:
             yield Problem("client_key_file", "needs client_cert_file, the certificate that belongs to the key")
 
 
 class UrlBrokerSettings(ClientCertificateSettings):
-    """The keys of every message broker that has a URL."""
+    """The keys of every type of message broker whose address is a URL."""
 
     encrypted_scheme: ClassVar[str]
-    """The scheme of a URL for TLS."""
+    """The scheme that a URL has if the connection uses TLS."""
 
     url: SecretStr
     """The broker's address."""
@@ -97,11 +97,11 @@ class UrlBrokerSettings(ClientCertificateSettings):
         return redact(self.url.get_secret_value())
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, in which only a password is secret."""
+        """Yield the URL, which may be shown without its password."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         yield from super().conflicts()
         if self.username and urlsplit(self.url.get_secret_value()).username is not None:
             yield Problem("username", "is also in url; remove one")
@@ -111,7 +111,7 @@ class UrlBrokerSettings(ClientCertificateSettings):
             yield from _without_use(self, f"is used only with TLS: write {self.encrypted_scheme}:// in url")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         parts = urlsplit(self.url.get_secret_value())
         if not self.is_encrypted and not is_loopback(parts.hostname or ""):
@@ -198,14 +198,14 @@ class KafkaSettings(ClientCertificateSettings):
         return self.servers, self.topic
 
     def further_secrets(self) -> Iterator[str]:
-        """Yield the keys in the password, which is a connection string for Azure Event Hubs."""
+        """Yield the secret values within the password if it is a connection string, as for Azure Event Hubs."""
         for part in self.password.get_secret_value().split(";"):
             name, _, value = part.partition("=")
             if value and "://" not in value and "name" not in name.lower():
                 yield value
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         yield from super().conflicts()
         if self.password.get_secret_value() and not self.username:
             yield Problem("password", "needs username, to which it belongs (for Azure Event Hubs: $ConnectionString)")
@@ -213,7 +213,7 @@ class KafkaSettings(ClientCertificateSettings):
             yield from _without_use(self, "is used only with tls = true")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         hosts = [server.rpartition(":")[0].strip("[]") for server in self.servers.split(",")]
         if not self.tls and not all(map(is_loopback, hosts)):
@@ -260,14 +260,14 @@ class AwsSettings(BrokerSettings):
         return self.arn, self.endpoint_url
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         yield from super().conflicts()
         if bool(self.access_key_id) != bool(self.secret_access_key.get_secret_value()):
             key = "access_key_id" if not self.access_key_id else "secret_access_key"
             yield Problem(key, "is missing: access_key_id and secret_access_key belong together")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         if self.endpoint_url and is_plain_beyond_loopback(self.endpoint_url):
             yield Problem("endpoint_url", f"is http://: {_UNENCRYPTED}; use https://")
@@ -304,7 +304,7 @@ class AmqpSettings(UrlBrokerSettings):
         return self.url.get_secret_value(), self.exchange, self.routing_key
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         if not self.exchange and self.routing_key == type(self).model_fields["routing_key"].default:
             yield Problem(

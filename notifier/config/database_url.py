@@ -22,7 +22,7 @@ _PARAMETERS: Final = frozenset(
         *("sslsni", "target_session_attrs", "tcp_user_timeout", "user"),
     }
 )
-"""The parameters of a connection (PostgreSQL documentation, section 34.1.2)."""
+"""The names of the parameters that a database URL can have (PostgreSQL documentation, section 34.1.2)."""
 
 _SCHEMA: Final = re.compile(r"[a-z][a-z0-9-]{0,47}")
 _TAKEN: Final = frozenset({"public", "information-schema"})
@@ -30,7 +30,7 @@ _NO_LIBRARY: Final = "needs the library psycopg: pip install 'completion-notifie
 
 
 def parse_database_url(url: SecretStr) -> SecretStr:
-    """Return `url` if it is the address of a database or empty. Raises InvalidValue otherwise."""
+    """Return `url` if it is empty or the address of a database. Raises InvalidValue otherwise."""
     text = url.get_secret_value()
     if not text:
         return url
@@ -57,7 +57,7 @@ def parse_database_url(url: SecretStr) -> SecretStr:
 
 
 def parse_schema_name(name: str) -> str:
-    """Return `name` if a schema can have it. Raises InvalidValue otherwise."""
+    """Return `name` if it is allowed as the name of a schema. Raises InvalidValue otherwise."""
     if _SCHEMA.fullmatch(name) is None or name in _TAKEN or name.startswith("pg-"):
         raise InvalidValue(
             "must be lower-case letters, digits and hyphens, beginning with a letter, at most 48 characters, and not a"
@@ -67,7 +67,7 @@ def parse_schema_name(name: str) -> str:
 
 
 def is_unverified_beyond_loopback(url: str) -> bool:
-    """Return whether the server, which gets people's names, may be on another machine and is not verified. Pure."""
+    """Return whether the server may be on another machine and its certificate is not verified. Pure."""
     if not url:
         return False
     parts = urlsplit(url)

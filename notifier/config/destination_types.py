@@ -12,7 +12,7 @@ from notifier.config.message_destinations import AppriseSettings, SlackSettings,
 from notifier.config.webhooks import HttpSettings
 
 TABLE: Final = "table"
-"""The key, in the metadata of the schema of one type, for the type's class."""
+"""The metadata key under which the schema of a destination type has the type's class."""
 
 
 class _ByType:

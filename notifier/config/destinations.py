@@ -35,11 +35,11 @@ class DestinationSettings(BaseTable, ABC):
     """The keys of every destination."""
 
     identity: ClassVar[tuple[str, ...]] = ("type", "url")
-    """The keys of the address and the credentials: a destination with another value of one of them is a new one."""
+    """The keys that identify a destination; if the value of one changes, the destination is treated as a new one."""
     identity_if_set: ClassVar[tuple[str, ...]] = ()
-    """More such keys, from later versions. They count only if they are set, so that stored identities stay the same."""
+    """Further keys that identify a destination, if they are set. Without them, identities stored earlier stay valid."""
     address_key: ClassVar[str] = "url"
-    """The key that holds the address."""
+    """The key that contains the address."""
 
     events: tuple[CompletionEvent, ...] = ("completion.created", "completion.updated", "completion.removed")
     """The types of events that are sent. Empty: only alerts, if `[alerts] destination` names this destination."""
@@ -64,7 +64,7 @@ class DestinationSettings(BaseTable, ABC):
     concurrency: Count = 8
     """How many requests may be in progress at the same time. With 1, deliveries start in order."""
     rate: Rate = 0.0
-    """The most requests a second on average; as many as one second allows may be sent at once. 0: no limit."""
+    """The most requests a second on average; up to one second's worth may be sent at once. 0: no limit."""
     timeout: Duration = default("15s")
     """How long one attempt may take, including the answer's body."""
     retry_first: Duration = default("5s")
@@ -83,14 +83,14 @@ class DestinationSettings(BaseTable, ABC):
 
     @abstractmethod
     def target(self) -> object:
-        """Return the values that identify the receiver: destinations with equal values send to the same receiver."""
+        """Return the values that identify the receiver; two destinations with equal values have the same receiver."""
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URLs in which nothing but a password is secret."""
+        """Yield the URLs that may be shown without their passwords."""
         yield from ()
 
     def further_secrets(self) -> Iterator[str]:
-        """Yield the parts of secret values that are secret by themselves, because a peer may repeat them alone."""
+        """Yield parts of secret values that have to be hidden even where they occur alone, for example in an answer."""
         yield from ()
 
     def filters(self) -> tuple[tuple[str, ...], ...]:
@@ -124,12 +124,12 @@ class DestinationSettings(BaseTable, ABC):
             yield "lines_of_business", PersonField.LINE_OF_BUSINESS_IDS
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         if self.retry_max < self.retry_first:
             yield Problem("retry_max", "must be at least as long as retry_first")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         for key, identifiers in (("training_ids", self.training_ids), ("user_ids", self.user_ids)):
             for place, identifier in enumerate(identifiers):
                 yield from problem_if(f"{key}[{place}]", likely_mistakes.of_id(identifier))
@@ -147,7 +147,7 @@ class WebSettings(DestinationSettings):
     `HTTPS_PROXY` or `HTTP_PROXY`, if it is set. `none`: no proxy."""
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         yield from problem_if("proxy", likely_mistakes.of_proxy(self.proxy.get_secret_value()))
 
@@ -156,7 +156,7 @@ NEEDS_A_SCHEDULE: Final = "has no effect without schedule, quiet_hours or quiet_
 
 
 class ScheduledSettings(DestinationSettings):
-    """The keys of destinations that can wait for a time of the day or the week."""
+    """The keys of every type of destination that can postpone messages to certain hours and days."""
 
     type: str
     """The type of destination."""
@@ -178,17 +178,17 @@ class ScheduledSettings(DestinationSettings):
 
     @property
     def waits_for_slots(self) -> bool:
-        """Whether there is a schedule, or a time in which nothing is sent."""
+        """Whether deliveries can have to wait for a schedule, or for the end of quiet hours or quiet days."""
         return self.schedule != IMMEDIATELY or bool(self.quiet_hours or self.quiet_days)
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         yield from super().conflicts()
         if len(set(self.quiet_days)) == len(WEEKDAYS):
             yield Problem("quiet_days", "names every day, so nothing would ever be sent: leave one out")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         if not self.waits_for_slots:
             for key in ("timezone", "urgent"):

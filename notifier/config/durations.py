@@ -42,11 +42,11 @@ def format_duration(seconds: float) -> str:
 
 
 DurationText = Annotated[str, Field(pattern=PATTERN)]
-"""A duration in the notation of the configuration."""
+"""A duration in the notation of the configuration, such as `30s`."""
 
 Duration = Annotated[
     float,
     PlainValidator(parse_duration, json_schema_input_type=DurationText),
     PlainSerializer(format_duration, return_type=str),
 ]
-"""A length of time: seconds in the settings, `"30s"` in the configuration."""
+"""A duration; `"30s"` in the configuration is 30.0 (seconds) in the settings."""

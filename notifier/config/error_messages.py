@@ -56,7 +56,7 @@ _TYPES_MEANT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("mosquitto", "mqtts", "hivemq", "emqx"), 'write type = "mqtt"'),
     **dict.fromkeys(("msteams", "ms-teams", "microsoft-teams"), 'write type = "teams"'),
 }
-"""Corrections for words that people often write as a destination's `type`."""
+"""The right `type` of a destination for each word that people often write instead."""
 
 _QUOTED: Final = re.compile(r"'([^']*)'")
 _NO_SOURCE: Final = (
@@ -157,7 +157,7 @@ def _is_source_key(place: _Place) -> bool:
 
 
 def _home_of(key: str) -> str | None:
-    """Return the table that a key belongs to, or None if there is no such table or more than one."""
+    """Return the name of the only table that can have this key; None if no table, or more than one, can have it."""
     homes = []
     for name, field in Settings.model_fields.items():
         of_named = introspection.entries(field.annotation)
@@ -168,7 +168,7 @@ def _home_of(key: str) -> str | None:
 
 
 def _one_of(quoted: str, given: Any) -> str:
-    """Return a sentence with the allowed words, from pydantic's list, and a suggestion if one is similar to `given`."""
+    """Return a sentence with the allowed words, taken from pydantic's text, and the word most similar to `given`."""
     words = _QUOTED.findall(quoted)
     allowed = f"must be {_alternatives(words)}"
     likely = nearest(given, words) if isinstance(given, str) else None

@@ -26,13 +26,13 @@ class Problem(Struct, frozen=True):
 
 
 def problem_if(key: str, sentence: str | None) -> Iterator[Problem]:
-    """Yield a problem of `key` with `sentence` as its message; nothing if `sentence` is None."""
+    """Yield a problem of `key` with the message `sentence`, or nothing if `sentence` is None."""
     if sentence is not None:
         yield Problem(key, sentence)
 
 
 class ConfigError(Exception):
-    """The configuration is wrong or missing. `problems` holds all problems found; `str()` has a line for each."""
+    """The configuration is wrong or missing. `problems` has all problems found; `str()` returns one line for each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -40,7 +40,7 @@ class ConfigError(Exception):
 
 
 class InvalidValue(ValueError):  # noqa: N818 - reads as a sentence: `raise InvalidValue("must be positive")`
-    """A value is wrong. The message says what would be right, and never repeats the value."""
+    """A value is wrong. The message says which values are right, and never contains the wrong one."""
 
 
 class InvalidCombination(InvalidValue):

@@ -27,7 +27,7 @@ _NARROWING: Final = {
     "field_offices": "person's field office",
     "lines_of_business": "person's line of business",
 }
-"""The keys that filter a destination's events, each with the property that it compares."""
+"""The keys that filter a destination's events, each with the words for the property that is compared."""
 
 
 def filter_words(settings: DestinationSettings) -> str:
@@ -44,7 +44,7 @@ def filter_words(settings: DestinationSettings) -> str:
 
 
 def _listed(values: Sequence[str]) -> str:
-    """Return the values of a key in words; those that begin with `!` exclude what they match."""
+    """Return the values of a filter in words: first the wanted ones, then the excluded ones (`!` in front)."""
     wanted = [f"`{value}`" for value in values if not value.startswith(EXCLUDES)]
     excluded = [f"`{value.removeprefix(EXCLUDES)}`" for value in values if value.startswith(EXCLUDES)]
     if not excluded:

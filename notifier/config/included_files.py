@@ -20,7 +20,7 @@ _SHARED: Final = ("sources", "destinations")
 
 
 class Unmatched(Struct, frozen=True):
-    """A pattern that no file matches; `key` is its place in the configuration."""
+    """A pattern of files that matches none; `key` is the pattern's place in the configuration, such as `include[0]`."""
 
     key: str
 
@@ -50,7 +50,7 @@ def read_included(above: Iterable[Layer], main: Path | None) -> Iterator[Layer |
 
 
 def owner_of(key: str, layers: Iterable[Layer]) -> Path | None:
-    """Return the included file that has the table of the dotted `key`; None if no included file has it."""
+    """Return the included file with the table that the dotted `key` is in; None if the table is in no included file."""
     return next(
         (
             layer.file
@@ -70,7 +70,7 @@ def _patterns(layers: Iterable[Layer]) -> list[str]:
 
 
 def _matching(pattern: str) -> list[Path]:
-    """Return the files that match, sorted. Raises OSError if the folder exists and cannot be read."""
+    """Return the files that match a pattern, sorted. Raises OSError if a folder exists and cannot be read."""
     folder = Path(pattern).parent
     if not has_magic(str(folder)) and folder.is_dir():
         # glob() treats a folder that it may not read like an empty one.

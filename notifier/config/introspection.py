@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from notifier.config.base_table import BaseTable
 
 TYPE_KEY = "type"
-"""The key whose value distinguishes the tables of a union."""
+"""The key whose value selects one of several kinds of tables."""
 
 
 def options(kind: Any) -> Iterator[Any]:
@@ -25,12 +25,12 @@ def options(kind: Any) -> Iterator[Any]:
 
 
 def tables(kind: Any) -> list[type[BaseTable]]:
-    """Return the table classes that a value of this type can be. If there are several, they differ in `type`."""
+    """Return the table classes that a value of this type can have. If there are several, its key `type` selects one."""
     return [option for option in options(kind) if isinstance(option, type) and issubclass(option, BaseTable)]
 
 
 def entries(kind: Any) -> Any | None:
-    """Return the value type of a table whose keys the user chooses, or None if `kind` is not such a table."""
+    """Return the type of the values in a table whose keys users choose; None if `kind` is not such a table."""
     return next((get_args(option)[1] for option in options(kind) if get_origin(option) is dict), None)
 
 
@@ -48,13 +48,13 @@ def child(kind: Any, key: str) -> Any | None:
 
 
 def tags(kind: Any) -> list[str]:
-    """Return the values of `type` that distinguish the tables of a union, in the order of the union."""
+    """Return the possible values of the key `type`, in the order of the table classes that they select."""
     typed = [table.model_fields[TYPE_KEY] for table in tables(kind) if TYPE_KEY in table.model_fields]
     return [tag for field in typed for tag in get_args(field.annotation)]
 
 
 def takes_json(kind: Any) -> bool:
-    """Return whether a value of this type can be a list or a table, which is written as JSON in a variable."""
+    """Return whether a value of this type can be a list or a table; environment variables have those as JSON."""
     return bool(tables(kind)) or any(get_origin(option) in {dict, tuple} for option in options(kind))
 
 

@@ -33,7 +33,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
     """Generates a schema that allows only what TOML can express (no null) and only valid names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Leave out titles, because they would only repeat the key."""
+        """Return False, because titles would only repeat the keys."""
         del schema
         return False
 
@@ -73,7 +73,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
         }
 
     def function_plain_schema(self, schema: "core_schema.PlainValidatorFunctionSchema") -> JsonSchemaValue:
-        """Make a definition of each type of destination."""
+        """Define the schema of each type of destination once; references to the definition replace copies."""
         table: type[BaseTable] | None = schema.get("metadata", {}).get(TABLE)
         if table is None:
             return super().function_plain_schema(schema)
@@ -82,7 +82,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
         return self.generate_inner({**table.__pydantic_core_schema__, "ref": name})
 
     def dict_schema(self, schema: "core_schema.DictSchema") -> JsonSchemaValue:
-        """Reject keys that do not match the pattern for names."""
+        """Allow no keys that do not match the pattern for names, in tables whose keys users choose."""
         described = super().dict_schema(schema)
         if "patternProperties" in described:
             described["additionalProperties"] = False

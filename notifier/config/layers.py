@@ -49,7 +49,7 @@ class Layer(Struct, frozen=True):
     is_included: bool = False
 
     def holds(self, path: Iterable[str | int]) -> bool:
-        """Return whether this layer sets the value at a path, or a value that contains it."""
+        """Return whether this layer sets the value at a path, or a value that contains the path."""
         value: Any = self.values
         for key in path:
             if not isinstance(value, dict):
@@ -109,7 +109,7 @@ def _toml_message(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 
 def _likely_slip(line: str) -> str:
-    """Return the probable mistake in a line that is not valid TOML; "" if no known mistake fits."""
+    """Return a sentence about the probable mistake in a line that is not valid TOML; "" if no known mistake fits."""
     _, equals, value = line.partition("=")
     value = value.strip()
     if any(quote in line for quote in TYPOGRAPHIC_QUOTES):
@@ -122,7 +122,7 @@ def _likely_slip(line: str) -> str:
 
 
 class _Variable(Struct, frozen=True):
-    """An environment variable, or a credential file that is named like one."""
+    """An environment variable, or a credential file with the name of a variable."""
 
     name: str
     text: str
@@ -130,7 +130,7 @@ class _Variable(Struct, frozen=True):
 
 
 def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer | Problem]:
-    """Yield layers of the variables that begin with NOTIFIER_, strongest first; paths are relative to `folder`."""
+    """Yield layers of the variables named NOTIFIER_*, strongest first; relative paths in values start from `folder`."""
     variables = [
         _Variable(name, text, name)
         for name, text in environ.items()
@@ -140,12 +140,12 @@ def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer
 
 
 def is_service_link(name: str, text: str) -> bool:
-    """Return whether Kubernetes has set a variable for a Service named `notifier...`; it is then no key of ours."""
+    """Return whether Kubernetes has set this variable for a Service named `notifier...`; such variables are no keys."""
     return _SERVICE_LINK.fullmatch(f"{name}={text}") is not None
 
 
 def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]:
-    """Yield a layer for each file that is named like a variable, strongest first; one trailing newline is removed."""
+    """Yield layers of the files with the names of variables, strongest first; a file's last newline is removed."""
     variables = []
     try:
         names = _credential_names(directory)
@@ -200,7 +200,7 @@ def _without_folder(name: str) -> str:
 
 
 def variable_name(path: Iterable[str | int]) -> str:
-    """Return the name of the variable that sets a key; a credential file for it has the same name."""
+    """Return the name of the variable that sets a key, which is also the name of a credential file for the key."""
     return PREFIX + _LEVELS.join(str(key).upper().replace("-", "_") for key in path)
 
 
@@ -252,14 +252,17 @@ def _resolve(name: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _free_key(segment: str, values: Any | None) -> str:
-    """Return the key for a segment of a variable's name; `values` is None if the table's keys are fixed."""
+    """Return the key that a segment of a variable's name stands for.
+
+    `values` is the type of the values in a table whose keys users choose, and None for any other table.
+    """
     if values is None:
         return segment
     return segment.replace("_", "-") if introspection.tables(values) else segment.replace("_", "-").title()
 
 
 def _meant(name: str) -> str:
-    """Return advice for an unknown variable: the one that was probably meant, or else how variables are written."""
+    """Return advice about an unknown variable: the similar name of a known one or, without one, the notation."""
     written = name[len(PREFIX) :].lower()
     _, *below = written.split(_LEVELS)
     chosen = below[0] if len(below) > 1 else "name"
@@ -270,7 +273,7 @@ def _meant(name: str) -> str:
 
 
 def _possible(kind: Any, chosen: str) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of keys that variables can set, with `chosen` in place of every key that users choose."""
+    """Yield the paths of all keys that variables can set; `chosen` stands for keys that users choose, such as names."""
     below = [
         (key, introspection.child(kind, key)) for table in introspection.tables(kind) for key in table.model_fields
     ]

@@ -72,7 +72,7 @@ def load(
 
 
 def _naming_files(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield the problems; the message of a problem in an included file names the file, since there may be many."""
+    """Yield the problems, with the name of the file added to messages about included files."""
     for problem in problems:
         owner = owner_of(problem.key, layers)
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")
@@ -146,7 +146,7 @@ def handed_over(environ: Mapping[str, str]) -> tuple[str, ...] | None:
 def _readable(
     path: Path | None, environ: Mapping[str, str], secrets_dir: Path | None, cwd: Path | None
 ) -> dict[str, Any]:
-    """Return the keys and values that can be read, even if the rest of the configuration is wrong."""
+    """Return all keys and values that can be read, even if others cannot."""
     cwd = working_directory() if cwd is None else cwd
     file = find_file(path, environ=environ, cwd=cwd)
     credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)
@@ -156,7 +156,7 @@ def _readable(
 def _read(
     file: Path | None, credentials: Path | None, environ: Mapping[str, str], cwd: Path
 ) -> Iterator[Layer | Problem | Unmatched]:
-    """Yield all layers and problems, strongest layer first. Raises ConfigError if the file is not to be trusted."""
+    """Yield all layers, strongest first, and all problems. Raises ConfigError if `file` is not to be trusted."""
     inputs = [*_read_inputs(file, credentials, environ, cwd)]
     included = [*read_included([item for item in inputs if isinstance(item, Layer)], file)]
     yield from (item for item in included if not isinstance(item, Layer))
@@ -171,7 +171,7 @@ def _read(
 def _read_inputs(
     file: Path | None, credentials: Path | None, environ: Mapping[str, str], cwd: Path
 ) -> Iterator[Layer | Problem]:
-    """Yield the layers and problems of everything but included files."""
+    """Yield the layers and problems of the environment, the credentials and the main file, without included files."""
     yield from read_environment(environ, cwd)
     if file is not None and (distrusted := distrust(file)):
         # Nothing in this file is used, even if trusted layers set other keys: the file decides where secrets are sent.
@@ -183,7 +183,7 @@ def _read_inputs(
 
 
 def surroundings(values: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Surroundings:
-    """Return the context for the validation of these values."""
+    """Return the context in which pydantic validates these values, such as the names of all sources."""
     sources, destinations = values.get("sources"), values.get("destinations")
     return Surroundings(
         environ=environ,

@@ -24,7 +24,7 @@ class DigestBy(StrEnum):
 
 
 class MessageSettings(ScheduledSettings, WebSettings):
-    """The keys of every destination whose messages people read."""
+    """The keys of every type of destination whose messages people read."""
 
     type: str
     """The type of destination."""
@@ -61,13 +61,13 @@ class MessageSettings(ScheduledSettings, WebSettings):
         return self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         yield from super().conflicts()
         if self.concurrency > 1 and self.waits_for_slots:
             yield Problem("concurrency", "must be 1 with a schedule or quiet times, since one digest is sent")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         yield from problem_if("url", likely_mistakes.of_url(self.url.get_secret_value()))
         if self.digest_by is not DigestBy.TRAINING and not self.waits_for_slots:
@@ -75,7 +75,7 @@ class MessageSettings(ScheduledSettings, WebSettings):
 
 
 class ChatWebhookSettings(MessageSettings):
-    """The keys of every channel with a webhook."""
+    """The keys of every type of chat channel that is reached through a webhook."""
 
     identity_if_set = ("proxy", "ca_file")
 
@@ -84,7 +84,7 @@ class ChatWebhookSettings(MessageSettings):
     system's."""
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         if self.ca_file:
             yield from problem_if("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
@@ -103,7 +103,7 @@ class SlackSettings(ChatWebhookSettings):
     """The most messages a second on average. Slack allows about one."""
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         yield from problem_if("url", likely_mistakes.of_slack_url(self.url.get_secret_value()))
 
@@ -119,7 +119,7 @@ class TeamsSettings(ChatWebhookSettings):
     """The most messages a second on average. Teams allows at most four in any second."""
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         yield from problem_if("url", likely_mistakes.of_teams_url(self.url.get_secret_value()))
 

@@ -56,7 +56,7 @@ def _pattern(pattern: str) -> str:
 
 
 LinkPattern = Annotated[str, AfterValidator(_link)]
-"""The address of a record, with fields such as `{training_id}` in it; `""` for none."""
+"""The address of a page about a record, with fields such as `{training_id}`; `""` for none."""
 
 Mentions = dict[Annotated[str, AfterValidator(_pattern)], Annotated[str, AfterValidator(_mention)]]
-"""Slack's mentions by the titles of trainings; `*` stands for any text."""
+"""The texts that mention people in Slack, by pattern of a training's title, in which `*` stands for any text."""

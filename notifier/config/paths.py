@@ -11,12 +11,12 @@ from notifier.privileges import is_root
 CONFIG_VARIABLE: Final = "NOTIFIER_CONFIG"
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 CREDENTIALS_NAME: Final = "credentials"
-"""The name of the folder of a service's credentials, beside its configuration."""
+"""The name of the folder with a service's credentials, which is beside the service's configuration."""
 FILE_NAME: Final = "config.toml"
 SYSTEM_FILE: Final = Path("/etc/notifier") / FILE_NAME
 STATE_FILE_NAME: Final = "notifier.db"
 STATE_ROOT: Final = Path("/var/lib")
-"""The folder in which systemd creates each service's folder for its state."""
+"""The folder in which systemd creates a folder for the state of each service."""
 
 
 def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
@@ -32,7 +32,7 @@ def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Pa
 
 
 def _is_there(file: Path) -> bool:
-    """Return whether a file exists or may exist; a file that cannot be examined causes its own error later."""
+    """Return whether a file exists, or cannot be examined; the attempt to read it then reports the error."""
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):

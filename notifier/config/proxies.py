@@ -12,16 +12,16 @@ from notifier.config.source_settings import SourceSettings
 from notifier.http.proxy import Proxy, proxy_of
 
 _ANY_SERVICE: Final = "https://apprise.invalid"
-"""Stands for the addresses that apprise makes from its URLs. Apprise itself compares the real ones with `NO_PROXY`."""
+"""A URL in place of the addresses that apprise makes from its URLs; apprise itself compares those with `NO_PROXY`."""
 
 
 def of_source(source: SourceSettings, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """Return the proxy of a source's requests; `environ` is by default the process's own."""
+    """Return the proxy of a source's requests; `environ` is the process's environment by default."""
     return proxy_of(source.base_url, source.proxy.get_secret_value(), environ)
 
 
 def of_destination(destination: Destination, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """Return the proxy of a destination's requests; of the brokers, only AWS is reached by HTTP and can have one."""
+    """Return the proxy of a destination's requests. AWS is the only message broker that can have one."""
     if isinstance(destination, AwsSettings):
         return proxy_of(destination.endpoint(), "", environ)
     if isinstance(destination, BrokerSettings):
@@ -31,7 +31,7 @@ def of_destination(destination: Destination, environ: Mapping[str, str] | None =
 
 
 def described(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Yield a text for each proxy in use: its address, the setting that it comes from, and what uses it."""
+    """Yield a text for each proxy in use: the address, the setting with the address, and the users by name."""
     environ = os.environ if environ is None else environ
     users: dict[Proxy, list[str]] = {}
     for name, source in settings.sources.items():

@@ -40,13 +40,13 @@ _CRON_SUNDAYS: Final = (0, 7)
 
 
 class QuietHours(Struct, frozen=True):
-    """The hours of each day in which nothing is sent; they go past midnight if `end` is earlier than `begin`."""
+    """The hours of each day in which nothing is sent. If `end` is earlier than `begin`, it is on the next day."""
 
     begin: time
     end: time
 
     def covers(self, moment: time) -> bool:
-        """Return whether the time of day is within these hours, which do not include their end."""
+        """Return whether a time of day is within these hours; `end` itself is not."""
         if self.begin < self.end:
             return self.begin <= moment < self.end
         return moment >= self.begin or moment < self.end
@@ -74,7 +74,7 @@ def trigger_of(schedule: str) -> "CronTrigger | None":
 
 
 def at_time_of_day(moment: time) -> "CronTrigger":
-    """Return a trigger for this time of every day."""
+    """Return a trigger that fires every day at this time."""
     return _trigger(hour=moment.hour, minute=moment.minute)
 
 
@@ -101,7 +101,7 @@ def quiet_hours_of(written: str) -> QuietHours | None:
 
 
 def zone_of(name: str) -> tzinfo:
-    """Return the time zone of this name; for "" that of the machine. Raises InvalidValue."""
+    """Return the time zone of this name, or the machine's for "". Raises InvalidValue."""
     try:
         return ZoneInfo(name) if name else _zone_of_machine()
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -136,7 +136,7 @@ def _cron(fields: list[str]) -> "CronTrigger":
 
 
 def _weekdays(field: str) -> Iterator[int]:
-    """Yield the weekdays of a field of cron (0 or 7 is Sunday) as Python counts them (0 is Monday)."""
+    """Yield the weekdays in a field of a cron schedule as Python numbers them (Monday is 0; in cron, Sunday is)."""
     for part in field.split(","):
         first, dash, last = part.partition("-")
         begin = _weekday(first)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, SecretStr
 
 
 def secret_values(value: Any) -> Iterator[str]:
-    """Yield every secret that is not empty in a value of the configuration, at any depth of nesting."""
+    """Yield every non-empty secret within a value of the configuration, at any depth of nesting."""
     match value:
         case SecretStr():
             if secret := value.get_secret_value():

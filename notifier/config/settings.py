@@ -37,7 +37,7 @@ from notifier.config.urls import is_plain_beyond_loopback
 from notifier.http.proxy import unusable
 
 _SHORTEST_TOKEN: Final = 16
-"""The fewest characters of a token if other machines can reach the interface and try to guess the token."""
+"""The fewest characters that a token must have if other machines can reach the interface and try to guess it."""
 
 
 class LogLevel(StrEnum):
@@ -75,14 +75,14 @@ class StoreSettings(BaseTable):
     """How long delivered events, their deliveries and the content of removed records are kept."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         if self.url.get_secret_value() and "path" in self.model_fields_set:
             yield Problem("url", "cannot stand beside `path`: remove one of the two")
         if not self.url.get_secret_value() and "name" in self.model_fields_set and self.name != "notifier":
             yield Problem("name", "is the name of a schema, and needs `url`")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         if is_unverified_beyond_loopback(self.url.get_secret_value()):
             yield Problem(
                 "url",
@@ -113,7 +113,7 @@ class HttpInterfaceSettings(BaseTable):
     """The address at which people reach the dashboard, for links in messages. Empty: messages have no links to it."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         token = self.token.get_secret_value()
         if self._is_reached_from_elsewhere:
             if not token:
@@ -136,7 +136,7 @@ class HttpInterfaceSettings(BaseTable):
             yield Problem("anonymous", "cannot be combined with a `token`; remove one of them")
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         if self.anonymous and self.listen is not None:
             yield Problem(
                 "anonymous",
@@ -165,7 +165,7 @@ class AlertSettings(BaseTable):
     dead man's switch). The URL is a secret."""
 
     def heard_by(self) -> str:
-        """Return the channel that reports conditions: the destination's name, else the heartbeat; "" for none."""
+        """Return what would make problems known: the alerts' destination, else "heartbeat", else ""."""
         return self.destination or ("heartbeat" if self.heartbeat_url.get_secret_value() else "")
 
 
@@ -236,7 +236,7 @@ class Settings(BaseTable):
         yield from self._blind_filters()
 
     def _blind_filters(self) -> Iterator[Problem]:
-        """Yield a problem for each filter that compares a fact or a name that one of its sources does not look up."""
+        """Yield a problem for each filter by a fact or name that one of the destination's sources does not look up."""
         for name, destination in self.destinations.items():
             for key, wanted in destination.facts_needed():
                 for source in destination.sources or self.sources:
@@ -280,7 +280,7 @@ class Settings(BaseTable):
             yield Problem(variable, f"is ignored: it {problem}")
 
     def _unheard_expiry(self) -> Iterator[Problem]:
-        """Yield a problem for each source whose announcements of expiry no destination receives."""
+        """Yield a problem for each source with announcements of expiry that no destination receives."""
         for name, source in self.sources.items():
             if source.expiry and not any(_ABOUT_EXPIRY & {*it.events} for it in self.destinations.values()):
                 yield Problem(
@@ -289,7 +289,7 @@ class Settings(BaseTable):
                 )
 
     def _twice(self) -> Iterator[Problem]:
-        """Yield a problem for each account or address that is configured twice, so that events would be sent twice."""
+        """Yield a problem for each account or receiver that is configured twice: its events would be sent twice."""
         accounts: dict[object, str] = {}
         for name, source in self.sources.items():
             filters = (source.training_id, source.user_id, source.has_attachments)

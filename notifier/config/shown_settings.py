@@ -1,4 +1,4 @@
-"""The settings of a source or a destination as people may see them: without secrets. Pure."""
+"""The settings of a source or a destination for display, without secrets. Pure."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ class ShownSetting(Struct, frozen=True):
 
 
 def shown_settings(table: BaseTable, *, address: str | None = None) -> list[ShownSetting]:
-    """Return all keys of a table, first those that the configuration sets; `address` is shown as the value of `url`."""
+    """Return all keys of a table, first the keys that the configuration sets; `address` replaces the value of `url`."""
     plain = table.model_dump(mode="json")
     found = [
         ShownSetting(key, _shown(key, getattr(table, key), plain[key], address), key not in table.model_fields_set)

@@ -34,7 +34,7 @@ _REQUESTS_OF_A_POLL: Final = 2
 """The requests of one head poll: one for the page and one for the count."""
 
 _MOST_FOR_POLLS: Final = 0.8
-"""The largest share of the requests per minute that polls can use up without being late."""
+"""The share of the requests per minute above which polls would often be late."""
 
 
 class ApiVersion(StrEnum):
@@ -45,14 +45,14 @@ class ApiVersion(StrEnum):
 
 
 class FirstRun(StrEnum):
-    """Which records that existed before the first read of the account are reported: none of them, or all."""
+    """Whether records that are older than the first read of the account are reported: none of them, or all."""
 
     SILENT = "silent"
     NOTIFY = "notify"
 
 
 class ExpiryDates(StrEnum):
-    """Where the expiry dates of announcements come from: the records, or the account's employee status list."""
+    """The origin of the expiry dates in announcements: the records, or the account's employee status list."""
 
     RECORDS = "records"
     EMPLOYEE_STATUS = "employee_status"
@@ -62,7 +62,7 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _first_run(written: object) -> FirstRun | date:
-    """Return the value of `first_run`: one of its words, or a date, as a string or a TOML date. Raises InvalidValue."""
+    """Return the value of `first_run`: one of two words, or a date (text or a TOML date). Raises InvalidValue."""
     if isinstance(written, date) and not isinstance(written, datetime):
         return written
     words = {word.value: word for word in FirstRun}
@@ -184,7 +184,7 @@ class SourceSettings(BaseTable):
         return fields_to_look_up(self.person_fields) | ({PersonField.TERMINATED_ON} if self.expiry else set())
 
     def lacks(self, wanted: PersonField | None) -> str:
-        """Return why a filter by the fact `wanted` (None: by a title) cannot work with this source; "" if it can."""
+        """Return why a filter by a fact about people (None: by training title) cannot work here; "" if it can."""
         if not self.names:
             return "needs names, but {source} has names = false: set it to true"
         if wanted is not None and wanted not in self.person_fields:
@@ -192,11 +192,11 @@ class SourceSettings(BaseTable):
         return ""
 
     def namespace(self, name: str) -> str:
-        """Return the text that event ids are derived from: `id_namespace`, or the source's `name` if that is empty."""
+        """Return `id_namespace` or, if it is empty, the source's `name`; event ids are derived from this text."""
         return self.id_namespace or name
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         if self.has_attachments is not None and self.api is ApiVersion.V1:
             yield Problem("has_attachments", 'exists only in v2 of the API; remove it, or set api = "v2"')
         if self.expiry_dates is ExpiryDates.EMPLOYEE_STATUS and self.api is ApiVersion.V1:
@@ -209,7 +209,10 @@ class SourceSettings(BaseTable):
             yield Problem("expiry", "needs names = true: the lists say who has left, and how long trainings are valid")
 
     def warnings(self, today: date) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but, on `today` (UTC), probably a mistake; keys are relative."""
+        """Yield a problem for each value that is valid but probably a mistake on the day `today` (UTC).
+
+        `Problem.key` is relative to this table.
+        """
         yield from problem_if("token", likely_mistakes.of_secret(self.token.get_secret_value()))
         yield from problem_if("proxy", likely_mistakes.of_proxy(self.proxy.get_secret_value()))
         if self.ca_file:

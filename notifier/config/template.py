@@ -1,4 +1,4 @@
-"""Makes a commented configuration for an operator's account from the example file that lists every key."""
+"""Makes the commented configuration of a new installation from the example file, which lists every key."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _ALWAYS: Final = ("store", "log", "http", "alerts")
 
 
 class Elsewhere(Struct, frozen=True):
-    """Stands for a secret that is kept in a credential file or a variable, not in the configuration file."""
+    """A placeholder for a secret that is in a credential file or a variable and not in the configuration file."""
 
 
 Values = Mapping[str, Mapping[str, str | Elsewhere]]

@@ -101,7 +101,7 @@ def _others_write(found: os.stat_result) -> bool:
 
 
 def _is_private_group(found: os.stat_result) -> bool:
-    """Return whether the owner is the only member of the file's group, as with users' own groups (umask 002)."""
+    """Return whether the file's group has the file's owner as its only member, as is usual with umask 002."""
     try:
         owner, group = pwd.getpwuid(found.st_uid), grp.getgrgid(found.st_gid)
     except KeyError:

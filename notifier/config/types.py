@@ -59,7 +59,7 @@ def _name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"})]
-"""The name of a source or destination. Hyphens are single, because `__` separates the levels of a variable's name."""
+"""The name of a source or destination. It has no `--`, because `__` separates the levels of a variable's name."""
 
 
 def _source_name(name: str, info: ValidationInfo) -> str:
@@ -78,7 +78,7 @@ SourceName = Annotated[str, AfterValidator(_source_name)]
 """The name of a configured source."""
 
 OptionalDestinationName = Annotated[str, AfterValidator(_destination_name)]
-"""The name of a configured destination, or nothing."""
+"""The name of a configured destination; `""` for none."""
 
 
 def _no_boolean(value: object) -> object:
@@ -155,10 +155,10 @@ def _not_empty(secret: SecretStr) -> SecretStr:
 
 
 OptionalToken = Annotated[SecretStr, AfterValidator(_one_word)]
-"""A bearer token, or nothing."""
+"""A bearer token; `""` for none."""
 
 Token = Annotated[SecretStr, AfterValidator(_not_empty), AfterValidator(_one_word)]
-"""A token, not empty and without spaces."""
+"""A token, which is not empty and has no spaces."""
 
 
 def _base_url(url: str) -> str:
@@ -196,23 +196,23 @@ def _any_url_or_none(url: SecretStr) -> SecretStr:
 
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
-"""The base URL of the API's methods, without a slash at the end; https, or http to this machine."""
+"""The base URL of the API's methods, without a slash at the end: https, or http if it is on this machine."""
 
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 """The base URL of links in messages, without a slash at the end; `""` for none."""
 
 EncryptedUrl = Annotated[SecretStr, AfterValidator(_encrypted_url)]
-"""A URL that is a secret; https, or http to this machine."""
+"""A secret URL: https, or http if it is on this machine."""
 
 AnyUrl = Annotated[SecretStr, AfterValidator(_any_url)]
 """An http or https URL that may contain a secret."""
 
 OptionalUrl = Annotated[SecretStr, AfterValidator(_any_url_or_none)]
-"""An http or https URL that may contain a secret, or nothing."""
+"""An http or https URL that may contain a secret; `""` for none."""
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(parse_database_url)]
-"""The URL of a PostgreSQL database, or nothing."""
+"""The URL of a PostgreSQL database; `""` for none."""
 
 SchemaName = Annotated[str, AfterValidator(parse_schema_name)]
 """The name of a schema in a database."""
@@ -229,7 +229,7 @@ def _proxy(url: SecretStr) -> SecretStr:
 
 
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
-"""The http or https URL of a proxy, possibly with a password; `none` for no proxy; `""` for that of the environment."""
+"""The URL of a proxy (http or https), possibly with a password; `none` for no proxy; `""` for the environment's."""
 
 
 def _header_name(name: str) -> str:
@@ -241,7 +241,7 @@ def _header_name(name: str) -> str:
 
 
 OptionalHeaderName = Annotated[str, AfterValidator(lambda name: name and _header_name(name))]
-"""The name of a header that the notifier does not set itself, or nothing."""
+"""The name of a header that the notifier does not set itself; `""` for none."""
 
 
 def _origin(origin: str) -> str:
@@ -251,7 +251,7 @@ def _origin(origin: str) -> str:
 
 
 OptionalOrigin = Annotated[str, AfterValidator(_origin)]
-"""The host name by which a receiver knows this sender, or nothing."""
+"""The host name by which a receiver knows this sender; `""` for none."""
 
 
 def _header_value(value: SecretStr) -> SecretStr:
@@ -335,7 +335,7 @@ FilePattern = Annotated[
     PlainValidator(lambda written: _path(written, "files"), json_schema_input_type=str),
     PlainSerializer(_written_path, return_type=str),
 ]
-"""The path of a file, or a pattern with `*`, `?` and `[...]` for several; `**` stands for any folders."""
+"""The path of a file, or a pattern of paths with `*`, `?` and `[...]`; `**` stands for any number of folders."""
 
 StateFile = Annotated[
     Path, PlainValidator(_state_file, json_schema_input_type=str), PlainSerializer(_written_path, return_type=str)

@@ -114,7 +114,7 @@ def _check_web(url: str, begins: str) -> SplitResult:
 
 
 def check_broker_url(url: str, encrypted: str, plain: str) -> SplitResult:
-    """Return the parts of a broker's URL with one of these two schemes. Raises InvalidValue for anything else."""
+    """Return the parts of a broker's URL with the scheme `encrypted` or `plain`. Raises InvalidValue otherwise."""
     parts = _checked(url, (encrypted, plain), f"{encrypted}:// or {plain}://")
     if parts.fragment:
         raise InvalidValue("must not contain a `#`; in a password, it is written as %23")
@@ -162,7 +162,7 @@ def _check_credentials(user: str, password: str) -> None:
 
 
 def check_encrypted_url(url: str) -> SplitResult:
-    """Return the parts of a URL, which must be https, or http to this machine. Raises InvalidValue otherwise."""
+    """Return the parts of a URL: https, or http if it is on this machine. Raises InvalidValue for any other."""
     parts = _check_web(url, "https://")
     if is_plain_beyond_loopback(url):
         raise InvalidValue("must begin with https://; http:// is allowed only for this machine (127.0.0.1, localhost)")
@@ -170,6 +170,6 @@ def check_encrypted_url(url: str) -> SplitResult:
 
 
 def is_plain_beyond_loopback(url: str) -> bool:
-    """Return whether requests to a (valid) URL cross a network unencrypted."""
+    """Return whether requests to this valid URL leave the machine unencrypted."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not is_loopback(parts.hostname or "")

@@ -65,7 +65,7 @@ def _problem_with_private_key(text: str) -> str | None:
 
 
 def _decoded_bytes(text: str) -> int:
-    """Return the number of bytes after a secret's prefix; 0 if they are not base64."""
+    """Return the number of bytes that follow a secret's prefix as base64; 0 if they are not valid base64."""
     _, _, encoded = text.partition("_")
     try:
         # Standard Webhooks libraries accept a secret with or without its base64 padding.

@@ -17,7 +17,7 @@ from notifier.http.proxy import is_loopback
 from notifier.redact import redact
 
 USUAL_BATCH_WAIT_SECONDS: Final = 1.0
-"""The default of `batch_wait`, which the example file contains."""
+"""The default of `batch_wait`, as in the example file."""
 
 
 class HttpFormat(StrEnum):
@@ -83,11 +83,11 @@ class HttpSettings(ScheduledSettings, WebSettings):
         return self.url.get_secret_value()
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, in which only a password is secret."""
+        """Yield the URL, which may be shown without its password."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys; keys are relative to this table."""
+        """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         yield from super().conflicts()
         if self.client_key_file and not self.client_cert_file:
             yield Problem("client_key_file", "needs client_cert_file, the certificate that belongs to the key")
@@ -100,7 +100,7 @@ class HttpSettings(ScheduledSettings, WebSettings):
             yield Problem("batch_form", 'is only for format = "standard"; a batch of CloudEvents is always an array')
 
     def warnings(self) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake; keys are relative to this table."""
+        """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         url = self.url.get_secret_value()
         if is_plain_beyond_loopback(url):
@@ -128,6 +128,6 @@ class HttpSettings(ScheduledSettings, WebSettings):
             yield Problem("signature_header", "needs a `secret` that begins with whsec_")
 
     def _is_authorized(self) -> bool:
-        """Return whether requests prove their sender in another way than by a signature."""
+        """Return whether requests may identify their sender without a signature: by a header, user or certificate."""
         in_url = urlsplit(self.url.get_secret_value()).username is not None
         return bool(in_url or self.headers or self.client_cert_file)

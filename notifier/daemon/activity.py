@@ -26,20 +26,20 @@ ACTIVITY = "(activity)"
 """The name of the job that records requests and changes of state, for the pages of the dashboard."""
 
 LOOK_EVERY_SECONDS: Final = 15.0
-"""Seconds between two readings of the states; a change that is undone sooner may not be recorded."""
+"""Seconds between two readings of the states; a change that ends before the next reading may not be recorded."""
 
 WRITE_EVERY_SECONDS: Final = 60.0
 """Seconds between two writes of counts."""
 
 _MOST_COUNTS: Final = 10_000
-"""The most counts in memory; the limit matters only if the store cannot be written for days."""
+"""Maximum number of counts in memory. It is reached only if the store cannot be written for days."""
 
 States = Mapping[ActivitySubject, tuple[str, str | None]]
-"""The state and its reason, by source or destination."""
+"""States with their reasons (None for no reason), by source or destination."""
 
 
 class ActivityLog:
-    """Counts requests, and records each state that differs from the latest recorded one."""
+    """Counts requests, and records each change of a source's or destination's state."""
 
     def __init__(self, store: Store, clock: Clock, states: Callable[[], States]) -> None:
         """Initialize with the store, and a function that returns the current states."""
@@ -64,11 +64,11 @@ class ActivityLog:
         self._count(subject, first.milliseconds, failed=first.reason != AttemptResult.DELIVERED)
 
     def unwritten(self, subject: ActivitySubject) -> dict[int, RequestCount]:
-        """Return the counts that are not in the store yet, by quarter of an hour (its number since 1970)."""
+        """Return the counts that are not in the store yet, by quarter-hour, numbered since 1970."""
         return {quarter: count for (counted, quarter), count in self._counts.items() if counted == subject}
 
     async def look(self) -> None:
-        """Record changes of state and, once a minute, the counts. A failed write is repeated by the next call."""
+        """Record changes of states and, once a minute, the counts. After a failed write, the next call repeats it."""
         try:
             await self._note_states()
             if self._clock.monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
@@ -113,7 +113,7 @@ class ActivityLog:
             self._known |= changed
 
     def _seen(self, subject: ActivitySubject, state: str, reason: str | None) -> tuple[str, str | None]:
-        """Return a state for display: a destination to which nothing was ever sent is untried, not ok."""
+        """Return a state and its reason for display; a destination to which nothing was ever sent is `untried`."""
         is_untried = subject.kind is ActivityKind.DESTINATION and subject.name not in self._tried
         return (DestinationState.UNTRIED if is_untried and state == DestinationState.OK else state), reason
 

@@ -1,4 +1,4 @@
-"""Collects the conditions that hold now from all parts of the daemon."""
+"""Collects the current conditions (problems) from all parts of the daemon."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -60,7 +60,7 @@ class ConditionCollector:
         self._state = state
 
     async def findings(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
-        """Return the conditions that hold now; `firing` are those that were firing before. Raises StoreError."""
+        """Return the current conditions; `firing` are those at the last evaluation. Raises StoreError."""
         state = self._state()
         reports = await self._dispatcher.reports(destination_rules.FAILING_FOR_SECONDS)
         since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN_SECONDS * 1000)
@@ -90,7 +90,7 @@ class ConditionCollector:
         return EvaluationFindings(current, withdrawal_reasons(firing, current, self._sources.names(), serving, waiting))
 
     async def orphans(self) -> list[Orphan]:
-        """Return the destinations that deliveries wait for but that are not configured. Raises StoreError."""
+        """Return the destinations that have waiting deliveries and are no longer configured. Raises StoreError."""
         return await self._store.run(orphans, self._state().destinations)
 
     async def _rebuild_conditions(self) -> list[Condition]:

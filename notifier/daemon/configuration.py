@@ -1,4 +1,4 @@
-"""The configuration of a running daemon, how it is read again, and what differs in a new one."""
+"""The configuration of a running daemon, the way to read it again, and the differences of a new one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ class SettingsSource(Struct, frozen=True):
     handed_over: tuple[str, ...] | None = None
 
     def hint(self) -> str:
-        """Return a hint to add to the errors of a re-read configuration; "" if systemd passed no credentials."""
+        """Return a hint about credentials to append to errors of a reload; "" if systemd passed no credentials."""
         if self.handed_over is None:
             return ""
         return "\na new or changed credential is not seen, because systemd passes credentials only at the start"
@@ -54,7 +54,7 @@ class RunningConfiguration:
         """The filters that decide which destinations get an event."""
         self.source = source or SettingsSource(lambda: settings)
         self.problem: str | None = None
-        """Why the last reload could not read the configuration; None if it could, or there was no reload."""
+        """Why the last reload could not read the configuration; None after a successful reload or without any."""
 
 
 class Differences(Struct, frozen=True):
@@ -75,7 +75,7 @@ class Differences(Struct, frozen=True):
 
     @property
     def renewed(self) -> tuple[str, ...]:
-        """The new and the changed names, for which new objects have to be created."""
+        """The new names and the changed ones; objects have to be created for both."""
         return (*self.added, *self.changed)
 
     def document(self) -> "DifferencesDocument":
@@ -100,19 +100,19 @@ def changes_between(before: Settings, after: Settings) -> Changes:
 
 
 def _opened(settings: Settings) -> HttpInterfaceSettings:
-    """Return the settings that the HTTP interface was opened with: all but `public_url`, which is for messages."""
+    """Return the settings of the HTTP interface without `public_url`, which only messages use."""
     return settings.http.model_copy(update={"public_url": ""})
 
 
 def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys that take effect only at the next start: those of the store and the HTTP interface."""
+    """Return the changed keys of the store and the HTTP interface, which take effect at the next start only."""
     opened = _opened_once(opened_with)
     wanted = _opened_once(after)
     return tuple(key for key in wanted if wanted[key] != opened[key])
 
 
 def store_left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys that name the store's place; they take effect only at the next start."""
+    """Return the changed keys of the store's location, which take effect at the next start only."""
     opened = _store_place(opened_with)
     wanted = _store_place(after)
     return tuple(f"store.{key}" for key in wanted if wanted[key] != opened[key])

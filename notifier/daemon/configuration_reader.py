@@ -9,10 +9,10 @@ from notifier.daemon.configuration import SettingsSource
 from notifier.own_thread import in_thread
 
 READ_SECONDS: Final = 30.0
-"""Seconds within which the configuration must be read; a file may be in a file system that does not answer."""
+"""Seconds after which a read is given up, for example because a file system does not respond."""
 
 MOST_HANGING: Final = 8
-"""The most reads that may hang at the same time. Each of them occupies a thread, which cannot be ended."""
+"""Maximum number of reads that hang at the same time. Each one occupies a thread, which cannot be ended."""
 
 
 class ReadingError(Exception):

@@ -69,7 +69,7 @@ EXPIRY = "(expiry)"
 """The name of the job that announces that completions run out."""
 
 DATABASE = "(database)"
-"""The name of the job that checks the connection to a database, so that a loss is noticed without other work."""
+"""The name of the job that checks the connection to a database, to notice its loss even without other work."""
 
 ASK_EVERY_SECONDS = 2.0
 """Seconds between two checks of the connection to a database."""
@@ -276,7 +276,7 @@ class Daemon:
 
     @property
     def configuration_problem(self) -> str | None:
-        """Why the last reload failed; None if it did not, or there was none."""
+        """Why the last reload failed; None after a successful reload or without any."""
         return self._configuration.problem
 
     @property
@@ -299,7 +299,7 @@ class Daemon:
         return self._store.end or StoreError(StoreReason.CORRUPT, "the state file is damaged")
 
     async def stop(self) -> None:
-        """Stop within five seconds; the next run repeats interrupted work, so nothing is lost."""
+        """Stop within five seconds. Nothing is lost, because the next run repeats interrupted work."""
         await self._running.aclose()
         _log.info("stopped")
 
@@ -323,12 +323,12 @@ class Daemon:
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """The latest evaluation of conditions, including those that cannot be stored in the state file."""
+        """The latest evaluation of conditions, with conditions that could not be written to the store added."""
         found = self._alert_monitor.evaluation
         return found if found is None else replace(found, firing=(*found.firing, *self._unwritable.firing))
 
     def _place_states(self) -> dict[ActivitySubject, tuple[str, str | None]]:
-        """Return the state and its reason, by source or destination."""
+        """Return the states of all sources and destinations, each with its reason."""
         found: dict[ActivitySubject, tuple[str, str | None]] = {}
         for name, (state, reason) in self._sources.states_with_reasons().items():
             found[ActivitySubject(ActivityKind.SOURCE, name)] = state, reason

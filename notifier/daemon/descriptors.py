@@ -1,4 +1,4 @@
-"""The use and the limit of the process's file descriptors, which sockets, files and child processes need."""
+"""The use and the limit of the process's file descriptors, of which every socket and open file needs one."""
 
 import resource
 from contextlib import suppress
@@ -10,14 +10,14 @@ _OF_THIS_PROCESS = Path("/proc/self/fd")
 
 
 class DescriptorUse(Struct, frozen=True):
-    """The number of open descriptors, and the most that may be open; None if there is no limit."""
+    """The number of open descriptors, and the limit of that number, None if there is no limit."""
 
     used: int
     most: int | None
 
 
 def raise_limit() -> None:
-    """Raise this process's limit of descriptors to the most that the system allows it."""
+    """Raise this process's limit of descriptors as far as the system allows."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Some sandboxes forbid the call; the present limit is used then.
     with suppress(OSError, ValueError):

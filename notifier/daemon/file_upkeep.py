@@ -32,7 +32,7 @@ If the events are delivered within that time, the write is not needed.
 """
 
 URGENT_SHARE = 10.0
-"""How many times as long as the last urgent write took, the next one waits; writing a large backlog is slow."""
+"""The wait before an urgent write, as a multiple of the last one's duration; writing a large backlog is slow."""
 
 _NOT_FOUND_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
 
@@ -83,7 +83,7 @@ class FileUpkeep:
         await self._store.run_bare(maintenance.release_memory)
 
     def note(self, events: Sequence[Event]) -> None:
-        """Schedule an early write of the recovery snapshot if these events could not be detected again after a loss."""
+        """Schedule an early write of the recovery snapshot if any of these events could not be detected again."""
         if self._urgent is None and any(event.type in _NOT_FOUND_AGAIN for event in events):
             self._urgent = asyncio.create_task(self._write_soon(), name="essentials")
 
@@ -94,7 +94,7 @@ class FileUpkeep:
             await asyncio.wait([self._urgent])
 
     async def _write_soon(self) -> None:
-        """Wait a moment, then write the recovery snapshot unless all urgent events have been delivered by then."""
+        """Wait a moment, then write the recovery snapshot if urgent events are still undelivered."""
         await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._pause))
         # Events that arrive from now on need another write.
         self._urgent = None
@@ -107,12 +107,12 @@ class FileUpkeep:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def write_essentials(self) -> None:
-        """Write the recovery snapshot beside the state file, unless the one there is up to date. Raises StoreError."""
+        """Write the recovery snapshot beside the state file if the existing one is outdated. Raises StoreError."""
         async with self._writing:
             await self._write()
 
     async def rewrite_essentials(self) -> None:
-        """Write the recovery snapshot and its previous version again after data was erased. Raises StoreError."""
+        """Write the recovery snapshot twice, so that the older copy lacks erased data, too. Raises StoreError."""
         async with self._writing:
             for _ in ("the present ones", "the older generation"):
                 self._written = None
@@ -137,7 +137,7 @@ class FileUpkeep:
         self._written_until = content.sequence
 
     def failure(self) -> str | None:
-        """Return the error if the recovery snapshot could not be written for ESSENTIALS_PATIENCE_SECONDS, else None."""
+        """Return the error if recovery snapshots could not be written for ESSENTIALS_PATIENCE_SECONDS, else None."""
         if self._failing_since is None or self._clock.monotonic() - self._failing_since < ESSENTIALS_PATIENCE_SECONDS:
             return None
         return f"{UNWRITTEN} ({self._failure})"

@@ -23,7 +23,7 @@ UNKNOWN_IDS = "(unknown ids)"
 
 
 class IdFilter(Struct, frozen=True):
-    """The ids under one key of the configuration; at least one of `sources` should know each of them."""
+    """The ids under one key of the configuration; each id should occur in at least one of `sources`."""
 
     key: str
     names: NameList
@@ -32,7 +32,7 @@ class IdFilter(Struct, frozen=True):
 
 
 def id_filters(settings: Settings) -> Iterator[IdFilter]:
-    """Yield the filters by id that can be checked, because all their sources fetch names. Pure."""
+    """Yield the filters by id whose sources all fetch names, without which ids cannot be checked. Pure."""
     everywhere = tuple(settings.sources)
     for name, source in settings.sources.items():
         for key, names, id_ in (
@@ -74,7 +74,7 @@ _LISTS = {
 
 
 def pattern_filters(settings: Settings) -> Iterator[PatternFilter]:
-    """Yield the filters by pattern that can be checked, because all their sources fetch names. Pure."""
+    """Yield the filters by pattern whose sources all fetch names, without which patterns cannot be checked. Pure."""
     for name, destination in settings.destinations.items():
         sources = destination.sources or tuple(settings.sources)
         wanted = subscription(name, destination)
@@ -95,7 +95,7 @@ def unmatched(db: Database, one: PatternFilter) -> list[str]:
 
 
 class UnknownIds:
-    """Warns once of each id or pattern in a filter that matches nothing, when the names of its sources are known."""
+    """Warns once about each id or pattern in a filter that matches nothing, after the names were fetched."""
 
     def __init__(self, store: Store, configuration: RunningConfiguration) -> None:
         self._store = store
@@ -103,7 +103,7 @@ class UnknownIds:
         self._judged: frozenset[IdFilter | PatternFilter] = frozenset()
 
     async def look(self) -> None:
-        """Check the filters that can be checked now and were not before; after an error, the next call retries."""
+        """Check the unchecked filters whose names are fetched by now; after an error, the next call retries."""
         settings = self._configuration.settings
         filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))
         self._judged &= frozenset(filters)

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _HEADERS: Final = {"User-Agent": f"completion-notifier/{__version__}"}
 
 TIMEOUT_SECONDS = 10.0
-"""The time limit of one fetch in seconds."""
+"""The time limit of one request, in seconds."""
 
 
 class Heartbeat:
@@ -50,11 +50,11 @@ class Heartbeat:
 
     @property
     def failing_for(self) -> float:
-        """The seconds for which fetches have failed; 0.0 if the last one succeeded."""
+        """For how many seconds fetches have been failing; 0.0 if the last one succeeded."""
         return 0.0 if self._problem is None else self._clock.monotonic() - self._failing_since
 
     def fetch_from(self, url: SecretStr) -> None:
-        """Use another URL from now on."""
+        """Fetch this URL from now on; an empty one stops the heartbeat."""
         self._url = url
         self._problem = None
 

@@ -41,11 +41,11 @@ class Housekeeping:
         self._clock = clock
         self._configuration = configuration
         self.upkeep = FileUpkeep(store, clock) if isinstance(store, FileStore) else None
-        """The upkeep of the state file; None if the store is not in a file."""
+        """The upkeep of the state file; None if the store is a database."""
 
     @property
     def has_kept(self) -> bool:
-        """Whether a recovery snapshot with at least one source has been written, or none is needed."""
+        """Whether a recovery snapshot with at least one source has been written, or the store needs none."""
         return self.upkeep is None or self.upkeep.has_kept
 
     async def tidy(self) -> None:
@@ -86,7 +86,7 @@ class Housekeeping:
             _log.debug(error.message, extra={"reason": error.reason})
 
     def note(self, events: Sequence[Event]) -> None:
-        """Schedule an early write of the recovery snapshot if these events could not be detected again after a loss."""
+        """Schedule an early write of the recovery snapshot if any of these events could not be detected again."""
         if self.upkeep is not None:
             self.upkeep.note(events)
 
@@ -97,7 +97,7 @@ class Housekeeping:
         await self.keep()
 
     async def rewrite_essentials(self) -> None:
-        """Write the recovery snapshot and its previous version again after data was erased. Raises StoreError."""
+        """Write the recovery snapshot twice, so that the older copy lacks erased data, too. Raises StoreError."""
         if self.upkeep is not None:
             await self.upkeep.rewrite_essentials()
 

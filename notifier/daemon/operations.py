@@ -109,7 +109,7 @@ class Operations:
         return await self._metrics()
 
     def hanging(self) -> tuple[str, ...]:
-        """Return the names of the parts that hang; none if everything makes progress."""
+        """Return the names of the parts that hang; the tuple is empty if everything makes progress."""
         return self._hanging
 
     def unready(self) -> dict[str, str]:
@@ -125,7 +125,7 @@ class Operations:
         return await self._reader.run(record_document, key, self._configuration.subscriptions, confirm_after)
 
     async def figures(self) -> DashboardFigures:
-        """Return the dashboard's figures that are not part of the status. Raises StoreError."""
+        """Return the figures that the dashboard shows in addition to the status. Raises StoreError."""
         return await self._overview.figures(tuple(self._configuration.settings.destinations))
 
     async def find(self, text: str) -> "FoundRecords":
@@ -192,11 +192,11 @@ class Operations:
         return self._schedule.pulses()
 
     def unattempted(self) -> list[str]:
-        """Return the sources whose first round has not begun, or has had no answer yet."""
+        """Return the sources whose first round has not begun, or may still be waiting for an answer."""
         return self._sources.unattempted()
 
     async def summary(self) -> str:
-        """Return a sentence about the daemon's state, after a query to the store's thread. Raises StoreError."""
+        """Return the daemon's state as a sentence. This includes a query to the store's thread. Raises StoreError."""
         states = {name: health.state for name, health in self._dispatcher.health().items()}
         troubled = [name for name, state in states.items() if state is not HealthState.OK]
         waiting = await self._store.run(destinations.waiting, troubled)

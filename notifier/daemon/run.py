@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _STAND_BY_AFTER: Final = frozenset({StoreReason.HELD_ELSEWHERE, StoreReason.UNREACHABLE})
-"""The errors of a database after which this process stands by again instead of ending."""
+"""The errors of a database after which this process does not end, but stands by again."""
 
 STOP_SECONDS: Final = 1.0
 """Seconds that an interrupted start gets for closing the files and sockets that it has opened."""
@@ -79,7 +79,7 @@ async def _take_turns(
     reload_asked: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> None:
-    """Stand by, run the daemon while this process holds the store, and stand by again after that. Raises StoreError."""
+    """Stand by, run the daemon while this process holds the store, and repeat until stopped. Raises StoreError."""
     configuration = RunningConfiguration(settings, source)
     while not stopped.done():
         store = database_store(settings.store, SystemClock().now_ms)
@@ -122,7 +122,7 @@ async def _wait_for_turn(
     reload_asked: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> bool:
-    """Stand by until this process holds the store (return True) or is stopped; reload on SIGHUP meanwhile."""
+    """Stand by, and reload on SIGHUP. Return True when this process holds the store, False if it is stopped before."""
     # Imported here, because only a daemon whose store is in a database stands by.
     from notifier.daemon.standby import wait_for_turn  # noqa: PLC0415
     from notifier.daemon.standby_reload import StandbyReloader  # noqa: PLC0415
@@ -139,7 +139,7 @@ async def _wait_for_turn(
 async def _work(
     daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any], reload_asked: asyncio.Event
 ) -> StoreError | None:
-    """Let a started daemon work until it is stopped (return None) or its store is lost (return the error)."""
+    """Let a started daemon work until it is stopped or loses its store; return the error of the store, or None."""
     beside = [
         asyncio.create_task(_reload_when_asked(daemon, reload_asked), name="reload"),
         asyncio.create_task(Watchdog(daemon.operations, manager).run(), name="supervision"),
@@ -162,7 +162,7 @@ async def _work(
 
 
 async def _start(daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any]) -> None:
-    """Start the daemon. Raises StoppedAtStart if it is stopped before the end of the start, and errors of the start."""
+    """Start the daemon. Raises the errors of the start, and StoppedAtStart if the process is stopped during it."""
     start = asyncio.create_task(daemon.start(), name="start")
     with time_to_start(manager):
         await asyncio.wait([start, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -25,7 +25,7 @@ CLOCK_CHECK_SECONDS = 5.0
 """Seconds between two checks whether the wall clock has jumped or the machine has slept."""
 
 JUMP_SECONDS = 2.0
-"""The least deviation of two clocks, in seconds, that counts as a jump or a sleep."""
+"""Seconds by which two clocks have to deviate to show that the wall clock was set or the machine has slept."""
 
 SPREAD_SECONDS = 60.0
 """The first runs of all jobs are spread over at most this many seconds."""
@@ -46,7 +46,7 @@ class SteadyZone(tzinfo):
         self._clock = clock
 
     def now(self) -> datetime:
-        """Return the clock's monotonic seconds as a time of this zone, whose date has no meaning."""
+        """Return the clock's monotonic seconds as a time of this zone; the date has no meaning."""
         return (_ORIGIN + timedelta(seconds=self._clock.monotonic())).replace(tzinfo=self)
 
     def fromutc(self, _now: datetime) -> datetime:
@@ -67,13 +67,13 @@ class SteadyZone(tzinfo):
 
 
 class EveryFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
-    """A trigger that fires at an interval, counted from the current time rather than from a fixed start."""
+    """A trigger that fires at an interval and, if runs were missed, counts the interval from the current time."""
 
     def __init__(self, seconds: float) -> None:
         self.interval = timedelta(seconds=seconds)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the next time to fire: one interval after the last run, or after `now` if that time has passed."""
+        """Return the next time to fire: one interval after the last run or, if that time has passed, after `now`."""
         if previous_fire_time is not None and timedelta(0) <= now - previous_fire_time < self.interval:
             following: datetime = previous_fire_time + self.interval
             return following
@@ -151,7 +151,7 @@ class Schedule:
         self._watching = asyncio.create_task(watch, name="clock watch")
 
     async def notice_sleep(self) -> None:
-        """If the machine has slept, run the jobs that are due. Call this before judging how long anything took."""
+        """Run the jobs that are due if the machine has slept. Call this before any duration is judged."""
         ahead = self._ahead_of(asyncio.get_running_loop().time())
         if self._ahead_of_timers is None:
             return  # The schedule has not started yet.
@@ -165,7 +165,7 @@ class Schedule:
             await self._on_wake(slept)
 
     def next_run_ms(self, name: str) -> int | None:
-        """Return when a job runs next (Unix milliseconds), or None if there is no such job or no next run."""
+        """Return when a job runs next (Unix ms); None if there is no such job or no next run."""
         job = self._scheduler.get_job(name)
         if job is None or job.next_run_time is None:
             return None
@@ -177,7 +177,7 @@ class Schedule:
         return [job.pulse() for job in self._jobs.values()]
 
     async def stop(self) -> None:
-        """Stop starting jobs; the caller has to wait for running ones."""
+        """Start no more jobs; the caller has to wait for the jobs that are running."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
@@ -200,7 +200,7 @@ class Schedule:
         return self._clock.now_ms() / 1000
 
     def _ahead_of(self, seconds: float) -> float:
-        """Return the seconds by which the steady clock is ahead of another clock's `seconds`."""
+        """Return the difference of the steady clock to `seconds`, the time of another clock."""
         return self._clock.monotonic() - seconds
 
 

@@ -14,7 +14,7 @@ from notifier.process import PendingHangup, has_terminal
 _log = logging.getLogger(__name__)
 
 SETTLE_SECONDS: Final = 0.2
-"""Seconds to wait after SIGHUP before checking the terminal, which sends the signal shortly before it is gone."""
+"""Seconds to wait after SIGHUP before a check of the terminal, which sends the signal shortly before it is gone."""
 
 
 class Signals(Struct, frozen=True):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 WRONG_CONFIGURATION: Final = "wrong_configuration"
-"""The reason of a failed reload if the configuration is wrong."""
+"""The reason in the answer to a reload that failed because the configuration is wrong."""
 
 
 def socket_path(state_file: Path) -> Path:

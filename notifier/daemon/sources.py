@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 def _ignored(*_: object, **__: object) -> None:
-    """Do nothing; the default if requests are not counted."""
+    """Do nothing; this is called for each request if requests are not counted."""
 
 
 class SourceRegistry:
@@ -88,7 +88,7 @@ class SourceRegistry:
         return self._watchers[name]
 
     def status_list(self, name: str) -> StatusList | None:
-        """Return the function that reads a source's list of employee statuses by pages; None if it is not watched."""
+        """Return a function that reads pages of a source's employee status list; None if the source is not watched."""
         watcher = self._watchers.get(name)
         return None if watcher is None else watcher.employee_status
 
@@ -133,7 +133,7 @@ class SourceRegistry:
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
 
     def unattempted(self) -> list[str]:
-        """Return the sources whose first round has not begun, or has had no answer yet."""
+        """Return the sources whose first round has not begun, or may still be waiting for an answer."""
         now = self._clock.monotonic()
         return [
             pulse.name
@@ -171,7 +171,7 @@ class SourceRegistry:
         return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
 
     def conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:
-        """Return the conditions of sources that hold now; `firing` are those that were firing before."""
+        """Return the current conditions of sources; `firing` are those at the last evaluation."""
         now_ms = self._clock.now_ms()
         return [
             condition
@@ -184,7 +184,7 @@ class SourceRegistry:
         return [watcher.memory for watcher in self._watchers.values()]
 
     def holding(self) -> list[str]:
-        """Return the sources that hold back arrivals or changes (not those that hold back only removals)."""
+        """Return the sources that hold back arrivals or changes; removals alone are not enough."""
         memories = {name: watcher.memory for name, watcher in self._watchers.items()}
         return [name for name, memory in memories.items() if memory.held_arrivals or memory.held_changes]
 
@@ -209,7 +209,7 @@ class SourceRegistry:
         }
 
     def figures(self, known: Mapping[str, SourceMemory], sweeps: Mapping[str, Sweep]) -> dict[str, SourceFigures]:
-        """Return the figures of each source for `/metrics`, using the stored state of sources and sweeps."""
+        """Return the figures of each source for `/metrics`; `known` and `sweeps` are from the store."""
         return {
             name: SourceFigures(
                 state=watcher.state,

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 TRY_EVERY_SECONDS: Final = 0.5
-"""Seconds between two attempts to take the lock that the holder has."""
+"""Seconds between two attempts to get the lock, which the current holder has."""
 
 _PASSING: Final = frozenset({StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED})
-"""The errors of the database that may be temporary, so that they do not end the start."""
+"""Possibly temporary errors of the database; they do not end the start of this process."""
 
 _FINAL: Final = frozenset({StoreReason.NEWER_VERSION, StoreReason.NOT_A_STATE_FILE})
-"""The errors that never go away by waiting."""
+"""The errors that no waiting can end."""
 
 
 async def wait_for_turn(
@@ -69,7 +69,7 @@ async def wait_for_turn(
 
 
 def _make_folder(settings: Settings) -> None:
-    """Create the folder for the owner's socket, the only file there if the store is a database. Raises StoreError."""
+    """Create the folder for the owner's socket. Raises StoreError."""
     folder = settings.store.path.parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

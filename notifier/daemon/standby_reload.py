@@ -1,4 +1,4 @@
-"""Reads the configuration again while this process stands by, so that it takes over with the newest one."""
+"""Reads the configuration again while this process stands by, for the time when it takes over."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ class StandbyReloader:
         self._turn = asyncio.Lock()
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        """Read the configuration; an invalid one is reported and changes nothing. The store stays the same."""
+        """Read the configuration and use it, except for another store; report an invalid one and change nothing."""
         async with self._turn:
             with self._manager.told_of_reload():
                 return await self._reload()

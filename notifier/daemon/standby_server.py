@@ -1,4 +1,4 @@
-"""The HTTP interface of a process that stands by: it answers that it does, and which process holds the store."""
+"""The HTTP interface of a process that stands by. It answers that this process stands by, and which one is active."""
 
 import asyncio
 import html
@@ -64,7 +64,7 @@ class StandbyServer:
         reloader: StandbyReloader,
         handed_over: Sequence[socket.socket] = (),
     ) -> None:
-        """Initialize with the state and the configuration, which both change meanwhile, and with the reloader."""
+        """Initialize with the state and the configuration, which change during the standby, and with the reloader."""
         self._state = state
         self._configuration = configuration
         self._reloader = reloader

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
 
 KEPT_SECONDS: Final = 2.0
-"""Seconds for which counts are cached; they cover a quarter of an hour or more, so such a delay does not matter."""
+"""Seconds for which counts are cached; the delay does not matter, as each count covers at least 15 minutes."""
 
 _LATEST: Final = 20
 _DEAD: Final = 5
 
 
 class Overview:
-    """Reads the dashboard's figures from the store: counts at most every KEPT_SECONDS, the others each time."""
+    """Reads the dashboard's figures from the store; counts are cached for KEPT_SECONDS."""
 
     def __init__(self, reader: StoreReader, clock: Clock) -> None:
         self._reader = reader

@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 class Deliveries:
-    """Carries out operators' requests about deliveries and destinations, each under the configuration of its time."""
+    """Carries out operators' requests about deliveries and destinations, under the configuration then in force."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Deliveries:
         return answer
 
     async def replay(self, wish: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
-        """Begin to send past events again, or only count them. Raises UnknownNameError, StoreError."""
+        """Begin to send past events again or, in a dry run, only count them. Raises UnknownNameError, StoreError."""
         self._named(wish.destination)
         if wish.source is not None and wish.source not in self._settings.sources:
             raise UnknownNameError("source", wish.source, tuple(self._settings.sources))
@@ -137,7 +137,7 @@ class Deliveries:
         return await self._reader.run(replays_document, self._clock.now_ms())
 
     async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
-        """End a replay for good, and return how far it got. Raises StoreError."""
+        """End the replay `number`, or all replays (None), for good; return how far they got. Raises StoreError."""
         await self._replaying.stop(number)
         return await self.replay_progress()
 
@@ -158,7 +158,7 @@ class Deliveries:
         return counts
 
     async def end_wait(self, destination: str) -> "TriedDocument":
-        """End a destination's pause after failures, and try its deliveries now. Raises UnknownNameError."""
+        """End a destination's pause after failures, so that its deliveries are tried now. Raises UnknownNameError."""
         self._named(destination)
         return {"destination": destination, "waited": bool(self._dispatcher.try_at_once((destination,)))}
 
@@ -190,7 +190,7 @@ class Deliveries:
         return {"destination": destination, **standing_document(destination, health, older)}
 
     async def _unfollowed(self, destination: str) -> Unfollowed:
-        """Return the changes to a destination's configuration since the daemon read it."""
+        """Return the changes in the configuration of a destination that the daemon has not loaded yet."""
         try:
             settings = await asyncio.to_thread(self._configuration.source.read)
         except ConfigError:
@@ -203,7 +203,7 @@ class Deliveries:
         )
 
     def _named(self, destination: str | None) -> tuple[str, ...]:
-        """Return the named destination, or all destinations if it is None. Raises UnknownNameError."""
+        """Return the name of a destination in a tuple, or all names if it is None. Raises UnknownNameError."""
         known = tuple(self._settings.destinations)
         if destination is None:
             return known
@@ -232,7 +232,7 @@ def switched_document(destination: str, health: Health, older: Unfollowed, *, wa
 
 
 def standing_document(destination: str, health: Health | None, older: Unfollowed) -> "StandingDocument":
-    """Return the state of a destination, and the changes to its configuration that the daemon has not loaded yet."""
+    """Return the JSON object with a destination's state, and with changes of its configuration not loaded yet."""
     said = [older.message] if older.message else []
     if health is not None and health.state is HealthState.DISABLED:
         said.insert(0, disabled_sentence(destination, health))
@@ -245,7 +245,7 @@ def standing_document(destination: str, health: Health | None, older: Unfollowed
 
 
 def disabled_sentence(destination: str, health: Health) -> str:
-    """Return a sentence saying that a destination is disabled, why, and with what consequences."""
+    """Return a sentence that says that a destination is disabled, for which reason, and with which consequences."""
     return (
         f"{destination} is disabled (reason: {health.reason}): only tests are sent to it, and its events are kept"
         f" until `notifier enable {destination}`"
@@ -253,7 +253,7 @@ def disabled_sentence(destination: str, health: Health) -> str:
 
 
 def retry_known(db: Database, wish: Retry, destinations: Sequence[str], now_ms: int) -> Retried:
-    """Put deliveries back into the queue. Raises UnknownEventError, with nothing changed, if an event is not stored."""
+    """Put deliveries back into the queue. If an event is not stored, raise UnknownEventError and change nothing."""
     _require_events(db, wish.event_ids)
     return requeue.retry(db, wish, destinations, now_ms)
 
@@ -296,7 +296,7 @@ def drop_known(
 def move_known(
     db: Database, old: str, new: str, configured: Sequence[str], now_ms: int
 ) -> "ActionResult[MovedDocument]":
-    """Move the waiting deliveries of `old` to `new`, unless `old` is configured. Raises UnknownNameError."""
+    """Move the waiting deliveries of `old` to `new`; refuse if `old` is configured. Raises UnknownNameError."""
     if new not in configured:
         raise UnknownNameError("destination", new, tuple(configured))
     if old in configured:
@@ -316,7 +316,7 @@ def _require_events(db: Database, event_ids: Sequence[str]) -> None:
 
 
 def delivery_page(db: Database, wish: DeliveryPage, configured: Sequence[str]) -> "DeliveryPageDocument":
-    """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError for a destination that never existed."""
+    """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError for a destination never configured."""
     name = wish.chosen.destination
     if name is not None and name not in {*configured, *history.destinations_told(db)}:
         raise UnknownNameError("destination", name, tuple(configured))
@@ -328,5 +328,5 @@ def delivery_page(db: Database, wish: DeliveryPage, configured: Sequence[str]) -
 
 
 def _a_source(settings: Settings, destination: Destination) -> str:
-    """Return the name of a source whose events go to the destination."""
+    """Return the name of one source whose events go to the destination, for a sample event."""
     return next(iter(destination.sources or settings.sources))

@@ -1,4 +1,4 @@
-"""The JSON object of one delivery, which is the same in all answers and outputs."""
+"""The JSON object of one delivery, which all answers and outputs use."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def delivery_document(delivery: PastDelivery) -> "DeliveryDocument":
-    """Return a delivery as a JSON object with times in RFC 3339; the next attempt is null if it is due now or never."""
+    """Return a delivery as a JSON object with times in RFC 3339. A next attempt that is due now or never is null."""
     return {
         "sequence": delivery.sequence,
         "event": delivery.event,

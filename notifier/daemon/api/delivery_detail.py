@@ -72,7 +72,7 @@ def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
 
 
 def request_preview(stored: StoredDelivery, settings: DestinationSettings, preview: Preview) -> RequestPreview:
-    """Return a delivery's rebuilt request; its headers and size are from the log if it was logged. Pure."""
+    """Return the rebuilt request of a delivery, with headers and size from the log if the request was logged. Pure."""
     logged = stored.latest_logged
     made = RequestPreview(
         settings.address(),
@@ -95,7 +95,7 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
 
 
 def _has_shared_secret(settings: HttpSettings) -> bool:
-    """Return whether requests are signed with a shared secret, so that a shell command can make the signature."""
+    """Return whether requests are signed with a shared secret, with which a shell command can sign again."""
     return any(secret.get_secret_value().startswith(SYMMETRIC) for secret in settings.secret)
 
 

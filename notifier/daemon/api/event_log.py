@@ -14,7 +14,7 @@ from notifier.web import event_rows
 from notifier.web.daemon_api import EventExport, ExportFormat
 
 SEARCH_SECONDS: Final = 0.4
-"""Seconds after which a search ends even if its page is not full; the visitor can continue it."""
+"""Seconds after which a search ends even if its page is not full; the visitor can continue the search."""
 
 _EXPORTED_AT_ONCE: Final = 500
 
@@ -38,7 +38,7 @@ class EventLogReader:
         return found
 
     async def export(self, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:
-        """Return the next matching events before the number `before`, as a part of a file. Raises StoreError."""
+        """Return matching events before the number `before`, newest first, as a part of a file. Raises StoreError."""
         async with self._exporting:
             return await self._reader.run_patiently(_export, chosen, before, form)
 

@@ -20,7 +20,7 @@ UNREACHED = (
     "what destinations have received",
     "the account itself: its records are read again",
 )
-"""The other places where a person's data may be and from which this program cannot erase it."""
+"""Places from which this program cannot erase a person's data."""
 
 
 async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":

@@ -76,7 +76,7 @@ class PlaceReader:
 def by_hour(
     stored: Mapping[int, RequestCount], unwritten: Mapping[int, RequestCount], last: int
 ) -> Sequence[RequestCount]:
-    """Return the requests of each of the 24 hours that end with the quarter-hour number `last`, oldest first. Pure."""
+    """Return the requests per hour of the 24 hours up to the quarter-hour numbered `last`, oldest first. Pure."""
     hours = [RequestCount() for _ in range(HOURS)]
     for counts in (stored, unwritten):
         for quarter, count in counts.items():

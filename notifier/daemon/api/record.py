@@ -1,4 +1,4 @@
-"""A record's history for `/v1/records/KEY` and `notifier explain`, with one object for each source that knows it."""
+"""A record's history for `/v1/records/KEY` and `notifier explain`: one object for each source with the record."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def known_lives(db: Database, key: str) -> list[RecordHistory]:
-    """Return the record's history at every source that knows it. Raises UnknownRecordError if none does."""
+    """Return a record's histories, one for each source with the record. Raises UnknownRecordError if there is none."""
     known = lives(db, key)
     if not known:
         seen = left_out.of_record(db, key) if can_be_stored(key) else {}
@@ -125,7 +125,7 @@ def forgotten(life: RecordHistory) -> tuple[int, ...]:
 
 
 def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, NotTold]:
-    """Return, for each destination without a delivery of this event, the reason why it has none. Pure."""
+    """Return the reason for each destination to which this event is not sent, by the destination's name. Pure."""
     told = {life.delivery.destination for life in event.deliveries}
     return {
         it.destination: NotTold(
@@ -210,7 +210,7 @@ def _found(what: RecordHistory | EventHistory) -> "FoundDocument":
 
 
 def _delivery(life: DeliveryLife) -> "DeliveryLifeDocument":
-    """Return a delivery in the format of `notifier deliveries --json`, with all its attempts."""
+    """Return a delivery as `notifier deliveries --json` prints it, with all its attempts."""
     return {**delivery_document(life.delivery), "attempt_log": [_attempt(attempt) for attempt in life.attempts]}
 
 

@@ -33,7 +33,7 @@ HISTORY: Final[Mapping[str, str]] = MappingProxyType(
         ),
     }
 )
-"""The reasons for storing a record silently: its first revision has no event."""
+"""The reasons why a record was stored silently, so that its first revision has no event."""
 
 NEWS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -55,7 +55,7 @@ NEWS: Final[Mapping[str, str]] = MappingProxyType(
         NewsReason.RENEWED: "it no longer has the end that was announced",
     }
 )
-"""The reasons for writing an event about a record."""
+"""The reasons why an event about a record was written."""
 
 
 WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
@@ -65,7 +65,7 @@ WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "an answer shows a content that it had before",
     }
 )
-"""The change that one answer shows and a later one (the second look) has to confirm, by kind of second look."""
+"""By kind of second look, the change that one answer has shown and a later answer has to confirm."""
 
 MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
@@ -76,11 +76,11 @@ MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "a request for its person and training that shows the same content",
     }
 )
-"""The answer that is needed before a change is reported, by kind of second look."""
+"""By kind of second look, the answer that is needed before the change is reported."""
 
 
 class NotTold(StrEnum):
-    """Why a destination has no delivery of an event: a filter excludes it, or it was configured later."""
+    """Why an event is not sent to a destination: a filter excludes it, or the destination was configured later."""
 
     EVENTS = Filter.EVENTS.value
     SOURCES = Filter.SOURCES.value
@@ -122,7 +122,7 @@ _READS: Final[Mapping[Filter, str]] = MappingProxyType(
 
 
 def not_judged_why(filters: Iterable[Filter]) -> str:
-    """Return a sentence that says that an event was sent although these filters could not be judged."""
+    """Return a sentence: an event was sent although data was missing to apply these filters."""
     keys = tuple(filters)
     written = " and ".join(f"`{key}`" for key in keys)
     unknown = " and ".join(_READS[key] for key in keys)
@@ -134,7 +134,7 @@ def not_judged_why(filters: Iterable[Filter]) -> str:
 
 
 def why(reason: str) -> str:
-    """Return a reason in words, to follow "history", "news" or "held back"; an unknown reason is returned unchanged."""
+    """Return a reason in words, after "history: ", "news: " or "held back: "; return an unknown reason unchanged."""
     if reason == NewsReason.HELD:
         return f"held back: {HISTORY[reason]}"
     if reason in HISTORY:

@@ -1,4 +1,4 @@
-"""The JSON objects about replays: the plan of one, and the progress of all."""
+"""The JSON objects about replays: the plan of a replay, and the progress of all replays."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -38,13 +38,13 @@ _NONE_YET: Final["ReplayDocument"] = {
 
 
 def forgotten_before_ms(settings: Settings, past: ReplayRange, now_ms: int) -> int | None:
-    """Return the time (Unix ms) before which events may have been deleted; None if the range begins later. Pure."""
+    """Return the time (Unix ms) before which events may be deleted already; None if the range begins after it. Pure."""
     bound_ms = now_ms - round(settings.store.retention * 1000)
     return bound_ms if past.since_ms < bound_ms else None
 
 
 def plan_document(plan: Plan, forgotten_ms: int | None) -> "PlanDocument":
-    """Return a replay's plan: its numbers of deliveries, and the time before which events may have been deleted."""
+    """Return a replay's plan as a JSON object; events before `forgotten_ms` may have been deleted."""
     return {
         "events": plan.events,
         "deliveries": sum(plan.deliveries.values()),
@@ -56,7 +56,7 @@ def plan_document(plan: Plan, forgotten_ms: int | None) -> "PlanDocument":
 def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
     """Return the object of `GET /v1/replay`: the latest replay, the `previous` one, and `others` that are under way.
 
-    Without any replay, `state` and the other fields without a value are null.
+    If there was no replay yet, the counts are 0, lists and objects are empty, and all other fields are null.
     """
     told = [_document(db, memory, now_ms) for memory in replays.latest(db)]
     newest, previous = (*told, None, None)[:2]
@@ -64,7 +64,7 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 
 
 def _document(db: Database, memory: ReplayRun, now_ms: int) -> "ReplayDocument":
-    """Return a replay as a JSON object. Its `goes_on_since` is the `since` of a new replay that would continue it."""
+    """Return a replay as a JSON object; a new replay with its `goes_on_since` as `since` would continue it."""
     behind = min((part.reached for part in memory.unfinished), default=None)
     behind_ms = None if behind is None else requeue.detected_ms(db, behind)
     return {
@@ -95,7 +95,7 @@ def _part(db: Database, part: ReplayTarget, now_ms: int) -> "ReplayTargetDocumen
 
 
 def _waits(db: Database, part: ReplayTarget, now_ms: int) -> str | None:
-    """Return a sentence saying why a replay cannot queue more for a destination; None if it can."""
+    """Return why a replay has to wait before it queues more for a destination, as a sentence; None if it need not."""
     if part.state is not ReplayState.RUNNING:
         return None
     name = part.destination

@@ -48,7 +48,7 @@ class RememberedStatus(Struct, frozen=True):
 
 
 def remembered_status(db: Database, holding: Collection[str]) -> RememberedStatus:
-    """Read the store's part of the status, with examples of held records for the sources that have some (`holding`)."""
+    """Read the store's part of the status, with examples of held records for the sources named in `holding`."""
     return RememberedStatus(
         destinations.everything(db),
         replays.under_way(db),
@@ -129,7 +129,7 @@ def source_status(
 
 
 def _unreadable(memory: SourceMemory) -> "UnreadableDocument | None":
-    """Return the description of one unreadable record; None if all records can be read."""
+    """Return the description of one of the unreadable records; None if all records can be read."""
     if not memory.unreadable:
         return None
     return {
@@ -140,7 +140,7 @@ def _unreadable(memory: SourceMemory) -> "UnreadableDocument | None":
 
 
 def _budget(usage: Usage | None) -> "BudgetDocument":
-    """Return the requests per minute that are configured, allowed now, used (by purpose), and the number waiting."""
+    """Return the numbers of requests: configured and allowed per minute, used (also by purpose), and waiting."""
     return {
         "configured": None if usage is None else usage.configured,
         "allowed": None if usage is None else usage.allowed,
@@ -185,7 +185,7 @@ def destination_status(memory: DestinationMemory, serving: Serving | None) -> "D
 
 
 def _next_attempt(memory: DestinationMemory, health: Health, waits_until_ms: int | None) -> int | None:
-    """Return when the next waiting delivery is tried (Unix ms); None if it is tried at once, or none waits."""
+    """Return when the next waiting delivery is tried (Unix ms); None if that is at once, or if no delivery is tried."""
     if not memory.pending or health.state is HealthState.DISABLED:
         return None
     return max(waits_until_ms or health.retry_at_ms or 0, memory.next_attempt_ms or 0) or None
@@ -228,7 +228,7 @@ def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str =
 
 
 def replays_status(under_way: Iterable[ReplayRun]) -> "list[ReplayUnderWayDocument]":
-    """Return the progress of the replays that are not finished, one object per destination."""
+    """Return the progress of the unfinished replays, one object for each replay and destination."""
     return [
         {"id": it.id, "destination": part.destination, "deliveries": part.planned, "queued": part.queued}
         for it in under_way
@@ -238,12 +238,12 @@ def replays_status(under_way: Iterable[ReplayRun]) -> "list[ReplayUnderWayDocume
 
 
 def file_status() -> "StoreDocument":
-    """Return the description of a state file; unlike a database, it has no holder to name."""
+    """Return the description of a state file. A file has no holder, which only a database has."""
     return {"kind": "file", "holder": None, "since": None, "clock_ahead_seconds": None}
 
 
 def store_status(db: Database, clock: Clock) -> "StoreDocument":
-    """Return the description of the store: of which kind it is, and which process holds it."""
+    """Return the description of the store: its kind, and the process that holds it."""
     if db.engine is Engine.SQLITE:
         return file_status()
     # Imported here, because a state file needs no library of PostgreSQL.

@@ -8,10 +8,10 @@ from notifier.store.tables.destinations import HealthState
 from notifier.watch.source_health import SourceState
 
 _MOST_NAMES = 3
-"""The most sources or destinations in one state that are listed by name."""
+"""How many sources or destinations in the same state are listed by name at most."""
 
 _Told = tuple[str, str, str]
-"""A state, a name, and a remark."""
+"""A state, the name of a source or destination in that state, and a remark that follows the name."""
 
 
 def summary(

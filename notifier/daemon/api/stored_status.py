@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def remembered_status(
     db: Database, source_names: Collection[str], destination_names: Collection[str], clock: Clock
 ) -> "StatusDocument":
-    """Return the status object; sources and destinations that the store does not know are shown as not started."""
+    """Return the status object; sources and destinations that are not in the store are shown as not started."""
     now_ms = clock.now_ms()
     known_sources = sources.everything(db)
     known_destinations = destinations.everything(db)
@@ -62,7 +62,7 @@ def remembered_status(
 
 
 def remembered_state(memory: SourceMemory, now_ms: int) -> SourceState:
-    """Return the state of a source according to what was stored about it. Pure."""
+    """Return the state that a source had according to its stored values. Pure."""
     if memory.silent_until_ms is not None and now_ms < memory.silent_until_ms:
         limited = memory.silent_reason == ApiErrorReason.RATE_LIMIT_EXCEEDED
         return SourceState.RATE_LIMITED if limited else SourceState.FAILING

@@ -11,16 +11,16 @@ from collections.abc import Hashable, Iterable, Mapping
 from msgspec import Struct
 
 LONG_ROUND_SECONDS = 3600.0
-"""Seconds that a job may run without activity; much longer than any wait because of the rate limit."""
+"""Seconds that a job may run without activity. This is much longer than any wait because of the rate limit."""
 
 LONG_TRANSACTION_SECONDS = 600.0
-"""Seconds that the store's thread may take to answer; enough for a transaction over the whole file on a slow disk."""
+"""Seconds that the store's thread may take to answer: enough to change a whole large file on a slow disk."""
 
 LEAST_PATIENCE_SECONDS = 10.0
-"""The least patience in seconds: longer than the five seconds within which a jump of the wall clock is noticed."""
+"""Minimum of `patience` in seconds: more than the five seconds within which a jump of the wall clock is noticed."""
 
 STORE = "the store's thread"
-"""The name of the only part that is not a job."""
+"""The name of the store's thread as a part of the daemon; all other parts are jobs."""
 
 
 class JobStats(Struct, frozen=True):
@@ -46,7 +46,7 @@ class JobStats(Struct, frozen=True):
         return self.begun > self.ended
 
     def is_attempted(self, now: float) -> bool:
-        """Return whether the first run has ended, or has at least lasted as long as one answer may take."""
+        """Return whether the first run has ended, or has lasted as long as one answer may take."""
         return self.ended > 0 or (self.begun > 0 and now - self.begun_at >= self.step)
 
 
@@ -59,7 +59,7 @@ class Component(Struct, frozen=True):
 
 
 class Stalled(Struct, frozen=True):
-    """A part's last mark, and the seconds of running time for which it has not changed."""
+    """A part's last mark, and for how many seconds of running time the mark has not changed."""
 
     mark: Hashable
     seconds: float = 0.0
@@ -85,7 +85,7 @@ def lived(gap: float, tick: float) -> float:
 
 
 def observe(before: Mapping[str, Stalled], now: Iterable[Component], seconds: float) -> dict[str, Stalled]:
-    """Return the observations `before`, updated after `seconds` of running time, of the parts that still exist."""
+    """Return the observations of the parts in `now`: those in `before`, updated after `seconds` of running time."""
     return {part.name: _looked_at(before.get(part.name), part, seconds) for part in now}
 
 

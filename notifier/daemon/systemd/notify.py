@@ -15,7 +15,7 @@ from typing import Self
 _log = logging.getLogger(__name__)
 
 _LONGEST_STATUS = 400
-"""The most characters in a status, about two lines of a terminal."""
+"""Maximum number of characters in a status, about two lines of a terminal."""
 
 _STATUS = "STATUS="
 _MORE_TIME = "EXTEND_TIMEOUT_USEC="
@@ -79,7 +79,7 @@ class SystemdNotifier:
             self._tell(f"{_STATUS}{line[:_LONGEST_STATUS]}", instead_of=_STATUS)
 
     def more_time(self, seconds: float) -> None:
-        """Ask systemd for this many more seconds, from now on, to finish the start or the stop."""
+        """Ask systemd to allow this many seconds from now on for the rest of the start or the stop."""
         self._tell(f"{_MORE_TIME}{round(seconds * 1_000_000)}", instead_of=_MORE_TIME)
 
     def alive(self) -> None:
@@ -94,7 +94,7 @@ class SystemdNotifier:
             del self._waiting[0]
 
     def _tell(self, message: str, *, instead_of: str = "") -> None:
-        """Queue a message in place of waiting ones that begin with `instead_of`, and send what systemd accepts."""
+        """Queue a message, drop waiting messages that begin with `instead_of`, and send what systemd accepts."""
         if self._address is not None:
             if instead_of:
                 self._waiting = [other for other in self._waiting if not other.startswith(instead_of)]
@@ -126,7 +126,7 @@ class SystemdNotifier:
 
 
 def _watchdog(environ: Mapping[str, str], pid: int) -> float | None:
-    """Return the seconds within which systemd expects each `alive` from this process; None if it expects none."""
+    """Return the seconds after which systemd misses an `alive` of this process; None if it expects none."""
     microseconds, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not (microseconds.isascii() and microseconds.isdigit() and int(microseconds)) or meant not in {"", str(pid)}:
         return None

@@ -15,17 +15,17 @@ from notifier.store.errors import StoreError
 _log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 5.0
-"""Seconds between two checks of the daemon; less if the watchdog's time limit demands it."""
+"""Seconds between two checks of the daemon, or less if the watchdog's time limit is short."""
 
 _FEEDS_PER_DEADLINE = 3
 _READY_LOOK = 0.2
 _PATIENCE_SECONDS = 60.0
-"""Seconds by which a part may be late if there is no watchdog with a time limit."""
+"""Seconds by which a part may be late if systemd sets no time limit for the watchdog."""
 
 _ASK_EVERY = 5.0
 _ASK_FOR = 30.0
 OPENING_SECONDS = 4 * 3600.0
-"""Seconds for which more time to open the state file is requested; afterwards, systemd ends the start."""
+"""Seconds for which systemd is asked to wait while the state file is opened; then it ends the start."""
 
 
 class Supervised(Protocol):
@@ -36,15 +36,15 @@ class Supervised(Protocol):
         ...
 
     def unattempted(self) -> Sequence[str]:
-        """Return the sources whose first round has not begun, or has had no answer yet."""
+        """Return the sources whose first round has not begun, or may still be waiting for an answer."""
         ...
 
     async def summary(self) -> str:
-        """Return the daemon's state in a sentence, after a query to the store's thread. Raises StoreError."""
+        """Return the daemon's state as a sentence. This includes a query to the store's thread. Raises StoreError."""
         ...
 
     def report_hanging(self, names: Sequence[str]) -> None:
-        """Let `/healthz` name the parts that hang; an empty sequence if everything makes progress."""
+        """Let `/healthz` name the parts that hang; `names` is empty if everything makes progress."""
         ...
 
 
@@ -110,7 +110,7 @@ class Watchdog:
             await asyncio.sleep(_READY_LOOK)
 
     def _look(self) -> None:
-        """Check every part once, and reset the watchdog's timer unless one of them is stuck."""
+        """Check every part once, and reset the watchdog's timer if none is stuck."""
         now = self._monotonic()
         seconds, self._looked_at = lived(now - self._looked_at, self._tick), now
         if self._asking is None or self._asking.done():
@@ -138,7 +138,7 @@ class Watchdog:
             self._manager.alive()
 
     async def _ask(self) -> None:
-        """Query the store's thread and report the status; an error also counts as an answer of the thread."""
+        """Query the store's thread and report the status. An error, too, shows that the thread works."""
         try:
             sentence = await self._daemon.summary()
         except StoreError as error:

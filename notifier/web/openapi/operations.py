@@ -46,8 +46,8 @@ class Operation(Struct, frozen=True):
     """One method of a path, such as `GET /v1/status`.
 
     `done` is the type of the answer 200, and `others` has the types of other answers by status; a type's description is
-    also that of the answer. `errors` are the statuses of this operation's errors, except those of all operations and
-    those that follow from its parameters and body.
+    also that of the answer. `errors` lists only the error statuses particular to this operation; those that every
+    operation can give, and those that follow from its parameters and body, are added.
     """
 
     route: str
