@@ -15,7 +15,7 @@ LEAST_FREE_BYTES = 200_000_000
 """Bytes of free space below which the disk counts as nearly full; a large account's first sweep may need as many."""
 
 _LEAST_SHARE = 0.1
-"""The limit as a share of the file system's size, which applies if it is less than LEAST_FREE_BYTES."""
+"""The share of the file system that must be free, if that is less than LEAST_FREE_BYTES."""
 
 _END_FACTOR = 2
 """The condition ends when this many times the limit is free, so that small changes do not cause alerts."""

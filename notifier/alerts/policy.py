@@ -20,7 +20,7 @@ REMIND_AFTER_MS: Final = 24 * 3600 * 1000
 """Milliseconds after which an alert about a condition that still fires is repeated."""
 
 SAME_WITHIN_MS: Final = 3600 * 1000
-"""Milliseconds after its end within which a condition that comes back counts as the same condition."""
+"""If a condition comes back within this many milliseconds after its end, it counts as the same condition."""
 
 RETURNED_ENDS_AFTER_MS: Final = 3600 * 1000
 """Once a condition has come back, it is over only after this many milliseconds without it."""
@@ -225,14 +225,14 @@ def _update_unseen(
 
 
 def ends_after_ms(condition: StoredCondition) -> int:
-    """Return for how many milliseconds a condition must not be seen before it is over."""
+    """Return after how many milliseconds without being seen a condition is over."""
     if condition.returns and condition.ends_after_ms:
         return max(condition.ends_after_ms, RETURNED_ENDS_AFTER_MS)
     return condition.ends_after_ms
 
 
 def _must_wait_for_next_day(condition: StoredCondition, now_ms: int) -> bool:
-    """Return whether at most one alert is left today; an alert about the end would leave none for a return."""
+    """Return whether at most one alert is left today. It is kept for a return, so no alert about the end is sent."""
     return condition.alerts >= MOST_ALERTS_A_DAY - 1 and 0 <= now_ms - condition.alerts_from_ms < _DAY_MS
 
 
@@ -249,7 +249,7 @@ def _described(stored: StoredCondition, condition: Condition) -> StoredCondition
 
 
 def _counted(condition: StoredCondition, now_ms: int) -> StoredCondition:
-    """Return the condition with one more alert in its current day."""
+    """Return the condition with one more alert counted for the present day."""
     if 0 <= now_ms - condition.alerts_from_ms < _DAY_MS:
         return replace(condition, alerts=condition.alerts + 1)
     return replace(condition, alerts=1, alerts_from_ms=now_ms)

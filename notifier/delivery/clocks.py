@@ -3,7 +3,7 @@
 from notifier.clock import Clock
 
 _TOLERANCE_MS = 2000
-"""A difference of less than this many milliseconds is drift, and is adopted at once; any other means a clock change."""
+"""The smallest difference in milliseconds that means that the system clock was set. A smaller one is drift."""
 
 
 class JumpFreeClock:

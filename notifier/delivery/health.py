@@ -132,7 +132,7 @@ def _told(breaker: Breaker) -> tuple[object, ...]:
 
 
 def told_by(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int) -> Health:
-    """Return the health to store for the state that the breaker has after an attempt. Pure."""
+    """Return the health to store after an attempt, derived from the breaker's new state. Pure."""
     if breaker.mode is Mode.CLOSED:
         return before if before.state is HealthState.OK else Health(since_ms=now_ms)
     refused = breaker.mode is Mode.OPEN and breaker.scope is FailureScope.EVENT

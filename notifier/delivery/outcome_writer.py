@@ -261,7 +261,10 @@ def report_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlem
 
 
 def _level_of_failure(deliveries: Sequence[Delivery], settlement: Settlement) -> int:
-    """Return INFO for an event's first refusal, else DEBUG: failures of the endpoint are logged with the health."""
+    """Return the log level of a failed request: INFO if it was the first attempt of a refused event, else DEBUG.
+
+    Failures of the endpoint are logged at a higher level elsewhere, when the destination's health changes.
+    """
     refused = failure_scope(AttemptResult(settlement.reason)) is FailureScope.EVENT
     return logging.INFO if refused and any(not delivery.attempts for delivery in deliveries) else logging.DEBUG
 

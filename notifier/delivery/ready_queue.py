@@ -200,7 +200,7 @@ class ReadyQueue:
                 self._release(delivery.event.record)
 
     def _went_again(self, sequence: int) -> bool:
-        """Return whether a delivery was sent again before its outcome was written; if so, count one outcome less."""
+        """Return whether a delivery was sent again before its outcome was written; if so, note that one was written."""
         if sequence not in self._unwritten:
             return False
         self._unwritten[sequence] -= 1

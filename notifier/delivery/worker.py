@@ -138,7 +138,7 @@ class Worker:
 
     @property
     def writing(self) -> asyncio.Lock:
-        """The lock that keeps this destination's outcomes from being written to the store while it is held."""
+        """A lock; while it is held, this destination's outcomes are not written to the store."""
         return self._writer.write_lock
 
     async def start(self) -> None:
@@ -209,7 +209,7 @@ class Worker:
         return False
 
     def try_at_once(self) -> bool:
-        """Check the store now, and end the destination's wait, if any; return whether it waited."""
+        """Check the store now, and end the destination's wait, if any; return whether there was a wait."""
         waited = self.waits_until_ms is not None
         self._health.end_wait()
         if waited:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from notifier.destinations.outcome import FailureScope
 
 FAILURES_TO_OPEN = 5
-"""After this many consecutive failures that may be the endpoint's, the endpoint counts as unreachable."""
+"""After this many consecutive failures that the endpoint may have caused, it counts as unreachable."""
 
 LONGEST_OPEN_SECONDS = 300.0
 """The longest wait between two rounds of probes. A receiver that works again is noticed within this time; the probes
@@ -167,6 +167,6 @@ def _opened(breaker: Breaker, scope: FailureScope, rounds: int, now: float, wait
 
 
 def _pause(rounds: int, waits: Waits, jitter: float) -> float:
-    """Return the seconds to wait before a round of probes: half fixed, half random, which suffices for one sender."""
+    """Return the seconds to wait before a round of probes; at most half of the wait is random (`jitter`)."""
     bound = min(waits.longest, waits.first * _GROWTH ** min(rounds, 40))
     return bound * (_LEAST_JITTER + (1 - _LEAST_JITTER) * jitter)

@@ -193,7 +193,7 @@ def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
 
 
 def learned(state: State, bounds: Bounds) -> Learned:
-    """Return the limits learned from the receiver; a limit that is not below the configured one is None."""
+    """Return the limits learned from the receiver; each is None if no limit below the configured one was learned."""
     pace = min(bounds.rate, state.rate.rate)
     slowed = isfinite(pace) and pace < bounds.rate
     return Learned(float(f"{pace:.2g}") if slowed else None, state.size.limit)

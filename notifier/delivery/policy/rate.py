@@ -15,7 +15,7 @@ _CLIMB = 0.01
 _FORGET = 0.97
 _LEAST_SECONDS = 0.05
 _NOTED_EVERY_SECONDS = 1.0
-"""Seconds between updates of `next_at` while the rate is unlimited: it is then needed only to detect a silence."""
+"""Seconds between updates of `next_at` while the rate is unlimited; `next_at` then only serves to detect a silence."""
 
 
 class AdaptiveRate(Struct, frozen=True):

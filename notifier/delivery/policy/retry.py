@@ -19,7 +19,7 @@ _CHANCE = 0.2
 _LONGEST_BY_CHANCE = 5.0
 _MOST_ATTEMPTS = 100
 _LEAST_TRYING_SECONDS = 3600.0
-"""A delivery is not given up before it has had as many attempts as fit into this many seconds of trying."""
+"""A delivery gets at least as many attempts as fit into this many seconds of trying; only then can it be given up."""
 
 
 class Decision(StrEnum):
@@ -53,7 +53,7 @@ class Retries(Struct, frozen=True):
     latest: tuple[bool, ...] = ()
 
     def after(self, *, got_through: bool) -> "Retries":
-        """Return the retries with one more counted."""
+        """Return the latest retries with the result of one more at the end."""
         return replace(self, latest=(*self.latest[1 - _LOOKED_AT :], got_through))
 
     @property

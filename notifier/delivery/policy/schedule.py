@@ -26,7 +26,7 @@ from notifier.store.tables.slots import Gate
 
 _MILLISECONDS: Final = 1000
 _MOST_BOUNDARIES: Final = 60
-"""The most beginnings and ends of quiet times to look at for the next end; a day has at most three."""
+"""How many beginnings and ends of quiet times are examined to find the end of a quiet time; a day has at most three."""
 
 
 class Timetable(Struct, frozen=True):
