@@ -95,7 +95,7 @@ def waves(messages: Iterable[Message]) -> Iterator[list[Message]]:
 
 
 def summary(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the outcome of an attempt from those of its messages: the failure with the widest scope, or success."""
+    """Combine the outcomes of an attempt's messages into one: the failure with the widest scope, or success."""
     failures = [outcome for outcome in outcomes if outcome.reason is not AttemptResult.DELIVERED]
     if failures:
         return min(failures, key=lambda outcome: _WIDEST_FIRST.index(outcome.scope))
@@ -141,7 +141,7 @@ class BrokerDestination(ABC):
 
     @abstractmethod
     def _headers(self, message: Message) -> Mapping[str, str]:
-        """Return the properties that the broker gets with a message besides its body, as people read them."""
+        """Return what is sent with a message's body (such as headers or a key), as text for people."""
 
     async def _late(self) -> Outcome:
         """Return the outcome of an attempt whose time is up; subclasses may know the cause."""

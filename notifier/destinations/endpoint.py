@@ -45,7 +45,7 @@ _PASSING: Final = frozenset(
         AttemptResult.SERVER_ERROR,
     }
 )
-"""The results of `Endpoint.ask` that are temporary failures, so that the question has no answer yet."""
+"""The temporary failures among the results of an HTTP status; `Endpoint.ask` reports them as failures."""
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROXY_KEY: Final = SecretStr("")
@@ -183,12 +183,15 @@ class Endpoint:
 
 
 def _time(answer: Answer) -> int | None:
-    """Return the peer's clock in the answer (Unix milliseconds), or None if there is none or the answer was cached."""
+    """Return the time in the Date header (Unix milliseconds); None without the header or if the answer was cached."""
     return None if "Age" in answer.headers else date_ms(answer.headers.get("Date", ""))
 
 
 def _words(answer: Answer) -> str:
-    """Return the text of an answer's body; the target of a redirect comes first, because it says more."""
+    """Return an answer's body as text, after "Location: <target>" if there is one.
+
+    The text is cut later, and the target says more.
+    """
     said = answer.body.decode(errors="replace")
     target = answer.headers.get("Location")
     return said if target is None else f"Location: {target} {said}"

@@ -132,7 +132,7 @@ class Outcome(Struct, frozen=True):
 
 
 def failure_scope(reason: AttemptResult) -> FailureScope:
-    """Return the failure scope of a result alone; the status or the requested wait may change it (`Outcome.scope`)."""
+    """Return the usual failure scope of a result; `Outcome.scope` also considers the status and the requested wait."""
     match reason:
         case AttemptResult.DELIVERED:
             return FailureScope.NONE

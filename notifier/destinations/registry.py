@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DestinationType(Struct, frozen=True):
-    """How to create a destination, and how to check whether a message fits (None: its receivers are programs)."""
+    """How to create a destination, and how to check a message's size; `fits` is None if the receivers are programs."""
 
     make: Callable[[str, aiohttp.ClientSession, Clock], Destination]
     fits: "Fits | None" = None

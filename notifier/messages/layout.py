@@ -28,7 +28,7 @@ LINES: Final = 10
 """The most events that get a line each in one message. More become a digest, unless all are of one group session."""
 
 WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
-"""Possible maximum lengths of names in code points, longest first; with the last one, every message fits."""
+"""Limits for the length of names in code points, tried in this order; with the last one, every message fits."""
 
 _DIGEST_WIDTHS: Final = WIDTHS[2:]
 _TOP_TRAININGS: Final = 10

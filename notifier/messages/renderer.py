@@ -61,7 +61,7 @@ class MessageRenderer:
         return lay_out(events, templates, digest=digest, fits=self._fits, phrasing=self._present_phrasing())
 
     async def lay_out_listing(self, events: Sequence[Event]) -> Layout:
-        """Return the layout of the digest that names each of `events`, all of one slot."""
+        """Return the layout of a digest that names each of `events`, which waited for the same scheduled time."""
         if len(events) == 1:
             return await self.lay_out(events)
         templates = self._templates or await self._read()

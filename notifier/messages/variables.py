@@ -13,7 +13,7 @@ from notifier.messages.rich_text import literal
 from notifier.messages.template_names import Variables
 
 KEY_WIDTH = 40
-"""The longest key of a record. Keys are not shortened with names, because a key may be all that tells lines apart."""
+"""The most characters of a record's key. Where names are cut further, keys are not: only they may tell lines apart."""
 
 _LABELS = {
     "training_id": "training",

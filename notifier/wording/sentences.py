@@ -55,7 +55,7 @@ class Sentence(str):
         return _made_again, (self.name, dict(self.values))
 
     def document(self) -> dict[str, Any]:
-        """Return the sentence as a JSON object, from which `spoken` makes it in any language."""
+        """Return the sentence as a JSON object, which `spoken` converts to text in any language."""
         return {"text": self.name, "values": {name: part_of(value) for name, value in self.values.items()}}
 
 
@@ -69,7 +69,7 @@ def part_of(value: Any) -> Any:
 
 
 def spoken(document: Any, language: str) -> str | None:
-    """Return the sentence of a JSON object in a language; None if this version lacks one of its texts."""
+    """Return the text in a language of a sentence stored as a JSON object; None if this version lacks a text for it."""
     try:
         return _spoken(document, catalogue(language), _MOST_NESTED)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
@@ -83,7 +83,7 @@ def is_known(name: str) -> bool:
 
 
 def said(name: str, language: str) -> str | None:
-    """Return a text of the catalogue without its values; None if there is no text of that name."""
+    """Return a text of the catalogue with its placeholders unfilled; None if there is no text of that name."""
     return catalogue(language).get(name)
 
 
