@@ -82,7 +82,7 @@ def too_large(limit: int) -> TransportError:
 
 
 def refuse_of_proxy(status: int, address: URL, proxy: Proxy | None) -> None:
-    """Raise TransportError if a status comes from a proxy that wants other credentials, and not from the peer."""
+    """Raise TransportError if a status was sent by the proxy, not the peer, because it refuses the credentials."""
     if proxy is not None and address.scheme == "http" and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         raise _refused_by(proxy, status)
 

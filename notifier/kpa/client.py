@@ -41,7 +41,7 @@ _READ_AT_ONCE_BYTES = 1 * _MIB
 """Bodies up to this many bytes are parsed in the event loop. A full page (1,000 records) has about a quarter of it."""
 
 _LARGE_PAGE_BYTES = 64 * 1024
-"""`usual_pages` skims pages of any size, but parses only those of at least this many bytes."""
+"""Pages of at least this many bytes are parsed by `usual_pages`, which skims pages of any size."""
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")

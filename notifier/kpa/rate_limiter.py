@@ -60,7 +60,7 @@ class Allowance(Struct, frozen=True):
 
     @classmethod
     def whole(cls, configured: float) -> "Allowance":
-        """Return the full allowance, for a source that was not limited."""
+        """Return the allowance of a source that the API has not rate-limited: the full `configured` rate."""
         return cls(configured, configured)
 
     @property
@@ -255,7 +255,7 @@ class RateLimiter:
             raise
 
     def _serve(self) -> None:
-        """Let every request pass whose turn it is, and schedule the next call for when another one may pass."""
+        """Let every request pass whose turn it is, and schedule the next call for the turn of the next request."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -18,7 +18,7 @@ from notifier.kpa.field_parsers import EARLIEST_MS, LATEST_MS, UnreadableError, 
 from notifier.kpa.versions import CREATED, RecordFormat, SkimmedRecords, as_json
 
 _NOT_USUAL: Final = (msgspec.DecodeError, ValueError, RecursionError, UnreadableError)
-"""What reading a page raises if it does not have the usual form. Before msgspec 0.21, its errors are no ValueErrors."""
+"""The errors of reading a page of an unusual form. Before msgspec 0.21, DecodeError is not a ValueError."""
 
 
 class UsualPage(Struct, frozen=True):
@@ -99,7 +99,7 @@ def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
 
 
 def _optional(empty: str | int | None) -> str | None:
-    """Return the id of a value that counts as false: 0 is an id; null and an empty text are not."""
+    """Return the id that a falsy value stands for: "0" for 0; None for null or an empty text."""
     return "0" if empty == 0 else None
 
 

@@ -32,18 +32,18 @@ def key_without_id(user_id: str, training_id: str, recorded_at: int | None) -> s
 
 
 def key_base(key: str) -> str:
-    """Return the base of a key, which equal records share."""
+    """Return a key without its number; equal records have the same base."""
     return key[:_BASE_LENGTH]
 
 
 def numbered_key(key: str, number: int) -> str:
-    """Return the key of equal record number `number`, from 1."""
+    """Return the key of the `number`-th (from 1) of several equal records; `key` is the key of any of them."""
     base = key_base(key)
     return base if number == 1 else f"{base}-{number}"
 
 
 def key_number(key: str) -> int:
-    """Return the number of a key among those of equal records, from 1."""
+    """Return the number that distinguishes a record from equal ones: 1 if the key has no suffix, else its suffix."""
     return int(key[_BASE_LENGTH + 1 :] or 1)
 
 

@@ -145,7 +145,7 @@ class RecordFormat(Struct, frozen=True):
             return self._with_gaps(Completion(key, training_id, user_id, completed_on, *_NOTHING_ELSE, raw), record)
 
     def _with_gaps(self, completion: Completion, record: dict[str, Any]) -> Completion:
-        """Return the completion with the other readable fields, and with the problems of the rest in `unread`."""
+        """Add the fields of `_others` to a completion; those that cannot be read are listed in `unread` instead."""
         read: dict[str, Any] = {}
         unread: list[UnreadField] = []
         for ours, name, reader in self._others():
@@ -156,7 +156,7 @@ class RecordFormat(Struct, frozen=True):
         return replace(completion, **read, unread=tuple(unread))
 
     def _others(self) -> Iterable[tuple[str, str, Callable[[dict[str, Any], str], Any]]]:
-        """Yield the fields other than person, training and date: our name, the API's name, and the parser."""
+        """Yield (our name, the API's name, parser) for each field except person, training and date."""
         yield "expires_on", self.expires_on, day
         yield "recorded_at", CREATED, believable_moment
         yield "instructor_id", self.instructor_id, optional_identifier

@@ -30,7 +30,7 @@ class Filters(Struct, frozen=True):
 
 
 class AccountPage(Struct, frozen=True):
-    """One page: its records as JSON values, the number of the last page (at least 1), and the number of matches."""
+    """One page: its records as JSON values, the number of the last page (at least 1), and of all matching records."""
 
     records: list[dict[str, Any]]
     last_page: int

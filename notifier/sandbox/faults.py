@@ -40,7 +40,7 @@ class RequestKind(Struct, frozen=True):
 
 
 class Sending(Struct, frozen=True):
-    """How an answer is sent: delay and error of `Date` in seconds, HTTP status, and whether it is cut off."""
+    """How an answer is sent: its delay and the offset of `Date` (seconds), its status, and whether it is cut off."""
 
     delay: float = 0.0
     date_off: float = 0.0
@@ -149,7 +149,7 @@ class Hidden(Struct, ListFault, frozen=True):
 
 
 class Halved(Struct, ListFault, frozen=True):
-    """The list ends in the middle, and the count is the number of records before that."""
+    """The list ends in the middle, and only the records before the middle are counted."""
 
     def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
         """Keep the newer half."""

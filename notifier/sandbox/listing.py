@@ -35,7 +35,7 @@ def list_page(
 
 
 def paging_of(page: AccountPage, *, told: bool, faults: Sequence[ListFault]) -> Mapping[str, int]:
-    """Return the page information of an answer; it includes the total if `told`."""
+    """Return the page information of an answer; if `told`, it includes the number of matching records."""
     paging: Mapping[str, int] = {"last_page": page.last_page}
     if told:
         paging = {**paging, "total": page.total}

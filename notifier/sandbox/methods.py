@@ -169,7 +169,7 @@ def _without_flag(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _echo(asked: Asked) -> Mapping[str, Any]:
-    """Return the object given in `response` unchanged, even without `ok` (KPA Flex API documentation, api.echo)."""
+    """Return the object in the parameter `response` unchanged, even without `ok` (API documentation, api.echo)."""
     response: dict[str, Any] = asked.parameters["response"]
     return response
 

@@ -15,7 +15,7 @@ _SORT_FROM = 1 / 16
 
 
 def newest_entry_first(record: Record) -> int:
-    """Return the sort key by completion date; among equal dates, the record that was entered last comes first."""
+    """Return the sort key by completion date; among equal dates, a record that was entered later has a higher key."""
     return record.date_number << _TIE_BITS | record.id
 
 
