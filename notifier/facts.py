@@ -36,7 +36,7 @@ PersonFacts = Mapping[str, FactValue]
 
 
 def fields_to_look_up(chosen: Collection[PersonField]) -> frozenset[PersonField]:
-    """Return the fields to look up for the chosen ones: a job title is found by its id."""
+    """Return the chosen fields; if the job title is chosen, also the job title's id, by which it is found."""
     more = {PersonField.JOB_TITLE_ID} if PersonField.JOB_TITLE in chosen else set()
     return frozenset(chosen) | more
 
@@ -77,7 +77,7 @@ class Validity(Struct, frozen=True):
 
 
 class Occasion(StrEnum):
-    """Whether a completion is a person's first one of a training."""
+    """Whether a completion is a person's first completion of a training or a renewal."""
 
     FIRST = "first"
     RENEWAL = "renewal"

@@ -26,7 +26,7 @@ BURST: Final = 20
 """How many lines of one kind may be written in a row; any more are suppressed."""
 
 REFILL_SECONDS: Final = 3600.0
-"""Seconds after which one more line of that kind may be written."""
+"""Seconds after which one more line of a suppressed kind may be written."""
 
 _ABOUT_ONE: Final = ("event", "record")
 """Lines with one of these facts (`extra`) are never suppressed: each is about another event or record."""

@@ -168,7 +168,7 @@ class QueuedHandler(logging.Handler):
 class _Line(Struct, frozen=True):
     data: bytes
     lines: int
-    """How many lines count as dropped if this one is not written: one, or as many as it reports to be dropped."""
+    """How many lines count as dropped if this one is not written: 1, or the number of dropped lines that it reports."""
 
 
 class LastWords(io.StringIO):

@@ -55,7 +55,7 @@ class Patterns(Struct, frozen=True):
         return is_complete
 
     def need_more_than(self, texts: Collection[str]) -> bool:
-        """Return whether further texts could change the answer that `rejects` gives for these."""
+        """Return whether the result of `rejects` for these texts could change if more texts were added."""
         if not self.written or self.rejects(texts, is_complete=False):
             return False
         has_exclusions = any(pattern.startswith(EXCLUDES) for pattern in self.written)

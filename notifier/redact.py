@@ -18,7 +18,7 @@ _NAMED = r"(?:token|password|secret|api[_-]?key)[\\\"']*\s*[=:]\s*"
 _CREDENTIAL = re.compile(rf"(?i)(?P<name>\bbearer\s+|{_BASIC}|{_NAMED})[\\\"']*[^\s\\\"',;&}}]{{6,}}")
 _SHORTEST_SECRET = 4
 _SHORTEST_KNOWN: Final = 8
-"""Shorter configured secrets are not removed, because they are too often parts of ordinary words."""
+"""Configured secrets with fewer characters are not removed, because they are too often parts of ordinary words."""
 
 _PLACEHOLDER = "[secret]"
 _ELLIPSES: Final = ("…", "...", "`")
@@ -52,7 +52,7 @@ def hide_cut(text: str, *secrets: str) -> str:
 
 
 def _left_of(text: str, secret: str) -> int:
-    """Return how many characters at the end of a text are the beginning of a secret; 0 if they are fewer than four."""
+    """Return the length of the secret's beginning with which a text ends; 0 if it is shorter than four characters."""
     if len(secret) < _SHORTEST_SECRET:
         return 0
     end = text[-len(secret) :]
