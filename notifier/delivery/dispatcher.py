@@ -165,7 +165,10 @@ class Dispatcher:
                 worker.follow_clock(by_ms)
 
     def wake_after_sleep(self, slept: float) -> None:
-        """Check for deliveries that became due while the machine slept; do not count the `slept` seconds as tried."""
+        """Check for deliveries that became due while the machine slept.
+
+        The `slept` seconds do not count as time of trying.
+        """
         for worker in self._workers.values():
             worker.after_sleep(slept)
 

@@ -132,7 +132,10 @@ class Endpoint:
         return replace(self._outcome(reason, answer), request=logged)
 
     async def ask(self, headers: Mapping[str, str]) -> Answer | Outcome:
-        """Send OPTIONS with these headers once; return the answer, or the outcome if there is none or it failed."""
+        """Send OPTIONS with these headers once, and return the answer.
+
+        If there is no answer, or the answer is a temporary failure, the outcome is returned instead.
+        """
         try:
             tls = await self._trust.context()
             options = replace(self._options, headers={**self._options.headers, **headers}, ssl_context=tls)
