@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ url = "http://127.0.0.1:9/hook"
 pytestmark = pytest.mark.end_to_end
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def user() -> Iterator[OtherUser]:
     with other_user() as user:
         yield user
@@ -44,19 +45,27 @@ def shared() -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture
-def state_file(shared: Path, user: OtherUser) -> Path:
-    """A state file of the user's, in a folder of theirs."""
-    path = shared / "state" / "notifier.db"
+@pytest.fixture(scope="module")
+def fresh_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a state file that was opened once."""
+    folder = tmp_path_factory.mktemp("fresh") / "state"
 
     async def make() -> None:
-        store = FileStore(path)
+        store = FileStore(folder / "notifier.db")
         await store.open()
         await store.close()
 
     asyncio.run(make())
-    user.owns(path.parent, *path.parent.iterdir())
-    return path
+    return folder
+
+
+@pytest.fixture
+def state_file(shared: Path, user: OtherUser, fresh_state: Path) -> Path:
+    """A state file of the user's, in a folder of theirs."""
+    folder = shared / "state"
+    shutil.copytree(fresh_state, folder)
+    user.owns(folder, *folder.iterdir())
+    return folder / "notifier.db"
 
 
 @pytest.fixture
