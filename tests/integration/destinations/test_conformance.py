@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tests.support.clocks import FakeClock
     from tests.support.destinations import MakeEvent, Receiver
 
-pytestmark = pytest.mark.usefixtures("way_to_post")
 PATH = "/services/T0PATHPART/B0PATHPART/lastsegmentIsTheSecret"
 SECRETS = ("lastsegmentIsTheSecret", "c2VjcmV0IG9mIGEgcmVjZWl2ZXIgMTIzNDU=", "static-header-value")
 HIDDEN = {
@@ -84,6 +83,12 @@ KINDS = {
     "teams": Kind(TeamsSettings, {"type": "teams"}, yes=(202, b"")),
     "apprise": Kind(AppriseSettings, {"type": "apprise"}, schemes=("json", "jsons"), hidden=True, impatient=1.5),
 }
+POSTED = {
+    f"{name}{way}": (kind, way)
+    for name, kind in KINDS.items()
+    for way in ([""] if kind.hidden else [" by inner parts of aiohttp", " by its client"])
+}
+"""Each kind with the aiohttp that is known, and with one that is not; what a library posts knows no such difference."""
 STATUSES = {
     **dict.fromkeys((200, 201, 204), AttemptResult.DELIVERED),
     **dict.fromkeys((300, 301, 302, 303, 304, 307, 308), AttemptResult.REDIRECTED),
@@ -98,7 +103,7 @@ STATUSES = {
 
 def cases(every: Iterable[Any], *, hidden: Iterable[Any]) -> list[tuple[Any, ...]]:
     """Combine the kinds with `every` case, those of which a library hides most with fewer of them."""
-    return [(name, case) for name, kind in KINDS.items() for case in (hidden if kind.hidden else every)]
+    return [(name, case) for name, (kind, _) in POSTED.items() for case in (hidden if kind.hidden else every)]
 
 
 NO_ANSWERS = [
@@ -121,9 +126,11 @@ WAITS = [
 Make = Callable[..., Destination]
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    return KINDS[request.param]
+@pytest.fixture(params=POSTED)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
+    kind, way = POSTED[request.param]
+    monkeypatch.setattr("notifier.http.poster.inner_parts_fit", lambda: "inner" in way)
+    return kind
 
 
 @pytest.fixture
@@ -305,7 +312,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("step", [10_000, 1], ids=["at once", "byte by byte"])
 @pytest.mark.parametrize(
     ("kind", "answer"),
-    [(name, case) for name, kind in KINDS.items() for case in UNREADABLE if not kind.hidden],
+    cases(UNREADABLE, hidden=()),
     indirect=["kind"],
 )
 async def test_of_a_yes_whose_body_cannot_be_read_the_status_decides(
