@@ -7,7 +7,7 @@ from collections.abc import Callable
 DEADLINE = 30.0
 
 
-async def until(is_so: Callable[[], bool], deadline: float = DEADLINE, *, pause: float = 0.005) -> None:
+async def until(is_so: Callable[[], bool], deadline: float = DEADLINE, *, pause: float = 0.02) -> None:
     """Wait for a condition, looking every `pause` seconds; fail when it has not come true within `deadline` seconds."""
     end = time.monotonic() + deadline
     while not is_so():
