@@ -94,6 +94,7 @@ class SalvageReader:
         """Initialize with a read-only connection."""
         self._db = db
         self._table = table
+        self._select = f"SELECT {table.names} FROM {table.name}"
         self._failures = 0
         self.is_whole = True
 
@@ -169,7 +170,7 @@ class SalvageReader:
             order = ", ".join(f"{column} {direction}" for column in self._table.key)
             block: list[Row] = []
             try:
-                for row in self._db.execute(f"SELECT {self._table.names} FROM {self._table.name} ORDER BY {order}"):
+                for row in self._db.execute(f"{self._select} ORDER BY {order}"):
                     if row not in seen:
                         seen.add(row)
                         block.append(row)
@@ -182,9 +183,7 @@ class SalvageReader:
 
     def _fetch(self, where: str, values: Sequence[Any]) -> list[Row] | None:
         try:
-            return self._db.execute(
-                f"SELECT {self._table.names} FROM {self._table.name} WHERE {where}", values
-            ).fetchall()
+            return self._db.execute(f"{self._select} WHERE {where}", values).fetchall()
         except UNREADABLE as error:
             self._note(error)
             return None
