@@ -1,6 +1,7 @@
 """Users' own templates: what they can say, what they cannot do, and how they are found wrong before they are used."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,32 +84,41 @@ def test_own_templates_share_parts(tmp_path: Path, make_event: "MakeEvent") -> N
     assert said(Templates(tmp_path, print), make_event()) == ["David Ball did it"]
 
 
-@pytest.mark.parametrize(
-    ("file", "text", "told"),
-    [
-        ("completed.j2", "hi\n{{ persn }}", "completed.j2, line 2: `persn` is unknown; did you mean `person`?"),
-        ("removed.j2", "a\nb\n{% if %}", "removed.j2, line 3: Expected an expression, got 'end of statement block'"),
-        ("changed.j2", "{% for c in changes %}\n{{ c.olt }}{% endfor %}-", "changed.j2, line 2: 'dict object' has no"),
-        ("session.j2", "{{ training | bolt }}", "session.j2, line 1: No filter named 'bolt'."),
-        ("member.j2", "{{ person.__class__.__mro__ }}", "member.j2, line 1: access to attribute '__class__' of 'str'"),
-        ("heading.j2", "{{ completed.append(1) }}", "heading.j2, line 1: 'int object' has no attribute 'append'"),
-        ("digest.j2", "{{ people.append('x') }}", "digest.j2, line 1: access to attribute 'append' of 'list'"),
-        ("notice.j2", '{% include "none.j2" %}', "notice.j2, line 1: there is no file named none.j2"),
-        ("other.j2", "{{ person + 1 }}", "other.j2, line 1: TypeError: can only concatenate str"),
-        ("other.j2", "{% if person == 'David Ball' %}x{% endif %}", "other.j2: produces no text"),
-        (
-            "completed.j2",
+WRONG = [
+    {
+        "completed.j2": ("hi\n{{ persn }}", "completed.j2, line 2: `persn` is unknown; did you mean `person`?"),
+        "removed.j2": ("a\nb\n{% if %}", "removed.j2, line 3: Expected an expression, got 'end of statement block'"),
+        "changed.j2": ("{% for c in changes %}\n{{ c.olt }}{% endfor %}-", "changed.j2, line 2: 'dict object' has no"),
+        "session.j2": ("{{ training | bolt }}", "session.j2, line 1: No filter named 'bolt'."),
+        "member.j2": (
+            "{{ person.__class__.__mro__ }}",
+            "member.j2, line 1: access to attribute '__class__' of 'str'",
+        ),
+        "heading.j2": ("{{ completed.append(1) }}", "heading.j2, line 1: 'int object' has no attribute 'append'"),
+        "digest.j2": ("{{ people.append('x') }}", "digest.j2, line 1: access to attribute 'append' of 'list'"),
+        "notice.j2": ('{% include "none.j2" %}', "notice.j2, line 1: there is no file named none.j2"),
+        "other.j2": ("{{ person + 1 }}", "other.j2, line 1: TypeError: can only concatenate str"),
+        "complete.j2": ("x", "complete.j2: no message uses it; did you mean `completed.j2`?"),
+    },
+    {
+        "completed.j2": (
             "{% for i in range(99999) %}x{% endfor %}",
             "completed.j2: produces more than 20,000 characters",
         ),
-        ("completed.j2", '{% include "completed.j2" %}', "completed.j2, line 1: RecursionError: "),
-        ("complete.j2", "x", "complete.j2: no message uses it; did you mean `completed.j2`?"),
-    ],
-)
-def test_what_is_wrong_is_told_by_file_and_line(tmp_path: Path, file: str, text: str, told: str) -> None:
-    (tmp_path / file).write_text(text)
-    (message,) = wrong(tmp_path)
-    assert message.startswith(told)
+        "other.j2": ("{% if person == 'David Ball' %}x{% endif %}", "other.j2: produces no text"),
+    },
+    {"completed.j2": ('{% include "completed.j2" %}', "completed.j2, line 1: RecursionError: ")},
+]
+
+
+@pytest.mark.parametrize("files", WRONG, ids=["most", "too long, empty", "endless"])
+def test_what_is_wrong_is_told_by_file_and_line(tmp_path: Path, files: dict[str, tuple[str, str]]) -> None:
+    for name, (text, _) in files.items():
+        (tmp_path / name).write_text(text)
+    found = {re.split("[,:]", message)[0]: message for message in wrong(tmp_path)}
+    assert found.keys() == files.keys()
+    for name, (_, told) in files.items():
+        assert found[name].startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +153,9 @@ def test_a_template_is_not_blamed_when_the_shipped_ones_need_as_much(tmp_path: P
 def test_every_wrong_file_is_told_once(tmp_path: Path) -> None:
     for template in Template:
         (tmp_path / template.file).write_text("{{ nobody_knows }}")
-    assert {message.split(",")[0] for message in wrong(tmp_path)} == {template.file for template in Template}
-    assert len(wrong(tmp_path)) == len(Template)
+    told = wrong(tmp_path)
+    assert {message.split(",")[0] for message in told} == {template.file for template in Template}
+    assert len(told) == len(Template)
 
 
 def test_a_file_that_is_no_text_is_told_and_replaced(tmp_path: Path, make_event: "MakeEvent") -> None:
