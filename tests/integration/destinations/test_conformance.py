@@ -92,7 +92,7 @@ POSTED = {
 STATUSES = {
     **dict.fromkeys((200, 201, 204), AttemptResult.DELIVERED),
     **dict.fromkeys((300, 301, 302, 303, 304, 307, 308), AttemptResult.REDIRECTED),
-    **dict.fromkeys((400, 401, 403, 404, 413, 422), AttemptResult.REFUSED),
+    **dict.fromkeys((400, 401, 403, 404, 406, 413, 415, 418, 422, 423, 451, 499), AttemptResult.REFUSED),
     408: AttemptResult.REQUEST_TIMEOUT,
     410: AttemptResult.GONE,
     425: AttemptResult.TOO_EARLY,
