@@ -28,6 +28,7 @@ from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, write
 from tests.support.completions import completion
+from tests.support.new_state_file import new_state_file
 from tests.support.servers import serving
 
 DEADLINE = 20.0
@@ -161,6 +162,7 @@ url = "{hr}"
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[subprocess.Popen[str]]:
         """Run the daemon until the end of the block; it answers on its socket and has polled once."""
+        new_state_file(self.state_file)
         with self.started("run") as process:
             await until(self._has_polled)
             yield process
@@ -184,7 +186,7 @@ url = "{hr}"
 
     async def remember(self, *names: str, to: tuple[str, ...] = ("hr",)) -> None:
         """Write one event for each person's name into the state file, to be delivered to each destination."""
-        store = FileStore(self.state_file)
+        store = FileStore(new_state_file(self.state_file))
         await store.open()
         try:
             await store.run(_tell, names, to)

@@ -7,6 +7,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from notifier.store.database import Database
 from notifier.store.file.store import FileStore
+from tests.support.new_state_file import new_state_file
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class ThreadlessStore(FileStore):
     """The store, its work done on the loop's own thread: a clock that leaps does not wait for another one."""
 
     async def open(self) -> None:
+        new_state_file(self.path)
         self._open()
         assert self._db is not None
         self._db.execute("PRAGMA synchronous = OFF")

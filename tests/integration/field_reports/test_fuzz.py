@@ -37,6 +37,7 @@ from notifier.store.tables.outbox import Delivery
 from notifier.watch.source_health import FAULT
 from notifier.watch.watcher import RoundResult
 from tests.support.clocks import FakeClock
+from tests.support.new_state_file import new_state_file
 
 EXAMPLES: Final = int(os.environ.get("NOTIFIER_FUZZ_EXAMPLES", "60"))
 
@@ -155,7 +156,7 @@ async def watched(api: str, added: list[Any], damaged: Mapping[int, Any], body: 
     upstream = Upstream([RECORD_OF[api](number) for number in range(KNOWN)])
     source = {"api": api, "token": "t", "names": False, "requests_per_minute": 10**9, "page_size": 50}
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
-        store = FileStore(Path(folder) / "notifier.db")
+        store = FileStore(new_state_file(Path(folder) / "notifier.db"))
         await store.open()
         configured = Settings.model_validate({"sources": {"acme": source}})
         async with aiohttp.ClientSession() as session:

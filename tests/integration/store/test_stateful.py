@@ -27,6 +27,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.settlements import Settlement, settle
 from tests.support.completions import completion
+from tests.support.new_state_file import new_state_file
 
 SUBSCRIPTIONS = (
     Subscription("everything", frozenset(EventType)),
@@ -92,7 +93,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.store = FileStore(self.folder / "notifier.db")
+        self.store = FileStore(new_state_file(self.folder / "notifier.db"))
         self.runner.run(self.store.open())
         self.run(sources.recall, "acme")
         for subscription in SUBSCRIPTIONS:
