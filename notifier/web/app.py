@@ -73,7 +73,7 @@ def make_app(
     sign_in: SignIn,
     body_seconds: float,
 ) -> web.Application:
-    """Return the web application of a daemon; the body of a request must arrive within `body_seconds`."""
+    """Return the web application of a daemon, in which the body of a request must arrive within `body_seconds`."""
     app = web.Application(middlewares=[_errors, _refusals(guard, body_seconds)], client_max_size=_MOST_OF_A_BODY)
     app.on_response_prepare.append(add_headers)
     app[CONTROL] = control

@@ -1,4 +1,4 @@
-"""The operations of the daemon that the local HTTP interface calls, and the errors that they raise."""
+"""The daemon's operations that the local HTTP interface calls, and the errors that these raise."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -47,7 +47,7 @@ class UnknownNameError(Exception):
     """A request names a source or destination that is not configured."""
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
-        """Initialize with the kind and name from the request, and the names that exist."""
+        """Initialize with the kind (source or destination) and name from the request, and the configured names."""
         super().__init__(f"there is no {kind} `{name}`; there is {', '.join(known) or 'none'}")
 
 
@@ -55,7 +55,7 @@ class UnknownRecordError(Exception):
     """A request asks for a record that no source knows."""
 
     def __init__(self, key: str, left_out: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Initialize with the key; `left_out` maps each source that saw the record but skipped it to the reason."""
+        """Initialize with the key; `left_out` has the sources that read the record but skip it, with the reasons."""
         if left_out:
             seen = "; ".join(
                 f"{source} has read it, but leaves it out: {problem}" for source, problem in left_out.items()
@@ -69,14 +69,14 @@ class UnknownRecordError(Exception):
 
 
 class UnknownPersonError(Exception):
-    """A request to erase a person's data matches no person, or several; the message does not repeat the name."""
+    """A request to erase a person's data matches no person or several. The message does not contain the name."""
 
 
 class UnknownEventError(Exception):
     """A request names an event that is not in the store."""
 
     def __init__(self, event_id: str, likely: str | None = None) -> None:
-        """Initialize with the id from the request; `likely` is a similar id that exists."""
+        """Initialize with the id from the request; `likely` is a similar id of a stored event, if there is one."""
         advice = "check the id (`notifier events --json` shows all stored events)"
         super().__init__(f"there is no event `{event_id}`: {f'did you mean `{likely}`?' if likely else advice}")
 
@@ -85,7 +85,7 @@ Body_co = TypeVar("Body_co", bound=Mapping[str, Any], covariant=True)
 
 
 class ActionResult(Struct, Generic[Body_co], frozen=True):
-    """The result of a requested action: whether it was done, and the JSON object of the answer."""
+    """The result of a requested action: whether it was done, and the JSON object to answer with."""
 
     ok: bool
     body: Body_co
@@ -103,11 +103,11 @@ class DeliveryControl(Protocol):
         ...
 
     async def drop(self, wish: Drop, *, dry_run: bool) -> "DroppedDocument":
-        """Remove deliveries from the queue for good, or only count them. Raises UnknownNameError, UnknownEventError."""
+        """Drop deliveries or, with `dry_run`, only count them. Raises UnknownNameError, UnknownEventError."""
         ...
 
     async def move(self, old: str, new: str) -> "ActionResult[MovedDocument]":
-        """Move waiting deliveries from a destination that is not configured to another. Raises UnknownNameError."""
+        """Move the waiting deliveries of `old`, which is not configured, to `new`. Raises UnknownNameError."""
         ...
 
     async def end_wait(self, destination: str) -> "TriedDocument":
@@ -115,7 +115,7 @@ class DeliveryControl(Protocol):
         ...
 
     async def replay(self, wish: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
-        """Start sending past events again, or only count them. Raises UnknownNameError."""
+        """Begin to send past events again or, in a dry run, only count them. Raises UnknownNameError."""
         ...
 
     async def replay_progress(self) -> "ReplayProgressDocument":
@@ -123,7 +123,7 @@ class DeliveryControl(Protocol):
         ...
 
     async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
-        """Stop for good the replay with this number, or all replays under way (None); return the progress."""
+        """End the replay `number`, or all replays (None), for good; return how far they got."""
         ...
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> "SwitchedDocument":
@@ -174,7 +174,7 @@ class RequestPreview(Struct, frozen=True):
 
 
 class DeliveryDetail(Struct, frozen=True):
-    """One delivery: what is stored about it, and its request, which is None if it cannot be shown."""
+    """One delivery: its stored data, and its request (None if the request cannot be shown)."""
 
     stored: "StoredDelivery"
     request: RequestPreview | None
@@ -208,7 +208,7 @@ class SourceDetail(Struct, frozen=True):
 
 
 class DestinationDetail(SourceDetail, frozen=True):
-    """The data for a destination's page: the same as for a source, and its type and filters in words."""
+    """The data for a destination's page: in addition to the fields for a source, the type, and the filters in words."""
 
     type: str
     filters: str
@@ -234,7 +234,7 @@ class ExportFormat(StrEnum):
 
 
 class EventExport(Struct, frozen=True):
-    """A part of an export: its bytes, and the number before which the next part begins (None: this is the last)."""
+    """A part of an export: its bytes, and the event number before which the next part begins (None: no next part)."""
 
     content: bytes
     next: int | None
@@ -248,7 +248,7 @@ class EventLogControl(Protocol):
         ...
 
     async def export(self, chosen: "EventLogFilter", before: int | None, form: ExportFormat) -> EventExport:
-        """Return the next matching events before the number `before`, as a part of a file of this format."""
+        """Return matching events before the number `before`, newest first, as a part of a file in this format."""
         ...
 
 
@@ -284,11 +284,11 @@ class DaemonApi(Protocol):
         ...
 
     def hanging(self) -> tuple[str, ...]:
-        """Return the names of the daemon's parts that hang; none if everything makes progress."""
+        """Return the names of the daemon's parts that hang; the tuple is empty if everything makes progress."""
         ...
 
     def unready(self) -> dict[str, str]:
-        """Return the sources that make the daemon not ready, each with the reason."""
+        """Return the sources that are not ready, each with the reason."""
         ...
 
     async def poll(self, source: str) -> "ActionResult[PollDocument]":
@@ -316,7 +316,7 @@ class DaemonApi(Protocol):
         ...
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        """Re-read the configuration and apply it; an invalid one changes nothing."""
+        """Read the configuration again and apply it; an invalid configuration changes nothing."""
         ...
 
     async def record(self, key: str) -> "RecordDocument":

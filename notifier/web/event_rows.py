@@ -26,13 +26,13 @@ COLUMNS: Final = (
 """The names of the columns. Later versions may add others at the end."""
 
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
-"""The beginning of a file by which spreadsheets recognise UTF-8."""
+"""The first bytes of a file, by which spreadsheets recognise UTF-8."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Matches characters that could end a line, or control a terminal on which the file is shown."""
 
 _FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""Matches beginnings that spreadsheets take for a formula, including full-width characters and leading spaces."""
+"""Matches the beginning of a text that spreadsheets take for a formula, also with spaces or full-width characters."""
 
 
 def heading() -> bytes:
@@ -41,7 +41,7 @@ def heading() -> bytes:
 
 
 def csv_rows(events: Iterable[Event], deliveries: Mapping[int, Sequence[PastDelivery]]) -> bytes:
-    """Return events as lines of a CSV file; `deliveries` holds their deliveries by the event's number."""
+    """Return events as lines of a CSV file; `deliveries` has the deliveries of each event by the event's number."""
     return _written(_row(event, deliveries.get(event.sequence, ())) for event in events)
 
 
@@ -59,7 +59,7 @@ def by_event(deliveries: Iterable[PastDelivery]) -> dict[int, list[PastDelivery]
 
 
 def harmless_cell(text: str) -> str:
-    """Return a cell's text on one line, with an apostrophe in front if a spreadsheet would take it for a formula."""
+    """Return a cell's text on one line; an apostrophe in front keeps spreadsheets from taking it for a formula."""
     line = _CONTROL.sub(" ", text)
     return f"'{line}" if _FORMULA.match(line) else line
 

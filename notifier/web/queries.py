@@ -1,4 +1,4 @@
-"""The parameters of queries: their models, from which the parser and the OpenAPI document are made. Pure."""
+"""The parameters of queries, as models from which the parser and the OpenAPI document are made. Pure."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_origin
@@ -20,7 +20,7 @@ MOST_ON_A_PAGE: Final = 1000
 _ON_A_PAGE: Final = 100
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
-"""The header with which a reconnecting browser names the last event that it received."""
+"""The header with the number of the last event that a reconnecting browser received."""
 
 # 18 digits are more than any number of an event has, and every such number fits into SQLite's integers.
 _CURSOR: Final = re.compile("^([0-9]{1,18})(?:,([a-z0-9-]*))?$")
@@ -52,7 +52,7 @@ def parse_query(model: type[Query], query: "MultiMapping[str]") -> Query:
 
 
 def written_cursor(cursor: DeliveryCursor) -> str:
-    """Return a position in the order of deliveries, written as in the parameter `after`."""
+    """Return a position in the order of deliveries as text, in the form of the parameter `after`."""
     return f"{cursor.sequence},{cursor.destination}"
 
 
@@ -157,7 +157,7 @@ class StreamHeaders(BaseQuery):
 
 
 class DeliveryPage(Struct, frozen=True):
-    """A request for up to `limit` deliveries that `chosen` admits, after a position in their order."""
+    """A request for up to `limit` deliveries that match `chosen`, from the position `after` on."""
 
     chosen: DeliveryFilter
     after: DeliveryCursor
@@ -171,7 +171,7 @@ def parse_delivery_page(query: "MultiMapping[str]") -> DeliveryPage:
 
 
 def parse_stream(query: "MultiMapping[str]", headers: "MultiMapping[str]") -> StreamQuery:
-    """Parse a StreamQuery; for a reader that reconnects, `after` is its `Last-Event-ID`. Raises WrongRequestError."""
+    """Parse a StreamQuery; if a reader reconnects, its `Last-Event-ID` replaces `after`. Raises WrongRequestError."""
     wanted = parse_query(StreamQuery, query)
     last = parse_query(StreamHeaders, headers).last_event_id
     return wanted if last is None else wanted.model_copy(update={"after": last})

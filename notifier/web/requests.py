@@ -1,4 +1,4 @@
-"""The JSON bodies of requests: their models, from which the parser and the OpenAPI document are made. Pure."""
+"""The JSON bodies of requests, as models from which the parser and the OpenAPI document are made. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ _Replayed = Literal[
 ]
 
 RETRIED_STATES: Final[tuple[DeliveryState, ...]] = get_args(_Retried)
-"""The states of deliveries that can be put back into the queue; delivered ones only if their events are named."""
+"""The states of deliveries that can be put back into the queue; for delivered ones, the events must be named."""
 
 DROPPED_STATES: Final[tuple[DeliveryState, ...]] = get_args(_Dropped)
 """The states of deliveries that can be removed from the queue."""
@@ -58,7 +58,7 @@ class WrongRequestError(Exception):
 
 
 class MustBe(Struct, frozen=True):
-    """Annotates a field with a description of its valid values, which ends the error sentence for any other value."""
+    """Annotates a field with a description of its valid values, which error messages about other values contain."""
 
     what: str
 
@@ -69,7 +69,7 @@ class MustBe(Struct, frozen=True):
 
 
 class BaseRequest(BaseModel):
-    """The body of a request: an immutable object without unknown fields. Values of other types are not converted."""
+    """The body of a request: an immutable object without unknown fields. Values of wrong types are not converted."""
 
     # The validators are made for the first request, so that the start of the daemon does not wait for them.
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
@@ -87,7 +87,7 @@ def parse_body(model: type[RequestBody], body: bytes) -> RequestBody:
 
 
 def error_sentence(model: type[BaseModel], error: ValidationError) -> str:
-    """Return a sentence that says what is wrong with a request, without the value of any field."""
+    """Return a sentence about the error in a request, without any field's value."""
     # An unknown field comes first, because a misspelt name is the reason why another field is missing.
     problem = min(error.errors(include_url=False, include_input=False), key=lambda it: it["type"] != "extra_forbidden")
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
@@ -121,7 +121,7 @@ def moment_ms(text: str, *, whole_day: bool = False) -> int:
 
 
 def within_calendar(ms: int) -> int:
-    """Return a time (Unix ms), or the nearest in the years 1 to 9999 (UTC), the only ones that `datetime` has."""
+    """Return a time (Unix ms), or the nearest one in the years 1 to 9999 (UTC), which `datetime` supports."""
     return min(max(_EARLIEST_MS, ms), _LATEST_MS)
 
 
@@ -145,7 +145,7 @@ def _named_moment(value: object, *, whole_day: bool = False) -> int | None:
 
 
 _Text = Annotated[str | None, BeforeValidator(_none_if_empty), MustBe("a text")]
-"""A text or None; an empty text means None."""
+"""A text or None; an empty text is read as None."""
 
 _EventIds = Annotated[tuple[str, ...] | None, MustBe("a list of event ids")]
 _Flag = Annotated[bool | None, MustBe("true or false")]
@@ -155,7 +155,7 @@ _WRITTEN: Final = "a date (UTC), 2026-11-21, or a moment, 2026-11-21T17:00:00Z"
 
 
 def _needs(*fields: str) -> dict[str, Any]:
-    """Return the schema of objects in which at least one of these fields has a value."""
+    """Return a JSON Schema that requires a value in at least one of these fields."""
     values = {
         "event_ids": {"type": "array", "minItems": 1},
         "destination": {"type": "string"},
@@ -336,7 +336,7 @@ def parse_retry(body: bytes) -> Retry:
 
 
 def parse_drop(body: bytes) -> tuple[Drop, bool]:
-    """Parse a DropRequest: the deliveries to drop, and whether they are only counted. Raises WrongRequestError."""
+    """Parse a DropRequest; return the deliveries to drop, and whether to only count them. Raises WrongRequestError."""
     it = parse_body(DropRequest, body)
     state = it.state or DeliveryState.PENDING
     return Drop(_once_each(it.event_ids), it.destination, state, unmatched=bool(it.unmatched)), bool(it.dry_run)

@@ -1,4 +1,4 @@
-"""The formats of the local HTTP interface's answers, and the key under which its handlers find the daemon."""
+"""The formats of the local HTTP interface's answers, and the key under which the handlers find the daemon."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -21,7 +21,7 @@ def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
 
 
 def error_answer(status: int, reason: str, message: str) -> web.Response:
-    """Return an error in the format that all errors of this interface have."""
+    """Return an answer in the format of all errors of this interface."""
     body: ErrorDocument = {"error": {"reason": reason, "message": message}}
     answer = json_answer(body, status)
     if status == HTTPStatus.UNAUTHORIZED:
@@ -30,5 +30,5 @@ def error_answer(status: int, reason: str, message: str) -> web.Response:
 
 
 def done(answer: ActionResult[Mapping[str, Any]]) -> web.Response:
-    """Return the result of a requested action as an answer: 200, or 409 if it could not be done now."""
+    """Return the result of a requested action as an answer: status 200, or 409 if the action could not be done now."""
     return json_answer(answer.body, HTTPStatus.OK if answer.ok else HTTPStatus.CONFLICT)

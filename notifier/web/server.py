@@ -36,10 +36,10 @@ _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the configu
 
 
 class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
-    """The logger for aiohttp, which does not log a malformed request as an error of this program."""
+    """A logger for aiohttp that does not log malformed requests as errors, because clients cause them."""
 
     def exception(self, msg: object, *args: object, **more: Any) -> None:
-        """Log an internal error as an error, but a malformed request only at debug level."""
+        """Log an error with its traceback; log a malformed request only at debug level."""
         fault = more.get("exc_info")
         if isinstance(fault, HttpProcessingError | web.RequestPayloadError):
             self.debug("a malformed request was refused", extra={"detail": str(fault)})
@@ -93,7 +93,7 @@ class LocalServer:
         return self._sign_in.make_link()
 
     def _address(self) -> str | None:
-        """Return `url`. If there is no port, return "" with a Unix socket besides the owner's, and None without one."""
+        """Return `url` or, if there is no port, "" if there is a Unix socket besides the owner's, else None."""
         return self.url or ("" if self._has_unix_socket else None)
 
     @property
@@ -143,7 +143,7 @@ class LocalServer:
                 return
 
     async def _try_to_listen(self) -> bool:
-        """Listen on the configured address, or the handed-over sockets in its place; return whether that succeeded."""
+        """Listen on the sockets from systemd or, without any, on the configured address; return whether it worked."""
         try:
             if self._handed_over:
                 await self._serve_handed_over()

@@ -8,14 +8,14 @@ from msgspec import Struct
 from notifier.store.tables.activity import RequestCount
 
 FULL: Final = 60.0
-"""The height of the charts in their own units."""
+"""The height of the charts, in the units of their SVG images."""
 
 _LEAST: Final = 2.0
 """The height of the smallest bar above zero, so that it can be seen."""
 
 
 class HourBar(Struct, frozen=True):
-    """The heights of one hour's bars: all requests, failed requests, and the mean time of a request."""
+    """One hour's bars and their heights: for all requests, for failed ones, and for the mean time of a request."""
 
     count: RequestCount
     hours_ago: int
@@ -25,12 +25,12 @@ class HourBar(Struct, frozen=True):
 
     @property
     def mean_ms(self) -> int:
-        """The mean time of a request in milliseconds; 0 if there was none."""
+        """The mean time of this hour's requests in milliseconds; 0 if there were none."""
         return mean_ms(self.count)
 
 
 class ActivityChart(Struct, frozen=True):
-    """The charts of 24 hours, and the values that they are scaled to; `total` counts all requests."""
+    """The charts of 24 hours. `most_requests` and `longest_mean_ms` are the values of the highest bars."""
 
     bars: Sequence[HourBar]
     total: RequestCount
@@ -49,7 +49,7 @@ def mean_ms(count: RequestCount) -> int:
 
 
 def activity_chart(hours: Sequence[RequestCount]) -> ActivityChart:
-    """Return the charts for the requests of each hour; the oldest hour comes first."""
+    """Return the charts for the requests per hour; `hours` begins with the oldest one."""
     most = max((hour.requests for hour in hours), default=0)
     longest = max(map(mean_ms, hours), default=0)
     bars = [

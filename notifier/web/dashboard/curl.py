@@ -8,7 +8,7 @@ from typing import Final
 from notifier.web.daemon_api import RequestPreview
 
 LONGEST_BODY_BYTES: Final = 16_384
-"""The longest body that is part of the command; a longer one is read from a file that the page offers."""
+"""The longest body that is part of the command; the command reads a longer one from a file offered on the page."""
 
 BODY_FILE: Final = "body.json"
 
@@ -80,7 +80,7 @@ _TIME_OF_NOW: Final = '--header "webhook-timestamp: $(date +%s)"'
 
 
 def _keeps_signature(request: RequestPreview) -> bool:
-    """Return whether the request has a signature that the command cannot make again."""
+    """Return whether the command sends the old signature, because a shell cannot make a new one of this kind."""
     return not request.is_signed and any(name.lower() == _SIGNATURE for name, _ in request.headers)
 
 

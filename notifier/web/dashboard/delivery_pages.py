@@ -14,7 +14,7 @@ from notifier.web.responses import CONTROL
 DELIVERIES: Final = "/deliveries"
 
 SHOWN_BYTES: Final = 32_768
-"""The most bytes of a body that are shown; a longer body is cut, and can be downloaded whole."""
+"""Maximum number of bytes of a body that are shown; a longer body is cut, and can be downloaded whole."""
 
 
 class DeliveryPages:
@@ -66,7 +66,7 @@ class DeliveryPages:
 
 
 def shown_body(request: RequestPreview) -> str:
-    """Return the body as text: JSON is indented for reading, and a long body is cut. Pure."""
+    """Return a request's body as text for display: JSON is indented, and a long body is cut. Pure."""
     if len(request.body) > SHOWN_BYTES:
         return request.body[:SHOWN_BYTES].decode(errors="ignore")
     try:

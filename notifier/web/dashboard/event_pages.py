@@ -71,13 +71,13 @@ class EventPages:
 
 
 class Exporter:
-    """Answers a request with a file of events, sent in parts as they are read, so that it can have any size."""
+    """Answers a request with a file of events of any size, because each part is sent as soon as it is read."""
 
     def __init__(self, form: ExportFormat) -> None:
         self._form = form
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """Send the file. Raises WrongRequestError, and StoreError only before anything is sent."""
+        """Send the file. Raises WrongRequestError and, only before the first part is sent, StoreError."""
         from notifier.web import event_rows  # noqa: PLC0415 - see above
         from notifier.web.dashboard import event_query  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The filters of the page of events, which its form writes into the page's address. Pure."""
+"""The filters of the page of events, which are parameters of its address. Pure."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
@@ -48,7 +48,7 @@ _A_TIME = MustBe("a date such as 2026-11-21, or a time such as 2026-11-21T17:00:
 
 
 class EventLogQuery(BaseQuery):
-    """The filters of a page of events, and the number before which it begins."""
+    """The filters of a page of events, and the event number before which the page begins."""
 
     person: _Text = ""
     training: _Text = ""
@@ -90,7 +90,7 @@ def parse_event_log(query: "MultiMapping[str]") -> EventLogQuery:
 
 
 def given(query: "MultiMapping[str]") -> dict[str, str]:
-    """Return the filters as they were written, without empty ones."""
+    """Return the filters in a query as written, without empty ones."""
     return {name: value for name in FIELDS if (value := query.get(name, "").strip())}
 
 

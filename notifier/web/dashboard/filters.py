@@ -16,7 +16,7 @@ _LONGEST: Final = 120
 _EVENT_WORDS: Final = {"completion.created": "new", "completion.updated": "changed"}
 
 _TIME: Final = Markup('<time datetime="{iso}" title="{utc}" data-shown="{shown}">{text}</time>')
-"""The HTML of a time. The page's script adds the local time: as the text if `shown` is "moment", else as the title."""
+"""The HTML of a time. The page's script adds the local time: if `shown` is "moment" as the text, else as the title."""
 
 
 def ago(moment: int | str, now_ms: int) -> Markup:
@@ -66,13 +66,13 @@ def day(value: date) -> str:
 
 
 def short(text: Any) -> str:
-    """Return a text cut to a length that fits into a list; names come from outside and can be of any length."""
+    """Return a text, such as a name of any length, cut to fit into a list."""
     written = str(text)
     return written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…"
 
 
 def clauses(text: str) -> str:
-    """Return a message cut at the last semicolon that fits into a list, or within a clause if none fits."""
+    """Return a message, cut to fit into a list: after the last whole clause that fits, or within the first clause."""
     if len(text) <= _LONGEST:
         return text
     whole = text[: _LONGEST + 1].rpartition(";")[0]
@@ -116,7 +116,7 @@ def _time(moment: int | str, shown: str, text: str) -> Markup:
 
 
 def _milliseconds(moment: int | str) -> int:
-    """Return a time in Unix milliseconds, given as such or (from `/v1/status`) in RFC 3339 format."""
+    """Return a time as Unix milliseconds; `moment` is a number of these, or a text in RFC 3339 format."""
     return moment if isinstance(moment, int) else round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 

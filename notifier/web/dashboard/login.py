@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 SIGN_IN: Final = "/sign-in"
 
 _HERE: Final = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
-"""Matches a path that a browser cannot take for the address of another server."""
+"""Matches a path on this server; a browser might take some other texts for the address of another server."""
 
 
 class SignIn:
@@ -54,7 +54,7 @@ class SignIn:
         ]
 
     def link(self) -> "ActionResult[SignInLinkDocument | MessageDocument]":
-        """Return the object of `/v1/sign-in-link`; a failure if the server listens on no port."""
+        """Return the object of `/v1/sign-in-link`. The action fails if the server listens on no port."""
         address = self.make_link()
         if address is None:
             message = "the daemon listens on no port now: set `listen` under [http], or use `notifier status`"
@@ -128,7 +128,7 @@ class SignIn:
         return answer
 
     async def _lead_on(self, title: str, place: str) -> web.Response:
-        """Return a page that makes the browser request `place`, so that the request comes from this server's page."""
+        """Return a page that leads the browser on to `place`, so that the request does not come from another site."""
         return await self._rendering.page(
             "lead_on.html", 200, title=title, next=place, query="", place="", can_sign_out=False
         )
@@ -148,7 +148,7 @@ class SignIn:
 
 
 def may_sign_in(request: web.Request) -> bool:
-    """Return whether a request without a token comes from a browser that asks for a page."""
+    """Return whether a request without a token comes from a browser and is for a page."""
     accepts_pages = "text/html" in request.headers.get(hdrs.ACCEPT, "")
     return request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and accepts_pages and not request.path.startswith("/v1/")
 

@@ -28,7 +28,7 @@ class PageFrame:
     """Renders pages, and turns errors into pages."""
 
     def __init__(self, rendering: Rendering, has_session: Callable[[web.Request], bool]) -> None:
-        """Initialize with the rendering, and a check whether a visitor has a session and so can sign out."""
+        """Initialize with the rendering, and with a check whether a visitor has a session and can sign out."""
         self.rendering = rendering
         self._has_session = has_session
 
@@ -38,7 +38,7 @@ class PageFrame:
         return await self.rendering.page(template, code, **(shared | values))
 
     def told(self, handler: Handler) -> Handler:
-        """Return a handler that works like `handler`, but answers errors with a page instead of JSON."""
+        """Return a handler that calls `handler` and turns its errors into pages."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             try:

@@ -24,7 +24,7 @@ CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
     " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-"""Allows nothing from another host and nothing inline, so that even a name that was not escaped could do no harm."""
+"""Forbids content from other hosts and inline content, so that even an unescaped name could do no harm."""
 
 PAGE_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -34,7 +34,7 @@ PAGE_HEADERS: Final[Mapping[str, str]] = {
 
 
 class Asset(Struct, frozen=True):
-    """A static file; `mark` is a part of its address that changes with its content."""
+    """A static file; `mark` is the part of its address that changes whenever the content changes."""
 
     body: bytes
     content_type: str

@@ -17,16 +17,16 @@ Status = Mapping[str, Any]
 """The object of `/v1/status`."""
 
 FEW_ROWS: Final = 12
-"""Up to this many sources, or destinations, are all listed in a table."""
+"""The number of sources, or of destinations, up to which a table lists all of them."""
 
 MOST_ROWS: Final = 20
-"""If there are more than FEW_ROWS, a table lists at most this many that need attention; all others are folded."""
+"""Maximum number of rows that need attention in a table of more than FEW_ROWS; all others are in a folded list."""
 
 MOST_FOLDED: Final = 500
-"""The most names in the folded list."""
+"""Maximum number of names in the folded list."""
 
 MOST_GIVEN_UP: Final = 4
-"""The most destinations whose given-up deliveries are listed; for others, a folded list has names and numbers."""
+"""Maximum number of destinations with their given-up deliveries listed; others are in a folded list with numbers."""
 
 _WELL: Final = frozenset({"ok", "untried", "idle"})
 _QUIET: Final = _WELL | {"starting", "draining"}
@@ -39,7 +39,7 @@ _MENDED_BY_HAND: Final = frozenset(reason for reason in ApiErrorReason if reason
 
 
 class Mood(StrEnum):
-    """The overall health in one word."""
+    """The overall health of the notifier, in one word."""
 
     WELL = "well"
     STARTING = "starting"
@@ -133,7 +133,7 @@ def verdict(status: Status) -> HealthSummary:
 
 
 def _refused(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return the sources that fail until the operator fixes something, such as a token, each with the error message."""
+    """Return the error message of each source that the operator has to repair, for example with a new token."""
     return {
         name: source["last_error"]["message"]
         for name, source in sources.items()
@@ -142,7 +142,7 @@ def _refused(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Return the progress of the first sweep in words, for sources whose list has not been read completely yet."""
+    """Return in words how far the first sweeps are; `unread` has the sources whose list was not read completely yet."""
     if len(unread) > 1:
         return f"the lists of {counted(len(unread), 'source')} have not been read completely yet"
     ((name, source),) = unread
@@ -213,7 +213,7 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
 
 
 def listed(rows: Mapping[str, Mapping[str, Any]]) -> Listed:
-    """Return all rows if they are few; otherwise those that need attention, and the others folded, by name."""
+    """Return all rows if there are few, else rows that need attention and, folded and by name, the others."""
     if len(rows) <= FEW_ROWS:
         return Listed(tuple(rows.items()))
     troubled = [row for row in rows.items() if not is_quiet(row[1])]
@@ -229,7 +229,7 @@ def is_quiet(row: Mapping[str, Any]) -> bool:
 
 
 def given_up(dead: Sequence[DeadDelivery]) -> list[tuple[str, list[DeadDelivery]]]:
-    """Return given-up deliveries grouped by destination; the order is that of the first delivery of each."""
+    """Return given-up deliveries grouped by destination, in the order in which the destinations first occur."""
     found: dict[str, list[DeadDelivery]] = {}
     for line in dead:
         found.setdefault(line.delivery.destination, []).append(line)
@@ -237,7 +237,7 @@ def given_up(dead: Sequence[DeadDelivery]) -> list[tuple[str, list[DeadDelivery]
 
 
 def bars(days: Sequence[Day]) -> list[Bar]:
-    """Return the bars of the days. The highest has the full height, and every day above zero has a visible bar."""
+    """Return the bars of the days. The highest has the full height, and each day with any events a visible bar."""
     highest = max((day.created for day in days), default=0)
     return [Bar(day, round(max(3, 100 * day.created / highest), 1) if day.created else 0) for day in days]
 

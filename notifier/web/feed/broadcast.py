@@ -46,7 +46,7 @@ class Pace(Struct, frozen=True):
 
 
 class TooManyReadersError(Exception):
-    """The stream has the most readers allowed, or the daemon is stopping."""
+    """The stream has as many readers as are allowed, or the daemon is stopping."""
 
 
 class Stream:
@@ -79,7 +79,7 @@ class Stream:
         self._news.set()
 
     def take_place(self, peer: str) -> None:
-        """Count one more reader of a peer, until the caller calls `leave_place`. Raises TooManyReadersError."""
+        """Count one more reader of a peer; the caller has to call `leave_place` later. Raises TooManyReadersError."""
         if self._stopped:
             raise TooManyReadersError("the daemon is stopping: reconnect when it runs again")
         if self._places.total() >= self._most_readers:
@@ -111,7 +111,7 @@ class Stream:
             self._readers.discard(reader)
 
     async def stop(self) -> None:
-        """Disconnect all readers; clients reconnect with the number of the last event that they received."""
+        """Disconnect all readers. Clients reconnect with the number of the last event that they received."""
         self._stopped = True
         for reader in self._readers:
             reader.end()
@@ -120,7 +120,7 @@ class Stream:
             await asyncio.wait([self._serving])
 
     def _served(self, serving: asyncio.Task[None]) -> None:
-        """Disconnect all readers if serving ended with an internal error; serving starts again when they reconnect."""
+        """Disconnect all readers if the task that serves them has failed; it starts again when they reconnect."""
         fault = None if serving.cancelled() else serving.exception()
         if fault is not None:
             _log.critical("an internal error; readers of the stream are disconnected", exc_info=fault)
@@ -181,7 +181,7 @@ class Stream:
         return max(lefts)
 
     async def _extended(self) -> tuple[Tail, bool]:
-        """Add a page of events to the tail; return the tail, and whether it is up to date. Raises StoreError."""
+        """Add a page of events to the tail; return the tail, and whether it is complete now. Raises StoreError."""
         self._news.clear()
         if self._tail is None:
             self._tail = Tail(await self._reader.run_patiently(feed.position), _TAIL)
@@ -191,7 +191,7 @@ class Stream:
         return self._tail, page.ended
 
     async def _batch(self, tail: Tail, after: int, chosen: EventFilter) -> FrameBatch:
-        """Return the events after a number, from memory if it reaches back that far, else from the store."""
+        """Return the chosen events after number `after`: from the tail if it still has them, else from the store."""
         if after >= tail.start:
             with self._duty.work():
                 return tail.batch(after, chosen, _BATCH)
@@ -200,7 +200,7 @@ class Stream:
             return batch(page)
 
     async def _read(self, after: int, chosen: EventFilter) -> EventPage:
-        """Return a page of events; reading it counts as work, because deliveries need the store too."""
+        """Return a page of events; its reading counts as work, because it delays deliveries, which need the store."""
         page, seconds = await self._reader.run_patiently(_timed_page, after, chosen)
         self._duty.add(seconds)
         return page
@@ -218,7 +218,7 @@ class Stream:
 
 
 class _Left(IntEnum):
-    """The work left after a round: none, waiting for readers to receive their batch, or more to do at once."""
+    """The work left after a round: nothing, only to wait until readers have received their batches, or more events."""
 
     NOTHING = 0
     TAKING = 1

@@ -13,13 +13,13 @@ from notifier.web.feed.subscriber import Subscriber
 from notifier.web.queries import PageQuery, StreamQuery
 
 MOST_READERS: Final = 256
-"""The most readers of the stream at once."""
+"""Maximum number of readers of the stream at the same time."""
 
 MOST_OF_A_PEER: Final = 64
-"""The most readers of the stream from one peer, which is an address or a user of this machine."""
+"""Maximum number of readers of one peer at the same time. A peer is an address or a user of this machine."""
 
 _MOST_ON_A_PAGE_BYTES: Final = 4_000_000
-"""Bytes of events after which a page ends, even if it has few events."""
+"""The size in bytes at which a page ends, even if it has few events."""
 
 
 class Feed:
@@ -33,7 +33,7 @@ class Feed:
         most_readers: int = MOST_READERS,
         most_of_peer: int = MOST_OF_A_PEER,
     ) -> None:
-        """Initialize with the reader of the store; `sources` returns the names of the sources configured now."""
+        """Initialize with the reader of the store; `sources` returns the names of the currently configured sources."""
         self._reader = reader
         self._sources = sources
         self.stream = Stream(reader, pace or Pace(), most_readers, most_of_peer)

@@ -21,14 +21,14 @@ It is not followed by an empty line, because some clients would take that for an
 """
 
 POSITION: Final = "Last-Event-ID"
-"""The header of a stream's answer with the number after which the stream begins."""
+"""The header, in the answer to a stream's request, with the event number after which the stream begins."""
 
 OPENING: Final = b"retry: 2000\n"
 """The first line of each stream: a browser that has lost its connection reconnects after 2000 milliseconds."""
 
 
 class FrameBatch(Struct, frozen=True):
-    """Formatted events in one piece, and the number of the last event that was sent or filtered out."""
+    """Formatted events in one piece, and the number of the last event that is in the piece or was filtered out."""
 
     written: bytes
     last: int
@@ -54,7 +54,7 @@ class Tail:
     """The latest events, each formatted once: all events after number `start`, up to number `end`."""
 
     def __init__(self, start: int, most_bytes: int) -> None:
-        """Initialize without events, after number `start`; beyond `most_bytes`, the oldest events are dropped."""
+        """Initialize without events, for those after number `start`; beyond `most_bytes`, the oldest are dropped."""
         self.start = start
         self.end = start
         self._most_bytes = most_bytes
@@ -63,7 +63,7 @@ class Tail:
         self._frames: list[_Frame] = []
 
     def extend(self, events: Iterable[Event], end: int) -> None:
-        """Add all events from the current end up to number `end`."""
+        """Add `events`, which are all events after the current end up to number `end`."""
         for event in events:
             written = frame(event)
             self._numbers.append(event.sequence)

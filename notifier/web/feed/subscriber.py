@@ -9,7 +9,7 @@ from aiohttp import web
 from notifier.store.queries.feed import EventFilter
 
 _IN_THE_KERNEL_BYTES: Final = 256 * 1024
-"""The bytes that the operating system may buffer for a reader. By default, it would buffer megabytes."""
+"""The bytes that the operating system may buffer for a reader; its default is megabytes."""
 
 
 class Subscriber:
@@ -41,7 +41,7 @@ class Subscriber:
 
     @property
     def is_taking(self) -> bool:
-        """Whether a part of the last piece has not been received yet."""
+        """Whether a part of the last piece is still waiting in the buffer of this process."""
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def idle_for(self) -> float:
@@ -49,7 +49,7 @@ class Subscriber:
         return asyncio.get_running_loop().time() - self._handed_at
 
     async def hand(self, written: bytes) -> None:
-        """Send a piece without waiting. It is lost if the connection is closed."""
+        """Send a piece without waiting. If the connection is closed, the piece is lost."""
         self._handed_at = asyncio.get_running_loop().time()
         try:
             if self._response is not None:
@@ -64,6 +64,6 @@ class Subscriber:
         self.end()
 
     def end(self) -> None:
-        """Mark this reader as ended; nothing more is sent."""
+        """Mark this reader as ended, so that nothing more is sent."""
         if not self.ended.done():
             self.ended.set_result(None)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Final
 
 _SLICE_SECONDS: Final = 0.002
-"""Seconds of work after which other tasks get a turn; no task waits longer than this for the event loop."""
+"""Seconds of work after which other tasks get a turn, so that none waits longer for the event loop."""
 
 _LONGEST_REST_SECONDS: Final = 1.0
-"""The longest rest in seconds, even if a piece of work took so long that its share would demand more."""
+"""The longest rest in seconds, even if the share would demand a longer one after a long piece of work."""
 
 
 class Duty:
@@ -35,7 +35,7 @@ class Duty:
         self._worked += seconds
 
     async def rest(self) -> None:
-        """Rest and let other tasks run, if enough work was done since the last rest."""
+        """If enough work was done since the last rest, rest and let other tasks run."""
         if self._worked >= _SLICE_SECONDS:
             pause = min(self._worked * self._rest_for_each, _LONGEST_REST_SECONDS)
             self._worked = 0.0

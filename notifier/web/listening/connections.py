@@ -22,7 +22,7 @@ _LOOK_SECONDS: Final = 1.0
 """Seconds between two checks for connections that take too long."""
 
 _SLOWEST: Final = 10
-"""The most time for sending an answer, as a multiple of `ConnectionLimits.stalled`."""
+"""The time limit for sending an answer, as a multiple of `ConnectionLimits.stalled`."""
 
 _TOLD_EVERY_SECONDS: Final = 60.0
 """Seconds between two log lines about too many connections."""
@@ -38,9 +38,9 @@ class Connection(RequestHandler):
         self.peer = "unknown"
         self.network = "unknown"
         self.may_be_closed = False
-        """Whether the present request is already refused and only its answer is delayed, so that it may be cut off."""
+        """Whether the connection may be closed during a request whose refusal is decided, and only delayed."""
         self.quiet_since: float | None = None
-        """The time since when no request is under way, by the event loop's clock; None during a request."""
+        """When the last request ended (time of the event loop's clock); None while a request is under way."""
         self._connections = connections
         self._head_since: float | None = None
         self._unsent = 0
@@ -48,11 +48,11 @@ class Connection(RequestHandler):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is under way that may not be cut off."""
+        """Whether a request is under way during which the connection may not be closed."""
         return (self._current_request is not None or bool(self._messages)) and not self.may_be_closed
 
     def idle_since(self) -> float:
-        """Return the time since when the connection is idle, by the event loop's clock; 0 if it may be cut off."""
+        """Return when the connection became idle (time of the event loop's clock); 0 if it may be closed anyway."""
         if self.may_be_closed:
             return 0.0
         # An idle connection has no `quiet_since` if its request has ended since the last regular check.
@@ -69,7 +69,7 @@ class Connection(RequestHandler):
             self.drop()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the connection; cancel a request that only reads, but let one that changes something finish."""
+        """Forget the connection. Cancel a request that only reads; let a request that changes something finish."""
         self._connections.remove(self)
         request, task = self._current_request, self._task_handler
         super().connection_lost(exc)
@@ -91,7 +91,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return the answer to a malformed request, in the same form as every other error."""
+        """Return the answer to a malformed request, in the form of all errors of this interface."""
         super().handle_error(request, status, exc, message)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             answer = error_answer(status, "internal_error", "an internal error; see the log")
@@ -110,7 +110,7 @@ class Connection(RequestHandler):
             transport.abort()
 
     def look(self, now: float, limits: ConnectionLimits) -> None:
-        """Close the connection if the head of a request takes too long, or the client receives an answer too slowly."""
+        """Close the connection if the head of a request arrives too slowly, or an answer is received too slowly."""
         if self._is_stalled(now, limits.stalled):
             self.drop()
         elif self._current_request is not None or self._messages:
@@ -159,7 +159,7 @@ class Connections:
         return len(self._open)
 
     def admit(self, new: Connection) -> bool:
-        """Add a connection if there is room or room can be made; return whether it was added."""
+        """Add a connection, in place of an idle one if there are too many; return whether that was possible."""
         is_owner = new.came_by is Transport.OWNER
         alike = [it for it in self._open if (it.came_by is Transport.OWNER) == is_owner]
         of_peer = [it for it in alike if it.network == new.network]

@@ -11,10 +11,10 @@ _MOST_OF_OWNER: Final = 64
 _LEAST: Final = 8
 
 _SHARE: Final = 4
-"""One in this many file descriptors is for other machines and users; polls and deliveries need the rest."""
+"""Divisor: this part of the file descriptors is for other machines and users; polls and deliveries need the rest."""
 
 _OWNERS_SHARE: Final = 16
-"""One in this many file descriptors is for the owner's socket alone."""
+"""Divisor: this part of the file descriptors is for the owner's socket alone."""
 
 
 class ConnectionLimits(Struct, frozen=True):

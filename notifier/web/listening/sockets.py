@@ -12,7 +12,7 @@ from notifier.config import TcpAddress
 from notifier.http.proxy import is_loopback
 
 BACKLOG: Final = 64
-"""The most connections waiting to be accepted; as many are accepted at once, before the limits are checked."""
+"""Maximum number of connections that wait to be accepted, and that are accepted before the limits are checked."""
 
 _FIRST_HANDED_OVER: Final = 3
 """The first descriptor that systemd hands over (sd_listen_fds(3))."""
@@ -57,7 +57,7 @@ async def tcp_sockets(address: TcpAddress) -> list[socket.socket]:
 
 
 def unix_socket(path: Path) -> socket.socket:
-    """Return a listening socket for the owner only, replacing one left by a killed process. Raises ListenError."""
+    """Return a listening socket for the owner only, in place of one left by a killed process. Raises ListenError."""
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise ListenError(f"the socket's path {path} is longer than {_LONGEST_SOCKET_PATH} bytes: shorten it")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -101,7 +101,7 @@ def is_reached_from_elsewhere(listener: socket.socket) -> bool:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket left by a killed process; a socket with a listener stays, so that binding to it fails."""
+    """Remove a socket that a killed process has left; keep one on which a process listens, so that binding fails."""
     try:
         if not stat.S_ISSOCK(path.stat().st_mode):
             return

@@ -41,7 +41,7 @@ see the increase to 1 of a series that appears with its first failure.
 """
 
 Labels = tuple[str, ...]
-"""The values of a metric's labels, in the order of their names. Members of enumerations appear as their text."""
+"""The values of a metric's labels, in the order of the labels' names; an enumeration's member stands for its text."""
 
 
 class CountedSeries(Struct, frozen=True):
@@ -54,14 +54,14 @@ class CountedSeries(Struct, frozen=True):
 
 
 class Buckets(Struct, frozen=True):
-    """The observations of one series: how many are within each upper bound (the last is infinity), and their sum."""
+    """The observations of one series: the number up to each bound (the last bound is infinity), and their sum."""
 
     counts: Sequence[int]
     sum: float
 
 
 class HistogramSeries(Struct, frozen=True):
-    """The histograms of one metric, by the values of its labels; `bounds` leaves out the last bucket's infinity."""
+    """The histograms of one metric, by the values of its labels; `bounds` lacks the last bound, which is infinity."""
 
     name: str
     help: str
@@ -99,7 +99,7 @@ class Counters:
         self._destinations: frozenset[str] = frozenset()
 
     def keep(self, sources: Collection[str], destinations: Collection[str]) -> None:
-        """Count only for these names from now on: new ones start at 0, and the counts of others are dropped."""
+        """Count only for these names from now on. New names start at 0, and the counts of other names are dropped."""
         self._events = _of(self._events, {*sources, ""})
         self._failures = _of(self._failures, sources)
         self._attempts, self._delivered = _of(self._attempts, destinations), _of(self._delivered, destinations)
@@ -146,7 +146,7 @@ class Counters:
         return written(figures, self.series())
 
     def series(self) -> list[CountedSeries | HistogramSeries]:
-        """Return all counts of this moment; what has not happened yet has the count 0."""
+        """Return all series with their present counts, which include 0."""
         untold: dict[Labels, int] = {(source, type_.value): 0 for source in self._sources for type_ in _DETECTED}
         untold["", EventType.ALERT.value] = 0
         unfailed: dict[Labels, int] = {

@@ -22,7 +22,7 @@ _MILLISECONDS: Final = 1000
 
 
 def families(figures: MetricsSnapshot) -> Iterator[Metric]:
-    """Yield the metrics of all figures."""
+    """Yield the metrics that show the figures of a snapshot."""
     yield _alone("notifier_build_info", "The version of the running program.", {"version": __version__}, 1)
     started = figures.started_ms / _MILLISECONDS
     yield _alone("notifier_start_time_seconds", "When this process started (Unix time).", {}, started)
@@ -152,7 +152,7 @@ def _of_store(store: StoreFigures) -> Iterator[Metric]:
 def _makers(
     label: str, them: Mapping[str, Of]
 ) -> tuple[Callable[..., GaugeMetricFamily], Callable[..., CounterMetricFamily]]:
-    """Return functions that make gauges and counters with a series for each item; a value of None makes no series."""
+    """Return two functions: one makes a gauge with a series per item whose value is not None, one a counter."""
 
     def gauge(name: str, help_: str, value: Callable[[Of], float | None]) -> GaugeMetricFamily:
         family = GaugeMetricFamily(f"notifier_{label}_{name}", help_, labels=[label])
@@ -173,7 +173,7 @@ def _makers(
 def _split(
     name: str, help_: str, labels: tuple[str, str], values: Mapping[str, Mapping[Part, int]]
 ) -> GaugeMetricFamily:
-    """Return a gauge with one series for each part of each item's value."""
+    """Return a gauge with one series for each item and part; `values` has the parts by item."""
     family = GaugeMetricFamily(name, help_, labels=labels)
     for whose, parts in values.items():
         for part, value in parts.items():

@@ -19,7 +19,7 @@ def written(figures: MetricsSnapshot, counts: Sequence[CountedSeries | Histogram
 
 
 class _Together(Collector):
-    """Yields all metrics of one page to the library."""
+    """A collector through which the library gets all metrics of one page."""
 
     def __init__(self, figures: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> None:
         self._figures = figures

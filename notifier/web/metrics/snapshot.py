@@ -15,7 +15,7 @@ from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.holds import Direction
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-"""The format of the page, Prometheus's text format."""
+"""The content type of the page: Prometheus's text format."""
 
 KEPT_SECONDS: Final = 1.0
 """Seconds for which a page is cached."""

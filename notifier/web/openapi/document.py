@@ -38,7 +38,7 @@ _OF_A_BODY: Final = (413, 415)
 
 @cache
 def document() -> Described:
-    """Return the OpenAPI document. It is made at the first call and kept, because making it takes a moment."""
+    """Return the OpenAPI document, which is made at the first call and cached, because making it takes a moment."""
     schemas, components = schemas_of(_types())
     # Events have a schema of their own, which `notifier schema event` prints.
     components["EventPage"]["properties"]["events"]["items"] = {"$ref": "#/components/schemas/Event"}
@@ -133,7 +133,7 @@ def _described(it: Operation, tag: str, schemas: Mapping[Any, Described], compon
 
 
 def _parameters(model: type[BaseQuery] | None, where: str, components: Described) -> Iterator[Described]:
-    """Yield the parameters that a model describes. They may be repeated, which is OpenAPI's default (`explode`)."""
+    """Yield the parameters that a model describes. A list is a repeated parameter, OpenAPI's default (`explode`)."""
     if model is None:
         return
     for name, schema in components.pop(model.__name__)["properties"].items():
@@ -142,7 +142,7 @@ def _parameters(model: type[BaseQuery] | None, where: str, components: Described
 
 
 def _is_needed(model: type[BaseRequest]) -> bool:
-    """Return whether an operation needs a body; one that accepts an empty object does not."""
+    """Return whether an operation needs a body, which it does if it does not accept an empty object."""
     try:
         model.model_validate({})
     except ValidationError:

@@ -14,7 +14,7 @@ TEMPLATE: Final = "#/components/schemas/{model}"
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes nullable types as one list of types, leaves out empty defaults, and shortens names."""
+    """Generates schemas with nullable types as one list of types, without empty defaults, and with short names."""
 
     def normalize_name(self, name: str) -> str:
         return super().normalize_name(name.removesuffix("Document"))
@@ -31,7 +31,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def schemas_of(types: Iterable[tuple[Any, JsonSchemaMode]]) -> tuple[dict[Any, Described], Described]:
-    """Return the schema of each type, and by name the definitions that these schemas refer to."""
+    """Return the schema of each type, and the definitions that these schemas refer to, by name."""
     adapters = [(type_, mode, TypeAdapter(type_)) for type_, mode in dict.fromkeys(types)]
     schemas, rest = TypeAdapter.json_schemas(adapters, ref_template=TEMPLATE, schema_generator=_Generator)
     named = {type_: _untitled(schema) for (type_, _), schema in schemas.items()}
@@ -39,7 +39,7 @@ def schemas_of(types: Iterable[tuple[Any, JsonSchemaMode]]) -> tuple[dict[Any, D
 
 
 def _untitled(piece: Any) -> Any:
-    """Return a schema without the titles of its parts; a property with the name `title` stays."""
+    """Return a schema without the titles of its parts. A property that is named `title` stays."""
     if isinstance(piece, list):
         return [_untitled(it) for it in piece]
     if not isinstance(piece, dict):

@@ -1,1 +1,1 @@
-"""The JSON objects of answers, as types: the code that makes them and the OpenAPI document share each definition."""
+"""The types of the JSON objects in answers, shared by the code that makes the objects and the OpenAPI document."""

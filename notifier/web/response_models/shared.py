@@ -1,4 +1,4 @@
-"""Types that many documents share: those of fields, and the formats of failures."""
+"""Types that many documents share: types of fields, and formats of errors."""
 
 from typing import Annotated
 

@@ -23,27 +23,27 @@ from notifier.web.security.origin import SAFE_METHODS, is_foreign, is_json_or_no
 from notifier.web.security.sessions import SECURE_COOKIE, Sessions, cookie_name
 
 Refusal = tuple[int, str, str]
-"""The answer to a refused request: HTTP status, reason, sentence."""
+"""The HTTP status, the reason and the sentence that a refused request is answered with."""
 
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 """The paths that need no token on any listener, because load balancers and kubelets have none."""
 
 METRICS: Final = "/metrics"
-"""The path of the metrics, which needs a token only if one is configured, because it has no personal data."""
+"""The path of the metrics. It needs a token only if one is configured, because metrics have no personal data."""
 
 LINK: Final = "/v1/sign-in-link"
-"""The path that makes a link to sign in; only the owner's socket serves it."""
+"""The path of requests for a link that signs in; only the owner's socket serves it."""
 
 _HOST = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]+)?")
 _SIGN_IN: Final = frozenset({"/sign-in", "/sign-out", "/dashboard/style.css", "/dashboard/script.js"})
-"""The page that signs a browser in, and its static files."""
+"""The paths of the pages that sign a browser in or out, and of their static files."""
 
 FORMS: Final = frozenset({"/sign-in", "/sign-out"})
-"""The targets of forms in pages, which cannot send JSON; they affect only the browser's own cookie."""
+"""The paths that forms of pages are sent to, without JSON; they only affect the browser's own session."""
 
 
 class Guard(Struct, frozen=True):
-    """Applies the rules above; `token` is "" if none is configured, and `anonymous` lets requests pass without one."""
+    """Applies the rules above; `token` is "" if none is configured, and with `anonymous` no request needs one."""
 
     token: str
     sessions: Sessions
@@ -81,18 +81,18 @@ class Guard(Struct, frozen=True):
         return self._has_token(request) or self.has_session(request)
 
     def is_guess(self, request: web.Request) -> bool:
-        """Return whether a request has a wrong token, even if its path needs none."""
+        """Return whether a request has a wrong token; this also counts for paths that need no token."""
         scheme, _, sent = _authorization(request)
         return bool(self.token) and not _is_owners(request) and scheme.lower() == "bearer" and not self.is_token(sent)
 
     def is_token(self, sent: str) -> bool:
-        """Return whether `sent` is the token; the time that this takes does not show how much of `sent` is right."""
+        """Return whether `sent` is the token, in a time that does not depend on how much of `sent` is right."""
         # Bytes that are not UTF-8 arrive as surrogates.
         is_same = hmac.compare_digest(sent.encode(errors="surrogateescape"), self.token.encode())
         return bool(self.token) and is_same
 
     def session_of(self, request: web.Request) -> str | None:
-        """Return the id of the open session that a request belongs to; None if there is none."""
+        """Return the id of the open session that a request belongs to; None if it belongs to none."""
         host = request.headers.get(hdrs.HOST, "")
         for name, is_secure in ((SECURE_COOKIE, True), (cookie_name(host, is_secure=False), False)):
             session = request.cookies.get(name)

@@ -17,13 +17,13 @@ FREE_GUESSES: Final = 5
 """The number of wrong tokens that a peer may send before it must wait."""
 
 LONGEST_WAIT_SECONDS: Final = 60.0
-"""The longest wait in seconds; each further wrong token doubles the wait up to this."""
+"""The longest wait in seconds, up to which each further wrong token doubles the wait."""
 
 _FORGOTTEN_AFTER: Final = 3600.0
 _MOST_PEERS: Final = 1000
 _log = logging.getLogger(__name__)
 LONGEST_DELAY_SECONDS: Final = 5.0
-"""The longest delay, in seconds, of the answer to a wrong token; the wait that the answer asks for may be longer."""
+"""The longest delay, in seconds, of an answer to a wrong token. The answer may ask the peer to wait longer."""
 
 
 class _Wrong(Struct, frozen=True):

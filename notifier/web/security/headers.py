@@ -17,11 +17,11 @@ EVERYWHERE: Final[Mapping[str, str]] = MappingProxyType(
         "X-Frame-Options": "DENY",
     }
 )
-"""The default headers of an answer; they allow a browser nothing, because JSON and metrics need nothing."""
+"""The default headers of an answer. They forbid a browser everything, which JSON and metrics do not need."""
 
 
 def set_headers(response: web.StreamResponse) -> None:
-    """Add the default headers to an answer, except those that it sets itself."""
+    """Add the default headers that an answer does not set itself."""
     for name, value in EVERYWHERE.items():
         response.headers.setdefault(name, value)
     # The default would reveal the versions of Python and aiohttp.

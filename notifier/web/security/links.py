@@ -14,14 +14,14 @@ _MOST_LINKS: Final = 20
 
 
 class SignInLinks:
-    """Makes and checks links; it keeps only digests of the secrets in unused links, in memory."""
+    """Makes and checks links. Of an unused link, only a digest of its secret is kept, in memory."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._made_at: OrderedDict[bytes, float] = OrderedDict()
 
     def make(self) -> str:
-        """Return the secret of a new link; it cannot be guessed."""
+        """Return the secret of a new link, which cannot be guessed."""
         secret = secrets.token_urlsafe(32)
         self._made_at[_digest(secret)] = self._clock.monotonic()
         while len(self._made_at) > _MOST_LINKS:
@@ -29,7 +29,7 @@ class SignInLinks:
         return secret
 
     def use(self, secret: str) -> bool:
-        """Return whether the link with this secret is valid, and make it invalid from now on."""
+        """Return whether the link with this secret is valid, and invalidate it."""
         made_at = self._made_at.pop(_digest(secret), None)
         return made_at is not None and self._clock.monotonic() - made_at < VALID_SECONDS
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from aiohttp import hdrs
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""The methods that change nothing."""
+"""The HTTP methods that change nothing."""
 
 _JSON = "application/json"
 _OF_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
@@ -30,7 +30,7 @@ def is_foreign(method: str, headers: Mapping[str, str]) -> bool:
 
 
 def is_json_or_nothing(headers: Mapping[str, str]) -> bool:
-    """Return whether a request has a JSON body, or no body and no content type that an HTML form can send."""
+    """Return whether a request cannot come from an HTML form: it has a JSON body, or no body and no type of a form."""
     kind = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if headers.get(hdrs.CONTENT_LENGTH, "0") == "0" and hdrs.TRANSFER_ENCODING not in headers:
         return kind not in _OF_FORMS

@@ -20,10 +20,10 @@ LONGEST_SECONDS: Final = 7 * 86_400.0
 """Seconds after which a session ends even if it is in use."""
 
 MOST_SESSIONS: Final = 100
-"""The most open sessions; one more ends the session that was idle longest."""
+"""Maximum number of open sessions; a further one ends the session that has been idle longest."""
 
 SECURE_COOKIE: Final = "__Host-notifier_session"
-"""The name of a session's cookie over TLS; browsers accept it from this host only, and send it over TLS only."""
+"""The name of the session cookie if TLS is used; by its prefix, browsers accept and send it only over TLS."""
 
 _PLAIN_COOKIE: Final = "notifier_session"
 
@@ -56,7 +56,7 @@ class Sessions:
         return session
 
     def is_open(self, session: str, origin: str, *, is_secure: bool = False) -> bool:
-        """Return whether the session is open for this origin, and if so extend it."""
+        """Return whether the session is open for this origin; if it is, extend it."""
         self.end_old()
         digest = _digest(session)
         found = self._open.get(digest)
@@ -79,7 +79,7 @@ class Sessions:
                 self._end(digest)
 
     def watch(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:
-        """Call `on_end` when the session ends. The caller must call the returned function when it no longer watches."""
+        """Call `on_end` when the session ends. Return a function that the caller has to call to stop watching."""
         found = self._open.get(_digest(session))
         if found is None:
             on_end()
@@ -100,7 +100,7 @@ class Sessions:
 
 
 def cookie_name(host: str, *, is_secure: bool) -> str:
-    """Return the name of the session cookie; without TLS it has the port, as daemons on one machine share cookies."""
+    """Return the name of the session cookie; without TLS with the port, because all ports of a host share cookies."""
     if is_secure:
         return SECURE_COOKIE
     port = host.rpartition(":")[2]
